@@ -1,0 +1,20 @@
+//! Names and capacities of the tap's maps and of its program: one constant, two sides.
+
+/// The socket filter program.
+pub const PROGRAM_TAP: &str = "ctflow_tap";
+/// Array of maps: one ring buffer per possible CPU.
+pub const RINGS: &str = "RINGS";
+/// Most CPUs that can have a ring of their own; CPUs beyond spill to the socket.
+pub const RINGS_MAX: u32 = 512;
+/// Per-CPU array of `u64`, indexed by the constants of [`crate::counter`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Memory-mappable array with one `u32` per CPU: 1 while the reader sleeps and wants to be woken.
+pub const ARMED: &str = "ARMED";
+/// Array with one [`crate::tap::FilterConfig`].
+pub const FILTER: &str = "FILTER";
+/// LPM trie of IPv4 prefixes.
+pub const FILTER_IPV4: &str = "FILTER_IPV4";
+/// LPM trie of IPv6 prefixes.
+pub const FILTER_IPV6: &str = "FILTER_IPV6";
+/// Most prefixes per address family.
+pub const FILTER_PREFIXES_MAX: u32 = 16_384;
