@@ -75,6 +75,7 @@ pub fn create(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow, if_exists: IfExis
 ///
 /// The kernel cannot take `SEEN_REPLY` and `ASSURED` back: a status without a bit that is set there fails with
 /// `EBUSY`. Labels fail with `ENOSPC` in a namespace whose rules set none, after everything else has been applied.
+/// The timeout is left out when the status says that it is fixed, because that fails with `EPERM`.
 pub fn update(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     let head = Head::new(ct::NEW, 0, flow.orig.family);
     head.message(w, ticket, |w| flow::update(w, flow));
@@ -221,3 +222,6 @@ impl Head {
         w.patch(start, &len.to_ne_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

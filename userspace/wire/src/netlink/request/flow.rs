@@ -21,6 +21,7 @@ const LABEL_WORDS_MAX: usize = 4;
 pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
     let ends = [source_end(flow), destination_end(flow)];
     put_tuples(w, flow, ends != [None; 2]);
+    put_timeout(w, flow);
     put_common(w, flow, written_status(flow, false));
     if let Some(end) = ends[0] {
         put_nat(w, cta::NAT_SRC, flow.orig.family, &end);
@@ -45,6 +46,11 @@ pub(super) fn update(w: &mut Writer<'_>, flow: &Flow) {
     if own == [None; 2] {
         put_zone(w, flow.zone);
     }
+    // `EPERM`, and nothing of the update is applied (`__nf_ct_change_timeout`, kernel v6.12
+    // `net/netfilter/nf_conntrack_core.c`).
+    if !flow.status.contains(Status::FIXED_TIMEOUT) {
+        put_timeout(w, flow);
+    }
     put_common(w, flow, written_status(flow, true));
 }
 
@@ -64,12 +70,15 @@ fn put_tuples(w: &mut Writer<'_>, flow: &Flow, translated: bool) {
     }
 }
 
+fn put_timeout(w: &mut Writer<'_>, flow: &Flow) {
+    if flow.has(Known::TIMEOUT) {
+        put_be32(w, cta::TIMEOUT, flow.timeout_s);
+    }
+}
+
 fn put_common(w: &mut Writer<'_>, flow: &Flow, status: Status) {
     if flow.has(Known::STATUS) {
         put_be32(w, cta::STATUS, status.bits());
-    }
-    if flow.has(Known::TIMEOUT) {
-        put_be32(w, cta::TIMEOUT, flow.timeout_s);
     }
     if flow.has(Known::MARK) {
         put_be32(w, cta::MARK, flow.mark);
