@@ -103,10 +103,10 @@ fn put_tuple(w: &mut Writer<'_>, first: u16, tuple: &Tuple, ports: bool) {
 
 fn put_nat(w: &mut Writer<'_>, nat: &ExpectNat, ports: bool) {
     attribute::put_addresses(w, number::NAT_IPV4, number::NAT_IPV4, &nat.tuple);
+    attribute::put(w, number::NAT_L4PROTO, &[nat.tuple.proto]);
     if ports {
         attribute::put(w, number::NAT_PORT, &nat.tuple.l4);
     }
-    attribute::put(w, number::NAT_L4PROTO, &[nat.tuple.proto]);
     attribute::put(w, number::NAT_DIR, &nat.direction.to_be_bytes());
 }
 

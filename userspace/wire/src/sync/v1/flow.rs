@@ -88,8 +88,8 @@ mod number {
 
 /// Longest helper name we send: a peer of version 1.4.7 refuses the whole message over a longer one.
 const HELPER_NAME_LEN_MAX: usize = attribute::name_len_max(16);
-/// Most words of labels that fit the 1024 bytes conntrackd allows the attribute.
-const LABEL_WORDS_MAX: usize = 255;
+/// Most words of labels: conntrackd takes values of up to 1024 bytes.
+const LABEL_WORDS_MAX: usize = 256;
 
 /// Upper bound of an encoded flow: 33 attributes with a header of 4 bytes and at most 32 of value each, labels
 /// apart. It is what lets the length field be 16 bits wide without a check.
@@ -389,10 +389,12 @@ impl Parts {
                 }
                 *addr = translated;
             }
-            if let Some(translated) = end.port {
+            // conntrackd sends both ports, as zero, for every translated ICMP flow. They mean nothing there.
+            let given = end.port.filter(|_| flow.orig.has_ports());
+            if let Some(translated) = given {
                 *port = translated;
             }
-            if end.addr.is_some() || end.port.is_some() {
+            if end.addr.is_some() || given.is_some() {
                 flow.status |= done;
                 flow.known |= Known::STATUS;
             }
@@ -441,10 +443,11 @@ fn take_synproxy(flow: &mut Flow, a: &Attribute<'_>) -> Result<(), DecodeError> 
     Ok(())
 }
 
+/// Label words. A last word that is not whole says nothing; conntrackd does not mind it either.
 fn labels(a: &Attribute<'_>) -> Result<Vec<u32>, DecodeError> {
-    let (words, rest) = a.value.as_chunks::<4>();
-    if !rest.is_empty() || words.len() > LABEL_WORDS_MAX {
+    if a.value.len() > 4 * LABEL_WORDS_MAX {
         return Err(a.error("attribute of wrong size"));
     }
+    let (words, _) = a.value.as_chunks::<4>();
     Ok(words.iter().map(|word| u32::from_be_bytes(*word)).collect())
 }

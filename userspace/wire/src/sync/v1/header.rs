@@ -8,11 +8,11 @@ pub const HEADER_LEN: usize = 8;
 /// Bytes of an ACK, NACK or RESYNC: the header and the two ends of a range.
 pub const RANGE_HEADER_LEN: usize = 16;
 
-/// The flags of which a control message has exactly one, and a state message none.
+/// The flags of which a control message has at least one.
 const VERBS: Flags = Flags::RESYNC.union(Flags::NACK).union(Flags::ACK).union(Flags::ALIVE);
 /// The flags of control messages that carry a range.
 const RANGED: Flags = Flags::RESYNC.union(Flags::NACK).union(Flags::ACK);
-/// The flags a caller may add to any message.
+/// The flags any message may have, and a state message no others.
 const GREETINGS: Flags = Flags::HELLO.union(Flags::HELLO_BACK);
 
 /// The head of a message, all fields in host order.
@@ -79,17 +79,17 @@ impl<'a> RawMessage<'a> {
             return fault(FaultKind::Type, 0, "unknown message type");
         };
         let flags = Flags::from_bits_retain(head[1]);
-        let verbs = flags.intersection(VERBS).bits().count_ones();
-        if verbs != u32::from(kind == Kind::Control) {
+        let fits = match kind {
+            Kind::Control => flags.intersects(VERBS),
+            Kind::Flow(_) | Kind::Expect(_) => GREETINGS.contains(flags),
+        };
+        if !fits {
             return fault(FaultKind::Header, 1, "flags do not fit the message type");
         }
-        let range = match range(body) {
-            _ if !flags.intersects(RANGED) => None,
-            Some(range) => Some(range),
-            None => return fault(FaultKind::Size, 2, "too short for its range"),
-        };
-        if range.is_some_and(|(from, to)| is_before(to, from)) && !flags.contains(Flags::RESYNC) {
-            return fault(FaultKind::Header, 8, "range ends before it begins");
+        let range = range(body).filter(|_| flags.intersects(RANGED));
+        let meant = flags.intersects(Flags::ACK | Flags::NACK);
+        if range.is_some_and(|(from, to)| meant && is_before(to, from)) {
+            return fault(FaultKind::Header, HEADER_LEN, "range ends before it begins");
         }
         let len = u16::from_be_bytes([head[2], head[3]]);
         let seq = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
@@ -101,6 +101,16 @@ impl<'a> RawMessage<'a> {
 fn range(body: &[u8]) -> Option<(u32, u32)> {
     let (from, rest) = body.split_first_chunk()?;
     Some((u32::from_be_bytes(*from), u32::from_be_bytes(*rest.first_chunk()?)))
+}
+
+/// Bytes of the header that begins with `head`: the range counts as part of it.
+const fn header_len(head: &[u8]) -> usize {
+    let control = head[0] & 0x0f == Kind::Control.number();
+    if control && Flags::from_bits_retain(head[1]).intersects(RANGED) {
+        RANGE_HEADER_LEN
+    } else {
+        HEADER_LEN
+    }
 }
 
 /// Whether `a` comes before `b` in a count that wraps.
@@ -161,13 +171,16 @@ impl<'a> Messages<'a> {
         if rest.len() < HEADER_LEN {
             return unfinished(FaultKind::Truncated, "truncated header");
         }
+        let need = header_len(rest);
+        // conntrackd counts by what is there before it looks at the length that is claimed.
+        let kind = if rest.len() < need { FaultKind::Truncated } else { FaultKind::Size };
         let len = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
-        if len < HEADER_LEN {
-            return Err(Fault::new(FaultKind::Size, self.at + 2, "shorter than a header"));
+        if len < need {
+            return Err(Fault::new(kind, self.at + 2, "shorter than its header"));
         }
         match rest.get(..len) {
             Some(frame) => Ok(Some(frame)),
-            None => unfinished(FaultKind::Size, "longer than the datagram"),
+            None => unfinished(kind, "longer than the datagram"),
         }
     }
 }
@@ -182,8 +195,7 @@ impl<'a> Iterator for Messages<'a> {
         match self.frame() {
             Ok(Some(frame)) => {
                 let message = RawMessage::read(frame, self.at);
-                self.ended = message.is_err_and(|fault| fault.kind.ends_walk());
-                self.at += if self.ended { 0 } else { frame.len() };
+                self.at += frame.len();
                 Some(message)
             }
             Ok(None) => {
