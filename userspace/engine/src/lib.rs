@@ -1,1 +1,59 @@
-//! decisions
+//! The decisions of ctflow: what is in the flow table, what peers are told, what the kernel is asked to do.
+//!
+//! It is not a daemon: it has no socket, no clock, no thread and cannot get them (`no_std`). Floor: above `wire`,
+//! below `host`.
+//!
+//! # The contract
+//!
+//! - One [`Engine`] is one shard. Everything that happens to it is an [`Input`]; everything it wants is pulled.
+//! - Every method that can depend on time takes `now`. The same inputs give the same outputs, always.
+//! - [`Engine::handle`] never fails and never blocks. Bad bytes from outside are a counter; a command that cannot be
+//!   carried out is an [`Event`].
+//! - After each batch of inputs, pull in this order until each says there is no more: [`Engine::poll_transmit`],
+//!   [`Engine::poll_kernel`], [`Engine::poll_event`]; then sleep until [`Engine::poll_timeout`] at the latest.
+//! - Every queue has a maximum named in [`config::limit`]; hitting it is counted and told.
+//! - Iteration is in slot order, never in hash order.
+//!
+//! ```
+//! use common::{Instant, Tuple};
+//! use engine::{Config, Engine, Input, Origin, Stamp, Side};
+//! use wire::{Flow, netlink::EventKind};
+//!
+//! let mut engine = Engine::new(Config::default(), Instant(0));
+//! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
+//! let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+//! engine.handle(Instant(1), Input::Kernel { event, flow, origin, stamp });
+//! assert_eq!(engine.table(Side::Local).len(), 1);
+//!
+//! let mut datagram = [0; 1472];
+//! let len = engine.poll_transmit(Instant(1), &mut datagram).unwrap();
+//! assert_eq!(&datagram[..2], &[0x10, 0x00], "version 1, a new flow");
+//! assert_eq!(engine.poll_transmit(Instant(1), &mut datagram), None);
+//! # let _ = len;
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod config;
+pub mod counters;
+pub mod input;
+pub mod output;
+pub mod tombstone;
+pub mod table;
+pub mod filter;
+pub mod merge;
+pub mod kernel;
+pub mod replica;
+pub mod local;
+pub mod remote;
+pub mod failover;
+pub mod engine;
+
+pub use config::Config;
+pub use engine::Engine;
+pub use input::{Command, CommandId, Input, Origin, Stamp};
+pub use output::{Event, KernelOp, Request, Side};

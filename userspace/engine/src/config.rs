@@ -1,0 +1,88 @@
+//! Settings, as values. Text becomes these in `tools::conf`.
+
+use crate::filter::Filter;
+use core::time::Duration;
+
+/// What one engine is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most flows in each of the two tables (`HashLimit`).
+    pub flows_max: usize,
+    /// Which flows count.
+    pub filter: Filter,
+    /// How flows are replicated.
+    pub replication: Replication,
+    /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
+    /// out of sent messages, as conntrackd does.
+    pub commit_timeout_s: Option<u32>,
+    /// Whether the kernel is to check TCP windows of written flows (`TCPWindowTracking`).
+    pub window_tracking: bool,
+    /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
+    pub first_seq: u32,
+    /// Seed of the hash tables, so that nobody outside can aim for collisions.
+    pub hash_seed: u64,
+}
+
+/// NOTRACK replication.
+#[derive(Clone, Copy, Debug)]
+pub struct Replication {
+    /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
+    pub keep_local: bool,
+    /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
+    pub keep_remote: bool,
+    /// Whether to ask the peer for everything at start (`StartupResync`).
+    pub startup_resync: bool,
+    /// Silence after which an ALIVE is sent.
+    pub alive_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            flows_max: 262_144,
+            filter: Filter::default(),
+            replication: Replication::default(),
+            commit_timeout_s: None,
+            window_tracking: false,
+            first_seq: 1,
+            hash_seed: 0,
+        }
+    }
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self {
+            keep_local: true,
+            keep_remote: true,
+            startup_resync: false,
+            alive_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Bounds that no input can move.
+pub mod limit {
+    use core::time::Duration;
+
+    /// Messages queued for the peer beside the ones that stand for a table entry.
+    pub const OUTBOX_MESSAGES_MAX: usize = 65_536;
+    /// Requests handed to the kernel writer and not settled yet.
+    pub const KERNEL_IN_FLIGHT_MAX: usize = 512;
+    /// Requests waiting to be handed over. A peer that sends faster than the kernel takes loses the excess, counted.
+    pub const KERNEL_QUEUE_MAX: usize = 131_072;
+    /// Events waiting to be pulled.
+    pub const EVENTS_MAX: usize = 1024;
+    /// Ended flows remembered so that late news does not revive them.
+    pub const TOMBSTONES_MAX: usize = 8192;
+    /// Datagrams of a bulk transfer per [`BULK_INTERVAL`]: about half a million flows a second.
+    pub const BULK_DATAGRAMS: u32 = 32;
+    /// See [`BULK_DATAGRAMS`].
+    pub const BULK_INTERVAL: Duration = Duration::from_millis(1);
+    /// How far back a sequence number may be to count as late; further back means that the peer began anew.
+    pub const LATE_WINDOW: u32 = 4096;
+    /// Seconds for a written flow whose peer told no lifetime.
+    pub const LIFETIME_UNTOLD_S: u32 = 60;
+    /// Entries looked at per step of a commit.
+    pub const COMMIT_STEP: usize = 256;
+}

@@ -1,0 +1,108 @@
+//! Plain counts. Nobody decides by them; people and metrics read them.
+
+/// What happened to one table, in the terms conntrackd reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounters {
+    /// Entries added.
+    pub created: u64,
+    /// Entries that could not be added because the table was full.
+    pub create_no_space: u64,
+    /// Entries changed.
+    pub updated: u64,
+    /// Updates of an entry that does not exist and could not be added.
+    pub update_failed: u64,
+    /// Entries removed.
+    pub destroyed: u64,
+    /// Removals of an entry that does not exist.
+    pub destroy_not_found: u64,
+    /// News that came too late to be true, and was dropped.
+    pub stale: u64,
+}
+
+/// What became of flows handed straight through, where a table is disabled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassCounters {
+    /// New flows passed on, and how many the other side refused.
+    pub created: u64,
+    /// Refused.
+    pub create_failed: u64,
+    /// Updates passed on.
+    pub updated: u64,
+    /// Refused.
+    pub update_failed: u64,
+    /// Destructions passed on.
+    pub destroyed: u64,
+    /// Refused.
+    pub destroy_failed: u64,
+}
+
+/// What the replication protocol saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaCounters {
+    /// Messages with a header that contradicts itself.
+    pub bad_header: u64,
+    /// Messages of another version.
+    pub bad_version: u64,
+    /// Messages whose attributes make no sense.
+    pub bad_payload: u64,
+    /// Messages of a type that does not exist.
+    pub bad_type: u64,
+    /// Datagrams ending inside a header.
+    pub truncated: u64,
+    /// Datagrams with an impossible message length.
+    pub bad_size: u64,
+    /// Sequence numbers that never came.
+    pub lost: u64,
+    /// Messages that came after a later one.
+    pub before: u64,
+    /// Times the peer was seen to begin anew.
+    pub peer_restarts: u64,
+    /// Messages received and understood.
+    pub received: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that fit into no datagram of this link, and were not sent.
+    pub send_too_large: u64,
+    /// Messages not sent because the queue was full.
+    pub send_no_space: u64,
+    /// Expectations received; replicating them comes with `ExpectationSync`.
+    pub expectations_ignored: u64,
+}
+
+impl ReplicaCounters {
+    /// Messages that were refused, whatever the reason.
+    #[must_use]
+    pub const fn malformed(&self) -> u64 {
+        self.bad_header
+            + self.bad_version
+            + self.bad_payload
+            + self.bad_type
+            + self.truncated
+            + self.bad_size
+    }
+}
+
+/// Everything one engine counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernel events handled.
+    pub events: u64,
+    /// Kernel events and dumped flows that the filter refused.
+    pub filtered: u64,
+    /// Local table.
+    pub local: TableCounters,
+    /// Remote table.
+    pub remote: TableCounters,
+    /// Events passed on where the local table is disabled.
+    pub bypass: PassCounters,
+    /// Flows written where the remote table is disabled.
+    pub inject: PassCounters,
+    /// Replication.
+    pub replica: ReplicaCounters,
+    /// Kernel requests dropped because too many were waiting.
+    pub kernel_no_space: u64,
+    /// Flows checked against the kernel because news about them came without an exact time.
+    pub verified: u64,
+    /// Times the kernel table was read into the local table.
+    pub resyncs: u64,
+}

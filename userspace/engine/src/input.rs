@@ -1,0 +1,99 @@
+//! Everything that can happen to an engine.
+
+use common::{FlowKey, Instant};
+use wire::Flow;
+use wire::netlink::EventKind;
+
+/// Whose request caused a kernel event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Traffic, or another program.
+    Foreign,
+    /// A commit of ours: the flow is local from here on, but the peer told us of it and need not hear it back.
+    Commit,
+    /// An injection of ours: the flow is the peer's.
+    Inject,
+}
+
+/// When a kernel event happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// After everything that was handed in before.
+    InOrder,
+    /// Exactly then.
+    At(Instant),
+    /// Some time after then.
+    After(Instant),
+}
+
+/// Names a command in the events that answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// What an operator can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Write the peer's flows into the kernel (`-c`).
+    Commit,
+    /// Forget flows (`-f`).
+    Flush {
+        /// The local ones.
+        local: bool,
+        /// The peer's.
+        remote: bool,
+    },
+    /// Send the peer everything (`-B`).
+    Bulk,
+    /// Ask the peer to send everything (`-n`).
+    RequestResync,
+    /// Read the kernel's table into the local one (`-R`).
+    ResyncKernel,
+}
+
+/// Everything that can happen to an engine.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// The kernel reported something about a flow.
+    Kernel {
+        /// What.
+        event: EventKind,
+        /// As much of the flow as it told.
+        flow: Flow,
+        /// Whose doing it was.
+        origin: Origin,
+        /// When.
+        stamp: Stamp,
+    },
+    /// A flow of the dump asked for with [`crate::Request::Dump`].
+    Dumped(Flow),
+    /// That dump is over. If it is not complete, nothing is concluded from what it did not show.
+    DumpDone {
+        /// Whether it showed everything.
+        complete: bool,
+    },
+    /// The answer to [`crate::Request::Get`]: the flow as it is, or that it is not.
+    Verified {
+        /// Which flow was asked for.
+        key: FlowKey,
+        /// The flow, if it exists.
+        flow: Option<Flow>,
+    },
+    /// A datagram of the peer.
+    Datagram(&'a [u8]),
+    /// An operator wants something.
+    Command(CommandId, Command),
+    /// A kernel request failed.
+    KernelFailed {
+        /// Its token.
+        token: u32,
+        /// Positive errno.
+        errno: i32,
+    },
+    /// Every kernel request up to and including this token is settled; those not reported failed have succeeded.
+    KernelSettled {
+        /// The last token covered.
+        token: u32,
+    },
+    /// The time [`crate::Engine::poll_timeout`] named has come.
+    Timeout,
+}

@@ -1,0 +1,84 @@
+//! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
+
+use alloc::boxed::Box;
+use wire::flow::{Extra, Flow, Known, ProtoState};
+
+/// Lays `news` over `flow`.
+pub fn absorb(flow: &mut Flow, news: Flow) {
+    let has = |field| news.known.contains(field);
+    if news.reply.is_known() {
+        flow.reply = news.reply;
+    }
+    if has(Known::STATUS) {
+        flow.status = news.status;
+    }
+    if has(Known::TIMEOUT) {
+        flow.timeout_s = news.timeout_s;
+    }
+    if has(Known::MARK) {
+        flow.mark = news.mark;
+    }
+    if has(Known::ID) {
+        flow.id = news.id;
+    }
+    flow.known |= news.known;
+    flow.proto = newer_state(flow.proto, news.proto);
+    match (&mut flow.extra, news.extra) {
+        (_, None) => {}
+        (Some(old), Some(new)) => absorb_extra(old, *new),
+        (empty @ None, Some(new)) => *empty = Some(new),
+    }
+}
+
+fn newer_state(old: ProtoState, new: ProtoState) -> ProtoState {
+    match (old, new) {
+        (_, ProtoState::None) => old,
+        (ProtoState::Tcp(old), ProtoState::Tcp(mut new)) => {
+            new.wscale = new.wscale.or(old.wscale);
+            new.flags = new.flags.or(old.flags);
+            ProtoState::Tcp(new)
+        }
+        (_, new) => new,
+    }
+}
+
+fn absorb_extra(old: &mut Box<Extra>, new: Extra) {
+    old.master = new.master.or(old.master);
+    old.helper = new.helper.or(old.helper);
+    old.labels = new.labels.or_else(|| old.labels.take());
+    old.seq_adj = new.seq_adj.or(old.seq_adj);
+    old.synproxy = new.synproxy.or(old.synproxy);
+    old.secmark = new.secmark.or(old.secmark);
+    old.secctx = new.secctx.or_else(|| old.secctx.take());
+    for (old, new) in old.zones.iter_mut().zip(new.zones) {
+        *old = new.or(*old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Tuple;
+    use wire::flow::{Status, TcpState};
+
+    #[test]
+    fn what_an_update_leaves_out_stays() {
+        let tuple = Tuple::v4([1; 4], [2; 4], 6).with_ports(1, 2);
+        let tcp = |state, wscale| ProtoState::Tcp(TcpState { state, wscale, flags: None });
+        let mut flow = Flow {
+            mark: 5,
+            known: Known::MARK | Known::STATUS,
+            proto: tcp(1, Some([7, 7])),
+            ..Flow::new(tuple)
+        };
+        let news = Flow {
+            status: Status::ASSURED,
+            known: Known::STATUS,
+            proto: tcp(3, None),
+            ..Flow::new(tuple)
+        };
+        absorb(&mut flow, news);
+        assert_eq!((flow.mark, flow.status), (5, Status::ASSURED));
+        assert_eq!(flow.proto, tcp(3, Some([7, 7])));
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything an engine can ask for or say.
+
+use crate::input::CommandId;
+use common::{FlowKey, Instant};
+use core::time::Duration;
+use wire::Flow;
+
+/// Which of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Flows of this node's kernel (conntrackd: internal cache).
+    Local,
+    /// Flows of the peer (conntrackd: external cache).
+    Remote,
+}
+
+/// Something the kernel is to be asked.
+#[derive(Clone, Debug)]
+pub struct KernelOp {
+    /// Answers name it. Tokens rise by one, modulo 2^32.
+    pub token: u32,
+    /// Whether events it causes are a commit's; else an injection's.
+    pub commit: bool,
+    /// What to ask.
+    pub request: Request,
+}
+
+/// What to ask the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Create this flow; fails with `EEXIST`.
+    Create(Flow),
+    /// Change this flow; fails with `ENOENT`.
+    Update(Flow),
+    /// Delete the flow; fails with `ENOENT`.
+    Delete(FlowKey),
+    /// Read the flow; answered by [`crate::Input::Verified`].
+    Get(FlowKey),
+    /// Read all flows; answered by [`crate::Input::Dumped`] and [`crate::Input::DumpDone`].
+    Dump,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A command was carried out.
+    CommandDone(CommandId),
+    /// A command was not carried out.
+    CommandRefused(CommandId, &'static str),
+    /// A commit begins.
+    CommitStarted,
+    /// A commit is over.
+    CommitDone {
+        /// Flows the kernel took.
+        committed: u64,
+        /// Flows it refused.
+        failed: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The kernel refused a flow.
+    WriteFailed {
+        /// What was tried.
+        what: &'static str,
+        /// With which flow.
+        flow: FlowKey,
+        /// Positive errno.
+        errno: i32,
+    },
+    /// The peer asked for everything.
+    ResyncRequested,
+    /// Everything is being sent to the peer.
+    BulkStarted {
+        /// Flows in the table at that moment.
+        flows: usize,
+    },
+    /// Everything has been sent.
+    BulkDone {
+        /// Flows sent.
+        flows: u64,
+    },
+    /// The kernel's table was read into the local one.
+    KernelResynced {
+        /// Flows it holds.
+        flows: u64,
+        /// Entries that were removed because the kernel does not hold them.
+        purged: u64,
+    },
+    /// A table is full; new flows are not kept. Told again only after it had room.
+    TableFull {
+        /// Which one.
+        side: Side,
+        /// Its limit.
+        limit: usize,
+    },
+    /// The peer's sequence numbers began anew.
+    PeerRestarted {
+        /// When it was seen.
+        at: Instant,
+    },
+}

@@ -1,0 +1,246 @@
+//! The flow table: a slab of entries and an index by identity.
+//!
+//! Slots are stable and iterated in order, so a long walk (a dump, a commit, a bulk transfer) is a cursor that
+//! survives changes in between: it sees every entry that stays, and nothing twice.
+
+use alloc::vec::Vec;
+use bitflags::bitflags;
+use common::FlowKey;
+use core::hash::BuildHasher;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use wire::Flow;
+
+bitflags! {
+    /// What the owner of a table remembers of an entry.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Marks: u8 {
+        /// Waits in the outbox.
+        const QUEUED = 1 << 0;
+        /// The peer may know it.
+        const SENT = 1 << 1;
+        /// Ended; kept only until the peer has been told.
+        const DEAD = 1 << 2;
+        /// The kernel has been asked about it.
+        const VERIFYING = 1 << 3;
+        /// Shown by the dump that is running.
+        const SHOWN = 1 << 4;
+    }
+}
+
+/// One flow and what is remembered of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The flow.
+    pub flow: Flow,
+    /// Order of the last change: kernel time in nanoseconds for local flows, the message's place in the peer's
+    /// sequence for remote ones.
+    pub stamp: u64,
+    /// Second it was added, on the engine's clock.
+    pub since_s: u32,
+    /// Second it was last changed.
+    pub updated_s: u32,
+    /// Notes of the owner.
+    pub marks: Marks,
+}
+
+/// Where an entry lies; valid until it is removed.
+pub type Slot = u32;
+
+/// There was no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Flows by identity, at most a fixed number.
+#[derive(Debug)]
+pub struct FlowTable {
+    slots: Vec<Option<Entry>>,
+    free: Vec<Slot>,
+    index: HashTable<Slot>,
+    hasher: FixedState,
+    max: usize,
+}
+
+impl FlowTable {
+    /// An empty table for at most `max` flows.
+    #[must_use]
+    pub fn new(max: usize, seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        let max = max.min(Slot::MAX as usize);
+        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), hasher, max }
+    }
+
+    /// Flows in it, dead ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Most flows it takes.
+    #[must_use]
+    pub const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// The slot of a flow.
+    #[must_use]
+    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
+        self.index.find(self.hash(key), |&slot| self.is_at(slot, key)).copied()
+    }
+
+    /// The entry of a flow.
+    #[must_use]
+    pub fn get(&self, key: &FlowKey) -> Option<&Entry> {
+        self.at(self.find(key)?)
+    }
+
+    /// The entry in a slot.
+    #[must_use]
+    pub fn at(&self, slot: Slot) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// The entry in a slot. Its identity must not be changed.
+    pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Adds an entry whose identity is not in the table yet.
+    ///
+    /// # Errors
+    /// [`Full`] when the limit is reached.
+    pub fn insert(&mut self, entry: Entry) -> Result<Slot, Full> {
+        if self.len() >= self.max {
+            return Err(Full);
+        }
+        let key = entry.flow.key();
+        debug_assert!(self.find(&key).is_none(), "an identity is in the table once");
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.slots.push(Some(entry));
+                (self.slots.len() - 1) as Slot
+            }
+        };
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        self.index.insert_unique(hasher.hash_one(key), slot, |&slot| {
+            let entry = slots[slot as usize].as_ref().expect("indexed slots are filled");
+            hasher.hash_one(entry.flow.key())
+        });
+        Ok(slot)
+    }
+
+    /// Takes the entry out of a slot.
+    pub fn remove(&mut self, slot: Slot) -> Option<Entry> {
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        let hash = self.hash(&entry.flow.key());
+        if let Ok(found) = self.index.find_entry(hash, |&s| s == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.free.clear();
+        self.index.clear();
+    }
+
+    /// The first filled slot at or after `from`, and its entry.
+    #[must_use]
+    pub fn next(&self, from: Slot) -> Option<(Slot, &Entry)> {
+        let rest = self.slots.get(from as usize..)?;
+        let skip = rest.iter().position(Option::is_some)?;
+        Some((from + skip as Slot, rest[skip].as_ref()?))
+    }
+
+    /// All entries, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+        let numbered = self.slots.iter().enumerate();
+        numbered.filter_map(|(slot, entry)| Some((slot as Slot, entry.as_ref()?)))
+    }
+
+    fn hash(&self, key: &FlowKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn is_at(&self, slot: Slot, key: &FlowKey) -> bool {
+        self.at(slot).is_some_and(|e| e.flow.zone == key.zone && e.flow.orig == key.tuple)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use common::Tuple;
+
+    fn entry(n: u16, zone: u16) -> Entry {
+        let tuple = Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80);
+        let flow = Flow { zone, ..Flow::new(tuple) };
+        Entry { flow, stamp: 0, since_s: 0, updated_s: 0, marks: Marks::empty() }
+    }
+
+    #[test]
+    fn an_entry_is_no_larger_than_planned() {
+        assert!(size_of::<Entry>() <= 152, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn the_same_tuple_in_two_zones_is_two_flows() {
+        let mut t = FlowTable::new(10, 1);
+        t.insert(entry(1, 0)).unwrap();
+        t.insert(entry(1, 7)).unwrap();
+        assert_eq!(t.len(), 2);
+        let slot = t.find(&entry(1, 7).flow.key()).unwrap();
+        t.remove(slot).unwrap();
+        assert!(t.get(&entry(1, 0).flow.key()).is_some());
+        assert!(t.get(&entry(1, 7).flow.key()).is_none());
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_takes_again_after_a_removal() {
+        let mut t = FlowTable::new(2, 1);
+        t.insert(entry(1, 0)).unwrap();
+        let slot = t.insert(entry(2, 0)).unwrap();
+        assert_eq!(t.insert(entry(3, 0)), Err(Full));
+        t.remove(slot);
+        t.insert(entry(3, 0)).unwrap();
+    }
+
+    #[test]
+    fn it_behaves_like_a_map_under_a_long_random_life() {
+        let mut t = FlowTable::new(300, 42);
+        let mut model: BTreeMap<FlowKey, u64> = BTreeMap::new();
+        let mut seed = 1_u64;
+        for step in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let n = (seed >> 33) as u16 % 500;
+            let key = entry(n, 0).flow.key();
+            if seed >> 62 == 0 {
+                let gone = t.find(&key).and_then(|s| t.remove(s));
+                assert_eq!(gone.map(|e| e.stamp), model.remove(&key));
+            } else if let Some(slot) = t.find(&key) {
+                t.at_mut(slot).unwrap().stamp = step;
+                model.insert(key, step);
+            } else if t.insert(Entry { stamp: step, ..entry(n, 0) }).is_ok() {
+                model.insert(key, step);
+            } else {
+                assert_eq!(model.len(), 300);
+            }
+        }
+        let seen: BTreeMap<_, _> = t.iter().map(|(_, e)| (e.flow.key(), e.stamp)).collect();
+        assert_eq!(seen, model);
+    }
+}
