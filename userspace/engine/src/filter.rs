@@ -92,7 +92,10 @@ mod tests {
     fn ignore(addr: [u8; 4], bits: u8) -> Filter {
         let mut wide = [0; 16];
         wide[..4].copy_from_slice(&addr);
-        let mut f = Filter { prefixes: alloc::vec![Prefix { addr: wide, family: FAMILY_IPV4, bits }], ..Filter::default() };
+        let mut f = Filter {
+            prefixes: alloc::vec![Prefix { addr: wide, family: FAMILY_IPV4, bits }],
+            ..Filter::default()
+        };
         f.config.ipv4_mode = mode::IGNORE;
         f
     }

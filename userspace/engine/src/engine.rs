@@ -1,0 +1,404 @@
+//! One shard: routes inputs to the local and the remote side, and orders what they want.
+
+use crate::config::{Config, limit};
+use crate::counters::Counters;
+use crate::failover::{Commit, is_commit};
+use crate::input::{Command, CommandId, Input};
+use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::local::{Desk, Local};
+use crate::output::{Event, KernelOp, Request, Side};
+use crate::remote::{self, Remote};
+use crate::replica::{Outbox, Packer, Tracker, count_fault};
+use crate::table::{FlowTable, Full, Marks};
+use alloc::collections::VecDeque;
+use common::Instant;
+use wire::Flow;
+use wire::sync::v1::{self, Change, Control, Message, Messages, Options};
+
+/// Why the kernel's table is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DumpReason {
+    /// To fill the local table; an operator may be waiting.
+    Fill { began: Instant, command: Option<CommandId>, flows: u64 },
+    /// To send the peer everything where no local table is kept.
+    Send { command: Option<CommandId>, flows: u64 },
+}
+
+/// One shard of the flow engine. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    counters: Counters,
+    local: Local,
+    remote: Remote,
+    outbox: Outbox,
+    tracker: Tracker,
+    kernel: KernelQueue,
+    commit: Option<Commit>,
+    dump: Option<DumpReason>,
+    bulk_command: Option<CommandId>,
+    /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
+    bulk_left: u32,
+    bulk_next: Instant,
+    alive_next: Instant,
+    full: [bool; 2],
+    events: VecDeque<Event>,
+}
+
+impl Engine {
+    /// A shard that begins at `now`. It asks for a dump of the kernel's table first, to learn of the flows that exist.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        let options = Options {
+            timeout: config.commit_timeout_s.is_none(),
+            window_scale: config.window_tracking,
+        };
+        let replication = config.replication;
+        let mut engine = Self {
+            counters: Counters::default(),
+            local: Local::new(&config),
+            remote: Remote::new(&config),
+            outbox: Outbox::new(config.first_seq, options),
+            tracker: Tracker::default(),
+            kernel: KernelQueue::new(config.hash_seed),
+            commit: None,
+            dump: None,
+            bulk_command: None,
+            bulk_left: limit::BULK_DATAGRAMS,
+            bulk_next: now,
+            alive_next: now + replication.alive_after,
+            full: [false; 2],
+            events: VecDeque::new(),
+            config,
+        };
+        if replication.keep_local {
+            engine.start_fill(now, None);
+        }
+        if replication.startup_resync {
+            engine.outbox.queue_control(Control::Resync);
+        }
+        engine
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Kernel { event, flow, origin, stamp } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
+                self.note_room(Side::Local, outcome);
+            }
+            Input::Dumped(flow) => self.on_dumped(now, flow),
+            Input::DumpDone { complete } => self.on_dump_done(now, complete),
+            Input::Verified { key, flow } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_verified(&mut desk, &key, flow);
+                self.note_room(Side::Local, outcome);
+            }
+            Input::Datagram(bytes) => self.on_datagram(now, bytes),
+            Input::Command(id, command) => self.on_command(now, id, command),
+            Input::KernelFailed { token, errno } => self.on_kernel_failed(token, errno),
+            Input::KernelSettled { token } => self.on_kernel_settled(token),
+            Input::Timeout => {}
+        }
+        self.advance_commit(now);
+    }
+
+    /// Fills `datagram` with messages for the peer and returns its length; `None` when there is nothing to send now.
+    ///
+    /// `datagram` is as long as the link takes in one piece.
+    pub fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
+        if self.outbox.is_empty() && !self.local.is_in_bulk() && now >= self.alive_next {
+            self.outbox.queue_control(Control::Alive);
+        }
+        let mut packer = Packer::new(datagram);
+        self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
+        if self.outbox.is_empty() && self.local.is_in_bulk() {
+            self.pack_bulk(now, &mut packer);
+        }
+        if packer.is_empty() {
+            return None;
+        }
+        self.alive_next = now + self.config.replication.alive_after;
+        Some(packer.len())
+    }
+
+    /// The next request for the kernel; `None` when there is none now.
+    pub fn poll_kernel(&mut self) -> Option<KernelOp> {
+        self.kernel.poll()
+    }
+
+    /// The next thing worth telling.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        if self.local.is_in_bulk() { self.bulk_next.min(self.alive_next) } else { self.alive_next }
+    }
+
+    /// One of the two tables.
+    #[must_use]
+    pub const fn table(&self, side: Side) -> &FlowTable {
+        match side {
+            Side::Local => &self.local.table,
+            Side::Remote => &self.remote.table,
+        }
+    }
+
+    /// Flows of a table that live.
+    pub fn flows(&self, side: Side) -> impl Iterator<Item = &Flow> {
+        let alive = |e: &&crate::table::Entry| !e.marks.contains(Marks::DEAD);
+        self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| &entry.flow)
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { kernel_no_space: self.kernel.dropped(), ..self.counters }
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a commit is under way.
+    #[must_use]
+    pub const fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
+        let desk = Desk {
+            config: &self.config,
+            counters: &mut self.counters,
+            outbox: &mut self.outbox,
+            kernel: &mut self.kernel,
+            now,
+        };
+        (&mut self.local, desk)
+    }
+
+    fn on_dumped(&mut self, now: Instant, flow: Flow) {
+        match &mut self.dump {
+            Some(DumpReason::Fill { began, flows, .. }) => {
+                *flows += 1;
+                let began = *began;
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_dumped(&mut desk, began, flow);
+                self.note_room(Side::Local, outcome);
+            }
+            Some(DumpReason::Send { flows, .. }) if self.config.filter.passes(&flow) => {
+                *flows += 1;
+                self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
+            }
+            Some(DumpReason::Send { .. }) | None => {}
+        }
+    }
+
+    fn on_dump_done(&mut self, now: Instant, complete: bool) {
+        match self.dump.take() {
+            Some(DumpReason::Fill { began, command, flows }) => {
+                self.counters.resyncs += 1;
+                let (local, mut desk) = self.desk(now);
+                let purged = local.on_dump_done(&mut desk, began, complete);
+                self.tell(Event::KernelResynced { flows, purged });
+                self.answer(command, complete);
+            }
+            Some(DumpReason::Send { command, flows }) => {
+                self.tell(Event::BulkDone { flows });
+                self.answer(command, complete);
+            }
+            None => {}
+        }
+    }
+
+    fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        for raw in Messages::datagram(bytes) {
+            let message = raw.and_then(|raw| v1::decode(&raw).map(|m| (raw.header.seq, m)));
+            match message {
+                Ok((seq, message)) => self.on_message(now, seq, message),
+                Err(fault) => count_fault(&fault, &mut self.counters.replica),
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, seq: u32, message: Message) {
+        self.counters.replica.received += 1;
+        let place = self.tracker.place(seq, &mut self.counters.replica);
+        if place.restarted {
+            self.tell(Event::PeerRestarted { at: now });
+        }
+        match message {
+            Message::Flow { change, flow } if self.config.replication.keep_remote => {
+                let counters = &mut self.counters;
+                let outcome = self.remote.on_message(counters, change, flow, place.order, now);
+                self.note_room(Side::Remote, outcome);
+            }
+            Message::Flow { change, flow } => {
+                remote::inject(&self.config, &mut self.kernel, &mut self.counters, change, flow);
+            }
+            Message::Expect { .. } => self.counters.replica.expectations_ignored += 1,
+            Message::Control(Control::Resync) => {
+                self.tell(Event::ResyncRequested);
+                self.start_bulk(now, None);
+            }
+            Message::Control(_) => {}
+        }
+    }
+
+    fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
+        let replication = self.config.replication;
+        match command {
+            Command::Commit if self.commit.is_some() => {
+                self.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            }
+            Command::Commit => {
+                self.tell(Event::CommitStarted);
+                self.commit = Some(Commit::new(id, now));
+            }
+            Command::Flush { remote: true, .. } if self.commit.is_some() => {
+                self.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            }
+            Command::Flush { local, remote } => {
+                if local {
+                    self.local.flush(&mut self.outbox);
+                }
+                if remote {
+                    self.remote.flush();
+                }
+                self.tell(Event::CommandDone(id));
+            }
+            Command::Bulk => self.start_bulk(now, Some(id)),
+            Command::RequestResync => {
+                self.outbox.queue_control(Control::Resync);
+                self.tell(Event::CommandDone(id));
+            }
+            Command::ResyncKernel if !replication.keep_local => {
+                self.tell(Event::CommandRefused(id, "resync is unsupported in this mode"));
+            }
+            Command::ResyncKernel if self.dump.is_some() => {
+                self.tell(Event::CommandRefused(id, "the kernel table is being read already"));
+            }
+            Command::ResyncKernel => self.start_fill(now, Some(id)),
+        }
+    }
+
+    fn on_kernel_failed(&mut self, token: u32, errno: i32) {
+        let Some((op, last_word)) = self.kernel.failed(token) else { return };
+        if matches!(op.purpose, Purpose::Read | Purpose::Clearing) {
+            return;
+        }
+        let (what, key) = match &op.request {
+            Request::Create(flow) => ("create", flow.key()),
+            Request::Update(flow) => ("update", flow.key()),
+            Request::Delete(key) | Request::Get(key) => ("delete", *key),
+            Request::Dump => return,
+        };
+        let to_tell = match &mut self.commit {
+            Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
+            _ => {
+                let counters = &mut self.counters;
+                remote::on_inject_failed(&mut self.kernel, counters, op, errno, last_word)
+            }
+        };
+        if to_tell {
+            self.tell(Event::WriteFailed { what, flow: key, errno });
+        }
+    }
+
+    fn on_kernel_settled(&mut self, token: u32) {
+        while let Some(op) = self.kernel.settled(token) {
+            self.on_success(&op);
+        }
+    }
+
+    fn on_success(&mut self, op: &InFlight) {
+        if let Some(commit) = &mut self.commit {
+            commit.on_success(op);
+        }
+    }
+
+    fn advance_commit(&mut self, now: Instant) {
+        let Some(commit) = &mut self.commit else { return };
+        let done = commit.step(&self.config, &self.remote, &mut self.kernel, now);
+        if let Some(done) = done {
+            let id = commit.id;
+            self.commit = None;
+            self.tell(done);
+            self.tell(Event::CommandDone(id));
+        }
+    }
+
+    fn start_fill(&mut self, now: Instant, command: Option<CommandId>) {
+        self.dump = Some(DumpReason::Fill { began: now, command, flows: 0 });
+        self.kernel.push(Purpose::Read, Request::Dump);
+    }
+
+    fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {
+        if !self.config.replication.keep_local {
+            if self.dump.is_none() {
+                self.dump = Some(DumpReason::Send { command, flows: 0 });
+                self.kernel.push(Purpose::Read, Request::Dump);
+            }
+            return;
+        }
+        self.tell(Event::BulkStarted { flows: self.local.table.len() });
+        self.local.start_bulk();
+        self.bulk_next = now;
+        if let Some(earlier) = core::mem::replace(&mut self.bulk_command, command) {
+            self.tell(Event::CommandDone(earlier));
+        }
+    }
+
+    /// Packs a piece of the bulk transfer, unless it is in a pause.
+    fn pack_bulk(&mut self, now: Instant, packer: &mut Packer<'_>) {
+        if now >= self.bulk_next {
+            self.bulk_left = limit::BULK_DATAGRAMS;
+            self.bulk_next = now + limit::BULK_INTERVAL;
+        }
+        if self.bulk_left == 0 {
+            return;
+        }
+        self.bulk_left -= 1;
+        let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
+        if let Some(flows) = done {
+            self.tell(Event::BulkDone { flows });
+            let command = self.bulk_command.take();
+            self.answer(command, true);
+        }
+    }
+
+    fn answer(&mut self, command: Option<CommandId>, complete: bool) {
+        match command {
+            Some(id) if complete => self.tell(Event::CommandDone(id)),
+            Some(id) => self.tell(Event::CommandRefused(id, "the kernel's table was not read")),
+            None => {}
+        }
+    }
+
+    /// Tells of a full table once, until it has had room again.
+    fn note_room(&mut self, side: Side, outcome: Result<(), Full>) {
+        let table = self.table(side);
+        let (room, limit) = (table.len() < table.max(), table.max());
+        let full = &mut self.full[side as usize];
+        if outcome.is_err() && !*full {
+            *full = true;
+            self.tell(Event::TableFull { side, limit });
+        } else if room {
+            *full = false;
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // Failures to write can come by the thousand; what a command waits for is never dropped.
+        let droppable = matches!(event, Event::WriteFailed { .. } | Event::PeerRestarted { .. });
+        if !droppable || self.events.len() < limit::EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Requests to the kernel: waiting, in flight, settled.
+//!
+//! Requests go out in order and are not acknowledged one by one. The host reports failures by token and, now and then,
+//! that everything up to some token is settled. A failed request may be followed by a second attempt, unless
+//! something newer about the same flow has been asked meanwhile: then the newer request decides.
+
+use crate::config::limit;
+use crate::output::{KernelOp, Request};
+use alloc::collections::VecDeque;
+use common::FlowKey;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+/// What a request is for; decides what its failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A flow of the remote table becomes local.
+    Commit,
+    /// The second attempt of that, after removing what was in the way.
+    CommitAgain,
+    /// The peer's new flow goes straight into the kernel.
+    InjectNew,
+    /// The peer's update goes straight into the kernel.
+    InjectUpdate,
+    /// The peer's destruction goes straight into the kernel.
+    InjectDestroy,
+    /// The second attempt of an injection.
+    InjectAgain,
+    /// Makes room for a second attempt; its failure means nothing.
+    Clearing,
+    /// Reads.
+    Read,
+}
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// Its token.
+    pub token: u32,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What was asked.
+    pub request: Request,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct KernelQueue {
+    waiting: VecDeque<(Purpose, Request)>,
+    in_flight: VecDeque<InFlight>,
+    next_token: u32,
+    /// Requests per flow that are waiting or in flight.
+    pending: HashMap<FlowKey, u32, FixedState>,
+    dropped: u64,
+}
+
+impl KernelQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next_token: 1,
+            pending: HashMap::with_hasher(FixedState::with_seed(seed)),
+            dropped: 0,
+        }
+    }
+
+    /// Adds a request. Past the limit it is dropped and counted.
+    pub fn push(&mut self, purpose: Purpose, request: Request) {
+        if self.waiting.len() >= limit::KERNEL_QUEUE_MAX {
+            self.dropped += 1;
+            return;
+        }
+        if let Some(key) = key_of(&request) {
+            *self.pending.entry(key).or_insert(0) += 1;
+        }
+        self.waiting.push_back((purpose, request));
+    }
+
+    /// The next request to hand over; `None` when there is none or enough are in flight.
+    pub fn poll(&mut self) -> Option<KernelOp> {
+        if self.in_flight.len() >= limit::KERNEL_IN_FLIGHT_MAX {
+            return None;
+        }
+        let (purpose, request) = self.waiting.pop_front()?;
+        let token = self.next_token;
+        self.next_token = token.wrapping_add(1);
+        self.in_flight.push_back(InFlight { token, purpose, request: request.clone() });
+        let commit = matches!(purpose, Purpose::Commit | Purpose::CommitAgain);
+        let commit = commit || (purpose == Purpose::Clearing && self.next_is_commit());
+        Some(KernelOp { token, commit, request })
+    }
+
+    /// Takes out the request a failure is about, and whether nothing newer about its flow is on its way.
+    pub fn failed(&mut self, token: u32) -> Option<(InFlight, bool)> {
+        let at = self.in_flight.iter().position(|op| op.token == token)?;
+        let op = self.in_flight.remove(at)?;
+        let last_word = self.forget(&op.request);
+        Some((op, last_word))
+    }
+
+    /// Takes out the oldest request that is covered by `token`, in order; call it until there is none.
+    pub fn settled(&mut self, token: u32) -> Option<InFlight> {
+        let oldest = self.in_flight.front()?;
+        if (token.wrapping_sub(oldest.token) as i32) < 0 {
+            return None;
+        }
+        let op = self.in_flight.pop_front()?;
+        self.forget(&op.request);
+        Some(op)
+    }
+
+    /// Requests waiting or in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight.len()
+    }
+
+    /// Whether nothing is waiting or in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Requests dropped because too many were waiting.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn next_is_commit(&self) -> bool {
+        self.waiting.front().is_some_and(|(purpose, _)| *purpose == Purpose::CommitAgain)
+    }
+
+    /// Counts a request of this flow out; true when it was the last one.
+    fn forget(&mut self, request: &Request) -> bool {
+        let Some(key) = key_of(request) else { return true };
+        let Some(count) = self.pending.get_mut(&key) else { return true };
+        *count -= 1;
+        let last = *count == 0;
+        if last {
+            self.pending.remove(&key);
+        }
+        last
+    }
+}
+
+fn key_of(request: &Request) -> Option<FlowKey> {
+    match request {
+        Request::Create(flow) | Request::Update(flow) => Some(flow.key()),
+        Request::Delete(key) | Request::Get(key) => Some(*key),
+        Request::Dump => None,
+    }
+}

@@ -1,0 +1,232 @@
+//! Flows of the peer: messages in, a table until the commit, or writes straight into the kernel.
+
+use crate::config::{Config, limit};
+use crate::counters::Counters;
+use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::local::{count_insert, seconds};
+use crate::merge;
+use crate::output::Request;
+use crate::table::{Entry, FlowTable, Full, Marks, Slot};
+use crate::tombstone::Tombstones;
+use common::Instant;
+use wire::Flow;
+use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
+use wire::sync::v1::Change;
+
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+
+/// The remote table and what belongs to it.
+#[derive(Debug)]
+pub struct Remote {
+    /// The flows.
+    pub table: FlowTable,
+    tombstones: Tombstones,
+}
+
+impl Remote {
+    /// An empty side.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1)),
+            tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+        }
+    }
+
+    /// Takes the peer's word about a flow, the `order`-th of its messages. A message that was overtaken by a later
+    /// one about the same flow changes nothing.
+    ///
+    /// # Errors
+    /// [`Full`] when the flow is new and the table is full.
+    pub fn on_message(
+        &mut self,
+        counters: &mut Counters,
+        change: Change,
+        flow: Flow,
+        order: u64,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let key = flow.key();
+        let known = self.table.find(&key);
+        let last = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
+        if last.max(self.tombstones.ended_at(&key)).is_some_and(|last| order < last) {
+            counters.remote.stale += 1;
+            return Ok(());
+        }
+        match (change, known) {
+            (Change::Destroy, Some(slot)) => {
+                self.table.remove(slot);
+                self.tombstones.bury(key, order);
+                counters.remote.destroyed += 1;
+            }
+            (Change::Destroy, None) => {
+                self.tombstones.bury(key, order);
+                counters.remote.destroy_not_found += 1;
+            }
+            (_, Some(slot)) => {
+                self.change(slot, change, flow, order, now);
+                counters.remote.updated += 1;
+            }
+            (_, None) => {
+                let since_s = seconds(now);
+                let marks = Marks::empty();
+                let entry = Entry { flow, stamp: order, since_s, updated_s: since_s, marks };
+                count_insert(self.table.insert(entry), &mut counters.remote)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, slot: Slot, change: Change, flow: Flow, order: u64, now: Instant) {
+        let entry = self.table.at_mut(slot).expect("the slot was just found");
+        if change == Change::New {
+            entry.flow = flow;
+            entry.since_s = seconds(now);
+        } else {
+            merge::absorb(&mut entry.flow, flow);
+        }
+        entry.stamp = order;
+        entry.updated_s = seconds(now);
+    }
+
+    /// Forgets every flow.
+    pub fn flush(&mut self) {
+        self.table.clear();
+        self.tombstones.clear();
+    }
+}
+
+/// Writes the peer's word about a flow straight into the kernel.
+pub fn inject(
+    config: &Config,
+    kernel: &mut KernelQueue,
+    counters: &mut Counters,
+    change: Change,
+    flow: Flow,
+) {
+    let key = flow.key();
+    let (purpose, request, counter) = match change {
+        Change::New => {
+            let request = Request::Create(writable(config, flow, 0));
+            (Purpose::InjectNew, request, &mut counters.inject.created)
+        }
+        Change::Update => {
+            let request = Request::Update(writable(config, flow, 0));
+            (Purpose::InjectUpdate, request, &mut counters.inject.updated)
+        }
+        Change::Destroy => {
+            (Purpose::InjectDestroy, Request::Delete(key), &mut counters.inject.destroyed)
+        }
+    };
+    *counter += 1;
+    kernel.push(purpose, request);
+}
+
+/// What an injection's failure means: try another way, or count it. `last_word` says that nothing newer about the flow
+/// is on its way. Returns whether it is a failure to tell.
+pub fn on_inject_failed(
+    kernel: &mut KernelQueue,
+    counters: &mut Counters,
+    op: InFlight,
+    errno: i32,
+    last_word: bool,
+) -> bool {
+    let failures = &mut counters.inject;
+    match (op.purpose, op.request, errno) {
+        (Purpose::InjectDestroy, _, ENOENT) => return false,
+        (Purpose::InjectNew | Purpose::InjectUpdate, ..) if !last_word => return false,
+        (Purpose::InjectUpdate, Request::Update(flow), ENOENT) => {
+            kernel.push(Purpose::InjectAgain, Request::Create(flow));
+            return false;
+        }
+        (Purpose::InjectNew, Request::Create(flow), EEXIST)
+        | (Purpose::InjectUpdate, Request::Update(flow), _) => {
+            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+            kernel.push(Purpose::InjectAgain, Request::Create(flow));
+            return false;
+        }
+        (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,
+        (Purpose::InjectUpdate, ..) => failures.update_failed += 1,
+        _ => failures.create_failed += 1,
+    }
+    true
+}
+
+/// The flow as it can be written into a kernel that does not know it, `age_s` seconds after the peer spoke of it.
+///
+/// The kernel checks TCP windows against what it has seen itself, and it has seen nothing of this connection: unless
+/// window tracking is asked for, both directions become liberal.
+#[must_use]
+pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
+    flow.status.remove(Status::EXPECTED);
+    flow.timeout_s = lifetime(config, &flow, age_s);
+    flow.known |= Known::TIMEOUT;
+    if let ProtoState::Tcp(tcp) = &mut flow.proto
+        && !config.window_tracking
+    {
+        let liberal = TcpFlags { flags: TCP_FLAG_BE_LIBERAL, mask: TCP_FLAG_BE_LIBERAL };
+        let given = tcp.flags.unwrap_or_default();
+        tcp.flags = Some(
+            given.map(|f| TcpFlags { flags: f.flags | liberal.flags, mask: f.mask | liberal.mask }),
+        );
+    }
+    if let Some(extra) = flow.extra.as_mut().filter(|e| e.master.is_some()) {
+        // The kernel attaches the helper of an expected flow by its master.
+        extra.helper = None;
+    }
+    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow
+}
+
+fn lifetime(config: &Config, flow: &Flow, age_s: u32) -> u32 {
+    if let Some(fixed) = config.commit_timeout_s {
+        return fixed;
+    }
+    let told = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
+    told.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Tuple;
+
+    fn flow(n: u16) -> Flow {
+        Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80))
+    }
+
+    fn at(side: &mut Remote, change: Change, n: u16, order: u64) {
+        let mut counters = Counters::default();
+        let _ = side.on_message(&mut counters, change, flow(n), order, Instant(0));
+    }
+
+    #[test]
+    fn a_new_that_comes_after_the_destroy_it_preceded_does_not_revive_the_flow() {
+        let mut side = Remote::new(&Config::default());
+        at(&mut side, Change::Destroy, 1, 11);
+        at(&mut side, Change::New, 1, 10);
+        assert!(side.table.is_empty());
+        at(&mut side, Change::New, 1, 12);
+        assert_eq!(side.table.len(), 1);
+    }
+
+    #[test]
+    fn an_overtaken_update_changes_nothing() {
+        let mut side = Remote::new(&Config::default());
+        at(&mut side, Change::New, 1, 20);
+        at(&mut side, Change::Destroy, 1, 19);
+        assert_eq!(side.table.len(), 1);
+    }
+
+    #[test]
+    fn lifetimes_shrink_with_age_and_fall_back_when_used_up_or_untold() {
+        let config = Config::default();
+        let told = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
+        assert_eq!(writable(&config, told.clone(), 30).timeout_s, 70);
+        assert_eq!(writable(&config, told.clone(), 101).timeout_s, 60);
+        assert_eq!(writable(&config, flow(1), 0).timeout_s, 60);
+        let fixed = Config { commit_timeout_s: Some(180), ..Config::default() };
+        assert_eq!(writable(&fixed, told, 30).timeout_s, 180);
+    }
+}
