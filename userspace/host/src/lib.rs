@@ -1,1 +1,22 @@
-//! syscalls
+//! The shell around the engine: every side effect of ctflow happens in this crate.
+//!
+//! It takes no decision about flows. Floor: above `engine`, below `tools`. The side effects, by module:
+//!
+//! | module | what it does to the world |
+//! |---|---|
+//! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
+//! | `clock` | reads the time |
+//! | `netlink` | opens netlink sockets, sends and receives on them |
+//! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
+//! | `link` | talks to peers |
+//! | `kernel` | carries out what the engine asks of conntrack |
+//! | `control` | serves the control socket; and its client |
+//! | `process` | lock file, daemonising, signals |
+//! | `log` | writes log lines |
+//! | `observe` | turns engine events into log lines |
+//! | `shard` | the thread that runs one engine |
+
+pub mod sys;
+pub mod clock;
+pub mod netlink;
+pub mod source;

@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "arbitrary"))]
 extern crate std;
 
 pub mod error;
@@ -23,6 +23,8 @@ pub mod expect;
 pub mod netlink;
 pub mod sync;
 pub mod control;
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 
 pub use error::DecodeError;
 pub use expect::Expectation;

@@ -1,1 +1,184 @@
-//! (being built)
+//! ctnetlink: what the kernel says about flows and expectations, and how it is asked.
+//!
+//! A datagram is walked with [`Messages`]; each message is understood by [`decode`]; requests are written by
+//! [`request`]. Decoding copies nothing that has no fixed size, so views borrow from the datagram.
+//!
+//! ```
+//! use common::Tuple;
+//! use wire::Flow;
+//! use wire::cursor::Writer;
+//! use wire::netlink::{self, Message, Messages, request::{self, Ticket}};
+//!
+//! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
+//! let mut buffer = [0; 512];
+//! let mut writer = Writer::new(&mut buffer);
+//! request::update(&mut writer, Ticket::acked(1), &flow);
+//! let len = writer.finish().unwrap();
+//!
+//! let message = Messages::new(&buffer[..len]).next().unwrap().unwrap();
+//! let Ok(Message::Flow { flow: view, .. }) = netlink::decode(&message) else { panic!() };
+//! assert_eq!(view.orig, flow.orig);
+//! ```
+
+pub mod uapi;
+pub mod frame;
+pub mod attribute;
+mod tuple;
+pub mod conntrack;
+pub mod expect;
+pub mod request;
+
+pub use attribute::{Attribute, Attributes};
+pub use conntrack::{Detail, FlowView};
+pub use expect::ExpectView;
+pub use frame::{Header, Messages, RawMessage};
+
+use crate::DecodeError;
+use frame::HEADER_LEN;
+use uapi::{control, ct, exp, extack, flag, subsystem};
+
+/// What happened to a flow or an expectation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// It began.
+    New,
+    /// It changed, or, in the answer to a dump or a read (which look the same), it exists.
+    Update,
+    /// It ended.
+    Destroy,
+}
+
+/// A message that was understood.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "flows are nearly all there is; a box would cost each event"
+)]
+pub enum Message<'a> {
+    /// A flow.
+    Flow {
+        /// What happened to it.
+        event: EventKind,
+        /// What is known of it.
+        flow: FlowView<'a>,
+    },
+    /// An expectation.
+    Expect {
+        /// What happened to it.
+        event: EventKind,
+        /// What is known of it.
+        expect: ExpectView<'a>,
+    },
+    /// A request failed, or, with errno 0, succeeded.
+    Error(Answer<'a>),
+    /// A dump is complete, or, with an errno, broke off. It is inconsistent if [`flag::DUMP_INTR`] is set in
+    /// the header of this or of an earlier message.
+    Done(Answer<'a>),
+    /// Nothing.
+    Noop,
+    /// The socket lost messages.
+    Overrun,
+    /// Something else, among it statistics; its payload is in the raw message.
+    Other {
+        /// A number of [`uapi::subsystem`] or one not listed there.
+        subsystem: u8,
+        /// The message within the subsystem.
+        kind: u8,
+    },
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// Positive errno; 0 is success.
+    pub errno: i32,
+    /// Header of the request, if it is quoted.
+    pub request: Option<Header>,
+    /// What the kernel says about it: text for people.
+    pub text: Option<&'a str>,
+    /// Offset in the request of the attribute it is about.
+    pub offset: Option<u32>,
+}
+
+/// Understands one message. A message with an unknown type is no error.
+///
+/// # Errors
+/// Offsets count from the start of the datagram the message came from.
+pub fn decode<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
+    let header = &raw.header;
+    let parsed = match (header.subsystem(), header.message()) {
+        (subsystem::CTNETLINK, message @ (ct::NEW | ct::DELETE)) => {
+            let event = event_kind(header, message == ct::DELETE);
+            FlowView::parse(raw.payload).map(|flow| Message::Flow { event, flow })
+        }
+        (subsystem::CTNETLINK_EXP, message @ (exp::NEW | exp::DELETE)) => {
+            let event = event_kind(header, message == exp::DELETE);
+            ExpectView::parse(raw.payload).map(|expect| Message::Expect { event, expect })
+        }
+        (0, _) => control_message(raw),
+        (subsystem, kind) => Ok(Message::Other { subsystem, kind }),
+    };
+    parsed.map_err(|error| error.shifted(raw.at + HEADER_LEN))
+}
+
+/// `ctnetlink_conntrack_event` sets both flags for a new flow and none for a changed one; a dump sets only
+/// [`flag::MULTI`] (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`).
+const fn event_kind(header: &Header, destroyed: bool) -> EventKind {
+    match (destroyed, header.flags & (flag::CREATE | flag::EXCL)) {
+        (true, _) => EventKind::Destroy,
+        (false, 0) => EventKind::Update,
+        (false, _) => EventKind::New,
+    }
+}
+
+fn control_message<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
+    Ok(match raw.header.kind {
+        control::NOOP => Message::Noop,
+        control::OVERRUN => Message::Overrun,
+        control::ERROR => Message::Error(refusal(raw)?),
+        control::DONE => {
+            let mut answer = Answer { errno: errno(raw.payload)?, ..Answer::default() };
+            remarks(&mut answer, raw, size_of::<i32>());
+            Message::Done(answer)
+        }
+        kind => Message::Other { subsystem: 0, kind: kind.to_be_bytes()[1] },
+    })
+}
+
+/// Reads `struct nlmsgerr`: errno, header of the request, and, unless capped, the rest of the request.
+fn refusal<'a>(raw: &RawMessage<'a>) -> Result<Answer<'a>, DecodeError> {
+    let mut answer = Answer { errno: errno(raw.payload)?, ..Answer::default() };
+    let quoted = raw.payload.get(size_of::<i32>()..).and_then(|rest| rest.first_chunk());
+    answer.request = quoted.map(Header::from_bytes);
+    if let Some(request) = answer.request {
+        let capped = raw.header.has(flag::CAPPED);
+        let quoted_len = if capped { HEADER_LEN } else { request.len as usize };
+        let from = size_of::<i32>().saturating_add(quoted_len).checked_next_multiple_of(4);
+        remarks(&mut answer, raw, from.unwrap_or(usize::MAX));
+    }
+    Ok(answer)
+}
+
+/// Reads the extended acknowledgement. It is only a remark, so what is wrong with it is passed over.
+fn remarks<'a>(answer: &mut Answer<'a>, raw: &RawMessage<'a>, from: usize) {
+    let Some(bytes) = raw.payload.get(from..).filter(|_| raw.header.has(flag::ACK_TLVS)) else {
+        return;
+    };
+    for attribute in Attributes::new(bytes, from).map_while(Result::ok) {
+        match attribute.kind {
+            extack::MSG => answer.text = core::str::from_utf8(attribute.text()).ok(),
+            extack::OFFS => answer.offset = attribute.value.try_into().ok().map(u32::from_ne_bytes),
+            _ => {}
+        }
+    }
+}
+
+/// The kernel counts errors downwards from zero; here they are positive.
+fn errno(payload: &[u8]) -> Result<i32, DecodeError> {
+    let bytes = payload.first_chunk();
+    let bytes = bytes.ok_or_else(|| DecodeError::new(payload.len(), "answer without errno"))?;
+    Ok(i32::from_ne_bytes(*bytes).saturating_neg())
+}
+
+#[cfg(test)]
+mod tests;

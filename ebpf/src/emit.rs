@@ -1,0 +1,115 @@
+//! Copies one event into the ring of the CPU it happened on.
+//!
+//! Waking the reader is moderated as NAPI does it: the reader sets its cell in `ARMED` before it sleeps; whoever
+//! takes the 1 out of the cell wakes it, everybody else just leaves a record. The exchange is a full barrier, so
+//! either the reader sees the reservation or the program sees the 1.
+
+use crate::maps::{ARMED, RINGS, count};
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::programs::SkBuffContext;
+use common::counter;
+use common::tap::{HEADER_LEN, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader};
+use core::arch::asm;
+
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+
+/// Why an event is left to the socket.
+#[derive(Clone, Copy)]
+pub enum Spill {
+    /// This CPU's ring has no room.
+    Full,
+    /// No record is large enough.
+    Large,
+    /// This CPU has no ring.
+    NoRing,
+    /// The message could not be read.
+    Unreadable,
+}
+
+impl Spill {
+    /// Where it is counted.
+    #[inline(always)]
+    pub fn counter(self) -> u32 {
+        match self {
+            Self::Full => counter::SPILLED_FULL,
+            Self::Large => counter::SPILLED_LARGE,
+            Self::NoRing => counter::SPILLED_NO_RING,
+            Self::Unreadable => counter::SPILLED_UNREADABLE,
+        }
+    }
+}
+
+#[repr(C, align(8))]
+struct Record<const N: usize>([u8; N]);
+
+/// Puts the event into this CPU's ring, or says why not.
+#[inline(always)]
+pub fn emit(ctx: &SkBuffContext) -> Result<(), Spill> {
+    let len = ctx.len() as usize;
+    if len <= RECORD_SMALL - HEADER_LEN {
+        write::<RECORD_SMALL>(ctx, len)
+    } else if len <= RECORD_MEDIUM - HEADER_LEN {
+        write::<RECORD_MEDIUM>(ctx, len)
+    } else if len <= RECORD_LARGE - HEADER_LEN {
+        write::<RECORD_LARGE>(ctx, len)
+    } else {
+        Err(Spill::Large)
+    }
+}
+
+#[inline(always)]
+fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
+    // SAFETY: the helper has no precondition.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let ring = RINGS.get(cpu).ok_or(Spill::NoRing)?;
+    let mut record = ring.reserve_untyped::<Record<N>>(0).ok_or(Spill::Full)?;
+    let base = record.as_mut_ptr().cast::<u8>();
+    // SAFETY: `base` points to N reserved bytes, aligned to 8; header and message fit by the caller's test, which
+    // is repeated on the value the helper gets so that the verifier sees the bound.
+    let read = unsafe {
+        base.cast::<RecordHeader>().write(RecordHeader {
+            ktime_ns: bpf_ktime_get_ns(),
+            len: len as u32,
+            cpu: cpu as u16,
+            reserved: 0,
+        });
+        if len == 0 || len > N - HEADER_LEN {
+            -1
+        } else {
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len as u32)
+        }
+    };
+    if read != 0 {
+        record.discard(NO_WAKEUP);
+        return Err(Spill::Unreadable);
+    }
+    record.submit(wakeup(cpu));
+    Ok(())
+}
+
+#[inline(always)]
+fn wakeup(cpu: u32) -> u64 {
+    let Some(cell) = ARMED.get_ptr_mut(cpu) else { return FORCE_WAKEUP };
+    // SAFETY: the lookup succeeded, cells are 8 bytes, and they live as long as the program.
+    if unsafe { take(cell) } == 0 {
+        return NO_WAKEUP;
+    }
+    count(counter::WAKEUPS);
+    FORCE_WAKEUP
+}
+
+/// Exchanges the cell with 0 and returns what was in it; a full barrier (kernel 5.12, `BPF_XCHG`).
+///
+/// Written in assembly because the BPF target of rustc offers no atomic exchange.
+///
+/// # Safety
+/// `cell` must point to a map value of at least 8 bytes.
+#[inline(always)]
+unsafe fn take(cell: *mut u64) -> u64 {
+    let mut value = 0_u64;
+    // SAFETY: the caller vouches for `cell`; the instruction touches nothing else.
+    unsafe { asm!("{v} = xchg_64({c} + 0, {v})", v = inout(reg) value, c = in(reg) cell) };
+    value
+}

@@ -1,0 +1,46 @@
+//! Every map of the tap. Names and capacities are those of `common::maps`.
+
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use common::{counter, maps as shape, tap::FilterConfig};
+
+/// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
+const MMAPABLE: usize = 1 << 10;
+
+/// Stand-in for the rings the loader makes; the kernel compares all but the size with it.
+type Ring = RingBuf<u64, 4096>;
+
+/// One ring per possible CPU, filled in by the loader.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<Ring, { shape::RINGS_MAX as usize }> = ArrayOfMaps::new();
+
+/// Outcomes, per CPU.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { counter::COUNT as usize }> = PerCpuArray::new();
+
+/// 1 while the reader of that CPU's ring sleeps.
+#[btf_map]
+pub static ARMED: Array<u64, { shape::RINGS_MAX as usize }, MMAPABLE> = Array::new();
+
+/// What passes.
+#[btf_map]
+pub static FILTER: Array<FilterConfig, 1> = Array::new();
+
+/// IPv4 prefixes the filter names.
+#[btf_map]
+pub static FILTER_IPV4: LpmTrie<[u8; 4], u32, { shape::FILTER_PREFIXES_MAX as usize }> =
+    LpmTrie::new();
+
+/// IPv6 prefixes the filter names.
+#[btf_map]
+pub static FILTER_IPV6: LpmTrie<[u8; 16], u32, { shape::FILTER_PREFIXES_MAX as usize }> =
+    LpmTrie::new();
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(cell) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the lookup succeeded, the cell belongs to this CPU, and a socket filter does not migrate.
+        unsafe { *cell += 1 };
+    }
+}

@@ -1,0 +1,17 @@
+//! The one place that reads time.
+
+use common::Instant;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Now, on `CLOCK_MONOTONIC`: the clock that `bpf_ktime_get_ns` reads too, so records and the engine agree.
+#[must_use]
+pub fn now() -> Instant {
+    let t = clock_gettime(ClockId::Monotonic);
+    Instant(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
+}
+
+/// Seconds since 1970, for log lines and the first sequence number.
+#[must_use]
+pub fn wall_s() -> i64 {
+    clock_gettime(ClockId::Realtime).tv_sec
+}

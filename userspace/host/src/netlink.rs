@@ -1,0 +1,93 @@
+//! Netlink sockets on the netfilter family.
+
+use crate::sys;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+
+/// `NETLINK_EXT_ACK`, `NETLINK_BROADCAST_ERROR`, `NETLINK_NO_ENOBUFS` (`include/uapi/linux/netlink.h`).
+mod option {
+    pub(super) const EXT_ACK: i32 = 11;
+    pub(super) const CAP_ACK: i32 = 10;
+}
+
+/// A bound netlink socket.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    /// Port id: events caused by requests on this socket carry it.
+    portid: u32,
+}
+
+impl Socket {
+    /// Opens a socket, lets `before_bind` prepare it (attach a filter, size the buffer) and joins `groups`.
+    ///
+    /// # Errors
+    /// As `socket(2)` and `bind(2)`, or what `before_bind` says.
+    pub fn open<E: From<io::Error>>(
+        groups: u32,
+        before_bind: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let fd = sys::netlink_socket()?;
+        before_bind(fd.as_fd())?;
+        let portid = sys::netlink_bind(fd.as_fd(), groups)?;
+        Ok(Self { fd, portid })
+    }
+
+    /// Opens a socket for requests: no groups, short acknowledgements with extended error text.
+    ///
+    /// # Errors
+    /// As `socket(2)` and `bind(2)`.
+    pub fn for_requests() -> io::Result<Self> {
+        Self::open(0, |fd| {
+            // Old kernels lack these; they only make errors shorter and clearer.
+            let _ = sys::set_option(fd, libc::SOL_NETLINK, option::CAP_ACK, 1);
+            let _ = sys::set_option(fd, libc::SOL_NETLINK, option::EXT_ACK, 1);
+            Ok(())
+        })
+    }
+
+    /// The port id the kernel gave it.
+    #[must_use]
+    pub const fn portid(&self) -> u32 {
+        self.portid
+    }
+
+    /// Sends one buffer of requests.
+    ///
+    /// # Errors
+    /// As `send(2)`.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.fd, bytes, rustix::net::SendFlags::empty())?;
+        Ok(())
+    }
+
+    /// Messages the kernel dropped because this socket was full.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        sys::socket_drops(self.fd.as_fd()).map_or(0, u64::from)
+    }
+
+    /// Size of the receive buffer, as the kernel accounts it.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        let size = sys::option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF);
+        size.map_or(0, |n| usize::try_from(n).unwrap_or(0))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sets the receive buffer, past the system's limit where we may.
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    // The kernel doubles the value; conntrackd's setting has always meant the value before doubling.
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+        .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}

@@ -1,0 +1,215 @@
+//! Where conntrack events are heard: the plain netlink subscription, or the same subscription with the eBPF tap on it.
+//!
+//! Both hand out the same messages with the same filter applied; they differ in what an event costs.
+
+use common::Instant;
+use rustix::fd::BorrowedFd;
+use std::io;
+
+pub mod netlink;
+pub mod tap;
+
+pub use netlink::NetlinkSource;
+pub use tap::TapSource;
+
+/// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
+/// EXP_NEW 4, EXP_UPDATE 5, EXP_DESTROY 6).
+pub mod group {
+    /// New, updated and destroyed flows.
+    pub const FLOWS: u32 = 0b111;
+    /// New, updated and destroyed expectations.
+    pub const EXPECTATIONS: u32 = 0b11_1000;
+}
+
+/// Which source to open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The tap where it can run, else netlink, saying why.
+    #[default]
+    Auto,
+    /// The tap, or an error.
+    Tap,
+    /// Netlink.
+    Netlink,
+}
+
+/// How to open a source.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which one.
+    pub choice: Choice,
+    /// Receive buffer of the event socket, bytes; `None` leaves the system's default.
+    pub buffer_bytes: Option<usize>,
+    /// Bytes of each CPU's ring; rounded up to a power of two of at least a page.
+    pub ring_bytes: usize,
+    /// Groups to join, bits of [`group`].
+    pub groups: u32,
+    /// What the kernel side lets pass.
+    pub filter: KernelFilter,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            choice: Choice::Auto,
+            buffer_bytes: None,
+            ring_bytes: 4 << 20,
+            groups: group::FLOWS,
+            filter: KernelFilter::default(),
+        }
+    }
+}
+
+/// A filter for the kernel side, prefixes spelled out.
+#[derive(Clone, Debug)]
+pub struct KernelFilter {
+    /// Modes and protocol set.
+    pub config: common::tap::FilterConfig,
+    /// IPv4 prefixes: address and length in bits.
+    pub ipv4: Vec<([u8; 4], u8)>,
+    /// IPv6 prefixes: address and length in bits.
+    pub ipv6: Vec<([u8; 16], u8)>,
+}
+
+impl Default for KernelFilter {
+    fn default() -> Self {
+        Self { config: common::tap::FilterConfig::PASS, ipv4: Vec::new(), ipv6: Vec::new() }
+    }
+}
+
+/// When an event happened, as well as its source knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Sources in order: it happened after everything that was handed out before.
+    InOrder,
+    /// It happened exactly then.
+    At(Instant),
+    /// It happened after then; the tap's overflow path loses the exact time.
+    After(Instant),
+}
+
+/// Why events did not arrive, or how they did. Counted since the source was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Events the tap's program saw.
+    pub seen: u64,
+    /// Of these: copied into a ring.
+    pub ring: u64,
+    /// Of these: refused by the filter in the kernel.
+    pub filtered: u64,
+    /// Of these: left to the socket because the ring was full.
+    pub spilled_full: u64,
+    /// Of these: left to the socket for another reason (too large, no ring, unreadable).
+    pub spilled_other: u64,
+    /// Wake-ups the tap sent.
+    pub wakeups: u64,
+    /// Events handed out.
+    pub delivered: u64,
+    /// Of these: from the socket.
+    pub from_socket: u64,
+    /// Events the kernel dropped because the socket was full.
+    pub lost: u64,
+}
+
+/// Why a source could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A system call failed.
+    #[error("opening the conntrack event socket: {0}")]
+    Socket(#[from] io::Error),
+    /// The build carries no program.
+    #[error("this build carries no eBPF object (build it with `cargo xtask build`)")]
+    NoObject,
+    /// The process may not load programs.
+    #[error("loading eBPF programs needs CAP_BPF (or CAP_SYS_ADMIN), which this process lacks")]
+    NoCapability,
+    /// The kernel or the loader refused.
+    #[error("loading the eBPF tap: {0}")]
+    Load(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Where conntrack events are heard.
+#[derive(Debug)]
+pub enum Source {
+    /// Plain subscription.
+    Netlink(NetlinkSource),
+    /// Subscription with the eBPF tap.
+    Tap(Box<TapSource>),
+}
+
+impl Source {
+    /// Opens the source `settings` ask for. With [`Choice::Auto`], the second value says why it is not the tap.
+    ///
+    /// # Errors
+    /// When neither can be opened, or the one asked for cannot.
+    pub fn open(settings: &Settings) -> Result<(Self, Option<SourceError>), SourceError> {
+        let tap = |s| TapSource::open(s).map(|t| Self::Tap(Box::new(t)));
+        let plain = |s| NetlinkSource::open(s).map(Self::Netlink);
+        match settings.choice {
+            Choice::Netlink => Ok((plain(settings)?, None)),
+            Choice::Tap => Ok((tap(settings)?, None)),
+            Choice::Auto => match tap(settings) {
+                Ok(source) => Ok((source, None)),
+                Err(why) => Ok((plain(settings)?, Some(why))),
+            },
+        }
+    }
+
+    /// Its name: `netlink` or `tap`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Netlink(_) => "netlink",
+            Self::Tap(_) => "tap",
+        }
+    }
+
+    /// Hands out up to about `budget` waiting messages, never blocking; returns how many.
+    ///
+    /// # Errors
+    /// When the socket fails for good. Overruns are not errors: they show in [`Source::account`].
+    pub fn drain(
+        &mut self,
+        budget: usize,
+        sink: &mut impl FnMut(&[u8], Stamp),
+    ) -> io::Result<usize> {
+        match self {
+            Self::Netlink(s) => s.drain(budget, &mut |bytes| sink(bytes, Stamp::InOrder)),
+            Self::Tap(s) => s.drain(budget, sink),
+        }
+    }
+
+    /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
+    pub fn arm(&mut self) {
+        if let Self::Tap(s) = self {
+            s.arm();
+        }
+    }
+
+    /// Descriptors that become readable when an armed source has something.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Netlink(s) => vec![s.descriptor()],
+            Self::Tap(s) => s.descriptors(),
+        }
+    }
+
+    /// What became of the events so far.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        match self {
+            Self::Netlink(s) => s.account(),
+            Self::Tap(s) => s.account(),
+        }
+    }
+
+    /// Size of the event socket's receive buffer, bytes.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        match self {
+            Self::Netlink(s) => s.receive_buffer(),
+            Self::Tap(s) => s.receive_buffer(),
+        }
+    }
+}

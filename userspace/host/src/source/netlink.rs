@@ -1,0 +1,81 @@
+//! The plain subscription: works on every kernel, costs a socket buffer per event.
+
+use super::{Account, Settings, SourceError};
+use crate::netlink::{Socket, set_receive_buffer};
+use crate::sys::Batch;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::io;
+
+/// Messages taken with one system call.
+const BATCH: usize = 64;
+/// Larger than any event: ctnetlink builds them in one page.
+const MESSAGE_LEN_MAX: usize = 8192;
+
+/// Conntrack events from the ctnetlink multicast groups.
+#[derive(Debug)]
+pub struct NetlinkSource {
+    socket: Socket,
+    batch: Batch,
+    delivered: u64,
+}
+
+impl NetlinkSource {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// When the socket cannot be made or the groups not be joined.
+    pub fn open(settings: &Settings) -> Result<Self, SourceError> {
+        Self::open_with(settings, |_| Ok(()))
+    }
+
+    /// Subscribes; `before_bind` sees the socket before the first event can be queued on it.
+    pub(super) fn open_with(
+        settings: &Settings,
+        before_bind: impl FnOnce(BorrowedFd<'_>) -> Result<(), SourceError>,
+    ) -> Result<Self, SourceError> {
+        let socket = Socket::open(settings.groups, |fd| {
+            if let Some(bytes) = settings.buffer_bytes {
+                set_receive_buffer(fd, bytes)?;
+            }
+            before_bind(fd)
+        })?;
+        Ok(Self { socket, batch: Batch::new(BATCH, MESSAGE_LEN_MAX), delivered: 0 })
+    }
+
+    /// Hands out up to about `budget` waiting messages; returns how many.
+    pub(super) fn drain(
+        &mut self,
+        budget: usize,
+        sink: &mut impl FnMut(&[u8]),
+    ) -> io::Result<usize> {
+        let mut taken = 0;
+        while taken < budget {
+            let got = match self.batch.receive(self.socket.as_fd()) {
+                Ok(got) => got,
+                // The kernel has dropped messages (`account` counts them); what it kept is still there.
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => continue,
+                Err(e) => return Err(e),
+            };
+            (0..got).for_each(|i| sink(self.batch.datagram(i)));
+            taken += got;
+            if got < BATCH {
+                break;
+            }
+        }
+        self.delivered += taken as u64;
+        Ok(taken)
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(super) fn account(&self) -> Account {
+        let (delivered, lost) = (self.delivered, self.socket.drops());
+        Account { delivered, from_socket: delivered, lost, ..Account::default() }
+    }
+
+    pub(super) fn receive_buffer(&self) -> usize {
+        self.socket.receive_buffer()
+    }
+}

@@ -1,0 +1,264 @@
+//! System calls that rustix and socket2 do not offer, one safe function each.
+#![expect(unsafe_code, reason = "this is where the system calls are")]
+
+use libc::{c_int, c_void, socklen_t};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ffi::CString;
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Opens a non-blocking `NETLINK_NETFILTER` socket.
+///
+/// # Errors
+/// As `socket(2)`.
+pub fn netlink_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers; the descriptor is checked and owned by nobody else yet.
+    unsafe {
+        let fd = check(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Binds a netlink socket to a port id the kernel chooses, joining `groups` (bit `n - 1` is group `n`), and returns
+/// that port id.
+///
+/// # Errors
+/// As `bind(2)` and `getsockname(2)`.
+pub fn netlink_bind(fd: BorrowedFd<'_>, groups: u32) -> io::Result<u32> {
+    // SAFETY: `sockaddr_nl` is plain data, and the length passed is its size.
+    unsafe {
+        let mut addr: libc::sockaddr_nl = zeroed();
+        addr.nl_family = libc::AF_NETLINK as u16;
+        addr.nl_groups = groups;
+        let mut len = size_of::<libc::sockaddr_nl>() as socklen_t;
+        let at = (&raw mut addr).cast::<libc::sockaddr>();
+        check(libc::bind(fd.as_raw_fd(), at, len))?;
+        check(libc::getsockname(fd.as_raw_fd(), at, &raw mut len))?;
+        Ok(addr.nl_pid)
+    }
+}
+
+/// Sets an integer socket option.
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let at = (&raw const value).cast::<c_void>();
+    let len = size_of::<c_int>() as socklen_t;
+    // SAFETY: `at` points to a live `c_int` of `len` bytes.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, at, len) }).map(drop)
+}
+
+/// Reads an integer socket option.
+///
+/// # Errors
+/// As `getsockopt(2)`.
+pub fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as socklen_t;
+    let at = (&raw mut value).cast::<c_void>();
+    // SAFETY: `at` points to a live `c_int` of `len` bytes.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, at, &raw mut len) })?;
+    Ok(value)
+}
+
+/// Messages the kernel could not queue on this socket since it was made: `SK_MEMINFO_DROPS` of `SO_MEMINFO`
+/// (kernel 4.12, `include/uapi/linux/sock_diag.h`).
+///
+/// # Errors
+/// As `getsockopt(2)`.
+pub fn socket_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut info = [0_u32; SK_MEMINFO_DROPS + 1];
+    let mut len = size_of_val(&info) as socklen_t;
+    let at = info.as_mut_ptr().cast::<c_void>();
+    let name = libc::SO_MEMINFO;
+    // SAFETY: `at` points to `len` writable bytes.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, at, &raw mut len) })?;
+    Ok(info[SK_MEMINFO_DROPS])
+}
+
+/// Receive buffers for [`Batch::receive`], reused from call to call.
+#[derive(Debug)]
+pub struct Batch {
+    buffers: Vec<u8>,
+    slot_len: usize,
+    lens: Vec<usize>,
+}
+
+impl Batch {
+    /// Room for `slots` datagrams of at most `slot_len` bytes.
+    #[must_use]
+    pub fn new(slots: usize, slot_len: usize) -> Self {
+        Self { buffers: vec![0; slots * slot_len], slot_len, lens: vec![0; slots] }
+    }
+
+    /// Receives as many datagrams as there are, up to the number of slots, without blocking.
+    ///
+    /// Returns how many came; 0 when none is waiting.
+    ///
+    /// # Errors
+    /// As `recvmmsg(2)`; `ENOBUFS` means that the kernel dropped messages before the ones it still holds.
+    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let slots = self.lens.len();
+        // SAFETY: `mmsghdr` and `iovec` are plain data; every pointer stays valid through the call, because the
+        // arrays are neither moved nor resized before it returns.
+        unsafe {
+            let mut vectors: Vec<libc::iovec> = self
+                .buffers
+                .chunks_exact_mut(self.slot_len)
+                .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() })
+                .collect();
+            let mut headers: Vec<libc::mmsghdr> = vec![zeroed(); slots];
+            for (header, vector) in headers.iter_mut().zip(&mut vectors) {
+                header.msg_hdr.msg_iov = vector;
+                header.msg_hdr.msg_iovlen = 1;
+            }
+            let none = std::ptr::null_mut();
+            let at = headers.as_mut_ptr();
+            let flags = libc::MSG_DONTWAIT;
+            let got = libc::recvmmsg(fd.as_raw_fd(), at, slots as u32, flags, none);
+            if got < 0 {
+                let error = io::Error::last_os_error();
+                return if would_block(&error) { Ok(0) } else { Err(error) };
+            }
+            let got = got as usize;
+            for (len, header) in self.lens.iter_mut().zip(&headers[..got]) {
+                *len = (header.msg_len as usize).min(self.slot_len);
+            }
+            Ok(got)
+        }
+    }
+
+    /// The datagram in slot `index` of the last [`Batch::receive`].
+    #[must_use]
+    pub fn datagram(&self, index: usize) -> &[u8] {
+        let start = index * self.slot_len;
+        &self.buffers[start..start + self.lens[index]]
+    }
+}
+
+/// Whether an error only says "not now".
+#[must_use]
+pub fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// A memory-mapped array of `u64` cells shared with an eBPF program.
+#[derive(Debug)]
+pub struct Cells {
+    at: NonNull<AtomicU64>,
+    len: usize,
+}
+
+// SAFETY: the cells are atomics in shared memory; the mapping lives until drop.
+unsafe impl Send for Cells {}
+
+impl Cells {
+    /// Maps the first `len` values of the mmapable array map `fd`.
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<u64>();
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let none = std::ptr::null_mut();
+        // SAFETY: a fresh mapping chosen by the kernel; the result is checked before use.
+        let at = unsafe { libc::mmap(none, bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { at, len })
+    }
+
+    /// Writes a cell; a full barrier.
+    pub fn set(&self, index: usize, value: u64) {
+        assert!(index < self.len, "a cell exists for every ring");
+        // SAFETY: the index is inside the mapping, which is page-aligned.
+        unsafe { self.at.add(index).as_ref() }.swap(value, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this length and is not used afterwards.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<u64>()) };
+    }
+}
+
+/// Forks: `Ok(None)` in the child, `Ok(Some(pid))` in the parent.
+///
+/// Must be called while the process has one thread, since only the calling one survives in the child.
+///
+/// # Errors
+/// As `fork(2)`.
+pub fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: single-threaded by contract, so the child may run ordinary code.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
+/// Local time as `asctime` prints it, without the newline: `Mon Nov 23 16:53:17 2026`.
+#[must_use]
+pub fn local_time(wall_s: i64) -> String {
+    let mut text = [0_u8; 64];
+    let format = c"%a %b %e %H:%M:%S %Y";
+    // SAFETY: `tm` is plain data filled by localtime_r; strftime writes at most the given number of bytes.
+    let len = unsafe {
+        let mut tm = MaybeUninit::<libc::tm>::zeroed();
+        libc::localtime_r(&raw const wall_s, tm.as_mut_ptr());
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), tm.as_ptr())
+    };
+    String::from_utf8_lossy(&text[..len]).into_owned()
+}
+
+/// Sends one line to syslog.
+pub fn syslog(priority: c_int, text: &str) {
+    let Ok(text) = CString::new(text.replace('\0', " ")) else { return };
+    // SAFETY: a constant format and a terminated string.
+    unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// Opens syslog with the identity conntrackd has always used.
+pub fn open_syslog(facility: c_int) {
+    // SAFETY: the identity is a constant that lives for the whole program, as openlog requires.
+    unsafe { libc::openlog(c"conntrack-tools".as_ptr(), libc::LOG_PID, facility) };
+}
+
+/// Whether this thread has capability number `cap` in its effective set.
+#[must_use]
+pub fn has_capability(cap: u32) -> bool {
+    std::fs::read_to_string("/proc/thread-self/status")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .is_some_and(|caps| caps >> cap & 1 == 1)
+}
+
+/// Possible CPUs: one more than the highest number in `/sys/devices/system/cpu/possible`.
+#[must_use]
+pub fn possible_cpus() -> usize {
+    std::fs::read_to_string("/sys/devices/system/cpu/possible")
+        .ok()
+        .and_then(|text| text.trim().rsplit([',', '-']).next()?.parse::<usize>().ok())
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), |max| max + 1)
+}
+
+/// The raw number of a descriptor, for the calls that take one.
+#[must_use]
+pub fn raw(fd: &impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,166 @@
+//! Attributes: the type-length-value lists inside every message, and the lists inside those.
+//!
+//! ```text
+//! 0        2        4                4 + n       next multiple of 4
+//! +--------+--------+----------------+-----------+
+//! | 4 + n  | kind   | value, n bytes | padding   |   length and kind in native byte order
+//! +--------+--------+----------------+-----------+
+//! ```
+//!
+//! The two top bits of the kind are flags; the kernel does not set them reliably, so they are masked off and ignored.
+
+use super::uapi::nla;
+use crate::DecodeError;
+use crate::cursor::Writer;
+
+const HEADER_LEN: usize = 4;
+
+/// One attribute of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// Its number in the C enum of its level, flag bits masked off.
+    pub kind: u16,
+    /// Its value, padding excluded.
+    pub value: &'a [u8],
+    /// Offset of the value in the outermost buffer, for error reports.
+    pub at: usize,
+}
+
+impl<'a> Attribute<'a> {
+    /// The attributes inside this one.
+    #[must_use]
+    #[inline]
+    pub const fn nest(&self) -> Attributes<'a> {
+        Attributes { bytes: self.value, base: self.at, at: 0 }
+    }
+
+    /// The value as `N` bytes.
+    ///
+    /// # Errors
+    /// `what`, when it has another length.
+    #[inline]
+    pub fn array<const N: usize>(&self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        self.value.try_into().map_err(|_| self.error(what))
+    }
+
+    /// The value as one byte.
+    #[inline]
+    pub fn u8(&self) -> Result<u8, DecodeError> {
+        self.array("attribute is not 1 byte long").map(|[byte]| byte)
+    }
+
+    /// The value as a 16-bit number in network byte order.
+    #[inline]
+    pub fn be16(&self) -> Result<u16, DecodeError> {
+        self.array("attribute is not 2 bytes long").map(u16::from_be_bytes)
+    }
+
+    /// The value as a 32-bit number in network byte order.
+    #[inline]
+    pub fn be32(&self) -> Result<u32, DecodeError> {
+        self.array("attribute is not 4 bytes long").map(u32::from_be_bytes)
+    }
+
+    /// The value as a 64-bit number in network byte order.
+    #[inline]
+    pub fn be64(&self) -> Result<u64, DecodeError> {
+        self.array("attribute is not 8 bytes long").map(u64::from_be_bytes)
+    }
+
+    /// The value up to its first NUL: names are sent with their terminator.
+    #[must_use]
+    pub fn text(&self) -> &'a [u8] {
+        let end = self.value.iter().position(|&byte| byte == 0);
+        &self.value[..end.unwrap_or(self.value.len())]
+    }
+
+    /// An error that points at the value.
+    #[must_use]
+    #[cold]
+    pub fn error(&self, what: &'static str) -> DecodeError {
+        DecodeError::new(self.at, what)
+    }
+}
+
+/// Walks a list of attributes. After an error it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a> {
+    bytes: &'a [u8],
+    base: usize,
+    at: usize,
+}
+
+impl<'a> Attributes<'a> {
+    /// The attributes in `bytes`, which begin at offset `base` of the buffer errors shall point into.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], base: usize) -> Self {
+        Self { bytes, base, at: 0 }
+    }
+
+    #[cold]
+    fn fail(&mut self, what: &'static str) -> DecodeError {
+        let at = self.base + self.at;
+        self.at = self.bytes.len();
+        DecodeError::new(at, what)
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Result<Attribute<'a>, DecodeError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let Some((&[l0, l1, k0, k1], _)) = rest.split_first_chunk::<HEADER_LEN>() else {
+            return Some(Err(self.fail("attribute header is cut short")));
+        };
+        let len = usize::from(u16::from_ne_bytes([l0, l1]));
+        let Some(value) = rest.get(HEADER_LEN..len) else {
+            return Some(Err(self.fail("attribute length does not fit")));
+        };
+        let kind = u16::from_ne_bytes([k0, k1]) & nla::TYPE_MASK;
+        let at = self.base + self.at + HEADER_LEN;
+        // The last attribute may lack its padding; the position then lies past the end, which ends the walk.
+        self.at += len.next_multiple_of(4);
+        Some(Ok(Attribute { kind, value, at }))
+    }
+}
+
+/// Appends an attribute. `value` is at most 65,531 bytes long, which every caller's type sees to.
+pub(super) fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
+    let len = (HEADER_LEN + value.len()) as u16;
+    w.put(&len.to_ne_bytes());
+    w.put(&kind.to_ne_bytes());
+    w.put(value);
+    w.pad4();
+}
+
+/// Appends a 16-bit number in network byte order.
+pub(super) fn put_be16(w: &mut Writer<'_>, kind: u16, value: u16) {
+    put(w, kind, &value.to_be_bytes());
+}
+
+/// Appends a 32-bit number in network byte order.
+pub(super) fn put_be32(w: &mut Writer<'_>, kind: u16, value: u32) {
+    put(w, kind, &value.to_be_bytes());
+}
+
+/// Appends a name with the terminator the kernel's `nla_strcmp` and `strncmp` users want.
+pub(super) fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
+    let len = (HEADER_LEN + text.len() + 1) as u16;
+    w.put(&len.to_ne_bytes());
+    w.put(&kind.to_ne_bytes());
+    w.put(text);
+    w.put(&[0]);
+    w.pad4();
+}
+
+/// Appends an attribute that holds what `body` appends.
+pub(super) fn put_nest(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
+    let start = w.position();
+    w.put(&[0; 2]);
+    w.put(&(kind | nla::NESTED).to_ne_bytes());
+    body(w);
+    let len = (w.position() - start) as u16;
+    w.patch(start, &len.to_ne_bytes());
+}

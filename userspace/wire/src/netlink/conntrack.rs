@@ -1,0 +1,474 @@
+//! The flow as ctnetlink tells it: a view that is filled in one walk over the attributes.
+//!
+//! Numbers are taken out right away, because that costs less than remembering where they were; bytes of variable
+//! length stay in the datagram. Building a view allocates nothing, and [`FlowView::to_flow`] only does for what
+//! few flows have.
+
+use super::attribute::{Attribute, Attributes};
+use super::frame::FAMILY_HEADER_LEN;
+use super::tuple;
+use super::uapi::{
+    counters, cta, filter, help, nat, protoinfo, secctx, seqadj, synproxy, timestamp,
+};
+use crate::DecodeError;
+use crate::flow::{
+    Counters, Extra, Flow, HelperName, Known, ProtoState, SeqAdj, Status, Synproxy, TcpFlags,
+    TcpState, Timestamps,
+};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use common::{FlowKey, Tuple};
+
+/// How much of an event goes into a [`Flow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What belongs to the flow. Common flows take no allocation.
+    State,
+    /// Also what belongs to this one reading: counters, timestamps, reference count.
+    Full,
+}
+
+/// A flow in a datagram. Arrays hold the original direction first, then the reply direction, unless said otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowView<'a> {
+    /// `nfgenmsg.nfgen_family`.
+    pub family: u8,
+    /// `CTA_TUPLE_ORIG`.
+    pub orig: Tuple,
+    /// `CTA_TUPLE_REPLY`; unknown where not told.
+    pub reply: Tuple,
+    /// `CTA_ZONE`: the zone of both directions.
+    pub zone: Option<u16>,
+    /// `CTA_TUPLE_ZONE`: the zone of one direction. The kernel tells either this or `zone`.
+    pub zones: [Option<u16>; 2],
+    /// `CTA_TUPLE_MASTER`.
+    pub master: Option<Tuple>,
+    /// `CTA_STATUS`.
+    pub status: Option<Status>,
+    /// `CTA_TIMEOUT`: seconds left.
+    pub timeout_s: Option<u32>,
+    /// `CTA_MARK`. The kernel leaves a mark of 0 out of events unless it has just changed.
+    pub mark: Option<u32>,
+    /// `CTA_ID`.
+    pub id: Option<u32>,
+    /// `CTA_USE`.
+    pub use_count: Option<u32>,
+    /// `CTA_PROTOINFO`. In events of destruction only the state of TCP is told.
+    pub proto: ProtoState,
+    /// `CTA_HELP_NAME`.
+    pub helper: Option<HelperName>,
+    /// `CTA_HELP_INFO`: the helper's own bytes.
+    pub helper_info: Option<&'a [u8]>,
+    /// `CTA_LABELS`: as it lies in the kernel's memory; see [`label_words`].
+    pub labels: Option<&'a [u8]>,
+    /// `CTA_SEQ_ADJ_*`.
+    pub seq_adj: [Option<SeqAdj>; 2],
+    /// `CTA_SYNPROXY`, all zero included.
+    pub synproxy: Option<Synproxy>,
+    /// `CTA_SECMARK`.
+    pub secmark: Option<u32>,
+    /// `CTA_SECCTX_NAME`, without terminator.
+    pub secctx: Option<&'a [u8]>,
+    /// `CTA_COUNTERS_*`.
+    pub counters: [Option<Counters>; 2],
+    /// `CTA_TIMESTAMP`.
+    pub timestamps: Option<Timestamps>,
+    /// `CTA_TIMESTAMP_EVENT`: nanoseconds since 1970.
+    pub event_ns: Option<u64>,
+    /// What only requests carry.
+    pub request: RequestView<'a>,
+}
+
+/// Attributes of a flow that the kernel takes and never tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestView<'a> {
+    /// `CTA_NAT_SRC` and `CTA_NAT_DST`.
+    pub nat: [Option<NatRange>; 2],
+    /// `CTA_MARK_MASK`.
+    pub mark_mask: Option<u32>,
+    /// `CTA_STATUS_MASK`.
+    pub status_mask: Option<u32>,
+    /// `CTA_LABELS_MASK`, laid out as the labels.
+    pub labels_mask: Option<&'a [u8]>,
+    /// `CTA_FILTER`: which parts of the tuples count.
+    pub filter: Option<[u32; 2]>,
+}
+
+/// What an end of a flow may be translated to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatRange {
+    /// First and last address, network order, IPv4 in the first four bytes; the last is as the first if not given.
+    pub addrs: Option<[[u8; 16]; 2]>,
+    /// First and last port, host order; the last is as the first if not given.
+    pub ports: Option<[u16; 2]>,
+}
+
+impl<'a> FlowView<'a> {
+    /// Reads the payload of a flow message: family header and attributes. Unknown attributes are skipped.
+    ///
+    /// # Errors
+    /// Offsets count from the start of `payload`.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let (family, attributes) = split_family(payload)?;
+        let mut view = Self { family, ..Self::default() };
+        for attribute in attributes {
+            view.take(&attribute?)?;
+        }
+        if !view.orig.is_known() {
+            return Err(DecodeError::new(payload.len(), "flow without original tuple"));
+        }
+        Ok(view)
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn key(&self) -> FlowKey {
+        FlowKey::new(self.orig, self.identity_zone())
+    }
+
+    /// The zone that tells this flow from others with the same original tuple: a zone of the original direction alone
+    /// does that as well as one of both (`nf_ct_zone_id`, kernel v6.12
+    /// `include/net/netfilter/nf_conntrack_zones.h`).
+    fn identity_zone(&self) -> u16 {
+        self.zone.or(self.zones[0]).unwrap_or(0)
+    }
+
+    /// The same as an owned value.
+    #[must_use]
+    pub fn to_flow(&self, detail: Detail) -> Flow {
+        let mut known = Known::empty();
+        known.set(Known::STATUS, self.status.is_some());
+        known.set(Known::TIMEOUT, self.timeout_s.is_some());
+        known.set(Known::MARK, self.mark.is_some());
+        known.set(Known::ID, self.id.is_some());
+        known.set(Known::ZONE, self.zone.is_some());
+        known.set(Known::SYNPROXY, self.synproxy.is_some());
+        Flow {
+            orig: self.orig,
+            reply: self.reply,
+            zone: self.identity_zone(),
+            known,
+            status: self.status.unwrap_or_default(),
+            timeout_s: self.timeout_s.unwrap_or(0),
+            mark: self.mark.unwrap_or(0),
+            id: self.id.unwrap_or(0),
+            proto: self.proto,
+            extra: self.extra(detail),
+        }
+    }
+
+    fn extra(&self, detail: Detail) -> Option<Box<Extra>> {
+        let volatile = detail == Detail::Full && self.has_volatile();
+        if !volatile && !self.has_rare() {
+            return None;
+        }
+        let mut extra = Box::new(Extra {
+            master: self.master,
+            helper: self.helper,
+            labels: self.labels.map(|labels| label_words(labels).collect()),
+            seq_adj: self.has_seq_adj().then(|| self.seq_adj.map(Option::unwrap_or_default)),
+            synproxy: self.synproxy_set(),
+            zones: self.zones,
+            secmark: self.secmark,
+            secctx: self.secctx.map(Vec::from),
+            ..Extra::default()
+        });
+        if volatile {
+            extra.counters = self.counters;
+            extra.timestamps = self.timestamps;
+            extra.event_ns = self.event_ns;
+            extra.use_count = self.use_count;
+        }
+        Some(extra)
+    }
+
+    fn has_rare(&self) -> bool {
+        self.master.is_some()
+            || self.helper.is_some()
+            || self.labels.is_some()
+            || self.has_seq_adj()
+            || self.synproxy_set().is_some()
+            || self.zones != [None; 2]
+            || self.secmark.is_some()
+            || self.secctx.is_some()
+    }
+
+    fn has_volatile(&self) -> bool {
+        self.counters != [None; 2]
+            || self.timestamps.is_some()
+            || self.event_ns.is_some()
+            || self.use_count.is_some()
+    }
+
+    fn has_seq_adj(&self) -> bool {
+        self.seq_adj != [None; 2]
+    }
+
+    /// The kernel tells zeros for every flow made through netlink (seen on 6.18): the request reserves the room.
+    fn synproxy_set(&self) -> Option<Synproxy> {
+        self.synproxy.filter(|given| *given != Synproxy::default())
+    }
+
+    #[inline]
+    fn take(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
+        match a.kind {
+            cta::TUPLE_ORIG => (self.orig, self.zones[0]) = tuple::decode(a)?,
+            cta::TUPLE_REPLY => (self.reply, self.zones[1]) = tuple::decode(a)?,
+            cta::ID => self.id = Some(a.be32()?),
+            cta::STATUS => self.status = Some(Status::from_bits_retain(a.be32()?)),
+            cta::TIMEOUT => self.timeout_s = Some(a.be32()?),
+            cta::PROTOINFO => self.proto = proto_state(a)?,
+            cta::MARK => self.mark = Some(a.be32()?),
+            cta::ZONE => self.zone = Some(a.be16()?),
+            cta::COUNTERS_ORIG => self.counters[0] = Some(traffic(a)?),
+            cta::COUNTERS_REPLY => self.counters[1] = Some(traffic(a)?),
+            cta::TIMESTAMP => self.timestamps = Some(lifetime(a)?),
+            cta::TIMESTAMP_EVENT => self.event_ns = Some(a.be64()?),
+            _ => self.take_rare(a)?,
+        }
+        Ok(())
+    }
+
+    fn take_rare(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
+        match a.kind {
+            cta::TUPLE_MASTER => self.master = Some(tuple::decode(a)?.0),
+            cta::HELP => self.take_helper(a)?,
+            cta::LABELS => self.labels = Some(label_bytes(a)?),
+            cta::SEQ_ADJ_ORIG => self.seq_adj[0] = Some(adjustment(a)?),
+            cta::SEQ_ADJ_REPLY => self.seq_adj[1] = Some(adjustment(a)?),
+            cta::SYNPROXY => self.synproxy = Some(proxied(a)?),
+            cta::USE => self.use_count = Some(a.be32()?),
+            cta::SECMARK => self.secmark = Some(a.be32()?),
+            cta::SECCTX => self.secctx = find(a, secctx::NAME)?.map(|name| name.text()),
+            cta::NAT_SRC => self.request.nat[0] = Some(nat_range(a)?),
+            cta::NAT_DST => self.request.nat[1] = Some(nat_range(a)?),
+            cta::MARK_MASK => self.request.mark_mask = Some(a.be32()?),
+            cta::STATUS_MASK => self.request.status_mask = Some(a.be32()?),
+            cta::LABELS_MASK => self.request.labels_mask = Some(label_bytes(a)?),
+            cta::FILTER => self.request.filter = Some(tuple_filter(a)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_helper(&mut self, nest: &Attribute<'a>) -> Result<(), DecodeError> {
+        for attribute in nest.nest() {
+            let attribute = attribute?;
+            match attribute.kind {
+                help::NAME => self.helper = helper_name(&attribute)?,
+                help::INFO => self.helper_info = Some(attribute.value),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits `nfgenmsg` off a payload: the family, and the attributes.
+pub(super) fn split_family(payload: &[u8]) -> Result<(u8, Attributes<'_>), DecodeError> {
+    let Some((head, rest)) = payload.split_first_chunk::<FAMILY_HEADER_LEN>() else {
+        return Err(DecodeError::new(payload.len(), "family header is cut short"));
+    };
+    Ok((head[0], Attributes::new(rest, FAMILY_HEADER_LEN)))
+}
+
+/// A helper name; `None` when it is empty.
+pub(super) fn helper_name(a: &Attribute<'_>) -> Result<Option<HelperName>, DecodeError> {
+    let text = a.text();
+    match HelperName::from_bytes(text) {
+        None if !text.is_empty() => Err(a.error("helper name is longer than 15 bytes")),
+        name => Ok(name),
+    }
+}
+
+/// Label bits as 32-bit words: word `i` holds bits `32 * i` to `32 * i + 31`.
+///
+/// The kernel sends the memory of an `unsigned long` array (`ctnetlink_dump_labels`, kernel v6.12
+/// `net/netfilter/nf_conntrack_netlink.c`). On little-endian machines, and on 32-bit ones, that is these words in
+/// order; on 64-bit big-endian machines the two halves of each long are swapped.
+pub fn label_words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let swapped = cfg!(all(target_endian = "big", target_pointer_width = "64"));
+    let (words, _) = bytes.as_chunks::<4>();
+    let last = words.len().saturating_sub(1);
+    (0..words.len()).map(move |i| {
+        let from = if swapped { (i ^ 1).min(last) } else { i };
+        u32::from_ne_bytes(words[from])
+    })
+}
+
+fn label_bytes<'a>(a: &Attribute<'a>) -> Result<&'a [u8], DecodeError> {
+    if a.value.len().is_multiple_of(4) {
+        Ok(a.value)
+    } else {
+        Err(a.error("labels are not a multiple of 4 bytes long"))
+    }
+}
+
+fn find<'a>(nest: &Attribute<'a>, kind: u16) -> Result<Option<Attribute<'a>>, DecodeError> {
+    let mut found = None;
+    for attribute in nest.nest() {
+        found = Some(attribute?).filter(|attribute| attribute.kind == kind).or(found);
+    }
+    Ok(found)
+}
+
+fn proto_state(nest: &Attribute<'_>) -> Result<ProtoState, DecodeError> {
+    let mut out = ProtoState::None;
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            protoinfo::TCP => out = ProtoState::Tcp(tcp_state(&attribute)?),
+            protoinfo::DCCP => out = dccp_state(&attribute)?,
+            protoinfo::SCTP => out = sctp_state(&attribute)?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn tcp_state(nest: &Attribute<'_>) -> Result<TcpState, DecodeError> {
+    let mut out = TcpState::default();
+    for attribute in nest.nest() {
+        let a = attribute?;
+        match a.kind {
+            protoinfo::TCP_STATE => out.state = a.u8()?,
+            protoinfo::TCP_WSCALE_ORIGINAL => out.wscale.get_or_insert_default()[0] = a.u8()?,
+            protoinfo::TCP_WSCALE_REPLY => out.wscale.get_or_insert_default()[1] = a.u8()?,
+            protoinfo::TCP_FLAGS_ORIGINAL => out.flags.get_or_insert_default()[0] = tcp_flags(&a)?,
+            protoinfo::TCP_FLAGS_REPLY => out.flags.get_or_insert_default()[1] = tcp_flags(&a)?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn tcp_flags(a: &Attribute<'_>) -> Result<TcpFlags, DecodeError> {
+    let [flags, mask] = a.array("TCP flags are not 2 bytes long")?;
+    Ok(TcpFlags { flags, mask })
+}
+
+/// The handshake sequence number is checked and dropped: nothing that reads flows has a use for it.
+fn dccp_state(nest: &Attribute<'_>) -> Result<ProtoState, DecodeError> {
+    let (mut state, mut role) = (0, 0);
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            protoinfo::DCCP_STATE => state = attribute.u8()?,
+            protoinfo::DCCP_ROLE => role = attribute.u8()?,
+            protoinfo::DCCP_HANDSHAKE_SEQ => drop(attribute.be64()?),
+            _ => {}
+        }
+    }
+    Ok(ProtoState::Dccp { state, role })
+}
+
+fn sctp_state(nest: &Attribute<'_>) -> Result<ProtoState, DecodeError> {
+    let (mut state, mut vtag) = (0, [0; 2]);
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            protoinfo::SCTP_STATE => state = attribute.u8()?,
+            protoinfo::SCTP_VTAG_ORIGINAL => vtag[0] = attribute.be32()?,
+            protoinfo::SCTP_VTAG_REPLY => vtag[1] = attribute.be32()?,
+            _ => {}
+        }
+    }
+    Ok(ProtoState::Sctp { state, vtag })
+}
+
+fn traffic(nest: &Attribute<'_>) -> Result<Counters, DecodeError> {
+    let mut out = Counters::default();
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            counters::PACKETS => out.packets = attribute.be64()?,
+            counters::BYTES => out.bytes = attribute.be64()?,
+            counters::PACKETS32 => out.packets = attribute.be32()?.into(),
+            counters::BYTES32 => out.bytes = attribute.be32()?.into(),
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn lifetime(nest: &Attribute<'_>) -> Result<Timestamps, DecodeError> {
+    let mut out = Timestamps::default();
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            timestamp::START => out.start_ns = attribute.be64()?,
+            timestamp::STOP => out.stop_ns = attribute.be64()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn adjustment(nest: &Attribute<'_>) -> Result<SeqAdj, DecodeError> {
+    let mut out = SeqAdj::default();
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            seqadj::CORRECTION_POS => out.correction_pos = attribute.be32()?,
+            seqadj::OFFSET_BEFORE => out.offset_before = attribute.be32()?,
+            seqadj::OFFSET_AFTER => out.offset_after = attribute.be32()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn proxied(nest: &Attribute<'_>) -> Result<Synproxy, DecodeError> {
+    let mut out = Synproxy::default();
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            synproxy::ISN => out.isn = attribute.be32()?,
+            synproxy::ITS => out.its = attribute.be32()?,
+            synproxy::TSOFF => out.tsoff = attribute.be32()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn tuple_filter(nest: &Attribute<'_>) -> Result<[u32; 2], DecodeError> {
+    let mut out = [0; 2];
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            filter::ORIG_FLAGS => out[0] = attribute.be32()?,
+            filter::REPLY_FLAGS => out[1] = attribute.be32()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn nat_range(nest: &Attribute<'_>) -> Result<NatRange, DecodeError> {
+    let (mut addrs, mut ports) = ([None; 2], [None; 2]);
+    for attribute in nest.nest() {
+        let a = attribute?;
+        match a.kind {
+            nat::V4_MINIP => addrs[0] = Some(wide(a.array("IPv4 address is not 4 bytes long")?)),
+            nat::V4_MAXIP => addrs[1] = Some(wide(a.array("IPv4 address is not 4 bytes long")?)),
+            nat::V6_MINIP => addrs[0] = Some(a.array("IPv6 address is not 16 bytes long")?),
+            nat::V6_MAXIP => addrs[1] = Some(a.array("IPv6 address is not 16 bytes long")?),
+            nat::PROTO => {
+                ports[0] = find(&a, nat::PORT_MIN)?.map(|port| port.be16()).transpose()?;
+                ports[1] = find(&a, nat::PORT_MAX)?.map(|port| port.be16()).transpose()?;
+            }
+            _ => {}
+        }
+    }
+    Ok(NatRange {
+        addrs: addrs[0].map(|first| [first, addrs[1].unwrap_or(first)]),
+        ports: ports[0].map(|first| [first, ports[1].unwrap_or(first)]),
+    })
+}
+
+const fn wide(v4: [u8; 4]) -> [u8; 16] {
+    let mut out = [0; 16];
+    (out[0], out[1], out[2], out[3]) = (v4[0], v4[1], v4[2], v4[3]);
+    out
+}

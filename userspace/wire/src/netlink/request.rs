@@ -1,0 +1,227 @@
+//! Requests to the kernel, as whole messages.
+//!
+//! Each function appends one message, padded to a multiple of 4, so that several calls on one writer make a batch
+//! that one `send` hands over; the kernel works through it in order and answers each message by its sequence number.
+//! On [`Writer::counting`] the same calls tell the length.
+//!
+//! What is written is what the kernel accepts, found out by trying on 6.18 (the reasons are at the places): a create
+//! carries everything a flow has, an update leaves out what can only be set at birth.
+
+mod flow;
+mod expect;
+
+pub use expect::{
+    create as create_expectation, delete as delete_expectation, dump as dump_expectations,
+    flush as flush_expectations,
+};
+
+use super::attribute::{put, put_be16, put_be32};
+use super::frame::HEADER_LEN;
+use super::tuple;
+use super::uapi::{ct, cta, flag, subsystem};
+use crate::cursor::Writer;
+use crate::flow::Flow;
+use common::FlowKey;
+
+/// `AF_UNSPEC`: both address families.
+pub const ANY_FAMILY: u8 = 0;
+
+/// How the answer to a request finds its way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket {
+    /// Sequence number that the answer will bear.
+    pub seq: u32,
+    /// Whether success is answered too; failure always is.
+    pub ack: bool,
+}
+
+impl Ticket {
+    /// A request whose success is answered too.
+    #[must_use]
+    pub const fn acked(seq: u32) -> Self {
+        Self { seq, ack: true }
+    }
+
+    /// A request of which only failure is answered.
+    #[must_use]
+    pub const fn silent(seq: u32) -> Self {
+        Self { seq, ack: false }
+    }
+}
+
+/// What a create does when the flow or expectation exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// It fails with `EEXIST`.
+    Fail,
+    /// It changes what exists. For flows with translation or a master that fails with `EOPNOTSUPP`, because
+    /// these can only be set at birth.
+    Change,
+}
+
+/// Creates a flow.
+///
+/// The kernel wants `timeout_s` known (else `EINVAL`; with 0 the flow is gone at once), and answers `ENOENT` when there
+/// is a master it does not know, `EOPNOTSUPP` when there is a helper it does not know for this protocol and family.
+/// Labels are passed over in a namespace whose rules set none. Bits of the status that the kernel sets by itself
+/// are left out; so are labels beyond 128 bits.
+pub fn create(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow, if_exists: IfExists) {
+    let head = Head::new(ct::NEW, create_flags(if_exists), flow.orig.family);
+    head.message(w, ticket, |w| flow::create(w, flow));
+}
+
+/// Changes a flow: status, timeout, mark, layer-4 state, labels, sequence adjustment, synproxy parameters, as far as
+/// they are known. It fails with `ENOENT` if there is no such flow.
+///
+/// The kernel cannot take `SEEN_REPLY` and `ASSURED` back: a status without a bit that is set there fails with
+/// `EBUSY`. Labels fail with `ENOSPC` in a namespace whose rules set none, after everything else has been applied.
+/// The timeout is left out when the status says that it is fixed, because that fails with `EPERM`.
+pub fn update(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
+    let head = Head::new(ct::NEW, 0, flow.orig.family);
+    head.message(w, ticket, |w| flow::update(w, flow));
+}
+
+/// Deletes a flow; with `id` only if the flow that now has this identity is that one. `ENOENT` if there is none.
+pub fn delete(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey, id: Option<u32>) {
+    Head::new(ct::DELETE, 0, key.tuple.family).message(w, ticket, |w| {
+        put_key(w, key);
+        if let Some(id) = id {
+            put_be32(w, cta::ID, id);
+        }
+    });
+}
+
+/// Reads a flow. The answer is the flow, as a message of type NEW.
+pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
+    Head::new(ct::GET, 0, key.tuple.family).message(w, ticket, |w| put_key(w, key));
+}
+
+/// Which flows a dump or a flush is about. The default is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Address family; [`ANY_FAMILY`] is both.
+    pub family: u8,
+    /// Only flows with `mark & mask == value`: value and mask.
+    pub mark: Option<(u32, u32)>,
+    /// Only flows with `status & mask == value`: value and mask. Kernels before 5.13 ignore it.
+    pub status: Option<(u32, u32)>,
+    /// Only flows of this zone. Kernels before 6.8 ignore it.
+    pub zone: Option<u16>,
+}
+
+/// What a dump reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The table.
+    #[default]
+    Table,
+    /// The table, and the counters are zeroed after they are read.
+    TableZeroingCounters,
+    /// Flows that are gone but still referenced.
+    Dying,
+    /// Flows whose first packet has not left yet.
+    Unconfirmed,
+}
+
+/// Dumps flows: a run of messages of type NEW, ended by DONE.
+pub fn dump(w: &mut Writer<'_>, seq: u32, source: Source, selection: &Selection) {
+    let message = match source {
+        Source::Table => ct::GET,
+        Source::TableZeroingCounters => ct::GET_CTRZERO,
+        Source::Dying => ct::GET_DYING,
+        Source::Unconfirmed => ct::GET_UNCONFIRMED,
+    };
+    let head = Head::new(message, flag::DUMP, selection.family);
+    head.message(w, Ticket::silent(seq), |w| put_selection(w, selection));
+}
+
+/// Deletes all flows of the selection.
+pub fn flush(w: &mut Writer<'_>, ticket: Ticket, selection: &Selection) {
+    // A flush of version 0 is one from before the family was looked at, and deletes both
+    // (`ctnetlink_del_conntrack`, kernel v6.12 `net/netfilter/nf_conntrack_netlink.c`).
+    let head = Head { version: 1, ..Head::new(ct::DELETE, 0, selection.family) };
+    head.message(w, ticket, |w| put_selection(w, selection));
+}
+
+/// Reads the statistics of the table. The answer is one message `GET_STATS`.
+pub fn stats(w: &mut Writer<'_>, ticket: Ticket) {
+    Head::new(ct::GET_STATS, 0, ANY_FAMILY).message(w, ticket, |_| {});
+}
+
+/// Dumps the statistics of each CPU: messages `GET_STATS_CPU`, the CPU's number in the resource id, ended by DONE.
+pub fn stats_per_cpu(w: &mut Writer<'_>, seq: u32) {
+    let head = Head::new(ct::GET_STATS_CPU, flag::DUMP, ANY_FAMILY);
+    head.message(w, Ticket::silent(seq), |_| {});
+}
+
+const fn create_flags(if_exists: IfExists) -> u16 {
+    match if_exists {
+        IfExists::Fail => flag::CREATE | flag::EXCL,
+        IfExists::Change => flag::CREATE,
+    }
+}
+
+fn put_key(w: &mut Writer<'_>, key: &FlowKey) {
+    tuple::encode(w, cta::TUPLE_ORIG, &key.tuple, None);
+    put_zone(w, key.zone);
+}
+
+/// A zone of 0 is the default, and attribute-free requests also suit kernels without zones.
+fn put_zone(w: &mut Writer<'_>, zone: u16) {
+    if zone != 0 {
+        put_be16(w, cta::ZONE, zone);
+    }
+}
+
+fn put_selection(w: &mut Writer<'_>, selection: &Selection) {
+    if let Some((value, mask)) = selection.mark {
+        put_be32(w, cta::MARK, value);
+        put_be32(w, cta::MARK_MASK, mask);
+    }
+    if let Some((value, mask)) = selection.status {
+        put_be32(w, cta::STATUS, value);
+        put_be32(w, cta::STATUS_MASK, mask);
+    }
+    if let Some(zone) = selection.zone {
+        put(w, cta::ZONE, &zone.to_be_bytes());
+    }
+}
+
+/// What differs between the headers of requests.
+struct Head {
+    subsystem: u8,
+    message: u8,
+    flags: u16,
+    family: u8,
+    version: u8,
+}
+
+impl Head {
+    const fn new(message: u8, flags: u16, family: u8) -> Self {
+        Self { subsystem: subsystem::CTNETLINK, message, flags, family, version: 0 }
+    }
+
+    const fn of_expectations(message: u8, flags: u16, family: u8) -> Self {
+        Self { subsystem: subsystem::CTNETLINK_EXP, ..Self::new(message, flags, family) }
+    }
+
+    /// Appends both headers and what `body` appends.
+    fn message(&self, w: &mut Writer<'_>, ticket: Ticket, body: impl FnOnce(&mut Writer<'_>)) {
+        let start = w.position();
+        let ack = if ticket.ack { flag::ACK } else { 0 };
+        let mut header = [0; HEADER_LEN];
+        let kind = u16::from_be_bytes([self.subsystem, self.message]);
+        header[4..6].copy_from_slice(&kind.to_ne_bytes());
+        header[6..8].copy_from_slice(&(flag::REQUEST | self.flags | ack).to_ne_bytes());
+        header[8..12].copy_from_slice(&ticket.seq.to_ne_bytes());
+        w.put(&header);
+        w.put(&[self.family, self.version, 0, 0]);
+        body(w);
+        // Attributes pad themselves, so the message ends at a multiple of 4 from where it began.
+        let len = (w.position() - start) as u32;
+        w.patch(start, &len.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! What the kernel said, read back; and that nothing it could say makes a decoder panic.
+
+mod properties;
+mod vectors;
+
+use super::*;
+use crate::flow::Flow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+use vectors::{ANSWERS, EVENTS, Vector};
+
+pub(super) fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().map(|d| (d as char).to_digit(16).unwrap() as u8).collect();
+    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
+}
+
+fn event(name: &str) -> Vec<u8> {
+    bytes_of(EVENTS.iter().find(|v| v.name == name).unwrap().hex)
+}
+
+fn flow_of(datagram: &[u8], detail: Detail) -> Flow {
+    let raw = Messages::new(datagram).next().unwrap().unwrap();
+    match decode(&raw) {
+        Ok(Message::Flow { flow, .. }) => flow.to_flow(detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A message in one line: what is not told is left out.
+fn describe(message: &Message<'_>) -> String {
+    match message {
+        Message::Flow { event, flow } => format!("{event:?} {}", flow_text(flow)),
+        Message::Expect { event, expect } => format!("{event:?} expect {}", expect_text(expect)),
+        Message::Error(answer) => format!("error {}", answer_text(answer)),
+        Message::Done(answer) => format!("done {}", answer_text(answer)),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+fn flow_text(view: &FlowView<'_>) -> String {
+    let flow = view.to_flow(Detail::Full);
+    let mut out = format!("{:?} {:?} zone {}", flow.orig, flow.reply, flow.zone);
+    for (name, value) in [
+        ("status", view.status.map(|status| format!("{:#x}", status.bits()))),
+        ("timeout", view.timeout_s.map(|value| value.to_string())),
+        ("mark", view.mark.map(|value| format!("{value:#x}"))),
+        ("id", view.id.map(|value| format!("{value:#x}"))),
+        ("proto", Some(format!("{:?}", flow.proto))),
+        ("synproxy", view.synproxy.map(|value| format!("{value:?}"))),
+    ] {
+        push(&mut out, name, value);
+    }
+    let Some(extra) = flow.extra else { return out };
+    for (name, value) in [
+        ("master", extra.master.map(|value| format!("{value:?}"))),
+        ("helper", extra.helper.map(|value| format!("{value:?}"))),
+        ("labels", extra.labels.map(|value| format!("{value:x?}"))),
+        ("seq_adj", extra.seq_adj.map(|value| format!("{value:?}"))),
+        ("zone_orig", extra.zones[0].map(|value| format!("{value}"))),
+        ("zone_reply", extra.zones[1].map(|value| format!("{value}"))),
+        ("counters", extra.counters[0].map(|value| format!("{value:?}"))),
+        ("counters_reply", extra.counters[1].map(|value| format!("{value:?}"))),
+        ("times", extra.timestamps.map(|value| format!("{value:?}"))),
+        ("event", extra.event_ns.map(|value| format!("{value}"))),
+        ("use", extra.use_count.map(|value| format!("{value}"))),
+    ] {
+        push(&mut out, name, value);
+    }
+    out
+}
+
+fn expect_text(view: &ExpectView<'_>) -> String {
+    let expect = view.to_expectation();
+    let mut out = format!("{:?} mask {:?} of {:?}", expect.tuple, expect.mask, expect.master);
+    for (name, value) in [
+        ("timeout", expect.timeout_s.map(|value| value.to_string())),
+        ("flags", expect.flags.map(|value| value.to_string())),
+        ("class", expect.class.map(|value| value.to_string())),
+        ("id", expect.id.map(|value| format!("{value:#x}"))),
+        ("zone", expect.zone.map(|value| value.to_string())),
+        ("nat", expect.nat.map(|value| format!("{value:?}"))),
+        ("helper", expect.helper.map(|value| format!("{value:?}"))),
+        ("function", expect.function.map(|value| format!("{value:?}"))),
+    ] {
+        push(&mut out, name, value);
+    }
+    out
+}
+
+fn answer_text(answer: &Answer<'_>) -> String {
+    let mut out = format!("errno {}", answer.errno);
+    push(&mut out, "to", answer.request.map(|header| header.seq.to_string()));
+    push(&mut out, "text", answer.text.map(str::to_string));
+    push(&mut out, "offset", answer.offset.map(|value| value.to_string()));
+    out
+}
+
+fn push(out: &mut String, name: &str, value: Option<String>) {
+    if let Some(value) = value {
+        write!(out, " {name} {value}").unwrap();
+    }
+}
+
+#[track_caller]
+fn check(vectors: &[Vector]) {
+    let mut wrong = String::new();
+    for vector in vectors {
+        let datagram = bytes_of(vector.hex);
+        let said: Vec<_> =
+            Messages::new(&datagram).map(|raw| describe(&decode(&raw.unwrap()).unwrap())).collect();
+        let said = said.join(" / ");
+        if said != vector.says {
+            writeln!(wrong, "{}\t{said}", vector.name).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "these say something else:\n{wrong}");
+}
+
+#[test]
+fn events_say_what_happened() {
+    check(EVENTS);
+}
+
+#[test]
+fn answers_say_how_it_went() {
+    check(ANSWERS);
+}
+
+#[test]
+fn a_common_flow_takes_no_allocation() {
+    for name in ["udp", "udp nat both", "udp zone", "tcp is established", "tcp v6 ends", "tcp dnat"]
+    {
+        assert_eq!(flow_of(&event(name), Detail::State).extra, None, "{name}");
+    }
+}
+
+#[test]
+fn state_is_full_without_what_changes_all_the_time() {
+    for vector in EVENTS.iter().filter(|v| !v.name.starts_with("expectation")) {
+        let datagram = bytes_of(vector.hex);
+        let mut full = flow_of(&datagram, Detail::Full);
+        full.drop_volatile();
+        assert_eq!(flow_of(&datagram, Detail::State), full, "{}", vector.name);
+    }
+}
+
+#[test]
+fn zones_of_one_direction_tell_flows_apart_if_it_is_the_original() {
+    assert_eq!(flow_of(&event("udp zone of one direction"), Detail::State).key().zone, 8);
+    assert_eq!(flow_of(&event("zone of the reply direction"), Detail::State).key().zone, 0);
+}
+
+#[test]
+fn labels_count_bits_from_the_lowest_of_the_first_word() {
+    // The rule that made this flow said `ct label set 67`.
+    let flow = flow_of(&event("udp label"), Detail::State);
+    assert_eq!(flow.extra.unwrap().labels, Some(alloc::vec![0, 0, 1 << 3, 0]));
+}
+
+#[test]
+fn several_messages_share_a_datagram() {
+    let mut datagram = event("udp");
+    datagram.extend(event("tcp begins"));
+    let kinds: Vec<_> = Messages::new(&datagram).map(|raw| raw.unwrap().at).collect();
+    assert_eq!(kinds, [0, event("udp").len()]);
+}
+
+#[test]
+fn errors_say_where() {
+    let good = event("udp");
+    let at = |datagram: &[u8]| {
+        let raw = Messages::new(datagram).next().unwrap()?;
+        decode(&raw).map(drop)
+    };
+    // The original tuple begins at 20, its address nest at 24, the source address at 28.
+    for (offset, value, wrong) in [
+        (0, 0xa4, DecodeError::new(0, "message length does not fit")),
+        (20, 0xf0, DecodeError::new(20, "attribute length does not fit")),
+        (20, 2, DecodeError::new(20, "attribute length does not fit")),
+        (28, 7, DecodeError::new(32, "IPv4 address is not 4 bytes long")),
+        (26, 9, DecodeError::new(24, "tuple without addresses")),
+        (46, 9, DecodeError::new(24, "tuple without protocol number")),
+        (22, 99, DecodeError::new(160, "flow without original tuple")),
+    ] {
+        let mut bad = good.clone();
+        bad[offset] = value;
+        assert_eq!(at(&bad), Err(wrong), "byte {offset}");
+    }
+    assert_eq!(at(&good[..10]), Err(DecodeError::new(0, "message header is cut short")));
+}
+
+#[test]
+fn after_a_framing_error_the_walk_ends() {
+    let mut datagram = event("udp");
+    datagram[0] = 8;
+    let mut messages = Messages::new(&datagram);
+    assert!(messages.next().unwrap().is_err());
+    assert!(messages.next().is_none());
+}

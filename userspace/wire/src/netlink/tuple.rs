@@ -1,0 +1,140 @@
+//! One direction of a flow as a nest: an address nest, a protocol nest, and sometimes a zone.
+
+use super::attribute::{Attribute, put, put_be16, put_nest};
+use super::uapi::{ip, proto, tuple};
+use crate::DecodeError;
+use crate::cursor::Writer;
+use common::Tuple;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+
+/// Reads a tuple nest: the tuple, and the zone that holds for this direction only.
+///
+/// The kernel writes addresses and protocol number into every tuple it sends
+/// (`ctnetlink_dump_tuples`, kernel v6.12 `net/netfilter/nf_conntrack_netlink.c`), so one without them is an error;
+/// layer-4 identities depend on the tracker and may be missing.
+pub(super) fn decode(nest: &Attribute<'_>) -> Result<(Tuple, Option<u16>), DecodeError> {
+    let mut out = Tuple::default();
+    let mut zone = None;
+    let mut has_proto = false;
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            tuple::IP => addresses(&mut out, &attribute)?,
+            tuple::PROTO => has_proto |= layer4(&mut out, &attribute)?,
+            tuple::ZONE => zone = Some(attribute.be16()?),
+            _ => {}
+        }
+    }
+    match (out.is_known(), has_proto) {
+        (true, true) => Ok((out, zone)),
+        (false, _) => Err(nest.error("tuple without addresses")),
+        (true, false) => Err(nest.error("tuple without protocol number")),
+    }
+}
+
+fn addresses(out: &mut Tuple, nest: &Attribute<'_>) -> Result<(), DecodeError> {
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        let family = match attribute.kind {
+            ip::V4_SRC => {
+                out.src[..4].copy_from_slice(&v4(&attribute)?);
+                FAMILY_IPV4
+            }
+            ip::V4_DST => {
+                out.dst[..4].copy_from_slice(&v4(&attribute)?);
+                FAMILY_IPV4
+            }
+            ip::V6_SRC => {
+                out.src = v6(&attribute)?;
+                FAMILY_IPV6
+            }
+            ip::V6_DST => {
+                out.dst = v6(&attribute)?;
+                FAMILY_IPV6
+            }
+            _ => continue,
+        };
+        if out.is_known() && out.family != family {
+            return Err(attribute.error("tuple with addresses of two families"));
+        }
+        out.family = family;
+    }
+    Ok(())
+}
+
+/// Reads the protocol nest; whether it had the protocol number.
+fn layer4(out: &mut Tuple, nest: &Attribute<'_>) -> Result<bool, DecodeError> {
+    let mut has_number = false;
+    for attribute in nest.nest() {
+        let attribute = attribute?;
+        match attribute.kind {
+            proto::NUM => {
+                out.proto = attribute.u8()?;
+                has_number = true;
+            }
+            proto::SRC_PORT | proto::ICMP_ID | proto::ICMPV6_ID => {
+                out.l4[..2].copy_from_slice(&half(&attribute)?);
+            }
+            proto::DST_PORT => out.l4[2..].copy_from_slice(&half(&attribute)?),
+            proto::ICMP_TYPE | proto::ICMPV6_TYPE => out.l4[2] = attribute.u8()?,
+            proto::ICMP_CODE | proto::ICMPV6_CODE => out.l4[3] = attribute.u8()?,
+            _ => {}
+        }
+    }
+    Ok(has_number)
+}
+
+fn v4(attribute: &Attribute<'_>) -> Result<[u8; 4], DecodeError> {
+    attribute.array("IPv4 address is not 4 bytes long")
+}
+
+fn v6(attribute: &Attribute<'_>) -> Result<[u8; 16], DecodeError> {
+    attribute.array("IPv6 address is not 16 bytes long")
+}
+
+fn half(attribute: &Attribute<'_>) -> Result<[u8; 2], DecodeError> {
+    attribute.array("port is not 2 bytes long")
+}
+
+/// Writes a tuple as the nest `kind`.
+pub(super) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<u16>) {
+    put_nest(w, kind, |w| {
+        put_nest(w, tuple::IP, |w| encode_addresses(w, tuple));
+        put_nest(w, tuple::PROTO, |w| encode_layer4(w, tuple));
+        if let Some(zone) = zone {
+            put_be16(w, tuple::ZONE, zone);
+        }
+    });
+}
+
+fn encode_addresses(w: &mut Writer<'_>, tuple: &Tuple) {
+    if tuple.family == FAMILY_IPV6 {
+        put(w, ip::V6_SRC, &tuple.src);
+        put(w, ip::V6_DST, &tuple.dst);
+    } else {
+        put(w, ip::V4_SRC, &tuple.src[..4]);
+        put(w, ip::V4_DST, &tuple.dst[..4]);
+    }
+}
+
+fn encode_layer4(w: &mut Writer<'_>, tuple: &Tuple) {
+    put(w, proto::NUM, &[tuple.proto]);
+    let l4 = &tuple.l4;
+    match tuple.proto {
+        ipproto::ICMP => {
+            put(w, proto::ICMP_ID, &l4[..2]);
+            put(w, proto::ICMP_TYPE, &l4[2..3]);
+            put(w, proto::ICMP_CODE, &l4[3..]);
+        }
+        ipproto::ICMPV6 => {
+            put(w, proto::ICMPV6_ID, &l4[..2]);
+            put(w, proto::ICMPV6_TYPE, &l4[2..3]);
+            put(w, proto::ICMPV6_CODE, &l4[3..]);
+        }
+        _ if tuple.has_ports() || tuple.proto == ipproto::GRE => {
+            put(w, proto::SRC_PORT, &l4[..2]);
+            put(w, proto::DST_PORT, &l4[2..]);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,239 @@
+//! Version 1 of the replication protocol: bytes to messages and back (`docs/spec/sync.md`).
+//!
+//! A datagram, or a TCP stream, is a row of messages. [`Messages`] cuts it, [`decode`] gives one message its
+//! value; [`encode_flow`], [`encode_expectation`] and [`encode_control`] go the other way.
+//!
+//! ```text
+//!  0        1        2                 4                                   8
+//! +--------+--------+-----------------+-----------------------------------+----------------------
+//! | 1 |kind| flags  | len, BE         | seq, BE                           | body, len - 8 bytes
+//! +--------+--------+-----------------+-----------------------------------+----------------------
+//!   body: ACK, NACK, RESYNC   from (4, BE), to (4, BE)
+//!         ALIVE               nothing
+//!         flow, expectation   attributes:
+//!
+//!          0                 2                 4               4 + n
+//!         +-----------------+-----------------+---------------+---------------------------+
+//!         | 4 + n, BE       | number, BE      | value, n      | zeros to a multiple of 4  |
+//!         +-----------------+-----------------+---------------+---------------------------+
+//! ```
+//!
+//! Two things are lost on the way through version 1: GRE keys and UDP-Lite ports. Two such flows between the same
+//! hosts are one flow to the receiver.
+
+use crate::{DecodeError, Expectation, Flow};
+use bitflags::bitflags;
+use core::fmt;
+
+mod attribute;
+mod header;
+mod flow;
+mod expect;
+#[cfg(test)]
+mod tests;
+
+pub use expect::encode_expectation;
+pub use flow::encode_flow;
+pub use header::{HEADER_LEN, Header, Messages, RANGE_HEADER_LEN, RawMessage, encode_control};
+
+/// The version this module speaks: high half of a message's first byte.
+pub const VERSION: u8 = 1;
+
+/// What happened to the thing a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It began, or the receiver is to start over with it.
+    New,
+    /// It changed.
+    Update,
+    /// It is gone.
+    Destroy,
+}
+
+/// What a message is about: low half of its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A flow; on the wire 0 new, 1 update, 2 destroy.
+    Flow(Change),
+    /// An expectation; on the wire 3 new, 4 update, 5 destroy.
+    Expect(Change),
+    /// The conversation itself; on the wire 10.
+    Control,
+}
+
+impl Kind {
+    /// The kind with this wire number; `None` for 6 to 9 and 11 to 15.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Flow(Change::New),
+            1 => Self::Flow(Change::Update),
+            2 => Self::Flow(Change::Destroy),
+            3 => Self::Expect(Change::New),
+            4 => Self::Expect(Change::Update),
+            5 => Self::Expect(Change::Destroy),
+            10 => Self::Control,
+            _ => return None,
+        })
+    }
+
+    /// Its wire number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Flow(change) => change as u8,
+            Self::Expect(change) => 3 + change as u8,
+            Self::Control => 10,
+        }
+    }
+}
+
+bitflags! {
+    /// A message's second byte.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Flags: u8 {
+        /// Control: send me everything.
+        const RESYNC = 0x02;
+        /// Control: these did not arrive.
+        const NACK = 0x04;
+        /// Control: these arrived.
+        const ACK = 0x08;
+        /// Control: I am here.
+        const ALIVE = 0x10;
+        /// Any message: I began anew and have not been greeted yet.
+        const HELLO = 0x20;
+        /// Any message: I saw your HELLO.
+        const HELLO_BACK = 0x40;
+        /// Bits without a meaning are kept and ignored.
+        const _ = !0;
+    }
+}
+
+/// What a control message says. HELLO and HELLO_BACK travel beside it, in [`Header::flags`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// The sender is there.
+    Alive,
+    /// Everything from `from` to `to` arrived, both included.
+    Ack {
+        /// First sequence number.
+        from: u32,
+        /// Last sequence number.
+        to: u32,
+    },
+    /// Nothing from `from` to `to` arrived, both included.
+    Nack {
+        /// First sequence number.
+        from: u32,
+        /// Last sequence number.
+        to: u32,
+    },
+    /// The receiver is to send its whole table.
+    Resync,
+}
+
+/// One message with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Something happened to a flow.
+    Flow {
+        /// What.
+        change: Change,
+        /// The flow after it.
+        flow: Flow,
+    },
+    /// Something happened to an expectation.
+    Expect {
+        /// What.
+        change: Change,
+        /// The expectation after it.
+        expect: Expectation,
+    },
+    /// The conversation itself.
+    Control(Control),
+}
+
+/// What the sender puts on each message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Sequence number: one count for all messages of a sender, wrapping.
+    pub seq: u32,
+    /// [`Flags::HELLO`] and [`Flags::HELLO_BACK`]; other bits are the encoder's business and are dropped.
+    pub flags: Flags,
+}
+
+/// What a sender tells of its flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether remaining lifetimes are sent. conntrackd stops sending them when `CommitTimeout` is set.
+    pub timeout: bool,
+    /// Whether TCP window scale factors are sent. conntrackd does so with `TCPWindowTracking`.
+    pub window_scale: bool,
+}
+
+/// Which receive counter a fault belongs to; conntrackd shows the same ones in `-s network`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The header contradicts itself.
+    Header,
+    /// Another version.
+    Version,
+    /// The attributes make no sense.
+    Payload,
+    /// No such kind of message.
+    Type,
+    /// Fewer bytes than a header.
+    Truncated,
+    /// A length that cannot be.
+    Size,
+}
+
+impl FaultKind {
+    /// Whether the rest of the datagram or stream cannot be read either, because nobody knows where the next
+    /// message begins.
+    #[must_use]
+    pub const fn ends_walk(self) -> bool {
+        matches!(self, Self::Truncated | Self::Size)
+    }
+}
+
+/// Why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The counter to increment.
+    pub kind: FaultKind,
+    /// What was wrong, and where: offset in bytes from the start of the datagram or of the stream buffer.
+    pub error: DecodeError,
+}
+
+impl Fault {
+    fn new(kind: FaultKind, at: usize, what: &'static str) -> Self {
+        Self { kind, error: DecodeError::new(at, what) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// The value of one message.
+///
+/// # Errors
+/// A [`Fault`] of kind [`FaultKind::Payload`]: the header was already judged by [`Messages`].
+pub fn decode(raw: &RawMessage<'_>) -> Result<Message, Fault> {
+    let message = match raw.header.kind {
+        Kind::Flow(change) => flow::decode(raw.body).map(|flow| Message::Flow { change, flow }),
+        Kind::Expect(change) => {
+            expect::decode(raw.body).map(|expect| Message::Expect { change, expect })
+        }
+        Kind::Control => Ok(Message::Control(raw.header.control())),
+    };
+    message.map_err(|error| Fault {
+        kind: FaultKind::Payload,
+        error: error.shifted(raw.at + HEADER_LEN),
+    })
+}
