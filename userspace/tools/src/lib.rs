@@ -1,3 +1,4 @@
 //! people
 
 pub mod conf;
+pub mod print;
