@@ -1,1 +1,4 @@
 //! people
+
+pub mod conf;
+pub mod print;

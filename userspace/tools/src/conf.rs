@@ -1,0 +1,64 @@
+//! `conntrackd.conf`: text to a [`Conf`], or to complaints that say where, what, and what was expected there.
+//!
+//! ```text
+//! text --lexer--> tokens --parser--> tree --check--> Conf
+//!                             |
+//!                           schema: one table of every keyword
+//! ```
+//!
+//! Every keyword of conntrack-tools is known, and every text it accepts with one meaning is accepted with that
+//! meaning. What it silently cuts short, overrides or drops is an error or a warning here; `docs/spec/conf.md`, which
+//! is generated from the schema, lists the language.
+
+pub mod diagnostic;
+pub mod lexer;
+pub mod schema;
+pub mod parser;
+pub mod model;
+pub mod protocol;
+pub mod check;
+pub mod reference;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use model::{
+    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
+    HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogFile, ModeConf, Policy, Scheduler,
+    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+};
+pub use schema::IpPrefix;
+
+use diagnostic::Source;
+
+/// The configuration in `text`, with warnings.
+///
+/// # Errors
+/// Everything found wrong, warnings included, in the order of the text. Nothing is read from the system: whether an
+/// interface exists, for one, is not known here.
+///
+/// ```
+/// let text = "Stats { LogFile on }  General { HashSize 8192 UNIX { Path /run/c.sock } }";
+/// let (conf, warnings) = tools::conf::parse(text, "example.conf").unwrap();
+/// assert_eq!(conf.general.hash_size, 8192);
+/// assert!(warnings.is_empty());
+///
+/// let errors = tools::conf::parse("General { HashSise 8192 }", "example.conf").unwrap_err();
+/// assert_eq!((errors[0].line(), errors[0].column()), (1, 11));
+/// ```
+pub fn parse(text: &str, file_name: &str) -> Result<(Conf, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let source = Source::new(file_name, text);
+    let (nodes, mut found) = parser::parse(&source);
+    let conf = (!has_error(&found)).then(|| {
+        let (conf, more) = check::check(&source, &nodes);
+        found.extend(more);
+        conf
+    });
+    found.sort_by_key(|diagnostic| diagnostic.span.start);
+    conf.filter(|_| !has_error(&found)).map(|conf| (conf, found.clone())).ok_or(found)
+}
+
+fn has_error(found: &[Diagnostic]) -> bool {
+    found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The tree to a [`Conf`]: what the settings mean together. Whatever the grammar can say is known to be right here.
+
+mod filter;
+mod helper;
+mod sync;
+
+use crate::conf::diagnostic::{Diagnostic, Source, Span};
+use crate::conf::model::{
+    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogFile, ModeConf,
+    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
+};
+use crate::conf::parser::Node;
+use crate::conf::schema::{Key, Value};
+use std::path::PathBuf;
+
+/// The configuration that the keywords of the top level describe. It is of use only if nothing found is an error.
+#[must_use]
+pub fn check(source: &Source<'_>, nodes: &[Node]) -> (Conf, Vec<Diagnostic>) {
+    let mut checker = Checker { source, found: Vec::new() };
+    let conf = checker.conf(nodes);
+    (conf, checker.found)
+}
+
+struct Checker<'a> {
+    source: &'a Source<'a>,
+    found: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn conf(&mut self, nodes: &[Node]) -> Conf {
+        let mut conf = Conf::default();
+        let block = |key| nodes.iter().find(|node| node.keyword.key == key);
+        if let Some(node) = block(Key::General) {
+            conf.general = self.general(&node.block);
+        }
+        if conf.general.unix_path.is_none() {
+            let message = "there is no control socket: the daemon cannot be asked or told anything";
+            let at = block(Key::General).map_or_else(Span::default, |node| node.span);
+            self.warn(at, message, "expected `UNIX { Path /run/conntrackd.sock }`, for example");
+        }
+        conf.mode = self.mode(block(Key::Sync), block(Key::Stats));
+        let of_stats = block(Key::Stats).into_iter().flat_map(|node| &node.block);
+        for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
+            conf.general.netlink_events_reliable = node.flag();
+        }
+        conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
+        conf
+    }
+
+    fn mode(&mut self, sync: Option<&Node>, stats: Option<&Node>) -> ModeConf {
+        match (sync, stats) {
+            (Some(sync), None) => ModeConf::Sync(self.sync(sync)),
+            (None, Some(stats)) => ModeConf::Stats(self.stats(&stats.block)),
+            (Some(sync), Some(stats)) => {
+                let message = "`Sync` and `Stats` cannot be used together".to_owned();
+                let error = self.source.error(stats.span, message).label("keep one of them");
+                self.found.push(error.context(sync.span, "the other one"));
+                ModeConf::default()
+            }
+            (None, None) => {
+                let message = "neither `Sync` nor `Stats` is given";
+                self.warn(Span::default(), message, "running as if `Stats { }` were");
+                ModeConf::default()
+            }
+        }
+    }
+
+    fn general(&mut self, nodes: &[Node]) -> General {
+        let mut general = General::default();
+        for node in nodes {
+            match node.keyword.key {
+                Key::EventSource => general.event_source = event_source(node),
+                Key::HashSize => general.hash_size = node.number(),
+                Key::HashLimit => general.hash_limit = node.number(),
+                Key::LogFile => general.log_file = log_file(node, LOG_FILE_DEFAULT),
+                Key::Syslog => general.syslog = self.syslog(node),
+                Key::LockFile => general.lock_file = node.path().unwrap_or_default(),
+                Key::Unix => general.unix_path = last(&node.block, Key::Path).and_then(Node::path),
+                Key::NetlinkBufferSize => general.netlink_buffer_size = Some(node.number()),
+                Key::NetlinkBufferSizeMaxGrowth => {
+                    general.netlink_buffer_size_max_growth = node.number();
+                }
+                Key::NetlinkOverrunResync => {
+                    general.netlink_overrun_resync_s = overrun_resync(node);
+                }
+                Key::NetlinkEventsReliable => general.netlink_events_reliable = node.flag(),
+                Key::PollSecs => general.poll_s = Some(node.number()),
+                Key::EventIterationLimit => general.event_iteration_limit = node.number(),
+                Key::Systemd => general.systemd = node.flag(),
+                Key::Scheduler => general.scheduler = Some(scheduler(&node.block)),
+                Key::Filter => general.filter = Some(self.filter(node)),
+                _ => {}
+            }
+        }
+        general
+    }
+
+    fn stats(&mut self, nodes: &[Node]) -> StatsConf {
+        let mut stats = StatsConf::default();
+        for node in nodes {
+            match node.keyword.key {
+                Key::LogFile => stats.log_file = log_file(node, STATS_LOG_FILE_DEFAULT),
+                Key::Syslog => stats.syslog = self.syslog(node),
+                _ => {}
+            }
+        }
+        stats
+    }
+
+    fn syslog(&mut self, node: &Node) -> Option<Facility> {
+        let Some(Value::Name(name)) = node.value() else {
+            return node.flag().then_some(Facility::Daemon);
+        };
+        let facility = match (name.as_str(), name.strip_prefix("local").map(str::as_bytes)) {
+            ("daemon", _) => Some(Facility::Daemon),
+            (_, Some([digit @ b'0'..=b'7'])) => Some(Facility::Local(digit - b'0')),
+            _ => None,
+        };
+        if facility.is_none() {
+            let message = format!("`{name}` is not a syslog facility; this line is ignored");
+            self.warn(node.args[0].span, message, "expected on, off, daemon, or local0 to local7");
+        }
+        facility
+    }
+
+    fn warn(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) {
+        self.found.push(self.source.warning(span, message.into()).label(label));
+    }
+
+    fn error(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) {
+        self.found.push(self.source.error(span, message.into()).label(label));
+    }
+}
+
+/// What the schema promises about arguments, taken at its word.
+impl Node {
+    fn value(&self) -> Option<&Value> {
+        self.args.first().map(|arg| &arg.value)
+    }
+
+    fn number(&self) -> u32 {
+        if let Some(Value::Number(number)) = self.value() { *number } else { 0 }
+    }
+
+    fn flag(&self) -> bool {
+        matches!(self.value(), Some(Value::Bool(true)))
+    }
+
+    fn choice(&self) -> &'static str {
+        if let Some(Value::Choice(name)) = self.value() { name } else { "" }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        if let Some(Value::Path(path)) = self.value() { Some(path.clone()) } else { None }
+    }
+
+    fn name(&self) -> &str {
+        if let Some(Value::Name(name)) = self.value() { name } else { "" }
+    }
+}
+
+fn last(nodes: &[Node], key: Key) -> Option<&Node> {
+    nodes.iter().rev().find(|node| node.keyword.key == key)
+}
+
+fn log_file(node: &Node, default: &str) -> LogFile {
+    match node.value() {
+        Some(Value::Path(path)) => LogFile::To(path.clone()),
+        Some(Value::Bool(true)) => LogFile::To(default.into()),
+        _ => LogFile::Off,
+    }
+}
+
+fn overrun_resync(node: &Node) -> Option<u32> {
+    match node.value() {
+        Some(Value::Number(seconds)) => Some(*seconds),
+        _ => node.flag().then_some(OVERRUN_RESYNC_S_DEFAULT),
+    }
+}
+
+fn event_source(node: &Node) -> EventSource {
+    match node.choice() {
+        "tap" => EventSource::Tap,
+        "netlink" => EventSource::Netlink,
+        _ => EventSource::Auto,
+    }
+}
+
+fn scheduler(nodes: &[Node]) -> Scheduler {
+    let fifo = last(nodes, Key::SchedulerType).is_some_and(|node| node.choice() == "FIFO");
+    Scheduler {
+        policy: if fifo { SchedulerPolicy::Fifo } else { SchedulerPolicy::RoundRobin },
+        priority: last(nodes, Key::Priority).map_or(99, |node| node.number() as u8),
+    }
+}

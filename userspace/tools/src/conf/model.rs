@@ -1,0 +1,388 @@
+//! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
+
+use crate::conf::schema::IpPrefix;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conf {
+    /// `General`
+    pub general: General,
+    /// `Sync` or `Stats`
+    pub mode: ModeConf,
+    /// `Helper`
+    pub helper: Option<HelperConf>,
+}
+
+/// `General`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct General {
+    /// `EventSource`
+    pub event_source: EventSource,
+    /// `HashSize`
+    pub hash_size: u32,
+    /// `HashLimit`
+    pub hash_limit: u32,
+    /// `LogFile`
+    pub log_file: LogFile,
+    /// `Syslog`
+    pub syslog: Option<Facility>,
+    /// `LockFile`
+    pub lock_file: PathBuf,
+    /// `UNIX { Path }`
+    pub unix_path: Option<PathBuf>,
+    /// `NetlinkBufferSize`; `None` is the kernel's default.
+    pub netlink_buffer_size: Option<u32>,
+    /// `NetlinkBufferSizeMaxGrowth`
+    pub netlink_buffer_size_max_growth: u32,
+    /// `NetlinkOverrunResync`: seconds until the resync; `None` for no resync.
+    pub netlink_overrun_resync_s: Option<u32>,
+    /// `NetlinkEventsReliable`
+    pub netlink_events_reliable: bool,
+    /// `PollSecs`: `None` means to listen to events.
+    pub poll_s: Option<u32>,
+    /// `EventIterationLimit`
+    pub event_iteration_limit: u32,
+    /// `Systemd`
+    pub systemd: bool,
+    /// `Scheduler`
+    pub scheduler: Option<Scheduler>,
+    /// `Filter`
+    pub filter: Option<Filter>,
+}
+
+/// `EventSource`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EventSource {
+    /// The tap where the kernel can do it, the socket elsewhere.
+    #[default]
+    Auto,
+    /// The eBPF tap.
+    Tap,
+    /// The event socket.
+    Netlink,
+}
+
+/// `LogFile`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LogFile {
+    /// No file.
+    #[default]
+    Off,
+    /// This file.
+    To(PathBuf),
+}
+
+/// `Syslog`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Facility {
+    /// `daemon`
+    Daemon,
+    /// `local0` to `local7`
+    Local(u8),
+}
+
+/// `Scheduler`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scheduler {
+    /// `Type`
+    pub policy: SchedulerPolicy,
+    /// `Priority`
+    pub priority: u8,
+}
+
+/// `Type` of a scheduler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SchedulerPolicy {
+    /// Round robin.
+    #[default]
+    RoundRobin,
+    /// First in, first out.
+    Fifo,
+}
+
+/// `Filter`. A flow is looked at if every set that exists lets it pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `From`
+    pub side: FilterSide,
+    /// `Protocol`: protocol numbers.
+    pub protocols: Option<FilterSet<u8>>,
+    /// `Address`: IPv4 networks.
+    pub ipv4: Option<FilterSet<IpPrefix<Ipv4Addr>>>,
+    /// `Address`: IPv6 networks.
+    pub ipv6: Option<FilterSet<IpPrefix<Ipv6Addr>>>,
+    /// `State`: TCP states as the kernel numbers them.
+    pub tcp_states: Option<FilterSet<u8>>,
+}
+
+/// Who sorts out the events nobody wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FilterSide {
+    /// The daemon.
+    #[default]
+    Userspace,
+    /// The kernel.
+    Kernelspace,
+}
+
+/// What happens to the members of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Only members pass.
+    Accept,
+    /// Members do not pass.
+    Ignore,
+}
+
+/// One set of a filter. An empty `Accept` set lets nothing pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterSet<T> {
+    /// What happens to its members.
+    pub policy: Policy,
+    /// Its members, in the order of the file, without repetitions.
+    pub members: Vec<T>,
+}
+
+/// What the daemon is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModeConf {
+    /// Replication.
+    Sync(SyncConf),
+    /// Logging of ended flows.
+    Stats(StatsConf),
+}
+
+/// `Sync`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConf {
+    /// `Mode`
+    pub mode: SyncMode,
+    /// The dedicated links, all of one kind, in the order of the file.
+    pub links: Vec<LinkConf>,
+    /// `Options`
+    pub options: SyncOptions,
+}
+
+/// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means an estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncMode {
+    /// Reliable.
+    Ftfw {
+        /// `ResendQueueSize`
+        resend_queue_size: u32,
+        /// `ACKWindowSize`
+        ack_window_size: u32,
+        /// `CommitTimeout`
+        commit_timeout_s: Option<u32>,
+        /// `PurgeTimeout`
+        purge_timeout_s: u32,
+        /// `DisableExternalCache`
+        disable_external_cache: bool,
+        /// `StartupResync`
+        startup_resync: bool,
+    },
+    /// Repeating.
+    Alarm {
+        /// `RefreshTime`
+        refresh_time_s: u32,
+        /// `CacheTimeout`
+        cache_timeout_s: u32,
+        /// `CommitTimeout`
+        commit_timeout_s: Option<u32>,
+        /// `PurgeTimeout`
+        purge_timeout_s: u32,
+    },
+    /// Best effort.
+    NoTrack {
+        /// `CommitTimeout`
+        commit_timeout_s: Option<u32>,
+        /// `PurgeTimeout`
+        purge_timeout_s: u32,
+        /// `DisableInternalCache`
+        disable_internal_cache: bool,
+        /// `DisableExternalCache`
+        disable_external_cache: bool,
+        /// `StartupResync`
+        startup_resync: bool,
+    },
+}
+
+/// A dedicated link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkConf {
+    /// The transport.
+    pub kind: LinkKind,
+    /// `Interface`
+    pub interface: String,
+    /// Whether it is the link to begin with. Exactly one is.
+    pub default: bool,
+    /// `Checksum`
+    pub checksum: bool,
+    /// `SndSocketBuffer`; `None` is the kernel's default.
+    pub snd_buffer: Option<u32>,
+    /// `RcvSocketBuffer`; `None` is the kernel's default.
+    pub rcv_buffer: Option<u32>,
+}
+
+/// The transport of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkKind {
+    /// `Multicast`
+    Multicast {
+        /// `IPv4_address` or `IPv6_address`
+        group: IpAddr,
+        /// `Group`
+        port: u16,
+        /// `IPv4_interface`
+        local: Option<Ipv4Addr>,
+    },
+    /// `UDP`
+    Udp(Unicast),
+    /// `TCP`
+    Tcp {
+        /// Who talks to whom.
+        unicast: Unicast,
+        /// `ErrorQueueLength`
+        error_queue_len: u32,
+    },
+}
+
+/// The ends of a link to one peer; both are of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Unicast {
+    /// `IPv4_address` or `IPv6_address`; unspecified to listen on every address.
+    pub local: IpAddr,
+    /// `IPv4_Destination_Address` or `IPv6_Destination_Address`
+    pub remote: IpAddr,
+    /// `Port`, on both ends.
+    pub port: u16,
+}
+
+/// `Options`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncOptions {
+    /// `TCPWindowTracking`
+    pub tcp_window_tracking: bool,
+    /// `ExpectationSync`
+    pub expectation_sync: ExpectationSync,
+}
+
+/// `ExpectationSync`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ExpectationSync {
+    /// None.
+    #[default]
+    Off,
+    /// All.
+    All,
+    /// Those of helpers whose names begin like one of these, in any case.
+    Helpers(Vec<String>),
+}
+
+/// `Stats`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatsConf {
+    /// `LogFile`
+    pub log_file: LogFile,
+    /// `Syslog`
+    pub syslog: Option<Facility>,
+}
+
+/// `Helper`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelperConf {
+    /// `Setup`
+    pub setup: bool,
+    /// `Type`
+    pub types: Vec<HelperType>,
+}
+
+/// `Type` of `Helper`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelperType {
+    /// Which helper.
+    pub name: String,
+    /// Whether it is for IPv6.
+    pub ipv6: bool,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// `QueueNum`
+    pub queue_num: u16,
+    /// `QueueLen`
+    pub queue_len: u32,
+    /// `Policy`
+    pub policies: Vec<HelperPolicy>,
+}
+
+/// `Policy` of a helper. What is not given is the helper's own default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelperPolicy {
+    /// Its name.
+    pub name: String,
+    /// `ExpectMax`
+    pub expect_max: Option<u32>,
+    /// `ExpectTimeout`, seconds.
+    pub expect_timeout_s: Option<u32>,
+}
+
+/// Where the daemon logs to when `LogFile` is just on.
+pub const LOG_FILE_DEFAULT: &str = "/var/log/conntrackd.log";
+/// Where `Stats` logs to when its `LogFile` is just on.
+pub const STATS_LOG_FILE_DEFAULT: &str = "/var/log/conntrackd-stats.log";
+/// Seconds until the resync when `NetlinkOverrunResync` is just on.
+pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 30;
+/// Most dedicated links.
+pub const LINKS_MAX: usize = 4;
+
+impl Default for General {
+    fn default() -> Self {
+        Self {
+            event_source: EventSource::Auto,
+            hash_size: 65_536,
+            hash_limit: 262_144,
+            log_file: LogFile::Off,
+            syslog: None,
+            lock_file: PathBuf::from("/var/lock/conntrackd.lock"),
+            unix_path: None,
+            netlink_buffer_size: None,
+            netlink_buffer_size_max_growth: 0,
+            netlink_overrun_resync_s: Some(OVERRUN_RESYNC_S_DEFAULT),
+            netlink_events_reliable: false,
+            poll_s: None,
+            event_iteration_limit: 100,
+            systemd: true,
+            scheduler: None,
+            filter: None,
+        }
+    }
+}
+
+impl Default for ModeConf {
+    fn default() -> Self {
+        Self::Stats(StatsConf::default())
+    }
+}
+
+impl SyncMode {
+    /// `CommitTimeout`
+    #[must_use]
+    pub const fn commit_timeout_s(&self) -> Option<u32> {
+        match *self {
+            Self::Ftfw { commit_timeout_s, .. }
+            | Self::Alarm { commit_timeout_s, .. }
+            | Self::NoTrack { commit_timeout_s, .. } => commit_timeout_s,
+        }
+    }
+
+    /// `PurgeTimeout`
+    #[must_use]
+    pub const fn purge_timeout_s(&self) -> u32 {
+        match *self {
+            Self::Ftfw { purge_timeout_s, .. }
+            | Self::Alarm { purge_timeout_s, .. }
+            | Self::NoTrack { purge_timeout_s, .. } => purge_timeout_s,
+        }
+    }
+}

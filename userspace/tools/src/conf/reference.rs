@@ -1,0 +1,97 @@
+//! The language as a document, written from the schema so that it cannot disagree with the parser.
+
+use crate::conf::schema::{Block, Body, Keyword, Kind};
+use std::fmt::Write;
+
+const PREAMBLE: &str = "\
+# The language of conntrackd.conf
+
+Generated from the keyword table (`userspace/tools/src/conf/schema/table.rs`); change it there and run
+`UPDATE=1 cargo test -p ctflow-tools reference`.
+
+## Grammar
+
+1. The text is a sequence of words and braces. Blank space and line ends separate words and mean nothing else.
+2. `#` begins a comment that lasts to the end of the line. It does not inside a word that begins with `/`.
+3. A word ends at blank space, at a brace, at `#` (see 2) and at `\"`. A word in double quotes may hold anything but a
+   line end; `\\\"` stands for `\"` and `\\\\` for `\\`. Quotes are not known to conntrack-tools.
+4. Keywords are written in the case shown here. `on`, `yes`, `off`, `no` and the names of modes may be written in any
+   case.
+5. What a word means depends on the place only: `fa0` is an interface name after `Interface`.
+6. A setting given twice in a block holds the last time, with a warning. A block given twice is an error, except where
+   it says \"may be repeated\".
+7. Numbers are decimal and without sign unless stated otherwise. A number out of its range is an error.
+8. Exactly one of `Sync` and `Stats` makes sense; neither means `Stats`, both is an error.
+
+";
+
+/// `docs/spec/conf.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = PREAMBLE.to_owned();
+    for block in Block::ALL {
+        let _ = writeln!(out, "## Keywords of {}\n", block.title());
+        for keyword in block.keywords() {
+            entry(&mut out, keyword);
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn entry(out: &mut String, keyword: &Keyword) {
+    let _ = write!(out, "- `{}`", synopsis(keyword));
+    for alias in keyword.aliases {
+        let _ = write!(out, ", also `{alias}`");
+    }
+    if keyword.repeats {
+        out.push_str(", may be repeated");
+    }
+    if !keyword.default.is_empty() {
+        let _ = write!(out, " (default: {})", keyword.default);
+    }
+    let _ = writeln!(out, "<br>\n  {}", keyword.doc);
+    if let Some(why) = keyword.deprecated {
+        let _ = writeln!(out, "  **Deprecated:** {why}.");
+    }
+    if let Some(range) = keyword.params().find_map(|param| range(param.kind)) {
+        let _ = writeln!(out, "  {range}");
+    }
+}
+
+fn synopsis(keyword: &Keyword) -> String {
+    let mut out = keyword.name.to_owned();
+    for param in keyword.params() {
+        let lead = param.lead.map(|lead| format!("{lead} ")).unwrap_or_default();
+        let arg = format!("{lead}{}", param.kind.placeholder());
+        let _ = if param.optional { write!(out, " [{arg}]") } else { write!(out, " {arg}") };
+    }
+    match keyword.body {
+        Body::None => {}
+        Body::Block(_) | Body::ByChoice(_) => out.push_str(" { ... }"),
+        Body::ListInstead(item) => {
+            let _ = write!(out, "|{{ {}... }}", item.placeholder());
+        }
+        Body::List { item, trailer: [] } => {
+            let _ = write!(out, " {{ {}... }}", item.placeholder());
+        }
+        Body::List { trailer, .. } => {
+            let _ = write!(out, " {{ STATE... {} }}", trailer.join(" "));
+        }
+    }
+    out
+}
+
+/// What the placeholder does not say.
+fn range(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Number { min: 0, max: u32::MAX } => None,
+        Kind::Number { min, max: u32::MAX } => Some(format!("At least {min}.")),
+        Kind::Number { min, max } => Some(format!("From {min} to {max}.")),
+        Kind::Path(max) => Some(format!("At most {max} bytes.")),
+        Kind::OneOf(kinds) => kinds.iter().find_map(|kind| range(*kind)),
+        _ => None,
+    }
+}

@@ -1,0 +1,305 @@
+//! The language as one table: which keyword may stand in which block, what it takes, what it means.
+//!
+//! The parser knows no keyword. It asks [`Block::find`] for the row of the word in front of it and lets the row say
+//! what must follow, so that the table decides what is accepted, what error messages expect, and what
+//! `docs/spec/conf.md` documents.
+
+pub mod kind;
+pub mod table;
+
+pub use kind::{Choice, IpPrefix, Kind, Value};
+pub use table::KEYWORDS;
+
+/// A place where keywords may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// Outside of every block.
+    File,
+    /// `General { }`
+    General,
+    /// `UNIX { }`
+    Unix,
+    /// `Scheduler { }`
+    Scheduler,
+    /// `Filter { }`
+    Filter,
+    /// `Address { }`
+    Address,
+    /// `Sync { }`
+    Sync,
+    /// `Mode FTFW { }`
+    Ftfw,
+    /// `Mode ALARM { }`
+    Alarm,
+    /// `Mode NOTRACK { }`
+    NoTrack,
+    /// `Multicast { }`
+    Multicast,
+    /// `UDP { }`
+    Udp,
+    /// `TCP { }`
+    Tcp,
+    /// `Options { }`
+    Options,
+    /// `Stats { }`
+    Stats,
+    /// `Helper { }`
+    Helper,
+    /// `Type NAME FAMILY PROTOCOL { }`
+    HelperType,
+    /// `Policy NAME { }`
+    Policy,
+}
+
+/// What a keyword sets, whatever its spelling. `check` matches on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the keyword of the same name, documented in the table")]
+pub enum Key {
+    AckWindowSize,
+    Address,
+    Backlog,
+    CacheTimeout,
+    Checksum,
+    CommitTimeout,
+    DisableExternalCache,
+    DisableInternalCache,
+    ErrorQueueLength,
+    EventIterationLimit,
+    EventSource,
+    ExpectMax,
+    ExpectTimeout,
+    ExpectationSync,
+    Filter,
+    General,
+    Group,
+    HashLimit,
+    HashSize,
+    Helper,
+    HelperType,
+    Interface,
+    Ipv4Address,
+    Ipv4Destination,
+    Ipv4Interface,
+    Ipv6Address,
+    Ipv6Destination,
+    Ipv6Interface,
+    LockFile,
+    LogFile,
+    Mode,
+    Multicast,
+    NetlinkBufferSize,
+    NetlinkBufferSizeMaxGrowth,
+    NetlinkEventsReliable,
+    NetlinkOverrunResync,
+    Nice,
+    Options,
+    Path,
+    Policy,
+    PollSecs,
+    Port,
+    Priority,
+    Protocol,
+    PurgeTimeout,
+    QueueLen,
+    QueueNum,
+    RcvSocketBuffer,
+    RefreshTime,
+    ResendQueueSize,
+    Scheduler,
+    SchedulerType,
+    Setup,
+    SndSocketBuffer,
+    StartupResync,
+    State,
+    Stats,
+    Sync,
+    Syslog,
+    Systemd,
+    Tcp,
+    TcpWindowTracking,
+    Udp,
+    Unix,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyword {
+    /// What it sets.
+    pub key: Key,
+    /// How it is written.
+    pub name: &'static str,
+    /// How it may also be written.
+    pub aliases: &'static [&'static str],
+    /// Where it may stand.
+    pub places: &'static [Block],
+    /// What follows it on its line.
+    pub params: [Option<Param>; 3],
+    /// What follows that in braces.
+    pub body: Body,
+    /// Whether it may be given more than once in its block.
+    pub repeats: bool,
+    /// What holds without it, for people; empty if there is nothing to say.
+    pub default: &'static str,
+    /// Why not to use it, for the warning.
+    pub deprecated: Option<&'static str>,
+    /// What it means, in one line.
+    pub doc: &'static str,
+}
+
+/// One argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// The word that introduces it.
+    pub lead: Option<&'static str>,
+    /// What it may be.
+    pub kind: Kind,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// What stands between the braces of a keyword.
+#[derive(Clone, Copy, Debug)]
+pub enum Body {
+    /// It has no braces.
+    None,
+    /// Keywords.
+    Block(Block),
+    /// Keywords that depend on the first argument.
+    ByChoice(&'static [(&'static str, Block)]),
+    /// Plain words, and what must follow each run of them.
+    List {
+        /// What each word may be.
+        item: Kind,
+        /// Words that close a run.
+        trailer: &'static [&'static str],
+    },
+    /// Plain words, which replace the argument.
+    ListInstead(Kind),
+}
+
+impl Keyword {
+    /// Whether `word` is one of its spellings.
+    #[must_use]
+    pub fn is_called(&self, word: &str) -> bool {
+        self.name == word || self.aliases.contains(&word)
+    }
+
+    /// Its names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Its arguments, in order.
+    pub fn params(&self) -> impl Iterator<Item = Param> {
+        self.params.into_iter().flatten()
+    }
+
+    /// The row that gives `word` a meaning in some block.
+    #[must_use]
+    pub fn anywhere(word: &str) -> Option<&'static Self> {
+        KEYWORDS.iter().find(|row| row.is_called(word))
+    }
+
+    /// Whether braces follow it, in every form.
+    #[must_use]
+    pub const fn is_block(&self) -> bool {
+        !matches!(self.body, Body::None | Body::ListInstead(_))
+    }
+}
+
+impl Block {
+    /// Every block, outermost first.
+    pub const ALL: [Self; 18] = [
+        Self::File,
+        Self::General,
+        Self::Unix,
+        Self::Scheduler,
+        Self::Filter,
+        Self::Address,
+        Self::Sync,
+        Self::Ftfw,
+        Self::Alarm,
+        Self::NoTrack,
+        Self::Multicast,
+        Self::Udp,
+        Self::Tcp,
+        Self::Options,
+        Self::Stats,
+        Self::Helper,
+        Self::HelperType,
+        Self::Policy,
+    ];
+
+    /// What people call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::File => "the top level",
+            Self::General => "`General`",
+            Self::Unix => "`UNIX`",
+            Self::Scheduler => "`Scheduler`",
+            Self::Filter => "`Filter`",
+            Self::Address => "`Address`",
+            Self::Sync => "`Sync`",
+            Self::Ftfw => "`Mode FTFW`",
+            Self::Alarm => "`Mode ALARM`",
+            Self::NoTrack => "`Mode NOTRACK`",
+            Self::Multicast => "`Multicast`",
+            Self::Udp => "`UDP`",
+            Self::Tcp => "`TCP`",
+            Self::Options => "`Options`",
+            Self::Stats => "`Stats`",
+            Self::Helper => "`Helper`",
+            Self::HelperType => "`Helper` `Type`",
+            Self::Policy => "`Policy`",
+        }
+    }
+
+    /// Its keywords, in table order.
+    pub fn keywords(self) -> impl Iterator<Item = &'static Keyword> {
+        KEYWORDS.iter().filter(move |row| row.places.contains(&self))
+    }
+
+    /// The row that gives `word` a meaning here.
+    #[must_use]
+    pub fn find(self, word: &str) -> Option<&'static Keyword> {
+        self.keywords().find(|row| row.is_called(word))
+    }
+
+    /// `expected one of: A, B, C`
+    #[must_use]
+    pub fn expected(self) -> String {
+        let wanted = self.keywords().filter(|row| row.deprecated.is_none());
+        let names: Vec<_> = wanted.map(|row| row.name).collect();
+        match names.as_slice() {
+            [only] => format!("expected {only}"),
+            names => format!("expected one of: {}", names.join(", ")),
+        }
+    }
+
+    /// The keyword that was probably meant: it differs in case only, or in few letters.
+    #[must_use]
+    pub fn nearest(self, word: &str) -> Option<&'static str> {
+        let budget = 1 + word.len() / 4;
+        self.keywords()
+            .flat_map(Keyword::names)
+            .map(|name| (distance(&name.to_lowercase(), &word.to_lowercase()), name))
+            .filter(|(distance, _)| *distance <= budget)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, name)| name)
+    }
+}
+
+/// How many letters must be added, dropped or changed to get from one word to the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in to.chars().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

@@ -1,0 +1,409 @@
+//! The table. Rows stand in the order in which a block is best explained; error messages list them in this order.
+
+use super::{Block, Body, Choice, Key, Keyword, Kind, Param};
+use Block::{
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Multicast, NoTrack, Options,
+    Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+};
+
+/// Every keyword of the language.
+pub static KEYWORDS: &[Keyword] = &[
+    // Top level
+    keyword(Key::General, "General", &[File])
+        .opens(Body::Block(General))
+        .doc("Settings of the daemon as a whole."),
+    keyword(Key::Sync, "Sync", &[File])
+        .opens(Body::Block(Sync))
+        .doc("Replicate flows to and from a peer."),
+    keyword(Key::Stats, "Stats", &[File])
+        .opens(Body::Block(Stats))
+        .doc("Log flows that end. Cannot be combined with `Sync`."),
+    keyword(Key::Helper, "Helper", &[File])
+        .opens(Body::Block(Helper))
+        .doc("Connection tracking helpers in user space."),
+    // General
+    keyword(Key::EventSource, "EventSource", &[General]).takes(EVENT_SOURCE).default("auto").doc(
+        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
+             tap on it, `auto` the tap where the kernel has what it needs and the socket \
+             elsewhere. Not in conntrack-tools.",
+    ),
+    keyword(Key::HashSize, "HashSize", &[General])
+        .takes(POSITIVE)
+        .default("65536")
+        .doc("Buckets of each flow table."),
+    keyword(Key::HashLimit, "HashLimit", &[General])
+        .takes(POSITIVE)
+        .default("262144")
+        .doc("Most flows that each flow table may hold."),
+    keyword(Key::LogFile, "LogFile", &[General])
+        .takes(SWITCH_OR_PATH)
+        .default("off")
+        .doc("Log to a file; `on` means `/var/log/conntrackd.log`."),
+    keyword(Key::Syslog, "Syslog", &[General, Stats]).takes(SWITCH_OR_NAME).default("off").doc(
+        "Log to syslog; `on` means facility `daemon`. Other facilities: `local0` to `local7`.",
+    ),
+    keyword(Key::LockFile, "LockFile", &[General])
+        .takes(Kind::Path(256))
+        .default("/var/lock/conntrackd.lock")
+        .doc("File that keeps a second daemon from starting."),
+    keyword(Key::Unix, "UNIX", &[General]).opens(Body::Block(Unix)).doc("The control socket."),
+    keyword(Key::NetlinkBufferSize, "NetlinkBufferSize", &[General])
+        .takes(SIZE)
+        .aliases(&["SocketBufferSize"])
+        .default("the kernel's")
+        .doc("Receive buffer of the event socket, in bytes."),
+    keyword(Key::NetlinkBufferSizeMaxGrowth, "NetlinkBufferSizeMaxGrowth", &[General])
+        .takes(SIZE)
+        .aliases(&["SocketBufferSizeMaxGrowth", "SocketBufferSizeMaxGrown"])
+        .default("0")
+        .doc("How far that buffer may grow by doubling when it overflows, in bytes."),
+    keyword(Key::NetlinkOverrunResync, "NetlinkOverrunResync", &[General])
+        .takes(SWITCH_OR_SECONDS)
+        .default("30")
+        .doc(
+            "After lost events, read the whole kernel table again this many seconds later; `on` \
+             means 30.",
+        ),
+    keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[General, Stats])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc(
+            "Let the kernel keep events that do not fit into the buffer instead of dropping them.",
+        ),
+    keyword(Key::PollSecs, "PollSecs", &[General])
+        .takes(POSITIVE)
+        .default("event-driven")
+        .doc("Read the kernel table every so many seconds instead of listening to events."),
+    keyword(Key::EventIterationLimit, "EventIterationLimit", &[General])
+        .takes(POSITIVE)
+        .default("100")
+        .doc("Most kernel events handled before the network and control clients get a turn."),
+    keyword(Key::Systemd, "Systemd", &[General])
+        .takes(Kind::Bool)
+        .default("on")
+        .doc("Tell systemd about readiness and feed its watchdog."),
+    keyword(Key::Scheduler, "Scheduler", &[General])
+        .opens(Body::Block(Scheduler))
+        .doc("Real-time scheduling of the daemon."),
+    keyword(Key::Filter, "Filter", &[General])
+        .may_take(Param { lead: Some("From"), ..param(FILTER_SIDE) })
+        .opens(Body::Block(Filter))
+        .default("Userspace")
+        .doc("Which flows to look at, and who sorts them out."),
+    keyword(Key::Nice, "Nice", &[General])
+        .takes(Kind::Signed)
+        .deprecated("it has no effect; use nice(1) or renice(1)")
+        .doc("Without effect."),
+    // UNIX
+    keyword(Key::Path, "Path", &[Unix]).takes(Kind::Path(107)).doc("The socket's path."),
+    keyword(Key::Backlog, "Backlog", &[Unix])
+        .takes(ANY)
+        .deprecated("it has no effect")
+        .doc("Without effect."),
+    // Scheduler
+    keyword(Key::SchedulerType, "Type", &[Scheduler])
+        .takes(SCHEDULER)
+        .default("RR")
+        .doc("The policy, see sched(7)."),
+    keyword(Key::Priority, "Priority", &[Scheduler])
+        .takes(Kind::Number { min: 0, max: 99 })
+        .default("99")
+        .doc("The priority."),
+    // Filter
+    keyword(Key::Protocol, "Protocol", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Name, trailer: &[] })
+        .repeats()
+        .doc("Layer-4 protocols, by name or number."),
+    keyword(Key::Address, "Address", &[Filter])
+        .takes(POLICY)
+        .opens(Body::Block(Address))
+        .repeats()
+        .doc("Addresses, compared with the original source and the reply source of a flow."),
+    keyword(Key::State, "State", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: TCP_STATE, trailer: &["for", "TCP"] })
+        .repeats()
+        .doc("TCP states; flows of other protocols always pass."),
+    // Address
+    keyword(Key::Ipv4Address, "IPv4_address", &[Address])
+        .takes(Kind::Ipv4Prefix)
+        .repeats()
+        .doc("An IPv4 address or network."),
+    keyword(Key::Ipv6Address, "IPv6_address", &[Address])
+        .takes(Kind::Ipv6Prefix)
+        .repeats()
+        .doc("An IPv6 address or network."),
+    // Sync
+    keyword(Key::Mode, "Mode", &[Sync])
+        .takes(MODE)
+        .opens(Body::ByChoice(&[("FTFW", Ftfw), ("ALARM", Alarm), ("NOTRACK", NoTrack)]))
+        .default("FTFW")
+        .doc(
+            "The replication protocol: reliable (FTFW), repeating (ALARM) or best effort \
+             (NOTRACK).",
+        ),
+    keyword(Key::Multicast, "Multicast", &[Sync])
+        .may_take(param(DEFAULT))
+        .opens(Body::Block(Multicast))
+        .repeats()
+        .doc("A dedicated link over UDP multicast."),
+    keyword(Key::Udp, "UDP", &[Sync])
+        .may_take(param(DEFAULT))
+        .opens(Body::Block(Udp))
+        .repeats()
+        .doc("A dedicated link over UDP to one peer."),
+    keyword(Key::Tcp, "TCP", &[Sync])
+        .may_take(param(DEFAULT))
+        .opens(Body::Block(Tcp))
+        .repeats()
+        .doc("A dedicated link over TCP to one peer."),
+    keyword(Key::Options, "Options", &[Sync])
+        .opens(Body::Block(Options))
+        .doc("What else is replicated."),
+    // Modes
+    keyword(Key::ResendQueueSize, "ResendQueueSize", &[Ftfw])
+        .takes(POSITIVE)
+        .default("131072")
+        .doc("Most messages kept until the peer confirms them."),
+    keyword(Key::AckWindowSize, "ACKWindowSize", &[Ftfw])
+        .takes(POSITIVE)
+        .default("300")
+        .doc("Messages per acknowledgement."),
+    keyword(Key::RefreshTime, "RefreshTime", &[Alarm, Sync])
+        .takes(POSITIVE)
+        .default("60")
+        .doc("Send a flow that did not change again after at most this many seconds. ALARM only."),
+    keyword(Key::CacheTimeout, "CacheTimeout", &[Alarm, Sync])
+        .takes(POSITIVE)
+        .default("180")
+        .doc("Forget a flow of the peer that was not heard of for this many seconds. ALARM only."),
+    keyword(Key::CommitTimeout, "CommitTimeout", &[Ftfw, Alarm, NoTrack, Sync])
+        .takes(POSITIVE)
+        .default("estimated from the flow's state")
+        .doc("Timeout in seconds of flows that this node takes over."),
+    keyword(Key::PurgeTimeout, "PurgeTimeout", &[Ftfw, Alarm, NoTrack, Sync])
+        .takes(ANY)
+        .default("60")
+        .doc("Seconds between `conntrackd -t` and the flush of the kernel table."),
+    keyword(Key::DisableInternalCache, "DisableInternalCache", &[NoTrack])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc("Keep no table of the own flows; events go straight to the peer."),
+    keyword(Key::DisableExternalCache, "DisableExternalCache", &[Ftfw, NoTrack])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc("Keep no table of the peer's flows; they go straight into the kernel."),
+    keyword(Key::StartupResync, "StartupResync", &[Ftfw, NoTrack])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc("Ask the peer for its whole table at the start."),
+    // Links
+    keyword(Key::Interface, "Interface", &[Multicast, Udp, Tcp])
+        .takes(Kind::Interface)
+        .doc("The interface of the link; its MTU and state are watched. Required."),
+    keyword(Key::Ipv4Address, "IPv4_address", &[Multicast])
+        .takes(Kind::Ipv4)
+        .doc("The IPv4 group to join and to send to."),
+    keyword(Key::Ipv6Address, "IPv6_address", &[Multicast])
+        .takes(Kind::Ipv6)
+        .doc("The IPv6 group to join and to send to."),
+    keyword(Key::Ipv4Address, "IPv4_address", &[Udp, Tcp])
+        .takes(Kind::Ipv4)
+        .doc("This node's IPv4 address on the link."),
+    keyword(Key::Ipv6Address, "IPv6_address", &[Udp, Tcp])
+        .takes(Kind::Ipv6)
+        .doc("This node's IPv6 address on the link."),
+    keyword(Key::Ipv4Destination, "IPv4_Destination_Address", &[Udp, Tcp])
+        .takes(Kind::Ipv4)
+        .doc("The peer's IPv4 address on the link."),
+    keyword(Key::Ipv6Destination, "IPv6_Destination_Address", &[Udp, Tcp])
+        .takes(Kind::Ipv6)
+        .doc("The peer's IPv6 address on the link."),
+    keyword(Key::Ipv4Interface, "IPv4_interface", &[Multicast])
+        .takes(Kind::Ipv4)
+        .doc("This node's IPv4 address on the link."),
+    keyword(Key::Ipv6Interface, "IPv6_interface", &[Multicast])
+        .takes(Kind::Ipv6)
+        .deprecated("it has no effect; `Interface` says it all")
+        .doc("Without effect."),
+    keyword(Key::Group, "Group", &[Multicast]).takes(PORT).doc("The UDP port. Required."),
+    keyword(Key::Port, "Port", &[Udp, Tcp])
+        .takes(PORT)
+        .doc("The port, the same on both nodes. Required."),
+    keyword(Key::SndSocketBuffer, "SndSocketBuffer", &[Multicast, Udp, Tcp])
+        .takes(SIZE)
+        .default("the kernel's")
+        .doc("Send buffer, in bytes."),
+    keyword(Key::RcvSocketBuffer, "RcvSocketBuffer", &[Multicast, Udp, Tcp])
+        .takes(SIZE)
+        .default("the kernel's")
+        .doc("Receive buffer, in bytes."),
+    keyword(Key::Checksum, "Checksum", &[Multicast, Udp, Tcp])
+        .takes(Kind::Bool)
+        .default("on")
+        .doc("Protect messages with the transport's checksum."),
+    keyword(Key::ErrorQueueLength, "ErrorQueueLength", &[Tcp])
+        .takes(POSITIVE)
+        .default("128")
+        .doc("Most messages kept while the peer is not connected."),
+    // Options
+    keyword(Key::TcpWindowTracking, "TCPWindowTracking", &[Options])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc(
+            "Replicate TCP window scaling, so that the kernel checks sequence numbers of flows \
+             taken over.",
+        ),
+    keyword(Key::ExpectationSync, "ExpectationSync", &[Options])
+        .takes(Kind::Bool)
+        .opens(Body::ListInstead(Kind::Name))
+        .default("off")
+        .doc("Replicate expectations: all of them, or those of the helpers named in braces."),
+    // Stats
+    keyword(Key::LogFile, "LogFile", &[Stats])
+        .takes(SWITCH_OR_PATH)
+        .default("off")
+        .doc("Log ended flows to a file; `on` means `/var/log/conntrackd-stats.log`."),
+    // Helper
+    keyword(Key::Setup, "Setup", &[Helper])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc("Create the kernel's helper objects too, so that `nfct` is not needed."),
+    keyword(Key::HelperType, "Type", &[Helper])
+        .takes(Kind::Name)
+        .takes(HELPER_FAMILY)
+        .takes(HELPER_PROTOCOL)
+        .opens(Body::Block(HelperType))
+        .repeats()
+        .doc("One helper."),
+    keyword(Key::QueueNum, "QueueNum", &[HelperType])
+        .takes(Kind::Number { min: 0, max: 65535 })
+        .doc("The NFQUEUE it listens to. Required."),
+    keyword(Key::QueueLen, "QueueLen", &[HelperType])
+        .takes(POSITIVE)
+        .default("1024")
+        .doc("Most packets that wait in that queue."),
+    keyword(Key::Policy, "Policy", &[HelperType])
+        .takes(Kind::Name)
+        .opens(Body::Block(Policy))
+        .repeats()
+        .doc("Limits of the expectations it makes."),
+    keyword(Key::ExpectMax, "ExpectMax", &[Policy])
+        .takes(ANY)
+        .doc("Most expectations of one flow."),
+    keyword(Key::ExpectTimeout, "ExpectTimeout", &[Policy])
+        .takes(ANY)
+        .doc("Life of an expectation in seconds."),
+];
+
+const ANY: Kind = Kind::Number { min: 0, max: u32::MAX };
+const POSITIVE: Kind = Kind::Number { min: 1, max: u32::MAX };
+/// What `setsockopt` takes.
+const SIZE: Kind = Kind::Number { min: 0, max: i32::MAX as u32 };
+const PORT: Kind = Kind::Number { min: 1, max: 65535 };
+const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
+const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
+const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
+const POLICY: Kind = Kind::Choice { words: &[word("Accept"), word("Ignore")], any_case: false };
+const FILTER_SIDE: Kind =
+    Kind::Choice { words: &[word("Userspace"), word("Kernelspace")], any_case: false };
+const SCHEDULER: Kind = Kind::Choice { words: &[word("RR"), word("FIFO")], any_case: true };
+const EVENT_SOURCE: Kind =
+    Kind::Choice { words: &[word("auto"), word("tap"), word("netlink")], any_case: true };
+const DEFAULT: Kind = Kind::Choice { words: &[word("Default")], any_case: false };
+const HELPER_FAMILY: Kind = Kind::Choice { words: &[word("inet"), word("inet6")], any_case: false };
+const HELPER_PROTOCOL: Kind = Kind::Choice { words: &[word("tcp"), word("udp")], any_case: false };
+const MODE: Kind = Kind::Choice {
+    words: &[
+        Choice { name: "FTFW", aliases: &[("NACK", Some("this mode is called FTFW"))] },
+        Choice { name: "ALARM", aliases: &[("PERSISTENT", Some("this mode is called ALARM"))] },
+        word("NOTRACK"),
+    ],
+    any_case: true,
+};
+const TCP_STATE: Kind = Kind::Choice {
+    words: &[
+        word("SYN_SENT"),
+        word("SYN_RECV"),
+        word("ESTABLISHED"),
+        word("FIN_WAIT"),
+        word("CLOSE_WAIT"),
+        word("LAST_ACK"),
+        word("TIME_WAIT"),
+        Choice { name: "CLOSED", aliases: &[("CLOSE", None)] },
+        word("LISTEN"),
+    ],
+    any_case: false,
+};
+
+const fn word(name: &'static str) -> Choice {
+    Choice { name, aliases: &[] }
+}
+
+const fn param(kind: Kind) -> Param {
+    Param { lead: None, kind, optional: false }
+}
+
+const fn keyword(key: Key, name: &'static str, places: &'static [Block]) -> Keyword {
+    Keyword {
+        key,
+        name,
+        aliases: &[],
+        places,
+        params: [None; 3],
+        body: Body::None,
+        repeats: false,
+        default: "",
+        deprecated: None,
+        doc: "",
+    }
+}
+
+/// How rows are written: each says one more thing about the keyword.
+impl Keyword {
+    const fn takes(mut self, kind: Kind) -> Self {
+        let free = match self.params {
+            [None, ..] => 0,
+            [_, None, _] => 1,
+            _ => 2,
+        };
+        self.params[free] = Some(param(kind));
+        self
+    }
+
+    const fn may_take(mut self, param: Param) -> Self {
+        self.params[0] = Some(Param { optional: true, ..param });
+        self
+    }
+
+    const fn opens(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn repeats(mut self) -> Self {
+        self.repeats = true;
+        self
+    }
+
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    const fn deprecated(mut self, why: &'static str) -> Self {
+        self.deprecated = Some(why);
+        self
+    }
+
+    const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+}

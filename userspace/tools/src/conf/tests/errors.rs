@@ -1,0 +1,119 @@
+//! The words in which mistakes are reported, kept in `errors.txt`.
+
+use super::{found, rendered, up_to_date};
+
+const GENERAL: &str = "General {\n    UNIX {\n        Path /run/c.sock\n    }\n}\n";
+
+/// Mistakes people make, each with what should be said about it in `errors.txt`.
+const MISTAKES: &[(&str, &str)] = &[
+    ("a misspelt keyword", "General {\n    HashSise 8192\n    lockfile /tmp/x\n}\n"),
+    ("a keyword nobody knows", "General {\n    Frobnicate on {\n        x\n    }\n}\n"),
+    ("a keyword in the wrong block", "Sync {\n    Multicast {\n        Port 3780\n    }\n}\n"),
+    ("a wrong kind of argument", "General {\n    HashSize many\n    LogFile conntrackd.log\n}\n"),
+    ("a number that is too large", "Sync {\n    UDP {\n        Port 70000\n    }\n}\n"),
+    ("a huge number", "General {\n    HashSize 99999999999999\n}\n"),
+    ("a missing argument", "General {\n    HashSize\n    HashLimit 5\n}\n"),
+    (
+        "a keyword where a name was forgotten",
+        "Sync {\n    UDP {\n        Interface\n        Port 1\n    }\n}\n",
+    ),
+    ("an argument too many", "General {\n    HashSize 5 6\n}\n"),
+    ("a missing opening brace", "General {\n    UNIX\n        Path /x\n    }\n    HashSize x\n}\n"),
+    ("a missing closing brace", "Sync {\n    Mode NOTRACK {\n}\n\nGeneral {\n    HashSize 5\n}\n"),
+    (
+        "an inner block that is not closed",
+        "General {\n    UNIX {\n        Path /x\n    HashSize x\n}\n",
+    ),
+    ("a text that ends in a block", "General {\n    UNIX {\n        Path /x\n"),
+    ("a closing brace too many", "General {\n}\n}\nStats { Bogus }\n"),
+    ("a block given twice", "General {\n}\nGeneral {\n}\n"),
+    (
+        "a setting given twice",
+        "General {\n    HashSize 5\n    HashSize 6\n    UNIX { Path /x }\n}\nStats { }\n",
+    ),
+    ("a quote that is not closed", "General {\n    LogFile \"/tmp/x\n    HashSize x\n}\n"),
+    ("an unknown mode", "Sync {\n    Mode FTWF {\n        ResendQueueSize 5\n    }\n}\n"),
+    (
+        "states without their protocol",
+        "General {\n    Filter {\n        State Accept { ESTABLISHED }\n    }\n}\n",
+    ),
+    (
+        "a list that is not closed",
+        "General {\n    Filter {\n        Protocol Accept { TCP\n        Address Ignore {\n        }\n    }\n}\n",
+    ),
+    (
+        "a set without policy",
+        "General {\n    Filter From Space {\n        Protocol { TCP }\n    }\n}\n",
+    ),
+    (
+        "what is deprecated",
+        "General {\n    Nice -5\n    UNIX {\n        Path /x\n        Backlog 5\n    }\n}\nStats { }\n",
+    ),
+    ("both modes of the daemon", "Sync { }\nStats { }\n"),
+    (
+        "a set that contradicts itself",
+        "General {\n    Filter {\n        Protocol Accept { TCP }\n        Protocol Ignore { UDP }\n    }\n}\n",
+    ),
+    (
+        "an unknown protocol and facility",
+        "General {\n    Syslog mail\n    Filter {\n        Protocol Accept { TPC }\n    }\n}\n",
+    ),
+    ("no link", "Sync {\n    Mode NOTRACK { }\n}\n"),
+    (
+        "links that lack something",
+        "Sync {\n    UDP { Interface eth0 }\n    UDP { Interface eth0 IPv4_Destination_Address 192.0.2.2 }\n    UDP { }\n}\n",
+    ),
+    ("links of two kinds", "Sync {\n    UDP { }\n    TCP { }\n}\n"),
+    (
+        "a link of two families",
+        "Sync {\n    Mode FTFW { }\n    UDP {\n        Interface eth0 Port 1\n        IPv6_address ::1\n        IPv4_Destination_Address 192.0.2.2\n    }\n}\n",
+    ),
+    (
+        "a group that is none",
+        "Sync {\n    Mode FTFW { }\n    Multicast { Interface eth0 Group 1 IPv4_address 255.0.0.50 }\n}\n",
+    ),
+    (
+        "five links",
+        "Sync {\n    Mode FTFW { }\n    UDP { }\n    UDP { }\n    UDP { }\n    UDP { }\n    UDP { }\n}\n",
+    ),
+    (
+        "settings without effect",
+        "Sync {\n    Mode NOTRACK { }\n    RefreshTime 15\n    UDP { IPv4_Destination_Address 192.0.2.2 Interface eth0 Port 1 }\n}\n",
+    ),
+    (
+        "a helper without queue",
+        "Helper {\n    Type ftp inet tcp {\n        Policy ftp { }\n    }\n}\nStats { }\n",
+    ),
+];
+
+#[test]
+fn mistakes_are_reported_in_these_words() {
+    let mut out = String::new();
+    for (name, text) in MISTAKES {
+        let mut text = (*text).to_owned();
+        if !text.contains("General") {
+            text.push_str(GENERAL);
+        }
+        let found = found(&text);
+        assert!(!found.is_empty(), "{name}");
+        out.push_str(&format!("==== {name}\n\n{}\n\n", rendered(&found, &text)));
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    up_to_date("userspace/tools/src/conf/tests/errors.txt", &out);
+}
+
+#[test]
+fn a_line_for_the_log() {
+    let found = found("General {\n  \tHashSise 8192 }");
+    assert_eq!(
+        found[0].one_line().split("; expected one of").next().unwrap(),
+        "test.conf:2:4: unknown keyword `HashSise` in `General`; did you mean `HashSize`?"
+    );
+}
+
+#[test]
+fn columns_count_letters_not_bytes() {
+    let found = found("General { LogFile \"/é\" Bogus 5 }");
+    assert_eq!((found[0].line(), found[0].column()), (1, 24));
+}

@@ -1,0 +1,240 @@
+//! Text to values.
+
+use super::{clean, found};
+use crate::conf::{
+    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
+    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, ModeConf, Policy,
+    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
+};
+
+const GENERAL: &str = "General { UNIX { Path /run/c.sock } }";
+const UDP: &str =
+    "UDP { IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 3780 Interface eth2 }";
+
+fn sync(inside: &str) -> SyncConf {
+    let ModeConf::Sync(sync) = clean(&format!("Sync {{ {inside} }} {GENERAL}")).mode else {
+        panic!("not Sync")
+    };
+    sync
+}
+
+#[test]
+fn an_empty_text_collects_statistics() {
+    let (conf, warnings) = parse("", "x").unwrap();
+    assert_eq!(conf, Conf::default());
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
+fn everything_general() {
+    let conf = clean(
+        r##"General {
+            EventSource Tap
+            HashSize 1 HashLimit 2
+            LogFile "/var/log/my log # 1"
+            Syslog local7
+            LockFile /tmp/a#b
+            UNIX { Path /run/c.sock }
+            SocketBufferSize 3
+            SocketBufferSizeMaxGrown 4
+            NetlinkOverrunResync off
+            NetlinkEventsReliable Yes
+            PollSecs 5
+            EventIterationLimit 6
+            Systemd NO
+            Scheduler { Type fifo Priority 7 }
+            Filter From Kernelspace { }
+        }
+        Stats { LogFile on Syslog on }"##,
+    );
+    let general = General {
+        event_source: EventSource::Tap,
+        hash_size: 1,
+        hash_limit: 2,
+        log_file: LogFile::To("/var/log/my log # 1".into()),
+        syslog: Some(Facility::Local(7)),
+        lock_file: "/tmp/a#b".into(),
+        unix_path: Some("/run/c.sock".into()),
+        netlink_buffer_size: Some(3),
+        netlink_buffer_size_max_growth: 4,
+        netlink_overrun_resync_s: None,
+        netlink_events_reliable: true,
+        poll_s: Some(5),
+        event_iteration_limit: 6,
+        systemd: false,
+        scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
+        filter: Some(Filter { side: FilterSide::Kernelspace, ..Filter::default() }),
+    };
+    let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
+    let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
+    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None });
+}
+
+#[test]
+fn modes_and_their_aliases() {
+    let ftfw =
+        sync(&format!("Mode ftfw {{ ResendQueueSize 1 ACKWindowSize 2 StartupResync on }} {UDP}"));
+    assert_eq!(
+        ftfw.mode,
+        SyncMode::Ftfw {
+            resend_queue_size: 1,
+            ack_window_size: 2,
+            commit_timeout_s: None,
+            purge_timeout_s: 60,
+            disable_external_cache: false,
+            startup_resync: true,
+        }
+    );
+    let alarm =
+        sync(&format!("Mode Alarm {{ RefreshTime 1 CommitTimeout 2 }} CacheTimeout 3 {UDP}"));
+    assert_eq!(
+        alarm.mode,
+        SyncMode::Alarm {
+            refresh_time_s: 1,
+            cache_timeout_s: 3,
+            commit_timeout_s: Some(2),
+            purge_timeout_s: 60
+        }
+    );
+    let found = found(&format!("Sync {{ Mode Persistent {{ }} {UDP} }} {GENERAL}"));
+    assert_eq!(found[0].message, "`Persistent` is deprecated");
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn the_last_timeout_counts_wherever_it_stands() {
+    let outside_last = sync(&format!("Mode NOTRACK {{ PurgeTimeout 1 }} PurgeTimeout 2 {UDP}"));
+    assert_eq!(outside_last.mode.purge_timeout_s(), 2);
+    let inside_last = sync(&format!("PurgeTimeout 2 Mode NOTRACK {{ PurgeTimeout 1 }} {UDP}"));
+    assert_eq!(inside_last.mode.purge_timeout_s(), 1);
+}
+
+#[test]
+fn a_commit_timeout_without_external_cache_is_dropped() {
+    let text = format!(
+        "Sync {{ Mode NOTRACK {{ CommitTimeout 5 DisableExternalCache on }} {UDP} }} {GENERAL}"
+    );
+    let (conf, warnings) = parse(&text, "x").unwrap();
+    let ModeConf::Sync(sync) = conf.mode else { panic!("not Sync") };
+    assert_eq!(sync.mode.commit_timeout_s(), None);
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn links_of_each_kind() {
+    let conf = sync(
+        "Mode FTFW { }
+         TCP { IPv6_address fe80::1 IPv6_Destination_Address fe80::2 Port 1 Interface fa0 }
+         TCP Default { IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 2 Interface beef
+            SndSocketBuffer 3 RcvSocketBuffer 4 Checksum off ErrorQueueLength 5 }",
+    );
+    let unicast = |local: &str, remote: &str, port| Unicast {
+        local: local.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        port,
+    };
+    let first = LinkConf {
+        kind: LinkKind::Tcp { unicast: unicast("fe80::1", "fe80::2", 1), error_queue_len: 128 },
+        interface: "fa0".to_owned(),
+        default: false,
+        checksum: true,
+        snd_buffer: None,
+        rcv_buffer: None,
+    };
+    let second = LinkConf {
+        kind: LinkKind::Tcp { unicast: unicast("192.0.2.1", "192.0.2.2", 2), error_queue_len: 5 },
+        interface: "beef".to_owned(),
+        default: true,
+        checksum: false,
+        snd_buffer: Some(3),
+        rcv_buffer: Some(4),
+    };
+    assert_eq!(conf.links, [first, second]);
+}
+
+#[test]
+fn the_first_link_is_the_default_unless_another_says_so() {
+    let conf = sync(&format!("Mode FTFW {{ }} {UDP} {UDP}"));
+    assert_eq!(conf.links.iter().map(|link| link.default).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn the_order_of_interface_and_address_does_not_matter() {
+    let before =
+        sync("Mode FTFW { } Multicast { Interface eth0 IPv6_address ff02::50 Group 3780 }");
+    let after = sync("Mode FTFW { } Multicast { IPv6_address ff02::50 Group 3780 Interface eth0 }");
+    assert_eq!(before, after);
+    let group = "ff02::50".parse().unwrap();
+    assert_eq!(before.links[0].kind, LinkKind::Multicast { group, port: 3780, local: None });
+}
+
+#[test]
+fn options() {
+    let off = sync(&format!("Mode FTFW {{ }} {UDP}")).options;
+    assert_eq!(off, SyncOptions::default());
+    let all = sync(&format!(
+        "Mode FTFW {{ }} {UDP} Options {{ TCPWindowTracking on ExpectationSync On }}"
+    ));
+    assert!(all.options.tcp_window_tracking);
+    assert_eq!(all.options.expectation_sync, ExpectationSync::All);
+    let some =
+        sync(&format!("Mode FTFW {{ }} {UDP} Options {{ ExpectationSync {{ ftp q.931 }} }}"));
+    let names = vec!["ftp".to_owned(), "q.931".to_owned()];
+    assert_eq!(some.options.expectation_sync, ExpectationSync::Helpers(names));
+}
+
+#[test]
+fn the_filter() {
+    let conf = clean(
+        "General { UNIX { Path /x } Filter From Userspace {
+            Protocol Accept { TCP IPv6-ICMP udplite 132 tcp }
+            Address Ignore { IPv4_address 127.0.0.1 IPv4_address 192.168.0.0/16 }
+            Address Ignore { IPv6_address ::1 IPv6_address fe80::/10 }
+            State Accept { ESTABLISHED CLOSED for TCP LISTEN for TCP CLOSE for TCP }
+        } } Stats { }",
+    );
+    let filter = conf.general.filter.unwrap();
+    let protocols = FilterSet { policy: Policy::Accept, members: vec![6, 58, 136, 132] };
+    assert_eq!(filter.protocols, Some(protocols));
+    let prefix = |addr: &str, len| IpPrefix { addr: addr.parse().unwrap(), len };
+    let members = vec![prefix("127.0.0.1", 32), prefix("192.168.0.0", 16)];
+    assert_eq!(filter.ipv4, Some(FilterSet { policy: Policy::Ignore, members }));
+    assert_eq!(filter.ipv6.unwrap().members[1].len, 10);
+    assert_eq!(filter.tcp_states.unwrap().members, [3, 8, 9]);
+}
+
+#[test]
+fn helpers() {
+    let conf = clean(&format!(
+        "Helper {{ Setup yes Type dhcpv6 inet6 udp {{
+            QueueNum 4 QueueLen 10240 Policy dhcpv6 {{ ExpectMax 1 ExpectTimeout 300 }}
+        }} }} Stats {{ }} {GENERAL}"
+    ));
+    let policy = HelperPolicy {
+        name: "dhcpv6".to_owned(),
+        expect_max: Some(1),
+        expect_timeout_s: Some(300),
+    };
+    let helper = HelperType {
+        name: "dhcpv6".to_owned(),
+        ipv6: true,
+        protocol: 17,
+        queue_num: 4,
+        queue_len: 10_240,
+        policies: vec![policy],
+    };
+    assert_eq!(conf.helper, Some(HelperConf { setup: true, types: vec![helper] }));
+}
+
+#[test]
+fn words_need_no_space_around_braces_and_lines_mean_nothing() {
+    let conf = clean("General{UNIX{Path /tmp/x}HashSize#comment\n\r\n5}Stats{}");
+    assert_eq!(conf.general.hash_size, 5);
+    assert_eq!(conf.general.unix_path, Some("/tmp/x".into()));
+}
+
+#[test]
+fn a_quoted_keyword_is_a_plain_word() {
+    let conf = sync(&UDP.replace("eth2", "\"UDP\"").replace("UDP {", "Mode FTFW { } UDP {"));
+    assert_eq!(conf.links[0].interface, "UDP");
+}

@@ -1,0 +1,186 @@
+//! Every row of the table, in every block.
+
+use super::{clean, syntax};
+use crate::conf::schema::{Block, Body, Keyword, Kind};
+
+/// A right way to write the keyword.
+fn sample(keyword: &Keyword) -> String {
+    let mut out = keyword.name.to_owned();
+    for param in keyword.params().filter(|param| !param.optional) {
+        out.push(' ');
+        out.push_str(&word(param.kind));
+    }
+    match keyword.body {
+        Body::None | Body::ListInstead(_) => {}
+        _ => out.push_str(" { }"),
+    }
+    out
+}
+
+fn word(kind: Kind) -> String {
+    match kind {
+        Kind::Number { max, .. } => max.to_string(),
+        Kind::Signed => "-5".to_owned(),
+        Kind::Bool => "YES".to_owned(),
+        Kind::Choice { words, .. } => words[0].name.to_owned(),
+        Kind::Path(_) => "/tmp/x".to_owned(),
+        Kind::Ipv4 => "192.0.2.1".to_owned(),
+        Kind::Ipv6 => "2001:db8::1".to_owned(),
+        Kind::Ipv4Prefix => "192.0.2.0/24".to_owned(),
+        Kind::Ipv6Prefix => "2001:db8::/32".to_owned(),
+        Kind::Interface => "fa0".to_owned(),
+        Kind::Name => "ftp".to_owned(),
+        Kind::OneOf(kinds) => word(kinds[0]),
+    }
+}
+
+/// The text with a hole in `block`.
+fn around(block: Block) -> (&'static str, &'static str) {
+    match block {
+        Block::File => ("", ""),
+        Block::General => ("General {", "}"),
+        Block::Unix => ("General { UNIX {", "} }"),
+        Block::Scheduler => ("General { Scheduler {", "} }"),
+        Block::Filter => ("General { Filter {", "} }"),
+        Block::Address => ("General { Filter { Address Ignore {", "} } }"),
+        Block::Sync => ("Sync {", "}"),
+        Block::Ftfw => ("Sync { Mode FTFW {", "} }"),
+        Block::Alarm => ("Sync { Mode alarm {", "} }"),
+        Block::NoTrack => ("Sync { Mode NoTrack {", "} }"),
+        Block::Multicast => ("Sync { Multicast {", "} }"),
+        Block::Udp => ("Sync { UDP {", "} }"),
+        Block::Tcp => ("Sync { TCP Default {", "} }"),
+        Block::Options => ("Sync { Options {", "} }"),
+        Block::Stats => ("Stats {", "}"),
+        Block::Helper => ("Helper {", "}"),
+        Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
+        Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
+    }
+}
+
+fn within(block: Block, line: &str) -> String {
+    let (before, after) = around(block);
+    format!("{before} {line} {after}")
+}
+
+#[test]
+fn a_keyword_is_legal_where_the_table_says() {
+    for block in Block::ALL {
+        for keyword in block.keywords() {
+            let found = syntax(&within(block, &sample(keyword)));
+            let only_deprecation = found.iter().all(|d| d.message.contains("deprecated"));
+            assert!(only_deprecation, "{:?} {}: {found:?}", block, keyword.name);
+            assert_eq!(found.is_empty(), keyword.deprecated.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_keyword_is_refused_everywhere_else_and_told_where_it_belongs() {
+    let rows = Block::ALL.into_iter().flat_map(Block::keywords);
+    for (keyword, block) in rows.flat_map(|row| Block::ALL.map(|block| (row, block))) {
+        if block.find(keyword.name).is_some() {
+            continue;
+        }
+        let found = syntax(&within(block, &sample(keyword)));
+        assert_eq!(found.len(), 1, "{:?} {}: {found:?}", block, keyword.name);
+        let message = format!("`{}` cannot be used in {}", keyword.name, block.title());
+        assert_eq!(found[0].message, message);
+        assert!(found[0].label.contains(keyword.places[0].title()), "{}", found[0].label);
+    }
+}
+
+#[test]
+fn an_alias_is_as_good_as_the_name() {
+    for block in Block::ALL {
+        for keyword in block.keywords() {
+            for alias in keyword.aliases {
+                let line = sample(keyword).replace(keyword.name, alias);
+                assert!(syntax(&within(block, &line)).is_empty(), "{alias}");
+            }
+        }
+    }
+}
+
+/// An argument of each wrong kind, or none, or out of range, is one error that names the keyword.
+#[test]
+fn a_wrong_argument_is_one_error() {
+    let wrong = |kind: Kind| match kind {
+        Kind::Number { max, .. } => {
+            vec!["five".to_owned(), "-5".to_owned(), format!("{}", u64::from(max) + 1)]
+        }
+        Kind::Signed => vec!["5".to_owned()],
+        Kind::Bool => vec!["true".to_owned(), "1".to_owned()],
+        Kind::Choice { .. } => vec!["nonsense".to_owned()],
+        Kind::Path(max) => vec!["tmp/x".to_owned(), "/x".repeat(max)],
+        Kind::Ipv4 => vec!["192.0.2.300".to_owned(), "::1".to_owned(), "192.0.2.0/24".to_owned()],
+        Kind::Ipv6 => vec!["192.0.2.1".to_owned(), "fe80::1%eth0".to_owned()],
+        Kind::Ipv4Prefix => vec!["192.0.2.0/33".to_owned(), "::1/8".to_owned()],
+        Kind::Ipv6Prefix => vec!["::1/129".to_owned(), "::1/x".to_owned()],
+        Kind::Interface => vec!["a/b".to_owned(), "sixteen-letters-".to_owned()],
+        Kind::Name | Kind::OneOf(_) => vec![],
+    };
+    for block in Block::ALL {
+        for keyword in block.keywords().filter(|row| row.deprecated.is_none()) {
+            let params: Vec<_> = keyword.params().filter(|param| !param.optional).collect();
+            let [param] = params.as_slice() else { continue };
+            let right = sample(keyword);
+            for bad in wrong(param.kind) {
+                let line = right.replacen(&word(param.kind), &bad, 1);
+                let found = syntax(&within(block, &line));
+                assert_eq!(found.len(), 1, "{line}: {found:?}");
+                assert!(found[0].message.contains(keyword.name), "{line}: {found:?}");
+            }
+            let line = right.replacen(&word(param.kind), "", 1);
+            let found = syntax(&within(block, &line));
+            assert_eq!(found.len(), 1, "{line}: {found:?}");
+            assert_eq!(found[0].message, format!("`{}` lacks an argument", keyword.name));
+        }
+    }
+}
+
+/// A default that can be written down is what holds when nothing is written down.
+#[test]
+fn the_documented_defaults_hold() {
+    let mut tried = 0;
+    for keyword in Block::ALL.into_iter().flat_map(Block::keywords) {
+        let (place, Some(param)) = (keyword.places[0], keyword.params().next()) else { continue };
+        if param.optional || param.kind.value(keyword.default).is_err() || keyword.is_block() {
+            continue;
+        }
+        let line = format!("{} {}", keyword.name, keyword.default);
+        assert_eq!(clean(&surrounded(place, &line)), clean(&surrounded(place, "")), "{line}");
+        tried += 1;
+    }
+    assert!(tried >= 25, "only {tried} defaults were tried");
+}
+
+/// A whole and right configuration with a line added to `block`.
+fn surrounded(block: Block, line: &str) -> String {
+    const GENERAL: &str = "General { UNIX { Path /x } }";
+    const LINK: &str =
+        "IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 5 Interface fa0";
+    const GROUP: &str = "IPv4_address 225.0.0.50 IPv4_interface 192.0.2.1 Group 5 Interface fa0";
+    match block {
+        Block::General => format!("General {{ UNIX {{ Path /x }} {line} }} Stats {{ }}"),
+        Block::Scheduler => {
+            format!("General {{ UNIX {{ Path /x }} Scheduler {{ {line} }} }} Stats {{ }}")
+        }
+        Block::Ftfw | Block::Alarm | Block::NoTrack => {
+            let (before, after) = around(block);
+            format!("{before} {line} }} UDP {{ {LINK} }} {} {GENERAL}", &after[1..])
+        }
+        Block::Multicast => {
+            format!("Sync {{ Mode FTFW {{ }} Multicast {{ {GROUP} {line} }} }} {GENERAL}")
+        }
+        Block::Tcp => format!("Sync {{ Mode FTFW {{ }} TCP {{ {LINK} {line} }} }} {GENERAL}"),
+        Block::Options => {
+            format!("Sync {{ Mode FTFW {{ }} UDP {{ {LINK} }} Options {{ {line} }} }} {GENERAL}")
+        }
+        Block::HelperType => {
+            format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")
+        }
+        Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
+        _ => format!("Stats {{ {line} }} {GENERAL}"),
+    }
+}
