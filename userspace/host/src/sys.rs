@@ -190,6 +190,26 @@ impl Drop for Cells {
     }
 }
 
+/// MTU of an interface of this network namespace, bytes. (`/sys` shows the namespace it was mounted in instead.)
+///
+/// # Errors
+/// As `ioctl(SIOCGIFMTU)`: `ENODEV` when there is no such interface.
+pub fn interface_mtu(name: &str) -> io::Result<usize> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    if name.len() >= libc::IFNAMSIZ {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    // SAFETY: `ifreq` is plain data; the name fits and stays terminated; the kernel fills in the MTU.
+    unsafe {
+        let mut request: libc::ifreq = zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request))?;
+        Ok(usize::try_from(request.ifr_ifru.ifru_mtu).unwrap_or(0))
+    }
+}
+
 /// Forks: `Ok(None)` in the child, `Ok(Some(pid))` in the parent.
 ///
 /// Must be called while the process has one thread, since only the calling one survives in the child.

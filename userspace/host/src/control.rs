@@ -1,0 +1,98 @@
+//! The control socket: a stream socket on which a client writes one request number and reads text until the end.
+//!
+//! The server runs on tokio, beside the data plane: a client that says nothing, or reads nothing, holds up nobody.
+//! The protocol is `docs/spec/control.md`.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use wire::control::{REQUEST_LEN, Request};
+
+/// How long a client may take to say what it wants, and how long it may leave a piece of the answer unread.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The listening socket; its path is removed when it goes.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens on `path`, readable and writable by the owner only. A socket nobody answers on any more is replaced.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the path cannot be bound.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// The next client.
+    ///
+    /// # Errors
+    /// As `accept(2)`.
+    pub async fn accept(&self) -> io::Result<Client> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok(Client { stream })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A client that has connected.
+#[derive(Debug)]
+pub struct Client {
+    stream: tokio::net::UnixStream,
+}
+
+impl Client {
+    /// What it wants; `None` when it says nothing in time or nothing that is known.
+    pub async fn request(&mut self) -> Option<Request> {
+        let mut bytes = [0; REQUEST_LEN];
+        let read = self.stream.read_exact(&mut bytes);
+        tokio::time::timeout(CLIENT_PATIENCE, read).await.ok()?.ok()?;
+        Request::decode(&bytes).ok()
+    }
+
+    /// Sends it a piece of text.
+    ///
+    /// # Errors
+    /// When it has gone, or does not read.
+    pub async fn reply(&mut self, text: &str) -> io::Result<()> {
+        let write = self.stream.write_all(text.as_bytes());
+        tokio::time::timeout(CLIENT_PATIENCE, write).await.map_err(io::Error::other)?
+    }
+}
+
+/// The client's side: sends `request` to the daemon at `path` and copies its answer to `out`.
+///
+/// # Errors
+/// When nobody answers there, or `out` fails.
+pub fn ask(path: &Path, request: Request, out: &mut impl Write) -> io::Result<()> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all(&request.encode())?;
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match stream.read(&mut piece)? {
+            0 => return out.flush(),
+            len => out.write_all(&piece[..len])?,
+        }
+    }
+}

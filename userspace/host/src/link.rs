@@ -1,0 +1,119 @@
+//! The dedicated link to the peer.
+
+use rustix::fd::BorrowedFd;
+use std::io;
+use std::net::IpAddr;
+
+pub mod udp;
+
+pub use udp::UdpLink;
+
+/// How to open a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// UDP port, the same on both ends.
+    pub port: u16,
+    /// Interface the link runs over; its MTU bounds a datagram.
+    pub interface: String,
+    /// Send buffer, bytes.
+    pub send_buffer: Option<usize>,
+    /// Receive buffer, bytes.
+    pub receive_buffer: Option<usize>,
+    /// Whether sent datagrams carry a checksum. Only IPv4 can do without.
+    pub checksum: bool,
+}
+
+/// Traffic of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub packets_sent: u64,
+    /// Datagrams received.
+    pub packets_received: u64,
+    /// Datagrams that could not be sent.
+    pub errors_sent: u64,
+    /// Failed receptions.
+    pub errors_received: u64,
+}
+
+/// Why a link could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No such interface.
+    #[error("link interface {0}: {1}")]
+    Interface(String, io::Error),
+    /// A socket call failed.
+    #[error("link socket {0}: {1}")]
+    Socket(String, io::Error),
+}
+
+/// A link of some kind.
+#[derive(Debug)]
+pub enum Link {
+    /// Unicast UDP.
+    Udp(UdpLink),
+}
+
+impl Link {
+    /// Longest datagram to hand to [`Link::send`], bytes.
+    #[must_use]
+    pub const fn datagram_max(&self) -> usize {
+        match self {
+            Self::Udp(l) => l.datagram_max(),
+        }
+    }
+
+    /// Sends one datagram. What cannot be sent is counted: the protocol above lives with loss.
+    pub fn send(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Udp(l) => l.send(bytes),
+        }
+    }
+
+    /// Hands out waiting datagrams, at most `budget`; returns how many.
+    pub fn receive(&mut self, budget: usize, sink: &mut impl FnMut(&[u8])) -> usize {
+        match self {
+            Self::Udp(l) => l.receive(budget, sink),
+        }
+    }
+
+    /// The descriptor that becomes readable when datagrams wait.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(l) => l.descriptor(),
+        }
+    }
+
+    /// Its traffic.
+    #[must_use]
+    pub const fn counters(&self) -> LinkCounters {
+        match self {
+            Self::Udp(l) => l.counters(),
+        }
+    }
+
+    /// The interface it runs over.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::Udp(l) => l.interface(),
+        }
+    }
+
+    /// Its kind, as statistics name it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Udp(_) => "UDP",
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Engine events become log lines here and nowhere else.
+
+use crate::log::Log;
+use engine::{Event, Side};
+
+/// Failed writes logged one by one before only their number is.
+const WRITE_FAILURES_TOLD: u64 = 10;
+
+/// Writes events to a log, and keeps what can come by the thousand from flooding it.
+#[derive(Debug, Default)]
+pub struct Observer {
+    write_failures: u64,
+    restarts: u64,
+}
+
+impl Observer {
+    /// Logs one event.
+    pub fn observe(&mut self, log: &Log, event: &Event) {
+        match event {
+            Event::CommandDone(_) => {}
+            Event::CommandRefused(_, why) => log.warning(why),
+            Event::CommitStarted => log.notice("committing all external caches"),
+            Event::CommitDone { committed, failed, took } => {
+                log.notice(format!("Committed {committed} new entries"));
+                if *failed > 0 {
+                    log.notice(format!("{failed} entries can't be committed"));
+                }
+                let (s, us) = (took.as_secs(), took.subsec_micros());
+                log.notice(format!("commit has taken {s}.{us:06} seconds"));
+            }
+            Event::WriteFailed { what, flow, errno } => {
+                self.on_write_failed(log, what, flow, *errno)
+            }
+            Event::ResyncRequested => log.notice("resync requested by other node"),
+            Event::BulkStarted { .. } => log.notice("sending bulk update"),
+            Event::BulkDone { flows } => log.info(format!("bulk update sent: {flows} entries")),
+            Event::KernelResynced { flows, purged: 0 } => {
+                log.info(format!("kernel table read: {flows} entries"));
+            }
+            Event::KernelResynced { flows, purged } => log
+                .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
+            Event::TableFull { side, limit } => log.warning(format!(
+                "{} cache is full: HashLimit {limit} reached, new flows are not kept",
+                side_word(*side)
+            )),
+            Event::PeerRestarted { .. } => {
+                self.restarts += 1;
+                if self.restarts <= WRITE_FAILURES_TOLD {
+                    log.notice("the other node began a new sequence");
+                }
+            }
+        }
+    }
+
+    fn on_write_failed(&mut self, log: &Log, what: &str, flow: &common::FlowKey, errno: i32) {
+        self.write_failures += 1;
+        if self.write_failures <= WRITE_FAILURES_TOLD {
+            let reason = std::io::Error::from_raw_os_error(errno);
+            log.warning(format!("kernel refused to {what} {:?}: {reason}", flow.tuple));
+        }
+        if self.write_failures == WRITE_FAILURES_TOLD {
+            log.warning("more refusals are only counted (-s)");
+        }
+    }
+}
+
+/// The word conntrackd's users know a table by.
+const fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Local => "internal",
+        Side::Remote => "external",
+    }
+}

@@ -1,0 +1,434 @@
+//! The thread that runs one engine.
+//!
+//! ```text
+//!   main thread (control socket, signals)          shard thread
+//!        |                                             |
+//!        |-- Order --crossbeam channel--> +   +--------v-----------------------------+
+//!        |-- eventfd -------------------> |   | source, link, kernel answers, orders |
+//!        |                                +-->|    -> engine.handle                  |
+//!        |<- Reply --oneshot--------------+   | engine.poll_* -> link, kernel, log   |
+//!                                             +--------------------------------------+
+//! ```
+//!
+//! A turn takes a bounded piece of each input, so that no input starves another. When a turn found many events, the
+//! next one waits a moment without being woken by each event; when it found few, the thread sleeps until woken.
+
+use crate::clock;
+use crate::kernel::KernelWriter;
+use crate::link::{Link, LinkCounters};
+use crate::log::Log;
+use crate::observe::Observer;
+use crate::source::{Account, Source, Stamp as SourceStamp};
+use common::Instant;
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use engine::counters::Counters;
+use engine::table::{Marks, Slot};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use rustix::event::epoll;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::time::Timespec;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use wire::Flow;
+use wire::netlink::{self, Detail, Message, Messages};
+
+/// Events taken from the source in one turn.
+const EVENTS_PER_TURN: usize = 4096;
+/// Datagrams taken from the link in one turn.
+const DATAGRAMS_PER_TURN: usize = 256;
+/// Batches of kernel requests in one turn.
+const BATCHES_PER_TURN: usize = 8;
+/// Datagrams sent in one turn before other inputs get theirs.
+const TRANSMITS_PER_TURN: usize = 256;
+/// From this many events in a turn on, the next turn naps instead of asking to be woken.
+const BUSY_EVENTS: usize = 8;
+/// How long it naps: what an event may wait under load.
+const NAP: Duration = Duration::from_micros(500);
+/// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How often losses are looked for.
+const HOUSEKEEPING: Duration = Duration::from_millis(200);
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The engine's settings.
+    pub config: Config,
+    /// Where events come from.
+    pub source: Source,
+    /// The link to the peer.
+    pub link: Link,
+    /// Writes to the kernel.
+    pub writer: KernelWriter,
+    /// Where lines go.
+    pub log: Arc<Log>,
+    /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
+    pub overrun_resync: Option<Duration>,
+}
+
+/// How a command ended.
+pub type Outcome = Result<(), &'static str>;
+
+/// Something the main thread wants.
+#[derive(Debug)]
+pub enum Order {
+    /// Carry out a command; the answer comes when it is done.
+    Command(Command, oneshot::Sender<Outcome>),
+    /// Tell the state of things.
+    Snapshot(oneshot::Sender<Box<Snapshot>>),
+    /// Copy out flows of a table.
+    Page {
+        /// Which table.
+        side: Side,
+        /// Slot to begin at.
+        from: Slot,
+        /// Flows at most.
+        max: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Page>,
+    },
+    /// End.
+    Stop,
+}
+
+/// The state of things.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What the engine counted.
+    pub counters: Counters,
+    /// Flows in the local and in the remote table.
+    pub flows: [usize; 2],
+    /// What became of the events.
+    pub account: Account,
+    /// Kernel messages that could not be understood.
+    pub events_malformed: u64,
+    /// Times events were found to have been lost.
+    pub overruns: u64,
+    /// Name of the event source.
+    pub source: &'static str,
+    /// Receive buffer of the event socket, bytes.
+    pub receive_buffer: usize,
+    /// Traffic of the link.
+    pub link: LinkCounters,
+    /// Kind of the link.
+    pub link_kind: &'static str,
+    /// Interface of the link.
+    pub link_interface: String,
+    /// Whether the engine keeps a local and a remote table.
+    pub keeps: [bool; 2],
+    /// How long the shard has run.
+    pub uptime: Duration,
+}
+
+/// Some flows of a table.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The flows, each with the seconds since it was added.
+    pub flows: Vec<(Flow, u32)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Slot>,
+}
+
+/// The main thread's end.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Handle {
+    /// Sends an order. If the shard is gone, the order's reply channel closes.
+    pub fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            // A full eventfd counter wakes as well as an increased one.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// One engine and everything it acts through.
+#[derive(Debug)]
+pub struct Shard {
+    engine: Engine,
+    source: Source,
+    link: Link,
+    writer: KernelWriter,
+    log: Arc<Log>,
+    observer: Observer,
+    orders: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    poller: OwnedFd,
+    replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
+    next_command: u64,
+    overrun_resync: Option<Duration>,
+    resync_at: Option<Instant>,
+    losses_seen: u64,
+    overruns: u64,
+    malformed: u64,
+    housekeeping_at: Instant,
+    began: Instant,
+    datagram: Vec<u8>,
+}
+
+impl Shard {
+    /// Puts a shard together.
+    ///
+    /// # Errors
+    /// As `epoll_create(2)` and `eventfd(2)`.
+    pub fn new(parts: Parts) -> io::Result<(Self, Handle)> {
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let wake = Arc::new(wake);
+        let (sender, orders) = crossbeam::channel::unbounded();
+        let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let Parts { config, source, link, writer, log, overrun_resync } = parts;
+        for fd in source.descriptors() {
+            watch(&poller, fd)?;
+        }
+        watch(&poller, link.descriptor())?;
+        watch(&poller, writer.dump_descriptor())?;
+        watch(&poller, &wake)?;
+        let began = clock::now();
+        let shard = Self {
+            engine: Engine::new(config, began),
+            datagram: vec![0; link.datagram_max()],
+            source,
+            link,
+            writer,
+            log,
+            observer: Observer::default(),
+            orders,
+            wake: Arc::clone(&wake),
+            poller,
+            replies: HashMap::new(),
+            next_command: 0,
+            overrun_resync,
+            resync_at: None,
+            losses_seen: 0,
+            overruns: 0,
+            malformed: 0,
+            housekeeping_at: began,
+            began,
+        };
+        Ok((shard, Handle { orders: sender, wake }))
+    }
+
+    /// Runs until told to stop, or until the event source fails.
+    ///
+    /// # Errors
+    /// When the event source or the poller fails for good.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = clock::now();
+            let events = self.take_events(now)?;
+            let mut work = events + self.take_datagrams(now) + self.talk_to_kernel(now);
+            match self.take_orders(now) {
+                Some(orders) => work += orders,
+                None => return Ok(()),
+            }
+            self.keep_house(now);
+            if now >= self.engine.poll_timeout() {
+                self.engine.handle(now, Input::Timeout);
+            }
+            work += self.transmit(now);
+            self.tell();
+            if events >= BUSY_EVENTS {
+                self.nap();
+            } else if work == 0 {
+                self.sleep(now)?;
+            }
+        }
+    }
+
+    fn take_events(&mut self, now: Instant) -> io::Result<usize> {
+        let Self { source, engine, writer, malformed, .. } = self;
+        source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
+            for raw in Messages::new(bytes) {
+                let decoded = raw.and_then(|raw| {
+                    netlink::decode(&raw).map(|message| (raw.header.portid, message))
+                });
+                match decoded {
+                    Ok((portid, Message::Flow { event, flow })) => {
+                        let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
+                        let flow = flow.to_flow(Detail::State);
+                        engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+                    }
+                    Ok(_) => {}
+                    Err(_) => *malformed += 1,
+                }
+            }
+        })
+    }
+
+    fn take_datagrams(&mut self, now: Instant) -> usize {
+        let Self { link, engine, .. } = self;
+        link.receive(DATAGRAMS_PER_TURN, &mut |bytes| engine.handle(now, Input::Datagram(bytes)))
+    }
+
+    fn talk_to_kernel(&mut self, now: Instant) -> usize {
+        let mut work = self.writer.read_dump(&mut self.engine, now);
+        for _ in 0..BATCHES_PER_TURN {
+            match self.writer.execute(&mut self.engine, now) {
+                0 => break,
+                done => work += done,
+            }
+        }
+        work
+    }
+
+    /// Carries out waiting orders; `None` when the shard is to end.
+    fn take_orders(&mut self, now: Instant) -> Option<usize> {
+        let mut taken = 0;
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return None,
+                Ok(order) => self.carry_out(now, order),
+                Err(TryRecvError::Empty) => return Some(taken),
+            }
+            taken += 1;
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, order: Order) {
+        // A reply whose receiver has gone is nobody's loss.
+        match order {
+            Order::Command(command, reply) => {
+                let id = CommandId(self.next_command);
+                self.next_command += 1;
+                self.replies.insert(id, reply);
+                self.engine.handle(now, Input::Command(id, command));
+            }
+            Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
+            Order::Page { side, from, max, reply } => {
+                drop(reply.send(page(&self.engine, side, from, max, now)));
+            }
+            Order::Stop => {}
+        }
+    }
+
+    /// Looks for lost events, and has the kernel's table read again when there were some.
+    fn keep_house(&mut self, now: Instant) {
+        if now < self.housekeeping_at {
+            return;
+        }
+        self.housekeeping_at = now + HOUSEKEEPING;
+        let lost = self.source.account().lost;
+        if lost > self.losses_seen {
+            let count = lost - self.losses_seen;
+            self.losses_seen = lost;
+            self.overruns += 1;
+            self.log.warning(format!("{count} kernel events lost: the event socket was full"));
+            if let Some(delay) = self.overrun_resync.filter(|_| self.resync_at.is_none()) {
+                self.resync_at = Some(now + delay);
+            }
+        }
+        if self.resync_at.is_some_and(|at| now >= at) {
+            self.resync_at = None;
+            self.log.notice("resync with master conntrack table");
+            let id = CommandId(self.next_command);
+            self.next_command += 1;
+            self.engine.handle(now, Input::Command(id, Command::ResyncKernel));
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) -> usize {
+        for sent in 0..TRANSMITS_PER_TURN {
+            match self.engine.poll_transmit(now, &mut self.datagram) {
+                Some(len) => self.link.send(&self.datagram[..len]),
+                None => return sent,
+            }
+        }
+        TRANSMITS_PER_TURN
+    }
+
+    fn tell(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            self.observer.observe(&self.log, &event);
+            let (id, outcome) = match event {
+                Event::CommandDone(id) => (id, Ok(())),
+                Event::CommandRefused(id, why) => (id, Err(why)),
+                _ => continue,
+            };
+            if let Some(reply) = self.replies.remove(&id) {
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+
+    /// Waits a moment for more events to gather, unless the peer or the main thread speaks.
+    fn nap(&self) {
+        let link = self.link.descriptor();
+        let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let _ = poll(&mut fds, Some(&timespec(NAP)));
+    }
+
+    fn sleep(&mut self, now: Instant) -> io::Result<()> {
+        self.source.arm();
+        // What came before the source was armed wakes nobody.
+        if self.take_events(clock::now())? > 0 {
+            return Ok(());
+        }
+        let wait = self.engine.poll_timeout().since(now).min(SLEEP_MAX);
+        let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
+        match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Empties the eventfd; an empty one says "again".
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        Ok(())
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let replication = self.engine.config().replication;
+        Snapshot {
+            counters: self.engine.counters(),
+            flows: [self.engine.table(Side::Local).len(), self.engine.table(Side::Remote).len()],
+            account: self.source.account(),
+            events_malformed: self.malformed,
+            overruns: self.overruns,
+            source: self.source.name(),
+            receive_buffer: self.source.receive_buffer(),
+            link: self.link.counters(),
+            link_kind: self.link.kind(),
+            link_interface: self.link.interface().to_owned(),
+            keeps: [replication.keep_local, replication.keep_remote],
+            uptime: now.since(self.began),
+        }
+    }
+}
+
+fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let mut flows = Vec::new();
+    while flows.len() < max {
+        let Some((slot, entry)) = engine.table(side).next(from) else {
+            return Page { flows, next: None };
+        };
+        from = slot + 1;
+        if !entry.marks.contains(Marks::DEAD) {
+            let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            flows.push((entry.flow.clone(), age_s));
+        }
+    }
+    Page { flows, next: Some(from) }
+}
+
+const fn engine_stamp(stamp: SourceStamp) -> Stamp {
+    match stamp {
+        SourceStamp::InOrder => Stamp::InOrder,
+        SourceStamp::At(at) => Stamp::At(at),
+        SourceStamp::After(at) => Stamp::After(at),
+    }
+}
+
+fn watch(poller: &OwnedFd, fd: impl AsFd) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(0);
+    Ok(epoll::add(poller, fd, data, epoll::EventFlags::IN)?)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
+}
