@@ -25,9 +25,11 @@ pub mod frame;
 pub mod attribute;
 mod tuple;
 pub mod conntrack;
+pub mod asked;
 pub mod expect;
 pub mod request;
 
+pub use asked::RequestView;
 pub use attribute::{Attribute, Attributes};
 pub use conntrack::{Detail, FlowView};
 pub use expect::ExpectView;
@@ -50,10 +52,6 @@ pub enum EventKind {
 
 /// A message that was understood.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "flows are nearly all there is; a box would cost each event"
-)]
 pub enum Message<'a> {
     /// A flow.
     Flow {

@@ -7,6 +7,7 @@
 //! ip netns exec ctflow-test cargo test -p ctflow-wire --test kernel -- --ignored
 //! ip netns del ctflow-test
 //! ```
+#![expect(clippy::unwrap_used, reason = "it is a test, helpers included")]
 
 use common::Tuple;
 use common::tuple::ipproto;

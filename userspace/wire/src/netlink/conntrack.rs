@@ -7,9 +7,7 @@
 use super::attribute::{Attribute, Attributes};
 use super::frame::FAMILY_HEADER_LEN;
 use super::tuple;
-use super::uapi::{
-    counters, cta, filter, help, nat, protoinfo, secctx, seqadj, synproxy, timestamp,
-};
+use super::uapi::{counters, cta, help, protoinfo, secctx, seqadj, synproxy, timestamp};
 use crate::DecodeError;
 use crate::flow::{
     Counters, Extra, Flow, HelperName, Known, ProtoState, SeqAdj, Status, Synproxy, TcpFlags,
@@ -75,32 +73,6 @@ pub struct FlowView<'a> {
     pub timestamps: Option<Timestamps>,
     /// `CTA_TIMESTAMP_EVENT`: nanoseconds since 1970.
     pub event_ns: Option<u64>,
-    /// What only requests carry.
-    pub request: RequestView<'a>,
-}
-
-/// Attributes of a flow that the kernel takes and never tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestView<'a> {
-    /// `CTA_NAT_SRC` and `CTA_NAT_DST`.
-    pub nat: [Option<NatRange>; 2],
-    /// `CTA_MARK_MASK`.
-    pub mark_mask: Option<u32>,
-    /// `CTA_STATUS_MASK`.
-    pub status_mask: Option<u32>,
-    /// `CTA_LABELS_MASK`, laid out as the labels.
-    pub labels_mask: Option<&'a [u8]>,
-    /// `CTA_FILTER`: which parts of the tuples count.
-    pub filter: Option<[u32; 2]>,
-}
-
-/// What an end of a flow may be translated to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NatRange {
-    /// First and last address, network order, IPv4 in the first four bytes; the last is as the first if not given.
-    pub addrs: Option<[[u8; 16]; 2]>,
-    /// First and last port, host order; the last is as the first if not given.
-    pub ports: Option<[u16; 2]>,
 }
 
 impl<'a> FlowView<'a> {
@@ -111,9 +83,7 @@ impl<'a> FlowView<'a> {
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (family, attributes) = split_family(payload)?;
         let mut view = Self { family, ..Self::default() };
-        for attribute in attributes {
-            view.take(&attribute?)?;
-        }
+        view.fill(attributes)?;
         if !view.orig.is_known() {
             return Err(DecodeError::new(payload.len(), "flow without original tuple"));
         }
@@ -209,11 +179,21 @@ impl<'a> FlowView<'a> {
         self.synproxy.filter(|given| *given != Synproxy::default())
     }
 
+    /// Apart from `parse` so that the view stays in one place: inlined, the compiler takes it to pieces and spends more
+    /// time on putting it together again than on reading.
+    #[inline(never)]
+    fn fill(&mut self, attributes: Attributes<'a>) -> Result<(), DecodeError> {
+        for attribute in attributes {
+            self.take(&attribute?)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn take(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
         match a.kind {
-            cta::TUPLE_ORIG => (self.orig, self.zones[0]) = tuple::decode(a)?,
-            cta::TUPLE_REPLY => (self.reply, self.zones[1]) = tuple::decode(a)?,
+            cta::TUPLE_ORIG => self.zones[0] = tuple::decode_into(&mut self.orig, a)?,
+            cta::TUPLE_REPLY => self.zones[1] = tuple::decode_into(&mut self.reply, a)?,
             cta::ID => self.id = Some(a.be32()?),
             cta::STATUS => self.status = Some(Status::from_bits_retain(a.be32()?)),
             cta::TIMEOUT => self.timeout_s = Some(a.be32()?),
@@ -229,6 +209,7 @@ impl<'a> FlowView<'a> {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_rare(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
         match a.kind {
             cta::TUPLE_MASTER => self.master = Some(tuple::decode(a)?.0),
@@ -240,12 +221,6 @@ impl<'a> FlowView<'a> {
             cta::USE => self.use_count = Some(a.be32()?),
             cta::SECMARK => self.secmark = Some(a.be32()?),
             cta::SECCTX => self.secctx = find(a, secctx::NAME)?.map(|name| name.text()),
-            cta::NAT_SRC => self.request.nat[0] = Some(nat_range(a)?),
-            cta::NAT_DST => self.request.nat[1] = Some(nat_range(a)?),
-            cta::MARK_MASK => self.request.mark_mask = Some(a.be32()?),
-            cta::STATUS_MASK => self.request.status_mask = Some(a.be32()?),
-            cta::LABELS_MASK => self.request.labels_mask = Some(label_bytes(a)?),
-            cta::FILTER => self.request.filter = Some(tuple_filter(a)?),
             _ => {}
         }
         Ok(())
@@ -296,7 +271,7 @@ pub fn label_words(bytes: &[u8]) -> impl Iterator<Item = u32> {
     })
 }
 
-fn label_bytes<'a>(a: &Attribute<'a>) -> Result<&'a [u8], DecodeError> {
+pub(super) fn label_bytes<'a>(a: &Attribute<'a>) -> Result<&'a [u8], DecodeError> {
     if a.value.len().is_multiple_of(4) {
         Ok(a.value)
     } else {
@@ -304,7 +279,11 @@ fn label_bytes<'a>(a: &Attribute<'a>) -> Result<&'a [u8], DecodeError> {
     }
 }
 
-fn find<'a>(nest: &Attribute<'a>, kind: u16) -> Result<Option<Attribute<'a>>, DecodeError> {
+/// The last attribute of this kind in a nest.
+pub(super) fn find<'a>(
+    nest: &Attribute<'a>,
+    kind: u16,
+) -> Result<Option<Attribute<'a>>, DecodeError> {
     let mut found = None;
     for attribute in nest.nest() {
         found = Some(attribute?).filter(|attribute| attribute.kind == kind).or(found);
@@ -430,45 +409,4 @@ fn proxied(nest: &Attribute<'_>) -> Result<Synproxy, DecodeError> {
         }
     }
     Ok(out)
-}
-
-fn tuple_filter(nest: &Attribute<'_>) -> Result<[u32; 2], DecodeError> {
-    let mut out = [0; 2];
-    for attribute in nest.nest() {
-        let attribute = attribute?;
-        match attribute.kind {
-            filter::ORIG_FLAGS => out[0] = attribute.be32()?,
-            filter::REPLY_FLAGS => out[1] = attribute.be32()?,
-            _ => {}
-        }
-    }
-    Ok(out)
-}
-
-fn nat_range(nest: &Attribute<'_>) -> Result<NatRange, DecodeError> {
-    let (mut addrs, mut ports) = ([None; 2], [None; 2]);
-    for attribute in nest.nest() {
-        let a = attribute?;
-        match a.kind {
-            nat::V4_MINIP => addrs[0] = Some(wide(a.array("IPv4 address is not 4 bytes long")?)),
-            nat::V4_MAXIP => addrs[1] = Some(wide(a.array("IPv4 address is not 4 bytes long")?)),
-            nat::V6_MINIP => addrs[0] = Some(a.array("IPv6 address is not 16 bytes long")?),
-            nat::V6_MAXIP => addrs[1] = Some(a.array("IPv6 address is not 16 bytes long")?),
-            nat::PROTO => {
-                ports[0] = find(&a, nat::PORT_MIN)?.map(|port| port.be16()).transpose()?;
-                ports[1] = find(&a, nat::PORT_MAX)?.map(|port| port.be16()).transpose()?;
-            }
-            _ => {}
-        }
-    }
-    Ok(NatRange {
-        addrs: addrs[0].map(|first| [first, addrs[1].unwrap_or(first)]),
-        ports: ports[0].map(|first| [first, ports[1].unwrap_or(first)]),
-    })
-}
-
-const fn wide(v4: [u8; 4]) -> [u8; 16] {
-    let mut out = [0; 16];
-    (out[0], out[1], out[2], out[3]) = (v4[0], v4[1], v4[2], v4[3]);
-    out
 }

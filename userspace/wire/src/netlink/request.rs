@@ -15,7 +15,7 @@ pub use expect::{
     flush as flush_expectations,
 };
 
-use super::attribute::{put, put_be16, put_be32};
+use super::attribute::{put_be16, put_be32};
 use super::frame::HEADER_LEN;
 use super::tuple;
 use super::uapi::{ct, cta, flag, subsystem};
@@ -103,9 +103,9 @@ pub struct Selection {
     pub family: u8,
     /// Only flows with `mark & mask == value`: value and mask.
     pub mark: Option<(u32, u32)>,
-    /// Only flows with `status & mask == value`: value and mask. Kernels before 5.13 ignore it.
+    /// Only flows with `status & mask == value`: value and mask. Older kernels ignore it (seen to work on 6.18).
     pub status: Option<(u32, u32)>,
-    /// Only flows of this zone. Kernels before 6.8 ignore it.
+    /// Only flows of this zone. Older kernels ignore it (seen to work on 6.18).
     pub zone: Option<u16>,
 }
 
@@ -166,7 +166,7 @@ fn put_key(w: &mut Writer<'_>, key: &FlowKey) {
     put_zone(w, key.zone);
 }
 
-/// A zone of 0 is the default, and attribute-free requests also suit kernels without zones.
+/// Zone 0 is what the kernel assumes when none is given, and one built without zones refuses the attribute.
 fn put_zone(w: &mut Writer<'_>, zone: u16) {
     if zone != 0 {
         put_be16(w, cta::ZONE, zone);
@@ -183,7 +183,7 @@ fn put_selection(w: &mut Writer<'_>, selection: &Selection) {
         put_be32(w, cta::STATUS_MASK, mask);
     }
     if let Some(zone) = selection.zone {
-        put(w, cta::ZONE, &zone.to_be_bytes());
+        put_be16(w, cta::ZONE, zone);
     }
 }
 

@@ -160,6 +160,19 @@ fn labels_count_bits_from_the_lowest_of_the_first_word() {
 }
 
 #[test]
+fn tuples_of_an_unusual_layout_read_the_same() {
+    // Offsets of the flag bits of the first address and of the protocol number, original tuple.
+    for (name, marks) in [("udp", [31, 47]), ("udp v6", [31, 75])] {
+        let usual = event(name);
+        for mark in marks {
+            let mut unusual = usual.clone();
+            unusual[mark] = 0x40;
+            assert_eq!(flow_of(&unusual, Detail::Full), flow_of(&usual, Detail::Full), "{name}");
+        }
+    }
+}
+
+#[test]
 fn several_messages_share_a_datagram() {
     let mut datagram = event("udp");
     datagram.extend(event("tcp begins"));

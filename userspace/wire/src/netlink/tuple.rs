@@ -14,25 +14,74 @@ use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 /// layer-4 identities depend on the tracker and may be missing.
 pub(super) fn decode(nest: &Attribute<'_>) -> Result<(Tuple, Option<u16>), DecodeError> {
     let mut out = Tuple::default();
+    let zone = decode_into(&mut out, nest)?;
+    Ok((out, zone))
+}
+
+/// The same, into a tuple that is unknown so far.
+pub(super) fn decode_into(
+    out: &mut Tuple,
+    nest: &Attribute<'_>,
+) -> Result<Option<u16>, DecodeError> {
+    *out = Tuple::default();
     let mut zone = None;
     let mut has_proto = false;
     for attribute in nest.nest() {
         let attribute = attribute?;
         match attribute.kind {
-            tuple::IP => addresses(&mut out, &attribute)?,
-            tuple::PROTO => has_proto |= layer4(&mut out, &attribute)?,
+            tuple::IP => addresses(out, &attribute)?,
+            tuple::PROTO => has_proto |= layer4(out, &attribute)?,
             tuple::ZONE => zone = Some(attribute.be16()?),
             _ => {}
         }
     }
     match (out.is_known(), has_proto) {
-        (true, true) => Ok((out, zone)),
+        (true, true) => Ok(zone),
         (false, _) => Err(nest.error("tuple without addresses")),
         (true, false) => Err(nest.error("tuple without protocol number")),
     }
 }
 
+/// What four bytes an attribute begins with when the kernel writes it.
+const fn header(value_len: u16, kind: u16) -> [u8; 4] {
+    let (len, kind) = ((value_len + 4).to_ne_bytes(), kind.to_ne_bytes());
+    [len[0], len[1], kind[0], kind[1]]
+}
+
+#[inline]
 fn addresses(out: &mut Tuple, nest: &Attribute<'_>) -> Result<(), DecodeError> {
+    if addresses_as_usual(out, nest.value) { Ok(()) } else { addresses_in_any_order(out, nest) }
+}
+
+/// Reads the one layout that the kernel writes per family. Tuples are most of an event, and walking them attribute by
+/// attribute was most of the time it took; `false` when the layout is another one.
+#[inline]
+fn addresses_as_usual(out: &mut Tuple, value: &[u8]) -> bool {
+    if out.is_known() {
+        return false;
+    }
+    if let Ok(v4) = <&[u8; 16]>::try_from(value)
+        && v4[..4] == header(4, ip::V4_SRC)
+        && v4[8..12] == header(4, ip::V4_DST)
+    {
+        out.src[..4].copy_from_slice(&v4[4..8]);
+        out.dst[..4].copy_from_slice(&v4[12..]);
+        out.family = FAMILY_IPV4;
+        return true;
+    }
+    if let Ok(v6) = <&[u8; 40]>::try_from(value)
+        && v6[..4] == header(16, ip::V6_SRC)
+        && v6[20..24] == header(16, ip::V6_DST)
+    {
+        out.src.copy_from_slice(&v6[4..20]);
+        out.dst.copy_from_slice(&v6[24..]);
+        out.family = FAMILY_IPV6;
+        return true;
+    }
+    false
+}
+
+fn addresses_in_any_order(out: &mut Tuple, nest: &Attribute<'_>) -> Result<(), DecodeError> {
     for attribute in nest.nest() {
         let attribute = attribute?;
         let family = match attribute.kind {
@@ -63,7 +112,26 @@ fn addresses(out: &mut Tuple, nest: &Attribute<'_>) -> Result<(), DecodeError> {
 }
 
 /// Reads the protocol nest; whether it had the protocol number.
+#[inline]
 fn layer4(out: &mut Tuple, nest: &Attribute<'_>) -> Result<bool, DecodeError> {
+    if layer4_as_usual(out, nest.value) { Ok(true) } else { layer4_in_any_order(out, nest) }
+}
+
+/// Like [`addresses_as_usual`], for protocols with ports.
+#[inline]
+fn layer4_as_usual(out: &mut Tuple, value: &[u8]) -> bool {
+    let Ok(ports) = <&[u8; 24]>::try_from(value) else { return false };
+    let usual = ports[..4] == header(1, proto::NUM)
+        && ports[8..12] == header(2, proto::SRC_PORT)
+        && ports[16..20] == header(2, proto::DST_PORT);
+    if usual {
+        out.proto = ports[4];
+        out.l4 = [ports[12], ports[13], ports[20], ports[21]];
+    }
+    usual
+}
+
+fn layer4_in_any_order(out: &mut Tuple, nest: &Attribute<'_>) -> Result<bool, DecodeError> {
     let mut has_number = false;
     for attribute in nest.nest() {
         let attribute = attribute?;

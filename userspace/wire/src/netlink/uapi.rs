@@ -1,8 +1,8 @@
 //! Numbers of the kernel's user interface, each module one C enum.
 //!
 //! Taken from `include/uapi/linux/netlink.h`, `include/uapi/linux/netfilter/nfnetlink.h` and
-//! `include/uapi/linux/netfilter/nfnetlink_conntrack.h` at v6.14 (the first with `CTA_TIMESTAMP_EVENT`). Only what is
-//! spoken here is listed; the kernel never renumbers, so newer kernels only add.
+//! `include/uapi/linux/netfilter/nfnetlink_conntrack.h` at v6.1, and `CTA_TIMESTAMP_EVENT` as 6.18 sends it. Only what
+//! is spoken here is listed; the kernel never renumbers, so newer kernels only add.
 
 /// `NLMSG_*`: message types below the subsystems'.
 pub mod control {
@@ -164,7 +164,7 @@ pub mod cta {
     pub const FILTER: u16 = 25;
     /// `u32`; requests only.
     pub const STATUS_MASK: u16 = 26;
-    /// `u64`, nanoseconds since 1970 when the event happened; events of v6.14 and newer.
+    /// `u64`, nanoseconds since 1970 when the event happened; only in events, when timestamps are switched on.
     pub const TIMESTAMP_EVENT: u16 = 27;
 }
 
@@ -286,9 +286,9 @@ pub mod counters {
     pub const PACKETS: u16 = 1;
     /// `u64`.
     pub const BYTES: u16 = 2;
-    /// `u32`; kernels before 2.6.37.
+    /// `u32`; no longer sent.
     pub const PACKETS32: u16 = 3;
-    /// `u32`; kernels before 2.6.37.
+    /// `u32`; no longer sent.
     pub const BYTES32: u16 = 4;
 }
 

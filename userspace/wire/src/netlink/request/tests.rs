@@ -6,9 +6,9 @@ use crate::expect::ExpectNat;
 use crate::flow::{
     Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState,
 };
-use crate::netlink::conntrack::NatRange;
+use crate::netlink::asked::NatRange;
 use crate::netlink::uapi::flag;
-use crate::netlink::{Detail, EventKind, FlowView, Message, Messages, decode};
+use crate::netlink::{Detail, EventKind, FlowView, Message, Messages, RequestView, decode};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -28,10 +28,10 @@ fn written(write: impl Fn(&mut Writer<'_>)) -> Vec<u8> {
 }
 
 /// The flow as the kernel would make it from a create: the reply translated as the NAT nests say.
-fn as_made(view: &FlowView<'_>) -> Flow {
+fn as_made(view: &FlowView<'_>, payload: &[u8]) -> Flow {
     let mut flow = view.to_flow(Detail::Full);
     let icmp = flow.orig.is_icmp();
-    let [src, dst] = view.request.nat;
+    let [src, dst] = RequestView::parse(payload).unwrap().nat;
     let (mut from, mut to) = (flow.reply.src, flow.reply.dst);
     translate(&mut to, &mut flow.reply.l4, src, if icmp { 0 } else { 2 });
     translate(&mut from, &mut flow.reply.l4, dst, 0);
@@ -176,7 +176,7 @@ proptest! {
         prop_assert_eq!((raw.header.flags, raw.header.seq, raw.header.kind), (flags, 7, 0x100));
         let Ok(Message::Flow { event: EventKind::New, flow: view }) = decode(&raw) else { panic!() };
         let expected = carried(flow.clone(), kept_bits(&flow));
-        prop_assert_eq!(as_made(&view), expected);
+        prop_assert_eq!(as_made(&view, raw.payload), expected);
     }
 
     #[test]
@@ -222,36 +222,36 @@ fn plain() -> Flow {
     Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], ipproto::TCP).with_ports(4000, 80))
 }
 
-fn view(flow: &Flow, check: impl FnOnce(&FlowView<'_>)) {
+fn view(flow: &Flow, check: impl FnOnce(&FlowView<'_>, &RequestView<'_>)) {
     let bytes = written(|w| create(w, Ticket::silent(1), flow, IfExists::Fail));
     let raw = Messages::new(&bytes).next().unwrap().unwrap();
     let Ok(Message::Flow { flow: view, .. }) = decode(&raw) else { panic!() };
-    check(&view);
+    check(&view, &RequestView::parse(raw.payload).unwrap());
 }
 
 #[test]
 fn what_the_kernel_refuses_is_left_out() {
     let tcp = TcpState { state: 10, wscale: Some([15, 0]), flags: None };
-    view(&Flow { proto: ProtoState::Tcp(tcp), ..plain() }, |view| {
+    view(&Flow { proto: ProtoState::Tcp(tcp), ..plain() }, |view, _| {
         assert_eq!(view.proto, ProtoState::Tcp(TcpState::default()));
     });
     let sctp = ProtoState::Sctp { state: 9, vtag: [1; 2] };
-    view(&Flow { proto: sctp, ..plain() }, |view| assert_eq!(view.proto, ProtoState::None));
+    view(&Flow { proto: sctp, ..plain() }, |view, _| assert_eq!(view.proto, ProtoState::None));
     let mut labelled = plain();
     labelled.extra_mut().labels = Some(vec![1, 2, 3, 4, 5]);
-    view(&labelled, |view| assert_eq!(view.labels.unwrap().len(), 16));
+    view(&labelled, |view, _| assert_eq!(view.labels.unwrap().len(), 16));
 }
 
 #[test]
 fn a_flow_without_reply_is_answered_by_its_mirror() {
-    view(&plain(), |view| assert_eq!(view.reply, plain().orig.inverted()));
+    view(&plain(), |view, _| assert_eq!(view.reply, plain().orig.inverted()));
 }
 
 #[test]
 fn a_zone_of_one_direction_stays_with_it() {
     let mut flow = Flow { zone: 8, ..plain() };
     flow.extra_mut().zones = [Some(8), None];
-    view(&flow, |view| {
+    view(&flow, |view, _| {
         assert_eq!((view.zone, view.zones), (None, [Some(8), None]));
         assert_eq!(view.key(), flow.key());
     });
@@ -263,10 +263,10 @@ fn a_translated_end_is_pinned_to_its_port() {
     flow.reply = flow.orig.inverted();
     flow.reply.dst[3] = 9;
     flow.status = Status::SRC_NAT | Status::SRC_NAT_DONE;
-    view(&flow, |view| {
-        let range = view.request.nat[0].unwrap();
+    view(&flow, |_, request| {
+        let range = request.nat[0].unwrap();
         assert_eq!((range.addrs.unwrap()[0][3], range.ports), (9, Some([4000; 2])));
-        assert_eq!(view.request.nat[1], None);
+        assert_eq!(request.nat[1], None);
     });
 }
 

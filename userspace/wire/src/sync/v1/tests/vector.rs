@@ -574,6 +574,17 @@ fn an_expectation_needs_a_master_and_what_is_expected() {
 }
 
 #[test]
+fn function_names_longer_than_the_original_takes_are_read_but_not_sent() {
+    let mut bytes = hex(EXPECT_NEW);
+    bytes.extend(hex(&std::format!("0024 0014 {} 00", "61".repeat(31))));
+    bytes[3] += 36;
+    let Ok(Message::Expect { expect, .. }) = walk(&bytes).remove(0) else { panic!("refused") };
+    assert_eq!(expect.function.unwrap().as_bytes(), [b'a'; 31]);
+    let again = encoded(|w| encode_expectation(Change::New, Stamp::default(), &expect, ALL, w));
+    assert_eq!(again.len(), bytes.len() - 36);
+}
+
+#[test]
 fn captured_kinds_are_what_their_first_byte_says() {
     for bytes in all() {
         let raw = Messages::datagram(&bytes).next().unwrap().unwrap();
