@@ -1,10 +1,155 @@
-//! stub
+//! `cargo xtask demo`: a TCP connection survives the death of its router, in network namespaces made for it.
+
+mod clock;
+mod stream;
+mod network;
 pub(crate) mod node;
-use anyhow::Result;
-use std::process::ExitCode;
-/// stub
+mod daemon;
+mod transfer;
+mod account;
+mod failover;
+mod verdict;
+
+use crate::shell::{self, step};
+use crate::{build, repo, setup};
+use anyhow::{Context as _, Result, bail, ensure};
+use daemon::Program;
+use failover::{Daemons, Story};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
+use transfer::Transfer;
+use verdict::Evidence;
+
+/// Show that a TCP connection survives the death of its router (root).
+///
+/// A client downloads 64 MiB through router A, which does NAT and stateful filtering, while conntrackd replicates A's
+/// flows to router B. In the middle A is killed: its daemon with kill -9, its cables pulled. B commits the replicas to
+/// its kernel and takes the addresses. The transfer must finish, with the right sum and without one RST, and every
+/// background flow must be in B's kernel.
+///
+/// Everything happens in network namespaces called ctflow-demo-*, which go when the demonstration ends, also after
+/// Ctrl-C. Exit status 0 when it showed what it promises, else 1.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[command(after_help = "Examples:\n  cargo xtask demo --flows 50000\n  \
+                        cargo xtask demo --without-replication    the same failure, and the connection breaks\n  \
+                        cargo xtask demo --conntrackd /usr/sbin/conntrackd")]
+pub(crate) struct Options {
+    /// UDP flows that are open through A beside the transfer
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    flows: u64,
+
+    /// Run no conntrackd, to see the connection break
+    #[arg(long)]
+    without_replication: bool,
+
+    /// The conntrackd to show [default: the one this repository builds, or $CTFLOW_CONNTRACKD]
+    #[arg(long, value_name = "PATH")]
+    conntrackd: Option<PathBuf>,
+
+    /// Show the optimised build
+    #[arg(long)]
+    release: bool,
+
+    /// Leave namespaces and B's daemon behind, to look around; the next demonstration removes them
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if !repo::is_root() {
+        bail!("namespaces need root: sudo -E cargo xtask demo");
+    }
+    let lock = lock()?;
+    setup::ensure()?;
+    let program = if options.without_replication { None } else { Some(program(options)?) };
+    network::clean(None)?;
+    let mut janitor = Janitor::start(lock)?;
+    let promised = play(options, program.as_ref(), &mut janitor);
+    if options.keep {
+        janitor.say("keep")?;
+        println!("kept: `ip netns exec ctflow-demo-b conntrack -L`, files in {}", network::FOLDER);
+    }
+    janitor.finish()?;
+    Ok(if promised? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes the network and runs the demonstration in it; whether it showed what it promises.
+fn play(options: &Options, program: Option<&Program>, janitor: &mut Janitor) -> Result<bool> {
+    step("demo: making the network");
+    let start = Instant::now();
+    if let Some(former) = network::make_room(options.flows)? {
+        janitor.say(&format!("limit {former}"))?;
+    }
+    network::make()?;
+    println!("client, routers A and B, server: {}", shell::took(start));
+    let daemons = match program {
+        Some(program) => {
+            step(&format!("demo: replication from A to B by {}", program.path.display()));
+            println!("{}", program.version);
+            Some(Daemons::start(program, options.flows)?)
+        }
+        None => {
+            step("demo: no replication; B will know nothing");
+            None
+        }
+    };
+    let mut story = Story::new(daemons);
+    if options.flows > 0 {
+        story.background(options.flows)?;
+    }
+    let mut transfer = Transfer::start()?;
+    story.first_half(&mut transfer)?;
+    let takeover = story.fail_over()?;
+    story.second_half(&mut transfer, takeover)?;
+    println!();
+    let evidence = Evidence::gather(transfer, takeover, (options.flows, story.resyncs))?;
+    Ok(if program.is_some() { evidence.survived() } else { evidence.broke() })
+}
+
+fn program(options: &Options) -> Result<Program> {
+    let named = options.conntrackd.clone();
+    if let Some(path) = named.or_else(|| std::env::var_os("CTFLOW_CONNTRACKD").map(PathBuf::from)) {
+        return Program::of(&path);
+    }
+    let path = build::all(options.release)?.programs.join("conntrackd");
+    ensure!(path.is_file(), "the build made no {}; name one with --conntrackd", path.display());
+    Program::of(&path)
+}
+
+/// One demonstration at a time: the names of its namespaces are fixed.
+fn lock() -> Result<File> {
+    let path = "/run/ctflow-demo.lock";
+    let file = File::create(path).context(path)?;
+    ensure!(file.try_lock().is_ok(), "another demonstration runs on this machine ({path})");
+    Ok(file)
+}
+
+/// A process that outlives us whatever ends us, and cleans up.
+struct Janitor(Child);
+
+impl Janitor {
+    /// Starts it with the lock in its hands, so that nobody begins before it has cleaned up.
+    fn start(lock: File) -> Result<Self> {
+        let mut command = Command::new(transfer::this_program());
+        // A group of its own: Ctrl-C must not reach it.
+        command.args(["demo-node", "janitor"]).stdin(Stdio::piped()).process_group(0);
+        // It says nothing on its standard output; there it holds the lock.
+        command.stdout(lock).spawn().map(Self).context("cannot start the janitor")
+    }
+
+    fn say(&mut self, word: &str) -> Result<()> {
+        let stdin = self.0.stdin.as_mut().context("the janitor listens until we go")?;
+        writeln!(stdin, "{word}").context("the janitor has gone")
+    }
+
+    fn finish(mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the janitor could not clean up: {status}");
+        Ok(())
+    }
 }
