@@ -68,13 +68,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let program = if options.without_replication { None } else { Some(program(options)?) };
     network::clean(None)?;
     let mut janitor = Janitor::start(lock)?;
-    let promised = play(options, program.as_ref(), &mut janitor);
+    let promised = play(options, program.as_ref(), &mut janitor).unwrap_or_else(|error| {
+        println!("\nFAIL: {error:#}");
+        false
+    });
+    if !promised {
+        daemon::print_last_words();
+    }
     if options.keep {
         janitor.say("keep")?;
         println!("kept: `ip netns exec ctflow-demo-b conntrack -L`, files in {}", network::FOLDER);
     }
     janitor.finish()?;
-    Ok(if promised? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if promised { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Makes the network and runs the demonstration in it; whether it showed what it promises.
@@ -101,7 +107,8 @@ fn play(options: &Options, program: Option<&Program>, janitor: &mut Janitor) -> 
     if options.flows > 0 {
         story.background(options.flows)?;
     }
-    let mut transfer = Transfer::start()?;
+    // Without replication 10 s of silence are proof enough; a large commit may well take longer.
+    let mut transfer = Transfer::start(if program.is_some() { 60 } else { 10 })?;
     story.first_half(&mut transfer)?;
     let takeover = story.fail_over()?;
     story.second_half(&mut transfer, takeover)?;

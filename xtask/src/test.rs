@@ -5,6 +5,7 @@ use crate::shell::{self, step};
 use crate::tally::{self, Tally};
 use crate::{lint, repo, setup};
 use anyhow::{Context as _, Result, bail};
+use std::cell::Cell;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -78,20 +79,20 @@ fn run_parts(parts: &[Part], seeds: u64) -> Tally {
         Ok(built) => built,
         Err(error) => return failure("preparing the tests", &error),
     };
-    let mut total = Tally::default();
+    let (mut total, mut ignored) = (Tally::default(), 0);
+    let run = Run { built: built.as_ref(), seeds, live: Cell::default() };
     for part in parts {
         let start = Instant::now();
         step(&format!("test: {}", part.name()));
-        let run = Run { built: built.as_ref(), seeds, after_unit: parts.contains(&Part::Unit) };
-        let mut tally = run.part(*part).unwrap_or_else(|e| failure(part.name(), &e));
+        let tally = run.part(*part).unwrap_or_else(|e| failure(part.name(), &e));
         println!("{}: {tally} in {}", part.name(), shell::took(start));
-        if *part == Part::Netns && run.after_unit {
-            // These were ignored by the unit part and have run now.
-            let again = tally.skipped.min(total.skipped);
-            (tally.skipped, total.skipped) = (tally.skipped - again, total.skipped - again);
-        }
         total += tally;
+        if *part == Part::Unit {
+            ignored = tally.skipped;
+        }
     }
+    // What the unit part ignored and the netns part then ran was not skipped.
+    total.skipped -= run.live.get().min(ignored);
     total
 }
 
@@ -113,7 +114,8 @@ fn failure(what: &str, error: &anyhow::Error) -> Tally {
 struct Run<'a> {
     built: Option<&'a Built>,
     seeds: u64,
-    after_unit: bool,
+    /// How many tests that other parts ignore have run.
+    live: Cell<u64>,
 }
 
 impl Run<'_> {
@@ -148,10 +150,8 @@ impl Run<'_> {
         unshare.arg("--net").arg(inner.get_program()).args(inner.get_args());
         copy_environment(&inner, &mut unshare);
         let tally = tally::run(unshare.args(test).args(["--offline", "--", "--ignored"]))?;
-        Ok(Tally {
-            skipped: if self.after_unit { tally.passed + tally.failed } else { 0 },
-            ..tally
-        })
+        self.live.set(tally.passed + tally.failed);
+        Ok(tally)
     }
 
     /// The command for one test target of the package `tests`, which must exist.

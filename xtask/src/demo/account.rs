@@ -48,19 +48,20 @@ impl Account {
         let count = |daemon: Option<&Daemon>| daemon.map_or(Ok(Counts::default()), Daemon::counts);
         let flows = watched.active.flow_count()?;
         let (replicated, events) = (count(watched.b)?.replicated, count(watched.a)?.events);
-        let mut line = format!("{:5.1} s  {phase:<22}", now.ms_since(self.start) / 1000.0);
+        // Within 80 columns, or a terminal would not refresh it in place.
+        let mut line = format!("{:5.1} s  {phase:<13}", now.ms_since(self.start) / 1000.0);
         if let Some(bytes) = bytes {
-            line += &format!("{:6.1} MiB received  ", mib(bytes));
+            line += &format!(" {:4.1} MiB ", mib(bytes));
         }
         let router = if watched.active == Node::A { "A" } else { "B" };
-        line += &format!("{flows:>7} flows in {router}'s kernel  ");
-        if watched.b.is_some() {
-            line += &format!("{replicated:>7} replicated on B  ");
-        }
+        line += &format!("  {router}: {flows} flows");
         if watched.a.is_some() {
-            line += &format!("{events:>7} events on A");
+            line += &format!(", {events} events");
         }
-        self.write(line.trim_end(), false);
+        if watched.b.is_some() {
+            line += &format!("  B: {replicated} replicas");
+        }
+        self.write(&line, false);
         Ok(())
     }
 

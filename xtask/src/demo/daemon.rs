@@ -107,6 +107,18 @@ impl Daemon {
     }
 }
 
+/// Shows the end of what the daemons logged and printed, for whoever wants to know why it failed.
+pub(super) fn print_last_words() {
+    let files = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    for file in files.filter(|f| f.extension().is_some_and(|e| e == "log" || e == "out")) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        for line in &lines[lines.len().saturating_sub(8)..] {
+            println!("{}: {line}", file.display());
+        }
+    }
+}
+
 fn counts(text: &str) -> Counts {
     let mut counts = Counts::default();
     let mut section = "";

@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 pub(super) const LENGTH: u64 = 64 << 20;
 /// How long the server takes to send it.
 const LASTS: Duration = Duration::from_secs(8);
-/// A transfer that is silent for so long is over.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 const PORT: u16 = 9000;
 const CHUNK: usize = 16 * 1024;
@@ -40,9 +38,15 @@ pub(crate) struct Options {
 
 #[derive(clap::Subcommand)]
 enum Role {
-    Client,
+    /// Gives up after so many seconds of silence.
+    Client {
+        patience: u64,
+    },
     Server,
-    Flows { count: u64, per_second: u64 },
+    Flows {
+        count: u64,
+        per_second: u64,
+    },
     Janitor,
 }
 
@@ -98,7 +102,7 @@ impl FromStr for Report {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.role {
-        Role::Client => client(),
+        Role::Client { patience } => client(Duration::from_secs(patience)),
         Role::Server => server(),
         Role::Flows { count, per_second } => flows(count, per_second),
         Role::Janitor => janitor(),
@@ -121,7 +125,7 @@ fn server() -> Result<()> {
         bytes.fill(&mut chunk);
         sum.add(&chunk);
         if let Err(error) = peer.write_all(&chunk) {
-            Report::Broken(Moment::now(), sent, describe(&error)).tell();
+            Report::Broken(Moment::now(), sent, error.to_string()).tell();
             return Ok(());
         }
         sent += CHUNK as u64;
@@ -131,9 +135,9 @@ fn server() -> Result<()> {
 }
 
 /// Takes the stream and tells when bytes came.
-fn client() -> Result<()> {
+fn client(patience: Duration) -> Result<()> {
     let mut peer = TcpStream::connect(SocketAddrV4::new(SERVER, PORT))?;
-    peer.set_read_timeout(Some(PATIENCE))?;
+    peer.set_read_timeout(Some(patience))?;
     let (mut sum, mut buffer, mut total) = (Fnv1a::new(), vec![0; 4 * CHUNK], 0);
     let (mut last, mut told) = (Moment::now(), Moment(0));
     loop {
@@ -144,7 +148,7 @@ fn client() -> Result<()> {
                 Report::Broken(now, total, "the server closed the connection".into())
             }
             Ok(0) => Report::Done(now, total, sum.sum()),
-            Err(error) => Report::Broken(now, total, describe(&error)),
+            Err(error) => Report::Broken(now, total, describe(&error, patience)),
             Ok(count) => {
                 if now.0 - last.0 > SILENCE_US {
                     Report::Silence(last, now).tell();
@@ -164,11 +168,9 @@ fn client() -> Result<()> {
     }
 }
 
-fn describe(error: &io::Error) -> String {
+fn describe(error: &io::Error, patience: Duration) -> String {
     match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            format!("no byte for {} s", PATIENCE.as_secs())
-        }
+        ErrorKind::WouldBlock => format!("no byte for {} s", patience.as_secs()),
         _ => error.to_string(),
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Transfer {
     reporter: Sender<(Node, Report)>,
     /// Bytes that came to the client.
     pub(super) bytes: u64,
+    /// When the client last told that bytes came.
+    pub(super) heard: Moment,
     /// When the client heard nothing, from and to.
     pub(super) silences: Vec<(Moment, Moment)>,
     /// How it ended at the client.
@@ -37,20 +39,27 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// Starts the server and, when it listens, the client.
-    pub(super) fn start() -> Result<Self> {
+    /// Starts the server and, when it listens, the client, which gives up after so many seconds of silence.
+    pub(super) fn start(patience: u64) -> Result<Self> {
         let (reporter, reports) = channel();
-        let (silences, client, server) = (Vec::new(), None, None);
-        let transfer = Self { reports, reporter, bytes: 0, silences, client, server };
-        transfer.spawn(Node::Server, "server")?;
+        let transfer = Self {
+            reports,
+            reporter,
+            bytes: 0,
+            heard: Moment::now(),
+            silences: Vec::new(),
+            client: None,
+            server: None,
+        };
+        transfer.spawn(Node::Server, &["server"])?;
         let ready = transfer.reports.recv_timeout(Duration::from_secs(10));
         ensure!(matches!(ready, Ok((Node::Server, Report::Ready))), "the server does not listen");
-        transfer.spawn(Node::Client, "client")?;
+        transfer.spawn(Node::Client, &["client", &patience.to_string()])?;
         Ok(transfer)
     }
 
-    fn spawn(&self, on: Node, role: &str) -> Result<()> {
-        let mut child = node(on, &[role]).stdout(Stdio::piped()).spawn()?;
+    fn spawn(&self, on: Node, role: &[&str]) -> Result<()> {
+        let mut child = node(on, role).stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
         let reporter = self.reporter.clone();
         thread::spawn(move || {
@@ -78,7 +87,7 @@ impl Transfer {
     fn take(&mut self, on: Node, report: Report) {
         match report {
             Report::Ready => {}
-            Report::At(_, bytes) => self.bytes = bytes,
+            Report::At(at, bytes) => (self.heard, self.bytes) = (at, bytes),
             Report::Silence(from, to) => self.silences.push((from, to)),
             Report::Done(_, bytes, _) | Report::Broken(_, bytes, _) => {
                 if on == Node::Client {

@@ -113,10 +113,12 @@ impl Evidence {
     fn silence(&self) -> String {
         match self.transfer.silence_after(self.takeover.killed) {
             Some((from, to)) if from < self.takeover.moved => format!(
-                "it was silent for {:.1} ms (last byte through A to first byte through B)",
-                to.ms_since(from)
+                "the client heard nothing for {:.1} ms\n      (last byte through A to first through B; \
+                 {:.1} ms of it after the takeover, when TCP waited to send again)",
+                to.ms_since(from),
+                to.ms_since(self.takeover.moved)
             ),
-            _ => "it was silent for less than 20 ms".to_owned(),
+            _ => "the client heard nothing for less than 20 ms".to_owned(),
         }
     }
 
