@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::Flow;
-use wire::netlink::{self, Detail, Message, Messages};
+use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 /// Events taken from the source in one turn.
 const EVENTS_PER_TURN: usize = 4096;
@@ -108,6 +108,8 @@ pub struct Snapshot {
     pub events_malformed: u64,
     /// Times events were found to have been lost.
     pub overruns: u64,
+    /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
+    pub traffic: wire::flow::Counters,
     /// Name of the event source.
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
@@ -169,6 +171,7 @@ pub struct Shard {
     losses_seen: u64,
     overruns: u64,
     malformed: u64,
+    traffic: wire::flow::Counters,
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
@@ -210,6 +213,7 @@ impl Shard {
             losses_seen: 0,
             overruns: 0,
             malformed: 0,
+            traffic: wire::flow::Counters::default(),
             housekeeping_at: began,
             began,
         };
@@ -244,7 +248,7 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, .. } = self;
+        let Self { source, engine, writer, malformed, traffic, .. } = self;
         source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
@@ -252,6 +256,12 @@ impl Shard {
                 });
                 match decoded {
                     Ok((portid, Message::Flow { event, flow })) => {
+                        if event == EventKind::Destroy {
+                            for ended in flow.counters.iter().flatten() {
+                                traffic.packets += ended.packets;
+                                traffic.bytes += ended.bytes;
+                            }
+                        }
                         let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
                         let flow = flow.to_flow(Detail::State);
                         engine.handle(now, Input::Kernel { event, flow, origin, stamp });
@@ -390,6 +400,7 @@ impl Shard {
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns,
+            traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
             link: self.link.counters(),
