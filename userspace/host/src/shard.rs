@@ -24,6 +24,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::counters::Counters;
 use engine::table::{Marks, Slot};
 use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -50,6 +51,8 @@ const BUSY_EVENTS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Waits beyond this count as this.
+const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often losses are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
@@ -124,6 +127,21 @@ pub struct Snapshot {
     pub keeps: [bool; 2],
     /// How long the shard has run.
     pub uptime: Duration,
+    /// From an event in the kernel to its handling, microseconds.
+    pub latency: Latency,
+}
+
+/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
+    pub samples: u64,
+    /// Median, microseconds.
+    pub p50_us: u64,
+    /// 99th percentile, microseconds.
+    pub p99_us: u64,
+    /// Largest, microseconds.
+    pub max_us: u64,
 }
 
 /// Some flows of a table.
@@ -172,6 +190,8 @@ pub struct Shard {
     overruns: u64,
     malformed: u64,
     traffic: wire::flow::Counters,
+    /// Microseconds.
+    latency: Histogram<u64>,
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
@@ -214,6 +234,8 @@ impl Shard {
             overruns: 0,
             malformed: 0,
             traffic: wire::flow::Counters::default(),
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
+                .expect("the bounds are constants that fit"),
             housekeeping_at: began,
             began,
         };
@@ -248,8 +270,12 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, traffic, .. } = self;
+        let Self { source, engine, writer, malformed, traffic, latency, .. } = self;
+        let mut first = true;
         source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
+            if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
+                latency.saturating_record(clock::now().since(at).as_micros() as u64);
+            }
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
                     netlink::decode(&raw).map(|message| (raw.header.portid, message))
@@ -408,6 +434,12 @@ impl Shard {
             link_interface: self.link.interface().to_owned(),
             keeps: [replication.keep_local, replication.keep_remote],
             uptime: now.since(self.began),
+            latency: Latency {
+                samples: self.latency.len(),
+                p50_us: self.latency.value_at_quantile(0.5),
+                p99_us: self.latency.value_at_quantile(0.99),
+                max_us: self.latency.max(),
+            },
         }
     }
 }

@@ -97,6 +97,9 @@ pub fn runtime(s: &Snapshot) -> String {
         ("delivered:", s.account.delivered),
         ("lost:", s.account.lost),
         ("verified with the kernel:", s.counters.verified),
+        ("latency p50 (us):", s.latency.p50_us),
+        ("latency p99 (us):", s.latency.p99_us),
+        ("latency max (us):", s.latency.max_us),
     ] {
         line(&mut out, &format!("\t{label}\t{count:>20}"));
     }
