@@ -71,6 +71,8 @@ pub struct Parts {
     pub log: Arc<Log>,
     /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
     pub overrun_resync: Option<Duration>,
+    /// How large the event socket's buffer may grow after losses, bytes.
+    pub buffer_max: usize,
 }
 
 /// How a command ended.
@@ -185,6 +187,7 @@ pub struct Shard {
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
     overrun_resync: Option<Duration>,
+    buffer_max: usize,
     resync_at: Option<Instant>,
     losses_seen: u64,
     overruns: u64,
@@ -207,7 +210,7 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, link, writer, log, overrun_resync } = parts;
+        let Parts { config, source, link, writer, log, overrun_resync, buffer_max } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
@@ -229,6 +232,7 @@ impl Shard {
             replies: HashMap::new(),
             next_command: 0,
             overrun_resync,
+            buffer_max,
             resync_at: None,
             losses_seen: 0,
             overruns: 0,
@@ -357,6 +361,13 @@ impl Shard {
             self.losses_seen = lost;
             self.overruns += 1;
             self.log.warning(format!("{count} kernel events lost: the event socket was full"));
+            let before = self.source.receive_buffer();
+            let size = self.source.grow(self.buffer_max);
+            if size > before {
+                self.log.notice(format!(
+                    "netlink event socket buffer size has been set to {size} bytes"
+                ));
+            }
             if let Some(delay) = self.overrun_resync.filter(|_| self.resync_at.is_none()) {
                 self.resync_at = Some(now + delay);
             }

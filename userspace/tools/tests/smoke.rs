@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 fn conntrackd(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_conntrackd")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_conntrackd")).args(args).output().expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> String {

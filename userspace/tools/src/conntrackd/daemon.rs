@@ -58,6 +58,7 @@ fn start(conf: &Conf, detach: bool, log: &Arc<Log>) -> Result<()> {
             .general
             .netlink_overrun_resync_s
             .map(|s| Duration::from_secs(s.into())),
+        buffer_max: conf.general.netlink_buffer_size_max_growth as usize,
     };
     let bound = Bound::bind(control)
         .with_context(|| format!("cannot bind the control socket {}", control.display()))?;
