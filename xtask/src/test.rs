@@ -1,0 +1,206 @@
+//! `cargo xtask test`: every kind of test, in the order of what they need.
+
+use crate::build::{self, Built, OBJECT_VARIABLE};
+use crate::shell::{self, step};
+use crate::tally::{self, Tally};
+use crate::{lint, repo, setup};
+use anyhow::{Context as _, Result, bail};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// Run the tests; the last line is `N passed, M failed, K skipped`.
+///
+/// Sets up and builds what is missing first. The kernel parts (netns, interop) need root; without it they are skipped
+/// with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
+/// `cargo xtask lint` run after the tests, each counted as one test.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask test\n  cargo xtask test unit sim --seeds 20000\n  \
+                        sudo -E cargo xtask test netns"
+)]
+pub(crate) struct Options {
+    /// Which parts, in this order whatever order they are named in [default: all]
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+
+    /// How many simulated clusters `sim` runs, each from its own seed
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    seeds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+enum Part {
+    /// Every crate's own tests, property tests and examples in the documentation; needs nothing
+    Unit,
+    /// A simulated cluster under loss, reordering, partition and restart; needs nothing
+    Sim,
+    /// The running kernel in namespaces made for it: sources, codecs; needs root
+    Netns,
+    /// Ours beside the original conntrackd in namespaces; needs root
+    Interop,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Unit, Self::Sim, Self::Netns, Self::Interop];
+
+    fn needs_root(self) -> bool {
+        matches!(self, Self::Netns | Self::Interop)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Sim => "sim",
+            Self::Netns => "netns",
+            Self::Interop => "interop",
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let start = Instant::now();
+    let mut parts =
+        if options.parts.is_empty() { Part::ALL.to_vec() } else { options.parts.clone() };
+    parts.sort_unstable();
+    parts.dedup();
+    let mut total = run_parts(&parts, options.seeds);
+    if repo::is_ci() {
+        total += lint::checks();
+    }
+    step(&format!("everything took {}", shell::took(start)));
+    println!("{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs parts one after the other; what cannot even be prepared is one failure.
+fn run_parts(parts: &[Part], seeds: u64) -> Tally {
+    let built = match prepare(parts) {
+        Ok(built) => built,
+        Err(error) => return failure("preparing the tests", &error),
+    };
+    let mut total = Tally::default();
+    for part in parts {
+        let start = Instant::now();
+        step(&format!("test: {}", part.name()));
+        let run = Run { built: built.as_ref(), seeds, after_unit: parts.contains(&Part::Unit) };
+        let mut tally = run.part(*part).unwrap_or_else(|e| failure(part.name(), &e));
+        println!("{}: {tally} in {}", part.name(), shell::took(start));
+        if *part == Part::Netns && run.after_unit {
+            // These were ignored by the unit part and have run now.
+            let again = tally.skipped.min(total.skipped);
+            (tally.skipped, total.skipped) = (tally.skipped - again, total.skipped - again);
+        }
+        total += tally;
+    }
+    total
+}
+
+/// Builds what kernel tests run; nothing when none of them will.
+fn prepare(parts: &[Part]) -> Result<Option<Built>> {
+    if !parts.iter().any(|part| part.needs_root()) || !repo::is_root() {
+        return Ok(None);
+    }
+    setup::ensure()?;
+    build::all(false).map(Some)
+}
+
+fn failure(what: &str, error: &anyhow::Error) -> Tally {
+    eprintln!("error: {what}: {error:#}");
+    Tally::FAILED
+}
+
+/// What the parts need to know.
+struct Run<'a> {
+    built: Option<&'a Built>,
+    seeds: u64,
+    after_unit: bool,
+}
+
+impl Run<'_> {
+    fn part(&self, part: Part) -> Result<Tally> {
+        if part.needs_root() && self.built.is_none() {
+            return skip_or_fail(part);
+        }
+        match part {
+            Part::Unit => tally::run(&mut self.cargo_test()),
+            Part::Sim => {
+                let mut cargo = self.target("sim")?;
+                tally::run(cargo.env("CTFLOW_SIM_SEEDS", self.seeds.to_string()))
+            }
+            Part::Netns => self.netns(),
+            Part::Interop => tally::run(self.target("interop")?.args(["--features", "kernel"])),
+        }
+    }
+
+    fn netns(&self) -> Result<Tally> {
+        let mut tally = tally::run(self.target("netns")?.args(["--features", "kernel"]))?;
+        tally += self.live_codec()?;
+        Ok(tally)
+    }
+
+    /// The codec's requests to a live kernel, in an empty namespace that goes when they end.
+    fn live_codec(&self) -> Result<Tally> {
+        let test = ["--package", "ctflow-wire", "--test", "kernel"];
+        // Built outside: nothing can be fetched from within an empty namespace.
+        shell::run(self.cargo_test().args(test).arg("--no-run"))?;
+        let inner = self.cargo_test();
+        let mut unshare = Command::new("unshare");
+        unshare.arg("--net").arg(inner.get_program()).args(inner.get_args());
+        copy_environment(&inner, &mut unshare);
+        let tally = tally::run(unshare.args(test).args(["--offline", "--", "--ignored"]))?;
+        Ok(Tally {
+            skipped: if self.after_unit { tally.passed + tally.failed } else { 0 },
+            ..tally
+        })
+    }
+
+    /// The command for one test target of the package `tests`, which must exist.
+    fn target(&self, name: &str) -> Result<Command> {
+        if !has_test_target(name)? {
+            bail!("no such test target: `{name}` in the package `tests`");
+        }
+        let mut cargo = self.cargo_test();
+        cargo.args(["--package", "tests", "--test", name]);
+        Ok(cargo)
+    }
+
+    fn cargo_test(&self) -> Command {
+        let mut cargo = shell::cargo("test");
+        cargo.arg("--no-fail-fast");
+        if let Some(built) = self.built {
+            cargo.env(OBJECT_VARIABLE, &built.object).env("CTFLOW_BIN_DIR", &built.programs);
+        }
+        cargo
+    }
+}
+
+/// A part that root alone may run, when we are not root.
+fn skip_or_fail(part: Part) -> Result<Tally> {
+    if repo::is_ci() {
+        bail!("needs root, and CI=true does not let it be skipped");
+    }
+    println!("{}: skipped: needs root (sudo -E cargo xtask test {0})", part.name());
+    Ok(Tally::SKIPPED)
+}
+
+fn has_test_target(name: &str) -> Result<bool> {
+    let mut cargo = shell::cargo("metadata");
+    let text = shell::output(cargo.args(["--no-deps", "--offline", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let tests = packages.iter().filter(|package| package["name"] == "tests");
+    let mut targets = tests.filter_map(|package| package["targets"].as_array()).flatten();
+    Ok(targets.any(|target| target["kind"][0] == "test" && target["name"] == name))
+}
+
+fn copy_environment(from: &Command, to: &mut Command) {
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
+        };
+    }
+    if let Some(folder) = from.get_current_dir() {
+        to.current_dir(folder);
+    }
+}
