@@ -15,7 +15,7 @@
 
 use crate::clock;
 use crate::kernel::KernelWriter;
-use crate::link::{Link, LinkCounters};
+use crate::link::{Link, LinkCounters, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::source::{Account, Source, Stamp as SourceStamp};
@@ -51,6 +51,8 @@ const BUSY_EVENTS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How soon a datagram that found no room is tried again.
+const LINK_RETRY: Duration = Duration::from_millis(2);
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often losses are looked for.
@@ -198,6 +200,8 @@ pub struct Shard {
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
+    /// Length of what lies in `datagram` and found no room.
+    unsent: Option<usize>,
 }
 
 impl Shard {
@@ -221,6 +225,7 @@ impl Shard {
         let shard = Self {
             engine: Engine::new(config, began),
             datagram: vec![0; link.datagram_max()],
+            unsent: None,
             source,
             link,
             writer,
@@ -381,11 +386,16 @@ impl Shard {
         }
     }
 
+    /// Sends what the engine wants sent. When the link has no room, the datagram is kept and the engine is not asked
+    /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
         for sent in 0..TRANSMITS_PER_TURN {
-            match self.engine.poll_transmit(now, &mut self.datagram) {
-                Some(len) => self.link.send(&self.datagram[..len]),
-                None => return sent,
+            let held = self.unsent.take();
+            let next = held.or_else(|| self.engine.poll_transmit(now, &mut self.datagram));
+            let Some(len) = next else { return sent };
+            if self.link.send(&self.datagram[..len]) == Sent::NoRoom {
+                self.unsent = Some(len);
+                return sent;
             }
         }
         TRANSMITS_PER_TURN
@@ -418,7 +428,8 @@ impl Shard {
         if self.take_events(clock::now())? > 0 {
             return Ok(());
         }
-        let wait = self.engine.poll_timeout().since(now).min(SLEEP_MAX);
+        let longest = if self.unsent.is_some() { LINK_RETRY } else { SLEEP_MAX };
+        let wait = self.engine.poll_timeout().since(now).min(longest);
         let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
         match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
