@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,17 +16,16 @@ use wire::control::{REQUEST_LEN, Request};
 /// How long a client may take to say what it wants, and how long it may leave a piece of the answer unread.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The listening socket; its path is removed when it goes.
+/// The socket, bound but not served yet. Binding is apart from serving because a daemon binds before it forks, and
+/// a tokio runtime must not live through a fork.
 #[derive(Debug)]
-pub struct Server {
-    listener: UnixListener,
+pub struct Bound {
+    listener: StdListener,
     path: PathBuf,
 }
 
-impl Server {
-    /// Listens on `path`, readable and writable by the owner only. A socket nobody answers on any more is replaced.
-    ///
-    /// Must be called inside a tokio runtime.
+impl Bound {
+    /// Binds `path`, readable and writable by the owner only. A socket nobody answers on any more is replaced.
     ///
     /// # Errors
     /// When the path cannot be bound.
@@ -35,11 +34,30 @@ impl Server {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = StdListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
         Ok(Self { listener, path: path.to_owned() })
     }
 
+    /// Begins to serve. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the socket.
+    pub fn serve(self) -> io::Result<Server> {
+        let listener = UnixListener::from_std(self.listener)?;
+        Ok(Server { listener, path: self.path })
+    }
+}
+
+/// The socket being served; its path is removed when it goes.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
     /// The next client.
     ///
     /// # Errors

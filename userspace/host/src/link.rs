@@ -27,6 +27,16 @@ pub struct Settings {
     pub checksum: bool,
 }
 
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is gone, for good or ill.
+    Done,
+    /// The socket has no room: try again. An absent peer looks like this too, for as long as its hardware address
+    /// is being asked for.
+    NoRoom,
+}
+
 /// Traffic of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounters {
@@ -71,8 +81,9 @@ impl Link {
         }
     }
 
-    /// Sends one datagram. What cannot be sent is counted: the protocol above lives with loss.
-    pub fn send(&mut self, bytes: &[u8]) {
+    /// Sends one datagram without blocking. A datagram that fails is counted: the protocol above lives with loss.
+    /// One that finds no room is not lost, it is to be sent again later.
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
         match self {
             Self::Udp(l) => l.send(bytes),
         }

@@ -29,7 +29,7 @@ impl Observer {
                 log.notice(format!("commit has taken {s}.{us:06} seconds"));
             }
             Event::WriteFailed { what, flow, errno } => {
-                self.on_write_failed(log, what, flow, *errno)
+                self.on_write_failed(log, what, flow, *errno);
             }
             Event::ResyncRequested => log.notice("resync requested by other node"),
             Event::BulkStarted { .. } => log.notice("sending bulk update"),

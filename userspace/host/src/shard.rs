@@ -15,7 +15,7 @@
 
 use crate::clock;
 use crate::kernel::KernelWriter;
-use crate::link::{Link, LinkCounters};
+use crate::link::{Link, LinkCounters, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::source::{Account, Source, Stamp as SourceStamp};
@@ -24,6 +24,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::counters::Counters;
 use engine::table::{Marks, Slot};
 use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::Flow;
-use wire::netlink::{self, Detail, Message, Messages};
+use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 /// Events taken from the source in one turn.
 const EVENTS_PER_TURN: usize = 4096;
@@ -50,6 +51,10 @@ const BUSY_EVENTS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How soon a datagram that found no room is tried again.
+const LINK_RETRY: Duration = Duration::from_millis(2);
+/// Waits beyond this count as this.
+const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often losses are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
@@ -68,6 +73,8 @@ pub struct Parts {
     pub log: Arc<Log>,
     /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
     pub overrun_resync: Option<Duration>,
+    /// How large the event socket's buffer may grow after losses, bytes.
+    pub buffer_max: usize,
 }
 
 /// How a command ended.
@@ -108,6 +115,8 @@ pub struct Snapshot {
     pub events_malformed: u64,
     /// Times events were found to have been lost.
     pub overruns: u64,
+    /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
+    pub traffic: wire::flow::Counters,
     /// Name of the event source.
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
@@ -122,6 +131,21 @@ pub struct Snapshot {
     pub keeps: [bool; 2],
     /// How long the shard has run.
     pub uptime: Duration,
+    /// From an event in the kernel to its handling, microseconds.
+    pub latency: Latency,
+}
+
+/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
+    pub samples: u64,
+    /// Median, microseconds.
+    pub p50_us: u64,
+    /// 99th percentile, microseconds.
+    pub p99_us: u64,
+    /// Largest, microseconds.
+    pub max_us: u64,
 }
 
 /// Some flows of a table.
@@ -165,13 +189,19 @@ pub struct Shard {
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
     overrun_resync: Option<Duration>,
+    buffer_max: usize,
     resync_at: Option<Instant>,
     losses_seen: u64,
     overruns: u64,
     malformed: u64,
+    traffic: wire::flow::Counters,
+    /// Microseconds.
+    latency: Histogram<u64>,
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
+    /// Length of what lies in `datagram` and found no room.
+    unsent: Option<usize>,
 }
 
 impl Shard {
@@ -184,7 +214,7 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, link, writer, log, overrun_resync } = parts;
+        let Parts { config, source, link, writer, log, overrun_resync, buffer_max } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
@@ -195,6 +225,7 @@ impl Shard {
         let shard = Self {
             engine: Engine::new(config, began),
             datagram: vec![0; link.datagram_max()],
+            unsent: None,
             source,
             link,
             writer,
@@ -206,10 +237,14 @@ impl Shard {
             replies: HashMap::new(),
             next_command: 0,
             overrun_resync,
+            buffer_max,
             resync_at: None,
             losses_seen: 0,
             overruns: 0,
             malformed: 0,
+            traffic: wire::flow::Counters::default(),
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
+                .expect("the bounds are constants that fit"),
             housekeeping_at: began,
             began,
         };
@@ -244,14 +279,24 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, .. } = self;
+        let Self { source, engine, writer, malformed, traffic, latency, .. } = self;
+        let mut first = true;
         source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
+            if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
+                latency.saturating_record(clock::now().since(at).as_micros() as u64);
+            }
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
                     netlink::decode(&raw).map(|message| (raw.header.portid, message))
                 });
                 match decoded {
                     Ok((portid, Message::Flow { event, flow })) => {
+                        if event == EventKind::Destroy {
+                            for ended in flow.counters.iter().flatten() {
+                                traffic.packets += ended.packets;
+                                traffic.bytes += ended.bytes;
+                            }
+                        }
                         let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
                         let flow = flow.to_flow(Detail::State);
                         engine.handle(now, Input::Kernel { event, flow, origin, stamp });
@@ -321,6 +366,13 @@ impl Shard {
             self.losses_seen = lost;
             self.overruns += 1;
             self.log.warning(format!("{count} kernel events lost: the event socket was full"));
+            let before = self.source.receive_buffer();
+            let size = self.source.grow(self.buffer_max);
+            if size > before {
+                self.log.notice(format!(
+                    "netlink event socket buffer size has been set to {size} bytes"
+                ));
+            }
             if let Some(delay) = self.overrun_resync.filter(|_| self.resync_at.is_none()) {
                 self.resync_at = Some(now + delay);
             }
@@ -334,11 +386,16 @@ impl Shard {
         }
     }
 
+    /// Sends what the engine wants sent. When the link has no room, the datagram is kept and the engine is not asked
+    /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
         for sent in 0..TRANSMITS_PER_TURN {
-            match self.engine.poll_transmit(now, &mut self.datagram) {
-                Some(len) => self.link.send(&self.datagram[..len]),
-                None => return sent,
+            let held = self.unsent.take();
+            let next = held.or_else(|| self.engine.poll_transmit(now, &mut self.datagram));
+            let Some(len) = next else { return sent };
+            if self.link.send(&self.datagram[..len]) == Sent::NoRoom {
+                self.unsent = Some(len);
+                return sent;
             }
         }
         TRANSMITS_PER_TURN
@@ -371,7 +428,8 @@ impl Shard {
         if self.take_events(clock::now())? > 0 {
             return Ok(());
         }
-        let wait = self.engine.poll_timeout().since(now).min(SLEEP_MAX);
+        let longest = if self.unsent.is_some() { LINK_RETRY } else { SLEEP_MAX };
+        let wait = self.engine.poll_timeout().since(now).min(longest);
         let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
         match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -390,6 +448,7 @@ impl Shard {
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns,
+            traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
             link: self.link.counters(),
@@ -397,6 +456,12 @@ impl Shard {
             link_interface: self.link.interface().to_owned(),
             keeps: [replication.keep_local, replication.keep_remote],
             uptime: now.since(self.began),
+            latency: Latency {
+                samples: self.latency.len(),
+                p50_us: self.latency.value_at_quantile(0.5),
+                p99_us: self.latency.value_at_quantile(0.99),
+                max_us: self.latency.max(),
+            },
         }
     }
 }

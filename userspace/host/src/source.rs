@@ -204,6 +204,16 @@ impl Source {
         }
     }
 
+    /// Doubles the event socket's receive buffer, up to `max` bytes; returns its size.
+    pub fn grow(&mut self, max: usize) -> usize {
+        let socket = match self {
+            Self::Netlink(s) => s,
+            Self::Tap(s) => s.socket_mut(),
+        };
+        socket.grow(max);
+        self.receive_buffer()
+    }
+
     /// Size of the event socket's receive buffer, bytes.
     #[must_use]
     pub fn receive_buffer(&self) -> usize {

@@ -47,13 +47,14 @@ use diagnostic::Source;
 pub fn parse(text: &str, file_name: &str) -> Result<(Conf, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(file_name, text);
     let (nodes, mut found) = parser::parse(&source);
-    let conf = (!has_error(&found)).then(|| {
-        let (conf, more) = check::check(&source, &nodes);
+    let mut conf = Conf::default();
+    if !has_error(&found) {
+        let (checked, more) = check::check(&source, &nodes);
+        conf = checked;
         found.extend(more);
-        conf
-    });
+    }
     found.sort_by_key(|diagnostic| diagnostic.span.start);
-    conf.filter(|_| !has_error(&found)).map(|conf| (conf, found.clone())).ok_or(found)
+    if has_error(&found) { Err(found) } else { Ok((conf, found)) }
 }
 
 fn has_error(found: &[Diagnostic]) -> bool {

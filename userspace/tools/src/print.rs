@@ -5,6 +5,7 @@
 pub mod address;
 pub mod state;
 pub mod text;
+pub mod stats;
 
 pub use text::{Age, Line, Origin, Tag};
 

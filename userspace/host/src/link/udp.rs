@@ -3,11 +3,9 @@
 //! Like conntrackd, it takes datagrams from any sender: version 1 of the protocol has no authentication, which is why
 //! the link is to be a dedicated one.
 
-use super::{LinkCounters, LinkError, Settings};
+use super::{LinkCounters, LinkError, Sent, Settings};
 use crate::sys::{self, Batch};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::time::Timespec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +19,6 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Header lengths, IP and UDP.
 const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
-/// How long a sender waits for room in the socket before a datagram counts as not sent.
-const SEND_WAIT_MS: i64 = 20;
 
 /// Unicast UDP.
 #[derive(Debug)]
@@ -61,18 +57,16 @@ impl UdpLink {
         self.datagram_max
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
-        let mut sent = self.socket.send_to(bytes, &self.peer);
-        if sent.as_ref().is_err_and(sys::would_block) {
-            self.wait_for_room();
-            sent = self.socket.send_to(bytes, &self.peer);
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Sent {
+        match self.socket.send_to(bytes, &self.peer) {
+            Ok(_) => {
+                self.counters.bytes_sent += bytes.len() as u64;
+                self.counters.packets_sent += 1;
+            }
+            Err(e) if sys::would_block(&e) => return Sent::NoRoom,
+            Err(_) => self.counters.errors_sent += 1,
         }
-        if sent.is_ok() {
-            self.counters.bytes_sent += bytes.len() as u64;
-            self.counters.packets_sent += 1;
-        } else {
-            self.counters.errors_sent += 1;
-        }
+        Sent::Done
     }
 
     pub(super) fn receive(&mut self, budget: usize, sink: &mut impl FnMut(&[u8])) -> usize {
@@ -105,13 +99,6 @@ impl UdpLink {
 
     pub(super) fn interface(&self) -> &str {
         &self.interface
-    }
-
-    fn wait_for_room(&self) {
-        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
-        let wait = Timespec { tv_sec: 0, tv_nsec: SEND_WAIT_MS * 1_000_000 };
-        // Whatever comes of it, the second attempt tells.
-        let _ = poll(&mut fds, Some(&wait));
     }
 }
 

@@ -75,6 +75,15 @@ impl NetlinkSource {
         Account { delivered, from_socket: delivered, lost, ..Account::default() }
     }
 
+    /// Doubles the receive buffer, up to `max` bytes. What the kernel does not grant shows in `receive_buffer`.
+    pub(super) fn grow(&mut self, max: usize) {
+        // The kernel reports twice what is set, so setting what it reports doubles.
+        let wanted = self.receive_buffer().min(max);
+        if wanted > self.receive_buffer() / 2 {
+            let _ = set_receive_buffer(self.socket.as_fd(), wanted);
+        }
+    }
+
     pub(super) fn receive_buffer(&self) -> usize {
         self.socket.receive_buffer()
     }

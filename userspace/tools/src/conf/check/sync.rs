@@ -30,11 +30,11 @@ impl Checker<'_> {
         let name = mode.map_or("FTFW", Node::choice);
         // Timeouts may stand in `Sync` as well as in `Mode`. The file is read from top to bottom, so that the
         // last one counts wherever it stands.
-        let mut settings = sync.block.iter().flat_map(|node| match node.keyword.key {
-            Key::Mode => node.block.iter(),
-            _ => std::slice::from_ref(node).iter(),
+        let settings = sync.block.iter().flat_map(|node| match node.keyword.key {
+            Key::Mode => node.block.as_slice(),
+            _ => std::slice::from_ref(node),
         });
-        let all: Vec<&Node> = settings.by_ref().collect();
+        let all: Vec<&Node> = settings.collect();
         let given = |key| all.iter().rev().find(|node| node.keyword.key == key).copied();
         let number = |key, default| given(key).map_or(default, Node::number);
         let flag = |key| given(key).is_some_and(Node::flag);

@@ -1,0 +1,203 @@
+//! From a configuration to the settings of the floors below.
+
+use crate::conf::{
+    Conf, EventSource, Facility, Filter, FilterSet, FilterSide, LinkConf, LinkKind, LogFile,
+    ModeConf, Policy, SyncConf, SyncMode,
+};
+use anyhow::{Context, Result, bail};
+use common::tap::mode;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use engine::Config;
+use engine::config::Replication;
+use engine::filter::{Filter as FlowFilter, Prefix};
+use host::link;
+use host::source::{self, KernelFilter};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+/// The parts of a configuration this version acts on.
+#[derive(Debug)]
+pub struct Supported<'a> {
+    /// `Sync`
+    pub sync: &'a SyncConf,
+    /// The link.
+    pub link: link::Settings,
+    /// How flows are replicated.
+    pub replication: Replication,
+}
+
+/// Picks out what this version acts on.
+///
+/// # Errors
+/// Says which setting asks for something that is not there yet.
+pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
+    let ModeConf::Sync(sync) = &conf.mode else {
+        bail!("statistics mode is not implemented yet: this version needs a Sync section");
+    };
+    let replication = match sync.mode {
+        SyncMode::NoTrack {
+            disable_internal_cache,
+            disable_external_cache,
+            startup_resync,
+            ..
+        } => Replication {
+            keep_local: !disable_internal_cache,
+            keep_remote: !disable_external_cache,
+            startup_resync,
+            ..Replication::default()
+        },
+        SyncMode::Ftfw { .. } => bail!("Mode FTFW is not implemented yet: use Mode NOTRACK"),
+        SyncMode::Alarm { .. } => bail!("Mode ALARM is not implemented yet: use Mode NOTRACK"),
+    };
+    if conf.general.poll_s.is_some() {
+        bail!("PollSecs is not implemented yet: leave it out to follow events");
+    }
+    let [link] = sync.links.as_slice() else {
+        bail!(
+            "this version needs exactly one dedicated link, the configuration has {}",
+            sync.links.len()
+        );
+    };
+    Ok(Supported { sync, link: link_settings(link)?, replication })
+}
+
+/// Settings that are accepted and not acted on yet, for the log.
+#[must_use]
+pub fn ignored(conf: &Conf) -> Vec<&'static str> {
+    let general = &conf.general;
+    let mut out = Vec::new();
+    if general.netlink_events_reliable {
+        out.push("NetlinkEventsReliable");
+    }
+    if general.scheduler.is_some() {
+        out.push("Scheduler");
+    }
+    if conf.helper.is_some() {
+        out.push("Helper");
+    }
+    if let ModeConf::Sync(sync) = &conf.mode
+        && sync.options.expectation_sync != crate::conf::ExpectationSync::Off
+    {
+        out.push("ExpectationSync");
+    }
+    out
+}
+
+fn link_settings(conf: &LinkConf) -> Result<link::Settings> {
+    let LinkKind::Udp(unicast) = conf.kind else {
+        bail!("only UDP links are implemented yet: use a UDP section");
+    };
+    Ok(link::Settings {
+        local: unicast.local,
+        peer: unicast.remote,
+        port: unicast.port,
+        interface: conf.interface.clone(),
+        send_buffer: conf.snd_buffer.map(|n| n as usize),
+        receive_buffer: conf.rcv_buffer.map(|n| n as usize),
+        checksum: conf.checksum,
+    })
+}
+
+/// The engine's settings.
+#[must_use]
+pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
+    Config {
+        flows_max: conf.general.hash_limit as usize,
+        filter: conf.general.filter.as_ref().map(flow_filter).unwrap_or_default(),
+        replication: supported.replication,
+        commit_timeout_s: supported.sync.mode.commit_timeout_s(),
+        window_tracking: supported.sync.options.tcp_window_tracking,
+        // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
+        first_seq: host::clock::wall_s() as u32,
+        hash_seed: RandomState::new().hash_one(0_u8),
+    }
+}
+
+/// The event source's settings.
+#[must_use]
+pub fn source_settings(conf: &Conf) -> source::Settings {
+    let general = &conf.general;
+    let in_kernel = general.filter.as_ref().filter(|f| f.side == FilterSide::Kernelspace);
+    source::Settings {
+        choice: match general.event_source {
+            EventSource::Auto => source::Choice::Auto,
+            EventSource::Tap => source::Choice::Tap,
+            EventSource::Netlink => source::Choice::Netlink,
+        },
+        buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
+        filter: in_kernel.map(kernel_filter).unwrap_or_default(),
+        ..source::Settings::default()
+    }
+}
+
+/// The `LOG_*` number of a facility.
+#[must_use]
+pub const fn facility_number(facility: Facility) -> i32 {
+    // `include <syslog.h>`: daemon is 3, local0 to local7 are 16 to 23, all shifted by three bits.
+    match facility {
+        Facility::Daemon => 3 << 3,
+        Facility::Local(n) => (16 + n as i32) << 3,
+    }
+}
+
+/// The path of the log file, if there is to be one.
+#[must_use]
+pub fn log_path(conf: &Conf) -> Option<&Path> {
+    match &conf.general.log_file {
+        LogFile::Off => None,
+        LogFile::To(path) => Some(path),
+    }
+}
+
+/// The control socket's path.
+///
+/// # Errors
+/// When the configuration names none.
+pub fn control_path(conf: &Conf) -> Result<&Path> {
+    let path = conf.general.unix_path.as_deref();
+    path.context("the configuration names no control socket (General, UNIX, Path)")
+}
+
+fn flow_filter(filter: &Filter) -> FlowFilter {
+    let kernel = kernel_filter(filter);
+    let mut prefixes = Vec::new();
+    for &(addr, bits) in &kernel.ipv4 {
+        let mut wide = [0; 16];
+        wide[..4].copy_from_slice(&addr);
+        prefixes.push(Prefix { addr: wide, family: FAMILY_IPV4, bits });
+    }
+    let wide = kernel.ipv6.iter().map(|&(addr, bits)| Prefix { addr, family: FAMILY_IPV6, bits });
+    prefixes.extend(wide);
+    let states = filter.tcp_states.as_ref();
+    FlowFilter {
+        config: kernel.config,
+        prefixes,
+        tcp_state_mode: states.map_or(mode::OFF, policy_mode),
+        tcp_states: states
+            .map_or(0, |s| s.members.iter().fold(0, |bits, &n| bits | 1 << n.min(15))),
+    }
+}
+
+fn kernel_filter(filter: &Filter) -> KernelFilter {
+    let mut out = KernelFilter::default();
+    if let Some(set) = &filter.protocols {
+        out.config.protocol_mode = policy_mode(set);
+        set.members.iter().for_each(|&proto| out.config.name_protocol(proto));
+    }
+    if let Some(set) = &filter.ipv4 {
+        out.config.ipv4_mode = policy_mode(set);
+        out.ipv4 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
+    }
+    if let Some(set) = &filter.ipv6 {
+        out.config.ipv6_mode = policy_mode(set);
+        out.ipv6 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
+    }
+    out
+}
+
+const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
+    match set.policy {
+        Policy::Accept => mode::ACCEPT,
+        Policy::Ignore => mode::IGNORE,
+    }
+}

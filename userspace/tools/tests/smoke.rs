@@ -1,0 +1,75 @@
+//! The binary as a script meets it: exit codes, streams, a reader that goes away.
+
+use std::process::{Command, Output, Stdio};
+
+fn conntrackd(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_conntrackd")).args(args).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_succeed() {
+    for flag in ["-h", "--help", "-v", "--version"] {
+        let output = conntrackd(&[flag]);
+        assert!(output.status.success(), "{flag}");
+        assert!(text(&output.stdout).contains("conntrackd"), "{flag}");
+        assert!(output.stderr.is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn an_unknown_flag_fails_with_code_1_and_says_which() {
+    let output = conntrackd(&["-Z"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("-Z"));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let output = conntrackd(&["-C", "/nonexistent/conntrackd.conf"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("/nonexistent/conntrackd.conf"));
+}
+
+#[test]
+fn a_wrong_line_is_shown_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.conf");
+    std::fs::write(&path, "General {\n\tHashSise 8192\n}\n").unwrap();
+    let output = conntrackd(&["--check", "-C", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("bad.conf:2:2"), "{said}");
+    assert!(said.contains("HashSize"), "{said}");
+}
+
+#[test]
+fn a_client_without_a_daemon_fails_and_says_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lone.conf");
+    let socket = dir.path().join("none.sock");
+    let conf =
+        format!("Stats {{ LogFile off }}\nGeneral {{ UNIX {{ Path {} }} }}\n", socket.display());
+    std::fs::write(&path, conf).unwrap();
+    let output = conntrackd(&["-C", path.to_str().unwrap(), "-s"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("none.sock"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_conntrackd"))
+        .arg("--help")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
