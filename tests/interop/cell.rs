@@ -1,0 +1,185 @@
+//! One cell of the matrix: two daemons, a link, which caches are on, and the life of a flow of each kind.
+//!
+//! Beside the two daemons of the cell run two of the original on the same namespaces and another port. They hear the
+//! same events, so whatever the daemons of the cell show must be what these show, to the character.
+
+use common::Tuple;
+use tests::conf::{Conf, End};
+use tests::conntrack::{
+    allow_labels, catalogue_len, insert_catalogue, lines, lines_for_peer, table,
+};
+use tests::ctnetlink::{Requests, with_lifetime};
+use tests::daemon::{Brand, Daemon, Files};
+use tests::netns::{Family, Namespace};
+use tests::wait::{wait_equal, wait_for, wait_until};
+use wire::Flow;
+use wire::flow::{Known, ProtoState, Status, TcpState};
+
+/// Which of the two tables between a flow and the other kernel exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caches {
+    Both,
+    /// `DisableExternalCache` on B: straight into the kernel.
+    OnlyInternal,
+    /// `DisableInternalCache` on A: straight from the kernel.
+    OnlyExternal,
+    None,
+}
+
+impl Caches {
+    pub(crate) const fn internal(self) -> bool {
+        matches!(self, Self::Both | Self::OnlyInternal)
+    }
+
+    pub(crate) const fn external(self) -> bool {
+        matches!(self, Self::Both | Self::OnlyExternal)
+    }
+}
+
+/// What is tried: flows go from `from` on A to `to` on B.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    pub(crate) from: Brand,
+    pub(crate) to: Brand,
+    pub(crate) link: Family,
+    pub(crate) caches: Caches,
+}
+
+/// Two nodes and the cable between them.
+pub(crate) struct Stage {
+    pub(crate) a: Namespace,
+    pub(crate) b: Namespace,
+    pub(crate) files: Files,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let (a, b) = (Namespace::new(), Namespace::new());
+        a.cable(End::A.interface(), &b, End::B.interface(), tests::conf::SUBNET);
+        allow_labels(&a);
+        allow_labels(&b);
+        Self { a, b, files: Files::new() }
+    }
+
+    pub(crate) fn start(&self, brand: Brand, name: &str, conf: &Conf) -> Daemon<'_> {
+        let namespace = match conf.end {
+            End::A => &self.a,
+            End::B => &self.b,
+        };
+        Daemon::start(namespace, brand, &self.files, name, conf)
+    }
+}
+
+/// The daemons of a cell and the ones they are measured by.
+struct Nodes<'a> {
+    stage: &'a Stage,
+    cell: Cell,
+    a: Daemon<'a>,
+    b: Daemon<'a>,
+    model_a: Daemon<'a>,
+    model_b: Daemon<'a>,
+}
+
+/// Runs a cell.
+pub(crate) fn check(cell: Cell) {
+    let stage = Stage::new();
+    let nodes = Nodes::start(&stage, cell);
+    insert_catalogue(&stage.a);
+    nodes.compare("everything has arrived", |seen| seen.len() == catalogue_len());
+    change(&stage.a);
+    nodes.compare("changes have arrived", |seen| {
+        seen.iter().filter(|line| line.contains("mark=9")).count() == 12
+    });
+    end_some(&stage.a);
+    nodes.compare("ends have arrived", |seen| seen.len() == catalogue_len() - 6);
+    if cell.caches.external() {
+        nodes.commit();
+    }
+}
+
+/// Changes the mark of twelve TCP flows, and state, status and lifetime of one.
+fn change(a: &Namespace) {
+    let ours = |port| Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(port, 80));
+    let theirs = |host| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host];
+    let wide = |port| Flow::new(Tuple::v6(theirs(1), theirs(2), 6).with_ports(port, 80));
+    let mut flows: Vec<_> = (1001..=1010).map(ours).chain([wide(1001), wide(1002)]).collect();
+    for flow in &mut flows {
+        flow.mark = 9;
+        flow.known = Known::MARK;
+    }
+    let grown = &mut flows[1];
+    grown.proto = ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() });
+    grown.status = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
+    grown.timeout_s = 2900;
+    grown.known |= Known::STATUS | Known::TIMEOUT;
+    Requests::open(a).update(&flows);
+}
+
+/// Ends ICMP and four UDP flows.
+fn end_some(a: &Namespace) {
+    a.sh("conntrack -D -p icmp");
+    for port in [10, 12, 13, 14] {
+        a.sh(&format!("conntrack -D -p udp --sport {port}"));
+    }
+}
+
+impl<'a> Nodes<'a> {
+    fn start(stage: &'a Stage, cell: Cell) -> Self {
+        let b = Conf::new(End::B);
+        let mut a = Conf::new(End::A);
+        if !cell.caches.internal() {
+            a = a.mode("DisableInternalCache on");
+        }
+        let model_b = stage.start(Brand::Original, "model-b", &b.clone().port(3781));
+        let model_a = stage.start(Brand::Original, "model-a", &a.clone().port(3781));
+        let mut b = b.link(cell.link);
+        if !cell.caches.external() {
+            b = b.mode("DisableExternalCache on");
+        }
+        let b = stage.start(cell.to, "b", &b);
+        let a = stage.start(cell.from, "a", &a.link(cell.link));
+        Self { stage, cell, a, b, model_a, model_b }
+    }
+
+    /// Waits until the model has got so far, then until the daemons of the cell show the same.
+    fn compare(&self, what: &str, so_far: impl Fn(&[String]) -> bool) {
+        wait_for(what, || Some(self.model_b.external()).filter(|lines| so_far(lines)));
+        if self.cell.caches.internal() {
+            wait_equal(what, || self.a.internal(), || self.model_a.internal());
+        } else if self.cell.from == Brand::Ours {
+            // The original shows the kernel's table instead.
+            assert_eq!(self.a.ask(&["-i"]), "", "there is no such table");
+        }
+        if self.cell.caches.external() {
+            wait_equal(what, || self.b.external(), || self.model_b.external());
+        } else {
+            assert_eq!(self.b.ask(&["-e"]), "", "there is no such table");
+            let (a, b) = (&self.stage.a, &self.stage.b);
+            wait_equal(what, || lines_for_peer(b), || lines_for_peer(a));
+        }
+    }
+
+    /// B takes over: its kernel is to hold what the kernel of A holds, and what it would hold had the original done it.
+    fn commit(&self) {
+        let (a, b) = (&self.stage.a, &self.stage.b);
+        assert_eq!(lines(b), [""; 0], "nothing is written before the commit");
+        self.b.ask(&["-c"]);
+        let committed = table(b);
+        let shown: Vec<_> = committed.keys().cloned().collect();
+        assert_eq!(shown, lines_for_peer(a));
+        assert!(committed.values().all(|s| (2000..=3000).contains(s)), "{committed:#?}");
+        self.check_nothing_goes_back();
+        b.sh("conntrack -F");
+        self.model_b.ask(&["-c"]);
+        assert_eq!(lines(b), shown, "the original commits the same");
+    }
+
+    /// The flows of the commit are not news for A: of two things B could say, A gets the later one only.
+    fn check_nothing_goes_back(&self) {
+        let own = Flow::new(Tuple::v4([7; 4], [8; 4], 17).with_ports(7, 8));
+        Requests::open(&self.stage.b).create(&[with_lifetime(own)]);
+        wait_until("B's own flow arrives", || !self.a.external().is_empty());
+        assert_eq!(self.a.external().len(), 1, "{:#?}", self.a.external());
+        self.stage.b.sh("conntrack -D -p udp --sport 7");
+    }
+}

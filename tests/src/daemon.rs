@@ -1,0 +1,292 @@
+//! Daemons under test: ours and the original, started in a namespace, asked through their own clients.
+
+use crate::conf::Conf;
+use crate::netns::Namespace;
+use crate::wait::{wait_for, wait_until};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+/// Whose program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brand {
+    /// `conntrackd` of this workspace, from `CTFLOW_BIN_DIR` or the directory the tests were built into.
+    Ours,
+    /// Debian's, which `cargo xtask setup` installs.
+    Original,
+}
+
+impl Brand {
+    /// The program's file.
+    ///
+    /// # Panics
+    /// When it does not exist.
+    #[must_use]
+    pub fn program(self) -> PathBuf {
+        let path = match self {
+            Self::Ours => bin_dir().join("conntrackd"),
+            Self::Original => PathBuf::from("/usr/sbin/conntrackd"),
+        };
+        assert!(path.exists(), "{} is missing: cargo xtask setup, cargo build", path.display());
+        path
+    }
+}
+
+fn bin_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("CTFLOW_BIN_DIR") {
+        return dir.into();
+    }
+    let test = std::env::current_exe().expect("a test knows its file");
+    // target/debug/deps/netns-0123
+    test.ancestors().nth(2).expect("tests are built into target/PROFILE/deps").to_owned()
+}
+
+/// Where daemons keep their files, removed after the test.
+#[derive(Debug)]
+pub struct Files(tempfile::TempDir);
+
+impl Files {
+    /// An empty directory.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("ctflow-").tempdir().expect("a temporary directory"))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a configuration; its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn conf(&self, name: &str, conf: &Conf) -> PathBuf {
+        let path = self.path().join(format!("{name}.conf"));
+        fs::write(&path, conf.text(self.path(), name)).expect("a configuration is written");
+        path
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A running daemon. It is killed when this goes.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    namespace: &'a Namespace,
+    brand: Brand,
+    /// `DIR/NAME.`, to which endings are added.
+    stem: String,
+    child: Child,
+}
+
+impl<'a> Daemon<'a> {
+    /// Writes the configuration, starts the daemon in the foreground and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(
+        namespace: &'a Namespace,
+        brand: Brand,
+        files: &Files,
+        name: &str,
+        conf: &Conf,
+    ) -> Self {
+        let program = brand.program();
+        let command = Command::new(program);
+        Self::start_through(command, namespace, brand, files, name, conf)
+    }
+
+    /// As [`Daemon::start`], with a command that already has words before the daemon's own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_through(
+        mut command: Command,
+        namespace: &'a Namespace,
+        brand: Brand,
+        files: &Files,
+        name: &str,
+        conf: &Conf,
+    ) -> Self {
+        command.arg("-C").arg(files.conf(name, conf));
+        let stem = format!("{}/{name}.", files.path().display());
+        let out = |suffix| File::create(format!("{stem}{suffix}")).expect("a file for output");
+        command.stdin(Stdio::null()).stdout(out("out")).stderr(out("err"));
+        let child = namespace.within(|| command.spawn().expect("the daemon can be started"));
+        let mut daemon = Self { namespace, brand, stem, child };
+        daemon.wait_until_up();
+        daemon
+    }
+
+    fn wait_until_up(&mut self) {
+        wait_until("the daemon answers", || {
+            if let Some(status) = self.child.try_wait().expect("the daemon is our child") {
+                let (said, log) = (self.file("err"), self.log());
+                panic!("{:?} ended: {status}\n{said}\n{log}", self.brand);
+            }
+            self.try_ask(&["-s"]).status.success()
+        });
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The path of its file with this ending (`lock`, `sock`, `log`, `conf`).
+    #[must_use]
+    pub fn path(&self, ending: &str) -> PathBuf {
+        PathBuf::from(format!("{}{ending}", self.stem))
+    }
+
+    /// The text of that file.
+    #[must_use]
+    pub fn file(&self, ending: &str) -> String {
+        fs::read_to_string(self.path(ending)).unwrap_or_default()
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.file("log")
+    }
+
+    /// Runs its client.
+    ///
+    /// # Panics
+    /// When the client cannot be started.
+    #[must_use]
+    pub fn try_ask(&self, args: &[&str]) -> Output {
+        let mut client = Command::new(self.brand.program());
+        client.arg("-C").arg(self.path("conf")).args(args);
+        // The original looks up the interfaces of the configuration in its client too.
+        self.namespace.within(|| client.output().expect("the client can be started"))
+    }
+
+    /// What its client prints.
+    ///
+    /// # Panics
+    /// When the client fails.
+    pub fn ask(&self, args: &[&str]) -> String {
+        let output = self.try_ask(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{:?} {args:?}: {said}\n{}", self.brand, self.log());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Lines of `-i`, sorted, without ages.
+    #[must_use]
+    pub fn internal(&self) -> Vec<String> {
+        without_ages(&self.ask(&["-i"]))
+    }
+
+    /// Lines of `-e`, sorted, without ages.
+    #[must_use]
+    pub fn external(&self) -> Vec<String> {
+        without_ages(&self.ask(&["-e"]))
+    }
+
+    /// A number of our statistics: the one behind `label` in what `args` print.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn stat(&self, args: &[&str], label: &str) -> u64 {
+        let text = self.ask(args);
+        let line = text.lines().find(|line| line.trim_start().starts_with(label));
+        let line = line.unwrap_or_else(|| panic!("no line {label} in\n{text}"));
+        let value = line.trim_start()[label.len()..].split_whitespace().next();
+        value.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("no number in {line}"))
+    }
+
+    /// `kill -9`, and waits for the end.
+    ///
+    /// # Panics
+    /// When it is not our child any more.
+    pub fn kill_hard(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("a killed daemon ends");
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        wait_for("the daemon ends", || self.child.try_wait().expect("it is our child"))
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Panics
+    /// When it is not our child any more.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// Bytes of memory it has in use.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("it runs");
+        let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok());
+        pages.expect("the second word is the resident set") * 4096
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let (said, log) = (self.file("err"), self.log());
+            eprintln!("--- {} ({:?})\n{said}{log}", self.stem, self.brand);
+        }
+    }
+}
+
+/// Runs our program with arguments to its end, inside of `namespace`.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run_ours(namespace: &Namespace, args: &[&str]) -> Output {
+    let mut command = Command::new(Brand::Ours.program());
+    command.args(args);
+    namespace.within(|| command.output().expect("it can be started"))
+}
+
+fn without_ages(text: &str) -> Vec<String> {
+    let strip = |line: &str| {
+        let Some((head, tail)) = line.split_once(" [active since ") else { return line.to_owned() };
+        let rest = tail.split_once(']').map_or("", |(_, rest)| rest);
+        format!("{head}{rest}")
+    };
+    let mut lines: Vec<_> = text.lines().map(strip).collect();
+    lines.sort();
+    lines
+}

@@ -1,0 +1,57 @@
+//! Waiting for what must come true, without sleeping for longer than it takes.
+
+use std::fmt::Debug;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long anything may take. It is so long that only a hang reaches it, on a loaded machine too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const STEP_MIN: Duration = Duration::from_millis(2);
+const STEP_MAX: Duration = Duration::from_millis(50);
+
+/// Waits until `now` gives something.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`]; `what` says what was waited for.
+pub fn wait_for<T>(what: &str, mut now: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    let mut step = STEP_MIN;
+    loop {
+        if let Some(value) = now() {
+            return value;
+        }
+        assert!(Instant::now() < end, "this did not come true: {what}");
+        sleep(step);
+        step = (step * 2).min(STEP_MAX);
+    }
+}
+
+/// Waits until `now` holds.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`].
+pub fn wait_until(what: &str, mut now: impl FnMut() -> bool) {
+    wait_for(what, || now().then_some(()));
+}
+
+/// Waits until `left` and `right` give the same.
+///
+/// # Panics
+/// When they do not within [`PATIENCE`]; shows the last pair.
+pub fn wait_equal<T: PartialEq + Debug>(
+    what: &str,
+    mut left: impl FnMut() -> T,
+    mut right: impl FnMut() -> T,
+) -> T {
+    let end = Instant::now() + PATIENCE;
+    let mut step = STEP_MIN;
+    loop {
+        let (l, r) = (left(), right());
+        if l == r {
+            return l;
+        }
+        assert!(Instant::now() < end, "never became equal: {what}\n left: {l:#?}\nright: {r:#?}");
+        sleep(step);
+        step = (step * 2).min(STEP_MAX);
+    }
+}
