@@ -259,7 +259,9 @@ impl Shard {
         loop {
             let now = clock::now();
             let events = self.take_events(now)?;
-            let mut work = events + self.take_datagrams(now) + self.talk_to_kernel(now);
+            let mut work = events + self.take_datagrams(now);
+            let requests = self.talk_to_kernel(now);
+            work += requests;
             match self.take_orders(now) {
                 Some(orders) => work += orders,
                 None => return Ok(()),
@@ -270,7 +272,7 @@ impl Shard {
             }
             work += self.transmit(now);
             self.tell();
-            if events >= BUSY_EVENTS {
+            if events >= BUSY_EVENTS && requests == 0 {
                 self.nap();
             } else if work == 0 {
                 self.sleep(now)?;
