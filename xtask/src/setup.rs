@@ -137,7 +137,10 @@ fn install(missing: &Missing) -> Result<()> {
     }
     let still = Missing::find();
     if !still.is_nothing() {
-        bail!("installed, and yet these are missing:\n{}", still.remedy());
+        bail!(
+            "installed, and yet not found (is the bin folder of cargo install on PATH?):\n{}",
+            still.remedy()
+        );
     }
     Ok(())
 }

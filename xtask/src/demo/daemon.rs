@@ -25,7 +25,7 @@ impl Program {
         let said = Command::new(path).arg("-v").output();
         let said = said.with_context(|| format!("cannot start {}", path.display()))?;
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        let is_ours = text.contains("ctflow") || !path.starts_with("/usr/sbin");
+        let is_ours = !text.starts_with("Connection tracking userspace daemon");
         let version = text.lines().next().unwrap_or("says nothing of its version").to_owned();
         Ok(Self { path: path.to_owned(), is_ours, version })
     }

@@ -142,9 +142,9 @@ impl Evidence {
             self.rst_client, self.rst_server
         );
         println!(
-            "B's kernel  does not know the connection: {} packets from the client were `ct state invalid` and\n            \
-             dropped; {} from the server, for the NAT address, had no client to go to, so B took them\n            \
-             for its own and answered RST",
+            "B's kernel  does not know the connection: {} packets from the client were `ct state\n            \
+             invalid` and dropped; {} from the server, for the NAT address, had no client to go\n            \
+             to, so B took them for its own and answered RST",
             self.invalid, self.to_router
         );
         println!("PASS: as expected, the connection broke: nobody told B of it");
