@@ -8,7 +8,8 @@ pub const RINGS: &str = "RINGS";
 pub const RINGS_MAX: u32 = 512;
 /// Per-CPU array of `u64`, indexed by the constants of [`crate::counter`].
 pub const COUNTERS: &str = "COUNTERS";
-/// Memory-mappable array with one `u64` per CPU (the BPF target has 64-bit atomics only): 1 while the reader sleeps and wants to be woken.
+/// Memory-mappable array with one `u64` per CPU (the BPF target has 64-bit atomics only): 1 while the reader sleeps
+/// and wants to be woken.
 pub const ARMED: &str = "ARMED";
 /// Array with one [`crate::tap::FilterConfig`].
 pub const FILTER: &str = "FILTER";

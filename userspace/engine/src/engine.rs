@@ -267,6 +267,8 @@ impl Engine {
             Command::Flush { local, remote } => {
                 if local {
                     self.local.flush(&mut self.outbox);
+                    let bulk = self.bulk_command.take();
+                    self.answer(bulk, true);
                 }
                 if remote {
                     self.remote.flush();
@@ -336,22 +338,33 @@ impl Engine {
 
     fn start_fill(&mut self, now: Instant, command: Option<CommandId>) {
         self.dump = Some(DumpReason::Fill { began: now, command, flows: 0 });
-        self.kernel.push(Purpose::Read, Request::Dump);
+        self.kernel.push_again(Purpose::Read, Request::Dump);
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {
         if !self.config.replication.keep_local {
-            if self.dump.is_none() {
-                self.dump = Some(DumpReason::Send { command, flows: 0 });
-                self.kernel.push(Purpose::Read, Request::Dump);
-            }
-            return;
+            return self.start_send(command);
         }
         self.tell(Event::BulkStarted { flows: self.local.table.len() });
         self.local.start_bulk();
         self.bulk_next = now;
         if let Some(earlier) = core::mem::replace(&mut self.bulk_command, command) {
             self.tell(Event::CommandDone(earlier));
+        }
+    }
+
+    /// Sends everything where no local table is kept: straight from a dump of the kernel's.
+    fn start_send(&mut self, command: Option<CommandId>) {
+        match (self.dump, command) {
+            (None, _) => {
+                self.dump = Some(DumpReason::Send { command, flows: 0 });
+                self.kernel.push_again(Purpose::Read, Request::Dump);
+            }
+            (Some(_), Some(id)) => {
+                self.tell(Event::CommandRefused(id, "the kernel table is being read already"));
+            }
+            // The peer asks again while it is being answered.
+            (Some(_), None) => {}
         }
     }
 

@@ -102,8 +102,8 @@ impl Commit {
     /// A request of the commit failed: what is in the way is removed, once. Returns whether it is a failure to tell.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         if let (Purpose::Commit, Request::Create(flow), EEXIST) = (op.purpose, op.request, errno) {
-            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-            kernel.push(Purpose::CommitAgain, Request::Create(flow));
+            kernel.push_again(Purpose::Clearing, Request::Delete(flow.key()));
+            kernel.push_again(Purpose::CommitAgain, Request::Create(flow));
             return false;
         }
         self.open = self.open.saturating_sub(1);

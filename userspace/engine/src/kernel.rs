@@ -71,8 +71,14 @@ impl KernelQueue {
     pub fn push(&mut self, purpose: Purpose, request: Request) {
         if self.waiting.len() >= limit::KERNEL_QUEUE_MAX {
             self.dropped += 1;
-            return;
+        } else {
+            self.push_again(purpose, request);
         }
+    }
+
+    /// Adds a second attempt, or what makes room for one. It is never dropped: somebody counts on its outcome, and
+    /// there are at most two for each request that was in flight.
+    pub fn push_again(&mut self, purpose: Purpose, request: Request) {
         if let Some(key) = key_of(&request) {
             *self.pending.entry(key).or_insert(0) += 1;
         }

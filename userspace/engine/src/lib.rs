@@ -38,13 +38,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod filter;
 pub mod config;
 pub mod counters;
 pub mod input;
 pub mod output;
 pub mod tombstone;
 pub mod table;
-pub mod filter;
 pub mod merge;
 pub mod kernel;
 pub mod replica;

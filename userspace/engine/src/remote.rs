@@ -137,13 +137,13 @@ pub fn on_inject_failed(
         (Purpose::InjectDestroy, _, ENOENT) => return false,
         (Purpose::InjectNew | Purpose::InjectUpdate, ..) if !last_word => return false,
         (Purpose::InjectUpdate, Request::Update(flow), ENOENT) => {
-            kernel.push(Purpose::InjectAgain, Request::Create(flow));
+            kernel.push_again(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
         | (Purpose::InjectUpdate, Request::Update(flow), _) => {
-            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-            kernel.push(Purpose::InjectAgain, Request::Create(flow));
+            kernel.push_again(Purpose::Clearing, Request::Delete(flow.key()));
+            kernel.push_again(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
         (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,
