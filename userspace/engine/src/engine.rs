@@ -172,6 +172,12 @@ impl Engine {
         self.commit.is_some()
     }
 
+    /// Whether the kernel's table is being read.
+    #[must_use]
+    pub const fn is_reading_kernel(&self) -> bool {
+        self.dump.is_some()
+    }
+
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
         let desk = Desk {
             config: &self.config,
@@ -344,6 +350,8 @@ impl Engine {
             if self.dump.is_none() {
                 self.dump = Some(DumpReason::Send { command, flows: 0 });
                 self.kernel.push(Purpose::Read, Request::Dump);
+            } else if let Some(id) = command {
+                self.tell(Event::CommandRefused(id, "the kernel table is being read already"));
             }
             return;
         }
