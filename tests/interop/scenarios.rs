@@ -1,6 +1,6 @@
 //! What operators do, once per direction: bulk transfers, resyncs, restarts, take-overs with their settings.
 
-use crate::cell::Stage;
+use crate::cell::stage;
 use tests::conf::{Conf, End};
 use tests::conntrack::{catalogue_len, insert_catalogue, lines, lines_for_peer, table};
 use tests::ctnetlink::{Requests, udp_flows};
@@ -31,7 +31,7 @@ fn empty_external(b: &Daemon<'_>) {
 }
 
 fn a_bulk_transfer_fills_an_emptied_table(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let a = stage.start(from, "a", &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -42,7 +42,7 @@ fn a_bulk_transfer_fills_an_emptied_table(from: Brand, to: Brand) {
 }
 
 fn a_resync_request_fills_an_emptied_table(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let _a = stage.start(from, "a", &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -53,7 +53,7 @@ fn a_resync_request_fills_an_emptied_table(from: Brand, to: Brand) {
 }
 
 fn a_node_that_starts_asks_for_everything(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let _a = stage.start(from, "a", &Conf::new(End::A));
     let mut first = stage.start(to, "first", &Conf::new(End::B));
     insert_catalogue(&stage.a);
@@ -65,7 +65,7 @@ fn a_node_that_starts_asks_for_everything(from: Brand, to: Brand) {
 }
 
 fn a_node_without_internal_cache_sends_the_kernels_table_in_bulk(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let a = stage.start(from, "a", &Conf::new(End::A).mode("DisableInternalCache on"));
     insert_catalogue(&stage.a);
@@ -79,7 +79,7 @@ fn a_node_without_internal_cache_sends_the_kernels_table_in_bulk(from: Brand, to
 }
 
 fn a_commit_timeout_of_the_receiver_is_the_lifetime_of_what_it_commits(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B).mode("CommitTimeout 7000"));
     let _a = stage.start(from, "a", &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -91,7 +91,7 @@ fn a_commit_timeout_of_the_receiver_is_the_lifetime_of_what_it_commits(from: Bra
 }
 
 fn a_commit_timeout_of_the_sender_leaves_lifetimes_out(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let _a = stage.start(from, "a", &Conf::new(End::A).mode("CommitTimeout 7000"));
     insert_catalogue(&stage.a);
@@ -110,7 +110,7 @@ fn a_commit_timeout_of_the_sender_leaves_lifetimes_out(from: Brand, to: Brand) {
 }
 
 fn a_second_commit_replaces_what_the_first_one_made(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let _a = stage.start(from, "a", &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -124,7 +124,7 @@ fn a_second_commit_replaces_what_the_first_one_made(from: Brand, to: Brand) {
 
 /// A is primary, B takes over and adds flows, A takes over again: both hold everything.
 fn nodes_take_over_from_each_other(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let b = stage.start(to, "b", &Conf::new(End::B));
     let a = stage.start(from, "a", &Conf::new(End::A));
     insert_catalogue(&stage.a);
@@ -139,7 +139,7 @@ fn nodes_take_over_from_each_other(from: Brand, to: Brand) {
 }
 
 fn a_flushed_kernel_empties_the_other_one_where_there_is_no_external_cache(from: Brand, to: Brand) {
-    let stage = Stage::new();
+    let stage = stage();
     let _b = stage.start(to, "b", &Conf::new(End::B).mode("DisableExternalCache on"));
     let _a = stage.start(from, "a", &Conf::new(End::A));
     let (a, b) = (&stage.a, &stage.b);
