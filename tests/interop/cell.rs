@@ -9,8 +9,9 @@ use tests::conntrack::{
     allow_labels, catalogue_len, insert_catalogue, lines, lines_for_peer, table,
 };
 use tests::ctnetlink::{Requests, with_lifetime};
-use tests::daemon::{Brand, Daemon, Files};
+use tests::daemon::{Brand, Daemon};
 use tests::netns::{Family, Namespace};
+use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_for, wait_until};
 use wire::Flow;
 use wire::flow::{Known, ProtoState, Status, TcpState};
@@ -45,29 +46,12 @@ pub(crate) struct Cell {
     pub(crate) caches: Caches,
 }
 
-/// Two nodes and the cable between them.
-pub(crate) struct Stage {
-    pub(crate) a: Namespace,
-    pub(crate) b: Namespace,
-    pub(crate) files: Files,
-}
-
-impl Stage {
-    pub(crate) fn new() -> Self {
-        let (a, b) = (Namespace::new(), Namespace::new());
-        a.cable(End::A.interface(), &b, End::B.interface(), tests::conf::SUBNET);
-        allow_labels(&a);
-        allow_labels(&b);
-        Self { a, b, files: Files::new() }
-    }
-
-    pub(crate) fn start(&self, brand: Brand, name: &str, conf: &Conf) -> Daemon<'_> {
-        let namespace = match conf.end {
-            End::A => &self.a,
-            End::B => &self.b,
-        };
-        Daemon::start(namespace, brand, &self.files, name, conf)
-    }
+/// Two nodes whose kernels keep labels.
+pub(crate) fn stage() -> Stage {
+    let stage = Stage::new();
+    allow_labels(&stage.a);
+    allow_labels(&stage.b);
+    stage
 }
 
 /// The daemons of a cell and the ones they are measured by.
@@ -82,7 +66,7 @@ struct Nodes<'a> {
 
 /// Runs a cell.
 pub(crate) fn check(cell: Cell) {
-    let stage = Stage::new();
+    let stage = stage();
     let nodes = Nodes::start(&stage, cell);
     insert_catalogue(&stage.a);
     nodes.compare("everything has arrived", |seen| seen.len() == catalogue_len());

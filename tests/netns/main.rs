@@ -1,3 +1,9 @@
 //! Tests against the running kernel: root, network namespaces, no other machine needed.
 
 mod tap;
+mod kernel;
+mod live;
+mod daemon;
+mod control;
+mod hardship;
+mod crash;

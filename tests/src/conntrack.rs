@@ -3,7 +3,7 @@
 use crate::ctnetlink::{Requests, with_lifetime};
 use crate::netns::{Namespace, feed};
 use common::Tuple;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::Flow;
 use wire::flow::{ProtoState, Status, TcpState};
 
@@ -29,6 +29,16 @@ pub fn lines_for_peer(namespace: &Namespace) -> Vec<String> {
     let mut lines: Vec<_> = lines(namespace).iter().map(|line| for_peer(line)).collect();
     lines.sort();
     lines
+}
+
+/// The source addresses in lines of any kind; they tell the flows of [`crate::ctnetlink::udp`] apart.
+///
+/// # Panics
+/// When a line has none.
+#[must_use]
+pub fn sources(lines: &[String]) -> BTreeSet<String> {
+    let words = lines.iter().map(|line| line.split(' ').find(|word| word.starts_with("src=")));
+    words.map(|word| word.expect("every line has a source").to_owned()).collect()
 }
 
 /// How many flows the kernel holds.

@@ -16,3 +16,4 @@ pub mod ctnetlink;
 pub mod conntrack;
 pub mod conf;
 pub mod daemon;
+pub mod stage;

@@ -172,6 +172,12 @@ impl Engine {
         self.commit.is_some()
     }
 
+    /// Whether the kernel's table is being read.
+    #[must_use]
+    pub const fn is_reading_kernel(&self) -> bool {
+        self.dump.is_some()
+    }
+
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
         let desk = Desk {
             config: &self.config,
