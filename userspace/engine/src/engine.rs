@@ -11,17 +11,20 @@ use crate::remote::{self, Remote};
 use crate::replica::{Outbox, Packer, Tracker, count_fault};
 use crate::table::{FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use common::Instant;
 use wire::Flow;
 use wire::sync::v1::{self, Change, Control, Message, Messages, Options};
 
-/// Why the kernel's table is being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DumpReason {
-    /// To fill the local table; an operator may be waiting.
-    Fill { began: Instant, command: Option<CommandId>, flows: u64 },
-    /// To send the peer everything where no local table is kept.
-    Send { command: Option<CommandId>, flows: u64 },
+/// The kernel's table is being read: into the local table or, where none is kept, for the peer.
+#[derive(Debug)]
+struct Dump {
+    began: Instant,
+    flows: u64,
+    /// The first one, at start, of which nobody is told.
+    first: bool,
+    /// Operators who wait for it.
+    commands: Vec<CommandId>,
 }
 
 /// One shard of the flow engine. See the crate's documentation for how to drive it.
@@ -35,8 +38,13 @@ pub struct Engine {
     tracker: Tracker,
     kernel: KernelQueue,
     commit: Option<Commit>,
-    dump: Option<DumpReason>,
-    bulk_command: Option<CommandId>,
+    dump: Option<Dump>,
+    /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
+    dump_again: Option<Vec<CommandId>>,
+    /// A bulk transfer is to begin when the table has been read.
+    bulk_wanted: bool,
+    /// Operators who wait for the bulk transfer.
+    bulk_commands: Vec<CommandId>,
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     bulk_left: u32,
     bulk_next: Instant,
@@ -59,11 +67,13 @@ impl Engine {
             local: Local::new(&config),
             remote: Remote::new(&config),
             outbox: Outbox::new(config.first_seq, options),
-            tracker: Tracker::default(),
+            tracker: Tracker::new(config.hash_seed),
             kernel: KernelQueue::new(config.hash_seed),
             commit: None,
             dump: None,
-            bulk_command: None,
+            dump_again: None,
+            bulk_wanted: false,
+            bulk_commands: Vec::new(),
             bulk_left: limit::BULK_DATAGRAMS,
             bulk_next: now,
             alive_next: now + replication.alive_after,
@@ -72,7 +82,7 @@ impl Engine {
             config,
         };
         if replication.keep_local {
-            engine.start_fill(now, None);
+            engine.start_dump(now, Vec::new(), true);
         }
         if replication.startup_resync {
             engine.outbox.queue_control(Control::Resync);
@@ -97,7 +107,7 @@ impl Engine {
             }
             Input::Datagram(bytes) => self.on_datagram(now, bytes),
             Input::Command(id, command) => self.on_command(now, id, command),
-            Input::KernelFailed { token, errno } => self.on_kernel_failed(token, errno),
+            Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
             Input::KernelSettled { token } => self.on_kernel_settled(token),
             Input::Timeout => {}
         }
@@ -172,12 +182,6 @@ impl Engine {
         self.commit.is_some()
     }
 
-    /// Whether the kernel's table is being read.
-    #[must_use]
-    pub const fn is_reading_kernel(&self) -> bool {
-        self.dump.is_some()
-    }
-
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
         let desk = Desk {
             config: &self.config,
@@ -190,63 +194,72 @@ impl Engine {
     }
 
     fn on_dumped(&mut self, now: Instant, flow: Flow) {
-        match &mut self.dump {
-            Some(DumpReason::Fill { began, flows, .. }) => {
-                *flows += 1;
-                let began = *began;
-                let (local, mut desk) = self.desk(now);
-                let outcome = local.on_dumped(&mut desk, began, flow);
-                self.note_room(Side::Local, outcome);
-            }
-            Some(DumpReason::Send { flows, .. }) if self.config.filter.passes(&flow) => {
-                *flows += 1;
-                self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
-            }
-            Some(DumpReason::Send { .. }) | None => {}
+        let Some(dump) = &mut self.dump else { return };
+        dump.flows += 1;
+        if self.config.replication.keep_local {
+            let (began, tell) = (dump.began, !dump.first);
+            let (local, mut desk) = self.desk(now);
+            let outcome = local.on_dumped(&mut desk, began, flow, tell);
+            self.note_room(Side::Local, outcome);
+        } else if self.config.filter.passes(&flow) {
+            self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
+        } else {
+            dump.flows -= 1;
         }
     }
 
     fn on_dump_done(&mut self, now: Instant, complete: bool) {
-        match self.dump.take() {
-            Some(DumpReason::Fill { began, command, flows }) => {
-                self.counters.resyncs += 1;
-                let (local, mut desk) = self.desk(now);
-                let purged = local.on_dump_done(&mut desk, began, complete);
-                self.tell(Event::KernelResynced { flows, purged });
-                self.answer(command, complete);
-            }
-            Some(DumpReason::Send { command, flows }) => {
-                self.tell(Event::BulkDone { flows });
-                self.answer(command, complete);
-            }
-            None => {}
+        let Some(Dump { began, flows, commands, .. }) = self.dump.take() else { return };
+        if self.config.replication.keep_local {
+            self.counters.resyncs += 1;
+            let (local, mut desk) = self.desk(now);
+            let purged = local.on_dump_done(&mut desk, began, complete);
+            self.tell(Event::KernelResynced { flows, purged });
+        } else {
+            self.tell(Event::BulkDone { flows });
+        }
+        self.answer(commands, complete);
+        if core::mem::take(&mut self.bulk_wanted) {
+            self.start_bulk(now, None);
+        }
+        if let Some(commands) = self.dump_again.take() {
+            self.start_dump(now, commands, false);
         }
     }
 
     fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
         for raw in Messages::datagram(bytes) {
-            let message = raw.and_then(|raw| v1::decode(&raw).map(|m| (raw.header.seq, m)));
-            match message {
-                Ok((seq, message)) => self.on_message(now, seq, message),
+            match raw.and_then(|raw| Ok((raw, v1::decode(&raw)?))) {
+                Ok((raw, message)) => {
+                    let whole = raw.at..raw.at + usize::from(raw.header.len);
+                    let place = self.place(now, raw.header.seq, &bytes[whole]);
+                    self.on_message(now, place, message);
+                }
                 Err(fault) => count_fault(&fault, &mut self.counters.replica),
             }
         }
     }
 
-    fn on_message(&mut self, now: Instant, seq: u32, message: Message) {
+    /// Where a message stands among all of the peer's.
+    fn place(&mut self, now: Instant, seq: u32, bytes: &[u8]) -> u64 {
         self.counters.replica.received += 1;
-        let place = self.tracker.place(seq, &mut self.counters.replica);
+        let place = self.tracker.place(seq, bytes, &mut self.counters.replica);
         if place.restarted {
             self.tell(Event::PeerRestarted { at: now });
         }
+        place.order
+    }
+
+    fn on_message(&mut self, now: Instant, order: u64, message: Message) {
         match message {
             Message::Flow { change, flow } if self.config.replication.keep_remote => {
                 let counters = &mut self.counters;
-                let outcome = self.remote.on_message(counters, change, flow, place.order, now);
+                let outcome = self.remote.on_message(counters, change, flow, order, now);
                 self.note_room(Side::Remote, outcome);
             }
             Message::Flow { change, flow } => {
-                remote::inject(&self.config, &mut self.kernel, &mut self.counters, change, flow);
+                let Self { config, kernel, counters, remote, .. } = self;
+                remote.inject(config, kernel, counters, (change, flow), order);
             }
             Message::Expect { .. } => self.counters.replica.expectations_ignored += 1,
             Message::Control(Control::Resync) => {
@@ -272,12 +285,10 @@ impl Engine {
             }
             Command::Flush { local, remote } => {
                 if local {
-                    self.local.flush(&mut self.outbox);
-                    let bulk = self.bulk_command.take();
-                    self.answer(bulk, true);
+                    self.local.flush(&mut self.outbox, now);
                 }
                 if remote {
-                    self.remote.flush();
+                    self.remote.flush(self.tracker.order());
                 }
                 self.tell(Event::CommandDone(id));
             }
@@ -289,23 +300,19 @@ impl Engine {
             Command::ResyncKernel if !replication.keep_local => {
                 self.tell(Event::CommandRefused(id, "resync is unsupported in this mode"));
             }
-            Command::ResyncKernel if self.dump.is_some() => {
-                self.tell(Event::CommandRefused(id, "the kernel table is being read already"));
-            }
-            Command::ResyncKernel => self.start_fill(now, Some(id)),
+            Command::ResyncKernel => self.start_dump(now, alloc::vec![id], false),
         }
     }
 
-    fn on_kernel_failed(&mut self, token: u32, errno: i32) {
+    fn on_kernel_failed(&mut self, now: Instant, token: u32, errno: i32) {
         let Some((op, last_word)) = self.kernel.failed(token) else { return };
-        if matches!(op.purpose, Purpose::Read | Purpose::Clearing) {
-            return;
-        }
         let (what, key) = match &op.request {
             Request::Create(flow) => ("create", flow.key()),
             Request::Update(flow) => ("update", flow.key()),
-            Request::Delete(key) | Request::Get(key) => ("delete", *key),
-            Request::Dump => return,
+            Request::Delete(_) if op.purpose == Purpose::Clearing => return,
+            Request::Delete(key) => ("delete", *key),
+            Request::Get(key) => return self.local.on_unverified(key),
+            Request::Dump => return self.on_dump_done(now, false),
         };
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
@@ -342,36 +349,32 @@ impl Engine {
         }
     }
 
-    fn start_fill(&mut self, now: Instant, command: Option<CommandId>) {
-        self.dump = Some(DumpReason::Fill { began: now, command, flows: 0 });
-        self.kernel.push_again(Purpose::Read, Request::Dump);
+    /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
+    fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
+        if self.dump.is_some() {
+            self.dump_again.get_or_insert_default().extend(commands);
+        } else if self.kernel.push(Purpose::Read, Request::Dump) {
+            self.local.on_dump_start();
+            self.dump = Some(Dump { began: now, flows: 0, first, commands });
+        } else {
+            self.answer(commands, false);
+        }
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {
         if !self.config.replication.keep_local {
-            return self.start_send(command);
+            self.start_dump(now, command.into_iter().collect(), false);
+            return;
+        }
+        self.bulk_commands.extend(command);
+        if self.dump.as_ref().is_some_and(|dump| dump.first) {
+            // The table is not filled yet, and of what the dump adds nobody is told.
+            self.bulk_wanted = true;
+            return;
         }
         self.tell(Event::BulkStarted { flows: self.local.table.len() });
         self.local.start_bulk();
         self.bulk_next = now;
-        if let Some(earlier) = core::mem::replace(&mut self.bulk_command, command) {
-            self.tell(Event::CommandDone(earlier));
-        }
-    }
-
-    /// Sends everything where no local table is kept: straight from a dump of the kernel's.
-    fn start_send(&mut self, command: Option<CommandId>) {
-        match (self.dump, command) {
-            (None, _) => {
-                self.dump = Some(DumpReason::Send { command, flows: 0 });
-                self.kernel.push_again(Purpose::Read, Request::Dump);
-            }
-            (Some(_), Some(id)) => {
-                self.tell(Event::CommandRefused(id, "the kernel table is being read already"));
-            }
-            // The peer asks again while it is being answered.
-            (Some(_), None) => {}
-        }
     }
 
     /// Packs a piece of the bulk transfer, unless it is in a pause.
@@ -387,16 +390,18 @@ impl Engine {
         let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
         if let Some(flows) = done {
             self.tell(Event::BulkDone { flows });
-            let command = self.bulk_command.take();
-            self.answer(command, true);
+            let commands = core::mem::take(&mut self.bulk_commands);
+            self.answer(commands, true);
         }
     }
 
-    fn answer(&mut self, command: Option<CommandId>, complete: bool) {
-        match command {
-            Some(id) if complete => self.tell(Event::CommandDone(id)),
-            Some(id) => self.tell(Event::CommandRefused(id, "the kernel's table was not read")),
-            None => {}
+    fn answer(&mut self, commands: Vec<CommandId>, complete: bool) {
+        for id in commands {
+            self.tell(if complete {
+                Event::CommandDone(id)
+            } else {
+                Event::CommandRefused(id, "the kernel's table was not read")
+            });
         }
     }
 

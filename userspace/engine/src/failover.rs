@@ -1,11 +1,12 @@
 //! The commit: the peer's flows become flows of this node's kernel.
 //!
 //! ```text
-//!  start --> pass 1: flows without master --> settled --> pass 2: flows with master --> settled --> done
+//!  start --> flows without master --> settled --> flows with such a master --> settled --> ... --> done
 //!              step by step, so that events and messages go on in between
 //! ```
 //!
-//! An expected flow needs its master in the kernel, which is why there are two passes.
+//! An expected flow needs its master in the kernel, and a master may be expected itself (the media of a call belong to
+//! its control connection, which belongs to its signalling), which is why there is a pass per generation.
 
 use crate::config::{Config, limit};
 use crate::input::CommandId;
@@ -13,16 +14,14 @@ use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::seconds;
 use crate::output::{Event, Request};
 use crate::remote::{Remote, writable};
-use crate::table::Slot;
-use common::Instant;
+use crate::table::{FlowTable, Slot};
+use common::{FlowKey, Instant};
+use wire::Flow;
 
 const EEXIST: i32 = 17;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    Masters,
-    Expected,
-}
+/// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
+const GENERATIONS_MAX: usize = 4;
 
 /// A commit under way.
 #[derive(Debug)]
@@ -30,7 +29,9 @@ pub struct Commit {
     /// Whose command it is.
     pub id: CommandId,
     began: Instant,
-    pass: Pass,
+    /// Which generation is being written, and the latest one that was seen.
+    pass: usize,
+    latest: usize,
     cursor: Option<Slot>,
     /// Requests not settled yet.
     open: usize,
@@ -42,8 +43,8 @@ impl Commit {
     /// Begins.
     #[must_use]
     pub const fn new(id: CommandId, now: Instant) -> Self {
-        let (pass, cursor) = (Pass::Masters, Some(0));
-        Self { id, began: now, pass, cursor, open: 0, committed: 0, failed: 0 }
+        let cursor = Some(0);
+        Self { id, began: now, pass: 0, latest: 0, cursor, open: 0, committed: 0, failed: 0 }
     }
 
     /// Queues the next requests while few are open. `Some` when everything is settled.
@@ -60,8 +61,8 @@ impl Commit {
         if self.cursor.is_some() || self.open > 0 {
             return None;
         }
-        if self.pass == Pass::Masters {
-            (self.pass, self.cursor) = (Pass::Expected, Some(0));
+        if self.pass < self.latest {
+            (self.pass, self.cursor) = (self.pass + 1, Some(0));
             return self.step(config, remote, kernel, now);
         }
         let (committed, failed, took) = (self.committed, self.failed, now.since(self.began));
@@ -80,12 +81,16 @@ impl Commit {
         for _ in 0..limit::COMMIT_STEP {
             let (slot, entry) = remote.table.next(from)?;
             from = slot + 1;
-            let expected = entry.flow.master().is_some();
-            if expected == (self.pass == Pass::Expected) {
+            let generation = generation(&entry.flow, &remote.table);
+            self.latest = self.latest.max(generation);
+            if generation == self.pass {
                 let age_s = seconds(now).saturating_sub(entry.updated_s);
                 let flow = writable(config, entry.flow.clone(), age_s);
-                kernel.push(Purpose::Commit, Request::Create(flow));
-                self.open += 1;
+                if kernel.push(Purpose::Commit, Request::Create(flow)) {
+                    self.open += 1;
+                } else {
+                    self.failed += 1;
+                }
             }
         }
         Some(from)
@@ -102,14 +107,28 @@ impl Commit {
     /// A request of the commit failed: what is in the way is removed, once. Returns whether it is a failure to tell.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         if let (Purpose::Commit, Request::Create(flow), EEXIST) = (op.purpose, op.request, errno) {
-            kernel.push_again(Purpose::Clearing, Request::Delete(flow.key()));
-            kernel.push_again(Purpose::CommitAgain, Request::Create(flow));
-            return false;
+            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+            if kernel.push(Purpose::CommitAgain, Request::Create(flow)) {
+                return false;
+            }
         }
         self.open = self.open.saturating_sub(1);
         self.failed += 1;
         true
     }
+}
+
+/// How many of a flow's ancestors are flows of the peer, too.
+fn generation(flow: &Flow, table: &FlowTable) -> usize {
+    let mut depth = 0;
+    let mut flow = flow;
+    while let Some(master) = flow.master().filter(|_| depth < GENERATIONS_MAX) {
+        depth += 1;
+        // A master that is no flow of the peer's is in the kernel already, or will not be.
+        let Some(entry) = table.get(&FlowKey::new(*master, flow.zone)) else { break };
+        flow = &entry.flow;
+    }
+    depth
 }
 
 /// Whether a request belongs to a commit.

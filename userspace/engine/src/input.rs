@@ -71,7 +71,8 @@ pub enum Input<'a> {
         /// Whether it showed everything.
         complete: bool,
     },
-    /// The answer to [`crate::Request::Get`]: the flow as it is, or that it is not.
+    /// The answer to [`crate::Request::Get`]: the flow as it is, or that it is not. It must be handed in with a
+    /// `now` from before the kernel was asked, and before any event that is handed in with a later one.
     Verified {
         /// Which flow was asked for.
         key: FlowKey,

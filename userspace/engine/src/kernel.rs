@@ -49,7 +49,7 @@ pub struct KernelQueue {
     waiting: VecDeque<(Purpose, Request)>,
     in_flight: VecDeque<InFlight>,
     next_token: u32,
-    /// Requests per flow that are waiting or in flight.
+    /// Writes per flow that are waiting or in flight.
     pending: HashMap<FlowKey, u32, FixedState>,
     dropped: u64,
 }
@@ -67,22 +67,17 @@ impl KernelQueue {
         }
     }
 
-    /// Adds a request. Past the limit it is dropped and counted.
-    pub fn push(&mut self, purpose: Purpose, request: Request) {
+    /// Adds a request. Past the limit it is dropped and counted, and the answer is false.
+    pub fn push(&mut self, purpose: Purpose, request: Request) -> bool {
         if self.waiting.len() >= limit::KERNEL_QUEUE_MAX {
             self.dropped += 1;
-        } else {
-            self.push_again(purpose, request);
+            return false;
         }
-    }
-
-    /// Adds a second attempt, or what makes room for one. It is never dropped: somebody counts on its outcome, and
-    /// there are at most two for each request that was in flight.
-    pub fn push_again(&mut self, purpose: Purpose, request: Request) {
         if let Some(key) = key_of(&request) {
             *self.pending.entry(key).or_insert(0) += 1;
         }
         self.waiting.push_back((purpose, request));
+        true
     }
 
     /// The next request to hand over; `None` when there is none or enough are in flight.
@@ -153,10 +148,11 @@ impl KernelQueue {
     }
 }
 
+/// The flow a request writes. A read decides nothing.
 fn key_of(request: &Request) -> Option<FlowKey> {
     match request {
         Request::Create(flow) | Request::Update(flow) => Some(flow.key()),
-        Request::Delete(key) | Request::Get(key) => Some(*key),
-        Request::Dump => None,
+        Request::Delete(key) => Some(*key),
+        Request::Get(_) | Request::Dump => None,
     }
 }

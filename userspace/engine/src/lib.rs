@@ -46,6 +46,7 @@ pub mod output;
 pub mod tombstone;
 pub mod table;
 pub mod merge;
+pub mod news;
 pub mod kernel;
 pub mod replica;
 pub mod local;

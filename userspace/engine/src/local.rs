@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  event NEW/UPDATE --older than what is known?--> dropped, counted stale
-//!        |                    (Stamp::After: cannot tell --> ask the kernel)
+//!        |             (cannot tell, or it says what the newer one left out --> ask the kernel)
 //!        v
 //!  table entry --QUEUED--> outbox --sent--> SENT
 //!        |
@@ -12,17 +12,18 @@
 use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::input::{Origin, Stamp};
-use crate::kernel::{KernelQueue, Purpose};
+use crate::kernel::KernelQueue;
 use crate::merge;
-use crate::output::Request;
-use crate::replica::{Outbox, Packer};
+use crate::news::{self, Age, age};
+use crate::replica::{Outbox, Packer, change_of};
 use crate::table::{Entry, FlowTable, Full, Marks, Slot};
-use crate::tombstone::Tombstones;
+use crate::tombstone::{Span, Tombstones};
 use common::{FlowKey, Instant};
 use wire::Flow;
-use wire::flow::Known;
 use wire::netlink::EventKind;
 use wire::sync::v1::Change;
+
+mod reading;
 
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
@@ -38,20 +39,14 @@ pub struct Desk<'a> {
     pub now: Instant,
 }
 
-/// News about a flow compared with what is known of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Age {
-    Newer,
-    Older,
-    Unclear,
-}
-
 /// The local table and what belongs to it.
 #[derive(Debug)]
 pub struct Local {
     /// The flows.
     pub table: FlowTable,
     tombstones: Tombstones,
+    /// The kernel's table is being read: what events leave out will be shown.
+    filling: bool,
     /// Where a bulk transfer goes on, and how many flows it has sent.
     bulk: Option<(Slot, u64)>,
 }
@@ -63,6 +58,7 @@ impl Local {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            filling: false,
             bulk: None,
         }
     }
@@ -77,7 +73,9 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         desk.counters.events += 1;
-        if origin == Origin::Inject {
+        // What an injection began is the peer's; what it changed or ended may have been ours.
+        let peers = origin == Origin::Inject;
+        if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
             return Ok(());
         }
         let known = self.table.find(&flow.key());
@@ -90,8 +88,10 @@ impl Local {
             bypass(desk, event, flow, origin);
             return Ok(());
         }
+        let known = known.filter(|&slot| self.is_alive(slot));
         match event {
             EventKind::Destroy => self.on_destroy(desk, known, &flow, origin, stamp),
+            EventKind::Update if peers && known.is_none() => {}
             EventKind::New | EventKind::Update => {
                 return self.on_change(desk, known, event, flow, origin, stamp);
             }
@@ -109,54 +109,86 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         let key = flow.key();
-        let last = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
-        let last = last.max(self.tombstones.ended_at(&key));
-        match age(stamp, last) {
+        let entry = known.and_then(|slot| self.table.at(slot));
+        let in_doubt = match age(stamp, self.last_word(&key, known)) {
+            // A packet that was on its way when the flow ended is reported after the end.
+            Age::Newer => {
+                let ended = self.tombstones.ended_at(&key).is_some();
+                event == EventKind::Update && entry.is_none() && ended
+            }
             Age::Older => {
-                desk.counters.local.stale += 1;
-                return Ok(());
+                if !entry.is_some_and(|entry| news::says_more(&entry.flow, &flow)) {
+                    desk.counters.local.stale += 1;
+                    return Ok(());
+                }
+                true
             }
-            Age::Unclear => {
-                self.verify(desk, &key, known);
-                return Ok(());
-            }
-            Age::Newer => {}
-        }
-        let at = stamp_value(stamp, desk.now);
-        let slot = match known {
-            Some(slot) => self.change(desk, slot, event, flow, at),
-            None => self.add(desk, flow, at, Marks::empty())?,
+            Age::Unclear => true,
         };
+        if in_doubt {
+            self.verify(desk, &key);
+            return Ok(());
+        }
+        // An update tells what changed; of a flow that is not known it does not tell enough.
+        let partial = event == EventKind::Update
+            && entry.is_none_or(|entry| news::has_other_id(&entry.flow, &flow));
+        let at = news::span_of(stamp, desk.now).to;
+        let slot = self.put(desk, event, flow, at, origin)?;
         if origin == Origin::Foreign {
             desk.outbox.queue_entry(&mut self.table, slot);
+        }
+        if partial && !self.filling {
+            self.verify(desk, &key);
         }
         Ok(())
     }
 
-    fn change(
+    /// When the last word about a flow was spoken, as far as that is known.
+    fn last_word(&self, key: &FlowKey, known: Option<Slot>) -> Option<Span> {
+        let entry = known.and_then(|slot| self.table.at(slot)).map(|e| Span::at(e.stamp));
+        let forgotten = || {
+            let to = self.tombstones.forgotten();
+            (to > 0).then_some(Span { from: 0, to })
+        };
+        match (entry, self.tombstones.ended_at(key)) {
+            (Some(entry), Some(end)) => Some(entry.later(end)),
+            (entry, end) => entry.or(end).or_else(forgotten),
+        }
+    }
+
+    /// Lays news over an entry, or makes one.
+    fn put(
         &mut self,
         desk: &mut Desk<'_>,
-        slot: Slot,
         event: EventKind,
         mut flow: Flow,
         at: u64,
-    ) -> Slot {
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
+        origin: Origin,
+    ) -> Result<Slot, Full> {
         flow.drop_volatile();
+        let Some(slot) = self.table.find(&flow.key()) else {
+            // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
+            let marks = match origin {
+                Origin::Commit => Marks::SENT | Marks::AFRESH,
+                Origin::Foreign | Origin::Inject => Marks::empty(),
+            };
+            return self.add(desk, flow, at, marks);
+        };
+        let entry = self.table.at_mut(slot).expect("the slot was just found");
         // A new flow, or one with another id, is not the flow we knew under this identity.
-        let other = has_other_id(&entry.flow, &flow);
-        let reborn = event == EventKind::New || other || entry.marks.contains(Marks::DEAD);
-        if reborn {
+        let dead = entry.marks.contains(Marks::DEAD);
+        if event == EventKind::New || dead || news::has_other_id(&entry.flow, &flow) {
             entry.flow = flow;
             entry.since_s = seconds(desk.now);
             entry.marks.remove(Marks::DEAD);
+            entry.marks.insert(Marks::AFRESH);
         } else {
             merge::absorb(&mut entry.flow, flow);
         }
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
         desk.counters.local.updated += 1;
-        slot
+        Ok(slot)
     }
 
     fn add(
@@ -180,28 +212,27 @@ impl Local {
         origin: Origin,
         stamp: Stamp,
     ) {
-        let key = flow.key();
-        let Some(slot) = known.filter(|&slot| self.is_alive(slot)) else {
+        let (key, when) = (flow.key(), news::span_of(stamp, desk.now));
+        let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.table.at(slot)?))) else {
             desk.counters.local.destroy_not_found += 1;
-            self.tombstones.bury(key, stamp_value(stamp, desk.now));
+            self.tombstones.bury(key, when);
             return;
         };
-        let entry = self.table.at(slot).expect("the slot was just found");
-        let same_life = entry.flow.has(Known::ID) && !has_other_id(&entry.flow, flow);
-        match age(stamp, Some(entry.stamp)) {
-            _ if same_life => {}
+        match age(stamp, Some(Span::at(entry.stamp))) {
             Age::Newer => {}
-            Age::Older => {
+            // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
+            // or the kernel gave the next life the same id.
+            Age::Older if news::has_other_id(&entry.flow, flow) => {
                 desk.counters.local.stale += 1;
                 return;
             }
-            Age::Unclear => return self.verify(desk, &key, known),
+            Age::Older | Age::Unclear => return self.verify(desk, &key),
         }
-        let at = stamp_value(stamp, desk.now).max(entry.stamp);
-        self.tombstones.bury(key, at);
-        if origin == Origin::Commit
+        self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
+        if origin != Origin::Foreign
             && let Some(entry) = self.table.at_mut(slot)
         {
+            // The peer must not hear of it as an end of its own flow.
             entry.marks.remove(Marks::SENT);
         }
         self.bury(desk, slot, Some(flow));
@@ -218,94 +249,12 @@ impl Local {
         }
         if entry.marks.contains(Marks::SENT) {
             entry.marks.insert(Marks::DEAD);
+            entry.marks.remove(Marks::VERIFYING);
             desk.outbox.queue_entry(&mut self.table, slot);
         } else {
             // Born and dead before its turn came: the peer is spared both. The outbox passes over its slot.
             self.table.remove(slot);
         }
-    }
-
-    fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey, known: Option<Slot>) {
-        if let Some(entry) = known.and_then(|slot| self.table.at_mut(slot)) {
-            if entry.marks.contains(Marks::VERIFYING) {
-                return;
-            }
-            entry.marks.insert(Marks::VERIFYING);
-        }
-        desk.counters.verified += 1;
-        desk.kernel.push(Purpose::Read, Request::Get(*key));
-    }
-
-    /// Takes the kernel's answer about one flow: it is as the kernel says.
-    pub fn on_verified(
-        &mut self,
-        desk: &mut Desk<'_>,
-        key: &FlowKey,
-        flow: Option<Flow>,
-    ) -> Result<(), Full> {
-        let known = self.table.find(key).filter(|&slot| self.is_alive(slot));
-        if let Some(entry) = known.and_then(|slot| self.table.at_mut(slot)) {
-            entry.marks.remove(Marks::VERIFYING);
-        }
-        let at = desk.now.0;
-        match (known, flow) {
-            (Some(slot), Some(flow)) => {
-                self.change(desk, slot, EventKind::Update, flow, at);
-                desk.outbox.queue_entry(&mut self.table, slot);
-            }
-            (Some(slot), None) => {
-                self.tombstones.bury(*key, at);
-                self.bury(desk, slot, None);
-            }
-            (None, Some(flow)) => {
-                let slot = self.add(desk, flow, at, Marks::empty())?;
-                desk.outbox.queue_entry(&mut self.table, slot);
-            }
-            (None, None) => self.tombstones.bury(*key, at),
-        }
-        Ok(())
-    }
-
-    /// Takes a flow of a dump of the kernel's table that began at `began`. Dumps are not propagated: a bulk transfer
-    /// does that. The flow was read at some time after `began`, so every event after that counts as newer.
-    pub fn on_dumped(
-        &mut self,
-        desk: &mut Desk<'_>,
-        began: Instant,
-        flow: Flow,
-    ) -> Result<(), Full> {
-        if !desk.config.filter.passes(&flow) {
-            desk.counters.filtered += 1;
-            return Ok(());
-        }
-        let at = began.0;
-        let slot = match self.table.find(&flow.key()) {
-            Some(slot) if self.table.at(slot).is_some_and(|e| e.stamp > at) => slot,
-            Some(slot) => self.change(desk, slot, EventKind::Update, flow, at),
-            // The peer may know it from an earlier life of this daemon, so its end must be told.
-            None => self.add(desk, flow, at, Marks::SENT)?,
-        };
-        self.table.at_mut(slot).expect("just placed").marks.insert(Marks::SHOWN);
-        Ok(())
-    }
-
-    /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
-    /// kernel. Returns how many were removed.
-    pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
-        let (mut purged, mut from) = (0, 0);
-        while let Some((slot, entry)) = self.table.next(from) {
-            from = slot + 1;
-            let shown = entry.marks.contains(Marks::SHOWN);
-            let gone = !shown && entry.stamp < began.0 && !entry.marks.contains(Marks::DEAD);
-            if let Some(entry) = self.table.at_mut(slot) {
-                entry.marks.remove(Marks::SHOWN);
-            }
-            if gone && complete {
-                self.bury(desk, slot, None);
-                purged += 1;
-            }
-        }
-        purged
     }
 
     /// Begins to send everything.
@@ -329,14 +278,15 @@ impl Local {
         let (mut from, mut sent) = self.bulk?;
         while let Some((slot, entry)) = self.table.next(from) {
             if !entry.marks.intersects(Marks::DEAD | Marks::QUEUED) {
-                let fresh = !entry.marks.contains(Marks::SENT);
-                let change = if fresh { Change::New } else { Change::Update };
+                let change = change_of(entry.marks);
                 if !outbox.pack_entry(&entry.flow, change, packer, &mut counters.replica) {
                     self.bulk = Some((from, sent));
                     return None;
                 }
                 sent += 1;
-                self.table.at_mut(slot).expect("just seen").marks.insert(Marks::SENT);
+                let marks = &mut self.table.at_mut(slot).expect("just seen").marks;
+                marks.insert(Marks::SENT);
+                marks.remove(Marks::AFRESH);
             }
             from = slot + 1;
         }
@@ -344,12 +294,12 @@ impl Local {
         Some(sent)
     }
 
-    /// Forgets every flow without telling anybody.
-    pub fn flush(&mut self, outbox: &mut Outbox) {
+    /// Forgets every flow without telling anybody. What happened until `now` is then nobody's news any more. A bulk
+    /// transfer that is under way finds nothing more to send.
+    pub fn flush(&mut self, outbox: &mut Outbox, now: Instant) {
         outbox.forget_entries();
         self.table.clear();
-        self.tombstones.clear();
-        self.bulk = None;
+        self.tombstones.clear(now.0);
     }
 
     /// Flows that live.
@@ -388,25 +338,4 @@ pub fn count_insert(
 #[must_use]
 pub const fn seconds(now: Instant) -> u32 {
     now.as_secs() as u32
-}
-
-fn has_other_id(known: &Flow, news: &Flow) -> bool {
-    known.has(Known::ID) && news.has(Known::ID) && known.id != news.id
-}
-
-fn age(stamp: Stamp, last: Option<u64>) -> Age {
-    match (stamp, last) {
-        (_, None) | (Stamp::InOrder, _) => Age::Newer,
-        (Stamp::At(at), Some(last)) if at.0 >= last => Age::Newer,
-        (Stamp::At(_), _) => Age::Older,
-        (Stamp::After(at), Some(last)) if at.0 >= last => Age::Newer,
-        (Stamp::After(_), _) => Age::Unclear,
-    }
-}
-
-const fn stamp_value(stamp: Stamp, now: Instant) -> u64 {
-    match stamp {
-        Stamp::InOrder => now.0,
-        Stamp::At(at) | Stamp::After(at) => at.0,
-    }
 }

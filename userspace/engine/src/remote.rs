@@ -7,8 +7,8 @@ use crate::local::{count_insert, seconds};
 use crate::merge;
 use crate::output::Request;
 use crate::table::{Entry, FlowTable, Full, Marks, Slot};
-use crate::tombstone::Tombstones;
-use common::Instant;
+use crate::tombstone::{Span, Tombstones};
+use common::{FlowKey, Instant};
 use wire::Flow;
 use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use wire::sync::v1::Change;
@@ -21,8 +21,14 @@ const EEXIST: i32 = 17;
 pub struct Remote {
     /// The flows.
     pub table: FlowTable,
+    /// Ended flows; without a table, whatever flow there was a message about.
     tombstones: Tombstones,
+    /// Place of the last message before the last flush.
+    flushed: u64,
 }
+
+// A late message must find the trace of every one that can have overtaken it.
+const _: () = assert!(limit::TOMBSTONES_MAX > limit::LATE_WINDOW as usize);
 
 impl Remote {
     /// An empty side.
@@ -31,6 +37,7 @@ impl Remote {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1)),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            flushed: 0,
         }
     }
 
@@ -49,19 +56,18 @@ impl Remote {
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.table.find(&key);
-        let last = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
-        if last.max(self.tombstones.ended_at(&key)).is_some_and(|last| order < last) {
+        if self.last_word(&key, known) >= order {
             counters.remote.stale += 1;
             return Ok(());
         }
         match (change, known) {
             (Change::Destroy, Some(slot)) => {
                 self.table.remove(slot);
-                self.tombstones.bury(key, order);
+                self.tombstones.bury(key, Span::at(order));
                 counters.remote.destroyed += 1;
             }
             (Change::Destroy, None) => {
-                self.tombstones.bury(key, order);
+                self.tombstones.bury(key, Span::at(order));
                 counters.remote.destroy_not_found += 1;
             }
             (_, Some(slot)) => {
@@ -90,15 +96,42 @@ impl Remote {
         entry.updated_s = seconds(now);
     }
 
-    /// Forgets every flow.
-    pub fn flush(&mut self) {
+    /// The place of the last message about a flow; 0 if there was none. A message that is overtaken by more messages
+    /// than [`Tombstones`] remember is none of the same life of the peer, and comes with a higher place.
+    fn last_word(&self, key: &FlowKey, known: Option<Slot>) -> u64 {
+        let entry = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
+        let last = entry.max(self.tombstones.ended_at(key).map(|end| end.to));
+        last.unwrap_or(self.flushed)
+    }
+
+    /// Forgets every flow. `order` is the place of the latest message: what comes in late from before is forgotten too,
+    /// or else the end of a flow would be forgotten and its beginning not.
+    pub fn flush(&mut self, order: u64) {
         self.table.clear();
-        self.tombstones.clear();
+        self.tombstones.clear(order);
+        self.flushed = order;
+    }
+
+    /// Writes the peer's word about a flow straight into the kernel, unless a later one about it came first.
+    pub fn inject(
+        &mut self,
+        config: &Config,
+        kernel: &mut KernelQueue,
+        counters: &mut Counters,
+        (change, flow): (Change, Flow),
+        order: u64,
+    ) {
+        let key = flow.key();
+        if self.last_word(&key, None) >= order {
+            counters.remote.stale += 1;
+            return;
+        }
+        self.tombstones.bury(key, Span::at(order));
+        inject(config, kernel, counters, change, flow);
     }
 }
 
-/// Writes the peer's word about a flow straight into the kernel.
-pub fn inject(
+fn inject(
     config: &Config,
     kernel: &mut KernelQueue,
     counters: &mut Counters,
@@ -137,13 +170,13 @@ pub fn on_inject_failed(
         (Purpose::InjectDestroy, _, ENOENT) => return false,
         (Purpose::InjectNew | Purpose::InjectUpdate, ..) if !last_word => return false,
         (Purpose::InjectUpdate, Request::Update(flow), ENOENT) => {
-            kernel.push_again(Purpose::InjectAgain, Request::Create(flow));
+            kernel.push(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
         | (Purpose::InjectUpdate, Request::Update(flow), _) => {
-            kernel.push_again(Purpose::Clearing, Request::Delete(flow.key()));
-            kernel.push_again(Purpose::InjectAgain, Request::Create(flow));
+            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+            kernel.push(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
         (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,

@@ -5,6 +5,8 @@ use crate::counters::ReplicaCounters;
 use crate::table::{FlowTable, Marks, Slot};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::hash::BuildHasher;
+use foldhash::fast::FixedState;
 use wire::Flow;
 use wire::cursor::Writer;
 use wire::sync::v1::{self, Change, Control, Fault, FaultKind, Options};
@@ -139,10 +141,11 @@ impl Outbox {
 }
 
 /// What the message of an entry is called.
-const fn change_of(marks: Marks) -> Change {
+#[must_use]
+pub const fn change_of(marks: Marks) -> Change {
     if marks.contains(Marks::DEAD) {
         Change::Destroy
-    } else if marks.contains(Marks::SENT) {
+    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::AFRESH) {
         Change::Update
     } else {
         Change::New
@@ -154,7 +157,7 @@ fn settle(table: &mut FlowTable, slot: Slot) {
     let Some(entry) = table.at_mut(slot).filter(|e| e.marks.contains(Marks::QUEUED)) else {
         return;
     };
-    entry.marks.remove(Marks::QUEUED);
+    entry.marks.remove(Marks::QUEUED | Marks::AFRESH);
     entry.marks.insert(Marks::SENT);
     if entry.marks.contains(Marks::DEAD) {
         table.remove(slot);
@@ -225,37 +228,75 @@ pub struct Place {
 }
 
 /// Follows the peer's sequence numbers.
-#[derive(Debug, Default)]
+///
+/// A number a little behind is a late message, unless another message had that number before: then the peer began
+/// anew, with a number below the one it had reached. One far behind is from a peer that began anew, too.
+#[derive(Debug)]
 pub struct Tracker {
     /// Highest number seen, and its order.
     last: Option<(u32, u64)>,
+    /// What the last messages looked like, each where its number says; 0 where none came.
+    seen: Box<[u32]>,
+    hasher: FixedState,
 }
 
 impl Tracker {
-    /// Places a message with number `seq`.
-    ///
-    /// A number a little behind is a late message. One far behind is the first message of a peer that began anew.
-    pub fn place(&mut self, seq: u32, counters: &mut ReplicaCounters) -> Place {
+    /// A tracker that has seen nothing.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
+        Self { last: None, seen, hasher: FixedState::with_seed(seed) }
+    }
+
+    /// Order of the latest message; 0 before the first.
+    #[must_use]
+    pub fn order(&self) -> u64 {
+        self.last.map_or(0, |(_, order)| order)
+    }
+
+    /// Places the message `bytes` with number `seq`.
+    pub fn place(&mut self, seq: u32, bytes: &[u8], counters: &mut ReplicaCounters) -> Place {
+        let looks = self.hasher.hash_one(bytes) as u32 | 1;
         let Some((last, order)) = self.last else {
-            return self.advance(seq, FIRST_ORDER, false);
+            return self.advance(seq, looks, FIRST_ORDER);
         };
         let step = seq.wrapping_sub(last) as i32;
+        let distance = step.unsigned_abs();
         if step > 0 {
-            counters.lost += step.unsigned_abs() as u64 - 1;
-            self.advance(seq, order + u64::from(step.unsigned_abs()), false)
-        } else if step.unsigned_abs() <= limit::LATE_WINDOW {
+            counters.lost += u64::from(distance) - 1;
+            self.skip(last, distance - 1);
+            return self.advance(seq, looks, order + u64::from(distance));
+        }
+        let seen = &mut self.seen[slot_of(seq)];
+        if distance < limit::LATE_WINDOW && (*seen == 0 || *seen == looks) {
             counters.before += 1;
-            Place { order: order - u64::from(step.unsigned_abs()), restarted: false }
-        } else {
-            counters.peer_restarts += 1;
-            self.advance(seq, order + u64::from(limit::LATE_WINDOW) + 1, true)
+            *seen = looks;
+            return Place { order: order - u64::from(distance), restarted: false };
+        }
+        counters.peer_restarts += 1;
+        self.seen.fill(0);
+        let place = self.advance(seq, looks, order + u64::from(limit::LATE_WINDOW));
+        Place { restarted: true, ..place }
+    }
+
+    /// The `count` numbers after `last` have not come yet.
+    fn skip(&mut self, last: u32, count: u32) {
+        for back in 1..=count.min(limit::LATE_WINDOW) {
+            self.seen[slot_of(last.wrapping_add(back))] = 0;
         }
     }
 
-    fn advance(&mut self, seq: u32, order: u64, restarted: bool) -> Place {
+    fn advance(&mut self, seq: u32, looks: u32, order: u64) -> Place {
+        self.seen[slot_of(seq)] = looks;
         self.last = Some((seq, order));
-        Place { order, restarted }
+        Place { order, restarted: false }
     }
+}
+
+const _: () = assert!(limit::LATE_WINDOW.is_power_of_two(), "slots must go on across the wrap");
+
+const fn slot_of(seq: u32) -> usize {
+    (seq % limit::LATE_WINDOW) as usize
 }
 
 /// Leaves room below it for late messages.
@@ -279,8 +320,9 @@ mod tests {
     use super::*;
 
     fn places(numbers: &[u32]) -> (alloc::vec::Vec<u64>, ReplicaCounters) {
-        let (mut tracker, mut counters) = (Tracker::default(), ReplicaCounters::default());
-        let orders = numbers.iter().map(|&n| tracker.place(n, &mut counters).order - FIRST_ORDER);
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let orders =
+            numbers.iter().map(|&n| tracker.place(n, &[], &mut counters).order - FIRST_ORDER);
         (orders.collect(), counters)
     }
 
@@ -303,6 +345,19 @@ mod tests {
         let (orders, counters) = places(&[1_000_000, 5, 6]);
         assert!(orders[0] < orders[1] && orders[1] < orders[2]);
         assert_eq!((counters.peer_restarts, counters.lost), (1, 0));
+    }
+
+    #[test]
+    fn another_message_with_a_number_that_was_seen_is_a_new_life_of_the_peer() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place = |seq, bytes: &[u8]| tracker.place(seq, bytes, &mut counters);
+        let old: alloc::vec::Vec<_> = (100..110).map(|n| place(n, b"old").order).collect();
+        let again = place(105, b"old");
+        assert_eq!((again.order, again.restarted), (old[5], false), "a duplicate");
+        let new = place(105, b"new");
+        assert!(new.restarted && new.order > old[9]);
+        assert!(place(106, b"new").order > new.order);
+        assert_eq!((counters.before, counters.peer_restarts), (1, 1));
     }
 
     #[test]

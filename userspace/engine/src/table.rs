@@ -25,6 +25,8 @@ bitflags! {
         const VERIFYING = 1 << 3;
         /// Shown by the dump that is running.
         const SHOWN = 1 << 4;
+        /// What the peer may know under this identity was another flow: it is to start over.
+        const AFRESH = 1 << 5;
     }
 }
 

@@ -5,12 +5,36 @@ use common::FlowKey;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+/// Something happened at one of these times, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Not before.
+    pub from: u64,
+    /// Not after.
+    pub to: u64,
+}
+
+impl Span {
+    /// Exactly then.
+    #[must_use]
+    pub const fn at(time: u64) -> Self {
+        Self { from: time, to: time }
+    }
+
+    /// When the later of the two happened.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        Self { from: self.from.max(other.from), to: self.to.max(other.to) }
+    }
+}
+
 /// The last ended flows, each with when it ended.
 #[derive(Debug)]
 pub struct Tombstones {
-    ended: HashMap<FlowKey, u64, FixedState>,
+    ended: HashMap<FlowKey, Span, FixedState>,
     order: VecDeque<(FlowKey, u64)>,
     max: usize,
+    forgotten: u64,
 }
 
 impl Tombstones {
@@ -18,31 +42,40 @@ impl Tombstones {
     #[must_use]
     pub fn new(max: usize, seed: u64) -> Self {
         let ended = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self { ended, order: VecDeque::new(), max }
+        Self { ended, order: VecDeque::new(), max, forgotten: 0 }
     }
 
-    /// Remembers that the flow ended at `stamp`.
-    pub fn bury(&mut self, key: FlowKey, stamp: u64) {
+    /// Remembers that the flow ended then. An end that is known already and was later stays known.
+    pub fn bury(&mut self, key: FlowKey, when: Span) {
         if self.order.len() >= self.max
-            && let Some((oldest, at)) = self.order.pop_front()
-            && self.ended.get(&oldest) == Some(&at)
+            && let Some((oldest, to)) = self.order.pop_front()
+            && self.ended.get(&oldest).is_some_and(|span| span.to == to)
         {
             self.ended.remove(&oldest);
+            self.forgotten = self.forgotten.max(to);
         }
-        self.ended.insert(key, stamp);
-        self.order.push_back((key, stamp));
+        let span = self.ended.get(&key).map_or(when, |known| known.later(when));
+        self.ended.insert(key, span);
+        self.order.push_back((key, span.to));
     }
 
     /// When the flow ended, if it is remembered.
     #[must_use]
-    pub fn ended_at(&self, key: &FlowKey) -> Option<u64> {
+    pub fn ended_at(&self, key: &FlowKey) -> Option<Span> {
         self.ended.get(key).copied()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    /// Until when flows may have ended that are not remembered.
+    #[must_use]
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Forgets everything, which happened until `now`.
+    pub fn clear(&mut self, now: u64) {
         self.ended.clear();
         self.order.clear();
+        self.forgotten = self.forgotten.max(now);
     }
 }
 
@@ -58,12 +91,23 @@ mod tests {
     #[test]
     fn the_oldest_gives_way_but_not_a_younger_burial_of_the_same_flow() {
         let mut t = Tombstones::new(2, 0);
-        t.bury(key(1), 10);
-        t.bury(key(1), 20);
-        t.bury(key(2), 30);
-        assert_eq!(t.ended_at(&key(1)), Some(20));
-        t.bury(key(3), 40);
+        t.bury(key(1), Span::at(10));
+        t.bury(key(1), Span::at(20));
+        t.bury(key(2), Span::at(30));
+        assert_eq!(t.ended_at(&key(1)), Some(Span::at(20)));
+        t.bury(key(3), Span::at(40));
         assert_eq!(t.ended_at(&key(1)), None);
-        assert_eq!(t.ended_at(&key(2)), Some(30));
+        assert_eq!(t.ended_at(&key(2)), Some(Span::at(30)));
+        assert_eq!(t.forgotten(), 20);
+    }
+
+    #[test]
+    fn an_earlier_end_that_is_heard_of_later_changes_nothing() {
+        let mut t = Tombstones::new(4, 0);
+        t.bury(key(1), Span::at(20));
+        t.bury(key(1), Span::at(10));
+        assert_eq!(t.ended_at(&key(1)), Some(Span::at(20)));
+        t.bury(key(1), Span { from: 15, to: 40 });
+        assert_eq!(t.ended_at(&key(1)), Some(Span { from: 20, to: 40 }));
     }
 }

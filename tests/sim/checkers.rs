@@ -1,0 +1,233 @@
+//! The truths, one function each. They look at tables and kernels, never into the engine's reasons.
+
+use crate::cluster::{Cluster, Outcome, Violation};
+use crate::model::Essence;
+use crate::node::Node;
+use crate::trace::brief;
+use common::FlowKey;
+use engine::{Event, Side};
+use std::collections::BTreeMap;
+use wire::Flow;
+use wire::flow::{ProtoState, TCP_FLAG_BE_LIBERAL};
+
+type Table = BTreeMap<FlowKey, Essence>;
+
+const NAMES: [&str; 2] = ["A", "B"];
+
+fn table(node: &Node, side: Side) -> Table {
+    node.engine.flows(side).map(|flow| (flow.key(), Essence::of(flow))).collect()
+}
+
+/// (a) The local table is the kernel's: nothing more, nothing less, nothing older.
+pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
+    for (node, name) in cluster.nodes.iter().zip(NAMES) {
+        let config = node.engine.config();
+        if !config.replication.keep_local {
+            continue;
+        }
+        let local = table(node, Side::Local);
+        let kernel = node.kernel.flows();
+        for (key, known) in &local {
+            let true_one = kernel.get(key).filter(|flow| config.filter.passes(flow));
+            let Some(flow) = true_one else {
+                return fail("(a) local == kernel", name, key, "is in the local table only");
+            };
+            if *known != Essence::of(flow) {
+                let text = format!("is {known:?} here, but in the kernel {}", brief(flow));
+                return fail("(a) local == kernel", name, key, &text);
+            }
+        }
+        for (key, flow) in kernel {
+            let counts = config.filter.passes(flow) && !node.kernel.is_injected(key);
+            if counts && !local.contains_key(key) && !cluster.profile.tight {
+                return fail("(a) local == kernel", name, key, "is in the kernel only");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// (b) Where nothing is lost, the peer knows exactly what this node does.
+pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
+    const TRUTH: &str = "(b) lossless: remote == local";
+    for (from, to) in [(0, 1), (1, 0)] {
+        let local = table(&cluster.nodes[from], Side::Local);
+        let remote = table(&cluster.nodes[to], Side::Remote);
+        for (key, known) in &remote {
+            match local.get(key) {
+                None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
+                Some(flow) if flow != known => {
+                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(key) = local.keys().find(|key| !remote.contains_key(key)) {
+            return fail(TRUTH, NAMES[to], key, "is not known of the peer");
+        }
+    }
+    Ok(())
+}
+
+/// (c) After a bulk transfer over a link that is whole again, the peer knows every flow as it is; what it knows beyond
+/// is only what ended without a word that reached it.
+pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
+    const TRUTH: &str = "(c) healed: remote covers local";
+    for (from, to) in [(0, 1), (1, 0)] {
+        let ledger = &cluster.links[from].ledger;
+        let local = table(&cluster.nodes[from], Side::Local);
+        let remote = table(&cluster.nodes[to], Side::Remote);
+        for (key, flow) in &local {
+            let Some(known) = remote.get(key) else {
+                return fail(TRUTH, NAMES[to], key, "is not known of the peer");
+            };
+            let gaps = ledger.gaps.contains(key);
+            let same = if gaps {
+                known.without_rare() == flow.without_rare()
+            } else {
+                known == flow
+            };
+            if !same {
+                return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
+            }
+        }
+        let extra = remote.keys().find(|k| !local.contains_key(k) && !ledger.may_linger(k));
+        if let Some(key) = extra {
+            return fail(TRUTH, NAMES[to], key, "lingers although its end arrived");
+        }
+    }
+    Ok(())
+}
+
+/// (d) A commit leaves the kernel with every flow of the remote table, or says how many it could not take.
+pub(crate) fn commit_is_whole(node: &Node, before: &[Flow]) -> Outcome {
+    const TRUTH: &str = "(d) commit";
+    let done = node.events.iter().rev().find_map(|event| match event {
+        Event::CommitDone { committed, failed, .. } => Some((*committed, *failed)),
+        _ => None,
+    });
+    let Some((committed, failed)) = done else {
+        return Err(Violation::new(TRUTH, "it never ended"));
+    };
+    if committed + failed != before.len() as u64 {
+        let text = format!("{committed} + {failed} flows of {}", before.len());
+        return Err(Violation::new(TRUTH, text));
+    }
+    let mut missing = 0;
+    for flow in before {
+        let Some(real) = node.kernel.flows().get(&flow.key()) else {
+            missing += 1;
+            if !is_excused(node, flow, before) {
+                return fail(TRUTH, "node", &flow.key(), "is not in the kernel, for no reason");
+            }
+            continue;
+        };
+        check_committed(node, flow, real)?;
+    }
+    if missing > failed {
+        return Err(Violation::new(TRUTH, format!("{missing} flows missing, {failed} failed")));
+    }
+    Ok(())
+}
+
+/// Why the kernel may refuse a flow: its master is nowhere, or another flow uses its tuples.
+fn is_excused(node: &Node, flow: &Flow, all: &[Flow]) -> bool {
+    let in_way = |other: &&Flow| {
+        let ends = [flow.orig, flow.reply];
+        other.key() != flow.key()
+            && other.zone == flow.zone
+            && (ends.contains(&other.orig) || ends.contains(&other.reply))
+    };
+    let lost_master = flow.master().is_some_and(|master| {
+        let key = FlowKey::new(*master, flow.zone);
+        node.kernel.read(&key).is_none()
+            && all.iter().find(|f| f.key() == key).is_none_or(|f| is_excused(node, f, all))
+    });
+    lost_master || all.iter().any(|f| in_way(&f)) || node.kernel.flows().values().any(|f| in_way(&f))
+}
+
+fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
+    const TRUTH: &str = "(d) commit";
+    let (wanted, got) = (Essence::of(flow), Essence::of(real));
+    if (wanted.mark, wanted.proto, wanted.reply) != (got.mark, got.proto, got.reply) {
+        return fail(TRUTH, "node", &flow.key(), &format!("is {got:?}, told was {wanted:?}"));
+    }
+    if let ProtoState::Tcp(tcp) = real.proto {
+        let wants = !node.engine.config().window_tracking;
+        let is = tcp.flags.is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
+        if wants != is {
+            return fail(TRUTH, "node", &flow.key(), "has the wrong window flags");
+        }
+    }
+    Ok(())
+}
+
+/// (e) Where the peer's flows go straight into the kernel, it holds them all, and none that has ended.
+pub(crate) fn kernel_mirrors_peer(cluster: &Cluster, from: usize) -> Outcome {
+    const TRUTH: &str = "(e) kernel mirrors the peer";
+    let to = 1 - from;
+    let local = table(&cluster.nodes[from], Side::Local);
+    let kernel = &cluster.nodes[to].kernel;
+    for (key, flow) in &local {
+        let Some(real) = kernel.flows().get(key) else {
+            return fail(TRUTH, NAMES[to], key, "is not in the kernel");
+        };
+        let real = Essence::of(real);
+        if (flow.mark, flow.proto, flow.reply) != (real.mark, real.proto, real.reply) {
+            return fail(TRUTH, NAMES[to], key, &format!("is {real:?}, at the peer {flow:?}"));
+        }
+    }
+    let extra = kernel.flows().keys().find(|k| kernel.is_injected(k) && !local.contains_key(k));
+    extra.map_or(Ok(()), |key| fail(TRUTH, NAMES[to], key, "has ended at the peer"))
+}
+
+/// (f) Tables are sound, and every command was answered.
+pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
+    for (node, name) in cluster.nodes.iter().zip(NAMES) {
+        if let Some(id) = node.open_commands().first() {
+            let text = format!("{id:?} was never answered by {name}");
+            return Err(Violation::new("(f) commands", text));
+        }
+        for side in [Side::Local, Side::Remote] {
+            let table = node.engine.table(side);
+            for (slot, entry) in table.iter() {
+                if table.find(&entry.flow.key()) != Some(slot) {
+                    return fail("(f) tables", name, &entry.flow.key(), "cannot be found");
+                }
+            }
+        }
+        let refused = node.engine.counters().replica.malformed();
+        let from = &cluster.links[1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
+        if refused > 0 && !from.ledger.corrupted {
+            let text = format!("{name} refused {refused} messages of a sound link");
+            return Err(Violation::new("(f) datagrams", text));
+        }
+    }
+    Ok(())
+}
+
+/// (h) The remote table is what the messages that arrived say, whatever order they arrived in.
+pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
+    const TRUTH: &str = "(h) remote == what arrived";
+    for (from, to) in [(0, 1), (1, 0)] {
+        let told = cluster.links[from].ledger.told();
+        let remote = table(&cluster.nodes[to], Side::Remote);
+        for (key, known) in &remote {
+            match told.get(key) {
+                None => return fail(TRUTH, NAMES[to], key, "should be gone"),
+                Some(flow) if flow != known => {
+                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, told was {flow:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(key) = told.keys().find(|key| !remote.contains_key(key)) {
+            return fail(TRUTH, NAMES[to], key, "is missing");
+        }
+    }
+    Ok(())
+}
+
+fn fail(truth: &'static str, node: &str, key: &FlowKey, what: &str) -> Outcome {
+    Err(Violation::new(truth, format!("{node}: {:?} zone {} {what}", key.tuple, key.zone)))
+}

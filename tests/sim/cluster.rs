@@ -1,0 +1,368 @@
+//! Two nodes, a link, and one agenda: what happens next is the earliest entry, and nothing else happens.
+
+use crate::kernel::{Happened, Kernel};
+use crate::network::{Link, Packet};
+use crate::node::{Node, Turn};
+use crate::prng::Rng;
+use crate::profile::Profile;
+use crate::trace::{Trace, brief};
+use crate::workload::Workload;
+use common::Instant;
+use engine::{Command, CommandId, Input, Side, Stamp};
+use std::collections::BTreeMap;
+use wire::Flow;
+
+/// Which truth is violated, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) truth: &'static str,
+    pub(crate) text: String,
+}
+
+impl Violation {
+    pub(crate) fn new(truth: &'static str, text: impl Into<String>) -> Self {
+        Self { truth, text: text.into() }
+    }
+}
+
+pub(crate) type Outcome<T = ()> = Result<T, Violation>;
+
+/// What can be on the agenda; the number is the node.
+#[derive(Debug)]
+enum Step {
+    Traffic(usize),
+    Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
+    Arrival { node: usize, packet: Packet },
+    Execute { node: usize, life: u32 },
+    DumpGoesOn { node: usize, life: u32 },
+    Timer { node: usize, life: u32 },
+    Command(usize, Command),
+    Start(usize),
+    Heal,
+}
+
+const MILLISECOND: u64 = 1_000_000;
+/// Long enough for every message of a quiet network to arrive and for every pause of a bulk transfer to end.
+const SETTLE_NS: u64 = 4_000 * MILLISECOND;
+
+/// The world.
+pub(crate) struct Cluster {
+    pub(crate) now: Instant,
+    pub(crate) profile: Profile,
+    pub(crate) nodes: [Node; 2],
+    /// `links[n]` is the one that node `n` sends on.
+    pub(crate) links: [Link; 2],
+    pub(crate) trace: Trace,
+    agenda: BTreeMap<(Instant, u64), Step>,
+    serial: u64,
+    rng: Rng,
+    traffic: [Workload; 2],
+    traffic_left: [u32; 2],
+    last_command: u64,
+}
+
+impl Cluster {
+    pub(crate) fn new(profile: &Profile, seed: u64, verbose: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
+        let count = *rng.pick(&[6, 24, 60]);
+        let race = *rng.pick(&[0, 50]);
+        let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
+        let mut traffic =
+            net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
+        let now = Instant(1_000 * MILLISECOND);
+        let mut kernels = [Kernel::default(), Kernel::default()];
+        if profile.prefilled {
+            for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
+                traffic.fill(kernel, now);
+                kernel.take_happened();
+            }
+        }
+        let [first, second] = kernels;
+        let nodes = [(0, first), (1, second)].map(|(index, kernel)| {
+            Node::new(profile, index, kernel, rng.fork(), now)
+        });
+        let links = [(); 2].map(|()| Link::new(profile.network, rng.fork()));
+        let mut cluster = Self {
+            now,
+            profile: *profile,
+            nodes,
+            links,
+            trace: Trace::new(verbose),
+            agenda: BTreeMap::new(),
+            serial: 0,
+            rng,
+            traffic,
+            traffic_left: profile.steps,
+            last_command: 0,
+        };
+        for node in 0..2 {
+            cluster.plan(1 + node as u64, Step::Traffic(node));
+            cluster.plan(0, Step::Timer { node, life: 0 });
+        }
+        cluster
+    }
+
+    /// Runs until traffic is over and nothing is on its way.
+    pub(crate) fn settle(&mut self) -> Outcome {
+        while self.traffic_left != [0, 0] {
+            self.step()?;
+        }
+        self.run_until(Instant(self.now.0 + SETTLE_NS))
+    }
+
+    /// The link becomes a good one, for good.
+    pub(crate) fn heal(&mut self) {
+        self.profile.parts = false;
+        for link in &mut self.links {
+            link.parted = false;
+            link.faults = crate::network::Faults::default();
+        }
+    }
+
+    /// An operator types a command.
+    pub(crate) fn command(&mut self, node: usize, command: Command) -> Outcome<CommandId> {
+        self.last_command += 1;
+        let id = CommandId(self.last_command);
+        self.trace.say(self.now, node, format_args!("command {command:?}"));
+        self.trace.fold_word(self.last_command);
+        self.nodes[node].on_command(id);
+        self.note_flush(node, command);
+        self.input(node, Input::Command(id, command))?;
+        Ok(id)
+    }
+
+    /// What an operator makes a node forget is not held against it.
+    fn note_flush(&mut self, node: usize, command: Command) {
+        let Command::Flush { local, remote } = command else { return };
+        let engine = &self.nodes[node].engine;
+        if remote && engine.is_committing() {
+            return;
+        }
+        if local {
+            let keys: Vec<_> = engine.flows(Side::Local).map(Flow::key).collect();
+            keys.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
+        }
+        if remote {
+            self.links[1 - node].ledger.forget(false);
+        }
+    }
+
+    fn run_until(&mut self, end: Instant) -> Outcome {
+        while self.agenda.first_key_value().is_some_and(|(at, _)| at.0 <= end) {
+            self.step()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn plan(&mut self, delay_ns: u64, step: Step) {
+        self.plan_at(Instant(self.now.0 + delay_ns), step);
+    }
+
+    fn plan_at(&mut self, at: Instant, step: Step) {
+        self.serial += 1;
+        self.agenda.insert((at.max(self.now), self.serial), step);
+    }
+
+    fn step(&mut self) -> Outcome {
+        let Some(((at, _), step)) = self.agenda.pop_first() else {
+            return Err(Violation::new("(f) progress", "nothing is on the agenda"));
+        };
+        self.now = at;
+        match step {
+            Step::Traffic(node) => self.on_traffic(node),
+            Step::Event { node, life, happened, stamp } if self.is_up(node, life) => {
+                self.on_event(node, *happened, stamp)
+            }
+            Step::Arrival { node, packet } => self.on_arrival(node, &packet),
+            Step::Execute { node, life } if self.is_up(node, life) => self.on_execute(node),
+            Step::DumpGoesOn { node, life } if self.is_up(node, life) => self.on_dump(node),
+            Step::Timer { node, life } if self.is_up(node, life) => {
+                self.nodes[node].timer_at = None;
+                self.input(node, Input::Timeout)
+            }
+            Step::Command(node, command) if self.nodes[node].up => {
+                self.command(node, command).map(drop)
+            }
+            Step::Start(node) => self.on_start(node),
+            Step::Heal => {
+                self.links.iter_mut().for_each(|link| link.parted = false);
+                Ok(())
+            }
+            // Meant for a process that is gone.
+            _ => Ok(()),
+        }
+    }
+
+    fn is_up(&self, node: usize, life: u32) -> bool {
+        self.nodes[node].up && self.links[node].life() == life
+    }
+
+    fn on_traffic(&mut self, node: usize) -> Outcome {
+        if self.traffic_left[node] == 0 {
+            return Ok(());
+        }
+        self.traffic_left[node] -= 1;
+        let pause = self.traffic[node].step(&mut self.nodes[node].kernel, self.now);
+        self.plan(pause, Step::Traffic(node));
+        self.collect_events(node);
+        if self.rng.chance(self.profile.commands) {
+            let command = self.some_command(node);
+            let pause = self.rng.below(MILLISECOND);
+            self.plan(pause, Step::Command(node, command));
+        }
+        if self.profile.parts && self.rng.chance(10) {
+            let parted = [self.rng.chance(700), self.rng.chance(700)];
+            self.links.iter_mut().zip(parted).for_each(|(link, parted)| link.parted = parted);
+            let pause = self.rng.below(200 * MILLISECOND);
+            self.plan(pause, Step::Heal);
+        }
+        if self.nodes[node].up && self.rng.chance(self.profile.restarts) {
+            self.stop(node);
+        }
+        Ok(())
+    }
+
+    fn some_command(&mut self, node: usize) -> Command {
+        match self.rng.below(10) {
+            0..=1 => Command::Bulk,
+            2..=3 => Command::RequestResync,
+            4..=5 => Command::ResyncKernel,
+            6 => {
+                let (local, remote) = (self.rng.chance(500), self.rng.chance(500));
+                if local {
+                    // Else the table stays empty where the kernel is not, which is what was asked for.
+                    self.plan(5 * MILLISECOND, Step::Command(node, Command::ResyncKernel));
+                }
+                Command::Flush { local, remote }
+            }
+            _ => Command::Commit,
+        }
+    }
+
+    /// Sends what the kernel reported on its way to the engine.
+    fn collect_events(&mut self, node: usize) {
+        for happened in self.nodes[node].kernel.take_happened() {
+            let (event, flow) = (happened.event, &happened.flow);
+            self.trace.say(
+                happened.at,
+                node,
+                format_args!("kernel {event:?} {:?} {}", happened.origin, brief(flow)),
+            );
+            self.nodes[node].on_happened(&happened, &mut self.links[node].ledger);
+            if !self.nodes[node].up {
+                continue;
+            }
+            if self.profile.overruns && self.nodes[node].loses_event() {
+                self.trace.say(happened.at, node, format_args!("  lost"));
+                self.plan(MILLISECOND, Step::Command(node, Command::ResyncKernel));
+                continue;
+            }
+            let (at, stamp) = self.nodes[node].source.route(&happened);
+            let life = self.links[node].life();
+            self.plan_at(at, Step::Event { node, life, happened: Box::new(happened), stamp });
+        }
+    }
+
+    fn on_event(&mut self, node: usize, happened: Happened, stamp: Stamp) -> Outcome {
+        let Happened { event, flow, origin, .. } = happened;
+        self.trace.fold_key(&flow.key());
+        self.trace.say(
+            self.now,
+            node,
+            format_args!("event {event:?} {origin:?} {stamp:?} {}", brief(&flow)),
+        );
+        self.input(node, Input::Kernel { event, flow, origin, stamp })
+    }
+
+    fn on_arrival(&mut self, node: usize, packet: &Packet) -> Outcome {
+        let link = &mut self.links[1 - node];
+        if !self.nodes[node].up || packet.life != link.life() {
+            link.ledger.lost(&packet.messages);
+            return Ok(());
+        }
+        link.ledger.arrived(&packet.messages);
+        self.trace.fold(&packet.bytes);
+        self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
+        self.input(node, Input::Datagram(&packet.bytes))
+    }
+
+    /// The host carries out one batch of what the engine asks of the kernel.
+    fn on_execute(&mut self, node: usize) -> Outcome {
+        self.nodes[node].execute_planned = false;
+        if self.nodes[node].execute(self.now, &mut self.trace) {
+            let pause = self.nodes[node].dump_pause();
+            let life = self.links[node].life();
+            self.plan(pause, Step::DumpGoesOn { node, life });
+        }
+        self.collect_events(node);
+        self.turn(node)
+    }
+
+    fn on_dump(&mut self, node: usize) -> Outcome {
+        let over = self.nodes[node].show_dump(self.now, &mut self.trace);
+        let pause = self.nodes[node].dump_pause();
+        let life = self.links[node].life();
+        match over {
+            None => self.plan(pause, Step::DumpGoesOn { node, life }),
+            Some(true) => {}
+            Some(false) => self.plan(pause, Step::Command(node, Command::ResyncKernel)),
+        }
+        self.turn(node)
+    }
+
+    /// The process ends; after a while another one begins, on the same machine or after a reboot.
+    fn stop(&mut self, node: usize) {
+        self.trace.say(self.now, node, format_args!("stop"));
+        self.nodes[node].up = false;
+        self.links[node].restart();
+        self.links[1 - node].ledger.forget(true);
+        for key in self.nodes[node].untold() {
+            self.links[node].ledger.ended_unheard(key);
+        }
+        let pause = self.rng.below(50 * MILLISECOND);
+        if self.rng.chance(300) {
+            let ended: Vec<_> = self.nodes[node].kernel.flows().keys().copied().collect();
+            ended.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
+            self.nodes[node].kernel.reboot();
+        }
+        self.plan(pause, Step::Start(node));
+    }
+
+    fn on_start(&mut self, node: usize) -> Outcome {
+        let profile = self.profile;
+        self.trace.say(self.now, node, format_args!("start"));
+        self.nodes[node].start(&profile, self.now);
+        self.turn(node)
+    }
+
+    fn input(&mut self, node: usize, input: Input<'_>) -> Outcome {
+        self.nodes[node].engine.handle(self.now, input);
+        self.turn(node)
+    }
+
+    /// Pulls everything the engine wants.
+    fn turn(&mut self, node: usize) -> Outcome {
+        let Turn { datagrams, wants_kernel, timer } =
+            self.nodes[node].turn(self.now, &mut self.trace)?;
+        for bytes in datagrams {
+            self.trace.fold(&bytes);
+            let sent = self.links[node].send(self.now, &bytes);
+            let copies = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
+            self.trace.say(self.now, node, format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()));
+            for (at, packet) in copies {
+                self.plan_at(at, Step::Arrival { node: 1 - node, packet });
+            }
+        }
+        let life = self.links[node].life();
+        if wants_kernel {
+            let pause = self.rng.below(100_000);
+            self.plan(pause, Step::Execute { node, life });
+        }
+        if let Some(at) = timer {
+            self.plan_at(at, Step::Timer { node, life });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! A model of the kernel's connection tracking: what it takes, what it refuses, what it reports.
+//!
+//! The rules are those of kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`: both directions of a flow are unique
+//! in a zone, a lookup finds a flow by either, status bits only grow, an expected flow needs its master, and an event
+//! of traffic tells what changed, while an event of a request tells everything.
+
+use common::{FlowKey, Instant};
+use engine::{Origin, Request};
+use std::collections::{BTreeMap, BTreeSet};
+use wire::Flow;
+use wire::flow::{Known, ProtoState, Status, TcpState};
+use wire::netlink::EventKind;
+
+pub(crate) const ENOENT: i32 = 2;
+pub(crate) const EBUSY: i32 = 16;
+pub(crate) const EEXIST: i32 = 17;
+
+/// Status bits that a writer decides; `wire::netlink::request` sends no others.
+const WRITABLE: Status =
+    Status::SEEN_REPLY.union(Status::ASSURED).union(Status::FIXED_TIMEOUT).union(Status::HELPER);
+
+/// Something the kernel reports.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    pub(crate) at: Instant,
+    pub(crate) event: EventKind,
+    pub(crate) flow: Flow,
+    pub(crate) origin: Origin,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(crate) struct Kernel {
+    flows: BTreeMap<FlowKey, Flow>,
+    /// Both directions of every flow, and whose they are.
+    tuples: BTreeMap<FlowKey, FlowKey>,
+    /// Flows that an injection wrote and that no traffic has touched since.
+    injected: BTreeSet<FlowKey>,
+    ids: BTreeMap<FlowKey, u32>,
+    last_id: u32,
+    happened: Vec<Happened>,
+}
+
+/// The part of a flow that one event tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) proto: bool,
+    pub(crate) mark: bool,
+    pub(crate) labels: bool,
+}
+
+impl Kernel {
+    pub(crate) const fn flows(&self) -> &BTreeMap<FlowKey, Flow> {
+        &self.flows
+    }
+
+    pub(crate) fn is_injected(&self, key: &FlowKey) -> bool {
+        self.injected.contains(key)
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened)
+    }
+
+    /// Traffic begins a flow; false when its tuples are taken. `same_id`: the kernel's allocator hands out the memory
+    /// of the flow's last life again, and with it the id.
+    pub(crate) fn begin(&mut self, now: Instant, mut flow: Flow, same_id: bool) -> bool {
+        if !self.is_free(&flow) {
+            return false;
+        }
+        flow.id = self.id_for(&flow.key(), same_id);
+        flow.known |= Known::ID | Known::STATUS;
+        let mut told = flow.clone();
+        if told.mark == 0 {
+            told.known.remove(Known::MARK);
+        }
+        flow.known |= Known::MARK;
+        self.place(flow);
+        self.report(now, EventKind::New, told, Origin::Foreign);
+        true
+    }
+
+    /// Traffic changes a flow.
+    pub(crate) fn change(&mut self, now: Instant, key: &FlowKey, told: Told, edit: impl FnOnce(&mut Flow)) {
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        edit(flow);
+        let event = part(flow, told);
+        self.injected.remove(key);
+        self.report(now, EventKind::Update, event, Origin::Foreign);
+    }
+
+    /// A packet that was on its way while the flow ended reports it once more, after the end.
+    pub(crate) fn race(&mut self, now: Instant, gone: &Flow) {
+        self.report(now, EventKind::Update, part(gone, Told::default()), Origin::Foreign);
+    }
+
+    /// Traffic, or its absence, ends a flow.
+    pub(crate) fn end(&mut self, now: Instant, key: &FlowKey) -> Option<Flow> {
+        self.remove(now, key, Origin::Foreign)
+    }
+
+    /// The machine was switched off and on.
+    pub(crate) fn reboot(&mut self) {
+        *self = Self { last_id: self.last_id + 1000, ..Self::default() };
+    }
+
+    /// Carries out a request that writes.
+    pub(crate) fn write(&mut self, now: Instant, request: &Request, origin: Origin) -> Result<(), i32> {
+        match request {
+            Request::Create(flow) => self.create(now, flow, origin),
+            Request::Update(flow) => self.update(now, flow, origin),
+            Request::Delete(key) => {
+                let owner = self.tuples.get(key).copied().ok_or(ENOENT)?;
+                self.remove(now, &owner, origin);
+                Ok(())
+            }
+            Request::Get(_) | Request::Dump => Ok(()),
+        }
+    }
+
+    /// Answers a read. Like the kernel it finds the flow by either direction.
+    pub(crate) fn read(&self, key: &FlowKey) -> Option<Flow> {
+        self.flows.get(self.tuples.get(key)?).cloned()
+    }
+
+    fn create(&mut self, now: Instant, flow: &Flow, origin: Origin) -> Result<(), i32> {
+        if !self.is_free(flow) {
+            return Err(EEXIST);
+        }
+        if let Some(master) = flow.master()
+            && !self.tuples.contains_key(&FlowKey::new(*master, flow.zone))
+        {
+            return Err(ENOENT);
+        }
+        let mut made = flow.clone();
+        made.status = written(flow) | translation(flow);
+        made.status.set(Status::EXPECTED, flow.master().is_some());
+        made.id = self.id_for(&flow.key(), false);
+        made.known |= Known::ID | Known::STATUS | Known::MARK;
+        if origin == Origin::Inject {
+            self.injected.insert(made.key());
+        }
+        self.place(made.clone());
+        self.report(now, EventKind::New, made, origin);
+        Ok(())
+    }
+
+    fn update(&mut self, now: Instant, news: &Flow, origin: Origin) -> Result<(), i32> {
+        let owner = self.tuples.get(&news.key()).copied().ok_or(ENOENT)?;
+        let flow = self.flows.get_mut(&owner).ok_or(ENOENT)?;
+        if news.has(Known::STATUS) {
+            let status = written(news);
+            let grown = Status::SEEN_REPLY | Status::ASSURED;
+            let was = flow.status;
+            let expected = was.contains(Status::EXPECTED);
+            if expected != news.master().is_some() || !(was & grown).difference(status).is_empty() {
+                return Err(EBUSY);
+            }
+            flow.status |= status & grown;
+        }
+        if news.has(Known::MARK) {
+            flow.mark = news.mark;
+        }
+        if news.proto != ProtoState::None {
+            flow.proto = news.proto;
+        }
+        if let Some(labels) = news.extra.as_deref().and_then(|e| e.labels.clone()) {
+            flow.extra_mut().labels = Some(labels);
+        }
+        let told = flow.clone();
+        self.report(now, EventKind::Update, told, origin);
+        Ok(())
+    }
+
+    fn is_free(&self, flow: &Flow) -> bool {
+        ends(flow).iter().all(|end| !self.tuples.contains_key(end))
+    }
+
+    fn place(&mut self, flow: Flow) {
+        let key = flow.key();
+        for end in ends(&flow) {
+            self.tuples.insert(end, key);
+        }
+        self.flows.insert(key, flow);
+    }
+
+    fn remove(&mut self, now: Instant, key: &FlowKey, origin: Origin) -> Option<Flow> {
+        let flow = self.flows.remove(key)?;
+        for end in ends(&flow) {
+            self.tuples.remove(&end);
+        }
+        self.injected.remove(key);
+        let mut told = part(&flow, Told { proto: true, ..Told::default() });
+        told.known.remove(Known::TIMEOUT);
+        told.status |= Status::DYING;
+        self.report(now, EventKind::Destroy, told, origin);
+        Some(flow)
+    }
+
+    fn id_for(&mut self, key: &FlowKey, same: bool) -> u32 {
+        if let Some(id) = self.ids.get(key).filter(|_| same) {
+            return *id;
+        }
+        self.last_id += 1;
+        self.ids.insert(*key, self.last_id);
+        self.last_id
+    }
+
+    fn report(&mut self, at: Instant, event: EventKind, flow: Flow, origin: Origin) {
+        self.happened.push(Happened { at, event, flow, origin });
+    }
+}
+
+/// Both directions as they are looked up.
+fn ends(flow: &Flow) -> [FlowKey; 2] {
+    [flow.key(), FlowKey::new(flow.reply, flow.zone)]
+}
+
+/// What an event of traffic tells of a flow: identity, status and lifetime always, a mark that is not zero always.
+fn part(flow: &Flow, told: Told) -> Flow {
+    let mut out = Flow { extra: None, ..flow.clone() };
+    if flow.mark == 0 && !told.mark {
+        out.known.remove(Known::MARK);
+    }
+    out.proto = match flow.proto {
+        _ if !told.proto => ProtoState::None,
+        ProtoState::Tcp(tcp) => ProtoState::Tcp(TcpState { flags: None, ..tcp }),
+        other => other,
+    };
+    if told.labels && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone()) {
+        out.extra_mut().labels = Some(labels);
+    }
+    out
+}
+
+fn written(flow: &Flow) -> Status {
+    flow.status.intersection(WRITABLE) | Status::CONFIRMED
+}
+
+/// The bits the kernel sets while it sets up translation.
+fn translation(flow: &Flow) -> Status {
+    let mut status = Status::empty();
+    if flow.source_nat().is_some() {
+        status |= Status::SRC_NAT | Status::SRC_NAT_DONE;
+    }
+    if flow.destination_nat().is_some() {
+        status |= Status::DST_NAT | Status::DST_NAT_DONE;
+    }
+    status
+}

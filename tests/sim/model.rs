@@ -1,0 +1,130 @@
+//! What must be true, worked out without the engine: the remote table that the delivered messages amount to, and the
+//! flows whose end the peer cannot know of.
+
+use common::{FlowKey, Tuple};
+use std::collections::{BTreeMap, BTreeSet};
+use wire::Flow;
+use wire::flow::{HelperName, Known, ProtoState, Status};
+use wire::sync::v1::{Change, Message};
+
+/// What became of the messages of one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Messages that arrived, by their place in what was sent.
+    delivered: BTreeMap<u64, (Change, Flow)>,
+    /// Place of the last message that arrived.
+    last: u64,
+    /// The receiver forgot everything when it had seen this place; older news is no news.
+    floor: u64,
+    /// Flows whose end was sent and did not arrive, and at which place.
+    unheard_ends: BTreeMap<FlowKey, u64>,
+    /// Flows of which some message did not arrive.
+    pub(crate) gaps: BTreeSet<FlowKey>,
+    /// Garbage arrived, which may have looked like messages.
+    pub(crate) corrupted: bool,
+}
+
+impl Ledger {
+    pub(crate) fn lost(&mut self, messages: &[(u64, Message)]) {
+        for (place, message) in messages {
+            let Message::Flow { change, flow } = message else { continue };
+            self.gaps.insert(flow.key());
+            if *change == Change::Destroy {
+                self.unheard_ends.insert(flow.key(), *place);
+            }
+        }
+    }
+
+    pub(crate) fn arrived(&mut self, messages: &[(u64, Message)]) {
+        for (place, message) in messages {
+            self.last = self.last.max(*place);
+            let Message::Flow { change, flow } = message else { continue };
+            if *place <= self.floor {
+                continue;
+            }
+            let heard = self.unheard_ends.get(&flow.key()).is_none_or(|lost| lost < place);
+            if *change == Change::Destroy && heard {
+                self.unheard_ends.remove(&flow.key());
+            }
+            self.delivered.insert(*place, (*change, flow.clone()));
+        }
+    }
+
+    /// The receiver forgets what it was told.
+    pub(crate) fn forget(&mut self, also_numbers: bool) {
+        self.delivered.clear();
+        self.unheard_ends.clear();
+        self.gaps.clear();
+        self.floor = if also_numbers { 0 } else { self.last };
+    }
+
+    /// A flow ended and nobody was there to tell the peer.
+    pub(crate) fn ended_unheard(&mut self, key: FlowKey) {
+        self.unheard_ends.insert(key, self.last);
+        self.gaps.insert(key);
+    }
+
+    pub(crate) fn may_linger(&self, key: &FlowKey) -> bool {
+        self.unheard_ends.contains_key(key)
+    }
+
+    /// What a receiver knows that got the delivered messages in the order they were sent in.
+    pub(crate) fn told(&self) -> BTreeMap<FlowKey, Essence> {
+        let mut table: BTreeMap<FlowKey, Flow> = BTreeMap::new();
+        for (change, flow) in self.delivered.values() {
+            match change {
+                Change::New => drop(table.insert(flow.key(), flow.clone())),
+                Change::Update => {
+                    let known = table.entry(flow.key()).or_insert_with(|| flow.clone());
+                    engine::merge::absorb(known, flow.clone());
+                }
+                Change::Destroy => drop(table.remove(&flow.key())),
+            }
+        }
+        table.iter().map(|(key, flow)| (*key, Essence::of(flow))).collect()
+    }
+}
+
+/// What two accounts of one flow must agree on. Lifetimes pass, ids belong to one kernel, and what a zero means for a
+/// mark nobody needs to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Essence {
+    pub(crate) reply: Tuple,
+    pub(crate) status: Status,
+    pub(crate) mark: u32,
+    pub(crate) proto: ProtoState,
+    pub(crate) rare: Rare,
+}
+
+/// What may be left over from an earlier life when messages in between were lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rare {
+    pub(crate) master: Option<Tuple>,
+    pub(crate) helper: Option<HelperName>,
+    pub(crate) labels: Option<Vec<u32>>,
+}
+
+impl Essence {
+    pub(crate) fn of(flow: &Flow) -> Self {
+        let proto = match flow.proto {
+            ProtoState::Tcp(mut tcp) => {
+                (tcp.wscale, tcp.flags) = (None, None);
+                ProtoState::Tcp(tcp)
+            }
+            other => other,
+        };
+        let extra = flow.extra.as_deref();
+        let rare = Rare {
+            master: extra.and_then(|e| e.master),
+            helper: extra.and_then(|e| e.helper),
+            labels: extra.and_then(|e| e.labels.clone()),
+        };
+        let mark = if flow.has(Known::MARK) { flow.mark } else { 0 };
+        Self { reply: flow.reply, status: flow.status, mark, proto, rare }
+    }
+
+    /// What replaces everything an older life may have left behind.
+    pub(crate) fn without_rare(&self) -> Self {
+        Self { rare: Rare::default(), ..self.clone() }
+    }
+}

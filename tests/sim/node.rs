@@ -1,0 +1,280 @@
+//! One node: an engine, its kernel, and the host that carries messages between them.
+
+use crate::cluster::{Outcome, Violation};
+use crate::kernel::{ENOENT, Happened, Kernel};
+use crate::model::Ledger;
+use crate::prng::Rng;
+use crate::profile::{Profile, ignore_v4_destination};
+use crate::source::Source;
+use crate::trace::{Trace, brief};
+use common::{FlowKey, Instant};
+use engine::{
+    CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side,
+};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use wire::Flow;
+use wire::netlink::EventKind;
+
+/// Requests the host hands to the kernel at once.
+const BATCH_OPS: usize = 64;
+
+/// A dump of the kernel's table under way.
+#[derive(Debug)]
+struct Dump {
+    /// Flows the kernel has put into its answer, and that nobody has read yet.
+    ready: Vec<Flow>,
+    /// The last flow that was looked at.
+    cursor: Option<FlowKey>,
+}
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) kernel: Kernel,
+    pub(crate) source: Source,
+    /// Whether the process runs.
+    pub(crate) up: bool,
+    pub(crate) timer_at: Option<Instant>,
+    pub(crate) execute_planned: bool,
+    /// What the engine told, in this life.
+    pub(crate) events: Vec<Event>,
+    /// Flows a commit made local; the peer was not told of them.
+    pub(crate) committed: BTreeSet<FlowKey>,
+    /// A dump took flows for local that the peer had written.
+    pub(crate) adopted: bool,
+    index: usize,
+    rng: Rng,
+    held: Option<KernelOp>,
+    dump: Option<Dump>,
+    open_commands: BTreeSet<CommandId>,
+    losing: u32,
+    datagram: Vec<u8>,
+    filtered: bool,
+}
+
+/// What one turn of the engine came to.
+pub(crate) struct Turn {
+    pub(crate) datagrams: Vec<Vec<u8>>,
+    pub(crate) wants_kernel: bool,
+    /// A time to wake it up that is not planned yet.
+    pub(crate) timer: Option<Instant>,
+}
+
+impl Node {
+    pub(crate) fn new(profile: &Profile, index: usize, kernel: Kernel, mut rng: Rng, now: Instant) -> Self {
+        let filtered = profile.keep_remote == [true; 2] && rng.chance(150);
+        let config = configure(profile, index, filtered, &mut rng);
+        let source = Source::new(profile.source(&mut rng), rng.fork(), now);
+        let datagram = vec![0; *rng.pick(&[1472, 1472, 548])];
+        Self {
+            engine: Engine::new(config, now),
+            kernel,
+            source,
+            up: true,
+            timer_at: None,
+            execute_planned: false,
+            events: Vec::new(),
+            committed: BTreeSet::new(),
+            adopted: false,
+            index,
+            rng,
+            held: None,
+            dump: None,
+            open_commands: BTreeSet::new(),
+            losing: 0,
+            datagram,
+            filtered,
+        }
+    }
+
+    /// Another life of the process.
+    pub(crate) fn start(&mut self, profile: &Profile, now: Instant) {
+        let config = configure(profile, self.index, self.filtered, &mut self.rng);
+        self.source = Source::new(profile.source(&mut self.rng), self.rng.fork(), now);
+        self.engine = Engine::new(config, now);
+        self.up = true;
+        self.timer_at = None;
+        self.execute_planned = false;
+        self.events.clear();
+        self.committed.clear();
+        self.held = None;
+        self.dump = None;
+        self.open_commands.clear();
+    }
+
+    /// Whether the event that comes now is one of a run that the kernel had no room for.
+    pub(crate) fn loses_event(&mut self) -> bool {
+        if self.losing == 0 && self.rng.chance(20) {
+            self.losing = 1 + self.rng.below(6) as u32;
+        }
+        let loses = self.losing > 0;
+        self.losing = self.losing.saturating_sub(1);
+        loses
+    }
+
+    pub(crate) fn on_command(&mut self, id: CommandId) {
+        self.open_commands.insert(id);
+    }
+
+    /// Takes note of what the kernel reports, on its way to the engine.
+    pub(crate) fn on_happened(&mut self, happened: &Happened, ledger: &mut Ledger) {
+        let key = happened.flow.key();
+        match (happened.event, happened.origin) {
+            (EventKind::Destroy, _) if !self.up => ledger.ended_unheard(key),
+            (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
+            _ => {}
+        }
+    }
+
+    /// Flows of the local table that have ended, which the engine was going to learn.
+    pub(crate) fn untold(&self) -> Vec<FlowKey> {
+        let keys = self.engine.flows(Side::Local).map(Flow::key);
+        keys.filter(|key| !self.kernel.flows().contains_key(key)).collect()
+    }
+
+    /// Commands nobody has answered.
+    pub(crate) const fn open_commands(&self) -> &BTreeSet<CommandId> {
+        &self.open_commands
+    }
+
+    /// Pulls until there is no more.
+    pub(crate) fn turn(&mut self, now: Instant, trace: &mut Trace) -> Outcome<Turn> {
+        let mut datagrams = Vec::new();
+        while let Some(len) = self.engine.poll_transmit(now, &mut self.datagram) {
+            if len == 0 || len > self.datagram.len() {
+                let text = format!("a datagram of {len} bytes in room for {}", self.datagram.len());
+                return Err(Violation::new("(f) datagrams", text));
+            }
+            datagrams.push(self.datagram[..len].to_vec());
+        }
+        if self.held.is_none() {
+            self.held = self.engine.poll_kernel();
+        }
+        let wants_kernel = self.held.is_some() && !self.execute_planned;
+        self.execute_planned |= wants_kernel;
+        while let Some(event) = self.engine.poll_event() {
+            self.on_engine_event(now, event, trace)?;
+        }
+        self.check_bounds()?;
+        let timeout = self.engine.poll_timeout();
+        if timeout <= now {
+            let text = format!("nothing is left to do at {}, and it wants to be woken at {}", now.0, timeout.0);
+            return Err(Violation::new("(f) progress", text));
+        }
+        let timer = Some(timeout).filter(|at| self.timer_at.is_none_or(|planned| at < &planned));
+        self.timer_at = timer.or(self.timer_at);
+        Ok(Turn { datagrams, wants_kernel, timer })
+    }
+
+    fn on_engine_event(&mut self, now: Instant, event: Event, trace: &mut Trace) -> Outcome {
+        trace.say(now, self.index, format_args!("says {event:?}"));
+        if let Event::CommandDone(id) | Event::CommandRefused(id, _) = &event
+            && !self.open_commands.remove(id)
+        {
+            return Err(Violation::new("(f) commands", format!("{event:?} answers nothing")));
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn check_bounds(&self) -> Outcome {
+        let most = self.engine.config().flows_max;
+        for side in [Side::Local, Side::Remote] {
+            let len = self.engine.table(side).len();
+            if len > most {
+                return Err(Violation::new("(f) limits", format!("{side:?} holds {len} of {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands one batch to the kernel and its answers to the engine. True when a dump began.
+    pub(crate) fn execute(&mut self, now: Instant, trace: &mut Trace) -> bool {
+        let Some(first) = self.held.take().or_else(|| self.engine.poll_kernel()) else {
+            return false;
+        };
+        if first.request == Request::Dump {
+            self.engine.handle(now, Input::KernelSettled { token: first.token });
+            self.dump = Some(Dump { ready: Vec::new(), cursor: None });
+            self.read_ahead();
+            return true;
+        }
+        let mut ops = vec![first];
+        while ops.len() < BATCH_OPS {
+            match self.engine.poll_kernel() {
+                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => ops.push(op),
+                other => {
+                    self.held = other;
+                    break;
+                }
+            }
+        }
+        let last = ops[ops.len() - 1].token;
+        let answers: Vec<_> = ops.iter().map(|op| self.answer(now, op, trace)).collect();
+        answers.into_iter().flatten().for_each(|input| self.engine.handle(now, input));
+        self.engine.handle(now, Input::KernelSettled { token: last });
+        false
+    }
+
+    /// What the kernel makes of one request.
+    fn answer(&mut self, now: Instant, op: &KernelOp, trace: &mut Trace) -> Vec<Input<'static>> {
+        let origin = if op.commit { Origin::Commit } else { Origin::Inject };
+        let token = op.token;
+        trace.fold_word(u64::from(token));
+        if let Request::Get(key) = &op.request {
+            let flow = self.kernel.read(key);
+            let found = flow.as_ref().map_or_else(|| "nothing".to_owned(), brief);
+            trace.say(now, self.index, format_args!("reads {key:?}: {found}"));
+            let failed = flow.is_none().then_some(Input::KernelFailed { token, errno: ENOENT });
+            return [Input::Verified { key: *key, flow }].into_iter().chain(failed).collect();
+        }
+        let outcome = self.kernel.write(now, &op.request, origin);
+        trace.say(now, self.index, format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request));
+        let failed = outcome.err().map(|errno| Input::KernelFailed { token, errno });
+        failed.into_iter().collect()
+    }
+
+    /// Reads a piece of the dump. `Some` when it is over: whether it was complete.
+    pub(crate) fn show_dump(&mut self, now: Instant, trace: &mut Trace) -> Option<bool> {
+        let dump = self.dump.as_mut()?;
+        let ready = std::mem::take(&mut dump.ready);
+        let torn = self.rng.chance(5);
+        if ready.is_empty() || torn {
+            self.dump = None;
+            trace.say(now, self.index, format_args!("dump over, complete: {}", !torn));
+            self.engine.handle(now, Input::DumpDone { complete: !torn });
+            return Some(!torn);
+        }
+        for flow in ready {
+            trace.say(now, self.index, format_args!("dump shows {}", brief(&flow)));
+            self.adopted |= self.kernel.is_injected(&flow.key());
+            self.engine.handle(now, Input::Dumped(flow));
+        }
+        self.read_ahead();
+        None
+    }
+
+    /// The kernel fills the next answer while the last one is read.
+    fn read_ahead(&mut self) {
+        let Some(dump) = &mut self.dump else { return };
+        let from = dump.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let most = 1 + self.rng.below(12) as usize;
+        let rest = self.kernel.flows().range((from, Bound::Unbounded));
+        dump.ready = rest.take(most).map(|(_, flow)| flow.clone()).collect();
+        dump.cursor = dump.ready.last().map(Flow::key).or(dump.cursor);
+    }
+
+    /// How long the next piece of a dump takes.
+    pub(crate) const fn dump_pause(&mut self) -> u64 {
+        1 + self.rng.below(2_000_000)
+    }
+}
+
+fn configure(profile: &Profile, index: usize, filtered: bool, rng: &mut Rng) -> Config {
+    let mut config = profile.config(index, rng);
+    if filtered {
+        ignore_v4_destination(&mut config);
+    }
+    config
+}

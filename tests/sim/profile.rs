@@ -1,0 +1,90 @@
+//! Which world a seed runs in.
+
+use crate::network::Faults;
+use crate::prng::Rng;
+use crate::source::SourceKind;
+use engine::filter::Prefix;
+use engine::Config;
+use common::tuple::FAMILY_IPV4;
+
+/// Everything that one test varies. What a profile leaves open the seed decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profile {
+    /// Name of the test, for the command that replays a seed.
+    pub(crate) name: &'static str,
+    /// Steps of traffic at A and at B.
+    pub(crate) steps: [u32; 2],
+    /// Events come through the tap, out of order; else the seed decides.
+    pub(crate) tap: bool,
+    pub(crate) network: Faults,
+    /// The link breaks now and then.
+    pub(crate) parts: bool,
+    /// Commands in a thousand steps.
+    pub(crate) commands: u32,
+    /// Restarts in a thousand steps.
+    pub(crate) restarts: u32,
+    /// The kernel loses events now and then, and says so.
+    pub(crate) overruns: bool,
+    /// Tables are smaller than the number of flows.
+    pub(crate) tight: bool,
+    pub(crate) keep_local: [bool; 2],
+    pub(crate) keep_remote: [bool; 2],
+    /// Kernels are empty at the start, and both use the same identities.
+    pub(crate) prefilled: bool,
+    pub(crate) shared: bool,
+}
+
+impl Profile {
+    /// A kind world: nothing is lost, nothing is asked for.
+    pub(crate) const fn calm(name: &'static str) -> Self {
+        Self {
+            name,
+            steps: [150, 100],
+            tap: false,
+            network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
+            parts: false,
+            commands: 0,
+            restarts: 0,
+            overruns: false,
+            tight: false,
+            keep_local: [true; 2],
+            keep_remote: [true; 2],
+            prefilled: false,
+            shared: true,
+        }
+    }
+
+    pub(crate) fn source(&self, rng: &mut Rng) -> SourceKind {
+        if !self.tap && rng.chance(400) {
+            return SourceKind::Socket;
+        }
+        let window_ns = *rng.pick(&[10_000, 200_000, 3_000_000]);
+        SourceKind::Tap { window_ns, spill: *rng.pick(&[0, 20, 200, 1000]) }
+    }
+
+    /// The settings of one node's engine for one life.
+    pub(crate) fn config(&self, node: usize, rng: &mut Rng) -> Config {
+        let mut config = Config { hash_seed: rng.next(), ..Config::default() };
+        config.replication.keep_local = self.keep_local[node];
+        config.replication.keep_remote = self.keep_remote[node];
+        config.window_tracking = rng.chance(300);
+        config.commit_timeout_s = rng.chance(300).then_some(180);
+        config.first_seq = match rng.below(3) {
+            0 => u32::MAX - 50,
+            1 => 1,
+            _ => rng.next() as u32,
+        };
+        if self.tight {
+            config.flows_max = 4 + rng.below(12) as usize;
+        }
+        config
+    }
+}
+
+/// Ignores every seventh identity or so: IPv4 flows to or from nowhere near the others.
+pub(crate) fn ignore_v4_destination(config: &mut Config) {
+    let mut addr = [0; 16];
+    addr[..4].copy_from_slice(&[192, 0, 2, 1]);
+    config.filter.prefixes = vec![Prefix { addr, family: FAMILY_IPV4, bits: 32 }];
+    config.filter.config.ipv4_mode = common::tap::mode::IGNORE;
+}

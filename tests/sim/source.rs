@@ -1,0 +1,80 @@
+//! How events travel from the kernel to the engine.
+//!
+//! ```text
+//!  socket: one queue, in order                              Stamp::InOrder
+//!  tap:    a ring per CPU, in order in each, not across     Stamp::At(exact time)
+//!          what finds its ring full goes to the socket      Stamp::After(when the socket was last empty)
+//! ```
+
+use crate::kernel::Happened;
+use crate::prng::Rng;
+use common::Instant;
+use engine::Stamp;
+
+const CPUS: usize = 4;
+
+/// Which source, and how unkind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    Socket,
+    Tap {
+        /// Longest way of an event to the reader.
+        window_ns: u64,
+        /// Events in a thousand that find their ring full.
+        spill: u32,
+    },
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub(crate) struct Source {
+    kind: SourceKind,
+    rng: Rng,
+    /// When the last event of each ring, and of the socket, is handed over.
+    ring_last: [u64; CPUS],
+    socket_last: u64,
+    /// When the socket was last known to be empty.
+    socket_empty: u64,
+}
+
+impl Source {
+    /// A subscription that begins at `now`.
+    pub(crate) const fn new(kind: SourceKind, rng: Rng, now: Instant) -> Self {
+        let ring_last = [now.0; CPUS];
+        Self { kind, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
+    }
+
+    /// When an event reaches the engine, and with which stamp.
+    pub(crate) fn route(&mut self, happened: &Happened) -> (Instant, Stamp) {
+        match self.kind {
+            SourceKind::Socket => {
+                let delay = self.delay(1_000_000);
+                self.socket_last = self.socket_last.max(happened.at.0 + delay) + 1;
+                (Instant(self.socket_last), Stamp::InOrder)
+            }
+            SourceKind::Tap { window_ns, spill } if self.rng.chance(spill) => {
+                let at = happened.at.0;
+                if self.socket_last < at {
+                    // It was found empty at some time between its last event and this one.
+                    let idle = (at - self.socket_last).min(window_ns.max(1));
+                    self.socket_empty = at - self.rng.below(idle);
+                }
+                let delay = self.delay(window_ns);
+                self.socket_last = self.socket_last.max(at + delay) + 1;
+                (Instant(self.socket_last), Stamp::After(Instant(self.socket_empty)))
+            }
+            SourceKind::Tap { window_ns, .. } => {
+                let cpu = self.rng.below(CPUS as u64) as usize;
+                let delay = self.delay(window_ns);
+                self.ring_last[cpu] = self.ring_last[cpu].max(happened.at.0 + delay) + 1;
+                (Instant(self.ring_last[cpu]), Stamp::At(happened.at))
+            }
+        }
+    }
+
+    /// Mostly short, sometimes all of the window.
+    fn delay(&mut self, window_ns: u64) -> u64 {
+        let most = if self.rng.chance(700) { window_ns / 16 } else { window_ns };
+        self.rng.below(most + 1)
+    }
+}

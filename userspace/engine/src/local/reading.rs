@@ -1,0 +1,178 @@
+//! What the kernel answers when it is asked: one flow, or all of them.
+
+use super::{Desk, Local, seconds};
+use crate::kernel::Purpose;
+use crate::merge;
+use crate::news;
+use crate::output::Request;
+use crate::table::{Full, Marks, Slot};
+use crate::tombstone::Span;
+use common::{FlowKey, Instant};
+use wire::Flow;
+
+impl Local {
+    /// Asks the kernel about a flow, unless an answer is on its way.
+    pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
+        let known = self.table.find(key).and_then(|slot| self.table.at_mut(slot));
+        if known.as_ref().is_some_and(|entry| entry.marks.contains(Marks::VERIFYING)) {
+            return;
+        }
+        if desk.kernel.push(Purpose::Read, Request::Get(*key)) {
+            desk.counters.verified += 1;
+            if let Some(entry) = known {
+                entry.marks.insert(Marks::VERIFYING);
+            }
+        }
+    }
+
+    /// The kernel did not answer; the next doubt may ask again.
+    pub fn on_unverified(&mut self, key: &FlowKey) {
+        if let Some(entry) = self.table.find(key).and_then(|slot| self.table.at_mut(slot)) {
+            entry.marks.remove(Marks::VERIFYING);
+        }
+    }
+
+    /// Takes the kernel's answer about one flow: it is as the kernel says.
+    ///
+    /// # Errors
+    /// [`Full`] when the flow is new and the table is full.
+    pub fn on_verified(
+        &mut self,
+        desk: &mut Desk<'_>,
+        key: &FlowKey,
+        flow: Option<Flow>,
+    ) -> Result<(), Full> {
+        self.on_unverified(key);
+        // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
+        let flow = flow.filter(|flow| flow.key() == *key && desk.config.filter.passes(flow));
+        let Some(flow) = flow else {
+            self.tombstones.bury(*key, Span::at(desk.now.0));
+            if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
+                self.bury(desk, slot, None);
+            }
+            return Ok(());
+        };
+        let (slot, changed) = self.replace(desk, flow, desk.now.0, Marks::empty())?;
+        if changed {
+            desk.outbox.queue_entry(&mut self.table, slot);
+        }
+        Ok(())
+    }
+
+    /// The kernel's table is about to be read.
+    pub const fn on_dump_start(&mut self) {
+        self.filling = true;
+    }
+
+    /// Takes a flow of a dump of the kernel's table that began at `began`. The flow was read at some time after that,
+    /// so every event after `began` counts as newer. `tell`: the peer hears of what is new to us; without it, a bulk
+    /// transfer has to tell.
+    ///
+    /// # Errors
+    /// [`Full`] when the flow is new and the table is full.
+    pub fn on_dumped(
+        &mut self,
+        desk: &mut Desk<'_>,
+        began: Instant,
+        flow: Flow,
+        tell: bool,
+    ) -> Result<(), Full> {
+        if !desk.config.filter.passes(&flow) {
+            desk.counters.filtered += 1;
+            return Ok(());
+        }
+        let key = flow.key();
+        let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
+        let ended = self.tombstones.ended_at(&key).is_some_and(|end| end.to >= began.0);
+        if known.is_none() && ended {
+            // Its end came in before the dump showed it; had it begun again, that would be news of its own.
+            return Ok(());
+        }
+        let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
+        let (slot, changed) = match newer {
+            Some(slot) => (slot, self.complete(slot, flow)),
+            // The peer may know it from an earlier life of this daemon, so its end must be told.
+            None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
+            None => self.replace(desk, flow, began.0, Marks::SENT)?,
+        };
+        if let Some(entry) = self.table.at_mut(slot) {
+            entry.marks.insert(Marks::SHOWN);
+        }
+        if changed && tell {
+            desk.outbox.queue_entry(&mut self.table, slot);
+        }
+        if known.is_none() && self.tombstones.forgotten() >= began.0 {
+            self.verify(desk, &key);
+        }
+        Ok(())
+    }
+
+    /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
+    /// kernel. Returns how many were removed.
+    pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
+        self.filling = false;
+        let (mut purged, mut from) = (0, 0);
+        while let Some((slot, entry)) = self.table.next(from) {
+            from = slot + 1;
+            let hidden = !entry.marks.intersects(Marks::SHOWN | Marks::DEAD);
+            let (key, gone) = (entry.flow.key(), entry.stamp < began.0);
+            // Known for longer than the dump took, and yet not shown: its end may be among the events that were lost.
+            let dubious = entry.since_s < seconds(began);
+            if let Some(entry) = self.table.at_mut(slot) {
+                entry.marks.remove(Marks::SHOWN);
+            }
+            if hidden && complete && gone {
+                self.tombstones.bury(key, Span::at(began.0));
+                self.bury(desk, slot, None);
+                purged += 1;
+            } else if hidden && complete && dubious {
+                self.verify(desk, &key);
+            }
+        }
+        purged
+    }
+
+    /// Puts a flow as the kernel showed it in the place of what was known. Returns whether a peer would see a change.
+    fn replace(
+        &mut self,
+        desk: &mut Desk<'_>,
+        mut flow: Flow,
+        at: u64,
+        marks: Marks,
+    ) -> Result<(Slot, bool), Full> {
+        flow.drop_volatile();
+        let Some(slot) = self.table.find(&flow.key()) else {
+            return Ok((self.add(desk, flow, at, marks)?, true));
+        };
+        let entry = self.table.at_mut(slot).expect("the slot was just found");
+        let dead = entry.marks.contains(Marks::DEAD);
+        let other = dead || news::has_other_id(&entry.flow, &flow);
+        let changed = other || !news::is_same(&entry.flow, &flow);
+        if other || !news::covers(&flow, &entry.flow) {
+            entry.marks.insert(Marks::AFRESH);
+        }
+        if other {
+            entry.since_s = seconds(desk.now);
+            entry.marks.remove(Marks::DEAD);
+        }
+        entry.flow = flow;
+        entry.stamp = at;
+        entry.updated_s = seconds(desk.now);
+        desk.counters.local.updated += 1;
+        Ok((slot, changed))
+    }
+
+    /// Fills in what newer events left out. Returns whether that was anything.
+    fn complete(&mut self, slot: Slot, shown: Flow) -> bool {
+        let entry = self.table.at_mut(slot).expect("the slot was just found");
+        if news::has_other_id(&entry.flow, &shown) {
+            return false;
+        }
+        let mut whole = shown;
+        whole.drop_volatile();
+        merge::absorb(&mut whole, entry.flow.clone());
+        let changed = !news::is_same(&whole, &entry.flow);
+        entry.flow = whole;
+        changed
+    }
+}

@@ -1,0 +1,97 @@
+//! News compared with what is known: whether it is newer, older, or cannot be told.
+//!
+//! Events come from several CPUs and overtake each other, so the order they are handed in says nothing. What tells is
+//! the time each one carries, as far as it carries one.
+
+use crate::input::Stamp;
+use crate::merge;
+use crate::tombstone::Span;
+use common::Instant;
+use wire::Flow;
+use wire::flow::Known;
+
+/// News about a flow compared with the last word about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It is newer.
+    Newer,
+    /// It is older.
+    Older,
+    /// Only the kernel knows.
+    Unclear,
+}
+
+/// How old news is that carries `stamp`, when the last word was spoken at `last`.
+#[must_use]
+pub const fn age(stamp: Stamp, last: Option<Span>) -> Age {
+    match (stamp, last) {
+        (_, None) | (Stamp::InOrder, _) => Age::Newer,
+        (Stamp::At(at), Some(last)) if at.0 >= last.to => Age::Newer,
+        (Stamp::At(at), Some(last)) if at.0 < last.from => Age::Older,
+        (Stamp::After(at), Some(last)) if at.0 >= last.to => Age::Newer,
+        (Stamp::At(_) | Stamp::After(_), _) => Age::Unclear,
+    }
+}
+
+/// When something happened that is handed in at `now` with `stamp`.
+#[must_use]
+pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
+    match stamp {
+        Stamp::InOrder => Span::at(now.0),
+        Stamp::At(at) => Span::at(at.0),
+        Stamp::After(at) => Span { from: at.0, to: now.0 },
+    }
+}
+
+/// Whether the two are different flows that follow each other under one identity. The kernel may give the second one
+/// the id of the first, so `false` proves nothing.
+#[must_use]
+pub fn has_other_id(known: &Flow, news: &Flow) -> bool {
+    known.has(Known::ID) && news.has(Known::ID) && known.id != news.id
+}
+
+/// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
+#[must_use]
+pub fn says_more(known: &Flow, news: &Flow) -> bool {
+    if has_other_id(known, news) {
+        return false;
+    }
+    let mut news = news.clone();
+    news.drop_volatile();
+    let mut both = known.clone();
+    merge::absorb(&mut both, news);
+    !is_same(&both, known)
+}
+
+/// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`.
+#[must_use]
+pub fn covers(news: &Flow, known: &Flow) -> bool {
+    let mut both = known.clone();
+    merge::absorb(&mut both, news.clone());
+    is_same(&both, news)
+}
+
+/// Whether nothing but the lifetime differs, which every event tells anew, and the id, which no peer hears. A mark of 0
+/// is the same whether it was told or not: the kernel leaves it out of events.
+#[must_use]
+pub fn is_same(one: &Flow, other: &Flow) -> bool {
+    let known = |flow: &Flow| flow.known.difference(Known::TIMEOUT | Known::ID | Known::MARK);
+    known(one) == known(other)
+        && (one.reply, one.status, one.mark, one.proto, &one.extra)
+            == (other.reply, other.status, other.mark, other.proto, &other.extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_within_a_span_cannot_be_told_from_it() {
+        let last = Some(Span { from: 10, to: 20 });
+        assert_eq!(age(Stamp::At(Instant(9)), last), Age::Older);
+        assert_eq!(age(Stamp::At(Instant(15)), last), Age::Unclear);
+        assert_eq!(age(Stamp::At(Instant(20)), last), Age::Newer);
+        assert_eq!(age(Stamp::After(Instant(9)), last), Age::Unclear);
+        assert_eq!(age(Stamp::After(Instant(20)), last), Age::Newer);
+    }
+}
