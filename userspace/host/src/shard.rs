@@ -379,8 +379,8 @@ impl Shard {
                 self.resync_at = Some(now + delay);
             }
         }
-        // A reading that began before the loss does not make it good: it must end, and another one follow.
-        if self.resync_at.is_some_and(|at| now >= at) && !self.engine.is_reading_kernel() {
+        // A reading that began before the loss does not make it good: the engine lets another one follow it.
+        if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = None;
             self.log.notice("resync with master conntrack table");
             let id = CommandId(self.next_command);
