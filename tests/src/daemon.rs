@@ -7,6 +7,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+/// Seconds a client may take.
+const CLIENT_PATIENCE_S: &str = "60";
+
 /// Whose program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Brand {
@@ -170,7 +173,9 @@ impl<'a> Daemon<'a> {
     /// When the client cannot be started.
     #[must_use]
     pub fn try_ask(&self, args: &[&str]) -> Output {
-        let mut client = Command::new(self.brand.program());
+        // A client that is never answered is a failure, not a test that hangs.
+        let mut client = Command::new("timeout");
+        client.arg(CLIENT_PATIENCE_S).arg(self.brand.program());
         client.arg("-C").arg(self.path("conf")).args(args);
         // The original looks up the interfaces of the configuration in its client too.
         self.namespace.within(|| client.output().expect("the client can be started"))
