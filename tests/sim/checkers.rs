@@ -57,7 +57,12 @@ pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
             match local.get(key) {
                 None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
                 Some(flow) if flow != known => {
-                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
+                    return fail(
+                        TRUTH,
+                        NAMES[to],
+                        key,
+                        &format!("is {known:?}, at the peer {flow:?}"),
+                    );
                 }
                 Some(_) => {}
             }
@@ -82,11 +87,8 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
                 return fail(TRUTH, NAMES[to], key, "is not known of the peer");
             };
             let gaps = ledger.gaps.contains(key);
-            let same = if gaps {
-                known.without_rare() == flow.without_rare()
-            } else {
-                known == flow
-            };
+            let same =
+                if gaps { known.without_rare() == flow.without_rare() } else { known == flow };
             if !same {
                 return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
             }
@@ -143,7 +145,9 @@ fn is_excused(node: &Node, flow: &Flow, all: &[Flow]) -> bool {
         node.kernel.read(&key).is_none()
             && all.iter().find(|f| f.key() == key).is_none_or(|f| is_excused(node, f, all))
     });
-    lost_master || all.iter().any(|f| in_way(&f)) || node.kernel.flows().values().any(|f| in_way(&f))
+    lost_master
+        || all.iter().any(|f| in_way(&f))
+        || node.kernel.flows().values().any(|f| in_way(&f))
 }
 
 fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
@@ -154,7 +158,9 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
     }
     if let ProtoState::Tcp(tcp) = real.proto {
         let wants = !node.engine.config().window_tracking;
-        let is = tcp.flags.is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
+        let is = tcp
+            .flags
+            .is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
         if wants != is {
             return fail(TRUTH, "node", &flow.key(), "has the wrong window flags");
         }
@@ -197,7 +203,8 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
             }
         }
         let refused = node.engine.counters().replica.malformed();
-        let from = &cluster.links[1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
+        let from = &cluster.links
+            [1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
         if refused > 0 && !from.ledger.corrupted {
             let text = format!("{name} refused {refused} messages of a sound link");
             return Err(Violation::new("(f) datagrams", text));
@@ -216,7 +223,12 @@ pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
             match told.get(key) {
                 None => return fail(TRUTH, NAMES[to], key, "should be gone"),
                 Some(flow) if flow != known => {
-                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, told was {flow:?}"));
+                    return fail(
+                        TRUTH,
+                        NAMES[to],
+                        key,
+                        &format!("is {known:?}, told was {flow:?}"),
+                    );
                 }
                 Some(_) => {}
             }
