@@ -1,0 +1,95 @@
+//! What the engine adds to an event: table, order, outbox, and the message that leaves.
+
+use crate::sample;
+use common::Instant;
+use criterion::{BatchSize, Criterion, Throughput};
+use engine::{Config, Engine, Input, Origin, Stamp};
+use std::hint::black_box;
+use wire::cursor::Writer;
+use wire::netlink::EventKind;
+use wire::sync::v1::{self, Change, Options};
+
+/// Flows in the table before the measured events come.
+const STANDING: u32 = 100_000;
+/// Events per measured pass.
+const EVENTS: u32 = 10_000;
+
+pub(crate) fn benchmarks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("engine, per event, 100k flows standing");
+    group.throughput(Throughput::Elements(EVENTS.into()));
+    group.sample_size(10);
+    for (name, event, first) in [
+        ("new", EventKind::New, STANDING),
+        ("update", EventKind::Update, 0),
+        ("destroy", EventKind::Destroy, 0),
+    ] {
+        group.bench_function(format!("{name}, sent"), |b| {
+            b.iter_batched_ref(standing, |e| feed(e, event, first, true), BatchSize::PerIteration);
+        });
+        group.bench_function(format!("{name}, not sent"), |b| {
+            b.iter_batched_ref(standing, |e| feed(e, event, first, false), BatchSize::PerIteration);
+        });
+    }
+    group.bench_function("a peer's update", |b| {
+        let datagrams = datagrams();
+        b.iter_batched_ref(
+            || engine_with(EventKind::New, 0),
+            |engine| {
+                for datagram in &datagrams {
+                    engine.handle(Instant(2), Input::Datagram(black_box(datagram)));
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+fn standing() -> Engine {
+    let mut engine = engine_with(EventKind::New, STANDING);
+    send(&mut engine);
+    engine
+}
+
+fn engine_with(event: EventKind, flows: u32) -> Engine {
+    let mut engine = Engine::new(Config::default(), Instant(0));
+    (0..flows).for_each(|n| handle(&mut engine, event, n));
+    engine
+}
+
+fn feed(engine: &mut Engine, event: EventKind, first: u32, sent: bool) {
+    for n in first..first + EVENTS {
+        handle(engine, event, n);
+        // A turn of the daemon under load takes some hundred events.
+        if sent && n % 256 == 0 {
+            send(engine);
+        }
+    }
+}
+
+fn handle(engine: &mut Engine, event: EventKind, n: u32) {
+    let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
+    let input = Input::Kernel { event, flow: sample::tcp_v4(n), origin, stamp };
+    engine.handle(Instant(1), black_box(input));
+}
+
+fn send(engine: &mut Engine) {
+    let mut datagram = [0; 1472];
+    while let Some(len) = engine.poll_transmit(Instant(1), &mut datagram) {
+        black_box(&datagram[..len]);
+    }
+}
+
+/// Messages about `EVENTS` flows, one a datagram.
+fn datagrams() -> Vec<Vec<u8>> {
+    let encode = |n: u32| {
+        let mut bytes = [0; 512];
+        let mut writer = Writer::new(&mut bytes);
+        let stamp = v1::Stamp { seq: n + 1, ..v1::Stamp::default() };
+        let options = Options { timeout: true, window_scale: false };
+        v1::encode_flow(Change::Update, stamp, &sample::tcp_v4(n), options, &mut writer);
+        let len = writer.finish().expect("a message is short");
+        bytes[..len].to_vec()
+    };
+    (0..EVENTS).map(encode).collect()
+}

@@ -1,0 +1,1 @@
+//! Nothing: the benchmarks are `bench.rs` and `memory.rs`. `cargo xtask bench` runs them.
