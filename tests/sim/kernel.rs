@@ -38,6 +38,7 @@ pub(crate) struct Kernel {
     injected: BTreeSet<FlowKey>,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
+    clock: Instant,
     happened: Vec<Happened>,
 }
 
@@ -102,7 +103,7 @@ impl Kernel {
 
     /// The machine was switched off and on.
     pub(crate) fn reboot(&mut self) {
-        *self = Self { last_id: self.last_id + 1000, ..Self::default() };
+        *self = Self { last_id: self.last_id + 1000, clock: self.clock, ..Self::default() };
     }
 
     /// Carries out a request that writes.
@@ -207,7 +208,10 @@ impl Kernel {
         self.last_id
     }
 
-    fn report(&mut self, at: Instant, event: EventKind, flow: Flow, origin: Origin) {
+    /// No two things happen at the same nanosecond.
+    fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
+        let at = now.max(Instant(self.clock.0 + 1));
+        self.clock = at;
         self.happened.push(Happened { at, event, flow, origin });
     }
 }

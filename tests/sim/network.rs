@@ -20,6 +20,8 @@ pub(crate) struct Faults {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) bytes: Vec<u8>,
+    /// Number of its first message.
+    pub(crate) seq: u32,
     /// Its messages in the sender's order; none if it was corrupted.
     pub(crate) messages: Rc<Vec<(u64, Message)>>,
     /// Which life of the sender sent it.
@@ -71,7 +73,8 @@ impl Link {
         bytes: &[u8],
     ) -> Result<Vec<(Instant, Packet)>, String> {
         let messages = Rc::new(self.read(bytes)?);
-        let packet = Packet { bytes: bytes.to_vec(), messages, life: self.life };
+        let seq = self.next_seq.unwrap_or_default().wrapping_sub(messages.len() as u32);
+        let packet = Packet { bytes: bytes.to_vec(), seq, messages, life: self.life };
         if self.parted || self.rng.chance(self.faults.lose) {
             self.ledger.lost(&packet.messages);
             return Ok(Vec::new());

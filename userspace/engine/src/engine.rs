@@ -3,8 +3,8 @@
 use crate::config::{Config, limit};
 use crate::counters::Counters;
 use crate::failover::{Commit, is_commit};
-use crate::input::{Command, CommandId, Input};
-use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::input::{Command, CommandId, Input, Origin};
+use crate::kernel::{KernelQueue, Purpose};
 use crate::local::{Desk, Local};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
@@ -14,6 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use wire::Flow;
+use wire::netlink::EventKind;
 use wire::sync::v1::{self, Change, Control, Message, Messages, Options};
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -94,6 +95,10 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
+                // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
+                // the peer never spoke of.
+                let meant = event != EventKind::Destroy || self.remote.spoke_of(&flow.key());
+                let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
@@ -243,7 +248,7 @@ impl Engine {
     /// Where a message stands among all of the peer's.
     fn place(&mut self, now: Instant, seq: u32, bytes: &[u8]) -> u64 {
         self.counters.replica.received += 1;
-        let place = self.tracker.place(seq, bytes, &mut self.counters.replica);
+        let place = self.tracker.place(now, seq, bytes, &mut self.counters.replica);
         if place.restarted {
             self.tell(Event::PeerRestarted { at: now });
         }
@@ -327,14 +332,12 @@ impl Engine {
     }
 
     fn on_kernel_settled(&mut self, token: u32) {
-        while let Some(op) = self.kernel.settled(token) {
-            self.on_success(&op);
-        }
-    }
-
-    fn on_success(&mut self, op: &InFlight) {
-        if let Some(commit) = &mut self.commit {
-            commit.on_success(op);
+        while let Some((op, last_word)) = self.kernel.settled(token) {
+            if op.purpose == Purpose::InjectReplace {
+                remote::on_replace(&mut self.kernel, op, last_word);
+            } else if let Some(commit) = &mut self.commit {
+                commit.on_success(&op);
+            }
         }
     }
 
@@ -354,7 +357,6 @@ impl Engine {
         if self.dump.is_some() {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
-            self.local.on_dump_start();
             self.dump = Some(Dump { began: now, flows: 0, first, commands });
         } else {
             self.answer(commands, false);

@@ -45,8 +45,8 @@ pub struct Local {
     /// The flows.
     pub table: FlowTable,
     tombstones: Tombstones,
-    /// The kernel's table is being read: what events leave out will be shown.
-    filling: bool,
+    /// Whether the kernel's table has been read since the start.
+    filled: bool,
     /// Where a bulk transfer goes on, and how many flows it has sent.
     bulk: Option<(Slot, u64)>,
 }
@@ -58,7 +58,7 @@ impl Local {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            filling: false,
+            filled: false,
             bulk: None,
         }
     }
@@ -137,7 +137,7 @@ impl Local {
         if origin == Origin::Foreign {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
-        if partial && !self.filling {
+        if partial {
             self.verify(desk, &key);
         }
         Ok(())
@@ -216,6 +216,11 @@ impl Local {
         let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.table.at(slot)?))) else {
             desk.counters.local.destroy_not_found += 1;
             self.tombstones.bury(key, when);
+            // The peer may know it from an earlier life of this daemon.
+            if !self.filled && origin != Origin::Inject {
+                let counters = &mut desk.counters.replica;
+                desk.outbox.queue_message(Change::Destroy, flow.clone(), counters);
+            }
             return;
         };
         match age(stamp, Some(Span::at(entry.stamp))) {
@@ -229,7 +234,7 @@ impl Local {
             Age::Older | Age::Unclear => return self.verify(desk, &key),
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
-        if origin != Origin::Foreign
+        if origin == Origin::Inject
             && let Some(entry) = self.table.at_mut(slot)
         {
             // The peer must not hear of it as an end of its own flow.

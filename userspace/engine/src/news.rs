@@ -63,9 +63,13 @@ pub fn says_more(known: &Flow, news: &Flow) -> bool {
     !is_same(&both, known)
 }
 
-/// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`.
+/// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`. A
+/// flow's reply direction never changes, and a peer's kernel could not change it.
 #[must_use]
 pub fn covers(news: &Flow, known: &Flow) -> bool {
+    if known.reply.is_known() && known.reply != news.reply {
+        return false;
+    }
     let mut both = known.clone();
     merge::absorb(&mut both, news.clone());
     is_same(&both, news)

@@ -2,7 +2,6 @@
 
 use super::{Desk, Local, seconds};
 use crate::kernel::Purpose;
-use crate::merge;
 use crate::news;
 use crate::output::Request;
 use crate::table::{Full, Marks, Slot};
@@ -59,11 +58,6 @@ impl Local {
         Ok(())
     }
 
-    /// The kernel's table is about to be read.
-    pub const fn on_dump_start(&mut self) {
-        self.filling = true;
-    }
-
     /// Takes a flow of a dump of the kernel's table that began at `began`. The flow was read at some time after that,
     /// so every event after `began` counts as newer. `tell`: the peer hears of what is new to us; without it, a bulk
     /// transfer has to tell.
@@ -85,12 +79,14 @@ impl Local {
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
         let ended = self.tombstones.ended_at(&key).is_some_and(|end| end.to >= began.0);
         if known.is_none() && ended {
-            // Its end came in before the dump showed it; had it begun again, that would be news of its own.
+            // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
+            self.verify(desk, &key);
             return Ok(());
         }
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
-            Some(slot) => (slot, self.complete(slot, flow)),
+            // What was read may be older, and even another flow; whatever is missing here was asked for by itself.
+            Some(slot) => (slot, false),
             // The peer may know it from an earlier life of this daemon, so its end must be told.
             None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
             None => self.replace(desk, flow, began.0, Marks::SENT)?,
@@ -98,7 +94,8 @@ impl Local {
         if let Some(entry) = self.table.at_mut(slot) {
             entry.marks.insert(Marks::SHOWN);
         }
-        if changed && tell {
+        // What events told of it before was told on.
+        if changed && (tell || known.is_some()) {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
@@ -110,7 +107,7 @@ impl Local {
     /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
     /// kernel. Returns how many were removed.
     pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
-        self.filling = false;
+        self.filled |= complete;
         let (mut purged, mut from) = (0, 0);
         while let Some((slot, entry)) = self.table.next(from) {
             from = slot + 1;
@@ -160,19 +157,5 @@ impl Local {
         entry.updated_s = seconds(desk.now);
         desk.counters.local.updated += 1;
         Ok((slot, changed))
-    }
-
-    /// Fills in what newer events left out. Returns whether that was anything.
-    fn complete(&mut self, slot: Slot, shown: Flow) -> bool {
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
-        if news::has_other_id(&entry.flow, &shown) {
-            return false;
-        }
-        let mut whole = shown;
-        whole.drop_volatile();
-        merge::absorb(&mut whole, entry.flow.clone());
-        let changed = !news::is_same(&whole, &entry.flow);
-        entry.flow = whole;
-        changed
     }
 }
