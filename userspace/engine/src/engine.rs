@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
-use crate::local::{Desk, Local};
+use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::{Outbox, Packer, Tracker, count_fault};
@@ -202,9 +202,11 @@ impl Engine {
         let Some(dump) = &mut self.dump else { return };
         dump.flows += 1;
         if self.config.replication.keep_local {
-            let (began, tell) = (dump.began, !dump.first);
+            let doubtful =
+                !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
+            let reading = Reading { began: dump.began, tell: !dump.first, doubtful };
             let (local, mut desk) = self.desk(now);
-            let outcome = local.on_dumped(&mut desk, began, flow, tell);
+            let outcome = local.on_dumped(&mut desk, flow, reading);
             self.note_room(Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);

@@ -25,6 +25,8 @@ use wire::sync::v1::Change;
 
 mod reading;
 
+pub use reading::Reading;
+
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
     /// Settings.

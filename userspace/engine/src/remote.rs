@@ -186,6 +186,10 @@ pub fn on_inject_failed(
             kernel.push(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
+        (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
+            kernel.push(Purpose::InjectAgain, Request::Create(without_master(flow)));
+            return false;
+        }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
         | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
             write_anew(kernel, flow);
@@ -234,6 +238,15 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
         // The kernel attaches the helper of an expected flow by its master.
         extra.helper = None;
     }
+    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow
+}
+
+/// The flow as one that nobody expected: its master is not in the kernel, and a connection that goes on without one is
+/// better than a connection that breaks.
+#[must_use]
+pub fn without_master(mut flow: Flow) -> Flow {
+    flow.extra_mut().master = None;
     flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
     flow
 }

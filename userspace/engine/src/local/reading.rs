@@ -9,6 +9,17 @@ use crate::tombstone::Span;
 use common::{FlowKey, Instant};
 use wire::Flow;
 
+/// How to take a flow of a dump of the kernel's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// When the dump began. The flow was read at some time after that, so every event after it counts as newer.
+    pub began: Instant,
+    /// The peer hears of what is new to us; without it, a bulk transfer has to tell.
+    pub tell: bool,
+    /// Events about this flow may have come in that left no trace, because it was the peer's.
+    pub doubtful: bool,
+}
+
 impl Local {
     /// Asks the kernel about a flow, unless an answer is on its way.
     pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
@@ -58,18 +69,15 @@ impl Local {
         Ok(())
     }
 
-    /// Takes a flow of a dump of the kernel's table that began at `began`. The flow was read at some time after that,
-    /// so every event after `began` counts as newer. `tell`: the peer hears of what is new to us; without it, a bulk
-    /// transfer has to tell.
+    /// Takes a flow of a dump of the kernel's table.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_dumped(
         &mut self,
         desk: &mut Desk<'_>,
-        began: Instant,
         flow: Flow,
-        tell: bool,
+        Reading { began, tell, doubtful }: Reading,
     ) -> Result<(), Full> {
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;
@@ -78,7 +86,7 @@ impl Local {
         let key = flow.key();
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
         let ended = self.tombstones.ended_at(&key).is_some_and(|end| end.to >= began.0);
-        if known.is_none() && ended {
+        if known.is_none() && (ended || doubtful) {
             // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
             self.verify(desk, &key);
             return Ok(());
