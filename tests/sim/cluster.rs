@@ -323,7 +323,8 @@ impl Cluster {
         for key in told {
             // What follows each other unheard under one identity may leave something of the first behind.
             self.links[node].ledger.gaps.insert(key);
-            if !self.nodes[node].kernel.flows().contains_key(&key) {
+            let now = self.nodes[node].kernel.flows().get(&key);
+            if now.is_none_or(|flow| !engine.config().filter.passes(flow)) {
                 self.links[node].ledger.ended_unheard(key);
             }
         }

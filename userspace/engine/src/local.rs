@@ -111,6 +111,12 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         let key = flow.key();
+        if self.table.len() >= self.table.max() && self.table.find(&key).is_none() {
+            // It is known no more than that there was news, so that older news does not pass for the latest.
+            self.tombstones.bury(key, news::span_of(stamp, desk.now));
+            desk.counters.local.create_no_space += 1;
+            return Err(Full);
+        }
         let entry = known.and_then(|slot| self.table.at(slot));
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
             // A packet that was on its way when the flow ended is reported after the end.
@@ -133,7 +139,7 @@ impl Local {
         }
         // An update tells what changed; of a flow that is not known it does not tell enough.
         let partial = event == EventKind::Update
-            && entry.is_none_or(|entry| news::has_other_id(&entry.flow, &flow));
+            && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
         let slot = self.put(desk, event, flow, at, origin)?;
         if origin == Origin::Foreign {
@@ -177,9 +183,9 @@ impl Local {
             return self.add(desk, flow, at, marks);
         };
         let entry = self.table.at_mut(slot).expect("the slot was just found");
-        // A new flow, or one with another id, is not the flow we knew under this identity.
+        // This is not the flow we knew under this identity.
         let dead = entry.marks.contains(Marks::DEAD);
-        if event == EventKind::New || dead || news::has_other_id(&entry.flow, &flow) {
+        if event == EventKind::New || dead || news::is_another(&entry.flow, &flow) {
             entry.flow = flow;
             entry.since_s = seconds(desk.now);
             entry.marks.remove(Marks::DEAD);
@@ -229,7 +235,7 @@ impl Local {
             Age::Newer => {}
             // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
             // or the kernel gave the next life the same id.
-            Age::Older if news::has_other_id(&entry.flow, flow) => {
+            Age::Older if news::is_another(&entry.flow, flow) => {
                 desk.counters.local.stale += 1;
                 return;
             }

@@ -43,17 +43,19 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
     }
 }
 
-/// Whether the two are different flows that follow each other under one identity. The kernel may give the second one
-/// the id of the first, so `false` proves nothing.
+/// Whether the two are different flows that follow each other under one identity: ids differ, or the reply direction
+/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves nothing.
 #[must_use]
-pub fn has_other_id(known: &Flow, news: &Flow) -> bool {
-    known.has(Known::ID) && news.has(Known::ID) && known.id != news.id
+pub fn is_another(known: &Flow, news: &Flow) -> bool {
+    let other_id = known.has(Known::ID) && news.has(Known::ID) && known.id != news.id;
+    let both_reply = known.reply.is_known() && news.reply.is_known();
+    other_id || (both_reply && known.reply != news.reply)
 }
 
 /// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
 #[must_use]
 pub fn says_more(known: &Flow, news: &Flow) -> bool {
-    if has_other_id(known, news) {
+    if is_another(known, news) {
         return false;
     }
     let mut news = news.clone();

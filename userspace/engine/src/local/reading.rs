@@ -4,7 +4,7 @@ use super::{Desk, Local, seconds};
 use crate::kernel::Purpose;
 use crate::news;
 use crate::output::Request;
-use crate::table::{Full, Marks, Slot};
+use crate::table::{Entry, Full, Marks, Slot};
 use crate::tombstone::Span;
 use common::{FlowKey, Instant};
 use wire::Flow;
@@ -93,8 +93,14 @@ impl Local {
         }
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
-            // What was read may be older, and even another flow; whatever is missing here was asked for by itself.
-            Some(slot) => (slot, false),
+            Some(slot) => {
+                // What was read may be older, and even another flow. Or what came between is lost.
+                let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
+                if self.table.at(slot).is_some_and(differs) {
+                    self.verify(desk, &key);
+                }
+                (slot, false)
+            }
             // The peer may know it from an earlier life of this daemon, so its end must be told.
             None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
             None => self.replace(desk, flow, began.0, Marks::SENT)?,
@@ -151,7 +157,7 @@ impl Local {
         };
         let entry = self.table.at_mut(slot).expect("the slot was just found");
         let dead = entry.marks.contains(Marks::DEAD);
-        let other = dead || news::has_other_id(&entry.flow, &flow);
+        let other = dead || news::is_another(&entry.flow, &flow);
         let changed = other || !news::is_same(&entry.flow, &flow);
         if other || !news::covers(&flow, &entry.flow) {
             entry.marks.insert(Marks::AFRESH);
