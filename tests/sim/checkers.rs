@@ -54,15 +54,12 @@ pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
         let local = table(&cluster.nodes[from], Side::Local);
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
+            let overtaken = cluster.links[from].ledger.overtaken.contains(key);
             match local.get(key) {
                 None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
+                Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
                 Some(flow) if flow != known => {
-                    return fail(
-                        TRUTH,
-                        NAMES[to],
-                        key,
-                        &format!("is {known:?}, at the peer {flow:?}"),
-                    );
+                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
                 }
                 Some(_) => {}
             }
@@ -86,9 +83,12 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
             let Some(known) = remote.get(key) else {
                 return fail(TRUTH, NAMES[to], key, "is not known of the peer");
             };
-            let gaps = ledger.gaps.contains(key);
-            let same =
-                if gaps { known.without_rare() == flow.without_rare() } else { known == flow };
+            let gaps = ledger.gaps.contains(key) || ledger.overtaken.contains(key);
+            let same = if gaps {
+                known.without_rare() == flow.without_rare()
+            } else {
+                known == flow
+            };
             if !same {
                 return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
             }
@@ -118,8 +118,8 @@ pub(crate) fn commit_is_whole(node: &Node, before: &[Flow]) -> Outcome {
     let mut missing = 0;
     for flow in before {
         let Some(real) = node.kernel.flows().get(&flow.key()) else {
-            missing += 1;
-            if !is_excused(node, flow, before) {
+            missing += u64::from(!is_in_way(node, flow, before));
+            if !is_excused(node, flow, before, 0) {
                 return fail(TRUTH, "node", &flow.key(), "is not in the kernel, for no reason");
             }
             continue;
@@ -132,22 +132,30 @@ pub(crate) fn commit_is_whole(node: &Node, before: &[Flow]) -> Outcome {
     Ok(())
 }
 
-/// Why the kernel may refuse a flow: its master is nowhere, or another flow uses its tuples.
-fn is_excused(node: &Node, flow: &Flow, all: &[Flow]) -> bool {
-    let in_way = |other: &&Flow| {
-        let ends = [flow.orig, flow.reply];
+/// Why the kernel may refuse a flow: its master is nowhere, or another flow uses its tuples. Flows that are each
+/// other's masters have no first one.
+fn is_excused(node: &Node, flow: &Flow, all: &[Flow], depth: usize) -> bool {
+    let lost_master = flow.master().is_some_and(|master| {
+        let key = FlowKey::new(*master, flow.zone);
+        node.kernel.read(&key).is_none()
+            && all
+                .iter()
+                .find(|f| f.key() == key)
+                .is_none_or(|f| depth > all.len() || is_excused(node, f, all, depth + 1))
+    });
+    lost_master || is_in_way(node, flow, all)
+}
+
+/// Whether another flow uses the tuples of this one. Of two such flows the peer may have told of, the one that is
+/// written later takes the place of the other.
+fn is_in_way(node: &Node, flow: &Flow, all: &[Flow]) -> bool {
+    let ends = [flow.orig, flow.reply];
+    let in_way = |other: &Flow| {
         other.key() != flow.key()
             && other.zone == flow.zone
             && (ends.contains(&other.orig) || ends.contains(&other.reply))
     };
-    let lost_master = flow.master().is_some_and(|master| {
-        let key = FlowKey::new(*master, flow.zone);
-        node.kernel.read(&key).is_none()
-            && all.iter().find(|f| f.key() == key).is_none_or(|f| is_excused(node, f, all))
-    });
-    lost_master
-        || all.iter().any(|f| in_way(&f))
-        || node.kernel.flows().values().any(|f| in_way(&f))
+    all.iter().any(in_way) || node.kernel.flows().values().any(in_way)
 }
 
 fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
@@ -158,9 +166,7 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
     }
     if let ProtoState::Tcp(tcp) = real.proto {
         let wants = !node.engine.config().window_tracking;
-        let is = tcp
-            .flags
-            .is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
+        let is = tcp.flags.is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
         if wants != is {
             return fail(TRUTH, "node", &flow.key(), "has the wrong window flags");
         }
@@ -203,8 +209,7 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
             }
         }
         let refused = node.engine.counters().replica.malformed();
-        let from = &cluster.links
-            [1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
+        let from = &cluster.links[1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
         if refused > 0 && !from.ledger.corrupted {
             let text = format!("{name} refused {refused} messages of a sound link");
             return Err(Violation::new("(f) datagrams", text));
@@ -220,15 +225,12 @@ pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
         let told = cluster.links[from].ledger.told();
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
+            let overtaken = cluster.links[from].ledger.overtaken.contains(key);
             match told.get(key) {
                 None => return fail(TRUTH, NAMES[to], key, "should be gone"),
+                Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
                 Some(flow) if flow != known => {
-                    return fail(
-                        TRUTH,
-                        NAMES[to],
-                        key,
-                        &format!("is {known:?}, told was {flow:?}"),
-                    );
+                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, told was {flow:?}"));
                 }
                 Some(_) => {}
             }

@@ -68,7 +68,8 @@ impl Cluster {
         let count = *rng.pick(&[6, 24, 60]);
         let race = *rng.pick(&[0, 50]);
         let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
-        let mut traffic = net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
+        let mut traffic =
+            net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
         let now = Instant(1_000 * MILLISECOND);
         let mut kernels = [Kernel::default(), Kernel::default()];
         if profile.prefilled {
@@ -78,8 +79,9 @@ impl Cluster {
             }
         }
         let [first, second] = kernels;
-        let nodes = [(0, first), (1, second)]
-            .map(|(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now));
+        let nodes = [(0, first), (1, second)].map(|(index, kernel)| {
+            Node::new(profile, index, kernel, rng.fork(), now)
+        });
         let links = [(); 2].map(|()| Link::new(profile.network, rng.fork()));
         let mut cluster = Self {
             now,
@@ -280,7 +282,7 @@ impl Cluster {
             link.ledger.lost(&packet.messages);
             return Ok(());
         }
-        link.ledger.arrived(&packet.messages);
+        link.ledger.arrived(packet.seq, &packet.messages);
         self.trace.fold(&packet.bytes);
         self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
         self.input(node, Input::Datagram(&packet.bytes))
@@ -316,8 +318,15 @@ impl Cluster {
         self.nodes[node].up = false;
         self.links[node].restart();
         self.links[1 - node].ledger.forget(true);
-        for key in self.nodes[node].untold() {
-            self.links[node].ledger.ended_unheard(key);
+        let engine = &self.nodes[node].engine;
+        let told: Vec<_> = engine.flows(Side::Local).map(Flow::key).collect();
+        for key in told {
+            // What follows each other unheard under one identity may leave something of the first behind.
+            self.links[node].ledger.gaps.insert(key);
+            let now = self.nodes[node].kernel.flows().get(&key);
+            if now.is_none_or(|flow| !engine.config().filter.passes(flow)) {
+                self.links[node].ledger.ended_unheard(key);
+            }
         }
         let pause = self.rng.below(50 * MILLISECOND);
         if self.rng.chance(300) {
@@ -331,7 +340,9 @@ impl Cluster {
     fn on_start(&mut self, node: usize) -> Outcome {
         let profile = self.profile;
         self.trace.say(self.now, node, format_args!("start"));
-        self.nodes[node].start(&profile, self.now);
+        let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
+        let ledger = &mut self.links[node].ledger;
+        self.nodes[node].start(&profile, self.now, |drawn| ledger.first_seq(drawn, back));
         self.turn(node)
     }
 
@@ -348,11 +359,7 @@ impl Cluster {
             self.trace.fold(&bytes);
             let sent = self.links[node].send(self.now, &bytes);
             let copies = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
-            self.trace.say(
-                self.now,
-                node,
-                format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()),
-            );
+            self.trace.say(self.now, node, format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()));
             for (at, packet) in copies {
                 self.plan_at(at, Step::Arrival { node: 1 - node, packet });
             }

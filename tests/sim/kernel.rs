@@ -38,6 +38,7 @@ pub(crate) struct Kernel {
     injected: BTreeSet<FlowKey>,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
+    clock: Instant,
     happened: Vec<Happened>,
 }
 
@@ -82,13 +83,7 @@ impl Kernel {
     }
 
     /// Traffic changes a flow.
-    pub(crate) fn change(
-        &mut self,
-        now: Instant,
-        key: &FlowKey,
-        told: Told,
-        edit: impl FnOnce(&mut Flow),
-    ) {
+    pub(crate) fn change(&mut self, now: Instant, key: &FlowKey, told: Told, edit: impl FnOnce(&mut Flow)) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         edit(flow);
         let event = part(flow, told);
@@ -108,16 +103,11 @@ impl Kernel {
 
     /// The machine was switched off and on.
     pub(crate) fn reboot(&mut self) {
-        *self = Self { last_id: self.last_id + 1000, ..Self::default() };
+        *self = Self { last_id: self.last_id + 1000, clock: self.clock, ..Self::default() };
     }
 
     /// Carries out a request that writes.
-    pub(crate) fn write(
-        &mut self,
-        now: Instant,
-        request: &Request,
-        origin: Origin,
-    ) -> Result<(), i32> {
+    pub(crate) fn write(&mut self, now: Instant, request: &Request, origin: Origin) -> Result<(), i32> {
         match request {
             Request::Create(flow) => self.create(now, flow, origin),
             Request::Update(flow) => self.update(now, flow, origin),
@@ -218,7 +208,10 @@ impl Kernel {
         self.last_id
     }
 
-    fn report(&mut self, at: Instant, event: EventKind, flow: Flow, origin: Origin) {
+    /// No two things happen at the same nanosecond.
+    fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
+        let at = now.max(Instant(self.clock.0 + 1));
+        self.clock = at;
         self.happened.push(Happened { at, event, flow, origin });
     }
 }
@@ -239,9 +232,7 @@ fn part(flow: &Flow, told: Told) -> Flow {
         ProtoState::Tcp(tcp) => ProtoState::Tcp(TcpState { flags: None, ..tcp }),
         other => other,
     };
-    if told.labels
-        && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone())
-    {
+    if told.labels && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone()) {
         out.extra_mut().labels = Some(labels);
     }
     out

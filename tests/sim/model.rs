@@ -20,6 +20,13 @@ pub(crate) struct Ledger {
     unheard_ends: BTreeMap<FlowKey, u64>,
     /// Flows of which some message did not arrive.
     pub(crate) gaps: BTreeSet<FlowKey>,
+    /// Flows of which a message was overtaken by a later one, which was then laid over an older life than it belonged to.
+    pub(crate) overtaken: BTreeSet<FlowKey>,
+    /// Place of the last message that arrived about each flow.
+    last_about: BTreeMap<FlowKey, u64>,
+    /// Numbers this life of the receiver has seen, and the latest.
+    heard: BTreeSet<u32>,
+    heard_last: Option<u32>,
     /// Garbage arrived, which may have looked like messages.
     pub(crate) corrupted: bool,
 }
@@ -35,13 +42,23 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn arrived(&mut self, messages: &[(u64, Message)]) {
-        for (place, message) in messages {
+    pub(crate) fn arrived(&mut self, seq: u32, messages: &[(u64, Message)]) {
+        for (n, (place, message)) in messages.iter().enumerate() {
+            let seq = seq.wrapping_add(n as u32);
+            self.heard.insert(seq);
+            if self.heard_last.is_none_or(|last| (seq.wrapping_sub(last) as i32) > 0) {
+                self.heard_last = Some(seq);
+            }
             self.last = self.last.max(*place);
             let Message::Flow { change, flow } = message else { continue };
             if *place <= self.floor {
                 continue;
             }
+            let last = self.last_about.entry(flow.key()).or_default();
+            if *last > *place {
+                self.overtaken.insert(flow.key());
+            }
+            *last = (*last).max(*place);
             let heard = self.unheard_ends.get(&flow.key()).is_none_or(|lost| lost < place);
             if *change == Change::Destroy && heard {
                 self.unheard_ends.remove(&flow.key());
@@ -55,7 +72,26 @@ impl Ledger {
         self.delivered.clear();
         self.unheard_ends.clear();
         self.gaps.clear();
-        self.floor = if also_numbers { 0 } else { self.last };
+        self.overtaken.clear();
+        self.last_about.clear();
+        self.floor = self.last;
+        if also_numbers {
+            self.floor = 0;
+            self.heard.clear();
+            self.heard_last = None;
+        }
+    }
+
+    /// A number for a sender that begins anew, perhaps below the one it had reached. Where the receiver has not seen
+    /// all numbers from there on, it takes the first messages for late ones, and nobody can blame it: not there.
+    pub(crate) fn first_seq(&mut self, drawn: u32, back: Option<u32>) -> u32 {
+        let Some(last) = self.heard_last else { return drawn };
+        let first = back.map_or(drawn, |back| last.wrapping_sub(back));
+        let behind = last.wrapping_sub(first);
+        let seen_all = (0..behind).all(|n| self.heard.contains(&first.wrapping_add(n)));
+        let first = if behind < 10_000 && !seen_all { last.wrapping_add(1_000) } else { first };
+        (self.heard, self.heard_last) = (BTreeSet::new(), None);
+        first
     }
 
     /// A flow ended and nobody was there to tell the peer.
@@ -123,8 +159,13 @@ impl Essence {
         Self { reply: flow.reply, status: flow.status, mark, proto, rare }
     }
 
-    /// What replaces everything an older life may have left behind.
+    /// Without what a message may leave out.
     pub(crate) fn without_rare(&self) -> Self {
         Self { rare: Rare::default(), ..self.clone() }
+    }
+
+    /// Without what a message of a lively flow may leave out.
+    pub(crate) fn without_mark(&self) -> Self {
+        Self { mark: 0, ..self.without_rare() }
     }
 }

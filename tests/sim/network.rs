@@ -20,6 +20,8 @@ pub(crate) struct Faults {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) bytes: Vec<u8>,
+    /// Number of its first message.
+    pub(crate) seq: u32,
     /// Its messages in the sender's order; none if it was corrupted.
     pub(crate) messages: Rc<Vec<(u64, Message)>>,
     /// Which life of the sender sent it.
@@ -71,7 +73,8 @@ impl Link {
         bytes: &[u8],
     ) -> Result<Vec<(Instant, Packet)>, String> {
         let messages = Rc::new(self.read(bytes)?);
-        let packet = Packet { bytes: bytes.to_vec(), messages, life: self.life };
+        let seq = self.next_seq.unwrap_or_default().wrapping_sub(messages.len() as u32);
+        let packet = Packet { bytes: bytes.to_vec(), seq, messages, life: self.life };
         if self.parted || self.rng.chance(self.faults.lose) {
             self.ledger.lost(&packet.messages);
             return Ok(Vec::new());
@@ -84,10 +87,8 @@ impl Link {
     fn read(&mut self, bytes: &[u8]) -> Result<Vec<(u64, Message)>, String> {
         let mut messages = Vec::new();
         for raw in Messages::datagram(bytes) {
-            let raw =
-                raw.map_err(|fault| format!("a datagram was sent that is malformed: {fault}"))?;
-            let message = v1::decode(&raw)
-                .map_err(|fault| format!("a message was sent that is malformed: {fault}"))?;
+            let raw = raw.map_err(|fault| format!("a datagram was sent that is malformed: {fault}"))?;
+            let message = v1::decode(&raw).map_err(|fault| format!("a message was sent that is malformed: {fault}"))?;
             let seq = raw.header.seq;
             if self.next_seq.is_some_and(|next| next != seq) {
                 return Err(format!("message number {seq} was sent, not {:?}", self.next_seq));

@@ -8,7 +8,9 @@ use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
 use crate::trace::{Trace, brief};
 use common::{FlowKey, Instant};
-use engine::{CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side};
+use engine::{
+    CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side,
+};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use wire::Flow;
@@ -60,13 +62,7 @@ pub(crate) struct Turn {
 }
 
 impl Node {
-    pub(crate) fn new(
-        profile: &Profile,
-        index: usize,
-        kernel: Kernel,
-        mut rng: Rng,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(profile: &Profile, index: usize, kernel: Kernel, mut rng: Rng, now: Instant) -> Self {
         let filtered = profile.keep_remote == [true; 2] && rng.chance(150);
         let config = configure(profile, index, filtered, &mut rng);
         let source = Source::new(profile.source(&mut rng), rng.fork(), now);
@@ -93,8 +89,14 @@ impl Node {
     }
 
     /// Another life of the process.
-    pub(crate) fn start(&mut self, profile: &Profile, now: Instant) {
-        let config = configure(profile, self.index, self.filtered, &mut self.rng);
+    pub(crate) fn start(
+        &mut self,
+        profile: &Profile,
+        now: Instant,
+        first_seq: impl FnOnce(u32) -> u32,
+    ) {
+        let mut config = configure(profile, self.index, self.filtered, &mut self.rng);
+        config.first_seq = first_seq(config.first_seq);
         self.source = Source::new(profile.source(&mut self.rng), self.rng.fork(), now);
         self.engine = Engine::new(config, now);
         self.up = true;
@@ -109,7 +111,9 @@ impl Node {
 
     /// Whether the event that comes now is one of a run that the kernel had no room for.
     pub(crate) fn loses_event(&mut self) -> bool {
-        if self.losing == 0 && self.rng.chance(20) {
+        // What the first dump shows is not told, so a loss before it is over would need a bulk transfer.
+        let filled = self.events.iter().any(|e| matches!(e, Event::KernelResynced { .. }));
+        if self.losing == 0 && filled && self.rng.chance(20) {
             self.losing = 1 + self.rng.below(6) as u32;
         }
         let loses = self.losing > 0;
@@ -129,12 +133,6 @@ impl Node {
             (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
             _ => {}
         }
-    }
-
-    /// Flows of the local table that have ended, which the engine was going to learn.
-    pub(crate) fn untold(&self) -> Vec<FlowKey> {
-        let keys = self.engine.flows(Side::Local).map(Flow::key);
-        keys.filter(|key| !self.kernel.flows().contains_key(key)).collect()
     }
 
     /// Commands nobody has answered.
@@ -163,10 +161,7 @@ impl Node {
         self.check_bounds()?;
         let timeout = self.engine.poll_timeout();
         if timeout <= now {
-            let text = format!(
-                "nothing is left to do at {}, and it wants to be woken at {}",
-                now.0, timeout.0
-            );
+            let text = format!("nothing is left to do at {}, and it wants to be woken at {}", now.0, timeout.0);
             return Err(Violation::new("(f) progress", text));
         }
         let timer = Some(timeout).filter(|at| self.timer_at.is_none_or(|planned| at < &planned));
@@ -190,10 +185,7 @@ impl Node {
         for side in [Side::Local, Side::Remote] {
             let len = self.engine.table(side).len();
             if len > most {
-                return Err(Violation::new(
-                    "(f) limits",
-                    format!("{side:?} holds {len} of {most}"),
-                ));
+                return Err(Violation::new("(f) limits", format!("{side:?} holds {len} of {most}")));
             }
         }
         Ok(())
@@ -213,9 +205,7 @@ impl Node {
         let mut ops = vec![first];
         while ops.len() < BATCH_OPS {
             match self.engine.poll_kernel() {
-                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => {
-                    ops.push(op)
-                }
+                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => ops.push(op),
                 other => {
                     self.held = other;
                     break;
@@ -242,11 +232,7 @@ impl Node {
             return [Input::Verified { key: *key, flow }].into_iter().chain(failed).collect();
         }
         let outcome = self.kernel.write(now, &op.request, origin);
-        trace.say(
-            now,
-            self.index,
-            format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request),
-        );
+        trace.say(now, self.index, format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request));
         let failed = outcome.err().map(|errno| Input::KernelFailed { token, errno });
         failed.into_iter().collect()
     }

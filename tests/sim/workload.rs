@@ -11,6 +11,7 @@ use wire::flow::{HelperName, Known, ProtoState, Status, TcpState};
 #[derive(Debug)]
 pub(crate) struct Workload {
     rng: Rng,
+    net: u8,
     identities: Vec<FlowKey>,
     /// Identities touched last; most steps go there, so that changes follow each other closely.
     hot: Vec<usize>,
@@ -26,7 +27,7 @@ impl Workload {
     pub(crate) fn new(mut rng: Rng, net: u8, count: usize, race: u32, interval_ns: u64) -> Self {
         let identities = (0..count).map(|n| identity(net, n as u16)).collect();
         let hot = (0..4).map(|_| rng.below(count as u64) as usize).collect();
-        Self { rng, identities, hot, owed: None, race, interval_ns }
+        Self { rng, net, identities, hot, owed: None, race, interval_ns }
     }
 
     /// Does something; returns after how many nanoseconds to call again.
@@ -125,7 +126,7 @@ impl Workload {
             }
         }
         if !key.tuple.is_icmp() && rng.chance(350) {
-            translate(&mut flow, rng, n);
+            translate(&mut flow, rng, self.net, n);
         }
         if rng.chance(200) {
             expect(&mut flow, kernel, rng);
@@ -165,12 +166,11 @@ fn advance(flow: &mut Flow) {
 }
 
 /// Translates one end, to a port that belongs to this identity.
-fn translate(flow: &mut Flow, rng: &mut Rng, n: usize) {
+fn translate(flow: &mut Flow, rng: &mut Rng, net: u8, n: usize) {
     let v6 = flow.orig.family == common::tuple::FAMILY_IPV6;
     let (src, dst) = flow.reply.ports();
     let mut to = [0; 16];
-    let addr: &[u8] = if v6 { &[0x20, 0x01, 0xff, 0xff] } else { &[203, 0, 113, 7] };
-    to[..4].copy_from_slice(addr);
+    to[..4].copy_from_slice(&if v6 { [0x20, 0x01, 0xff, net] } else { [203, 0, 113, net] });
     let port = 20_000 + 2 * n as u16 + rng.below(2) as u16;
     if rng.chance(600) {
         flow.reply.dst = to;

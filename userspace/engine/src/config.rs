@@ -81,6 +81,8 @@ pub mod limit {
     pub const BULK_INTERVAL: Duration = Duration::from_millis(1);
     /// How far back a sequence number may be to count as late; further back means that the peer began anew.
     pub const LATE_WINDOW: u32 = 4096;
+    /// How long a message may be overtaken by later ones. One that comes later still is of a peer that began anew.
+    pub const LATE_TIME: Duration = Duration::from_millis(500);
     /// Seconds for a written flow whose peer told no lifetime.
     pub const LIFETIME_UNTOLD_S: u32 = 60;
     /// Entries looked at per step of a commit.

@@ -3,9 +3,9 @@
 use crate::config::{Config, limit};
 use crate::counters::Counters;
 use crate::failover::{Commit, is_commit};
-use crate::input::{Command, CommandId, Input};
-use crate::kernel::{InFlight, KernelQueue, Purpose};
-use crate::local::{Desk, Local};
+use crate::input::{Command, CommandId, Input, Origin};
+use crate::kernel::{KernelQueue, Purpose};
+use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::{Outbox, Packer, Tracker, count_fault};
@@ -14,6 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use wire::Flow;
+use wire::netlink::EventKind;
 use wire::sync::v1::{self, Change, Control, Message, Messages, Options};
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -94,6 +95,10 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
+                // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
+                // the peer never spoke of.
+                let meant = event != EventKind::Destroy || self.remote.spoke_of(&flow.key());
+                let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
@@ -197,9 +202,11 @@ impl Engine {
         let Some(dump) = &mut self.dump else { return };
         dump.flows += 1;
         if self.config.replication.keep_local {
-            let (began, tell) = (dump.began, !dump.first);
+            let doubtful =
+                !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
+            let reading = Reading { began: dump.began, tell: !dump.first, doubtful };
             let (local, mut desk) = self.desk(now);
-            let outcome = local.on_dumped(&mut desk, began, flow, tell);
+            let outcome = local.on_dumped(&mut desk, flow, reading);
             self.note_room(Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
@@ -243,7 +250,7 @@ impl Engine {
     /// Where a message stands among all of the peer's.
     fn place(&mut self, now: Instant, seq: u32, bytes: &[u8]) -> u64 {
         self.counters.replica.received += 1;
-        let place = self.tracker.place(seq, bytes, &mut self.counters.replica);
+        let place = self.tracker.place(now, seq, bytes, &mut self.counters.replica);
         if place.restarted {
             self.tell(Event::PeerRestarted { at: now });
         }
@@ -327,14 +334,12 @@ impl Engine {
     }
 
     fn on_kernel_settled(&mut self, token: u32) {
-        while let Some(op) = self.kernel.settled(token) {
-            self.on_success(&op);
-        }
-    }
-
-    fn on_success(&mut self, op: &InFlight) {
-        if let Some(commit) = &mut self.commit {
-            commit.on_success(op);
+        while let Some((op, last_word)) = self.kernel.settled(token) {
+            if op.purpose == Purpose::InjectReplace {
+                remote::on_replace(&mut self.kernel, op, last_word);
+            } else if let Some(commit) = &mut self.commit {
+                commit.on_success(&op);
+            }
         }
     }
 
@@ -354,7 +359,6 @@ impl Engine {
         if self.dump.is_some() {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
-            self.local.on_dump_start();
             self.dump = Some(Dump { began: now, flows: 0, first, commands });
         } else {
             self.answer(commands, false);

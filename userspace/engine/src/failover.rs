@@ -13,11 +13,12 @@ use crate::input::CommandId;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::seconds;
 use crate::output::{Event, Request};
-use crate::remote::{Remote, writable};
+use crate::remote::{Remote, without_master, writable};
 use crate::table::{FlowTable, Slot};
 use common::{FlowKey, Instant};
 use wire::Flow;
 
+const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
@@ -104,13 +105,23 @@ impl Commit {
         }
     }
 
-    /// A request of the commit failed: what is in the way is removed, once. Returns whether it is a failure to tell.
+    /// A request of the commit failed: what is in the way is removed, once, and a master that is not there is done
+    /// without. Returns whether it is a failure to tell.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
-        if let (Purpose::Commit, Request::Create(flow), EEXIST) = (op.purpose, op.request, errno) {
-            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-            if kernel.push(Purpose::CommitAgain, Request::Create(flow)) {
-                return false;
+        let again = match (op.purpose, op.request, errno) {
+            (Purpose::Commit, Request::Create(flow), EEXIST) => {
+                kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+                Some(flow)
             }
+            (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
+                Some(without_master(flow))
+            }
+            _ => None,
+        };
+        if let Some(flow) = again
+            && kernel.push(Purpose::CommitAgain, Request::Create(flow))
+        {
+            return false;
         }
         self.open = self.open.saturating_sub(1);
         self.failed += 1;

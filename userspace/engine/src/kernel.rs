@@ -5,11 +5,13 @@
 //! something newer about the same flow has been asked meanwhile: then the newer request decides.
 
 use crate::config::limit;
+use crate::merge;
 use crate::output::{KernelOp, Request};
 use alloc::collections::VecDeque;
 use common::FlowKey;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use wire::Flow;
 
 /// What a request is for; decides what its failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Purpose {
     InjectNew,
     /// The peer's update goes straight into the kernel.
     InjectUpdate,
+    /// The same, after a new flow found another one in its place: once this is through, the flow is written anew.
+    InjectReplace,
     /// The peer's destruction goes straight into the kernel.
     InjectDestroy,
     /// The second attempt of an injection.
@@ -98,19 +102,39 @@ impl KernelQueue {
     pub fn failed(&mut self, token: u32) -> Option<(InFlight, bool)> {
         let at = self.in_flight.iter().position(|op| op.token == token)?;
         let op = self.in_flight.remove(at)?;
-        let last_word = self.forget(&op.request);
-        Some((op, last_word))
+        let left = self.forget(&op.request);
+        // Older requests about the flow may not be settled yet.
+        let key = key_of(&op.request);
+        let older = self.in_flight.iter().take(at).filter(|op| key_of(&op.request) == key).count();
+        Some((op, left == older))
     }
 
-    /// Takes out the oldest request that is covered by `token`, in order; call it until there is none.
-    pub fn settled(&mut self, token: u32) -> Option<InFlight> {
+    /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow is on
+    /// its way; call it until there is none.
+    pub fn settled(&mut self, token: u32) -> Option<(InFlight, bool)> {
         let oldest = self.in_flight.front()?;
         if (token.wrapping_sub(oldest.token) as i32) < 0 {
             return None;
         }
         let op = self.in_flight.pop_front()?;
-        self.forget(&op.request);
-        Some(op)
+        let left = self.forget(&op.request);
+        Some((op, left == 0))
+    }
+
+    /// Leaves the flow of request `token`, which could not be written, to the next request about it. An update would
+    /// change the wrong flow, so it is to be followed by a second attempt.
+    pub fn pass_on(&mut self, token: u32, flow: Flow) {
+        let key = Some(flow.key());
+        let in_flight = self.in_flight.iter_mut();
+        let in_flight = in_flight.filter(|op| (op.token.wrapping_sub(token) as i32) > 0);
+        let in_flight = in_flight.map(|op| (&mut op.purpose, &mut op.request));
+        let waiting = self.waiting.iter_mut().map(|(purpose, request)| (purpose, request));
+        let next = in_flight.chain(waiting).find(|(_, request)| key_of(request) == key);
+        if let Some((purpose, Request::Update(news))) = next {
+            *purpose = Purpose::InjectReplace;
+            let newer = core::mem::replace(news, flow);
+            merge::absorb(news, newer);
+        }
     }
 
     /// Requests waiting or in flight.
@@ -135,16 +159,16 @@ impl KernelQueue {
         self.waiting.front().is_some_and(|(purpose, _)| *purpose == Purpose::CommitAgain)
     }
 
-    /// Counts a request of this flow out; true when it was the last one.
-    fn forget(&mut self, request: &Request) -> bool {
-        let Some(key) = key_of(request) else { return true };
-        let Some(count) = self.pending.get_mut(&key) else { return true };
+    /// Counts a request of this flow out; returns how many are left.
+    fn forget(&mut self, request: &Request) -> usize {
+        let Some(key) = key_of(request) else { return 0 };
+        let Some(count) = self.pending.get_mut(&key) else { return 0 };
         *count -= 1;
-        let last = *count == 0;
-        if last {
+        let left = *count;
+        if left == 0 {
             self.pending.remove(&key);
         }
-        last
+        left as usize
     }
 }
 

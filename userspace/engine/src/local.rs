@@ -25,6 +25,8 @@ use wire::sync::v1::Change;
 
 mod reading;
 
+pub use reading::Reading;
+
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
     /// Settings.
@@ -45,8 +47,8 @@ pub struct Local {
     /// The flows.
     pub table: FlowTable,
     tombstones: Tombstones,
-    /// The kernel's table is being read: what events leave out will be shown.
-    filling: bool,
+    /// Whether the kernel's table has been read since the start.
+    filled: bool,
     /// Where a bulk transfer goes on, and how many flows it has sent.
     bulk: Option<(Slot, u64)>,
 }
@@ -58,7 +60,7 @@ impl Local {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            filling: false,
+            filled: false,
             bulk: None,
         }
     }
@@ -109,6 +111,12 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         let key = flow.key();
+        if self.table.len() >= self.table.max() && self.table.find(&key).is_none() {
+            // It is known no more than that there was news, so that older news does not pass for the latest.
+            self.tombstones.bury(key, news::span_of(stamp, desk.now));
+            desk.counters.local.create_no_space += 1;
+            return Err(Full);
+        }
         let entry = known.and_then(|slot| self.table.at(slot));
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
             // A packet that was on its way when the flow ended is reported after the end.
@@ -131,13 +139,13 @@ impl Local {
         }
         // An update tells what changed; of a flow that is not known it does not tell enough.
         let partial = event == EventKind::Update
-            && entry.is_none_or(|entry| news::has_other_id(&entry.flow, &flow));
+            && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
         let slot = self.put(desk, event, flow, at, origin)?;
         if origin == Origin::Foreign {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
-        if partial && !self.filling {
+        if partial {
             self.verify(desk, &key);
         }
         Ok(())
@@ -175,9 +183,9 @@ impl Local {
             return self.add(desk, flow, at, marks);
         };
         let entry = self.table.at_mut(slot).expect("the slot was just found");
-        // A new flow, or one with another id, is not the flow we knew under this identity.
+        // This is not the flow we knew under this identity.
         let dead = entry.marks.contains(Marks::DEAD);
-        if event == EventKind::New || dead || news::has_other_id(&entry.flow, &flow) {
+        if event == EventKind::New || dead || news::is_another(&entry.flow, &flow) {
             entry.flow = flow;
             entry.since_s = seconds(desk.now);
             entry.marks.remove(Marks::DEAD);
@@ -216,20 +224,25 @@ impl Local {
         let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.table.at(slot)?))) else {
             desk.counters.local.destroy_not_found += 1;
             self.tombstones.bury(key, when);
+            // The peer may know it from an earlier life of this daemon.
+            if !self.filled && origin != Origin::Inject {
+                let counters = &mut desk.counters.replica;
+                desk.outbox.queue_message(Change::Destroy, flow.clone(), counters);
+            }
             return;
         };
         match age(stamp, Some(Span::at(entry.stamp))) {
             Age::Newer => {}
             // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
             // or the kernel gave the next life the same id.
-            Age::Older if news::has_other_id(&entry.flow, flow) => {
+            Age::Older if news::is_another(&entry.flow, flow) => {
                 desk.counters.local.stale += 1;
                 return;
             }
             Age::Older | Age::Unclear => return self.verify(desk, &key),
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
-        if origin != Origin::Foreign
+        if origin == Origin::Inject
             && let Some(entry) = self.table.at_mut(slot)
         {
             // The peer must not hear of it as an end of its own flow.

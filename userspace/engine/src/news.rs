@@ -43,17 +43,19 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
     }
 }
 
-/// Whether the two are different flows that follow each other under one identity. The kernel may give the second one
-/// the id of the first, so `false` proves nothing.
+/// Whether the two are different flows that follow each other under one identity: ids differ, or the reply direction
+/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves nothing.
 #[must_use]
-pub fn has_other_id(known: &Flow, news: &Flow) -> bool {
-    known.has(Known::ID) && news.has(Known::ID) && known.id != news.id
+pub fn is_another(known: &Flow, news: &Flow) -> bool {
+    let other_id = known.has(Known::ID) && news.has(Known::ID) && known.id != news.id;
+    let both_reply = known.reply.is_known() && news.reply.is_known();
+    other_id || (both_reply && known.reply != news.reply)
 }
 
 /// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
 #[must_use]
 pub fn says_more(known: &Flow, news: &Flow) -> bool {
-    if has_other_id(known, news) {
+    if is_another(known, news) {
         return false;
     }
     let mut news = news.clone();
@@ -63,9 +65,13 @@ pub fn says_more(known: &Flow, news: &Flow) -> bool {
     !is_same(&both, known)
 }
 
-/// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`.
+/// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`. A
+/// flow's reply direction never changes, and a peer's kernel could not change it.
 #[must_use]
 pub fn covers(news: &Flow, known: &Flow) -> bool {
+    if known.reply.is_known() && known.reply != news.reply {
+        return false;
+    }
     let mut both = known.clone();
     merge::absorb(&mut both, news.clone());
     is_same(&both, news)

@@ -104,6 +104,12 @@ impl Remote {
         last.unwrap_or(self.flushed)
     }
 
+    /// Whether a flow is the peer's, or was a moment ago.
+    #[must_use]
+    pub fn spoke_of(&self, key: &FlowKey) -> bool {
+        self.table.find(key).is_some() || self.tombstones.ended_at(key).is_some()
+    }
+
     /// Forgets every flow. `order` is the place of the latest message: what comes in late from before is forgotten too,
     /// or else the end of a flow would be forgotten and its beginning not.
     pub fn flush(&mut self, order: u64) {
@@ -168,15 +174,25 @@ pub fn on_inject_failed(
     let failures = &mut counters.inject;
     match (op.purpose, op.request, errno) {
         (Purpose::InjectDestroy, _, ENOENT) => return false,
-        (Purpose::InjectNew | Purpose::InjectUpdate, ..) if !last_word => return false,
-        (Purpose::InjectUpdate, Request::Update(flow), ENOENT) => {
+        (
+            Purpose::InjectNew | Purpose::InjectUpdate | Purpose::InjectReplace,
+            Request::Create(flow) | Request::Update(flow),
+            _,
+        ) if !last_word => {
+            kernel.pass_on(op.token, flow);
+            return false;
+        }
+        (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), ENOENT) => {
             kernel.push(Purpose::InjectAgain, Request::Create(flow));
             return false;
         }
+        (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
+            kernel.push(Purpose::InjectAgain, Request::Create(without_master(flow)));
+            return false;
+        }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
-        | (Purpose::InjectUpdate, Request::Update(flow), _) => {
-            kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-            kernel.push(Purpose::InjectAgain, Request::Create(flow));
+        | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
+            write_anew(kernel, flow);
             return false;
         }
         (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,
@@ -184,6 +200,20 @@ pub fn on_inject_failed(
         _ => failures.create_failed += 1,
     }
     true
+}
+
+/// An update succeeded, but the flow it changed was another one.
+pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, last_word: bool) {
+    match op.request {
+        Request::Update(flow) if last_word => write_anew(kernel, flow),
+        Request::Update(flow) => kernel.pass_on(op.token, flow),
+        _ => {}
+    }
+}
+
+fn write_anew(kernel: &mut KernelQueue, flow: Flow) {
+    kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+    kernel.push(Purpose::InjectAgain, Request::Create(flow));
 }
 
 /// The flow as it can be written into a kernel that does not know it, `age_s` seconds after the peer spoke of it.
@@ -208,6 +238,15 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
         // The kernel attaches the helper of an expected flow by its master.
         extra.helper = None;
     }
+    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow
+}
+
+/// The flow as one that nobody expected: its master is not in the kernel, and a connection that goes on without one is
+/// better than a connection that breaks.
+#[must_use]
+pub fn without_master(mut flow: Flow) -> Flow {
+    flow.extra_mut().master = None;
     flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
     flow
 }

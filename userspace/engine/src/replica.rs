@@ -5,10 +5,12 @@ use crate::counters::ReplicaCounters;
 use crate::table::{FlowTable, Marks, Slot};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use common::Instant;
 use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use wire::Flow;
 use wire::cursor::Writer;
+use wire::flow::Known;
 use wire::sync::v1::{self, Change, Control, Fault, FaultKind, Options};
 
 /// Something to send.
@@ -111,6 +113,8 @@ impl Outbox {
     }
 
     /// Packs one entry out of turn, for a bulk transfer; false when the datagram is full.
+    ///
+    /// The peer may know another mark from a flow whose end it did not hear of, so a bulk transfer tells marks of 0 too.
     pub fn pack_entry(
         &mut self,
         flow: &Flow,
@@ -119,6 +123,13 @@ impl Outbox {
         counters: &mut ReplicaCounters,
     ) -> bool {
         let stamp = v1::Stamp { seq: self.seq, ..v1::Stamp::default() };
+        let marked;
+        let flow = if flow.has(Known::MARK) {
+            flow
+        } else {
+            marked = Flow { known: flow.known | Known::MARK, ..flow.clone() };
+            &marked
+        };
         match packer.put(|w| v1::encode_flow(change, stamp, flow, self.options, w)) {
             Packed::Yes => {
                 self.seq = self.seq.wrapping_add(1);
@@ -229,12 +240,15 @@ pub struct Place {
 
 /// Follows the peer's sequence numbers.
 ///
-/// A number a little behind is a late message, unless another message had that number before: then the peer began
-/// anew, with a number below the one it had reached. One far behind is from a peer that began anew, too.
+/// A number a little behind is a late message, unless another message had that number before, or no later message came
+/// for a while: then the peer began anew, with a number below the one it had reached. One far behind is from a peer that
+/// began anew, too.
 #[derive(Debug)]
 pub struct Tracker {
     /// Highest number seen, and its order.
     last: Option<(u32, u64)>,
+    /// When that came.
+    last_at: Instant,
     /// What the last messages looked like, each where its number says; 0 where none came.
     seen: Box<[u32]>,
     hasher: FixedState,
@@ -245,7 +259,7 @@ impl Tracker {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
-        Self { last: None, seen, hasher: FixedState::with_seed(seed) }
+        Self { last: None, last_at: Instant(0), seen, hasher: FixedState::with_seed(seed) }
     }
 
     /// Order of the latest message; 0 before the first.
@@ -255,27 +269,34 @@ impl Tracker {
     }
 
     /// Places the message `bytes` with number `seq`.
-    pub fn place(&mut self, seq: u32, bytes: &[u8], counters: &mut ReplicaCounters) -> Place {
+    pub fn place(
+        &mut self,
+        now: Instant,
+        seq: u32,
+        bytes: &[u8],
+        counters: &mut ReplicaCounters,
+    ) -> Place {
         let looks = self.hasher.hash_one(bytes) as u32 | 1;
+        let quiet = now.since(self.last_at) > limit::LATE_TIME;
         let Some((last, order)) = self.last else {
-            return self.advance(seq, looks, FIRST_ORDER);
+            return self.advance(now, seq, looks, FIRST_ORDER);
         };
         let step = seq.wrapping_sub(last) as i32;
         let distance = step.unsigned_abs();
         if step > 0 {
             counters.lost += u64::from(distance) - 1;
             self.skip(last, distance - 1);
-            return self.advance(seq, looks, order + u64::from(distance));
+            return self.advance(now, seq, looks, order + u64::from(distance));
         }
         let seen = &mut self.seen[slot_of(seq)];
-        if distance < limit::LATE_WINDOW && (*seen == 0 || *seen == looks) {
+        if distance < limit::LATE_WINDOW && !quiet && (*seen == 0 || *seen == looks) {
             counters.before += 1;
             *seen = looks;
             return Place { order: order - u64::from(distance), restarted: false };
         }
         counters.peer_restarts += 1;
         self.seen.fill(0);
-        let place = self.advance(seq, looks, order + u64::from(limit::LATE_WINDOW));
+        let place = self.advance(now, seq, looks, order + u64::from(limit::LATE_WINDOW));
         Place { restarted: true, ..place }
     }
 
@@ -286,9 +307,10 @@ impl Tracker {
         }
     }
 
-    fn advance(&mut self, seq: u32, looks: u32, order: u64) -> Place {
+    fn advance(&mut self, now: Instant, seq: u32, looks: u32, order: u64) -> Place {
         self.seen[slot_of(seq)] = looks;
         self.last = Some((seq, order));
+        self.last_at = now;
         Place { order, restarted: false }
     }
 }
@@ -322,7 +344,7 @@ mod tests {
     fn places(numbers: &[u32]) -> (alloc::vec::Vec<u64>, ReplicaCounters) {
         let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
         let orders =
-            numbers.iter().map(|&n| tracker.place(n, &[], &mut counters).order - FIRST_ORDER);
+            numbers.iter().map(|&n| tracker.place(Instant(0), n, &[], &mut counters).order - FIRST_ORDER);
         (orders.collect(), counters)
     }
 
@@ -350,7 +372,7 @@ mod tests {
     #[test]
     fn another_message_with_a_number_that_was_seen_is_a_new_life_of_the_peer() {
         let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
-        let mut place = |seq, bytes: &[u8]| tracker.place(seq, bytes, &mut counters);
+        let mut place = |seq, bytes: &[u8]| tracker.place(Instant(0), seq, bytes, &mut counters);
         let old: alloc::vec::Vec<_> = (100..110).map(|n| place(n, b"old").order).collect();
         let again = place(105, b"old");
         assert_eq!((again.order, again.restarted), (old[5], false), "a duplicate");
@@ -358,6 +380,15 @@ mod tests {
         assert!(new.restarted && new.order > old[9]);
         assert!(place(106, b"new").order > new.order);
         assert_eq!((counters.before, counters.peer_restarts), (1, 1));
+    }
+
+    #[test]
+    fn a_number_behind_that_comes_after_a_pause_is_a_new_life_of_the_peer() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place = |at, seq| tracker.place(Instant(at), seq, &[], &mut counters);
+        let last = place(0, 110);
+        assert!(!place(0, 105).restarted, "overtaken");
+        assert!(place(2_000_000_000, 100).order > last.order);
     }
 
     #[test]

@@ -2,13 +2,23 @@
 
 use super::{Desk, Local, seconds};
 use crate::kernel::Purpose;
-use crate::merge;
 use crate::news;
 use crate::output::Request;
-use crate::table::{Full, Marks, Slot};
+use crate::table::{Entry, Full, Marks, Slot};
 use crate::tombstone::Span;
 use common::{FlowKey, Instant};
 use wire::Flow;
+
+/// How to take a flow of a dump of the kernel's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// When the dump began. The flow was read at some time after that, so every event after it counts as newer.
+    pub began: Instant,
+    /// The peer hears of what is new to us; without it, a bulk transfer has to tell.
+    pub tell: bool,
+    /// Events about this flow may have come in that left no trace, because it was the peer's.
+    pub doubtful: bool,
+}
 
 impl Local {
     /// Asks the kernel about a flow, unless an answer is on its way.
@@ -59,23 +69,15 @@ impl Local {
         Ok(())
     }
 
-    /// The kernel's table is about to be read.
-    pub const fn on_dump_start(&mut self) {
-        self.filling = true;
-    }
-
-    /// Takes a flow of a dump of the kernel's table that began at `began`. The flow was read at some time after that,
-    /// so every event after `began` counts as newer. `tell`: the peer hears of what is new to us; without it, a bulk
-    /// transfer has to tell.
+    /// Takes a flow of a dump of the kernel's table.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_dumped(
         &mut self,
         desk: &mut Desk<'_>,
-        began: Instant,
         flow: Flow,
-        tell: bool,
+        Reading { began, tell, doubtful }: Reading,
     ) -> Result<(), Full> {
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;
@@ -84,13 +86,21 @@ impl Local {
         let key = flow.key();
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
         let ended = self.tombstones.ended_at(&key).is_some_and(|end| end.to >= began.0);
-        if known.is_none() && ended {
-            // Its end came in before the dump showed it; had it begun again, that would be news of its own.
+        if known.is_none() && (ended || doubtful) {
+            // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
+            self.verify(desk, &key);
             return Ok(());
         }
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
-            Some(slot) => (slot, self.complete(slot, flow)),
+            Some(slot) => {
+                // What was read may be older, and even another flow. Or what came between is lost.
+                let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
+                if self.table.at(slot).is_some_and(differs) {
+                    self.verify(desk, &key);
+                }
+                (slot, false)
+            }
             // The peer may know it from an earlier life of this daemon, so its end must be told.
             None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
             None => self.replace(desk, flow, began.0, Marks::SENT)?,
@@ -98,7 +108,8 @@ impl Local {
         if let Some(entry) = self.table.at_mut(slot) {
             entry.marks.insert(Marks::SHOWN);
         }
-        if changed && tell {
+        // What events told of it before was told on.
+        if changed && (tell || known.is_some()) {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
@@ -110,7 +121,7 @@ impl Local {
     /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
     /// kernel. Returns how many were removed.
     pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
-        self.filling = false;
+        self.filled |= complete;
         let (mut purged, mut from) = (0, 0);
         while let Some((slot, entry)) = self.table.next(from) {
             from = slot + 1;
@@ -146,7 +157,7 @@ impl Local {
         };
         let entry = self.table.at_mut(slot).expect("the slot was just found");
         let dead = entry.marks.contains(Marks::DEAD);
-        let other = dead || news::has_other_id(&entry.flow, &flow);
+        let other = dead || news::is_another(&entry.flow, &flow);
         let changed = other || !news::is_same(&entry.flow, &flow);
         if other || !news::covers(&flow, &entry.flow) {
             entry.marks.insert(Marks::AFRESH);
@@ -160,19 +171,5 @@ impl Local {
         entry.updated_s = seconds(desk.now);
         desk.counters.local.updated += 1;
         Ok((slot, changed))
-    }
-
-    /// Fills in what newer events left out. Returns whether that was anything.
-    fn complete(&mut self, slot: Slot, shown: Flow) -> bool {
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
-        if news::has_other_id(&entry.flow, &shown) {
-            return false;
-        }
-        let mut whole = shown;
-        whole.drop_volatile();
-        merge::absorb(&mut whole, entry.flow.clone());
-        let changed = !news::is_same(&whole, &entry.flow);
-        entry.flow = whole;
-        changed
     }
 }
