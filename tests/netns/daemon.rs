@@ -49,6 +49,16 @@ fn a_second_instance_is_refused_while_the_first_lives() {
 }
 
 #[test]
+fn a_second_instance_with_another_socket_is_refused_by_the_lock() {
+    let stage = Stage::new();
+    let first = stage.ours("a", &A);
+    let text = A.text(stage.files.path(), "a").replace("a.sock", "other.sock");
+    refused(&stage, "other", &text, &["lock file", "is held: another instance is running"]);
+    assert_eq!(first.file("lock").trim(), first.pid().to_string());
+    assert!(!stage.files.path().join("other.sock").exists());
+}
+
+#[test]
 fn it_does_not_start_beside_a_living_original_with_the_same_files() {
     let stage = Stage::new();
     let first = stage.start(Brand::Original, "a", &A);

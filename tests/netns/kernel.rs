@@ -13,6 +13,7 @@ use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::{self, Namespace};
 use wire::Flow;
 use wire::cursor::Writer;
+use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
 use wire::netlink::{EventKind, Message, Messages, decode};
 use wire::sync::v1::{self, Change, Options, encode_flow};
 
@@ -27,7 +28,10 @@ struct Bench {
 
 impl Bench {
     fn new(replication: Replication) -> Self {
-        let config = Config { replication, ..Config::default() };
+        Self::with(Config { replication, ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         let engine = Engine::new(config, clock::now());
         let mut bench = Self { engine, writer: KernelWriter::open().expect("sockets"), seq: 0 };
         bench.settle();
@@ -230,22 +234,42 @@ fn events_tell_whose_doing_they_are() {
     }
 }
 
+/// An established connection with a mark.
+fn connection() -> Flow {
+    let mut flow = with_lifetime(Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(1000, 80)));
+    flow.proto = ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() });
+    flow.status |= Status::SEEN_REPLY | Status::ASSURED;
+    flow.mark = 77;
+    flow.known |= Known::MARK;
+    flow
+}
+
 #[test]
 fn what_a_peer_says_is_in_the_kernel_as_it_said_it() {
     netns::enter_empty();
     let here = Namespace::current();
     let mut bench = Bench::new(Replication { keep_remote: false, ..Replication::default() });
-    let mut flow = with_lifetime(Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(1000, 80)));
-    flow.proto =
-        wire::flow::ProtoState::Tcp(wire::flow::TcpState { state: 3, ..Default::default() });
-    flow.status |= wire::flow::Status::SEEN_REPLY | wire::flow::Status::ASSURED;
-    flow.mark = 77;
-    flow.known |= wire::flow::Known::MARK;
-    bench.hear(Change::New, &[flow]);
+    bench.hear(Change::New, &[connection()]);
     bench.settle();
     assert_eq!(
         conntrack::lines(&here),
         ["ipv4 2 tcp 6 ESTABLISHED src=1.1.1.1 dst=2.2.2.2 sport=1000 dport=80 \
           src=2.2.2.2 dst=1.1.1.1 sport=80 dport=1000 [ASSURED] mark=77"]
     );
+}
+
+#[test]
+fn the_kernel_is_told_not_to_check_windows_it_has_not_seen_unless_that_is_asked_for() {
+    for (window_tracking, liberal) in [(false, TCP_FLAG_BE_LIBERAL), (true, 0)] {
+        netns::enter_empty();
+        let config = Config { window_tracking, ..Config::default() };
+        let mut bench = Bench::with(config.clone());
+        bench.hear(Change::New, &[connection()]);
+        bench.commit();
+        let reader = Bench::with(config);
+        let flows: Vec<_> = reader.engine.flows(Side::Local).collect();
+        let tcp = flows[0].tcp().expect("the connection");
+        let flags = tcp.flags.expect("the kernel tells flags");
+        assert_eq!(flags.map(|f| f.flags & TCP_FLAG_BE_LIBERAL), [liberal; 2]);
+    }
 }

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-/// Seconds a client may take.
-const CLIENT_PATIENCE_S: &str = "60";
+/// Seconds a program may take that is to end by itself.
+const CLIENT_PATIENCE_S: &str = "30";
 
 /// Whose program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,14 +274,14 @@ impl Drop for Daemon<'_> {
     }
 }
 
-/// Runs our program with arguments to its end, inside of `namespace`.
+/// Runs our program with arguments to its end, inside of `namespace`. One that does not end gives code 124.
 ///
 /// # Panics
 /// When it cannot be started.
 #[must_use]
 pub fn run_ours(namespace: &Namespace, args: &[&str]) -> Output {
-    let mut command = Command::new(Brand::Ours.program());
-    command.args(args);
+    let mut command = Command::new("timeout");
+    command.arg(CLIENT_PATIENCE_S).arg(Brand::Ours.program()).args(args);
     namespace.within(|| command.output().expect("it can be started"))
 }
 
