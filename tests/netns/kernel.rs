@@ -13,11 +13,11 @@ use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::{self, Namespace};
 use wire::Flow;
 use wire::cursor::Writer;
-use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
+use wire::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
 use wire::netlink::{EventKind, Message, Messages, decode};
 use wire::sync::v1::{self, Change, Options, encode_flow};
 
-const ENOENT: i32 = 2;
+const EOPNOTSUPP: i32 = 95;
 
 /// An engine on a kernel, without a daemon around them.
 struct Bench {
@@ -72,11 +72,29 @@ impl Bench {
     }
 }
 
-/// A flow the kernel refuses: its master does not exist.
+/// A flow the kernel refuses: there is no such helper.
+fn helpless(n: u32) -> Flow {
+    let mut flow = udp(n);
+    flow.extra_mut().helper = HelperName::from_bytes(b"nohelper");
+    flow
+}
+
+/// A flow whose master does not exist.
 fn orphan(n: u32) -> Flow {
     let mut flow = udp(n);
     flow.extra_mut().master = Some(Tuple::v4([9; 4], [9; 4], 6).with_ports(9, 9));
     flow
+}
+
+#[test]
+fn a_flow_whose_master_is_nowhere_is_committed_without_one() {
+    netns::enter_empty();
+    let mut bench = Bench::new(Replication::default());
+    bench.hear(Change::New, &[orphan(1), udp(2)]);
+    let events = bench.commit();
+    let done = |e: &Event| matches!(e, Event::CommitDone { committed: 2, failed: 0, .. });
+    assert!(events.iter().any(done), "{events:?}");
+    assert_eq!(conntrack::count(&Namespace::current()), 2);
 }
 
 fn keys<'a>(flows: impl IntoIterator<Item = &'a Flow>) -> BTreeSet<String> {
@@ -88,7 +106,7 @@ fn failures_in_the_middle_of_batches_name_the_flows_they_are_about() {
     netns::enter_empty();
     let mut bench = Bench::new(Replication::default());
     let bad = |n: &u32| n.is_multiple_of(7);
-    let flows: Vec<_> = (0..500).map(|n| if bad(&n) { orphan(n) } else { udp(n) }).collect();
+    let flows: Vec<_> = (0..500).map(|n| if bad(&n) { helpless(n) } else { udp(n) }).collect();
     bench.hear(Change::New, &flows);
     let events = bench.commit();
     let told: Vec<(FlowKey, i32)> = events
@@ -98,7 +116,7 @@ fn failures_in_the_middle_of_batches_name_the_flows_they_are_about() {
             _ => None,
         })
         .collect();
-    assert!(told.iter().all(|(_, errno)| *errno == ENOENT), "{told:?}");
+    assert!(told.iter().all(|(_, errno)| *errno == EOPNOTSUPP), "{told:?}");
     let told: BTreeSet<_> = told.iter().map(|(key, _)| format!("{key:?}")).collect();
     assert_eq!(told, keys(flows.iter().step_by(7)));
     let failed = flows.len().div_ceil(7);

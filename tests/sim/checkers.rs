@@ -59,7 +59,12 @@ pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
                 None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
                 Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
                 Some(flow) if flow != known => {
-                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
+                    return fail(
+                        TRUTH,
+                        NAMES[to],
+                        key,
+                        &format!("is {known:?}, at the peer {flow:?}"),
+                    );
                 }
                 Some(_) => {}
             }
@@ -84,11 +89,8 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
                 return fail(TRUTH, NAMES[to], key, "is not known of the peer");
             };
             let gaps = ledger.gaps.contains(key) || ledger.overtaken.contains(key);
-            let same = if gaps {
-                known.without_rare() == flow.without_rare()
-            } else {
-                known == flow
-            };
+            let same =
+                if gaps { known.without_rare() == flow.without_rare() } else { known == flow };
             if !same {
                 return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
             }
@@ -166,7 +168,9 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
     }
     if let ProtoState::Tcp(tcp) = real.proto {
         let wants = !node.engine.config().window_tracking;
-        let is = tcp.flags.is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
+        let is = tcp
+            .flags
+            .is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
         if wants != is {
             return fail(TRUTH, "node", &flow.key(), "has the wrong window flags");
         }
@@ -209,7 +213,8 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
             }
         }
         let refused = node.engine.counters().replica.malformed();
-        let from = &cluster.links[1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
+        let from = &cluster.links
+            [1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
         if refused > 0 && !from.ledger.corrupted {
             let text = format!("{name} refused {refused} messages of a sound link");
             return Err(Violation::new("(f) datagrams", text));
@@ -230,7 +235,12 @@ pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
                 None => return fail(TRUTH, NAMES[to], key, "should be gone"),
                 Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
                 Some(flow) if flow != known => {
-                    return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, told was {flow:?}"));
+                    return fail(
+                        TRUTH,
+                        NAMES[to],
+                        key,
+                        &format!("is {known:?}, told was {flow:?}"),
+                    );
                 }
                 Some(_) => {}
             }

@@ -68,8 +68,7 @@ impl Cluster {
         let count = *rng.pick(&[6, 24, 60]);
         let race = *rng.pick(&[0, 50]);
         let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
-        let mut traffic =
-            net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
+        let mut traffic = net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
         let now = Instant(1_000 * MILLISECOND);
         let mut kernels = [Kernel::default(), Kernel::default()];
         if profile.prefilled {
@@ -79,9 +78,8 @@ impl Cluster {
             }
         }
         let [first, second] = kernels;
-        let nodes = [(0, first), (1, second)].map(|(index, kernel)| {
-            Node::new(profile, index, kernel, rng.fork(), now)
-        });
+        let nodes = [(0, first), (1, second)]
+            .map(|(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now));
         let links = [(); 2].map(|()| Link::new(profile.network, rng.fork()));
         let mut cluster = Self {
             now,
@@ -359,7 +357,11 @@ impl Cluster {
             self.trace.fold(&bytes);
             let sent = self.links[node].send(self.now, &bytes);
             let copies = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
-            self.trace.say(self.now, node, format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()));
+            self.trace.say(
+                self.now,
+                node,
+                format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()),
+            );
             for (at, packet) in copies {
                 self.plan_at(at, Step::Arrival { node: 1 - node, packet });
             }

@@ -83,7 +83,13 @@ impl Kernel {
     }
 
     /// Traffic changes a flow.
-    pub(crate) fn change(&mut self, now: Instant, key: &FlowKey, told: Told, edit: impl FnOnce(&mut Flow)) {
+    pub(crate) fn change(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        told: Told,
+        edit: impl FnOnce(&mut Flow),
+    ) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         edit(flow);
         let event = part(flow, told);
@@ -107,7 +113,12 @@ impl Kernel {
     }
 
     /// Carries out a request that writes.
-    pub(crate) fn write(&mut self, now: Instant, request: &Request, origin: Origin) -> Result<(), i32> {
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        origin: Origin,
+    ) -> Result<(), i32> {
         match request {
             Request::Create(flow) => self.create(now, flow, origin),
             Request::Update(flow) => self.update(now, flow, origin),
@@ -232,7 +243,9 @@ fn part(flow: &Flow, told: Told) -> Flow {
         ProtoState::Tcp(tcp) => ProtoState::Tcp(TcpState { flags: None, ..tcp }),
         other => other,
     };
-    if told.labels && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone()) {
+    if told.labels
+        && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone())
+    {
         out.extra_mut().labels = Some(labels);
     }
     out

@@ -135,8 +135,7 @@ fn messages_out_of_order() {
 #[test]
 fn lossy_link() {
     let network = Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    let profile =
-        Profile { network, parts: true, prefilled: true, ..Profile::calm("lossy_link") };
+    let profile = Profile { network, parts: true, prefilled: true, ..Profile::calm("lossy_link") };
     run(&profile, |cluster| {
         checkers::local_is_kernel(cluster)?;
         checkers::remote_is_what_arrived(cluster)?;

@@ -87,8 +87,10 @@ impl Link {
     fn read(&mut self, bytes: &[u8]) -> Result<Vec<(u64, Message)>, String> {
         let mut messages = Vec::new();
         for raw in Messages::datagram(bytes) {
-            let raw = raw.map_err(|fault| format!("a datagram was sent that is malformed: {fault}"))?;
-            let message = v1::decode(&raw).map_err(|fault| format!("a message was sent that is malformed: {fault}"))?;
+            let raw =
+                raw.map_err(|fault| format!("a datagram was sent that is malformed: {fault}"))?;
+            let message = v1::decode(&raw)
+                .map_err(|fault| format!("a message was sent that is malformed: {fault}"))?;
             let seq = raw.header.seq;
             if self.next_seq.is_some_and(|next| next != seq) {
                 return Err(format!("message number {seq} was sent, not {:?}", self.next_seq));

@@ -8,9 +8,7 @@ use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
 use crate::trace::{Trace, brief};
 use common::{FlowKey, Instant};
-use engine::{
-    CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side,
-};
+use engine::{CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use wire::Flow;
@@ -62,7 +60,13 @@ pub(crate) struct Turn {
 }
 
 impl Node {
-    pub(crate) fn new(profile: &Profile, index: usize, kernel: Kernel, mut rng: Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        profile: &Profile,
+        index: usize,
+        kernel: Kernel,
+        mut rng: Rng,
+        now: Instant,
+    ) -> Self {
         let filtered = profile.keep_remote == [true; 2] && rng.chance(150);
         let config = configure(profile, index, filtered, &mut rng);
         let source = Source::new(profile.source(&mut rng), rng.fork(), now);
@@ -161,7 +165,10 @@ impl Node {
         self.check_bounds()?;
         let timeout = self.engine.poll_timeout();
         if timeout <= now {
-            let text = format!("nothing is left to do at {}, and it wants to be woken at {}", now.0, timeout.0);
+            let text = format!(
+                "nothing is left to do at {}, and it wants to be woken at {}",
+                now.0, timeout.0
+            );
             return Err(Violation::new("(f) progress", text));
         }
         let timer = Some(timeout).filter(|at| self.timer_at.is_none_or(|planned| at < &planned));
@@ -185,7 +192,10 @@ impl Node {
         for side in [Side::Local, Side::Remote] {
             let len = self.engine.table(side).len();
             if len > most {
-                return Err(Violation::new("(f) limits", format!("{side:?} holds {len} of {most}")));
+                return Err(Violation::new(
+                    "(f) limits",
+                    format!("{side:?} holds {len} of {most}"),
+                ));
             }
         }
         Ok(())
@@ -205,7 +215,9 @@ impl Node {
         let mut ops = vec![first];
         while ops.len() < BATCH_OPS {
             match self.engine.poll_kernel() {
-                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => ops.push(op),
+                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => {
+                    ops.push(op)
+                }
                 other => {
                     self.held = other;
                     break;
@@ -232,7 +244,11 @@ impl Node {
             return [Input::Verified { key: *key, flow }].into_iter().chain(failed).collect();
         }
         let outcome = self.kernel.write(now, &op.request, origin);
-        trace.say(now, self.index, format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request));
+        trace.say(
+            now,
+            self.index,
+            format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request),
+        );
         let failed = outcome.err().map(|errno| Input::KernelFailed { token, errno });
         failed.into_iter().collect()
     }

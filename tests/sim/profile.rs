@@ -3,9 +3,9 @@
 use crate::network::Faults;
 use crate::prng::Rng;
 use crate::source::SourceKind;
-use engine::filter::Prefix;
-use engine::Config;
 use common::tuple::FAMILY_IPV4;
+use engine::Config;
+use engine::filter::Prefix;
 
 /// Everything that one test varies. What a profile leaves open the seed decides.
 #[derive(Clone, Copy, Debug)]

@@ -109,7 +109,8 @@ impl KernelQueue {
         Some((op, left == older))
     }
 
-    /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow is on
+    /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow
+    /// is on
     /// its way; call it until there is none.
     pub fn settled(&mut self, token: u32) -> Option<(InFlight, bool)> {
         let oldest = self.in_flight.front()?;

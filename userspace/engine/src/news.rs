@@ -44,7 +44,8 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
 }
 
 /// Whether the two are different flows that follow each other under one identity: ids differ, or the reply direction
-/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves nothing.
+/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves
+/// nothing.
 #[must_use]
 pub fn is_another(known: &Flow, news: &Flow) -> bool {
     let other_id = known.has(Known::ID) && news.has(Known::ID) && known.id != news.id;

@@ -114,7 +114,8 @@ impl Outbox {
 
     /// Packs one entry out of turn, for a bulk transfer; false when the datagram is full.
     ///
-    /// The peer may know another mark from a flow whose end it did not hear of, so a bulk transfer tells marks of 0 too.
+    /// The peer may know another mark from a flow whose end it did not hear of, so a bulk transfer tells marks of 0
+    /// too.
     pub fn pack_entry(
         &mut self,
         flow: &Flow,
@@ -241,7 +242,8 @@ pub struct Place {
 /// Follows the peer's sequence numbers.
 ///
 /// A number a little behind is a late message, unless another message had that number before, or no later message came
-/// for a while: then the peer began anew, with a number below the one it had reached. One far behind is from a peer that
+/// for a while: then the peer began anew, with a number below the one it had reached. One far behind is from a peer
+/// that
 /// began anew, too.
 #[derive(Debug)]
 pub struct Tracker {
@@ -343,8 +345,9 @@ mod tests {
 
     fn places(numbers: &[u32]) -> (alloc::vec::Vec<u64>, ReplicaCounters) {
         let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
-        let orders =
-            numbers.iter().map(|&n| tracker.place(Instant(0), n, &[], &mut counters).order - FIRST_ORDER);
+        let orders = numbers
+            .iter()
+            .map(|&n| tracker.place(Instant(0), n, &[], &mut counters).order - FIRST_ORDER);
         (orders.collect(), counters)
     }
 
