@@ -113,13 +113,20 @@ impl TapSource {
         sink: &mut impl FnMut(&[u8], Stamp),
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
+        // A ring that is not empty yet may hold older records than the others gave: theirs wait for it.
+        let mut complete_until = u64::MAX;
         for ring in &mut self.rings {
+            let mut last = None;
             for _ in 0..share {
-                let Some(record) = ring.next() else { break };
-                self.batch.push(&record);
+                last = ring.next().map(|record| self.batch.push(&record));
+                if last.is_none() {
+                    break;
+                }
             }
+            complete_until = complete_until.min(last.unwrap_or(u64::MAX));
         }
-        let mut taken = self.batch.drain(&mut |bytes, at| sink(bytes, Stamp::At(at)));
+        let mut taken =
+            self.batch.drain(complete_until, &mut |bytes, at| sink(bytes, Stamp::At(at)));
         self.from_rings += taken as u64;
         let after = self.socket_empty_at;
         let asked_at = clock::now();
@@ -230,22 +237,74 @@ struct Sorter {
 }
 
 impl Sorter {
-    fn push(&mut self, record: &[u8]) {
-        let Some((header, message)) = RecordHeader::split(record) else { return };
+    /// Adds a record and returns its time.
+    fn push(&mut self, record: &[u8]) -> u64 {
+        let Some((header, message)) = RecordHeader::split(record) else { return 0 };
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(message);
         self.records.push((header.ktime_ns, start, self.bytes.len() as u32));
+        header.ktime_ns
     }
 
-    fn drain(&mut self, sink: &mut impl FnMut(&[u8], Instant)) -> usize {
+    /// Hands out what happened until `until`, and keeps the rest.
+    fn drain(&mut self, until: u64, sink: &mut impl FnMut(&[u8], Instant)) -> usize {
         // Stable: records of one ring with equal times keep their order.
         self.records.sort_by_key(|&(at, ..)| at);
-        for &(at, start, end) in &self.records {
+        let taken = self.records.partition_point(|&(at, ..)| at <= until);
+        for &(at, start, end) in &self.records[..taken] {
             sink(&self.bytes[start as usize..end as usize], Instant(at));
         }
-        let taken = self.records.len();
+        self.keep_from(taken);
+        taken
+    }
+
+    fn keep_from(&mut self, first: usize) {
+        let mut kept = Vec::new();
+        let mut records = Vec::new();
+        for &(at, start, end) in &self.records[first..] {
+            let from = kept.len() as u32;
+            kept.extend_from_slice(&self.bytes[start as usize..end as usize]);
+            records.push((at, from, kept.len() as u32));
+        }
         self.records.clear();
         self.bytes.clear();
-        taken
+        self.records.extend(records);
+        self.bytes.extend(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(at: u64, message: &[u8]) -> Vec<u8> {
+        let mut bytes = at.to_ne_bytes().to_vec();
+        bytes.extend((message.len() as u32).to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(message);
+        bytes
+    }
+
+    #[test]
+    fn records_come_in_order_and_what_is_too_new_waits() {
+        let mut sorter = Sorter::default();
+        for (at, message) in [(5, b"e"), (1, b"a"), (9, b"i"), (3, b"c")] {
+            assert_eq!(sorter.push(&record(at, message)), at);
+        }
+        let mut seen = Vec::new();
+        assert_eq!(sorter.drain(5, &mut |bytes, at| seen.push((at.0, bytes.to_vec()))), 3);
+        sorter.push(&record(7, b"g"));
+        assert_eq!(sorter.drain(u64::MAX, &mut |bytes, at| seen.push((at.0, bytes.to_vec()))), 2);
+        let text: Vec<u8> = seen.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        assert_eq!(text, b"acegi");
+    }
+
+    #[test]
+    fn a_record_shorter_than_it_claims_is_passed_over() {
+        let mut sorter = Sorter::default();
+        let mut bytes = record(1, b"abc");
+        bytes.pop();
+        sorter.push(&bytes);
+        assert_eq!(sorter.drain(u64::MAX, &mut |_, _| unreachable!()), 0);
     }
 }
