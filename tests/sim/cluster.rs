@@ -65,7 +65,7 @@ impl Cluster {
     pub(crate) fn new(profile: &Profile, seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
         let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
-        let count = *rng.pick(&[6, 24, 60]);
+        let count = profile.identities.unwrap_or(*rng.pick(&[6, 24, 60]));
         let race = *rng.pick(&[0, 50]);
         let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
         let mut traffic =
