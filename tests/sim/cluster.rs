@@ -341,8 +341,9 @@ impl Cluster {
         let profile = self.profile;
         self.trace.say(self.now, node, format_args!("start"));
         let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
-        let ledger = &mut self.links[node].ledger;
-        self.nodes[node].start(&profile, self.now, |drawn| ledger.first_seq(drawn, back));
+        let far = self.rng.next() as u32;
+        let first_seq = self.links[node].ledger.first_seq(far, back);
+        self.nodes[node].start(&profile, self.now, first_seq);
         self.turn(node)
     }
 

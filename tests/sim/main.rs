@@ -101,5 +101,5 @@ profile!(garbage, 1, truths::local_only, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
 profile!(straight_into_the_kernel, 1, truths::mirrored, keep_remote: [true, false], shared: false);
 profile!(both_into_the_kernel, 1, truths::local_only, keep_remote: [false; 2], commands: 10);
-profile!(no_local_table, 1, truths::passed_on, keep_local: [false, true], tap: Some(false));
+profile!(no_local_table, 1, truths::passed_on, keep_local: [false, true]);
 profile!(many_flows, 20, truths::exact_after_bulk, prefilled: true, identities: Some(3000));
