@@ -65,7 +65,7 @@ impl Cluster {
     pub(crate) fn new(profile: &Profile, seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
         let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
-        let count = *rng.pick(&[6, 24, 60]);
+        let count = profile.identities.unwrap_or(*rng.pick(&[6, 24, 60]));
         let race = *rng.pick(&[0, 50]);
         let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
         let mut traffic = net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
@@ -339,8 +339,9 @@ impl Cluster {
         let profile = self.profile;
         self.trace.say(self.now, node, format_args!("start"));
         let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
-        let ledger = &mut self.links[node].ledger;
-        self.nodes[node].start(&profile, self.now, |drawn| ledger.first_seq(drawn, back));
+        let far = self.rng.next() as u32;
+        let first_seq = self.links[node].ledger.first_seq(far, back);
+        self.nodes[node].start(&profile, self.now, first_seq);
         self.turn(node)
     }
 

@@ -82,16 +82,15 @@ impl Ledger {
         }
     }
 
-    /// A number for a sender that begins anew, perhaps below the one it had reached. Where the receiver has not seen
-    /// all numbers from there on, it takes the first messages for late ones, and nobody can blame it: not there.
-    pub(crate) fn first_seq(&mut self, drawn: u32, back: Option<u32>) -> u32 {
-        let Some(last) = self.heard_last else { return drawn };
-        let first = back.map_or(drawn, |back| last.wrapping_sub(back));
-        let behind = last.wrapping_sub(first);
-        let seen_all = (0..behind).all(|n| self.heard.contains(&first.wrapping_add(n)));
-        let first = if behind < 10_000 && !seen_all { last.wrapping_add(1_000) } else { first };
-        (self.heard, self.heard_last) = (BTreeSet::new(), None);
-        first
+    /// A number for a sender that begins anew: `back` below the one it had reached, where the receiver can tell by it
+    /// that it is another life because it has seen all numbers from there on. Else it would take the first messages for
+    /// late ones, and nobody can blame it; so then it is `far`.
+    pub(crate) fn first_seq(&mut self, far: u32, back: Option<u32>) -> u32 {
+        let (heard, last) = (std::mem::take(&mut self.heard), self.heard_last.take());
+        let Some((last, back)) = last.zip(back) else { return far };
+        let first = last.wrapping_sub(back);
+        let seen_all = (0..back).all(|n| heard.contains(&first.wrapping_add(n)));
+        if seen_all { first } else { far }
     }
 
     /// A flow ended and nobody was there to tell the peer.

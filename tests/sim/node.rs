@@ -93,14 +93,9 @@ impl Node {
     }
 
     /// Another life of the process.
-    pub(crate) fn start(
-        &mut self,
-        profile: &Profile,
-        now: Instant,
-        first_seq: impl FnOnce(u32) -> u32,
-    ) {
+    pub(crate) fn start(&mut self, profile: &Profile, now: Instant, first_seq: u32) {
         let mut config = configure(profile, self.index, self.filtered, &mut self.rng);
-        config.first_seq = first_seq(config.first_seq);
+        config.first_seq = first_seq;
         self.source = Source::new(profile.source(&mut self.rng), self.rng.fork(), now);
         self.engine = Engine::new(config, now);
         self.up = true;

@@ -14,8 +14,10 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     /// Steps of traffic at A and at B.
     pub(crate) steps: [u32; 2],
-    /// Events come through the tap, out of order; else the seed decides.
-    pub(crate) tap: bool,
+    /// Where events come from; else the seed decides.
+    pub(crate) tap: Option<bool>,
+    /// Identities that traffic uses; else the seed decides.
+    pub(crate) identities: Option<usize>,
     pub(crate) network: Faults,
     /// The link breaks now and then.
     pub(crate) parts: bool,
@@ -40,7 +42,8 @@ impl Profile {
         Self {
             name,
             steps: [150, 100],
-            tap: false,
+            tap: None,
+            identities: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
             parts: false,
             commands: 0,
@@ -55,7 +58,7 @@ impl Profile {
     }
 
     pub(crate) fn source(&self, rng: &mut Rng) -> SourceKind {
-        if !self.tap && rng.chance(400) {
+        if !self.tap.unwrap_or_else(|| rng.chance(600)) {
             return SourceKind::Socket;
         }
         let window_ns = *rng.pick(&[10_000, 200_000, 3_000_000]);

@@ -23,6 +23,7 @@ use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::Change;
 
+mod bypass;
 mod reading;
 
 pub use reading::Reading;
@@ -47,6 +48,8 @@ pub struct Local {
     /// The flows.
     pub table: FlowTable,
     tombstones: Tombstones,
+    /// Flows not in the table that were spoken of lately, and when.
+    spoken: Tombstones,
     /// Whether the kernel's table has been read since the start.
     filled: bool,
     /// Where a bulk transfer goes on, and how many flows it has sent.
@@ -60,6 +63,7 @@ impl Local {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: false,
             bulk: None,
         }
@@ -87,13 +91,15 @@ impl Local {
             return Ok(());
         }
         if !desk.config.replication.keep_local {
-            bypass(desk, event, flow, origin);
+            self.bypass(desk, event, flow, origin, stamp);
             return Ok(());
         }
         let known = known.filter(|&slot| self.is_alive(slot));
         match event {
             EventKind::Destroy => self.on_destroy(desk, known, &flow, origin, stamp),
-            EventKind::Update if peers && known.is_none() => {}
+            EventKind::Update if peers && known.is_none() => {
+                self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
+            }
             EventKind::New | EventKind::Update => {
                 return self.on_change(desk, known, event, flow, origin, stamp);
             }
@@ -122,7 +128,9 @@ impl Local {
             // A packet that was on its way when the flow ended is reported after the end.
             Age::Newer => {
                 let ended = self.tombstones.ended_at(&key).is_some();
-                event == EventKind::Update && entry.is_none() && ended
+                // And an injection may have changed it since, which left no other trace.
+                let overtaken = age(stamp, self.spoken.ended_at(&key)) != Age::Newer;
+                entry.is_none() && (overtaken || (event == EventKind::Update && ended))
             }
             Age::Older => {
                 if !entry.is_some_and(|entry| news::says_more(&entry.flow, &flow)) {
@@ -319,19 +327,6 @@ impl Local {
     #[must_use]
     pub fn is_alive(&self, slot: Slot) -> bool {
         self.table.at(slot).is_some_and(|e| !e.marks.contains(Marks::DEAD))
-    }
-}
-
-/// Passes an event on where no local table is kept.
-fn bypass(desk: &mut Desk<'_>, event: EventKind, flow: Flow, origin: Origin) {
-    let (counter, change) = match event {
-        EventKind::New => (&mut desk.counters.bypass.created, Change::New),
-        EventKind::Update => (&mut desk.counters.bypass.updated, Change::Update),
-        EventKind::Destroy => (&mut desk.counters.bypass.destroyed, Change::Destroy),
-    };
-    *counter += 1;
-    if origin == Origin::Foreign {
-        desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
     }
 }
 

@@ -175,7 +175,10 @@ pub fn on_inject_failed(
     match (op.purpose, op.request, errno) {
         (Purpose::InjectDestroy, _, ENOENT) => return false,
         (
-            Purpose::InjectNew | Purpose::InjectUpdate | Purpose::InjectReplace,
+            Purpose::InjectNew
+            | Purpose::InjectUpdate
+            | Purpose::InjectReplace
+            | Purpose::InjectAgain,
             Request::Create(flow) | Request::Update(flow),
             _,
         ) if !last_word => {

@@ -55,6 +55,10 @@ impl Local {
         self.on_unverified(key);
         // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
         let flow = flow.filter(|flow| flow.key() == *key && desk.config.filter.passes(flow));
+        if !desk.config.replication.keep_local {
+            self.pass_answer(desk, key, flow);
+            return Ok(());
+        }
         let Some(flow) = flow else {
             self.tombstones.bury(*key, Span::at(desk.now.0));
             if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {

@@ -1,0 +1,76 @@
+//! What holds at the end of a run, by profile.
+
+use crate::checkers;
+use crate::cluster::{Cluster, Outcome};
+use engine::{Command, Side};
+
+/// Nothing is lost: all is exact at once.
+pub(crate) fn exact(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_is_local(cluster)?;
+    checkers::remote_is_what_arrived(cluster)?;
+    commit(cluster, 1)
+}
+
+/// What was there before is told by a bulk transfer.
+pub(crate) fn exact_after_bulk(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    resync(cluster)?;
+    checkers::remote_is_local(cluster)?;
+    commit(cluster, 0)
+}
+
+/// Messages are lost: the receiver has what arrived, and a bulk transfer mends the rest.
+pub(crate) fn mended(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_is_what_arrived(cluster)?;
+    healed(cluster)
+}
+
+/// Anything happened: a bulk transfer mends it.
+pub(crate) fn healed(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    resync(cluster)?;
+    checkers::remote_covers_local(cluster)?;
+    commit(cluster, 1)
+}
+
+/// Nobody can know what garbage did to the remote tables.
+pub(crate) fn local_only(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    resync(cluster)?;
+    checkers::local_is_kernel(cluster)
+}
+
+/// B writes A's flows into its kernel.
+pub(crate) fn mirrored(cluster: &mut Cluster) -> Outcome {
+    checkers::local_is_kernel(cluster)?;
+    checkers::kernel_mirrors_peer(cluster, 0)
+}
+
+/// A keeps no local table; B knows A's kernel all the same.
+pub(crate) fn passed_on(cluster: &mut Cluster) -> Outcome {
+    checkers::remote_is_kernel(cluster, 0)?;
+    cluster.command(0, Command::Bulk)?;
+    cluster.settle()?;
+    checkers::remote_is_kernel(cluster, 0)
+}
+
+/// Both nodes ask the other for everything.
+fn resync(cluster: &mut Cluster) -> Outcome {
+    cluster.heal();
+    for node in 0..2 {
+        cluster.command(node, Command::RequestResync)?;
+    }
+    cluster.settle()
+}
+
+/// The peer's flows become flows of `node`.
+fn commit(cluster: &mut Cluster, node: usize) -> Outcome {
+    cluster.heal();
+    let before: Vec<_> = cluster.nodes[node].engine.flows(Side::Remote).cloned().collect();
+    cluster.command(node, Command::Commit)?;
+    cluster.settle()?;
+    checkers::commit_is_whole(&cluster.nodes[node], &before)?;
+    checkers::local_is_kernel(cluster)
+}

@@ -1,0 +1,68 @@
+//! Where no local table is kept: events go straight to the peer, unless they are out of order.
+
+use super::{Desk, Local};
+use crate::input::{Origin, Stamp};
+use crate::kernel::Purpose;
+use crate::news::{self, Age, age};
+use crate::output::Request;
+use crate::tombstone::Span;
+use common::FlowKey;
+use wire::Flow;
+use wire::netlink::EventKind;
+use wire::sync::v1::Change;
+
+impl Local {
+    /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
+    pub(super) fn bypass(
+        &mut self,
+        desk: &mut Desk<'_>,
+        event: EventKind,
+        flow: Flow,
+        origin: Origin,
+        stamp: Stamp,
+    ) {
+        let key = flow.key();
+        let end = self.tombstones.ended_at(&key);
+        let last = self.spoken.ended_at(&key);
+        // A packet that was on its way when the flow ended is reported after the end.
+        let ended = end.is_some() && end == last;
+        let in_order = age(stamp, last) == Age::Newer && !(ended && event == EventKind::Update);
+        let when = news::span_of(stamp, desk.now);
+        if !in_order {
+            desk.counters.verified += u64::from(desk.kernel.push(Purpose::Read, Request::Get(key)));
+            return;
+        }
+        self.spoken.bury(key, when);
+        let (counter, change) = match event {
+            EventKind::New => (&mut desk.counters.bypass.created, Change::New),
+            EventKind::Update => (&mut desk.counters.bypass.updated, Change::Update),
+            EventKind::Destroy => {
+                self.note_end(&key);
+                (&mut desk.counters.bypass.destroyed, Change::Destroy)
+            }
+        };
+        *counter += 1;
+        if origin == Origin::Foreign {
+            desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
+        }
+    }
+
+    /// Passes on what the kernel says of a flow.
+    pub(super) fn pass_answer(&mut self, desk: &mut Desk<'_>, key: &FlowKey, flow: Option<Flow>) {
+        self.spoken.bury(*key, Span::at(desk.now.0));
+        let (change, flow) = if let Some(flow) = flow {
+            (Change::Update, flow)
+        } else {
+            self.note_end(key);
+            (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
+        };
+        desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
+    }
+
+    /// The last word about the flow was its end.
+    fn note_end(&mut self, key: &FlowKey) {
+        if let Some(last) = self.spoken.ended_at(key) {
+            self.tombstones.bury(*key, last);
+        }
+    }
+}
