@@ -11,6 +11,7 @@ use common::Instant;
 use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
 use wire::Flow;
+use wire::netlink::EventKind;
 
 /// Which truth is violated, and how.
 #[derive(Clone, Debug)]
@@ -316,6 +317,14 @@ impl Cluster {
         self.nodes[node].up = false;
         self.links[node].restart();
         self.links[1 - node].ledger.forget(true);
+        for step in self.agenda.values() {
+            if let Step::Event { node: of, happened, .. } = step
+                && *of == node
+                && happened.event == EventKind::Destroy
+            {
+                self.links[node].ledger.ended_unheard(happened.flow.key());
+            }
+        }
         let engine = &self.nodes[node].engine;
         let told: Vec<_> = engine.flows(Side::Local).map(Flow::key).collect();
         for key in told {

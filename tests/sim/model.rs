@@ -12,6 +12,8 @@ use wire::sync::v1::{Change, Message};
 pub(crate) struct Ledger {
     /// Messages that arrived, by their place in what was sent.
     delivered: BTreeMap<u64, (Change, Flow)>,
+    /// Place of the last message that was sent.
+    pub(crate) sent: u64,
     /// Place of the last message that arrived.
     last: u64,
     /// The receiver forgot everything when it had seen this place; older news is no news.
@@ -69,8 +71,8 @@ impl Ledger {
 
     /// The receiver forgets what it was told.
     pub(crate) fn forget(&mut self, also_numbers: bool) {
+        // A beginning may still be on its way whose end is lost already, so lost ends are not forgotten.
         self.delivered.clear();
-        self.unheard_ends.clear();
         self.gaps.clear();
         self.overtaken.clear();
         self.last_about.clear();
@@ -95,7 +97,7 @@ impl Ledger {
 
     /// A flow ended and nobody was there to tell the peer.
     pub(crate) fn ended_unheard(&mut self, key: FlowKey) {
-        self.unheard_ends.insert(key, self.last);
+        self.unheard_ends.insert(key, self.sent);
         self.gaps.insert(key);
     }
 

@@ -38,7 +38,6 @@ pub(crate) struct Link {
     rng: Rng,
     life: u32,
     next_seq: Option<u32>,
-    sent: u64,
     last_arrival: u64,
 }
 
@@ -51,7 +50,6 @@ impl Link {
             rng,
             life: 0,
             next_seq: None,
-            sent: 0,
             last_arrival: 0,
         }
     }
@@ -96,8 +94,8 @@ impl Link {
                 return Err(format!("message number {seq} was sent, not {:?}", self.next_seq));
             }
             self.next_seq = Some(seq.wrapping_add(1));
-            self.sent += 1;
-            messages.push((self.sent, message));
+            self.ledger.sent += 1;
+            messages.push((self.ledger.sent, message));
         }
         Ok(messages)
     }

@@ -127,9 +127,9 @@ impl Local {
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
             // A packet that was on its way when the flow ended is reported after the end.
             Age::Newer => {
-                let ended = self.tombstones.ended_at(&key).is_some();
+                let ended = self.tombstones.last_about(&key).is_some();
                 // And an injection may have changed it since, which left no other trace.
-                let overtaken = age(stamp, self.spoken.ended_at(&key)) != Age::Newer;
+                let overtaken = age(stamp, self.spoken.last_about(&key)) != Age::Newer;
                 entry.is_none() && (overtaken || (event == EventKind::Update && ended))
             }
             Age::Older => {
@@ -150,11 +150,10 @@ impl Local {
             && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
         let slot = self.put(desk, event, flow, at, origin)?;
-        if origin == Origin::Foreign {
+        // Half a flow is not told: a peer might commit it.
+        let asked = partial && self.verify(desk, &key);
+        if origin == Origin::Foreign && !asked {
             desk.outbox.queue_entry(&mut self.table, slot);
-        }
-        if partial {
-            self.verify(desk, &key);
         }
         Ok(())
     }
@@ -166,7 +165,7 @@ impl Local {
             let to = self.tombstones.forgotten();
             (to > 0).then_some(Span { from: 0, to })
         };
-        match (entry, self.tombstones.ended_at(key)) {
+        match (entry, self.tombstones.last_about(key)) {
             (Some(entry), Some(end)) => Some(entry.later(end)),
             (entry, end) => entry.or(end).or_else(forgotten),
         }
@@ -247,7 +246,10 @@ impl Local {
                 desk.counters.local.stale += 1;
                 return;
             }
-            Age::Older | Age::Unclear => return self.verify(desk, &key),
+            Age::Older | Age::Unclear => {
+                self.verify(desk, &key);
+                return;
+            }
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
         if origin == Origin::Inject

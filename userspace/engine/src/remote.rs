@@ -100,14 +100,14 @@ impl Remote {
     /// than [`Tombstones`] remember is none of the same life of the peer, and comes with a higher place.
     fn last_word(&self, key: &FlowKey, known: Option<Slot>) -> u64 {
         let entry = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
-        let last = entry.max(self.tombstones.ended_at(key).map(|end| end.to));
+        let last = entry.max(self.tombstones.last_about(key).map(|end| end.to));
         last.unwrap_or(self.flushed)
     }
 
     /// Whether a flow is the peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
-        self.table.find(key).is_some() || self.tombstones.ended_at(key).is_some()
+        self.table.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
     /// Forgets every flow. `order` is the place of the latest message: what comes in late from before is forgotten too,

@@ -59,9 +59,9 @@ impl Tombstones {
         self.order.push_back((key, span.to));
     }
 
-    /// When the flow ended, if it is remembered.
+    /// When the flow ended, or was spoken of where that is what is remembered; if it is remembered.
     #[must_use]
-    pub fn ended_at(&self, key: &FlowKey) -> Option<Span> {
+    pub fn last_about(&self, key: &FlowKey) -> Option<Span> {
         self.ended.get(key).copied()
     }
 
@@ -94,10 +94,10 @@ mod tests {
         t.bury(key(1), Span::at(10));
         t.bury(key(1), Span::at(20));
         t.bury(key(2), Span::at(30));
-        assert_eq!(t.ended_at(&key(1)), Some(Span::at(20)));
+        assert_eq!(t.last_about(&key(1)), Some(Span::at(20)));
         t.bury(key(3), Span::at(40));
-        assert_eq!(t.ended_at(&key(1)), None);
-        assert_eq!(t.ended_at(&key(2)), Some(Span::at(30)));
+        assert_eq!(t.last_about(&key(1)), None);
+        assert_eq!(t.last_about(&key(2)), Some(Span::at(30)));
         assert_eq!(t.forgotten(), 20);
     }
 
@@ -106,8 +106,8 @@ mod tests {
         let mut t = Tombstones::new(4, 0);
         t.bury(key(1), Span::at(20));
         t.bury(key(1), Span::at(10));
-        assert_eq!(t.ended_at(&key(1)), Some(Span::at(20)));
+        assert_eq!(t.last_about(&key(1)), Some(Span::at(20)));
         t.bury(key(1), Span { from: 15, to: 40 });
-        assert_eq!(t.ended_at(&key(1)), Some(Span { from: 20, to: 40 }));
+        assert_eq!(t.last_about(&key(1)), Some(Span { from: 20, to: 40 }));
     }
 }

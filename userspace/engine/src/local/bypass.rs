@@ -22,8 +22,8 @@ impl Local {
         stamp: Stamp,
     ) {
         let key = flow.key();
-        let end = self.tombstones.ended_at(&key);
-        let last = self.spoken.ended_at(&key);
+        let end = self.tombstones.last_about(&key);
+        let last = self.spoken.last_about(&key);
         // A packet that was on its way when the flow ended is reported after the end.
         let ended = end.is_some() && end == last;
         let in_order = age(stamp, last) == Age::Newer && !(ended && event == EventKind::Update);
@@ -61,7 +61,7 @@ impl Local {
 
     /// The last word about the flow was its end.
     fn note_end(&mut self, key: &FlowKey) {
-        if let Some(last) = self.spoken.ended_at(key) {
+        if let Some(last) = self.spoken.last_about(key) {
             self.tombstones.bury(*key, last);
         }
     }

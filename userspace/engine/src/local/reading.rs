@@ -4,10 +4,12 @@ use super::{Desk, Local, seconds};
 use crate::kernel::Purpose;
 use crate::news;
 use crate::output::Request;
+use crate::replica::change_of;
 use crate::table::{Entry, Full, Marks, Slot};
 use crate::tombstone::Span;
 use common::{FlowKey, Instant};
 use wire::Flow;
+use wire::sync::v1::Change;
 
 /// How to take a flow of a dump of the kernel's table.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +23,20 @@ pub struct Reading {
 }
 
 impl Local {
-    /// Asks the kernel about a flow, unless an answer is on its way.
-    pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
+    /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
+    pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) -> bool {
         let known = self.table.find(key).and_then(|slot| self.table.at_mut(slot));
         if known.as_ref().is_some_and(|entry| entry.marks.contains(Marks::VERIFYING)) {
-            return;
+            return true;
         }
-        if desk.kernel.push(Purpose::Read, Request::Get(*key)) {
+        let asked = desk.kernel.push(Purpose::Read, Request::Get(*key));
+        if asked {
             desk.counters.verified += 1;
             if let Some(entry) = known {
                 entry.marks.insert(Marks::VERIFYING);
             }
         }
+        asked
     }
 
     /// The kernel did not answer; the next doubt may ask again.
@@ -67,7 +71,8 @@ impl Local {
             return Ok(());
         };
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Marks::empty())?;
-        if changed {
+        let untold = self.table.at(slot).is_some_and(|e| change_of(e.marks) == Change::New);
+        if changed || untold {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
@@ -89,7 +94,7 @@ impl Local {
         }
         let key = flow.key();
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
-        let ended = self.tombstones.ended_at(&key).is_some_and(|end| end.to >= began.0);
+        let ended = self.tombstones.last_about(&key).is_some_and(|end| end.to >= began.0);
         if known.is_none() && (ended || doubtful) {
             // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
             self.verify(desk, &key);
