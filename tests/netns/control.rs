@@ -212,6 +212,8 @@ fn while_a_commit_runs_tables_are_not_emptied_and_no_second_one_begins() {
         })
     });
     assert_eq!(conntrack::count(&stage.b), flows as usize);
+    b.ask(&["-f", "external"]);
+    assert_eq!(active(&b, "external"), 0);
 }
 
 #[test]

@@ -48,6 +48,30 @@ fn every_event_arrives_through_the_rings_and_the_socket_stays_empty() {
     }));
 }
 
+/// Keeps the calling thread on one CPU.
+fn stay_on(cpu: usize) {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(cpu);
+    rustix::thread::sched_setaffinity(None, &cpus).expect("the machine has this CPU");
+}
+
+#[test]
+fn order_holds_when_events_move_from_one_cpu_to_another() {
+    netns::enter_new();
+    let mut source = open(&tap());
+    for (at, cpu) in [0, 1, 0, 1].into_iter().enumerate() {
+        stay_on(cpu);
+        churn::udp_flows(at as u32 * 1500, 1500);
+    }
+    let seen = drain_all(&mut source);
+    assert_eq!(seen.len(), 6_000);
+    let time = |stamp| match stamp {
+        Stamp::At(at) => at,
+        other => panic!("not from a ring: {other:?}"),
+    };
+    assert!(seen.windows(2).all(|w| time(w[0].1) <= time(w[1].1)), "an event came late");
+}
+
 #[test]
 fn an_overflowing_ring_spills_and_every_event_is_accounted_for() {
     netns::enter_new();

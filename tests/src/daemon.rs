@@ -143,6 +143,12 @@ impl<'a> Daemon<'a> {
         });
     }
 
+    /// Whose program it is.
+    #[must_use]
+    pub const fn brand(&self) -> Brand {
+        self.brand
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
