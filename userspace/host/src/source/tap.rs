@@ -168,6 +168,10 @@ impl TapSource {
         }
     }
 
+    pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
+        &mut self.socket
+    }
+
     pub(super) fn receive_buffer(&self) -> usize {
         self.socket.receive_buffer()
     }
