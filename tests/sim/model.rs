@@ -71,9 +71,8 @@ impl Ledger {
 
     /// The receiver forgets what it was told.
     pub(crate) fn forget(&mut self, also_numbers: bool) {
-        // A beginning may still be on its way whose end is lost already, so lost ends are not forgotten.
+        // A beginning may still be on its way whose end is lost already, so what was lost is not forgotten.
         self.delivered.clear();
-        self.gaps.clear();
         self.overtaken.clear();
         self.last_about.clear();
         self.floor = self.last;
