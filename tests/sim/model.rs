@@ -39,7 +39,8 @@ impl Ledger {
             let Message::Flow { change, flow } = message else { continue };
             self.gaps.insert(flow.key());
             if *change == Change::Destroy {
-                self.unheard_ends.insert(flow.key(), *place);
+                let latest = self.unheard_ends.entry(flow.key()).or_default();
+                *latest = (*latest).max(*place);
             }
         }
     }
