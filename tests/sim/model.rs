@@ -24,8 +24,9 @@ pub(crate) struct Ledger {
     pub(crate) gaps: BTreeSet<FlowKey>,
     /// Flows of which a message was overtaken by a later one, which was then laid over an older life than it belonged to.
     pub(crate) overtaken: BTreeSet<FlowKey>,
-    /// Place of the last message that arrived about each flow.
-    last_about: BTreeMap<FlowKey, u64>,
+    /// Place of the last message that arrived about each flow, and which life of the receiver it arrived at.
+    last_about: BTreeMap<FlowKey, (u64, u32)>,
+    receiver: u32,
     /// Numbers this life of the receiver has seen, and the latest.
     heard: BTreeSet<u32>,
     heard_last: Option<u32>,
@@ -39,7 +40,8 @@ impl Ledger {
             let Message::Flow { change, flow } = message else { continue };
             self.gaps.insert(flow.key());
             if *change == Change::Destroy {
-                self.unheard_ends.insert(flow.key(), *place);
+                let latest = self.unheard_ends.entry(flow.key()).or_default();
+                *latest = (*latest).max(*place);
             }
         }
     }
@@ -56,11 +58,16 @@ impl Ledger {
             if *place <= self.floor {
                 continue;
             }
-            let last = self.last_about.entry(flow.key()).or_default();
+            let (last, receiver) = self.last_about.entry(flow.key()).or_default();
             if *last > *place {
                 self.overtaken.insert(flow.key());
+                if *receiver != self.receiver {
+                    // What overtook it was told to an earlier life of the receiver, and may have been the end.
+                    self.unheard_ends.insert(flow.key(), *last);
+                }
+            } else {
+                (*last, *receiver) = (*place, self.receiver);
             }
-            *last = (*last).max(*place);
             let heard = self.unheard_ends.get(&flow.key()).is_none_or(|lost| lost < place);
             if *change == Change::Destroy && heard {
                 self.unheard_ends.remove(&flow.key());
@@ -71,14 +78,12 @@ impl Ledger {
 
     /// The receiver forgets what it was told.
     pub(crate) fn forget(&mut self, also_numbers: bool) {
-        // A beginning may still be on its way whose end is lost already, so lost ends are not forgotten.
+        // A beginning may still be on its way whose end is lost already, so what was lost is not forgotten.
         self.delivered.clear();
-        self.gaps.clear();
-        self.overtaken.clear();
-        self.last_about.clear();
         self.floor = self.last;
         if also_numbers {
             self.floor = 0;
+            self.receiver += 1;
             self.heard.clear();
             self.heard_last = None;
         }

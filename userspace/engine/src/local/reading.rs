@@ -130,14 +130,14 @@ impl Local {
     /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
     /// kernel. Returns how many were removed.
     pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
+        // Later dumps are asked for because events were lost.
+        let again = self.filled;
         self.filled |= complete;
         let (mut purged, mut from) = (0, 0);
         while let Some((slot, entry)) = self.table.next(from) {
             from = slot + 1;
             let hidden = !entry.marks.intersects(Marks::SHOWN | Marks::DEAD);
             let (key, gone) = (entry.flow.key(), entry.stamp < began.0);
-            // Known for longer than the dump took, and yet not shown: its end may be among the events that were lost.
-            let dubious = entry.since_s < seconds(began);
             if let Some(entry) = self.table.at_mut(slot) {
                 entry.marks.remove(Marks::SHOWN);
             }
@@ -145,7 +145,8 @@ impl Local {
                 self.tombstones.bury(key, Span::at(began.0));
                 self.bury(desk, slot, None);
                 purged += 1;
-            } else if hidden && complete && dubious {
+            } else if hidden && complete && again {
+                // It began since, unless that only came in since, and its end is among what was lost.
                 self.verify(desk, &key);
             }
         }
