@@ -211,7 +211,7 @@ impl Node {
         while ops.len() < BATCH_OPS {
             match self.engine.poll_kernel() {
                 Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => {
-                    ops.push(op)
+                    ops.push(op);
                 }
                 other => {
                     self.held = other;
