@@ -54,7 +54,7 @@ fn heard(daemon: &Daemon<'_>) -> u64 {
 
 /// Flows appear, change and end, and come again in bulk.
 fn life_of_flows(from: Brand, to: Brand, transport: Transport, family: Family) {
-    let stage = Stage::new();
+    let stage = crate::cell::stage();
     let conf = |end| Conf::new(end).transport(transport).link(family);
     let b = stage.start(to, "b", &conf(End::B));
     let a = stage.start(from, "a", &conf(End::A));

@@ -37,6 +37,11 @@ fn wait_connected(daemon: &Daemon<'_>) {
     });
 }
 
+/// Waits until each has heard the other: an interface takes its time to come up, and a datagram is sent once.
+fn meet(a: &Daemon<'_>, b: &Daemon<'_>) {
+    wait_until("they hear each other", || received(a) > 0 && received(b) > 0);
+}
+
 /// Makes these flows on A and waits until B has `total`.
 fn tell(stage: &Stage, b: &Daemon<'_>, ports: std::ops::Range<u32>, total: usize) {
     Requests::open(&stage.a).create(&udp_flows(ports));
@@ -49,9 +54,7 @@ fn a_cable_that_is_pulled_and_plugged_in_again_loses_nothing_over_any_kind_of_li
         let stage = Stage::new();
         let b = stage.ours("b", &conf(End::B, kind));
         let a = stage.ours("a", &conf(End::A, kind));
-        if kind.0 == Transport::Tcp {
-            wait_connected(&a);
-        }
+        meet(&a, &b);
         tell(&stage, &b, 0..50, 50);
         stage.plug(0, false);
         wait_until("A sees it", || a.ask(&["-s", "link"]).contains("status=NO-CARRIER"));
@@ -68,11 +71,9 @@ fn of_two_links_the_other_one_takes_over_and_back_over_any_kind() {
         let stage = Stage::with_cables(2);
         let b = stage.ours("b", &conf(End::B, kind).links(2));
         let a = stage.ours("a", &conf(End::A, kind).links(2));
-        if kind.0 == Transport::Tcp {
-            wait_connected(&a);
-        }
+        meet(&a, &b);
         tell(&stage, &b, 0..50, 50);
-        assert!(is_active(&a, "va") && is_active(&b, "vb"));
+        wait_until("both begin with the first", || is_active(&a, "va") && is_active(&b, "vb"));
         stage.plug(0, false);
         wait_until("both have changed", || is_active(&a, "va1") && is_active(&b, "vb1"));
         assert!(a.log().contains("device `va1' becomes dedicated link"), "{}", a.log());
@@ -119,10 +120,15 @@ fn an_interface_that_is_made_anew_and_a_smaller_mtu_are_respected() {
         let stage = Stage::new();
         let b = stage.ours("b", &conf(End::B, kind));
         let a = stage.ours("a", &conf(End::A, kind));
+        meet(&a, &b);
         tell(&stage, &b, 0..50, 50);
         stage.a.sh("ip link del va");
         wait_until("it is gone", || a.ask(&["-s", "link"]).contains("status=DOWN"));
         stage.a.cable("va", &stage.b, "vb", SUBNET);
+        let before = [received(&a), received(&b)];
+        wait_until("they hear each other again", || {
+            received(&a) > before[0] && received(&b) > before[1]
+        });
         tell(&stage, &b, 50..100, 100);
         for (node, name) in [(&stage.a, "va"), (&stage.b, "vb")] {
             node.sh(&format!("ip link set {name} mtu 1300"));
