@@ -236,7 +236,7 @@ fn strange_tcp_peers_are_survived() {
     for round in 0..50_u8 {
         let mut noise = connect(&stage);
         let bytes: Vec<_> =
-            (0..5000_u32).map(|n| (n * 7919 + u32::from(round) * 31 >> 3) as u8).collect();
+            (0..5000_u32).map(|n| ((n * 7919 + u32::from(round) * 31) >> 3) as u8).collect();
         let _ = noise.write_all(&bytes);
     }
     let b = stage.ours("b", &conf(End::B, TCP));

@@ -193,7 +193,7 @@ impl Conf {
             Transport::Tcp => "TCP",
         };
         let default = if cable == 0 && self.links > 1 { " Default" } else { "" };
-        let _ = write!(out, " {kind}{default} {{\n");
+        let _ = writeln!(out, " {kind}{default} {{");
         let _ = match (self.transport, self.link) {
             (Transport::Multicast, Family::V4) => {
                 // The original, which listens to all interfaces, tells links apart by their ports.
@@ -210,7 +210,7 @@ impl Conf {
             ),
         };
         // After the address: the original would take an IPv6 group's scope from it otherwise.
-        let _ = write!(out, "  Interface {interface}\n");
+        let _ = writeln!(out, "  Interface {interface}");
         if self.transport != Transport::Tcp {
             out.push_str("  Checksum on\n");
         }
