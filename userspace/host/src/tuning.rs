@@ -1,0 +1,44 @@
+//! Settings of a shard that can change while it runs.
+
+use crate::source::KernelFilter;
+use crate::sys::Scheduling;
+use engine::filter::Filter;
+use std::time::Duration;
+
+/// Events taken from the source in one turn, unless the configuration says otherwise.
+pub const EVENTS_PER_TURN: usize = 4096;
+
+/// How a shard deals with its thread and its event source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
+    pub overrun_resync: Option<Duration>,
+    /// How large the event socket's buffer may grow after losses, bytes.
+    pub buffer_max: usize,
+    /// About how many events are taken before the other inputs get their turn.
+    pub events_per_turn: usize,
+    /// How its thread is scheduled; `None`: as the process was started.
+    pub scheduling: Option<Scheduling>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            overrun_resync: None,
+            buffer_max: 0,
+            events_per_turn: EVENTS_PER_TURN,
+            scheduling: None,
+        }
+    }
+}
+
+/// A change of settings.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// As above.
+    pub tuning: Tuning,
+    /// Which flows count, in user space and in the kernel; `None`: as before.
+    pub filter: Option<(Filter, KernelFilter)>,
+    /// Seconds a committed flow gets.
+    pub commit_timeout_s: Option<u32>,
+}
