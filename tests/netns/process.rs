@@ -157,11 +157,33 @@ fn in_the_background_the_process_that_was_started_tells_systemd_who_serves() {
 #[test]
 fn a_background_start_that_fails_after_the_fork_is_a_failure_of_the_caller() {
     let stage = Solo::new();
-    // Nothing can be signed: the lock file is on a full disk.
-    let conf = stage.write("a", &solo("").replace("@.lock", "/dev/full"));
-    let output = run_ours(&stage.node, &["-d", "-C", &conf]);
+    let conf = stage.write("a", &solo(""));
+    let mut command = Command::new("sh");
+    // Too few descriptors for what comes after the fork, or before it: both are told here.
+    command.args(["-c", "ulimit -n 12; exec \"$@\"", "sh"]);
+    command.arg(Brand::Ours.program()).args(["-d", "-C", &conf]);
+    let output = stage.node.within(|| command.output().expect("it starts"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(!output.stderr.is_empty());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("conntrackd: "), "{said}");
+}
+
+#[test]
+fn a_lock_file_that_is_no_file_is_refused_and_stays() {
+    let stage = Solo::new();
+    let place = stage.files.path().join("a.lock");
+    let _socket = UnixDatagram::bind(&place).expect("a socket");
+    let conf = stage.write("a", &solo(""));
+    let output = run_ours(&stage.node, &["-C", &conf]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(place.exists());
+    fs::remove_file(&place).expect("it is there");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &place, rustix::fs::Mode::RUSR).expect("a pipe");
+    let _reader = fs::OpenOptions::new().read(true).write(true).open(&place).expect("a pipe");
+    let output = run_ours(&stage.node, &["-C", &conf]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("something else than a file"), "{said}");
+    assert!(place.exists());
 }
 
 fn spawn(stage: &Solo, conf: &str) -> Child {
@@ -258,6 +280,7 @@ fn a_log_that_was_moved_away_is_opened_again() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     let (log, old) = (daemon.path("log"), daemon.path("log.1"));
+    wait_until("it serves", || daemon.log().contains("initialization completed"));
     fs::rename(&log, &old).expect("the log is there");
     daemon.signal(Signal::HUP);
     wait_until("there is a new one", || daemon.log().contains("the configuration was read again"));
@@ -285,6 +308,7 @@ fn a_broken_file_changes_nothing_and_is_told() {
     let broken = conf.replace("HashLimit 262144", "HashLimit many").replace("/28", "/8");
     reload(&stage, &daemon, &broken, "the configuration is not valid: nothing was changed");
     assert!(daemon.log().contains("[ERROR]") && daemon.log().contains("a.conf:5:"));
+    stage.write("a", &conf);
     Requests::open(&stage.node).create(&udp_flows(0..20));
     wait_until("the old filter works", || daemon.internal().len() == 4);
 }

@@ -17,6 +17,9 @@ pub enum LockError {
     /// Somebody answers on the control socket.
     #[error("a daemon answers on {0}: another instance is running")]
     Answering(PathBuf),
+    /// There is a device, or something else that is not a file.
+    #[error("lock file {0}: there is something else than a file")]
+    NoFile(PathBuf),
     /// The file cannot be made.
     #[error("lock file {0}: {1}")]
     Io(PathBuf, io::Error),
@@ -44,6 +47,10 @@ impl LockFile {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).write(true).mode(0o600);
             let file = options.open(path).map_err(io)?;
+            // It is removed in the end: nobody shall lose a device to a slip in the configuration.
+            if !file.metadata().map_err(io)?.is_file() {
+                return Err(LockError::NoFile(path.to_owned()));
+            }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.to_owned())),

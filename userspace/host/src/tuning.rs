@@ -5,9 +5,6 @@ use crate::sys::Scheduling;
 use engine::filter::Filter;
 use std::time::Duration;
 
-/// Events taken from the source in one turn, unless the configuration says otherwise.
-pub const EVENTS_PER_TURN: usize = 4096;
-
 /// How a shard deals with its thread and its event source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -19,17 +16,6 @@ pub struct Tuning {
     pub events_per_turn: usize,
     /// How its thread is scheduled; `None`: as the process was started.
     pub scheduling: Option<Scheduling>,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            overrun_resync: None,
-            buffer_max: 0,
-            events_per_turn: EVENTS_PER_TURN,
-            scheduling: None,
-        }
-    }
 }
 
 /// A change of settings.

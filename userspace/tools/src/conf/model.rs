@@ -42,8 +42,8 @@ pub struct General {
     pub netlink_events_reliable: bool,
     /// `PollSecs`: `None` means to listen to events.
     pub poll_s: Option<u32>,
-    /// `EventIterationLimit`; `None` is the daemon's own.
-    pub event_iteration_limit: Option<u32>,
+    /// `EventIterationLimit`
+    pub event_iteration_limit: u32,
     /// `Systemd`
     pub systemd: bool,
     /// `Scheduler`
@@ -351,7 +351,7 @@ impl Default for General {
             netlink_overrun_resync_s: Some(OVERRUN_RESYNC_S_DEFAULT),
             netlink_events_reliable: false,
             poll_s: None,
-            event_iteration_limit: None,
+            event_iteration_limit: 4096,
             systemd: true,
             scheduler: None,
             filter: None,

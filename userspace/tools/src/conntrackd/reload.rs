@@ -69,7 +69,7 @@ impl Reload {
             Ok(Ok(Ok(()))) => log.notice("the configuration was read again"),
             Ok(Ok(Err(why))) => log.error(format!("not all settings could be changed: {why}")),
             Ok(Err(_)) | Err(_) => {
-                log.error("the engine does not answer: its settings are unknown")
+                log.error("the engine does not answer: its settings are unknown");
             }
         }
         self.running = next;

@@ -14,7 +14,7 @@ use host::link;
 use host::log::Places;
 use host::source::{self, KernelFilter, group};
 use host::sys::Scheduling;
-use host::tuning::{Change, EVENTS_PER_TURN, Tuning};
+use host::tuning::{Change, Tuning};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
@@ -140,7 +140,7 @@ pub fn tuning(conf: &Conf) -> Tuning {
     Tuning {
         overrun_resync: general.netlink_overrun_resync_s.map(seconds),
         buffer_max: general.netlink_buffer_size_max_growth as usize,
-        events_per_turn: general.event_iteration_limit.map_or(EVENTS_PER_TURN, |n| n as usize),
+        events_per_turn: general.event_iteration_limit as usize,
         scheduling: general.scheduler.map(|scheduler| match scheduler.policy {
             SchedulerPolicy::RoundRobin => Scheduling::RoundRobin(scheduler.priority),
             SchedulerPolicy::Fifo => Scheduling::Fifo(scheduler.priority),

@@ -60,7 +60,7 @@ fn everything_general() {
         netlink_overrun_resync_s: None,
         netlink_events_reliable: true,
         poll_s: Some(5),
-        event_iteration_limit: Some(6),
+        event_iteration_limit: 6,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
         filter: Some(Filter { side: FilterSide::Kernelspace, ..Filter::default() }),
