@@ -4,7 +4,7 @@ use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 
-/// `NETLINK_EXT_ACK`, `NETLINK_CAP_ACK`, `NETLINK_BROADCAST_ERROR`, `NETLINK_NO_ENOBUFS` (`include/uapi/linux/netlink.h`).
+/// Socket options (`include/uapi/linux/netlink.h`).
 mod option {
     pub(super) const EXT_ACK: i32 = 11;
     pub(super) const CAP_ACK: i32 = 10;
