@@ -67,6 +67,30 @@ pub enum Transport {
     Tcp,
 }
 
+/// The rules of replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// `NOTRACK`
+    NoTrack,
+    /// `FTFW`
+    Ftfw,
+    /// `ALARM`
+    Alarm {
+        /// `RefreshTime`
+        refresh_s: u32,
+        /// `CacheTimeout`
+        cache_s: u32,
+    },
+}
+
+impl Rules {
+    /// Whether one node asks another for its flows, and sends all of them in bulk.
+    #[must_use]
+    pub const fn has_bulk(self) -> bool {
+        matches!(self, Self::NoTrack | Self::Ftfw)
+    }
+}
+
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
@@ -84,7 +108,9 @@ pub struct Conf {
     pub link_lines: Vec<String>,
     /// `HashLimit`
     pub hash_limit: u32,
-    /// Lines for `Mode NOTRACK`.
+    /// The replication protocol.
+    pub protocol: &'static str,
+    /// Lines for `Mode`.
     pub mode: Vec<String>,
     /// Lines for `General`.
     pub general: Vec<String>,
@@ -104,13 +130,21 @@ impl Conf {
             port: 3780,
             link_lines: Vec::new(),
             hash_limit: 262_144,
+            protocol: "NOTRACK",
             mode: Vec::new(),
             general: Vec::new(),
             log_file: None,
         }
     }
 
-    /// With a line in `Mode NOTRACK`.
+    /// With another replication protocol than NOTRACK.
+    #[must_use]
+    pub const fn protocol(mut self, name: &'static str) -> Self {
+        self.protocol = name;
+        self
+    }
+
+    /// With a line in `Mode`.
     #[must_use]
     pub fn mode(mut self, line: &str) -> Self {
         self.mode.push(line.to_owned());
@@ -152,6 +186,30 @@ impl Conf {
         self
     }
 
+    /// By these rules.
+    #[must_use]
+    pub fn rules(self, rules: Rules) -> Self {
+        match rules {
+            Rules::NoTrack => self,
+            Rules::Ftfw => self.ftfw(),
+            Rules::Alarm { refresh_s, cache_s } => self.alarm(refresh_s, cache_s),
+        }
+    }
+
+    /// FTFW, with windows that a small test fills, too.
+    #[must_use]
+    pub fn ftfw(self) -> Self {
+        self.protocol("FTFW").mode("ACKWindowSize 20")
+    }
+
+    /// ALARM. Each flow is told again after at most `refresh_s` seconds and a part of one, and forgotten `cache_s`
+    /// seconds after the last time.
+    #[must_use]
+    pub fn alarm(self, refresh_s: u32, cache_s: u32) -> Self {
+        let refresh = format!("RefreshTime {refresh_s}");
+        self.protocol("ALARM").mode(&refresh).mode(&format!("CacheTimeout {cache_s}"))
+    }
+
     /// With this port on the link.
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
@@ -163,7 +221,7 @@ impl Conf {
     #[must_use]
     pub fn text(&self, dir: &Path, name: &str) -> String {
         let file = |suffix: &str| format!("{}/{name}.{suffix}", dir.display());
-        let mut out = String::from("Sync {\n Mode NOTRACK {\n");
+        let mut out = format!("Sync {{\n Mode {} {{\n", self.protocol);
         lines(&mut out, "  ", &self.mode);
         out.push_str(" }\n");
         for cable in 0..self.links {

@@ -98,13 +98,13 @@ async fn dump(client: &mut Client, shard: &Handle, side: Side) -> Result<()> {
 
 fn lines(page: Page, side: Side) -> Result<String> {
     let mut out = String::new();
-    for (mut flow, active_s) in page.flows {
+    for (mut flow, age) in page.flows {
         if side == Side::Remote {
             // The peer does not send it; what it was rebuilt to is for the kernel.
             flow.reply = Tuple::default();
         }
         Line::TABLE.flow(&mut out, &flow)?;
-        let age = Age { expires_s: None, active_s: active_s.into() };
+        let age = Age { expires_s: age.expires_s, active_s: age.active_s.into() };
         writeln!(out, "{age}")?;
     }
     Ok(out)
