@@ -2,9 +2,12 @@
 
 mod cell;
 mod links;
+mod loss;
 mod matrix;
+mod restart;
 mod scenarios;
 mod stats;
+mod tables;
 mod traffic;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.
