@@ -1,8 +1,7 @@
 //! A thousand TCP connections that talk now and then, and notice when they break.
 
 use crate::network::SERVER;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{Read, Write};
+use std::io::{Error, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use tests::wait::wait_until;
 pub(crate) const COUNT: usize = 1000;
 const PORT: u16 = 9000;
 /// One round of all connections begins so long after the last one began.
-const PACE: Duration = Duration::from_millis(500);
+const PACE: Duration = Duration::from_millis(200);
 /// A connection that hears nothing for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -24,9 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Outcome {
     /// How each broken one broke.
     pub(crate) broken: Vec<String>,
-    /// Connections that ended badly at the server.
-    pub(crate) server_errors: u64,
-    /// The longest time no connection heard anything.
+    /// The longest time all of them waited for an answer.
     pub(crate) silence: Duration,
 }
 
@@ -34,104 +31,94 @@ pub(crate) struct Outcome {
 pub(crate) struct Connections {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
-    client: JoinHandle<(Vec<String>, Duration)>,
-    server: JoinHandle<u64>,
+    talk: JoinHandle<Outcome>,
 }
 
 impl Connections {
-    /// Opens them.
+    /// Opens them. A socket keeps belonging to the namespace it was made in, so one thread can hold both ends.
     pub(crate) fn open(client: &Namespace, server: &Namespace) -> Self {
         let listen = || TcpListener::bind((SERVER, PORT)).expect("the port is free");
         let listener = server.within(listen);
-        let accepting = thread::spawn(move || serve(&listener));
-        let connect = || {
-            let stream = TcpStream::connect((SERVER, PORT)).expect("a way to the server");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
-            stream.set_nodelay(true).expect("an option is set");
-            stream
+        let pair = |number| {
+            let near = TcpStream::connect((SERVER, PORT)).expect("a way to the server");
+            let (far, _) = listener.accept().expect("the server takes a connection");
+            for end in [&near, &far] {
+                end.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+                end.set_nodelay(true).expect("an option is set");
+            }
+            // Half of them begin to talk at the server: its words are the ones that meet a router without a flow.
+            let ends = if number % 2 == 0 { [near, far] } else { [far, near] };
+            Connection { number, ends }
         };
-        let streams = client.within(|| (0..COUNT).map(|_| connect()).collect::<Vec<_>>());
+        let all: Vec<_> = client.within(|| (0..COUNT).map(pair).collect());
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let client = thread::spawn(move || talk(streams, &stopped, &counted));
-        Self { stop, rounds, client, server: accepting }
+        let talk = thread::spawn(move || talk(all, &stopped, &counted));
+        Self { stop, rounds, talk }
     }
 
     /// Waits until every connection that lives has said something and been answered, twice.
     pub(crate) fn wait_for_talk(&self) {
         let before = self.rounds.load(Ordering::Relaxed);
-        // The first round may have begun before.
-        let now = || self.client.is_finished() || self.rounds.load(Ordering::Relaxed) > before + 2;
+        // The first of the rounds may have begun before.
+        let now = || self.talk.is_finished() || self.rounds.load(Ordering::Relaxed) > before + 2;
         wait_until("connections talk", now);
     }
 
     /// Ends them.
     pub(crate) fn close(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
-        let (broken, silence) = self.client.join().expect("the client does not panic");
-        let server_errors = self.server.join().expect("the server does not panic");
-        Outcome { broken, server_errors, silence }
+        self.talk.join().expect("talking does not panic")
     }
 }
 
-/// Rounds in which each connection says the number of the round and waits until it comes back.
-fn talk(streams: Vec<TcpStream>, stop: &AtomicBool, rounds: &AtomicU64) -> (Vec<String>, Duration) {
-    let mut living: Vec<_> = streams.into_iter().enumerate().collect();
-    let (mut broken, mut silence, mut heard) = (Vec::new(), Duration::ZERO, Instant::now());
+/// Both ends; the first one begins to talk.
+struct Connection {
+    number: usize,
+    ends: [TcpStream; 2],
+}
+
+impl Connection {
+    fn say(&mut self, from: usize, word: u64) -> Result<(), Error> {
+        self.ends[from].write_all(&word.to_be_bytes())
+    }
+
+    fn hear(&mut self, at: usize, word: u64) -> Result<(), Error> {
+        let mut heard = [0; 8];
+        self.ends[at].read_exact(&mut heard)?;
+        let same = u64::from_be_bytes(heard) == word;
+        if same { Ok(()) } else { Err(Error::other("other bytes than were sent")) }
+    }
+}
+
+/// Rounds in which each connection says the number of the round, and the other end says it back.
+fn talk(mut all: Vec<Connection>, stop: &AtomicBool, rounds: &AtomicU64) -> Outcome {
+    let mut outcome = Outcome::default();
     while !stop.load(Ordering::Relaxed) {
-        let (start, round) = (Instant::now(), rounds.load(Ordering::Relaxed));
-        let mut check = |number: usize, what: &str, done: std::io::Result<()>| {
-            let error = done.err().map(|error| format!("connection {number}, {what}: {error}"));
-            let lives = error.is_none();
-            broken.extend(error);
-            lives
-        };
-        living.retain_mut(|(number, stream)| {
-            check(*number, "write", stream.write_all(&round.to_be_bytes()))
-        });
-        heard = heard.max(start);
-        living.retain_mut(|(number, stream)| {
-            let mut answer = [0; 8];
-            let read = stream.read_exact(&mut answer);
-            silence = silence.max(heard.elapsed());
-            heard = Instant::now();
-            let read = read.and_then(|()| match u64::from_be_bytes(answer) == round {
-                true => Ok(()),
-                false => Err(std::io::Error::other("another answer than expected")),
+        let start = Instant::now();
+        let mut last = start;
+        let round = rounds.load(Ordering::Relaxed);
+        for from in [0, 1] {
+            all.retain_mut(|one| outcome.note(one.number, one.say(from, round)));
+            all.retain_mut(|one| {
+                let heard = one.hear(1 - from, round);
+                outcome.silence = outcome.silence.max(last.elapsed());
+                last = Instant::now();
+                outcome.note(one.number, heard)
             });
-            check(*number, "read", read)
-        });
+        }
         rounds.fetch_add(1, Ordering::Relaxed);
         thread::sleep(PACE.saturating_sub(start.elapsed()));
     }
-    (broken, silence)
+    outcome
 }
 
-/// Sends back whatever comes, until all have gone.
-fn serve(listener: &TcpListener) -> u64 {
-    let mut streams: Vec<_> = (0..COUNT).map_while(|_| listener.accept().ok()).collect();
-    let mut errors = 0;
-    while !streams.is_empty() {
-        let mut polled: Vec<_> =
-            streams.iter().map(|(stream, _)| PollFd::new(stream, PollFlags::IN)).collect();
-        let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
-        poll(&mut polled, Some(&patience)).expect("sockets can be polled");
-        let mut ready: Vec<_> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(polled);
-        let mut ready = ready.drain(..);
-        streams.retain_mut(|(stream, _)| {
-            if !ready.next().unwrap_or(false) {
-                return true;
-            }
-            let mut said = [0; 64];
-            match stream.read(&mut said).and_then(|n| stream.write_all(&said[..n]).map(|()| n)) {
-                Ok(n) => n > 0,
-                Err(_) => {
-                    errors += 1;
-                    false
-                }
-            }
-        });
+impl Outcome {
+    /// Whether a connection lives on.
+    fn note(&mut self, number: usize, done: Result<(), Error>) -> bool {
+        let error = done.err().map(|error| format!("connection {number}: {error}"));
+        let lives = error.is_none();
+        self.broken.extend(error);
+        lives
     }
-    errors
 }
