@@ -4,7 +4,7 @@ use crate::network::SERVER;
 use std::io::{Error, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tests::netns::Namespace;
@@ -15,8 +15,8 @@ pub(crate) const COUNT: usize = 1000;
 const PORT: u16 = 9000;
 /// One round of all connections begins so long after the last one began.
 const PACE: Duration = Duration::from_millis(200);
-/// A connection that hears nothing for so long is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection that hears nothing for so long is broken; less than tests wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What became of them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Connections {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
+    living: Arc<AtomicUsize>,
     talk: JoinHandle<Outcome>,
 }
 
@@ -52,9 +53,11 @@ impl Connections {
         };
         let all: Vec<_> = client.within(|| (0..COUNT).map(pair).collect());
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let talk = thread::spawn(move || talk(all, &stopped, &counted));
-        Self { stop, rounds, talk }
+        let living = Arc::new(AtomicUsize::new(COUNT));
+        let (stopped, counted, left) =
+            (Arc::clone(&stop), Arc::clone(&rounds), Arc::clone(&living));
+        let talk = thread::spawn(move || talk(all, &stopped, &counted, &left));
+        Self { stop, rounds, living, talk }
     }
 
     /// Waits until every connection that lives has said something and been answered, twice.
@@ -63,6 +66,11 @@ impl Connections {
         // The first of the rounds may have begun before.
         let now = || self.talk.is_finished() || self.rounds.load(Ordering::Relaxed) > before + 2;
         wait_until("connections talk", now);
+    }
+
+    /// How many have not broken.
+    pub(crate) fn living(&self) -> usize {
+        self.living.load(Ordering::Relaxed)
     }
 
     /// Ends them.
@@ -92,7 +100,12 @@ impl Connection {
 }
 
 /// Rounds in which each connection says the number of the round, and the other end says it back.
-fn talk(mut all: Vec<Connection>, stop: &AtomicBool, rounds: &AtomicU64) -> Outcome {
+fn talk(
+    mut all: Vec<Connection>,
+    stop: &AtomicBool,
+    rounds: &AtomicU64,
+    living: &AtomicUsize,
+) -> Outcome {
     let mut outcome = Outcome::default();
     while !stop.load(Ordering::Relaxed) {
         let start = Instant::now();
@@ -107,6 +120,7 @@ fn talk(mut all: Vec<Connection>, stop: &AtomicBool, rounds: &AtomicU64) -> Outc
                 outcome.note(one.number, heard)
             });
         }
+        living.store(all.len(), Ordering::Relaxed);
         rounds.fetch_add(1, Ordering::Relaxed);
         thread::sleep(PACE.saturating_sub(start.elapsed()));
     }

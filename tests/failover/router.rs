@@ -41,6 +41,7 @@ impl<'a> Router<'a> {
     ) -> Self {
         let inject = if setup.inject { "yes" } else { "no" };
         let conf = Conf::new(end)
+            .protocol("FTFW")
             .mode("StartupResync yes")
             .mode(&format!("DisableExternalCache {inject}"));
         if setup.gate {
@@ -99,7 +100,11 @@ impl Keepalived {
         let folder = files.path().join(format!("{name}.keepalived"));
         fs::create_dir(&folder).expect("a directory for keepalived");
         let file = |name: &str| folder.join(name);
-        fs::write(file("conf"), configuration(end)).expect("a configuration is written");
+        // As root installs it: keepalived runs no script that somebody else could change.
+        let script = fs::read_to_string(contrib("primary-backup.sh")).expect("the file is there");
+        executable(&file("primary-backup.sh"), &script);
+        let conf = configuration(end, &file("primary-backup.sh"));
+        fs::write(file("conf"), conf).expect("a configuration is written");
         fs::write(file("gate.nft"), gate()).expect("a gate is written");
         executable(&file("logger"), &logger(&file("script.log")));
         executable(&file("ready"), READY);
@@ -166,10 +171,9 @@ fn contrib(name: &str) -> PathBuf {
 }
 
 /// `contrib/keepalived.conf` with the values of one router.
-fn configuration(end: End) -> String {
+fn configuration(end: End, script: &Path) -> String {
     let (own, peer) = (host(end), host(if end == End::A { End::B } else { End::A }));
     let priority = if end == End::A { "150" } else { "100" };
-    let script = contrib("primary-backup.sh");
     let values = [
         ("INSIDE", "lan".to_owned()),
         ("OUTSIDE", "wan".to_owned()),
