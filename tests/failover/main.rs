@@ -84,19 +84,6 @@ fn a_thousand_connections_outlive_their_router_and_its_return_behind_a_gate() {
 }
 
 #[test]
-#[ignore = "shows what the gate is for: how many connections break without it is a matter of luck"]
-fn without_a_gate() {
-    measure(Setup { brand: Brand::Ours, inject: false, gate: false });
-}
-
-#[test]
-#[ignore = "measures the original"]
-fn the_original_injecting() {
-    measure(Setup { brand: Brand::Original, inject: true, gate: false });
-}
-
-#[test]
-#[ignore = "measures the original"]
-fn the_original_behind_a_gate() {
-    measure(Setup { brand: Brand::Original, inject: false, gate: true });
+fn the_script_serves_the_original_as_well() {
+    all_survive(Setup { brand: Brand::Original, inject: false, gate: true });
 }

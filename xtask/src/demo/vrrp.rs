@@ -44,7 +44,9 @@ impl Keepalived {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", folder.display()));
         command.env("CTFLOW_BIN", file("ready")).env("CTFLOW_RUN", file("run"));
-        command.env("CONNTRACKD_CONFIG", Daemon::config(node)).env("CONNTRACKD_LOCK", Daemon::lock(node));
+        command
+            .env("CONNTRACKD_CONFIG", Daemon::config(node))
+            .env("CONNTRACKD_LOCK", Daemon::lock(node));
         match program {
             Some(program) => {
                 command.env("CONNTRACKD_BIN", &program.path).env("CTFLOW_GATE", file("gate.nft"))
@@ -120,7 +122,8 @@ fn configuration(node: Node, script: &Path) -> Result<String> {
     for (name, value) in values {
         let begin = format!("${name}=");
         let line = lines.iter_mut().find(|line| line.starts_with(&begin));
-        *line.with_context(|| format!("contrib/keepalived.conf has no {begin}"))? = begin + &value;
+        *line.with_context(|| format!("contrib/keepalived.conf has no {begin}"))? =
+            format!("{begin}{value}");
     }
     Ok(lines.join("\n") + "\n")
 }
