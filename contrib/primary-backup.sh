@@ -155,7 +155,10 @@ primary | backup | fault)
     fault) become_faulty ;;
     esac
     ;;
-check) check ;;
+check)
+    check
+    exit
+    ;;
 *)
     echo "usage: primary-backup.sh primary|backup|fault|check" >&2
     exit 2

@@ -18,6 +18,8 @@ use connections::{COUNT, Connections, Outcome};
 use network::Network;
 use router::{Router, Setup};
 use tests::conf::End;
+use tests::conntrack::count;
+use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Files};
 use tests::wait::wait_until;
 
@@ -86,4 +88,22 @@ fn a_thousand_connections_outlive_their_router_and_its_return_behind_a_gate() {
 #[test]
 fn the_script_serves_the_original_as_well() {
     all_survive(Setup { brand: Brand::Original, inject: false, gate: true });
+}
+
+#[test]
+fn a_node_that_lacks_flows_leaves_the_addresses_to_the_other_one_and_a_lone_node_does_not() {
+    let (network, files) = (Network::new(), Files::new());
+    let (a, b) = (network.router(End::A), network.router(End::B));
+    let setup = Setup { brand: Brand::Ours, inject: false, gate: true };
+    // Nobody is ready: there is nobody to be it for.
+    let on_b = Router::start(&b, End::B, setup, &files, "b");
+    on_b.wait_primary();
+    // More than it takes to become primary for whoever may.
+    let on_a = Router::start(&a, End::A, setup, &files, "a");
+    wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
+    assert!(on_b.has_addresses() && !on_a.has_addresses());
+    Requests::open(&b).create(&udp_flows(0..COUNT as u32));
+    on_a.wait_primary();
+    wait_until("B gives the addresses back", || !on_b.has_addresses());
+    assert_eq!(count(&a), COUNT);
 }

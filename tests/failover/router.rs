@@ -133,6 +133,11 @@ impl Keepalived {
         self.script_log().contains(what)
     }
 
+    /// How often the node was asked whether it is ready.
+    pub(crate) fn asked(&self) -> usize {
+        fs::read_to_string(self.folder.join("asked")).unwrap_or_default().lines().count()
+    }
+
     fn script_log(&self) -> String {
         fs::read_to_string(self.folder.join("script.log")).unwrap_or_default()
     }
@@ -219,6 +224,7 @@ fn logger(file: &Path) -> String {
 
 /// Stands in for `ctflow -C FILE ready`: ready when the daemon's remote table or the kernel holds all connections.
 const READY: &str = "#!/bin/sh
+echo >>\"${0%/*}/asked\"
 held=$(\"$CONNTRACKD_BIN\" -C \"$2\" -s | awk '/^cache external/ { e = 1 } e && /current active/ { print $4; exit }')
 [ \"${held:-0}\" -ge 1000 ] || [ \"$(conntrack -C)\" -ge 1000 ]
 ";

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// Run the tests; the last line is `N passed, M failed, K skipped`.
 ///
-/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are skipped
-/// with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
+/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are
+/// skipped with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
 /// `cargo xtask lint` run after the tests, each counted as one test.
 #[derive(clap::Args)]
 #[command(

@@ -8,7 +8,8 @@
 //!                     .3 [ b ] .3
 //! ```
 //!
-//! The gateway 10.77.1.1 and the NAT address 10.77.2.1 belong to the primary; keepalived moves them. The switches are bridges in a namespace of their own; nothing touches the machine's network.
+//! The gateway 10.77.1.1 and the NAT address 10.77.2.1 belong to the primary; keepalived moves them. The switches are
+//! bridges in a namespace of their own; nothing touches the machine's network.
 
 use crate::shell;
 use anyhow::{Context as _, Result};

@@ -150,7 +150,8 @@ fn ready(flows: u64) -> String {
     format!(
         "#!/bin/sh
 [ \"$CONNTRACKD_BIN\" = true ] && exit 0
-held=$(\"$CONNTRACKD_BIN\" -C \"$2\" -s | awk '/^cache external/ {{ e = 1 }} e && /current active/ {{ print $4; exit }}')
+held=$(\"$CONNTRACKD_BIN\" -C \"$2\" -s |
+    awk '/^cache external/ {{ e = 1 }} e && /current active/ {{ print $4; exit }}')
 [ \"${{held:-0}}\" -ge {flows} ] || [ \"$(conntrack -C)\" -ge {flows} ]
 "
     )
