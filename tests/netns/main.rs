@@ -7,3 +7,4 @@ mod daemon;
 mod control;
 mod hardship;
 mod crash;
+mod links;

@@ -15,7 +15,7 @@
 
 use crate::clock;
 use crate::kernel::KernelWriter;
-use crate::link::{Link, LinkCounters, Sent};
+use crate::link::{Group, GroupReport, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::source::{Account, Source, Stamp as SourceStamp};
@@ -31,6 +31,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -39,7 +40,7 @@ use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 /// Events taken from the source in one turn.
 const EVENTS_PER_TURN: usize = 4096;
-/// Datagrams taken from the link in one turn.
+/// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
 /// Batches of kernel requests in one turn.
 const BATCHES_PER_TURN: usize = 8;
@@ -51,8 +52,8 @@ const BUSY_EVENTS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// How soon a datagram that found no room is tried again.
-const LINK_RETRY: Duration = Duration::from_millis(2);
+/// Room for the longest datagram.
+const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often losses are looked for.
@@ -65,8 +66,8 @@ pub struct Parts {
     pub config: Config,
     /// Where events come from.
     pub source: Source,
-    /// The link to the peer.
-    pub link: Link,
+    /// The links to the peer.
+    pub links: Group,
     /// Writes to the kernel.
     pub writer: KernelWriter,
     /// Where lines go.
@@ -121,12 +122,8 @@ pub struct Snapshot {
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
     pub receive_buffer: usize,
-    /// Traffic of the link.
-    pub link: LinkCounters,
-    /// Kind of the link.
-    pub link_kind: &'static str,
-    /// Interface of the link.
-    pub link_interface: String,
+    /// The links.
+    pub links: GroupReport,
     /// Whether the engine keeps a local and a remote table.
     pub keeps: [bool; 2],
     /// How long the shard has run.
@@ -179,7 +176,7 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
-    link: Link,
+    links: Group,
     writer: KernelWriter,
     log: Arc<Log>,
     observer: Observer,
@@ -200,8 +197,10 @@ pub struct Shard {
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
-    /// Length of what lies in `datagram` and found no room.
-    unsent: Option<usize>,
+    /// What lies in `datagram` and found no room.
+    unsent: Range<usize>,
+    /// How soon it is tried again.
+    link_retry: Duration,
 }
 
 impl Shard {
@@ -214,20 +213,21 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, link, writer, log, overrun_resync, buffer_max } = parts;
+        let Parts { config, source, links, writer, log, overrun_resync, buffer_max } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
-        watch(&poller, link.descriptor())?;
+        watch(&poller, links.descriptor())?;
         watch(&poller, writer.dump_descriptor())?;
         watch(&poller, &wake)?;
         let began = clock::now();
         let shard = Self {
             engine: Engine::new(config, began),
-            datagram: vec![0; link.datagram_max()],
-            unsent: None,
+            datagram: vec![0; DATAGRAM_LEN_MAX],
+            unsent: 0..0,
+            link_retry: SLEEP_MAX,
             source,
-            link,
+            links,
             writer,
             log,
             observer: Observer::default(),
@@ -311,8 +311,13 @@ impl Shard {
     }
 
     fn take_datagrams(&mut self, now: Instant) -> usize {
-        let Self { link, engine, .. } = self;
-        link.receive(DATAGRAMS_PER_TURN, &mut |bytes| engine.handle(now, Input::Datagram(bytes)))
+        let Self { links, engine, .. } = self;
+        links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
+            let understood = |engine: &Engine| engine.counters().replica.received;
+            let before = elsewhere.then(|| understood(engine));
+            engine.handle(now, Input::Datagram(bytes));
+            before.is_some_and(|before| understood(engine) > before)
+        })
     }
 
     fn talk_to_kernel(&mut self, now: Instant) -> usize {
@@ -393,12 +398,17 @@ impl Shard {
     /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
         for sent in 0..TRANSMITS_PER_TURN {
-            let held = self.unsent.take();
-            let next = held.or_else(|| self.engine.poll_transmit(now, &mut self.datagram));
-            let Some(len) = next else { return sent };
-            if self.link.send(&self.datagram[..len]) == Sent::NoRoom {
-                self.unsent = Some(len);
-                return sent;
+            if self.unsent.is_empty() {
+                let room = &mut self.datagram[..self.links.payload_max()];
+                let Some(len) = self.engine.poll_transmit(now, room) else { return sent };
+                self.unsent = 0..len;
+            }
+            match self.links.send(&self.datagram[self.unsent.clone()]) {
+                Sent::Bytes(len) => self.unsent.start += len,
+                Sent::NoRoom(retry) => {
+                    self.link_retry = retry;
+                    return sent;
+                }
             }
         }
         TRANSMITS_PER_TURN
@@ -420,7 +430,7 @@ impl Shard {
 
     /// Waits a moment for more events to gather, unless the peer or the main thread speaks.
     fn nap(&self) {
-        let link = self.link.descriptor();
+        let link = self.links.descriptor();
         let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         let _ = poll(&mut fds, Some(&timespec(NAP)));
     }
@@ -431,7 +441,8 @@ impl Shard {
         if self.take_events(clock::now())? > 0 {
             return Ok(());
         }
-        let longest = if self.unsent.is_some() { LINK_RETRY } else { SLEEP_MAX };
+        let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
+        let longest = retry.min(SLEEP_MAX);
         let wait = self.engine.poll_timeout().since(now).min(longest);
         let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
         match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
@@ -454,9 +465,7 @@ impl Shard {
             traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
-            link: self.link.counters(),
-            link_kind: self.link.kind(),
-            link_interface: self.link.interface().to_owned(),
+            links: self.links.report(),
             keeps: [replication.keep_local, replication.keep_remote],
             uptime: now.since(self.began),
             latency: Latency {

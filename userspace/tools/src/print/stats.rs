@@ -1,7 +1,7 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use engine::counters::{PassCounters, TableCounters};
-use host::link::LinkCounters;
+use host::link::{GroupReport, LinkCounters};
 use host::shard::Snapshot;
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ pub fn general(s: &Snapshot) -> String {
     let (bytes, packets) = (s.traffic.bytes, s.traffic.packets);
     line(&mut out, &format!("{bytes:>20} Bytes      {packets:>20} Pckts"));
     line(&mut out, "");
-    link_block(&mut out, s);
+    link_block(&mut out, &s.links);
     line(&mut out, "message tracking:");
     let (malformed, lost) = (counters.replica.malformed(), counters.replica.lost);
     line(&mut out, &format!("{malformed:>20} Malformed msgs {lost:>20} Lost msgs"));
@@ -53,7 +53,7 @@ pub fn network(s: &Snapshot) -> String {
     line(&mut out, "sequence tracking statistics:\n\trecv:");
     line(&mut out, &format!("\t\tPackets lost:\t\t{:>20}", r.lost));
     line(&mut out, &format!("\t\tPackets before:\t\t{:>20}\n", r.before));
-    link_block(&mut out, s);
+    link_block(&mut out, &s.links);
     out
 }
 
@@ -110,10 +110,13 @@ pub fn runtime(s: &Snapshot) -> String {
 #[must_use]
 pub fn links(s: &Snapshot) -> String {
     let mut out = String::new();
-    // One link, always in use; watching its interface comes with link failover.
-    let title = format!("{} traffic device={} role=ACTIVE:", s.link_kind, s.link_interface);
-    line(&mut out, &title);
-    link_numbers(&mut out, &s.link);
+    let group = &s.links;
+    for (at, link) in group.links.iter().enumerate() {
+        let role = if at == group.active { "ACTIVE" } else { "BACKUP" };
+        let (kind, device, status) = (group.kind, &link.interface, link.status.word());
+        line(&mut out, &format!("{kind} traffic device={device} status={status} role={role}:"));
+        link_numbers(&mut out, &link.counters);
+    }
     out
 }
 
@@ -165,9 +168,15 @@ fn table_in_detail(out: &mut String, name: &str, flows: usize, c: &TableCounters
     line(out, &format!("\t\tentry not found:\t{:>12}\n", c.destroy_not_found));
 }
 
-fn link_block(out: &mut String, s: &Snapshot) {
-    line(out, &format!("{} traffic (active device={}):", s.link_kind, s.link_interface));
-    link_numbers(out, &s.link);
+fn link_block(out: &mut String, group: &GroupReport) {
+    let Some(link) = group.links.get(group.active) else { return };
+    let _ = write!(out, "{} traffic (active device={})", group.kind, link.interface);
+    if let Some(connected) = link.connected {
+        let [server, client] = connected.map(|is| if is { "connected" } else { "disconnected" });
+        let _ = write!(out, " server={server} client={client}");
+    }
+    line(out, ":");
+    link_numbers(out, &link.counters);
 }
 
 fn link_numbers(out: &mut String, c: &LinkCounters) {
