@@ -56,7 +56,11 @@ fn play(setup: Setup) -> Seen {
     wait_until("B knows all connections again", || on_b.replicas() >= connections.living());
     // Closing resets nothing by itself, but it is not what is counted.
     let resets = network.resets();
-    Seen { outcome: connections.close(), resets }
+    let outcome = connections.close();
+    if !outcome.broken.is_empty() || resets != [0, 0] {
+        eprintln!("--- A, which returned\n{}\n--- B\n{}", on_a.logs(), on_b.logs());
+    }
+    Seen { outcome, resets }
 }
 
 fn measure(setup: Setup) -> Seen {

@@ -75,6 +75,11 @@ impl<'a> Router<'a> {
         wait_until("its script ends", || self.keepalived.said("conntrackd -B"));
     }
 
+    /// What it has to say about a failure.
+    pub(crate) fn logs(&self) -> String {
+        format!("{}{}{}", self.daemon.log(), self.keepalived.log(), self.keepalived.script_log())
+    }
+
     /// Ends everything at once and without warning.
     pub(crate) fn die(mut self) {
         self.daemon.kill_hard();
@@ -138,6 +143,10 @@ impl Keepalived {
         fs::read_to_string(self.folder.join("asked")).unwrap_or_default().lines().count()
     }
 
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     fn script_log(&self) -> String {
         fs::read_to_string(self.folder.join("script.log")).unwrap_or_default()
     }
@@ -164,8 +173,8 @@ impl Drop for Keepalived {
     fn drop(&mut self) {
         self.kill_hard();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            eprintln!("--- {}\n{log}{}", self.folder.display(), self.script_log());
+            let (log, script) = (self.log(), self.script_log());
+            eprintln!("--- {}\n{log}{script}", self.folder.display());
         }
     }
 }
