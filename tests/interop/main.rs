@@ -4,6 +4,7 @@ mod cell;
 mod links;
 mod matrix;
 mod scenarios;
+mod stats;
 mod traffic;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.

@@ -1,5 +1,6 @@
 //! What the daemon answers on its control socket.
 
+use super::statistics;
 use crate::print::{Age, Line, stats};
 use anyhow::{Result, anyhow};
 use common::Tuple;
@@ -16,11 +17,15 @@ pub const REFUSAL: &str = "error: ";
 /// Flows copied out of a table at a time: the shard is held up for as long as that takes, well under a millisecond.
 const PAGE_FLOWS: usize = 1024;
 
-/// Serves one client. True when it asked the daemon to end.
-pub async fn serve(mut client: Client, shard: &Handle, log: &Log) -> bool {
+/// Serves one client; `records` says that this is statistics mode. True when it asked the daemon to end.
+pub async fn serve(mut client: Client, shard: &Handle, log: &Log, records: bool) -> bool {
     let Some(request) = client.request().await else { return false };
     let answered = match request {
         Request::Kill => return true,
+        other if records && !statistics::knows(other) => {
+            let text = format!("{REFUSAL}there is no other node in statistics mode\n");
+            client.reply(&text).await.map_err(Into::into)
+        }
         Request::DumpLocal => dump(&mut client, shard, Side::Local).await,
         Request::DumpRemote => dump(&mut client, shard, Side::Remote).await,
         Request::Stats => report(&mut client, shard, stats::general).await,
