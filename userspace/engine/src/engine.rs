@@ -57,8 +57,6 @@ pub struct Engine {
     dump_again: Option<Vec<CommandId>>,
     /// A bulk transfer is to begin when the table has been read.
     bulk_wanted: bool,
-    /// Operators who wait for the bulk transfer.
-    bulk_commands: Vec<CommandId>,
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     bulk_left: u32,
     bulk_next: Instant,
@@ -101,7 +99,6 @@ impl Engine {
             dump: None,
             dump_again: None,
             bulk_wanted: false,
-            bulk_commands: Vec::new(),
             bulk_left: limit::BULK_DATAGRAMS,
             bulk_next: now,
             bulk_began: None,
@@ -373,12 +370,8 @@ impl Engine {
             self.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        if self.ftfw.is_some() {
-            // It goes as fast as the peer acknowledges. If the peer is not there, it waits until it is.
-            command.into_iter().for_each(|id| self.tell(Event::CommandDone(id)));
-        } else {
-            self.bulk_commands.extend(command);
-        }
+        // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
+        command.into_iter().for_each(|id| self.tell(Event::CommandDone(id)));
         if self.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and of what the dump adds nobody is told.
             self.bulk_wanted = true;
@@ -407,8 +400,6 @@ impl Engine {
                 self.outbox.queue_control(Control::Settled);
             }
             self.tell(Event::BulkDone { flows });
-            let commands = core::mem::take(&mut self.bulk_commands);
-            self.answer(commands, true);
         }
     }
 
