@@ -97,7 +97,9 @@ impl Engine {
             Input::Kernel { event, flow, origin, stamp } => {
                 // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
                 // the peer never spoke of.
-                let meant = event != EventKind::Destroy || self.remote.spoke_of(&flow.key());
+                let meant = origin == Origin::Purge
+                    || event != EventKind::Destroy
+                    || self.remote.spoke_of(&flow.key());
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
@@ -185,6 +187,19 @@ impl Engine {
     #[must_use]
     pub const fn is_committing(&self) -> bool {
         self.commit.is_some()
+    }
+
+    /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
+    /// read.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.local.is_filled() || !self.config.replication.keep_local
+    }
+
+    /// Messages that wait to be sent.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
     }
 
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {

@@ -40,6 +40,12 @@ impl Outbox {
         Self { queue: VecDeque::new(), messages: 0, seq: first_seq, options }
     }
 
+    /// Messages that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
     pub fn queue_entry(&mut self, table: &mut FlowTable, slot: Slot) {
         let Some(entry) = table.at_mut(slot) else { return };

@@ -10,6 +10,8 @@
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `link` | talks to peers |
 //! | `kernel` | carries out what the engine asks of conntrack |
+//! | `purge` | deletes flows and expectations of the kernel, one by one |
+//! | `listing` | reads the kernel's flows for people |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
 //! | `log` | writes log lines |
@@ -22,6 +24,8 @@ pub mod netlink;
 pub mod source;
 pub mod link;
 pub mod kernel;
+pub mod purge;
+pub mod listing;
 pub mod log;
 pub mod observe;
 pub mod process;

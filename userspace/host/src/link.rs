@@ -1,5 +1,6 @@
 //! The dedicated link to the peer.
 
+use crate::sys;
 use rustix::fd::BorrowedFd;
 use std::io;
 use std::net::IpAddr;
@@ -52,6 +53,17 @@ pub struct LinkCounters {
     pub errors_sent: u64,
     /// Failed receptions.
     pub errors_received: u64,
+}
+
+/// Whether the interface of a link can carry traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkStatus {
+    /// It can.
+    Running,
+    /// It is up, and nothing is at the other end.
+    NoCarrier,
+    /// It is down, or gone.
+    Down,
 }
 
 /// Why a link could not be opened.
@@ -117,6 +129,19 @@ impl Link {
     pub fn interface(&self) -> &str {
         match self {
             Self::Udp(l) => l.interface(),
+        }
+    }
+
+    /// Whether its interface can carry traffic now.
+    #[must_use]
+    pub fn status(&self) -> LinkStatus {
+        let flags = sys::interface_flags(self.interface()).unwrap_or(0);
+        if flags & libc::IFF_UP == 0 {
+            LinkStatus::Down
+        } else if flags & libc::IFF_RUNNING == 0 {
+            LinkStatus::NoCarrier
+        } else {
+            LinkStatus::Running
         }
     }
 

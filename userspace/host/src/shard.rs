@@ -15,15 +15,17 @@
 
 use crate::clock;
 use crate::kernel::KernelWriter;
-use crate::link::{Link, LinkCounters, Sent};
+use crate::link::{Link, LinkCounters, LinkStatus, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::purge::{Purger, Subject};
 use crate::source::{Account, Source, Stamp as SourceStamp};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use engine::config::limit;
 use engine::counters::Counters;
 use engine::table::{Marks, Slot};
-use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -36,6 +38,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::Flow;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+
+mod purges;
+mod queue;
+
+use purges::Purges;
+pub use queue::{Queue, Resend};
 
 /// Events taken from the source in one turn.
 const EVENTS_PER_TURN: usize = 4096;
@@ -69,6 +77,8 @@ pub struct Parts {
     pub link: Link,
     /// Writes to the kernel.
     pub writer: KernelWriter,
+    /// Empties the kernel's tables.
+    pub purger: Purger,
     /// Where lines go.
     pub log: Arc<Log>,
     /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
@@ -85,6 +95,8 @@ pub type Outcome = Result<(), &'static str>;
 pub enum Order {
     /// Carry out a command; the answer comes when it is done.
     Command(Command, oneshot::Sender<Outcome>),
+    /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
+    Purge(Vec<Subject>, oneshot::Sender<Outcome>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Copy out flows of a table.
@@ -133,6 +145,25 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// From an event in the kernel to its handling, microseconds.
     pub latency: Latency,
+    /// State of the link.
+    pub link_status: LinkStatus,
+    /// Whether the kernel's table has been read once since the start.
+    pub filled: bool,
+    /// Whether events were lost that no reading of the kernel's table has made good yet.
+    pub inexact: bool,
+    /// Whether a commit is under way.
+    pub committing: bool,
+    /// Whether entries of the kernel are being deleted.
+    pub purging: bool,
+    /// Times the kernel's entries were deleted by request.
+    pub purges: u64,
+    /// The most flows a table takes.
+    pub flows_max: usize,
+    /// Messages that wait to be sent.
+    pub outbox: Queue,
+    /// Sequence numbers of the messages that were sent and may have to be sent again; `None` in a mode that sends none
+    /// again.
+    pub resend: Option<Vec<Resend>>,
 }
 
 /// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
@@ -155,6 +186,8 @@ pub struct Page {
     pub flows: Vec<(Flow, u32)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Slot>,
+    /// Whether the engine keeps this table at all.
+    pub kept: bool,
 }
 
 /// The main thread's end.
@@ -181,6 +214,7 @@ pub struct Shard {
     source: Source,
     link: Link,
     writer: KernelWriter,
+    purges: Purges,
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
@@ -191,6 +225,9 @@ pub struct Shard {
     overrun_resync: Option<Duration>,
     buffer_max: usize,
     resync_at: Option<Instant>,
+    /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
+    inexact: bool,
+    mending: Option<CommandId>,
     losses_seen: u64,
     overruns: u64,
     malformed: u64,
@@ -214,7 +251,7 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, link, writer, log, overrun_resync, buffer_max } = parts;
+        let Parts { config, source, link, writer, purger, log, overrun_resync, buffer_max } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
@@ -229,6 +266,7 @@ impl Shard {
             source,
             link,
             writer,
+            purges: Purges::new(purger),
             log,
             observer: Observer::default(),
             orders,
@@ -239,6 +277,8 @@ impl Shard {
             overrun_resync,
             buffer_max,
             resync_at: None,
+            inexact: false,
+            mending: None,
             losses_seen: 0,
             overruns: 0,
             malformed: 0,
@@ -281,7 +321,7 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, traffic, latency, .. } = self;
+        let Self { source, engine, writer, purges, malformed, traffic, latency, .. } = self;
         let mut first = true;
         source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
@@ -299,7 +339,11 @@ impl Shard {
                                 traffic.bytes += ended.bytes;
                             }
                         }
-                        let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
+                        let origin = match purges.caused(portid) {
+                            true => Origin::Purge,
+                            false => writer.origin(portid),
+                        };
+                        let stamp = engine_stamp(stamp);
                         let flow = flow.to_flow(Detail::State);
                         engine.handle(now, Input::Kernel { event, flow, origin, stamp });
                     }
@@ -323,7 +367,8 @@ impl Shard {
                 done => work += done,
             }
         }
-        work
+        let filter = &self.engine.config().filter;
+        work + self.purges.step(|flow| filter.passes(flow), &self.log)
     }
 
     /// Carries out waiting orders; `None` when the shard is to end.
@@ -342,18 +387,26 @@ impl Shard {
     fn carry_out(&mut self, now: Instant, order: Order) {
         // A reply whose receiver has gone is nobody's loss.
         match order {
-            Order::Command(command, reply) => {
-                let id = CommandId(self.next_command);
-                self.next_command += 1;
-                self.replies.insert(id, reply);
-                self.engine.handle(now, Input::Command(id, command));
-            }
+            Order::Command(command, reply) => self.command(now, command, Some(reply)),
+            Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(page(&self.engine, side, from, max, now)));
             }
             Order::Stop => {}
         }
+    }
+
+    fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        if command == Command::ResyncKernel && self.inexact {
+            self.mending = Some(id);
+        }
+        if let Some(reply) = reply {
+            self.replies.insert(id, reply);
+        }
+        self.engine.handle(now, Input::Command(id, command));
     }
 
     /// Looks for lost events, and has the kernel's table read again when there were some.
@@ -367,6 +420,8 @@ impl Shard {
             let count = lost - self.losses_seen;
             self.losses_seen = lost;
             self.overruns += 1;
+            self.inexact = self.engine.config().replication.keep_local;
+            self.mending = None;
             self.log.warning(format!("{count} kernel events lost: the event socket was full"));
             let before = self.source.receive_buffer();
             let size = self.source.grow(self.buffer_max);
@@ -383,9 +438,7 @@ impl Shard {
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = None;
             self.log.notice("resync with master conntrack table");
-            let id = CommandId(self.next_command);
-            self.next_command += 1;
-            self.engine.handle(now, Input::Command(id, Command::ResyncKernel));
+            self.command(now, Command::ResyncKernel, None);
         }
     }
 
@@ -412,6 +465,9 @@ impl Shard {
                 Event::CommandRefused(id, why) => (id, Err(why)),
                 _ => continue,
             };
+            if outcome.is_ok() && self.mending == Some(id) {
+                (self.inexact, self.mending) = (false, None);
+            }
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(outcome);
             }
@@ -465,15 +521,34 @@ impl Shard {
                 p99_us: self.latency.value_at_quantile(0.99),
                 max_us: self.latency.max(),
             },
+            link_status: self.link.status(),
+            filled: self.engine.is_filled(),
+            inexact: self.inexact,
+            committing: self.engine.is_committing(),
+            purging: self.purges.is_running(),
+            purges: self.purges.count,
+            flows_max: self.engine.config().flows_max,
+            outbox: Queue {
+                len: self.engine.outbox_len(),
+                // Every flow of the table waits at most once; the messages that stand alone have their own limit.
+                max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
+                no_space: self.engine.counters().replica.send_no_space,
+            },
+            resend: None,
         }
     }
 }
 
 fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let replication = engine.config().replication;
+    let kept = match side {
+        Side::Local => replication.keep_local,
+        Side::Remote => replication.keep_remote,
+    };
     let mut flows = Vec::new();
     while flows.len() < max {
         let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None };
+            return Page { flows, next: None, kept };
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
@@ -481,7 +556,7 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
             flows.push((entry.flow.clone(), age_s));
         }
     }
-    Page { flows, next: Some(from) }
+    Page { flows, next: Some(from), kept }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

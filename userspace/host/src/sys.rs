@@ -195,18 +195,34 @@ impl Drop for Cells {
 /// # Errors
 /// As `ioctl(SIOCGIFMTU)`: `ENODEV` when there is no such interface.
 pub fn interface_mtu(name: &str) -> io::Result<usize> {
+    let answer = interface_request(name, libc::SIOCGIFMTU)?;
+    // SAFETY: `ifreq` is plain data, and the kernel filled in this member.
+    Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
+}
+
+/// `IFF_*` flags of an interface of this network namespace.
+///
+/// # Errors
+/// As `ioctl(SIOCGIFFLAGS)`: `ENODEV` when there is no such interface.
+pub fn interface_flags(name: &str) -> io::Result<c_int> {
+    let answer = interface_request(name, libc::SIOCGIFFLAGS)?;
+    // SAFETY: `ifreq` is plain data, and the kernel filled in this member.
+    Ok(c_int::from(unsafe { answer.ifr_ifru.ifru_flags }))
+}
+
+fn interface_request(name: &str, what: libc::Ioctl) -> io::Result<libc::ifreq> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
     if name.len() >= libc::IFNAMSIZ {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
-    // SAFETY: `ifreq` is plain data; the name fits and stays terminated; the kernel fills in the MTU.
+    // SAFETY: `ifreq` is plain data; the name fits and stays terminated; the kernel fills in the rest.
     unsafe {
         let mut request: libc::ifreq = zeroed();
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
             *to = from as libc::c_char;
         }
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request))?;
-        Ok(usize::try_from(request.ifr_ifru.ifru_mtu).unwrap_or(0))
+        check(libc::ioctl(socket.as_raw_fd(), what, &raw mut request))?;
+        Ok(request)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Everything that can fail for a reason the operator can mend happens before the process goes into the background.
 
-use super::{serve, settings};
+use super::serve::Service;
+use super::settings;
 use crate::conf::Conf;
 use anyhow::{Context, Result, bail};
 use host::control::{Bound, Server};
@@ -10,11 +11,12 @@ use host::kernel::KernelWriter;
 use host::link::{Link, UdpLink};
 use host::log::Log;
 use host::process::{self, Fork, LockFile};
-use host::shard::{Handle, Order, Parts, Shard};
+use host::purge::Purger;
+use host::shard::{Order, Parts, Shard};
 use host::source::{Source, SourceError};
 use host::sys;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,6 +55,7 @@ fn start(conf: &Conf, detach: bool, log: &Arc<Log>) -> Result<()> {
         source: open_source(conf, log)?,
         link: Link::Udp(UdpLink::open(&supported.link)?),
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(log),
         overrun_resync: conf
             .general
@@ -70,7 +73,8 @@ fn start(conf: &Conf, detach: bool, log: &Arc<Log>) -> Result<()> {
     let way = if detach { "daemon" } else { "console" };
     log.notice(format!("-- starting in {way} mode --"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise(parts, bound, log));
+    let purge_after = Duration::from_secs(supported.sync.mode.purge_timeout_s().into());
+    let outcome = runtime.block_on(supervise(parts, bound, log, purge_after));
     log.notice("---- shutdown received ----");
     outcome
 }
@@ -112,8 +116,14 @@ fn chain(error: &SourceError) -> String {
 }
 
 /// Runs the shard in its thread, and the control socket and signals here.
-async fn supervise(parts: Parts, bound: Bound, log: &Arc<Log>) -> Result<()> {
+async fn supervise(
+    parts: Parts,
+    bound: Bound,
+    log: &Arc<Log>,
+    purge_after: Duration,
+) -> Result<()> {
     let server = bound.serve().context("serving the control socket")?;
+    let filter = parts.config.filter.clone();
     let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
     let (ended, shard_ended) = oneshot::channel::<io::Result<()>>();
     let thread = thread::Builder::new().name("shard-0".into()).spawn(move || {
@@ -121,7 +131,15 @@ async fn supervise(parts: Parts, bound: Bound, log: &Arc<Log>) -> Result<()> {
         let _ = ended.send(shard.run());
     })?;
     log.notice("initialization completed");
-    let outcome = serve_until_end(&server, &handle, shard_ended, log).await;
+    let service = Service {
+        shard: handle.clone(),
+        log: Arc::clone(log),
+        faults: server.faults(),
+        filter,
+        purge_after,
+        scheduled: Mutex::default(),
+    };
+    let outcome = serve_until_end(&server, Arc::new(service), shard_ended).await;
     handle.order(Order::Stop);
     if thread.join().is_err() {
         bail!("the engine's thread panicked");
@@ -131,9 +149,8 @@ async fn supervise(parts: Parts, bound: Bound, log: &Arc<Log>) -> Result<()> {
 
 async fn serve_until_end(
     server: &Server,
-    shard: &Handle,
+    service: Arc<Service>,
     mut shard_ended: oneshot::Receiver<io::Result<()>>,
-    log: &Arc<Log>,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -152,15 +169,15 @@ async fn serve_until_end(
             }
             client = server.accept() => match client {
                 Ok(client) => {
-                    let (shard, log, kill) = (shard.clone(), Arc::clone(log), kill.clone());
+                    let (service, kill) = (Arc::clone(&service), kill.clone());
                     tokio::spawn(async move {
-                        if serve::serve(client, &shard, &log).await {
+                        if service.serve(client).await {
                             let _ = kill.send(()).await;
                         }
                     });
                 }
                 Err(error) => {
-                    log.warning(format!("control socket: {error}"));
+                    service.log.warning(format!("control socket: {error}"));
                     // Out of descriptors, most likely: they come back.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
