@@ -4,6 +4,7 @@ mod cell;
 mod matrix;
 mod scenarios;
 mod traffic;
+mod texts;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.
 macro_rules! in_each_direction {

@@ -23,17 +23,48 @@ pub struct Config {
     pub hash_seed: u64,
 }
 
-/// NOTRACK replication.
+/// How flows are replicated.
 #[derive(Clone, Copy, Debug)]
 pub struct Replication {
+    /// By which rules.
+    pub mode: Mode,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,
     /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
     pub keep_remote: bool,
     /// Whether to ask the peer for everything at start (`StartupResync`).
     pub startup_resync: bool,
-    /// Silence after which an ALIVE is sent.
+    /// Silence after which an ALIVE is sent; not in ALARM.
     pub alive_after: Duration,
+}
+
+/// The rules of replication (`docs/spec/sync.md`, sections 7 to 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Each change is sent once.
+    NoTrack,
+    /// What is not acknowledged is sent again.
+    Ftfw {
+        /// Most messages kept until they are acknowledged (`ResendQueueSize`).
+        resend_max: usize,
+        /// Messages per acknowledgement (`ACKWindowSize`).
+        ack_window: u32,
+    },
+    /// Each flow is told again and again as long as it lives.
+    Alarm {
+        /// Longest time until a flow is told again, seconds (`RefreshTime`).
+        refresh_s: u32,
+        /// How long a flow of the peer stays that is not told again, seconds (`CacheTimeout`).
+        expire_s: u32,
+    },
+}
+
+impl Mode {
+    /// Whether flows are asked for and sent in bulk, and ALIVEs sent.
+    #[must_use]
+    pub const fn converses(&self) -> bool {
+        !matches!(self, Self::Alarm { .. })
+    }
 }
 
 impl Default for Config {
@@ -53,6 +84,7 @@ impl Default for Config {
 impl Default for Replication {
     fn default() -> Self {
         Self {
+            mode: Mode::NoTrack,
             keep_local: true,
             keep_remote: true,
             startup_resync: false,
@@ -83,6 +115,14 @@ pub mod limit {
     pub const LATE_WINDOW: u32 = 4096;
     /// How long a message may be overtaken by later ones. One that comes later still is of a peer that began anew.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
+    /// How long a received message may wait for its acknowledgement.
+    pub const ACK_AFTER: Duration = Duration::from_secs(1);
+    /// Messages of a bulk transfer that may be on their way without having been acknowledged.
+    pub const BULK_IN_FLIGHT_MAX: usize = 32_768;
+    /// How long a peer may be silent before it counts as gone.
+    pub const PEER_SILENCE: Duration = Duration::from_secs(5);
+    /// Longest time an operator can have flows of ALARM told again, or kept, after: a day, seconds.
+    pub const ALARM_LONGEST_S: u32 = 86_400;
     /// Seconds for a written flow whose peer told no lifetime.
     pub const LIFETIME_UNTOLD_S: u32 = 60;
     /// Entries looked at per step of a commit.

@@ -65,6 +65,12 @@ pub struct ReplicaCounters {
     pub send_too_large: u64,
     /// Messages not sent because the queue was full.
     pub send_no_space: u64,
+    /// Messages dropped that were not acknowledged, because too many waited for that.
+    pub resend_no_space: u64,
+    /// Ends of flows the peer was never told of: too many waited for a bulk transfer.
+    pub ends_untold: u64,
+    /// ACKs and NACKs of numbers that were never given.
+    pub absurd_ranges: u64,
     /// Expectations received; replicating them comes with `ExpectationSync`.
     pub expectations_ignored: u64,
 }

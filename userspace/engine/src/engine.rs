@@ -1,6 +1,6 @@
 //! One shard: routes inputs to the local and the remote side, and orders what they want.
 
-use crate::config::{Config, limit};
+use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
@@ -8,14 +8,19 @@ use crate::kernel::{KernelQueue, Purpose};
 use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
-use crate::replica::{Outbox, Packer, Tracker, count_fault};
+use crate::replica::ftfw::Ftfw;
+use crate::replica::{Outbox, Packer, Tracker};
 use crate::table::{FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use wire::Flow;
 use wire::netlink::EventKind;
-use wire::sync::v1::{self, Change, Control, Message, Messages, Options};
+use wire::sync::v1::{Change, Control, Options};
+
+mod conversation;
+
+pub use conversation::Standing;
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
 #[derive(Debug)]
@@ -37,6 +42,12 @@ pub struct Engine {
     remote: Remote,
     outbox: Outbox,
     tracker: Tracker,
+    /// The reliable conversation, if that is the mode.
+    ftfw: Option<Ftfw>,
+    /// NOTRACK: when everything was asked for, and whether the peer has been heard to be done since.
+    asked: Option<(Instant, bool)>,
+    /// Whether it was told that the peer is silent.
+    peer_silent: bool,
     kernel: KernelQueue,
     commit: Option<Commit>,
     dump: Option<Dump>,
@@ -50,6 +61,7 @@ pub struct Engine {
     bulk_left: u32,
     bulk_next: Instant,
     alive_next: Instant,
+    began: Instant,
     full: [bool; 2],
     events: VecDeque<Event>,
 }
@@ -63,12 +75,22 @@ impl Engine {
             window_scale: config.window_tracking,
         };
         let replication = config.replication;
+        let ask = replication.startup_resync;
+        let (ftfw, resend_max) = match replication.mode {
+            Mode::Ftfw { resend_max, ack_window } => {
+                (Some(Ftfw::new(ack_window.max(1), ask, now)), Some(resend_max.max(1)))
+            }
+            Mode::NoTrack | Mode::Alarm { .. } => (None, None),
+        };
         let mut engine = Self {
             counters: Counters::default(),
-            local: Local::new(&config),
-            remote: Remote::new(&config),
-            outbox: Outbox::new(config.first_seq, options),
+            local: Local::new(&config, now),
+            remote: Remote::new(&config, now),
+            outbox: Outbox::new(config.first_seq, options, resend_max),
             tracker: Tracker::new(config.hash_seed),
+            ftfw,
+            asked: None,
+            peer_silent: false,
             kernel: KernelQueue::new(config.hash_seed),
             commit: None,
             dump: None,
@@ -78,6 +100,7 @@ impl Engine {
             bulk_left: limit::BULK_DATAGRAMS,
             bulk_next: now,
             alive_next: now + replication.alive_after,
+            began: now,
             full: [false; 2],
             events: VecDeque::new(),
             config,
@@ -85,8 +108,8 @@ impl Engine {
         if replication.keep_local {
             engine.start_dump(now, Vec::new(), true);
         }
-        if replication.startup_resync {
-            engine.outbox.queue_control(Control::Resync);
+        if ask && replication.mode == Mode::NoTrack {
+            engine.ask_for_everything(now);
         }
         engine
     }
@@ -118,6 +141,7 @@ impl Engine {
             Input::KernelSettled { token } => self.on_kernel_settled(token),
             Input::Timeout => {}
         }
+        self.on_time(now);
         self.advance_commit(now);
     }
 
@@ -125,9 +149,7 @@ impl Engine {
     ///
     /// `datagram` is as long as the link takes in one piece.
     pub fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
-        if self.outbox.is_empty() && !self.local.is_in_bulk() && now >= self.alive_next {
-            self.outbox.queue_control(Control::Alive);
-        }
+        self.say_alive(now);
         let mut packer = Packer::new(datagram);
         self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
         if self.outbox.is_empty() && self.local.is_in_bulk() {
@@ -153,7 +175,17 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        if self.local.is_in_bulk() { self.bulk_next.min(self.alive_next) } else { self.alive_next }
+        let mode = self.config.replication.mode;
+        let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
+        let times = [
+            mode.converses().then_some(self.alive_next),
+            pausing.then_some(self.bulk_next),
+            self.ftfw.as_ref().and_then(Ftfw::due),
+            self.local.refresh_next(),
+            self.remote.expiry_next(),
+        ];
+        let never = Instant(u64::MAX);
+        times.into_iter().flatten().min().unwrap_or(never)
     }
 
     /// One of the two tables.
@@ -249,49 +281,6 @@ impl Engine {
         }
     }
 
-    fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
-        for raw in Messages::datagram(bytes) {
-            match raw.and_then(|raw| Ok((raw, v1::decode(&raw)?))) {
-                Ok((raw, message)) => {
-                    let whole = raw.at..raw.at + usize::from(raw.header.len);
-                    let place = self.place(now, raw.header.seq, &bytes[whole]);
-                    self.on_message(now, place, message);
-                }
-                Err(fault) => count_fault(&fault, &mut self.counters.replica),
-            }
-        }
-    }
-
-    /// Where a message stands among all of the peer's.
-    fn place(&mut self, now: Instant, seq: u32, bytes: &[u8]) -> u64 {
-        self.counters.replica.received += 1;
-        let place = self.tracker.place(now, seq, bytes, &mut self.counters.replica);
-        if place.restarted {
-            self.tell(Event::PeerRestarted { at: now });
-        }
-        place.order
-    }
-
-    fn on_message(&mut self, now: Instant, order: u64, message: Message) {
-        match message {
-            Message::Flow { change, flow } if self.config.replication.keep_remote => {
-                let counters = &mut self.counters;
-                let outcome = self.remote.on_message(counters, change, flow, order, now);
-                self.note_room(Side::Remote, outcome);
-            }
-            Message::Flow { change, flow } => {
-                let Self { config, kernel, counters, remote, .. } = self;
-                remote.inject(config, kernel, counters, (change, flow), order);
-            }
-            Message::Expect { .. } => self.counters.replica.expectations_ignored += 1,
-            Message::Control(Control::Resync) => {
-                self.tell(Event::ResyncRequested);
-                self.start_bulk(now, None);
-            }
-            Message::Control(_) => {}
-        }
-    }
-
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
         let replication = self.config.replication;
         match command {
@@ -314,9 +303,13 @@ impl Engine {
                 }
                 self.tell(Event::CommandDone(id));
             }
+            Command::Bulk | Command::RequestResync if !replication.mode.converses() => {
+                // Every flow is told again anyway.
+                self.tell(Event::CommandDone(id));
+            }
             Command::Bulk => self.start_bulk(now, Some(id)),
             Command::RequestResync => {
-                self.outbox.queue_control(Control::Resync);
+                self.ask_for_everything(now);
                 self.tell(Event::CommandDone(id));
             }
             Command::ResyncKernel if !replication.keep_local => {
@@ -385,14 +378,19 @@ impl Engine {
             self.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        self.bulk_commands.extend(command);
+        if self.ftfw.is_some() {
+            // It goes as fast as the peer acknowledges. If the peer is not there, it waits until it is.
+            command.into_iter().for_each(|id| self.tell(Event::CommandDone(id)));
+        } else {
+            self.bulk_commands.extend(command);
+        }
         if self.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and of what the dump adds nobody is told.
             self.bulk_wanted = true;
             return;
         }
         self.tell(Event::BulkStarted { flows: self.local.table.len() });
-        self.local.start_bulk();
+        self.local.start_bulk(&mut self.outbox);
         self.bulk_next = now;
     }
 
@@ -402,12 +400,13 @@ impl Engine {
             self.bulk_left = limit::BULK_DATAGRAMS;
             self.bulk_next = now + limit::BULK_INTERVAL;
         }
-        if self.bulk_left == 0 {
+        if self.bulk_left == 0 || self.outbox.is_congested() {
             return;
         }
         self.bulk_left -= 1;
         let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
         if let Some(flows) = done {
+            self.outbox.queue_control(Control::Settled);
             self.tell(Event::BulkDone { flows });
             let commands = core::mem::take(&mut self.bulk_commands);
             self.answer(commands, true);

@@ -9,16 +9,20 @@
 //!  event DESTROY --> DEAD --told to the peer--> gone, a tombstone stays
 //! ```
 
-use crate::config::{Config, limit};
+use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
 use crate::merge;
 use crate::news::{self, Age, age};
-use crate::replica::{Outbox, Packer, change_of};
+use crate::replica::refresh::Wheel;
+use crate::replica::{Outbox, Packer};
 use crate::table::{Entry, FlowTable, Full, Marks, Slot};
 use crate::tombstone::{Span, Tombstones};
 use common::{FlowKey, Instant};
+use core::hash::BuildHasher;
+use core::time::Duration;
+use foldhash::fast::FixedState;
 use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::Change;
@@ -54,19 +58,83 @@ pub struct Local {
     filled: bool,
     /// Where a bulk transfer goes on, and how many flows it has sent.
     bulk: Option<(Slot, u64)>,
+    /// ALARM: when each flow is told again.
+    refresh: Option<Refresh>,
+}
+
+/// When flows are told again.
+#[derive(Debug)]
+struct Refresh {
+    wheel: Wheel,
+    /// Longest pause, seconds.
+    longest_s: u32,
+    hasher: FixedState,
+}
+
+/// How exact the time is at which a flow is told again.
+const REFRESH_TICK: Duration = Duration::from_millis(100);
+
+impl Refresh {
+    fn new(longest_s: u32, seed: u64, now: Instant) -> Self {
+        let longest_s = longest_s.clamp(1, limit::ALARM_LONGEST_S);
+        let longest = Duration::from_secs(u64::from(longest_s) + 1);
+        let wheel = Wheel::new(REFRESH_TICK, longest, now);
+        Self { wheel, longest_s, hasher: FixedState::with_seed(seed) }
+    }
+
+    /// Plans the next time: after 1 to `longest_s` seconds and a part of one, so that flows that began together are
+    /// not told together.
+    fn plan(&mut self, now: Instant, slot: Slot, ticket: u32) {
+        let random = self.hasher.hash_one((now.0, slot, ticket));
+        let whole = 1 + random % u64::from(self.longest_s);
+        let part = Duration::from_millis(200 + (random >> 32) % 800);
+        self.wheel.plan(now + Duration::from_secs(whole) + part, slot, ticket);
+    }
 }
 
 impl Local {
     /// An empty side.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, now: Instant) -> Self {
+        let refresh = match config.replication.mode {
+            Mode::Alarm { refresh_s, .. } => Some(Refresh::new(refresh_s, config.hash_seed, now)),
+            Mode::NoTrack | Mode::Ftfw { .. } => None,
+        };
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: false,
             bulk: None,
+            refresh,
         }
+    }
+
+    /// Queues the flows whose turn it is to be told again.
+    pub fn tell_again(&mut self, outbox: &mut Outbox, now: Instant) {
+        while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
+            for (slot, ticket) in due {
+                let mine = |e: &Entry| e.ticket == ticket && !e.marks.contains(Marks::DEAD);
+                if self.table.at(slot).is_some_and(mine) {
+                    outbox.queue_entry(&mut self.table, slot);
+                    self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
+                }
+            }
+        }
+    }
+
+    /// A flow of another life in the same slot: its timer is a new one.
+    fn restart_timer(&mut self, now: Instant, slot: Slot) {
+        if let (Some(refresh), Some(entry)) = (&mut self.refresh, self.table.at_mut(slot)) {
+            entry.ticket = refresh.wheel.ticket();
+            refresh.plan(now, slot, entry.ticket);
+        }
+    }
+
+    /// When the next flow may have to be told again.
+    #[must_use]
+    pub fn refresh_next(&self) -> Option<Instant> {
+        self.refresh.as_ref().and_then(|r| r.wheel.next_tick())
     }
 
     /// Takes a kernel event. `Err` when the flow is new and the table is full.
@@ -117,7 +185,8 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         let key = flow.key();
-        if self.table.len() >= self.table.max() && self.table.find(&key).is_none() {
+        let full = self.table.len() >= self.table.max() && self.table.find(&key).is_none();
+        if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
             // It is known no more than that there was news, so that older news does not pass for the latest.
             self.tombstones.bury(key, news::span_of(stamp, desk.now));
             desk.counters.local.create_no_space += 1;
@@ -189,13 +258,12 @@ impl Local {
             };
             return self.add(desk, flow, at, marks);
         };
+        let dead = self.revive(desk.now, slot);
         let entry = self.table.at_mut(slot).expect("the slot was just found");
         // This is not the flow we knew under this identity.
-        let dead = entry.marks.contains(Marks::DEAD);
         if event == EventKind::New || dead || news::is_another(&entry.flow, &flow) {
             entry.flow = flow;
             entry.since_s = seconds(desk.now);
-            entry.marks.remove(Marks::DEAD);
             entry.marks.insert(Marks::AFRESH);
         } else {
             merge::absorb(&mut entry.flow, flow);
@@ -204,6 +272,16 @@ impl Local {
         entry.updated_s = seconds(desk.now);
         desk.counters.local.updated += 1;
         Ok(slot)
+    }
+
+    /// Lets an entry live that may have ended; whether it had.
+    fn revive(&mut self, now: Instant, slot: Slot) -> bool {
+        let dead = !self.is_alive(slot);
+        if dead {
+            self.table.set_dead(slot, false);
+            self.restart_timer(now, slot);
+        }
+        dead
     }
 
     fn add(
@@ -215,8 +293,12 @@ impl Local {
     ) -> Result<Slot, Full> {
         flow.drop_volatile();
         let since_s = seconds(desk.now);
-        let entry = Entry { flow, stamp: at, since_s, updated_s: since_s, marks };
-        count_insert(self.table.insert(entry), &mut desk.counters.local)
+        let ticket = self.refresh.as_mut().map_or(0, |r| r.wheel.ticket());
+        let entry =
+            Entry { stamp: at, since_s, updated_s: since_s, ticket, marks, ..Entry::new(flow) };
+        let slot = count_insert(self.table.insert(entry), &mut desk.counters.local)?;
+        self.refresh.iter_mut().for_each(|r| r.plan(desk.now, slot, ticket));
+        Ok(slot)
     }
 
     fn on_destroy(
@@ -270,8 +352,8 @@ impl Local {
             merge::absorb(&mut entry.flow, flow);
         }
         if entry.marks.contains(Marks::SENT) {
-            entry.marks.insert(Marks::DEAD);
             entry.marks.remove(Marks::VERIFYING);
+            self.table.set_dead(slot, true);
             desk.outbox.queue_entry(&mut self.table, slot);
         } else {
             // Born and dead before its turn came: the peer is spared both. The outbox passes over its slot.
@@ -286,7 +368,8 @@ impl Local {
     }
 
     /// Begins to send everything.
-    pub const fn start_bulk(&mut self) {
+    pub fn start_bulk(&mut self, outbox: &mut Outbox) {
+        outbox.queue_unheard(&mut self.table);
         self.bulk = Some((0, 0));
     }
 
@@ -306,15 +389,12 @@ impl Local {
         let (mut from, mut sent) = self.bulk?;
         while let Some((slot, entry)) = self.table.next(from) {
             if !entry.marks.intersects(Marks::DEAD | Marks::QUEUED) {
-                let change = change_of(entry.marks);
-                if !outbox.pack_entry(&entry.flow, change, packer, &mut counters.replica) {
+                let counters = &mut counters.replica;
+                if !outbox.pack_entry(&mut self.table, slot, packer, counters) {
                     self.bulk = Some((from, sent));
                     return None;
                 }
                 sent += 1;
-                let marks = &mut self.table.at_mut(slot).expect("just seen").marks;
-                marks.insert(Marks::SENT);
-                marks.remove(Marks::AFRESH);
             }
             from = slot + 1;
         }

@@ -93,6 +93,15 @@ pub enum Event {
         /// Its limit.
         limit: usize,
     },
+    /// The peer lacks messages that are not kept any more: everything is sent again.
+    PeerMissed,
+    /// Nothing has been heard from the peer for a while.
+    PeerSilent {
+        /// For how long.
+        since: Duration,
+    },
+    /// The peer is heard again.
+    PeerBack,
     /// The peer's sequence numbers began anew.
     PeerRestarted {
         /// When it was seen.

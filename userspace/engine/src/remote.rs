@@ -1,14 +1,16 @@
 //! Flows of the peer: messages in, a table until the commit, or writes straight into the kernel.
 
-use crate::config::{Config, limit};
+use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::{count_insert, seconds};
 use crate::merge;
 use crate::output::Request;
-use crate::table::{Entry, FlowTable, Full, Marks, Slot};
+use crate::replica::refresh::Wheel;
+use crate::table::{Entry, FlowTable, Full, Slot};
 use crate::tombstone::{Span, Tombstones};
 use common::{FlowKey, Instant};
+use core::time::Duration;
 use wire::Flow;
 use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use wire::sync::v1::Change;
@@ -25,6 +27,8 @@ pub struct Remote {
     tombstones: Tombstones,
     /// Place of the last message before the last flush.
     flushed: u64,
+    /// ALARM: when flows go that are not told again, and after how many seconds that is.
+    expiry: Option<(Wheel, u32)>,
 }
 
 // A late message must find the trace of every one that can have overtaken it.
@@ -33,12 +37,46 @@ const _: () = assert!(limit::TOMBSTONES_MAX > limit::LATE_WINDOW as usize);
 impl Remote {
     /// An empty side.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, now: Instant) -> Self {
+        let expiry = match config.replication.mode {
+            Mode::Alarm { expire_s, .. } => {
+                let expire_s = expire_s.clamp(1, limit::ALARM_LONGEST_S);
+                let longest = Duration::from_secs(expire_s.into());
+                Some((Wheel::new(Duration::from_secs(1), longest, now), expire_s))
+            }
+            Mode::NoTrack | Mode::Ftfw { .. } => None,
+        };
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1)),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: 0,
+            expiry,
         }
+    }
+
+    /// Removes the flows that were not told again in time.
+    pub fn expire(&mut self, counters: &mut Counters, now: Instant) {
+        let Some((wheel, after_s)) = &mut self.expiry else { return };
+        while let Some(due) = wheel.due(now) {
+            for (slot, ticket) in due {
+                let Some(entry) = self.table.at(slot).filter(|e| e.ticket == ticket) else {
+                    continue;
+                };
+                let end_s = u64::from(entry.updated_s) + u64::from(*after_s);
+                if end_s <= now.as_secs() {
+                    self.table.remove(slot);
+                    counters.remote.destroyed += 1;
+                } else {
+                    wheel.plan(Instant(end_s * 1_000_000_000), slot, ticket);
+                }
+            }
+        }
+    }
+
+    /// When the next flow may have to go.
+    #[must_use]
+    pub fn expiry_next(&self) -> Option<Instant> {
+        self.expiry.as_ref().and_then(|(wheel, _)| wheel.next_tick())
     }
 
     /// Takes the peer's word about a flow, the `order`-th of its messages. A message that was overtaken by a later
@@ -76,9 +114,13 @@ impl Remote {
             }
             (_, None) => {
                 let since_s = seconds(now);
-                let marks = Marks::empty();
-                let entry = Entry { flow, stamp: order, since_s, updated_s: since_s, marks };
-                count_insert(self.table.insert(entry), &mut counters.remote)?;
+                let ticket = self.expiry.as_mut().map_or(0, |(wheel, _)| wheel.ticket());
+                let entry =
+                    Entry { stamp: order, since_s, updated_s: since_s, ticket, ..Entry::new(flow) };
+                let slot = count_insert(self.table.insert(entry), &mut counters.remote)?;
+                if let Some((wheel, after_s)) = &mut self.expiry {
+                    wheel.plan(now + Duration::from_secs((*after_s).into()), slot, ticket);
+                }
             }
         }
         Ok(())
@@ -278,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_new_that_comes_after_the_destroy_it_preceded_does_not_revive_the_flow() {
-        let mut side = Remote::new(&Config::default());
+        let mut side = Remote::new(&Config::default(), Instant(0));
         at(&mut side, Change::Destroy, 1, 11);
         at(&mut side, Change::New, 1, 10);
         assert!(side.table.is_empty());
@@ -288,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_overtaken_update_changes_nothing() {
-        let mut side = Remote::new(&Config::default());
+        let mut side = Remote::new(&Config::default(), Instant(0));
         at(&mut side, Change::New, 1, 20);
         at(&mut side, Change::Destroy, 1, 19);
         assert_eq!(side.table.len(), 1);

@@ -27,6 +27,8 @@ bitflags! {
         const SHOWN = 1 << 4;
         /// What the peer may know under this identity was another flow: it is to start over.
         const AFRESH = 1 << 5;
+        /// Sent, and the peer has not acknowledged it.
+        const WAITING = 1 << 6;
     }
 }
 
@@ -42,8 +44,18 @@ pub struct Entry {
     pub since_s: u32,
     /// Second it was last changed.
     pub updated_s: u32,
+    /// What it waits under: FTFW, the number of the message to be acknowledged; ALARM, the name of its timer.
+    pub ticket: u32,
     /// Notes of the owner.
     pub marks: Marks,
+}
+
+impl Entry {
+    /// An entry for a flow of which nothing is known yet.
+    #[must_use]
+    pub const fn new(flow: Flow) -> Self {
+        Self { flow, stamp: 0, since_s: 0, updated_s: 0, ticket: 0, marks: Marks::empty() }
+    }
 }
 
 /// Where an entry lies; valid until it is removed.
@@ -61,6 +73,7 @@ pub struct FlowTable {
     index: HashTable<Slot>,
     hasher: FixedState,
     max: usize,
+    dead: usize,
 }
 
 impl FlowTable {
@@ -69,13 +82,27 @@ impl FlowTable {
     pub fn new(max: usize, seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         let max = max.min(Slot::MAX as usize);
-        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), hasher, max }
+        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), hasher, max, dead: 0 }
     }
 
     /// Flows in it, dead ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Flows in it that live.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.len() - self.dead
+    }
+
+    /// Notes that the flow in a slot has ended, or lives again.
+    pub fn set_dead(&mut self, slot: Slot, dead: bool) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        let was = entry.marks.contains(Marks::DEAD);
+        entry.marks.set(Marks::DEAD, dead);
+        self.dead = self.dead + usize::from(dead) - usize::from(was);
     }
 
     /// Whether it holds nothing.
@@ -149,6 +176,7 @@ impl FlowTable {
             found.remove();
         }
         self.free.push(slot);
+        self.dead -= usize::from(entry.marks.contains(Marks::DEAD));
         Some(entry)
     }
 
@@ -157,6 +185,7 @@ impl FlowTable {
         self.slots.clear();
         self.free.clear();
         self.index.clear();
+        self.dead = 0;
     }
 
     /// The first filled slot at or after `from`, and its entry.
@@ -191,7 +220,7 @@ mod tests {
     fn entry(n: u16, zone: u16) -> Entry {
         let tuple = Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80);
         let flow = Flow { zone, ..Flow::new(tuple) };
-        Entry { flow, stamp: 0, since_s: 0, updated_s: 0, marks: Marks::empty() }
+        Entry::new(flow)
     }
 
     #[test]

@@ -43,6 +43,14 @@ impl Observer {
                 "{} cache is full: HashLimit {limit} reached, new flows are not kept",
                 side_word(*side)
             )),
+            Event::PeerMissed => log.warning(
+                "the other node lacks messages that are not kept any more (ResendQueueSize): sending everything",
+            ),
+            Event::PeerSilent { since } => {
+                let s = since.as_secs();
+                log.warning(format!("the other node has been silent for {s} seconds"));
+            }
+            Event::PeerBack => log.notice("the other node is heard again"),
             Event::PeerRestarted { .. } => {
                 self.restarts += 1;
                 if self.restarts <= WRITE_FAILURES_TOLD {

@@ -503,7 +503,7 @@ impl Shard {
         let replication = self.engine.config().replication;
         Snapshot {
             counters: self.engine.counters(),
-            flows: [self.engine.table(Side::Local).len(), self.engine.table(Side::Remote).len()],
+            flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns,

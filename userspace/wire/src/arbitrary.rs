@@ -196,6 +196,7 @@ pub fn control() -> impl Strategy<Value = Control> {
     let range = || (any::<u32>(), 0..1_u32 << 20);
     prop_oneof![
         Just(Control::Alive),
+        Just(Control::Settled),
         Just(Control::Resync),
         range().prop_map(|(from, len)| Control::Ack { from, to: from.wrapping_add(len) }),
         range().prop_map(|(from, len)| Control::Nack { from, to: from.wrapping_add(len) }),

@@ -165,8 +165,8 @@ impl Local {
         let Some(slot) = self.table.find(&flow.key()) else {
             return Ok((self.add(desk, flow, at, marks)?, true));
         };
+        let dead = self.revive(desk.now, slot);
         let entry = self.table.at_mut(slot).expect("the slot was just found");
-        let dead = entry.marks.contains(Marks::DEAD);
         let other = dead || news::is_another(&entry.flow, &flow);
         let changed = other || !news::is_same(&entry.flow, &flow);
         if other || !news::covers(&flow, &entry.flow) {
@@ -174,7 +174,6 @@ impl Local {
         }
         if other {
             entry.since_s = seconds(desk.now);
-            entry.marks.remove(Marks::DEAD);
         }
         entry.flow = flow;
         entry.stamp = at;

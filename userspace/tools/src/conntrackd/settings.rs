@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use common::tap::mode;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use engine::Config;
-use engine::config::Replication;
+use engine::config::{Mode, Replication};
 use engine::filter::{Filter as FlowFilter, Prefix};
 use host::link;
 use host::source::{self, KernelFilter};
@@ -41,13 +41,31 @@ pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
             startup_resync,
             ..
         } => Replication {
+            mode: Mode::NoTrack,
             keep_local: !disable_internal_cache,
             keep_remote: !disable_external_cache,
             startup_resync,
             ..Replication::default()
         },
-        SyncMode::Ftfw { .. } => bail!("Mode FTFW is not implemented yet: use Mode NOTRACK"),
-        SyncMode::Alarm { .. } => bail!("Mode ALARM is not implemented yet: use Mode NOTRACK"),
+        SyncMode::Ftfw {
+            resend_queue_size,
+            ack_window_size,
+            disable_external_cache,
+            startup_resync,
+            ..
+        } => Replication {
+            mode: Mode::Ftfw {
+                resend_max: resend_queue_size as usize,
+                ack_window: ack_window_size,
+            },
+            keep_remote: !disable_external_cache,
+            startup_resync,
+            ..Replication::default()
+        },
+        SyncMode::Alarm { refresh_time_s, cache_timeout_s, .. } => Replication {
+            mode: Mode::Alarm { refresh_s: refresh_time_s, expire_s: cache_timeout_s },
+            ..Replication::default()
+        },
     };
     if conf.general.poll_s.is_some() {
         bail!("PollSecs is not implemented yet: leave it out to follow events");

@@ -92,6 +92,8 @@ bitflags! {
     /// A message's second byte.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Flags: u8 {
+        /// With ALIVE: nothing is left to send. Ours alone; conntrackd ignores it.
+        const SETTLED = 0x01;
         /// Control: send me everything.
         const RESYNC = 0x02;
         /// Control: these did not arrive.
@@ -114,6 +116,9 @@ bitflags! {
 pub enum Control {
     /// The sender is there.
     Alive,
+    /// The sender is there, and has sent all that it was asked for. conntrackd takes it for [`Control::Alive`], and
+    /// never sends it.
+    Settled,
     /// Everything from `from` to `to` arrived, both included.
     Ack {
         /// First sequence number.

@@ -48,6 +48,8 @@ impl Header {
             Control::Nack { from, to }
         } else if self.flags.contains(Flags::RESYNC) {
             Control::Resync
+        } else if self.flags.contains(Flags::SETTLED) {
+            Control::Settled
         } else {
             Control::Alive
         }
@@ -231,10 +233,11 @@ pub(super) fn finish(w: &mut Writer<'_>, start: usize) {
     w.patch(start + 2, &len.to_be_bytes());
 }
 
-/// Appends a control message: 8 bytes for [`Control::Alive`], 16 for the others.
+/// Appends a control message: 8 bytes for [`Control::Alive`] and [`Control::Settled`], 16 for the others.
 pub fn encode_control(control: Control, stamp: Stamp, w: &mut Writer<'_>) {
     let (verb, range) = match control {
         Control::Alive => (Flags::ALIVE, None),
+        Control::Settled => (Flags::ALIVE.union(Flags::SETTLED), None),
         Control::Ack { from, to } => (Flags::ACK, Some((from, to))),
         Control::Nack { from, to } => (Flags::NACK, Some((from, to))),
         Control::Resync => (Flags::RESYNC, Some((0, 0))),

@@ -1,0 +1,208 @@
+//! What the peer says, and what is said to it beside flows.
+
+use super::Engine;
+use crate::config::{Mode, limit};
+use crate::output::{Event, Side};
+use crate::replica::count_fault;
+use crate::replica::resend::Verdict;
+use crate::replica::{Place, Step};
+use common::Instant;
+use core::time::Duration;
+use wire::sync::v1::{self, Control, Flags, Message, Messages, RawMessage};
+
+/// How long after a request everything is said to have come, where nobody acknowledges.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// How this node stands with its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The kernel's table has been read, and is not being read again.
+    pub local_loaded: bool,
+    /// How long ago the peer was heard; `None` if it never was.
+    pub peer_heard: Option<Duration>,
+    /// The peer's whole table came in since we asked for it.
+    pub remote_complete: bool,
+    /// No message of the peer is missing, as far as that is known.
+    pub remote_exact: bool,
+    /// A bulk transfer to the peer is under way.
+    pub in_bulk: bool,
+    /// A commit is under way.
+    pub committing: bool,
+}
+
+impl Engine {
+    pub(super) fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        for raw in Messages::datagram(bytes) {
+            match raw.and_then(|raw| Ok((raw, v1::decode(&raw)?))) {
+                Ok((raw, message)) => {
+                    let whole = &bytes[raw.at..raw.at + usize::from(raw.header.len)];
+                    self.on_raw(now, &raw, whole, message);
+                }
+                Err(fault) => count_fault(&fault, &mut self.counters.replica),
+            }
+        }
+    }
+
+    fn on_raw(&mut self, now: Instant, raw: &RawMessage<'_>, whole: &[u8], message: Message) {
+        let (seq, flags) = (raw.header.seq, raw.header.flags);
+        let alarm = !self.config.replication.mode.converses();
+        if alarm && (!flags.is_empty() || matches!(message, Message::Control(_))) {
+            return;
+        }
+        let counters = &mut self.counters.replica;
+        counters.received += 1;
+        let anew = self.ftfw.as_ref().is_some_and(|ftfw| ftfw.is_anew(flags));
+        let place = self.tracker.place(now, seq, whole, anew, counters);
+        if place.restarted {
+            self.tell(Event::PeerRestarted { at: now });
+        }
+        if self.peer_silent {
+            self.peer_silent = false;
+            self.tell(Event::PeerBack);
+        }
+        if self.on_arrival(now, (seq, flags), place) {
+            self.on_message(now, place.order, message);
+        }
+    }
+
+    /// FTFW: takes note of a message. False if it was here before.
+    fn on_arrival(&mut self, now: Instant, (seq, flags): (u32, Flags), place: Place) -> bool {
+        let Some(ftfw) = &mut self.ftfw else { return true };
+        let first = ftfw.on_arrival(now, &mut self.outbox, (seq, flags), place.step);
+        if first && flags.contains(Flags::HELLO) {
+            self.outbox.on_peer_restart(&mut self.local.table);
+        }
+        if place.restarted {
+            // What became of its flows since we last heard of them, nobody has told us.
+            ftfw.ask_after_greeting(&mut self.outbox);
+        }
+        place.step != Step::Again
+    }
+
+    fn on_message(&mut self, now: Instant, order: u64, message: Message) {
+        match message {
+            Message::Flow { change, flow } if self.config.replication.keep_remote => {
+                let counters = &mut self.counters;
+                let outcome = self.remote.on_message(counters, change, flow, order, now);
+                self.note_room(Side::Remote, outcome);
+            }
+            Message::Flow { change, flow } => {
+                let Self { config, kernel, counters, remote, .. } = self;
+                remote.inject(config, kernel, counters, (change, flow), order);
+            }
+            Message::Expect { .. } => self.counters.replica.expectations_ignored += 1,
+            Message::Control(control) => self.on_control(now, control),
+        }
+    }
+
+    fn on_control(&mut self, now: Instant, control: Control) {
+        match (control, &mut self.ftfw) {
+            (Control::Resync, ftfw) => {
+                if let Some(ftfw) = ftfw {
+                    ftfw.acknowledge(&mut self.outbox);
+                }
+                self.tell(Event::ResyncRequested);
+                self.start_bulk(now, None);
+            }
+            (Control::Ack { from, to }, Some(ftfw)) => {
+                let verdict = self.outbox.on_ack(&mut self.local.table, (from, to));
+                ftfw.on_acknowledged(&mut self.outbox, to);
+                self.on_verdict(now, verdict);
+            }
+            (Control::Nack { from, to }, Some(_)) => {
+                let verdict = self.outbox.on_nack(&mut self.local.table, (from, to));
+                self.on_verdict(now, verdict);
+            }
+            (Control::Settled, Some(ftfw)) => ftfw.on_settled(),
+            (Control::Settled | Control::Alive, None) => {
+                if let Some((asked, answered)) = &mut self.asked {
+                    *answered |= now.since(*asked) >= ANSWER_TIME;
+                }
+            }
+            (Control::Alive | Control::Ack { .. } | Control::Nack { .. }, _) => {}
+        }
+    }
+
+    fn on_verdict(&mut self, now: Instant, verdict: Verdict) {
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Absurd => self.counters.replica.absurd_ranges += 1,
+            Verdict::Beyond => {
+                self.tell(Event::PeerMissed);
+                self.start_bulk(now, None);
+            }
+        }
+    }
+
+    /// Asks the peer for all its flows.
+    pub(super) fn ask_for_everything(&mut self, now: Instant) {
+        if let Some(ftfw) = &mut self.ftfw {
+            ftfw.ask_after_greeting(&mut self.outbox);
+        } else {
+            self.outbox.queue_control(Control::Resync);
+            self.asked = Some((now, false));
+        }
+    }
+
+    /// Does what the time asks for.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if let Some(ftfw) = &mut self.ftfw {
+            ftfw.on_time(now, &mut self.outbox);
+        }
+        self.local.tell_again(&mut self.outbox, now);
+        self.remote.expire(&mut self.counters, now);
+        let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
+        let converses = self.config.replication.mode.converses();
+        if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
+            self.peer_silent = true;
+            self.tell(Event::PeerSilent { since: silence });
+        }
+    }
+
+    /// After a while without a word, one is said, so that the peer sees what it may have missed.
+    pub(super) fn say_alive(&mut self, now: Instant) {
+        if now < self.alive_next || !self.outbox.is_empty() {
+            return;
+        }
+        if !self.config.replication.mode.converses() {
+            return;
+        }
+        let busy = self.local.is_in_bulk();
+        if !busy {
+            self.outbox.queue_control(Control::Settled);
+        } else if self.outbox.is_congested() {
+            self.outbox.queue_control(Control::Alive);
+        }
+    }
+
+    /// How this node stands with its peer.
+    #[must_use]
+    pub fn standing(&self, now: Instant) -> Standing {
+        let lost = self.counters.replica.lost > 0;
+        let open = self.outbox.open_requests();
+        let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
+            (Mode::Ftfw { .. }, Some(ftfw)) => (ftfw.is_complete(), open.nacks == 0),
+            (Mode::Alarm { expire_s, .. }, _) => {
+                // After so long, all that is not told again has gone, and all that is has come.
+                let since = now.since(self.began);
+                (since >= Duration::from_secs((*expire_s).into()), true)
+            }
+            _ => (self.asked.is_some_and(|(_, answered)| answered), !lost),
+        };
+        Standing {
+            local_loaded: self.dump.is_none()
+                && (self.counters.resyncs > 0 || !self.config.replication.keep_local),
+            peer_heard: self.tracker.heard_at().map(|at| now.since(at)),
+            remote_complete,
+            remote_exact,
+            in_bulk: self.local.is_in_bulk(),
+            committing: self.commit.is_some(),
+        }
+    }
+
+    /// What waits to be sent and what waits to be acknowledged.
+    #[must_use]
+    pub const fn outbox(&self) -> &crate::replica::Outbox {
+        &self.outbox
+    }
+}

@@ -1,0 +1,336 @@
+//! What is to be sent, and the numbers it gets.
+
+use super::packer::{Packed, Packer};
+use super::resend::{Requests, ResendQueue, Verdict};
+use crate::config::limit;
+use crate::counters::ReplicaCounters;
+use crate::table::{FlowTable, Marks, Slot};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use wire::Flow;
+use wire::flow::Known;
+use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
+
+/// Something to send.
+#[derive(Debug)]
+pub enum Item {
+    /// Whatever the entry in this slot is when its turn comes: several changes become one message.
+    Entry(Slot),
+    /// A message that stands alone, because no table keeps its flow.
+    Message(Change, Box<Flow>),
+    /// A control message.
+    Control(Control),
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: VecDeque<Item>,
+    messages: usize,
+    seq: u32,
+    options: Options,
+    /// What goes with the next message.
+    greeting: Flags,
+    /// What was sent and may have to be sent again; only FTFW does that.
+    resend: Option<ResendQueue>,
+    /// Requests the peer has not acknowledged.
+    open: Requests,
+}
+
+impl Outbox {
+    /// An empty outbox whose first message gets number `first_seq`. With `resend_max`, messages are kept until they are
+    /// acknowledged, and each says HELLO until the peer has answered.
+    #[must_use]
+    pub fn new(first_seq: u32, options: Options, resend_max: Option<usize>) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            messages: 0,
+            seq: first_seq,
+            options,
+            greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
+            resend: resend_max.map(|max| ResendQueue::new(max, first_seq.wrapping_sub(1))),
+            open: Requests::default(),
+        }
+    }
+
+    /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
+    pub fn queue_entry(&mut self, table: &mut FlowTable, slot: Slot) {
+        let Some(entry) = table.at_mut(slot) else { return };
+        if entry.marks.contains(Marks::QUEUED) {
+            return;
+        }
+        entry.marks.insert(Marks::QUEUED);
+        if entry.marks.contains(Marks::WAITING) {
+            // What is on its way is outdated; it is not to be sent again.
+            entry.marks.remove(Marks::WAITING);
+            self.resend.iter_mut().for_each(ResendQueue::forget_one);
+        }
+        self.queue.push_back(Item::Entry(slot));
+    }
+
+    /// Queues a message of a flow that no table keeps.
+    pub fn queue_message(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
+        if self.messages >= limit::OUTBOX_MESSAGES_MAX {
+            counters.send_no_space += 1;
+            return;
+        }
+        self.messages += 1;
+        self.queue.push_back(Item::Message(change, Box::new(flow)));
+    }
+
+    /// Queues a control message.
+    pub fn queue_control(&mut self, control: Control) {
+        let item = Item::Control(control);
+        self.open.count(&item);
+        self.queue.push_back(item);
+    }
+
+    /// Requests the peer has not acknowledged, where it acknowledges.
+    #[must_use]
+    pub const fn open_requests(&self) -> Requests {
+        self.open
+    }
+
+    /// Takes note of what became of requests. Returns whether one was given up.
+    pub fn review_requests(&mut self) -> bool {
+        let Some([settled, lost]) = self.resend.as_mut().map(ResendQueue::take_requests) else {
+            return false;
+        };
+        self.open.discount(settled);
+        self.open.discount(lost);
+        lost != Requests::default()
+    }
+
+    /// Forgets the entries that wait; their slots are about to be cleared.
+    pub fn forget_entries(&mut self) {
+        self.queue.retain(|item| !matches!(item, Item::Entry(_)));
+        self.resend.iter_mut().for_each(ResendQueue::forget_entries);
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Messages queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The number the next message gets.
+    #[must_use]
+    pub const fn next_seq(&self) -> u32 {
+        self.seq
+    }
+
+    /// Whether so much waits for an acknowledgement that a bulk transfer is to wait too.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        let full = |r: &ResendQueue| r.len() >= limit::BULK_IN_FLIGHT_MAX.min(r.max() / 2).max(1);
+        self.resend.as_ref().is_some_and(full)
+    }
+
+    /// What was sent and not acknowledged; `None` where nobody acknowledges.
+    #[must_use]
+    pub const fn resend(&self) -> Option<&ResendQueue> {
+        self.resend.as_ref()
+    }
+
+    /// Says HELLO_BACK with the next message.
+    pub fn greet_back(&mut self) {
+        self.greeting.insert(Flags::HELLO_BACK);
+    }
+
+    /// The peer has answered our HELLO.
+    pub fn stop_greeting(&mut self) {
+        self.greeting.remove(Flags::HELLO);
+    }
+
+    /// Whether the peer has not answered our HELLO yet.
+    #[must_use]
+    pub const fn is_greeting(&self) -> bool {
+        self.greeting.contains(Flags::HELLO)
+    }
+
+    /// The peer has begun anew: what it did not acknowledge is of no use to it.
+    pub fn on_peer_restart(&mut self, table: &mut FlowTable) {
+        self.resend.iter_mut().for_each(|resend| resend.clear(table));
+    }
+
+    /// The peer has messages `from` to `to`.
+    pub fn on_ack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
+        self.review(table, |resend, table, again| resend.on_ack(table, range, again))
+    }
+
+    /// The peer lacks messages `from` to `to`.
+    pub fn on_nack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
+        self.review(table, |resend, table, again| resend.on_nack(table, range, again))
+    }
+
+    fn review(
+        &mut self,
+        table: &mut FlowTable,
+        judge: impl FnOnce(&mut ResendQueue, &mut FlowTable, &mut Vec<Item>) -> Verdict,
+    ) -> Verdict {
+        let Some(resend) = &mut self.resend else { return Verdict::Fine };
+        let mut again = Vec::new();
+        let verdict = judge(resend, table, &mut again);
+        for item in again {
+            match item {
+                Item::Entry(slot) => self.queue_entry(table, slot),
+                // The flow began after the message was sent: its end is not this one's.
+                Item::Message(_, flow) if table.find(&flow.key()).is_some() => {}
+                item => {
+                    self.messages += usize::from(matches!(item, Item::Message(..)));
+                    self.queue.push_back(item);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Queues the ends the peer could not be told of when they happened.
+    pub fn queue_unheard(&mut self, table: &mut FlowTable) {
+        let unheard = self.resend.as_mut().map(|resend| resend.take_unheard(table));
+        unheard.into_iter().flatten().for_each(|slot| self.queue_entry(table, slot));
+    }
+
+    /// Makes room in the table by giving up the end of a flow that the peer could not be told of.
+    pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
+        let reclaimed = self.resend.as_mut().is_some_and(|resend| resend.reclaim(table));
+        counters.ends_untold += u64::from(reclaimed);
+        reclaimed
+    }
+
+    /// Packs what waits into `packer` until it is full or nothing waits.
+    pub fn pack(
+        &mut self,
+        table: &mut FlowTable,
+        packer: &mut Packer<'_>,
+        counters: &mut ReplicaCounters,
+    ) {
+        while let Some(item) = self.queue.front() {
+            let (stamp, options) = (self.stamp(), self.options);
+            let packed = match item {
+                // A slot without the mark has lost the entry that was queued, or was served out of turn.
+                Item::Entry(slot) => match table.at(*slot) {
+                    Some(entry) if entry.marks.contains(Marks::QUEUED) => {
+                        let change = change_of(entry.marks);
+                        packer.put(|w| v1::encode_flow(change, stamp, &entry.flow, options, w))
+                    }
+                    _ => Packed::Nothing,
+                },
+                Item::Message(change, flow) => {
+                    packer.put(|w| v1::encode_flow(*change, stamp, flow, options, w))
+                }
+                Item::Control(control) => packer.put(|w| v1::encode_control(*control, stamp, w)),
+            };
+            if packed == Packed::LaterOne {
+                return;
+            }
+            if let Some(item) = self.queue.pop_front() {
+                self.messages -= usize::from(matches!(item, Item::Message(..)));
+                self.settle(table, item, packed, counters);
+            }
+        }
+    }
+
+    /// Packs one entry out of turn, for a bulk transfer; false when the datagram is full.
+    ///
+    /// The peer may know another mark from a flow whose end it did not hear of, so a bulk transfer tells marks of 0
+    /// too.
+    pub fn pack_entry(
+        &mut self,
+        table: &mut FlowTable,
+        slot: Slot,
+        packer: &mut Packer<'_>,
+        counters: &mut ReplicaCounters,
+    ) -> bool {
+        let Some(entry) = table.at(slot) else { return true };
+        let (change, stamp, options) = (change_of(entry.marks), self.stamp(), self.options);
+        let marked;
+        let flow = if entry.flow.has(Known::MARK) {
+            &entry.flow
+        } else {
+            marked = Flow { known: entry.flow.known | Known::MARK, ..entry.flow.clone() };
+            &marked
+        };
+        let packed = packer.put(|w| v1::encode_flow(change, stamp, flow, options, w));
+        if packed == Packed::LaterOne {
+            return false;
+        }
+        if entry.marks.contains(Marks::WAITING) {
+            self.resend.iter_mut().for_each(ResendQueue::forget_one);
+        }
+        self.settle(table, Item::Entry(slot), packed, counters);
+        true
+    }
+
+    const fn stamp(&self) -> Stamp {
+        Stamp { seq: self.seq, flags: self.greeting }
+    }
+
+    /// The item has had its turn.
+    fn settle(
+        &mut self,
+        table: &mut FlowTable,
+        item: Item,
+        packed: Packed,
+        counters: &mut ReplicaCounters,
+    ) {
+        let seq = self.seq;
+        match packed {
+            Packed::Yes => {
+                self.seq = seq.wrapping_add(1);
+                self.greeting.remove(Flags::HELLO_BACK);
+                counters.sent += 1;
+            }
+            Packed::Never => counters.send_too_large += 1,
+            Packed::Nothing | Packed::LaterOne => return,
+        }
+        let keep = packed == Packed::Yes && self.resend.is_some();
+        if let Item::Entry(slot) = item {
+            told(table, slot, keep.then_some(seq));
+        }
+        match &mut self.resend {
+            // Nobody acknowledges or misses an ALIVE.
+            Some(resend) if matches!(item, Item::Control(Control::Alive | Control::Settled)) => {
+                resend.note_sent(seq);
+            }
+            Some(resend) if keep => resend.push(table, seq, item),
+            _ => {}
+        }
+    }
+}
+
+/// What the message of an entry is called.
+#[must_use]
+pub const fn change_of(marks: Marks) -> Change {
+    if marks.contains(Marks::DEAD) {
+        Change::Destroy
+    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::AFRESH) {
+        Change::Update
+    } else {
+        Change::New
+    }
+}
+
+/// The entry's news is out: it is no longer queued. If it was its death, it may go, unless it waits for an
+/// acknowledgement under the number `waits_as`.
+fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
+    let Some(entry) = table.at_mut(slot) else { return };
+    entry.marks.remove(Marks::QUEUED);
+    entry.marks.insert(Marks::SENT);
+    if let Some(seq) = waits_as {
+        entry.marks.insert(Marks::WAITING);
+        entry.ticket = seq;
+        return;
+    }
+    entry.marks.remove(Marks::AFRESH);
+    if entry.marks.contains(Marks::DEAD) {
+        table.remove(slot);
+    }
+}

@@ -1,0 +1,414 @@
+//! What has been sent and not been acknowledged (`ResendQueueSize`).
+//!
+//! ```text
+//!   oldest                                                     newest
+//!  +------+------+------+------+------+------+------+------+------+
+//!  | 1041 | 1042 | .... | 1044 | 1045 | 1047 | .... | 1049 | 1050 |   numbers rise; ALIVEs are not kept
+//!  +------+------+------+------+------+------+------+------+------+
+//!      ACK 1044..1047: those are heard; the older ones were not, or their ACK was lost: they are sent again
+//!     NACK 1042..1044: those are sent again
+//! ```
+//!
+//! What is sent again gets a new number and says how things are by then. A record of an entry that has been queued
+//! since, or has gone, stands for nothing.
+
+use super::outbox::Item;
+use crate::table::{FlowTable, Marks, Slot};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use wire::sync::v1::Control;
+
+#[derive(Debug)]
+struct Record {
+    seq: u32,
+    /// `None`: stands for nothing any more.
+    item: Option<Item>,
+}
+
+/// What an acknowledgement meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Fine,
+    /// It speaks of numbers that were never given.
+    Absurd,
+    /// It asks for messages that are not kept any more: only a bulk transfer can make good for them.
+    Beyond,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct ResendQueue {
+    records: VecDeque<Record>,
+    /// Records that stand for something.
+    live: usize,
+    max: usize,
+    /// The number of the last message, kept or not.
+    last: u32,
+    /// The latest message that was dropped without having been acknowledged.
+    dropped: Option<u32>,
+    /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
+    unheard: VecDeque<(Slot, u32)>,
+    dropped_count: u64,
+    /// Requests of ours that were acknowledged, or given up, since somebody asked.
+    settled: Requests,
+    lost: Requests,
+}
+
+/// Counts of requests to the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// RESYNCs.
+    pub resyncs: usize,
+    /// NACKs.
+    pub nacks: usize,
+}
+
+impl Requests {
+    /// Counts `item`, if it is a request.
+    pub const fn count(&mut self, item: &Item) {
+        match item {
+            Item::Control(Control::Resync) => self.resyncs += 1,
+            Item::Control(Control::Nack { .. }) => self.nacks += 1,
+            _ => {}
+        }
+    }
+
+    /// Takes those of `other` off.
+    pub const fn discount(&mut self, other: Self) {
+        self.resyncs = self.resyncs.saturating_sub(other.resyncs);
+        self.nacks = self.nacks.saturating_sub(other.nacks);
+    }
+}
+
+impl ResendQueue {
+    /// An empty queue for at most `max` messages, the first of which comes after number `last`.
+    #[must_use]
+    pub const fn new(max: usize, last: u32) -> Self {
+        Self {
+            records: VecDeque::new(),
+            live: 0,
+            max,
+            last,
+            dropped: None,
+            unheard: VecDeque::new(),
+            dropped_count: 0,
+            settled: Requests { resyncs: 0, nacks: 0 },
+            lost: Requests { resyncs: 0, nacks: 0 },
+        }
+    }
+
+    /// Messages waiting for their acknowledgement.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Requests that were acknowledged since this was asked the last time, and requests that were given up.
+    pub const fn take_requests(&mut self) -> [Requests; 2] {
+        let none = Requests { resyncs: 0, nacks: 0 };
+        [core::mem::replace(&mut self.settled, none), core::mem::replace(&mut self.lost, none)]
+    }
+
+    /// Most messages it keeps.
+    #[must_use]
+    pub const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Messages dropped because it was full.
+    #[must_use]
+    pub const fn dropped_count(&self) -> u64 {
+        self.dropped_count
+    }
+
+    /// The messages that wait, oldest first: the number, and what a control message says.
+    pub fn iter<'a>(
+        &'a self,
+        table: &'a FlowTable,
+    ) -> impl Iterator<Item = (u32, Option<Control>)> + 'a {
+        let waiting = self.records.iter().filter(|record| stands(record, table));
+        waiting.map(|record| match record.item {
+            Some(Item::Control(control)) => (record.seq, Some(control)),
+            _ => (record.seq, None),
+        })
+    }
+
+    /// A message without a record was sent.
+    pub const fn note_sent(&mut self, seq: u32) {
+        self.last = seq;
+    }
+
+    /// Keeps a message that was sent. The entry of an [`Item::Entry`] must carry its number as ticket.
+    pub fn push(&mut self, table: &mut FlowTable, seq: u32, item: Item) {
+        self.last = seq;
+        self.records.push_back(Record { seq, item: Some(item) });
+        self.live += 1;
+        while self.live > self.max {
+            self.drop_oldest(table);
+        }
+        if self.records.len() > 2 * self.live + 1024 {
+            self.records.retain(|record| stands(record, table));
+        }
+    }
+
+    /// An entry of it has been queued again: its record stands for nothing.
+    pub const fn forget_one(&mut self) {
+        self.live = self.live.saturating_sub(1);
+    }
+
+    /// Forgets all entries; the table is about to be cleared.
+    pub fn forget_entries(&mut self) {
+        self.records.retain(|r| !matches!(r.item, None | Some(Item::Entry(_))));
+        self.live = self.records.len();
+        self.unheard.clear();
+    }
+
+    fn drop_oldest(&mut self, table: &mut FlowTable) {
+        let Some(record) = self.records.pop_front() else {
+            self.live = 0;
+            return;
+        };
+        if !stands(&record, table) {
+            return;
+        }
+        self.live -= 1;
+        self.dropped_count += 1;
+        self.dropped = Some(record.seq);
+        record.item.iter().for_each(|item| self.lost.count(item));
+        self.leave_unheard(table, &record);
+    }
+
+    /// The entry of a dropped record goes on; if it was its end, that is to be told by a bulk transfer.
+    fn leave_unheard(&mut self, table: &mut FlowTable, record: &Record) {
+        let Some(Item::Entry(slot)) = record.item else { return };
+        let Some(entry) = table.at_mut(slot) else { return };
+        entry.marks.remove(Marks::WAITING);
+        if entry.marks.contains(Marks::DEAD) {
+            self.unheard.push_back((slot, record.seq));
+            if self.unheard.len() > self.max {
+                self.reclaim(table);
+            }
+        }
+    }
+
+    /// Gives up the oldest end that could not be told, to make room in the table. False when there is none.
+    pub fn reclaim(&mut self, table: &mut FlowTable) -> bool {
+        while let Some((slot, ticket)) = self.unheard.pop_front() {
+            if is_unheard(table, slot, ticket) {
+                table.remove(slot);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes out the ends that could not be told.
+    pub fn take_unheard(&mut self, table: &FlowTable) -> Vec<Slot> {
+        let unheard = self.unheard.drain(..);
+        unheard.filter(|&(slot, at)| is_unheard(table, slot, at)).map(|(slot, _)| slot).collect()
+    }
+
+    /// The peer has begun anew and knows nothing: nobody needs to hear what it did not.
+    pub fn clear(&mut self, table: &mut FlowTable) {
+        for record in core::mem::take(&mut self.records) {
+            if !stands(&record, table) {
+                continue;
+            }
+            self.dropped = Some(record.seq);
+            record.item.iter().for_each(|item| self.lost.count(item));
+            if let Some(Item::Entry(slot)) = record.item {
+                heard(table, slot);
+            }
+        }
+        self.live = 0;
+        while self.reclaim(table) {}
+    }
+
+    /// The peer has `from` to `to`. What is older and was not acknowledged goes to `again`.
+    pub fn on_ack(
+        &mut self,
+        table: &mut FlowTable,
+        (from, to): (u32, u32),
+        again: &mut Vec<Item>,
+    ) -> Verdict {
+        if is_before(self.last, to) {
+            return Verdict::Absurd;
+        }
+        while let Some(record) = self.records.front().filter(|record| !is_before(to, record.seq)) {
+            let older = is_before(record.seq, from);
+            let Some(record) = self.records.pop_front().filter(|r| stands(r, table)) else {
+                continue;
+            };
+            self.live -= 1;
+            match record.item {
+                // An acknowledgement is repeated by the next one; and were it kept, two peers would never be done.
+                Some(Item::Control(Control::Ack { .. })) if older => {}
+                Some(item) if older => again.push(unwait(table, item)),
+                Some(Item::Entry(slot)) => heard(table, slot),
+                other => other.iter().for_each(|item| self.settled.count(item)),
+            }
+        }
+        Verdict::Fine
+    }
+
+    /// The peer lacks `from` to `to`: what is kept of them goes to `again`.
+    pub fn on_nack(
+        &mut self,
+        table: &mut FlowTable,
+        (from, to): (u32, u32),
+        again: &mut Vec<Item>,
+    ) -> Verdict {
+        if is_before(self.last, to) {
+            return Verdict::Absurd;
+        }
+        let first = self.records.partition_point(|record| is_before(record.seq, from));
+        let end = self.records.partition_point(|record| !is_before(to, record.seq));
+        for record in self.records.range_mut(first..end.max(first)) {
+            if stands(record, table)
+                && let Some(item) = record.item.take()
+            {
+                self.live -= 1;
+                again.push(unwait(table, item));
+            }
+        }
+        match self.dropped {
+            Some(dropped) if !is_before(dropped, from) => Verdict::Beyond,
+            _ => Verdict::Fine,
+        }
+    }
+}
+
+/// Whether a record stands for something that waits.
+fn stands(record: &Record, table: &FlowTable) -> bool {
+    match &record.item {
+        Some(Item::Entry(slot)) => table
+            .at(*slot)
+            .is_some_and(|e| e.marks.contains(Marks::WAITING) && e.ticket == record.seq),
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Whether a slot still holds the ended flow that was left there.
+fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
+    let busy = Marks::QUEUED | Marks::WAITING;
+    table.at(slot).is_some_and(|e| {
+        e.ticket == ticket && e.marks.contains(Marks::DEAD) && !e.marks.intersects(busy)
+    })
+}
+
+/// The peer knows the entry as it is. An ended one may go.
+fn heard(table: &mut FlowTable, slot: Slot) {
+    let Some(entry) = table.at_mut(slot) else { return };
+    entry.marks.remove(Marks::WAITING | Marks::AFRESH);
+    if entry.marks.contains(Marks::DEAD) {
+        table.remove(slot);
+    }
+}
+
+fn unwait(table: &mut FlowTable, item: Item) -> Item {
+    if let Item::Entry(slot) = item
+        && let Some(entry) = table.at_mut(slot)
+    {
+        entry.marks.remove(Marks::WAITING);
+    }
+    item
+}
+
+/// Whether `a` comes before `b` in a count that wraps.
+const fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Entry;
+    use common::Tuple;
+    use wire::Flow;
+
+    /// A queue with entries in slots 0.. sent as `numbers`.
+    fn sent(max: usize, numbers: &[u32]) -> (ResendQueue, FlowTable) {
+        let (mut table, mut queue) =
+            (FlowTable::new(100, 0), ResendQueue::new(max, numbers[0] - 1));
+        for (n, &seq) in numbers.iter().enumerate() {
+            let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n as u16, 80));
+            let marks = Marks::SENT | Marks::WAITING;
+            let slot = table.insert(Entry { marks, ticket: seq, ..Entry::new(flow) }).unwrap();
+            queue.push(&mut table, seq, Item::Entry(slot));
+        }
+        (queue, table)
+    }
+
+    fn slots(items: &[Item]) -> Vec<Slot> {
+        let slot = |item: &Item| match item {
+            Item::Entry(slot) => *slot,
+            other => panic!("{other:?}"),
+        };
+        items.iter().map(slot).collect()
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_forgotten_and_what_was_passed_over_is_sent_again() {
+        let (mut queue, mut table) = sent(10, &[5, 6, 8, 9]);
+        let mut again = Vec::new();
+        assert_eq!(queue.on_ack(&mut table, (6, 8), &mut again), Verdict::Fine);
+        assert_eq!(slots(&again), [0]);
+        assert_eq!(queue.iter(&table).map(|(seq, _)| seq).collect::<Vec<_>>(), [9]);
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_sent_again_and_the_rest_goes_on_waiting() {
+        let (mut queue, mut table) = sent(10, &[5, 6, 8, 9]);
+        let mut again = Vec::new();
+        assert_eq!(queue.on_nack(&mut table, (6, 8), &mut again), Verdict::Fine);
+        assert_eq!(slots(&again), [1, 2]);
+        assert_eq!(queue.on_nack(&mut table, (6, 8), &mut again), Verdict::Fine);
+        assert_eq!((again.len(), queue.len()), (2, 2), "it is sent again once");
+    }
+
+    #[test]
+    fn what_was_dropped_and_is_asked_for_needs_a_bulk_transfer() {
+        let (mut queue, mut table) = sent(2, &[5, 6, 7, 8]);
+        assert_eq!((queue.len(), queue.dropped_count()), (2, 2));
+        let mut again = Vec::new();
+        assert_eq!(queue.on_nack(&mut table, (7, 7), &mut again), Verdict::Fine);
+        assert_eq!(queue.on_nack(&mut table, (6, 7), &mut again), Verdict::Beyond);
+    }
+
+    #[test]
+    fn numbers_that_were_never_given_are_absurd_and_change_nothing() {
+        let (mut queue, mut table) = sent(9, &[5, 6]);
+        let mut again = Vec::new();
+        assert_eq!(queue.on_ack(&mut table, (5, 7), &mut again), Verdict::Absurd);
+        assert_eq!(queue.on_nack(&mut table, (6, 0x7fff), &mut again), Verdict::Absurd);
+        assert_eq!((queue.len(), again.len()), (2, 0));
+    }
+
+    #[test]
+    fn an_end_that_was_dropped_is_kept_for_the_next_bulk_transfer() {
+        let (mut queue, mut table) = sent(1, &[5]);
+        table.set_dead(0, true);
+        queue.push(&mut table, 6, Item::Control(Control::Resync));
+        assert_eq!(table.len(), 1);
+        assert_eq!(queue.take_unheard(&table), [0]);
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let (mut queue, mut table) = sent(10, &[u32::MAX - 1, u32::MAX, 0, 1]);
+        let mut again = Vec::new();
+        assert_eq!(queue.on_nack(&mut table, (u32::MAX, 0), &mut again), Verdict::Fine);
+        assert_eq!(slots(&again), [1, 2]);
+        assert_eq!(queue.on_ack(&mut table, (u32::MAX - 1, 1), &mut again), Verdict::Fine);
+        assert!(queue.is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! The peer's sequence numbers, as they come in.
+
+use crate::config::limit;
+use crate::counters::ReplicaCounters;
+use alloc::boxed::Box;
+use common::Instant;
+use core::hash::BuildHasher;
+use foldhash::fast::FixedState;
+
+/// How a received message follows the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The first one ever, or the first one of a new life of the peer.
+    First,
+    /// The next number.
+    Next,
+    /// A later number; these, both included, have not come.
+    Gap(u32, u32),
+    /// A number that was passed over before.
+    Late,
+    /// A message that was here before.
+    Again,
+}
+
+/// Where a received message stands in the peer's sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// A number that only grows over the peer's messages, across wrap-arounds and restarts of the peer.
+    pub order: u64,
+    /// How it follows the others.
+    pub step: Step,
+    /// The peer was seen to begin anew with this message.
+    pub restarted: bool,
+}
+
+/// Follows the peer's sequence numbers.
+///
+/// A number a little behind is a late message, unless another message had that number before, or no later message came
+/// for a while: then the peer began anew, with a number below the one it had reached. One far behind is from a peer
+/// that began anew, too.
+#[derive(Debug)]
+pub struct Tracker {
+    /// Highest number seen, and its order.
+    last: Option<(u32, u64)>,
+    /// When that came.
+    last_at: Instant,
+    /// What the last messages looked like, each where its number says; 0 where none came.
+    seen: Box<[u32]>,
+    hasher: FixedState,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
+        Self { last: None, last_at: Instant(0), seen, hasher: FixedState::with_seed(seed) }
+    }
+
+    /// Order of the latest message; 0 before the first.
+    #[must_use]
+    pub fn order(&self) -> u64 {
+        self.last.map_or(0, |(_, order)| order)
+    }
+
+    /// When the latest message came; `None` before the first.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.last.map(|_| self.last_at)
+    }
+
+    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer began anew, if it
+    /// is no late one.
+    pub fn place(
+        &mut self,
+        now: Instant,
+        seq: u32,
+        bytes: &[u8],
+        anew: bool,
+        counters: &mut ReplicaCounters,
+    ) -> Place {
+        let looks = self.hasher.hash_one(bytes) as u32 | 1;
+        let quiet = now.since(self.last_at) > limit::LATE_TIME;
+        let Some((last, order)) = self.last else {
+            return self.advance(now, seq, looks, FIRST_ORDER, Step::First);
+        };
+        let step = seq.wrapping_sub(last) as i32;
+        let distance = step.unsigned_abs();
+        if step > 0 && !anew {
+            let order = order + u64::from(distance);
+            if distance == 1 {
+                return self.advance(now, seq, looks, order, Step::Next);
+            }
+            counters.lost += u64::from(distance) - 1;
+            self.skip(last, distance - 1);
+            let gap = Step::Gap(last.wrapping_add(1), seq.wrapping_sub(1));
+            return self.advance(now, seq, looks, order, gap);
+        }
+        let seen = &mut self.seen[slot_of(seq)];
+        let near = step <= 0 && distance < limit::LATE_WINDOW && !quiet;
+        if near && (*seen == 0 || *seen == looks) {
+            counters.before += 1;
+            let step = if *seen == looks { Step::Again } else { Step::Late };
+            *seen = looks;
+            return Place { order: order - u64::from(distance), step, restarted: false };
+        }
+        counters.peer_restarts += 1;
+        self.seen.fill(0);
+        let order = order + u64::from(limit::LATE_WINDOW);
+        let place = self.advance(now, seq, looks, order, Step::First);
+        Place { restarted: true, ..place }
+    }
+
+    /// The `count` numbers after `last` have not come yet.
+    fn skip(&mut self, last: u32, count: u32) {
+        for back in 1..=count.min(limit::LATE_WINDOW) {
+            self.seen[slot_of(last.wrapping_add(back))] = 0;
+        }
+    }
+
+    fn advance(&mut self, now: Instant, seq: u32, looks: u32, order: u64, step: Step) -> Place {
+        self.seen[slot_of(seq)] = looks;
+        self.last = Some((seq, order));
+        self.last_at = now;
+        Place { order, step, restarted: false }
+    }
+}
+
+const _: () = assert!(limit::LATE_WINDOW.is_power_of_two(), "slots must go on across the wrap");
+
+const fn slot_of(seq: u32) -> usize {
+    (seq % limit::LATE_WINDOW) as usize
+}
+
+/// Leaves room below it for late messages.
+const FIRST_ORDER: u64 = 1 << 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn places(numbers: &[u32]) -> (Vec<u64>, ReplicaCounters) {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place = |n| tracker.place(Instant(0), n, &[], false, &mut counters);
+        let orders = numbers.iter().map(|&n| place(n).order - FIRST_ORDER).collect();
+        (orders, counters)
+    }
+
+    #[test]
+    fn a_gap_of_two_is_two_lost_messages() {
+        let (orders, counters) = places(&[10, 11, 14]);
+        assert_eq!(orders, [0, 1, 4]);
+        assert_eq!((counters.lost, counters.before), (2, 0));
+    }
+
+    #[test]
+    fn each_message_says_how_it_follows_the_others() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut step =
+            |n, bytes: &[u8]| tracker.place(Instant(0), n, bytes, false, &mut counters).step;
+        assert_eq!(step(u32::MAX - 1, b"a"), Step::First);
+        assert_eq!(step(u32::MAX, b"b"), Step::Next);
+        assert_eq!(step(2, b"c"), Step::Gap(0, 1));
+        assert_eq!(step(1, b"d"), Step::Late);
+        assert_eq!(step(1, b"d"), Step::Again);
+        assert_eq!(step(3, b"e"), Step::Next);
+    }
+
+    #[test]
+    fn a_late_message_keeps_its_place_and_the_number_wraps() {
+        let (orders, counters) = places(&[u32::MAX, 1, 0, 2]);
+        assert_eq!(orders, [0, 2, 1, 3]);
+        assert_eq!((counters.lost, counters.before), (1, 1));
+    }
+
+    #[test]
+    fn a_number_far_behind_is_a_new_life_of_the_peer_and_comes_after_everything() {
+        let (orders, counters) = places(&[1_000_000, 5, 6]);
+        assert!(orders[0] < orders[1] && orders[1] < orders[2]);
+        assert_eq!((counters.peer_restarts, counters.lost), (1, 0));
+    }
+
+    #[test]
+    fn a_number_ahead_is_a_new_life_if_the_message_says_so() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place = |n, anew| tracker.place(Instant(0), n, &[], anew, &mut counters);
+        let old = place(100, false);
+        let new = place(105, true);
+        assert!(new.restarted && new.order > old.order);
+        assert_eq!(place(106, false).step, Step::Next);
+        assert_eq!(counters.lost, 0);
+    }
+
+    #[test]
+    fn another_message_with_a_number_that_was_seen_is_a_new_life_of_the_peer() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place =
+            |seq, bytes: &[u8]| tracker.place(Instant(0), seq, bytes, false, &mut counters);
+        let old: Vec<_> = (100..110).map(|n| place(n, b"old").order).collect();
+        let again = place(105, b"old");
+        assert_eq!((again.order, again.step, again.restarted), (old[5], Step::Again, false));
+        let new = place(105, b"new");
+        assert!(new.restarted && new.order > old[9]);
+        assert!(place(106, b"new").order > new.order);
+        assert_eq!((counters.before, counters.peer_restarts), (1, 1));
+    }
+
+    #[test]
+    fn a_number_behind_that_comes_after_a_pause_is_a_new_life_of_the_peer() {
+        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let mut place = |at, seq| tracker.place(Instant(at), seq, &[], false, &mut counters);
+        let last = place(0, 110);
+        assert!(!place(0, 105).restarted, "overtaken");
+        assert!(place(2_000_000_000, 100).order > last.order);
+    }
+}
