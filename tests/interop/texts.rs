@@ -44,9 +44,8 @@ fn what_is_printed_without_internal_cache_is_the_same() {
 
 fn compare(mode: &str, lines: &[&str]) {
     let stage = stage();
-    let conf = |end, port| {
-        lines.iter().fold(Conf::new(end).port(port), |conf, line| conf.mode(line))
-    };
+    let conf =
+        |end, port| lines.iter().fold(Conf::new(end).port(port), |conf, line| conf.mode(line));
     let pair = |brand, port, names: [&str; 2]| {
         let b = stage.start(brand, names[1], &conf(End::B, port));
         let a = stage.start(brand, names[0], &conf(End::A, port));
@@ -156,9 +155,11 @@ fn judge(mode: &str, found: &BTreeSet<String>) {
     let listed = listed(mode);
     let unlisted: Vec<_> =
         found.iter().filter(|line| !listed.iter().any(|p| fits(p, line))).collect();
-    assert!(unlisted.is_empty(), "differences that docs/deviations.toml does not list: {unlisted:#?}");
-    let idle: Vec<_> =
-        listed.iter().filter(|p| !found.iter().any(|line| fits(p, line))).collect();
+    assert!(
+        unlisted.is_empty(),
+        "differences that docs/deviations.toml does not list: {unlisted:#?}"
+    );
+    let idle: Vec<_> = listed.iter().filter(|p| !found.iter().any(|line| fits(p, line))).collect();
     assert!(idle.is_empty(), "docs/deviations.toml lists what does not differ: {idle:#?}");
 }
 

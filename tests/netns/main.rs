@@ -5,5 +5,6 @@ mod kernel;
 mod live;
 mod daemon;
 mod control;
+mod verbs;
 mod hardship;
 mod crash;
