@@ -114,6 +114,7 @@ fn without_a_daemon_every_command_fails_and_says_why() {
     }
 }
 
+/// Defect 10 of the original, and its like: exit codes that say the opposite.
 #[test]
 fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
     let stage = Stage::new();
@@ -124,7 +125,7 @@ fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
     assert!(said.contains("resync is unsupported in this mode"), "{said}");
 }
 
-/// The original stands still until such a client speaks.
+/// Defect 33 of the original: it stands still until such a client speaks.
 #[test]
 fn clients_that_say_nothing_or_half_a_word_hold_up_nobody() {
     let stage = Stage::new();
@@ -175,6 +176,8 @@ fn clients_that_leave_in_the_middle_do_no_harm() {
     });
 }
 
+/// Defects 2 and 4 of the original: after a short commit its tables can never be emptied again, and a second commit
+/// beside the first is not noticed.
 #[test]
 fn while_a_commit_runs_tables_are_not_emptied_and_no_second_one_begins() {
     let stage = Stage::new();

@@ -387,3 +387,6 @@ fn ports(out: &mut (impl Write + ?Sized), tuple: &Tuple) -> fmt::Result {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
