@@ -8,3 +8,4 @@ mod control;
 mod verbs;
 mod hardship;
 mod crash;
+mod links;

@@ -4,7 +4,7 @@ use crate::kernel::{Happened, Kernel};
 use crate::network::{Link, Packet};
 use crate::node::{Node, Turn};
 use crate::prng::Rng;
-use crate::profile::Profile;
+use crate::profile::{Profile, Rules};
 use crate::trace::{Trace, brief};
 use crate::workload::Workload;
 use common::Instant;
@@ -12,6 +12,7 @@ use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
 use wire::Flow;
 use wire::netlink::EventKind;
+use wire::sync::v1::{self, Messages};
 
 /// Which truth is violated, and how.
 #[derive(Clone, Debug)]
@@ -234,6 +235,10 @@ impl Cluster {
                     // Else the table stays empty where the kernel is not, which is what was asked for.
                     self.plan(5 * MILLISECOND, Step::Command(node, Command::ResyncKernel));
                 }
+                if remote && self.profile.rules == Rules::Ftfw {
+                    // What was forgotten on purpose is asked for on purpose.
+                    self.plan(6 * MILLISECOND, Step::Command(node, Command::RequestResync));
+                }
                 Command::Flush { local, remote }
             }
             _ => Command::Commit,
@@ -372,6 +377,11 @@ impl Cluster {
                 node,
                 format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()),
             );
+            if copies.is_empty() {
+                let messages = Messages::datagram(&bytes).flatten();
+                let lost: Vec<_> = messages.map(|raw| (raw.header.seq, v1::decode(&raw))).collect();
+                self.trace.say(self.now, node, format_args!("lost {lost:?}"));
+            }
             for (at, packet) in copies {
                 self.plan_at(at, Step::Arrival { node: 1 - node, packet });
             }

@@ -23,7 +23,7 @@ mod truths;
 
 use cluster::{Cluster, Outcome, Violation};
 use network::Faults;
-use profile::Profile;
+use profile::{Profile, Rules};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a run checks when traffic is over.
@@ -102,4 +102,19 @@ profile!(garbage, 1, truths::local_only, commands: 20,
 profile!(straight_into_the_kernel, 1, truths::mirrored, keep_remote: [true, false], shared: false);
 profile!(both_into_the_kernel, 1, truths::local_only, keep_remote: [false; 2], commands: 10);
 profile!(no_local_table, 1, truths::passed_on, keep_local: [false, true]);
+profile!(ftfw_calm, 1, truths::reliable, rules: Rules::Ftfw);
+profile!(ftfw_messages_lost, 1, truths::reliable, rules: Rules::Ftfw, parts: true, prefilled: true,
+    network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
+profile!(ftfw_everything_at_once, 1, truths::reliable_across_lives, rules: Rules::Ftfw, commands: 10,
+    restarts: 5, prefilled: true, overruns: true, parts: true,
+    network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
+profile!(ftfw_garbage, 1, truths::local_only, rules: Rules::Ftfw, commands: 20,
+    network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
+profile!(ftfw_straight_into_the_kernel, 1, truths::mirrored, rules: Rules::Ftfw,
+    keep_remote: [true, false], shared: false,
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });
+profile!(ftfw_many_flows, 20, truths::reliable, rules: Rules::Ftfw, prefilled: true, identities: Some(3000),
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });
+profile!(alarm, 1, truths::repeated, rules: Rules::Alarm, prefilled: true, parts: true,
+    network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
 profile!(many_flows, 20, truths::exact_after_bulk, prefilled: true, identities: Some(3000));

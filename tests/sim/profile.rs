@@ -5,7 +5,32 @@ use crate::prng::Rng;
 use crate::source::SourceKind;
 use common::tuple::FAMILY_IPV4;
 use engine::Config;
+use engine::config::Mode;
 use engine::filter::Prefix;
+
+/// Rules of replication; the seed decides their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    NoTrack,
+    Ftfw,
+    Alarm,
+}
+
+impl Rules {
+    fn mode(self, rng: &mut Rng) -> Mode {
+        match self {
+            Self::NoTrack => Mode::NoTrack,
+            Self::Ftfw => Mode::Ftfw {
+                // Few enough that messages are dropped before they are acknowledged, and asked for in vain.
+                resend_max: *rng.pick(&[1, 8, 60, 131_072]),
+                ack_window: *rng.pick(&[1, 3, 20, 300]),
+            },
+            Self::Alarm => {
+                Mode::Alarm { refresh_s: *rng.pick(&[1, 2]), expire_s: *rng.pick(&[7, 9]) }
+            }
+        }
+    }
+}
 
 /// Everything that one test varies. What a profile leaves open the seed decides.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +39,8 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     /// Steps of traffic at A and at B.
     pub(crate) steps: [u32; 2],
+    /// Rules of replication.
+    pub(crate) rules: Rules,
     /// Where events come from; else the seed decides.
     pub(crate) tap: Option<bool>,
     /// Identities that traffic uses; else the seed decides.
@@ -42,6 +69,7 @@ impl Profile {
         Self {
             name,
             steps: [150, 100],
+            rules: Rules::NoTrack,
             tap: None,
             identities: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
@@ -70,6 +98,10 @@ impl Profile {
         let mut config = Config { hash_seed: rng.next(), ..Config::default() };
         config.replication.keep_local = self.keep_local[node];
         config.replication.keep_remote = self.keep_remote[node];
+        if self.rules != Rules::NoTrack {
+            config.replication.mode = self.rules.mode(rng);
+            config.replication.startup_resync = self.rules == Rules::Ftfw;
+        }
         config.window_tracking = rng.chance(300);
         config.commit_timeout_s = rng.chance(300).then_some(180);
         config.first_seq = match rng.below(3) {

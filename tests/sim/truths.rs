@@ -35,6 +35,39 @@ pub(crate) fn healed(cluster: &mut Cluster) -> Outcome {
     commit(cluster, 1)
 }
 
+/// FTFW: once the link is whole again, nobody has to ask for anything.
+pub(crate) fn reliable(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_is_local(cluster)?;
+    checkers::both_know_that_they_are_exact(cluster)?;
+    commit(cluster, 0)
+}
+
+/// The same where processes end and begin again: what ended meanwhile may linger.
+pub(crate) fn reliable_across_lives(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_covers_local(cluster)?;
+    checkers::both_know_that_they_are_exact(cluster)?;
+    commit(cluster, 1)
+}
+
+/// ALARM: whatever was lost, everything is told again, and what is not told again goes.
+pub(crate) fn repeated(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    converge(cluster)?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_is_local(cluster)
+}
+
+/// The link becomes whole; then there is time for the numbers that follow to show what was lost.
+fn converge(cluster: &mut Cluster) -> Outcome {
+    cluster.heal();
+    cluster.settle()?;
+    cluster.settle()
+}
+
 /// Nobody can know what garbage did to the remote tables.
 pub(crate) fn local_only(cluster: &mut Cluster) -> Outcome {
     checkers::local_is_kernel(cluster)?;

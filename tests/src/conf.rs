@@ -14,12 +14,21 @@ pub enum End {
 }
 
 impl End {
-    /// Its interface to the cable.
+    /// Its interface to the first cable.
     #[must_use]
     pub const fn interface(self) -> &'static str {
+        self.interface_to(0)
+    }
+
+    /// Its interface to cable number `cable`.
+    ///
+    /// # Panics
+    /// When there is no such cable.
+    #[must_use]
+    pub const fn interface_to(self, cable: usize) -> &'static str {
         match self {
-            Self::A => "va",
-            Self::B => "vb",
+            Self::A => ["va", "va1", "va2", "va3"][cable],
+            Self::B => ["vb", "vb1", "vb2", "vb3"][cable],
         }
     }
 
@@ -38,18 +47,41 @@ impl End {
     }
 }
 
-/// The subnet of the cable.
+/// The subnet of the first cable.
 pub const SUBNET: u8 = 0;
+
+/// The subnet of cable number `cable`.
+#[must_use]
+pub const fn subnet(cable: usize) -> u8 {
+    if cable == 0 { SUBNET } else { 20 + cable as u8 }
+}
+
+/// The kind of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `Multicast`
+    Multicast,
+    /// `UDP`
+    Udp,
+    /// `TCP`
+    Tcp,
+}
 
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
     /// Which end of the cable.
     pub end: End,
-    /// Family of the link's addresses.
+    /// Kind of the links.
+    pub transport: Transport,
+    /// Family of the links' addresses.
     pub link: Family,
-    /// UDP port of the link.
+    /// How many links there are, one on each cable.
+    pub links: usize,
+    /// Port of the links.
     pub port: u16,
+    /// Lines for each link.
+    pub link_lines: Vec<String>,
     /// `HashLimit`
     pub hash_limit: u32,
     /// Lines for `Mode NOTRACK`.
@@ -66,8 +98,11 @@ impl Conf {
     pub const fn new(end: End) -> Self {
         Self {
             end,
+            transport: Transport::Udp,
             link: Family::V4,
+            links: 1,
             port: 3780,
+            link_lines: Vec::new(),
             hash_limit: 262_144,
             mode: Vec::new(),
             general: Vec::new(),
@@ -96,6 +131,27 @@ impl Conf {
         self
     }
 
+    /// With links of this kind.
+    #[must_use]
+    pub const fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// With this many links, the first one being the default; see [`crate::stage::Stage::with_cables`].
+    #[must_use]
+    pub const fn links(mut self, links: usize) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// With a line in each link.
+    #[must_use]
+    pub fn link_line(mut self, line: &str) -> Self {
+        self.link_lines.push(line.to_owned());
+        self
+    }
+
     /// With this port on the link.
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
@@ -110,7 +166,9 @@ impl Conf {
         let mut out = String::from("Sync {\n Mode NOTRACK {\n");
         lines(&mut out, "  ", &self.mode);
         out.push_str(" }\n");
-        self.link_block(&mut out);
+        for cable in 0..self.links {
+            self.link_block(&mut out, cable);
+        }
         out.push_str("}\nGeneral {\n HashSize 16384\n NetlinkBufferSize 8388608\n NetlinkBufferSizeMaxGrowth 16777216\n");
         let log = self.log_file.clone().unwrap_or_else(|| file("log"));
         let (lock, socket) = (file("lock"), file("sock"));
@@ -121,18 +179,44 @@ impl Conf {
         out + FILTER + "}\n"
     }
 
-    fn link_block(&self, out: &mut String) {
+    fn link_block(&self, out: &mut String, cable: usize) {
         let family = match self.link {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
         };
-        let local = address(self.link, SUBNET, self.end.host());
-        let peer = address(self.link, SUBNET, self.end.other().host());
-        let (port, interface) = (self.port, self.end.interface());
-        let _ = write!(out, " UDP {{\n  {family}_address {local}\n");
-        let _ = write!(out, "  {family}_Destination_Address {peer}\n  Port {port}\n");
-        let _ = write!(out, "  Interface {interface}\n  Checksum on\n");
-        out.push_str("  RcvSocketBuffer 16777216\n  SndSocketBuffer 16777216\n }\n");
+        let at = |end: End| address(self.link, subnet(cable), end.host());
+        let (local, peer) = (at(self.end), at(self.end.other()));
+        let (port, interface) = (self.port, self.end.interface_to(cable));
+        let kind = match self.transport {
+            Transport::Multicast => "Multicast",
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        let default = if cable == 0 && self.links > 1 { " Default" } else { "" };
+        let _ = writeln!(out, " {kind}{default} {{");
+        let _ = match (self.transport, self.link) {
+            (Transport::Multicast, Family::V4) => {
+                // The original, which listens to all interfaces, tells links apart by their ports.
+                let port = port + cable as u16 * 100;
+                write!(out, "  IPv4_address 225.0.0.50\n  Group {port}\n  IPv4_interface {local}\n")
+            }
+            (Transport::Multicast, Family::V6) => {
+                let port = port + cable as u16 * 100;
+                write!(out, "  IPv6_address ff02::50\n  Group {port}\n")
+            }
+            _ => write!(
+                out,
+                "  {family}_address {local}\n  {family}_Destination_Address {peer}\n  Port {port}\n"
+            ),
+        };
+        // After the address: the original would take an IPv6 group's scope from it otherwise.
+        let _ = writeln!(out, "  Interface {interface}");
+        if self.transport != Transport::Tcp {
+            out.push_str("  Checksum on\n");
+        }
+        out.push_str("  RcvSocketBuffer 16777216\n  SndSocketBuffer 16777216\n");
+        lines(out, "  ", &self.link_lines);
+        out.push_str(" }\n");
     }
 }
 

@@ -111,14 +111,22 @@ pub mod limit {
     pub const BULK_DATAGRAMS: u32 = 32;
     /// See [`BULK_DATAGRAMS`].
     pub const BULK_INTERVAL: Duration = Duration::from_millis(1);
+    /// The pause between two bulk transfers that the peer asks for.
+    pub const BULK_PAUSE: Duration = Duration::from_secs(1);
     /// How far back a sequence number may be to count as late; further back means that the peer began anew.
     pub const LATE_WINDOW: u32 = 4096;
     /// How long a message may be overtaken by later ones. One that comes later still is of a peer that began anew.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
+    /// Ends of flows kept for a bulk transfer, because the messages that told them were dropped.
+    pub const ENDS_UNHEARD_MAX: usize = 65_536;
+    /// Control messages kept until they are acknowledged.
+    pub const RESEND_CONTROLS_MAX: usize = 4096;
     /// Messages of a bulk transfer that may be on their way without having been acknowledged.
     pub const BULK_IN_FLIGHT_MAX: usize = 32_768;
+    /// So many may be in any case: a peer acknowledges whole windows, or once a second.
+    pub const BULK_IN_FLIGHT_MIN: usize = 1024;
     /// How long a peer may be silent before it counts as gone.
     pub const PEER_SILENCE: Duration = Duration::from_secs(5);
     /// Longest time an operator can have flows of ALARM told again, or kept, after: a day, seconds.

@@ -9,6 +9,7 @@ use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
+use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
 use crate::table::{FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
@@ -60,6 +61,9 @@ pub struct Engine {
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     bulk_left: u32,
     bulk_next: Instant,
+    /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
+    bulk_began: Option<Instant>,
+    bulk_due: Option<Instant>,
     alive_next: Instant,
     began: Instant,
     full: [bool; 2],
@@ -99,6 +103,8 @@ impl Engine {
             bulk_commands: Vec::new(),
             bulk_left: limit::BULK_DATAGRAMS,
             bulk_next: now,
+            bulk_began: None,
+            bulk_due: None,
             alive_next: now + replication.alive_after,
             began: now,
             full: [false; 2],
@@ -180,6 +186,7 @@ impl Engine {
         let times = [
             mode.converses().then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
+            self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),
             self.local.refresh_next(),
             self.remote.expiry_next(),
@@ -226,6 +233,13 @@ impl Engine {
     #[must_use]
     pub const fn is_filled(&self) -> bool {
         self.local.is_filled() || !self.config.replication.keep_local
+    }
+
+    /// Messages that were sent and not acknowledged, with the table that their flows are in; `None` in a mode without
+    /// acknowledgements.
+    #[must_use]
+    pub fn resend(&self) -> Option<(&ResendQueue, &FlowTable)> {
+        self.outbox.resend().map(|queue| (queue, &self.local.table))
     }
 
     /// Messages that wait to be sent.
@@ -391,6 +405,8 @@ impl Engine {
         }
         self.tell(Event::BulkStarted { flows: self.local.table.len() });
         self.local.start_bulk(&mut self.outbox);
+        self.bulk_began = Some(now);
+        self.bulk_due = None;
         self.bulk_next = now;
     }
 
@@ -406,7 +422,9 @@ impl Engine {
         self.bulk_left -= 1;
         let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
         if let Some(flows) = done {
-            self.outbox.queue_control(Control::Settled);
+            if self.bulk_due.is_none() {
+                self.outbox.queue_control(Control::Settled);
+            }
             self.tell(Event::BulkDone { flows });
             let commands = core::mem::take(&mut self.bulk_commands);
             self.answer(commands, true);

@@ -14,7 +14,7 @@ use wire::Flow;
 bitflags! {
     /// What the owner of a table remembers of an entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Marks: u8 {
+    pub struct Marks: u16 {
         /// Waits in the outbox.
         const QUEUED = 1 << 0;
         /// The peer may know it.
@@ -29,6 +29,10 @@ bitflags! {
         const AFRESH = 1 << 5;
         /// Sent, and the peer has not acknowledged it.
         const WAITING = 1 << 6;
+        /// What waits to be acknowledged made the peer start over; if it is to be sent again, it must do so too.
+        const WAITING_AFRESH = 1 << 7;
+        /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
+        const WHOLE = 1 << 8;
     }
 }
 
@@ -95,6 +99,15 @@ impl FlowTable {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.len() - self.dead
+    }
+
+    /// The message that waits for its acknowledgement does so no longer: the news is to be told again.
+    pub fn unwait(&mut self, slot: Slot) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        if entry.marks.contains(Marks::WAITING_AFRESH) {
+            entry.marks.insert(Marks::AFRESH);
+        }
+        entry.marks.remove(Marks::WAITING | Marks::WAITING_AFRESH);
     }
 
     /// Notes that the flow in a slot has ended, or lives again.

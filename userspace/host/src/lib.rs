@@ -8,13 +8,13 @@
 //! | `clock` | reads the time |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
-//! | `link` | talks to peers |
+//! | `log` | writes log lines |
+//! | `link` | talks to peers, watches the interfaces to them |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
-//! | `log` | writes log lines |
 //! | `observe` | turns engine events into log lines |
 //! | `shard` | the thread that runs one engine |
 
@@ -22,11 +22,11 @@ pub mod sys;
 pub mod clock;
 pub mod netlink;
 pub mod source;
+pub mod log;
 pub mod link;
 pub mod kernel;
 pub mod purge;
 pub mod listing;
-pub mod log;
 pub mod observe;
 pub mod process;
 pub mod control;

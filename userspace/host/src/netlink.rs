@@ -1,4 +1,4 @@
-//! Netlink sockets on the netfilter family.
+//! Netlink sockets: the netfilter family, and the news about interfaces.
 
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +27,7 @@ impl Socket {
         groups: u32,
         before_bind: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let fd = sys::netlink_socket()?;
+        let fd = sys::netlink_socket(libc::NETLINK_NETFILTER)?;
         before_bind(fd.as_fd())?;
         let portid = sys::netlink_bind(fd.as_fd(), groups)?;
         Ok(Self { fd, portid })
@@ -44,6 +44,30 @@ impl Socket {
             let _ = sys::set_option(fd, libc::SOL_NETLINK, option::EXT_ACK, 1);
             Ok(())
         })
+    }
+
+    /// Opens a socket that hears of every change of an interface in this network namespace.
+    ///
+    /// # Errors
+    /// As `socket(2)` and `bind(2)`.
+    pub fn for_interfaces() -> io::Result<Self> {
+        let fd = sys::netlink_socket(libc::NETLINK_ROUTE)?;
+        let portid = sys::netlink_bind(fd.as_fd(), libc::RTMGRP_LINK as u32)?;
+        Ok(Self { fd, portid })
+    }
+
+    /// Reads and forgets what waits; whether there was something, or had been something the socket had no room for.
+    #[must_use]
+    pub fn discard(&self) -> bool {
+        use rustix::net::RecvFlags;
+        let mut any = false;
+        loop {
+            // One byte is enough: the rest of a datagram goes with its first byte.
+            match rustix::net::recv(&self.fd, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
+                Ok(_) | Err(rustix::io::Errno::NOBUFS) => any = true,
+                Err(_) => return any,
+            }
+        }
     }
 
     /// The port id the kernel gave it.

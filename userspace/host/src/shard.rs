@@ -15,7 +15,7 @@
 
 use crate::clock;
 use crate::kernel::KernelWriter;
-use crate::link::{Link, LinkCounters, LinkStatus, Sent};
+use crate::link::{Group, GroupReport, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::purge::{Purger, Subject};
@@ -33,6 +33,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -43,11 +44,11 @@ mod purges;
 mod queue;
 
 use purges::Purges;
-pub use queue::{Queue, Resend};
+pub use queue::{Queue, Resend, ResendReport};
 
 /// Events taken from the source in one turn.
 const EVENTS_PER_TURN: usize = 4096;
-/// Datagrams taken from the link in one turn.
+/// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
 /// Batches of kernel requests in one turn.
 const BATCHES_PER_TURN: usize = 8;
@@ -59,8 +60,8 @@ const BUSY_EVENTS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// How soon a datagram that found no room is tried again.
-const LINK_RETRY: Duration = Duration::from_millis(2);
+/// Room for the longest datagram.
+const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often losses are looked for.
@@ -73,8 +74,8 @@ pub struct Parts {
     pub config: Config,
     /// Where events come from.
     pub source: Source,
-    /// The link to the peer.
-    pub link: Link,
+    /// The links to the peer.
+    pub links: Group,
     /// Writes to the kernel.
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
@@ -133,20 +134,14 @@ pub struct Snapshot {
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
     pub receive_buffer: usize,
-    /// Traffic of the link.
-    pub link: LinkCounters,
-    /// Kind of the link.
-    pub link_kind: &'static str,
-    /// Interface of the link.
-    pub link_interface: String,
+    /// The links.
+    pub links: GroupReport,
     /// Whether the engine keeps a local and a remote table.
     pub keeps: [bool; 2],
     /// How long the shard has run.
     pub uptime: Duration,
     /// From an event in the kernel to its handling, microseconds.
     pub latency: Latency,
-    /// State of the link.
-    pub link_status: LinkStatus,
     /// Whether the kernel's table has been read once since the start.
     pub filled: bool,
     /// Whether events were lost that no reading of the kernel's table has made good yet.
@@ -161,9 +156,8 @@ pub struct Snapshot {
     pub flows_max: usize,
     /// Messages that wait to be sent.
     pub outbox: Queue,
-    /// Sequence numbers of the messages that were sent and may have to be sent again; `None` in a mode that sends none
-    /// again.
-    pub resend: Option<Vec<Resend>>,
+    /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
+    pub resend: Option<ResendReport>,
 }
 
 /// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
@@ -212,7 +206,7 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
-    link: Link,
+    links: Group,
     writer: KernelWriter,
     purges: Purges,
     log: Arc<Log>,
@@ -237,8 +231,10 @@ pub struct Shard {
     housekeeping_at: Instant,
     began: Instant,
     datagram: Vec<u8>,
-    /// Length of what lies in `datagram` and found no room.
-    unsent: Option<usize>,
+    /// What lies in `datagram` and found no room.
+    unsent: Range<usize>,
+    /// How soon it is tried again.
+    link_retry: Duration,
 }
 
 impl Shard {
@@ -251,20 +247,22 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, link, writer, purger, log, overrun_resync, buffer_max } = parts;
+        let Parts { config, source, links, writer, purger, log, overrun_resync, buffer_max } =
+            parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
-        watch(&poller, link.descriptor())?;
+        watch(&poller, links.descriptor())?;
         watch(&poller, writer.dump_descriptor())?;
         watch(&poller, &wake)?;
         let began = clock::now();
         let shard = Self {
             engine: Engine::new(config, began),
-            datagram: vec![0; link.datagram_max()],
-            unsent: None,
+            datagram: vec![0; DATAGRAM_LEN_MAX],
+            unsent: 0..0,
+            link_retry: SLEEP_MAX,
             source,
-            link,
+            links,
             writer,
             purges: Purges::new(purger),
             log,
@@ -355,8 +353,13 @@ impl Shard {
     }
 
     fn take_datagrams(&mut self, now: Instant) -> usize {
-        let Self { link, engine, .. } = self;
-        link.receive(DATAGRAMS_PER_TURN, &mut |bytes| engine.handle(now, Input::Datagram(bytes)))
+        let Self { links, engine, .. } = self;
+        links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
+            let understood = |engine: &Engine| engine.counters().replica.received;
+            let before = elsewhere.then(|| understood(engine));
+            engine.handle(now, Input::Datagram(bytes));
+            before.is_some_and(|before| understood(engine) > before)
+        })
     }
 
     fn talk_to_kernel(&mut self, now: Instant) -> usize {
@@ -446,12 +449,17 @@ impl Shard {
     /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
         for sent in 0..TRANSMITS_PER_TURN {
-            let held = self.unsent.take();
-            let next = held.or_else(|| self.engine.poll_transmit(now, &mut self.datagram));
-            let Some(len) = next else { return sent };
-            if self.link.send(&self.datagram[..len]) == Sent::NoRoom {
-                self.unsent = Some(len);
-                return sent;
+            if self.unsent.is_empty() {
+                let room = &mut self.datagram[..self.links.payload_max()];
+                let Some(len) = self.engine.poll_transmit(now, room) else { return sent };
+                self.unsent = 0..len;
+            }
+            match self.links.send(&self.datagram[self.unsent.clone()]) {
+                Sent::Bytes(len) => self.unsent.start += len,
+                Sent::NoRoom(retry) => {
+                    self.link_retry = retry;
+                    return sent;
+                }
             }
         }
         TRANSMITS_PER_TURN
@@ -476,7 +484,7 @@ impl Shard {
 
     /// Waits a moment for more events to gather, unless the peer or the main thread speaks.
     fn nap(&self) {
-        let link = self.link.descriptor();
+        let link = self.links.descriptor();
         let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         let _ = poll(&mut fds, Some(&timespec(NAP)));
     }
@@ -487,7 +495,8 @@ impl Shard {
         if self.take_events(clock::now())? > 0 {
             return Ok(());
         }
-        let longest = if self.unsent.is_some() { LINK_RETRY } else { SLEEP_MAX };
+        let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
+        let longest = retry.min(SLEEP_MAX);
         let wait = self.engine.poll_timeout().since(now).min(longest);
         let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
         match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
@@ -510,9 +519,7 @@ impl Shard {
             traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
-            link: self.link.counters(),
-            link_kind: self.link.kind(),
-            link_interface: self.link.interface().to_owned(),
+            links: self.links.report(),
             keeps: [replication.keep_local, replication.keep_remote],
             uptime: now.since(self.began),
             latency: Latency {
@@ -521,7 +528,6 @@ impl Shard {
                 p99_us: self.latency.value_at_quantile(0.99),
                 max_us: self.latency.max(),
             },
-            link_status: self.link.status(),
             filled: self.engine.is_filled(),
             inexact: self.inexact,
             committing: self.engine.is_committing(),
@@ -534,7 +540,14 @@ impl Shard {
                 max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
                 no_space: self.engine.counters().replica.send_no_space,
             },
-            resend: None,
+            resend: self.engine.resend().map(|(queue, flows)| ResendReport {
+                queue: Queue {
+                    len: queue.len(),
+                    max: queue.max(),
+                    no_space: queue.dropped_count(),
+                },
+                waiting: queue.iter(flows).map(queue::resend).collect(),
+            }),
         }
     }
 }

@@ -9,15 +9,17 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Opens a non-blocking `NETLINK_NETFILTER` socket.
+pub mod interface;
+
+/// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///
 /// # Errors
 /// As `socket(2)`.
-pub fn netlink_socket() -> io::Result<OwnedFd> {
+pub fn netlink_socket(family: c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers; the descriptor is checked and owned by nobody else yet.
     unsafe {
-        let fd = check(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER))?;
+        let fd = check(libc::socket(libc::AF_NETLINK, kind, family))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
@@ -187,42 +189,6 @@ impl Drop for Cells {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `map` with this length and is not used afterwards.
         unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<u64>()) };
-    }
-}
-
-/// MTU of an interface of this network namespace, bytes. (`/sys` shows the namespace it was mounted in instead.)
-///
-/// # Errors
-/// As `ioctl(SIOCGIFMTU)`: `ENODEV` when there is no such interface.
-pub fn interface_mtu(name: &str) -> io::Result<usize> {
-    let answer = interface_request(name, libc::SIOCGIFMTU)?;
-    // SAFETY: `ifreq` is plain data, and the kernel filled in this member.
-    Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
-}
-
-/// `IFF_*` flags of an interface of this network namespace.
-///
-/// # Errors
-/// As `ioctl(SIOCGIFFLAGS)`: `ENODEV` when there is no such interface.
-pub fn interface_flags(name: &str) -> io::Result<c_int> {
-    let answer = interface_request(name, libc::SIOCGIFFLAGS)?;
-    // SAFETY: `ifreq` is plain data, and the kernel filled in this member.
-    Ok(c_int::from(unsafe { answer.ifr_ifru.ifru_flags }))
-}
-
-fn interface_request(name: &str, what: libc::Ioctl) -> io::Result<libc::ifreq> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
-    if name.len() >= libc::IFNAMSIZ {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    // SAFETY: `ifreq` is plain data; the name fits and stays terminated; the kernel fills in the rest.
-    unsafe {
-        let mut request: libc::ifreq = zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-            *to = from as libc::c_char;
-        }
-        check(libc::ioctl(socket.as_raw_fd(), what, &raw mut request))?;
-        Ok(request)
     }
 }
 

@@ -68,11 +68,9 @@ impl Engine {
     /// FTFW: takes note of a message. False if it was here before.
     fn on_arrival(&mut self, now: Instant, (seq, flags): (u32, Flags), place: Place) -> bool {
         let Some(ftfw) = &mut self.ftfw else { return true };
-        let first = ftfw.on_arrival(now, &mut self.outbox, (seq, flags), place.step);
-        if first && flags.contains(Flags::HELLO) {
-            self.outbox.on_peer_restart(&mut self.local.table);
-        }
+        ftfw.on_arrival(now, &mut self.outbox, (seq, flags), place.step);
         if place.restarted {
+            self.outbox.on_peer_restart(&mut self.local.table);
             // What became of its flows since we last heard of them, nobody has told us.
             ftfw.ask_after_greeting(&mut self.outbox);
         }
@@ -102,7 +100,7 @@ impl Engine {
                     ftfw.acknowledge(&mut self.outbox);
                 }
                 self.tell(Event::ResyncRequested);
-                self.start_bulk(now, None);
+                self.plan_bulk(now);
             }
             (Control::Ack { from, to }, Some(ftfw)) => {
                 let verdict = self.outbox.on_ack(&mut self.local.table, (from, to));
@@ -128,9 +126,25 @@ impl Engine {
             Verdict::Fine => {}
             Verdict::Absurd => self.counters.replica.absurd_ranges += 1,
             Verdict::Beyond => {
-                self.tell(Event::PeerMissed);
-                self.start_bulk(now, None);
+                if self.bulk_due.is_none() {
+                    self.tell(Event::PeerMissed);
+                }
+                self.plan_bulk(now);
             }
+        }
+    }
+
+    /// Begins a bulk transfer the peer needs. If one has just begun, a moment later: a peer that loses much asks often.
+    fn plan_bulk(&mut self, now: Instant) {
+        let soonest = self.bulk_began.map_or(now, |began| began + limit::BULK_PAUSE);
+        self.bulk_due = Some(soonest.max(now));
+        self.begin_due_bulk(now);
+    }
+
+    fn begin_due_bulk(&mut self, now: Instant) {
+        if self.bulk_due.is_some_and(|due| now >= due) {
+            self.bulk_due = None;
+            self.start_bulk(now, None);
         }
     }
 
@@ -149,6 +163,7 @@ impl Engine {
         if let Some(ftfw) = &mut self.ftfw {
             ftfw.on_time(now, &mut self.outbox);
         }
+        self.begin_due_bulk(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
@@ -168,9 +183,9 @@ impl Engine {
             return;
         }
         let busy = self.local.is_in_bulk();
-        if !busy {
+        if !busy && self.bulk_due.is_none() {
             self.outbox.queue_control(Control::Settled);
-        } else if self.outbox.is_congested() {
+        } else if !busy || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);
         }
     }

@@ -72,17 +72,16 @@ impl Ftfw {
         flags.contains(Flags::HELLO) && !self.peer_greets
     }
 
-    /// Takes note of a message that came in, unless it was here before. Returns whether it begins a new life of the
-    /// peer.
+    /// Takes note of a message that came in, unless it comes late.
     pub fn on_arrival(
         &mut self,
         now: Instant,
         outbox: &mut Outbox,
         (seq, flags): (u32, Flags),
         step: Step,
-    ) -> bool {
+    ) {
         if matches!(step, Step::Late | Step::Again) {
-            return false;
+            return;
         }
         let hello = flags.contains(Flags::HELLO);
         self.peer_greets = hello;
@@ -93,7 +92,7 @@ impl Ftfw {
         if hello {
             outbox.greet_back();
             if outbox.is_empty() {
-                outbox.queue_control(Control::Settled);
+                outbox.queue_control(Control::Alive);
             }
         }
         if flags.contains(Flags::HELLO_BACK) {
@@ -106,12 +105,13 @@ impl Ftfw {
             self.acknowledge(outbox);
             outbox.queue_control(Control::Nack { from, to });
         }
-        self.note(now, outbox, seq);
-        step == Step::First
+        // Were acknowledgements acknowledged as soon as flows are, two peers with small windows would do nothing else.
+        let control = flags.intersects(Flags::ACK | Flags::NACK | Flags::RESYNC | Flags::ALIVE);
+        self.note(now, outbox, seq, !control);
     }
 
     /// One more message to acknowledge.
-    fn note(&mut self, now: Instant, outbox: &mut Outbox, seq: u32) {
+    fn note(&mut self, now: Instant, outbox: &mut Outbox, seq: u32, weighs: bool) {
         let from = match self.unacked {
             Some((from, _)) => from,
             None => {
@@ -121,7 +121,7 @@ impl Ftfw {
             }
         };
         self.unacked = Some((from, seq));
-        self.left = self.left.saturating_sub(1);
+        self.left = self.left.saturating_sub(u32::from(weighs));
         if self.left == 0 {
             self.acknowledge(outbox);
         }

@@ -4,7 +4,8 @@ use super::packer::{Packed, Packer};
 use super::resend::{Requests, ResendQueue, Verdict};
 use crate::config::limit;
 use crate::counters::ReplicaCounters;
-use crate::table::{FlowTable, Marks, Slot};
+use crate::table::{Entry, FlowTable, Marks, Slot};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -63,7 +64,7 @@ impl Outbox {
         entry.marks.insert(Marks::QUEUED);
         if entry.marks.contains(Marks::WAITING) {
             // What is on its way is outdated; it is not to be sent again.
-            entry.marks.remove(Marks::WAITING);
+            table.unwait(slot);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
         self.queue.push_back(Item::Entry(slot));
@@ -129,7 +130,10 @@ impl Outbox {
     /// Whether so much waits for an acknowledgement that a bulk transfer is to wait too.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        let full = |r: &ResendQueue| r.len() >= limit::BULK_IN_FLIGHT_MAX.min(r.max() / 2).max(1);
+        let most = |r: &ResendQueue| {
+            (r.max() / 2).clamp(limit::BULK_IN_FLIGHT_MIN, limit::BULK_IN_FLIGHT_MAX)
+        };
+        let full = |r: &ResendQueue| r.news() >= most(r);
         self.resend.as_ref().is_some_and(full)
     }
 
@@ -155,9 +159,13 @@ impl Outbox {
         self.greeting.contains(Flags::HELLO)
     }
 
-    /// The peer has begun anew: what it did not acknowledge is of no use to it.
+    /// The peer has begun anew.
     pub fn on_peer_restart(&mut self, table: &mut FlowTable) {
-        self.resend.iter_mut().for_each(|resend| resend.clear(table));
+        self.review(table, |resend, table, again| {
+            resend.on_peer_restart(table, again);
+            Verdict::Fine
+        });
+        self.review_requests();
     }
 
     /// The peer has messages `from` to `to`.
@@ -219,7 +227,8 @@ impl Outbox {
                 Item::Entry(slot) => match table.at(*slot) {
                     Some(entry) if entry.marks.contains(Marks::QUEUED) => {
                         let change = change_of(entry.marks);
-                        packer.put(|w| v1::encode_flow(change, stamp, &entry.flow, options, w))
+                        let flow = telling(entry);
+                        packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w))
                     }
                     _ => Packed::Nothing,
                 },
@@ -249,21 +258,18 @@ impl Outbox {
         packer: &mut Packer<'_>,
         counters: &mut ReplicaCounters,
     ) -> bool {
-        let Some(entry) = table.at(slot) else { return true };
+        // What is on its way is outdated, as when it is queued.
+        if table.at(slot).is_some_and(|e| e.marks.contains(Marks::WAITING)) {
+            table.unwait(slot);
+            self.resend.iter_mut().for_each(ResendQueue::forget_one);
+        }
+        let Some(entry) = table.at_mut(slot) else { return true };
+        entry.marks.insert(Marks::WHOLE);
         let (change, stamp, options) = (change_of(entry.marks), self.stamp(), self.options);
-        let marked;
-        let flow = if entry.flow.has(Known::MARK) {
-            &entry.flow
-        } else {
-            marked = Flow { known: entry.flow.known | Known::MARK, ..entry.flow.clone() };
-            &marked
-        };
-        let packed = packer.put(|w| v1::encode_flow(change, stamp, flow, options, w));
+        let flow = telling(entry);
+        let packed = packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w));
         if packed == Packed::LaterOne {
             return false;
-        }
-        if entry.marks.contains(Marks::WAITING) {
-            self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
         self.settle(table, Item::Entry(slot), packed, counters);
         true
@@ -306,6 +312,15 @@ impl Outbox {
     }
 }
 
+/// What the peer is told of an entry.
+fn telling(entry: &Entry) -> Cow<'_, Flow> {
+    let flow = &entry.flow;
+    if !entry.marks.contains(Marks::WHOLE) || flow.has(Known::MARK) {
+        return Cow::Borrowed(flow);
+    }
+    Cow::Owned(Flow { known: flow.known | Known::MARK, ..flow.clone() })
+}
+
 /// What the message of an entry is called.
 #[must_use]
 pub const fn change_of(marks: Marks) -> Change {
@@ -324,12 +339,15 @@ fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
     let Some(entry) = table.at_mut(slot) else { return };
     entry.marks.remove(Marks::QUEUED);
     entry.marks.insert(Marks::SENT);
+    let afresh = entry.marks.contains(Marks::AFRESH);
+    entry.marks.remove(Marks::AFRESH);
     if let Some(seq) = waits_as {
         entry.marks.insert(Marks::WAITING);
+        entry.marks.set(Marks::WAITING_AFRESH, afresh);
         entry.ticket = seq;
         return;
     }
-    entry.marks.remove(Marks::AFRESH);
+    entry.marks.remove(Marks::WHOLE);
     if entry.marks.contains(Marks::DEAD) {
         table.remove(slot);
     }

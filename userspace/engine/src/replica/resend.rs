@@ -13,6 +13,7 @@
 //! since, or has gone, stands for nothing.
 
 use super::outbox::Item;
+use crate::config::limit;
 use crate::table::{FlowTable, Marks, Slot};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -40,8 +41,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct ResendQueue {
     records: VecDeque<Record>,
-    /// Records that stand for something.
+    /// Records that stand for something, and how many of them are control messages.
     live: usize,
+    controls: usize,
     max: usize,
     /// The number of the last message, kept or not.
     last: u32,
@@ -88,6 +90,7 @@ impl ResendQueue {
         Self {
             records: VecDeque::new(),
             live: 0,
+            controls: 0,
             max,
             last,
             dropped: None,
@@ -116,7 +119,13 @@ impl ResendQueue {
         [core::mem::replace(&mut self.settled, none), core::mem::replace(&mut self.lost, none)]
     }
 
-    /// Most messages it keeps.
+    /// Messages about flows that wait for their acknowledgement.
+    #[must_use]
+    pub const fn news(&self) -> usize {
+        self.live.saturating_sub(self.controls)
+    }
+
+    /// Most messages about flows it keeps.
     #[must_use]
     pub const fn max(&self) -> usize {
         self.max
@@ -148,9 +157,10 @@ impl ResendQueue {
     /// Keeps a message that was sent. The entry of an [`Item::Entry`] must carry its number as ticket.
     pub fn push(&mut self, table: &mut FlowTable, seq: u32, item: Item) {
         self.last = seq;
+        self.controls += usize::from(is_control(&item));
         self.records.push_back(Record { seq, item: Some(item) });
         self.live += 1;
-        while self.live > self.max {
+        while self.news() > self.max || self.controls > limit::RESEND_CONTROLS_MAX {
             self.drop_oldest(table);
         }
         if self.records.len() > 2 * self.live + 1024 {
@@ -167,32 +177,42 @@ impl ResendQueue {
     pub fn forget_entries(&mut self) {
         self.records.retain(|r| !matches!(r.item, None | Some(Item::Entry(_))));
         self.live = self.records.len();
+        self.controls =
+            self.records.iter().filter_map(|r| r.item.as_ref()).filter(|i| is_control(i)).count();
         self.unheard.clear();
     }
 
     fn drop_oldest(&mut self, table: &mut FlowTable) {
         let Some(record) = self.records.pop_front() else {
-            self.live = 0;
+            (self.live, self.controls) = (0, 0);
             return;
         };
         if !stands(&record, table) {
             return;
         }
-        self.live -= 1;
+        self.count_out(record.item.as_ref());
         self.dropped_count += 1;
         self.dropped = Some(record.seq);
         record.item.iter().for_each(|item| self.lost.count(item));
         self.leave_unheard(table, &record);
     }
 
+    /// A record that stood for this stands for nothing any more.
+    fn count_out(&mut self, item: Option<&Item>) {
+        self.live = self.live.saturating_sub(1);
+        let control = item.is_some_and(is_control);
+        self.controls = self.controls.saturating_sub(usize::from(control));
+    }
+
     /// The entry of a dropped record goes on; if it was its end, that is to be told by a bulk transfer.
     fn leave_unheard(&mut self, table: &mut FlowTable, record: &Record) {
         let Some(Item::Entry(slot)) = record.item else { return };
-        let Some(entry) = table.at_mut(slot) else { return };
-        entry.marks.remove(Marks::WAITING);
-        if entry.marks.contains(Marks::DEAD) {
+        let Some(entry) = table.at(slot) else { return };
+        let dead = entry.marks.contains(Marks::DEAD);
+        table.unwait(slot);
+        if dead {
             self.unheard.push_back((slot, record.seq));
-            if self.unheard.len() > self.max {
+            if self.unheard.len() > limit::ENDS_UNHEARD_MAX {
                 self.reclaim(table);
             }
         }
@@ -215,20 +235,19 @@ impl ResendQueue {
         unheard.filter(|&(slot, at)| is_unheard(table, slot, at)).map(|(slot, _)| slot).collect()
     }
 
-    /// The peer has begun anew and knows nothing: nobody needs to hear what it did not.
-    pub fn clear(&mut self, table: &mut FlowTable) {
+    /// The peer has begun anew: all news goes to `again`. It may have had some of it in its new life, before it was
+    /// heard, so that even an end may be news to it. What it was asked, it does not know any more.
+    pub fn on_peer_restart(&mut self, table: &mut FlowTable, again: &mut Vec<Item>) {
         for record in core::mem::take(&mut self.records) {
             if !stands(&record, table) {
                 continue;
             }
-            self.dropped = Some(record.seq);
-            record.item.iter().for_each(|item| self.lost.count(item));
-            if let Some(Item::Entry(slot)) = record.item {
-                heard(table, slot);
+            match record.item {
+                Some(item @ Item::Control(_)) => self.settled.count(&item),
+                item => again.extend(item.map(|item| unwait(table, item))),
             }
         }
-        self.live = 0;
-        while self.reclaim(table) {}
+        (self.live, self.controls) = (0, 0);
     }
 
     /// The peer has `from` to `to`. What is older and was not acknowledged goes to `again`.
@@ -246,7 +265,7 @@ impl ResendQueue {
             let Some(record) = self.records.pop_front().filter(|r| stands(r, table)) else {
                 continue;
             };
-            self.live -= 1;
+            self.count_out(record.item.as_ref());
             match record.item {
                 // An acknowledgement is repeated by the next one; and were it kept, two peers would never be done.
                 Some(Item::Control(Control::Ack { .. })) if older => {}
@@ -270,11 +289,12 @@ impl ResendQueue {
         }
         let first = self.records.partition_point(|record| is_before(record.seq, from));
         let end = self.records.partition_point(|record| !is_before(to, record.seq));
-        for record in self.records.range_mut(first..end.max(first)) {
+        for at in first..end.max(first) {
+            let record = &mut self.records[at];
             if stands(record, table)
                 && let Some(item) = record.item.take()
             {
-                self.live -= 1;
+                self.count_out(Some(&item));
                 again.push(unwait(table, item));
             }
         }
@@ -283,6 +303,10 @@ impl ResendQueue {
             _ => Verdict::Fine,
         }
     }
+}
+
+const fn is_control(item: &Item) -> bool {
+    matches!(item, Item::Control(_))
 }
 
 /// Whether a record stands for something that waits.
@@ -307,17 +331,15 @@ fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
 /// The peer knows the entry as it is. An ended one may go.
 fn heard(table: &mut FlowTable, slot: Slot) {
     let Some(entry) = table.at_mut(slot) else { return };
-    entry.marks.remove(Marks::WAITING | Marks::AFRESH);
+    entry.marks.remove(Marks::WAITING | Marks::WAITING_AFRESH | Marks::WHOLE);
     if entry.marks.contains(Marks::DEAD) {
         table.remove(slot);
     }
 }
 
 fn unwait(table: &mut FlowTable, item: Item) -> Item {
-    if let Item::Entry(slot) = item
-        && let Some(entry) = table.at_mut(slot)
-    {
-        entry.marks.remove(Marks::WAITING);
+    if let Item::Entry(slot) = item {
+        table.unwait(slot);
     }
     item
 }
@@ -331,8 +353,10 @@ const fn is_before(a: u32, b: u32) -> bool {
 mod tests {
     use super::*;
     use crate::table::Entry;
+    use alloc::boxed::Box;
     use common::Tuple;
     use wire::Flow;
+    use wire::sync::v1::Change;
 
     /// A queue with entries in slots 0.. sent as `numbers`.
     fn sent(max: usize, numbers: &[u32]) -> (ResendQueue, FlowTable) {
@@ -397,7 +421,8 @@ mod tests {
     fn an_end_that_was_dropped_is_kept_for_the_next_bulk_transfer() {
         let (mut queue, mut table) = sent(1, &[5]);
         table.set_dead(0, true);
-        queue.push(&mut table, 6, Item::Control(Control::Resync));
+        let other = Flow::new(Tuple::v4([9; 4], [2; 4], 6));
+        queue.push(&mut table, 6, Item::Message(Change::Destroy, Box::new(other)));
         assert_eq!(table.len(), 1);
         assert_eq!(queue.take_unheard(&table), [0]);
     }

@@ -8,7 +8,7 @@ use crate::conf::Conf;
 use anyhow::{Context, Result, bail};
 use host::control::{Bound, Server};
 use host::kernel::KernelWriter;
-use host::link::{Link, UdpLink};
+use host::link::Group;
 use host::log::Log;
 use host::process::{self, Fork, LockFile};
 use host::purge::Purger;
@@ -53,7 +53,7 @@ fn start(conf: &Conf, detach: bool, log: &Arc<Log>) -> Result<()> {
     let parts = Parts {
         config: settings::engine_config(conf, &supported),
         source: open_source(conf, log)?,
-        link: Link::Udp(UdpLink::open(&supported.link)?),
+        links: Group::open(supported.links, Arc::clone(log))?,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
         purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(log),

@@ -2,7 +2,7 @@
 
 use crate::conf::{
     Conf, EventSource, Facility, Filter, FilterSet, FilterSide, LinkConf, LinkKind, LogFile,
-    ModeConf, Policy, SyncConf, SyncMode,
+    ModeConf, Policy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
 use common::tap::mode;
@@ -10,7 +10,7 @@ use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use engine::Config;
 use engine::config::{Mode, Replication};
 use engine::filter::{Filter as FlowFilter, Prefix};
-use host::link;
+use host::link::{self, Ends, Transport};
 use host::source::{self, KernelFilter};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -20,8 +20,8 @@ use std::path::Path;
 pub struct Supported<'a> {
     /// `Sync`
     pub sync: &'a SyncConf,
-    /// The link.
-    pub link: link::Settings,
+    /// The links.
+    pub links: link::GroupSettings,
     /// How flows are replicated.
     pub replication: Replication,
 }
@@ -70,13 +70,7 @@ pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     if conf.general.poll_s.is_some() {
         bail!("PollSecs is not implemented yet: leave it out to follow events");
     }
-    let [link] = sync.links.as_slice() else {
-        bail!(
-            "this version needs exactly one dedicated link, the configuration has {}",
-            sync.links.len()
-        );
-    };
-    Ok(Supported { sync, link: link_settings(link)?, replication })
+    Ok(Supported { sync, links: links(&sync.links), replication })
 }
 
 /// Settings that are accepted and not acted on yet, for the log.
@@ -101,19 +95,38 @@ pub fn ignored(conf: &Conf) -> Vec<&'static str> {
     out
 }
 
-fn link_settings(conf: &LinkConf) -> Result<link::Settings> {
-    let LinkKind::Udp(unicast) = conf.kind else {
-        bail!("only UDP links are implemented yet: use a UDP section");
-    };
-    Ok(link::Settings {
-        local: unicast.local,
-        peer: unicast.remote,
-        port: unicast.port,
+fn links(confs: &[LinkConf]) -> link::GroupSettings {
+    link::GroupSettings {
+        links: confs.iter().map(link_settings).collect(),
+        active: confs.iter().position(|link| link.default).unwrap_or(0),
+        error_queue_len: confs.iter().map(error_queue_len).max().unwrap_or(0),
+    }
+}
+
+/// `ErrorQueueLength`, and what the original shows where there is none.
+const fn error_queue_len(conf: &LinkConf) -> usize {
+    match conf.kind {
+        LinkKind::Tcp { error_queue_len, .. } => error_queue_len as usize,
+        LinkKind::Multicast { .. } | LinkKind::Udp(_) => 128,
+    }
+}
+
+fn link_settings(conf: &LinkConf) -> link::Settings {
+    let ends =
+        |unicast: Unicast| Ends { local: unicast.local, peer: unicast.remote, port: unicast.port };
+    link::Settings {
+        transport: match conf.kind {
+            LinkKind::Multicast { group, port, local } => {
+                Transport::Multicast { group, port, local }
+            }
+            LinkKind::Udp(unicast) => Transport::Udp(ends(unicast)),
+            LinkKind::Tcp { unicast, .. } => Transport::Tcp(ends(unicast)),
+        },
         interface: conf.interface.clone(),
         send_buffer: conf.snd_buffer.map(|n| n as usize),
         receive_buffer: conf.rcv_buffer.map(|n| n as usize),
         checksum: conf.checksum,
-    })
+    }
 }
 
 /// The engine's settings.

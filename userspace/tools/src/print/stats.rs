@@ -1,7 +1,7 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use engine::counters::{PassCounters, TableCounters};
-use host::link::{LinkCounters, LinkStatus};
+use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
@@ -44,7 +44,7 @@ pub fn general(s: &Report) -> String {
     let (bytes, packets) = (s.traffic.bytes, s.traffic.packets);
     line(&mut out, &format!("{bytes:>20} Bytes      {packets:>20} Pckts"));
     line(&mut out, "");
-    link_block(&mut out, s);
+    link_block(&mut out, &s.links);
     line(&mut out, "message tracking:");
     let (malformed, lost) = (counters.replica.malformed(), counters.replica.lost);
     line(&mut out, &format!("{malformed:>20} Malformed msgs {lost:>20} Lost msgs"));
@@ -73,7 +73,7 @@ pub fn network(s: &Report) -> String {
     line(&mut out, "sequence tracking statistics:\n\trecv:");
     line(&mut out, &format!("\t\tPackets lost:\t\t{:>20}", r.lost));
     line(&mut out, &format!("\t\tPackets before:\t\t{:>20}\n", r.before));
-    link_block(&mut out, s);
+    link_block(&mut out, &s.links);
     out
 }
 
@@ -149,11 +149,13 @@ fn event_path(out: &mut String, s: &Report) {
 #[must_use]
 pub fn links(s: &Report) -> String {
     let mut out = String::new();
-    let status = link_status(s.link_status);
-    // One link, always in use; watching its interface comes with link failover.
-    let (kind, interface) = (s.link_kind, &s.link_interface);
-    line(&mut out, &format!("{kind} traffic device={interface} status={status} role=ACTIVE:"));
-    link_numbers(&mut out, &s.link);
+    let group = &s.links;
+    for (at, link) in group.links.iter().enumerate() {
+        let role = if at == group.active { "ACTIVE" } else { "BACKUP" };
+        let (kind, device, status) = (group.kind, &link.interface, link.status.word());
+        line(&mut out, &format!("{kind} traffic device={device} status={status} role={role}:"));
+        link_numbers(&mut out, &link.counters);
+    }
     out
 }
 
@@ -170,14 +172,15 @@ pub fn processes(s: &Report) -> String {
 /// `-s queue`: how full the queues to the peer are.
 #[must_use]
 pub fn queues(s: &Report) -> String {
-    let resend = s.resend.as_ref().map(Vec::len);
-    let nodes = s.outbox.len + resend.unwrap_or(0);
+    let resend = s.resend.as_ref().map(|resend| resend.queue);
+    let errors = &s.links.error_queue;
+    let errors = Queue { len: errors.current, max: errors.max, no_space: errors.dropped };
+    let nodes = s.outbox.len + errors.len + resend.map_or(0, |queue| queue.len);
     let mut out = format!("allocated queue nodes:\t\t{nodes:>12}\n\n");
     queue(&mut out, "txqueue", &s.outbox);
-    // What the link has no room for waits in the txqueue.
-    queue(&mut out, "errorq", &Queue::default());
-    if let Some(len) = resend {
-        queue(&mut out, "rsqueue", &Queue { len, ..Queue::default() });
+    queue(&mut out, "errorq", &errors);
+    if let Some(resend) = resend {
+        queue(&mut out, "rsqueue", &resend);
     }
     out
 }
@@ -192,9 +195,9 @@ fn queue(out: &mut String, name: &str, queue: &Queue) {
 /// `-s rsqueue`: what may have to be sent again; nothing in a mode that sends nothing again.
 #[must_use]
 pub fn resend_queue(s: &Report) -> String {
-    let Some(waiting) = &s.resend else { return String::new() };
-    let mut out = format!("resent queue (len={})\n", waiting.len());
-    for message in waiting {
+    let Some(resend) = &s.resend else { return String::new() };
+    let mut out = format!("resent queue (len={})\n", resend.waiting.len());
+    for message in &resend.waiting {
         let seq = message.seq;
         line(
             &mut out,
@@ -211,15 +214,6 @@ pub fn resend_queue(s: &Report) -> String {
 #[must_use]
 pub fn expectations(_: &Report) -> String {
     String::new()
-}
-
-/// What conntrackd calls the state of a link's interface.
-pub(super) const fn link_status(status: LinkStatus) -> &'static str {
-    match status {
-        LinkStatus::Running => "RUNNING",
-        LinkStatus::NoCarrier => "NO-CARRIER",
-        LinkStatus::Down => "DOWN",
-    }
 }
 
 fn table(out: &mut String, title: &str, flows: usize, c: &TableCounters) {
@@ -270,9 +264,15 @@ fn table_in_detail(out: &mut String, name: &str, flows: usize, c: &TableCounters
     line(out, &format!("\t\tentry not found:\t{:>12}\n", c.destroy_not_found));
 }
 
-fn link_block(out: &mut String, s: &Report) {
-    line(out, &format!("{} traffic (active device={}):", s.link_kind, s.link_interface));
-    link_numbers(out, &s.link);
+fn link_block(out: &mut String, group: &GroupReport) {
+    let Some(link) = group.links.get(group.active) else { return };
+    let _ = write!(out, "{} traffic (active device={})", group.kind, link.interface);
+    if let Some(connected) = link.connected {
+        let [server, client] = connected.map(|is| if is { "connected" } else { "disconnected" });
+        let _ = write!(out, " server={server} client={client}");
+    }
+    line(out, ":");
+    link_numbers(out, &link.counters);
 }
 
 fn link_numbers(out: &mut String, c: &LinkCounters) {

@@ -3,9 +3,10 @@
 //! Names end in their unit where there is one. Fields are added without a new [`SCHEMA`]; one that goes or changes its
 //! meaning makes a new one.
 
-use crate::print::stats::{Report, link_status};
+use crate::print::stats::Report;
 use engine::counters::{PassCounters, TableCounters};
-use host::shard::Snapshot;
+use host::link::LinkReport;
+use host::shard::{self, Snapshot};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.
@@ -117,7 +118,7 @@ object! {
 object! {
     /// A link.
     Link {
-        /// `UDP`.
+        /// `multicast`, `UDP` or `TCP`.
         kind: String,
         /// Its interface.
         interface: String,
@@ -217,8 +218,10 @@ object! {
     Queues {
         /// What waits to be sent.
         outbox: Queue,
+        /// Buffers that links refused.
+        errors: Queue,
         /// Messages that may have to be sent again; `null` in a mode that sends none again.
-        resend: Option<u64>,
+        resend: Option<Queue>,
     }
 }
 
@@ -304,7 +307,7 @@ impl Status {
             bypass: (!s.keeps[0]).then(|| passed(&c.bypass)),
             inject: (!s.keeps[1]).then(|| passed(&c.inject)),
             traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
-            links: vec![link(s)],
+            links: links(s),
             replication: replication(s),
             events: events(s),
             queues: queues(s),
@@ -356,19 +359,21 @@ const fn passed(c: &PassCounters) -> Passed {
     }
 }
 
-fn link(s: &Report) -> Link {
-    Link {
-        kind: s.link_kind.into(),
-        interface: s.link_interface.clone(),
-        status: link_status(s.link_status).into(),
-        active: true,
-        sent_bytes: s.link.bytes_sent,
-        received_bytes: s.link.bytes_received,
-        sent_packets: s.link.packets_sent,
-        received_packets: s.link.packets_received,
-        send_errors: s.link.errors_sent,
-        receive_errors: s.link.errors_received,
-    }
+fn links(s: &Report) -> Vec<Link> {
+    let group = &s.links;
+    let one = |(at, link): (usize, &LinkReport)| Link {
+        kind: group.kind.into(),
+        interface: link.interface.clone(),
+        status: link.status.word().into(),
+        active: at == group.active,
+        sent_bytes: link.counters.bytes_sent,
+        received_bytes: link.counters.bytes_received,
+        sent_packets: link.counters.packets_sent,
+        received_packets: link.counters.packets_received,
+        send_errors: link.counters.errors_sent,
+        receive_errors: link.counters.errors_received,
+    };
+    group.links.iter().enumerate().map(one).collect()
 }
 
 fn replication(s: &Report) -> Replication {
@@ -413,10 +418,16 @@ fn events(s: &Report) -> Events {
 }
 
 fn queues(s: &Report) -> Queues {
-    let outbox = Queue {
-        len: s.outbox.len as u64,
-        len_max: s.outbox.max as u64,
-        no_space: s.outbox.no_space,
-    };
-    Queues { outbox, resend: s.resend.as_ref().map(|waiting| waiting.len() as u64) }
+    let queue =
+        |q: &shard::Queue| Queue { len: q.len as u64, len_max: q.max as u64, no_space: q.no_space };
+    let errors = &s.links.error_queue;
+    Queues {
+        outbox: queue(&s.outbox),
+        errors: queue(&shard::Queue {
+            len: errors.current,
+            max: errors.max,
+            no_space: errors.dropped,
+        }),
+        resend: s.resend.as_ref().map(|resend| queue(&resend.queue)),
+    }
 }

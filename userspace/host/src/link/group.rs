@@ -1,0 +1,310 @@
+//! All links together: which one is active, what comes in through any of them, and the interfaces beneath.
+
+use super::choice::{self, Status};
+use super::member::{Channel, LinkReport, Member};
+use super::poller::{Poller, Ready, Role, Token};
+use super::queue::{ErrorQueue, QueueReport};
+use super::tcp::Change;
+use super::{LinkError, Settings, stream};
+use crate::log::Log;
+use crate::netlink;
+use crate::sys::{self, Batch};
+use common::Instant;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Datagrams taken with one system call.
+const BATCH: usize = 16;
+/// The longest datagram there is.
+const DATAGRAM_LEN_MAX: usize = 65_535;
+/// How soon a datagram that found no room is tried again: nothing tells when there is some.
+const RETRY: Duration = Duration::from_millis(2);
+/// As good as never: whoever waits is woken when there is room.
+const WOKEN: Duration = Duration::from_secs(1);
+/// How often connections coming and going are told in the log at most.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The links of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// The links, all of one kind; at least one.
+    pub links: Vec<Settings>,
+    /// Which one is active at first.
+    pub active: usize,
+    /// Buffers kept for when a stream link is connected again (`ErrorQueueLength`).
+    pub error_queue_len: usize,
+}
+
+/// What became of a buffer that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// That many of its first bytes are dealt with, for good or ill: sent, queued, or counted as an error.
+    Bytes(usize),
+    /// There is no room: try again, after this time at the latest. An absent peer looks like this too, for as long as
+    /// its hardware address is being asked for; and so do links none of which works.
+    NoRoom(Duration),
+}
+
+/// All links, for statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReport {
+    /// Their kind, as statistics name it.
+    pub kind: &'static str,
+    /// Each of them, in the order of the configuration; at least one.
+    pub links: Vec<LinkReport>,
+    /// Which one is active.
+    pub active: usize,
+    /// The error queue.
+    pub error_queue: QueueReport,
+}
+
+/// The links to the peer.
+#[derive(Debug)]
+pub struct Group {
+    links: Vec<Member>,
+    active: usize,
+    poller: Poller,
+    interfaces: netlink::Socket,
+    queue: ErrorQueue,
+    batch: Batch,
+    log: Arc<Log>,
+    tell_at: Instant,
+    untold: u64,
+}
+
+impl Group {
+    /// Opens all links.
+    ///
+    /// # Errors
+    /// When an interface does not exist or an address cannot be bound.
+    pub fn open(settings: GroupSettings, log: Arc<Log>) -> Result<Self, LinkError> {
+        let poller = Poller::new()?;
+        // Before the first look, so that no change falls in between.
+        let interfaces = netlink::Socket::for_interfaces()?;
+        poller.add(interfaces.as_fd(), Token { link: 0, role: Role::Interfaces })?;
+        let open = |(at, link)| Member::open(link, &poller, at);
+        let links = settings.links.into_iter().enumerate().map(open);
+        let links = links.collect::<Result<Vec<_>, _>>()?;
+        let mut group = Self {
+            active: settings.active.min(links.len().saturating_sub(1)),
+            links,
+            poller,
+            interfaces,
+            queue: ErrorQueue::new(settings.error_queue_len),
+            batch: Batch::new(BATCH, DATAGRAM_LEN_MAX),
+            log,
+            tell_at: Instant::default(),
+            untold: 0,
+        };
+        group.choose();
+        Ok(group)
+    }
+
+    /// Longest buffer to hand to [`Group::send`], bytes. It changes with the active link and its MTU.
+    #[must_use]
+    pub fn payload_max(&self) -> usize {
+        self.links[self.active].payload_max()
+    }
+
+    /// The descriptor that becomes readable when there is something for [`Group::turn`].
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.poller.descriptor()
+    }
+
+    /// Sends one buffer of whole messages on the active link, without blocking. A datagram that fails is counted: the
+    /// protocol above lives with loss. A buffer too long for the link, which was made for another one or for a larger
+    /// MTU, is sent message by message.
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        let Self { links, active, poller, queue, .. } = self;
+        let link = &mut links[*active];
+        if link.status() != Status::Running {
+            // Nothing would arrive. What happens to a flow meanwhile merges into the message that waits for it.
+            return Sent::NoRoom(WOKEN);
+        }
+        let max = link.payload_max();
+        let piece = if bytes.len() <= max { bytes } else { &bytes[..stream::first(bytes)] };
+        if piece.len() > max {
+            link.counters.errors_sent += 1;
+            return Sent::Bytes(piece.len());
+        }
+        let counters = &mut link.counters;
+        match &mut link.channel {
+            Channel::Tcp(tcp) => {
+                if !tcp.send(piece, poller, queue, counters) {
+                    return Sent::NoRoom(WOKEN);
+                }
+            }
+            Channel::Datagram(datagram) => match datagram.send(piece) {
+                Ok(()) => {
+                    counters.bytes_sent += piece.len() as u64;
+                    counters.packets_sent += 1;
+                }
+                Err(e) if sys::would_block(&e) => return Sent::NoRoom(RETRY),
+                Err(_) => counters.errors_sent += 1,
+            },
+            Channel::Closed => return Sent::NoRoom(WOKEN),
+        }
+        Sent::Bytes(piece.len())
+    }
+
+    /// Does what waits: hands out what came in, at most about `budget` datagrams of each link, keeps connections up,
+    /// follows the interfaces. Returns how much there was to do.
+    ///
+    /// `sink` gets whole messages and whether they came through a link that is not the active one; it says whether
+    /// there was a valid one among them.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        sink: &mut dyn FnMut(&[u8], bool) -> bool,
+    ) -> usize {
+        let mut work = 0;
+        for ready in self.poller.ready() {
+            work += match ready.token.role {
+                Role::Interfaces => usize::from(self.on_interfaces()),
+                Role::Datagram => self.on_datagrams(ready.token.link, budget, sink),
+                _ => self.on_stream(now, ready, sink),
+            };
+        }
+        for (at, link) in self.links.iter_mut().enumerate() {
+            link.keep_up(now, &self.poller, at);
+        }
+        work
+    }
+
+    fn on_datagrams(
+        &mut self,
+        at: usize,
+        budget: usize,
+        sink: &mut dyn FnMut(&[u8], bool) -> bool,
+    ) -> usize {
+        let Self { links, batch, active, .. } = self;
+        let Member { channel: Channel::Datagram(link), counters, .. } = &mut links[at] else {
+            return 0;
+        };
+        let (mut taken, mut heard) = (0, false);
+        while taken < budget {
+            let Ok(got) = batch.receive(link.descriptor()) else {
+                counters.errors_received += 1;
+                break;
+            };
+            for datagram in (0..got).map(|i| batch.datagram(i)) {
+                counters.bytes_received += datagram.len() as u64;
+                counters.packets_received += 1;
+                heard |= sink(datagram, at != *active);
+            }
+            taken += got;
+            if got < BATCH {
+                break;
+            }
+        }
+        if heard {
+            self.on_heard(at);
+        }
+        taken
+    }
+
+    fn on_stream(
+        &mut self,
+        now: Instant,
+        ready: Ready,
+        sink: &mut dyn FnMut(&[u8], bool) -> bool,
+    ) -> usize {
+        let at = ready.token.link;
+        let Self { links, active, poller, queue, .. } = self;
+        let is_active = at == *active;
+        let Member { channel: Channel::Tcp(tcp), counters, .. } = &mut links[at] else { return 0 };
+        let mut heard = false;
+        let mut messages = |bytes: &[u8]| heard |= sink(bytes, !is_active);
+        let change = match ready.token.role {
+            Role::Listener => tcp.on_listener(poller, counters, &mut messages),
+            Role::Inbound => tcp.on_inbound(counters, &mut messages),
+            _ => {
+                let change = tcp.on_outbound(ready.writable, queue);
+                tcp.flush(is_active, poller, queue, counters);
+                change
+            }
+        };
+        if heard {
+            self.on_heard(at);
+        }
+        if let Some(change) = change {
+            self.tell(now, at, change);
+        }
+        1
+    }
+
+    /// A valid message came in: if that was not through the active link, the peer has changed links.
+    fn on_heard(&mut self, at: usize) {
+        // One that arrived before its link failed is no reason to go back there.
+        if at != self.active && self.links[at].status() == Status::Running {
+            self.activate(at);
+        }
+    }
+
+    /// Something happened to some interface: looks at ours. That every one is looked at whatever was told makes up for
+    /// news that was lost.
+    fn on_interfaces(&mut self) -> bool {
+        if !self.interfaces.discard() {
+            return false;
+        }
+        for link in &mut self.links {
+            for line in link.look() {
+                self.log.notice(line);
+            }
+        }
+        self.choose();
+        true
+    }
+
+    fn choose(&mut self) {
+        let states: Vec<_> = self.links.iter().map(Member::status).collect();
+        if let Some(next) = choice::next(self.active, &states) {
+            if let Channel::Tcp(tcp) = &mut self.links[self.active].channel {
+                tcp.abandon(&mut self.queue);
+            }
+            self.activate(next);
+        }
+    }
+
+    fn activate(&mut self, at: usize) {
+        self.active = at;
+        let link = &self.links[at];
+        self.log.notice(format!("device `{}' becomes dedicated link", link.settings.interface));
+    }
+
+    /// Tells of a connection; of many in a short time, only that there were.
+    fn tell(&mut self, now: Instant, at: usize, change: Change) {
+        if now < self.tell_at {
+            self.untold += 1;
+            return;
+        }
+        self.tell_at = now + TELL_INTERVAL;
+        let name = &self.links[at].settings.interface;
+        let what = match change {
+            Change::Connected => "connected to the peer",
+            Change::Disconnected => "the connection to the peer broke",
+            Change::Accepted => "the peer connected",
+            Change::Ended => "the peer's connection ended",
+            Change::Garbage => "closed a connection that carried no sync messages",
+        };
+        let more = match std::mem::take(&mut self.untold) {
+            0 => String::new(),
+            n => format!(" ({n} more changes before)"),
+        };
+        self.log.notice(format!("link device `{name}': {what}{more}"));
+    }
+
+    /// How things are.
+    #[must_use]
+    pub fn report(&self) -> GroupReport {
+        GroupReport {
+            kind: self.links[self.active].settings.transport.name(),
+            links: self.links.iter().map(Member::report).collect(),
+            active: self.active,
+            error_queue: self.queue.report(),
+        }
+    }
+}

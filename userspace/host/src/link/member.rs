@@ -1,0 +1,152 @@
+//! One link of the group: its sockets, its interface, its traffic.
+
+use super::choice::Status;
+use super::datagram::DatagramLink;
+use super::poller::{Poller, Role, Token};
+use super::tcp::TcpLink;
+use super::{LinkCounters, LinkError, Settings, Transport, socket};
+use crate::sys::interface::{Interface, interface};
+use common::Instant;
+use std::time::Duration;
+
+/// The longest datagram UDP over IPv4 has; over IPv6 it is 20 bytes longer.
+const DATAGRAM_LEN_MAX: usize = 65_507;
+/// How soon opening a link is tried again.
+const OPEN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The sockets of a link.
+#[derive(Debug)]
+pub(super) enum Channel {
+    Datagram(DatagramLink),
+    Tcp(Box<TcpLink>),
+    /// They could not be opened again after the interface had been made anew.
+    Closed,
+}
+
+/// A link of the group.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) settings: Settings,
+    pub(super) channel: Channel,
+    /// As it was last seen.
+    pub(super) interface: Option<Interface>,
+    /// Last known, for while there is no interface.
+    mtu: usize,
+    pub(super) counters: LinkCounters,
+    open_at: Instant,
+}
+
+/// One link, for statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// Its interface.
+    pub interface: String,
+    /// State of that.
+    pub status: Status,
+    /// Its traffic.
+    pub counters: LinkCounters,
+    /// Of a stream link: whether the peer's connection to us stands, and ours to it.
+    pub connected: Option<[bool; 2]>,
+}
+
+impl Member {
+    pub(super) fn open(settings: Settings, poller: &Poller, at: usize) -> Result<Self, LinkError> {
+        let seen = interface(&settings.interface)
+            .map_err(|e| LinkError::Interface(settings.interface.clone(), e))?;
+        Ok(Self {
+            channel: open(&settings, seen.index, poller, at)?,
+            settings,
+            interface: Some(seen),
+            mtu: seen.mtu,
+            counters: LinkCounters::default(),
+            open_at: Instant::default(),
+        })
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status::of(self.interface)
+    }
+
+    /// Bytes that can be sent at once.
+    pub(super) fn payload_max(&self) -> usize {
+        self.mtu.saturating_sub(self.settings.transport.headers()).min(DATAGRAM_LEN_MAX)
+    }
+
+    /// Looks at the interface again; what changed, in words.
+    pub(super) fn look(&mut self) -> Vec<String> {
+        let (before, now) = (self.interface, interface(&self.settings.interface).ok());
+        self.interface = now;
+        let name = &self.settings.interface;
+        let mut told = Vec::new();
+        let (old, new) = (Status::of(before), Status::of(now));
+        if old != new {
+            told.push(format!("link device `{name}': {} -> {}", old.word(), new.word()));
+        }
+        let Some(seen) = now else { return told };
+        if seen.mtu != self.mtu {
+            told.push(format!("link device `{name}': MTU {} -> {}", self.mtu, seen.mtu));
+            self.mtu = seen.mtu;
+        }
+        // One that went and came back between two looks has another number too.
+        if before.is_none_or(|b| b.index != seen.index) {
+            told.push(format!("link device `{name}' is there again"));
+            if self.knows_the_index() {
+                self.channel = Channel::Closed;
+                self.open_at = Instant::default();
+            }
+        }
+        told
+    }
+
+    /// Whether the sockets are tied to the interface's number.
+    fn knows_the_index(&self) -> bool {
+        match self.settings.transport {
+            Transport::Multicast { .. } => true,
+            Transport::Udp(ends) | Transport::Tcp(ends) => {
+                socket::needs_scope(ends.local) || socket::needs_scope(ends.peer)
+            }
+        }
+    }
+
+    /// Opens sockets that are closed, and connects what is to be connected.
+    pub(super) fn keep_up(&mut self, now: Instant, poller: &Poller, at: usize) {
+        let Some(seen) = self.interface else { return };
+        let running = self.status() == Status::Running;
+        match &mut self.channel {
+            Channel::Closed if now >= self.open_at => {
+                self.open_at = now + OPEN_INTERVAL;
+                // The address may take its time; it is tried until it is there.
+                if let Ok(channel) = open(&self.settings, seen.index, poller, at) {
+                    self.channel = channel;
+                }
+            }
+            Channel::Tcp(tcp) if running => tcp.keep_up(now, poller),
+            _ => {}
+        }
+    }
+
+    pub(super) fn report(&self) -> LinkReport {
+        let connected = match &self.channel {
+            Channel::Tcp(tcp) => Some(tcp.connected()),
+            Channel::Closed if matches!(self.settings.transport, Transport::Tcp(_)) => {
+                Some([false; 2])
+            }
+            _ => None,
+        };
+        LinkReport {
+            interface: self.settings.interface.clone(),
+            status: self.status(),
+            counters: self.counters,
+            connected,
+        }
+    }
+}
+
+fn open(settings: &Settings, index: u32, poller: &Poller, at: usize) -> Result<Channel, LinkError> {
+    if let Transport::Tcp(ends) = &settings.transport {
+        return TcpLink::open(settings, ends, index, poller, at).map(|l| Channel::Tcp(l.into()));
+    }
+    let link = DatagramLink::open(settings, index)?;
+    poller.add(link.descriptor(), Token { link: at, role: Role::Datagram })?;
+    Ok(Channel::Datagram(link))
+}
