@@ -4,6 +4,7 @@ mod cell;
 mod links;
 mod matrix;
 mod scenarios;
+mod stats;
 mod traffic;
 mod texts;
 

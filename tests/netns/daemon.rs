@@ -156,12 +156,8 @@ fn what_is_not_there_yet_is_refused_by_name() {
         &plain[plain.find("General").expect("a general section")..]
     );
     for (name, text, says) in [
-        ("ftfw", swap("Mode NOTRACK", "Mode FTFW"), "Mode FTFW is not implemented"),
-        ("alarm", swap("Mode NOTRACK", "Mode ALARM"), "Mode ALARM is not implemented"),
-        ("poll", swap("HashSize", "PollSecs 5\n HashSize"), "PollSecs is not implemented"),
         ("tcp", swap(" UDP {", " TCP {"), "only UDP links"),
         ("two", two, "exactly one dedicated link"),
-        ("stats", "Stats { }\nGeneral { UNIX { Path /tmp/x } }".into(), "statistics mode"),
         ("multicast", multicast, "only UDP links"),
     ] {
         refused(&stage, name, &text, &[says]);

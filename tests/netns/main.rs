@@ -4,6 +4,8 @@ mod tap;
 mod kernel;
 mod live;
 mod daemon;
+mod process;
+mod stats;
 mod control;
 mod verbs;
 mod hardship;

@@ -116,14 +116,30 @@ impl<'a> Daemon<'a> {
     /// When it does not come up.
     #[must_use]
     pub fn start_through(
-        mut command: Command,
+        command: Command,
         namespace: &'a Namespace,
         brand: Brand,
         files: &Files,
         name: &str,
         conf: &Conf,
     ) -> Self {
-        command.arg("-C").arg(files.conf(name, conf));
+        let _ = files.conf(name, conf);
+        Self::start_with(command, namespace, brand, files, name)
+    }
+
+    /// As [`Daemon::start_through`], with the configuration that lies in `NAME.conf`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(
+        mut command: Command,
+        namespace: &'a Namespace,
+        brand: Brand,
+        files: &Files,
+        name: &str,
+    ) -> Self {
+        command.arg("-C").arg(files.path().join(format!("{name}.conf")));
         let stem = format!("{}/{name}.", files.path().display());
         let out = |suffix| File::create(format!("{stem}{suffix}")).expect("a file for output");
         command.stdin(Stdio::null()).stdout(out("out")).stderr(out("err"));

@@ -17,3 +17,4 @@ pub mod conntrack;
 pub mod conf;
 pub mod daemon;
 pub mod stage;
+pub mod solo;

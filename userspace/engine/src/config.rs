@@ -17,6 +17,8 @@ pub struct Config {
     pub commit_timeout_s: Option<u32>,
     /// Whether the kernel is to check TCP windows of written flows (`TCPWindowTracking`).
     pub window_tracking: bool,
+    /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
+    pub tell_vanished: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
@@ -75,6 +77,7 @@ impl Default for Config {
             replication: Replication::default(),
             commit_timeout_s: None,
             window_tracking: false,
+            tell_vanished: false,
             first_seq: 1,
             hash_seed: 0,
         }

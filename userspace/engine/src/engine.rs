@@ -23,6 +23,8 @@ mod conversation;
 
 pub use conversation::Standing;
 
+mod reconfigure;
+
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
 #[derive(Debug)]
 struct Dump {
@@ -140,6 +142,7 @@ impl Engine {
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_verified(&mut desk, &key, flow);
                 self.note_room(Side::Local, outcome);
+                self.tell_vanished();
             }
             Input::Datagram(bytes) => self.on_datagram(now, bytes),
             Input::Command(id, command) => self.on_command(now, id, command),
@@ -282,6 +285,7 @@ impl Engine {
             self.counters.resyncs += 1;
             let (local, mut desk) = self.desk(now);
             let purged = local.on_dump_done(&mut desk, began, complete);
+            self.tell_vanished();
             self.tell(Event::KernelResynced { flows, purged });
         } else {
             self.tell(Event::BulkDone { flows });

@@ -19,6 +19,7 @@ use crate::replica::refresh::Wheel;
 use crate::replica::{Outbox, Packer};
 use crate::table::{Entry, FlowTable, Full, Marks, Slot};
 use crate::tombstone::{Span, Tombstones};
+use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 use core::hash::BuildHasher;
 use core::time::Duration;
@@ -56,6 +57,8 @@ pub struct Local {
     spoken: Tombstones,
     /// Whether the kernel's table has been read since the start.
     filled: bool,
+    /// Flows that ended unseen, if anybody wants to know.
+    pub vanished: Vec<Flow>,
     /// Where a bulk transfer goes on, and how many flows it has sent.
     bulk: Option<(Slot, u64)>,
     /// ALARM: when each flow is told again.
@@ -105,6 +108,7 @@ impl Local {
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: false,
+            vanished: Vec::new(),
             bulk: None,
             refresh,
         }
@@ -346,6 +350,12 @@ impl Local {
     fn bury(&mut self, desk: &mut Desk<'_>, slot: Slot, last_words: Option<&Flow>) {
         let Some(entry) = self.table.at_mut(slot) else { return };
         desk.counters.local.destroyed += 1;
+        if desk.config.tell_vanished
+            && last_words.is_none()
+            && desk.config.filter.passes(&entry.flow)
+        {
+            self.vanished.push(entry.flow.clone());
+        }
         if let Some(flow) = last_words {
             let mut flow = flow.clone();
             flow.drop_volatile();

@@ -1,6 +1,7 @@
 //! Everything an engine can ask for or say.
 
 use crate::input::CommandId;
+use alloc::boxed::Box;
 use common::{FlowKey, Instant};
 use core::time::Duration;
 use wire::Flow;
@@ -86,6 +87,9 @@ pub enum Event {
         /// Entries that were removed because the kernel does not hold them.
         purged: u64,
     },
+    /// A flow has ended, but the kernel's event of that did not come. Only with
+    /// [`crate::Config::tell_vanished`].
+    Vanished(Box<Flow>),
     /// A table is full; new flows are not kept. Told again only after it had room.
     TableFull {
         /// Which one.

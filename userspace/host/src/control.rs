@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,11 +30,16 @@ impl Bound {
     /// Binds `path`, readable and writable by the owner only. A socket nobody answers on any more is replaced.
     ///
     /// # Errors
-    /// When the path cannot be bound.
+    /// When the path cannot be bound, or something else than a socket is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let what = "there is something else than a socket";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+            Ok(_) => fs::remove_file(path)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
         let listener = StdListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;

@@ -16,6 +16,8 @@
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
 //! | `observe` | turns engine events into log lines |
+//! | `systemd` | tells systemd how the daemon is |
+//! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `shard` | the thread that runs one engine |
 
 pub mod sys;
@@ -30,4 +32,8 @@ pub mod listing;
 pub mod observe;
 pub mod process;
 pub mod control;
+pub mod systemd;
+pub mod overrun;
+pub mod ended;
+pub mod tuning;
 pub mod shard;

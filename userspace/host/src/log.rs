@@ -1,14 +1,34 @@
-//! Log lines, in the form conntrackd has always written them.
+//! Log lines, in the forms conntrackd has always written them.
 //!
 //! ```text
 //! [Mon Nov 23 16:53:17 2026] (pid=23583) [notice] Committed 8 new entries
+//! Mon Nov 23 17:08:51 2026<TAB>udp      17 src=10.9.0.1 dst=10.9.0.2 ...
+//!
+//!   engine's thread --line--> queue --> writer thread --> file, syslog, console
+//!                       \-- full: counted
 //! ```
+//!
+//! A disk that is slow or full must not stop replication: once [`Log::run_behind`] was called, whoever writes a line
+//! only queues it. Lines that find no room, or that the file does not take, are counted, and [`Log::take_regained`]
+//! says how many they were when lines get through again.
 
-use crate::{clock, sys};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::Mutex;
+use crate::clock;
+use crossbeam::channel::{self, Sender};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+mod sink;
+
+use sink::{Job, Line, Sink};
+
+/// Lines that may wait for the disk.
+const QUEUE_LEN: usize = 65_536;
+/// How long the end of the program waits for the disk.
+const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,54 +65,133 @@ impl Level {
     }
 }
 
-/// Where lines go. A place that fails is passed over: a full disk must not stop replication.
-#[derive(Debug, Default)]
+/// What a line looks like in a file. Syslog gets the text alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Time, process and level in front: the daemon's own log.
+    #[default]
+    Daemon,
+    /// Time and a tabulator in front: the log of ended flows.
+    Record,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Appended to.
+    pub file: Option<PathBuf>,
+    /// A `LOG_*` facility number.
+    pub syslog: Option<i32>,
+    /// Standard output; from warnings up, standard error.
+    pub console: bool,
+}
+
+impl Places {
+    /// Whether lines go anywhere.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.file.is_some() || self.syslog.is_some() || self.console
+    }
+}
+
+/// A log.
+#[derive(Debug)]
 pub struct Log {
-    file: Option<Mutex<File>>,
-    syslog: bool,
-    console: bool,
+    form: Form,
+    sink: Mutex<Option<Sink>>,
+    queue: OnceLock<Sender<Job>>,
+    losses: Arc<Losses>,
+}
+
+/// Lines lost, by what became known of them.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    lost: AtomicU64,
+    regained: AtomicU64,
+}
+
+impl Losses {
+    fn lose(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// A line got through: what was lost before can be told.
+    fn regain(&self) {
+        if self.lost.load(Ordering::Relaxed) > 0 {
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            self.regained.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Log {
-    /// A log to the console only.
-    #[must_use]
-    pub fn to_console() -> Self {
-        Self { console: true, ..Self::default() }
-    }
-
-    /// Opens what was asked for; `syslog_facility` is a `LOG_*` number.
+    /// Opens what was asked for.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
-    pub fn open(
-        file: Option<&Path>,
-        syslog_facility: Option<i32>,
-        console: bool,
-    ) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map(open).transpose()?.map(Mutex::new);
-        if let Some(facility) = syslog_facility {
-            sys::open_syslog(facility);
+    pub fn open(form: Form, places: &Places) -> io::Result<Self> {
+        let losses = Arc::<Losses>::default();
+        let sink = Sink::open(form, places, Arc::clone(&losses))?;
+        Ok(Self { form, sink: Mutex::new(Some(sink)), queue: OnceLock::new(), losses })
+    }
+
+    /// From here on, lines are written by a thread, and [`Log::line`] does not wait. Not before the fork of a daemon.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn run_behind(&self) -> io::Result<()> {
+        let taken = self.sink.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(sink) = taken else { return Ok(()) };
+        let (sender, jobs) = channel::bounded(QUEUE_LEN);
+        thread::Builder::new().name("log".into()).spawn(move || sink.run(&jobs))?;
+        // Set once only: the sink was there to take.
+        let _ = self.queue.set(sender);
+        Ok(())
+    }
+
+    /// Opens the file again, under the name it has now, and writes to `places` from here on. Lines written before
+    /// still go to the old ones.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the disk takes nothing; then all stays as it is.
+    pub fn reopen(&self, places: &Places) -> io::Result<()> {
+        let sink = Sink::open(self.form, places, Arc::clone(&self.losses))?;
+        match self.queue.get() {
+            Some(queue) => queue
+                .send_timeout(Job::Switch(Box::new(sink)), FINISH_PATIENCE)
+                .map_err(|_| io::ErrorKind::TimedOut.into()),
+            None => {
+                *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+                Ok(())
+            }
         }
-        Ok(Self { file, syslog: syslog_facility.is_some(), console })
+    }
+
+    /// Waits until what was logged so far is written, or the disk has had its time.
+    pub fn finish(&self) {
+        let Some(queue) = self.queue.get() else { return };
+        let (done, is_done) = channel::bounded(1);
+        if queue.send_timeout(Job::Flush(done), FINISH_PATIENCE).is_ok() {
+            let _ = is_done.recv_timeout(FINISH_PATIENCE);
+        }
+    }
+
+    /// Lines that were lost before the last one that got through, and were not told of yet.
+    #[must_use]
+    pub fn take_regained(&self) -> u64 {
+        self.losses.regained.swap(0, Ordering::Relaxed)
     }
 
     /// Writes a line everywhere.
     pub fn line(&self, level: Level, text: &str) {
-        let time = sys::local_time(clock::wall_s());
-        let line = format!("[{time}] (pid={}) [{}] {text}\n", std::process::id(), level.word());
-        if let Some(file) = &self.file
-            && let Ok(mut file) = file.lock()
-        {
-            let _ = file.write_all(line.as_bytes());
-        }
-        if self.syslog {
-            sys::syslog(level.priority(), text);
-        }
-        if self.console && level >= Level::Warning {
-            let _ = io::stderr().write_all(line.as_bytes());
-        } else if self.console {
-            let _ = io::stdout().write_all(line.as_bytes());
+        let line = Line { wall_s: clock::wall_s(), level, text: text.to_owned() };
+        if let Some(queue) = self.queue.get() {
+            if queue.try_send(Job::Line(line)).is_err() {
+                self.losses.lose(1);
+            }
+        } else if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+            sink.add(&line);
+            sink.flush();
         }
     }
 
@@ -114,5 +213,25 @@ impl Log {
     /// Writes a line about a failure.
     pub fn error(&self, text: impl AsRef<str>) {
         self.line(Level::Error, text.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_takes_nothing_loses_lines_and_they_are_told_when_another_takes_some() {
+        let full = Places { file: Some("/dev/full".into()), ..Places::default() };
+        let log = Log::open(Form::Record, &full).unwrap();
+        log.run_behind().unwrap();
+        (0..10).for_each(|n| log.info(format!("line {n}")));
+        log.finish();
+        assert_eq!(log.take_regained(), 0, "nothing got through yet");
+        log.reopen(&Places { file: Some("/dev/null".into()), ..Places::default() }).unwrap();
+        log.info("through");
+        log.finish();
+        assert_eq!(log.take_regained(), 10);
+        assert_eq!(log.take_regained(), 0);
     }
 }

@@ -4,10 +4,12 @@ use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 
-/// `NETLINK_EXT_ACK`, `NETLINK_BROADCAST_ERROR`, `NETLINK_NO_ENOBUFS` (`include/uapi/linux/netlink.h`).
+/// Socket options (`include/uapi/linux/netlink.h`).
 mod option {
     pub(super) const EXT_ACK: i32 = 11;
     pub(super) const CAP_ACK: i32 = 10;
+    pub(super) const BROADCAST_ERROR: i32 = 4;
+    pub(super) const NO_ENOBUFS: i32 = 5;
 }
 
 /// A bound netlink socket.
@@ -114,4 +116,15 @@ pub fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
         .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+/// Lets whoever sends to this socket's groups know when it had no room for a message. Conntrack then keeps what it had
+/// to say and says it again later (`NETLINK_BROADCAST_ERROR`), so that the reader need not be told of a loss
+/// (`NETLINK_NO_ENOBUFS`); netlink(7).
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn set_reliable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_option(fd, libc::SOL_NETLINK, option::BROADCAST_ERROR, 1)?;
+    sys::set_option(fd, libc::SOL_NETLINK, option::NO_ENOBUFS, 1)
 }

@@ -17,7 +17,8 @@ impl Observer {
     /// Logs one event.
     pub fn observe(&mut self, log: &Log, event: &Event) {
         match event {
-            Event::CommandDone(_) => {}
+            // `Vanished` is for who wants ended flows, see `shard`.
+            Event::CommandDone(_) | Event::Vanished(_) => {}
             Event::CommandRefused(_, why) => log.warning(why),
             Event::CommitStarted => log.notice("committing all external caches"),
             Event::CommitDone { committed, failed, took } => {

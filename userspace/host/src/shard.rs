@@ -14,16 +14,19 @@
 //! next one waits a moment without being woken by each event; when it found few, the thread sleeps until woken.
 
 use crate::clock;
+use crate::ended::Ended;
 use crate::kernel::KernelWriter;
-use crate::link::{Group, GroupReport, Sent};
+use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::overrun::Overruns;
 use crate::purge::{Purger, Subject};
-use crate::source::{Account, Source, Stamp as SourceStamp};
+use crate::source::{Source, SourceError, Stamp as SourceStamp};
+use crate::sys;
+use crate::tuning::{Change, Tuning};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
-use engine::counters::Counters;
 use engine::table::{Marks, Slot};
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
@@ -37,17 +40,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::Flow;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 mod purges;
-mod queue;
+mod report;
 
 use purges::Purges;
-pub use queue::{Queue, Resend, ResendReport};
+pub use report::{Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
-/// Events taken from the source in one turn.
-const EVENTS_PER_TURN: usize = 4096;
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
 /// Batches of kernel requests in one turn.
@@ -64,6 +64,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
+/// Length of a datagram that nobody gets.
+const DISCARD_LEN: usize = 8192;
 /// How often losses are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
@@ -74,18 +76,22 @@ pub struct Parts {
     pub config: Config,
     /// Where events come from.
     pub source: Source,
-    /// The links to the peer.
-    pub links: Group,
+    /// The links to the peer; without any, what the engine would send is thrown away.
+    pub links: Option<Group>,
     /// Writes to the kernel.
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
     pub purger: Purger,
     /// Where lines go.
     pub log: Arc<Log>,
-    /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
-    pub overrun_resync: Option<Duration>,
-    /// How large the event socket's buffer may grow after losses, bytes.
-    pub buffer_max: usize,
+    /// What can change while it runs.
+    pub tuning: Tuning,
+    /// How often the kernel's table is read, instead of listening to events.
+    pub poll: Option<Duration>,
+    /// Whether the kernel keeps events that the source has no room for.
+    pub reliable: bool,
+    /// Who wants to know of ended flows.
+    pub ended: Option<Ended>,
 }
 
 /// How a command ended.
@@ -111,77 +117,10 @@ pub enum Order {
         /// Where the answer goes.
         reply: oneshot::Sender<Page>,
     },
+    /// Change settings; says what could not be changed.
+    Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
     Stop,
-}
-
-/// The state of things.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// What the engine counted.
-    pub counters: Counters,
-    /// Flows in the local and in the remote table.
-    pub flows: [usize; 2],
-    /// What became of the events.
-    pub account: Account,
-    /// Kernel messages that could not be understood.
-    pub events_malformed: u64,
-    /// Times events were found to have been lost.
-    pub overruns: u64,
-    /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
-    pub traffic: wire::flow::Counters,
-    /// Name of the event source.
-    pub source: &'static str,
-    /// Receive buffer of the event socket, bytes.
-    pub receive_buffer: usize,
-    /// The links.
-    pub links: GroupReport,
-    /// Whether the engine keeps a local and a remote table.
-    pub keeps: [bool; 2],
-    /// How long the shard has run.
-    pub uptime: Duration,
-    /// From an event in the kernel to its handling, microseconds.
-    pub latency: Latency,
-    /// Whether the kernel's table has been read once since the start.
-    pub filled: bool,
-    /// Whether events were lost that no reading of the kernel's table has made good yet.
-    pub inexact: bool,
-    /// Whether a commit is under way.
-    pub committing: bool,
-    /// Whether entries of the kernel are being deleted.
-    pub purging: bool,
-    /// Times the kernel's entries were deleted by request.
-    pub purges: u64,
-    /// The most flows a table takes.
-    pub flows_max: usize,
-    /// Messages that wait to be sent.
-    pub outbox: Queue,
-    /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
-    pub resend: Option<ResendReport>,
-}
-
-/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
-    pub samples: u64,
-    /// Median, microseconds.
-    pub p50_us: u64,
-    /// 99th percentile, microseconds.
-    pub p99_us: u64,
-    /// Largest, microseconds.
-    pub max_us: u64,
-}
-
-/// Some flows of a table.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// The flows, each with the seconds since it was added.
-    pub flows: Vec<(Flow, u32)>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<Slot>,
-    /// Whether the engine keeps this table at all.
-    pub kept: bool,
 }
 
 /// The main thread's end.
@@ -206,7 +145,7 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
-    links: Group,
+    links: Option<Group>,
     writer: KernelWriter,
     purges: Purges,
     log: Arc<Log>,
@@ -216,14 +155,15 @@ pub struct Shard {
     poller: OwnedFd,
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
-    overrun_resync: Option<Duration>,
-    buffer_max: usize,
+    tuning: Tuning,
+    poll: Option<Duration>,
+    reliable: bool,
+    ended: Option<Ended>,
     resync_at: Option<Instant>,
     /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
     inexact: bool,
     mending: Option<CommandId>,
-    losses_seen: u64,
-    overruns: u64,
+    overruns: Overruns,
     malformed: u64,
     traffic: wire::flow::Counters,
     /// Microseconds.
@@ -247,12 +187,14 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, links, writer, purger, log, overrun_resync, buffer_max } =
+        let Parts { config, source, links, writer, purger, log, tuning, poll, reliable, ended } =
             parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
-        watch(&poller, links.descriptor())?;
+        if let Some(links) = &links {
+            watch(&poller, links.descriptor())?;
+        }
         watch(&poller, writer.dump_descriptor())?;
         watch(&poller, &wake)?;
         let began = clock::now();
@@ -272,13 +214,14 @@ impl Shard {
             poller,
             replies: HashMap::new(),
             next_command: 0,
-            overrun_resync,
-            buffer_max,
-            resync_at: None,
+            tuning,
+            poll,
+            reliable,
+            ended,
+            resync_at: poll.map(|every| began + every),
+            overruns: Overruns::default(),
             inexact: false,
             mending: None,
-            losses_seen: 0,
-            overruns: 0,
             malformed: 0,
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
@@ -294,6 +237,7 @@ impl Shard {
     /// # Errors
     /// When the event source or the poller fails for good.
     pub fn run(mut self) -> io::Result<()> {
+        self.set_scheduling();
         loop {
             let now = clock::now();
             let events = self.take_events(now)?;
@@ -319,9 +263,9 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, latency, .. } = self;
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
         let mut first = true;
-        source.drain(EVENTS_PER_TURN, &mut |bytes, stamp| {
+        source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 latency.saturating_record(clock::now().since(at).as_micros() as u64);
             }
@@ -332,9 +276,12 @@ impl Shard {
                 match decoded {
                     Ok((portid, Message::Flow { event, flow })) => {
                         if event == EventKind::Destroy {
-                            for ended in flow.counters.iter().flatten() {
-                                traffic.packets += ended.packets;
-                                traffic.bytes += ended.bytes;
+                            for counted in flow.counters.iter().flatten() {
+                                traffic.packets += counted.packets;
+                                traffic.bytes += counted.bytes;
+                            }
+                            if let Some(ended) = ended {
+                                ended.on_destroy(engine, &flow.to_flow(Detail::Full));
                             }
                         }
                         let origin = match purges.caused(portid) {
@@ -353,7 +300,7 @@ impl Shard {
     }
 
     fn take_datagrams(&mut self, now: Instant) -> usize {
-        let Self { links, engine, .. } = self;
+        let Self { links: Some(links), engine, .. } = self else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
             let understood = |engine: &Engine| engine.counters().replica.received;
             let before = elsewhere.then(|| understood(engine));
@@ -396,6 +343,7 @@ impl Shard {
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(page(&self.engine, side, from, max, now)));
             }
+            Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
         }
     }
@@ -418,30 +366,65 @@ impl Shard {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
-        let lost = self.source.account().lost;
-        if lost > self.losses_seen {
-            let count = lost - self.losses_seen;
-            self.losses_seen = lost;
-            self.overruns += 1;
-            self.inexact = self.engine.config().replication.keep_local;
+        if self.overruns.note(self.source.account().lost) {
+            self.inexact = self.engine.config().replication.keep_local && !self.reliable;
             self.mending = None;
-            self.log.warning(format!("{count} kernel events lost: the event socket was full"));
             let before = self.source.receive_buffer();
-            let size = self.source.grow(self.buffer_max);
+            let size = self.source.grow(self.tuning.buffer_max);
             if size > before {
                 self.log.notice(format!(
                     "netlink event socket buffer size has been set to {size} bytes"
                 ));
             }
-            if let Some(delay) = self.overrun_resync.filter(|_| self.resync_at.is_none()) {
+            if let Some(delay) = self.tuning.overrun_resync.filter(|_| self.resync_at.is_none()) {
                 self.resync_at = Some(now + delay);
             }
         }
+        if let Some(count) = self.overruns.to_tell(now) {
+            let what = if self.reliable { "held back" } else { "lost" };
+            self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
+        }
         // A reading that began before the loss does not make it good: the engine lets another one follow it.
         if self.resync_at.is_some_and(|at| now >= at) {
-            self.resync_at = None;
-            self.log.notice("resync with master conntrack table");
-            self.command(now, Command::ResyncKernel, None);
+            self.resync_at = self.poll.map(|every| now + every);
+            if self.poll.is_none() {
+                self.log.notice("resync with master conntrack table");
+            }
+            self.read_kernel(now);
+        }
+    }
+
+    /// Has the kernel's table read, for nobody in particular.
+    fn read_kernel(&mut self, now: Instant) {
+        self.command(now, Command::ResyncKernel, None);
+    }
+
+    /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
+    fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
+        let Change { tuning, filter, commit_timeout_s } = change;
+        let rescheduled = tuning.scheduling != self.tuning.scheduling;
+        self.tuning = tuning;
+        if rescheduled {
+            self.set_scheduling();
+        }
+        let Some((filter, in_kernel)) = filter else {
+            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
+            return Ok(());
+        };
+        let told = |e: SourceError| format!("the filter in the kernel: {e}");
+        self.source.open_filter().map_err(told)?;
+        self.engine.reconfigure(filter, commit_timeout_s);
+        let outcome = self.source.set_filter(&in_kernel).map_err(told);
+        if self.engine.config().replication.keep_local {
+            self.read_kernel(now);
+        }
+        outcome
+    }
+
+    fn set_scheduling(&self) {
+        let Some(scheduling) = self.tuning.scheduling else { return };
+        if let Err(error) = sys::set_scheduling(scheduling) {
+            self.log.warning(format!("cannot schedule the engine as {scheduling:?}: {error}"));
         }
     }
 
@@ -449,12 +432,18 @@ impl Shard {
     /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
         for sent in 0..TRANSMITS_PER_TURN {
+            let Some(links) = &mut self.links else {
+                match self.engine.poll_transmit(now, &mut self.datagram[..DISCARD_LEN]) {
+                    Some(_) => continue,
+                    None => return sent,
+                }
+            };
             if self.unsent.is_empty() {
-                let room = &mut self.datagram[..self.links.payload_max()];
+                let room = &mut self.datagram[..links.payload_max()];
                 let Some(len) = self.engine.poll_transmit(now, room) else { return sent };
                 self.unsent = 0..len;
             }
-            match self.links.send(&self.datagram[self.unsent.clone()]) {
+            match links.send(&self.datagram[self.unsent.clone()]) {
                 Sent::Bytes(len) => self.unsent.start += len,
                 Sent::NoRoom(retry) => {
                     self.link_retry = retry;
@@ -467,7 +456,13 @@ impl Shard {
 
     fn tell(&mut self) {
         while let Some(event) = self.engine.poll_event() {
-            self.observer.observe(&self.log, &event);
+            if let (Event::Vanished(flow), Some(ended)) = (&event, &mut self.ended) {
+                ended.on_vanished(flow);
+            }
+            // Who polls would be told of every reading.
+            if self.poll.is_none() || !matches!(event, Event::KernelResynced { .. }) {
+                self.observer.observe(&self.log, &event);
+            }
             let (id, outcome) = match event {
                 Event::CommandDone(id) => (id, Ok(())),
                 Event::CommandRefused(id, why) => (id, Err(why)),
@@ -484,8 +479,10 @@ impl Shard {
 
     /// Waits a moment for more events to gather, unless the peer or the main thread speaks.
     fn nap(&self) {
-        let link = self.links.descriptor();
-        let mut fds = [PollFd::new(&link, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let link = self.links.as_ref().map(Group::descriptor);
+        let fds = [Some(self.wake.as_fd()), link];
+        let mut fds: Vec<_> =
+            fds.iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         let _ = poll(&mut fds, Some(&timespec(NAP)));
     }
 
@@ -515,11 +512,12 @@ impl Shard {
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
             account: self.source.account(),
             events_malformed: self.malformed,
-            overruns: self.overruns,
+            overruns: self.overruns.times,
             traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
-            links: self.links.report(),
+            links: self.links.as_ref().map(Group::report).unwrap_or_default(),
+            replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],
             uptime: now.since(self.began),
             latency: Latency {
@@ -546,22 +544,20 @@ impl Shard {
                     max: queue.max(),
                     no_space: queue.dropped_count(),
                 },
-                waiting: queue.iter(flows).map(queue::resend).collect(),
+                waiting: queue.iter(flows).map(report::resend).collect(),
             }),
         }
     }
 }
 
 fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
-    let replication = engine.config().replication;
-    let kept = match side {
-        Side::Local => replication.keep_local,
-        Side::Remote => replication.keep_remote,
-    };
+    let config = engine.config();
+    let elsewhere = side == Side::Local && !config.replication.keep_local;
+    let kernel = elsewhere.then(|| config.filter.clone());
     let mut flows = Vec::new();
     while flows.len() < max {
         let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None, kept };
+            return Page { flows, next: None, kernel };
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
@@ -569,7 +565,7 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
             flows.push((entry.flow.clone(), age_s));
         }
     }
-    Page { flows, next: Some(from), kept }
+    Page { flows, next: Some(from), kernel }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

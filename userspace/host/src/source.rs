@@ -7,6 +7,7 @@ use rustix::fd::BorrowedFd;
 use std::io;
 
 pub mod netlink;
+mod filter;
 pub mod tap;
 
 pub use netlink::NetlinkSource;
@@ -46,6 +47,10 @@ pub struct Settings {
     pub groups: u32,
     /// What the kernel side lets pass.
     pub filter: KernelFilter,
+    /// Whether the kernel is to keep events the socket has no room for, and to send them again
+    /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring
+    /// has no room for is left to the socket.
+    pub reliable: bool,
 }
 
 impl Default for Settings {
@@ -56,12 +61,13 @@ impl Default for Settings {
             ring_bytes: 4 << 20,
             groups: group::FLOWS,
             filter: KernelFilter::default(),
+            reliable: false,
         }
     }
 }
 
 /// A filter for the kernel side, prefixes spelled out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
     /// Modes and protocol set.
     pub config: common::tap::FilterConfig,
@@ -201,6 +207,29 @@ impl Source {
         match self {
             Self::Netlink(s) => s.account(),
             Self::Tap(s) => s.account(),
+        }
+    }
+
+    /// Lets everything pass in the kernel from here on. Between this and [`Source::set_filter`], user space alone
+    /// decides, so no event is judged by half of a filter.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn open_filter(&mut self) -> Result<(), SourceError> {
+        match self {
+            Self::Netlink(_) => Ok(()),
+            Self::Tap(s) => s.open_filter(),
+        }
+    }
+
+    /// Filters in the kernel from here on, where the source can.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
+        match self {
+            Self::Netlink(_) => Ok(()),
+            Self::Tap(s) => s.set_filter(filter),
         }
     }
 

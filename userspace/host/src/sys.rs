@@ -221,7 +221,7 @@ pub fn local_time(wall_s: i64) -> String {
     String::from_utf8_lossy(&text[..len]).into_owned()
 }
 
-/// Sends one line to syslog.
+/// Sends one line to syslog; `priority` is a facility and a level, or'ed.
 pub fn syslog(priority: c_int, text: &str) {
     let Ok(text) = CString::new(text.replace('\0', " ")) else { return };
     // SAFETY: a constant format and a terminated string.
@@ -229,9 +229,47 @@ pub fn syslog(priority: c_int, text: &str) {
 }
 
 /// Opens syslog with the identity conntrackd has always used.
-pub fn open_syslog(facility: c_int) {
+pub fn open_syslog() {
     // SAFETY: the identity is a constant that lives for the whole program, as openlog requires.
-    unsafe { libc::openlog(c"conntrack-tools".as_ptr(), libc::LOG_PID, facility) };
+    unsafe { libc::openlog(c"conntrack-tools".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) };
+}
+
+/// How a thread is scheduled, see sched(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// As everybody else.
+    Ordinary,
+    /// In real time, round robin, with this priority.
+    RoundRobin(u8),
+    /// In real time, first in, first out, with this priority.
+    Fifo(u8),
+}
+
+/// Schedules the calling thread.
+///
+/// # Errors
+/// As `sched_setscheduler(2)`.
+pub fn set_scheduling(scheduling: Scheduling) -> io::Result<()> {
+    let (policy, priority) = match scheduling {
+        Scheduling::Ordinary => (libc::SCHED_OTHER, 0),
+        Scheduling::RoundRobin(priority) => (libc::SCHED_RR, priority),
+        Scheduling::Fifo(priority) => (libc::SCHED_FIFO, priority),
+    };
+    let param = libc::sched_param { sched_priority: priority.into() };
+    // SAFETY: 0 is the calling thread; the parameter lives through the call.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const param) }).map(drop)
+}
+
+/// Waits until every program that ran on any CPU when this was called has ended (`MEMBARRIER_CMD_GLOBAL` of
+/// membarrier(2) waits for a grace period of RCU, inside of which eBPF programs run).
+///
+/// # Errors
+/// As `membarrier(2)`; kernels with `nohz_full` CPUs refuse.
+pub fn wait_for_programs() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    check(result as c_int).map(drop)
 }
 
 /// Whether this thread has capability number `cap` in its effective set.

@@ -2,7 +2,10 @@
 
 pub mod flags;
 pub mod settings;
+pub mod statistics;
 pub mod serve;
+pub mod reload;
+pub mod supervise;
 pub mod daemon;
 
 use crate::conf::{self, Conf, Diagnostic};
@@ -38,7 +41,7 @@ fn act(args: &Args) -> Result<()> {
         Action::Print(text) => print(text),
         Action::Check => check(&args.config),
         Action::Client(request) => client(&args.config, *request),
-        Action::Run { detach } => daemon::run(&read(&args.config, true)?, *detach),
+        Action::Run { detach } => daemon::run(read(&args.config, true)?, &args.config, *detach),
     }
 }
 

@@ -55,6 +55,11 @@ impl Outbox {
         }
     }
 
+    /// Whether messages carry remaining lifetimes from here on.
+    pub const fn send_lifetimes(&mut self, send: bool) {
+        self.options.timeout = send;
+    }
+
     /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
     pub fn queue_entry(&mut self, table: &mut FlowTable, slot: Slot) {
         let Some(entry) = table.at_mut(slot) else { return };

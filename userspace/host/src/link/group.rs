@@ -47,11 +47,11 @@ pub enum Sent {
 }
 
 /// All links, for statistics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupReport {
     /// Their kind, as statistics name it.
     pub kind: &'static str,
-    /// Each of them, in the order of the configuration; at least one.
+    /// Each of them, in the order of the configuration.
     pub links: Vec<LinkReport>,
     /// Which one is active.
     pub active: usize,

@@ -1,7 +1,7 @@
 //! The plain subscription: works on every kernel, costs a socket buffer per event.
 
 use super::{Account, Settings, SourceError};
-use crate::netlink::{Socket, set_receive_buffer};
+use crate::netlink::{Socket, set_receive_buffer, set_reliable};
 use crate::sys::Batch;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -36,6 +36,9 @@ impl NetlinkSource {
         let socket = Socket::open(settings.groups, |fd| {
             if let Some(bytes) = settings.buffer_bytes {
                 set_receive_buffer(fd, bytes)?;
+            }
+            if settings.reliable {
+                set_reliable(fd)?;
             }
             before_bind(fd)
         })?;

@@ -10,13 +10,14 @@
 //! queued on the socket and nobody is woken unless the reader asked. When a ring is full, the event stays on the
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
-use super::{Account, NetlinkSource, Settings, SourceError, Stamp};
+use super::filter::FilterMaps;
+use super::{Account, KernelFilter, NetlinkSource, Settings, SourceError, Stamp};
 use crate::clock;
 use crate::sys::{self, Cells};
-use aya::maps::{Array, ArrayOfMaps, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie};
+use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
-use aya::{Ebpf, EbpfLoader, Pod};
-use common::tap::{FilterConfig, RecordHeader};
+use aya::{Ebpf, EbpfLoader};
+use common::tap::RecordHeader;
 use common::{Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -39,21 +40,13 @@ pub const fn has_object() -> bool {
     OBJECT.is_some()
 }
 
-/// `common::tap::FilterConfig` as aya wants to copy it.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct FilterPod(FilterConfig);
-
-#[expect(unsafe_code, reason = "aya has no derive for Pod")]
-// SAFETY: `FilterConfig` is `repr(C)` of integers without padding; its size is asserted in `common`.
-unsafe impl Pod for FilterPod {}
-
 /// Conntrack events through the eBPF tap.
 pub struct TapSource {
     socket: NetlinkSource,
     rings: Vec<RingBuf<MapData>>,
     armed: Cells,
     counters: PerCpuArray<MapData, u64>,
+    filter: FilterMaps,
     /// Holds the program and the maps that nobody reads from user space.
     _ebpf: Ebpf,
     batch: Sorter,
@@ -82,7 +75,8 @@ impl TapSource {
         // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
         program(&mut ebpf)?.load().map_err(load_error)?;
         let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
-        set_filter(&mut ebpf, settings)?;
+        let mut filter = FilterMaps::take(&mut ebpf)?;
+        filter.set(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
         let armed = match &armed {
             Map::Array(data) => Cells::map(data.fd().as_fd(), maps::RINGS_MAX as usize)?,
@@ -99,6 +93,7 @@ impl TapSource {
             rings,
             armed,
             counters,
+            filter,
             _ebpf: ebpf,
             batch: Sorter::default(),
             from_rings: 0,
@@ -168,6 +163,14 @@ impl TapSource {
         }
     }
 
+    pub(super) fn open_filter(&mut self) -> Result<(), SourceError> {
+        self.filter.open()
+    }
+
+    pub(super) fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
+        self.filter.set(filter)
+    }
+
     pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
         &mut self.socket
     }
@@ -198,24 +201,7 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
     Ok(rings)
 }
 
-fn set_filter(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), SourceError> {
-    let filter = &settings.filter;
-    let mut ipv4: LpmTrie<_, [u8; 4], u32> =
-        LpmTrie::try_from(map_of(ebpf, maps::FILTER_IPV4)?).map_err(load_error)?;
-    for &(addr, bits) in &filter.ipv4 {
-        ipv4.insert(&lpm_trie::Key::new(bits.into(), addr), 1, 0).map_err(load_error)?;
-    }
-    let mut ipv6: LpmTrie<_, [u8; 16], u32> =
-        LpmTrie::try_from(map_of(ebpf, maps::FILTER_IPV6)?).map_err(load_error)?;
-    for &(addr, bits) in &filter.ipv6 {
-        ipv6.insert(&lpm_trie::Key::new(bits.into(), addr), 1, 0).map_err(load_error)?;
-    }
-    let mut config: Array<_, FilterPod> =
-        Array::try_from(map_of(ebpf, maps::FILTER)?).map_err(load_error)?;
-    config.set(0, FilterPod(filter.config), 0).map_err(load_error)
-}
-
-fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceError> {
+pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceError> {
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 
@@ -223,7 +209,9 @@ fn missing(name: &'static str) -> SourceError {
     load_error(format!("the object has no {name}"))
 }
 
-fn load_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
+pub(super) fn load_error(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SourceError {
     SourceError::Load(error.into())
 }
 

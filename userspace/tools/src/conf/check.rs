@@ -85,7 +85,9 @@ impl Checker<'_> {
                 }
                 Key::NetlinkEventsReliable => general.netlink_events_reliable = node.flag(),
                 Key::PollSecs => general.poll_s = Some(node.number()),
-                Key::EventIterationLimit => general.event_iteration_limit = node.number(),
+                Key::EventIterationLimit => {
+                    general.event_iteration_limit = node.number();
+                }
                 Key::Systemd => general.systemd = node.flag(),
                 Key::Scheduler => general.scheduler = Some(scheduler(&node.block)),
                 Key::Filter => general.filter = Some(self.filter(node)),

@@ -351,7 +351,7 @@ impl Default for General {
             netlink_overrun_resync_s: Some(OVERRUN_RESYNC_S_DEFAULT),
             netlink_events_reliable: false,
             poll_s: None,
-            event_iteration_limit: 100,
+            event_iteration_limit: 4096,
             systemd: true,
             scheduler: None,
             filter: None,

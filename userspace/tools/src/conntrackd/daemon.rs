@@ -1,95 +1,159 @@
 //! The daemon: puts the floors together and runs them.
 //!
-//! Everything that can fail for a reason the operator can mend happens before the process goes into the background.
+//! Everything that can fail for a reason the operator can mend happens while the terminal is still there: a daemon that
+//! goes into the background leaves its parent, which exits when it is told that the daemon serves.
 
-use super::serve::Service;
-use super::settings;
+use super::reload::Reload;
+use super::supervise::{self, Readiness};
+use super::{settings, statistics};
 use crate::conf::Conf;
 use anyhow::{Context, Result, bail};
-use host::control::{Bound, Server};
+use host::control::Bound;
 use host::kernel::KernelWriter;
 use host::link::Group;
-use host::log::Log;
+use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
 use host::purge::Purger;
-use host::shard::{Order, Parts, Shard};
+use host::shard::Parts;
 use host::source::{Source, SourceError};
 use host::sys;
-use std::io;
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use host::systemd::Systemd;
+use std::path::Path;
+use std::process::exit;
+use std::sync::Arc;
 
 /// `CAP_NET_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
+/// What systemd shows beside the name.
+const STATUS: &str = "serving";
 
-/// Runs until told to end.
+/// Runs until told to end. `path` is where the configuration came from, and where it is read again.
 ///
 /// # Errors
 /// What the operator has to mend, or what broke.
-pub fn run(conf: &Conf, detach: bool) -> Result<()> {
-    let log = Arc::new(open_log(conf, !detach)?);
-    let outcome = start(conf, detach, &log);
+pub fn run(conf: Conf, path: &Path, detach: bool) -> Result<()> {
+    // The daemon leaves the directory it was started in.
+    let path = std::path::absolute(path)?;
+    let log = open_log(Form::Daemon, &settings::log_places(&conf, !detach))?;
+    let records = settings::record_places(&conf).map(|places| open_log(Form::Record, &places));
+    let records = records.transpose()?;
+    let logs = Logs { log, records };
+    let outcome = start(conf, &path, detach, &logs);
     if let Err(error) = &outcome
         && detach
     {
-        log.error(format!("{error:#}"));
+        logs.log.error(format!("{error:#}"));
     }
+    logs.finish();
     outcome
 }
 
-fn start(conf: &Conf, detach: bool, log: &Arc<Log>) -> Result<()> {
-    let supported = settings::supported(conf)?;
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// The daemon's own.
+    pub log: Arc<Log>,
+    /// Ended flows, in statistics mode.
+    pub records: Option<Arc<Log>>,
+}
+
+impl Logs {
+    fn all(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.records.iter().chain([&self.log])
+    }
+
+    fn finish(&self) {
+        self.all().for_each(|log| log.finish());
+    }
+
+    /// Says how many lines the disk did not take.
+    pub fn tell_losses(&self) {
+        for log in self.all() {
+            let lines = log.take_regained();
+            if lines > 0 {
+                let which = if Arc::ptr_eq(log, &self.log) { "log" } else { "statistics log" };
+                self.log.warning(format!("{lines} lines of the {which} were lost"));
+            }
+        }
+    }
+}
+
+fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
+    let log = &logs.log;
+    let supported = settings::supported(&conf)?;
     if !sys::has_capability(CAP_NET_ADMIN) {
         bail!("reading conntrack needs CAP_NET_ADMIN: run as root, or grant the capability");
     }
-    let control = settings::control_path(conf)?;
+    let control = settings::control_path(&conf)?;
     let mut lock = LockFile::take(&conf.general.lock_file, Some(control))?;
-    for keyword in settings::ignored(conf) {
+    for keyword in settings::ignored(&conf) {
         log.warning(format!("{keyword} is not implemented yet and ignored"));
     }
+    let links =
+        supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
     let parts = Parts {
-        config: settings::engine_config(conf, &supported),
-        source: open_source(conf, log)?,
-        links: Group::open(supported.links, Arc::clone(log))?,
+        config: settings::engine_config(&conf, &supported),
+        source: open_source(&conf, log)?,
+        links,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
         purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(log),
-        overrun_resync: conf
-            .general
-            .netlink_overrun_resync_s
-            .map(|s| Duration::from_secs(s.into())),
-        buffer_max: conf.general.netlink_buffer_size_max_growth as usize,
+        tuning: settings::tuning(&conf),
+        poll: settings::poll_interval(&conf),
+        reliable: conf.general.netlink_events_reliable,
+        ended: logs.records.clone().map(statistics::recorder),
     };
     let bound = Bound::bind(control)
         .with_context(|| format!("cannot bind the control socket {}", control.display()))?;
-    if detach && process::daemonize().context("going into the background")? == Fork::Parent {
-        // Leaves without running destructors: lock and socket are the child's.
-        std::process::exit(0);
-    }
+    let systemd = Systemd::new(conf.general.systemd);
+    let readiness = go(detach, systemd)?;
     lock.sign().context("writing the lock file")?;
-    let way = if detach { "daemon" } else { "console" };
-    log.notice(format!("-- starting in {way} mode --"));
+    logs.all().try_for_each(|log| log.run_behind()).context("starting the log's thread")?;
+    let purge_after = settings::purge_after(&conf);
+    let reload = Reload::new(path, conf, logs.clone(), !detach, systemd);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let purge_after = Duration::from_secs(supported.sync.mode.purge_timeout_s().into());
-    let outcome = runtime.block_on(supervise(parts, bound, log, purge_after));
+    let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness, purge_after));
     log.notice("---- shutdown received ----");
     outcome
 }
 
-fn open_log(conf: &Conf, console: bool) -> Result<Log> {
-    let path = settings::log_path(conf);
-    let facility = conf.general.syslog.map(settings::facility_number);
-    Log::open(path, facility, console).with_context(|| {
-        format!("cannot open the log file {}", path.map_or("".into(), |p| p.display().to_string()))
-    })
+/// Goes into the background, if it is to. The parent does not come back from here.
+fn go(detach: bool, systemd: Systemd) -> Result<Readiness> {
+    if !detach {
+        return Ok(Readiness::Console(systemd));
+    }
+    match process::daemonize().context("going into the background")? {
+        Fork::Child(child) => Ok(Readiness::Daemon(child)),
+        Fork::Parent(parent) => {
+            let pid = parent.daemon;
+            let ready = parent.is_daemon_ready();
+            if ready {
+                systemd.ready(pid, STATUS);
+            }
+            // Leaves without running destructors: lock and socket are the child's. It has said what went wrong.
+            exit(i32::from(!ready));
+        }
+    }
+}
+
+fn open_log(form: Form, places: &Places) -> Result<Arc<Log>> {
+    let log = Log::open(form, places).with_context(|| {
+        let path = places.file.as_deref().unwrap_or(Path::new(""));
+        format!("cannot open the log file {}", path.display())
+    });
+    Ok(Arc::new(log?))
 }
 
 fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
     let wanted = settings::source_settings(conf);
+    if let Some(side) = settings::filter_side(conf) {
+        log.notice(format!("using {side} event filtering"));
+    }
     let (source, why_not_tap) = Source::open(&wanted)?;
+    if conf.general.poll_s.is_some() {
+        log.notice("running in polling mode");
+        return Ok(source);
+    }
     match why_not_tap {
         None => log.notice(format!("conntrack events come through: {}", source.name())),
         Some(why) => log.warning(format!(
@@ -113,75 +177,4 @@ fn chain(error: &SourceError) -> String {
     }
     // A verifier log runs over many lines; its first one says enough here.
     out.lines().next().unwrap_or_default().to_owned()
-}
-
-/// Runs the shard in its thread, and the control socket and signals here.
-async fn supervise(
-    parts: Parts,
-    bound: Bound,
-    log: &Arc<Log>,
-    purge_after: Duration,
-) -> Result<()> {
-    let server = bound.serve().context("serving the control socket")?;
-    let filter = parts.config.filter.clone();
-    let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
-    let (ended, shard_ended) = oneshot::channel::<io::Result<()>>();
-    let thread = thread::Builder::new().name("shard-0".into()).spawn(move || {
-        // If nobody listens any more, the daemon is ending anyway.
-        let _ = ended.send(shard.run());
-    })?;
-    log.notice("initialization completed");
-    let service = Service {
-        shard: handle.clone(),
-        log: Arc::clone(log),
-        faults: server.faults(),
-        filter,
-        purge_after,
-        scheduled: Mutex::default(),
-    };
-    let outcome = serve_until_end(&server, Arc::new(service), shard_ended).await;
-    handle.order(Order::Stop);
-    if thread.join().is_err() {
-        bail!("the engine's thread panicked");
-    }
-    outcome
-}
-
-async fn serve_until_end(
-    server: &Server,
-    service: Arc<Service>,
-    mut shard_ended: oneshot::Receiver<io::Result<()>>,
-) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (kill, mut killed) = mpsc::channel::<()>(1);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = killed.recv() => return Ok(()),
-            ended = &mut shard_ended => {
-                return match ended {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(e)) => Err(e).context("the engine's thread failed"),
-                    Err(_) => bail!("the engine's thread ended unexpectedly"),
-                };
-            }
-            client = server.accept() => match client {
-                Ok(client) => {
-                    let (service, kill) = (Arc::clone(&service), kill.clone());
-                    tokio::spawn(async move {
-                        if service.serve(client).await {
-                            let _ = kill.send(()).await;
-                        }
-                    });
-                }
-                Err(error) => {
-                    service.log.warning(format!("control socket: {error}"));
-                    // Out of descriptors, most likely: they come back.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
 }

@@ -3,10 +3,10 @@
 mod dump;
 mod purge;
 
+use super::statistics;
 use crate::print::stats::{self, Report};
 use crate::print::status::{Status, readiness};
 use anyhow::{Result, anyhow};
-use engine::filter::Filter;
 use engine::{Command, Side};
 use host::control::{Client, Faults};
 use host::log::Log;
@@ -32,8 +32,8 @@ pub struct Service {
     pub log: Arc<Log>,
     /// Clients that did not say what they want.
     pub faults: Arc<Faults>,
-    /// Which flows count.
-    pub filter: Filter,
+    /// Whether this is statistics mode.
+    pub records: bool,
     /// How long `-t` waits.
     pub purge_after: Duration,
     /// The purge that `-t` has scheduled.
@@ -55,6 +55,10 @@ impl Service {
 
     async fn answer(self: &Arc<Self>, client: &mut Client, request: Request) -> Result<()> {
         match request {
+            other if self.records && !statistics::knows(other) => {
+                let text = format!("{REFUSAL}there is no other node in statistics mode\n");
+                Ok(client.reply(&text).await?)
+            }
             Request::DumpLocal => self.dump(client, Side::Local, Form::Text).await,
             Request::DumpRemote => self.dump(client, Side::Remote, Form::Text).await,
             Request::DumpLocalXml => self.dump(client, Side::Local, Form::Xml).await,

@@ -2,7 +2,7 @@
 
 use crate::conf::{
     Conf, EventSource, Facility, Filter, FilterSet, FilterSide, LinkConf, LinkKind, LogFile,
-    ModeConf, Policy, SyncConf, SyncMode, Unicast,
+    ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
 use common::tap::mode;
@@ -11,17 +11,21 @@ use engine::Config;
 use engine::config::{Mode, Replication};
 use engine::filter::{Filter as FlowFilter, Prefix};
 use host::link::{self, Ends, Transport};
-use host::source::{self, KernelFilter};
+use host::log::Places;
+use host::source::{self, KernelFilter, group};
+use host::sys::Scheduling;
+use host::tuning::{Change, Tuning};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::time::Duration;
 
 /// The parts of a configuration this version acts on.
 #[derive(Debug)]
 pub struct Supported<'a> {
-    /// `Sync`
-    pub sync: &'a SyncConf,
-    /// The links.
-    pub links: link::GroupSettings,
+    /// `Sync`; `None` in statistics mode.
+    pub sync: Option<&'a SyncConf>,
+    /// The links, if there is a peer.
+    pub links: Option<link::GroupSettings>,
     /// How flows are replicated.
     pub replication: Replication,
 }
@@ -32,7 +36,7 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        bail!("statistics mode is not implemented yet: this version needs a Sync section");
+        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -67,23 +71,18 @@ pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
             ..Replication::default()
         },
     };
-    if conf.general.poll_s.is_some() {
-        bail!("PollSecs is not implemented yet: leave it out to follow events");
+    if conf.general.poll_s.is_some() && !replication.keep_local {
+        bail!(
+            "PollSecs compares the kernel's table with the internal cache: it cannot be disabled"
+        );
     }
-    Ok(Supported { sync, links: links(&sync.links), replication })
+    Ok(Supported { sync: Some(sync), links: Some(links(&sync.links)), replication })
 }
 
 /// Settings that are accepted and not acted on yet, for the log.
 #[must_use]
 pub fn ignored(conf: &Conf) -> Vec<&'static str> {
-    let general = &conf.general;
     let mut out = Vec::new();
-    if general.netlink_events_reliable {
-        out.push("NetlinkEventsReliable");
-    }
-    if general.scheduler.is_some() {
-        out.push("Scheduler");
-    }
     if conf.helper.is_some() {
         out.push("Helper");
     }
@@ -134,10 +133,11 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
-        filter: conf.general.filter.as_ref().map(flow_filter).unwrap_or_default(),
+        filter: flow_filter_of(conf),
         replication: supported.replication,
-        commit_timeout_s: supported.sync.mode.commit_timeout_s(),
-        window_tracking: supported.sync.options.tcp_window_tracking,
+        commit_timeout_s: commit_timeout_s(conf),
+        window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
+        tell_vanished: supported.sync.is_none(),
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
@@ -148,16 +148,68 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
 #[must_use]
 pub fn source_settings(conf: &Conf) -> source::Settings {
     let general = &conf.general;
-    let in_kernel = general.filter.as_ref().filter(|f| f.side == FilterSide::Kernelspace);
+    let events = general.poll_s.is_none();
     source::Settings {
         choice: match general.event_source {
+            _ if !events => source::Choice::Netlink,
             EventSource::Auto => source::Choice::Auto,
             EventSource::Tap => source::Choice::Tap,
             EventSource::Netlink => source::Choice::Netlink,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
-        filter: in_kernel.map(kernel_filter).unwrap_or_default(),
+        groups: if events { group::FLOWS } else { 0 },
+        filter: kernel_filter_of(conf),
+        reliable: general.netlink_events_reliable,
         ..source::Settings::default()
+    }
+}
+
+/// What of a shard's settings can change while it runs.
+#[must_use]
+pub fn tuning(conf: &Conf) -> Tuning {
+    let general = &conf.general;
+    Tuning {
+        overrun_resync: general.netlink_overrun_resync_s.map(seconds),
+        buffer_max: general.netlink_buffer_size_max_growth as usize,
+        events_per_turn: general.event_iteration_limit as usize,
+        scheduling: general.scheduler.map(|scheduler| match scheduler.policy {
+            SchedulerPolicy::RoundRobin => Scheduling::RoundRobin(scheduler.priority),
+            SchedulerPolicy::Fifo => Scheduling::Fifo(scheduler.priority),
+        }),
+    }
+}
+
+/// Who sorts out events, in conntrackd's words, if there is a filter.
+#[must_use]
+pub fn filter_side(conf: &Conf) -> Option<&'static str> {
+    conf.general.filter.as_ref().map(|filter| match filter.side {
+        FilterSide::Userspace => "user-space",
+        FilterSide::Kernelspace => "kernel-space",
+    })
+}
+
+/// How often to read the kernel's table instead of listening to events.
+#[must_use]
+pub fn poll_interval(conf: &Conf) -> Option<Duration> {
+    conf.general.poll_s.map(seconds)
+}
+
+/// From one configuration to another, for a running shard.
+#[must_use]
+pub fn change(from: &Conf, to: &Conf) -> Change {
+    let filter = (from.general.filter != to.general.filter)
+        .then(|| (flow_filter_of(to), kernel_filter_of(to)));
+    Change { tuning: tuning(to), filter, commit_timeout_s: commit_timeout_s(to) }
+}
+
+fn seconds(s: u32) -> Duration {
+    Duration::from_secs(s.into())
+}
+
+const fn commit_timeout_s(conf: &Conf) -> Option<u32> {
+    match &conf.mode {
+        ModeConf::Sync(sync) => sync.mode.commit_timeout_s(),
+        ModeConf::Stats(_) => None,
     }
 }
 
@@ -171,13 +223,27 @@ pub const fn facility_number(facility: Facility) -> i32 {
     }
 }
 
-/// The path of the log file, if there is to be one.
+/// Where the daemon's own lines go.
 #[must_use]
-pub fn log_path(conf: &Conf) -> Option<&Path> {
-    match &conf.general.log_file {
-        LogFile::Off => None,
-        LogFile::To(path) => Some(path),
+pub fn log_places(conf: &Conf, console: bool) -> Places {
+    places(&conf.general.log_file, conf.general.syslog, console)
+}
+
+/// Where lines about ended flows go, in statistics mode.
+#[must_use]
+pub fn record_places(conf: &Conf) -> Option<Places> {
+    match &conf.mode {
+        ModeConf::Stats(stats) => Some(places(&stats.log_file, stats.syslog, false)),
+        ModeConf::Sync(_) => None,
     }
+}
+
+fn places(file: &LogFile, syslog: Option<Facility>, console: bool) -> Places {
+    let file = match file {
+        LogFile::Off => None,
+        LogFile::To(path) => Some(path.clone()),
+    };
+    Places { file, syslog: syslog.map(facility_number), console }
 }
 
 /// The control socket's path.
@@ -187,6 +253,16 @@ pub fn log_path(conf: &Conf) -> Option<&Path> {
 pub fn control_path(conf: &Conf) -> Result<&Path> {
     let path = conf.general.unix_path.as_deref();
     path.context("the configuration names no control socket (General, UNIX, Path)")
+}
+
+fn flow_filter_of(conf: &Conf) -> FlowFilter {
+    conf.general.filter.as_ref().map(flow_filter).unwrap_or_default()
+}
+
+fn kernel_filter_of(conf: &Conf) -> KernelFilter {
+    let filter = conf.general.filter.as_ref();
+    let in_kernel = filter.filter(|filter| filter.side == FilterSide::Kernelspace);
+    in_kernel.map(kernel_filter).unwrap_or_default()
 }
 
 fn flow_filter(filter: &Filter) -> FlowFilter {
@@ -230,5 +306,14 @@ const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
     match set.policy {
         Policy::Accept => mode::ACCEPT,
         Policy::Ignore => mode::IGNORE,
+    }
+}
+
+/// How long `-t` waits before it empties the kernel's table. Without a peer there is nobody to hand over to.
+#[must_use]
+pub fn purge_after(conf: &Conf) -> Duration {
+    match &conf.mode {
+        ModeConf::Sync(sync) => Duration::from_secs(sync.mode.purge_timeout_s().into()),
+        ModeConf::Stats(_) => Duration::ZERO,
     }
 }

@@ -30,6 +30,11 @@ impl Deref for Report {
 pub fn general(s: &Report) -> String {
     let mut out = String::new();
     let counters = &s.counters;
+    if !s.replicates {
+        table(&mut out, "cache stats:", s.flows[0], &counters.local);
+        traffic(&mut out, s);
+        return out;
+    }
     if s.keeps[0] {
         table(&mut out, "cache internal:", s.flows[0], &counters.local);
     } else {
@@ -40,10 +45,7 @@ pub fn general(s: &Report) -> String {
     } else {
         inject(&mut out, &counters.inject);
     }
-    line(&mut out, "traffic processed:");
-    let (bytes, packets) = (s.traffic.bytes, s.traffic.packets);
-    line(&mut out, &format!("{bytes:>20} Bytes      {packets:>20} Pckts"));
-    line(&mut out, "");
+    traffic(&mut out, s);
     link_block(&mut out, &s.links);
     line(&mut out, "message tracking:");
     let (malformed, lost) = (counters.replica.malformed(), counters.replica.lost);
@@ -81,6 +83,10 @@ pub fn network(s: &Report) -> String {
 #[must_use]
 pub fn tables(s: &Report) -> String {
     let mut out = String::new();
+    if !s.replicates {
+        table_in_detail(&mut out, "stats", s.flows[0], &s.counters.local);
+        return out;
+    }
     let counters = &s.counters;
     if s.keeps[0] {
         table_in_detail(&mut out, "internal", s.flows[0], &counters.local);
@@ -226,6 +232,12 @@ fn table(out: &mut String, title: &str, flows: usize, c: &TableCounters) {
     row(out, "updated", c.updated, c.update_failed);
     row(out, "destroyed", c.destroyed, c.destroy_not_found);
     line(out, "");
+}
+
+fn traffic(out: &mut String, s: &Snapshot) {
+    let (bytes, packets) = (s.traffic.bytes, s.traffic.packets);
+    line(out, "traffic processed:");
+    line(out, &format!("{bytes:>20} Bytes      {packets:>20} Pckts\n"));
 }
 
 fn bypass(out: &mut String, c: &PassCounters) {

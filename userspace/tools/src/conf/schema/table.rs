@@ -76,8 +76,8 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("Read the kernel table every so many seconds instead of listening to events."),
     keyword(Key::EventIterationLimit, "EventIterationLimit", &[General])
         .takes(POSITIVE)
-        .default("100")
-        .doc("Most kernel events handled before the network and control clients get a turn."),
+        .default("4096")
+        .doc("About how many kernel events are handled before the network and control clients get a turn."),
     keyword(Key::Systemd, "Systemd", &[General])
         .takes(Kind::Bool)
         .default("on")

@@ -5,6 +5,7 @@ use crate::print::{Age, Line, Xml};
 use anyhow::Result;
 use common::Tuple;
 use engine::Side;
+use engine::filter::Filter;
 use host::control::Client;
 use host::shard::{Order, Page};
 use host::{clock, listing};
@@ -31,30 +32,30 @@ impl Service {
             let (reply, page) = oneshot::channel::<Page>();
             self.shard.order(Order::Page { side, from: slot, max: PAGE_FLOWS, reply });
             let page = page.await.map_err(|_| ended())?;
-            if side == Side::Local && !page.kept {
-                return self.dump_kernel(client, form).await;
+            if let Some(filter) = page.kernel {
+                return dump_kernel(client, form, &filter).await;
             }
             from = page.next;
             client.reply(&lines(page, side, form)?).await?;
         }
         Ok(())
     }
+}
 
-    /// Where no local table is kept, the kernel's is shown.
-    async fn dump_kernel(&self, client: &mut Client, form: Form) -> Result<()> {
-        let (sender, mut pieces) = mpsc::channel::<Vec<Flow>>(PIECES);
-        let reading = tokio::task::spawn_blocking(move || {
-            listing::kernel_flows(|flows| sender.blocking_send(flows).is_ok())
-        });
-        while let Some(mut flows) = pieces.recv().await {
-            flows.retain(|flow| self.filter.passes(flow));
-            client.reply(&kernel_lines(&flows, form)?).await?;
-        }
-        if let Err(why) = reading.await? {
-            client.reply(&format!("{REFUSAL}reading the kernel's table: {why}\n")).await?;
-        }
-        Ok(())
+/// Where no local table is kept, the kernel's is shown.
+async fn dump_kernel(client: &mut Client, form: Form, filter: &Filter) -> Result<()> {
+    let (sender, mut pieces) = mpsc::channel::<Vec<Flow>>(PIECES);
+    let reading = tokio::task::spawn_blocking(move || {
+        listing::kernel_flows(|flows| sender.blocking_send(flows).is_ok())
+    });
+    while let Some(mut flows) = pieces.recv().await {
+        flows.retain(|flow| filter.passes(flow));
+        client.reply(&kernel_lines(&flows, form)?).await?;
     }
+    if let Err(why) = reading.await? {
+        client.reply(&format!("{REFUSAL}reading the kernel's table: {why}\n")).await?;
+    }
+    Ok(())
 }
 
 fn lines(page: Page, side: Side, form: Form) -> Result<String> {

@@ -1,0 +1,139 @@
+//! The end of a log where lines are written.
+
+use super::{Form, Level, Losses, Places};
+use crate::sys;
+use crossbeam::channel::{Receiver, Sender};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// Bytes gathered before they are written, unless nothing more is waiting.
+const GATHER_LEN: usize = 64 << 10;
+
+/// One line.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Seconds since 1970.
+    pub(super) wall_s: i64,
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+/// What the writer thread is to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Write it.
+    Line(Line),
+    /// Write to another place from here on.
+    Switch(Box<Sink>),
+    /// Say when all before is written.
+    Flush(Sender<()>),
+}
+
+/// Where lines are written. A place that fails is passed over, and its lines are counted.
+#[derive(Debug)]
+pub(super) struct Sink {
+    form: Form,
+    file: Option<File>,
+    syslog: Option<i32>,
+    console: bool,
+    losses: Arc<Losses>,
+    /// Bytes for the file, and the lines they are.
+    gathered: Vec<u8>,
+    gathered_lines: u64,
+    /// The last second and its text.
+    time: (i64, String),
+}
+
+impl Sink {
+    pub(super) fn open(form: Form, places: &Places, losses: Arc<Losses>) -> io::Result<Self> {
+        let open = |path| OpenOptions::new().create(true).append(true).open(path);
+        if places.syslog.is_some() {
+            sys::open_syslog();
+        }
+        Ok(Self {
+            form,
+            file: places.file.as_ref().map(open).transpose()?,
+            syslog: places.syslog,
+            console: places.console,
+            losses,
+            gathered: Vec::new(),
+            gathered_lines: 0,
+            time: (i64::MIN, String::new()),
+        })
+    }
+
+    /// Works until nobody can log any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            self.carry_out(job);
+            while self.gathered.len() < GATHER_LEN
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.carry_out(job);
+            }
+            self.flush();
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Line(line) => self.add(&line),
+            Job::Switch(sink) => {
+                self.flush();
+                *self = *sink;
+            }
+            Job::Flush(done) => {
+                self.flush();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Writes a line, but into the file only with the next [`Sink::flush`].
+    pub(super) fn add(&mut self, line: &Line) {
+        if let Some(facility) = self.syslog {
+            sys::syslog(facility | line.level.priority(), &line.text);
+        }
+        if self.file.is_none() && !self.console {
+            return;
+        }
+        let text = self.dress(line);
+        if self.console {
+            let to_error = line.level >= Level::Warning;
+            let _ = if to_error {
+                io::stderr().write_all(text.as_bytes())
+            } else {
+                io::stdout().write_all(text.as_bytes())
+            };
+        }
+        if self.file.is_some() {
+            self.gathered.extend_from_slice(text.as_bytes());
+            self.gathered_lines += 1;
+        }
+    }
+
+    fn dress(&mut self, Line { wall_s, level, text }: &Line) -> String {
+        if self.time.0 != *wall_s {
+            self.time = (*wall_s, sys::local_time(*wall_s));
+        }
+        let time = &self.time.1;
+        match self.form {
+            Form::Daemon => {
+                format!("[{time}] (pid={}) [{}] {text}\n", std::process::id(), level.word())
+            }
+            Form::Record => format!("{time}\t{text}\n"),
+        }
+    }
+
+    /// Writes what was gathered.
+    pub(super) fn flush(&mut self) {
+        let lines = std::mem::take(&mut self.gathered_lines);
+        let Some(file) = self.file.as_mut().filter(|_| lines > 0) else { return };
+        match file.write_all(&self.gathered) {
+            Ok(()) => self.losses.regain(),
+            Err(_) => self.losses.lose(lines),
+        }
+        self.gathered.clear();
+    }
+}

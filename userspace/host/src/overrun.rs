@@ -1,0 +1,58 @@
+//! Losses of kernel events: when to say so.
+
+use common::Instant;
+use std::time::Duration;
+
+/// How long losses are gathered before they are told of again. The first is told at once.
+const GATHER: Duration = Duration::from_secs(10);
+
+/// What is known of losses.
+#[derive(Debug, Default)]
+pub struct Overruns {
+    seen: u64,
+    untold: u64,
+    tell_at: Option<Instant>,
+    /// Times losses were found.
+    pub times: u64,
+}
+
+impl Overruns {
+    /// Takes the number of events lost since the start; returns whether it has risen.
+    pub const fn note(&mut self, lost: u64) -> bool {
+        let more = lost > self.seen;
+        if more {
+            self.untold += lost - self.seen;
+            self.seen = lost;
+            self.times += 1;
+        }
+        more
+    }
+
+    /// How many losses to tell of now, if any.
+    pub fn to_tell(&mut self, now: Instant) -> Option<u64> {
+        if self.untold == 0 || self.tell_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.tell_at = Some(now + GATHER);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_loss_is_told_at_once_and_the_next_ones_together() {
+        let mut overruns = Overruns::default();
+        assert!(!overruns.note(0));
+        assert_eq!(overruns.to_tell(Instant(0)), None);
+        assert!(overruns.note(3));
+        assert_eq!(overruns.to_tell(Instant(0)), Some(3));
+        assert!(overruns.note(5) && overruns.note(9));
+        assert_eq!(overruns.to_tell(Instant(0) + GATHER / 2), None);
+        assert!(!overruns.note(9));
+        assert_eq!(overruns.to_tell(Instant(0) + GATHER), Some(6));
+        assert_eq!((overruns.to_tell(Instant(0) + GATHER * 3), overruns.times), (None, 3));
+    }
+}

@@ -1,0 +1,30 @@
+//! Settings of a shard that can change while it runs.
+
+use crate::source::KernelFilter;
+use crate::sys::Scheduling;
+use engine::filter::Filter;
+use std::time::Duration;
+
+/// How a shard deals with its thread and its event source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
+    pub overrun_resync: Option<Duration>,
+    /// How large the event socket's buffer may grow after losses, bytes.
+    pub buffer_max: usize,
+    /// About how many events are taken before the other inputs get their turn.
+    pub events_per_turn: usize,
+    /// How its thread is scheduled; `None`: as the process was started.
+    pub scheduling: Option<Scheduling>,
+}
+
+/// A change of settings.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// As above.
+    pub tuning: Tuning,
+    /// Which flows count, in user space and in the kernel; `None`: as before.
+    pub filter: Option<(Filter, KernelFilter)>,
+    /// Seconds a committed flow gets.
+    pub commit_timeout_s: Option<u32>,
+}

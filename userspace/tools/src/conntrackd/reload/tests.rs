@@ -1,0 +1,90 @@
+//! Every keyword either changes at once or needs a restart.
+
+use super::{adopt, needs_restart};
+use crate::conf::{self, Conf};
+
+const SYNC: &str = "Sync {
+  Mode NOTRACK { CommitTimeout 100
+    PurgeTimeout 5 }
+  UDP { IPv4_address 10.0.0.1
+    IPv4_Destination_Address 10.0.0.2
+    Port 3780
+    Interface eth0 }
+}
+General {
+  HashLimit 1000
+  LogFile /a.log
+  LockFile /a.lock
+  UNIX { Path /a.sock }
+  NetlinkBufferSize 1000
+  Filter From Kernelspace { Protocol Accept { TCP } }
+}
+";
+
+fn parse(text: &str) -> Conf {
+    conf::parse(text, "test").unwrap_or_else(|found| panic!("{text}\n{found:?}")).0
+}
+
+/// What a changed file needs a restart for, and whether all of the rest is taken over.
+fn check(from: &str, to: &str, names: &[&str]) {
+    let (mut running, wanted) = (parse(from), parse(to));
+    assert_ne!(running, wanted, "{to}");
+    assert_eq!(needs_restart(&running, &wanted), names, "{to}");
+    adopt(&mut running, wanted.clone());
+    assert_eq!(needs_restart(&running, &wanted), names, "what needs a restart is not taken over");
+    assert_eq!(running == wanted, names.is_empty(), "{running:?}\n{wanted:?}");
+}
+
+fn swap(from: &str, to: &str) -> String {
+    assert!(SYNC.contains(from), "{from}");
+    SYNC.replacen(from, to, 1)
+}
+
+fn add(line: &str) -> String {
+    swap("General {\n", &format!("General {{\n  {line}\n"))
+}
+
+#[test]
+fn what_can_change_while_the_daemon_runs_does() {
+    for text in [
+        swap("CommitTimeout 100", "CommitTimeout 7"),
+        swap("CommitTimeout 100", ""),
+        swap("PurgeTimeout 5", "PurgeTimeout 6"),
+        swap("/a.log", "/b.log"),
+        swap("Accept", "Ignore"),
+        swap("From Kernelspace", "From Userspace"),
+        swap("Filter From Kernelspace { Protocol Accept { TCP } }", ""),
+        add("Syslog local3"),
+        add("HashSize 4096"),
+        add("NetlinkBufferSizeMaxGrowth 77"),
+        add("NetlinkOverrunResync off"),
+        add("EventIterationLimit 5"),
+        add("Scheduler { Type FIFO\n Priority 3 }"),
+    ] {
+        check(SYNC, &text, &[]);
+    }
+    check("Stats { }", "Stats { LogFile /x\n Syslog on }", &[]);
+}
+
+#[test]
+fn what_cannot_is_named() {
+    for (text, names) in [
+        (swap("HashLimit 1000", "HashLimit 2000"), "HashLimit"),
+        (swap("/a.lock", "/b.lock"), "LockFile"),
+        (swap("/a.sock", "/b.sock"), "UNIX"),
+        (swap("NetlinkBufferSize 1000", "NetlinkBufferSize 1001"), "NetlinkBufferSize"),
+        (add("EventSource netlink"), "EventSource"),
+        (add("NetlinkEventsReliable on"), "NetlinkEventsReliable"),
+        (add("PollSecs 3"), "PollSecs"),
+        (add("Systemd off"), "Systemd"),
+        (swap("PurgeTimeout 5", "DisableExternalCache on\n PurgeTimeout 5"), "Mode"),
+        (swap("Mode NOTRACK", "Mode FTFW"), "Mode"),
+        (swap("10.0.0.2", "10.0.0.3"), "the dedicated link"),
+        (swap("  UDP {", "  Options { TCPWindowTracking on }\n  UDP {"), "Options"),
+        (format!("{SYNC}Helper {{ Setup yes }}"), "Helper"),
+    ] {
+        check(SYNC, &text, &[names]);
+    }
+    let general = &SYNC[SYNC.find("General").expect("there is one")..];
+    check(SYNC, &format!("Stats {{ }}\n{general}"), &["Mode"]);
+}
