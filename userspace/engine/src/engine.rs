@@ -9,6 +9,7 @@ use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
+use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
 use crate::table::{FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
@@ -124,7 +125,9 @@ impl Engine {
             Input::Kernel { event, flow, origin, stamp } => {
                 // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
                 // the peer never spoke of.
-                let meant = event != EventKind::Destroy || self.remote.spoke_of(&flow.key());
+                let meant = origin == Origin::Purge
+                    || event != EventKind::Destroy
+                    || self.remote.spoke_of(&flow.key());
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
@@ -223,6 +226,26 @@ impl Engine {
     #[must_use]
     pub const fn is_committing(&self) -> bool {
         self.commit.is_some()
+    }
+
+    /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
+    /// read.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.local.is_filled() || !self.config.replication.keep_local
+    }
+
+    /// Messages that were sent and not acknowledged, with the table that their flows are in; `None` in a mode without
+    /// acknowledgements.
+    #[must_use]
+    pub fn resend(&self) -> Option<(&ResendQueue, &FlowTable)> {
+        self.outbox.resend().map(|queue| (queue, &self.local.table))
+    }
+
+    /// Messages that wait to be sent.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
     }
 
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
