@@ -2,6 +2,7 @@
 
 use crate::link::GroupReport;
 use crate::source::Account;
+use engine::Standing;
 use engine::counters::Counters;
 use engine::filter::Filter;
 use engine::table::Slot;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
     pub receive_buffer: usize,
+    /// How this node stands with its peer.
+    pub standing: Standing,
     /// The links.
     pub links: GroupReport,
     /// Whether there is a peer at all.
