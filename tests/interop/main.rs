@@ -9,6 +9,7 @@ mod scenarios;
 mod stats;
 mod tables;
 mod traffic;
+mod texts;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.
 macro_rules! in_each_direction {
