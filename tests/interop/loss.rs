@@ -1,4 +1,4 @@
-//! FTFW over links that lose packets, in both directions: when the traffic stops, either node knows what the other has,
+//! FTFW over links that lose, repeat and delay packets, in both directions: when the traffic stops, either node knows what the other has,
 //! and nobody had to ask for it.
 //!
 //! The nodes greet each other before anything is lost. The original does not notice that messages before the first one
@@ -17,47 +17,69 @@ use wire::flow::Known;
 crate::in_each_direction!(
     udp_that_loses_1_percent,
     udp_that_loses_10_percent,
+    udp_that_repeats_10_percent,
+    udp_that_delays_10_percent,
     multicast_that_loses_1_percent,
     multicast_that_loses_10_percent,
 );
 
 fn udp_that_loses_1_percent(from: Brand, to: Brand) {
-    converges(from, to, Transport::Udp, 1);
+    converges(from, to, Transport::Udp, Trouble::Loss { percent: 1 });
 }
 
 fn udp_that_loses_10_percent(from: Brand, to: Brand) {
-    converges(from, to, Transport::Udp, 10);
+    converges(from, to, Transport::Udp, Trouble::Loss { percent: 10 });
+}
+
+fn udp_that_repeats_10_percent(from: Brand, to: Brand) {
+    converges(from, to, Transport::Udp, Trouble::Copies);
+}
+
+fn udp_that_delays_10_percent(from: Brand, to: Brand) {
+    converges(from, to, Transport::Udp, Trouble::Delay);
 }
 
 fn multicast_that_loses_1_percent(from: Brand, to: Brand) {
-    converges(from, to, Transport::Multicast, 1);
+    converges(from, to, Transport::Multicast, Trouble::Loss { percent: 1 });
 }
 
 fn multicast_that_loses_10_percent(from: Brand, to: Brand) {
-    converges(from, to, Transport::Multicast, 10);
+    converges(from, to, Transport::Multicast, Trouble::Loss { percent: 10 });
+}
+
+/// What the link does to packets, whichever way they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// So many do not arrive.
+    Loss { percent: u32 },
+    /// A tenth arrives twice.
+    Copies,
+    /// A tenth waits in a slow queue, and others overtake it.
+    Delay,
 }
 
 /// Flows per round.
 const FLOWS: u32 = 500;
 /// Rounds at least.
 const ROUNDS_MIN: u32 = 6;
-/// Rounds at most, on a link that loses nothing.
+/// Rounds at most, on a link that does not do its part.
 const ROUNDS_MAX: u32 = 100;
-/// Packets that each node must have lost.
-const LOST_MIN: u64 = 3;
+/// Packets of each node that must have been in trouble.
+const TROUBLED_MIN: u64 = 3;
 
-fn converges(from: Brand, to: Brand, transport: Transport, percent: u32) {
+fn converges(from: Brand, to: Brand, transport: Transport, trouble: Trouble) {
     let stage = Stage::new();
     let conf = |end| Conf::new(end).ftfw().transport(transport);
     let b = stage.start(to, "b", &conf(End::B));
     let a = stage.start(from, "a", &conf(End::A));
     wait_until("A and B hear each other", || heard(&a) > 1 && heard(&b) > 1);
     let nodes = [&stage.a, &stage.b];
-    nodes.iter().for_each(|node| lose(node, percent));
+    trouble.begin(&stage.a, End::A);
+    trouble.begin(&stage.b, End::B);
     let mut requests = nodes.map(Requests::open);
     let mut round = 0;
-    while round < ROUNDS_MIN || nodes.iter().any(|node| lost(node) < LOST_MIN) {
-        assert!(round < ROUNDS_MAX, "the link loses too little");
+    while round < ROUNDS_MIN || nodes.iter().any(|node| troubled(node) < TROUBLED_MIN) {
+        assert!(round < ROUNDS_MAX, "too few packets are in trouble");
         // B has a tenth of A's traffic, with other addresses.
         churn(&mut requests[0], round * FLOWS..(round + 1) * FLOWS);
         let base = 1_000_000 + round * FLOWS / 10;
@@ -65,7 +87,9 @@ fn converges(from: Brand, to: Brand, transport: Transport, percent: u32) {
         round += 1;
     }
     wait_for_agreement("both know the same", &a, &b);
-    [&a, &b].into_iter().filter(|daemon| daemon.brand() == Brand::Ours).for_each(check_account);
+    for daemon in [&a, &b].into_iter().filter(|daemon| daemon.brand() == Brand::Ours) {
+        check_account(daemon, trouble);
+    }
 }
 
 /// Flows appear; most of them change; half of them end.
@@ -81,26 +105,51 @@ fn churn(requests: &mut Requests, numbers: std::ops::Range<u32>) {
     requests.delete(ended);
 }
 
-/// From now on, so many packets of the link do not arrive here.
-fn lose(node: &Namespace, percent: u32) {
-    node.nft(&format!(
-        "table inet link {{ chain arriving {{
-            type filter hook prerouting priority -400;
-            udp dport 3780 numgen random mod 100 < {percent} counter drop;
-        }}; }}"
-    ));
+impl Trouble {
+    /// From now on.
+    fn begin(self, node: &Namespace, end: End) {
+        let device = end.interface();
+        if self == Self::Delay {
+            node.sh(&format!("tc qdisc add dev {device} root handle 1: htb default 1"));
+            node.sh(&format!("tc class add dev {device} parent 1: classid 1:1 htb rate 10gbit"));
+            // Some milliseconds for a full packet.
+            let slow = "htb rate 2mbit burst 1b cburst 1b";
+            node.sh(&format!("tc class add dev {device} parent 1: classid 1:2 {slow}"));
+        }
+        let egress = format!("egress device {device}");
+        let (family, hook, percent, fate) = match self {
+            Self::Loss { percent } => ("inet", "prerouting", percent, "drop".to_owned()),
+            Self::Copies => ("netdev", &*egress, 10, format!("dup to {device}")),
+            Self::Delay => ("inet", "output", 10, "meta priority set 0x10002".to_owned()),
+        };
+        node.nft(&format!(
+            "table {family} link {{ chain packets {{
+                type filter hook {hook} priority -400;
+                udp dport 3780 numgen random mod 100 < {percent} counter {fate};
+            }}; }}"
+        ));
+    }
 }
 
-/// Packets that did not arrive.
-fn lost(node: &Namespace) -> u64 {
-    let text = node.sh("nft list chain inet link arriving");
-    let mut words = text.split_whitespace().skip_while(|word| *word != "packets").skip(1);
+/// Packets that followed the rule.
+fn troubled(node: &Namespace) -> u64 {
+    let text = node.sh("nft list ruleset");
+    let mut words = text.split_whitespace().skip_while(|word| *word != "counter").skip(2);
     words.next().and_then(|word| word.parse().ok()).expect("a rule with a counter")
 }
 
-/// What arrived was well-formed, and it noticed the gaps.
-fn check_account(daemon: &Daemon<'_>) {
+/// What arrived was well-formed, what was wrong with it was noticed, and nothing waits to be sent again for ever.
+fn check_account(daemon: &Daemon<'_>, trouble: Trouble) {
     let network = |label| daemon.stat(&["-s", "network"], label);
     assert_eq!(network("Malformed messages:"), 0);
-    assert!(network("Packets lost:") > 0);
+    match trouble {
+        Trouble::Loss { .. } => assert!(network("Packets lost:") > 0),
+        Trouble::Copies | Trouble::Delay => assert!(network("Packets before:") > 0),
+    }
+    wait_until("all that was said of flows is acknowledged", || {
+        let text = daemon.ask(&["-s", "rsqueue"]);
+        let (title, lines) = text.split_once('\n').expect("a title");
+        assert_eq!(title, format!("resent queue (len={})", lines.lines().count()));
+        !lines.contains("object")
+    });
 }
