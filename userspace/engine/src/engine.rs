@@ -20,6 +20,8 @@ use wire::netlink::EventKind;
 use wire::sync::v1::{Change, Control, Options};
 
 mod conversation;
+#[cfg(test)]
+mod tests;
 
 pub use conversation::Standing;
 

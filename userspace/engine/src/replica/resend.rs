@@ -399,6 +399,7 @@ mod tests {
         assert_eq!((again.len(), queue.len()), (2, 2), "it is sent again once");
     }
 
+    /// Defect 16 of the original (`docs/defects.md`).
     #[test]
     fn what_was_dropped_and_is_asked_for_needs_a_bulk_transfer() {
         let (mut queue, mut table) = sent(2, &[5, 6, 7, 8]);
