@@ -11,10 +11,11 @@ use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
-use crate::table::{FlowTable, Full, Marks};
+use crate::table::{Entry, FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
+use core::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::{Change, Control, Options};
@@ -206,9 +207,18 @@ impl Engine {
         }
     }
 
+    /// How long an entry of a table stays if the peer does not tell it again; `None` where entries just stay.
+    #[must_use]
+    pub fn expires_in(&self, side: Side, entry: &Entry, now: Instant) -> Option<Duration> {
+        match side {
+            Side::Local => None,
+            Side::Remote => self.remote.expires_in(entry, now),
+        }
+    }
+
     /// Flows of a table that live.
     pub fn flows(&self, side: Side) -> impl Iterator<Item = &Flow> {
-        let alive = |e: &&crate::table::Entry| !e.marks.contains(Marks::DEAD);
+        let alive = |e: &&Entry| !e.marks.contains(Marks::DEAD);
         self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| &entry.flow)
     }
 

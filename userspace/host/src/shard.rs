@@ -46,7 +46,7 @@ mod purges;
 mod report;
 
 use purges::Purges;
-pub use report::{Latency, Page, Queue, Resend, ResendReport, Snapshot};
+pub use report::{Age, Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -562,8 +562,9 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
-            let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            flows.push((entry.flow.clone(), age_s));
+            let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
+            flows.push((entry.flow.clone(), Age { active_s, expires_s }));
         }
     }
     Page { flows, next: Some(from), kernel }
