@@ -197,7 +197,7 @@ fn a_line_is_as_long_as_what_it_tells() {
     let mut out = "x".repeat(2000);
     Line::TABLE.flow(&mut out, &flow).unwrap();
     assert!(out.contains("src=2001:db8:cccc:cccc:cccc:cccc:cccc:cccc"), "{out}");
-    assert!(out.ends_with("[ASSURED]"), "{out}");
+    assert!(out.ends_with("[ASSURED] mark=0"), "{out}");
 }
 
 #[test]
