@@ -196,7 +196,9 @@ impl Engine {
         let lost = self.counters.replica.lost > 0;
         let open = self.outbox.open_requests();
         let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
-            (Mode::Ftfw { .. }, Some(ftfw)) => (ftfw.is_complete(), open.nacks == 0),
+            (Mode::Ftfw { .. }, Some(ftfw)) => {
+                (ftfw.is_complete(), open.nacks == 0 && !ftfw.is_missing_some())
+            }
             (Mode::Alarm { expire_s, .. }, _) => {
                 // After so long, all that is not told again has gone, and all that is has come.
                 let since = now.since(self.began);
