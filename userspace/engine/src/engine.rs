@@ -21,6 +21,8 @@ use wire::netlink::EventKind;
 use wire::sync::v1::{Change, Control, Options};
 
 mod conversation;
+#[cfg(test)]
+mod tests;
 
 pub use conversation::Standing;
 
@@ -161,6 +163,8 @@ impl Engine {
         self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
         if self.outbox.is_empty() && self.local.is_in_bulk() {
             self.pack_bulk(now, &mut packer);
+            // That it is done is to be said at once.
+            self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
         }
         if packer.is_empty() {
             return None;
@@ -184,8 +188,9 @@ impl Engine {
     pub fn poll_timeout(&self) -> Instant {
         let mode = self.config.replication.mode;
         let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
+        // What a bulk transfer sends says enough.
         let times = [
-            mode.converses().then_some(self.alive_next),
+            (mode.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),

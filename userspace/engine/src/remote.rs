@@ -152,6 +152,12 @@ impl Remote {
         last.unwrap_or(self.flushed)
     }
 
+    /// Whether the flow is known from a later message of the peer than the `order`-th.
+    #[must_use]
+    pub fn is_overtaken(&self, key: &FlowKey, order: u64) -> bool {
+        self.last_word(key, self.table.find(key)) > order
+    }
+
     /// Whether a flow is the peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {

@@ -8,7 +8,7 @@ use crate::replica::resend::Verdict;
 use crate::replica::{Place, Step};
 use common::Instant;
 use core::time::Duration;
-use wire::sync::v1::{self, Control, Flags, Message, Messages, RawMessage};
+use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, RawMessage};
 
 /// How long after a request everything is said to have come, where nobody acknowledges.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -60,11 +60,23 @@ impl Engine {
             self.peer_silent = false;
             self.tell(Event::PeerBack);
         }
+        if place.step == Step::Late && self.is_overtaken(&message, place.order) {
+            // Its number stays one that is missing, and the peer tells again how the flow began.
+            self.counters.remote.stale += 1;
+            return;
+        }
         let is_news = self.on_arrival(now, (seq, flags), place);
         // Two lives of a peer that began in the same second begin with the same number, and with the same request.
         if is_news || message == Message::Control(Control::Resync) {
             self.on_message(now, place.order, message);
         }
+    }
+
+    /// Whether a late message tells the beginning of a flow of which later news is known. That was laid over what was
+    /// known of an earlier life, and nobody can say any more what of that is to go.
+    fn is_overtaken(&self, message: &Message, order: u64) -> bool {
+        let Message::Flow { change: Change::New, flow } = message else { return false };
+        self.ftfw.is_some() && self.remote.is_overtaken(&flow.key(), order)
     }
 
     /// FTFW: takes note of a message. False if it was here before.
@@ -200,7 +212,9 @@ impl Engine {
         let lost = self.asked.and_then(|(_, lost)| lost);
         let open = self.outbox.open_requests();
         let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
-            (Mode::Ftfw { .. }, Some(ftfw)) => (ftfw.is_complete(), open.nacks == 0),
+            (Mode::Ftfw { .. }, Some(ftfw)) => {
+                (ftfw.is_complete(), open.nacks == 0 && !ftfw.is_missing_some())
+            }
             (Mode::Alarm { expire_s, .. }, _) => {
                 // After so long, all that is not told again has gone, and all that is has come.
                 let since = now.since(self.began);
