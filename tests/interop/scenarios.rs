@@ -1,7 +1,7 @@
 //! What operators do, once per direction: bulk transfers, resyncs, restarts, take-overs with their settings.
 
 use crate::cell::stage;
-use tests::conf::{Conf, End};
+use tests::conf::{Conf, End, Rules};
 use tests::conntrack::{catalogue_len, insert_catalogue, lines, lines_for_peer, table};
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
@@ -16,6 +16,7 @@ crate::in_each_direction!(
     a_commit_timeout_of_the_sender_leaves_lifetimes_out,
     a_second_commit_replaces_what_the_first_one_made,
     nodes_take_over_from_each_other,
+    nodes_take_over_from_each_other_by_ftfw,
     a_flushed_kernel_empties_the_other_one_where_there_is_no_external_cache,
 );
 
@@ -124,9 +125,17 @@ fn a_second_commit_replaces_what_the_first_one_made(from: Brand, to: Brand) {
 
 /// A is primary, B takes over and adds flows, A takes over again: both hold everything.
 fn nodes_take_over_from_each_other(from: Brand, to: Brand) {
+    take_over_from_each_other(Rules::NoTrack, from, to);
+}
+
+fn nodes_take_over_from_each_other_by_ftfw(from: Brand, to: Brand) {
+    take_over_from_each_other(Rules::Ftfw, from, to);
+}
+
+fn take_over_from_each_other(rules: Rules, from: Brand, to: Brand) {
     let stage = stage();
-    let b = stage.start(to, "b", &Conf::new(End::B));
-    let a = stage.start(from, "a", &Conf::new(End::A));
+    let b = stage.start(to, "b", &Conf::new(End::B).rules(rules));
+    let a = stage.start(from, "a", &Conf::new(End::A).rules(rules));
     insert_catalogue(&stage.a);
     arrived(&b);
     b.ask(&["-c"]);
