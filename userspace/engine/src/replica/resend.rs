@@ -289,6 +289,7 @@ impl ResendQueue {
         }
         let first = self.records.partition_point(|record| is_before(record.seq, from));
         let end = self.records.partition_point(|record| !is_before(to, record.seq));
+        let found = again.len();
         for at in first..end.max(first) {
             let record = &mut self.records[at];
             if stands(record, table)
@@ -298,12 +299,20 @@ impl ResendQueue {
                 again.push(unwait(table, item));
             }
         }
+        // A peer that asks for the same again and again must not make us look through it again and again.
+        let in_vain = end.saturating_sub(first + again.len() - found);
+        if in_vain > IN_VAIN_MAX {
+            self.records.retain(|record| stands(record, table));
+        }
         match self.dropped {
             Some(dropped) if !is_before(dropped, from) => Verdict::Beyond,
             _ => Verdict::Fine,
         }
     }
 }
+
+/// Records looked at in vain for one NACK before all such are thrown out.
+const IN_VAIN_MAX: usize = 1024;
 
 const fn is_control(item: &Item) -> bool {
     matches!(item, Item::Control(_))
@@ -397,6 +406,21 @@ mod tests {
         assert_eq!(slots(&again), [1, 2]);
         assert_eq!(queue.on_nack(&mut table, (6, 8), &mut again), Verdict::Fine);
         assert_eq!((again.len(), queue.len()), (2, 2), "it is sent again once");
+        assert_eq!(queue.records.len(), 4, "a few dead records are nothing");
+    }
+
+    #[test]
+    fn looking_in_vain_for_many_throws_them_out() {
+        let (mut table, mut queue, mut again) =
+            (FlowTable::new(1, 0), ResendQueue::new(10, 0), Vec::new());
+        let many = IN_VAIN_MAX as u32 + 1;
+        for seq in 1..=many {
+            queue.push(&mut table, seq, Item::Control(Control::Resync));
+        }
+        assert_eq!(queue.on_nack(&mut table, (1, many), &mut again), Verdict::Fine);
+        assert_eq!((again.len(), queue.records.len()), (many as usize, many as usize));
+        assert_eq!(queue.on_nack(&mut table, (1, many), &mut again), Verdict::Fine);
+        assert_eq!((again.len(), queue.records.len()), (many as usize, 0));
     }
 
     #[test]
