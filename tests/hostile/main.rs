@@ -125,11 +125,15 @@ fn identities(lines: &[String]) -> BTreeSet<String> {
     let line = |line: &String| {
         let mut seen = BTreeSet::new();
         let is_new = |word: &&str| {
-            *word != "mark=0" && word.split_once('=').is_none_or(|(name, _)| seen.insert(name))
+            *word != "mark=0" && name_of(word).is_none_or(|name| seen.insert(name.to_owned()))
         };
         line.split_whitespace().filter(is_new).collect::<Vec<_>>().join(" ")
     };
     lines.iter().map(line).collect()
+}
+
+fn name_of(word: &str) -> Option<&str> {
+    word.split_once('=').map(|(name, _)| name)
 }
 
 /// Flows at A that come, change and go all the time.
@@ -198,7 +202,7 @@ impl State {
 fn processor_s(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-    let ticks: Vec<u64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let ticks: Vec<i64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     // utime and stime, whose first neighbours are the state, which is no number, and eight that are.
     (ticks[10] + ticks[11]) as f64 / 100.0
 }
