@@ -102,6 +102,8 @@ pub mod limit {
 
     /// Messages queued for the peer beside the ones that stand for a table entry.
     pub const OUTBOX_MESSAGES_MAX: usize = 65_536;
+    /// Control messages queued for the peer. A peer that causes more than can be sent does without some answers.
+    pub const OUTBOX_CONTROLS_MAX: usize = 4096;
     /// Requests handed to the kernel writer and not settled yet.
     pub const KERNEL_IN_FLIGHT_MAX: usize = 512;
     /// Requests waiting to be handed over. A peer that sends faster than the kernel takes loses the excess, counted.

@@ -465,9 +465,12 @@ impl Engine {
     }
 
     fn tell(&mut self, event: Event) {
-        // Failures to write can come by the thousand; what a command waits for is never dropped.
-        let droppable = matches!(event, Event::WriteFailed { .. } | Event::PeerRestarted { .. });
-        if !droppable || self.events.len() < limit::EVENTS_MAX {
+        // What a peer or a kernel causes can come by the thousand; what somebody waits for is never dropped.
+        let awaited = matches!(
+            event,
+            Event::CommandDone(_) | Event::CommandRefused(..) | Event::CommitDone { .. }
+        );
+        if awaited || self.events.len() < limit::EVENTS_MAX {
             self.events.push_back(event);
         }
     }

@@ -9,6 +9,7 @@
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `log` | writes log lines |
+//! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod netlink;
 pub mod source;
 pub mod log;
+pub mod moderation;
 pub mod link;
 pub mod kernel;
 pub mod purge;

@@ -1,6 +1,8 @@
 //! Engine events become log lines here and nowhere else.
 
 use crate::log::Log;
+use crate::moderation::Quota;
+use common::Instant;
 use engine::{Event, Side};
 
 /// Failed writes logged one by one before only their number is.
@@ -10,12 +12,22 @@ const WRITE_FAILURES_TOLD: u64 = 10;
 #[derive(Debug, Default)]
 pub struct Observer {
     write_failures: u64,
-    restarts: u64,
+    /// By the numbers of [`kind`].
+    quotas: [Quota; 8],
 }
 
 impl Observer {
-    /// Logs one event.
-    pub fn observe(&mut self, log: &Log, event: &Event) {
+    /// Logs one event that is seen at `now`, unless there were many like it.
+    pub fn observe(&mut self, log: &Log, event: &Event, now: Instant) {
+        if let Some(quota) = kind(event).and_then(|kind| self.quotas.get_mut(kind)) {
+            match quota.take(now) {
+                None => return,
+                Some(0) => {}
+                Some(left_out) => {
+                    log.notice(format!("{left_out} lines like the next one were left out"));
+                }
+            }
+        }
         match event {
             // `Vanished` is for who wants ended flows, see `shard`.
             Event::CommandDone(_) | Event::Vanished(_) => {}
@@ -52,12 +64,7 @@ impl Observer {
                 log.warning(format!("the other node has been silent for {s} seconds"));
             }
             Event::PeerBack => log.notice("the other node is heard again"),
-            Event::PeerRestarted { .. } => {
-                self.restarts += 1;
-                if self.restarts <= WRITE_FAILURES_TOLD {
-                    log.notice("the other node began a new sequence");
-                }
-            }
+            Event::PeerRestarted { .. } => log.notice("the other node began a new sequence"),
         }
     }
 
@@ -71,6 +78,21 @@ impl Observer {
             log.warning("more refusals are only counted (-s)");
         }
     }
+}
+
+/// What somebody on the link, who need not be the peer, can cause as often as they want; by number.
+const fn kind(event: &Event) -> Option<usize> {
+    Some(match event {
+        Event::ResyncRequested => 0,
+        Event::BulkStarted { .. } => 1,
+        Event::BulkDone { .. } => 2,
+        Event::PeerMissed => 3,
+        Event::PeerSilent { .. } => 4,
+        Event::PeerBack => 5,
+        Event::PeerRestarted { .. } => 6,
+        Event::TableFull { .. } => 7,
+        _ => return None,
+    })
 }
 
 /// The word conntrackd's users know a table by.

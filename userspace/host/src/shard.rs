@@ -253,7 +253,7 @@ impl Shard {
                 self.engine.handle(now, Input::Timeout);
             }
             work += self.transmit(now);
-            self.tell();
+            self.tell(now);
             if events >= BUSY_EVENTS && requests == 0 {
                 self.nap();
             } else if work == 0 {
@@ -454,14 +454,14 @@ impl Shard {
         TRANSMITS_PER_TURN
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             if let (Event::Vanished(flow), Some(ended)) = (&event, &mut self.ended) {
                 ended.on_vanished(flow);
             }
             // Who polls would be told of every reading.
             if self.poll.is_none() || !matches!(event, Event::KernelResynced { .. }) {
-                self.observer.observe(&self.log, &event);
+                self.observer.observe(&self.log, &event, now);
             }
             let (id, outcome) = match event {
                 Event::CommandDone(id) => (id, Ok(())),

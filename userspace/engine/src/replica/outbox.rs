@@ -29,6 +29,9 @@ pub enum Item {
 pub struct Outbox {
     queue: VecDeque<Item>,
     messages: usize,
+    controls: usize,
+    /// There was no room for a NACK: what it was about is never asked for.
+    nack_lost: bool,
     seq: u32,
     options: Options,
     /// What goes with the next message.
@@ -47,6 +50,8 @@ impl Outbox {
         Self {
             queue: VecDeque::new(),
             messages: 0,
+            controls: 0,
+            nack_lost: false,
             seq: first_seq,
             options,
             greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
@@ -85,10 +90,16 @@ impl Outbox {
         self.queue.push_back(Item::Message(change, Box::new(flow)));
     }
 
-    /// Queues a control message.
+    /// Queues a control message. A peer whose numbers jump about can cause more than the link takes: past the limit
+    /// there is room for requests for everything only, of which one at a time is open.
     pub fn queue_control(&mut self, control: Control) {
+        if self.controls >= limit::OUTBOX_CONTROLS_MAX && control != Control::Resync {
+            self.nack_lost |= matches!(control, Control::Nack { .. });
+            return;
+        }
         let item = Item::Control(control);
         self.open.count(&item);
+        self.controls += 1;
         self.queue.push_back(item);
     }
 
@@ -105,7 +116,7 @@ impl Outbox {
         };
         self.open.discount(settled);
         self.open.discount(lost);
-        lost != Requests::default()
+        core::mem::take(&mut self.nack_lost) || lost != Requests::default()
     }
 
     /// Forgets the entries that wait; their slots are about to be cleared.
@@ -198,6 +209,7 @@ impl Outbox {
                 Item::Message(_, flow) if table.find(&flow.key()).is_some() => {}
                 item => {
                     self.messages += usize::from(matches!(item, Item::Message(..)));
+                    self.controls += usize::from(matches!(item, Item::Control(_)));
                     self.queue.push_back(item);
                 }
             }
@@ -247,6 +259,7 @@ impl Outbox {
             }
             if let Some(item) = self.queue.pop_front() {
                 self.messages -= usize::from(matches!(item, Item::Message(..)));
+                self.controls -= usize::from(matches!(item, Item::Control(_)));
                 self.settle(table, item, packed, counters);
             }
         }
@@ -362,5 +375,30 @@ fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
     entry.marks.remove(Marks::WHOLE);
     if entry.marks.contains(Marks::DEAD) {
         table.remove(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_messages_that_nobody_sends_have_a_limit_and_a_lost_nack_is_remembered() {
+        let options = Options { timeout: true, window_scale: false };
+        let mut outbox = Outbox::new(1, options, Some(10));
+        for n in 0..limit::OUTBOX_CONTROLS_MAX as u32 {
+            outbox.queue_control(Control::Ack { from: n, to: n });
+        }
+        assert!(!outbox.review_requests());
+        outbox.queue_control(Control::Nack { from: 1, to: 2 });
+        assert_eq!((outbox.len(), outbox.open.nacks), (limit::OUTBOX_CONTROLS_MAX, 0));
+        assert!(outbox.review_requests() && !outbox.review_requests());
+        outbox.queue_control(Control::Resync);
+        assert_eq!(outbox.len(), limit::OUTBOX_CONTROLS_MAX + 1, "it repairs everything");
+        let (mut table, mut bytes) = (FlowTable::new(1, 0), [0; 1000]);
+        let mut counters = ReplicaCounters::default();
+        outbox.pack(&mut table, &mut Packer::new(&mut bytes), &mut counters);
+        outbox.queue_control(Control::Nack { from: 1, to: 2 });
+        assert_eq!(outbox.open.nacks, 1, "there is room again");
     }
 }

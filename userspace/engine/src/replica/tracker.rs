@@ -87,7 +87,9 @@ impl Tracker {
         let step = seq.wrapping_sub(last) as i32;
         let distance = step.unsigned_abs();
         if step > 0 && !anew {
-            let order = order + u64::from(distance);
+            // A number further back than the window begins anew, so that longer gaps need no more room; else forged
+            // numbers could use up all there are.
+            let order = order + u64::from(distance.min(limit::LATE_WINDOW));
             if distance == 1 {
                 return self.advance(now, seq, looks, order, Step::Next);
             }
@@ -153,6 +155,14 @@ mod tests {
         let (orders, counters) = places(&[10, 11, 14]);
         assert_eq!(orders, [0, 1, 4]);
         assert_eq!((counters.lost, counters.before), (2, 0));
+    }
+
+    #[test]
+    fn jumps_of_any_length_use_up_little_of_the_order() {
+        let far = u32::MAX / 2;
+        let (orders, _) = places(&[0, far, far - 1, far.wrapping_mul(2)]);
+        let window = u64::from(limit::LATE_WINDOW);
+        assert_eq!(orders, [0, window, window - 1, 2 * window]);
     }
 
     #[test]

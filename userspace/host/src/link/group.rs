@@ -6,7 +6,9 @@ use super::poller::{Poller, Ready, Role, Token};
 use super::queue::{ErrorQueue, QueueReport};
 use super::tcp::Change;
 use super::{LinkError, Settings, stream};
+use crate::clock;
 use crate::log::Log;
+use crate::moderation::Quota;
 use crate::netlink;
 use crate::sys::{self, Batch};
 use common::Instant;
@@ -71,6 +73,8 @@ pub struct Group {
     log: Arc<Log>,
     tell_at: Instant,
     untold: u64,
+    /// Changes of the active link, which who speaks through all of them can cause.
+    changes: Quota,
 }
 
 impl Group {
@@ -96,6 +100,7 @@ impl Group {
             log,
             tell_at: Instant::default(),
             untold: 0,
+            changes: Quota::default(),
         };
         group.choose();
         Ok(group)
@@ -272,6 +277,9 @@ impl Group {
     fn activate(&mut self, at: usize) {
         self.active = at;
         let link = &self.links[at];
+        if self.changes.take(clock::now()).is_none() {
+            return;
+        }
         self.log.notice(format!("device `{}' becomes dedicated link", link.settings.interface));
     }
 

@@ -342,3 +342,13 @@ fn addresses_are_written_as_the_c_library_does() {
     }
     assert_eq!(Address("::1:0".parse().unwrap()).to_string(), "::0.1.0.0");
 }
+
+#[test]
+fn a_helper_with_a_name_for_the_terminal_is_one_line_of_plain_text() {
+    let mut flow = flow(Tuple::v4(A, B, ipproto::UDP).with_ports(10, 20), Status::CONFIRMED);
+    flow.extra_mut().helper = HelperName::from_bytes(b"\x1b[2J\nx\xc2\x9b");
+    let mut out = String::new();
+    Line::TABLE.flow(&mut out, &flow).unwrap();
+    assert!(out.contains(" helper=?[2J?x?"), "{out:?}");
+    assert!(!out.contains(char::is_control), "{out:?}");
+}

@@ -156,7 +156,7 @@ impl Line<'_> {
             self.times(out, times)?;
         }
         if let Some(helper) = &extra.helper {
-            write!(out, " helper={}", helper.as_str())?;
+            write!(out, " helper={}", Plain(helper.as_str()))?;
         }
         if let Some(count) = extra.use_count.filter(|_| self.use_count) {
             write!(out, " use={count}")?;
@@ -216,7 +216,7 @@ pub fn expectation(
         write!(out, " class={class}")?;
     }
     match &expectation.helper {
-        Some(helper) => write!(out, " helper={}", helper.as_str()),
+        Some(helper) => write!(out, " helper={}", Plain(helper.as_str())),
         None => Ok(()),
     }
 }
@@ -291,4 +291,13 @@ fn expectation_flags(out: &mut (impl Write + ?Sized), flags: u32) -> fmt::Result
         write!(out, "{}{name}", if i == 0 { " " } else { "," })?;
     }
     Ok(())
+}
+
+/// A name that a peer told us: it must neither end the line nor talk to the terminal.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '?' } else { c }))
+    }
 }

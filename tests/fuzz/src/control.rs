@@ -1,0 +1,46 @@
+//! The control socket: what clients ask, and the lines they get.
+
+use common::Tuple;
+use std::fmt;
+use tools::print::text::expectation;
+use tools::print::{Age, Line};
+use wire::Flow;
+use wire::control::Request;
+use wire::sync::v1::{Message, Messages, decode};
+
+/// The first bytes are a request or they are not, whatever follows; and whatever flow the peer made us keep, it is
+/// shown as one line of plain text, in every way there is to show it.
+///
+/// # Panics
+/// When that does not hold.
+pub fn control(data: &[u8]) {
+    match Request::decode(data) {
+        Ok(request) => assert!(data.starts_with(&request.encode()), "{request:?}"),
+        Err(error) => assert!(error.at as usize <= data.len(), "{error}"),
+    }
+    let told = Messages::datagram(data).flatten().filter_map(|raw| decode(&raw).ok());
+    for message in told {
+        match message {
+            Message::Flow { mut flow, .. } => {
+                show_flow(&flow);
+                flow.reply = Tuple::default();
+                show_flow(&flow);
+            }
+            Message::Expect { expect, .. } => show(|out| expectation(out, &expect, true)),
+            Message::Control(_) => {}
+        }
+    }
+}
+
+fn show_flow(flow: &Flow) {
+    for line in [Line::TABLE, Line::LIST] {
+        show(|out| line.flow(out, flow));
+    }
+}
+
+fn show(print: impl Fn(&mut String) -> fmt::Result) {
+    let mut out = String::new();
+    print(&mut out).expect("a string takes everything");
+    out += &Age { expires_s: Some(u64::MAX), active_s: 0 }.to_string();
+    assert!(!out.contains(char::is_control), "{out:?}");
+}

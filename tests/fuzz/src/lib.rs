@@ -1,0 +1,34 @@
+//! Fuzz targets: functions that take any bytes and panic when something does not hold.
+//!
+//! It is not a fuzzer: `tests/replay.rs` hands the files of `corpus/` to the targets in every run of the tests, and
+//! `cargo xtask fuzz TARGET` lets libFuzzer grow them (`targets/`). Floor: beside them all.
+//!
+//! ```
+//! fuzz::sync(&[0x1a, 0x10, 0, 8, 0, 0, 0, 1]);
+//! ```
+#![forbid(unsafe_code)]
+
+mod sync;
+mod conf;
+mod control;
+mod netlink;
+mod plan;
+mod engine;
+
+pub use conf::conf;
+pub use control::control;
+pub use engine::engine;
+pub use netlink::netlink;
+pub use sync::sync;
+
+/// A target: it panics when something does not hold for these bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is the name of its corpus too.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("sync", sync),
+    ("conf", conf),
+    ("control", control),
+    ("netlink", netlink),
+    ("engine", engine),
+];

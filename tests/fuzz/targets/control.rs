@@ -1,0 +1,3 @@
+//! Bytes from a control client.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::control(data));

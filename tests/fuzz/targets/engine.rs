@@ -1,0 +1,3 @@
+//! Anything that can happen to an engine.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::engine(data));
