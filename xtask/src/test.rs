@@ -133,7 +133,13 @@ impl Run<'_> {
                 tally::run(cargo.env("CTFLOW_SIM_SEEDS", self.seeds.to_string()))
             }
             Part::Netns => self.netns(),
-            Part::Interop => tally::run(self.target("interop")?.args(["--features", "kernel"])),
+            // These wait for timers of the protocol most of the time.
+            Part::Interop => tally::run(self.target("interop")?.args([
+                "--features",
+                "kernel",
+                "--",
+                "--test-threads=4",
+            ])),
             // One after the other: what two clusters do to a small machine is not what is tested.
             Part::Failover => tally::run(self.target("failover")?.args([
                 "--features",
