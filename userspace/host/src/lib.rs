@@ -10,6 +10,7 @@
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `log` | writes log lines |
 //! | `link` | talks to peers, watches the interfaces to them |
+//! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
@@ -24,6 +25,7 @@ pub mod netlink;
 pub mod source;
 pub mod log;
 pub mod link;
+pub mod expectations;
 pub mod kernel;
 pub mod observe;
 pub mod process;

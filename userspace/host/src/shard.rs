@@ -15,6 +15,7 @@
 
 use crate::clock;
 use crate::ended::Ended;
+use crate::expectations::{ExpectEvent, ExpectEvents, ExpectNews};
 use crate::kernel::KernelWriter;
 use crate::link::{Group, GroupReport, Sent};
 use crate::log::Log;
@@ -26,6 +27,7 @@ use crate::tuning::{Change, Tuning};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::counters::Counters;
+use engine::expectations::ExpectKey;
 use engine::table::{Marks, Slot};
 use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
 use hdrhistogram::Histogram;
@@ -39,7 +41,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::Flow;
+use wire::{Expectation, Flow};
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 /// Datagrams taken from each link in one turn.
@@ -58,6 +60,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
+/// Expectations copied out at a time.
+const EXPECTATIONS_PER_PAGE: usize = 1024;
 /// Length of a datagram that nobody gets.
 const DISCARD_LEN: usize = 8192;
 /// How often losses are looked for.
@@ -70,6 +74,8 @@ pub struct Parts {
     pub config: Config,
     /// Where events come from.
     pub source: Source,
+    /// Where events about expectations come from, if those are replicated.
+    pub expectations: Option<ExpectEvents>,
     /// The links to the peer; without any, what the engine would send is thrown away.
     pub links: Option<Group>,
     /// Writes to the kernel.
@@ -107,6 +113,15 @@ pub enum Order {
         /// Where the answer goes.
         reply: oneshot::Sender<Page>,
     },
+    /// Copy out expectations of a table.
+    Expectations {
+        /// Which table.
+        side: Side,
+        /// The last one that was copied out before.
+        after: Option<ExpectKey>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<ExpectPage>,
+    },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
@@ -120,6 +135,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Flows in the local and in the remote table.
     pub flows: [usize; 2],
+    /// Expectations in the local and in the remote table; `None` if they are not replicated.
+    pub expectations: Option<[usize; 2]>,
     /// What became of the events.
     pub account: Account,
     /// Kernel messages that could not be understood.
@@ -166,6 +183,15 @@ pub struct Page {
     pub next: Option<Slot>,
 }
 
+/// Some expectations of a table.
+#[derive(Clone, Debug, Default)]
+pub struct ExpectPage {
+    /// The expectations, each with the seconds since it was added.
+    pub expectations: Vec<(Expectation, u32)>,
+    /// Behind which one to go on; `None` at the end.
+    pub next: Option<ExpectKey>,
+}
+
 /// The main thread's end.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -188,6 +214,7 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
+    expectations: Option<ExpectEvents>,
     links: Option<Group>,
     writer: KernelWriter,
     log: Arc<Log>,
@@ -226,9 +253,12 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, links, writer, log, tuning, poll, reliable, ended } = parts;
+        let Parts { config, source, expectations, links, writer, log, tuning, poll, reliable, ended } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
+        }
+        if let Some(expectations) = &expectations {
+            watch(&poller, expectations.descriptor())?;
         }
         if let Some(links) = &links {
             watch(&poller, links.descriptor())?;
@@ -242,6 +272,7 @@ impl Shard {
             unsent: 0..0,
             link_retry: SLEEP_MAX,
             source,
+            expectations,
             links,
             writer,
             log,
@@ -297,7 +328,32 @@ impl Shard {
         }
     }
 
+    /// Takes events about flows and about expectations. Those about expectations are read first and handed in last: the
+    /// flows they belong to were told before.
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
+        let news = match &mut self.expectations {
+            Some(expectations) => expectations.take()?,
+            None => ExpectNews::default(),
+        };
+        let flows = self.take_flow_events(now)?;
+        Ok(flows + self.take_expect_news(now, news))
+    }
+
+    fn take_expect_news(&mut self, now: Instant, news: ExpectNews) -> usize {
+        let count = news.events.len();
+        for ExpectEvent { portid, event, expect } in news.events {
+            let origin = self.writer.origin(portid);
+            self.engine.handle(now, Input::KernelExpect { event, expect, origin });
+        }
+        self.malformed += news.malformed;
+        if news.lost {
+            self.log.warning("kernel events about expectations lost: the event socket was full");
+            self.engine.handle(now, Input::ExpectEventsLost);
+        }
+        count
+    }
+
+    fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
         let Self { source, engine, writer, malformed, traffic, latency, ended, .. } = self;
         let mut first = true;
         source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
@@ -376,6 +432,9 @@ impl Shard {
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(page(&self.engine, side, from, max, now)));
+            }
+            Order::Expectations { side, after, reply } => {
+                drop(reply.send(expect_page(&self.engine, side, after, now)));
             }
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
@@ -529,6 +588,12 @@ impl Shard {
         Snapshot {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
+            expectations: self
+                .engine
+                .config()
+                .expectations
+                .any()
+                .then(|| self.engine.expectation_counts()),
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,
@@ -562,6 +627,18 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
         }
     }
     Page { flows, next: Some(from) }
+}
+
+fn expect_page(engine: &Engine, side: Side, after: Option<ExpectKey>, now: Instant) -> ExpectPage {
+    let mut page = ExpectPage::default();
+    let mut last = after;
+    for (key, entry) in engine.expectations(side, after).take(EXPECTATIONS_PER_PAGE) {
+        let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+        page.expectations.push((entry.expect.clone(), age_s));
+        last = Some(*key);
+    }
+    page.next = last.filter(|_| page.expectations.len() == EXPECTATIONS_PER_PAGE);
+    page
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

@@ -15,8 +15,10 @@
 use super::outbox::Item;
 use crate::config::limit;
 use crate::table::{FlowTable, Marks, Slot};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use wire::Expectation;
 use wire::sync::v1::Control;
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct ResendQueue {
     dropped: Option<u32>,
     /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
     unheard: VecDeque<(Slot, u32)>,
+    /// Expectations whose news was dropped.
+    unheard_expectations: VecDeque<Box<Expectation>>,
     dropped_count: u64,
     /// Requests of ours that were acknowledged, or given up, since somebody asked.
     settled: Requests,
@@ -95,6 +99,7 @@ impl ResendQueue {
             last,
             dropped: None,
             unheard: VecDeque::new(),
+            unheard_expectations: VecDeque::new(),
             dropped_count: 0,
             settled: Requests { resyncs: 0, nacks: 0 },
             lost: Requests { resyncs: 0, nacks: 0 },
@@ -182,6 +187,18 @@ impl ResendQueue {
         self.unheard.clear();
     }
 
+    /// Forgets the messages that `is_meant`: they are not to be sent again.
+    pub fn withdraw(&mut self, is_meant: impl Fn(&Item) -> bool) {
+        let before = self.records.len();
+        self.records.retain(|record| !record.item.as_ref().is_some_and(&is_meant));
+        self.live = self.live.saturating_sub(before - self.records.len());
+    }
+
+    /// Takes out the expectations whose news was dropped.
+    pub fn take_unheard_expectations(&mut self) -> VecDeque<Box<Expectation>> {
+        core::mem::take(&mut self.unheard_expectations)
+    }
+
     fn drop_oldest(&mut self, table: &mut FlowTable) {
         let Some(record) = self.records.pop_front() else {
             (self.live, self.controls) = (0, 0);
@@ -194,6 +211,13 @@ impl ResendQueue {
         self.dropped_count += 1;
         self.dropped = Some(record.seq);
         record.item.iter().for_each(|item| self.lost.count(item));
+        if let Some(Item::Expect(expect)) = record.item {
+            self.unheard_expectations.push_back(expect);
+            if self.unheard_expectations.len() > limit::EXPECTATIONS_UNHEARD_MAX {
+                self.unheard_expectations.pop_front();
+            }
+            return;
+        }
         self.leave_unheard(table, &record);
     }
 
@@ -353,7 +377,6 @@ const fn is_before(a: u32, b: u32) -> bool {
 mod tests {
     use super::*;
     use crate::table::Entry;
-    use alloc::boxed::Box;
     use common::Tuple;
     use wire::Flow;
     use wire::sync::v1::Change;
