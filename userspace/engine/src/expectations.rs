@@ -10,8 +10,6 @@
 
 mod commit;
 mod remote;
-#[cfg(test)]
-mod tests;
 
 pub use commit::{ExpectCommit, is_expect_commit};
 pub use remote::{Remote, on_inject_failed, target};

@@ -2,8 +2,8 @@
 
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
-use wire::{Expectation, Flow};
 use wire::netlink::EventKind;
+use wire::{Expectation, Flow};
 
 /// Whose request caused a kernel event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

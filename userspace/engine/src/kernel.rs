@@ -188,10 +188,7 @@ impl KernelQueue {
 const fn is_of_commit(purpose: Purpose) -> bool {
     matches!(
         purpose,
-        Purpose::Commit
-            | Purpose::CommitAgain
-            | Purpose::CommitExpect
-            | Purpose::CommitExpectAgain
+        Purpose::Commit | Purpose::CommitAgain | Purpose::CommitExpect | Purpose::CommitExpectAgain
     )
 }
 

@@ -41,8 +41,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::{Expectation, Flow};
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+use wire::{Expectation, Flow};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -253,7 +253,18 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, expectations, links, writer, log, tuning, poll, reliable, ended } = parts;
+        let Parts {
+            config,
+            source,
+            expectations,
+            links,
+            writer,
+            log,
+            tuning,
+            poll,
+            reliable,
+            ended,
+        } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }

@@ -250,3 +250,6 @@ impl Engine {
         (any && !self.config.replication.mode.converses()).then_some(self.expect_look)
     }
 }
+
+#[cfg(test)]
+mod tests;

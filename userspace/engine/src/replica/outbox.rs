@@ -10,9 +10,9 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use wire::{Expectation, Flow};
 use wire::flow::Known;
 use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
+use wire::{Expectation, Flow};
 
 /// Something to send.
 #[derive(Debug)]
@@ -292,8 +292,7 @@ impl Outbox {
                 return;
             }
             if let Some(item) = self.queue.pop_front() {
-                self.messages -=
-                    usize::from(matches!(item, Item::Message(..) | Item::Expect(_)));
+                self.messages -= usize::from(matches!(item, Item::Message(..) | Item::Expect(_)));
                 if let Item::Expect(expect) = &item {
                     let key = ExpectKey::of(expect);
                     self.expectations.remove(&key);

@@ -1,8 +1,8 @@
 //! From a configuration to the settings of the floors below.
 
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, LinkConf, LinkKind, LogFile,
-    ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, LinkConf,
+    LinkKind, LogFile, ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
 use common::tap::mode;
