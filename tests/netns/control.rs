@@ -79,7 +79,7 @@ fn every_statistic_shows_what_happened() {
     assert_eq!(a.ask(&["-s", "ct"]).lines().count(), general.lines().count());
     assert_eq!(b.stat(&["-s", "network"], "Malformed messages:"), 0);
     assert_eq!(b.stat(&["-s", "network"], "Packets lost:"), 0);
-    assert_eq!(active(&b, "external"), FLOWS.into());
+    assert_eq!(active(&b, "external"), u64::from(FLOWS));
     assert!(a.stat(&["-s", "runtime"], "events received:") >= FLOWS.into());
     assert_eq!(a.stat(&["-s", "runtime"], "lost:"), 0);
     assert!(a.ask(&["-s", "link"]).contains("role=ACTIVE"));
@@ -90,22 +90,8 @@ fn every_statistic_shows_what_happened() {
 fn what_is_not_there_yet_is_said_and_fails() {
     let stage = Stage::new();
     let a = stage.ours("a", &Conf::new(End::A));
-    let lines = [
-        "-F",
-        "-F ct",
-        "-F expect",
-        "-t",
-        "-c expect",
-        "-R expect",
-        "-i expect",
-        "-e expect",
-        "-i -x",
-        "-e -x",
-        "-s process",
-        "-s queue",
-        "-s rsqueue",
-        "-s expect",
-    ];
+    let lines =
+        ["-c expect", "-R expect", "-i expect", "-e expect", "-i expect -x", "-e expect -x"];
     for line in lines {
         let output = a.try_ask(&line.split(' ').collect::<Vec<_>>());
         let said = String::from_utf8_lossy(&output.stderr);
@@ -128,6 +114,7 @@ fn without_a_daemon_every_command_fails_and_says_why() {
     }
 }
 
+/// Defect 10 of the original, and its like: exit codes that say the opposite.
 #[test]
 fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
     let stage = Stage::new();
@@ -138,6 +125,7 @@ fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
     assert!(said.contains("resync is unsupported in this mode"), "{said}");
 }
 
+/// Defect 33 of the original: it stands still until such a client speaks.
 #[test]
 fn clients_that_say_nothing_or_half_a_word_hold_up_nobody() {
     let stage = Stage::new();
@@ -161,7 +149,11 @@ fn unknown_requests_are_closed_without_an_answer() {
         client.read_to_end(&mut answer).expect("the daemon closes");
         assert_eq!(answer, b"", "{number}");
     }
-    a.ask(&["-s"]);
+    assert_eq!(a.stat(&["-s", "runtime"], "local unknown request:"), 6);
+    drop(UnixStream::connect(a.path("sock")).expect("the daemon listens"));
+    wait_until("who says nothing is counted", || {
+        a.stat(&["-s", "runtime"], "local read failed:") == 1
+    });
 }
 
 #[test]
@@ -184,6 +176,8 @@ fn clients_that_leave_in_the_middle_do_no_harm() {
     });
 }
 
+/// Defects 2 and 4 of the original: after a short commit its tables can never be emptied again, and a second commit
+/// beside the first is not noticed.
 #[test]
 fn while_a_commit_runs_tables_are_not_emptied_and_no_second_one_begins() {
     let stage = Stage::new();

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// Run the tests; the last line is `N passed, M failed, K skipped`.
 ///
-/// Sets up and builds what is missing first. The kernel parts (netns, interop) need root; without it they are skipped
-/// with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
+/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are
+/// skipped with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
 /// `cargo xtask lint` run after the tests, each counted as one test.
 #[derive(clap::Args)]
 #[command(
@@ -39,13 +39,15 @@ enum Part {
     Netns,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
+    /// keepalived moves addresses while connections talk, in namespaces; needs root
+    Failover,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Unit, Self::Sim, Self::Netns, Self::Interop];
+    const ALL: [Self; 5] = [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover];
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Interop)
+        matches!(self, Self::Netns | Self::Interop | Self::Failover)
     }
 
     fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Part {
             Self::Sim => "sim",
             Self::Netns => "netns",
             Self::Interop => "interop",
+            Self::Failover => "failover",
         }
     }
 }
@@ -131,6 +134,13 @@ impl Run<'_> {
             }
             Part::Netns => self.netns(),
             Part::Interop => tally::run(self.target("interop")?.args(["--features", "kernel"])),
+            // One after the other: what two clusters do to a small machine is not what is tested.
+            Part::Failover => tally::run(self.target("failover")?.args([
+                "--features",
+                "kernel",
+                "--",
+                "--test-threads=1",
+            ])),
         }
     }
 

@@ -15,21 +15,22 @@
 
 use crate::clock;
 use crate::ended::Ended;
-use crate::expectations::{ExpectEvent, ExpectEvents, ExpectNews};
+use crate::expectations::ExpectEvents;
 use crate::kernel::KernelWriter;
-use crate::link::{Group, GroupReport, Sent};
+use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::overrun::Overruns;
-use crate::source::{Account, Source, SourceError, Stamp as SourceStamp};
+use crate::purge::{Purger, Subject};
+use crate::source::{Source, SourceError, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use engine::counters::Counters;
+use engine::config::limit;
 use engine::expectations::ExpectKey;
 use engine::table::{Marks, Slot};
-use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -42,7 +43,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
-use wire::{Expectation, Flow};
+
+mod expect;
+mod purges;
+mod report;
+
+use purges::Purges;
+pub use report::{ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -60,8 +67,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
-/// Expectations copied out at a time.
-const EXPECTATIONS_PER_PAGE: usize = 1024;
 /// Length of a datagram that nobody gets.
 const DISCARD_LEN: usize = 8192;
 /// How often losses are looked for.
@@ -80,6 +85,8 @@ pub struct Parts {
     pub links: Option<Group>,
     /// Writes to the kernel.
     pub writer: KernelWriter,
+    /// Empties the kernel's tables.
+    pub purger: Purger,
     /// Where lines go.
     pub log: Arc<Log>,
     /// What can change while it runs.
@@ -100,6 +107,8 @@ pub type Outcome = Result<(), &'static str>;
 pub enum Order {
     /// Carry out a command; the answer comes when it is done.
     Command(Command, oneshot::Sender<Outcome>),
+    /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
+    Purge(Vec<Subject>, oneshot::Sender<Outcome>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Copy out flows of a table.
@@ -128,70 +137,6 @@ pub enum Order {
     Stop,
 }
 
-/// The state of things.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// What the engine counted.
-    pub counters: Counters,
-    /// Flows in the local and in the remote table.
-    pub flows: [usize; 2],
-    /// Expectations in the local and in the remote table; `None` if they are not replicated.
-    pub expectations: Option<[usize; 2]>,
-    /// What became of the events.
-    pub account: Account,
-    /// Kernel messages that could not be understood.
-    pub events_malformed: u64,
-    /// Times events were found to have been lost.
-    pub overruns: u64,
-    /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
-    pub traffic: wire::flow::Counters,
-    /// Name of the event source.
-    pub source: &'static str,
-    /// Receive buffer of the event socket, bytes.
-    pub receive_buffer: usize,
-    /// The links.
-    pub links: GroupReport,
-    /// Whether there is a peer at all.
-    pub replicates: bool,
-    /// Whether the engine keeps a local and a remote table.
-    pub keeps: [bool; 2],
-    /// How long the shard has run.
-    pub uptime: Duration,
-    /// From an event in the kernel to its handling, microseconds.
-    pub latency: Latency,
-}
-
-/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
-    pub samples: u64,
-    /// Median, microseconds.
-    pub p50_us: u64,
-    /// 99th percentile, microseconds.
-    pub p99_us: u64,
-    /// Largest, microseconds.
-    pub max_us: u64,
-}
-
-/// Some flows of a table.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// The flows, each with the seconds since it was added.
-    pub flows: Vec<(Flow, u32)>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<Slot>,
-}
-
-/// Some expectations of a table.
-#[derive(Clone, Debug, Default)]
-pub struct ExpectPage {
-    /// The expectations, each with the seconds since it was added.
-    pub expectations: Vec<(Expectation, u32)>,
-    /// Behind which one to go on; `None` at the end.
-    pub next: Option<ExpectKey>,
-}
-
 /// The main thread's end.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -217,6 +162,7 @@ pub struct Shard {
     expectations: Option<ExpectEvents>,
     links: Option<Group>,
     writer: KernelWriter,
+    purges: Purges,
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
@@ -229,6 +175,9 @@ pub struct Shard {
     reliable: bool,
     ended: Option<Ended>,
     resync_at: Option<Instant>,
+    /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
+    inexact: bool,
+    mending: Option<CommandId>,
     overruns: Overruns,
     malformed: u64,
     traffic: wire::flow::Counters,
@@ -253,18 +202,8 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts {
-            config,
-            source,
-            expectations,
-            links,
-            writer,
-            log,
-            tuning,
-            poll,
-            reliable,
-            ended,
-        } = parts;
+        let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
+        let Parts { poll, reliable, ended, .. } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
@@ -286,6 +225,7 @@ impl Shard {
             expectations,
             links,
             writer,
+            purges: Purges::new(purger),
             log,
             observer: Observer::default(),
             orders,
@@ -299,6 +239,8 @@ impl Shard {
             ended,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
+            inexact: false,
+            mending: None,
             malformed: 0,
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
@@ -342,30 +284,13 @@ impl Shard {
     /// Takes events about flows and about expectations. Those about expectations are read first and handed in last: the
     /// flows they belong to were told before.
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let news = match &mut self.expectations {
-            Some(expectations) => expectations.take()?,
-            None => ExpectNews::default(),
-        };
+        let news = self.read_expect_news()?;
         let flows = self.take_flow_events(now)?;
         Ok(flows + self.take_expect_news(now, news))
     }
 
-    fn take_expect_news(&mut self, now: Instant, news: ExpectNews) -> usize {
-        let count = news.events.len();
-        for ExpectEvent { portid, event, expect } in news.events {
-            let origin = self.writer.origin(portid);
-            self.engine.handle(now, Input::KernelExpect { event, expect, origin });
-        }
-        self.malformed += news.malformed;
-        if news.lost {
-            self.log.warning("kernel events about expectations lost: the event socket was full");
-            self.engine.handle(now, Input::ExpectEventsLost);
-        }
-        count
-    }
-
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, traffic, latency, ended, .. } = self;
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
         let mut first = true;
         source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
@@ -386,7 +311,11 @@ impl Shard {
                                 ended.on_destroy(engine, &flow.to_flow(Detail::Full));
                             }
                         }
-                        let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
+                        let origin = match purges.caused(portid) {
+                            true => Origin::Purge,
+                            false => writer.origin(portid),
+                        };
+                        let stamp = engine_stamp(stamp);
                         let flow = flow.to_flow(Detail::State);
                         engine.handle(now, Input::Kernel { event, flow, origin, stamp });
                     }
@@ -415,7 +344,8 @@ impl Shard {
                 done => work += done,
             }
         }
-        work
+        let filter = &self.engine.config().filter;
+        work + self.purges.step(|flow| filter.passes(flow), &self.log)
     }
 
     /// Carries out waiting orders; `None` when the shard is to end.
@@ -434,22 +364,30 @@ impl Shard {
     fn carry_out(&mut self, now: Instant, order: Order) {
         // A reply whose receiver has gone is nobody's loss.
         match order {
-            Order::Command(command, reply) => {
-                let id = CommandId(self.next_command);
-                self.next_command += 1;
-                self.replies.insert(id, reply);
-                self.engine.handle(now, Input::Command(id, command));
-            }
+            Order::Command(command, reply) => self.command(now, command, Some(reply)),
+            Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(page(&self.engine, side, from, max, now)));
             }
             Order::Expectations { side, after, reply } => {
-                drop(reply.send(expect_page(&self.engine, side, after, now)));
+                drop(reply.send(self.expect_page(side, after, now)));
             }
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
         }
+    }
+
+    fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        if command == Command::ResyncKernel && self.inexact {
+            self.mending = Some(id);
+        }
+        if let Some(reply) = reply {
+            self.replies.insert(id, reply);
+        }
+        self.engine.handle(now, Input::Command(id, command));
     }
 
     /// Looks for lost events, and has the kernel's table read again when there were some.
@@ -459,6 +397,8 @@ impl Shard {
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         if self.overruns.note(self.source.account().lost) {
+            self.inexact = self.engine.config().replication.keep_local && !self.reliable;
+            self.mending = None;
             let before = self.source.receive_buffer();
             let size = self.source.grow(self.tuning.buffer_max);
             if size > before {
@@ -486,9 +426,7 @@ impl Shard {
 
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
-        let id = CommandId(self.next_command);
-        self.next_command += 1;
-        self.engine.handle(now, Input::Command(id, Command::ResyncKernel));
+        self.command(now, Command::ResyncKernel, None);
     }
 
     /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
@@ -560,6 +498,9 @@ impl Shard {
                 Event::CommandRefused(id, why) => (id, Err(why)),
                 _ => continue,
             };
+            if outcome.is_ok() && self.mending == Some(id) {
+                (self.inexact, self.mending) = (false, None);
+            }
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(outcome);
             }
@@ -599,12 +540,7 @@ impl Shard {
         Snapshot {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
-            expectations: self
-                .engine
-                .config()
-                .expectations
-                .any()
-                .then(|| self.engine.expectation_counts()),
+            expectations: self.expectation_counts(),
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,
@@ -621,15 +557,38 @@ impl Shard {
                 p99_us: self.latency.value_at_quantile(0.99),
                 max_us: self.latency.max(),
             },
+            filled: self.engine.is_filled(),
+            inexact: self.inexact,
+            committing: self.engine.is_committing(),
+            purging: self.purges.is_running(),
+            purges: self.purges.count,
+            flows_max: self.engine.config().flows_max,
+            outbox: Queue {
+                len: self.engine.outbox_len(),
+                // Every flow of the table waits at most once; the messages that stand alone have their own limit.
+                max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
+                no_space: self.engine.counters().replica.send_no_space,
+            },
+            resend: self.engine.resend().map(|(queue, flows)| ResendReport {
+                queue: Queue {
+                    len: queue.len(),
+                    max: queue.max(),
+                    no_space: queue.dropped_count(),
+                },
+                waiting: queue.iter(flows).map(report::resend).collect(),
+            }),
         }
     }
 }
 
 fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let config = engine.config();
+    let elsewhere = side == Side::Local && !config.replication.keep_local;
+    let kernel = elsewhere.then(|| config.filter.clone());
     let mut flows = Vec::new();
     while flows.len() < max {
         let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None };
+            return Page { flows, next: None, kernel };
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
@@ -637,19 +596,7 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
             flows.push((entry.flow.clone(), age_s));
         }
     }
-    Page { flows, next: Some(from) }
-}
-
-fn expect_page(engine: &Engine, side: Side, after: Option<ExpectKey>, now: Instant) -> ExpectPage {
-    let mut page = ExpectPage::default();
-    let mut last = after;
-    for (key, entry) in engine.expectations(side, after).take(EXPECTATIONS_PER_PAGE) {
-        let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-        page.expectations.push((entry.expect.clone(), age_s));
-        last = Some(*key);
-    }
-    page.next = last.filter(|_| page.expectations.len() == EXPECTATIONS_PER_PAGE);
-    page
+    Page { flows, next: Some(from), kernel }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

@@ -14,6 +14,7 @@ use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
+use host::purge::Purger;
 use host::shard::Parts;
 use host::source::{Source, SourceError};
 use host::sys;
@@ -97,6 +98,7 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
         expectations: open_expectations(&conf)?,
         links,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(log),
         tuning: settings::tuning(&conf),
         poll: settings::poll_interval(&conf),
@@ -109,9 +111,10 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let readiness = go(detach, systemd)?;
     lock.sign().context("writing the lock file")?;
     logs.all().try_for_each(|log| log.run_behind()).context("starting the log's thread")?;
+    let purge_after = settings::purge_after(&conf);
     let reload = Reload::new(path, conf, logs.clone(), !detach, systemd);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness));
+    let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness, purge_after));
     log.notice("---- shutdown received ----");
     outcome
 }

@@ -317,3 +317,12 @@ const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
         Policy::Ignore => mode::IGNORE,
     }
 }
+
+/// How long `-t` waits before it empties the kernel's table. Without a peer there is nobody to hand over to.
+#[must_use]
+pub fn purge_after(conf: &Conf) -> Duration {
+    match &conf.mode {
+        ModeConf::Sync(sync) => Duration::from_secs(sync.mode.purge_timeout_s().into()),
+        ModeConf::Stats(_) => Duration::ZERO,
+    }
+}

@@ -6,7 +6,7 @@
 //! ```
 
 use super::reload::Reload;
-use super::serve;
+use super::serve::Service;
 use anyhow::{Context, Result, bail};
 use host::control::{Bound, Server};
 use host::log::Log;
@@ -14,7 +14,7 @@ use host::process::Child;
 use host::shard::{Handle, Order, Parts, Shard, Snapshot};
 use host::systemd::Systemd;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -56,7 +56,13 @@ impl Readiness {
 ///
 /// # Errors
 /// When a thread or the shard fails.
-pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readiness) -> Result<()> {
+pub async fn run(
+    parts: Parts,
+    bound: Bound,
+    reload: Reload,
+    readiness: Readiness,
+    purge_after: Duration,
+) -> Result<()> {
     let signals = Signals::new()?;
     let server = bound.serve().context("serving the control socket")?;
     let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
@@ -66,7 +72,15 @@ pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readines
         let _ = ended.send(shard.run());
     })?;
     let systemd = reload.systemd;
-    let supervisor = Supervisor { server, shard: handle.clone(), signals, reload };
+    let service = Arc::new(Service {
+        shard: handle.clone(),
+        log: Arc::clone(&reload.logs.log),
+        faults: server.faults(),
+        records: reload.logs.records.is_some(),
+        purge_after,
+        scheduled: Mutex::default(),
+    });
+    let supervisor = Supervisor { server, shard: handle.clone(), signals, reload, service };
     let outcome = supervisor.run(shard_ended, readiness).await;
     systemd.stopping();
     handle.order(Order::Stop);
@@ -97,6 +111,7 @@ struct Supervisor {
     shard: Handle,
     signals: Signals,
     reload: Reload,
+    service: Arc<Service>,
 }
 
 impl Supervisor {
@@ -129,10 +144,9 @@ impl Supervisor {
                 () = tick(&mut watchdog) => self.watch(&mut heartbeat),
                 client = self.server.accept() => match client {
                     Ok(client) => {
-                        let (shard, log, kill) = (self.shard.clone(), Arc::clone(&log), kill.clone());
-                        let records = self.reload.logs.records.is_some();
+                        let (service, kill) = (Arc::clone(&self.service), kill.clone());
                         tokio::spawn(async move {
-                            if serve::serve(client, &shard, &log, records).await {
+                            if service.serve(client).await {
                                 let _ = kill.send(()).await;
                             }
                         });
