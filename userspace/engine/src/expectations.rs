@@ -123,10 +123,14 @@ impl Local {
         if let Some(ended) = &mut self.ended {
             ended.remove(&key);
         }
-        // The peer told of what a commit makes ours.
+        // The peer told of what a commit makes ours. It may have ended just before, with the flow that it belongs to,
+        // which a commit replaces: of that the peer need not hear either.
         let told = origin == Origin::Commit;
-        let added = self.put(counters, key, expect, told, now);
-        if added.is_some() && !told { News::Tell } else { News::Keep }
+        match self.put(counters, key, expect, told, now) {
+            Some(_) if told => News::Withdraw,
+            Some(_) => News::Tell,
+            None => News::Keep,
+        }
     }
 
     fn on_end(&mut self, counters: &mut TableCounters, key: ExpectKey, origin: Origin) -> News {

@@ -29,7 +29,7 @@ use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
-use engine::table::{Marks, Slot};
+use engine::table::Slot;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
@@ -368,7 +368,7 @@ impl Shard {
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
-                drop(reply.send(page(&self.engine, side, from, max, now)));
+                drop(reply.send(report::page(&self.engine, side, from, max, now)));
             }
             Order::Expectations { side, after, reply } => {
                 drop(reply.send(self.expect_page(side, after, now)));
@@ -579,24 +579,6 @@ impl Shard {
             }),
         }
     }
-}
-
-fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
-    let config = engine.config();
-    let elsewhere = side == Side::Local && !config.replication.keep_local;
-    let kernel = elsewhere.then(|| config.filter.clone());
-    let mut flows = Vec::new();
-    while flows.len() < max {
-        let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None, kernel };
-        };
-        from = slot + 1;
-        if !entry.marks.contains(Marks::DEAD) {
-            let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            flows.push((entry.flow.clone(), age_s));
-        }
-    }
-    Page { flows, next: Some(from), kernel }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

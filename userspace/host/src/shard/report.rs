@@ -2,13 +2,15 @@
 
 use crate::link::GroupReport;
 use crate::source::Account;
+use common::Instant;
 use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
-use engine::table::Slot;
+use engine::table::{Marks, Slot};
+use engine::{Engine, Side};
 use std::time::Duration;
-use wire::{Expectation, Flow};
 use wire::sync::v1::Control;
+use wire::{Expectation, Flow};
 
 /// The state of things.
 #[derive(Clone, Debug)]
@@ -131,4 +133,23 @@ pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
         Some(Control::Alive | Control::Settled) => Some(0x10),
     };
     Resend { seq, control_flags }
+}
+
+/// Flows of a table, at most `max`, from slot `from` on.
+pub(super) fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let config = engine.config();
+    let elsewhere = side == Side::Local && !config.replication.keep_local;
+    let kernel = elsewhere.then(|| config.filter.clone());
+    let mut flows = Vec::new();
+    while flows.len() < max {
+        let Some((slot, entry)) = engine.table(side).next(from) else {
+            return Page { flows, next: None, kernel };
+        };
+        from = slot + 1;
+        if !entry.marks.contains(Marks::DEAD) {
+            let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            flows.push((entry.flow.clone(), age_s));
+        }
+    }
+    Page { flows, next: Some(from), kernel }
 }

@@ -34,6 +34,8 @@ pub struct Service {
     pub faults: Arc<Faults>,
     /// Whether this is statistics mode.
     pub records: bool,
+    /// Whether expectations are replicated.
+    pub expectations: bool,
     /// How long `-t` waits.
     pub purge_after: Duration,
     /// The purge that `-t` has scheduled.
@@ -91,6 +93,9 @@ impl Service {
                         self.cancel_purge();
                     }
                     self.log.notice(note);
+                    if other == Request::Reload && self.expectations {
+                        self.log.notice("resync with master expect table");
+                    }
                     self.carry_out(client, command).await
                 }
                 (None, None) => {
@@ -175,9 +180,7 @@ const fn command(request: Request) -> Option<(Command, &'static str)> {
         Request::ReloadExpectations => {
             (Command::ResyncKernelExpectations, "resync with master expect table")
         }
-        Request::Reload => {
-            (Command::ResyncKernelAll, "resync with master conntrack and expect tables")
-        }
+        Request::Reload => (Command::ResyncKernelAll, "resync with master conntrack table"),
         Request::FlushTables | Request::FlushFlowTables => {
             (Command::Flush { local: true, remote: true }, "flushing caches")
         }

@@ -65,6 +65,7 @@ pub async fn run(
 ) -> Result<()> {
     let signals = Signals::new()?;
     let server = bound.serve().context("serving the control socket")?;
+    let expectations = parts.expectations.is_some();
     let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
     let (ended, shard_ended) = oneshot::channel::<io::Result<()>>();
     let thread = thread::Builder::new().name("shard-0".into()).spawn(move || {
@@ -77,6 +78,7 @@ pub async fn run(
         log: Arc::clone(&reload.logs.log),
         faults: server.faults(),
         records: reload.logs.records.is_some(),
+        expectations,
         purge_after,
         scheduled: Mutex::default(),
     });

@@ -200,6 +200,16 @@ fn our_own_writes_are_not_told_back() {
 }
 
 #[test]
+fn a_commit_that_replaces_the_master_is_not_told_either() {
+    let mut engine = engine(Replication::default());
+    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Commit);
+    // The kernel ends it with its master, and says that nobody asked for that.
+    hear(&mut engine, EventKind::Destroy, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Commit);
+    assert_eq!((kinds(&mut engine), engine.expectation_counts()), (vec![], [1, 0]));
+}
+
+#[test]
 fn overtaken_messages_change_nothing() {
     let mut engine = engine(Replication::default());
     say(&mut engine, 12, Change::Destroy, &expectation(5000));
