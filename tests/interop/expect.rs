@@ -92,7 +92,8 @@ fn bulk(from: Brand, to: Brand, protocol: &'static str) {
     requests.expect(&[data(5000), data(5001)]);
     nodes.compare(2);
     for (asked, verb) in [(&nodes.a, "-B"), (&nodes.b, "-n")] {
-        nodes.b.ask(&["-f", "external"]);
+        // The original's `-f external` keeps them.
+        nodes.b.ask(&["-f"]);
         wait_until("it is forgotten", || nodes.b.external_expectations().is_empty());
         asked.ask(&[verb]);
         nodes.compare(2);
