@@ -128,7 +128,7 @@ check() {
         exit 0
     fi
     command -v "$CTFLOW_BIN" >/dev/null || exit 0
-    "$CTFLOW_BIN" -C "$CONNTRACKD_CONFIG" ready
+    "$CTFLOW_BIN" ready -C "$CONNTRACKD_CONFIG"
 }
 
 # keepalived does not wait for one script before it calls the next. They take turns, and one that was called before

@@ -21,6 +21,7 @@ use tests::conf::End;
 use tests::conntrack::count;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Files};
+use tests::netns::nft;
 use tests::wait::wait_until;
 
 /// What was seen.
@@ -102,11 +103,19 @@ fn a_node_that_lacks_flows_leaves_the_addresses_to_the_other_one_and_a_lone_node
     // Nobody is ready: there is nobody to be it for.
     let on_b = Router::start(&b, End::B, setup, &files, "b");
     on_b.wait_primary();
+    // A hears B, and B does not hear what A asks for.
+    b.within(|| {
+        nft("add table inet deaf
+add chain inet deaf in { type filter hook input priority 0; }
+\
+             add rule inet deaf in udp dport 3780 drop");
+    });
     // More than it takes to become primary for whoever may.
     let on_a = Router::start(&a, End::A, setup, &files, "a");
     wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
     assert!(on_b.has_addresses() && !on_a.has_addresses());
     Requests::open(&b).create(&udp_flows(0..COUNT as u32));
+    b.sh("nft delete table inet deaf");
     on_a.wait_primary();
     wait_until("B gives the addresses back", || !on_b.has_addresses());
     assert_eq!(count(&a), COUNT);

@@ -112,7 +112,7 @@ impl Keepalived {
         fs::write(file("conf"), conf).expect("a configuration is written");
         fs::write(file("gate.nft"), gate()).expect("a gate is written");
         executable(&file("logger"), &logger(&file("script.log")));
-        executable(&file("ready"), READY);
+        executable(&file("ready"), &ready(setup.brand));
         let log = File::create(file("log")).expect("a log file");
         let mut command = Command::new("keepalived");
         command.arg("-f").arg(file("conf")).args(["--vrrp", "--dont-fork", "--log-console"]);
@@ -231,9 +231,20 @@ fn logger(file: &Path) -> String {
     format!("#!/bin/sh\necho \"$(date +%T.%3N) $*\" >>{}\n", file.display())
 }
 
-/// Stands in for `ctflow -C FILE ready`: ready when the daemon's remote table or the kernel holds all connections.
-const READY: &str = "#!/bin/sh
+/// `ctflow`, taking note of each call.
+fn ready(brand: Brand) -> String {
+    match brand {
+        Brand::Ours => {
+            let ctflow = Brand::Ours.program().with_file_name("ctflow");
+            format!("#!/bin/sh\necho >>\"${{0%/*}}/asked\"\nexec {} \"$@\"\n", ctflow.display())
+        }
+        Brand::Original => READY_ORIGINAL.to_owned(),
+    }
+}
+
+/// The original does not answer `ctflow ready`: ready when its remote table or the kernel holds all connections.
+const READY_ORIGINAL: &str = "#!/bin/sh
 echo >>\"${0%/*}/asked\"
-held=$(\"$CONNTRACKD_BIN\" -C \"$2\" -s | awk '/^cache external/ { e = 1 } e && /current active/ { print $4; exit }')
+held=$(\"$CONNTRACKD_BIN\" -C \"$3\" -s | awk '/^cache external/ { e = 1 } e && /current active/ { print $4; exit }')
 [ \"${held:-0}\" -ge 1000 ] || [ \"$(conntrack -C)\" -ge 1000 ]
 ";

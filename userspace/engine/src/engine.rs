@@ -49,8 +49,8 @@ pub struct Engine {
     tracker: Tracker,
     /// The reliable conversation, if that is the mode.
     ftfw: Option<Ftfw>,
-    /// NOTRACK: when everything was asked for, and whether the peer has been heard to be done since.
-    asked: Option<(Instant, bool)>,
+    /// NOTRACK: when everything was asked for; and what was lost by the time the peer was heard to be done.
+    asked: Option<(Instant, Option<u64>)>,
     /// Whether it was told that the peer is silent.
     peer_silent: bool,
     kernel: KernelQueue,

@@ -547,6 +547,7 @@ impl Shard {
             traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
+            standing: self.engine.standing(now),
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],

@@ -35,7 +35,7 @@ impl Keepalived {
         fs::write(file("conf"), configuration(node, &script)?)?;
         fs::write(file("gate.nft"), gate()?)?;
         executable(&file("logger"), &logger(&file("script.log")))?;
-        executable(&file("ready"), &ready(flows))?;
+        executable(&file("ready"), &ready(program, flows))?;
         let log = File::create(file("keepalived.log"))?;
         let mut command = node.command("keepalived");
         command.args(["--vrrp", "--dont-fork", "--log-console", "--log-detail", "--no-syslog"]);
@@ -145,12 +145,16 @@ fn logger(file: &Path) -> String {
     format!("#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\necho \"$2\" >>{}\n", file.display())
 }
 
-/// Stands in for `ctflow -C FILE ready`: ready when the daemon holds the background flows, or the kernel does.
-fn ready(flows: u64) -> String {
+/// Our `ctflow`. The original does not answer it: ready when the daemon holds the background flows, or the kernel does.
+fn ready(program: Option<&Program>, flows: u64) -> String {
+    let ctflow = program.map(|program| program.path.with_file_name("ctflow"));
+    if let Some(ctflow) = ctflow.filter(|path| path.is_file()) {
+        return format!("#!/bin/sh\nexec {} \"$@\"\n", ctflow.display());
+    }
     format!(
         "#!/bin/sh
 [ \"$CONNTRACKD_BIN\" = true ] && exit 0
-held=$(\"$CONNTRACKD_BIN\" -C \"$2\" -s |
+held=$(\"$CONNTRACKD_BIN\" -C \"$3\" -s |
     awk '/^cache external/ {{ e = 1 }} e && /current active/ {{ print $4; exit }}')
 [ \"${{held:-0}}\" -ge {flows} ] || [ \"$(conntrack -C)\" -ge {flows} ]
 "

@@ -57,7 +57,7 @@ impl Engine {
 
     /// Whether an expectation is replicated.
     fn counts(&self, expect: &Expectation) -> bool {
-        let helper = expect.helper.as_ref().map(|name| name.as_str());
+        let helper = expect.helper.as_ref().map(wire::flow::Name::as_str);
         self.config.expectations.counts(helper)
             && self.config.filter.passes(&Flow::new(expect.master))
     }
@@ -93,11 +93,10 @@ impl Engine {
         order: u64,
     ) {
         let Self { config, kernel, counters, remote_expectations: remote, .. } = self;
-        let table = &mut counters.remote_expectations;
         if config.replication.keep_remote {
-            remote.on_message(table, change, expect, order, now);
+            let counters = &mut counters.remote_expectations;
+            remote.on_message(counters, change, expect, order, now);
         } else {
-            let counters = (table, &mut counters.inject_expectations);
             remote.inject(config, kernel, counters, (change, expect), order);
         }
     }

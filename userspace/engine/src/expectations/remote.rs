@@ -2,7 +2,7 @@
 
 use super::{Entry, ExpectKey, Table, seconds};
 use crate::config::{Config, limit};
-use crate::counters::{PassCounters, TableCounters};
+use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
 use alloc::boxed::Box;
@@ -101,20 +101,21 @@ impl Remote {
         &mut self,
         config: &Config,
         kernel: &mut KernelQueue,
-        counters: (&mut TableCounters, &mut PassCounters),
+        counters: &mut Counters,
         (change, expect): (Change, Expectation),
         order: u64,
     ) {
         let key = ExpectKey::of(&expect);
         if self.last_word(&key) >= order {
-            counters.0.stale += 1;
+            counters.remote_expectations.stale += 1;
             return;
         }
         self.ends.note(key, order);
+        let written = &mut counters.inject_expectations;
         let count = match change {
-            Change::New => &mut counters.1.created,
-            Change::Update => &mut counters.1.updated,
-            Change::Destroy => &mut counters.1.destroyed,
+            Change::New => &mut written.created,
+            Change::Update => &mut written.updated,
+            Change::Destroy => &mut written.destroyed,
         };
         *count += 1;
         if change == Change::Destroy {

@@ -120,7 +120,7 @@ impl Outbox {
             }
         }
         self.queue.retain(|item| !is_meant(item));
-        self.resend.iter_mut().for_each(|resend| resend.withdraw(&is_meant));
+        self.resend.iter_mut().for_each(|resend| resend.withdraw(is_meant));
     }
 
     /// Queues a control message.

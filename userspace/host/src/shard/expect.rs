@@ -13,7 +13,10 @@ const EXPECTATIONS_PER_PAGE: usize = 1024;
 impl Shard {
     /// What waits on the subscription, if there is one.
     pub(super) fn read_expect_news(&mut self) -> io::Result<ExpectNews> {
-        self.expectations.as_mut().map_or_else(|| Ok(ExpectNews::default()), |e| e.take())
+        match &mut self.expectations {
+            Some(events) => events.take(),
+            None => Ok(ExpectNews::default()),
+        }
     }
 
     /// Hands it to the engine; how many events that were.

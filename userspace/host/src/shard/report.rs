@@ -7,7 +7,7 @@ use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
 use engine::table::{Marks, Slot};
-use engine::{Engine, Side};
+use engine::{Engine, Side, Standing};
 use std::time::Duration;
 use wire::sync::v1::Control;
 use wire::{Expectation, Flow};
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.
     pub receive_buffer: usize,
+    /// How this node stands with its peer.
+    pub standing: Standing,
     /// The links.
     pub links: GroupReport,
     /// Whether there is a peer at all.

@@ -111,10 +111,9 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let readiness = go(detach, systemd)?;
     lock.sign().context("writing the lock file")?;
     logs.all().try_for_each(|log| log.run_behind()).context("starting the log's thread")?;
-    let purge_after = settings::purge_after(&conf);
     let reload = Reload::new(path, conf, logs.clone(), !detach, systemd);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness, purge_after));
+    let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness));
     log.notice("---- shutdown received ----");
     outcome
 }

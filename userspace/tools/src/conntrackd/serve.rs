@@ -12,8 +12,8 @@ use host::control::{Client, Faults};
 use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Handle, Order, Outcome};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use wire::control::Request;
@@ -36,8 +36,8 @@ pub struct Service {
     pub records: bool,
     /// Whether expectations are replicated.
     pub expectations: bool,
-    /// How long `-t` waits.
-    pub purge_after: Duration,
+    /// How long `-t` waits, seconds; a reload may change it.
+    pub purge_after_s: AtomicU64,
     /// The purge that `-t` has scheduled.
     pub scheduled: Mutex<Option<AbortHandle>>,
 }

@@ -14,6 +14,7 @@ use host::process::Child;
 use host::shard::{Handle, Order, Parts, Shard, Snapshot};
 use host::systemd::Systemd;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -56,13 +57,7 @@ impl Readiness {
 ///
 /// # Errors
 /// When a thread or the shard fails.
-pub async fn run(
-    parts: Parts,
-    bound: Bound,
-    reload: Reload,
-    readiness: Readiness,
-    purge_after: Duration,
-) -> Result<()> {
+pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readiness) -> Result<()> {
     let signals = Signals::new()?;
     let server = bound.serve().context("serving the control socket")?;
     let expectations = parts.expectations.is_some();
@@ -79,7 +74,7 @@ pub async fn run(
         faults: server.faults(),
         records: reload.logs.records.is_some(),
         expectations,
-        purge_after,
+        purge_after_s: AtomicU64::new(reload.purge_after_s()),
         scheduled: Mutex::default(),
     });
     let supervisor = Supervisor { server, shard: handle.clone(), signals, reload, service };
@@ -136,7 +131,11 @@ impl Supervisor {
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = killed.recv() => return Ok(()),
                 ended = &mut shard_ended => return shard_outcome(ended),
-                _ = self.signals.hangup.recv() => self.reload.reload(&self.shard).await,
+                _ = self.signals.hangup.recv() => {
+                    self.reload.reload(&self.shard).await;
+                    let after_s = self.reload.purge_after_s();
+                    self.service.purge_after_s.store(after_s, Ordering::Relaxed);
+                }
                 () = &mut filled, if readiness.is_some() => {
                     if let Some(readiness) = readiness.take() {
                         readiness.tell(&log)?;

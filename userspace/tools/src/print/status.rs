@@ -4,6 +4,7 @@
 //! meaning makes a new one.
 
 use crate::print::stats::Report;
+use engine::config::limit::PEER_SILENCE;
 use engine::counters::{PassCounters, TableCounters};
 use host::link::LinkReport;
 use host::shard::{self, Snapshot};
@@ -152,6 +153,14 @@ object! {
         lost: u64,
         /// Messages that came after a later one.
         before: u64,
+        /// Seconds since the peer was heard; `null` if it never was.
+        peer_heard_s: Option<u64>,
+        /// Whether all of the peer's flows have come in since they were asked for.
+        remote_complete: bool,
+        /// Whether no message of the peer is known to be missing.
+        remote_exact: bool,
+        /// Whether everything is being sent to the peer.
+        in_bulk: bool,
         /// Times the peer began anew.
         peer_restarts: u64,
         /// Messages refused, of whatever reason.
@@ -270,6 +279,7 @@ object! {
 /// # Errors
 /// With the reasons.
 pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
+    let peer = peer_reason(s);
     let full = |at: usize| s.keeps[at] && s.flows[at] >= s.flows_max;
     let reasons: Vec<String> = [
         (!s.filled, "the kernel's table has not been read yet"),
@@ -284,9 +294,29 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
     ]
     .into_iter()
     .filter(|(holds, _)| *holds)
-    .map(|(_, reason)| reason.to_owned())
+    .map(|(_, reason)| reason)
+    .chain(peer)
+    .map(str::to_owned)
     .collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+/// What is missing of the peer's flows. A node without a peer lacks nothing: nobody else has more.
+fn peer_reason(s: &Snapshot) -> Option<&'static str> {
+    let standing = &s.standing;
+    if !s.replicates {
+        return None;
+    }
+    match standing.peer_heard {
+        None if s.uptime < PEER_SILENCE => Some("the other node has not been heard yet"),
+        None => None,
+        Some(ago) if ago > PEER_SILENCE => None,
+        Some(_) if !standing.remote_complete => {
+            Some("the other node's flows have not all been asked for and received yet")
+        }
+        Some(_) if !standing.remote_exact => Some("messages of the other node are missing"),
+        Some(_) => None,
+    }
 }
 
 impl Status {
@@ -383,6 +413,10 @@ fn replication(s: &Report) -> Replication {
         received: r.received,
         lost: r.lost,
         before: r.before,
+        peer_heard_s: s.standing.peer_heard.map(|ago| ago.as_secs()),
+        remote_complete: s.standing.remote_complete,
+        remote_exact: s.standing.remote_exact,
+        in_bulk: s.standing.in_bulk,
         peer_restarts: r.peer_restarts,
         malformed: r.malformed(),
         bad_version: r.bad_version,

@@ -6,7 +6,9 @@ use engine::Command;
 use host::control::Client;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 impl Service {
@@ -27,7 +29,7 @@ impl Service {
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let after = self.purge_after;
+        let after = Duration::from_secs(self.purge_after_s.load(Ordering::Relaxed));
         self.log.notice(format!("flushing conntrack table in {} secs", after.as_secs()));
         let service = Arc::clone(self);
         let task = tokio::spawn(async move {
