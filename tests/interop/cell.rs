@@ -1,10 +1,17 @@
-//! One cell of the matrix: two daemons, a link, which caches are on, and the life of a flow of each kind.
+//! One cell of the matrix: two daemons, rules, a link, which caches are on, and the life of a flow of each kind.
+//!
+//! ```text
+//!   all rules        flows appear, change, end
+//!   NOTRACK, FTFW    B is emptied, A sends everything; B is emptied and asks; B is killed, starts and asks
+//!   all rules        B commits
+//!   ALARM            A is killed, and B forgets its flows
+//! ```
 //!
 //! Beside the two daemons of the cell run two of the original on the same namespaces and another port. They hear the
 //! same events, so whatever the daemons of the cell show must be what these show, to the character.
 
 use common::Tuple;
-use tests::conf::{Conf, End};
+use tests::conf::{Conf, End, Rules, Transport};
 use tests::conntrack::{
     allow_labels, catalogue_len, insert_catalogue, lines, lines_for_peer, table,
 };
@@ -42,6 +49,8 @@ impl Caches {
 pub(crate) struct Cell {
     pub(crate) from: Brand,
     pub(crate) to: Brand,
+    pub(crate) rules: Rules,
+    pub(crate) transport: Transport,
     pub(crate) link: Family,
     pub(crate) caches: Caches,
 }
@@ -67,7 +76,7 @@ struct Nodes<'a> {
 /// Runs a cell.
 pub(crate) fn check(cell: Cell) {
     let stage = stage();
-    let nodes = Nodes::start(&stage, cell);
+    let mut nodes = Nodes::start(&stage, cell);
     insert_catalogue(&stage.a);
     nodes.compare("everything has arrived", |seen| seen.len() == catalogue_len());
     change(&stage.a);
@@ -76,9 +85,23 @@ pub(crate) fn check(cell: Cell) {
     });
     end_some(&stage.a);
     nodes.compare("ends have arrived", |seen| seen.len() == catalogue_len() - 6);
+    if cell.rules.has_bulk() && cell.caches == Caches::Both {
+        nodes.send_everything();
+        nodes.restart_b();
+    }
     if cell.caches.external() {
         nodes.commit();
     }
+    if let Rules::Alarm { cache_s, .. } = cell.rules {
+        nodes.fall_silent(cache_s);
+    }
+}
+
+/// What has been received on the first link, packets.
+pub(crate) fn heard(daemon: &Daemon<'_>) -> u64 {
+    let text = daemon.ask(&["-s", "network"]);
+    let line = text.lines().find(|line| line.contains("Pckts sent")).expect("such a line");
+    line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number")
 }
 
 /// Changes the mark of twelve TCP flows, and state, status and lifetime of one.
@@ -107,22 +130,37 @@ fn end_some(a: &Namespace) {
     }
 }
 
+impl Cell {
+    fn conf_b(self) -> Conf {
+        let conf = Conf::new(End::B).rules(self.rules).link(self.link).transport(self.transport);
+        if self.caches.external() { conf } else { conf.mode("DisableExternalCache on") }
+    }
+}
+
 impl<'a> Nodes<'a> {
     fn start(stage: &'a Stage, cell: Cell) -> Self {
-        let b = Conf::new(End::B);
-        let mut a = Conf::new(End::A);
+        let b = Conf::new(End::B).rules(cell.rules);
+        let mut a = Conf::new(End::A).rules(cell.rules);
         if !cell.caches.internal() {
             a = a.mode("DisableInternalCache on");
         }
         let model_b = stage.start(Brand::Original, "model-b", &b.clone().port(3781));
         let model_a = stage.start(Brand::Original, "model-a", &a.clone().port(3781));
-        let mut b = b.link(cell.link);
-        if !cell.caches.external() {
-            b = b.mode("DisableExternalCache on");
+        let b = stage.start(cell.to, "b", &cell.conf_b());
+        let a = a.link(cell.link).transport(cell.transport);
+        let a = stage.start(cell.from, "a", &a);
+        let nodes = Self { stage, cell, a, b, model_a, model_b };
+        nodes.wait_for_link();
+        nodes
+    }
+
+    /// Waits until what either end says reaches the other. Over TCP, the original drops what it has to say while it is
+    /// not connected; over multicast, nobody misses what was said before the first message that arrived. ALARM says
+    /// everything again, and nothing while there are no flows.
+    fn wait_for_link(&self) {
+        if self.cell.rules.has_bulk() && self.cell.transport != Transport::Udp {
+            wait_until("A and B hear each other", || heard(&self.a) > 0 && heard(&self.b) > 0);
         }
-        let b = stage.start(cell.to, "b", &b);
-        let a = stage.start(cell.from, "a", &a.link(cell.link));
-        Self { stage, cell, a, b, model_a, model_b }
     }
 
     /// Waits until the model has got so far, then until the daemons of the cell show the same.
@@ -140,6 +178,48 @@ impl<'a> Nodes<'a> {
         }
     }
 
+    /// Twice what B knows comes all again: A is told to send it, and B asks for it.
+    fn send_everything(&self) {
+        let empty = || {
+            self.b.ask(&["-f", "external"]);
+            wait_until("the table is empty", || self.b.external().is_empty());
+        };
+        empty();
+        self.a.ask(&["-B"]);
+        wait_equal("the bulk arrives", || self.b.external(), || self.model_b.external());
+        empty();
+        self.b.ask(&["-n"]);
+        wait_equal("the answer arrives", || self.b.external(), || self.model_b.external());
+    }
+
+    /// B dies without a word, begins anew and asks for everything.
+    fn restart_b(&mut self) {
+        let conf = self.cell.conf_b().mode("StartupResync on");
+        self.b.restart(&conf);
+        if (self.cell.rules, self.cell.transport) == (Rules::NoTrack, Transport::Tcp) {
+            // What is said before the connection stands, the original drops; and nobody says it again.
+            self.wait_for_link();
+            self.b.ask(&["-n"]);
+        }
+        wait_equal("everything arrives", || self.b.external(), || self.model_b.external());
+    }
+
+    /// A dies without a word: what is not told again has so many seconds left, and goes.
+    fn fall_silent(&mut self, cache_s: u32) {
+        for daemon in [&self.b, &self.model_b] {
+            let text = daemon.ask(&["-e"]);
+            let left = |line: &str| {
+                let (_, tail) = line.split_once(" [expires in ")?;
+                tail.split_once("s] [active since ")?.0.parse::<u32>().ok()
+            };
+            assert!(text.lines().all(|line| left(line).is_some_and(|s| s < cache_s)), "{text}");
+        }
+        self.a.kill_hard();
+        self.model_a.kill_hard();
+        wait_until("B forgets", || self.b.external().is_empty());
+        wait_until("the original does so too", || self.model_b.external().is_empty());
+    }
+
     /// B takes over: its kernel is to hold what the kernel of A holds, and what it would hold had the original done it.
     fn commit(&self) {
         let (a, b) = (&self.stage.a, &self.stage.b);
@@ -149,13 +229,15 @@ impl<'a> Nodes<'a> {
         let shown: Vec<_> = committed.keys().cloned().collect();
         assert_eq!(shown, lines_for_peer(a));
         assert!(committed.values().all(|s| (2000..=3000).contains(s)), "{committed:#?}");
-        self.check_nothing_goes_back();
+        if self.cell.rules.has_bulk() {
+            self.check_nothing_goes_back();
+        }
         b.sh("conntrack -F");
         self.model_b.ask(&["-c"]);
         assert_eq!(lines(b), shown, "the original commits the same");
     }
 
-    /// The flows of the commit are not news for A: of two things B could say, A gets the later one only.
+    /// The flows of the commit are not news for A, unless all flows are told again and again: of two things B could say, A gets the later one only.
     fn check_nothing_goes_back(&self) {
         let own = Flow::new(Tuple::v4([7; 4], [8; 4], 17).with_ports(7, 8));
         Requests::open(&self.stage.b).create(&[with_lifetime(own)]);

@@ -1,5 +1,6 @@
 //! Links of every kind and family: what goes over them arrives, whoever is at the other end.
 
+use crate::cell::heard;
 use tests::conf::{Conf, End, Transport};
 use tests::conntrack::{catalogue_len, insert_catalogue};
 use tests::ctnetlink::{Requests, udp_flows};
@@ -43,13 +44,6 @@ fn udp_over_ipv4(from: Brand, to: Brand) {
 
 fn udp_over_ipv6(from: Brand, to: Brand) {
     life_of_flows(from, to, Transport::Udp, Family::V6);
-}
-
-/// What has been received on the first link, packets.
-fn heard(daemon: &Daemon<'_>) -> u64 {
-    let text = daemon.ask(&["-s", "network"]);
-    let line = text.lines().find(|line| line.contains("Pckts sent")).expect("such a line");
-    line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number")
 }
 
 /// Flows appear, change and end, and come again in bulk.

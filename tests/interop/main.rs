@@ -2,9 +2,12 @@
 
 mod cell;
 mod links;
+mod loss;
 mod matrix;
+mod restart;
 mod scenarios;
 mod stats;
+mod tables;
 mod traffic;
 mod expect;
 mod texts;

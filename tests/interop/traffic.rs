@@ -12,7 +12,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use tests::conf::{Conf, End, SUBNET};
+use tests::conf::{Conf, End, Rules, SUBNET};
 use tests::conntrack::lines;
 use tests::daemon::{Brand, Daemon, Files};
 use tests::netns::{Family, Namespace, address, sysctl};
@@ -21,7 +21,10 @@ use tests::wait::{PATIENCE, wait_equal, wait_until};
 crate::in_each_direction!(
     traffic_over_ipv4_is_shown_and_committed_as_by_the_original,
     traffic_over_ipv6_is_shown_and_committed_as_by_the_original,
+    traffic_over_ipv4_by_ftfw_is_shown_and_committed_as_by_the_original,
+    traffic_over_ipv6_by_ftfw_is_shown_and_committed_as_by_the_original,
     an_open_connection_survives_a_take_over,
+    an_open_connection_survives_a_take_over_by_ftfw,
 );
 
 /// Subnets: client to A and B, A and B to server.
@@ -157,11 +160,19 @@ fn udp_exchange(net: &Net, service: &UdpSocket) -> UdpSocket {
 }
 
 fn traffic_over_ipv4_is_shown_and_committed_as_by_the_original(from: Brand, to: Brand) {
-    shown_and_committed(Family::V4, from, to);
+    shown_and_committed(Family::V4, Rules::NoTrack, from, to);
 }
 
 fn traffic_over_ipv6_is_shown_and_committed_as_by_the_original(from: Brand, to: Brand) {
-    shown_and_committed(Family::V6, from, to);
+    shown_and_committed(Family::V6, Rules::NoTrack, from, to);
+}
+
+fn traffic_over_ipv4_by_ftfw_is_shown_and_committed_as_by_the_original(from: Brand, to: Brand) {
+    shown_and_committed(Family::V4, Rules::Ftfw, from, to);
+}
+
+fn traffic_over_ipv6_by_ftfw_is_shown_and_committed_as_by_the_original(from: Brand, to: Brand) {
+    shown_and_committed(Family::V6, Rules::Ftfw, from, to);
 }
 
 /// The four daemons of a traffic test: the ones that are tried, and two of the original that hear the same events.
@@ -173,8 +184,9 @@ struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    fn start(net: &'a Net, from: Brand, to: Brand) -> Self {
-        let start = |brand, name, end, port| net.daemon(brand, name, &Conf::new(end).port(port));
+    fn start(net: &'a Net, rules: Rules, from: Brand, to: Brand) -> Self {
+        let conf = |end, port| Conf::new(end).rules(rules).port(port);
+        let start = |brand, name, end, port| net.daemon(brand, name, &conf(end, port));
         let model_b = start(Brand::Original, "model-b", End::B, 3781);
         let b = start(to, "b", End::B, 3780);
         let model_a = start(Brand::Original, "model-a", End::A, 3781);
@@ -214,9 +226,9 @@ impl<'a> Nodes<'a> {
 /// About five seconds.
 const POLLS_UNTIL_STUCK: usize = 100;
 
-fn shown_and_committed(family: Family, from: Brand, to: Brand) {
+fn shown_and_committed(family: Family, rules: Rules, from: Brand, to: Brand) {
     let net = Net::new(family);
-    let nodes = Nodes::start(&net, from, to);
+    let nodes = Nodes::start(&net, rules, from, to);
     let (tcp, udp) = net.open_service();
     let connection = Connection::open(&net, &tcp);
     connection.talk();
@@ -241,9 +253,17 @@ fn service_only(mut lines: Vec<String>) -> Vec<String> {
 }
 
 fn an_open_connection_survives_a_take_over(from: Brand, to: Brand) {
+    take_over(Rules::NoTrack, from, to);
+}
+
+fn an_open_connection_survives_a_take_over_by_ftfw(from: Brand, to: Brand) {
+    take_over(Rules::Ftfw, from, to);
+}
+
+fn take_over(rules: Rules, from: Brand, to: Brand) {
     let net = Net::new(Family::V4);
-    let b = net.daemon(to, "b", &Conf::new(End::B));
-    let _a = net.daemon(from, "a", &Conf::new(End::A));
+    let b = net.daemon(to, "b", &Conf::new(End::B).rules(rules));
+    let _a = net.daemon(from, "a", &Conf::new(End::A).rules(rules));
     let (tcp, _) = net.open_service();
     let connection = Connection::open(&net, &tcp);
     connection.talk();

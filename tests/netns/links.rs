@@ -69,6 +69,7 @@ fn a_cable_that_is_pulled_and_plugged_in_again_carries_on_over_any_kind_of_link(
     }
 }
 
+/// Defect 13 of the original (`docs/defects.md`) would show with TCP: each link connects again by itself.
 #[test]
 fn of_two_links_the_other_one_takes_over_and_back_over_any_kind() {
     for kind in KINDS {
@@ -143,6 +144,7 @@ fn an_interface_that_is_made_anew_and_a_smaller_mtu_are_respected() {
     }
 }
 
+/// Defect 14 of the original (`docs/defects.md`).
 #[test]
 fn what_fits_into_no_datagram_is_counted_and_the_rest_goes_on() {
     let kind = (Transport::Udp, Family::V4);
@@ -182,6 +184,7 @@ fn a_tcp_peer_that_restarts_is_connected_to_again_and_gets_what_waited() {
     wait_until("the bulk arrives", || b.external().len() == 60);
 }
 
+/// Defect 12 of the original (`docs/defects.md`).
 #[test]
 fn a_link_that_dies_in_the_middle_of_much_traffic_leaves_no_half_message() {
     let stage = Stage::new();

@@ -12,7 +12,7 @@ use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
 use wire::Flow;
 use wire::netlink::EventKind;
-use wire::sync::v1::{self, Messages};
+use wire::sync::v1::{self, Flags, Message, Messages};
 
 /// Which truth is violated, and how.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ impl Cluster {
             return;
         }
         if local {
-            let keys: Vec<_> = engine.flows(Side::Local).map(Flow::key).collect();
+            let keys: Vec<_> = engine.flows(Side::Local).into_iter().map(Flow::key).collect();
             keys.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
         }
         if remote {
@@ -286,6 +286,11 @@ impl Cluster {
             link.ledger.lost(&packet.messages);
             return Ok(());
         }
+        // As long as it is greeted, the original takes what comes in whatever order it comes.
+        let greets = packet.bytes.get(1).is_some_and(|f| f & Flags::HELLO.bits() != 0);
+        if self.profile.original == Some(node) && greets {
+            link.ledger.note_disorder(&packet.messages);
+        }
         link.ledger.arrived(packet.seq, &packet.messages);
         self.trace.fold(&packet.bytes);
         self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
@@ -331,7 +336,7 @@ impl Cluster {
             }
         }
         let engine = &self.nodes[node].engine;
-        let told: Vec<_> = engine.flows(Side::Local).map(Flow::key).collect();
+        let told: Vec<_> = engine.flows(Side::Local).into_iter().map(Flow::key).collect();
         for key in told {
             // What follows each other unheard under one identity may leave something of the first behind.
             self.links[node].ledger.gaps.insert(key);
@@ -359,6 +364,21 @@ impl Cluster {
         self.turn(node)
     }
 
+    /// The original does not keep what it sends while its peer greets it; what is lost of that nobody asks for.
+    fn note_unkept(&mut self, node: usize, bytes: &[u8]) {
+        let greeted = self.links[1 - node].greeted;
+        let shortly = |at: Instant| at.0 + 5 * MILLISECOND > self.now.0;
+        if self.profile.original != Some(node) || greeted.is_some_and(|at| !shortly(at)) {
+            return;
+        }
+        let messages = Messages::datagram(bytes).flatten().filter_map(|raw| v1::decode(&raw).ok());
+        let flows = messages.filter_map(|message| match message {
+            Message::Flow { flow, .. } => Some(flow.key()),
+            _ => None,
+        });
+        self.links[node].ledger.unkept.extend(flows);
+    }
+
     fn input(&mut self, node: usize, input: Input<'_>) -> Outcome {
         self.nodes[node].engine.handle(self.now, input);
         self.turn(node)
@@ -378,6 +398,7 @@ impl Cluster {
                 format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()),
             );
             if copies.is_empty() {
+                self.note_unkept(node, &bytes);
                 let messages = Messages::datagram(&bytes).flatten();
                 let lost: Vec<_> = messages.map(|raw| (raw.header.seq, v1::decode(&raw))).collect();
                 self.trace.say(self.now, node, format_args!("lost {lost:?}"));

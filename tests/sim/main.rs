@@ -6,13 +6,16 @@
 //! ```
 //!
 //! Each test is a profile: a world with its own unkindness. It runs [`seeds`] times; every run ends with the truths
-//! of `checkers.rs`. A failing run names its seed, and the command that replays it with all it did.
+//! of `checkers.rs`. A failing run names its seed, and the command that replays it with all it did. One of the engines
+//! may be replaced by a model of the original.
 
 mod prng;
 mod trace;
 mod kernel;
 mod source;
 mod model;
+mod original;
+mod speaker;
 mod network;
 mod workload;
 mod profile;
@@ -48,10 +51,21 @@ fn simulate(profile: &Profile, seed: u64, verbose: bool, check: Check) -> Outcom
     Ok(cluster.trace.hash())
 }
 
-/// All runs of a profile, or one in `share` of them. Every sixteenth is done twice: (g) the same seed does the same.
-fn run(profile: &Profile, share: u64, check: Check) {
-    let (seeds, verbose) = seeds();
-    for seed in seeds.filter(|seed| verbose || seed % share == 0) {
+/// Which share of the seeds a profile runs: so many times as many, and of those one in so many.
+type Share = (u64, u64);
+const ALL: Share = (1, 1);
+/// For worlds that take long.
+const FEW: Share = (1, 20);
+/// For the world that has everything.
+const MANY: Share = (10, 1);
+
+/// The runs of a profile. Every sixteenth is done twice: (g) the same seed does the same.
+fn run(profile: &Profile, (times, one_in): Share, check: Check) {
+    let (mut seeds, verbose) = seeds();
+    if !verbose {
+        seeds.end *= times;
+    }
+    for seed in seeds.filter(|seed| verbose || seed % one_in == 0) {
         let once = || {
             let run = catch_unwind(AssertUnwindSafe(|| simulate(profile, seed, verbose, check)));
             run.unwrap_or_else(|_| Err(Violation::new("(f) no panic", "it panicked, see above")))
@@ -71,7 +85,7 @@ fn run(profile: &Profile, share: u64, check: Check) {
     }
 }
 
-/// A world like the calm one, but for what is said; one in `share` of the seeds; what must be true.
+/// A world like the calm one, but for what is said; the share of the seeds; what must be true.
 macro_rules! profile {
     ($name:ident, $share:expr, $truth:expr $(, $field:ident: $value:expr)* $(,)?) => {
         #[test]
@@ -83,38 +97,44 @@ macro_rules! profile {
     };
 }
 
-profile!(calm, 1, truths::exact, prefilled: false);
-profile!(events_out_of_order, 1, truths::exact, tap: Some(true));
-profile!(tables_filled_at_start, 1, truths::exact_after_bulk, prefilled: true);
-profile!(events_lost, 1, truths::exact, overruns: true);
-profile!(messages_out_of_order, 1, truths::exact,
+profile!(calm, ALL, truths::exact, prefilled: false);
+profile!(events_out_of_order, ALL, truths::exact, tap: Some(true));
+profile!(tables_filled_at_start, ALL, truths::exact_after_bulk, prefilled: true);
+profile!(events_lost, ALL, truths::exact, overruns: true);
+profile!(messages_out_of_order, ALL, truths::exact,
     network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() });
-profile!(messages_lost, 1, truths::mended, parts: true, prefilled: true,
+profile!(messages_lost, ALL, truths::mended, parts: true, prefilled: true,
     network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(restarts, 1, truths::healed, restarts: 15, prefilled: true);
-profile!(operators, 1, truths::healed, commands: 40, prefilled: true);
-profile!(everything_at_once, 1, truths::healed, commands: 20, restarts: 5, prefilled: true,
+profile!(restarts, ALL, truths::healed, restarts: 15, prefilled: true);
+profile!(operators, ALL, truths::healed, commands: 40, prefilled: true);
+profile!(everything_at_once, ALL, truths::healed, commands: 20, restarts: 5, prefilled: true,
     overruns: true, parts: true,
     network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(tight_tables, 1, truths::local_only, tight: true, commands: 20);
-profile!(garbage, 1, truths::local_only, commands: 20,
+profile!(tight_tables, ALL, truths::local_only, tight: true, commands: 20);
+profile!(garbage, ALL, truths::local_only, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
-profile!(straight_into_the_kernel, 1, truths::mirrored, keep_remote: [true, false], shared: false);
-profile!(both_into_the_kernel, 1, truths::local_only, keep_remote: [false; 2], commands: 10);
-profile!(no_local_table, 1, truths::passed_on, keep_local: [false, true]);
-profile!(ftfw_calm, 1, truths::reliable, rules: Rules::Ftfw);
-profile!(ftfw_messages_lost, 1, truths::reliable, rules: Rules::Ftfw, parts: true, prefilled: true,
+profile!(straight_into_the_kernel, ALL, truths::mirrored, keep_remote: [true, false], shared: false);
+profile!(both_into_the_kernel, ALL, truths::local_only, keep_remote: [false; 2], commands: 10);
+profile!(no_local_table, ALL, truths::passed_on, keep_local: [false, true]);
+profile!(ftfw_calm, ALL, truths::reliable, rules: Rules::Ftfw);
+profile!(ftfw_messages_lost, ALL, truths::reliable, rules: Rules::Ftfw, parts: true, prefilled: true,
     network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(ftfw_everything_at_once, 1, truths::reliable_across_lives, rules: Rules::Ftfw, commands: 10,
+profile!(ftfw_everything_at_once, MANY, truths::reliable_across_lives, rules: Rules::Ftfw, commands: 10,
     restarts: 5, prefilled: true, overruns: true, parts: true,
     network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(ftfw_garbage, 1, truths::local_only, rules: Rules::Ftfw, commands: 20,
+profile!(ftfw_garbage, ALL, truths::local_only, rules: Rules::Ftfw, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
-profile!(ftfw_straight_into_the_kernel, 1, truths::mirrored, rules: Rules::Ftfw,
+profile!(ftfw_straight_into_the_kernel, ALL, truths::mirrored, rules: Rules::Ftfw,
     keep_remote: [true, false], shared: false,
     network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });
-profile!(ftfw_many_flows, 20, truths::reliable, rules: Rules::Ftfw, prefilled: true, identities: Some(3000),
+profile!(ftfw_many_flows, FEW, truths::reliable, rules: Rules::Ftfw, prefilled: true, identities: Some(3000),
     network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });
-profile!(alarm, 1, truths::repeated, rules: Rules::Alarm, prefilled: true, parts: true,
+profile!(alarm, ALL, truths::repeated, rules: Rules::Alarm, prefilled: true, parts: true,
     network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(many_flows, 20, truths::exact_after_bulk, prefilled: true, identities: Some(3000));
+profile!(ftfw_ours_and_original, ALL, truths::reliable_with_original, rules: Rules::Ftfw,
+    original: Some(1), prefilled: true, parts: true,
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 500_000, ..Faults::default() });
+profile!(ftfw_original_and_ours, ALL, truths::healed_with_original, rules: Rules::Ftfw,
+    original: Some(0), restarts: 10, prefilled: true, parts: true,
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 500_000, ..Faults::default() });
+profile!(many_flows, FEW, truths::exact_after_bulk, prefilled: true, identities: Some(3000));

@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     unheard_ends: BTreeMap<FlowKey, u64>,
     /// Flows of which some message did not arrive.
     pub(crate) gaps: BTreeSet<FlowKey>,
+    /// Flows of which the original lost a message for good, or took them in the wrong order.
+    pub(crate) unkept: BTreeSet<FlowKey>,
     /// Flows of which a message was overtaken by a later one, which was then laid over an older life than it belonged to.
     pub(crate) overtaken: BTreeSet<FlowKey>,
     /// Place of the last message that arrived about each flow, and which life of the receiver it arrived at.
@@ -73,6 +75,17 @@ impl Ledger {
                 self.unheard_ends.remove(&flow.key());
             }
             self.delivered.insert(*place, (*change, flow.clone()));
+        }
+    }
+
+    /// Messages that later ones have overtaken are about to be taken as if they were the latest.
+    pub(crate) fn note_disorder(&mut self, messages: &[(u64, Message)]) {
+        for (place, message) in messages {
+            if let Message::Flow { flow, .. } = message
+                && *place < self.last
+            {
+                self.unkept.insert(flow.key());
+            }
         }
     }
 

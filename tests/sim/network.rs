@@ -4,7 +4,7 @@ use crate::model::Ledger;
 use crate::prng::Rng;
 use common::Instant;
 use std::rc::Rc;
-use wire::sync::v1::{self, Message, Messages};
+use wire::sync::v1::{self, Flags, Message, Messages};
 
 /// How unkind the link is; chances in a thousand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     rng: Rng,
     life: u32,
     next_seq: Option<u32>,
+    /// When the sender last said HELLO, in this life.
+    pub(crate) greeted: Option<Instant>,
     last_arrival: u64,
 }
 
@@ -50,6 +52,7 @@ impl Link {
             rng,
             life: 0,
             next_seq: None,
+            greeted: None,
             last_arrival: 0,
         }
     }
@@ -58,6 +61,7 @@ impl Link {
     pub(crate) const fn restart(&mut self) {
         self.life += 1;
         self.next_seq = None;
+        self.greeted = None;
     }
 
     pub(crate) const fn life(&self) -> u32 {
@@ -70,7 +74,7 @@ impl Link {
         now: Instant,
         bytes: &[u8],
     ) -> Result<Vec<(Instant, Packet)>, String> {
-        let messages = Rc::new(self.read(bytes)?);
+        let messages = Rc::new(self.read(now, bytes)?);
         let seq = self.next_seq.unwrap_or_default().wrapping_sub(messages.len() as u32);
         let packet = Packet { bytes: bytes.to_vec(), seq, messages, life: self.life };
         if self.parted || self.rng.chance(self.faults.lose) {
@@ -82,7 +86,7 @@ impl Link {
     }
 
     /// Decodes as the receiver will, and checks that the numbers have no gap.
-    fn read(&mut self, bytes: &[u8]) -> Result<Vec<(u64, Message)>, String> {
+    fn read(&mut self, now: Instant, bytes: &[u8]) -> Result<Vec<(u64, Message)>, String> {
         let mut messages = Vec::new();
         for raw in Messages::datagram(bytes) {
             let raw =
@@ -94,6 +98,9 @@ impl Link {
                 return Err(format!("message number {seq} was sent, not {:?}", self.next_seq));
             }
             self.next_seq = Some(seq.wrapping_add(1));
+            if raw.header.flags.contains(Flags::HELLO) {
+                self.greeted = Some(now);
+            }
             self.ledger.sent += 1;
             messages.push((self.ledger.sent, message));
         }

@@ -6,9 +6,10 @@ use crate::model::Ledger;
 use crate::prng::Rng;
 use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
+use crate::speaker::Speaker;
 use crate::trace::{Trace, brief};
 use common::{FlowKey, Instant};
-use engine::{CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side};
+use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use wire::Flow;
@@ -28,7 +29,7 @@ struct Dump {
 
 /// A node.
 pub(crate) struct Node {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Speaker,
     pub(crate) kernel: Kernel,
     pub(crate) source: Source,
     /// Whether the process runs.
@@ -67,12 +68,13 @@ impl Node {
         mut rng: Rng,
         now: Instant,
     ) -> Self {
-        let filtered = profile.keep_remote == [true; 2] && rng.chance(150);
+        let plain = profile.keep_remote == [true; 2] && profile.original.is_none();
+        let filtered = plain && rng.chance(150);
         let config = configure(profile, index, filtered, &mut rng);
-        let source = Source::new(profile.source(&mut rng), rng.fork(), now);
+        let source = Source::new(profile.source(index, &mut rng), rng.fork(), now);
         let datagram = vec![0; *rng.pick(&[1472, 1472, 548])];
         Self {
-            engine: Engine::new(config, now),
+            engine: Speaker::new(profile.original == Some(index), config, now),
             kernel,
             source,
             up: true,
@@ -96,13 +98,14 @@ impl Node {
     pub(crate) fn start(&mut self, profile: &Profile, now: Instant, first_seq: u32) {
         let mut config = configure(profile, self.index, self.filtered, &mut self.rng);
         config.first_seq = first_seq;
-        self.source = Source::new(profile.source(&mut self.rng), self.rng.fork(), now);
-        self.engine = Engine::new(config, now);
+        self.source = Source::new(profile.source(self.index, &mut self.rng), self.rng.fork(), now);
+        self.engine = Speaker::new(profile.original == Some(self.index), config, now);
         self.up = true;
         self.timer_at = None;
         self.execute_planned = false;
         self.events.clear();
         self.committed.clear();
+        self.losing = 0;
         self.held = None;
         self.dump = None;
         self.open_commands.clear();
@@ -128,7 +131,9 @@ impl Node {
     pub(crate) fn on_happened(&mut self, happened: &Happened, ledger: &mut Ledger) {
         let key = happened.flow.key();
         match (happened.event, happened.origin) {
-            (EventKind::Destroy, _) if !self.up => ledger.ended_unheard(key),
+            (EventKind::Destroy, _) if !self.up || !self.engine.tells_ends() => {
+                ledger.ended_unheard(key)
+            }
             (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
             _ => {}
         }
@@ -184,8 +189,9 @@ impl Node {
 
     fn check_bounds(&self) -> Outcome {
         let most = self.engine.config().flows_max;
+        let Some(engine) = self.engine.ours() else { return Ok(()) };
         for side in [Side::Local, Side::Remote] {
-            let len = self.engine.table(side).len();
+            let len = engine.table(side).len();
             if len > most {
                 return Err(Violation::new(
                     "(f) limits",

@@ -45,6 +45,8 @@ pub(crate) struct Profile {
     pub(crate) tap: Option<bool>,
     /// Identities that traffic uses; else the seed decides.
     pub(crate) identities: Option<usize>,
+    /// Which node is the original, if any.
+    pub(crate) original: Option<usize>,
     pub(crate) network: Faults,
     /// The link breaks now and then.
     pub(crate) parts: bool,
@@ -72,6 +74,7 @@ impl Profile {
             rules: Rules::NoTrack,
             tap: None,
             identities: None,
+            original: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
             parts: false,
             commands: 0,
@@ -85,8 +88,8 @@ impl Profile {
         }
     }
 
-    pub(crate) fn source(&self, rng: &mut Rng) -> SourceKind {
-        if !self.tap.unwrap_or_else(|| rng.chance(600)) {
+    pub(crate) fn source(&self, node: usize, rng: &mut Rng) -> SourceKind {
+        if self.original == Some(node) || !self.tap.unwrap_or_else(|| rng.chance(600)) {
             return SourceKind::Socket;
         }
         let window_ns = *rng.pick(&[10_000, 200_000, 3_000_000]);
@@ -101,6 +104,12 @@ impl Profile {
         if self.rules != Rules::NoTrack {
             config.replication.mode = self.rules.mode(rng);
             config.replication.startup_resync = self.rules == Rules::Ftfw;
+        }
+        if let Mode::Ftfw { resend_max, .. } = &mut config.replication.mode
+            && self.original == Some(node)
+        {
+            // What it drops it never makes good for.
+            *resend_max = 131_072;
         }
         config.window_tracking = rng.chance(300);
         config.commit_timeout_s = rng.chance(300).then_some(180);

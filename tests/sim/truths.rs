@@ -53,6 +53,23 @@ pub(crate) fn reliable_across_lives(cluster: &mut Cluster) -> Outcome {
     commit(cluster, 1)
 }
 
+/// FTFW with the original: once the link is whole again, ours needs nobody to ask for anything.
+pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    checkers::peer_covers(cluster, cluster.profile.original.unwrap_or(0))?;
+    healed_with_original(cluster)
+}
+
+/// The same where processes end and begin again. The original's operator has to ask: what it asks for at its start gets
+/// lost where nobody misses it, and when ours begins anew it does not ask.
+pub(crate) fn healed_with_original(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    cluster.command(cluster.profile.original.unwrap_or(0), Command::RequestResync)?;
+    cluster.settle()?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::remote_covers_local(cluster)
+}
+
 /// ALARM: whatever was lost, everything is told again, and what is not told again goes.
 pub(crate) fn repeated(cluster: &mut Cluster) -> Outcome {
     converge(cluster)?;
@@ -101,7 +118,8 @@ fn resync(cluster: &mut Cluster) -> Outcome {
 /// The peer's flows become flows of `node`.
 fn commit(cluster: &mut Cluster, node: usize) -> Outcome {
     cluster.heal();
-    let before: Vec<_> = cluster.nodes[node].engine.flows(Side::Remote).cloned().collect();
+    let remote = cluster.nodes[node].engine.flows(Side::Remote);
+    let before: Vec<_> = remote.into_iter().cloned().collect();
     cluster.command(node, Command::Commit)?;
     cluster.settle()?;
     checkers::commit_is_whole(&cluster.nodes[node], &before)?;

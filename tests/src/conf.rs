@@ -67,6 +67,30 @@ pub enum Transport {
     Tcp,
 }
 
+/// The rules of replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// `NOTRACK`
+    NoTrack,
+    /// `FTFW`
+    Ftfw,
+    /// `ALARM`
+    Alarm {
+        /// `RefreshTime`
+        refresh_s: u32,
+        /// `CacheTimeout`
+        cache_s: u32,
+    },
+}
+
+impl Rules {
+    /// Whether one node asks another for its flows, and sends all of them in bulk.
+    #[must_use]
+    pub const fn has_bulk(self) -> bool {
+        matches!(self, Self::NoTrack | Self::Ftfw)
+    }
+}
+
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
@@ -170,6 +194,30 @@ impl Conf {
     pub fn link_line(mut self, line: &str) -> Self {
         self.link_lines.push(line.to_owned());
         self
+    }
+
+    /// By these rules.
+    #[must_use]
+    pub fn rules(self, rules: Rules) -> Self {
+        match rules {
+            Rules::NoTrack => self,
+            Rules::Ftfw => self.ftfw(),
+            Rules::Alarm { refresh_s, cache_s } => self.alarm(refresh_s, cache_s),
+        }
+    }
+
+    /// FTFW, with windows that a small test fills, too.
+    #[must_use]
+    pub fn ftfw(self) -> Self {
+        self.protocol("FTFW").mode("ACKWindowSize 20")
+    }
+
+    /// ALARM. Each flow is told again after at most `refresh_s` seconds and a part of one, and forgotten `cache_s`
+    /// seconds after the last time.
+    #[must_use]
+    pub fn alarm(self, refresh_s: u32, cache_s: u32) -> Self {
+        let refresh = format!("RefreshTime {refresh_s}");
+        self.protocol("ALARM").mode(&refresh).mode(&format!("CacheTimeout {cache_s}"))
     }
 
     /// With this port on the link.

@@ -139,14 +139,35 @@ impl<'a> Daemon<'a> {
         files: &Files,
         name: &str,
     ) -> Self {
-        command.arg("-C").arg(files.path().join(format!("{name}.conf")));
         let stem = format!("{}/{name}.", files.path().display());
-        let out = |suffix| File::create(format!("{stem}{suffix}")).expect("a file for output");
-        command.stdin(Stdio::null()).stdout(out("out")).stderr(out("err"));
-        let child = namespace.within(|| command.spawn().expect("the daemon can be started"));
+        let child = Self::launch(&mut command, namespace, &stem);
         let mut daemon = Self { namespace, brand, stem, child };
         daemon.wait_until_up();
         daemon
+    }
+
+    fn launch(command: &mut Command, namespace: &Namespace, stem: &str) -> Child {
+        command.arg("-C").arg(format!("{stem}conf"));
+        let out = |suffix| File::create(format!("{stem}{suffix}")).expect("a file for output");
+        command.stdin(Stdio::null()).stdout(out("out")).stderr(out("err"));
+        namespace.within(|| command.spawn().expect("the daemon can be started"))
+    }
+
+    /// Kills it hard and starts it again, with another configuration.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&mut self, conf: &Conf) {
+        self.kill_hard();
+        // What the original leaves behind keeps it from starting.
+        let _ = fs::remove_file(self.path("lock"));
+        let path = self.path("conf");
+        let (dir, name) = (path.parent(), path.file_stem().and_then(|name| name.to_str()));
+        let text = conf.text(dir.expect("it lies in one"), name.expect("it has one"));
+        fs::write(&path, text).expect("a configuration is written");
+        let mut command = Command::new(self.brand.program());
+        self.child = Self::launch(&mut command, self.namespace, &self.stem);
+        self.wait_until_up();
     }
 
     fn wait_until_up(&mut self) {
@@ -331,11 +352,12 @@ pub fn run_ctflow(namespace: &Namespace, args: &[&str]) -> Output {
 }
 
 fn without_ages(text: &str) -> Vec<String> {
-    let strip = |line: &str| {
-        let Some((head, tail)) = line.split_once(" [active since ") else { return line.to_owned() };
+    let strip = |line: String, words: &str| {
+        let Some((head, tail)) = line.split_once(words) else { return line };
         let rest = tail.split_once(']').map_or("", |(_, rest)| rest);
         format!("{head}{rest}")
     };
+    let strip = |line: &str| strip(strip(line.to_owned(), " [expires in "), " [active since ");
     let mut lines: Vec<_> = text.lines().map(strip).collect();
     lines.sort();
     lines

@@ -169,6 +169,10 @@ pub mod limit {
     pub const LATE_TIME: Duration = Duration::from_millis(500);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
+    /// How long numbers that were passed over may be late before the peer is asked for them.
+    pub const GAP_PATIENCE: Duration = Duration::from_millis(2);
+    /// Ranges of such numbers; when there are more, the peer is asked at once.
+    pub const GAPS_MAX: usize = 1024;
     /// Ends of flows kept for a bulk transfer, because the messages that told them were dropped.
     pub const ENDS_UNHEARD_MAX: usize = 65_536;
     /// Control messages kept until they are acknowledged.

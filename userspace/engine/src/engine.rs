@@ -12,16 +12,19 @@ use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
-use crate::table::{FlowTable, Full, Marks};
+use crate::table::{Entry, FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
+use core::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::{Change, Control, Options};
 
 mod conversation;
 mod expect;
+#[cfg(test)]
+mod tests;
 
 pub use conversation::Standing;
 
@@ -182,20 +185,23 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
         self.say_alive(now);
         let mut packer = Packer::new(datagram);
-        self.outbox.pack(
-            &mut self.local.table,
-            &mut self.local_expectations,
-            &mut packer,
-            &mut self.counters.replica,
-        );
+        self.pack(&mut packer);
         if self.outbox.is_empty() && self.local.is_in_bulk() {
             self.pack_bulk(now, &mut packer);
+            // That it is done is to be said at once.
+            self.pack(&mut packer);
         }
         if packer.is_empty() {
             return None;
         }
         self.alive_next = now + self.config.replication.alive_after;
         Some(packer.len())
+    }
+
+    /// Packs what waits.
+    fn pack(&mut self, packer: &mut Packer<'_>) {
+        let Self { outbox, local, local_expectations, counters, .. } = self;
+        outbox.pack(&mut local.table, local_expectations, packer, &mut counters.replica);
     }
 
     /// The next request for the kernel; `None` when there is none now.
@@ -213,8 +219,9 @@ impl Engine {
     pub fn poll_timeout(&self) -> Instant {
         let mode = self.config.replication.mode;
         let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
+        // What a bulk transfer sends says enough.
         let times = [
-            mode.converses().then_some(self.alive_next),
+            (mode.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),
@@ -235,9 +242,18 @@ impl Engine {
         }
     }
 
+    /// How long an entry of a table stays if the peer does not tell it again; `None` where entries just stay.
+    #[must_use]
+    pub fn expires_in(&self, side: Side, entry: &Entry, now: Instant) -> Option<Duration> {
+        match side {
+            Side::Local => None,
+            Side::Remote => self.remote.expires_in(entry, now),
+        }
+    }
+
     /// Flows of a table that live.
     pub fn flows(&self, side: Side) -> impl Iterator<Item = &Flow> {
-        let alive = |e: &&crate::table::Entry| !e.marks.contains(Marks::DEAD);
+        let alive = |e: &&Entry| !e.marks.contains(Marks::DEAD);
         self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| &entry.flow)
     }
 

@@ -118,8 +118,10 @@ impl Local {
     pub fn tell_again(&mut self, outbox: &mut Outbox, now: Instant) {
         while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
             for (slot, ticket) in due {
-                let mine = |e: &Entry| e.ticket == ticket && !e.marks.contains(Marks::DEAD);
-                if self.table.at(slot).is_some_and(mine) {
+                let mine = |e: &&mut Entry| e.ticket == ticket && !e.marks.contains(Marks::DEAD);
+                if let Some(entry) = self.table.at_mut(slot).filter(mine) {
+                    // The peer may know another mark from an earlier life whose end it did not hear of.
+                    entry.marks.insert(Marks::WHOLE);
                     outbox.queue_entry(&mut self.table, slot);
                     self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
                 }

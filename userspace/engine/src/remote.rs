@@ -62,15 +62,21 @@ impl Remote {
                 let Some(entry) = self.table.at(slot).filter(|e| e.ticket == ticket) else {
                     continue;
                 };
-                let end_s = u64::from(entry.updated_s) + u64::from(*after_s);
-                if end_s <= now.as_secs() {
+                let end = end_of(entry, *after_s);
+                if end <= now {
                     self.table.remove(slot);
                     counters.remote.destroyed += 1;
                 } else {
-                    wheel.plan(Instant(end_s * 1_000_000_000), slot, ticket);
+                    wheel.plan(end, slot, ticket);
                 }
             }
         }
+    }
+
+    /// How long an entry stays if it is not told again; `None` where entries just stay.
+    #[must_use]
+    pub fn expires_in(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+        self.expiry.as_ref().map(|(_, after_s)| end_of(entry, *after_s).since(now))
     }
 
     /// When the next flow may have to go.
@@ -146,6 +152,12 @@ impl Remote {
         last.unwrap_or(self.flushed)
     }
 
+    /// Whether the flow is known from a later message of the peer than the `order`-th.
+    #[must_use]
+    pub fn is_overtaken(&self, key: &FlowKey, order: u64) -> bool {
+        self.last_word(key, self.table.find(key)) > order
+    }
+
     /// Whether a flow is the peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
@@ -177,6 +189,11 @@ impl Remote {
         self.tombstones.bury(key, Span::at(order));
         inject(config, kernel, counters, change, flow);
     }
+}
+
+/// When an entry goes if it is not told again.
+fn end_of(entry: &Entry, after_s: u32) -> Instant {
+    Instant((u64::from(entry.updated_s) + u64::from(after_s)) * 1_000_000_000)
 }
 
 fn inject(
@@ -334,6 +351,24 @@ mod tests {
         at(&mut side, Change::New, 1, 20);
         at(&mut side, Change::Destroy, 1, 19);
         assert_eq!(side.table.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_told_again_has_less_and_less_time_left_and_goes_when_it_has_none() {
+        let mode = Mode::Alarm { refresh_s: 1, expire_s: 6 };
+        let replication = crate::config::Replication { mode, ..Default::default() };
+        let mut side = Remote::new(&Config { replication, ..Config::default() }, Instant(0));
+        at(&mut side, Change::New, 1, 10);
+        let left = |side: &Remote, at| {
+            let (_, entry) = side.table.next(0)?;
+            side.expires_in(entry, Instant(at)).map(|left| left.as_millis())
+        };
+        assert_eq!(left(&side, 1), Some(5_999));
+        assert_eq!(left(&side, 4_500_000_000), Some(1_500));
+        side.expire(&mut Counters::default(), Instant(5_900_000_000));
+        assert_eq!(left(&side, 5_900_000_000), Some(100));
+        side.expire(&mut Counters::default(), Instant(7_000_000_000));
+        assert!(side.table.is_empty());
     }
 
     #[test]

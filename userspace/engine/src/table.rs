@@ -29,8 +29,9 @@ bitflags! {
         const AFRESH = 1 << 5;
         /// Sent, and the peer has not acknowledged it.
         const WAITING = 1 << 6;
-        /// What waits to be acknowledged made the peer start over; if it is to be sent again, it must do so too.
-        const WAITING_AFRESH = 1 << 7;
+        /// The message that told it as new is not acknowledged, though a later one may be: if it is lost, it must be
+        /// told as new again, or the peer lays it over what it knows of an earlier life.
+        const NEW_WAITING = 1 << 7;
         /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
         const WHOLE = 1 << 8;
     }
@@ -50,6 +51,8 @@ pub struct Entry {
     pub updated_s: u32,
     /// What it waits under: FTFW, the number of the message to be acknowledged; ALARM, the name of its timer.
     pub ticket: u32,
+    /// Under [`Marks::NEW_WAITING`], the number of the message that told it as new.
+    pub began: u32,
     /// Notes of the owner.
     pub marks: Marks,
 }
@@ -58,7 +61,20 @@ impl Entry {
     /// An entry for a flow of which nothing is known yet.
     #[must_use]
     pub const fn new(flow: Flow) -> Self {
-        Self { flow, stamp: 0, since_s: 0, updated_s: 0, ticket: 0, marks: Marks::empty() }
+        let marks = Marks::empty();
+        Self { flow, stamp: 0, since_s: 0, updated_s: 0, ticket: 0, began: 0, marks }
+    }
+
+    /// Whether it waits for the acknowledgement of message `seq`.
+    #[must_use]
+    pub const fn waits_under(&self, seq: u32) -> bool {
+        self.marks.contains(Marks::WAITING) && self.ticket == seq
+    }
+
+    /// Whether message `seq` told it as new, which the peer has not acknowledged.
+    #[must_use]
+    pub const fn began_under(&self, seq: u32) -> bool {
+        self.marks.contains(Marks::NEW_WAITING) && self.began == seq
     }
 }
 
@@ -101,13 +117,30 @@ impl FlowTable {
         self.len() - self.dead
     }
 
-    /// The message that waits for its acknowledgement does so no longer: the news is to be told again.
-    pub fn unwait(&mut self, slot: Slot) {
+    /// Message `seq` about the entry in a slot was lost: what it told is to be told again.
+    pub fn on_lost(&mut self, slot: Slot, seq: u32) {
         let Some(entry) = self.at_mut(slot) else { return };
-        if entry.marks.contains(Marks::WAITING_AFRESH) {
+        if entry.waits_under(seq) {
+            entry.marks.remove(Marks::WAITING);
+        }
+        if entry.began_under(seq) {
+            entry.marks.remove(Marks::NEW_WAITING);
             entry.marks.insert(Marks::AFRESH);
         }
-        entry.marks.remove(Marks::WAITING | Marks::WAITING_AFRESH);
+    }
+
+    /// The peer has message `seq` about the entry in a slot. If that was its end, the entry goes.
+    pub fn on_heard(&mut self, slot: Slot, seq: u32) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        if entry.began_under(seq) {
+            entry.marks.remove(Marks::NEW_WAITING);
+        }
+        if entry.waits_under(seq) {
+            entry.marks.remove(Marks::WAITING | Marks::WHOLE);
+            if entry.marks.contains(Marks::DEAD) {
+                self.remove(slot);
+            }
+        }
     }
 
     /// Notes that the flow in a slot has ended, or lives again.

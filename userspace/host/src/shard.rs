@@ -49,7 +49,7 @@ mod purges;
 mod report;
 
 use purges::Purges;
-pub use report::{ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
+pub use report::{Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;

@@ -8,7 +8,7 @@ use crate::replica::resend::Verdict;
 use crate::replica::{Place, Step};
 use common::Instant;
 use core::time::Duration;
-use wire::sync::v1::{self, Control, Flags, Message, Messages, RawMessage};
+use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, RawMessage};
 
 /// How long after a request everything is said to have come, where nobody acknowledges.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -60,9 +60,23 @@ impl Engine {
             self.peer_silent = false;
             self.tell(Event::PeerBack);
         }
-        if self.on_arrival(now, (seq, flags), place) {
+        if place.step == Step::Late && self.is_overtaken(&message, place.order) {
+            // Its number stays one that is missing, and the peer tells again how the flow began.
+            self.counters.remote.stale += 1;
+            return;
+        }
+        let is_news = self.on_arrival(now, (seq, flags), place);
+        // Two lives of a peer that began in the same second begin with the same number, and with the same request.
+        if is_news || message == Message::Control(Control::Resync) {
             self.on_message(now, place.order, message);
         }
+    }
+
+    /// Whether a late message tells the beginning of a flow of which later news is known. That was laid over what was
+    /// known of an earlier life, and nobody can say any more what of that is to go.
+    fn is_overtaken(&self, message: &Message, order: u64) -> bool {
+        let Message::Flow { change: Change::New, flow } = message else { return false };
+        self.ftfw.is_some() && self.remote.is_overtaken(&flow.key(), order)
     }
 
     /// FTFW: takes note of a message. False if it was here before.
@@ -201,7 +215,9 @@ impl Engine {
         let lost = self.asked.and_then(|(_, lost)| lost);
         let open = self.outbox.open_requests();
         let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
-            (Mode::Ftfw { .. }, Some(ftfw)) => (ftfw.is_complete(), open.nacks == 0),
+            (Mode::Ftfw { .. }, Some(ftfw)) => {
+                (ftfw.is_complete(), open.nacks == 0 && !ftfw.is_missing_some())
+            }
             (Mode::Alarm { expire_s, .. }, _) => {
                 // After so long, all that is not told again has gone, and all that is has come.
                 let since = now.since(self.began);
@@ -224,5 +240,36 @@ impl Engine {
     #[must_use]
     pub const fn outbox(&self) -> &crate::replica::Outbox {
         &self.outbox
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Replication};
+    use crate::input::Input;
+    use alloc::vec::Vec;
+    use wire::cursor::Writer;
+    use wire::sync::v1::Stamp;
+
+    fn request(seq: u32) -> Vec<u8> {
+        let mut bytes = [0; 64];
+        let mut writer = Writer::new(&mut bytes);
+        v1::encode_control(Control::Resync, Stamp { seq, flags: Flags::HELLO }, &mut writer);
+        let len = writer.finish().unwrap();
+        bytes[..len].to_vec()
+    }
+
+    #[test]
+    fn a_request_that_looks_like_one_of_an_earlier_life_is_answered() {
+        let mode = Mode::Ftfw { resend_max: 100, ack_window: 20 };
+        let replication = Replication { mode, ..Replication::default() };
+        let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
+        for _ in 0..2 {
+            engine.handle(Instant(0), Input::Datagram(&request(7)));
+        }
+        let events = core::iter::from_fn(|| engine.poll_event());
+        let asked = events.filter(|event| matches!(event, Event::ResyncRequested)).count();
+        assert_eq!(asked, 2);
     }
 }

@@ -8,13 +8,14 @@
 //!    |<------ flow, flow, flow, ... ----------|
 //!    |-- ACK (every ACKWindowSize messages) ->|   or a second after the first one
 //!    |<------ flow 17, flow 19 ---------------|
-//!    |-- ACK ..17, NACK 18..18 -------------->|   18 comes again, with a new number
+//!    |-- ACK ..17, NACK 18..18 -------------->|   a moment later: 18 comes again, with a new number
 //!    |<---------------- ALIVE ----------------|   after a second without a word: a gap before it shows what is lost
 //! ```
 
 use super::tracker::Step;
 use crate::config::limit;
 use crate::replica::Outbox;
+use alloc::collections::VecDeque;
 use common::Instant;
 use wire::sync::v1::{Control, Flags};
 
@@ -29,6 +30,10 @@ pub struct Ftfw {
     unacked: Option<(u32, u32)>,
     /// When they are acknowledged at the latest.
     due: Instant,
+    /// Numbers between those two that have not come, and may only be late; ranges, in order.
+    missing: VecDeque<(u32, u32)>,
+    /// When they are asked for.
+    missing_due: Instant,
     /// Whether the last message said HELLO.
     peer_greets: bool,
     /// Whether the peer tells when it has sent everything; conntrackd does not.
@@ -60,6 +65,8 @@ impl Ftfw {
             left: window,
             unacked: None,
             due: now,
+            missing: VecDeque::new(),
+            missing_due: now,
             peer_greets: false,
             peer_settles: false,
             asked: if ask { Asked::AfterGreeting } else { Asked::No },
@@ -72,7 +79,7 @@ impl Ftfw {
         flags.contains(Flags::HELLO) && !self.peer_greets
     }
 
-    /// Takes note of a message that came in, unless it comes late.
+    /// Takes note of a message that came in.
     pub fn on_arrival(
         &mut self,
         now: Instant,
@@ -80,14 +87,17 @@ impl Ftfw {
         (seq, flags): (u32, Flags),
         step: Step,
     ) {
-        if matches!(step, Step::Late | Step::Again) {
-            return;
+        match step {
+            Step::Again => return,
+            Step::Late => return self.on_late(now, outbox, seq),
+            Step::First => self.peer_settles = false,
+            Step::Next | Step::Gap(..) => {}
         }
         let hello = flags.contains(Flags::HELLO);
         self.peer_greets = hello;
         if step == Step::First {
             self.unacked = None;
-            self.peer_settles = false;
+            self.missing.clear();
         }
         if hello {
             outbox.greet_back();
@@ -102,12 +112,72 @@ impl Ftfw {
             }
         }
         if let Step::Gap(from, to) = step {
-            self.acknowledge(outbox);
-            outbox.queue_control(Control::Nack { from, to });
+            self.on_gap(now, (from, to));
         }
         // Were acknowledgements acknowledged as soon as flows are, two peers with small windows would do nothing else.
         let control = flags.intersects(Flags::ACK | Flags::NACK | Flags::RESYNC | Flags::ALIVE);
         self.note(now, outbox, seq, !control);
+    }
+
+    /// Numbers were passed over. They may be on their way still, and a peer that is asked for them sends them again at
+    /// once, only to be overtaken again: a burst in disorder would be sent for ever.
+    fn on_gap(&mut self, now: Instant, (from, to): (u32, u32)) {
+        if self.missing.is_empty() {
+            self.missing_due = now + limit::GAP_PATIENCE;
+        }
+        self.missing.push_back((from, to));
+        self.unacked.get_or_insert_with(|| {
+            (self.due, self.left) = (now + limit::ACK_AFTER, self.window);
+            (from, to)
+        });
+    }
+
+    /// A number came that was passed over.
+    fn on_late(&mut self, now: Instant, outbox: &mut Outbox, seq: u32) {
+        let ends_before = |&(_, to): &(u32, u32)| is_before(to, seq);
+        let at = self.missing.partition_point(ends_before);
+        let Some((from, to)) = self.missing.get(at).copied().filter(|m| !is_before(seq, m.0))
+        else {
+            return;
+        };
+        self.missing.remove(at);
+        if seq != to {
+            self.missing.insert(at, (seq.wrapping_add(1), to));
+        }
+        if seq != from {
+            self.missing.insert(at, (from, seq.wrapping_sub(1)));
+        }
+        self.on_full(now, outbox);
+    }
+
+    /// Acknowledges at once when a window is full, and asks at once when too much is missing to keep track of.
+    fn on_full(&mut self, now: Instant, outbox: &mut Outbox) {
+        if self.missing.len() > limit::GAPS_MAX {
+            self.ask_for_missing(now, outbox);
+        }
+        if self.left == 0 && self.missing.is_empty() {
+            self.acknowledge(outbox);
+        }
+    }
+
+    /// Acknowledges what came before each gap, and asks for the gap.
+    fn ask_for_missing(&mut self, now: Instant, outbox: &mut Outbox) {
+        let Some((mut from, last)) = self.unacked else { return };
+        for (first, to) in self.missing.drain(..) {
+            if from != first {
+                outbox.queue_control(Control::Ack { from, to: first.wrapping_sub(1) });
+            }
+            outbox.queue_control(Control::Nack { from: first, to });
+            from = to.wrapping_add(1);
+        }
+        self.unacked = (!is_before(last, from)).then_some((from, last));
+        self.due = now + limit::ACK_AFTER;
+    }
+
+    /// Whether messages are missing that the peer has not been asked for yet.
+    #[must_use]
+    pub fn is_missing_some(&self) -> bool {
+        !self.missing.is_empty()
     }
 
     /// One more message to acknowledge.
@@ -122,13 +192,12 @@ impl Ftfw {
         };
         self.unacked = Some((from, seq));
         self.left = self.left.saturating_sub(u32::from(weighs));
-        if self.left == 0 {
-            self.acknowledge(outbox);
-        }
+        self.on_full(now, outbox);
     }
 
-    /// Acknowledges what is not acknowledged yet.
+    /// Acknowledges what is not acknowledged yet, and asks for what is missing before it.
     pub fn acknowledge(&mut self, outbox: &mut Outbox) {
+        self.ask_for_missing(self.due, outbox);
         if let Some((from, to)) = self.unacked.take() {
             outbox.queue_control(Control::Ack { from, to });
         }
@@ -136,15 +205,20 @@ impl Ftfw {
 
     /// Acknowledges what has waited long enough.
     pub fn on_time(&mut self, now: Instant, outbox: &mut Outbox) {
-        if self.due().is_some_and(|due| now >= due) {
+        if !self.missing.is_empty() && now >= self.missing_due {
+            self.ask_for_missing(now, outbox);
+            self.on_full(now, outbox);
+        }
+        if self.unacked.is_some() && now >= self.due {
             self.acknowledge(outbox);
         }
     }
 
-    /// When something is to be acknowledged at the latest.
+    /// When something is to be acknowledged or asked for at the latest.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.unacked.map(|_| self.due)
+        let missing = (!self.missing.is_empty()).then_some(self.missing_due);
+        self.unacked.map(|_| missing.map_or(self.due, |due| due.min(self.due)))
     }
 
     /// Asks for everything, unless that is being done.
@@ -193,6 +267,11 @@ impl Ftfw {
     pub fn is_complete(&self) -> bool {
         self.asked == Asked::Answered
     }
+}
+
+/// Whether `a` comes before `b` in a count that wraps.
+const fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
 }
 
 #[cfg(test)]
@@ -268,9 +347,41 @@ mod tests {
         let (mut ftfw, mut outbox) = greeted();
         ftfw.on_arrival(Instant(0), &mut outbox, (10, Flags::empty()), Step::Next);
         ftfw.on_arrival(Instant(0), &mut outbox, (13, Flags::empty()), Step::Gap(11, 12));
+        assert!(outbox.is_empty() && ftfw.is_missing_some());
+        ftfw.on_time(ftfw.due().unwrap(), &mut outbox);
         let answers: Vec<_> = sent(&mut outbox).iter().map(|h| (h.flags, h.range)).collect();
         assert_eq!(answers, [(Flags::ACK, Some((10, 10))), (Flags::NACK, Some((11, 12)))]);
         assert_eq!(outbox.open_requests().nacks, 1);
+    }
+
+    #[test]
+    fn what_was_only_late_is_not_asked_for() {
+        let (mut ftfw, mut outbox) = greeted();
+        let mut arrive = |ftfw: &mut Ftfw, seq, step| {
+            ftfw.on_arrival(Instant(0), &mut outbox, (seq, Flags::ALIVE), step);
+        };
+        arrive(&mut ftfw, 18, Step::Gap(10, 17));
+        for late in [17, 10, 12, 13, 12] {
+            arrive(&mut ftfw, late, Step::Late);
+        }
+        ftfw.on_time(ftfw.due().unwrap(), &mut outbox);
+        ftfw.acknowledge(&mut outbox);
+        let (ack, nack) = (Flags::ACK, Flags::NACK);
+        let answers: Vec<_> = sent(&mut outbox).iter().map(|h| (h.flags, h.range)).collect();
+        let wanted = [(ack, 10, 10), (nack, 11, 11), (ack, 12, 13), (nack, 14, 16), (ack, 17, 18)];
+        assert_eq!(answers, wanted.map(|(flags, from, to)| (flags, Some((from, to)))));
+    }
+
+    #[test]
+    fn a_burst_in_disorder_that_comes_whole_is_acknowledged_and_nothing_asked_for() {
+        let (mut ftfw, mut outbox) = greeted();
+        ftfw.on_arrival(Instant(0), &mut outbox, (209, Flags::empty()), Step::Gap(10, 208));
+        for seq in (10..209).step_by(2).chain((11..209).step_by(2)) {
+            ftfw.on_arrival(Instant(1), &mut outbox, (seq, Flags::empty()), Step::Late);
+        }
+        ftfw.on_time(Instant(1_000_000_000), &mut outbox);
+        let answers: Vec<_> = sent(&mut outbox).iter().map(|h| (h.flags, h.range)).collect();
+        assert_eq!(answers, [(Flags::ACK, Some((10, 209)))]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Outbox {
         entry.marks.insert(Marks::QUEUED);
         if entry.marks.contains(Marks::WAITING) {
             // What is on its way is outdated; it is not to be sent again.
-            table.unwait(slot);
+            entry.marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
         self.queue.push_back(Item::Entry(slot));
@@ -314,12 +314,12 @@ impl Outbox {
         packer: &mut Packer<'_>,
         counters: &mut ReplicaCounters,
     ) -> bool {
+        let Some(entry) = table.at_mut(slot) else { return true };
         // What is on its way is outdated, as when it is queued.
-        if table.at(slot).is_some_and(|e| e.marks.contains(Marks::WAITING)) {
-            table.unwait(slot);
+        if entry.marks.contains(Marks::WAITING) {
+            entry.marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
-        let Some(entry) = table.at_mut(slot) else { return true };
         entry.marks.insert(Marks::WHOLE);
         let (change, stamp, options) = (change_of(entry.marks), self.stamp(), self.options);
         let flow = telling(entry);
@@ -393,14 +393,21 @@ pub const fn change_of(marks: Marks) -> Change {
 /// acknowledgement under the number `waits_as`.
 fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
     let Some(entry) = table.at_mut(slot) else { return };
-    entry.marks.remove(Marks::QUEUED);
+    let change = change_of(entry.marks);
+    entry.marks.remove(Marks::QUEUED | Marks::AFRESH);
     entry.marks.insert(Marks::SENT);
-    let afresh = entry.marks.contains(Marks::AFRESH);
-    entry.marks.remove(Marks::AFRESH);
     if let Some(seq) = waits_as {
         entry.marks.insert(Marks::WAITING);
-        entry.marks.set(Marks::WAITING_AFRESH, afresh);
         entry.ticket = seq;
+        match change {
+            Change::New => {
+                entry.marks.insert(Marks::NEW_WAITING);
+                entry.began = seq;
+            }
+            // Whatever the peer knows ends with it.
+            Change::Destroy => entry.marks.remove(Marks::NEW_WAITING),
+            Change::Update => {}
+        }
         return;
     }
     entry.marks.remove(Marks::WHOLE);

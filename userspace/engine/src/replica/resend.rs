@@ -10,11 +10,12 @@
 //! ```
 //!
 //! What is sent again gets a new number and says how things are by then. A record of an entry that has been queued
-//! since, or has gone, stands for nothing.
+//! since, or has gone, stands for nothing; but if it told the entry as new, it is kept until that is heard, because
+//! what came later said less.
 
 use super::outbox::Item;
 use crate::config::limit;
-use crate::table::{FlowTable, Marks, Slot};
+use crate::table::{Entry, FlowTable, Marks, Slot};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -24,8 +25,7 @@ use wire::sync::v1::Control;
 #[derive(Debug)]
 struct Record {
     seq: u32,
-    /// `None`: stands for nothing any more.
-    item: Option<Item>,
+    item: Item,
 }
 
 /// What an acknowledgement meant.
@@ -43,13 +43,16 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct ResendQueue {
     records: VecDeque<Record>,
+    /// How many records there may be before those that stand for nothing are thrown out.
+    compact_at: usize,
     /// Records that stand for something, and how many of them are control messages.
     live: usize,
     controls: usize,
     max: usize,
     /// The number of the last message, kept or not.
     last: u32,
-    /// The latest message that was dropped without having been acknowledged.
+    /// The latest message that was dropped without having been acknowledged. At first the last one of an earlier life
+    /// of this node: a peer that asks for it has not noticed that another life began, and lacks what ended between.
     dropped: Option<u32>,
     /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
     unheard: VecDeque<(Slot, u32)>,
@@ -93,11 +96,12 @@ impl ResendQueue {
     pub const fn new(max: usize, last: u32) -> Self {
         Self {
             records: VecDeque::new(),
+            compact_at: COMPACT_AT,
             live: 0,
             controls: 0,
             max,
             last,
-            dropped: None,
+            dropped: Some(last),
             unheard: VecDeque::new(),
             unheard_expectations: VecDeque::new(),
             dropped_count: 0,
@@ -149,7 +153,7 @@ impl ResendQueue {
     ) -> impl Iterator<Item = (u32, Option<Control>)> + 'a {
         let waiting = self.records.iter().filter(|record| stands(record, table));
         waiting.map(|record| match record.item {
-            Some(Item::Control(control)) => (record.seq, Some(control)),
+            Item::Control(control) => (record.seq, Some(control)),
             _ => (record.seq, None),
         })
     }
@@ -163,14 +167,17 @@ impl ResendQueue {
     pub fn push(&mut self, table: &mut FlowTable, seq: u32, item: Item) {
         self.last = seq;
         self.controls += usize::from(is_control(&item));
-        self.records.push_back(Record { seq, item: Some(item) });
+        self.records.push_back(Record { seq, item });
         self.live += 1;
         while self.news() > self.max || self.controls > limit::RESEND_CONTROLS_MAX {
             self.drop_oldest(table);
         }
-        if self.records.len() > 2 * self.live + 1024 {
-            self.records.retain(|record| stands(record, table));
+        if self.records.len() > self.compact_at {
+            self.records.retain(|record| stands(record, table) || begins(record, table));
+            self.compact_at = 2 * self.records.len() + COMPACT_AT;
         }
+        // A number that was dropped half a count ago would seem to lie ahead.
+        self.dropped = self.dropped.filter(|dropped| seq.wrapping_sub(*dropped) < 1 << 30);
     }
 
     /// An entry of it has been queued again: its record stands for nothing.
@@ -180,17 +187,16 @@ impl ResendQueue {
 
     /// Forgets all entries; the table is about to be cleared.
     pub fn forget_entries(&mut self) {
-        self.records.retain(|r| !matches!(r.item, None | Some(Item::Entry(_))));
+        self.records.retain(|r| !matches!(r.item, Item::Entry(_)));
         self.live = self.records.len();
-        self.controls =
-            self.records.iter().filter_map(|r| r.item.as_ref()).filter(|i| is_control(i)).count();
+        self.controls = self.records.iter().filter(|r| is_control(&r.item)).count();
         self.unheard.clear();
     }
 
     /// Forgets the messages that `is_meant`: they are not to be sent again.
     pub fn withdraw(&mut self, is_meant: impl Fn(&Item) -> bool) {
         let before = self.records.len();
-        self.records.retain(|record| !record.item.as_ref().is_some_and(&is_meant));
+        self.records.retain(|record| !is_meant(&record.item));
         self.live = self.live.saturating_sub(before - self.records.len());
     }
 
@@ -204,42 +210,46 @@ impl ResendQueue {
             (self.live, self.controls) = (0, 0);
             return;
         };
-        if !stands(&record, table) {
-            return;
-        }
-        self.count_out(record.item.as_ref());
+        let seq = record.seq;
+        let Some(item) = self.give_up(table, record) else { return };
         self.dropped_count += 1;
-        self.dropped = Some(record.seq);
-        record.item.iter().for_each(|item| self.lost.count(item));
-        if let Some(Item::Expect(expect)) = record.item {
+        self.dropped = Some(seq);
+        self.lost.count(&item);
+        if let Item::Expect(expect) = item {
             self.unheard_expectations.push_back(expect);
             if self.unheard_expectations.len() > limit::EXPECTATIONS_UNHEARD_MAX {
                 self.unheard_expectations.pop_front();
             }
             return;
         }
-        self.leave_unheard(table, &record);
-    }
-
-    /// A record that stood for this stands for nothing any more.
-    fn count_out(&mut self, item: Option<&Item>) {
-        self.live = self.live.saturating_sub(1);
-        let control = item.is_some_and(is_control);
-        self.controls = self.controls.saturating_sub(usize::from(control));
-    }
-
-    /// The entry of a dropped record goes on; if it was its end, that is to be told by a bulk transfer.
-    fn leave_unheard(&mut self, table: &mut FlowTable, record: &Record) {
-        let Some(Item::Entry(slot)) = record.item else { return };
-        let Some(entry) = table.at(slot) else { return };
-        let dead = entry.marks.contains(Marks::DEAD);
-        table.unwait(slot);
-        if dead {
-            self.unheard.push_back((slot, record.seq));
+        // The entry goes on; if this was its end, that is to be told by a bulk transfer.
+        if let Item::Entry(slot) = item
+            && table.at(slot).is_some_and(|entry| entry.marks.contains(Marks::DEAD))
+        {
+            self.unheard.push_back((slot, seq));
             if self.unheard.len() > limit::ENDS_UNHEARD_MAX {
                 self.reclaim(table);
             }
         }
+    }
+
+    /// A record that stood for this stands for nothing any more.
+    fn count_out(&mut self, item: &Item) {
+        self.live = self.live.saturating_sub(1);
+        self.controls = self.controls.saturating_sub(usize::from(is_control(item)));
+    }
+
+    /// The message of a record that has been taken out was lost. Returns what is to be told again, if anything.
+    fn give_up(&mut self, table: &mut FlowTable, record: Record) -> Option<Item> {
+        if stands(&record, table) {
+            self.count_out(&record.item);
+        } else if !begins(&record, table) {
+            return None;
+        }
+        if let Item::Entry(slot) = record.item {
+            table.on_lost(slot, record.seq);
+        }
+        Some(record.item)
     }
 
     /// Gives up the oldest end that could not be told, to make room in the table. False when there is none.
@@ -263,15 +273,11 @@ impl ResendQueue {
     /// heard, so that even an end may be news to it. What it was asked, it does not know any more.
     pub fn on_peer_restart(&mut self, table: &mut FlowTable, again: &mut Vec<Item>) {
         for record in core::mem::take(&mut self.records) {
-            if !stands(&record, table) {
-                continue;
-            }
-            match record.item {
+            match self.give_up(table, record) {
                 Some(item @ Item::Control(_)) => self.settled.count(&item),
-                item => again.extend(item.map(|item| unwait(table, item))),
+                item => again.extend(item),
             }
         }
-        (self.live, self.controls) = (0, 0);
     }
 
     /// The peer has `from` to `to`. What is older and was not acknowledged goes to `again`.
@@ -286,16 +292,19 @@ impl ResendQueue {
         }
         while let Some(record) = self.records.front().filter(|record| !is_before(to, record.seq)) {
             let older = is_before(record.seq, from);
-            let Some(record) = self.records.pop_front().filter(|r| stands(r, table)) else {
-                continue;
-            };
-            self.count_out(record.item.as_ref());
-            match record.item {
+            let Some(record) = self.records.pop_front() else { break };
+            if older {
                 // An acknowledgement is repeated by the next one; and were it kept, two peers would never be done.
-                Some(Item::Control(Control::Ack { .. })) if older => {}
-                Some(item) if older => again.push(unwait(table, item)),
-                Some(Item::Entry(slot)) => heard(table, slot),
-                other => other.iter().for_each(|item| self.settled.count(item)),
+                let item = self.give_up(table, record);
+                again.extend(item.filter(|i| !matches!(i, Item::Control(Control::Ack { .. }))));
+                continue;
+            }
+            if stands(&record, table) {
+                self.count_out(&record.item);
+            }
+            match record.item {
+                Item::Entry(slot) => table.on_heard(slot, record.seq),
+                other => self.settled.count(&other),
             }
         }
         Verdict::Fine
@@ -313,21 +322,17 @@ impl ResendQueue {
         }
         let first = self.records.partition_point(|record| is_before(record.seq, from));
         let end = self.records.partition_point(|record| !is_before(to, record.seq));
-        for at in first..end.max(first) {
-            let record = &mut self.records[at];
-            if stands(record, table)
-                && let Some(item) = record.item.take()
-            {
-                self.count_out(Some(&item));
-                again.push(unwait(table, item));
-            }
-        }
+        let lacked: Vec<_> = self.records.drain(first..end.max(first)).collect();
+        again.extend(lacked.into_iter().filter_map(|record| self.give_up(table, record)));
         match self.dropped {
             Some(dropped) if !is_before(dropped, from) => Verdict::Beyond,
             _ => Verdict::Fine,
         }
     }
 }
+
+/// So many records may stand for nothing before anybody looks for them.
+const COMPACT_AT: usize = 1024;
 
 const fn is_control(item: &Item) -> bool {
     matches!(item, Item::Control(_))
@@ -336,12 +341,16 @@ const fn is_control(item: &Item) -> bool {
 /// Whether a record stands for something that waits.
 fn stands(record: &Record, table: &FlowTable) -> bool {
     match &record.item {
-        Some(Item::Entry(slot)) => table
-            .at(*slot)
-            .is_some_and(|e| e.marks.contains(Marks::WAITING) && e.ticket == record.seq),
-        Some(_) => true,
-        None => false,
+        Item::Entry(slot) => table.at(*slot).is_some_and(|entry| entry.waits_under(record.seq)),
+        Item::Message(..) | Item::Expect(_) | Item::Control(_) => true,
     }
+}
+
+/// Whether a record tells of a life that goes on and that the peer may not know to have begun.
+fn begins(record: &Record, table: &FlowTable) -> bool {
+    let Item::Entry(slot) = record.item else { return false };
+    let begins = |e: &Entry| e.began_under(record.seq) && !e.marks.contains(Marks::DEAD);
+    table.at(slot).is_some_and(begins)
 }
 
 /// Whether a slot still holds the ended flow that was left there.
@@ -353,21 +362,6 @@ fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
 }
 
 /// The peer knows the entry as it is. An ended one may go.
-fn heard(table: &mut FlowTable, slot: Slot) {
-    let Some(entry) = table.at_mut(slot) else { return };
-    entry.marks.remove(Marks::WAITING | Marks::WAITING_AFRESH | Marks::WHOLE);
-    if entry.marks.contains(Marks::DEAD) {
-        table.remove(slot);
-    }
-}
-
-fn unwait(table: &mut FlowTable, item: Item) -> Item {
-    if let Item::Entry(slot) = item {
-        table.unwait(slot);
-    }
-    item
-}
-
 /// Whether `a` comes before `b` in a count that wraps.
 const fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
@@ -422,6 +416,7 @@ mod tests {
         assert_eq!((again.len(), queue.len()), (2, 2), "it is sent again once");
     }
 
+    /// Defect 16 of the original (`docs/defects.md`).
     #[test]
     fn what_was_dropped_and_is_asked_for_needs_a_bulk_transfer() {
         let (mut queue, mut table) = sent(2, &[5, 6, 7, 8]);

@@ -147,6 +147,7 @@ mod tests {
         (orders, counters)
     }
 
+    /// Defect 8 of the original (`docs/defects.md`).
     #[test]
     fn a_gap_of_two_is_two_lost_messages() {
         let (orders, counters) = places(&[10, 11, 14]);

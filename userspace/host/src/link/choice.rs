@@ -56,6 +56,7 @@ mod tests {
         assert_eq!(next(1, &[Down, Running]), None);
     }
 
+    /// Defect 15 of the original (`docs/defects.md`).
     #[test]
     fn the_next_running_one_follows_round_robin() {
         assert_eq!(next(0, &[Down, Running, Running, Running]), Some(1));

@@ -76,11 +76,20 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+/// How old an entry of a table is.
+#[derive(Clone, Copy, Debug)]
+pub struct Age {
+    /// Seconds since it was added.
+    pub active_s: u32,
+    /// Seconds until it is forgotten, where entries are.
+    pub expires_s: Option<u64>,
+}
+
 /// Some flows of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The flows, each with the seconds since it was added.
-    pub flows: Vec<(Flow, u32)>,
+    /// The flows, each with its age.
+    pub flows: Vec<(Flow, Age)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Slot>,
     /// Which flows count, if the engine keeps no such table but the kernel has one.
@@ -149,8 +158,9 @@ pub(super) fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now:
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
-            let age_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            flows.push((entry.flow.clone(), age_s));
+            let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
+            flows.push((entry.flow.clone(), Age { active_s, expires_s }));
         }
     }
     Page { flows, next: Some(from), kernel }

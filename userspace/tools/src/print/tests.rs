@@ -187,6 +187,19 @@ fn without_a_status_nothing_is_said_about_it() {
     );
 }
 
+/// Defect 32 of the original (`docs/defects.md`): nothing is cut, however much there is to say.
+#[test]
+fn a_line_is_as_long_as_what_it_tells() {
+    let wide = |n: u8| [0x20, 1, 0xd, 0xb8, n, n, n, n, n, n, n, n, n, n, n, n];
+    let mut flow = flow(Tuple::v6(wide(0xaa), wide(0xbb), ipproto::TCP), Status::ASSURED);
+    flow.reply = Tuple::v6(wide(0xcc), wide(0xdd), ipproto::TCP).with_ports(60_001, 60_002);
+    flow.extra_mut().labels = Some([u32::MAX; 4].into());
+    let mut out = "x".repeat(2000);
+    Line::TABLE.flow(&mut out, &flow).unwrap();
+    assert!(out.contains("src=2001:db8:cccc:cccc:cccc:cccc:cccc:cccc"), "{out}");
+    assert!(out.ends_with("[ASSURED] mark=0"), "{out}");
+}
+
 #[test]
 fn the_tables_of_the_daemon() {
     let mut flow = established();

@@ -120,6 +120,7 @@ fn a_commit_timeout_without_external_cache_is_dropped() {
     assert_eq!(warnings.len(), 1);
 }
 
+/// Defect 5 of the original (`docs/defects.md`).
 #[test]
 fn links_of_each_kind() {
     let conf = sync(
@@ -158,6 +159,7 @@ fn the_first_link_is_the_default_unless_another_says_so() {
     assert_eq!(conf.links.iter().map(|link| link.default).collect::<Vec<_>>(), [true, false]);
 }
 
+/// Defect 30 of the original (`docs/defects.md`).
 #[test]
 fn the_order_of_interface_and_address_does_not_matter() {
     let before =

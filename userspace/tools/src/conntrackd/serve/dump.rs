@@ -81,7 +81,7 @@ async fn dump_kernel(client: &mut Client, form: Form, filter: &Filter) -> Result
 
 fn lines(page: Page, side: Side, form: Form) -> Result<String> {
     let mut out = String::new();
-    for (mut flow, active_s) in page.flows {
+    for (mut flow, age) in page.flows {
         if side == Side::Remote {
             // The peer does not send it; what it was rebuilt to is for the kernel.
             flow.reply = Tuple::default();
@@ -92,7 +92,7 @@ fn lines(page: Page, side: Side, form: Form) -> Result<String> {
             continue;
         }
         Line::TABLE.flow(&mut out, &flow)?;
-        let age = Age { expires_s: None, active_s: active_s.into() };
+        let age = Age { expires_s: age.expires_s, active_s: age.active_s.into() };
         writeln!(out, "{age}")?;
     }
     Ok(out)

@@ -270,6 +270,19 @@ fn a_translated_end_is_pinned_to_its_port() {
     });
 }
 
+/// Defect 19 of the original (`docs/defects.md`): the kernel refuses to change a translation, of either family.
+#[test]
+fn an_update_says_nothing_of_translations() {
+    for (client, router) in [([1; 16], [9; 16]), ([2; 16], [8; 16])] {
+        let orig = Tuple::v6(client, [3; 16], 6).with_ports(4000, 80);
+        let mut flow = Flow { status: Status::SRC_NAT | Status::SRC_NAT_DONE, ..Flow::new(orig) };
+        flow.reply = Tuple::v6([3; 16], router, 6).with_ports(80, 5000);
+        let bytes = written(|w| update(w, Ticket::acked(3), &flow));
+        let raw = Messages::new(&bytes).next().unwrap().unwrap();
+        assert_eq!(RequestView::parse(raw.payload).unwrap().nat, [None, None]);
+    }
+}
+
 #[test]
 fn a_delete_names_tuple_zone_and_id() {
     let key = FlowKey::new(plain().orig, 5);

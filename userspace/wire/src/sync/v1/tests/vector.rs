@@ -289,6 +289,7 @@ fn the_minimal_message_conntrackd_takes() {
     check_flow(text, Change::New, flow);
 }
 
+/// Defect 6 of the original (`docs/defects.md`).
 #[test]
 fn translation() {
     let orig = v4(ipproto::TCP).with_ports(1001, 80);
@@ -509,6 +510,7 @@ fn wrong_sizes_are_refused() {
     }
 }
 
+/// Defect 7 of the original (`docs/defects.md`).
 #[test]
 fn helper_names_longer_than_the_original_takes_are_read_but_not_sent() {
     let flow = with_attributes("0014 001b 6161616161616161616161616161610 0").unwrap();
