@@ -9,6 +9,7 @@ mod scenarios;
 mod stats;
 mod tables;
 mod traffic;
+mod expect;
 mod texts;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.

@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use tests::conf::{Conf, End};
 use tests::conntrack::{catalogue_len, insert_catalogue};
+use tests::ctnetlink::Requests;
 use tests::daemon::{Brand, Daemon};
+use tests::expect::{announce, data, irc};
+use tests::stage::Stage;
 use tests::wait::wait_until;
 
 /// What is asked of both, and whether its lines come in no order.
@@ -32,6 +35,15 @@ const QUESTIONS: &[(&str, bool)] = &[
     ("-e expect", true),
 ];
 
+/// The same, of expectations.
+const EXPECT_QUESTIONS: &[(&str, bool)] = &[
+    ("-i expect", true),
+    ("-e expect", true),
+    ("-i expect -x", true),
+    ("-e expect -x", true),
+    ("-s expect", false),
+];
+
 #[test]
 fn what_is_printed_in_mode_notrack_is_the_same() {
     compare("NOTRACK", &[]);
@@ -42,25 +54,55 @@ fn what_is_printed_without_internal_cache_is_the_same() {
     compare("NOTRACK without internal cache", &["DisableInternalCache on"]);
 }
 
+#[test]
+fn what_is_printed_of_expectations_is_the_same() {
+    compare_expectations("NOTRACK, expectations");
+}
+
 fn compare(mode: &str, lines: &[&str]) {
     let stage = stage();
-    let conf =
-        |end, port| lines.iter().fold(Conf::new(end).port(port), |conf, line| conf.mode(line));
-    let pair = |brand, port, names: [&str; 2]| {
-        let b = stage.start(brand, names[1], &conf(End::B, port));
-        let a = stage.start(brand, names[0], &conf(End::A, port));
-        [a, b]
-    };
-    let ours = pair(Brand::Ours, 3780, ["our-a", "our-b"]);
-    let originals = pair(Brand::Original, 3781, ["original-a", "original-b"]);
+    let [ours, originals] =
+        pairs(&stage, |end| lines.iter().fold(Conf::new(end), |conf, line| conf.mode(line)));
     insert_catalogue(&stage.a);
     for [a, b] in [&ours, &originals] {
         wait_until("B has all", || b.external().len() == catalogue_len());
         wait_until("A has all", || a.internal().len() == catalogue_len());
     }
+    ask_all(mode, QUESTIONS, &ours, &originals);
+}
+
+fn compare_expectations(mode: &str) {
+    let stage = stage();
+    let [ours, originals] = pairs(&stage, |end| Conf::new(end).option("ExpectationSync on"));
+    let mut requests = Requests::open(&stage.a);
+    requests.create(&[irc()]);
+    requests.expect(&[data(5000), data(5001)]);
+    announce(&stage.a, 5002);
+    requests.unexpect(&[data(5000)]);
+    for [a, b] in [&ours, &originals] {
+        wait_until("B has all", || b.external_expectations().len() == 2);
+        wait_until("A has all", || a.internal_expectations().len() == 2);
+    }
+    ask_all(mode, EXPECT_QUESTIONS, &ours, &originals);
+}
+
+/// Ours, and the original's on another port: each on A and on B.
+fn pairs<'a>(stage: &'a Stage, conf: impl Fn(End) -> Conf) -> [[Daemon<'a>; 2]; 2] {
+    let pair = |brand, port, names: [&str; 2]| {
+        let b = stage.start(brand, names[1], &conf(End::B).port(port));
+        let a = stage.start(brand, names[0], &conf(End::A).port(port));
+        [a, b]
+    };
+    [
+        pair(Brand::Ours, 3780, ["our-a", "our-b"]),
+        pair(Brand::Original, 3781, ["original-a", "original-b"]),
+    ]
+}
+
+fn ask_all(mode: &str, questions: &[(&str, bool)], ours: &[Daemon<'_>], originals: &[Daemon<'_>]) {
     let mut found = BTreeSet::new();
-    for (question, unordered) in QUESTIONS {
-        for (our, original) in ours.iter().zip(&originals) {
+    for (question, unordered) in questions {
+        for (our, original) in ours.iter().zip(originals) {
             let our = answer(our, question, *unordered);
             let original = answer(original, question, *unordered);
             let differences = diff(&original, &our);

@@ -87,21 +87,6 @@ fn every_statistic_shows_what_happened() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_said_and_fails() {
-    let stage = Stage::new();
-    let a = stage.ours("a", &Conf::new(End::A));
-    let lines =
-        ["-c expect", "-R expect", "-i expect", "-e expect", "-i expect -x", "-e expect -x"];
-    for line in lines {
-        let output = a.try_ask(&line.split(' ').collect::<Vec<_>>());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
-        assert!(said.contains("not implemented yet"), "{line}: {said}");
-        assert!(output.stdout.is_empty(), "{line}");
-    }
-}
-
-#[test]
 fn without_a_daemon_every_command_fails_and_says_why() {
     let stage = Stage::new();
     let path = stage.files.conf("a", &Conf::new(End::A));

@@ -11,3 +11,5 @@ mod verbs;
 mod hardship;
 mod crash;
 mod links;
+mod expect;
+mod ftp;

@@ -127,7 +127,11 @@ impl Kernel {
                 self.remove(now, &owner, origin);
                 Ok(())
             }
-            Request::Get(_) | Request::Dump => Ok(()),
+            Request::Get(_)
+            | Request::Dump
+            | Request::CreateExpectation(_)
+            | Request::DeleteExpectation(_)
+            | Request::DumpExpectations => Ok(()),
         }
     }
 

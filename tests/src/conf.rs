@@ -112,6 +112,8 @@ pub struct Conf {
     pub protocol: &'static str,
     /// Lines for `Mode`.
     pub mode: Vec<String>,
+    /// Lines for `Options`.
+    pub options: Vec<String>,
     /// Lines for `General`.
     pub general: Vec<String>,
     /// Where the log goes; in the daemon's directory unless set.
@@ -132,6 +134,7 @@ impl Conf {
             hash_limit: 262_144,
             protocol: "NOTRACK",
             mode: Vec::new(),
+            options: Vec::new(),
             general: Vec::new(),
             log_file: None,
         }
@@ -148,6 +151,13 @@ impl Conf {
     #[must_use]
     pub fn mode(mut self, line: &str) -> Self {
         self.mode.push(line.to_owned());
+        self
+    }
+
+    /// With a line in `Options`.
+    #[must_use]
+    pub fn option(mut self, line: &str) -> Self {
+        self.options.push(line.to_owned());
         self
     }
 
@@ -226,6 +236,11 @@ impl Conf {
         out.push_str(" }\n");
         for cable in 0..self.links {
             self.link_block(&mut out, cable);
+        }
+        if !self.options.is_empty() {
+            out.push_str(" Options {\n");
+            lines(&mut out, "  ", &self.options);
+            out.push_str(" }\n");
         }
         out.push_str("}\nGeneral {\n HashSize 16384\n NetlinkBufferSize 8388608\n NetlinkBufferSizeMaxGrowth 16777216\n");
         let log = self.log_file.clone().unwrap_or_else(|| file("log"));

@@ -2,7 +2,7 @@
 //! of them than it can make in reasonable time.
 
 use crate::netns::Namespace;
-use common::Tuple;
+use common::{FlowKey, Tuple};
 use host::netlink::Socket;
 use host::sys::Batch;
 use rustix::fd::AsFd;
@@ -65,6 +65,17 @@ impl Requests {
     pub fn expect(&mut self, expectations: &[Expectation]) {
         self.batches(expectations, |w, ticket, given| {
             request::create_expectation(w, ticket, given, IfExists::Fail);
+        });
+    }
+
+    /// Deletes expectations.
+    ///
+    /// # Panics
+    /// When one does not exist.
+    pub fn unexpect(&mut self, expectations: &[Expectation]) {
+        self.batches(expectations, |w, ticket, given| {
+            let key = FlowKey::new(given.tuple, 0);
+            request::delete_expectation(w, ticket, &key, None);
         });
     }
 

@@ -247,6 +247,18 @@ impl<'a> Daemon<'a> {
         without_ages(&self.ask(&["-e"]))
     }
 
+    /// Lines of `-i expect`, sorted, without ages.
+    #[must_use]
+    pub fn internal_expectations(&self) -> Vec<String> {
+        without_ages(&self.ask(&["-i", "expect"]))
+    }
+
+    /// Lines of `-e expect`, sorted, without ages.
+    #[must_use]
+    pub fn external_expectations(&self) -> Vec<String> {
+        without_ages(&self.ask(&["-e", "expect"]))
+    }
+
     /// A number of our statistics: the one behind `label` in what `args` print.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ pub mod netns;
 pub mod churn;
 pub mod ctnetlink;
 pub mod conntrack;
+pub mod expect;
 pub mod conf;
 pub mod daemon;
 pub mod stage;

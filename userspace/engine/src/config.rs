@@ -1,6 +1,8 @@
 //! Settings, as values. Text becomes these in `tools::conf`.
 
 use crate::filter::Filter;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// What one engine is to do.
@@ -17,12 +19,50 @@ pub struct Config {
     pub commit_timeout_s: Option<u32>,
     /// Whether the kernel is to check TCP windows of written flows (`TCPWindowTracking`).
     pub window_tracking: bool,
+    /// Which expectations are replicated (`ExpectationSync`).
+    pub expectations: Helpers,
     /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
     pub tell_vanished: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
     pub hash_seed: u64,
+}
+
+/// Which expectations are replicated, by the helper that made them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Helpers {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// Those of helpers whose names begin like one of these, in any case.
+    Named(Vec<String>),
+}
+
+impl Helpers {
+    /// Whether there are any that count.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Whether those of this helper count.
+    #[must_use]
+    pub fn counts(&self, helper: Option<&str>) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Named(names) => helper.is_some_and(|helper| {
+                let begins = |name: &String| {
+                    let head = helper.as_bytes().get(..name.len());
+                    head.is_some_and(|head| head.eq_ignore_ascii_case(name.as_bytes()))
+                };
+                names.iter().any(begins)
+            }),
+        }
+    }
 }
 
 /// How flows are replicated.
@@ -77,6 +117,7 @@ impl Default for Config {
             replication: Replication::default(),
             commit_timeout_s: None,
             window_tracking: false,
+            expectations: Helpers::None,
             tell_vanished: false,
             first_seq: 1,
             hash_seed: 0,
@@ -108,6 +149,12 @@ pub mod limit {
     pub const KERNEL_IN_FLIGHT_MAX: usize = 512;
     /// Requests waiting to be handed over. A peer that sends faster than the kernel takes loses the excess, counted.
     pub const KERNEL_QUEUE_MAX: usize = 131_072;
+    /// Expectations in each of the two tables.
+    pub const EXPECTATIONS_MAX: usize = 65_536;
+    /// Expectations whose news is kept for a bulk transfer, because the messages that told it were dropped.
+    pub const EXPECTATIONS_UNHEARD_MAX: usize = 4096;
+    /// How often expectations are looked at in ALARM, to be told again or to go.
+    pub const EXPECTATIONS_LOOK: Duration = Duration::from_secs(1);
     /// Events waiting to be pulled.
     pub const EVENTS_MAX: usize = 1024;
     /// Ended flows remembered so that late news does not revive them.

@@ -71,8 +71,6 @@ pub struct ReplicaCounters {
     pub ends_untold: u64,
     /// ACKs and NACKs of numbers that were never given.
     pub absurd_ranges: u64,
-    /// Expectations received; replicating them comes with `ExpectationSync`.
-    pub expectations_ignored: u64,
 }
 
 impl ReplicaCounters {
@@ -103,6 +101,12 @@ pub struct Counters {
     pub bypass: PassCounters,
     /// Flows written where the remote table is disabled.
     pub inject: PassCounters,
+    /// Local expectations.
+    pub local_expectations: TableCounters,
+    /// Remote expectations.
+    pub remote_expectations: TableCounters,
+    /// Expectations written where the remote table is disabled.
+    pub inject_expectations: PassCounters,
     /// Replication.
     pub replica: ReplicaCounters,
     /// Kernel requests dropped because too many were waiting.

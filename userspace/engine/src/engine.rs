@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
+use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
@@ -21,6 +22,7 @@ use wire::netlink::EventKind;
 use wire::sync::v1::{Change, Control, Options};
 
 mod conversation;
+mod expect;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +57,16 @@ pub struct Engine {
     /// Whether it was told that the peer is silent.
     peer_silent: bool,
     kernel: KernelQueue,
+    local_expectations: expectations::Local,
+    remote_expectations: expectations::Remote,
     commit: Option<Commit>,
+    /// Expectations follow the flows, once the commit of those is through.
+    expectations_follow: bool,
+    expect_commit: Option<ExpectCommit>,
+    expect_dump: Option<expect::ExpectDump>,
+    /// ALARM: when expectations are looked at, and when they are told again.
+    expect_look: Instant,
+    expect_refresh: Instant,
     dump: Option<Dump>,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
@@ -99,7 +110,14 @@ impl Engine {
             asked: None,
             peer_silent: false,
             kernel: KernelQueue::new(config.hash_seed),
+            local_expectations: expectations::Local::default(),
+            remote_expectations: expectations::Remote::default(),
             commit: None,
+            expectations_follow: false,
+            expect_commit: None,
+            expect_dump: None,
+            expect_look: now,
+            expect_refresh: now,
             dump: None,
             dump_again: None,
             bulk_wanted: false,
@@ -113,6 +131,7 @@ impl Engine {
             events: VecDeque::new(),
             config,
         };
+        engine.start_expect_dump(now, Vec::new(), true);
         if replication.keep_local {
             engine.start_dump(now, Vec::new(), true);
         }
@@ -144,6 +163,12 @@ impl Engine {
                 self.note_room(Side::Local, outcome);
                 self.tell_vanished();
             }
+            Input::KernelExpect { event, expect, origin } => {
+                self.on_expect_event(now, event, *expect, origin);
+            }
+            Input::ExpectEventsLost => self.start_expect_dump(now, Vec::new(), false),
+            Input::DumpedExpectation(expect) => self.on_dumped_expectation(now, *expect),
+            Input::ExpectationDumpDone { complete } => self.on_expect_dump_done(now, complete),
             Input::Datagram(bytes) => self.on_datagram(now, bytes),
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
@@ -160,17 +185,23 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
         self.say_alive(now);
         let mut packer = Packer::new(datagram);
-        self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
+        self.pack(&mut packer);
         if self.outbox.is_empty() && self.local.is_in_bulk() {
             self.pack_bulk(now, &mut packer);
             // That it is done is to be said at once.
-            self.outbox.pack(&mut self.local.table, &mut packer, &mut self.counters.replica);
+            self.pack(&mut packer);
         }
         if packer.is_empty() {
             return None;
         }
         self.alive_next = now + self.config.replication.alive_after;
         Some(packer.len())
+    }
+
+    /// Packs what waits.
+    fn pack(&mut self, packer: &mut Packer<'_>) {
+        let Self { outbox, local, local_expectations, counters, .. } = self;
+        outbox.pack(&mut local.table, local_expectations, packer, &mut counters.replica);
     }
 
     /// The next request for the kernel; `None` when there is none now.
@@ -196,6 +227,7 @@ impl Engine {
             self.ftfw.as_ref().and_then(Ftfw::due),
             self.local.refresh_next(),
             self.remote.expiry_next(),
+            self.expectations_due(),
         ];
         let never = Instant(u64::MAX);
         times.into_iter().flatten().min().unwrap_or(never)
@@ -240,7 +272,7 @@ impl Engine {
     /// Whether a commit is under way.
     #[must_use]
     pub const fn is_committing(&self) -> bool {
-        self.commit.is_some()
+        self.commit.is_some() || self.expect_commit.is_some()
     }
 
     /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
@@ -300,6 +332,7 @@ impl Engine {
             self.tell_vanished();
             self.tell(Event::KernelResynced { flows, purged });
         } else {
+            self.queue_expectations();
             self.tell(Event::BulkDone { flows });
         }
         self.answer(commands, complete);
@@ -314,22 +347,21 @@ impl Engine {
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
         let replication = self.config.replication;
         match command {
-            Command::Commit if self.commit.is_some() => {
-                self.tell(Event::CommandRefused(id, "a commit is still in progress"));
-            }
-            Command::Commit => {
-                self.tell(Event::CommitStarted);
-                self.commit = Some(Commit::new(id, now));
-            }
-            Command::Flush { remote: true, .. } if self.commit.is_some() => {
+            Command::Commit => self.start_commit(now, id, (true, false)),
+            Command::CommitExpectations => self.start_commit(now, id, (false, true)),
+            Command::CommitAll => self.start_commit(now, id, (true, true)),
+            Command::Flush { remote: true, .. } if self.is_committing() => {
                 self.tell(Event::CommandRefused(id, "a commit is still in progress"));
             }
             Command::Flush { local, remote } => {
                 if local {
                     self.local.flush(&mut self.outbox, now);
+                    self.local_expectations.flush();
+                    self.outbox.withdraw_expectations(|_| true);
                 }
                 if remote {
                     self.remote.flush(self.tracker.order());
+                    self.remote_expectations.flush(self.tracker.order());
                 }
                 self.tell(Event::CommandDone(id));
             }
@@ -342,8 +374,14 @@ impl Engine {
                 self.ask_for_everything(now);
                 self.tell(Event::CommandDone(id));
             }
-            Command::ResyncKernel if !replication.keep_local => {
+            Command::ResyncKernelExpectations => self.read_expectations(now, id),
+            Command::ResyncKernel | Command::ResyncKernelAll if !replication.keep_local => {
                 self.tell(Event::CommandRefused(id, "resync is unsupported in this mode"));
+            }
+            Command::ResyncKernelAll => {
+                // The kernel is asked in this order, so the second answer is that to the command.
+                self.start_expect_dump(now, Vec::new(), false);
+                self.start_dump(now, alloc::vec![id], false);
             }
             Command::ResyncKernel => self.start_dump(now, alloc::vec![id], false),
         }
@@ -351,6 +389,9 @@ impl Engine {
 
     fn on_kernel_failed(&mut self, now: Instant, token: u32, errno: i32) {
         let Some((op, last_word)) = self.kernel.failed(token) else { return };
+        if op.request.is_about_expectations() && op.purpose != Purpose::Clearing {
+            return self.on_expect_failed(now, op, errno);
+        }
         let (what, key) = match &op.request {
             Request::Create(flow) => ("create", flow.key()),
             Request::Update(flow) => ("update", flow.key()),
@@ -358,6 +399,9 @@ impl Engine {
             Request::Delete(key) => ("delete", *key),
             Request::Get(key) => return self.local.on_unverified(key),
             Request::Dump => return self.on_dump_done(now, false),
+            Request::CreateExpectation(_)
+            | Request::DeleteExpectation(_)
+            | Request::DumpExpectations => return,
         };
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
@@ -373,7 +417,9 @@ impl Engine {
 
     fn on_kernel_settled(&mut self, token: u32) {
         while let Some((op, last_word)) = self.kernel.settled(token) {
-            if op.purpose == Purpose::InjectReplace {
+            if is_expect_commit(op.purpose) {
+                self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
+            } else if op.purpose == Purpose::InjectReplace {
                 remote::on_replace(&mut self.kernel, op, last_word);
             } else if let Some(commit) = &mut self.commit {
                 commit.on_success(&op);
@@ -382,14 +428,19 @@ impl Engine {
     }
 
     fn advance_commit(&mut self, now: Instant) {
-        let Some(commit) = &mut self.commit else { return };
-        let done = commit.step(&self.config, &self.remote, &mut self.kernel, now);
-        if let Some(done) = done {
+        if let Some(commit) = &mut self.commit
+            && let Some(done) = commit.step(&self.config, &self.remote, &mut self.kernel, now)
+        {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
-            self.tell(Event::CommandDone(id));
+            if core::mem::take(&mut self.expectations_follow) {
+                self.expect_commit = Some(ExpectCommit::new(id, now));
+            } else {
+                self.tell(Event::CommandDone(id));
+            }
         }
+        self.advance_expect_commit(now);
     }
 
     /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
@@ -434,6 +485,7 @@ impl Engine {
         self.bulk_left -= 1;
         let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
         if let Some(flows) = done {
+            self.queue_expectations();
             if self.bulk_due.is_none() {
                 self.outbox.queue_control(Control::Settled);
             }

@@ -1,8 +1,9 @@
 //! Everything that can happen to an engine.
 
+use alloc::boxed::Box;
 use common::{FlowKey, Instant};
-use wire::Flow;
 use wire::netlink::EventKind;
+use wire::{Expectation, Flow};
 
 /// Whose request caused a kernel event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,13 @@ pub struct CommandId(pub u64);
 /// What an operator can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Write the peer's flows into the kernel (`-c`).
+    /// Write the peer's flows into the kernel (`-c ct`).
     Commit,
-    /// Forget flows (`-f`).
+    /// Write the peer's expectations into the kernel (`-c expect`).
+    CommitExpectations,
+    /// Both: flows, then expectations (`-c`).
+    CommitAll,
+    /// Forget flows and expectations (`-f`).
     Flush {
         /// The local ones.
         local: bool,
@@ -48,8 +53,12 @@ pub enum Command {
     Bulk,
     /// Ask the peer to send everything (`-n`).
     RequestResync,
-    /// Read the kernel's table into the local one (`-R`).
+    /// Read the kernel's flows into the local table (`-R ct`).
     ResyncKernel,
+    /// Read the kernel's expectations into the local table (`-R expect`).
+    ResyncKernelExpectations,
+    /// Both (`-R`).
+    ResyncKernelAll,
 }
 
 /// Everything that can happen to an engine.
@@ -65,6 +74,24 @@ pub enum Input<'a> {
         origin: Origin,
         /// When.
         stamp: Stamp,
+    },
+    /// The kernel reported something about an expectation, after everything that was handed in before.
+    KernelExpect {
+        /// What.
+        event: EventKind,
+        /// The expectation.
+        expect: Box<Expectation>,
+        /// Whose doing it was.
+        origin: Origin,
+    },
+    /// Events about expectations were lost.
+    ExpectEventsLost,
+    /// An expectation of the dump asked for with [`crate::Request::DumpExpectations`].
+    DumpedExpectation(Box<Expectation>),
+    /// That dump is over. If it is not complete, nothing is concluded from what it did not show.
+    ExpectationDumpDone {
+        /// Whether it showed everything.
+        complete: bool,
     },
     /// A flow of the dump asked for with [`crate::Request::Dump`].
     Dumped(Flow),

@@ -30,6 +30,16 @@ pub enum Purpose {
     InjectDestroy,
     /// The second attempt of an injection.
     InjectAgain,
+    /// An expectation of the remote table becomes local.
+    CommitExpect,
+    /// The second attempt of that.
+    CommitExpectAgain,
+    /// The peer's expectation goes straight into the kernel.
+    InjectExpect,
+    /// The second attempt of that.
+    InjectExpectAgain,
+    /// The end of the peer's expectation goes straight into the kernel.
+    InjectExpectEnd,
     /// Makes room for a second attempt; its failure means nothing.
     Clearing,
     /// Reads.
@@ -93,7 +103,7 @@ impl KernelQueue {
         let token = self.next_token;
         self.next_token = token.wrapping_add(1);
         self.in_flight.push_back(InFlight { token, purpose, request: request.clone() });
-        let commit = matches!(purpose, Purpose::Commit | Purpose::CommitAgain);
+        let commit = is_of_commit(purpose);
         let commit = commit || (purpose == Purpose::Clearing && self.next_is_commit());
         Some(KernelOp { token, commit, request })
     }
@@ -157,7 +167,9 @@ impl KernelQueue {
     }
 
     fn next_is_commit(&self) -> bool {
-        self.waiting.front().is_some_and(|(purpose, _)| *purpose == Purpose::CommitAgain)
+        self.waiting.front().is_some_and(|(purpose, _)| {
+            matches!(purpose, Purpose::CommitAgain | Purpose::CommitExpectAgain)
+        })
     }
 
     /// Counts a request of this flow out; returns how many are left.
@@ -173,11 +185,22 @@ impl KernelQueue {
     }
 }
 
+const fn is_of_commit(purpose: Purpose) -> bool {
+    matches!(
+        purpose,
+        Purpose::Commit | Purpose::CommitAgain | Purpose::CommitExpect | Purpose::CommitExpectAgain
+    )
+}
+
 /// The flow a request writes. A read decides nothing.
 fn key_of(request: &Request) -> Option<FlowKey> {
     match request {
         Request::Create(flow) | Request::Update(flow) => Some(flow.key()),
         Request::Delete(key) => Some(*key),
-        Request::Get(_) | Request::Dump => None,
+        Request::Get(_)
+        | Request::Dump
+        | Request::CreateExpectation(_)
+        | Request::DeleteExpectation(_)
+        | Request::DumpExpectations => None,
     }
 }

@@ -48,6 +48,7 @@ pub mod table;
 pub mod merge;
 pub mod news;
 pub mod kernel;
+pub mod expectations;
 pub mod replica;
 pub mod local;
 pub mod remote;

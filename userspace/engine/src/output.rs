@@ -4,7 +4,7 @@ use crate::input::CommandId;
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
 use core::time::Duration;
-use wire::Flow;
+use wire::{Expectation, Flow};
 
 /// Which of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,26 @@ pub enum Request {
     Delete(FlowKey),
     /// Read the flow; answered by [`crate::Input::Verified`].
     Get(FlowKey),
+    /// Create this expectation; fails with `EEXIST`, or `ENOENT` when there is no flow that it belongs to.
+    CreateExpectation(Box<Expectation>),
+    /// Delete the expectation that a flow with this identity would fulfil; fails with `ENOENT`.
+    DeleteExpectation(FlowKey),
+    /// Read all expectations; answered by [`crate::Input::DumpedExpectation`] and
+    /// [`crate::Input::ExpectationDumpDone`] before anything else is asked.
+    DumpExpectations,
     /// Read all flows; answered by [`crate::Input::Dumped`] and [`crate::Input::DumpDone`].
     Dump,
+}
+
+impl Request {
+    /// Whether it is about expectations.
+    #[must_use]
+    pub const fn is_about_expectations(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateExpectation(_) | Self::DeleteExpectation(_) | Self::DumpExpectations
+        )
+    }
 }
 
 /// Something worth telling.
@@ -49,7 +67,12 @@ pub enum Event {
     /// A command was not carried out.
     CommandRefused(CommandId, &'static str),
     /// A commit begins.
-    CommitStarted,
+    CommitStarted {
+        /// Of flows.
+        flows: bool,
+        /// Of expectations.
+        expectations: bool,
+    },
     /// A commit is over.
     CommitDone {
         /// Flows the kernel took.
@@ -59,11 +82,20 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// The kernel refused a flow.
+    /// A commit of expectations is over.
+    ExpectationsCommitted {
+        /// Expectations the kernel took.
+        committed: u64,
+        /// Expectations it refused.
+        failed: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The kernel refused a flow or an expectation.
     WriteFailed {
         /// What was tried.
         what: &'static str,
-        /// With which flow.
+        /// With which flow, or which expected one.
         flow: FlowKey,
         /// Positive errno.
         errno: i32,

@@ -12,6 +12,8 @@
 //! Commits and injections use sockets of their own: the kernel stamps the events they cause with the socket's port
 //! id, which is how [`KernelWriter::origin`] tells them from traffic.
 
+mod expectations;
+
 use crate::netlink::Socket;
 use crate::sys::Batch;
 use common::Instant;
@@ -91,6 +93,11 @@ impl KernelWriter {
             engine.handle(now, Input::KernelSettled { token: first.token });
             return 1;
         }
+        if first.request == Request::DumpExpectations {
+            expectations::dump(&mut |input| engine.handle(now, input));
+            engine.handle(now, Input::KernelSettled { token: first.token });
+            return 1;
+        }
         let (ops, len) = self.collect(first, &mut || engine.poll_kernel());
         self.send(&ops, len, &mut |input| engine.handle(now, input));
         ops.len()
@@ -106,7 +113,7 @@ impl KernelWriter {
         let mut ops = vec![first];
         while ops.len() < BATCH_OPS {
             match next() {
-                Some(op) if op.commit == commit && op.request != Request::Dump => ops.push(op),
+                Some(op) if op.commit == commit && !is_dump(&op.request) => ops.push(op),
                 other => {
                     self.held = other;
                     break;
@@ -198,6 +205,10 @@ impl KernelWriter {
     }
 }
 
+const fn is_dump(request: &Request) -> bool {
+    matches!(request, Request::Dump | Request::DumpExpectations)
+}
+
 fn encode(writer: &mut Writer<'_>, op: &KernelOp, ack: bool) {
     let ticket = Ticket { seq: op.token, ack };
     match &op.request {
@@ -205,7 +216,13 @@ fn encode(writer: &mut Writer<'_>, op: &KernelOp, ack: bool) {
         Request::Update(flow) => request::update(writer, ticket, flow),
         Request::Delete(key) => request::delete(writer, ticket, key, None),
         Request::Get(key) => request::get(writer, ticket, key),
-        Request::Dump => {} // never part of a batch
+        Request::CreateExpectation(expect) => {
+            request::create_expectation(writer, ticket, expect, IfExists::Fail);
+        }
+        Request::DeleteExpectation(key) => {
+            request::delete_expectation(writer, ticket, key, None);
+        }
+        Request::Dump | Request::DumpExpectations => {} // never part of a batch
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
+//! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
@@ -28,6 +29,7 @@ pub mod source;
 pub mod log;
 pub mod moderation;
 pub mod link;
+pub mod expectations;
 pub mod kernel;
 pub mod purge;
 pub mod listing;

@@ -4,6 +4,7 @@ use crate::log::Log;
 use crate::moderation::Quota;
 use common::Instant;
 use engine::{Event, Side};
+use std::time::Duration;
 
 /// Failed writes logged one by one before only their number is.
 const WRITE_FAILURES_TOLD: u64 = 10;
@@ -32,14 +33,19 @@ impl Observer {
             // `Vanished` is for who wants ended flows, see `shard`.
             Event::CommandDone(_) | Event::Vanished(_) => {}
             Event::CommandRefused(_, why) => log.warning(why),
-            Event::CommitStarted => log.notice("committing all external caches"),
+            Event::CommitStarted { flows, expectations } => {
+                let what = match (flows, expectations) {
+                    (true, true) => "all external caches",
+                    (false, true) => "expectation cache",
+                    _ => "conntrack cache",
+                };
+                log.notice(format!("committing {what}"));
+            }
             Event::CommitDone { committed, failed, took } => {
-                log.notice(format!("Committed {committed} new entries"));
-                if *failed > 0 {
-                    log.notice(format!("{failed} entries can't be committed"));
-                }
-                let (s, us) = (took.as_secs(), took.subsec_micros());
-                log.notice(format!("commit has taken {s}.{us:06} seconds"));
+                tell_commit(log, "entries", (*committed, *failed), *took);
+            }
+            Event::ExpectationsCommitted { committed, failed, took } => {
+                tell_commit(log, "expectations", (*committed, *failed), *took);
             }
             Event::WriteFailed { what, flow, errno } => {
                 self.on_write_failed(log, what, flow, *errno);
@@ -93,6 +99,15 @@ const fn kind(event: &Event) -> Option<usize> {
         Event::TableFull { .. } => 7,
         _ => return None,
     })
+}
+
+fn tell_commit(log: &Log, what: &str, (committed, failed): (u64, u64), took: Duration) {
+    log.notice(format!("Committed {committed} new {what}"));
+    if failed > 0 {
+        log.notice(format!("{failed} {what} can't be committed"));
+    }
+    let (s, us) = (took.as_secs(), took.subsec_micros());
+    log.notice(format!("commit has taken {s}.{us:06} seconds"));
 }
 
 /// The word conntrackd's users know a table by.

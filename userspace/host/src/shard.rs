@@ -15,6 +15,7 @@
 
 use crate::clock;
 use crate::ended::Ended;
+use crate::expectations::ExpectEvents;
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
@@ -27,7 +28,8 @@ use crate::tuning::{Change, Tuning};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
-use engine::table::{Marks, Slot};
+use engine::expectations::ExpectKey;
+use engine::table::Slot;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
@@ -42,11 +44,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
+mod expect;
 mod purges;
 mod report;
 
 use purges::Purges;
-pub use report::{Age, Latency, Page, Queue, Resend, ResendReport, Snapshot};
+pub use report::{Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -76,6 +79,8 @@ pub struct Parts {
     pub config: Config,
     /// Where events come from.
     pub source: Source,
+    /// Where events about expectations come from, if those are replicated.
+    pub expectations: Option<ExpectEvents>,
     /// The links to the peer; without any, what the engine would send is thrown away.
     pub links: Option<Group>,
     /// Writes to the kernel.
@@ -117,6 +122,15 @@ pub enum Order {
         /// Where the answer goes.
         reply: oneshot::Sender<Page>,
     },
+    /// Copy out expectations of a table.
+    Expectations {
+        /// Which table.
+        side: Side,
+        /// The last one that was copied out before.
+        after: Option<ExpectKey>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<ExpectPage>,
+    },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
@@ -145,6 +159,7 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
+    expectations: Option<ExpectEvents>,
     links: Option<Group>,
     writer: KernelWriter,
     purges: Purges,
@@ -187,10 +202,13 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, links, writer, purger, log, tuning, poll, reliable, ended } =
-            parts;
+        let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
+        let Parts { poll, reliable, ended, .. } = parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
+        }
+        if let Some(expectations) = &expectations {
+            watch(&poller, expectations.descriptor())?;
         }
         if let Some(links) = &links {
             watch(&poller, links.descriptor())?;
@@ -204,6 +222,7 @@ impl Shard {
             unsent: 0..0,
             link_retry: SLEEP_MAX,
             source,
+            expectations,
             links,
             writer,
             purges: Purges::new(purger),
@@ -262,7 +281,15 @@ impl Shard {
         }
     }
 
+    /// Takes events about flows and about expectations. Those about expectations are read first and handed in last: the
+    /// flows they belong to were told before.
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
+        let news = self.read_expect_news()?;
+        let flows = self.take_flow_events(now)?;
+        Ok(flows + self.take_expect_news(now, news))
+    }
+
+    fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
         let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
         let mut first = true;
         source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
@@ -341,7 +368,10 @@ impl Shard {
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
-                drop(reply.send(page(&self.engine, side, from, max, now)));
+                drop(reply.send(report::page(&self.engine, side, from, max, now)));
+            }
+            Order::Expectations { side, after, reply } => {
+                drop(reply.send(self.expect_page(side, after, now)));
             }
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
@@ -510,6 +540,7 @@ impl Shard {
         Snapshot {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
+            expectations: self.expectation_counts(),
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,
@@ -549,25 +580,6 @@ impl Shard {
             }),
         }
     }
-}
-
-fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
-    let config = engine.config();
-    let elsewhere = side == Side::Local && !config.replication.keep_local;
-    let kernel = elsewhere.then(|| config.filter.clone());
-    let mut flows = Vec::new();
-    while flows.len() < max {
-        let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None, kernel };
-        };
-        from = slot + 1;
-        if !entry.marks.contains(Marks::DEAD) {
-            let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
-            flows.push((entry.flow.clone(), Age { active_s, expires_s }));
-        }
-    }
-    Page { flows, next: Some(from), kernel }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

@@ -102,7 +102,9 @@ impl Engine {
                 let Self { config, kernel, counters, remote, .. } = self;
                 remote.inject(config, kernel, counters, (change, flow), order);
             }
-            Message::Expect { .. } => self.counters.replica.expectations_ignored += 1,
+            Message::Expect { change, expect } => {
+                self.on_expect_message(now, (change, expect), order);
+            }
             Message::Control(control) => self.on_control(now, control),
         }
     }
@@ -182,6 +184,7 @@ impl Engine {
         self.begin_due_bulk(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
+        self.look_at_expectations(now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
@@ -229,7 +232,7 @@ impl Engine {
             remote_complete,
             remote_exact,
             in_bulk: self.local.is_in_bulk(),
-            committing: self.commit.is_some(),
+            committing: self.is_committing(),
         }
     }
 

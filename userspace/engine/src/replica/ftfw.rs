@@ -292,7 +292,9 @@ mod tests {
     fn sent(outbox: &mut Outbox) -> Vec<Header> {
         let (mut bytes, mut table) = ([0; 1000], FlowTable::new(10, 0));
         let mut packer = Packer::new(&mut bytes);
-        outbox.pack(&mut table, &mut packer, &mut ReplicaCounters::default());
+        let mut expectations = crate::expectations::Local::default();
+        let mut counters = ReplicaCounters::default();
+        outbox.pack(&mut table, &mut expectations, &mut packer, &mut counters);
         let len = packer.len();
         Messages::datagram(&bytes[..len]).map(|raw| raw.unwrap().header).collect()
     }

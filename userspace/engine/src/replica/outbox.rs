@@ -4,14 +4,15 @@ use super::packer::{Packed, Packer};
 use super::resend::{Requests, ResendQueue, Verdict};
 use crate::config::limit;
 use crate::counters::ReplicaCounters;
+use crate::expectations::{self, ExpectKey};
 use crate::table::{Entry, FlowTable, Marks, Slot};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use wire::Flow;
 use wire::flow::Known;
 use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
+use wire::{Expectation, Flow};
 
 /// Something to send.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Item {
     Entry(Slot),
     /// A message that stands alone, because no table keeps its flow.
     Message(Change, Box<Flow>),
+    /// Whatever has become of this expectation when its turn comes.
+    Expect(Box<Expectation>),
     /// A control message.
     Control(Control),
 }
@@ -32,6 +35,8 @@ pub struct Outbox {
     controls: usize,
     /// There was no room for a NACK: what it was about is never asked for.
     nack_lost: bool,
+    /// Expectations that wait: each of them once.
+    expectations: BTreeSet<ExpectKey>,
     seq: u32,
     options: Options,
     /// What goes with the next message.
@@ -52,6 +57,7 @@ impl Outbox {
             messages: 0,
             controls: 0,
             nack_lost: false,
+            expectations: BTreeSet::new(),
             seq: first_seq,
             options,
             greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
@@ -88,6 +94,38 @@ impl Outbox {
         }
         self.messages += 1;
         self.queue.push_back(Item::Message(change, Box::new(flow)));
+    }
+
+    /// Queues an expectation, unless it waits already.
+    pub fn queue_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {
+        if self.messages >= limit::OUTBOX_MESSAGES_MAX {
+            counters.send_no_space += 1;
+            return;
+        }
+        self.queue_expectation_again(Box::new(expect.clone()));
+    }
+
+    fn queue_expectation_again(&mut self, expect: Box<Expectation>) {
+        if self.expectations.insert(ExpectKey::of(&expect)) {
+            self.messages += 1;
+            self.queue.push_back(Item::Expect(expect));
+        }
+    }
+
+    /// Forgets what waits to be said about the expectations that `is_meant`.
+    pub fn withdraw_expectations(&mut self, is_meant: impl Fn(&ExpectKey) -> bool) {
+        let is_meant = |item: &Item| match item {
+            Item::Expect(expect) => is_meant(&ExpectKey::of(expect)),
+            _ => false,
+        };
+        for item in self.queue.iter().filter(|item| is_meant(item)) {
+            if let Item::Expect(expect) = item {
+                self.messages -= 1;
+                self.expectations.remove(&ExpectKey::of(expect));
+            }
+        }
+        self.queue.retain(|item| !is_meant(item));
+        self.resend.iter_mut().for_each(|resend| resend.withdraw(is_meant));
     }
 
     /// Queues a control message. A peer whose numbers jump about can cause more than the link takes: past the limit
@@ -207,6 +245,7 @@ impl Outbox {
                 Item::Entry(slot) => self.queue_entry(table, slot),
                 // The flow began after the message was sent: its end is not this one's.
                 Item::Message(_, flow) if table.find(&flow.key()).is_some() => {}
+                Item::Expect(expect) => self.queue_expectation_again(expect),
                 item => {
                     self.messages += usize::from(matches!(item, Item::Message(..)));
                     self.controls += usize::from(matches!(item, Item::Control(_)));
@@ -221,6 +260,8 @@ impl Outbox {
     pub fn queue_unheard(&mut self, table: &mut FlowTable) {
         let unheard = self.resend.as_mut().map(|resend| resend.take_unheard(table));
         unheard.into_iter().flatten().for_each(|slot| self.queue_entry(table, slot));
+        let unheard = self.resend.as_mut().map(ResendQueue::take_unheard_expectations);
+        unheard.into_iter().flatten().for_each(|expect| self.queue_expectation_again(expect));
     }
 
     /// Makes room in the table by giving up the end of a flow that the peer could not be told of.
@@ -234,6 +275,7 @@ impl Outbox {
     pub fn pack(
         &mut self,
         table: &mut FlowTable,
+        expectations: &mut expectations::Local,
         packer: &mut Packer<'_>,
         counters: &mut ReplicaCounters,
     ) {
@@ -252,14 +294,23 @@ impl Outbox {
                 Item::Message(change, flow) => {
                     packer.put(|w| v1::encode_flow(*change, stamp, flow, options, w))
                 }
+                Item::Expect(given) => {
+                    let (change, expect) = expectations.telling(given);
+                    packer.put(|w| v1::encode_expectation(change, stamp, expect, options, w))
+                }
                 Item::Control(control) => packer.put(|w| v1::encode_control(*control, stamp, w)),
             };
             if packed == Packed::LaterOne {
                 return;
             }
             if let Some(item) = self.queue.pop_front() {
-                self.messages -= usize::from(matches!(item, Item::Message(..)));
                 self.controls -= usize::from(matches!(item, Item::Control(_)));
+                self.messages -= usize::from(matches!(item, Item::Message(..) | Item::Expect(_)));
+                if let Item::Expect(expect) = &item {
+                    let key = ExpectKey::of(expect);
+                    self.expectations.remove(&key);
+                    expectations.note_told(&key);
+                }
                 self.settle(table, item, packed, counters);
             }
         }

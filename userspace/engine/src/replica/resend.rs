@@ -16,8 +16,10 @@
 use super::outbox::Item;
 use crate::config::limit;
 use crate::table::{Entry, FlowTable, Marks, Slot};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use wire::Expectation;
 use wire::sync::v1::Control;
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct ResendQueue {
     dropped: Option<u32>,
     /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
     unheard: VecDeque<(Slot, u32)>,
+    /// Expectations whose news was dropped.
+    unheard_expectations: VecDeque<Box<Expectation>>,
     dropped_count: u64,
     /// Requests of ours that were acknowledged, or given up, since somebody asked.
     settled: Requests,
@@ -99,6 +103,7 @@ impl ResendQueue {
             last,
             dropped: Some(last),
             unheard: VecDeque::new(),
+            unheard_expectations: VecDeque::new(),
             dropped_count: 0,
             settled: Requests { resyncs: 0, nacks: 0 },
             lost: Requests { resyncs: 0, nacks: 0 },
@@ -188,6 +193,18 @@ impl ResendQueue {
         self.unheard.clear();
     }
 
+    /// Forgets the messages that `is_meant`: they are not to be sent again.
+    pub fn withdraw(&mut self, is_meant: impl Fn(&Item) -> bool) {
+        let before = self.records.len();
+        self.records.retain(|record| !is_meant(&record.item));
+        self.live = self.live.saturating_sub(before - self.records.len());
+    }
+
+    /// Takes out the expectations whose news was dropped.
+    pub fn take_unheard_expectations(&mut self) -> VecDeque<Box<Expectation>> {
+        core::mem::take(&mut self.unheard_expectations)
+    }
+
     fn drop_oldest(&mut self, table: &mut FlowTable) {
         let Some(record) = self.records.pop_front() else {
             (self.live, self.controls) = (0, 0);
@@ -198,6 +215,13 @@ impl ResendQueue {
         self.dropped_count += 1;
         self.dropped = Some(seq);
         self.lost.count(&item);
+        if let Item::Expect(expect) = item {
+            self.unheard_expectations.push_back(expect);
+            if self.unheard_expectations.len() > limit::EXPECTATIONS_UNHEARD_MAX {
+                self.unheard_expectations.pop_front();
+            }
+            return;
+        }
         // The entry goes on; if this was its end, that is to be told by a bulk transfer.
         if let Item::Entry(slot) = item
             && table.at(slot).is_some_and(|entry| entry.marks.contains(Marks::DEAD))
@@ -318,7 +342,7 @@ const fn is_control(item: &Item) -> bool {
 fn stands(record: &Record, table: &FlowTable) -> bool {
     match &record.item {
         Item::Entry(slot) => table.at(*slot).is_some_and(|entry| entry.waits_under(record.seq)),
-        Item::Message(..) | Item::Control(_) => true,
+        Item::Message(..) | Item::Expect(_) | Item::Control(_) => true,
     }
 }
 
@@ -347,7 +371,6 @@ const fn is_before(a: u32, b: u32) -> bool {
 mod tests {
     use super::*;
     use crate::table::Entry;
-    use alloc::boxed::Box;
     use common::Tuple;
     use wire::Flow;
     use wire::sync::v1::Change;

@@ -2,13 +2,15 @@
 
 use crate::link::GroupReport;
 use crate::source::Account;
-use engine::Standing;
+use common::Instant;
 use engine::counters::Counters;
+use engine::expectations::ExpectKey;
 use engine::filter::Filter;
-use engine::table::Slot;
+use engine::table::{Marks, Slot};
+use engine::{Engine, Side, Standing};
 use std::time::Duration;
-use wire::Flow;
 use wire::sync::v1::Control;
+use wire::{Expectation, Flow};
 
 /// The state of things.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Flows in the local and in the remote table.
     pub flows: [usize; 2],
+    /// Expectations in the local and in the remote table; `None` if they are not replicated.
+    pub expectations: Option<[usize; 2]>,
     /// What became of the events.
     pub account: Account,
     /// Kernel messages that could not be understood.
@@ -92,6 +96,15 @@ pub struct Page {
     pub kernel: Option<Filter>,
 }
 
+/// Some expectations of a table.
+#[derive(Clone, Debug, Default)]
+pub struct ExpectPage {
+    /// The expectations, each with the seconds since it was added.
+    pub expectations: Vec<(Expectation, u32)>,
+    /// Behind which one to go on; `None` at the end.
+    pub next: Option<ExpectKey>,
+}
+
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
@@ -131,4 +144,24 @@ pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
         Some(Control::Alive | Control::Settled) => Some(0x10),
     };
     Resend { seq, control_flags }
+}
+
+/// Flows of a table, at most `max`, from slot `from` on.
+pub(super) fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let config = engine.config();
+    let elsewhere = side == Side::Local && !config.replication.keep_local;
+    let kernel = elsewhere.then(|| config.filter.clone());
+    let mut flows = Vec::new();
+    while flows.len() < max {
+        let Some((slot, entry)) = engine.table(side).next(from) else {
+            return Page { flows, next: None, kernel };
+        };
+        from = slot + 1;
+        if !entry.marks.contains(Marks::DEAD) {
+            let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
+            flows.push((entry.flow.clone(), Age { active_s, expires_s }));
+        }
+    }
+    Page { flows, next: Some(from), kernel }
 }

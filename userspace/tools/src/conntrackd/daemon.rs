@@ -9,6 +9,7 @@ use super::{settings, statistics};
 use crate::conf::Conf;
 use anyhow::{Context, Result, bail};
 use host::control::Bound;
+use host::expectations::ExpectEvents;
 use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::{Form, Log, Places};
@@ -94,6 +95,7 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let parts = Parts {
         config: settings::engine_config(&conf, &supported),
         source: open_source(&conf, log)?,
+        expectations: open_expectations(&conf)?,
         links,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
         purger: Purger::open().context("opening the kernel request sockets")?,
@@ -164,6 +166,15 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
     let size = source.receive_buffer();
     log.notice(format!("netlink event socket buffer size has been set to {size} bytes"));
     Ok(source)
+}
+
+fn open_expectations(conf: &Conf) -> Result<Option<ExpectEvents>> {
+    if !settings::helpers(conf).any() {
+        return Ok(None);
+    }
+    let buffer = conf.general.netlink_buffer_size.map(|n| n as usize);
+    let events = ExpectEvents::open(buffer).context("listening to events about expectations")?;
+    Ok(Some(events))
 }
 
 /// An error and its causes on one line.

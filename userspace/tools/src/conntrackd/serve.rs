@@ -34,6 +34,8 @@ pub struct Service {
     pub faults: Arc<Faults>,
     /// Whether this is statistics mode.
     pub records: bool,
+    /// Whether expectations are replicated.
+    pub expectations: bool,
     /// How long `-t` waits, seconds; a reload may change it.
     pub purge_after_s: AtomicU64,
     /// The purge that `-t` has scheduled.
@@ -63,6 +65,18 @@ impl Service {
             Request::DumpRemote => self.dump(client, Side::Remote, Form::Text).await,
             Request::DumpLocalXml => self.dump(client, Side::Local, Form::Xml).await,
             Request::DumpRemoteXml => self.dump(client, Side::Remote, Form::Xml).await,
+            Request::DumpLocalExpectations => {
+                self.dump_expectations(client, Side::Local, Form::Text).await
+            }
+            Request::DumpRemoteExpectations => {
+                self.dump_expectations(client, Side::Remote, Form::Text).await
+            }
+            Request::DumpLocalExpectationsXml => {
+                self.dump_expectations(client, Side::Local, Form::Xml).await
+            }
+            Request::DumpRemoteExpectationsXml => {
+                self.dump_expectations(client, Side::Remote, Form::Xml).await
+            }
             Request::FlushKernelFlows => self.purge(client, &[Subject::Flows]).await,
             Request::FlushKernelExpectations => self.purge(client, &[Subject::Expectations]).await,
             Request::FlushKernel => {
@@ -79,6 +93,9 @@ impl Service {
                         self.cancel_purge();
                     }
                     self.log.notice(note);
+                    if other == Request::Reload && self.expectations {
+                        self.log.notice("resync with master expect table");
+                    }
                     self.carry_out(client, command).await
                 }
                 (None, None) => {
@@ -154,12 +171,16 @@ const fn stops_purge(request: Request) -> bool {
 /// The engine command behind a request, and what the log says of it.
 const fn command(request: Request) -> Option<(Command, &'static str)> {
     Some(match request {
-        Request::Commit | Request::CommitFlows => (Command::Commit, "commit requested"),
+        Request::Commit => (Command::CommitAll, "commit requested"),
+        Request::CommitFlows => (Command::Commit, "commit requested"),
+        Request::CommitExpectations => (Command::CommitExpectations, "commit requested"),
         Request::SendBulk => (Command::Bulk, "bulk update requested"),
         Request::RequestBulk => (Command::RequestResync, "resync requested"),
-        Request::Reload | Request::ReloadFlows => {
-            (Command::ResyncKernel, "resync with master conntrack table")
+        Request::ReloadFlows => (Command::ResyncKernel, "resync with master conntrack table"),
+        Request::ReloadExpectations => {
+            (Command::ResyncKernelExpectations, "resync with master expect table")
         }
+        Request::Reload => (Command::ResyncKernelAll, "resync with master conntrack table"),
         Request::FlushTables | Request::FlushFlowTables => {
             (Command::Flush { local: true, remote: true }, "flushing caches")
         }

@@ -1,14 +1,14 @@
 //! From a configuration to the settings of the floors below.
 
 use crate::conf::{
-    Conf, EventSource, Facility, Filter, FilterSet, FilterSide, LinkConf, LinkKind, LogFile,
-    ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, LinkConf,
+    LinkKind, LogFile, ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
 use common::tap::mode;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use engine::Config;
-use engine::config::{Mode, Replication};
+use engine::config::{Helpers, Mode, Replication};
 use engine::filter::{Filter as FlowFilter, Prefix};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
@@ -86,11 +86,6 @@ pub fn ignored(conf: &Conf) -> Vec<&'static str> {
     if conf.helper.is_some() {
         out.push("Helper");
     }
-    if let ModeConf::Sync(sync) = &conf.mode
-        && sync.options.expectation_sync != crate::conf::ExpectationSync::Off
-    {
-        out.push("ExpectationSync");
-    }
     out
 }
 
@@ -137,10 +132,24 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
+        expectations: helpers(conf),
         tell_vanished: supported.sync.is_none(),
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
+    }
+}
+
+/// Whose expectations are replicated.
+#[must_use]
+pub fn helpers(conf: &Conf) -> Helpers {
+    match &conf.mode {
+        ModeConf::Sync(sync) => match &sync.options.expectation_sync {
+            ExpectationSync::Off => Helpers::None,
+            ExpectationSync::All => Helpers::All,
+            ExpectationSync::Helpers(names) => Helpers::Named(names.clone()),
+        },
+        ModeConf::Stats(_) => Helpers::None,
     }
 }
 

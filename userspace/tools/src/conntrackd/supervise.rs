@@ -60,6 +60,7 @@ impl Readiness {
 pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readiness) -> Result<()> {
     let signals = Signals::new()?;
     let server = bound.serve().context("serving the control socket")?;
+    let expectations = parts.expectations.is_some();
     let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
     let (ended, shard_ended) = oneshot::channel::<io::Result<()>>();
     let thread = thread::Builder::new().name("shard-0".into()).spawn(move || {
@@ -72,6 +73,7 @@ pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readines
         log: Arc::clone(&reload.logs.log),
         faults: server.faults(),
         records: reload.logs.records.is_some(),
+        expectations,
         purge_after_s: AtomicU64::new(reload.purge_after_s()),
         scheduled: Mutex::default(),
     });

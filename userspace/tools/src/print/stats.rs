@@ -45,13 +45,18 @@ pub fn general(s: &Report) -> String {
     } else {
         inject(&mut out, &counters.inject);
     }
-    traffic(&mut out, s);
-    link_block(&mut out, &s.links);
-    line(&mut out, "message tracking:");
-    let (malformed, lost) = (counters.replica.malformed(), counters.replica.lost);
-    line(&mut out, &format!("{malformed:>20} Malformed msgs {lost:>20} Lost msgs"));
-    line(&mut out, "");
+    exchange(&mut out, s);
     out
+}
+
+/// What the two nodes say to each other, whatever it is about.
+fn exchange(out: &mut String, s: &Report) {
+    traffic(out, s);
+    link_block(out, &s.links);
+    line(out, "message tracking:");
+    let (malformed, lost) = (s.counters.replica.malformed(), s.counters.replica.lost);
+    line(out, &format!("{malformed:>20} Malformed msgs {lost:>20} Lost msgs"));
+    line(out, "");
 }
 
 /// `-s network`: what was refused, what was lost, and the link.
@@ -216,10 +221,20 @@ pub fn resend_queue(s: &Report) -> String {
     out
 }
 
-/// `-s expect`: there are no tables of expectations unless `ExpectationSync` is on, which it cannot be yet.
+/// `-s expect`: as [`general`], of expectations; nothing unless `ExpectationSync` is on.
 #[must_use]
-pub fn expectations(_: &Report) -> String {
-    String::new()
+pub fn expectations(s: &Report) -> String {
+    let mut out = String::new();
+    let Some([local, remote]) = s.expectations else { return out };
+    let counters = &s.counters;
+    table(&mut out, "cache internal:", local, &counters.local_expectations);
+    if s.keeps[1] {
+        table(&mut out, "cache external:", remote, &counters.remote_expectations);
+    } else {
+        inject(&mut out, &counters.inject_expectations);
+    }
+    exchange(&mut out, s);
+    out
 }
 
 fn table(out: &mut String, title: &str, flows: usize, c: &TableCounters) {

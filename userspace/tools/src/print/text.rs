@@ -206,7 +206,7 @@ pub fn expectation(
         [("", &expectation.tuple), ("mask-", &expectation.mask), ("master-", &expectation.master)];
     for (prefix, tuple) in tuples {
         write!(out, " {prefix}src={} {prefix}dst={}", Address::src(tuple), Address::dst(tuple))?;
-        layer4(out, &Tuple { proto: expectation.tuple.proto, ..*tuple })?;
+        layer4(out, tuple)?;
     }
     if let Some(zone) = expectation.zone {
         write!(out, " zone={zone}")?;

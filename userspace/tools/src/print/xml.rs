@@ -131,7 +131,7 @@ impl Xml<'_> {
         layer4_head(out, proto)?;
         for (name, tuple) in tuples {
             write!(out, "<{name}>")?;
-            ports(out, &Tuple { proto, ..*tuple })?;
+            ports(out, tuple)?;
             write!(out, "</{name}>")?;
         }
         out.write_str("</layer4>")?;

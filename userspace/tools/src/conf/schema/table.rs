@@ -259,7 +259,10 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Bool)
         .opens(Body::ListInstead(Kind::Name))
         .default("off")
-        .doc("Replicate expectations: all of them, or those of the helpers named in braces."),
+        .doc(
+            "Replicate expectations: all of them, or those of helpers whose names begin like one \
+             in braces, in any case. Without it, those of the peer are taken, but not committed.",
+        ),
     // Stats
     keyword(Key::LogFile, "LogFile", &[Stats])
         .takes(SWITCH_OR_PATH)

@@ -1,13 +1,13 @@
 //! Tables, line by line.
 
 use super::{REFUSAL, Service, ended};
-use crate::print::{Age, Line, Xml};
+use crate::print::{Age, Line, Xml, text};
 use anyhow::Result;
 use common::Tuple;
 use engine::Side;
 use engine::filter::Filter;
 use host::control::Client;
-use host::shard::{Order, Page};
+use host::shard::{ExpectPage, Order, Page};
 use host::{clock, listing};
 use std::fmt::Write;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,27 @@ impl Service {
     }
 }
 
+impl Service {
+    pub(super) async fn dump_expectations(
+        &self,
+        client: &mut Client,
+        side: Side,
+        form: Form,
+    ) -> Result<()> {
+        let mut after = None;
+        loop {
+            let (reply, page) = oneshot::channel::<ExpectPage>();
+            self.shard.order(Order::Expectations { side, after, reply });
+            let page = page.await.map_err(|_| ended())?;
+            after = page.next;
+            client.reply(&expectation_lines(page, form)?).await?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// Where no local table is kept, the kernel's is shown.
 async fn dump_kernel(client: &mut Client, form: Form, filter: &Filter) -> Result<()> {
     let (sender, mut pieces) = mpsc::channel::<Vec<Flow>>(PIECES);
@@ -72,6 +93,21 @@ fn lines(page: Page, side: Side, form: Form) -> Result<String> {
         }
         Line::TABLE.flow(&mut out, &flow)?;
         let age = Age { expires_s: age.expires_s, active_s: age.active_s.into() };
+        writeln!(out, "{age}")?;
+    }
+    Ok(out)
+}
+
+fn expectation_lines(page: ExpectPage, form: Form) -> Result<String> {
+    let mut out = String::new();
+    for (expectation, active_s) in page.expectations {
+        if form == Form::Xml {
+            Xml::TABLE.expectation(&mut out, &expectation)?;
+            out.push('\n');
+            continue;
+        }
+        text::expectation(&mut out, &expectation, false)?;
+        let age = Age { expires_s: None, active_s: active_s.into() };
         writeln!(out, "{age}")?;
     }
     Ok(out)

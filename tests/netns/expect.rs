@@ -1,0 +1,168 @@
+//! Expectations from one kernel to the other.
+
+use std::slice::from_ref;
+use tests::conf::{Conf, End};
+use tests::conntrack::count;
+use tests::ctnetlink::Requests;
+use tests::daemon::Daemon;
+use tests::expect::{announce, data, irc, lines};
+use tests::stage::Stage;
+use tests::wait::{wait_equal, wait_until};
+
+fn conf(end: End) -> Conf {
+    Conf::new(end).option("ExpectationSync on")
+}
+
+/// Node A with a control connection that has announced two data connections, and B, which has heard of them.
+fn announced<'a>(stage: &'a Stage, a: &Conf, b: &Conf) -> (Daemon<'a>, Daemon<'a>, Requests) {
+    let b = stage.ours("b", b);
+    let a = stage.ours("a", a);
+    let mut requests = Requests::open(&stage.a);
+    requests.create(from_ref(&irc()));
+    requests.expect(&[data(5000)]);
+    announce(&stage.a, 5001);
+    let shown = wait_equal("A has both", || a.internal_expectations(), || lines(&stage.a));
+    assert_eq!(shown.len(), 2);
+    (a, b, requests)
+}
+
+/// Defect 3 of the original: `-c` can forget the expectations.
+#[test]
+fn they_are_committed_after_their_flows() {
+    let stage = Stage::new();
+    let (a, b, mut requests) = announced(&stage, &conf(End::A), &conf(End::B));
+    wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
+    requests.unexpect(&[data(5000)]);
+    wait_equal("B has one", || b.external_expectations(), || lines(&stage.a));
+    assert_eq!(lines(&stage.b), [""; 0], "nothing is written before the commit");
+    for _ in 0..2 {
+        b.ask(&["-c"]);
+        assert_eq!((count(&stage.b), lines(&stage.b)), (1, lines(&stage.a)));
+    }
+    let log = b.log();
+    let said = |words: &str| log.matches(words).count();
+    assert_eq!((said("Committed 1 new entries"), said("Committed 1 new expectations")), (2, 2));
+    assert!(!log.contains("can't be committed"), "{log}");
+    wait_equal("it is local", || b.internal_expectations(), || lines(&stage.b));
+    // Of two things B could say, A gets the later one only.
+    Requests::open(&stage.b).expect(&[data(6000)]);
+    wait_until("B's own arrives", || !a.external_expectations().is_empty());
+    assert_eq!(a.external_expectations().len(), 1);
+}
+
+#[test]
+fn what_has_no_master_is_counted_and_told() {
+    let stage = Stage::new();
+    let (_a, b, _requests) = announced(&stage, &conf(End::A), &conf(End::B));
+    wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
+    b.ask(&["-c", "expect"]);
+    let log = b.log();
+    for words in
+        ["committing expectation cache", "2 expectations can't be committed", "No such file"]
+    {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    b.ask(&["-c", "ct"]);
+    b.ask(&["-c", "expect"]);
+    assert_eq!(lines(&stage.b), lines(&stage.a));
+    assert!(b.log().contains("Committed 2 new expectations"), "{}", b.log());
+}
+
+#[test]
+fn every_command_about_them_does_what_it_is_for() {
+    let stage = Stage::new();
+    let (a, b, mut requests) = announced(&stage, &conf(End::A), &conf(End::B));
+    wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
+    let xml = b.ask(&["-e", "expect", "-x"]);
+    assert_eq!(xml.matches("<helper-name>irc</helper-name>").count(), 2, "{xml}");
+    for label in ["current active connections:", "connections created:"] {
+        assert_eq!(a.stat(&["-s", "expect"], label), 2);
+    }
+    for (flush, read) in [(vec!["-f", "internal"], vec!["-R", "expect"]), (vec!["-f"], vec!["-R"])]
+    {
+        a.ask(&flush);
+        assert_eq!(a.internal_expectations(), [""; 0]);
+        a.ask(&read);
+        assert_eq!(a.internal_expectations(), lines(&stage.a), "{read:?}");
+    }
+    b.ask(&["-f", "external"]);
+    assert_eq!(b.external_expectations(), [""; 0]);
+    for (asked, verb) in [(&a, "-B"), (&b, "-n")] {
+        b.ask(&["-f"]);
+        asked.ask(&[verb]);
+        wait_equal("they come in bulk", || b.external_expectations(), || lines(&stage.a));
+    }
+    // A purge is not told: the peer may be about to carry them on.
+    a.ask(&["-F", "expect"]);
+    assert_eq!(lines(&stage.a), [""; 0]);
+    wait_until("A's table is empty too", || a.internal_expectations().is_empty());
+    requests.expect(&[data(6000)]);
+    wait_until("the next one arrives", || b.external_expectations().len() > 2);
+    assert_eq!(b.external_expectations().len(), 3);
+}
+
+#[test]
+fn a_daemon_that_starts_reads_those_that_exist() {
+    let stage = Stage::new();
+    let mut requests = Requests::open(&stage.a);
+    requests.create(from_ref(&irc()));
+    requests.expect(&[data(5000)]);
+    let b = stage.ours("b", &conf(End::B));
+    let a = stage.ours("a", &conf(End::A));
+    wait_equal("A has it", || a.internal_expectations(), || lines(&stage.a));
+    b.ask(&["-n"]);
+    wait_equal("B has it", || b.external_expectations(), || lines(&stage.a));
+    requests.delete(&[irc()]);
+    wait_until("it ends with its master", || b.external_expectations().is_empty());
+}
+
+#[test]
+fn a_node_that_replicates_none_takes_them_and_commits_none() {
+    let stage = Stage::new();
+    let (_a, b, _requests) = announced(&stage, &conf(End::A), &Conf::new(End::B));
+    wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
+    b.ask(&["-c"]);
+    assert_eq!((count(&stage.b), lines(&stage.b)), (1, vec![]));
+    assert_eq!(b.ask(&["-s", "expect"]), "");
+    for verb in ["-c", "-R"] {
+        let output = b.try_ask(&[verb, "expect"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("ExpectationSync"), "{said}");
+    }
+}
+
+#[test]
+fn helpers_that_are_not_named_are_left_out() {
+    let stage = Stage::new();
+    let named = |names| Conf::new(End::A).option(names);
+    let (_a, b, _requests) =
+        announced(&stage, &named("ExpectationSync {\n SIP\n IR\n }"), &Conf::new(End::B));
+    wait_equal("B has both", || b.external_expectations(), || lines(&stage.a));
+    let other = Stage::new();
+    let b = other.ours("b", &conf(End::B));
+    let a = other.ours("a", &named("ExpectationSync {\n sip\n }"));
+    let mut requests = Requests::open(&other.a);
+    requests.create(from_ref(&irc()));
+    requests.expect(&[data(5000)]);
+    a.ask(&["-R"]);
+    assert_eq!((a.internal_expectations(), a.internal().len()), (vec![], 1));
+    wait_until("the flow arrives", || b.external().len() == 1);
+    assert_eq!(b.external_expectations(), [""; 0]);
+}
+
+#[test]
+fn without_tables_they_go_from_kernel_to_kernel() {
+    let stage = Stage::new();
+    let b = conf(End::B).mode("DisableExternalCache on");
+    let (a, b, mut requests) = announced(&stage, &conf(End::A).mode("DisableInternalCache on"), &b);
+    wait_equal("B's kernel follows", || lines(&stage.b), || lines(&stage.a));
+    requests.unexpect(&[data(5000)]);
+    wait_equal("B's kernel follows", || lines(&stage.b), || lines(&stage.a));
+    assert_eq!(b.external_expectations(), [""; 0]);
+    assert!(b.ask(&["-s", "expect"]).contains("external inject:"));
+    // What B has written is A's, and is not told back.
+    assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
+    requests.delete(&[irc()]);
+    wait_until("B's kernel is empty", || lines(&stage.b).is_empty() && count(&stage.b) == 0);
+}

@@ -1,0 +1,254 @@
+//! Expectations between the kernel, the tables and the peer.
+
+use super::Engine;
+use crate::config::{Mode, limit};
+use crate::expectations::{
+    self, Entry, ExpectCommit, ExpectKey, News, is_expect_commit, next_after,
+};
+use crate::failover::Commit;
+use crate::input::{CommandId, Origin};
+use crate::kernel::{InFlight, Purpose};
+use crate::output::{Event, Request, Side};
+use alloc::vec::Vec;
+use common::Instant;
+use core::time::Duration;
+use wire::netlink::EventKind;
+use wire::sync::v1::Change;
+use wire::{Expectation, Flow};
+
+/// Why a command about expectations is refused.
+const OFF: &str = "expectations are not replicated (ExpectationSync)";
+
+/// The kernel's expectations are being read.
+#[derive(Debug)]
+pub(super) struct ExpectDump {
+    began: Instant,
+    /// The first one, at start, of which nobody is told.
+    first: bool,
+    /// It was asked for again, since when what it showed may be outdated.
+    again: bool,
+    /// Operators who wait for it.
+    commands: Vec<CommandId>,
+}
+
+impl Engine {
+    /// Expectations of one of the two tables, from behind `last` on, in order of identity.
+    pub fn expectations(
+        &self,
+        side: Side,
+        mut last: Option<ExpectKey>,
+    ) -> impl Iterator<Item = (&ExpectKey, &Entry)> {
+        let table = match side {
+            Side::Local => self.local_expectations.table(),
+            Side::Remote => self.remote_expectations.table(),
+        };
+        core::iter::from_fn(move || {
+            let (key, entry) = next_after(table, last)?;
+            last = Some(*key);
+            Some((key, entry))
+        })
+    }
+
+    /// How many expectations the local and the remote table hold.
+    #[must_use]
+    pub fn expectation_counts(&self) -> [usize; 2] {
+        [self.local_expectations.table().len(), self.remote_expectations.table().len()]
+    }
+
+    /// Whether an expectation is replicated.
+    fn counts(&self, expect: &Expectation) -> bool {
+        let helper = expect.helper.as_ref().map(wire::flow::Name::as_str);
+        self.config.expectations.counts(helper)
+            && self.config.filter.passes(&Flow::new(expect.master))
+    }
+
+    pub(super) fn on_expect_event(
+        &mut self,
+        now: Instant,
+        event: EventKind,
+        expect: Expectation,
+        origin: Origin,
+    ) {
+        // Ends are told of what the table holds, whatever its helper says by then.
+        if event != EventKind::Destroy && !self.counts(&expect) {
+            self.counters.filtered += 1;
+            return;
+        }
+        let counters = &mut self.counters.local_expectations;
+        let told = expect.clone();
+        match self.local_expectations.on_event(counters, event, expect, origin, now) {
+            News::Tell => self.outbox.queue_expectation(&told, &mut self.counters.replica),
+            News::Withdraw => {
+                let gone = ExpectKey::of(&told);
+                self.outbox.withdraw_expectations(|key| *key == gone);
+            }
+            News::Keep => {}
+        }
+    }
+
+    pub(super) fn on_expect_message(
+        &mut self,
+        now: Instant,
+        (change, expect): (Change, Expectation),
+        order: u64,
+    ) {
+        let Self { config, kernel, counters, remote_expectations: remote, .. } = self;
+        if config.replication.keep_remote {
+            let counters = &mut counters.remote_expectations;
+            remote.on_message(counters, change, expect, order, now);
+        } else {
+            remote.inject(config, kernel, counters, (change, expect), order);
+        }
+    }
+
+    /// Has the kernel's expectations read for an operator.
+    pub(super) fn read_expectations(&mut self, now: Instant, id: CommandId) {
+        if self.config.expectations.any() {
+            self.start_expect_dump(now, alloc::vec![id], false);
+        } else {
+            self.tell(Event::CommandRefused(id, OFF));
+        }
+    }
+
+    /// Has the kernel's expectations read, if any count; once more if they are being read.
+    pub(super) fn start_expect_dump(
+        &mut self,
+        now: Instant,
+        commands: Vec<CommandId>,
+        first: bool,
+    ) {
+        if !self.config.expectations.any() {
+            return;
+        }
+        if let Some(dump) = &mut self.expect_dump {
+            dump.again = true;
+            dump.commands.extend(commands);
+        } else if self.kernel.push(Purpose::Read, Request::DumpExpectations) {
+            self.local_expectations.on_dump_started();
+            self.expect_dump = Some(ExpectDump { began: now, first, again: false, commands });
+        } else {
+            self.answer(commands, false);
+        }
+    }
+
+    pub(super) fn on_dumped_expectation(&mut self, now: Instant, expect: Expectation) {
+        let Some(dump) = &self.expect_dump else { return };
+        let key = ExpectKey::of(&expect);
+        let known = self.local_expectations.table().contains_key(&key);
+        // What was written straight into the kernel is the peer's.
+        let theirs = !self.config.replication.keep_remote
+            && !known
+            && self.remote_expectations.spoke_of(&key);
+        let first = dump.first;
+        if theirs || !self.counts(&expect) {
+            return;
+        }
+        let counters = &mut self.counters.local_expectations;
+        let told = expect.clone();
+        if self.local_expectations.on_dumped(counters, expect, first, now) {
+            self.outbox.queue_expectation(&told, &mut self.counters.replica);
+        }
+    }
+
+    pub(super) fn on_expect_dump_done(&mut self, now: Instant, complete: bool) {
+        let Some(ExpectDump { began, again, commands, .. }) = self.expect_dump.take() else {
+            return;
+        };
+        let counters = &mut self.counters.local_expectations;
+        for gone in self.local_expectations.on_dump_done(counters, began, complete) {
+            self.outbox.queue_expectation(&gone, &mut self.counters.replica);
+        }
+        if again {
+            self.start_expect_dump(now, commands, false);
+        } else {
+            self.answer(commands, complete);
+        }
+    }
+
+    /// Tells the peer of all local expectations, as the last part of a bulk transfer.
+    pub(super) fn queue_expectations(&mut self) {
+        for entry in self.local_expectations.table().values() {
+            self.outbox.queue_expectation(&entry.expect, &mut self.counters.replica);
+        }
+    }
+
+    /// Begins a commit of flows, of expectations or of both.
+    pub(super) fn start_commit(
+        &mut self,
+        now: Instant,
+        id: CommandId,
+        (flows, expectations): (bool, bool),
+    ) {
+        let replicates = self.config.expectations.any();
+        if self.is_committing() {
+            self.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            return;
+        }
+        if !flows && !replicates {
+            self.tell(Event::CommandRefused(id, OFF));
+            return;
+        }
+        self.tell(Event::CommitStarted { flows, expectations });
+        if flows {
+            self.commit = Some(Commit::new(id, now));
+            self.expectations_follow = expectations && replicates;
+        } else {
+            self.expect_commit = Some(ExpectCommit::new(id, now));
+        }
+    }
+
+    pub(super) fn advance_expect_commit(&mut self, now: Instant) {
+        let Some(commit) = &mut self.expect_commit else { return };
+        let done = commit.step(&self.config, &self.remote_expectations, &mut self.kernel, now);
+        if let Some(done) = done {
+            let id = commit.id;
+            self.expect_commit = None;
+            self.tell(done);
+            self.tell(Event::CommandDone(id));
+        }
+    }
+
+    pub(super) fn on_expect_failed(&mut self, now: Instant, op: InFlight, errno: i32) {
+        let (what, flow) = match &op.request {
+            Request::CreateExpectation(e) => ("create expectation", expectations::target(e)),
+            Request::DeleteExpectation(key) => ("delete expectation", *key),
+            _ => return self.on_expect_dump_done(now, false),
+        };
+        let to_tell = match &mut self.expect_commit {
+            Some(commit) if is_expect_commit(op.purpose) => {
+                commit.on_failure(&mut self.kernel, op, errno)
+            }
+            _ => {
+                let counters = &mut self.counters.inject_expectations;
+                expectations::on_inject_failed(&mut self.kernel, counters, op, errno)
+            }
+        };
+        if to_tell {
+            self.tell(Event::WriteFailed { what, flow, errno });
+        }
+    }
+
+    /// ALARM: tells expectations again, and forgets those of the peer that were not.
+    pub(super) fn look_at_expectations(&mut self, now: Instant) {
+        let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
+        if now < self.expect_look {
+            return;
+        }
+        self.expect_look = now + limit::EXPECTATIONS_LOOK;
+        let counters = &mut self.counters.remote_expectations;
+        self.remote_expectations.expire(counters, expire_s, now);
+        if now >= self.expect_refresh {
+            self.expect_refresh = now + Duration::from_secs(refresh_s.into());
+            self.queue_expectations();
+        }
+    }
+
+    /// When expectations are to be looked at the next time.
+    pub(super) fn expectations_due(&self) -> Option<Instant> {
+        let any = self.expectation_counts() != [0, 0];
+        (any && !self.config.replication.mode.converses()).then_some(self.expect_look)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The peer's expectations: a table until the commit, or straight into the kernel.
+
+use super::{Entry, ExpectKey, Table, seconds};
+use crate::config::{Config, limit};
+use crate::counters::{Counters, PassCounters, TableCounters};
+use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::output::Request;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use common::{FlowKey, Instant};
+use wire::Expectation;
+use wire::expect::flag;
+use wire::sync::v1::Change;
+
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+
+/// The peer's expectations.
+#[derive(Debug, Default)]
+pub struct Remote {
+    table: Table,
+    ends: Ends,
+    /// Place of the last message before the last flush.
+    flushed: u64,
+}
+
+/// Places of the last messages about expectations that are in no table.
+#[derive(Debug, Default)]
+struct Ends {
+    places: BTreeMap<ExpectKey, u64>,
+    queue: VecDeque<(ExpectKey, u64)>,
+}
+
+impl Ends {
+    fn note(&mut self, key: ExpectKey, place: u64) {
+        if self.queue.len() >= limit::TOMBSTONES_MAX
+            && let Some((oldest, at)) = self.queue.pop_front()
+            && self.places.get(&oldest) == Some(&at)
+        {
+            self.places.remove(&oldest);
+        }
+        self.places.insert(key, place);
+        self.queue.push_back((key, place));
+    }
+}
+
+impl Remote {
+    /// The table.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Takes the peer's word about an expectation, the `order`-th of its messages. One that was overtaken by a later
+    /// one about the same expectation changes nothing.
+    pub fn on_message(
+        &mut self,
+        counters: &mut TableCounters,
+        change: Change,
+        expect: Expectation,
+        order: u64,
+        now: Instant,
+    ) {
+        let key = ExpectKey::of(&expect);
+        if self.last_word(&key) >= order {
+            counters.stale += 1;
+            return;
+        }
+        let now_s = seconds(now);
+        let full = self.table.len() >= limit::EXPECTATIONS_MAX;
+        match (change, self.table.get_mut(&key)) {
+            (Change::Destroy, known) => {
+                let count = match known {
+                    Some(_) => &mut counters.destroyed,
+                    None => &mut counters.destroy_not_found,
+                };
+                *count += 1;
+                self.table.remove(&key);
+                self.ends.note(key, order);
+            }
+            (_, Some(entry)) => {
+                if change == Change::New {
+                    entry.since_s = now_s;
+                }
+                (entry.expect, entry.stamp, entry.updated_s) = (expect, order, now_s);
+                counters.updated += 1;
+            }
+            (_, None) if full => counters.create_no_space += 1,
+            (_, None) => {
+                let (told, shown) = (false, false);
+                let (since_s, updated_s, stamp) = (now_s, now_s, order);
+                let entry = Entry { expect, stamp, since_s, updated_s, told, shown };
+                self.table.insert(key, entry);
+                counters.created += 1;
+            }
+        }
+    }
+
+    /// Writes the peer's word straight into the kernel, unless a later one about it came first.
+    pub fn inject(
+        &mut self,
+        config: &Config,
+        kernel: &mut KernelQueue,
+        counters: &mut Counters,
+        (change, expect): (Change, Expectation),
+        order: u64,
+    ) {
+        let key = ExpectKey::of(&expect);
+        if self.last_word(&key) >= order {
+            counters.remote_expectations.stale += 1;
+            return;
+        }
+        self.ends.note(key, order);
+        let written = &mut counters.inject_expectations;
+        let count = match change {
+            Change::New => &mut written.created,
+            Change::Update => &mut written.updated,
+            Change::Destroy => &mut written.destroyed,
+        };
+        *count += 1;
+        if change == Change::Destroy {
+            let request = Request::DeleteExpectation(target(&expect));
+            kernel.push(Purpose::InjectExpectEnd, request);
+        } else if let Some(expect) = writable(config, expect, 0) {
+            kernel.push(Purpose::InjectExpect, Request::CreateExpectation(Box::new(expect)));
+        }
+    }
+
+    fn last_word(&self, key: &ExpectKey) -> u64 {
+        let entry = self.table.get(key).map(|entry| entry.stamp);
+        let last = entry.max(self.ends.places.get(key).copied());
+        last.unwrap_or(self.flushed)
+    }
+
+    /// Whether an expectation is the peer's, or was a moment ago.
+    #[must_use]
+    pub fn spoke_of(&self, key: &ExpectKey) -> bool {
+        self.table.contains_key(key) || self.ends.places.contains_key(key)
+    }
+
+    /// Removes what has not been told again for `after_s` seconds (ALARM).
+    pub fn expire(&mut self, counters: &mut TableCounters, after_s: u32, now: Instant) {
+        let before = self.table.len();
+        self.table.retain(|_, e| seconds(now).saturating_sub(e.updated_s) < after_s);
+        counters.destroyed += (before - self.table.len()) as u64;
+    }
+
+    /// Forgets all. `order` is the place of the latest message.
+    pub fn flush(&mut self, order: u64) {
+        self.table.clear();
+        self.ends = Ends::default();
+        self.flushed = order;
+    }
+}
+
+/// What an injection's failure means: try another way, or count it. Returns whether it is a failure to tell.
+pub fn on_inject_failed(
+    kernel: &mut KernelQueue,
+    counters: &mut PassCounters,
+    op: InFlight,
+    errno: i32,
+) -> bool {
+    match (op.purpose, op.request, errno) {
+        (Purpose::InjectExpectEnd, _, ENOENT) => return false,
+        (Purpose::InjectExpectEnd, ..) => counters.destroy_failed += 1,
+        (Purpose::InjectExpect, Request::CreateExpectation(expect), EEXIST) => {
+            write_anew(kernel, expect, Purpose::InjectExpectAgain);
+            return false;
+        }
+        _ => counters.create_failed += 1,
+    }
+    true
+}
+
+/// Removes what is in the way and writes the expectation. False when there is no room for that.
+pub(super) fn write_anew(
+    kernel: &mut KernelQueue,
+    expect: Box<Expectation>,
+    purpose: Purpose,
+) -> bool {
+    kernel.push(Purpose::Clearing, Request::DeleteExpectation(target(&expect)))
+        && kernel.push(purpose, Request::CreateExpectation(expect))
+}
+
+/// What the kernel finds an expectation by.
+#[must_use]
+pub fn target(expect: &Expectation) -> FlowKey {
+    FlowKey::new(expect.tuple, expect.zone.unwrap_or(0))
+}
+
+/// The expectation as it can be written into a kernel, `age_s` seconds after the peer spoke of it; `None` if it has
+/// ended since. A permanent one may have been renewed, of which the kernel says nothing.
+pub(super) fn writable(
+    config: &Config,
+    mut expect: Expectation,
+    age_s: u32,
+) -> Option<Expectation> {
+    let left_s = expect.timeout_s.map(|told| told.saturating_sub(age_s));
+    let permanent = expect.flags.unwrap_or(0) & flag::PERMANENT != 0;
+    let left_s = match left_s {
+        Some(0) if !permanent => return None,
+        Some(0) | None => limit::LIFETIME_UNTOLD_S,
+        Some(left_s) => left_s,
+    };
+    expect.timeout_s = Some(config.commit_timeout_s.unwrap_or(left_s));
+    expect.id = None;
+    Some(expect)
+}
