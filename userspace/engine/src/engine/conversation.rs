@@ -235,3 +235,6 @@ impl Engine {
         &self.outbox
     }
 }
+
+#[cfg(test)]
+mod tests;
