@@ -144,6 +144,30 @@ pub(crate) fn peer_covers(cluster: &Cluster, from: usize) -> Outcome {
     extra.map_or(Ok(()), |key| fail(TRUTH, NAMES[to], key, "lingers although its end arrived"))
 }
 
+/// (j) However it was told, the peer knows every flow as it is.
+pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
+    const TRUTH: &str = "(j) the peer knows every flow";
+    for (from, to) in [(0, 1), (1, 0)] {
+        let remote = table(&cluster.nodes[to], Side::Remote);
+        for (key, flow) in table(&cluster.nodes[from], Side::Local) {
+            let known = remote.get(&key).map(Essence::without_rare);
+            if known.as_ref() != Some(&flow.without_rare()) {
+                let text = format!("is {known:?}, at the peer {flow:?}");
+                return fail(TRUTH, NAMES[to], &key, &text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// (k) Two nodes to whom nothing happens say that they are there, and no more: `datagrams` in the time of settling.
+pub(crate) fn is_quiet(datagrams: u64) -> Outcome {
+    if datagrams > 24 {
+        return Err(Violation::new("(k) quiet", format!("{datagrams} datagrams about nothing")));
+    }
+    Ok(())
+}
+
 /// (d) A commit leaves the kernel with every flow of the remote table, or says how many it could not take.
 pub(crate) fn commit_is_whole(node: &Node, before: &[Flow]) -> Outcome {
     const TRUTH: &str = "(d) commit";

@@ -1,5 +1,6 @@
 //! Two nodes, a link, and one agenda: what happens next is the earliest entry, and nothing else happens.
 
+use crate::hostile::Hostile;
 use crate::kernel::{Happened, Kernel};
 use crate::network::{Link, Packet};
 use crate::node::{Node, Turn};
@@ -10,6 +11,7 @@ use crate::workload::Workload;
 use common::Instant;
 use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::{self, Flags, Message, Messages};
@@ -61,6 +63,10 @@ pub(crate) struct Cluster {
     traffic: [Workload; 2],
     traffic_left: [u32; 2],
     last_command: u64,
+    /// Datagrams sent by both.
+    pub(crate) datagrams: u64,
+    /// `hostile[n]` speaks in the name of node `n`.
+    hostile: [Hostile; 2],
 }
 
 impl Cluster {
@@ -83,6 +89,7 @@ impl Cluster {
         let nodes = [(0, first), (1, second)]
             .map(|(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now));
         let links = [(); 2].map(|()| Link::new(profile.network, rng.fork()));
+        let hostile = [(); 2].map(|()| Hostile::new(rng.fork()));
         let mut cluster = Self {
             now,
             profile: *profile,
@@ -95,6 +102,8 @@ impl Cluster {
             traffic,
             traffic_left: profile.steps,
             last_command: 0,
+            datagrams: 0,
+            hostile,
         };
         for node in 0..2 {
             cluster.plan(1 + node as u64, Step::Traffic(node));
@@ -114,6 +123,7 @@ impl Cluster {
     /// The link becomes a good one, for good.
     pub(crate) fn heal(&mut self) {
         self.profile.parts = false;
+        self.profile.hostile = 0;
         for link in &mut self.links {
             link.parted = false;
             link.faults = crate::network::Faults::default();
@@ -212,6 +222,11 @@ impl Cluster {
             let pause = self.rng.below(MILLISECOND);
             self.plan(pause, Step::Command(node, command));
         }
+        if self.profile.hostile > 0
+            && self.rng.chance(self.hostile[node].share(self.profile.hostile))
+        {
+            self.forge(node);
+        }
         if self.profile.parts && self.rng.chance(10) {
             let parted = [self.rng.chance(700), self.rng.chance(700)];
             self.links.iter_mut().zip(parted).for_each(|(link, parted)| link.parted = parted);
@@ -222,6 +237,17 @@ impl Cluster {
             self.stop(node);
         }
         Ok(())
+    }
+
+    /// Somebody speaks in the name of `node`.
+    fn forge(&mut self, node: usize) {
+        let bytes = self.hostile[node].forge();
+        let link = &mut self.links[node];
+        link.ledger.corrupted = true;
+        self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
+        let packet = Packet { bytes, seq: 0, messages: Rc::default(), life: link.life() };
+        let pause = self.rng.below(MILLISECOND);
+        self.plan(pause, Step::Arrival { node: 1 - node, packet });
     }
 
     fn some_command(&mut self, node: usize) -> Command {
@@ -390,6 +416,8 @@ impl Cluster {
             self.nodes[node].turn(self.now, &mut self.trace)?;
         for bytes in datagrams {
             self.trace.fold(&bytes);
+            self.hostile[node].overhear(&bytes);
+            self.datagrams += 1;
             let sent = self.links[node].send(self.now, &bytes);
             let copies = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
             self.trace.say(

@@ -17,6 +17,7 @@ mod model;
 mod original;
 mod speaker;
 mod network;
+mod hostile;
 mod workload;
 mod profile;
 mod node;
@@ -124,6 +125,9 @@ profile!(ftfw_everything_at_once, MANY, truths::reliable_across_lives, rules: Ru
     network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
 profile!(ftfw_garbage, ALL, truths::local_only, rules: Rules::Ftfw, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
+profile!(ftfw_hostile, ALL, truths::reliable_after_garbage, rules: Rules::Ftfw, hostile: 200,
+    prefilled: true, shared: false,
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });
 profile!(ftfw_straight_into_the_kernel, ALL, truths::mirrored, rules: Rules::Ftfw,
     keep_remote: [true, false], shared: false,
     network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() });

@@ -9,6 +9,7 @@ use crate::source::Source;
 use crate::speaker::Speaker;
 use crate::trace::{Trace, brief};
 use common::{FlowKey, Instant};
+use engine::config::limit;
 use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -132,7 +133,7 @@ impl Node {
         let key = happened.flow.key();
         match (happened.event, happened.origin) {
             (EventKind::Destroy, _) if !self.up || !self.engine.tells_ends() => {
-                ledger.ended_unheard(key)
+                ledger.ended_unheard(key);
             }
             (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
             _ => {}
@@ -193,11 +194,18 @@ impl Node {
         for side in [Side::Local, Side::Remote] {
             let len = engine.table(side).len();
             if len > most {
-                return Err(Violation::new(
-                    "(f) limits",
-                    format!("{side:?} holds {len} of {most}"),
-                ));
+                let text = format!("{side:?} holds {len} of {most}");
+                return Err(Violation::new("(f) limits", text));
             }
+        }
+        if let Some(kept) = engine.outbox().resend()
+            && kept.len() > kept.max() + limit::RESEND_CONTROLS_MAX
+        {
+            let text = format!("{} messages kept of {}", kept.len(), kept.max());
+            return Err(Violation::new("(f) limits", text));
+        }
+        if !engine.outbox().is_empty() {
+            return Err(Violation::new("(f) progress", "something to send was not sent"));
         }
         Ok(())
     }

@@ -50,6 +50,8 @@ pub(crate) struct Profile {
     pub(crate) network: Faults,
     /// The link breaks now and then.
     pub(crate) parts: bool,
+    /// Forged datagrams in a thousand steps.
+    pub(crate) hostile: u32,
     /// Commands in a thousand steps.
     pub(crate) commands: u32,
     /// Restarts in a thousand steps.
@@ -77,6 +79,7 @@ impl Profile {
             original: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
             parts: false,
+            hostile: 0,
             commands: 0,
             restarts: 0,
             overruns: false,

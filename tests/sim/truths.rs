@@ -53,6 +53,19 @@ pub(crate) fn reliable_across_lives(cluster: &mut Cluster) -> Outcome {
     commit(cluster, 1)
 }
 
+/// FTFW with somebody in between who forges: once that is over, both find together again by themselves, and are then
+/// quiet. What was forged whole stays, because nobody can know.
+pub(crate) fn reliable_after_garbage(cluster: &mut Cluster) -> Outcome {
+    converge(cluster)?;
+    cluster.settle()?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::both_know_that_they_are_exact(cluster)?;
+    checkers::peer_knows(cluster)?;
+    let before = cluster.datagrams;
+    cluster.settle()?;
+    checkers::is_quiet(cluster.datagrams - before)
+}
+
 /// FTFW with the original: once the link is whole again, ours needs nobody to ask for anything.
 pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
     converge(cluster)?;

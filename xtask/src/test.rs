@@ -24,7 +24,8 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     parts: Vec<Part>,
 
-    /// How many simulated clusters `sim` runs, each from its own seed
+    /// How many clusters `sim` simulates of each world, each from its own seed; ten times as many of the one with
+    /// everything, one in twenty of those with many flows
     #[arg(long, value_name = "N", default_value_t = 1000)]
     seeds: u64,
 }

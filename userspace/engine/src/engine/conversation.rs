@@ -244,32 +244,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, Replication};
-    use crate::input::Input;
-    use alloc::vec::Vec;
-    use wire::cursor::Writer;
-    use wire::sync::v1::Stamp;
-
-    fn request(seq: u32) -> Vec<u8> {
-        let mut bytes = [0; 64];
-        let mut writer = Writer::new(&mut bytes);
-        v1::encode_control(Control::Resync, Stamp { seq, flags: Flags::HELLO }, &mut writer);
-        let len = writer.finish().unwrap();
-        bytes[..len].to_vec()
-    }
-
-    #[test]
-    fn a_request_that_looks_like_one_of_an_earlier_life_is_answered() {
-        let mode = Mode::Ftfw { resend_max: 100, ack_window: 20 };
-        let replication = Replication { mode, ..Replication::default() };
-        let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
-        for _ in 0..2 {
-            engine.handle(Instant(0), Input::Datagram(&request(7)));
-        }
-        let events = core::iter::from_fn(|| engine.poll_event());
-        let asked = events.filter(|event| matches!(event, Event::ResyncRequested)).count();
-        assert_eq!(asked, 2);
-    }
-}
+mod tests;

@@ -1,10 +1,14 @@
 //! The engine as its host sees it.
 
 use super::Engine;
-use crate::{Config, Input, Origin, Stamp};
+use crate::config::{Mode, Replication};
+use crate::{Config, Event, Input, Origin, Stamp};
+use alloc::vec::Vec;
 use common::{Instant, Tuple};
 use wire::Flow;
+use wire::cursor::Writer;
 use wire::netlink::EventKind;
+use wire::sync::v1::{self, Control, Flags};
 
 /// Defect 9 of the original (`docs/defects.md`).
 #[test]
@@ -16,4 +20,25 @@ fn without_a_local_table_an_event_leaves_at_once() {
     let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
     engine.handle(Instant(1), Input::Kernel { event, flow, origin, stamp });
     assert!(engine.poll_transmit(Instant(1), &mut [0; 1472]).is_some());
+}
+
+fn request(seq: u32) -> Vec<u8> {
+    let mut bytes = [0; 64];
+    let mut writer = Writer::new(&mut bytes);
+    v1::encode_control(Control::Resync, v1::Stamp { seq, flags: Flags::HELLO }, &mut writer);
+    let len = writer.finish().unwrap();
+    bytes[..len].to_vec()
+}
+
+#[test]
+fn a_request_that_looks_like_one_of_an_earlier_life_is_answered() {
+    let mode = Mode::Ftfw { resend_max: 100, ack_window: 20 };
+    let replication = Replication { mode, ..Replication::default() };
+    let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
+    for _ in 0..2 {
+        engine.handle(Instant(0), Input::Datagram(&request(7)));
+    }
+    let events = core::iter::from_fn(|| engine.poll_event());
+    let asked = events.filter(|event| matches!(event, Event::ResyncRequested)).count();
+    assert_eq!(asked, 2);
 }

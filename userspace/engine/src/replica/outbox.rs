@@ -448,7 +448,8 @@ mod tests {
         assert_eq!(outbox.len(), limit::OUTBOX_CONTROLS_MAX + 1, "it repairs everything");
         let (mut table, mut bytes) = (FlowTable::new(1, 0), [0; 1000]);
         let mut counters = ReplicaCounters::default();
-        outbox.pack(&mut table, &mut Packer::new(&mut bytes), &mut counters);
+        let mut expectations = expectations::Local::default();
+        outbox.pack(&mut table, &mut expectations, &mut Packer::new(&mut bytes), &mut counters);
         outbox.queue_control(Control::Nack { from: 1, to: 2 });
         assert_eq!(outbox.open.nacks, 1, "there is room again");
     }

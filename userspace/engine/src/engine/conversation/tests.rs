@@ -1,0 +1,207 @@
+//! What the simulation found in conversations by FTFW, one by one, with a peer played by hand.
+
+use super::*;
+use crate::config::{Config, Replication};
+use crate::input::{Input, Origin, Stamp};
+use alloc::vec::Vec;
+use common::Tuple;
+use wire::Flow;
+use wire::cursor::Writer;
+use wire::flow::Known;
+use wire::netlink::EventKind;
+use wire::sync::v1::{Change, Header, Options};
+
+const FIRST: u32 = 1000;
+
+fn at_ms(ms: u64) -> Instant {
+    Instant(1_000_000_000 + ms * 1_000_000)
+}
+
+fn flow(n: u16) -> Flow {
+    let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80));
+    Flow { known: Known::STATUS, reply: flow.orig.inverted(), ..flow }
+}
+
+/// An engine that has read an empty kernel, and a peer that has greeted it.
+struct Talk {
+    engine: Engine,
+    /// Number of the peer's next message.
+    seq: u32,
+}
+
+impl Talk {
+    fn new(resend_max: usize) -> Self {
+        let mode = Mode::Ftfw { resend_max, ack_window: 300 };
+        let replication = Replication { mode, ..Replication::default() };
+        let config = Config { replication, first_seq: FIRST, ..Config::default() };
+        let mut engine = Engine::new(config, at_ms(0));
+        engine.handle(at_ms(0), Input::DumpDone { complete: true });
+        let mut talk = Self { engine, seq: 50 };
+        talk.says(0, Control::Alive, Flags::HELLO_BACK);
+        talk.sent(0);
+        talk
+    }
+
+    fn says(&mut self, ms: u64, control: Control, flags: Flags) {
+        let stamp = v1::Stamp { seq: self.seq, flags };
+        self.seq = self.seq.wrapping_add(1);
+        self.hears(ms, |w| v1::encode_control(control, stamp, w));
+    }
+
+    /// The peer tells of a flow with a mark, under a number of its choice.
+    fn tells(&mut self, ms: u64, seq: u32, change: Change, mark: Option<u32>) {
+        let mut flow = flow(1);
+        flow.mark = mark.unwrap_or_default();
+        flow.known.set(Known::MARK, mark.is_some());
+        let options = Options { timeout: false, window_scale: false };
+        let stamp = v1::Stamp { seq, flags: Flags::empty() };
+        self.hears(ms, |w| v1::encode_flow(change, stamp, &flow, options, w));
+    }
+
+    fn hears(&mut self, ms: u64, encode: impl FnOnce(&mut Writer<'_>)) {
+        let mut bytes = [0; 500];
+        let mut writer = Writer::new(&mut bytes);
+        encode(&mut writer);
+        let len = writer.finish().unwrap();
+        self.engine.handle(at_ms(ms), Input::Datagram(&bytes[..len]));
+    }
+
+    fn kernel(&mut self, ms: u64, event: EventKind, n: u16) {
+        let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
+        self.engine.handle(at_ms(ms), Input::Kernel { event, flow: flow(n), origin, stamp });
+    }
+
+    fn wakes(&mut self, ms: u64) {
+        self.engine.handle(at_ms(ms), Input::Timeout);
+    }
+
+    /// All that the engine sends now.
+    fn sent(&mut self, ms: u64) -> Vec<(Header, Message)> {
+        let (mut bytes, mut sent) = ([0; 1400], Vec::new());
+        while let Some(len) = self.engine.poll_transmit(at_ms(ms), &mut bytes) {
+            let raws = Messages::datagram(&bytes[..len]).map(Result::unwrap);
+            sent.extend(raws.map(|raw| (raw.header, v1::decode(&raw).unwrap())));
+        }
+        sent
+    }
+
+    /// The flows among that: what changed, and the port.
+    fn told(&mut self, ms: u64) -> Vec<(Change, u16)> {
+        let flows = self.sent(ms).into_iter().filter_map(|(_, message)| match message {
+            Message::Flow { change, flow } => Some((change, flow.orig.ports().0)),
+            _ => None,
+        });
+        flows.collect()
+    }
+
+    fn bulks(&mut self) -> usize {
+        let events = core::iter::from_fn(|| self.engine.poll_event());
+        events.filter(|event| matches!(event, Event::BulkStarted { .. })).count()
+    }
+}
+
+#[test]
+fn a_peer_that_asks_for_numbers_of_an_earlier_life_of_this_node_is_told_everything() {
+    let mut talk = Talk::new(100);
+    talk.kernel(1, EventKind::New, 7);
+    talk.sent(1);
+    talk.says(2, Control::Nack { from: 36, to: FIRST - 1 }, Flags::empty());
+    assert_eq!(talk.bulks(), 1);
+    assert_eq!(talk.told(2), [(Change::Update, 7)]);
+}
+
+#[test]
+fn that_a_bulk_transfer_is_over_is_said_at_once() {
+    let mut talk = Talk::new(100);
+    talk.says(1, Control::Resync, Flags::empty());
+    let last = talk.sent(1).pop().map(|(_, message)| message);
+    assert_eq!(last, Some(Message::Control(Control::Settled)));
+    assert!(talk.engine.poll_timeout() > at_ms(1));
+}
+
+#[test]
+fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
+    let mut talk = Talk::new(2);
+    (4..=6).for_each(|n| talk.kernel(1, EventKind::New, n));
+    talk.sent(1);
+    (4..=6).for_each(|n| talk.kernel(2, EventKind::Destroy, n));
+    talk.sent(2);
+    (9..=11).for_each(|n| talk.kernel(3, EventKind::New, n));
+    talk.sent(3);
+    talk.says(4, Control::Nack { from: FIRST, to: FIRST + 8 }, Flags::empty());
+    let mut told = talk.told(4);
+    told.sort_unstable_by_key(|&(_, n)| n);
+    // What was still kept is sent again first.
+    told.dedup();
+    let (new, end) = (Change::New, Change::Destroy);
+    assert_eq!(told, [(end, 4), (end, 5), (end, 6), (new, 9), (new, 10), (new, 11)]);
+}
+
+#[test]
+fn an_end_that_is_not_acknowledged_is_told_again_to_a_peer_that_begins_anew() {
+    let mut talk = Talk::new(100);
+    talk.kernel(1, EventKind::New, 7);
+    talk.sent(1);
+    talk.kernel(2, EventKind::Destroy, 7);
+    talk.sent(2);
+    talk.seq = 9000;
+    talk.says(3, Control::Alive, Flags::HELLO);
+    assert_eq!(talk.told(3), [(Change::Destroy, 7)]);
+}
+
+#[test]
+fn a_flow_whose_beginning_was_lost_is_told_as_new_although_its_update_arrived() {
+    let mut talk = Talk::new(100);
+    talk.says(0, Control::Ack { from: FIRST, to: FIRST }, Flags::empty());
+    let number = |sent: Vec<(Header, Message)>| sent[0].0.seq;
+    talk.kernel(1, EventKind::New, 7);
+    let began = number(talk.sent(1));
+    talk.kernel(2, EventKind::Update, 7);
+    let changed = number(talk.sent(2));
+    talk.says(3, Control::Ack { from: changed, to: changed }, Flags::empty());
+    assert_eq!(talk.told(3), [(Change::New, 7)]);
+    talk.says(4, Control::Nack { from: began, to: began }, Flags::empty());
+    assert_eq!(talk.told(4), [], "once is enough");
+}
+
+#[test]
+fn a_beginning_that_comes_after_what_followed_it_is_asked_for_again() {
+    let mut talk = Talk::new(100);
+    let next = talk.seq;
+    talk.tells(1, next, Change::New, Some(7));
+    // The end and the next beginning are late.
+    talk.tells(2, next + 3, Change::Update, None);
+    talk.tells(3, next + 2, Change::New, None);
+    talk.tells(3, next + 1, Change::Destroy, None);
+    talk.wakes(10);
+    let nack = Control::Nack { from: next + 2, to: next + 2 };
+    assert!(talk.sent(10).iter().any(|(_, message)| *message == Message::Control(nack)));
+    assert!(!talk.engine.standing(at_ms(10)).remote_exact);
+    talk.tells(11, next + 4, Change::New, None);
+    let mark = talk.engine.flows(Side::Remote).map(|flow| flow.mark).next();
+    assert_eq!(mark, Some(0));
+}
+
+#[test]
+fn a_peer_that_asks_for_everything_all_the_time_gets_it_once_a_second() {
+    let (mut talk, mut bulks) = (Talk::new(100), 0);
+    for ms in 0..3000 {
+        talk.says(ms, Control::Resync, Flags::empty());
+        talk.says(ms, Control::Nack { from: 1, to: 2 }, Flags::empty());
+        talk.sent(ms);
+        bulks += talk.bulks();
+    }
+    assert_eq!(bulks, 3);
+}
+
+#[test]
+fn an_acknowledgement_of_numbers_that_were_never_given_is_counted_and_ignored() {
+    let mut talk = Talk::new(100);
+    talk.kernel(1, EventKind::New, 7);
+    talk.sent(1);
+    let kept = talk.engine.outbox().resend().map(crate::replica::resend::ResendQueue::len);
+    talk.says(2, Control::Ack { from: FIRST, to: FIRST + 999 }, Flags::empty());
+    talk.says(2, Control::Nack { from: FIRST, to: FIRST + 999 }, Flags::empty());
+    assert_eq!(talk.engine.outbox().resend().map(crate::replica::resend::ResendQueue::len), kept);
+    assert_eq!(talk.engine.counters().replica.absurd_ranges, 2);
+}
