@@ -6,6 +6,7 @@ mod matrix;
 mod scenarios;
 mod stats;
 mod traffic;
+mod texts;
 
 /// Makes a module of tests for each direction, each calling the function of its name with the two brands.
 macro_rules! in_each_direction {

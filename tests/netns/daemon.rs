@@ -140,31 +140,6 @@ fn a_configuration_that_is_missing_or_wrong_is_told_with_the_place() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let stage = Stage::new();
-    let plain = A.text(stage.files.path(), "a");
-    let swap = |from: &str, to: &str| {
-        assert!(plain.contains(from), "{from:?} is not in: {plain}");
-        plain.replacen(from, to, 1)
-    };
-    let link = &plain[plain.find(" UDP {").expect("a link")..plain.find("General").expect("one")];
-    let link = link.trim_end().trim_end_matches('}');
-    let two = plain.replacen(link, &format!("{link}\n{link}"), 1);
-    let multicast = format!(
-        "Sync {{ Mode NOTRACK {{ }}\n Multicast {{ IPv4_address 225.0.0.50\n Group 3780\n \
-         IPv4_interface 10.99.0.1\n Interface va }} }}\n{}",
-        &plain[plain.find("General").expect("a general section")..]
-    );
-    for (name, text, says) in [
-        ("tcp", swap(" UDP {", " TCP {"), "only UDP links"),
-        ("two", two, "exactly one dedicated link"),
-        ("multicast", multicast, "only UDP links"),
-    ] {
-        refused(&stage, name, &text, &[says]);
-    }
-}
-
-#[test]
 fn a_link_that_cannot_be_opened_is_told() {
     let stage = Stage::new();
     let plain = A.text(stage.files.path(), "a");

@@ -157,6 +157,7 @@ fn a_peer_that_comes_back_on_a_new_cable_is_served_again() {
     });
 }
 
+/// Defect 17 of the original: a full table is only counted.
 #[test]
 fn full_tables_are_told_once_counted_and_get_room_again() {
     let stage = Stage::new();

@@ -7,6 +7,7 @@ mod daemon;
 mod process;
 mod stats;
 mod control;
+mod verbs;
 mod hardship;
 mod crash;
 mod links;

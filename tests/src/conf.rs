@@ -84,7 +84,9 @@ pub struct Conf {
     pub link_lines: Vec<String>,
     /// `HashLimit`
     pub hash_limit: u32,
-    /// Lines for `Mode NOTRACK`.
+    /// The replication protocol.
+    pub protocol: &'static str,
+    /// Lines for `Mode`.
     pub mode: Vec<String>,
     /// Lines for `General`.
     pub general: Vec<String>,
@@ -104,13 +106,21 @@ impl Conf {
             port: 3780,
             link_lines: Vec::new(),
             hash_limit: 262_144,
+            protocol: "NOTRACK",
             mode: Vec::new(),
             general: Vec::new(),
             log_file: None,
         }
     }
 
-    /// With a line in `Mode NOTRACK`.
+    /// With another replication protocol than NOTRACK.
+    #[must_use]
+    pub const fn protocol(mut self, name: &'static str) -> Self {
+        self.protocol = name;
+        self
+    }
+
+    /// With a line in `Mode`.
     #[must_use]
     pub fn mode(mut self, line: &str) -> Self {
         self.mode.push(line.to_owned());
@@ -163,7 +173,7 @@ impl Conf {
     #[must_use]
     pub fn text(&self, dir: &Path, name: &str) -> String {
         let file = |suffix: &str| format!("{}/{name}.{suffix}", dir.display());
-        let mut out = String::from("Sync {\n Mode NOTRACK {\n");
+        let mut out = format!("Sync {{\n Mode {} {{\n", self.protocol);
         lines(&mut out, "  ", &self.mode);
         out.push_str(" }\n");
         for cable in 0..self.links {

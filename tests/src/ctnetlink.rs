@@ -6,11 +6,12 @@ use common::Tuple;
 use host::netlink::Socket;
 use host::sys::Batch;
 use rustix::fd::AsFd;
-use wire::Flow;
+use std::fmt::Debug;
 use wire::cursor::Writer;
 use wire::flow::{Known, Status};
 use wire::netlink::request::{self, IfExists, Ticket};
 use wire::netlink::{self, Message, Messages};
+use wire::{Expectation, Flow};
 
 /// Requests per batch.
 const BATCH: usize = 64;
@@ -57,7 +58,17 @@ impl Requests {
         self.batches(flows, |w, ticket, flow| request::delete(w, ticket, &flow.key(), None));
     }
 
-    fn batches(&mut self, flows: &[Flow], put: impl Fn(&mut Writer<'_>, Ticket, &Flow)) {
+    /// Creates expectations.
+    ///
+    /// # Panics
+    /// When the kernel refuses one.
+    pub fn expect(&mut self, expectations: &[Expectation]) {
+        self.batches(expectations, |w, ticket, given| {
+            request::create_expectation(w, ticket, given, IfExists::Fail);
+        });
+    }
+
+    fn batches<T: Debug>(&mut self, flows: &[T], put: impl Fn(&mut Writer<'_>, Ticket, &T)) {
         let mut buffer = vec![0; 64 << 10];
         for flows in flows.chunks(BATCH) {
             let last = flows.len() - 1;
@@ -71,7 +82,7 @@ impl Requests {
         }
     }
 
-    fn await_ack(&mut self, last: u32, flows: &[Flow]) {
+    fn await_ack<T: Debug>(&mut self, last: u32, flows: &[T]) {
         loop {
             let got = self.answers.receive(self.socket.as_fd()).expect("answers arrive");
             assert!(got > 0, "the kernel answers inside of send");

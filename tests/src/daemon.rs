@@ -307,6 +307,17 @@ pub fn run_ours(namespace: &Namespace, args: &[&str]) -> Output {
     namespace.within(|| command.output().expect("it can be started"))
 }
 
+/// Runs our program `ctflow` with arguments to its end, inside of `namespace`.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run_ctflow(namespace: &Namespace, args: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.arg(CLIENT_PATIENCE_S).arg(bin_dir().join("ctflow")).args(args);
+    namespace.within(|| command.output().expect("it can be started"))
+}
+
 fn without_ages(text: &str) -> Vec<String> {
     let strip = |line: &str| {
         let Some((head, tail)) = line.split_once(" [active since ") else { return line.to_owned() };

@@ -68,6 +68,12 @@ impl Namespace {
         Self { file: file.into() }
     }
 
+    /// Where other processes find it, as long as this one holds it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
     /// Moves the calling thread into it.
     ///
     /// # Panics
@@ -108,7 +114,7 @@ impl Namespace {
     /// Lays a cable to `other`: interface `name` here, `other_name` there, with the addresses of [`address`], this end
     /// being number 1.
     pub fn cable(&self, name: &str, other: &Self, other_name: &str, subnet: u8) {
-        let there = format!("/proc/{}/fd/{}", std::process::id(), other.file.as_raw_fd());
+        let there = other.path();
         self.sh(&format!("ip link add {name} type veth peer name {other_name} netns {there}"));
         for (namespace, name, host) in [(self, name, 1), (other, other_name, 2)] {
             for family in [Family::V4, Family::V6] {

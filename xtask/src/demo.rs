@@ -5,6 +5,7 @@ mod stream;
 mod network;
 pub(crate) mod node;
 mod daemon;
+mod vrrp;
 mod transfer;
 mod account;
 mod failover;
@@ -14,7 +15,7 @@ use crate::shell::{self, step};
 use crate::{build, repo, setup};
 use anyhow::{Context as _, Result, bail, ensure};
 use daemon::Program;
-use failover::{Daemons, Story};
+use failover::Story;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -27,9 +28,10 @@ use verdict::Evidence;
 /// Show that a TCP connection survives the death of its router (root).
 ///
 /// A client downloads 64 MiB through router A, which does NAT and stateful filtering, while conntrackd replicates A's
-/// flows to router B. In the middle A is killed: its daemon with kill -9, its cables pulled. B commits the replicas to
-/// its kernel and takes the addresses. The transfer must finish, with the right sum and without one RST, and every
-/// background flow must be in B's kernel.
+/// flows to router B. keepalived runs on both with the files of contrib/. On the way A is killed: its daemons with
+/// kill -9, its cables pulled. B takes the addresses and commits the replicas to its kernel. Later A returns, with an
+/// empty kernel, gets everything from B and takes over again. The transfer must finish, with the right sum and without
+/// one RST, and every background flow must be in the new primary's kernel each time.
 ///
 /// Everything happens in network namespaces called ctflow-demo-*, which go when the demonstration ends, also after
 /// Ctrl-C. Exit status 0 when it showed what it promises, else 1.
@@ -92,28 +94,30 @@ fn play(options: &Options, program: Option<&Program>, janitor: &mut Janitor) -> 
     }
     network::make()?;
     println!("client, routers A and B, server: {}", shell::took(start));
-    let daemons = match program {
+    match program {
         Some(program) => {
-            step(&format!("demo: replication from A to B by {}", program.path.display()));
+            step(&format!("demo: keepalived, and replication by {}", program.path.display()));
             println!("{}", program.version);
-            Some(Daemons::start(program, options.flows)?)
         }
-        None => {
-            step("demo: no replication; B will know nothing");
-            None
-        }
-    };
-    let mut story = Story::new(daemons);
+        None => step("demo: keepalived without replication; B will know nothing"),
+    }
+    let mut story = Story::start(program, options.flows)?;
     if options.flows > 0 {
         story.background(options.flows)?;
     }
     // Without replication 10 s of silence are proof enough; a large commit may well take longer.
     let mut transfer = Transfer::start(if program.is_some() { 60 } else { 10 })?;
-    story.first_half(&mut transfer)?;
-    let takeover = story.fail_over()?;
-    story.second_half(&mut transfer, takeover)?;
+    let [dies, returns] = Story::ACTS;
+    story.run_until(dies, &mut transfer)?;
+    story.replicated_transfer()?;
+    let mut takeovers = vec![story.kill_a(&mut transfer)?];
+    if program.is_some() {
+        story.run_until(returns, &mut transfer)?;
+        takeovers.push(story.return_a(&mut transfer)?);
+    }
+    story.finish(&mut transfer)?;
     println!();
-    let evidence = Evidence::gather(transfer, takeover, (options.flows, story.resyncs))?;
+    let evidence = Evidence::gather(transfer, takeovers, (options.flows, story.resyncs))?;
     Ok(if program.is_some() { evidence.survived() } else { evidence.broke() })
 }
 

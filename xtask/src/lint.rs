@@ -4,12 +4,12 @@ use crate::build::OBJECT_VARIABLE;
 use crate::shell::{self, step};
 use crate::tally::Tally;
 use crate::toolchain::Toolchain;
-use crate::{repo, tidy};
+use crate::{ledger, repo, tidy};
 use anyhow::{Context as _, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Check form and house rules: rustfmt, clippy, the no_std proof, tidy.
+/// Check form and house rules: rustfmt, clippy, the no_std proof, tidy, the ledger of deviations.
 ///
 /// The no_std proof compiles wire and engine for a target that has no std, so that sockets, clocks and files cannot
 /// have crept in.
@@ -26,8 +26,13 @@ type Check = fn() -> Result<()>;
 
 /// Every check, each counted as one test.
 pub(crate) fn checks() -> Tally {
-    let checks: [(&str, Check); 4] =
-        [("fmt", fmt), ("tidy", tidy::check), ("clippy", clippy), ("no_std", no_std)];
+    let checks: [(&str, Check); 5] = [
+        ("fmt", fmt),
+        ("tidy", tidy::check),
+        ("ledger", ledger::check),
+        ("clippy", clippy),
+        ("no_std", no_std),
+    ];
     let mut total = Tally::default();
     for (name, check) in checks {
         let start = Instant::now();

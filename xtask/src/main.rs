@@ -11,6 +11,7 @@ mod setup;
 mod build;
 mod tally;
 mod tidy;
+mod ledger;
 mod lint;
 mod test;
 mod demo;

@@ -24,11 +24,12 @@ pub(crate) struct Options {
 }
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("cc", "build-essential"),
     ("conntrack", "conntrack"),
     ("conntrackd", "conntrackd"),
     ("ip", "iproute2"),
+    ("keepalived", "keepalived"),
     ("nft", "nftables"),
     ("unshare", "util-linux"),
 ];
@@ -152,8 +153,10 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let install = ["-q", "install", "--yes", "--no-install-recommends"];
     shell::run(apt_get().args(install).args(packages))?;
     println!("packages installed in {}", shell::took(start));
-    if packages.contains(&"conntrackd") {
-        warn_of_a_started_service();
+    for service in ["conntrackd", "keepalived"] {
+        if packages.contains(&service) {
+            warn_of_a_started_service(service);
+        }
     }
     Ok(())
 }
@@ -187,12 +190,12 @@ fn is_debian() -> bool {
     Path::new("/etc/debian_version").exists() && shell::find("apt-get").is_some()
 }
 
-/// Debian starts the services it installs where an init runs; this one would listen to every test's flows.
-fn warn_of_a_started_service() {
-    if let Some(pid) = running("conntrackd") {
+/// Debian starts the services it installs where an init runs; conntrackd would listen to every test's flows.
+fn warn_of_a_started_service(name: &str) {
+    if let Some(pid) = running(name) {
         eprintln!(
-            "warning: installing conntrackd started it as a service (process {pid}); \
-             `systemctl disable --now conntrackd` ends that"
+            "warning: installing {name} started it as a service (process {pid}); \
+             `systemctl disable --now {name}` ends that"
         );
     }
 }

@@ -6,13 +6,14 @@ use crate::tally::{self, Tally};
 use crate::{lint, repo, setup};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
+use std::env;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// Run the tests; the last line is `N passed, M failed, K skipped`.
 ///
-/// Sets up and builds what is missing first. The kernel parts (netns, interop) need root; without it they are skipped
-/// with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
+/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are
+/// skipped with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
 /// `cargo xtask lint` run after the tests, each counted as one test.
 #[derive(clap::Args)]
 #[command(
@@ -39,13 +40,18 @@ enum Part {
     Netns,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
+    /// keepalived moves addresses while connections talk, in namespaces; needs root
+    Failover,
+    /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
+    Hostile,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Unit, Self::Sim, Self::Netns, Self::Interop];
+    const ALL: [Self; 6] =
+        [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover, Self::Hostile];
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Interop)
+        matches!(self, Self::Netns | Self::Interop | Self::Failover | Self::Hostile)
     }
 
     fn name(self) -> &'static str {
@@ -54,6 +60,8 @@ impl Part {
             Self::Sim => "sim",
             Self::Netns => "netns",
             Self::Interop => "interop",
+            Self::Failover => "failover",
+            Self::Hostile => "hostile",
         }
     }
 }
@@ -131,7 +139,25 @@ impl Run<'_> {
             }
             Part::Netns => self.netns(),
             Part::Interop => tally::run(self.target("interop")?.args(["--features", "kernel"])),
+            // One after the other: what two clusters do to a small machine is not what is tested.
+            Part::Failover => tally::run(self.target("failover")?.args([
+                "--features",
+                "kernel",
+                "--",
+                "--test-threads=1",
+            ])),
+            Part::Hostile => self.hostile(),
         }
+    }
+
+    /// All kinds of links at once, and nothing else beside them: each of them takes a processor.
+    fn hostile(&self) -> Result<Tally> {
+        const SECONDS: &str = "CTFLOW_HOSTILE_S";
+        let mut cargo = self.target("hostile")?;
+        if repo::is_ci() && env::var_os(SECONDS).is_none() {
+            cargo.env(SECONDS, "60");
+        }
+        tally::run(cargo.args(["--features", "kernel", "--", "--test-threads=3"]))
     }
 
     fn netns(&self) -> Result<Tally> {

@@ -9,6 +9,7 @@ use crate::local::{Desk, Local, Reading};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
+use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
 use crate::table::{FlowTable, Full, Marks};
 use alloc::collections::VecDeque;
@@ -46,8 +47,8 @@ pub struct Engine {
     tracker: Tracker,
     /// The reliable conversation, if that is the mode.
     ftfw: Option<Ftfw>,
-    /// NOTRACK: when everything was asked for, and whether the peer has been heard to be done since.
-    asked: Option<(Instant, bool)>,
+    /// NOTRACK: when everything was asked for; and what was lost by the time the peer was heard to be done.
+    asked: Option<(Instant, Option<u64>)>,
     /// Whether it was told that the peer is silent.
     peer_silent: bool,
     kernel: KernelQueue,
@@ -57,8 +58,6 @@ pub struct Engine {
     dump_again: Option<Vec<CommandId>>,
     /// A bulk transfer is to begin when the table has been read.
     bulk_wanted: bool,
-    /// Operators who wait for the bulk transfer.
-    bulk_commands: Vec<CommandId>,
     /// Datagrams a bulk transfer may still send before its next pause, and when that is over.
     bulk_left: u32,
     bulk_next: Instant,
@@ -101,7 +100,6 @@ impl Engine {
             dump: None,
             dump_again: None,
             bulk_wanted: false,
-            bulk_commands: Vec::new(),
             bulk_left: limit::BULK_DATAGRAMS,
             bulk_next: now,
             bulk_began: None,
@@ -127,7 +125,9 @@ impl Engine {
             Input::Kernel { event, flow, origin, stamp } => {
                 // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
                 // the peer never spoke of.
-                let meant = event != EventKind::Destroy || self.remote.spoke_of(&flow.key());
+                let meant = origin == Origin::Purge
+                    || event != EventKind::Destroy
+                    || self.remote.spoke_of(&flow.key());
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
@@ -226,6 +226,26 @@ impl Engine {
     #[must_use]
     pub const fn is_committing(&self) -> bool {
         self.commit.is_some()
+    }
+
+    /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
+    /// read.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.local.is_filled() || !self.config.replication.keep_local
+    }
+
+    /// Messages that were sent and not acknowledged, with the table that their flows are in; `None` in a mode without
+    /// acknowledgements.
+    #[must_use]
+    pub fn resend(&self) -> Option<(&ResendQueue, &FlowTable)> {
+        self.outbox.resend().map(|queue| (queue, &self.local.table))
+    }
+
+    /// Messages that wait to be sent.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
     }
 
     fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
@@ -373,12 +393,8 @@ impl Engine {
             self.start_dump(now, command.into_iter().collect(), false);
             return;
         }
-        if self.ftfw.is_some() {
-            // It goes as fast as the peer acknowledges. If the peer is not there, it waits until it is.
-            command.into_iter().for_each(|id| self.tell(Event::CommandDone(id)));
-        } else {
-            self.bulk_commands.extend(command);
-        }
+        // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
+        command.into_iter().for_each(|id| self.tell(Event::CommandDone(id)));
         if self.dump.as_ref().is_some_and(|dump| dump.first) {
             // The table is not filled yet, and of what the dump adds nobody is told.
             self.bulk_wanted = true;
@@ -407,8 +423,6 @@ impl Engine {
                 self.outbox.queue_control(Control::Settled);
             }
             self.tell(Event::BulkDone { flows });
-            let commands = core::mem::take(&mut self.bulk_commands);
-            self.answer(commands, true);
         }
     }
 

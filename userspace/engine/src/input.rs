@@ -13,6 +13,8 @@ pub enum Origin {
     Commit,
     /// An injection of ours: the flow is the peer's.
     Inject,
+    /// A purge of ours: the flow has ended here, and the peer, which may be about to carry it on, is not told.
+    Purge,
 }
 
 /// When a kernel event happened.

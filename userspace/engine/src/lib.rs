@@ -55,6 +55,6 @@ pub mod failover;
 pub mod engine;
 
 pub use config::Config;
-pub use engine::Engine;
+pub use engine::{Engine, Standing};
 pub use input::{Command, CommandId, Input, Origin, Stamp};
 pub use output::{Event, KernelOp, Request, Side};

@@ -258,7 +258,7 @@ impl Local {
             // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
             let marks = match origin {
                 Origin::Commit => Marks::SENT | Marks::AFRESH,
-                Origin::Foreign | Origin::Inject => Marks::empty(),
+                Origin::Foreign | Origin::Inject | Origin::Purge => Marks::empty(),
             };
             return self.add(desk, flow, at, marks);
         };
@@ -318,7 +318,7 @@ impl Local {
             desk.counters.local.destroy_not_found += 1;
             self.tombstones.bury(key, when);
             // The peer may know it from an earlier life of this daemon.
-            if !self.filled && origin != Origin::Inject {
+            if !self.filled && !is_kept_from_peer(origin) {
                 let counters = &mut desk.counters.replica;
                 desk.outbox.queue_message(Change::Destroy, flow.clone(), counters);
             }
@@ -338,10 +338,9 @@ impl Local {
             }
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
-        if origin == Origin::Inject
+        if is_kept_from_peer(origin)
             && let Some(entry) = self.table.at_mut(slot)
         {
-            // The peer must not hear of it as an end of its own flow.
             entry.marks.remove(Marks::SENT);
         }
         self.bury(desk, slot, Some(flow));
@@ -370,6 +369,12 @@ impl Local {
             // Born and dead before its turn came: the peer is spared both. The outbox passes over its slot.
             self.table.remove(slot);
         }
+    }
+
+    /// Whether the kernel's table has been read since the start.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.filled
     }
 
     /// Begins to send everything.
@@ -420,6 +425,11 @@ impl Local {
     pub fn is_alive(&self, slot: Slot) -> bool {
         self.table.at(slot).is_some_and(|e| !e.marks.contains(Marks::DEAD))
     }
+}
+
+/// Whether the peer must not hear of an end: of its own flow, or of one that it may be about to carry on.
+const fn is_kept_from_peer(origin: Origin) -> bool {
+    matches!(origin, Origin::Inject | Origin::Purge)
 }
 
 /// Counts the outcome of an insertion.

@@ -241,6 +241,7 @@ mod tests {
         assert!(size_of::<Entry>() <= 152, "{}", size_of::<Entry>());
     }
 
+    /// Defect 28 of the original: its remote table takes these for one.
     #[test]
     fn the_same_tuple_in_two_zones_is_two_flows() {
         let mut t = FlowTable::new(10, 1);

@@ -10,6 +10,13 @@ pub fn now() -> Instant {
     Instant(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
 }
 
+/// Nanoseconds since 1970, the clock of the kernel's timestamps.
+#[must_use]
+pub fn wall_ns() -> u64 {
+    let t = clock_gettime(ClockId::Realtime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 /// Seconds since 1970, for log lines and the first sequence number.
 #[must_use]
 pub fn wall_s() -> i64 {

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -51,7 +53,7 @@ impl Bound {
     /// When the runtime cannot take the socket.
     pub fn serve(self) -> io::Result<Server> {
         let listener = UnixListener::from_std(self.listener)?;
-        Ok(Server { listener, path: self.path })
+        Ok(Server { listener, path: self.path, faults: Arc::default() })
     }
 }
 
@@ -60,6 +62,28 @@ impl Bound {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    faults: Arc<Faults>,
+}
+
+/// Clients that did not say what they want.
+#[derive(Debug, Default)]
+pub struct Faults {
+    unread: AtomicU64,
+    unknown: AtomicU64,
+}
+
+impl Faults {
+    /// Those that went, or kept silent, before they had named a request.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Relaxed)
+    }
+
+    /// Those that named a request that does not exist.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown.load(Relaxed)
+    }
 }
 
 impl Server {
@@ -69,7 +93,13 @@ impl Server {
     /// As `accept(2)`.
     pub async fn accept(&self) -> io::Result<Client> {
         let (stream, _) = self.listener.accept().await?;
-        Ok(Client { stream })
+        Ok(Client { stream, faults: Arc::clone(&self.faults) })
+    }
+
+    /// What went wrong with its clients so far, and from here on.
+    #[must_use]
+    pub fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults)
     }
 }
 
@@ -83,6 +113,7 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Client {
     stream: tokio::net::UnixStream,
+    faults: Arc<Faults>,
 }
 
 impl Client {
@@ -90,8 +121,13 @@ impl Client {
     pub async fn request(&mut self) -> Option<Request> {
         let mut bytes = [0; REQUEST_LEN];
         let read = self.stream.read_exact(&mut bytes);
-        tokio::time::timeout(CLIENT_PATIENCE, read).await.ok()?.ok()?;
-        Request::decode(&bytes).ok()
+        let Ok(Ok(_)) = tokio::time::timeout(CLIENT_PATIENCE, read).await else {
+            self.faults.unread.fetch_add(1, Relaxed);
+            return None;
+        };
+        let request = Request::decode(&bytes).ok();
+        self.faults.unknown.fetch_add(u64::from(request.is_none()), Relaxed);
+        request
     }
 
     /// Sends it a piece of text.

@@ -12,6 +12,8 @@
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `kernel` | carries out what the engine asks of conntrack |
+//! | `purge` | deletes flows and expectations of the kernel, one by one |
+//! | `listing` | reads the kernel's flows for people |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
 //! | `observe` | turns engine events into log lines |
@@ -27,6 +29,8 @@ pub mod log;
 pub mod moderation;
 pub mod link;
 pub mod kernel;
+pub mod purge;
+pub mod listing;
 pub mod observe;
 pub mod process;
 pub mod control;

@@ -16,18 +16,19 @@
 use crate::clock;
 use crate::ended::Ended;
 use crate::kernel::KernelWriter;
-use crate::link::{Group, GroupReport, Sent};
+use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::overrun::Overruns;
-use crate::source::{Account, Source, SourceError, Stamp as SourceStamp};
+use crate::purge::{Purger, Subject};
+use crate::source::{Source, SourceError, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use engine::counters::Counters;
+use engine::config::limit;
 use engine::table::{Marks, Slot};
-use engine::{Command, CommandId, Config, Engine, Event, Input, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -39,8 +40,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::Flow;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+
+mod purges;
+mod report;
+
+use purges::Purges;
+pub use report::{Latency, Page, Queue, Resend, ResendReport, Snapshot};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -74,6 +80,8 @@ pub struct Parts {
     pub links: Option<Group>,
     /// Writes to the kernel.
     pub writer: KernelWriter,
+    /// Empties the kernel's tables.
+    pub purger: Purger,
     /// Where lines go.
     pub log: Arc<Log>,
     /// What can change while it runs.
@@ -94,6 +102,8 @@ pub type Outcome = Result<(), &'static str>;
 pub enum Order {
     /// Carry out a command; the answer comes when it is done.
     Command(Command, oneshot::Sender<Outcome>),
+    /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
+    Purge(Vec<Subject>, oneshot::Sender<Outcome>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Copy out flows of a table.
@@ -111,59 +121,6 @@ pub enum Order {
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
     Stop,
-}
-
-/// The state of things.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// What the engine counted.
-    pub counters: Counters,
-    /// Flows in the local and in the remote table.
-    pub flows: [usize; 2],
-    /// What became of the events.
-    pub account: Account,
-    /// Kernel messages that could not be understood.
-    pub events_malformed: u64,
-    /// Times events were found to have been lost.
-    pub overruns: u64,
-    /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
-    pub traffic: wire::flow::Counters,
-    /// Name of the event source.
-    pub source: &'static str,
-    /// Receive buffer of the event socket, bytes.
-    pub receive_buffer: usize,
-    /// The links.
-    pub links: GroupReport,
-    /// Whether there is a peer at all.
-    pub replicates: bool,
-    /// Whether the engine keeps a local and a remote table.
-    pub keeps: [bool; 2],
-    /// How long the shard has run.
-    pub uptime: Duration,
-    /// From an event in the kernel to its handling, microseconds.
-    pub latency: Latency,
-}
-
-/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
-    pub samples: u64,
-    /// Median, microseconds.
-    pub p50_us: u64,
-    /// 99th percentile, microseconds.
-    pub p99_us: u64,
-    /// Largest, microseconds.
-    pub max_us: u64,
-}
-
-/// Some flows of a table.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// The flows, each with the seconds since it was added.
-    pub flows: Vec<(Flow, u32)>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<Slot>,
 }
 
 /// The main thread's end.
@@ -190,6 +147,7 @@ pub struct Shard {
     source: Source,
     links: Option<Group>,
     writer: KernelWriter,
+    purges: Purges,
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
@@ -202,6 +160,9 @@ pub struct Shard {
     reliable: bool,
     ended: Option<Ended>,
     resync_at: Option<Instant>,
+    /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
+    inexact: bool,
+    mending: Option<CommandId>,
     overruns: Overruns,
     malformed: u64,
     traffic: wire::flow::Counters,
@@ -226,7 +187,8 @@ impl Shard {
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let Parts { config, source, links, writer, log, tuning, poll, reliable, ended } = parts;
+        let Parts { config, source, links, writer, purger, log, tuning, poll, reliable, ended } =
+            parts;
         for fd in source.descriptors() {
             watch(&poller, fd)?;
         }
@@ -244,6 +206,7 @@ impl Shard {
             source,
             links,
             writer,
+            purges: Purges::new(purger),
             log,
             observer: Observer::default(),
             orders,
@@ -257,6 +220,8 @@ impl Shard {
             ended,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
+            inexact: false,
+            mending: None,
             malformed: 0,
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
@@ -298,7 +263,7 @@ impl Shard {
     }
 
     fn take_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, malformed, traffic, latency, ended, .. } = self;
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
         let mut first = true;
         source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
@@ -319,7 +284,11 @@ impl Shard {
                                 ended.on_destroy(engine, &flow.to_flow(Detail::Full));
                             }
                         }
-                        let (origin, stamp) = (writer.origin(portid), engine_stamp(stamp));
+                        let origin = match purges.caused(portid) {
+                            true => Origin::Purge,
+                            false => writer.origin(portid),
+                        };
+                        let stamp = engine_stamp(stamp);
                         let flow = flow.to_flow(Detail::State);
                         engine.handle(now, Input::Kernel { event, flow, origin, stamp });
                     }
@@ -348,7 +317,8 @@ impl Shard {
                 done => work += done,
             }
         }
-        work
+        let filter = &self.engine.config().filter;
+        work + self.purges.step(|flow| filter.passes(flow), &self.log)
     }
 
     /// Carries out waiting orders; `None` when the shard is to end.
@@ -367,12 +337,8 @@ impl Shard {
     fn carry_out(&mut self, now: Instant, order: Order) {
         // A reply whose receiver has gone is nobody's loss.
         match order {
-            Order::Command(command, reply) => {
-                let id = CommandId(self.next_command);
-                self.next_command += 1;
-                self.replies.insert(id, reply);
-                self.engine.handle(now, Input::Command(id, command));
-            }
+            Order::Command(command, reply) => self.command(now, command, Some(reply)),
+            Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(page(&self.engine, side, from, max, now)));
@@ -382,6 +348,18 @@ impl Shard {
         }
     }
 
+    fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        if command == Command::ResyncKernel && self.inexact {
+            self.mending = Some(id);
+        }
+        if let Some(reply) = reply {
+            self.replies.insert(id, reply);
+        }
+        self.engine.handle(now, Input::Command(id, command));
+    }
+
     /// Looks for lost events, and has the kernel's table read again when there were some.
     fn keep_house(&mut self, now: Instant) {
         if now < self.housekeeping_at {
@@ -389,6 +367,8 @@ impl Shard {
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         if self.overruns.note(self.source.account().lost) {
+            self.inexact = self.engine.config().replication.keep_local && !self.reliable;
+            self.mending = None;
             let before = self.source.receive_buffer();
             let size = self.source.grow(self.tuning.buffer_max);
             if size > before {
@@ -416,9 +396,7 @@ impl Shard {
 
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
-        let id = CommandId(self.next_command);
-        self.next_command += 1;
-        self.engine.handle(now, Input::Command(id, Command::ResyncKernel));
+        self.command(now, Command::ResyncKernel, None);
     }
 
     /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
@@ -490,6 +468,9 @@ impl Shard {
                 Event::CommandRefused(id, why) => (id, Err(why)),
                 _ => continue,
             };
+            if outcome.is_ok() && self.mending == Some(id) {
+                (self.inexact, self.mending) = (false, None);
+            }
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(outcome);
             }
@@ -535,6 +516,7 @@ impl Shard {
             traffic: self.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
+            standing: self.engine.standing(now),
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],
@@ -545,15 +527,38 @@ impl Shard {
                 p99_us: self.latency.value_at_quantile(0.99),
                 max_us: self.latency.max(),
             },
+            filled: self.engine.is_filled(),
+            inexact: self.inexact,
+            committing: self.engine.is_committing(),
+            purging: self.purges.is_running(),
+            purges: self.purges.count,
+            flows_max: self.engine.config().flows_max,
+            outbox: Queue {
+                len: self.engine.outbox_len(),
+                // Every flow of the table waits at most once; the messages that stand alone have their own limit.
+                max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
+                no_space: self.engine.counters().replica.send_no_space,
+            },
+            resend: self.engine.resend().map(|(queue, flows)| ResendReport {
+                queue: Queue {
+                    len: queue.len(),
+                    max: queue.max(),
+                    no_space: queue.dropped_count(),
+                },
+                waiting: queue.iter(flows).map(report::resend).collect(),
+            }),
         }
     }
 }
 
 fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+    let config = engine.config();
+    let elsewhere = side == Side::Local && !config.replication.keep_local;
+    let kernel = elsewhere.then(|| config.filter.clone());
     let mut flows = Vec::new();
     while flows.len() < max {
         let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None };
+            return Page { flows, next: None, kernel };
         };
         from = slot + 1;
         if !entry.marks.contains(Marks::DEAD) {
@@ -561,7 +566,7 @@ fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -
             flows.push((entry.flow.clone(), age_s));
         }
     }
-    Page { flows, next: Some(from) }
+    Page { flows, next: Some(from), kernel }
 }
 
 const fn engine_stamp(stamp: SourceStamp) -> Stamp {

@@ -13,3 +13,4 @@
 pub mod conf;
 pub mod print;
 pub mod conntrackd;
+pub mod ctflow;

@@ -5,9 +5,34 @@
 pub mod address;
 pub mod state;
 pub mod text;
+pub mod xml;
 pub mod stats;
+pub mod status;
 
 pub use text::{Age, Line, Origin, Tag};
+pub use xml::Xml;
+
+use wire::flow::Timestamps;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Seconds a flow has lived, or lived until it ended; `None` if its start is not known. `now_ns` is nanoseconds since
+/// 1970.
+fn age_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
+    // Against the clock the original compares whole seconds, between two stamps nanoseconds.
+    let age_s = match times.stop_ns {
+        0 => (now_ns / SECOND_NS).saturating_sub(times.start_ns / SECOND_NS),
+        stop_ns => stop_ns.saturating_sub(times.start_ns) / SECOND_NS,
+    };
+    (times.start_ns != 0).then_some(age_s)
+}
+
+/// The numbers of the labels that are set.
+fn label_bits(words: &[u32]) -> impl Iterator<Item = u32> {
+    (0_u32..).zip(words).flat_map(|(i, word)| {
+        (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i * 32 + bit)
+    })
+}
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,27 @@ fn the_man_page_of_conntrackd_is_fresh() {
     check("docs/man/conntrackd.8", &text);
 }
 
+#[test]
+fn the_man_page_of_ctflow_is_fresh() {
+    let page = clap_mangen::Man::new(tools::ctflow::command())
+        .section("8")
+        .date("2026-11-23")
+        .manual("ctflow");
+    let mut text = Vec::new();
+    page.render(&mut text).unwrap();
+    // Sub-commands have no pages of their own; theirs follow here.
+    for verb in tools::ctflow::command().get_subcommands() {
+        let title = verb.get_name().to_uppercase();
+        text.extend_from_slice(format!(".SH {title}\n").as_bytes());
+        let page = clap_mangen::Man::new(verb.clone());
+        page.render_description_section(&mut text).unwrap();
+        page.render_options_section(&mut text).unwrap();
+    }
+    let text = String::from_utf8(text).unwrap();
+    let (head, rest) = text.split_at(text.find(".TH").unwrap());
+    check("docs/man/ctflow.8", (head.to_owned() + &rest.replace(head, "")).as_bytes());
+}
+
 fn check(path: &str, wanted: &[u8]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     if std::env::var_os("UPDATE").is_some() {

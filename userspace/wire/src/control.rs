@@ -120,6 +120,10 @@ requests! {
     DumpLocalExpectationsXml = 47, "dump local expectations as xml";
     /// Print the remote expectations as XML (`-e expect -x`).
     DumpRemoteExpectationsXml = 48, "dump remote expectations as xml";
+    /// Print everything all statistics say, as one JSON object (`-s json`). Ours, as are all numbers from 1000 on.
+    StatsJson = 1000, "statistics as json";
+    /// Say whether the tables of this node are complete and exact (`ctflow ready`). Ours.
+    Ready = 1001, "ready";
 }
 
 impl Request {
@@ -169,12 +173,17 @@ mod tests {
 
     #[test]
     fn the_gaps_are_no_requests() {
-        for number in
-            (i32::MIN..i32::MIN + 3).chain(-3..0).chain(2..16).chain([27, 49, 50, i32::MAX])
-        {
+        for number in (i32::MIN..i32::MIN + 3).chain(-3..0).chain(2..16).chain([
+            27,
+            49,
+            50,
+            999,
+            1002,
+            i32::MAX,
+        ]) {
             assert_eq!(Request::from_number(number), None);
         }
-        assert_eq!(Request::ALL.len(), 34);
+        assert_eq!(Request::ALL.len(), 36);
     }
 
     /// What `conntrackd -s network` of version 1.4.7 sends on x86-64.

@@ -52,7 +52,7 @@ pub(super) struct Counts {
 impl Daemon {
     /// Starts a router's daemon and waits until it answers.
     pub(super) fn start(program: &Program, node: Node, flows: u64) -> Result<Self> {
-        let config = Path::new(FOLDER).join(format!("{}.conf", node.name()));
+        let config = Self::config(node);
         fs::write(&config, configuration(node, program.is_ours, flows))?;
         let said = File::create(config.with_extension("out"))?;
         let mut command = node.command(&program.path);
@@ -61,6 +61,16 @@ impl Daemon {
         let mut daemon = Self { node, program: program.path.clone(), config, child };
         daemon.wait_ready()?;
         Ok(daemon)
+    }
+
+    /// Its configuration.
+    pub(super) fn config(node: Node) -> PathBuf {
+        Path::new(FOLDER).join(format!("{}.conf", node.name()))
+    }
+
+    /// Its lock file.
+    pub(super) fn lock(node: Node) -> PathBuf {
+        Self::config(node).with_extension("lock")
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -151,7 +161,7 @@ fn configuration(node: Node, is_ours: bool, flows: u64) -> String {
     format!(
         "\
 Sync {{
-    Mode NOTRACK {{
+    Mode FTFW {{
         DisableExternalCache Off
         StartupResync on
     }}

@@ -1,4 +1,4 @@
-//! What happens, in order: replicas are made, the transfer runs, A dies, B takes over.
+//! What happens, in order: replicas are made, the transfer runs, A dies, B takes over, A returns and takes over again.
 
 use super::account::{Account, Watched};
 use super::clock::Moment;
@@ -6,54 +6,75 @@ use super::daemon::{Daemon, Program};
 use super::network::{self, Node};
 use super::node::LENGTH;
 use super::transfer::{self, Transfer};
-use anyhow::{Context as _, Result, bail};
+use super::vrrp::{self, Keepalived};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::time::{Duration, Instant};
 
 /// Background flows begin at this pace.
 const FLOWS_PER_SECOND: u64 = 20_000;
 /// Replication that does not move for so long has lost something.
 const STUCK: Duration = Duration::from_millis(1500);
+/// Nothing that keepalived does may take longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The two daemons.
-pub(super) struct Daemons {
-    a: Daemon,
-    b: Daemon,
+/// A router: its conntrackd, unless there is no replication, and its keepalived.
+struct Router {
+    daemon: Option<Daemon>,
+    keepalived: Keepalived,
 }
 
-impl Daemons {
-    /// Starts both.
-    pub(super) fn start(program: &Program, flows: u64) -> Result<Self> {
-        let a = Daemon::start(program, Node::A, flows)?;
-        Ok(Self { a, b: Daemon::start(program, Node::B, flows)? })
+impl Router {
+    /// Switches both on, behind a shut gate.
+    fn start(node: Node, program: Option<&Program>, flows: u64) -> Result<Self> {
+        if program.is_some() {
+            vrrp::shut_gate(node)?;
+        }
+        let daemon = program.map(|program| Daemon::start(program, node, flows)).transpose()?;
+        Ok(Self { daemon, keepalived: Keepalived::start(node, program, flows)? })
     }
 }
 
-/// When what happened.
-#[derive(Clone, Copy, Debug)]
+/// How one router took over from the other.
+#[derive(Clone, Debug)]
 pub(super) struct Takeover {
-    pub(super) killed: Moment,
+    /// When the other one was killed, or switched on again.
+    pub(super) began: Moment,
+    /// When it had the addresses.
+    pub(super) moved: Option<Moment>,
+    /// When the other's flows were in its kernel.
     pub(super) committed: Option<Moment>,
-    pub(super) moved: Moment,
+    /// The UDP flows of the primary before.
+    pub(super) flows: Vec<String>,
 }
 
 /// The demonstration while it runs.
-pub(super) struct Story {
+pub(super) struct Story<'a> {
     pub(super) account: Account,
-    daemons: Option<Daemons>,
+    program: Option<&'a Program>,
+    flows: u64,
+    a: Router,
+    b: Router,
+    primary: Node,
     /// How often a resync had to be asked for.
     pub(super) resyncs: u32,
 }
 
-impl Story {
-    pub(super) fn new(daemons: Option<Daemons>) -> Self {
-        Self { account: Account::new(), daemons, resyncs: 0 }
+impl<'a> Story<'a> {
+    /// Starts both routers; A becomes primary.
+    pub(super) fn start(program: Option<&'a Program>, flows: u64) -> Result<Self> {
+        let a = Router::start(Node::A, program, flows)?;
+        wait_addresses(Node::A)?;
+        let b = Router::start(Node::B, program, flows)?;
+        let account = Account::new();
+        Ok(Self { account, program, flows, a, b, primary: Node::A, resyncs: 0 })
     }
 
-    fn tick(&mut self, phase: &str, transfer: Option<&Transfer>, active: Node) -> Result<()> {
-        let daemons = self.daemons.as_ref();
-        let a = daemons.map(|d| &d.a).filter(|_| active == Node::A);
-        let b = daemons.map(|d| &d.b).filter(|_| active == Node::A);
-        let watched = Watched { active, a, b };
+    fn tick(&mut self, phase: &str, transfer: Option<&Transfer>) -> Result<()> {
+        let (a, b) = match self.primary {
+            Node::A => (self.a.daemon.as_ref(), self.b.daemon.as_ref()),
+            _ => (None, None),
+        };
+        let watched = Watched { active: self.primary, a, b };
         self.account.tick(phase, transfer.map(|t| t.bytes), watched)
     }
 
@@ -78,7 +99,7 @@ impl Story {
         let mut source = transfer::node(Node::Client, &["flows", &count, &rate]).spawn()?;
         while source.try_wait()?.is_none() {
             std::thread::sleep(Duration::from_millis(20));
-            self.tick("opening flows", None, Node::A)?;
+            self.tick("opening flows", None)?;
         }
         std::thread::sleep(Duration::from_millis(100));
         Ok(())
@@ -86,8 +107,8 @@ impl Story {
 
     fn wait_replicated(&mut self, flows: u64) -> Result<()> {
         let (start, mut moved, mut last) = (Instant::now(), Instant::now(), 0);
-        while let Some(daemons) = &self.daemons {
-            let held = daemons.b.counts()?.replicated;
+        while let Some(daemon) = &self.b.daemon {
+            let held = daemon.counts()?.replicated;
             if held >= flows {
                 let ms = start.elapsed().as_millis();
                 self.account.say(&format!("{held} flows are replicated on B ({ms} ms later)"));
@@ -100,7 +121,7 @@ impl Story {
                 self.resync(flows - held)?;
                 moved = Instant::now();
             }
-            self.tick("replicating", None, Node::A)?;
+            self.tick("replicating", None)?;
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -111,100 +132,139 @@ impl Story {
             bail!("B still lacks {missing} flows after {} resyncs", self.resyncs);
         }
         self.resyncs += 1;
-        self.account.say(&format!(
-            "{missing} flows did not reach B: datagrams were lost on the sync link, and NOTRACK does not \
-             repeat them; asking for a resync (conntrackd -n)"
-        ));
-        self.daemons.as_ref().context("daemons run")?.b.ask("-n")?;
+        self.account
+            .say(&format!("{missing} flows did not reach B; asking for a resync (conntrackd -n)"));
+        self.b.daemon.as_ref().context("a daemon runs")?.ask("-n")?;
         Ok(())
     }
 
-    /// Lets the transfer run to its middle, and until B knows of it.
-    pub(super) fn first_half(&mut self, transfer: &mut Transfer) -> Result<()> {
+    /// Lets the transfer run through the primary until so many bytes have come.
+    pub(super) fn run_until(&mut self, bytes: u64, transfer: &mut Transfer) -> Result<()> {
         let start = Instant::now();
-        loop {
+        let phase = if self.primary == Node::A { "through A" } else { "through B" };
+        while transfer.bytes < bytes {
             transfer.listen();
-            self.tick("through A", Some(transfer), Node::A)?;
+            self.tick(phase, Some(transfer))?;
             if let Some(end) = &transfer.client {
-                bail!("the transfer ended before its middle: {end:?}");
+                bail!("the transfer ended too early: {end:?}");
             }
-            if start.elapsed() > Duration::from_secs(60) {
-                bail!("the transfer does not get to its middle");
-            }
-            if transfer.bytes > LENGTH / 2 {
-                break;
-            }
+            ensure!(start.elapsed() < 2 * PATIENCE, "the transfer does not get to {bytes} bytes");
         }
-        match &self.daemons {
-            Some(daemons) if !daemons.b.holds_established_tcp()? => self.resync(1),
+        Ok(())
+    }
+
+    /// Waits until B knows of the transfer.
+    pub(super) fn replicated_transfer(&mut self) -> Result<()> {
+        match &self.b.daemon {
+            Some(daemon) if !daemon.holds_established_tcp()? => self.resync(1),
             _ => Ok(()),
         }
     }
 
-    /// Kills A and makes B take over.
-    pub(super) fn fail_over(&mut self) -> Result<Takeover> {
+    /// Kills A; keepalived on B notices.
+    pub(super) fn kill_a(&mut self, transfer: &mut Transfer) -> Result<Takeover> {
         self.account.say("");
-        let killed = Moment::now();
-        self.account.zero(killed);
-        if let Some(daemons) = &mut self.daemons {
-            daemons.a.kill()?;
+        let began = Moment::now();
+        self.account.zero(began);
+        if let Some(daemon) = &mut self.a.daemon {
+            daemon.kill()?;
             self.account.stamp(Moment::now(), "A's conntrackd is killed (kill -9)");
         }
+        self.a.keepalived.kill()?;
+        self.account.stamp(Moment::now(), "A's keepalived is killed (kill -9)");
         network::unplug_a()?;
         self.account.stamp(Moment::now(), "A's cables are out: client and server talk to nobody");
-        let committed = self.commit()?;
-        network::activate(Node::B)?;
-        let moved = Moment::now();
-        self.account.stamp(moved, "B has the addresses 10.77.1.1 and 10.77.2.1");
-        Ok(Takeover { killed, committed, moved })
+        // What its script did when it began is an old story.
+        self.b.keepalived.news();
+        // Whoever is primary in a moment, A is not.
+        self.primary = Node::B;
+        self.take_over(Node::B, began, Node::A.flows("udp")?, transfer)
     }
 
-    /// Writes B's replicas into its kernel, before the first packet can meet an empty table.
-    fn commit(&mut self) -> Result<Option<Moment>> {
-        let Some(daemons) = &self.daemons else { return Ok(None) };
-        self.account.stamp(Moment::now(), "B: conntrackd -c (commit) starts");
-        daemons.b.ask("-c")?;
-        let end = Moment::now();
-        let (count, by) = match daemons.b.committed() {
-            Some(count) => (count, "its log says"),
-            None => (Node::B.flow_count()?, "its kernel has"),
-        };
-        self.account.stamp(end, &format!("B: commit ends, {by} {count} flows"));
-        Ok(Some(end))
+    /// Switches A on again, with an empty kernel. It asks B for everything, and has priority.
+    pub(super) fn return_a(&mut self, transfer: &mut Transfer) -> Result<Takeover> {
+        self.account.say("");
+        let began = Moment::now();
+        self.account.zero(began);
+        network::reboot_a()?;
+        self.account.stamp(Moment::now(), "A is back: booted, its kernel knows no flow");
+        let flows = Node::B.flows("udp")?;
+        self.a = Router::start(Node::A, self.program, self.flows)?;
+        self.account.stamp(Moment::now(), "A: conntrackd and keepalived have started");
+        self.take_over(Node::A, began, flows, transfer)
     }
 
-    /// What primary-backup.sh does when a router becomes primary, after the commit. It prepares for the next failure,
-    /// so it may wait until traffic flows.
-    fn become_primary(&mut self) -> Result<()> {
-        let Some(daemons) = &self.daemons else { return Ok(()) };
-        for request in ["-f", "-R", "-B"] {
-            daemons.b.ask(request)?;
+    /// Watches a router take the addresses and run the script, until it has done everything and data flows, or never
+    /// will again.
+    fn take_over(
+        &mut self,
+        node: Node,
+        began: Moment,
+        flows: Vec<String>,
+        transfer: &mut Transfer,
+    ) -> Result<Takeover> {
+        let start = Instant::now();
+        let mut takeover = Takeover { began, moved: None, committed: None, flows };
+        let (mut done, mut flowing) = (false, false);
+        while !(done && flowing) {
+            ensure!(start.elapsed() < PATIENCE, "{} does not take over", letter(node));
+            transfer.listen();
+            if takeover.moved.is_none() && vrrp::has_addresses(node)? {
+                let now = Moment::now();
+                let text = format!("{} has the addresses 10.77.1.1 and 10.77.2.1", letter(node));
+                self.account.stamp(now, &text);
+                takeover.moved = Some(now);
+                self.primary = node;
+            }
+            done |= self.tell_script(node, &mut takeover);
+            if !flowing && takeover.moved.is_some_and(|moved| transfer.heard > moved) {
+                flowing = true;
+                self.tell_silence(began, transfer);
+            }
+            flowing |= transfer.client.is_some();
+            let waiting = if self.primary == node { "silence" } else { "through B" };
+            self.tick(waiting, Some(transfer))?;
         }
-        self.account.stamp(Moment::now(), "B: conntrackd -f, -R, -B as primary-backup.sh does");
-        Ok(())
+        Ok(takeover)
+    }
+
+    /// Tells what a router's script did; whether that was all.
+    fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> bool {
+        let router = if node == Node::A { &mut self.a } else { &mut self.b };
+        let mut done = false;
+        for line in router.keepalived.news() {
+            done |= line.starts_with("conntrackd -B ");
+            let Some(daemon) = &router.daemon else { continue };
+            let now = Moment::now();
+            let mut text = format!("{}: {}", letter(node), shortened(&line));
+            if line.starts_with("conntrackd -c ") {
+                takeover.committed = Some(now);
+                let count = daemon.committed();
+                text += &count.map(|n| format!("; its log says {n} flows")).unwrap_or_default();
+            }
+            self.account.stamp(now, &text);
+        }
+        done
+    }
+
+    fn tell_silence(&self, began: Moment, transfer: &Transfer) {
+        let text = match transfer.silence_after(began) {
+            Some((from, to)) => {
+                format!("the client receives again, after {:.1} ms of silence", to.ms_since(from))
+            }
+            None => "the client receives on, without a noticeable silence".to_owned(),
+        };
+        self.account.stamp(Moment::now(), &text);
     }
 
     /// Lets the transfer end, well or badly.
-    pub(super) fn second_half(
-        &mut self,
-        transfer: &mut Transfer,
-        takeover: Takeover,
-    ) -> Result<()> {
-        let (start, mut told) = (Instant::now(), false);
+    pub(super) fn finish(&mut self, transfer: &mut Transfer) -> Result<()> {
+        let start = Instant::now();
+        let phase = format!("through {}", letter(self.primary));
         while transfer.client.is_none() {
             transfer.listen();
-            let phase = if told { "through B" } else { "silence" };
-            self.tick(phase, Some(transfer), Node::B)?;
-            if !told && transfer.heard > takeover.moved {
-                let silence = transfer.silence_after(takeover.killed);
-                let again = silence.map_or(transfer.heard, |(_, to)| to);
-                self.account.stamp(again, "the client receives again");
-                self.become_primary()?;
-                told = true;
-            }
-            if start.elapsed() > Duration::from_secs(120) {
-                bail!("the transfer neither ends nor breaks");
-            }
+            self.tick(&phase, Some(transfer))?;
+            ensure!(start.elapsed() < 4 * PATIENCE, "the transfer neither ends nor breaks");
         }
         // The server's last word may be on its way.
         for _ in 0..10 {
@@ -213,4 +273,28 @@ impl Story {
         self.account.stamp(Moment::now(), "the transfer has ended");
         Ok(())
     }
+
+    /// The length at which A dies and the one at which it returns.
+    pub(super) const ACTS: [u64; 2] = [LENGTH / 4, LENGTH * 2 / 5];
+}
+
+fn letter(node: Node) -> &'static str {
+    if node == Node::A { "A" } else { "B" }
+}
+
+/// What a script told, within a line: `conntrackd -c (why): done` without the reason.
+fn shortened(line: &str) -> String {
+    match (line.split_once(" ("), line.rsplit_once("): ")) {
+        (Some((what, _)), Some((_, outcome))) => format!("{what}: {outcome}"),
+        _ => line.to_owned(),
+    }
+}
+
+fn wait_addresses(node: Node) -> Result<()> {
+    let start = Instant::now();
+    while !vrrp::has_addresses(node)? {
+        ensure!(start.elapsed() < PATIENCE, "{} does not become primary", letter(node));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }

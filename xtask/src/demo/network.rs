@@ -8,8 +8,8 @@
 //!                     .3 [ b ] .3
 //! ```
 //!
-//! The gateway 10.77.1.1, the NAT address 10.77.2.1 and their virtual MAC addresses belong to the active router, as
-//! VRRP would have it. The switches are bridges in a namespace of their own; nothing touches the machine's network.
+//! The gateway 10.77.1.1 and the NAT address 10.77.2.1 belong to the primary; keepalived moves them. The switches are
+//! bridges in a namespace of their own; nothing touches the machine's network.
 
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -64,7 +64,7 @@ impl Node {
         feed(Command::new("ip").args(["-n", self.name(), "-batch", "-"]), commands)
     }
 
-    fn nft(self, rules: &str) -> Result<()> {
+    pub(super) fn nft(self, rules: &str) -> Result<()> {
         feed(self.command("nft").args(["-f", "-"]), rules)
     }
 
@@ -103,54 +103,52 @@ impl Node {
     }
 }
 
-/// Makes all machines; A is the active router.
+/// Makes all machines; nobody is primary yet.
 pub(super) fn make() -> Result<()> {
     fs::create_dir_all(FOLDER).with_context(|| FOLDER.to_owned())?;
-    for node in Node::ALL {
-        shell::run(Command::new("ip").args(["netns", "add", node.name()]))?;
-        node.sysctl(&[("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)])?;
-        node.ip("link set lo up")?;
-    }
+    Node::ALL.into_iter().try_for_each(make_empty)?;
     Node::Net.ip(WIRES)?;
+    for router in [Node::A, Node::B] {
+        make_router(router)?;
+    }
     Node::Client.ip(&format!(
         "link set lan up\naddress add {CLIENT}/24 dev lan\nroute add default via 10.77.1.1"
     ))?;
     Node::Server.ip(&format!("link set wan up\naddress add {SERVER}/24 dev wan"))?;
-    for (router, host) in [(Node::A, 2), (Node::B, 3)] {
-        make_router(router, host)?;
-    }
     for host in [Node::Client, Node::Server] {
         host.nft(HOST_RULES)?;
     }
-    activate(Node::A)
+    Ok(())
+}
+
+fn make_empty(node: Node) -> Result<()> {
+    shell::run(Command::new("ip").args(["netns", "add", node.name()]))?;
+    node.sysctl(&[("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)])?;
+    node.ip("link set lo up")
 }
 
 const WIRES: &str = "\
 link add lan type bridge
 link add wan type bridge
+link add sync type bridge
 link set lan up
 link set wan up
+link set sync up
 link add client-lan type veth peer name lan netns ctflow-demo-client
-link add a-lan type veth peer name lan netns ctflow-demo-a
-link add b-lan type veth peer name lan netns ctflow-demo-b
 link add server-wan type veth peer name wan netns ctflow-demo-server
-link add a-wan type veth peer name wan netns ctflow-demo-a
-link add b-wan type veth peer name wan netns ctflow-demo-b
-link add a-sync type bridge
-link set a-sync up
-link add sync-a master a-sync type veth peer name sync netns ctflow-demo-a
-link add sync-b master a-sync type veth peer name sync netns ctflow-demo-b
 link set client-lan master lan up
-link set a-lan master lan up
-link set b-lan master lan up
 link set server-wan master wan up
-link set a-wan master wan up
-link set b-wan master wan up
-link set sync-a up
-link set sync-b up
 ";
 
-fn make_router(router: Node, host: u8) -> Result<()> {
+/// A router that has just been switched on, with its cables.
+fn make_router(router: Node) -> Result<()> {
+    let (letter, host) = if router == Node::A { ("a", 2) } else { ("b", 3) };
+    for switch in ["lan", "wan", "sync"] {
+        let (port, name) = (format!("{letter}-{switch}"), router.name());
+        Node::Net.ip(&format!(
+            "link add {port} type veth peer name {switch} netns {name}\nlink set {port} master {switch} up"
+        ))?;
+    }
     router.ip(&format!(
         "link set lan up\nlink set wan up\nlink set sync up\n\
          address add 10.77.1.{host}/24 dev lan\naddress add 10.77.2.{host}/24 dev wan\n\
@@ -159,8 +157,6 @@ fn make_router(router: Node, host: u8) -> Result<()> {
     router.nft(ROUTER_RULES)?;
     router.sysctl(&[
         ("ipv4/ip_forward", 1),
-        // A gratuitous ARP when an interface takes the virtual MAC address: the switches learn where it went.
-        ("ipv4/conf/all/arp_notify", 1),
         // Only a SYN opens a TCP connection; the middle of one proves nothing.
         ("netfilter/nf_conntrack_tcp_loose", 0),
         ("netfilter/nf_conntrack_udp_timeout", 600),
@@ -172,8 +168,16 @@ const ROUTER_RULES: &str = r#"
 table ip ctflow_demo {
     counter invalid {}
     counter to_router {}
-    chain untracked_in { type filter hook prerouting priority raw; iifname { lo, sync } notrack; }
-    chain untracked_out { type filter hook output priority raw; oifname { lo, sync } notrack; }
+    chain untracked_in {
+        type filter hook prerouting priority raw;
+        iifname { lo, sync } notrack
+        ip protocol vrrp notrack
+    }
+    chain untracked_out {
+        type filter hook output priority raw;
+        oifname { lo, sync } notrack
+        ip protocol vrrp notrack
+    }
     chain forward {
         type filter hook forward priority filter; policy drop;
         ct state invalid counter name invalid drop
@@ -200,15 +204,17 @@ table ip ctflow_demo {
 }
 ";
 
-/// Gives a router the virtual addresses; its kernel announces them.
-pub(super) fn activate(router: Node) -> Result<()> {
-    router.ip("address add 10.77.1.1/24 dev lan\naddress add 10.77.2.1/24 dev wan\n\
-         link set lan address 02:77:00:00:01:01\nlink set wan address 02:77:00:00:02:01")
-}
-
 /// Pulls every cable of router A.
 pub(super) fn unplug_a() -> Result<()> {
-    Node::Net.ip("link set a-lan down\nlink set a-wan down\nlink set sync-a down")
+    Node::Net.ip("link set a-lan down\nlink set a-wan down\nlink set a-sync down")
+}
+
+/// Switches router A off and on again: its kernel knows nothing any more, its cables are back.
+pub(super) fn reboot_a() -> Result<()> {
+    Node::Net.ip("link del a-lan\nlink del a-wan\nlink del a-sync")?;
+    remove(Node::A)?;
+    make_empty(Node::A)?;
+    make_router(Node::A)
 }
 
 /// Makes room for so many flows; the former limit when it had to change.
@@ -228,21 +234,24 @@ pub(super) fn clean(limit: Option<u64>) -> Result<()> {
         fs::write(LIMIT, limit.to_string()).context(LIMIT)?;
     }
     for node in Node::ALL {
-        if !Path::new("/run/netns").join(node.name()).exists() {
-            continue;
+        if Path::new("/run/netns").join(node.name()).exists() {
+            remove(node)?;
         }
-        let pids = shell::output(Command::new("ip").args(["netns", "pids", node.name()]))?;
-        for pid in pids.lines().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
-        {
-            // It may have ended by itself.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-        shell::run(Command::new("ip").args(["netns", "del", node.name()]))?;
     }
     if Path::new(FOLDER).exists() {
         fs::remove_dir_all(FOLDER).context(FOLDER)?;
     }
     Ok(())
+}
+
+/// Removes a machine and whatever runs on it.
+fn remove(node: Node) -> Result<()> {
+    let pids = shell::output(Command::new("ip").args(["netns", "pids", node.name()]))?;
+    for pid in pids.lines().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    shell::run(Command::new("ip").args(["netns", "del", node.name()]))
 }
 
 /// Runs a command with text on its standard input.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The length of the transfer.
 pub(super) const LENGTH: u64 = 64 << 20;
 /// How long the server takes to send it.
-const LASTS: Duration = Duration::from_secs(8);
+const LASTS: Duration = Duration::from_secs(20);
 
 const PORT: u16 = 9000;
 const CHUNK: usize = 16 * 1024;
@@ -66,6 +66,14 @@ pub(super) enum Report {
 }
 
 impl Report {
+    /// When a stream ended, whichever way.
+    pub(super) fn at(&self) -> Option<Moment> {
+        match self {
+            Self::Done(at, ..) | Self::Broken(at, ..) => Some(*at),
+            Self::Ready | Self::At(..) | Self::Silence(..) => None,
+        }
+    }
+
     fn tell(&self) {
         match self {
             Self::Ready => println!("ready"),

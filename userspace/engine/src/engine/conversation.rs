@@ -113,8 +113,10 @@ impl Engine {
             }
             (Control::Settled, Some(ftfw)) => ftfw.on_settled(),
             (Control::Settled | Control::Alive, None) => {
-                if let Some((asked, answered)) = &mut self.asked {
-                    *answered |= now.since(*asked) >= ANSWER_TIME;
+                if let Some((at, lost @ None)) = &mut self.asked
+                    && now.since(*at) >= ANSWER_TIME
+                {
+                    *lost = Some(self.counters.replica.lost);
                 }
             }
             (Control::Alive | Control::Ack { .. } | Control::Nack { .. }, _) => {}
@@ -154,7 +156,7 @@ impl Engine {
             ftfw.ask_after_greeting(&mut self.outbox);
         } else {
             self.outbox.queue_control(Control::Resync);
-            self.asked = Some((now, false));
+            self.asked = Some((now, None));
         }
     }
 
@@ -193,7 +195,7 @@ impl Engine {
     /// How this node stands with its peer.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
-        let lost = self.counters.replica.lost > 0;
+        let lost = self.asked.and_then(|(_, lost)| lost);
         let open = self.outbox.open_requests();
         let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
             (Mode::Ftfw { .. }, Some(ftfw)) => (ftfw.is_complete(), open.nacks == 0),
@@ -202,7 +204,7 @@ impl Engine {
                 let since = now.since(self.began);
                 (since >= Duration::from_secs((*expire_s).into()), true)
             }
-            _ => (self.asked.is_some_and(|(_, answered)| answered), !lost),
+            _ => (lost.is_some(), lost.unwrap_or(0) == self.counters.replica.lost),
         };
         Standing {
             local_loaded: self.dump.is_none()

@@ -13,6 +13,7 @@ use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
+use host::purge::Purger;
 use host::shard::Parts;
 use host::source::{Source, SourceError};
 use host::sys;
@@ -95,6 +96,7 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
         source: open_source(&conf, log)?,
         links,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(log),
         tuning: settings::tuning(&conf),
         poll: settings::poll_interval(&conf),

@@ -148,8 +148,9 @@ const VERBS: &[Verb] = &[
             ("queue", Request::StatsQueues),
             ("ct", Request::Stats),
             ("expect", Request::StatsExpectations),
+            ("json", Request::StatsJson),
         ],
-        shown: "network|cache|runtime|link|rsqueue|process|queue|ct|expect",
+        shown: "network|cache|runtime|link|rsqueue|process|queue|ct|expect|json",
         help: "Show statistics",
     },
     Verb {

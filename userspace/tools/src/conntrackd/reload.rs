@@ -35,6 +35,12 @@ impl Reload {
         Self { logs, systemd, path: path.to_owned(), running, console }
     }
 
+    /// How long `-t` waits, seconds.
+    #[must_use]
+    pub fn purge_after_s(&self) -> u64 {
+        settings::purge_after_s(&self.running)
+    }
+
     /// Reads the configuration again. When it is not valid, the log files are opened again, and all else stays.
     pub async fn reload(&mut self, shard: &Handle) {
         self.systemd.reloading();

@@ -308,3 +308,12 @@ const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
         Policy::Ignore => mode::IGNORE,
     }
 }
+
+/// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to hand over to.
+#[must_use]
+pub fn purge_after_s(conf: &Conf) -> u64 {
+    match &conf.mode {
+        ModeConf::Sync(sync) => sync.mode.purge_timeout_s().into(),
+        ModeConf::Stats(_) => 0,
+    }
+}

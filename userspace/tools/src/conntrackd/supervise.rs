@@ -6,7 +6,7 @@
 //! ```
 
 use super::reload::Reload;
-use super::serve;
+use super::serve::Service;
 use anyhow::{Context, Result, bail};
 use host::control::{Bound, Server};
 use host::log::Log;
@@ -14,7 +14,8 @@ use host::process::Child;
 use host::shard::{Handle, Order, Parts, Shard, Snapshot};
 use host::systemd::Systemd;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,7 +67,15 @@ pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readines
         let _ = ended.send(shard.run());
     })?;
     let systemd = reload.systemd;
-    let supervisor = Supervisor { server, shard: handle.clone(), signals, reload };
+    let service = Arc::new(Service {
+        shard: handle.clone(),
+        log: Arc::clone(&reload.logs.log),
+        faults: server.faults(),
+        records: reload.logs.records.is_some(),
+        purge_after_s: AtomicU64::new(reload.purge_after_s()),
+        scheduled: Mutex::default(),
+    });
+    let supervisor = Supervisor { server, shard: handle.clone(), signals, reload, service };
     let outcome = supervisor.run(shard_ended, readiness).await;
     systemd.stopping();
     handle.order(Order::Stop);
@@ -97,6 +106,7 @@ struct Supervisor {
     shard: Handle,
     signals: Signals,
     reload: Reload,
+    service: Arc<Service>,
 }
 
 impl Supervisor {
@@ -119,7 +129,11 @@ impl Supervisor {
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = killed.recv() => return Ok(()),
                 ended = &mut shard_ended => return shard_outcome(ended),
-                _ = self.signals.hangup.recv() => self.reload.reload(&self.shard).await,
+                _ = self.signals.hangup.recv() => {
+                    self.reload.reload(&self.shard).await;
+                    let after_s = self.reload.purge_after_s();
+                    self.service.purge_after_s.store(after_s, Ordering::Relaxed);
+                }
                 () = &mut filled, if readiness.is_some() => {
                     if let Some(readiness) = readiness.take() {
                         readiness.tell(&log)?;
@@ -129,10 +143,9 @@ impl Supervisor {
                 () = tick(&mut watchdog) => self.watch(&mut heartbeat),
                 client = self.server.accept() => match client {
                     Ok(client) => {
-                        let (shard, log, kill) = (self.shard.clone(), Arc::clone(&log), kill.clone());
-                        let records = self.reload.logs.records.is_some();
+                        let (service, kill) = (Arc::clone(&self.service), kill.clone());
                         tokio::spawn(async move {
-                            if serve::serve(client, &shard, &log, records).await {
+                            if service.serve(client).await {
                                 let _ = kill.send(()).await;
                             }
                         });

@@ -2,12 +2,32 @@
 
 use engine::counters::{PassCounters, TableCounters};
 use host::link::{GroupReport, LinkCounters};
-use host::shard::Snapshot;
+use host::shard::{Queue, Snapshot};
 use std::fmt::Write;
+use std::ops::Deref;
+
+/// What statistics tell of.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The state of the engine and everything around it.
+    pub snapshot: Box<Snapshot>,
+    /// Control clients that went, or kept silent, before they had named a request.
+    pub requests_unread: u64,
+    /// Control clients that named a request that does not exist.
+    pub requests_unknown: u64,
+}
+
+impl Deref for Report {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
 
 /// `-s`: tables, traffic, link, message tracking.
 #[must_use]
-pub fn general(s: &Snapshot) -> String {
+pub fn general(s: &Report) -> String {
     let mut out = String::new();
     let counters = &s.counters;
     if !s.replicates {
@@ -36,7 +56,7 @@ pub fn general(s: &Snapshot) -> String {
 
 /// `-s network`: what was refused, what was lost, and the link.
 #[must_use]
-pub fn network(s: &Snapshot) -> String {
+pub fn network(s: &Report) -> String {
     let r = &s.counters.replica;
     let mut out = String::from("network statistics:\n\trecv:\n");
     for (label, count) in [
@@ -59,42 +79,61 @@ pub fn network(s: &Snapshot) -> String {
     out
 }
 
-/// `-s cache`: each table in detail.
+/// `-s cache`: each table in detail; what goes past a table that is not kept.
 #[must_use]
-pub fn tables(s: &Snapshot) -> String {
+pub fn tables(s: &Report) -> String {
     let mut out = String::new();
     if !s.replicates {
         table_in_detail(&mut out, "stats", s.flows[0], &s.counters.local);
         return out;
     }
-    let sides = [("internal", &s.counters.local), ("external", &s.counters.remote)];
-    for ((name, c), (flows, keeps)) in sides.into_iter().zip(s.flows.into_iter().zip(s.keeps)) {
-        if keeps {
-            table_in_detail(&mut out, name, flows, c);
-        }
+    let counters = &s.counters;
+    if s.keeps[0] {
+        table_in_detail(&mut out, "internal", s.flows[0], &counters.local);
+    } else {
+        bypass(&mut out, &counters.bypass);
+    }
+    if s.keeps[1] {
+        table_in_detail(&mut out, "external", s.flows[1], &counters.remote);
+    } else {
+        inject(&mut out, &counters.inject);
     }
     out
 }
 
 /// `-s runtime`: uptime and the event path.
 #[must_use]
-pub fn runtime(s: &Snapshot) -> String {
+pub fn runtime(s: &Report) -> String {
     let mut out = format!("daemon uptime: {}\n\nnetlink stats:\n", uptime(s.uptime.as_secs()));
     let filtered = s.counters.filtered + s.account.filtered;
+    line(&mut out, &format!("\tevents received:\t{:>20}", s.counters.events));
+    line(&mut out, &format!("\tevents filtered:\t{filtered:>20}"));
+    // The first reading of the kernel's table, at start, is no resync.
+    let resyncs = s.counters.resyncs.saturating_sub(1);
     for (label, count) in [
-        ("events received:", s.counters.events),
-        ("events filtered:", filtered),
-        ("events unknown type:", 0),
-        ("catch event failed:", s.events_malformed),
-        ("dump unknown type:", 0),
-        ("netlink overrun:", s.overruns),
-        ("flush kernel table:", 0),
-        ("resync with kernel table:", s.counters.resyncs),
-        ("current buffer size (in bytes):", s.receive_buffer as u64),
+        ("\tevents unknown type:\t\t", 0),
+        ("\tcatch event failed:\t\t", s.events_malformed),
+        ("\tdump unknown type:\t\t", 0),
+        ("\tnetlink overrun:\t\t", s.overruns),
+        ("\tflush kernel table:\t\t", s.purges),
+        ("\tresync with kernel table:\t", resyncs),
+        ("\tcurrent buffer size (in bytes):\t", s.receive_buffer as u64),
+        ("\nruntime stats:\n\tchild process failed:\t\t", 0),
+        ("\t\tchild process segfault:\t", 0),
+        ("\t\tchild process termsig:\t", 0),
+        ("\tselect failed:\t\t\t", 0),
+        ("\twait failed:\t\t\t", 0),
+        ("\tlocal read failed:\t\t", s.requests_unread),
+        ("\tlocal unknown request:\t\t", s.requests_unknown),
     ] {
-        line(&mut out, &format!("\t{label}\t{count:>20}"));
+        line(&mut out, &format!("{label}{count:>12}"));
     }
-    line(&mut out, &format!("\nevent source: {}", s.source));
+    event_path(&mut out, s);
+    out
+}
+
+fn event_path(out: &mut String, s: &Report) {
+    line(out, &format!("\nevent source: {}", s.source));
     for (label, count) in [
         ("events seen by the tap:", s.account.seen),
         ("through the rings:", s.account.ring),
@@ -107,14 +146,14 @@ pub fn runtime(s: &Snapshot) -> String {
         ("latency p99 (us):", s.latency.p99_us),
         ("latency max (us):", s.latency.max_us),
     ] {
-        line(&mut out, &format!("\t{label}\t{count:>20}"));
+        line(out, &format!("\t{label}\t{count:>20}"));
     }
-    out
+    line(out, "");
 }
 
 /// `-s link`: each link with its state.
 #[must_use]
-pub fn links(s: &Snapshot) -> String {
+pub fn links(s: &Report) -> String {
     let mut out = String::new();
     let group = &s.links;
     for (at, link) in group.links.iter().enumerate() {
@@ -124,6 +163,63 @@ pub fn links(s: &Snapshot) -> String {
         link_numbers(&mut out, &link.counters);
     }
     out
+}
+
+/// `-s process`: the original tells of its child processes. Here one process does all; what would be a child there is
+/// shown under its process id while it is at work.
+#[must_use]
+pub fn processes(s: &Report) -> String {
+    let pid = std::process::id();
+    let works = [(s.purging, "flush"), (s.committing, "commit")];
+    let works = works.iter().filter(|(at_work, _)| *at_work);
+    works.map(|(_, name)| format!("PID={pid} type={name}\n")).collect()
+}
+
+/// `-s queue`: how full the queues to the peer are.
+#[must_use]
+pub fn queues(s: &Report) -> String {
+    let resend = s.resend.as_ref().map(|resend| resend.queue);
+    let errors = &s.links.error_queue;
+    let errors = Queue { len: errors.current, max: errors.max, no_space: errors.dropped };
+    let nodes = s.outbox.len + errors.len + resend.map_or(0, |queue| queue.len);
+    let mut out = format!("allocated queue nodes:\t\t{nodes:>12}\n\n");
+    queue(&mut out, "txqueue", &s.outbox);
+    queue(&mut out, "errorq", &errors);
+    if let Some(resend) = resend {
+        queue(&mut out, "rsqueue", &resend);
+    }
+    out
+}
+
+fn queue(out: &mut String, name: &str, queue: &Queue) {
+    line(out, &format!("queue {name}:"));
+    line(out, &format!("current elements:\t\t{:>12}", queue.len));
+    line(out, &format!("maximum elements:\t\t{:>12}", queue.max));
+    line(out, &format!("not enough space errors:\t{:>12}\n", queue.no_space));
+}
+
+/// `-s rsqueue`: what may have to be sent again; nothing in a mode that sends nothing again.
+#[must_use]
+pub fn resend_queue(s: &Report) -> String {
+    let Some(resend) = &s.resend else { return String::new() };
+    let mut out = format!("resent queue (len={})\n", resend.waiting.len());
+    for message in &resend.waiting {
+        let seq = message.seq;
+        line(
+            &mut out,
+            &message.control_flags.map_or_else(
+                || format!("object -> seq:{seq}"),
+                |flags| format!("control -> seq:{seq} flags:{flags}"),
+            ),
+        );
+    }
+    out
+}
+
+/// `-s expect`: there are no tables of expectations unless `ExpectationSync` is on, which it cannot be yet.
+#[must_use]
+pub fn expectations(_: &Report) -> String {
+    String::new()
 }
 
 fn table(out: &mut String, title: &str, flows: usize, c: &TableCounters) {

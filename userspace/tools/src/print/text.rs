@@ -8,7 +8,7 @@
 //! A field appears if the flow has it and the [`Line`] wants it.
 
 use crate::print::address::Address;
-use crate::print::state;
+use crate::print::{SECOND_NS, age_s, label_bits, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV6, ipproto};
 use std::fmt::{self, Write};
@@ -168,13 +168,7 @@ impl Line<'_> {
     }
 
     fn times(&self, out: &mut (impl Write + ?Sized), times: &Timestamps) -> fmt::Result {
-        const SECOND_NS: u64 = 1_000_000_000;
-        if let Some(now_ns) = self.now_ns.filter(|_| times.start_ns != 0) {
-            // Against the clock the original compares whole seconds, between two stamps nanoseconds.
-            let age = match times.stop_ns {
-                0 => (now_ns / SECOND_NS).saturating_sub(times.start_ns / SECOND_NS),
-                stop_ns => stop_ns.saturating_sub(times.start_ns) / SECOND_NS,
-            };
+        if let Some(age) = self.now_ns.and_then(|now_ns| age_s(times, now_ns)) {
             write!(out, " delta-time={age}")?;
         }
         let Some(date) = self.date else { return Ok(()) };
@@ -188,10 +182,7 @@ impl Line<'_> {
 
     fn label_names(&self, out: &mut (impl Write + ?Sized), extra: &Extra) -> fmt::Result {
         let (Some(name), Some(words)) = (self.labels, &extra.labels) else { return Ok(()) };
-        let bits = (0_u32..).zip(words).flat_map(|(i, word)| {
-            (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i * 32 + bit)
-        });
-        for (i, label) in bits.filter_map(name).enumerate() {
+        for (i, label) in label_bits(words).filter_map(name).enumerate() {
             write!(out, "{}{label}", if i == 0 { " labels=" } else { "," })?;
         }
         Ok(())

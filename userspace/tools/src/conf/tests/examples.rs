@@ -26,7 +26,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn our_examples_are_right() {
     let ours = files(&root().join("contrib"));
-    assert_eq!(ours.len(), 2);
+    assert_eq!(ours.len(), 3);
     for path in ours {
         clean(&std::fs::read_to_string(path).unwrap());
     }

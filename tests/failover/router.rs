@@ -1,0 +1,250 @@
+//! What runs on a router: a conntrackd, and Debian's keepalived with the files of `contrib`.
+
+use crate::network::{INSIDE, OUTSIDE, host};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tests::conf::{Conf, End};
+use tests::daemon::{Brand, Daemon, Files};
+use tests::netns::Namespace;
+use tests::wait::wait_until;
+
+/// How the two routers are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Whose conntrackd.
+    pub(crate) brand: Brand,
+    /// Whether flows of the peer go straight into the kernel (`DisableExternalCache`).
+    pub(crate) inject: bool,
+    /// Whether a gate keeps traffic out until the commit.
+    pub(crate) gate: bool,
+}
+
+/// A running router.
+pub(crate) struct Router<'a> {
+    namespace: &'a Namespace,
+    inject: bool,
+    pub(crate) daemon: Daemon<'a>,
+    pub(crate) keepalived: Keepalived,
+}
+
+impl<'a> Router<'a> {
+    /// Starts conntrackd and, without waiting for anything, keepalived.
+    pub(crate) fn start(
+        namespace: &'a Namespace,
+        end: End,
+        setup: Setup,
+        files: &Files,
+        name: &str,
+    ) -> Self {
+        let inject = if setup.inject { "yes" } else { "no" };
+        let conf = Conf::new(end)
+            .protocol("FTFW")
+            .mode("StartupResync yes")
+            .mode(&format!("DisableExternalCache {inject}"));
+        if setup.gate {
+            // As at boot: shut before anything else happens.
+            namespace.nft(&gate());
+        }
+        let daemon = Daemon::start(namespace, setup.brand, files, name, &conf);
+        let keepalived = Keepalived::start(namespace, end, setup, &daemon, files, name);
+        Self { namespace, inject: setup.inject, daemon, keepalived }
+    }
+
+    /// Whether it carries the traffic.
+    pub(crate) fn has_addresses(&self) -> bool {
+        let addresses = self.namespace.sh("ip -4 -oneline address show");
+        [INSIDE, OUTSIDE].iter().all(|address| addresses.contains(&format!(" {address}/")))
+    }
+
+    /// Open connections of the other router that it knows.
+    pub(crate) fn replicas(&self) -> usize {
+        let text = if self.inject {
+            self.namespace.sh("conntrack -L -p tcp --state ESTABLISHED")
+        } else {
+            self.daemon.ask(&["-e"])
+        };
+        text.lines().filter(|flow| flow.contains("ESTABLISHED")).count()
+    }
+
+    /// Waits until it has taken the addresses and done everything a new primary does.
+    pub(crate) fn wait_primary(&self) {
+        wait_until("it takes the addresses", || self.has_addresses());
+        wait_until("its script ends", || self.keepalived.said("conntrackd -B"));
+    }
+
+    /// What it has to say about a failure.
+    pub(crate) fn logs(&self) -> String {
+        format!("{}{}{}", self.daemon.log(), self.keepalived.log(), self.keepalived.script_log())
+    }
+
+    /// Ends everything at once and without warning.
+    pub(crate) fn die(mut self) {
+        self.daemon.kill_hard();
+        self.keepalived.kill_hard();
+    }
+}
+
+/// keepalived, its VRRP process and what it logs.
+pub(crate) struct Keepalived {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Keepalived {
+    fn start(
+        namespace: &Namespace,
+        end: End,
+        setup: Setup,
+        daemon: &Daemon<'_>,
+        files: &Files,
+        name: &str,
+    ) -> Self {
+        let folder = files.path().join(format!("{name}.keepalived"));
+        fs::create_dir(&folder).expect("a directory for keepalived");
+        let file = |name: &str| folder.join(name);
+        // As root installs it: keepalived runs no script that somebody else could change.
+        let script = fs::read_to_string(contrib("primary-backup.sh")).expect("the file is there");
+        executable(&file("primary-backup.sh"), &script);
+        let conf = configuration(end, &file("primary-backup.sh"));
+        fs::write(file("conf"), conf).expect("a configuration is written");
+        fs::write(file("gate.nft"), gate()).expect("a gate is written");
+        executable(&file("logger"), &logger(&file("script.log")));
+        executable(&file("ready"), &ready(setup.brand));
+        let log = File::create(file("log")).expect("a log file");
+        let mut command = Command::new("keepalived");
+        command.arg("-f").arg(file("conf")).args(["--vrrp", "--dont-fork", "--log-console"]);
+        command.args(["--log-detail", "--no-syslog"]);
+        command.arg("-p").arg(file("pid")).arg("-r").arg(file("vrrp.pid"));
+        command.arg("-c").arg(file("checkers.pid"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", folder.display()));
+        command.env("CONNTRACKD_BIN", setup.brand.program());
+        command.env("CONNTRACKD_CONFIG", daemon.path("conf"));
+        command.env("CONNTRACKD_LOCK", daemon.path("lock"));
+        command.env("CTFLOW_BIN", file("ready")).env("CTFLOW_RUN", file("run"));
+        if setup.gate {
+            command.env("CTFLOW_GATE", file("gate.nft"));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("one file")).stderr(log);
+        let child = namespace.within(|| command.spawn().expect("keepalived can be started"));
+        Self { child, folder }
+    }
+
+    /// Whether its scripts have told this.
+    pub(crate) fn said(&self, what: &str) -> bool {
+        self.script_log().contains(what)
+    }
+
+    /// How often the node was asked whether it is ready.
+    pub(crate) fn asked(&self) -> usize {
+        fs::read_to_string(self.folder.join("asked")).unwrap_or_default().lines().count()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn script_log(&self) -> String {
+        fs::read_to_string(self.folder.join("script.log")).unwrap_or_default()
+    }
+
+    /// `kill -9` of both processes. They are stopped first, or one would tidy up when it sees the other die.
+    pub(crate) fn kill_hard(&mut self) {
+        let vrrp = fs::read_to_string(self.folder.join("vrrp.pid")).unwrap_or_default();
+        let vrrp = vrrp.trim().parse().ok().and_then(Pid::from_raw);
+        let pids: Vec<_> =
+            [Some(Pid::from_child(&self.child)), vrrp].into_iter().flatten().collect();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        for signal in [Signal::STOP, Signal::KILL] {
+            for pid in &pids {
+                let _ = kill_process(*pid, signal);
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        self.kill_hard();
+        if std::thread::panicking() {
+            let (log, script) = (self.log(), self.script_log());
+            eprintln!("--- {}\n{log}{script}", self.folder.display());
+        }
+    }
+}
+
+/// A file of `contrib`.
+fn contrib(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("contrib").join(name)
+}
+
+/// `contrib/keepalived.conf` with the values of one router.
+fn configuration(end: End, script: &Path) -> String {
+    let (own, peer) = (host(end), host(if end == End::A { End::B } else { End::A }));
+    let priority = if end == End::A { "150" } else { "100" };
+    let values = [
+        ("INSIDE", "lan".to_owned()),
+        ("OUTSIDE", "wan".to_owned()),
+        ("INSIDE_VIRTUAL", format!("{INSIDE}/24")),
+        ("OUTSIDE_VIRTUAL", format!("{OUTSIDE}/24")),
+        ("INSIDE_OWN", format!("10.99.1.{own}")),
+        ("INSIDE_PEER", format!("10.99.1.{peer}")),
+        ("OUTSIDE_OWN", format!("10.99.2.{own}")),
+        ("OUTSIDE_PEER", format!("10.99.2.{peer}")),
+        ("PRIORITY", priority.to_owned()),
+        ("ADVERT", "0.4".to_owned()),
+        ("STARTUP_DELAY", "0.1".to_owned()),
+        ("PREEMPT_DELAY", "0".to_owned()),
+        ("SCRIPT", script.display().to_string()),
+    ];
+    let text = fs::read_to_string(contrib("keepalived.conf")).expect("the file is there");
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    for (name, value) in values {
+        let begin = format!("${name}=");
+        let line = lines.iter_mut().find(|line| line.starts_with(&begin));
+        *line.unwrap_or_else(|| panic!("no line {begin}")) = format!("{begin}{value}");
+    }
+    lines.join("\n") + "\n"
+}
+
+/// `contrib/gate.nft` with the addresses of the test.
+fn gate() -> String {
+    let text = fs::read_to_string(contrib("gate.nft")).expect("the file is there");
+    let (theirs, ours) = ("198.51.100.1, 203.0.113.1", format!("{OUTSIDE}, {INSIDE}"));
+    assert!(text.contains(theirs), "the gate has other addresses");
+    text.replace(theirs, &ours)
+}
+
+fn executable(path: &Path, text: &str) {
+    fs::write(path, text).expect("a script is written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it becomes executable");
+}
+
+/// Stands in for the logger that talks to syslog.
+fn logger(file: &Path) -> String {
+    format!("#!/bin/sh\necho \"$(date +%T.%3N) $*\" >>{}\n", file.display())
+}
+
+/// `ctflow`, taking note of each call.
+fn ready(brand: Brand) -> String {
+    match brand {
+        Brand::Ours => {
+            let ctflow = Brand::Ours.program().with_file_name("ctflow");
+            format!("#!/bin/sh\necho >>\"${{0%/*}}/asked\"\nexec {} \"$@\"\n", ctflow.display())
+        }
+        Brand::Original => READY_ORIGINAL.to_owned(),
+    }
+}
+
+/// The original does not answer `ctflow ready`: ready when its remote table or the kernel holds all connections.
+const READY_ORIGINAL: &str = "#!/bin/sh
+echo >>\"${0%/*}/asked\"
+held=$(\"$CONNTRACKD_BIN\" -C \"$3\" -s | awk '/^cache external/ { e = 1 } e && /current active/ { print $4; exit }')
+[ \"${held:-0}\" -ge 1000 ] || [ \"$(conntrack -C)\" -ge 1000 ]
+";

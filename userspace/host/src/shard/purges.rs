@@ -1,0 +1,69 @@
+//! Purges that were asked for, one at a time; those that come while one runs become the next one.
+
+use super::Outcome;
+use crate::log::Log;
+use crate::purge::{Purger, Subject, Tally};
+use tokio::sync::oneshot;
+use wire::Flow;
+
+/// The purger and who waits for it.
+#[derive(Debug)]
+pub(super) struct Purges {
+    purger: Purger,
+    /// Who waits for the one that runs.
+    running: Vec<oneshot::Sender<Outcome>>,
+    /// Who waits for the next one, and what that is to delete.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    next: Vec<Subject>,
+    /// Asked for since the start.
+    pub(super) count: u64,
+}
+
+impl Purges {
+    pub(super) const fn new(purger: Purger) -> Self {
+        Self { purger, running: Vec::new(), waiting: Vec::new(), next: Vec::new(), count: 0 }
+    }
+
+    /// Whether an event is their doing, by the port id it carries.
+    pub(super) const fn caused(&self, portid: u32) -> bool {
+        self.purger.caused(portid)
+    }
+
+    /// Whether one runs or is about to.
+    pub(super) fn is_running(&self) -> bool {
+        self.purger.is_running() || !self.next.is_empty()
+    }
+
+    pub(super) fn order(&mut self, subjects: Vec<Subject>, reply: oneshot::Sender<Outcome>) {
+        self.count += 1;
+        for subject in subjects {
+            if !self.next.contains(&subject) {
+                self.next.push(subject);
+            }
+        }
+        self.waiting.push(reply);
+    }
+
+    /// A step of the one that runs; how much work that was.
+    pub(super) fn step(&mut self, counts: impl Fn(&Flow) -> bool, log: &Log) -> usize {
+        if !self.purger.is_running() {
+            if self.next.is_empty() {
+                return 0;
+            }
+            self.purger.start(self.next.drain(..));
+            self.running.append(&mut self.waiting);
+        }
+        if let Some(Tally { deleted, refused, unread }) = self.purger.step(counts) {
+            log.info(format!("kernel entries deleted: {deleted}, refused: {refused}"));
+            let outcome = match unread {
+                0 => Ok(()),
+                _ => Err("the kernel's tables could not be read to their end"),
+            };
+            for reply in self.running.drain(..) {
+                // Whoever has gone does not mind.
+                let _ = reply.send(outcome);
+            }
+        }
+        1
+    }
+}

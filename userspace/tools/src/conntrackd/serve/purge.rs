@@ -1,0 +1,60 @@
+//! Emptying the kernel's tables, at once (`-F`) or later (`-t`).
+
+use super::{Service, tell};
+use anyhow::Result;
+use engine::Command;
+use host::control::Client;
+use host::purge::Subject;
+use host::shard::{Order, Outcome};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+impl Service {
+    /// Empties them at once; the client waits until it is done.
+    pub(super) async fn purge(&self, client: &mut Client, subjects: &[Subject]) -> Result<()> {
+        if subjects.contains(&Subject::Flows) {
+            self.log.notice("flushing kernel conntrack table");
+        }
+        if subjects.contains(&Subject::Expectations) {
+            self.log.notice("flushing kernel expect table");
+        }
+        tell(client, self.order_purge(subjects)).await
+    }
+
+    /// Empties them after the time the configuration names, unless that is to happen already.
+    pub(super) fn purge_later(self: &Arc<Self>) {
+        let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
+        if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let after = Duration::from_secs(self.purge_after_s.load(Ordering::Relaxed));
+        self.log.notice(format!("flushing conntrack table in {} secs", after.as_secs()));
+        let service = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            service.log.notice("flushing kernel conntrack table (scheduled)");
+            let (reply, _) = oneshot::channel();
+            let flush = Command::Flush { local: true, remote: false };
+            service.shard.order(Order::Command(flush, reply));
+            // From here on it cannot be cancelled: nobody waits for it.
+            drop(service.order_purge(&[Subject::Flows, Subject::Expectations]));
+        });
+        *scheduled = Some(task.abort_handle());
+    }
+
+    /// What was to be emptied later stays.
+    pub(super) fn cancel_purge(&self) {
+        let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = scheduled.take() {
+            task.abort();
+        }
+    }
+
+    fn order_purge(&self, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.shard.order(Order::Purge(subjects.to_vec(), reply));
+        outcome
+    }
+}

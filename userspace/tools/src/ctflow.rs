@@ -1,0 +1,128 @@
+//! The program `ctflow`: the state of this node, for people, scripts and health checks.
+
+mod status;
+
+use crate::conf;
+use crate::conntrackd::flags::CONFIG_DEFAULT;
+use crate::conntrackd::serve::REFUSAL;
+use crate::print::status::Status;
+use anyhow::{Context, Result, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use wire::control::Request;
+
+/// The exit code when there is no answer.
+const CANNOT_TELL: u8 = 2;
+
+/// Shows the state of a flow-replicating node
+#[derive(Debug, Parser)]
+#[command(name = "ctflow", version, after_help = EXIT_CODES)]
+pub struct Flags {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 not ready, 2 no answer (no daemon, unreadable configuration, wrong usage).";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the state of the node
+    Status {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// As one JSON object (docs/spec/status.md) instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons
+    Ready {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// Which daemon.
+#[derive(Debug, Args)]
+struct Daemon {
+    /// Configuration file of the daemon, which says where its control socket is
+    #[arg(short = 'C', long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+}
+
+/// The definition of the command line, which the manual page is made from.
+#[must_use]
+pub fn command() -> clap::Command {
+    Flags::command()
+}
+
+/// Does what the command line says.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = match Flags::try_parse_from(argv) {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Help and version are no failure; a reader that has gone does not mind.
+            let _ = error.print();
+            return if error.use_stderr() { CANNOT_TELL.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match &flags.verb {
+        Verb::Status { daemon, json } => show(daemon, *json),
+        Verb::Ready { daemon } => ready(daemon),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ctflow: {error:#}");
+        CANNOT_TELL.into()
+    })
+}
+
+fn show(daemon: &Daemon, json: bool) -> Result<ExitCode> {
+    let answer = daemon.ask(Request::StatsJson)?;
+    let status: Status = serde_json::from_str(&answer)
+        .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
+    print(&if json { answer } else { status::text(&status) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ready(daemon: &Daemon) -> Result<ExitCode> {
+    let answer = daemon.ask(Request::Ready)?;
+    print(&answer)?;
+    match answer.as_str() {
+        "" => bail!("the daemon does not know the question (it is another program's)"),
+        "ready\n" => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+impl Daemon {
+    fn ask(&self, request: Request) -> Result<String> {
+        let path = &self.config;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let Ok((conf, _)) = conf::parse(&text, &path.display().to_string()) else {
+            bail!("{}: not a valid configuration (conntrackd --check says why)", path.display());
+        };
+        let socket = conf.general.unix_path.as_deref();
+        let socket = socket.context("the configuration names no control socket")?;
+        let mut answer = Vec::new();
+        host::control::ask(socket, request, &mut answer).with_context(|| {
+            format!("cannot talk to the daemon at {} (is it running?)", socket.display())
+        })?;
+        let answer = String::from_utf8(answer).context("the daemon's answer is not text")?;
+        match answer.strip_prefix(REFUSAL) {
+            Some(why) => bail!("{}", why.trim()),
+            None => Ok(answer),
+        }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

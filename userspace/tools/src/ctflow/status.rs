@@ -1,0 +1,75 @@
+//! The status as text for people.
+
+use crate::print::status::{Link, Passed, Status, Table};
+use std::fmt::Write;
+
+/// The text.
+pub(super) fn text(s: &Status) -> String {
+    let mut out = String::new();
+    let verdict = if s.ready { "yes".into() } else { format!("no: {}", s.not_ready.join("; ")) };
+    row(&mut out, "ready", verdict);
+    row(&mut out, "daemon", format!("version {}, pid {}, up {} s", s.version, s.pid, s.uptime_s));
+    side(&mut out, "local flows", s.local.as_ref(), s.bypass.as_ref());
+    side(&mut out, "remote flows", s.remote.as_ref(), s.inject.as_ref());
+    s.links.iter().for_each(|l| link(&mut out, l));
+    let r = &s.replication;
+    row(
+        &mut out,
+        "messages",
+        format!(
+            "{} sent, {} received, {} lost, {} late, {} malformed",
+            r.sent, r.received, r.lost, r.before, r.malformed
+        ),
+    );
+    let q = &s.queues.outbox;
+    row(&mut out, "queue", format!("{} of {} waiting, {} dropped", q.len, q.len_max, q.no_space));
+    let e = &s.events;
+    row(
+        &mut out,
+        "events",
+        format!(
+            "{} through {}, {} filtered, {} lost, latency {}/{}/{} us (p50/p99/max)",
+            e.received,
+            e.source,
+            e.filtered,
+            e.lost,
+            e.latency_p50_us,
+            e.latency_p99_us,
+            e.latency_max_us
+        ),
+    );
+    out
+}
+
+fn side(out: &mut String, name: &str, table: Option<&Table>, passed: Option<&Passed>) {
+    if let Some(t) = table {
+        let lost = t.create_no_space;
+        row(out, name, format!("{} of {}, {lost} found no room", t.flows, t.flows_max));
+    }
+    if let Some(p) = passed {
+        let failed = p.create_failed + p.update_failed + p.destroy_failed;
+        let (new, changed, ended) = (p.created, p.updated, p.destroyed);
+        let text =
+            format!("passed on: {new} new, {changed} changed, {ended} ended, {failed} failed");
+        row(out, name, text);
+    }
+}
+
+fn link(out: &mut String, l: &Link) {
+    let Link { kind, interface, status, sent_bytes, received_bytes, .. } = l;
+    let errors = l.send_errors + l.receive_errors;
+    row(
+        out,
+        "link",
+        format!(
+            "{kind} on {interface} {status}, {sent_bytes} bytes sent, {received_bytes} bytes \
+             received, {errors} errors"
+        ),
+    );
+}
+
+/// Name in fourteen columns, and text.
+fn row(out: &mut String, name: &str, text: impl AsRef<str>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{name:<14}{}", text.as_ref());
+}

@@ -1,0 +1,467 @@
+//! Everything that statistics tell, with types, for machines. The format is `docs/spec/status.md`.
+//!
+//! Names end in their unit where there is one. Fields are added without a new [`SCHEMA`]; one that goes or changes its
+//! meaning makes a new one.
+
+use crate::print::stats::Report;
+use engine::config::limit::PEER_SILENCE;
+use engine::counters::{PassCounters, TableCounters};
+use host::link::LinkReport;
+use host::shard::{self, Snapshot};
+use serde::{Deserialize, Serialize};
+
+/// Version of the format.
+pub const SCHEMA: u32 = 1;
+
+/// Declares a group of fields: a struct that becomes a JSON object.
+macro_rules! object {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $about:literal])+ $field:ident: $type:ty,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[doc = $about])+ pub $field: $type,)+
+        }
+    };
+}
+
+object! {
+    /// Everything.
+    Status {
+        /// Version of the format, [`SCHEMA`].
+        schema: u32,
+        /// Version of the daemon.
+        version: String,
+        /// Its process id.
+        pid: u32,
+        /// How long it has run, seconds.
+        uptime_s: u64,
+        /// Whether the tables of this node are complete and exact.
+        ready: bool,
+        /// Why they are not.
+        not_ready: Vec<String>,
+        /// Flows of this node; `null` where no table is kept.
+        local: Option<Table>,
+        /// Flows of the peer; `null` where no table is kept.
+        remote: Option<Table>,
+        /// Events that went straight to the peer, because no local table is kept.
+        bypass: Option<Passed>,
+        /// Flows that went straight into the kernel, because no remote table is kept.
+        inject: Option<Passed>,
+        /// Traffic of flows that have ended, where the kernel counts it.
+        traffic: Traffic,
+        /// Links to the peer.
+        links: Vec<Link>,
+        /// Replication.
+        replication: Replication,
+        /// Where events come from.
+        events: Events,
+        /// Queues to the peer.
+        queues: Queues,
+        /// What is being done to the kernel's tables.
+        work: Work,
+        /// The control socket.
+        control: Control,
+    }
+}
+
+object! {
+    /// A table.
+    Table {
+        /// Flows in it.
+        flows: u64,
+        /// The most it takes.
+        flows_max: u64,
+        /// Flows added.
+        created: u64,
+        /// Flows that found no room.
+        create_no_space: u64,
+        /// Changes.
+        updated: u64,
+        /// Changes of flows that are not there.
+        update_failed: u64,
+        /// Flows removed.
+        destroyed: u64,
+        /// Removals of flows that are not there.
+        destroy_not_found: u64,
+        /// News that came too late to be true.
+        stale: u64,
+    }
+}
+
+object! {
+    /// What went past a table that is not kept.
+    Passed {
+        /// New flows.
+        created: u64,
+        /// Refused by the other side.
+        create_failed: u64,
+        /// Changes.
+        updated: u64,
+        /// Refused.
+        update_failed: u64,
+        /// Ends.
+        destroyed: u64,
+        /// Refused.
+        destroy_failed: u64,
+    }
+}
+
+object! {
+    /// Traffic.
+    Traffic {
+        /// Bytes, IP headers included.
+        bytes: u64,
+        /// Packets.
+        packets: u64,
+    }
+}
+
+object! {
+    /// A link.
+    Link {
+        /// `multicast`, `UDP` or `TCP`.
+        kind: String,
+        /// Its interface.
+        interface: String,
+        /// `RUNNING`, `NO-CARRIER` or `DOWN`.
+        status: String,
+        /// Whether it is the one that is sent on.
+        active: bool,
+        /// Bytes sent.
+        sent_bytes: u64,
+        /// Bytes received.
+        received_bytes: u64,
+        /// Datagrams sent.
+        sent_packets: u64,
+        /// Datagrams received.
+        received_packets: u64,
+        /// Datagrams that could not be sent.
+        send_errors: u64,
+        /// Failed receptions.
+        receive_errors: u64,
+    }
+}
+
+object! {
+    /// Replication.
+    Replication {
+        /// Messages sent.
+        sent: u64,
+        /// Messages received and understood.
+        received: u64,
+        /// Messages that never came.
+        lost: u64,
+        /// Messages that came after a later one.
+        before: u64,
+        /// Seconds since the peer was heard; `null` if it never was.
+        peer_heard_s: Option<u64>,
+        /// Whether all of the peer's flows have come in since they were asked for.
+        remote_complete: bool,
+        /// Whether no message of the peer is known to be missing.
+        remote_exact: bool,
+        /// Whether everything is being sent to the peer.
+        in_bulk: bool,
+        /// Times the peer began anew.
+        peer_restarts: u64,
+        /// Messages refused, of whatever reason.
+        malformed: u64,
+        /// Of these: of another version.
+        bad_version: u64,
+        /// Of these: with a header that contradicts itself.
+        bad_header: u64,
+        /// Of these: with attributes that make no sense.
+        bad_payload: u64,
+        /// Of these: of a type that does not exist.
+        bad_type: u64,
+        /// Of these: datagrams that end inside a header.
+        truncated: u64,
+        /// Of these: of an impossible length.
+        bad_size: u64,
+        /// Messages that fit into no datagram.
+        send_too_large: u64,
+        /// Messages that found the queue full.
+        send_no_space: u64,
+    }
+}
+
+object! {
+    /// Events of the kernel.
+    Events {
+        /// `tap` or `netlink`.
+        source: String,
+        /// Handled.
+        received: u64,
+        /// Refused by the filter.
+        filtered: u64,
+        /// Not understood.
+        malformed: u64,
+        /// Dropped by the kernel because the socket was full.
+        lost: u64,
+        /// Times that was seen.
+        overruns: u64,
+        /// Flows the kernel was asked about because news had no exact time.
+        verified: u64,
+        /// Times the kernel's table was read, the first time included.
+        table_readings: u64,
+        /// Receive buffer of the socket, bytes.
+        receive_buffer_bytes: u64,
+        /// From the kernel to the table: median, microseconds. Tap only.
+        latency_p50_us: u64,
+        /// 99th percentile, microseconds.
+        latency_p99_us: u64,
+        /// Largest, microseconds.
+        latency_max_us: u64,
+        /// The tap's program saw.
+        tap_seen: u64,
+        /// Of these: through the rings.
+        tap_ring: u64,
+        /// Of these: refused by the filter in the kernel.
+        tap_filtered: u64,
+        /// Of these: left to the socket.
+        tap_spilled: u64,
+    }
+}
+
+object! {
+    /// Queues to the peer.
+    Queues {
+        /// What waits to be sent.
+        outbox: Queue,
+        /// Buffers that links refused.
+        errors: Queue,
+        /// Messages that may have to be sent again; `null` in a mode that sends none again.
+        resend: Option<Queue>,
+    }
+}
+
+object! {
+    /// A queue.
+    Queue {
+        /// Elements in it.
+        len: u64,
+        /// The most it takes.
+        len_max: u64,
+        /// Elements that found no room.
+        no_space: u64,
+    }
+}
+
+object! {
+    /// What is being done to the kernel's tables.
+    Work {
+        /// The kernel's table has been read once.
+        filled: bool,
+        /// Events were lost and the table has not been read again since.
+        inexact: bool,
+        /// A commit runs.
+        committing: bool,
+        /// The kernel's entries are being deleted.
+        purging: bool,
+        /// Times that was asked for.
+        purges: u64,
+        /// Requests to the kernel that found no room.
+        kernel_no_space: u64,
+    }
+}
+
+object! {
+    /// The control socket.
+    Control {
+        /// Clients that went before they had named a request.
+        requests_unread: u64,
+        /// Clients that named a request that does not exist.
+        requests_unknown: u64,
+    }
+}
+
+/// Whether the tables of this node are complete and exact, or why they are not.
+///
+/// # Errors
+/// With the reasons.
+pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
+    let peer = peer_reason(s);
+    let full = |at: usize| s.keeps[at] && s.flows[at] >= s.flows_max;
+    let reasons: Vec<String> = [
+        (!s.filled, "the kernel's table has not been read yet"),
+        (
+            s.inexact,
+            "kernel events were lost, and the kernel's table has not been read again since",
+        ),
+        (s.committing, "a commit is running"),
+        (s.purging, "entries of the kernel are being deleted"),
+        (full(0), "the internal cache is full (HashLimit)"),
+        (full(1), "the external cache is full (HashLimit)"),
+    ]
+    .into_iter()
+    .filter(|(holds, _)| *holds)
+    .map(|(_, reason)| reason)
+    .chain(peer)
+    .map(str::to_owned)
+    .collect();
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+/// What is missing of the peer's flows. A node without a peer lacks nothing: nobody else has more.
+fn peer_reason(s: &Snapshot) -> Option<&'static str> {
+    let standing = &s.standing;
+    if !s.replicates {
+        return None;
+    }
+    match standing.peer_heard {
+        None if s.uptime < PEER_SILENCE => Some("the other node has not been heard yet"),
+        None => None,
+        Some(ago) if ago > PEER_SILENCE => None,
+        Some(_) if !standing.remote_complete => {
+            Some("the other node's flows have not all been asked for and received yet")
+        }
+        Some(_) if !standing.remote_exact => Some("messages of the other node are missing"),
+        Some(_) => None,
+    }
+}
+
+impl Status {
+    /// What a report says.
+    #[must_use]
+    pub fn of(s: &Report) -> Self {
+        let not_ready = readiness(&s.snapshot).err().unwrap_or_default();
+        let c = &s.counters;
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: s.uptime.as_secs(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            local: s.keeps[0].then(|| table(&c.local, s.flows[0], s.flows_max)),
+            remote: s.keeps[1].then(|| table(&c.remote, s.flows[1], s.flows_max)),
+            bypass: (!s.keeps[0]).then(|| passed(&c.bypass)),
+            inject: (!s.keeps[1]).then(|| passed(&c.inject)),
+            traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
+            links: links(s),
+            replication: replication(s),
+            events: events(s),
+            queues: queues(s),
+            work: Work {
+                filled: s.filled,
+                inexact: s.inexact,
+                committing: s.committing,
+                purging: s.purging,
+                purges: s.purges,
+                kernel_no_space: c.kernel_no_space,
+            },
+            control: Control {
+                requests_unread: s.requests_unread,
+                requests_unknown: s.requests_unknown,
+            },
+        }
+    }
+
+    /// The object on one line, and the line's end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).expect("numbers, texts and lists become JSON");
+        json + "\n"
+    }
+}
+
+fn table(c: &TableCounters, flows: usize, max: usize) -> Table {
+    Table {
+        flows: flows as u64,
+        flows_max: max as u64,
+        created: c.created,
+        create_no_space: c.create_no_space,
+        updated: c.updated,
+        update_failed: c.update_failed,
+        destroyed: c.destroyed,
+        destroy_not_found: c.destroy_not_found,
+        stale: c.stale,
+    }
+}
+
+const fn passed(c: &PassCounters) -> Passed {
+    Passed {
+        created: c.created,
+        create_failed: c.create_failed,
+        updated: c.updated,
+        update_failed: c.update_failed,
+        destroyed: c.destroyed,
+        destroy_failed: c.destroy_failed,
+    }
+}
+
+fn links(s: &Report) -> Vec<Link> {
+    let group = &s.links;
+    let one = |(at, link): (usize, &LinkReport)| Link {
+        kind: group.kind.into(),
+        interface: link.interface.clone(),
+        status: link.status.word().into(),
+        active: at == group.active,
+        sent_bytes: link.counters.bytes_sent,
+        received_bytes: link.counters.bytes_received,
+        sent_packets: link.counters.packets_sent,
+        received_packets: link.counters.packets_received,
+        send_errors: link.counters.errors_sent,
+        receive_errors: link.counters.errors_received,
+    };
+    group.links.iter().enumerate().map(one).collect()
+}
+
+fn replication(s: &Report) -> Replication {
+    let r = &s.counters.replica;
+    Replication {
+        sent: r.sent,
+        received: r.received,
+        lost: r.lost,
+        before: r.before,
+        peer_heard_s: s.standing.peer_heard.map(|ago| ago.as_secs()),
+        remote_complete: s.standing.remote_complete,
+        remote_exact: s.standing.remote_exact,
+        in_bulk: s.standing.in_bulk,
+        peer_restarts: r.peer_restarts,
+        malformed: r.malformed(),
+        bad_version: r.bad_version,
+        bad_header: r.bad_header,
+        bad_payload: r.bad_payload,
+        bad_type: r.bad_type,
+        truncated: r.truncated,
+        bad_size: r.bad_size,
+        send_too_large: r.send_too_large,
+        send_no_space: r.send_no_space,
+    }
+}
+
+fn events(s: &Report) -> Events {
+    Events {
+        source: s.source.into(),
+        received: s.counters.events,
+        filtered: s.counters.filtered + s.account.filtered,
+        malformed: s.events_malformed,
+        lost: s.account.lost,
+        overruns: s.overruns,
+        verified: s.counters.verified,
+        table_readings: s.counters.resyncs,
+        receive_buffer_bytes: s.receive_buffer as u64,
+        latency_p50_us: s.latency.p50_us,
+        latency_p99_us: s.latency.p99_us,
+        latency_max_us: s.latency.max_us,
+        tap_seen: s.account.seen,
+        tap_ring: s.account.ring,
+        tap_filtered: s.account.filtered,
+        tap_spilled: s.account.spilled_full + s.account.spilled_other,
+    }
+}
+
+fn queues(s: &Report) -> Queues {
+    let queue =
+        |q: &shard::Queue| Queue { len: q.len as u64, len_max: q.max as u64, no_space: q.no_space };
+    let errors = &s.links.error_queue;
+    Queues {
+        outbox: queue(&s.outbox),
+        errors: queue(&shard::Queue {
+            len: errors.current,
+            max: errors.max,
+            no_space: errors.dropped,
+        }),
+        resend: s.resend.as_ref().map(|resend| queue(&resend.queue)),
+    }
+}
