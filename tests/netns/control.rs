@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use tests::conf::{Conf, End};
 use tests::conntrack::{self, lines};
 use tests::ctnetlink::{Requests, udp_flows};
-use tests::daemon::{Daemon, run_ours};
+use tests::daemon::{Brand, Daemon, run_ours};
 use tests::stage::Stage;
 use tests::wait::{wait_for, wait_until};
 
@@ -115,9 +116,9 @@ fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
 fn clients_that_say_nothing_or_half_a_word_hold_up_nobody() {
     let stage = Stage::new();
     let (a, b) = pair(&stage, FLOWS);
-    let mut held: Vec<_> =
-        (0..50).map(|_| UnixStream::connect(a.path("sock")).expect("the daemon listens")).collect();
-    held.iter_mut().take(25).for_each(|client| client.write_all(&[21, 0]).expect("it listens"));
+    let connect = || UnixStream::connect(a.path("sock")).expect("the daemon listens");
+    let mut held: Vec<_> = (0..100).map(|_| connect()).collect();
+    held.iter_mut().take(50).for_each(|client| client.write_all(&[21, 0]).expect("it listens"));
     a.ask(&["-s"]);
     Requests::open(&stage.a).create(&udp_flows(FLOWS..2 * FLOWS));
     wait_until("flows arrive", || b.external().len() == 2 * FLOWS as usize);
@@ -163,6 +164,37 @@ fn clients_that_leave_in_the_middle_do_no_harm() {
 
 /// Defects 2 and 4 of the original: after a short commit its tables can never be emptied again, and a second commit
 /// beside the first is not noticed.
+#[test]
+fn dumps_that_nobody_reads_and_clients_that_are_killed_in_one_cost_no_memory() {
+    let stage = Stage::new();
+    let flows = 20_000;
+    let (a, _b) = pair(&stage, flows);
+    a.ask(&["-i"]);
+    let before = a.memory();
+    let held = (0..100).map(|_| {
+        let mut client = UnixStream::connect(a.path("sock")).expect("the daemon listens");
+        client.write_all(&16_i32.to_ne_bytes()).expect("the daemon reads");
+        client
+    });
+    let held: Vec<_> = held.collect();
+    for _ in 0..20 {
+        let mut client = Command::new(Brand::Ours.program());
+        client.arg("-C").arg(a.path("conf")).arg("-i").stdout(Stdio::piped());
+        let mut client = client.spawn().expect("the client can be started");
+        let mut some = [0; 1000];
+        let pipe = client.stdout.as_mut().expect("it is piped");
+        pipe.read_exact(&mut some).expect("the dump begins");
+        client.kill().expect("it is still writing, or has just ended");
+        client.wait().expect("it is our child");
+    }
+    assert_eq!(a.ask(&["-i"]).lines().count(), flows as usize);
+    // A page and a text of it for each client, not the whole table of 3 MB.
+    let grown = a.memory().saturating_sub(before);
+    assert!(grown < 100 << 20, "grown by {grown} bytes");
+    drop(held);
+    a.ask(&["-s"]);
+}
+
 #[test]
 fn while_a_commit_runs_tables_are_not_emptied_and_no_second_one_begins() {
     let stage = Stage::new();

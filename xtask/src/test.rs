@@ -6,6 +6,7 @@ use crate::tally::{self, Tally};
 use crate::{lint, repo, setup};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
+use std::env;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -42,13 +43,16 @@ enum Part {
     Interop,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
+    /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
+    Hostile,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover];
+    const ALL: [Self; 6] =
+        [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover, Self::Hostile];
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Interop | Self::Failover)
+        matches!(self, Self::Netns | Self::Interop | Self::Failover | Self::Hostile)
     }
 
     fn name(self) -> &'static str {
@@ -58,6 +62,7 @@ impl Part {
             Self::Netns => "netns",
             Self::Interop => "interop",
             Self::Failover => "failover",
+            Self::Hostile => "hostile",
         }
     }
 }
@@ -148,7 +153,18 @@ impl Run<'_> {
                 "--",
                 "--test-threads=1",
             ])),
+            Part::Hostile => self.hostile(),
         }
+    }
+
+    /// All kinds of links at once, and nothing else beside them: each of them takes a processor.
+    fn hostile(&self) -> Result<Tally> {
+        const SECONDS: &str = "CTFLOW_HOSTILE_S";
+        let mut cargo = self.target("hostile")?;
+        if repo::is_ci() && env::var_os(SECONDS).is_none() {
+            cargo.env(SECONDS, "60");
+        }
+        tally::run(cargo.args(["--features", "kernel", "--", "--test-threads=3"]))
     }
 
     fn netns(&self) -> Result<Tally> {

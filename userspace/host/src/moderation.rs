@@ -28,7 +28,7 @@ impl Quota {
     pub fn take(&mut self, now: Instant) -> Option<u64> {
         while self.left < AT_ONCE && now >= self.more_at {
             self.left += 1;
-            self.more_at = self.more_at + EVERY;
+            self.more_at += EVERY;
         }
         if self.left == AT_ONCE {
             self.more_at = now + EVERY;
