@@ -2,7 +2,7 @@
 
 mod sample;
 
-use engine::table::{Entry, FlowTable, Marks};
+use engine::table::{Entry, FlowTable};
 
 const FLOWS: u32 = 1_000_000;
 
@@ -11,7 +11,7 @@ fn main() {
     let mut table = FlowTable::new(FLOWS as usize, 1);
     for n in 0..FLOWS {
         let flow = if n % 2 == 0 { sample::tcp_v4(n) } else { sample::tcp_v4_nat(n) };
-        let entry = Entry { flow, stamp: 0, since_s: 0, updated_s: 0, marks: Marks::empty() };
+        let entry = Entry::new(flow);
         assert!(table.insert(entry).is_ok(), "the table has room");
     }
     let bytes = resident_bytes() - before;

@@ -89,7 +89,7 @@ fn connect(mut pieces: Pieces, end: Instant) -> u64 {
             }
             sent += 1;
         }
-        if pieces.random() % 4 == 0 {
+        if pieces.random().is_multiple_of(4) {
             held.push(stream);
             held.drain(..held.len().saturating_sub(50));
         }

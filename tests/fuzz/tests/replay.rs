@@ -8,17 +8,21 @@ use std::path::{Path, PathBuf};
 fn corpus(name: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.expect("the corpus can be listed").path()).collect();
     files.sort();
     files
 }
 
 fn replay(name: &str) {
-    let (_, target) = fuzz::TARGETS.into_iter().find(|(known, _)| *known == name).unwrap();
+    let (_, target) = fuzz::TARGETS
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .expect("a test names its target");
     let files = corpus(name);
     assert!(files.len() >= 10, "the corpus of {name} is not there: {files:?}");
     for file in files {
-        let bytes = fs::read(&file).unwrap();
+        let bytes = fs::read(&file).expect("the corpus can be read");
         let outcome = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
         assert!(outcome.is_ok(), "{} breaks it; see above", file.display());
     }

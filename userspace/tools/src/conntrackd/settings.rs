@@ -318,7 +318,8 @@ const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
     }
 }
 
-/// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to hand over to.
+/// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to
+/// hand over to.
 #[must_use]
 pub fn purge_after_s(conf: &Conf) -> u64 {
     match &conf.mode {
