@@ -211,6 +211,6 @@ fn events_lost_in_a_flood_are_counted_and_made_good_by_reading_the_kernel_again(
         current == 150_000
     });
     assert_eq!(sources(&a.internal()), sources(&lines(&stage.a)));
-    assert!(a.stat(&["-s", "runtime"], "resync with kernel table:") > 1);
+    assert!(a.stat(&["-s", "runtime"], "resync with kernel table:") > 0);
     assert!(a.log().contains("kernel events lost"), "{}", a.log());
 }
