@@ -112,8 +112,7 @@ profile!(operators, ALL, truths::healed, commands: 40, prefilled: true);
 profile!(everything_at_once, ALL, truths::healed, commands: 20, restarts: 5, prefilled: true,
     overruns: true, parts: true,
     network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
-profile!(#[ignore = "seed 542 of 1,000: the local table is not the kernel's"] tight_tables, ALL,
-    truths::local_only, tight: true, commands: 20);
+profile!(tight_tables, ALL, truths::local_only, tight: true, commands: 20);
 profile!(garbage, ALL, truths::local_only, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
 profile!(straight_into_the_kernel, ALL, truths::mirrored, keep_remote: [true, false], shared: false);

@@ -191,13 +191,7 @@ impl Local {
         stamp: Stamp,
     ) -> Result<(), Full> {
         let key = flow.key();
-        let full = self.table.len() >= self.table.max() && self.table.find(&key).is_none();
-        if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
-            // It is known no more than that there was news, so that older news does not pass for the latest.
-            self.tombstones.bury(key, news::span_of(stamp, desk.now));
-            desk.counters.local.create_no_space += 1;
-            return Err(Full);
-        }
+        self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
         let entry = known.and_then(|slot| self.table.at(slot));
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
             // A packet that was on its way when the flow ended is reported after the end.
@@ -229,6 +223,18 @@ impl Local {
         let asked = partial && self.verify(desk, &key);
         if origin == Origin::Foreign && !asked {
             desk.outbox.queue_entry(&mut self.table, slot);
+        }
+        Ok(())
+    }
+
+    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that older
+    /// news does not pass for the latest when there is room again.
+    fn make_room(&mut self, desk: &mut Desk<'_>, key: &FlowKey, when: Span) -> Result<(), Full> {
+        let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
+        if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
+            self.tombstones.bury(*key, when);
+            desk.counters.local.create_no_space += 1;
+            return Err(Full);
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ impl Local {
             }
             return Ok(());
         };
+        self.make_room(desk, key, Span::at(desk.now.0))?;
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Marks::empty())?;
         let untold = self.table.at(slot).is_some_and(|e| change_of(e.marks) == Change::New);
         if changed || untold {
@@ -100,6 +101,7 @@ impl Local {
             self.verify(desk, &key);
             return Ok(());
         }
+        self.make_room(desk, &key, Span::at(began.0))?;
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
             Some(slot) => {
