@@ -67,7 +67,8 @@ pub struct ReplicaCounters {
     pub send_no_space: u64,
     /// Messages dropped that were not acknowledged, because too many waited for that.
     pub resend_no_space: u64,
-    /// Ends of flows the peer was never told of: too many waited for a bulk transfer.
+    /// Ends of flows the peer was never told of: flows that live needed their room, or too many waited for a bulk
+    /// transfer.
     pub ends_untold: u64,
     /// ACKs and NACKs of numbers that were never given.
     pub absurd_ranges: u64,

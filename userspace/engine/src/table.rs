@@ -3,6 +3,7 @@
 //! Slots are stable and iterated in order, so a long walk (a dump, a commit, a bulk transfer) is a cursor that
 //! survives changes in between: it sees every entry that stays, and nothing twice.
 
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::FlowKey;
@@ -81,6 +82,11 @@ impl Entry {
 /// Where an entry lies; valid until it is removed.
 pub type Slot = u32;
 
+fn is_dead(slots: &[Option<Entry>], slot: Slot) -> bool {
+    let entry = slots.get(slot as usize).and_then(Option::as_ref);
+    entry.is_some_and(|entry| entry.marks.contains(Marks::DEAD))
+}
+
 /// There was no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -94,7 +100,12 @@ pub struct FlowTable {
     hasher: FixedState,
     max: usize,
     dead: usize,
+    /// Where ended flows lie, in the order they ended. Some are gone by now.
+    graves: VecDeque<Slot>,
 }
+
+/// So many graves may be empty before anybody looks for them.
+const GRAVES_EMPTY_MAX: usize = 1024;
 
 impl FlowTable {
     /// An empty table for at most `max` flows.
@@ -102,7 +113,15 @@ impl FlowTable {
     pub fn new(max: usize, seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         let max = max.min(Slot::MAX as usize);
-        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), hasher, max, dead: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher,
+            max,
+            dead: 0,
+            graves: VecDeque::new(),
+        }
     }
 
     /// Flows in it, dead ones included.
@@ -149,6 +168,24 @@ impl FlowTable {
         let was = entry.marks.contains(Marks::DEAD);
         entry.marks.set(Marks::DEAD, dead);
         self.dead = self.dead + usize::from(dead) - usize::from(was);
+        if dead && !was {
+            self.graves.push_back(slot);
+            if self.graves.len() > 2 * self.dead + GRAVES_EMPTY_MAX {
+                // A slot that was filled again since may have two graves.
+                let (slots, mut seen) = (&self.slots, BTreeSet::new());
+                self.graves.retain(|&slot| is_dead(slots, slot) && seen.insert(slot));
+            }
+        }
+    }
+
+    /// The ended flow that has been lying here for longest. It is not found again.
+    pub fn take_grave(&mut self) -> Option<Slot> {
+        while let Some(slot) = self.graves.pop_front() {
+            if is_dead(&self.slots, slot) {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// Whether it holds nothing.
@@ -232,6 +269,7 @@ impl FlowTable {
         self.free.clear();
         self.index.clear();
         self.dead = 0;
+        self.graves.clear();
     }
 
     /// The first filled slot at or after `from`, and its entry.
@@ -285,6 +323,25 @@ mod tests {
         t.remove(slot).unwrap();
         assert!(t.get(&entry(1, 0).flow.key()).is_some());
         assert!(t.get(&entry(1, 7).flow.key()).is_none());
+    }
+
+    #[test]
+    fn ended_flows_are_taken_in_the_order_they_ended_and_once() {
+        let mut t = FlowTable::new(10, 1);
+        let slots = [1, 2, 3].map(|n| t.insert(entry(n, 0)).unwrap());
+        t.set_dead(slots[2], true);
+        for turn in 0..10 * GRAVES_EMPTY_MAX {
+            t.set_dead(slots[0], turn % 2 == 0);
+        }
+        t.set_dead(slots[0], true);
+        t.set_dead(slots[1], true);
+        t.remove(slots[1]);
+        assert!(t.graves.len() <= 2 * 3 + GRAVES_EMPTY_MAX + 1, "{}", t.graves.len());
+        assert_eq!(t.take_grave(), Some(slots[2]));
+        t.remove(slots[2]);
+        assert_eq!(t.take_grave(), Some(slots[0]));
+        t.remove(slots[0]);
+        assert_eq!(t.take_grave(), None);
     }
 
     #[test]

@@ -264,11 +264,18 @@ impl Outbox {
         unheard.into_iter().flatten().for_each(|expect| self.queue_expectation_again(expect));
     }
 
-    /// Makes room in the table by giving up the end of a flow that the peer could not be told of.
+    /// Makes room in the table: the oldest end that the peer has not heard of is given up. A flow that lives comes
+    /// before one that does not, whatever keeps the peer from hearing. False when no ended flow is left.
     pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
-        let reclaimed = self.resend.as_mut().is_some_and(|resend| resend.reclaim(table));
-        counters.ends_untold += u64::from(reclaimed);
-        reclaimed
+        let Some(slot) = table.take_grave() else { return false };
+        if let (Some(entry), Some(resend)) = (table.at(slot), &mut self.resend)
+            && entry.marks.contains(Marks::WAITING)
+        {
+            resend.give_up_end(entry.ticket);
+        }
+        table.remove(slot);
+        counters.ends_untold += 1;
+        true
     }
 
     /// Packs what waits into `packer` until it is full or nothing waits.

@@ -185,6 +185,14 @@ impl ResendQueue {
         self.live = self.live.saturating_sub(1);
     }
 
+    /// The ended flow that message `seq` told of is given up: a peer that asks for it needs a bulk transfer.
+    pub fn give_up_end(&mut self, seq: u32) {
+        self.forget_one();
+        self.dropped_count += 1;
+        let later = self.dropped.is_none_or(|dropped| is_before(dropped, seq));
+        self.dropped = if later { Some(seq) } else { self.dropped };
+    }
+
     /// Forgets all entries; the table is about to be cleared.
     pub fn forget_entries(&mut self) {
         self.records.retain(|r| !matches!(r.item, Item::Entry(_)));
@@ -228,7 +236,7 @@ impl ResendQueue {
         {
             self.unheard.push_back((slot, seq));
             if self.unheard.len() > limit::ENDS_UNHEARD_MAX {
-                self.reclaim(table);
+                self.forget_oldest_unheard(table);
             }
         }
     }
@@ -252,15 +260,14 @@ impl ResendQueue {
         Some(record.item)
     }
 
-    /// Gives up the oldest end that could not be told, to make room in the table. False when there is none.
-    pub fn reclaim(&mut self, table: &mut FlowTable) -> bool {
+    /// Gives up the oldest end that could not be told.
+    fn forget_oldest_unheard(&mut self, table: &mut FlowTable) {
         while let Some((slot, ticket)) = self.unheard.pop_front() {
             if is_unheard(table, slot, ticket) {
                 table.remove(slot);
-                return true;
+                return;
             }
         }
-        false
     }
 
     /// Takes out the ends that could not be told.
@@ -361,7 +368,6 @@ fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
     })
 }
 
-/// The peer knows the entry as it is. An ended one may go.
 /// Whether `a` comes before `b` in a count that wraps.
 const fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
