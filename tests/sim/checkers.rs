@@ -137,11 +137,6 @@ pub(crate) fn peer_covers(cluster: &Cluster, from: usize) -> Outcome {
             return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }
-    // Not looked at where the model of the original receives and we end and begin again: one seed in a thousand leaves a
-    // flow behind (444 of `ftfw_original_and_ours`). The model drops what comes late; whether that is all is not known.
-    if cluster.profile.original == Some(to) {
-        return Ok(());
-    }
     let lingers = |k: &&FlowKey| {
         !local.contains_key(k) && !ledger.may_linger(k) && !ledger.unkept.contains(k)
     };

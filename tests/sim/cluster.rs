@@ -317,7 +317,11 @@ impl Cluster {
         if self.profile.original == Some(node) && greets {
             link.ledger.note_disorder(&packet.messages);
         }
-        link.ledger.arrived(packet.seq, &packet.messages);
+        // What it has passed over it does not take any more: it waits for the second copy it asked for.
+        let refused = self.nodes[node].engine.refused(packet.seq, greets, packet.messages.len());
+        let (late, taken) = packet.messages.split_at(refused);
+        link.ledger.refused(late);
+        link.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);
         self.trace.fold(&packet.bytes);
         self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
         self.input(node, Input::Datagram(&packet.bytes))

@@ -48,6 +48,15 @@ impl Ledger {
         }
     }
 
+    /// They arrived, but the receiver does not take them. Of second copies nothing is lost.
+    pub(crate) fn refused(&mut self, messages: &[(u64, Message)]) {
+        for message in messages {
+            if !self.delivered.contains_key(&message.0) {
+                self.lost(std::slice::from_ref(message));
+            }
+        }
+    }
+
     pub(crate) fn arrived(&mut self, seq: u32, messages: &[(u64, Message)]) {
         for (n, (place, message)) in messages.iter().enumerate() {
             let seq = seq.wrapping_add(n as u32);

@@ -179,6 +179,13 @@ impl Original {
         }
     }
 
+    /// How many of `count` messages of a datagram, numbered from `seq` on, come too late to be taken.
+    pub(crate) fn refused(&self, seq: u32, greets: bool, count: usize) -> usize {
+        let Some(last) = self.last.filter(|_| !greets && self.held.is_none()) else { return 0 };
+        let late = |n: &u32| !is_before(last, seq.wrapping_add(*n));
+        (0..count as u32).take_while(late).count()
+    }
+
     fn on_event(&mut self, event: EventKind, mut flow: Flow) {
         flow.drop_volatile();
         let key = flow.key();

@@ -27,6 +27,14 @@ impl Speaker {
         }
     }
 
+    /// How many of `count` messages of a datagram, numbered from `seq` on, come too late for it. Ours takes all.
+    pub(crate) fn refused(&self, seq: u32, greets: bool, count: usize) -> usize {
+        match self {
+            Self::Ours(_) => 0,
+            Self::Original(original) => original.refused(seq, greets, count),
+        }
+    }
+
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
         match self {
             Self::Ours(engine) => engine.handle(now, input),
