@@ -171,6 +171,8 @@ pub mod limit {
     pub const LATE_TIME: Duration = Duration::from_millis(500);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
+    /// How long a peer may have answered a HELLO without acknowledging anything.
+    pub const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
     /// How long numbers that were passed over may be late before the peer is asked for them.
     pub const GAP_PATIENCE: Duration = Duration::from_millis(2);
     /// Ranges of such numbers; when there are more, the peer is asked at once.
