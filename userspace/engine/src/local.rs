@@ -211,6 +211,12 @@ impl Local {
             Age::Unclear => true,
         };
         if in_doubt {
+            // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
+            // was told.
+            let tell = event == EventKind::New && origin == Origin::Foreign;
+            if let Some(entry) = known.filter(|_| tell).and_then(|slot| self.table.at_mut(slot)) {
+                entry.marks.insert(Marks::AFRESH);
+            }
             self.verify(desk, &key);
             return Ok(());
         }
