@@ -83,6 +83,9 @@ impl Cluster {
             for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
                 traffic.fill(kernel, now);
                 kernel.take_happened();
+                if profile.silent {
+                    kernel.silence(&mut rng);
+                }
             }
         }
         let [first, second] = kernels;

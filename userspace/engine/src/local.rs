@@ -220,7 +220,14 @@ impl Local {
             self.verify(desk, &key);
             return Ok(());
         }
+        if let Some(slot) = known
+            && event == EventKind::Update
+            && self.break_silence(desk, slot, &key)
+        {
+            return Ok(());
+        }
         // An update tells what changed; of a flow that is not known it does not tell enough.
+        let entry = known.and_then(|slot| self.table.at(slot));
         let partial = event == EventKind::Update
             && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
@@ -243,6 +250,14 @@ impl Local {
             return Err(Full);
         }
         Ok(())
+    }
+
+    /// The first event about a flow that was known from reading alone: either the kernel does tell of it, or it ended
+    /// without a word and this is another one, even if it has the id of the first. Whether the kernel has been asked.
+    fn break_silence(&mut self, desk: &mut Desk<'_>, slot: Slot, key: &FlowKey) -> bool {
+        let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
+        self.table.set_silent(slot, false);
+        silent && self.verify(desk, key)
     }
 
     /// When the last word about a flow was spoken, as far as that is known.
@@ -288,6 +303,7 @@ impl Local {
         }
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
+        self.table.set_silent(slot, false);
         desk.counters.local.updated += 1;
         Ok(slot)
     }
