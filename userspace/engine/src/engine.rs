@@ -332,7 +332,7 @@ impl Engine {
 
     fn on_dump_done(&mut self, now: Instant, complete: bool) {
         let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
-        self.watch.rest(began, now);
+        self.watch.on_reading(began, now, complete || watch);
         if self.config.replication.keep_local {
             self.counters.resyncs += u64::from(!watch);
             let (local, mut desk) = self.desk(now);

@@ -257,7 +257,12 @@ impl Local {
     fn break_silence(&mut self, desk: &mut Desk<'_>, slot: Slot, key: &FlowKey) -> bool {
         let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
         self.table.set_silent(slot, false);
-        silent && self.verify(desk, key)
+        let asked = silent && self.verify(desk, key);
+        if let Some(entry) = self.table.at_mut(slot).filter(|_| asked) {
+            // The reading may have shown it as it is by now, and nobody was told of that.
+            entry.marks.insert(Marks::AFRESH);
+        }
+        asked
     }
 
     /// When the last word about a flow was spoken, as far as that is known.

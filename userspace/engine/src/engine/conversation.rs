@@ -227,7 +227,7 @@ impl Engine {
             _ => (lost.is_some(), lost.unwrap_or(0) == self.counters.replica.lost),
         };
         Standing {
-            local_loaded: self.dump.is_none()
+            local_loaded: self.dump.as_ref().is_none_or(|dump| dump.watch)
                 && (self.counters.resyncs > 0 || !self.config.replication.keep_local),
             peer_heard: self.tracker.heard_at().map(|at| now.since(at)),
             remote_complete,
