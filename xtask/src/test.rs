@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// Run the tests; the last line is `N passed, M failed, K skipped`.
 ///
-/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are
+/// Sets up and builds what is missing first. The kernel parts (all but unit and sim) need root; without it they are
 /// skipped with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
 /// `cargo xtask lint` run after the tests, each counted as one test.
 #[derive(clap::Args)]
@@ -41,6 +41,8 @@ enum Part {
     Netns,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
+    /// Ours beside the original conntrack, command line by command line, in namespaces; needs root
+    Cli,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
@@ -48,11 +50,18 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] =
-        [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover, Self::Hostile];
+    const ALL: [Self; 7] = [
+        Self::Unit,
+        Self::Sim,
+        Self::Netns,
+        Self::Interop,
+        Self::Cli,
+        Self::Failover,
+        Self::Hostile,
+    ];
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Interop | Self::Failover | Self::Hostile)
+        !matches!(self, Self::Unit | Self::Sim)
     }
 
     fn name(self) -> &'static str {
@@ -61,6 +70,7 @@ impl Part {
             Self::Sim => "sim",
             Self::Netns => "netns",
             Self::Interop => "interop",
+            Self::Cli => "cli",
             Self::Failover => "failover",
             Self::Hostile => "hostile",
         }
@@ -146,6 +156,7 @@ impl Run<'_> {
                 "--",
                 "--test-threads=4",
             ])),
+            Part::Cli => tally::run(self.target("cli")?.args(["--features", "kernel"])),
             // One after the other: what two clusters do to a small machine is not what is tested.
             Part::Failover => tally::run(self.target("failover")?.args([
                 "--features",
