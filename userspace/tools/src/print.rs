@@ -8,6 +8,7 @@ pub mod text;
 pub mod xml;
 pub mod stats;
 pub mod status;
+pub mod conntrack;
 
 pub use text::{Age, Line, Origin, Tag};
 pub use xml::Xml;

@@ -3,7 +3,7 @@
 use super::definition::{Legality, OPTIONS, Opt, Table, Value, Verb, legality};
 use super::failure::Failure;
 use super::getopt::{Found, Known, Words};
-use super::labels::LabelMap;
+use super::labels::{self, LabelMap};
 use super::protocol::{self, ProtoOpt, Which};
 use super::values::{self, Addr, Nat, StatusWanted};
 use std::collections::BTreeMap;
@@ -410,7 +410,7 @@ impl Parser {
         if self.later.is_empty() && !self.command.output.labels && self.labelmap.is_none() {
             return Ok(());
         }
-        let map = LabelMap::load(self.labelmap.as_deref());
+        let map = labels::load(self.labelmap.as_deref());
         for (opt, text) in std::mem::take(&mut self.later) {
             let names = text.split(',').filter(|_| !text.is_empty());
             let bit = |name: &str| {

@@ -1,0 +1,154 @@
+//! What the program `conntrack` writes: straight from a ctnetlink message into the bytes that go out, one file per
+//! format. Nothing is allocated per flow, because listings have millions of them.
+//!
+//! ```
+//! use common::Tuple;
+//! use tools::print::conntrack::{Style, flow};
+//! use wire::Flow;
+//! use wire::cursor::Writer;
+//! use wire::netlink::request::{self, Ticket};
+//!
+//! let udp = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
+//! let mut buffer = [0; 512];
+//! let mut writer = Writer::new(&mut buffer);
+//! request::update(&mut writer, Ticket::acked(1), &udp);
+//! let len = writer.finish().unwrap();
+//!
+//! let mut out = Vec::new();
+//! assert!(flow(&mut out, &Style::default(), &buffer[..len], None, 0, 0));
+//! assert!(out.starts_with(b"udp      17 src=10.0.0.1 dst=10.0.0.2 sport=4000 dport=53 "));
+//! ```
+
+mod put;
+mod labels;
+mod time;
+mod plain;
+
+pub use crate::print::xml::Root;
+pub use labels::LabelMap;
+
+use crate::print::xml;
+use put::Put as _;
+use wire::netlink::frame::FAMILY_HEADER_LEN;
+use wire::netlink::{FlowView, Messages};
+
+/// What entries look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A line for people.
+    #[default]
+    Plain,
+    /// A command line that makes the flow.
+    Save,
+    /// An element on a line.
+    Xml,
+    /// An object on a line; see docs/spec/conntrack-json.md.
+    Json,
+}
+
+/// What `-o` asks for, and what the command adds to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style<'a> {
+    /// The word for the format.
+    pub format: Format,
+    /// `extended`: the layer-3 protocol in front.
+    pub extended: bool,
+    /// `id`: the kernel's number of the flow. XML and JSON always have it.
+    pub id: bool,
+    /// `ktimestamp`: when the flow began and ended.
+    pub ktimestamp: bool,
+    /// `timestamp`: when the event was.
+    pub timestamp: bool,
+    /// `userspace`: changes nothing; who caused an event is always told.
+    pub userspace: bool,
+    /// `labels`: the names of labels.
+    pub labels: Option<&'a LabelMap>,
+    /// The entries are those that `-D` deleted: `save` calls them so.
+    pub deleted: bool,
+}
+
+/// What happened to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It began.
+    New,
+    /// It changed.
+    Update,
+    /// It ended.
+    Destroy,
+}
+
+/// What belongs to one printing of an entry rather than to the entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Occasion {
+    /// What happened; nothing in lists.
+    event: Option<Event>,
+    /// Netlink port id of who caused the event; 0 is the kernel.
+    portid: u32,
+    /// Wall clock, nanoseconds since 1970.
+    now_ns: u64,
+}
+
+/// Appends a flow and a line end. `message` is one whole netlink message, header included; `portid` is the netlink port
+/// id of who caused the event (0 for the kernel and in lists); `now_ns` is the wall clock, nanoseconds since 1970.
+///
+/// `false`, and nothing is appended, when the message is no flow.
+pub fn flow(
+    out: &mut Vec<u8>,
+    style: &Style<'_>,
+    message: &[u8],
+    event: Option<Event>,
+    portid: u32,
+    now_ns: u64,
+) -> bool {
+    let Some(payload) = payload(message) else { return false };
+    let Ok(flow) = FlowView::parse(payload) else { return false };
+    let occasion = Occasion { event, portid, now_ns };
+    match style.format {
+        Format::Plain => plain::flow(out, style, &flow, &occasion),
+        Format::Save | Format::Xml | Format::Json => return false,
+    }
+    true
+}
+
+/// Appends what stands before the first entry. To be called when that is about to be printed: where there is no entry,
+/// [`list_end`] alone does both. The buffer must not be emptied before the first entry is in it, because entries in
+/// JSON are parted by what stands before them.
+///
+/// In events only XML has something here.
+pub fn list_begin(out: &mut Vec<u8>, style: &Style<'_>, root: Root) {
+    match style.format {
+        Format::Plain | Format::Save => {}
+        Format::Xml => {
+            out.text(xml::HEAD);
+            out.push(b'\n');
+            out.text(root.begin());
+            out.push(b'\n');
+        }
+        Format::Json => out.push(b'['),
+    }
+}
+
+/// Appends what stands after the last entry. `begun` says whether [`list_begin`] was called.
+pub fn list_end(out: &mut Vec<u8>, style: &Style<'_>, root: Root, begun: bool) {
+    if !begun {
+        list_begin(out, style, root);
+    }
+    match style.format {
+        Format::Plain | Format::Save => {}
+        Format::Xml => {
+            out.text(root.end());
+            out.push(b'\n');
+        }
+        Format::Json => out.text(if begun { "\n]\n" } else { "]\n" }),
+    }
+}
+
+/// The part of a message that views are made of.
+fn payload(message: &[u8]) -> Option<&[u8]> {
+    let raw = Messages::new(message).next()?.ok()?;
+    (raw.payload.len() >= FAMILY_HEADER_LEN).then_some(raw.payload)
+}
+
+#[cfg(test)]
+mod tests;

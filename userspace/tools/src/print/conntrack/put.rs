@@ -1,0 +1,82 @@
+//! Text and numbers appended to bytes, without the detour over `fmt`, which takes longer than everything else together.
+
+use crate::print::address::Address;
+use common::Tuple;
+use common::tuple::FAMILY_IPV4;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Appends to a buffer.
+pub(super) trait Put {
+    /// Text as it is.
+    fn text(&mut self, text: &str);
+
+    /// A number in decimal.
+    fn number(&mut self, number: impl Into<u64>);
+
+    /// A number in hexadecimal, lower case, with `0x` in front, as `%#x` writes it: 0 is bare.
+    fn hex(&mut self, number: u16);
+
+    /// An address as `inet_ntop(3)` writes it.
+    fn address(&mut self, family: u8, address: &[u8; 16]);
+
+    /// Bytes that somebody else chose: they must neither end the line nor talk to the terminal.
+    fn tame(&mut self, bytes: &[u8]);
+}
+
+impl Put for Vec<u8> {
+    #[inline]
+    fn text(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline]
+    fn number(&mut self, number: impl Into<u64>) {
+        self.text(itoa::Buffer::new().format(number.into()));
+    }
+
+    fn hex(&mut self, number: u16) {
+        // Writing to memory cannot fail.
+        let _ = write!(self, "{number:#x}");
+    }
+
+    #[inline]
+    fn address(&mut self, family: u8, address: &[u8; 16]) {
+        if family == FAMILY_IPV4 {
+            dotted(self, [address[0], address[1], address[2], address[3]]);
+        } else {
+            let address = Address(IpAddr::V6(Ipv6Addr::from(*address)));
+            let _ = write!(self, "{address}");
+        }
+    }
+
+    fn tame(&mut self, bytes: &[u8]) {
+        self.extend(bytes.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }));
+    }
+}
+
+/// The source address of a tuple.
+pub(super) fn src(out: &mut Vec<u8>, tuple: &Tuple) {
+    out.address(tuple.family, &tuple.src);
+}
+
+/// The destination address of a tuple.
+pub(super) fn dst(out: &mut Vec<u8>, tuple: &Tuple) {
+    out.address(tuple.family, &tuple.dst);
+}
+
+#[inline]
+fn dotted(out: &mut Vec<u8>, octets: [u8; 4]) {
+    for (i, octet) in octets.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
+    }
+}
