@@ -302,3 +302,20 @@ pub fn raw(fd: &impl AsFd) -> RawFd {
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+/// Keeps SIGINT and SIGTERM from ending the process, and returns a descriptor that becomes readable when one comes.
+///
+/// # Errors
+/// As `sigprocmask(2)` and `signalfd(2)`.
+pub fn stop_signals() -> io::Result<OwnedFd> {
+    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked and owned by nobody else.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        let fd = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}

@@ -221,3 +221,11 @@ impl<T> Writes<T> {
         }
     }
 }
+
+/// Waits until `socket` has something to read; true if `stop` has.
+#[must_use]
+pub fn wait_for_either(socket: &impl AsFd, stop: &impl AsFd) -> bool {
+    let mut both = [PollFd::new(socket, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    let _ = poll(&mut both, None);
+    !both[1].revents().is_empty()
+}
