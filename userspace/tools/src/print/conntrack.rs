@@ -23,14 +23,20 @@ mod put;
 mod labels;
 mod time;
 mod plain;
+mod save;
+mod xml;
+mod json;
+mod expected;
+mod statistics;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
+pub use statistics::{count, statistics};
 
-use crate::print::xml;
+use crate::print::xml::HEAD;
 use put::Put as _;
-use wire::netlink::frame::FAMILY_HEADER_LEN;
-use wire::netlink::{FlowView, Messages};
+use wire::netlink::uapi::subsystem;
+use wire::netlink::{ExpectView, FlowView, Messages};
 
 /// What entries look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,13 +107,30 @@ pub fn flow(
     portid: u32,
     now_ns: u64,
 ) -> bool {
-    let Some(payload) = payload(message) else { return false };
+    let Some(payload) = payload(message, subsystem::CTNETLINK) else { return false };
     let Ok(flow) = FlowView::parse(payload) else { return false };
     let occasion = Occasion { event, portid, now_ns };
     match style.format {
         Format::Plain => plain::flow(out, style, &flow, &occasion),
-        Format::Save | Format::Xml | Format::Json => return false,
+        Format::Save => save::flow(out, style, &flow, &occasion),
+        Format::Xml => xml::flow(out, style, &flow, &occasion),
+        Format::Json => json::flow(out, style, &flow, &occasion),
     }
+    true
+}
+
+/// Appends an expectation and a line end; otherwise as [`flow`].
+pub fn expectation(
+    out: &mut Vec<u8>,
+    style: &Style<'_>,
+    message: &[u8],
+    event: Option<Event>,
+    portid: u32,
+    now_ns: u64,
+) -> bool {
+    let Some(payload) = payload(message, subsystem::CTNETLINK_EXP) else { return false };
+    let Ok(view) = ExpectView::parse(payload) else { return false };
+    expected::expectation(out, style, &view, &Occasion { event, portid, now_ns });
     true
 }
 
@@ -120,7 +143,7 @@ pub fn list_begin(out: &mut Vec<u8>, style: &Style<'_>, root: Root) {
     match style.format {
         Format::Plain | Format::Save => {}
         Format::Xml => {
-            out.text(xml::HEAD);
+            out.text(HEAD);
             out.push(b'\n');
             out.text(root.begin());
             out.push(b'\n');
@@ -145,9 +168,9 @@ pub fn list_end(out: &mut Vec<u8>, style: &Style<'_>, root: Root, begun: bool) {
 }
 
 /// The part of a message that views are made of.
-fn payload(message: &[u8]) -> Option<&[u8]> {
+fn payload(message: &[u8], subsystem: u8) -> Option<&[u8]> {
     let raw = Messages::new(message).next()?.ok()?;
-    (raw.payload.len() >= FAMILY_HEADER_LEN).then_some(raw.payload)
+    (raw.header.subsystem() == subsystem).then_some(raw.payload)
 }
 
 #[cfg(test)]

@@ -41,3 +41,7 @@ fn unknown() -> FlowMessage {
 }
 
 mod plain;
+mod save;
+mod xml;
+mod json;
+mod lists;

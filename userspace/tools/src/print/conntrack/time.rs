@@ -3,7 +3,9 @@
 use super::put::Put as _;
 use super::{Occasion, Style};
 use crate::print::SECOND_NS;
+use crate::print::xml::When;
 use host::sys;
+use std::io::Write as _;
 
 /// Seconds since 1970 as `ctime(3)` writes them, local time, without the newline.
 pub(super) fn date(out: &mut Vec<u8>, at_ns: u64) {
@@ -30,4 +32,17 @@ pub(super) fn stamp(out: &mut Vec<u8>, style: &Style<'_>, at_ns: u64) {
 /// When an event was: the kernel says it, or the clock does.
 pub(super) fn of_event(event_ns: Option<u64>, occasion: &Occasion) -> u64 {
     event_ns.filter(|at_ns| *at_ns != 0).unwrap_or(occasion.now_ns)
+}
+/// Date and time of day, local.
+pub(super) fn when(at_ns: u64) -> When {
+    When::from_ctime(&sys::local_time((at_ns / SECOND_NS) as i64)).unwrap_or_default()
+}
+
+/// The same in front of expectations, where the original fills up with blanks behind the numbers.
+pub(super) fn loose_stamp(out: &mut Vec<u8>, style: &Style<'_>, at_ns: u64) {
+    if style.timestamp {
+        let (seconds, micros) = (at_ns / SECOND_NS, at_ns % SECOND_NS / 1000);
+        // Writing to memory cannot fail.
+        let _ = write!(out, "[{seconds:<8}.{micros:<6}]\t");
+    }
 }

@@ -56,6 +56,19 @@ impl FlowMessage {
         Self::new(2, 1, &src, &dst, proto, layer4.into())
     }
 
+    /// From 1.1.1.1:10 to 2.2.2.2:20, which is really 9.9.9.9:99 to 8.8.8.8:88.
+    pub(super) fn natted_v4(proto: u8) -> Self {
+        let [orig, _] = Ports(10, 20).both();
+        let [reply, _] = Ports(88, 99).both();
+        let tuple = |number, src: [u8; 4], dst: [u8; 4], layer4: Layer4| {
+            let ip = nest(1, &[attribute(1, &src), attribute(2, &dst)].concat());
+            let proto = nest(2, &[attribute(1, &[proto]), layer4.0].concat());
+            nest(number, &[ip, proto].concat())
+        };
+        let attributes = [tuple(1, [1; 4], [2; 4], orig), tuple(2, [8; 4], [9; 4], reply)].concat();
+        Self { family: 2, attributes }
+    }
+
     pub(super) fn v6(src: &str, dst: &str, proto: u8, layer4: impl Into<[Layer4; 2]>) -> Self {
         let [src, dst] = [src, dst].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
         Self::new(10, 3, &src, &dst, proto, layer4.into())
@@ -114,6 +127,12 @@ impl FlowMessage {
 
     pub(super) fn tcp(self, state: u8) -> Self {
         self.with(nest(4, &nest(1, &attribute(1, &[state]))))
+    }
+
+    pub(super) fn sctp(self, state: u8, vtag: [u32; 2]) -> Self {
+        let [orig, reply] = vtag.map(u32::to_be_bytes);
+        let inner = [attribute(1, &[state]), attribute(2, &orig), attribute(3, &reply)].concat();
+        self.with(nest(4, &nest(3, &inner)))
     }
 
     pub(super) fn counters(self, packets: u64, bytes: u64) -> Self {

@@ -1,0 +1,83 @@
+//! What `-S` and `-C` print: the numbers of the kernel's table.
+
+use super::plain::named;
+use super::put::Put as _;
+use wire::netlink::frame::FAMILY_HEADER_LEN;
+use wire::netlink::uapi::subsystem;
+use wire::netlink::{Attributes, Messages};
+
+/// `CTA_STATS_*` (kernel v6.12, `include/uapi/linux/netfilter/nfnetlink_conntrack.h`) in the order of their numbers,
+/// the first being 1, and room for four more.
+const FLOWS: [&str; 19] = [
+    "searched",
+    "found",
+    "new",
+    "invalid",
+    "ignore",
+    "delete",
+    "delete_list",
+    "insert",
+    "insert_failed",
+    "drop",
+    "early_drop",
+    "error",
+    "search_restart",
+    "clash_resolve",
+    "chaintoolong",
+    "unknown1",
+    "unknown2",
+    "unknown3",
+    "unknown4",
+];
+
+/// `CTA_STATS_EXP_*`, likewise.
+const EXPECTATIONS: [&str; 3] = ["expect_new", "expect_create", "expect_delete"];
+
+/// `CTA_STATS_GLOBAL_ENTRIES`.
+const GLOBAL_ENTRIES: u16 = 1;
+
+/// Appends the line of one processor: `message` is one answer to `IPCTNL_MSG_CT_GET_STATS_CPU` or
+/// `IPCTNL_MSG_EXP_GET_STATS_CPU`, header included.
+///
+/// `false`, and nothing is appended, when it is none.
+pub fn statistics(out: &mut Vec<u8>, message: &[u8]) -> bool {
+    let Some(Ok(raw)) = Messages::new(message).next() else { return false };
+    let names: &[&str] = match raw.header.subsystem() {
+        subsystem::CTNETLINK => &FLOWS,
+        subsystem::CTNETLINK_EXP => &EXPECTATIONS,
+        _ => return false,
+    };
+    let Some((&[_, _, high, low], rest)) = raw.payload.split_first_chunk::<FAMILY_HEADER_LEN>()
+    else {
+        return false;
+    };
+    // The answer's resource id is the number of the processor.
+    named(out, "cpu=", u16::from_be_bytes([high, low]));
+    let width = out.iter().rev().position(|&byte| byte == b'=').unwrap_or(0);
+    out.text(&"    "[width.min(4)..]);
+    out.push(b'\t');
+    for attribute in Attributes::new(rest, FAMILY_HEADER_LEN).flatten() {
+        let name = names.get(usize::from(attribute.kind).wrapping_sub(1));
+        if let (Some(name), Ok(number)) = (name, attribute.be32()) {
+            out.text(name);
+            named(out, "=", number);
+            out.push(b' ');
+        }
+    }
+    out.push(b'\n');
+    true
+}
+
+/// Appends how many flows there are, as a line: `message` is the answer to `IPCTNL_MSG_CT_GET_STATS`, header included.
+///
+/// `false`, and nothing is appended, when it is none.
+pub fn count(out: &mut Vec<u8>, message: &[u8]) -> bool {
+    let Some(Ok(raw)) = Messages::new(message).next() else { return false };
+    let Some(rest) = raw.payload.get(FAMILY_HEADER_LEN..) else { return false };
+    let mut attributes = Attributes::new(rest, FAMILY_HEADER_LEN).flatten();
+    let entries = attributes.find(|attribute| attribute.kind == GLOBAL_ENTRIES);
+    let Some(Ok(entries)) = entries.map(|attribute| attribute.be32()) else { return false };
+    named(out, "", entries);
+    out.push(b'\n');
+    true
+}
