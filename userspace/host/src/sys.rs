@@ -319,3 +319,17 @@ pub fn stop_signals() -> io::Result<OwnedFd> {
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
+
+/// Moves this thread into the network namespace of this name, as `ip netns` knows it.
+///
+/// # Errors
+/// When there is none, or we may not.
+pub fn enter_network_namespace(name: &str) -> io::Result<()> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let file = std::fs::File::open(format!("/run/netns/{name}"))?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
+    Ok(())
+}

@@ -15,7 +15,6 @@ use super::{failure, usage};
 use crate::print::conntrack::{Format, Style};
 use std::io;
 use std::process::ExitCode;
-use wire::cursor::Writer;
 
 /// How a command ended.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -53,7 +52,8 @@ pub fn run(command: &Command) -> Outcome {
 
 /// How a command wants its entries shown.
 fn style<'a>(command: &'a Command) -> Style<'a> {
-    let Output { xml, extended, timestamp, id, ktimestamp, labels, userspace, save, json } = command.output;
+    let Output { xml, extended, timestamp, id, ktimestamp, labels, userspace, save, json } =
+        command.output;
     let format = match () {
         () if json => Format::Json,
         () if xml => Format::Xml,
@@ -77,9 +77,6 @@ fn style<'a>(command: &'a Command) -> Style<'a> {
 fn code(found: u64) -> ExitCode {
     if found == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
-
-/// A request that is written without its answer mattering to the writer.
-type Request<'a> = &'a dyn Fn(&mut Writer<'_>, wire::netlink::request::Ticket);
 
 /// What the kernel said, or that it said nothing special.
 fn errno_of(error: &io::Error) -> i32 {

@@ -111,8 +111,6 @@ pub struct Command {
     pub buffer: Option<usize>,
     /// Network namespace to work in.
     pub netns: Option<String>,
-    /// Further selections.
-    pub from: Option<PathBuf>,
 }
 
 impl Command {
@@ -197,7 +195,6 @@ impl Default for Parser {
                 events: None,
                 buffer: None,
                 netns: None,
-                from: None,
             },
         }
     }
@@ -331,7 +328,6 @@ impl Parser {
             }
             Opt::Labelmap => self.labelmap = Some(PathBuf::from(text)),
             Opt::Netns => self.command.netns = Some(text.to_owned()),
-            Opt::From => self.command.from = Some(PathBuf::from(text)),
             Opt::Zero | Opt::DryRun | Opt::NatRange => {}
         }
         let any = self.command.has(Opt::AnyNat);

@@ -5,7 +5,7 @@ use super::definition::{Opt, Verb};
 use super::protocol::Which;
 use super::values::{Addr, Nat};
 use common::Tuple;
-use common::tuple::ipproto;
+use common::tuple::{FAMILY_IPV4, ipproto};
 use wire::flow::{ProtoState, Status};
 use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
@@ -52,7 +52,8 @@ impl<'a> Filter<'a> {
             family: command.family,
             mark: command.mark.filter(|_| !update),
             status: status.map(super::values::StatusWanted::selection),
-            zone: command.zones[0],
+            // A zone of one direction only is zone 0 to whoever asks for both, and not to the kernel.
+            zone: command.zones[0].filter(|zone| *zone != 0),
             tuples: (tuples[0].1 | tuples[1].1 != 0).then_some(tuples),
         }
     }
@@ -66,11 +67,15 @@ impl<'a> Filter<'a> {
         };
         let mut tuple = Tuple { family: command.family, ..Tuple::default() };
         let mut bits = 0;
-        if let (Some(src), None) = (addresses[0], masks[0]) {
-            (tuple.src, bits) = (src, bits | flag::IP_SRC);
-        }
-        if let (Some(dst), None) = (addresses[1], masks[1]) {
-            (tuple.dst, bits) = (dst, bits | flag::IP_DST);
+        // Of IPv6 addresses the kernel picks all but the one asked for: the comparison in
+        // `ctnetlink_filter_match_tuple` is turned around (seen on 6.18).
+        if command.family == FAMILY_IPV4 {
+            if let (Some(src), None) = (addresses[0], masks[0]) {
+                (tuple.src, bits) = (src, bits | flag::IP_SRC);
+            }
+            if let (Some(dst), None) = (addresses[1], masks[1]) {
+                (tuple.dst, bits) = (dst, bits | flag::IP_DST);
+            }
         }
         let Some(proto) = command.proto else { return (tuple, bits) };
         tuple.proto = proto;
@@ -142,16 +147,16 @@ impl<'a> Filter<'a> {
         let sets = command.verb == Verb::Update;
         let mark = command.mark.filter(|_| !sets);
         let status = command.status.filter(|_| !sets && command.has(Opt::Status));
-        let has = flow.status.map_or(0, Status::bits);
+        let has = flow.status.map_or(0, |status| status.bits());
         mark.is_none_or(|(value, mask)| flow.mark.unwrap_or_default() & mask == value)
             && status.is_none_or(|wanted| has & wanted.value == wanted.value)
             && command.id.is_none_or(|id| flow.id == Some(id))
-            && command.secmark.is_none_or(|mark| flow.secmark.unwrap_or_default() == mark)
+            && command.secmark.is_none_or(|mark| flow.secmark.is_none_or(|has| has == mark))
     }
 
     fn zones(&self, flow: &FlowView<'_>) -> bool {
         let [both, orig, reply] = self.command.zones;
-        let has = |direction: usize| flow.zones[direction].or(flow.zone).unwrap_or_default();
+        let has = |direction: usize| flow.zones[direction].unwrap_or_default();
         both.is_none_or(|zone| flow.zone.unwrap_or_default() == zone)
             && orig.is_none_or(|zone| has(0) == zone)
             && reply.is_none_or(|zone| has(1) == zone)

@@ -1,6 +1,6 @@
 //! Where output goes: entries to stdout in large pieces, summaries and warnings to stderr.
 
-use super::failure::{Failure, NAME};
+use super::failure::NAME;
 use crate::print::conntrack::{self, Event, Format, Root, Style};
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,52 +8,65 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// So much is gathered before it is written.
 const PIECE: usize = 64 << 10;
 
+/// What entries are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// What there is.
+    List,
+    /// What was changed or deleted.
+    Changed,
+    /// What happens: each is to be seen at once.
+    Stream,
+}
+
 /// Entries on their way to stdout.
 #[derive(Debug)]
 pub struct Screen<'a> {
     style: Style<'a>,
     root: Root,
+    frame: Frame,
     out: Vec<u8>,
     begun: bool,
-    /// Events come one by one, and each is to be seen at once.
-    stream: bool,
     /// Entries shown.
     pub shown: u64,
 }
 
 impl<'a> Screen<'a> {
-    /// For a list, or for a stream of events.
+    /// Nothing is shown yet.
     #[must_use]
-    pub fn new(style: Style<'a>, root: Root, stream: bool) -> Self {
-        Self { style, root, out: Vec::with_capacity(PIECE + 4096), begun: false, stream, shown: 0 }
+    pub fn new(style: Style<'a>, root: Root, frame: Frame) -> Self {
+        Self { style, root, frame, out: Vec::with_capacity(PIECE + 4096), begun: false, shown: 0 }
     }
 
     /// Shows the entry of a message. It is counted if it could be shown.
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn entry(&mut self, message: &[u8], event: Option<Event>, portid: u32) -> io::Result<()> {
-        let line = self.render(message, event, portid);
-        self.push(&line)
+    pub fn listed(&mut self, message: &[u8]) -> io::Result<()> {
+        self.add(message, None, 0)
     }
 
-    /// The same without a copy, for lists.
+    /// Shows what happened to one, and who did it.
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn listed(&mut self, message: &[u8]) -> io::Result<()> {
+    pub fn event(&mut self, message: &[u8], event: Event, portid: u32) -> io::Result<()> {
+        self.add(message, Some(event), portid)
+    }
+
+    fn add(&mut self, message: &[u8], event: Option<Event>, portid: u32) -> io::Result<()> {
         self.begin();
         let now_ns = self.now_ns();
-        let shown = self.print(message, None, 0, now_ns);
+        let shown = self.print(message, event, portid, now_ns);
         self.shown += u64::from(shown);
         self.write_if(PIECE)
     }
 
     /// What an entry looks like, to be shown later.
-    pub fn render(&mut self, message: &[u8], event: Option<Event>, portid: u32) -> Vec<u8> {
+    pub fn render(&mut self, message: &[u8]) -> Vec<u8> {
         let kept = std::mem::take(&mut self.out);
         let now_ns = self.now_ns();
-        self.print(message, event, portid, now_ns);
+        self.print(message, None, 0, now_ns);
         std::mem::replace(&mut self.out, kept)
     }
 
@@ -63,7 +76,9 @@ impl<'a> Screen<'a> {
     /// When stdout cannot be written to.
     pub fn push(&mut self, line: &[u8]) -> io::Result<()> {
         self.begin();
-        self.out.extend_from_slice(line);
+        // Rendered apart, a JSON object cannot know that it is the first one.
+        let first = self.out.last() == Some(&b'[') && line.first() == Some(&b',');
+        self.out.extend_from_slice(&line[usize::from(first)..]);
         self.shown += u64::from(!line.is_empty());
         self.write_if(PIECE)
     }
@@ -86,8 +101,17 @@ impl<'a> Screen<'a> {
     }
 
     fn begin(&mut self) {
-        if !std::mem::replace(&mut self.begun, true) && !(self.stream && self.style.format == Format::Json) {
+        if !std::mem::replace(&mut self.begun, true) && self.is_framed() {
             conntrack::list_begin(&mut self.out, &self.style, self.root);
+        }
+    }
+
+    /// Whether something stands before the first entry and after the last one.
+    fn is_framed(&self) -> bool {
+        match self.style.format {
+            Format::Json => self.frame != Frame::Stream,
+            // What was changed has always been shown as elements without a document around them.
+            _ => self.frame != Frame::Changed,
         }
     }
 
@@ -113,9 +137,9 @@ impl<'a> Screen<'a> {
     /// # Errors
     /// When stdout cannot be written to.
     pub fn end(&mut self) -> io::Result<()> {
-        let json = self.style.format == Format::Json;
         // An empty XML list has never been printed, an empty JSON one must be for it to be JSON.
-        if (self.begun && !(self.stream && json)) || (json && !self.stream) {
+        let empty = !self.begun && self.style.format != Format::Json;
+        if self.is_framed() && !empty {
             conntrack::list_end(&mut self.out, &self.style, self.root, self.begun);
         }
         self.flush()
@@ -125,15 +149,4 @@ impl<'a> Screen<'a> {
 /// Says how many, and of what.
 pub fn summary(count: u64, what: &str) {
     eprintln!("{NAME}: {count} {what}.");
-}
-
-/// A reader that has gone is no failure of the kernel's.
-#[must_use]
-pub fn is_broken_pipe(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::BrokenPipe
-}
-
-/// What went wrong while writing or asking.
-pub fn failure(error: io::Error) -> Failure {
-    Failure::from(error)
 }

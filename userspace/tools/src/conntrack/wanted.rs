@@ -105,12 +105,12 @@ fn translate(flow: &mut Flow, nat: [Option<Nat>; 3]) -> Result<(), Failure> {
     if let Some(nat) = nat[0] {
         flow.reply.dst = address(nat, family)?.unwrap_or(flow.reply.dst);
         dst_port = nat.port.unwrap_or(dst_port);
-        flow.status |= Status::SRC_NAT;
+        flow.status |= Status::SRC_NAT | Status::SRC_NAT_DONE;
     }
     if let Some(nat) = nat[1] {
         flow.reply.src = address(nat, family)?.unwrap_or(flow.reply.src);
         src_port = nat.port.unwrap_or(src_port);
-        flow.status |= Status::DST_NAT;
+        flow.status |= Status::DST_NAT | Status::DST_NAT_DONE;
     }
     if has_ports {
         flow.reply = flow.reply.with_ports(src_port, dst_port);
@@ -148,7 +148,7 @@ fn bits_to_words(bits: &[u8]) -> Vec<u32> {
 /// What an update of a flow writes, or `None` if nothing of it would change.
 #[must_use]
 pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
-    let mut now = view.to_flow(Detail::Flow);
+    let now = view.to_flow(Detail::State);
     let mut flow = Flow { zone: now.zone, ..Flow::new(now.orig) };
     flow.extra_mut().zones = view.zones;
     flow.extra_mut().master = now.master().copied();
@@ -173,12 +173,13 @@ pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
         }
         match labels.del.as_deref() {
             Some([]) => words.fill(0),
-            Some(del) => words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del),
+            Some(del) => {
+                words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del);
+            }
             None => {}
         }
         flow.extra_mut().labels = Some(words);
     }
-    now.drop_volatile();
     let nothing = flow.known.is_empty() && labels.add.is_empty() && labels.del.is_none();
     (!nothing).then_some(flow)
 }

@@ -12,7 +12,8 @@ mod expect;
 
 pub use expect::{
     create as create_expectation, delete as delete_expectation, dump as dump_expectations,
-    flush as flush_expectations,
+    flush as flush_expectations, get as get_expectation,
+    stats_per_cpu as expectation_stats_per_cpu,
 };
 
 use super::attribute::{put, put_be16, put_be32, put_nest};

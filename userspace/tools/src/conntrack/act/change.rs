@@ -5,15 +5,16 @@ use super::{Outcome, code, style};
 use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Verb};
 use crate::conntrack::failure::{Failure, NAME};
-use crate::conntrack::screen::{Screen, summary};
+use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
 use host::table::{Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
-use wire::netlink::frame::HEADER_LEN;
+use wire::flow::{Flow, Known};
 use wire::netlink::FlowView;
+use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, IfExists, Selection};
 
 /// What numbers mean when a flow is to be made.
@@ -35,8 +36,8 @@ pub(super) fn create(command: &Command) -> Outcome {
     let made = match made {
         Ok(()) => 1,
         Err(error) if adds && error.raw_os_error() == Some(libc::EEXIST) => {
-            change(&mut kernel, &flow)?;
-            0
+            change(&mut kernel, flow, command.has(Opt::Status))?;
+            1
         }
         Err(error) => return Err(Failure::kernel(super::errno_of(&error), &CREATE)),
     };
@@ -44,9 +45,10 @@ pub(super) fn create(command: &Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flow that exists gets what can be changed of it.
-pub(super) fn change(kernel: &mut Kernel, flow: &wire::Flow) -> Result<(), Failure> {
-    let outcome = kernel.ask(|w, t| request::update(w, t, flow), |_| Ok(()));
+/// A flow that exists gets what can be changed of it; its status only if one was given.
+pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Result<(), Failure> {
+    flow.known.set(Known::STATUS, status);
+    let outcome = kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(()));
     outcome.map_err(|error| Failure::kernel(super::errno_of(&error), &CREATE))
 }
 
@@ -62,14 +64,14 @@ pub(super) fn delete(command: &Command) -> Outcome {
 pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<Vec<u8>> = Writes::open()?;
-    let mut screen = Screen::new(style(command), Root::Conntrack, false);
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
     let outcome = dump(&mut kernel, command, |message, flow| {
         if dry {
             return screen.listed(message);
         }
-        let line = screen.render(message, None, 0);
+        let line = screen.render(message);
         let (key, id) = (flow.key(), flow.id);
         writes.push(
             line,
@@ -84,7 +86,12 @@ pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
 }
 
 /// What was deleted is shown. What was gone already is nobody's business.
-fn settle(screen: &mut Screen<'_>, line: &[u8], errno: i32, failed: &mut Option<i32>) -> io::Result<()> {
+fn settle(
+    screen: &mut Screen<'_>,
+    line: &[u8],
+    errno: i32,
+    failed: &mut Option<i32>,
+) -> io::Result<()> {
     match errno {
         0 => screen.push(line),
         libc::ENOENT => Ok(()),
@@ -107,10 +114,8 @@ pub(super) fn update(command: &Command) -> Outcome {
 pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<FlowKey> = Writes::open()?;
-    let mut reads: Writes<()> = Writes::open()?;
-    let _ = &mut reads;
     let mut again = Kernel::open()?;
-    let mut screen = Screen::new(style(command), Root::Conntrack, false);
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
     let outcome = dump(&mut kernel, command, |message, view| {
@@ -153,7 +158,9 @@ fn show(
         },
     );
     // It may have ended since.
-    read.or_else(|error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) })
+    read.or_else(
+        |error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) },
+    )
 }
 
 /// `-F`

@@ -5,12 +5,13 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::Table;
 use crate::conntrack::failure::{Failure, NAME};
 use crate::conntrack::filter::Filter;
-use crate::conntrack::screen::{Screen, summary};
+use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::print::conntrack::{Event, Root};
 use host::netlink::{Socket, set_receive_buffer};
 use host::sys::{Batch, stop_signals};
 use host::table::wait_for_either;
 use std::io;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::uapi::{ct, flag, group, subsystem};
@@ -32,13 +33,13 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
         eprintln!("NOTICE: Netlink socket buffer size has been set to {effective} bytes.");
     }
     let root = if table == Table::Expect { Root::Expect } else { Root::Conntrack };
-    let mut screen = Screen::new(style(command), root, true);
+    let mut screen = Screen::new(style(command), root, Frame::Stream);
     let filter = Filter::new(command);
     let mut batch = Batch::new(SLOTS, SLOT);
     let mut overruns = 0_u64;
     let mut failed = None;
     while failed.is_none() {
-        match batch.receive(&socket) {
+        match batch.receive(socket.as_fd()) {
             Ok(0) => {
                 if let Err(error) = screen.flush() {
                     failed = Some(error);
@@ -47,7 +48,8 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
                 }
             }
             Ok(count) => {
-                let shown = (0..count).try_for_each(|i| show(batch.datagram(i), &filter, &mut screen));
+                let shown =
+                    (0..count).try_for_each(|i| show(batch.datagram(i), &filter, &mut screen));
                 failed = shown.err();
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => overruns += 1,
@@ -62,7 +64,9 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
     summary(screen.shown, &format!("{what} have been shown"));
     if overruns > 0 {
         let lost = socket.drops();
-        eprintln!("{NAME}: {lost} events were lost: they came faster than they could be shown (try -b).");
+        eprintln!(
+            "{NAME}: {lost} events were lost: they came faster than they could be shown (try -b)."
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,7 +74,9 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
 fn groups(command: &Command, table: Table) -> u32 {
     let bit = |group: u32| 1 << (group - 1);
     if table == Table::Expect {
-        return bit(group::CONNTRACK_EXP_NEW) | bit(group::CONNTRACK_EXP_UPDATE) | bit(group::CONNTRACK_EXP_DESTROY);
+        return bit(group::CONNTRACK_EXP_NEW)
+            | bit(group::CONNTRACK_EXP_UPDATE)
+            | bit(group::CONNTRACK_EXP_DESTROY);
     }
     let mask = command.events;
     let wanted = [
@@ -88,7 +94,11 @@ fn show(datagram: &[u8], filter: &Filter<'_>, screen: &mut Screen<'_>) -> io::Re
             (true, _) => Event::Destroy,
             (false, true) => Event::New,
             // Expectations are made without EXCL.
-            (false, false) if header.subsystem() == subsystem::CTNETLINK_EXP && header.has(flag::CREATE) => Event::New,
+            (false, false)
+                if header.subsystem() == subsystem::CTNETLINK_EXP && header.has(flag::CREATE) =>
+            {
+                Event::New
+            }
             (false, false) => Event::Update,
         };
         let message = &datagram[raw.at..raw.at + HEADER_LEN + raw.payload.len()];

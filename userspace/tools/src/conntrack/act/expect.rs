@@ -3,7 +3,7 @@
 use super::{Outcome, errno_of, style};
 use crate::conntrack::command::Command;
 use crate::conntrack::failure::{Failure, NAME};
-use crate::conntrack::screen::{Screen, summary};
+use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
@@ -14,7 +14,7 @@ use wire::netlink::request::{self, IfExists};
 /// `-L expect`
 pub(super) fn list(command: &Command) -> Outcome {
     let mut kernel = Kernel::open()?;
-    let mut screen = Screen::new(style(command), Root::Expect, false);
+    let mut screen = Screen::new(style(command), Root::Expect, Frame::List);
     let outcome = kernel.dump(
         |w, seq| request::dump_expectations(w, seq, command.family),
         |message| screen.listed(message),
@@ -29,7 +29,7 @@ pub(super) fn list(command: &Command) -> Outcome {
 pub(super) fn get(command: &Command) -> Outcome {
     let key = FlowKey::new(wanted::expected(command), 0);
     let mut kernel = Kernel::open()?;
-    let mut screen = Screen::new(style(command), Root::Expect, false);
+    let mut screen = Screen::new(style(command), Root::Expect, Frame::List);
     kernel
         .ask(|w, t| request::get_expectation(w, t, &key), |message| screen.listed(message))
         .map_err(|error| Failure::kernel(errno_of(&error), &[]))?;
@@ -40,8 +40,10 @@ pub(super) fn get(command: &Command) -> Outcome {
 /// `-I expect`
 pub(super) fn create(command: &Command) -> Outcome {
     let given = wanted::expectation(command);
-    let texts =
-        [(libc::EEXIST, "Such conntrack exists, try -U to update"), (libc::ENOENT, "master conntrack not found")];
+    let texts = [
+        (libc::EEXIST, "Such conntrack exists, try -U to update"),
+        (libc::ENOENT, "master conntrack not found"),
+    ];
     Kernel::open()?
         .ask(|w, t| request::create_expectation(w, t, &given, IfExists::Fail), |_| Ok(()))
         .map_err(|error| Failure::kernel(errno_of(&error), &texts))?;

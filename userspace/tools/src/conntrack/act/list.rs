@@ -5,16 +5,16 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Table};
 use crate::conntrack::failure::Failure;
 use crate::conntrack::filter::Filter;
-use crate::conntrack::screen::{Screen, summary};
+use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::wanted;
-use crate::print::conntrack::{Root, statistics};
+use crate::print::conntrack::{self, Root};
 use common::FlowKey;
 use host::table::Table as Kernel;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, Selection, Source};
-use wire::netlink::{FlowView, uapi};
 
 /// Reads the flows that a command means, and hands each to `each`, once as a message and once understood.
 pub(super) fn dump(
@@ -64,7 +64,7 @@ fn source(command: &Command) -> Source {
 /// `-L`
 pub(super) fn list(command: &Command) -> Outcome {
     let mut kernel = Kernel::open()?;
-    let mut screen = Screen::new(style(command), Root::Conntrack, false);
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::List);
     let filter = Filter::new(command);
     let outcome = if filter.is_everything() {
         let selection = filter.selection();
@@ -83,12 +83,13 @@ pub(super) fn get(command: &Command) -> Outcome {
     let orig = wanted::original(command);
     let key = FlowKey::new(orig, command.zones[0].unwrap_or_default());
     let mut kernel = Kernel::open()?;
-    let mut screen = Screen::new(style(command), Root::Conntrack, false);
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::List);
     let filter = Filter::new(command);
     let outcome = kernel.ask(
         |w, ticket| request::get(w, ticket, &key),
         |message| {
-            let meant = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| filter.passes(&flow));
+            let meant =
+                FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| filter.passes(&flow));
             if meant { screen.listed(message) } else { Ok(()) }
         },
     );
@@ -105,8 +106,9 @@ pub(super) fn get(command: &Command) -> Outcome {
 /// `-C`
 pub(super) fn count(table: Table) -> Outcome {
     let mut kernel = Kernel::open()?;
-    let mut count = 0;
+    let mut out = Vec::new();
     if table == Table::Expect {
+        let mut count = 0_u64;
         kernel.dump(
             |w, seq| request::dump_expectations(w, seq, request::ANY_FAMILY),
             |_| {
@@ -114,13 +116,14 @@ pub(super) fn count(table: Table) -> Outcome {
                 Ok(())
             },
         )?;
+        writeln!(out, "{count}")?;
     } else {
         kernel.ask(request::stats, |message| {
-            count = statistics::entries(message).unwrap_or(count);
+            conntrack::count(&mut out, message);
             Ok(())
         })?;
     }
-    println!("{count}");
+    io::stdout().lock().write_all(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -131,14 +134,17 @@ pub(super) fn stats(table: Table) -> Outcome {
     let expect = table == Table::Expect;
     kernel.dump(
         |w, seq| {
-            if expect { request::expectation_stats_per_cpu(w, seq) } else { request::stats_per_cpu(w, seq) }
+            if expect {
+                request::expectation_stats_per_cpu(w, seq);
+            } else {
+                request::stats_per_cpu(w, seq);
+            }
         },
         |message| {
-            statistics::cpu(&mut out, message);
+            conntrack::statistics(&mut out, message);
             Ok(())
         },
     )?;
     io::stdout().lock().write_all(&out)?;
-    let _ = uapi::subsystem::CTNETLINK;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use super::change::{CREATE, DELETE};
 use super::{Outcome, change};
 use crate::conntrack::command::{self, Command};
-use crate::conntrack::definition::{Table, Verb};
+use crate::conntrack::definition::{Opt, Table, Verb};
 use crate::conntrack::failure::Failure;
 use crate::conntrack::wanted;
 use host::table::Writes;
@@ -19,7 +19,7 @@ const WORDS_MAX: usize = 255;
 const WORD_MAX: usize = 1023;
 
 /// What became of a write decides what comes next.
-type Note = (usize, Verb, Box<Flow>);
+type Note = (Verb, Box<Flow>, bool);
 
 /// Carries out the lines of a file; `-` is stdin. Each line is checked before the first one takes effect.
 ///
@@ -55,7 +55,7 @@ fn carry_out(lines: impl Iterator<Item = (usize, io::Result<String>)>) -> Outcom
                 let flow = Box::new(wanted::flow(&command)?);
                 let made = flow.clone();
                 writes.push(
-                    (number, command.verb, flow),
+                    (command.verb, flow, command.has(Opt::Status)),
                     |w, t| request::create(w, t, &made, IfExists::Fail),
                     settle,
                 )?;
@@ -75,16 +75,15 @@ fn carry_out(lines: impl Iterator<Item = (usize, io::Result<String>)>) -> Outcom
 }
 
 /// The kernel's answer to one line. What `-A` finds there is changed.
-fn settle((number, verb, flow): Note, errno: i32) -> Result<(), Failure> {
+fn settle((verb, flow, status): Note, errno: i32) -> Result<(), Failure> {
     match (verb, errno) {
         (_, 0) => Ok(()),
         (Verb::Add, libc::EEXIST) => {
             let mut kernel = host::table::Table::open()?;
-            change::change(&mut kernel, &flow)
+            change::change(&mut kernel, *flow, status)
         }
         (_, errno) => {
             let texts = if verb == Verb::Delete { &DELETE[..] } else { &CREATE[..] };
-            eprintln!("line {}:", number + 1);
             Err(Failure::kernel(errno, texts))
         }
     }
@@ -107,8 +106,10 @@ fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
         Verb::Create | Verb::Add | Verb::Update | Verb::Delete | Verb::Flush
     );
     if !fits || command.table != Table::Conntrack {
-        let name = command.verb.names().1;
-        return Err(Failure::usage(format_args!("Cannot use command `--{name}' with --load-file")));
+        let letter = command.verb.names().0;
+        return Err(Failure::usage(format_args!(
+            "Cannot use command `-{letter}' with --load-file"
+        )));
     }
     Ok(Some(command))
 }
@@ -155,6 +156,6 @@ mod tests {
         let said = |line| understand(0, line).map(|c| c.is_some()).map_err(|f| f.to_string());
         assert_eq!(said("  # -L"), Ok(false));
         assert_eq!(said("-D -p tcp"), Ok(true));
-        assert_eq!(said("-L"), Err("Cannot use command `--dump' with --load-file".into()));
+        assert_eq!(said("-L"), Err("Cannot use command `-L' with --load-file".into()));
     }
 }
