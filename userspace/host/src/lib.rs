@@ -30,6 +30,7 @@ pub mod log;
 pub mod moderation;
 pub mod link;
 pub mod expectations;
+pub mod table;
 pub mod kernel;
 pub mod purge;
 pub mod listing;

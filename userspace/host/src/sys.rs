@@ -302,3 +302,34 @@ pub fn raw(fd: &impl AsFd) -> RawFd {
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+/// Keeps SIGINT and SIGTERM from ending the process, and returns a descriptor that becomes readable when one comes.
+///
+/// # Errors
+/// As `sigprocmask(2)` and `signalfd(2)`.
+pub fn stop_signals() -> io::Result<OwnedFd> {
+    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked and owned by nobody else.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        let fd = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Moves this thread into the network namespace of this name, as `ip netns` knows it.
+///
+/// # Errors
+/// When there is none, or we may not.
+pub fn enter_network_namespace(name: &str) -> io::Result<()> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let file = std::fs::File::open(format!("/run/netns/{name}"))?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
+    Ok(())
+}

@@ -13,4 +13,5 @@
 pub mod conf;
 pub mod print;
 pub mod conntrackd;
+pub mod conntrack;
 pub mod ctflow;

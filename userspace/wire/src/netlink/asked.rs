@@ -58,8 +58,12 @@ fn tuple_filter(nest: &Attribute<'_>) -> Result<[u32; 2], DecodeError> {
     for attribute in nest.nest() {
         let attribute = attribute?;
         match attribute.kind {
-            filter::ORIG_FLAGS => out[0] = attribute.be32()?,
-            filter::REPLY_FLAGS => out[1] = attribute.be32()?,
+            filter::ORIG_FLAGS => {
+                out[0] = u32::from_ne_bytes(attribute.array("filter is not 4 bytes long")?);
+            }
+            filter::REPLY_FLAGS => {
+                out[1] = u32::from_ne_bytes(attribute.array("filter is not 4 bytes long")?);
+            }
             _ => {}
         }
     }

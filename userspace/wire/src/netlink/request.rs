@@ -12,16 +12,17 @@ mod expect;
 
 pub use expect::{
     create as create_expectation, delete as delete_expectation, dump as dump_expectations,
-    flush as flush_expectations,
+    flush as flush_expectations, get as get_expectation,
+    stats_per_cpu as expectation_stats_per_cpu,
 };
 
-use super::attribute::{put_be16, put_be32};
+use super::attribute::{put, put_be16, put_be32, put_nest};
 use super::frame::HEADER_LEN;
 use super::tuple;
-use super::uapi::{ct, cta, flag, subsystem};
+use super::uapi::{ct, cta, filter, flag, subsystem};
 use crate::cursor::Writer;
 use crate::flow::Flow;
-use common::FlowKey;
+use common::{FlowKey, Tuple};
 
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
@@ -107,6 +108,9 @@ pub struct Selection {
     pub status: Option<(u32, u32)>,
     /// Only flows of this zone. Older kernels ignore it (seen to work on 6.18).
     pub zone: Option<u16>,
+    /// Only flows whose tuples, original and reply, are as these in the parts that the bits name
+    /// ([`super::uapi::filter::flag`]). Needs kernel 5.8; addresses need the family.
+    pub tuples: Option<[(Tuple, u32); 2]>,
 }
 
 /// What a dump reads.
@@ -185,6 +189,24 @@ fn put_selection(w: &mut Writer<'_>, selection: &Selection) {
     if let Some(zone) = selection.zone {
         put_be16(w, cta::ZONE, zone);
     }
+    if let Some(tuples) = &selection.tuples {
+        put_tuple_filter(w, tuples);
+    }
+}
+
+/// The bits are in host order, unlike everything else (`ctnetlink_parse_filter`, kernel v6.12
+/// `net/netfilter/nf_conntrack_netlink.c`).
+fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
+    for ((tuple, bits), kind) in tuples.iter().zip([cta::TUPLE_ORIG, cta::TUPLE_REPLY]) {
+        if *bits != 0 {
+            tuple::encode(w, kind, tuple, None);
+        }
+    }
+    put_nest(w, cta::FILTER, |w| {
+        for ((_, bits), kind) in tuples.iter().zip([filter::ORIG_FLAGS, filter::REPLY_FLAGS]) {
+            put(w, kind, &bits.to_ne_bytes());
+        }
+    });
 }
 
 /// What differs between the headers of requests.

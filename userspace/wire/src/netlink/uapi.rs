@@ -332,6 +332,20 @@ pub mod filter {
     pub const ORIG_FLAGS: u16 = 1;
     /// Reply direction.
     pub const REPLY_FLAGS: u16 = 2;
+
+    /// Bits of both (`CTA_FILTER_F_*`, `net/netfilter/nf_internals.h`).
+    pub mod flag {
+        /// Source address.
+        pub const IP_SRC: u32 = 1 << 0;
+        /// Destination address.
+        pub const IP_DST: u32 = 1 << 1;
+        /// IP protocol.
+        pub const PROTO_NUM: u32 = 1 << 3;
+        /// Source port.
+        pub const PROTO_SRC_PORT: u32 = 1 << 4;
+        /// Destination port.
+        pub const PROTO_DST_PORT: u32 = 1 << 5;
+    }
 }
 
 /// `CTA_EXPECT_*`: attributes of an expectation.

@@ -3,7 +3,7 @@
 use super::plain::named;
 use super::put::Put as _;
 use wire::netlink::frame::FAMILY_HEADER_LEN;
-use wire::netlink::uapi::subsystem;
+use wire::netlink::uapi::{exp, subsystem};
 use wire::netlink::{Attributes, Messages};
 
 /// `CTA_STATS_*` (kernel v6.12, `include/uapi/linux/netfilter/nfnetlink_conntrack.h`) in the order of their numbers,
@@ -43,6 +43,8 @@ const GLOBAL_ENTRIES: u16 = 1;
 pub fn statistics(out: &mut Vec<u8>, message: &[u8]) -> bool {
     let Some(Ok(raw)) = Messages::new(message).next() else { return false };
     let names: &[&str] = match raw.header.subsystem() {
+        // The kernel answers for expectations under the subsystem of flows (`ctnetlink_exp_stat_fill_info`, v6.12).
+        subsystem::CTNETLINK if raw.header.message() == exp::GET_STATS_CPU => &EXPECTATIONS,
         subsystem::CTNETLINK => &FLOWS,
         subsystem::CTNETLINK_EXP => &EXPECTATIONS,
         _ => return false,

@@ -49,6 +49,22 @@ pub fn dump(w: &mut Writer<'_>, seq: u32, family: u8) {
     Head::of_expectations(exp::GET, flag::DUMP, family).message(w, Ticket::silent(seq), |_| {});
 }
 
+/// Reads the expectation that a flow with this identity would fulfil. The answer is a message of type NEW.
+pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
+    Head::of_expectations(exp::GET, 0, key.tuple.family).message(w, ticket, |w| {
+        tuple::encode(w, expect::TUPLE, &key.tuple, None);
+        if key.zone != 0 {
+            put_be16(w, expect::ZONE, key.zone);
+        }
+    });
+}
+
+/// Dumps the statistics of each CPU about expectations; see [`super::stats_per_cpu`].
+pub fn stats_per_cpu(w: &mut Writer<'_>, seq: u32) {
+    let head = Head::of_expectations(exp::GET_STATS_CPU, flag::DUMP, super::ANY_FAMILY);
+    head.message(w, Ticket::silent(seq), |_| {});
+}
+
 /// Deletes all expectations of both families; the kernel does not look at the family here.
 pub fn flush(w: &mut Writer<'_>, ticket: Ticket) {
     Head::of_expectations(exp::DELETE, 0, super::ANY_FAMILY).message(w, ticket, |_| {});

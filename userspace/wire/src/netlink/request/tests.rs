@@ -295,8 +295,13 @@ fn a_delete_names_tuple_zone_and_id() {
 
 #[test]
 fn a_dump_carries_its_selection() {
-    let selection =
-        Selection { family: FAMILY_IPV6, mark: Some((1, 2)), status: Some((3, 4)), zone: Some(0) };
+    let selection = Selection {
+        family: FAMILY_IPV6,
+        mark: Some((1, 2)),
+        status: Some((3, 4)),
+        zone: Some(0),
+        tuples: None,
+    };
     let bytes = written(|w| dump(w, 9, Source::TableZeroingCounters, &selection));
     let raw = Messages::new(&bytes).next().unwrap().unwrap();
     assert_eq!(

@@ -1,0 +1,54 @@
+//! The program `conntrack`: shows and changes the kernel's connection tracking table.
+//!
+//! ```text
+//!  argv --getopt--> options --command--> Command --act--> kernel --print--> stdout
+//!                                           |                         summary, errors --> stderr
+//!                              filter: what of a dump is meant
+//! ```
+
+pub mod failure;
+pub mod definition;
+pub mod getopt;
+pub mod values;
+pub mod protocol;
+pub mod labels;
+pub mod command;
+pub mod filter;
+pub mod wanted;
+pub mod usage;
+pub mod screen;
+pub mod act;
+
+use failure::Failure;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut words = Vec::new();
+    for word in argv.into_iter().skip(1) {
+        match word.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => {
+                let word = word.to_string_lossy().into_owned();
+                return Failure::usage(format_args!("`{word}' is no text")).print();
+            }
+        }
+    }
+    carry_out(words).unwrap_or_else(|failure| failure.print())
+}
+
+fn carry_out(words: Vec<String>) -> act::Outcome {
+    if let [first, path, rest @ ..] = words.as_slice()
+        && matches!(first.as_str(), "-R" | "--load-file")
+        && rest.is_empty()
+    {
+        return act::load(path);
+    }
+    let command = command::parse(words)?;
+    if let Some(name) = &command.netns {
+        host::sys::enter_network_namespace(name)
+            .map_err(|error| Failure::other(format_args!("network namespace {name}: {error}")))?;
+    }
+    act::run(&command)
+}

@@ -1,0 +1,189 @@
+//! Changes flows.
+
+use super::list::dump;
+use super::{Outcome, code, style};
+use crate::conntrack::command::Command;
+use crate::conntrack::definition::{Opt, Verb};
+use crate::conntrack::failure::{Failure, NAME};
+use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::wanted;
+use crate::print::conntrack::Root;
+use common::FlowKey;
+use host::table::{Table as Kernel, Writes};
+use std::io;
+use std::process::ExitCode;
+use wire::flow::{Flow, Known};
+use wire::netlink::FlowView;
+use wire::netlink::frame::HEADER_LEN;
+use wire::netlink::request::{self, IfExists, Selection};
+
+/// What numbers mean when a flow is to be made.
+pub(super) const CREATE: [(i32, &str); 2] = [
+    (libc::EEXIST, "Such conntrack exists, try -U to update"),
+    (libc::ENOENT, "such conntrack doesn't exist"),
+];
+
+/// What they mean when one is to go.
+pub(super) const DELETE: [(i32, &str); 1] = [(libc::ENOENT, "such conntrack doesn't exist")];
+
+/// `-I`, `-A`
+pub(super) fn create(command: &Command) -> Outcome {
+    let flow = wanted::flow(command)?;
+    let mut kernel = Kernel::open()?;
+    let adds = command.verb == Verb::Add;
+    let done = if adds { "added" } else { "created" };
+    let made = kernel.ask(|w, t| request::create(w, t, &flow, IfExists::Fail), |_| Ok(()));
+    let made = match made {
+        Ok(()) => 1,
+        Err(error) if adds && error.raw_os_error() == Some(libc::EEXIST) => {
+            change(&mut kernel, flow, command.has(Opt::Status))?;
+            1
+        }
+        Err(error) => return Err(Failure::kernel(super::errno_of(&error), &CREATE)),
+    };
+    summary(made, &format!("flow entries have been {done}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A flow that exists gets what can be changed of it; its status only if one was given.
+pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Result<(), Failure> {
+    flow.known.set(Known::STATUS, status);
+    let outcome = kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(()));
+    outcome.map_err(|error| Failure::kernel(super::errno_of(&error), &CREATE))
+}
+
+/// `-D`
+pub(super) fn delete(command: &Command) -> Outcome {
+    let deleted = delete_quietly(command)?;
+    let done = if command.has(Opt::DryRun) { "would be deleted" } else { "have been deleted" };
+    summary(deleted, &format!("flow entries {done}"));
+    Ok(code(deleted))
+}
+
+/// Deletes, shows what was deleted, and says how many.
+pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
+    let mut kernel = Kernel::open()?;
+    let mut writes: Writes<Vec<u8>> = Writes::open()?;
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
+    let dry = command.has(Opt::DryRun);
+    let mut failed = None;
+    let outcome = dump(&mut kernel, command, |message, flow| {
+        if dry {
+            return screen.listed(message);
+        }
+        let line = screen.render(message);
+        let (key, id) = (flow.key(), flow.id);
+        writes.push(
+            line,
+            |w, t| request::delete(w, t, &key, id),
+            |line, errno| settle(&mut screen, &line, errno, &mut failed),
+        )
+    });
+    outcome?;
+    writes.flush(|line, errno| settle(&mut screen, &line, errno, &mut failed))?;
+    screen.end()?;
+    failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
+}
+
+/// What was deleted is shown. What was gone already is nobody's business.
+fn settle(
+    screen: &mut Screen<'_>,
+    line: &[u8],
+    errno: i32,
+    failed: &mut Option<i32>,
+) -> io::Result<()> {
+    match errno {
+        0 => screen.push(line),
+        libc::ENOENT => Ok(()),
+        errno => {
+            failed.get_or_insert(errno);
+            Ok(())
+        }
+    }
+}
+
+/// `-U`
+pub(super) fn update(command: &Command) -> Outcome {
+    let updated = update_quietly(command)?;
+    let done = if command.has(Opt::DryRun) { "would be updated" } else { "have been updated" };
+    summary(updated, &format!("flow entries {done}"));
+    Ok(code(updated))
+}
+
+/// Updates, shows what the flows are now, and says how many.
+pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
+    let mut kernel = Kernel::open()?;
+    let mut writes: Writes<FlowKey> = Writes::open()?;
+    let mut again = Kernel::open()?;
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
+    let dry = command.has(Opt::DryRun);
+    let mut failed = None;
+    let outcome = dump(&mut kernel, command, |message, view| {
+        if dry {
+            return screen.listed(message);
+        }
+        let Some(flow) = wanted::update(command, view) else { return screen.listed(message) };
+        writes.push(
+            view.key(),
+            |w, t| request::update(w, t, &flow),
+            |key, errno| show(&mut again, &mut screen, key, errno, &mut failed),
+        )
+    });
+    outcome?;
+    writes.flush(|key, errno| show(&mut again, &mut screen, key, errno, &mut failed))?;
+    screen.end()?;
+    failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
+}
+
+fn show(
+    kernel: &mut Kernel,
+    screen: &mut Screen<'_>,
+    key: FlowKey,
+    errno: i32,
+    failed: &mut Option<i32>,
+) -> io::Result<()> {
+    match errno {
+        0 | libc::ENOSPC => {}
+        libc::ENOENT => return Ok(()),
+        errno => {
+            failed.get_or_insert(errno);
+            return Ok(());
+        }
+    }
+    let read = kernel.ask(
+        |w, t| request::get(w, t, &key),
+        |message| {
+            let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
+            if same { screen.listed(message) } else { Ok(()) }
+        },
+    );
+    // It may have ended since.
+    read.or_else(
+        |error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) },
+    )
+}
+
+/// `-F`
+pub(super) fn flush(command: &Command) -> Outcome {
+    if command.has(Opt::DryRun) {
+        let mut would = 0;
+        let mut kernel = Kernel::open()?;
+        dump(&mut kernel, command, |_, _| {
+            would += 1;
+            Ok(())
+        })?;
+        summary(would, "flow entries would be deleted");
+        return Ok(ExitCode::SUCCESS);
+    }
+    flush_quietly(command)?;
+    eprintln!("{NAME}: connection tracking table has been emptied.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Empties the table.
+pub(super) fn flush_quietly(command: &Command) -> Result<(), Failure> {
+    let selection = Selection { family: command.family, ..Selection::default() };
+    let mut kernel = Kernel::open()?;
+    kernel.ask(|w, t| request::flush(w, t, &selection), |_| Ok(()))?;
+    Ok(())
+}

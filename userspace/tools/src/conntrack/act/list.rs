@@ -1,0 +1,150 @@
+//! Shows flows, how many there are, and the counters.
+
+use super::{Outcome, code, errno_of, style};
+use crate::conntrack::command::Command;
+use crate::conntrack::definition::{Opt, Table};
+use crate::conntrack::failure::Failure;
+use crate::conntrack::filter::Filter;
+use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::wanted;
+use crate::print::conntrack::{self, Root};
+use common::FlowKey;
+use host::table::Table as Kernel;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use wire::netlink::FlowView;
+use wire::netlink::frame::HEADER_LEN;
+use wire::netlink::request::{self, Selection, Source};
+
+/// Reads the flows that a command means, and hands each to `each`, once as a message and once understood.
+pub(super) fn dump(
+    kernel: &mut Kernel,
+    command: &Command,
+    mut each: impl FnMut(&[u8], &FlowView<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let filter = Filter::new(command);
+    let mut meant = |message: &[u8]| match FlowView::parse(&message[HEADER_LEN..]) {
+        Ok(flow) if filter.passes(&flow) => each(message, &flow),
+        // What nobody understands is not shown.
+        _ => Ok(()),
+    };
+    read(kernel, source(command), &filter.selection(), &mut meant)
+}
+
+/// A kernel that does not know how to select is asked for everything.
+fn read(
+    kernel: &mut Kernel,
+    source: Source,
+    selection: &Selection,
+    each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let outcome = kernel.dump(|w, seq| request::dump(w, seq, source, selection), &mut *each);
+    match outcome {
+        Err(error) if selection.tuples.is_some() && is_ignorance(&error) => {
+            let plain = Selection { tuples: None, ..*selection };
+            kernel.dump(|w, seq| request::dump(w, seq, source, &plain), each)
+        }
+        outcome => outcome,
+    }
+}
+
+fn is_ignorance(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+fn source(command: &Command) -> Source {
+    match command.table {
+        Table::Dying => Source::Dying,
+        Table::Unconfirmed => Source::Unconfirmed,
+        _ if command.has(Opt::Zero) => Source::TableZeroingCounters,
+        _ => Source::Table,
+    }
+}
+
+/// `-L`
+pub(super) fn list(command: &Command) -> Outcome {
+    let mut kernel = Kernel::open()?;
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::List);
+    let filter = Filter::new(command);
+    let outcome = if filter.is_everything() {
+        let selection = filter.selection();
+        read(&mut kernel, source(command), &selection, &mut |message| screen.listed(message))
+    } else {
+        dump(&mut kernel, command, |message, _| screen.listed(message))
+    };
+    screen.end()?;
+    outcome?;
+    summary(screen.shown, "flow entries have been shown");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `-G`
+pub(super) fn get(command: &Command) -> Outcome {
+    let orig = wanted::original(command);
+    let key = FlowKey::new(orig, command.zones[0].unwrap_or_default());
+    let mut kernel = Kernel::open()?;
+    let mut screen = Screen::new(style(command), Root::Conntrack, Frame::List);
+    let filter = Filter::new(command);
+    let outcome = kernel.ask(
+        |w, ticket| request::get(w, ticket, &key),
+        |message| {
+            let meant =
+                FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| filter.passes(&flow));
+            if meant { screen.listed(message) } else { Ok(()) }
+        },
+    );
+    let texts = [
+        (libc::ENOENT, "such conntrack doesn't exist"),
+        (libc::EAFNOSUPPORT, "protocol not supported"),
+    ];
+    outcome.map_err(|error| Failure::kernel(errno_of(&error), &texts))?;
+    screen.end()?;
+    summary(screen.shown, "flow entries have been shown");
+    Ok(code(screen.shown))
+}
+
+/// `-C`
+pub(super) fn count(table: Table) -> Outcome {
+    let mut kernel = Kernel::open()?;
+    let mut out = Vec::new();
+    if table == Table::Expect {
+        let mut count = 0_u64;
+        kernel.dump(
+            |w, seq| request::dump_expectations(w, seq, request::ANY_FAMILY),
+            |_| {
+                count += 1;
+                Ok(())
+            },
+        )?;
+        writeln!(out, "{count}")?;
+    } else {
+        kernel.ask(request::stats, |message| {
+            conntrack::count(&mut out, message);
+            Ok(())
+        })?;
+    }
+    io::stdout().lock().write_all(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `-S`
+pub(super) fn stats(table: Table) -> Outcome {
+    let mut kernel = Kernel::open()?;
+    let mut out = Vec::new();
+    let expect = table == Table::Expect;
+    kernel.dump(
+        |w, seq| {
+            if expect {
+                request::expectation_stats_per_cpu(w, seq);
+            } else {
+                request::stats_per_cpu(w, seq);
+            }
+        },
+        |message| {
+            conntrack::statistics(&mut out, message);
+            Ok(())
+        },
+    )?;
+    io::stdout().lock().write_all(&out)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,152 @@
+//! Where output goes: entries to stdout in large pieces, summaries and warnings to stderr.
+
+use super::failure::NAME;
+use crate::print::conntrack::{self, Event, Format, Root, Style};
+use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// So much is gathered before it is written.
+const PIECE: usize = 64 << 10;
+
+/// What entries are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// What there is.
+    List,
+    /// What was changed or deleted.
+    Changed,
+    /// What happens: each is to be seen at once.
+    Stream,
+}
+
+/// Entries on their way to stdout.
+#[derive(Debug)]
+pub struct Screen<'a> {
+    style: Style<'a>,
+    root: Root,
+    frame: Frame,
+    out: Vec<u8>,
+    begun: bool,
+    /// Entries shown.
+    pub shown: u64,
+}
+
+impl<'a> Screen<'a> {
+    /// Nothing is shown yet.
+    #[must_use]
+    pub fn new(style: Style<'a>, root: Root, frame: Frame) -> Self {
+        Self { style, root, frame, out: Vec::with_capacity(PIECE + 4096), begun: false, shown: 0 }
+    }
+
+    /// Shows the entry of a message. It is counted if it could be shown.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn listed(&mut self, message: &[u8]) -> io::Result<()> {
+        self.add(message, None, 0)
+    }
+
+    /// Shows what happened to one, and who did it.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn event(&mut self, message: &[u8], event: Event, portid: u32) -> io::Result<()> {
+        self.add(message, Some(event), portid)
+    }
+
+    fn add(&mut self, message: &[u8], event: Option<Event>, portid: u32) -> io::Result<()> {
+        self.begin();
+        let now_ns = self.now_ns();
+        let shown = self.print(message, event, portid, now_ns);
+        self.shown += u64::from(shown);
+        self.write_if(PIECE)
+    }
+
+    /// What an entry looks like, to be shown later.
+    pub fn render(&mut self, message: &[u8]) -> Vec<u8> {
+        let kept = std::mem::take(&mut self.out);
+        let now_ns = self.now_ns();
+        self.print(message, None, 0, now_ns);
+        std::mem::replace(&mut self.out, kept)
+    }
+
+    /// Shows what was rendered.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn push(&mut self, line: &[u8]) -> io::Result<()> {
+        self.begin();
+        // Rendered apart, a JSON object cannot know that it is the first one.
+        let first = self.out.last() == Some(&b'[') && line.first() == Some(&b',');
+        self.out.extend_from_slice(&line[usize::from(first)..]);
+        self.shown += u64::from(!line.is_empty());
+        self.write_if(PIECE)
+    }
+
+    fn print(&mut self, message: &[u8], event: Option<Event>, portid: u32, now_ns: u64) -> bool {
+        let print = match self.root {
+            Root::Conntrack => conntrack::flow,
+            Root::Expect => conntrack::expectation,
+        };
+        print(&mut self.out, &self.style, message, event, portid, now_ns)
+    }
+
+    /// Nanoseconds since 1970, where something shows them.
+    fn now_ns(&self) -> u64 {
+        if !self.style.timestamp && !self.style.ktimestamp {
+            return 0;
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) && self.is_framed() {
+            conntrack::list_begin(&mut self.out, &self.style, self.root);
+        }
+    }
+
+    /// Whether something stands before the first entry and after the last one.
+    fn is_framed(&self) -> bool {
+        match self.style.format {
+            Format::Json => self.frame != Frame::Stream,
+            // What was changed has always been shown as elements without a document around them.
+            _ => self.frame != Frame::Changed,
+        }
+    }
+
+    fn write_if(&mut self, least: usize) -> io::Result<()> {
+        if self.out.len() >= least {
+            io::stdout().lock().write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.write_if(1)?;
+        io::stdout().lock().flush()
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn end(&mut self) -> io::Result<()> {
+        // An empty XML list has never been printed, an empty JSON one must be for it to be JSON.
+        let empty = !self.begun && self.style.format != Format::Json;
+        if self.is_framed() && !empty {
+            conntrack::list_end(&mut self.out, &self.style, self.root, self.begun);
+        }
+        self.flush()
+    }
+}
+
+/// Says how many, and of what.
+pub fn summary(count: u64, what: &str) {
+    eprintln!("{NAME}: {count} {what}.");
+}

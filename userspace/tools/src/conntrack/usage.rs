@@ -1,0 +1,105 @@
+//! What `-h` says.
+
+use super::definition::{OPTIONS, Opt, Value, Verb};
+use super::protocol::{self, Names};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+/// Prints the summary, and the options of a protocol if one is given.
+pub fn print(proto: Option<u8>) {
+    let mut text = summary();
+    if let Some(number) = proto {
+        text.push_str(&protocol_help(number));
+    }
+    // A reader that has gone does not mind.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Commands and options, in groups.
+#[must_use]
+pub fn summary() -> String {
+    let mut text = String::from(
+        "Command line interface for the connection tracking system. Version 1.4.9\n\
+         Usage: conntrack [commands] [options]\n\nCommands:\n",
+    );
+    for verb in Verb::ALL {
+        let (letter, long) = verb.names();
+        line(&mut text, &format!("-{letter}, --{long}"), verb.about());
+    }
+    line(&mut text, "-R, --load-file FILE", "Carry out the commands of a file; must come first");
+    text.push_str("\nTables: conntrack, expect, dying, unconfirmed\n");
+    for (title, options) in GROUPS {
+        let _ = write!(text, "\n{title}:\n");
+        for opt in *options {
+            let option = &OPTIONS[*opt as usize];
+            let mut names = option.letter.map(|letter| format!("-{letter}, ")).unwrap_or_default();
+            let long: Vec<_> = option.long.iter().map(|long| format!("--{long}")).collect();
+            names.push_str(&long.join(", "));
+            match option.value {
+                Value::None => {}
+                Value::Required => names = format!("{names} {}", option.meta),
+                Value::Optional => names = format!("{names} [{}]", option.meta),
+            }
+            line(&mut text, &names, option.about);
+        }
+    }
+    text.push_str(
+        "\nOptions of a protocol: conntrack -h -p PROTO\n\
+         Exit codes: 0 done, 1 failed or nothing found, 2 wrong use\n",
+    );
+    text
+}
+
+const GROUPS: &[(&str, &[Opt])] = &[
+    (
+        "Which flows, and what they are to be",
+        &[
+            Opt::OrigSrc,
+            Opt::OrigDst,
+            Opt::ReplySrc,
+            Opt::ReplyDst,
+            Opt::MaskSrc,
+            Opt::MaskDst,
+            Opt::Proto,
+            Opt::Family,
+            Opt::Timeout,
+            Opt::Status,
+            Opt::Mark,
+            Opt::Secmark,
+            Opt::Id,
+            Opt::Zone,
+            Opt::OrigZone,
+            Opt::ReplyZone,
+            Opt::SrcNat,
+            Opt::DstNat,
+            Opt::AnyNat,
+            Opt::Label,
+            Opt::LabelAdd,
+            Opt::LabelDel,
+            Opt::Labelmap,
+        ],
+    ),
+    ("Expectations", &[Opt::TupleSrc, Opt::TupleDst]),
+    (
+        "Output and events",
+        &[Opt::Output, Opt::EventMask, Opt::BufferSize, Opt::Zero, Opt::DryRun, Opt::Netns],
+    ),
+];
+
+/// Options of a protocol.
+#[must_use]
+pub fn protocol_help(number: u8) -> String {
+    let Some(protocol) = protocol::with_options(number) else {
+        return "\nProto `unknown' help:\n  no options (unsupported)\n".into();
+    };
+    let mut text = format!("\nProto `{}' help:\n", protocol.name);
+    for (_, names, about) in protocol.options as &[Names] {
+        let long: Vec<_> = names.iter().map(|long| format!("--{long}")).collect();
+        line(&mut text, &long.join(", "), about);
+    }
+    text
+}
+
+fn line(text: &mut String, names: &str, about: &str) {
+    let _ = writeln!(text, "  {names:<38} {about}");
+}

@@ -1,0 +1,272 @@
+//! Values of options, strictly: what is no number, or does not fit, is an error, and never 0 or its lower bits.
+
+use super::failure::Failure;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::flow::Status;
+
+/// An address, network order, IPv4 in the first four bytes.
+pub type Addr = [u8; 16];
+
+/// `AF_INET` or `AF_INET6`, and an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Family.
+    pub family: u8,
+    /// The address.
+    pub bytes: Addr,
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        let mut bytes = [0; 16];
+        let family = match ip {
+            IpAddr::V4(v4) => {
+                bytes[..4].copy_from_slice(&v4.octets());
+                common::tuple::FAMILY_IPV4
+            }
+            IpAddr::V6(v6) => {
+                bytes = v6.octets();
+                common::tuple::FAMILY_IPV6
+            }
+        };
+        Self { family, bytes }
+    }
+}
+
+/// An address.
+///
+/// # Errors
+/// When it is none.
+pub fn address(text: &str) -> Result<Address, Failure> {
+    let ip: Result<IpAddr, _> = text.parse();
+    let ip = ip.map_err(|_| Failure::usage(format_args!("Invalid IP address `{text}'")))?;
+    Ok(ip.into())
+}
+
+/// An address and the bits of it that count: all of them give no mask.
+///
+/// # Errors
+/// When either is none.
+pub fn network(text: &str) -> Result<(Address, Option<Addr>), Failure> {
+    let Some((ip, bits)) = text.split_once('/') else { return Ok((address(text)?, None)) };
+    let ip = address(ip)?;
+    let most = if ip.family == common::tuple::FAMILY_IPV4 { 32 } else { 128 };
+    let bits: u32 = bits
+        .parse()
+        .ok()
+        .filter(|bits| *bits <= most)
+        .ok_or_else(|| Failure::usage("Invalid netmask"))?;
+    if bits == most {
+        return Ok((ip, None));
+    }
+    let mask = if most == 32 {
+        Address::from(IpAddr::V4(Ipv4Addr::from((!0_u32).checked_shl(32 - bits).unwrap_or(0))))
+    } else {
+        Address::from(IpAddr::V6(Ipv6Addr::from((!0_u128).checked_shl(128 - bits).unwrap_or(0))))
+    };
+    Ok((ip, Some(mask.bytes)))
+}
+
+/// A number of any base, as `0x` and `0` in front say.
+fn integer(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return u64::from_str_radix(hex, 16).ok();
+    }
+    match text.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => u64::from_str_radix(octal, 8).ok(),
+        _ => text.parse().ok(),
+    }
+}
+
+/// A number of any base, of at most `max`, that `--option` was given.
+///
+/// # Errors
+/// When it is none or more.
+pub fn number(option: &str, text: &str, max: u64) -> Result<u64, Failure> {
+    integer(text).filter(|n| *n <= max).ok_or_else(|| wrong(option, text))
+}
+
+/// A decimal number of at most `max`, that `--option` was given.
+///
+/// # Errors
+/// When it is none or more.
+pub fn decimal(option: &str, text: &str, max: u64) -> Result<u64, Failure> {
+    text.parse().ok().filter(|n| *n <= max).ok_or_else(|| wrong(option, text))
+}
+
+fn wrong(option: &str, text: &str) -> Failure {
+    Failure::usage(format_args!("Invalid value `{text}' for `--{option}'"))
+}
+
+/// A value and the bits of it that count.
+///
+/// # Errors
+/// When either is no number of 32 bits.
+pub fn masked(option: &str, text: &str) -> Result<(u32, u32), Failure> {
+    let part = |text| number(option, text, u32::MAX.into()).map(|n| n as u32);
+    match text.split_once('/') {
+        Some((value, mask)) => Ok((part(value)?, part(mask)?)),
+        None => Ok((part(text)?, u32::MAX)),
+    }
+}
+
+/// Where a translation leads: address and port, each if given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nat {
+    /// Address.
+    pub addr: Option<Address>,
+    /// Port, host order.
+    pub port: Option<u16>,
+}
+
+/// `IP`, `IP:PORT`, `[IPv6]:PORT`, `:PORT`, or nothing.
+///
+/// # Errors
+/// When it is none of these.
+pub fn nat(text: &str) -> Result<Nat, Failure> {
+    let (ip, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (ip, rest) = rest
+            .split_once(']')
+            .ok_or_else(|| Failure::usage("No closing ']' around IPv6 address"))?;
+        (ip, rest.strip_prefix(':'))
+    } else if text.matches(':').count() > 1 {
+        (text, None)
+    } else {
+        text.split_once(':').map_or((text, None), |(ip, port)| (ip, Some(port)))
+    };
+    let addr = if ip.is_empty() { None } else { Some(address(ip)?) };
+    let port = port.map(|text| match text {
+        "" => Err(Failure::usage("No port specified after `:'")),
+        _ => text.parse().map_err(|_| Failure::usage(format_args!("Invalid port `{text}'"))),
+    });
+    Ok(Nat { addr, port: port.transpose()? })
+}
+
+/// What `-u` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusWanted {
+    /// Bits named.
+    pub value: u32,
+    /// Bits named with `!`, that are to be unset.
+    pub unset: u32,
+}
+
+impl StatusWanted {
+    /// Value and mask as the kernel compares them.
+    #[must_use]
+    pub const fn selection(self) -> (u32, u32) {
+        if self.unset == 0 { (self.value, self.value) } else { (self.value, self.unset) }
+    }
+}
+
+/// A list of status words.
+///
+/// # Errors
+/// When one is unknown.
+pub fn status(list: &str) -> Result<StatusWanted, Failure> {
+    const OFFLOAD: u32 = 1 << 14;
+    const HW_OFFLOAD: u32 = 1 << 15;
+    let words = [
+        ("ASSURED", Status::ASSURED.bits()),
+        ("SEEN_REPLY", Status::SEEN_REPLY.bits()),
+        ("UNSET", 0),
+        ("FIXED_TIMEOUT", Status::FIXED_TIMEOUT.bits()),
+        ("EXPECTED", Status::EXPECTED.bits()),
+        ("OFFLOAD", OFFLOAD),
+        ("HW_OFFLOAD", HW_OFFLOAD),
+    ];
+    let mut wanted = StatusWanted::default();
+    for item in list.split(',') {
+        let (word, negated) = item.strip_prefix('!').map_or((item, false), |word| (word, true));
+        if word == "UNREPLIED" && !negated {
+            wanted.unset |= Status::SEEN_REPLY.bits();
+            continue;
+        }
+        if let Some(name) = ["SRC_NAT", "DST_NAT"].into_iter().find(|name| fits(name, word)) {
+            let option = if name == "SRC_NAT" { "src" } else { "dst" };
+            eprintln!("WARNING: ignoring {name}, use --{option}-nat instead");
+            continue;
+        }
+        let bits = words.iter().find(|(name, _)| fits(name, word)).ok_or_else(|| bad(item))?.1;
+        if negated {
+            wanted.unset |= bits;
+        } else {
+            wanted.value |= bits;
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whether `word` is a beginning of `name`, in whatever case.
+#[must_use]
+pub fn fits(name: &str, word: &str) -> bool {
+    !word.is_empty() && name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// A word of a list that is none of those it may be.
+#[must_use]
+pub fn bad(word: &str) -> Failure {
+    Failure::usage(format_args!("Bad parameter `{word}'"))
+}
+
+/// The family that a word begins with.
+///
+/// # Errors
+/// When it is none.
+pub fn family(text: &str) -> Result<u8, Failure> {
+    if text.starts_with("ipv4") {
+        Ok(common::tuple::FAMILY_IPV4)
+    } else if text.starts_with("ipv6") {
+        Ok(common::tuple::FAMILY_IPV6)
+    } else {
+        Err(Failure::usage(format_args!("`{text}' unsupported protocol")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_have_masks_unless_every_bit_counts() {
+        assert_eq!(network("1.2.3.4/32").unwrap().1, None);
+        assert_eq!(network("1.2.3.4/8").unwrap().1.unwrap()[..4], [255, 0, 0, 0]);
+        assert_eq!(network("1.2.3.4/0").unwrap().1, Some([0; 16]));
+        assert_eq!(network("fe80::/10").unwrap().1.unwrap()[..2], [255, 192]);
+        for wrong in ["1.2.3.4/33", "1.2.3.4/x", "::/129", "1.2.3.4/-1"] {
+            assert_eq!(network(wrong).unwrap_err().to_string(), "Invalid netmask");
+        }
+    }
+
+    #[test]
+    fn numbers_are_strict() {
+        assert_eq!(number("mark", "0x10", 99).unwrap(), 16);
+        assert_eq!(number("mark", "010", 99).unwrap(), 8);
+        assert_eq!(masked("mark", "7/0xf").unwrap(), (7, 15));
+        for wrong in ["", "x", "1x", "-1", "100", "0x"] {
+            assert!(number("mark", wrong, 99).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn translations_are_read() {
+        let v6 = nat("[::1]:5").unwrap();
+        assert_eq!((v6.addr.unwrap().family, v6.port), (10, Some(5)));
+        assert_eq!(nat("::1").unwrap().port, None);
+        assert_eq!(nat("1.2.3.4:9").unwrap().port, Some(9));
+        assert_eq!(nat(":9").unwrap(), Nat { addr: None, port: Some(9) });
+        assert_eq!(nat("1.2.3.4:").unwrap_err().to_string(), "No port specified after `:'");
+        assert_eq!(nat("1.2.3.4:99999").unwrap_err().to_string(), "Invalid port `99999'");
+        assert_eq!(nat("[::1").unwrap_err().to_string(), "No closing ']' around IPv6 address");
+    }
+
+    #[test]
+    fn status_words_may_be_cut_and_negated() {
+        assert_eq!(status("a,see").unwrap().value, 6);
+        assert_eq!(status("!assured").unwrap(), StatusWanted { value: 0, unset: 4 });
+        assert_eq!(status("UNREPLIED").unwrap().selection(), (0, 2));
+        assert_eq!(status("unreplied").unwrap_err().to_string(), "Bad parameter `unreplied'");
+        assert!(status("").is_err());
+    }
+}

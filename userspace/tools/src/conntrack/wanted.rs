@@ -1,0 +1,203 @@
+//! What a command writes: flows and expectations as values for requests.
+
+use super::command::Command;
+use super::failure::Failure;
+use super::protocol::Which;
+use super::values::{Addr, Nat};
+use common::Tuple;
+use common::tuple::ipproto;
+use wire::flow::{Flow, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags, TcpState};
+use wire::netlink::FlowView;
+use wire::netlink::conntrack::label_words;
+use wire::{Expectation, netlink::Detail};
+
+/// `IP_CT_TCP_FLAG_SACK_PERM` and `IP_CT_TCP_FLAG_CLOSE_INIT`
+/// (`include/uapi/linux/netfilter/nf_conntrack_tcp.h`).
+const SACK_PERM: u8 = 0x02;
+const CLOSE_INIT: u8 = 0x04;
+const TIME_WAIT: u8 = 7;
+
+/// The tuple of one direction, from what was given of it.
+fn tuple(command: &Command, which: Which, addresses: [Option<Addr>; 2]) -> Tuple {
+    let port = |dst| command.ports.get(&(which, dst)).copied().unwrap_or_default();
+    let (kind, code, id) = command.icmp;
+    let proto = command.proto.unwrap_or_default();
+    let tuple = Tuple {
+        src: addresses[0].unwrap_or_default(),
+        dst: addresses[1].unwrap_or_default(),
+        family: command.family,
+        proto,
+        ..Tuple::default()
+    };
+    if tuple.is_icmp() {
+        tuple.with_icmp(id.unwrap_or_default(), kind.unwrap_or_default(), code.unwrap_or_default())
+    } else {
+        tuple.with_ports(port(false), port(true))
+    }
+}
+
+/// The original tuple that a command is about: the one given, or the reply turned around.
+#[must_use]
+pub fn original(command: &Command) -> Tuple {
+    if command.orig[0].is_some() {
+        let mut orig = tuple(command, Which::Orig, command.orig);
+        if !orig.is_icmp() && !command.ports.contains_key(&(Which::Orig, false)) {
+            // Ports may be given of the reply alone.
+            let reply = tuple(command, Which::Reply, command.orig);
+            orig.l4 = reply.inverted().l4;
+        }
+        orig
+    } else {
+        let mut reply = tuple(command, Which::Reply, command.reply);
+        if !reply.is_icmp() && !command.ports.contains_key(&(Which::Reply, false)) {
+            reply.l4 = tuple(command, Which::Orig, command.reply).inverted().l4;
+        }
+        reply.inverted()
+    }
+}
+
+/// A flow to create.
+///
+/// # Errors
+/// When a translation does not fit the family.
+pub fn flow(command: &Command) -> Result<Flow, Failure> {
+    let orig = original(command);
+    let mut flow = Flow::new(orig);
+    flow.reply = if command.reply[0].is_some() && command.orig[0].is_some() {
+        let mut reply = tuple(command, Which::Reply, command.reply);
+        if orig.is_icmp() || !command.ports.contains_key(&(Which::Reply, false)) {
+            reply.l4 = orig.inverted().l4;
+        }
+        reply.proto = orig.proto;
+        reply
+    } else {
+        orig.inverted()
+    };
+    translate(&mut flow, command.nat)?;
+    flow.timeout_s = command.timeout_s.unwrap_or_default();
+    flow.known |= Known::TIMEOUT | Known::STATUS;
+    let status = command.status.unwrap_or_default().value;
+    flow.status |= Status::CONFIRMED | Status::from_bits_retain(status);
+    if let Some((mark, _)) = command.mark {
+        flow.mark = mark;
+        flow.known |= Known::MARK;
+    }
+    flow.zone = command.zones[0].or(command.zones[1]).unwrap_or_default();
+    if command.zones[0].is_none() && command.zones[1..] != [None; 2] {
+        flow.extra_mut().zones = [command.zones[1], command.zones[2]];
+    }
+    flow.proto = proto_state(command);
+    if !command.labels.add.is_empty() {
+        flow.extra_mut().labels = Some(bits_to_words(&command.labels.add));
+    }
+    Ok(flow)
+}
+
+/// Lets the reply come from, or go to, where the translation says.
+fn translate(flow: &mut Flow, nat: [Option<Nat>; 3]) -> Result<(), Failure> {
+    let address = |nat: Nat, family| match nat.addr {
+        Some(addr) if addr.family != family => Err(Failure::usage("mismatched address family")),
+        addr => Ok(addr.map(|addr| addr.bytes)),
+    };
+    let family = flow.orig.family;
+    let (mut src_port, mut dst_port) = flow.reply.ports();
+    let has_ports = flow.reply.has_ports();
+    if let Some(nat) = nat[0] {
+        flow.reply.dst = address(nat, family)?.unwrap_or(flow.reply.dst);
+        dst_port = nat.port.unwrap_or(dst_port);
+        flow.status |= Status::SRC_NAT | Status::SRC_NAT_DONE;
+    }
+    if let Some(nat) = nat[1] {
+        flow.reply.src = address(nat, family)?.unwrap_or(flow.reply.src);
+        src_port = nat.port.unwrap_or(src_port);
+        flow.status |= Status::DST_NAT | Status::DST_NAT_DONE;
+    }
+    if has_ports {
+        flow.reply = flow.reply.with_ports(src_port, dst_port);
+    }
+    Ok(())
+}
+
+/// State of the protocol. A TCP flow made by hand is followed without looking at windows.
+fn proto_state(command: &Command) -> ProtoState {
+    match (command.proto, command.state) {
+        (Some(ipproto::TCP), Some(state)) => {
+            let close = if state >= TIME_WAIT { CLOSE_INIT } else { 0 };
+            let flags = TCP_FLAG_BE_LIBERAL | SACK_PERM | close;
+            let both = TcpFlags { flags, mask: flags };
+            ProtoState::Tcp(TcpState { state, wscale: None, flags: Some([both; 2]) })
+        }
+        (Some(ipproto::SCTP), Some(state)) => {
+            ProtoState::Sctp { state, vtag: command.vtag.map(Option::unwrap_or_default) }
+        }
+        (Some(ipproto::DCCP), Some(state)) => {
+            ProtoState::Dccp { state, role: command.role.unwrap_or_default() }
+        }
+        _ => ProtoState::None,
+    }
+}
+
+fn bits_to_words(bits: &[u8]) -> Vec<u32> {
+    let mut words = vec![0; 4];
+    for bit in bits {
+        words[usize::from(bit / 32)] |= 1 << (bit % 32);
+    }
+    words
+}
+
+/// What an update of a flow writes, or `None` if nothing of it would change.
+#[must_use]
+pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
+    let now = view.to_flow(Detail::State);
+    let mut flow = Flow { zone: now.zone, ..Flow::new(now.orig) };
+    flow.extra_mut().zones = view.zones;
+    flow.extra_mut().master = now.master().copied();
+    if let Some(timeout_s) = command.timeout_s {
+        flow.timeout_s = timeout_s;
+        flow.known |= Known::TIMEOUT;
+    }
+    if let Some((value, mask)) = command.mark {
+        flow.mark = (now.mark & !mask) ^ value;
+        flow.known |= Known::MARK;
+    }
+    if let Some(wanted) = command.status {
+        flow.status = now.status | Status::from_bits_retain(wanted.value);
+        flow.known |= Known::STATUS;
+    }
+    let labels = &command.labels;
+    if !labels.add.is_empty() || labels.del.is_some() {
+        let mut words: Vec<u32> = label_words(view.labels.unwrap_or_default()).collect();
+        words.resize(4, 0);
+        for (has, add) in words.iter_mut().zip(bits_to_words(&labels.add)) {
+            *has |= add;
+        }
+        match labels.del.as_deref() {
+            Some([]) => words.fill(0),
+            Some(del) => {
+                words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del);
+            }
+            None => {}
+        }
+        flow.extra_mut().labels = Some(words);
+    }
+    let nothing = flow.known.is_empty() && labels.add.is_empty() && labels.del.is_none();
+    (!nothing).then_some(flow)
+}
+
+/// An expectation to create.
+#[must_use]
+pub fn expectation(command: &Command) -> Expectation {
+    Expectation {
+        master: tuple(command, Which::Orig, command.orig),
+        tuple: tuple(command, Which::Tuple, command.tuple),
+        mask: tuple(command, Which::Mask, command.mask),
+        timeout_s: command.timeout_s,
+        ..Expectation::default()
+    }
+}
+
+/// The tuple of an expectation to delete or to show.
+#[must_use]
+pub fn expected(command: &Command) -> Tuple {
+    tuple(command, Which::Orig, command.orig)
+}
