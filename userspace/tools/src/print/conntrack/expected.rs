@@ -31,7 +31,6 @@ fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Oc
     // Writing to memory cannot fail.
     let _ = text::expectation(&mut line, expectation, true);
     out.text(&line);
-    plain::origin(out, on);
     out.push(b'\n');
 }
 

@@ -150,14 +150,20 @@ fn tracker(out: &mut Vec<u8>, proto: &ProtoState) {
     }
     match proto {
         ProtoState::Sctp { vtag, .. } => {
-            named(out, " --orig-vtag ", vtag[0]);
-            named(out, " --reply-vtag ", vtag[1]);
+            named(out, " --orig-vtag ", typed(vtag[0]));
+            named(out, " --reply-vtag ", typed(vtag[1]));
         }
         ProtoState::Dccp { role, .. } => {
             out.text(if *role == 0 { " --role client" } else { " --role server" });
         }
         ProtoState::None | ProtoState::Tcp(_) => {}
     }
+}
+
+/// A tag as `--orig-vtag` takes it: the original hands the number to the kernel as it lies in memory, and files that it
+/// saved are to make the same table.
+const fn typed(vtag: u32) -> u32 {
+    u32::from_ne_bytes(vtag.to_be_bytes())
 }
 
 /// What makes the loaded table the same table. A mark of 0 is what a flow has without one.

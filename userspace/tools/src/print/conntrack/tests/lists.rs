@@ -68,7 +68,8 @@ fn expectations() {
                 sport=10 dport=21 PERMANENT,USERSPACE class=0 helper=ftp";
     let style = Style { timestamp: true, ..Style::default() };
     let mut out = Vec::new();
-    assert!(expectation(&mut out, &style, &expected(), Some(Event::New), 0, 5_000_123_000));
+    // Who caused it is told of flows only.
+    assert!(expectation(&mut out, &style, &expected(), Some(Event::New), 77, 5_000_123_000));
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!("[5       .123   ]\t    [NEW] 298 {line}\n"),

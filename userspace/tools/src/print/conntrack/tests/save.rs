@@ -13,7 +13,10 @@ fn protocols() {
          --sport 10 --dport 20 --reply-port-src 20 --reply-port-dst 10 --state ESTABLISHED",
     );
     line(
-        &FlowMessage::v4(A, B, 132, Ports(10, 20)).status(8).timeout(48).sctp(4, [1, 2]),
+        &FlowMessage::v4(A, B, 132, Ports(10, 20))
+            .status(8)
+            .timeout(48)
+            .sctp(4, [1_u32, 2].map(|tag| u32::from_be_bytes(tag.to_ne_bytes()))),
         "-A -t 48 -u UNSET -s 1.1.1.1 -d 2.2.2.2 -r 2.2.2.2 -q 1.1.1.1 -p sctp --sport 10 \
          --dport 20 --reply-port-src 20 --reply-port-dst 10 --state ESTABLISHED --orig-vtag 1 \
          --reply-vtag 2",
