@@ -83,6 +83,9 @@ impl Cluster {
             for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
                 traffic.fill(kernel, now);
                 kernel.take_happened();
+                if profile.silent {
+                    kernel.silence(&mut rng);
+                }
             }
         }
         let [first, second] = kernels;
@@ -345,8 +348,11 @@ impl Cluster {
         let life = self.links[node].life();
         match over {
             None => self.plan(pause, Step::DumpGoesOn { node, life }),
-            Some(true) => {}
-            Some(false) => self.plan(pause, Step::Command(node, Command::ResyncKernel)),
+            // Ours reads again by itself.
+            Some(false) if self.profile.original == Some(node) => {
+                self.plan(pause, Step::Command(node, Command::ResyncKernel));
+            }
+            Some(_) => {}
         }
         self.turn(node)
     }

@@ -4,6 +4,7 @@
 //! in a zone, a lookup finds a flow by either, status bits only grow, an expected flow needs its master, and an event
 //! of traffic tells what changed, while an event of a request tells everything.
 
+use crate::prng::Rng;
 use common::{FlowKey, Instant};
 use engine::{Origin, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub(crate) struct Kernel {
     tuples: BTreeMap<FlowKey, FlowKey>,
     /// Flows that an injection wrote and that no traffic has touched since.
     injected: BTreeSet<FlowKey>,
+    /// Flows that began before anybody listened: nothing is told of them.
+    silent: BTreeSet<FlowKey>,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
     clock: Instant,
@@ -57,6 +60,12 @@ impl Kernel {
 
     pub(crate) fn is_injected(&self, key: &FlowKey) -> bool {
         self.injected.contains(key)
+    }
+
+    /// Nothing will be told of some of the flows there are: they carry no event extension.
+    pub(crate) fn silence(&mut self, rng: &mut Rng) {
+        let share = *rng.pick(&[100, 500, 1000]);
+        self.silent = self.flows.keys().filter(|_| rng.chance(share)).copied().collect();
     }
 
     /// What happened since the last call.
@@ -198,6 +207,7 @@ impl Kernel {
         for end in ends(&flow) {
             self.tuples.insert(end, key);
         }
+        self.silent.remove(&key);
         self.flows.insert(key, flow);
     }
 
@@ -225,6 +235,9 @@ impl Kernel {
 
     /// No two things happen at the same nanosecond.
     fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
+        if self.silent.contains(&flow.key()) {
+            return;
+        }
         let at = now.max(Instant(self.clock.0 + 1));
         self.clock = at;
         self.happened.push(Happened { at, event, flow, origin });

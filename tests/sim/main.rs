@@ -102,6 +102,7 @@ macro_rules! profile {
 profile!(calm, ALL, truths::exact, prefilled: false);
 profile!(events_out_of_order, ALL, truths::exact, tap: Some(true));
 profile!(tables_filled_at_start, ALL, truths::exact_after_bulk, prefilled: true);
+profile!(older_than_any_listener, ALL, truths::exact_after_bulk, prefilled: true, silent: true);
 profile!(events_lost, ALL, truths::exact, overruns: true);
 profile!(messages_out_of_order, ALL, truths::exact,
     network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() });

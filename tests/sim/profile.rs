@@ -65,6 +65,8 @@ pub(crate) struct Profile {
     /// Kernels are empty at the start, and both use the same identities.
     pub(crate) prefilled: bool,
     pub(crate) shared: bool,
+    /// Of flows that were there at the start the kernel tells nothing.
+    pub(crate) silent: bool,
 }
 
 impl Profile {
@@ -88,6 +90,7 @@ impl Profile {
             keep_remote: [true; 2],
             prefilled: false,
             shared: true,
+            silent: false,
         }
     }
 

@@ -171,6 +171,23 @@ pub mod limit {
     pub const LATE_TIME: Duration = Duration::from_millis(500);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
+    /// How long silent flows are left alone after they were all looked at: this long, and so many times as long as it
+    /// took.
+    pub const WATCH_PAUSE: Duration = Duration::from_secs(2);
+    /// See [`WATCH_PAUSE`].
+    pub const WATCH_REST: u32 = 20;
+    /// So many silent flows, or one of this many flows, are asked for one by one; else the whole table is read.
+    pub const WATCH_FEW: usize = 64;
+    /// See [`WATCH_FEW`].
+    pub const WATCH_SHARE: usize = 4;
+    /// Flows asked for, and slots looked at, in one step; and the time between two.
+    pub const WATCH_STEP_FLOWS: usize = 128;
+    /// See [`WATCH_STEP_FLOWS`].
+    pub const WATCH_STEP_SLOTS: u32 = 8192;
+    /// See [`WATCH_STEP_FLOWS`].
+    pub const WATCH_STEP: Duration = Duration::from_millis(10);
+    /// How long a peer may have answered a HELLO without acknowledging anything.
+    pub const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
     /// How long numbers that were passed over may be late before the peer is asked for them.
     pub const GAP_PATIENCE: Duration = Duration::from_millis(2);
     /// Ranges of such numbers; when there are more, the peer is asked at once.

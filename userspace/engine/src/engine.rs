@@ -29,6 +29,7 @@ mod tests;
 pub use conversation::Standing;
 
 mod reconfigure;
+mod watch;
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ struct Dump {
     flows: u64,
     /// The first one, at start, of which nobody is told.
     first: bool,
+    /// Nobody asked for it, and no event is known to be lost: it is about silent flows.
+    watch: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
 }
@@ -68,6 +71,7 @@ pub struct Engine {
     expect_look: Instant,
     expect_refresh: Instant,
     dump: Option<Dump>,
+    watch: watch::Watch,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
     /// A bulk transfer is to begin when the table has been read.
@@ -119,6 +123,7 @@ impl Engine {
             expect_look: now,
             expect_refresh: now,
             dump: None,
+            watch: watch::Watch::new(now),
             dump_again: None,
             bulk_wanted: false,
             bulk_left: limit::BULK_DATAGRAMS,
@@ -228,6 +233,7 @@ impl Engine {
             self.local.refresh_next(),
             self.remote.expiry_next(),
             self.expectations_due(),
+            self.watch_due(),
         ];
         let never = Instant(u64::MAX);
         times.into_iter().flatten().min().unwrap_or(never)
@@ -312,7 +318,8 @@ impl Engine {
         if self.config.replication.keep_local {
             let doubtful =
                 !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
-            let reading = Reading { began: dump.began, tell: !dump.first, doubtful };
+            let reading =
+                Reading { began: dump.began, tell: !dump.first, doubtful, lossless: dump.watch };
             let (local, mut desk) = self.desk(now);
             let outcome = local.on_dumped(&mut desk, flow, reading);
             self.note_room(Side::Local, outcome);
@@ -324,13 +331,16 @@ impl Engine {
     }
 
     fn on_dump_done(&mut self, now: Instant, complete: bool) {
-        let Some(Dump { began, flows, commands, .. }) = self.dump.take() else { return };
+        let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
+        self.watch.on_reading(began, now, complete || watch);
         if self.config.replication.keep_local {
-            self.counters.resyncs += 1;
+            self.counters.resyncs += u64::from(!watch);
             let (local, mut desk) = self.desk(now);
-            let purged = local.on_dump_done(&mut desk, began, complete);
+            let purged = local.on_dump_done(&mut desk, began, (complete, watch));
             self.tell_vanished();
-            self.tell(Event::KernelResynced { flows, purged });
+            if !watch {
+                self.tell(Event::KernelResynced { flows, purged });
+            }
         } else {
             self.queue_expectations();
             self.tell(Event::BulkDone { flows });
@@ -448,10 +458,16 @@ impl Engine {
         if self.dump.is_some() {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
-            self.dump = Some(Dump { began: now, flows: 0, first, commands });
+            self.dump = Some(Dump { began: now, flows: 0, first, watch: false, commands });
         } else {
             self.answer(commands, false);
         }
+    }
+
+    /// Reads the kernel's table for the sake of silent flows.
+    fn start_watch_dump(&mut self, now: Instant) {
+        self.start_dump(now, Vec::new(), false);
+        self.dump.iter_mut().for_each(|dump| dump.watch = true);
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {

@@ -211,10 +211,23 @@ impl Local {
             Age::Unclear => true,
         };
         if in_doubt {
+            // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
+            // was told.
+            let tell = event == EventKind::New && origin == Origin::Foreign;
+            if let Some(entry) = known.filter(|_| tell).and_then(|slot| self.table.at_mut(slot)) {
+                entry.marks.insert(Marks::AFRESH);
+            }
             self.verify(desk, &key);
             return Ok(());
         }
+        if let Some(slot) = known
+            && event == EventKind::Update
+            && self.break_silence(desk, slot, &key)
+        {
+            return Ok(());
+        }
         // An update tells what changed; of a flow that is not known it does not tell enough.
+        let entry = known.and_then(|slot| self.table.at(slot));
         let partial = event == EventKind::Update
             && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
@@ -237,6 +250,19 @@ impl Local {
             return Err(Full);
         }
         Ok(())
+    }
+
+    /// The first event about a flow that was known from reading alone: either the kernel does tell of it, or it ended
+    /// without a word and this is another one, even if it has the id of the first. Whether the kernel has been asked.
+    fn break_silence(&mut self, desk: &mut Desk<'_>, slot: Slot, key: &FlowKey) -> bool {
+        let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
+        self.table.set_silent(slot, false);
+        let asked = silent && self.verify(desk, key);
+        if let Some(entry) = self.table.at_mut(slot).filter(|_| asked) {
+            // The reading may have shown it as it is by now, and nobody was told of that.
+            entry.marks.insert(Marks::AFRESH);
+        }
+        asked
     }
 
     /// When the last word about a flow was spoken, as far as that is known.
@@ -282,6 +308,7 @@ impl Local {
         }
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
+        self.table.set_silent(slot, false);
         desk.counters.local.updated += 1;
         Ok(slot)
     }

@@ -35,6 +35,9 @@ bitflags! {
         const NEW_WAITING = 1 << 7;
         /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
         const WHOLE = 1 << 8;
+        /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
+        /// away with [`FlowTable::set_silent`].
+        const SILENT = 1 << 9;
     }
 }
 
@@ -100,6 +103,7 @@ pub struct FlowTable {
     hasher: FixedState,
     max: usize,
     dead: usize,
+    silent: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
     graves: VecDeque<Slot>,
 }
@@ -120,6 +124,7 @@ impl FlowTable {
             hasher,
             max,
             dead: 0,
+            silent: 0,
             graves: VecDeque::new(),
         }
     }
@@ -176,6 +181,20 @@ impl FlowTable {
                 self.graves.retain(|&slot| is_dead(slots, slot) && seen.insert(slot));
             }
         }
+    }
+
+    /// Notes whether events tell of the flow in a slot.
+    pub fn set_silent(&mut self, slot: Slot, silent: bool) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        let was = entry.marks.contains(Marks::SILENT);
+        entry.marks.set(Marks::SILENT, silent);
+        self.silent = self.silent + usize::from(silent) - usize::from(was);
+    }
+
+    /// Flows of which events may never tell.
+    #[must_use]
+    pub const fn silent(&self) -> usize {
+        self.silent
     }
 
     /// The ended flow that has been lying here for longest. It is not found again.
@@ -260,6 +279,7 @@ impl FlowTable {
         }
         self.free.push(slot);
         self.dead -= usize::from(entry.marks.contains(Marks::DEAD));
+        self.silent -= usize::from(entry.marks.contains(Marks::SILENT));
         Some(entry)
     }
 
@@ -268,7 +288,7 @@ impl FlowTable {
         self.slots.clear();
         self.free.clear();
         self.index.clear();
-        self.dead = 0;
+        (self.dead, self.silent) = (0, 0);
         self.graves.clear();
     }
 

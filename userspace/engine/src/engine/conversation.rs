@@ -185,6 +185,7 @@ impl Engine {
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);
+        self.watch_silent(now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
@@ -226,7 +227,7 @@ impl Engine {
             _ => (lost.is_some(), lost.unwrap_or(0) == self.counters.replica.lost),
         };
         Standing {
-            local_loaded: self.dump.is_none()
+            local_loaded: self.dump.as_ref().is_none_or(|dump| dump.watch)
                 && (self.counters.resyncs > 0 || !self.config.replication.keep_local),
             peer_heard: self.tracker.heard_at().map(|at| now.since(at)),
             remote_complete,

@@ -1,6 +1,7 @@
 //! What the kernel answers when it is asked: one flow, or all of them.
 
 use super::{Desk, Local, seconds};
+use crate::config::limit;
 use crate::kernel::Purpose;
 use crate::news;
 use crate::output::Request;
@@ -20,6 +21,8 @@ pub struct Reading {
     pub tell: bool,
     /// Events about this flow may have come in that left no trace, because it was the peer's.
     pub doubtful: bool,
+    /// No event is known to be lost: what came in since the dump began is right.
+    pub lossless: bool,
 }
 
 impl Local {
@@ -87,7 +90,7 @@ impl Local {
         &mut self,
         desk: &mut Desk<'_>,
         flow: Flow,
-        Reading { began, tell, doubtful }: Reading,
+        Reading { began, tell, doubtful, lossless }: Reading,
     ) -> Result<(), Full> {
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;
@@ -107,7 +110,7 @@ impl Local {
             Some(slot) => {
                 // What was read may be older, and even another flow. Or what came between is lost.
                 let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
-                if self.table.at(slot).is_some_and(differs) {
+                if !lossless && self.table.at(slot).is_some_and(differs) {
                     self.verify(desk, &key);
                 }
                 (slot, false)
@@ -118,6 +121,9 @@ impl Local {
         };
         if let Some(entry) = self.table.at_mut(slot) {
             entry.marks.insert(Marks::SHOWN);
+        }
+        if known.is_none() {
+            self.table.set_silent(slot, true);
         }
         // What events told of it before was told on.
         if changed && (tell || known.is_some()) {
@@ -131,9 +137,14 @@ impl Local {
 
     /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
     /// kernel. Returns how many were removed.
-    pub fn on_dump_done(&mut self, desk: &mut Desk<'_>, began: Instant, complete: bool) -> u64 {
-        // Later dumps are asked for because events were lost.
-        let again = self.filled;
+    pub fn on_dump_done(
+        &mut self,
+        desk: &mut Desk<'_>,
+        began: Instant,
+        (complete, lossless): (bool, bool),
+    ) -> u64 {
+        // Other dumps than the first are asked for because events were lost.
+        let again = self.filled && !lossless;
         self.filled |= complete;
         let (mut purged, mut from) = (0, 0);
         while let Some((slot, entry)) = self.table.next(from) {
@@ -153,6 +164,25 @@ impl Local {
             }
         }
         purged
+    }
+
+    /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or `None` when
+    /// all were asked for.
+    pub fn verify_silent(&mut self, desk: &mut Desk<'_>, from: Slot) -> Option<Slot> {
+        let (mut slot, mut asked) = (from, 0);
+        let end = from.saturating_add(limit::WATCH_STEP_SLOTS);
+        while let Some((at, entry)) = self.table.next(slot) {
+            if at >= end || asked >= limit::WATCH_STEP_FLOWS {
+                return Some(at);
+            }
+            if entry.marks.intersection(Marks::SILENT | Marks::DEAD) == Marks::SILENT {
+                let key = entry.flow.key();
+                self.verify(desk, &key);
+                asked += 1;
+            }
+            slot = at + 1;
+        }
+        None
     }
 
     /// Puts a flow as the kernel showed it in the place of what was known. Returns whether a peer would see a change.

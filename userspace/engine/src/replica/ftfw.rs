@@ -12,6 +12,7 @@
 //!    |<---------------- ALIVE ----------------|   after a second without a word: a gap before it shows what is lost
 //! ```
 
+use super::resend::ResendQueue;
 use super::tracker::Step;
 use crate::config::limit;
 use crate::replica::Outbox;
@@ -38,6 +39,8 @@ pub struct Ftfw {
     peer_greets: bool,
     /// Whether the peer tells when it has sent everything; conntrackd does not.
     peer_settles: bool,
+    /// When the peer answered our HELLO, as long as it has not shown by an ACK that the answer was for this life of us.
+    answered: Option<Instant>,
     asked: Asked,
 }
 
@@ -69,6 +72,7 @@ impl Ftfw {
             missing_due: now,
             peer_greets: false,
             peer_settles: false,
+            answered: None,
             asked: if ask { Asked::AfterGreeting } else { Asked::No },
         }
     }
@@ -106,6 +110,9 @@ impl Ftfw {
             }
         }
         if flags.contains(Flags::HELLO_BACK) {
+            if outbox.is_greeting() {
+                self.answered = Some(now);
+            }
             outbox.stop_greeting();
             if self.asked == Asked::AfterGreeting {
                 self.ask(outbox);
@@ -212,13 +219,29 @@ impl Ftfw {
         if self.unacked.is_some() && now >= self.due {
             self.acknowledge(outbox);
         }
+        self.doubt_answer(now, outbox);
+    }
+
+    /// Greets again if nothing shows that the peer knows of this life of us. An answer to the one before may have been
+    /// on its way; then the peer takes all that we say for late, and drops it for ever.
+    fn doubt_answer(&mut self, now: Instant, outbox: &mut Outbox) {
+        if self.answered.is_none_or(|at| now < at + limit::ANSWER_PATIENCE) {
+            return;
+        }
+        let nothing_waits = outbox.resend().is_none_or(ResendQueue::is_empty);
+        self.answered = nothing_waits.then_some(now);
+        if !nothing_waits {
+            outbox.greet();
+        }
     }
 
     /// When something is to be acknowledged or asked for at the latest.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let missing = (!self.missing.is_empty()).then_some(self.missing_due);
-        self.unacked.map(|_| missing.map_or(self.due, |due| due.min(self.due)))
+        let unacked = self.unacked.map(|_| missing.map_or(self.due, |due| due.min(self.due)));
+        let answered = self.answered.map(|at| at + limit::ANSWER_PATIENCE);
+        unacked.into_iter().chain(answered).min()
     }
 
     /// Asks for everything, unless that is being done.
@@ -240,6 +263,10 @@ impl Ftfw {
 
     /// The peer has our messages up to number `to`.
     pub fn on_acknowledged(&mut self, outbox: &mut Outbox, to: u32) {
+        let first = outbox.first_seq();
+        if to.wrapping_sub(first) < outbox.next_seq().wrapping_sub(first) {
+            self.answered = None;
+        }
         if outbox.review_requests() {
             self.ask(outbox);
         }
@@ -328,6 +355,22 @@ mod tests {
         assert!(!sent(&mut outbox)[0].flags.contains(Flags::HELLO_BACK));
     }
 
+    /// S9.12.
+    #[test]
+    fn a_peer_that_answers_and_then_acknowledges_nothing_is_greeted_again() {
+        let (mut ftfw, mut outbox) = greeted();
+        let later = |n: u64| Instant(n * 3_000_000_000);
+        outbox.queue_control(Control::Resync);
+        assert!(!sent(&mut outbox)[0].flags.contains(Flags::HELLO));
+        ftfw.on_acknowledged(&mut outbox, 99);
+        ftfw.on_time(later(1), &mut outbox);
+        assert!(sent(&mut outbox)[0].flags.contains(Flags::HELLO));
+        ftfw.on_arrival(later(1), &mut outbox, (10, Flags::HELLO_BACK), Step::Next);
+        ftfw.on_acknowledged(&mut outbox, 100);
+        ftfw.on_time(later(2), &mut outbox);
+        assert!(!sent(&mut outbox)[0].flags.contains(Flags::HELLO));
+    }
+
     #[test]
     fn a_full_window_is_acknowledged_at_once_and_a_part_of_one_after_a_second() {
         let (mut ftfw, mut outbox) = greeted();
@@ -339,6 +382,8 @@ mod tests {
         assert!(outbox.is_empty());
         ftfw.on_time(Instant(1_000_000_000), &mut outbox);
         assert_eq!(sent(&mut outbox)[0].range, Some((13, 13)));
+        assert_eq!(ftfw.due(), Some(Instant(3_000_000_000)));
+        ftfw.on_acknowledged(&mut outbox, 100);
         assert_eq!(ftfw.due(), None);
     }
 

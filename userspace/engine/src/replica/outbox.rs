@@ -37,6 +37,7 @@ pub struct Outbox {
     nack_lost: bool,
     /// Expectations that wait: each of them once.
     expectations: BTreeSet<ExpectKey>,
+    first_seq: u32,
     seq: u32,
     options: Options,
     /// What goes with the next message.
@@ -58,6 +59,7 @@ impl Outbox {
             controls: 0,
             nack_lost: false,
             expectations: BTreeSet::new(),
+            first_seq,
             seq: first_seq,
             options,
             greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
@@ -175,6 +177,12 @@ impl Outbox {
         self.queue.len()
     }
 
+    /// The number the first message got.
+    #[must_use]
+    pub const fn first_seq(&self) -> u32 {
+        self.first_seq
+    }
+
     /// The number the next message gets.
     #[must_use]
     pub const fn next_seq(&self) -> u32 {
@@ -200,6 +208,14 @@ impl Outbox {
     /// Says HELLO_BACK with the next message.
     pub fn greet_back(&mut self) {
         self.greeting.insert(Flags::HELLO_BACK);
+    }
+
+    /// Says HELLO with each message until the peer answers.
+    pub fn greet(&mut self) {
+        self.greeting.insert(Flags::HELLO);
+        if self.is_empty() {
+            self.queue_control(Control::Alive);
+        }
     }
 
     /// The peer has answered our HELLO.

@@ -1,0 +1,86 @@
+//! Flows of which the kernel may never say anything, and readings of its table that came out incomplete.
+//!
+//! With `nf_conntrack_events=2`, the default, a flow that began before anybody listened carries no event extension: the
+//! kernel tells of no change of it, and not of its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows are
+//! known from a dump alone ([`crate::table::Marks::SILENT`]). They are looked at again and again: one by one while they are few, by
+//! reading the whole table while they are many. The first event of one shows that the kernel does tell of it.
+//!
+//! A reading that the kernel says is torn, or that failed, is done again.
+
+use super::Engine;
+use crate::config::limit;
+use crate::table::Slot;
+use alloc::vec::Vec;
+use common::Instant;
+
+/// Where looking after silent flows has come to.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// When to go on.
+    next: Instant,
+    /// Where the round goes on, and when it began; `None` between two rounds.
+    round: Option<(Slot, Instant)>,
+    /// How many readings were incomplete since the last one that was not.
+    torn: u32,
+}
+
+impl Watch {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0 }
+    }
+
+    /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
+    pub(super) fn on_reading(&mut self, began: Instant, now: Instant, complete: bool) {
+        self.rest(began, now);
+        self.torn = if complete { 0 } else { self.torn + 1 };
+        if self.torn > 0 {
+            let pause = limit::WATCH_STEP * (1 << self.torn.min(7));
+            self.next = now + pause.min(limit::WATCH_PAUSE);
+        }
+    }
+
+    /// A round that began at `began` is over: the next one begins so much later that all of them take a small share of
+    /// the time.
+    fn rest(&mut self, began: Instant, now: Instant) {
+        let pause = now.since(began) * limit::WATCH_REST;
+        (self.next, self.round) = (now + pause.max(limit::WATCH_PAUSE), None);
+    }
+}
+
+impl Engine {
+    /// Looks after silent flows if it is time.
+    pub(super) fn watch_silent(&mut self, now: Instant) {
+        if self.watch_due().is_none_or(|due| now < due) {
+            return;
+        }
+        if self.watch.torn > 0 {
+            return self.start_dump(now, Vec::new(), false);
+        }
+        let (silent, all) = (self.local.table.silent(), self.local.table.alive());
+        if silent > limit::WATCH_FEW && silent * limit::WATCH_SHARE > all {
+            self.start_watch_dump(now);
+            return;
+        }
+        let (from, began) = self.watch.round.unwrap_or((0, now));
+        let (local, mut desk) = self.desk(now);
+        if let Some(to) = local.verify_silent(&mut desk, from) {
+            self.watch.round = Some((to, began));
+            self.watch.next = now + limit::WATCH_STEP;
+        } else {
+            self.watch.rest(began, now);
+        }
+    }
+
+    /// When there is something to do next; `None` while there is not, or the table is being read anyway.
+    pub(super) fn watch_due(&self) -> Option<Instant> {
+        let silent = self.local.is_filled() && self.local.table.silent() > 0;
+        let wanted = self.config.replication.keep_local && (silent || self.watch.torn > 0);
+        (wanted && self.dump.is_none()).then_some(self.watch.next)
+    }
+
+    /// Flows of which the kernel may never say anything, and that are looked after instead.
+    #[must_use]
+    pub fn silent_flows(&self) -> usize {
+        self.local.table.silent()
+    }
+}
