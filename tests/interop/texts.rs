@@ -198,7 +198,8 @@ fn talk(line: String) -> Option<String> {
 /// The line with every number that depends on when something happened replaced by `N`, of the same width.
 fn timeless(line: &str) -> String {
     const LINK: &[&str] = &[" Bytes sent ", " Pckts sent ", "current buffer size"];
-    const CLOCKS: &[(&str, &str)] = &[("[active since ", "s]"), ("<timeout>", "</timeout>")];
+    const CLOCKS: &[(&str, &str)] =
+        &[("[active since ", "s]"), ("[expires in ", "s]"), ("<timeout>", "</timeout>")];
     if LINK.iter().any(|words| line.contains(words)) {
         return masked(line);
     }
