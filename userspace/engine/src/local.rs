@@ -240,8 +240,8 @@ impl Local {
         Ok(())
     }
 
-    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that older
-    /// news does not pass for the latest when there is room again.
+    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
+    /// older news does not pass for the latest when there is room again.
     fn make_room(&mut self, desk: &mut Desk<'_>, key: &FlowKey, when: Span) -> Result<(), Full> {
         let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
         if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
