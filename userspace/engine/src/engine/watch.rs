@@ -35,7 +35,7 @@ impl Watch {
         self.rest(began, now);
         self.torn = if complete { 0 } else { self.torn + 1 };
         if self.torn > 0 {
-            let pause = limit::WATCH_STEP * (1 << self.torn.min(7));
+            let pause = limit::WATCH_STEP * (1 << self.torn.min(3));
             self.next = now + pause.min(limit::WATCH_PAUSE);
         }
     }

@@ -110,7 +110,7 @@ impl Tracker {
             *seen = looks;
             return Place { order: order - u64::from(distance), step, restarted: false };
         }
-        let far = distance >= limit::LATE_WINDOW && distance < limit::LATE_REACH_GREETED;
+        let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
         if self.greets && step <= 0 && far && !anew && !quiet {
             // It was asked for long ago, and comes again with another number.
             counters.before += 1;
