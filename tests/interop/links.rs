@@ -7,7 +7,7 @@ use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::netns::Family;
 use tests::stage::Stage;
-use tests::wait::{wait_for, wait_until};
+use tests::wait::wait_until;
 
 crate::in_each_direction!(
     multicast_over_ipv4,
@@ -62,10 +62,9 @@ fn life_of_flows(from: Brand, to: Brand, transport: Transport, family: Family) {
     wait_until("flows change", || count("mark=9") > 0 && count("mark=9") == changed());
     stage.a.sh("conntrack -D -p icmp");
     wait_until("flows end", || count("icmp     1") == 0 && b.external().len() < catalogue_len());
-    let flows = wait_for("there are many", || {
-        Requests::open(&stage.a).create(&udp_flows(1000..3000));
-        Some(b.external().len()).filter(|&n| n > 2000)
-    });
+    let flows = b.external().len() + 2000;
+    Requests::open(&stage.a).create(&udp_flows(1000..3000));
+    wait_until("there are many", || b.external().len() == flows);
     b.ask(&["-f", "external"]);
     wait_until("the table is empty", || b.external().is_empty());
     b.ask(&["-n"]);

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use tests::conf::{Conf, End, SUBNET, Transport};
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Daemon, run_ours};
-use tests::netns::{Family, address};
+use tests::netns::{Family, Namespace, address};
 use tests::stage::Stage;
 use tests::wait::wait_until;
 use wire::cursor::Writer;
@@ -48,6 +48,8 @@ fn tell(stage: &Stage, b: &Daemon<'_>, ports: std::ops::Range<u32>, total: usize
     wait_until("flows arrive", || b.external().len() == total);
 }
 
+/// What is made while the cable is out waits, and goes as soon as there is a carrier. A connection sends it again until
+/// the other end takes it; a datagram that comes before the other end listens is lost, and nobody notices in this mode.
 #[test]
 fn a_cable_that_is_pulled_and_plugged_in_again_carries_on_over_any_kind_of_link() {
     for kind in KINDS {
@@ -60,12 +62,17 @@ fn a_cable_that_is_pulled_and_plugged_in_again_carries_on_over_any_kind_of_link(
         wait_until("A sees it", || a.ask(&["-s", "link"]).contains("status=NO-CARRIER"));
         Requests::open(&stage.a).create(&udp_flows(50..100));
         wait_until("A knows its flows", || a.internal().len() == 100);
+        let before = [received(&a), received(&b)];
         stage.plug(0, true);
-        // What is sent while the other end is not ready yet is lost in this mode, and can be asked for.
-        wait_until("flows arrive when it is in again", || {
-            b.ask(&["-n"]);
-            b.external().len() == 100
+        wait_until("they hear each other again", || {
+            received(&a) > before[0] && received(&b) > before[1]
         });
+        Requests::open(&stage.a).create(&udp_flows(100..150));
+        wait_until("what is made now arrives", || known(&b, 100..150) == 50);
+        // An IPv6 stack listens again some time after its interface is up; the other end does not wait for that.
+        if kind.0 == Transport::Tcp || kind.1 == Family::V4 {
+            wait_until("what waited arrives", || known(&b, 50..100) == 50);
+        }
     }
 }
 
@@ -90,6 +97,44 @@ fn of_two_links_the_other_one_takes_over_and_back_over_any_kind() {
         wait_until("both are back", || is_active(&a, "va") && is_active(&b, "vb"));
         tell(&stage, &b, 150..200, 200);
     }
+}
+
+/// Connections of the node to the other one's port on this cable that stand.
+fn connections(node: &Namespace, cable: usize) -> usize {
+    let peer = format!("10.99.{}.2:3780", tests::conf::subnet(cable));
+    let text = node.sh("ss -Htn state established");
+    text.lines().filter(|line| line.trim_end().ends_with(&peer)).count()
+}
+
+#[test]
+fn a_tcp_link_that_stands_by_is_connected_and_one_that_failed_is_hung_up() {
+    let stage = Stage::with_cables(2);
+    let _b = stage.ours("b", &conf(End::B, TCP).links(2));
+    let a = stage.ours("a", &conf(End::A, TCP).links(2));
+    wait_until("both are connected", || (0..2).all(|cable| connections(&stage.a, cable) == 1));
+    // Of several changes in a short time one is told.
+    wait_until("it is told", || a.log().contains("link device `va"));
+    assert!(is_active(&a, "va"));
+    stage.plug(0, false);
+    wait_until("A has changed", || is_active(&a, "va1"));
+    wait_until("the first is hung up", || connections(&stage.a, 0) == 0);
+    assert_eq!(connections(&stage.a, 1), 1);
+}
+
+#[test]
+fn what_waits_for_one_tcp_link_goes_over_the_other() {
+    let stage = Stage::with_cables(2);
+    let a = stage.ours("a", &conf(End::A, TCP).links(2));
+    Requests::open(&stage.a).create(&udp_flows(0..50));
+    wait_until("it waits", || {
+        let text = a.ask(&["-s", "json"]);
+        let (_, errors) = text.split_once("\"errors\":{\"len\":").expect("such a field");
+        !errors.starts_with('0')
+    });
+    stage.plug(0, false);
+    wait_until("A has changed", || is_active(&a, "va1"));
+    let b = stage.ours("b", &conf(End::B, TCP).links(2));
+    wait_until("flows arrive", || b.external().len() == 50);
 }
 
 #[test]
@@ -117,6 +162,12 @@ fn alive(seq: u32) -> Vec<u8> {
     encode_control(Control::Alive, Stamp { seq, ..Stamp::default() }, &mut writer);
     writer.finish().expect("it is 8 bytes long");
     bytes.to_vec()
+}
+
+/// How many of these flows it knows as the other node's.
+fn known(daemon: &Daemon<'_>, numbers: std::ops::Range<u32>) -> usize {
+    let text = daemon.ask(&["-e"]);
+    numbers.filter(|n| text.contains(&format!(" src=100.0.0.{n} "))).count()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! `cargo xtask test` or `cargo xtask demo` is the only command to know.
 #![forbid(unsafe_code)]
 
+mod matrix;
 mod repo;
 mod shell;
 mod toolchain;

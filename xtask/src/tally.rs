@@ -52,6 +52,11 @@ impl fmt::Display for Tally {
 ///
 /// A runner that fails without naming a failed test (it did not compile, it crashed) counts as one failure.
 pub(crate) fn run(command: &mut Command) -> Result<Tally> {
+    run_seeing(command, |_| {})
+}
+
+/// As [`run`]; `see` gets every line.
+pub(crate) fn run_seeing(command: &mut Command, mut see: impl FnMut(&str)) -> Result<Tally> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the tests")?;
     let lines = BufReader::new(child.stdout.take().context("stdout is piped")?);
     let mut tally = Tally::default();
@@ -59,7 +64,9 @@ pub(crate) fn run(command: &mut Command) -> Result<Tally> {
         let line = line.context("cannot read what the tests say")?;
         let mut out = io::stdout().lock();
         out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot print")?;
-        if let Some(counted) = Tally::of_line(&String::from_utf8_lossy(&line)) {
+        let line = String::from_utf8_lossy(&line);
+        see(&line);
+        if let Some(counted) = Tally::of_line(&line) {
             tally += counted;
         }
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every kind of test, in the order of what they need.
 
 use crate::build::{self, Built, OBJECT_VARIABLE};
+use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
 use crate::{lint, repo, setup};
@@ -98,18 +99,22 @@ fn run_parts(parts: &[Part], seeds: u64) -> Tally {
         Ok(built) => built,
         Err(error) => return failure("preparing the tests", &error),
     };
-    let (mut total, mut ignored) = (Tally::default(), 0);
+    let (mut total, mut ignored, mut account) = (Tally::default(), 0, Vec::new());
     let run = Run { built: built.as_ref(), seeds, live: Cell::default() };
     for part in parts {
         let start = Instant::now();
         step(&format!("test: {}", part.name()));
         let tally = run.part(*part).unwrap_or_else(|e| failure(part.name(), &e));
-        println!("{}: {tally} in {}", part.name(), shell::took(start));
+        let line = format!("{}: {tally} in {}", part.name(), shell::took(start));
+        println!("{line}");
+        account.push(line);
         total += tally;
         if *part == Part::Unit {
             ignored = tally.skipped;
         }
     }
+    step("how long each part took");
+    account.iter().for_each(|line| println!("{line}"));
     // What the unit part ignored and the netns part then ran was not skipped.
     total.skipped -= run.live.get().min(ignored);
     total
@@ -149,13 +154,7 @@ impl Run<'_> {
                 tally::run(cargo.env("CTFLOW_SIM_SEEDS", self.seeds.to_string()))
             }
             Part::Netns => self.netns(),
-            // These wait for timers of the protocol most of the time.
-            Part::Interop => tally::run(self.target("interop")?.args([
-                "--features",
-                "kernel",
-                "--",
-                "--test-threads=4",
-            ])),
+            Part::Interop => self.interop(),
             Part::Cli => tally::run(self.target("cli")?.args(["--features", "kernel"])),
             // One after the other: what two clusters do to a small machine is not what is tested.
             Part::Failover => tally::run(self.target("failover")?.args([
@@ -166,6 +165,17 @@ impl Run<'_> {
             ])),
             Part::Hostile => self.hostile(),
         }
+    }
+
+    /// The matrix, and what else runs beside the original; then the outcomes as a table.
+    fn interop(&self) -> Result<Tally> {
+        let mut matrix = Matrix::default();
+        let mut cargo = self.target("interop")?;
+        // These wait for timers of the protocol most of the time.
+        cargo.args(["--features", "kernel", "--", "--test-threads=4"]);
+        let tally = tally::run_seeing(&mut cargo, |line| matrix.take(line))?;
+        println!("{matrix}");
+        Ok(tally)
     }
 
     /// All kinds of links at once, and nothing else beside them: each of them takes a processor.

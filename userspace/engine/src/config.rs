@@ -169,6 +169,10 @@ pub mod limit {
     pub const LATE_WINDOW: u32 = 4096;
     /// How long a message may be overtaken by later ones. One that comes later still is of a peer that began anew.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
+    /// The same where a peer that begins anew says so: then a late message is hardly ever anything else.
+    pub const LATE_TIME_GREETED: Duration = Duration::from_secs(5);
+    /// There, a message as far back as this is only too late. One further back is forged, or the one before was.
+    pub const LATE_REACH_GREETED: u32 = 1 << 20;
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
     /// How long silent flows are left alone after they were all looked at: this long, and so many times as long as it

@@ -109,7 +109,7 @@ impl Engine {
             local: Local::new(&config, now),
             remote: Remote::new(&config, now),
             outbox: Outbox::new(config.first_seq, options, resend_max),
-            tracker: Tracker::new(config.hash_seed),
+            tracker: Tracker::new(config.hash_seed, resend_max.is_some()),
             ftfw,
             asked: None,
             peer_silent: false,

@@ -240,8 +240,8 @@ impl Local {
         Ok(())
     }
 
-    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that older
-    /// news does not pass for the latest when there is room again.
+    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
+    /// older news does not pass for the latest when there is room again.
     fn make_room(&mut self, desk: &mut Desk<'_>, key: &FlowKey, when: Span) -> Result<(), Full> {
         let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
         if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
@@ -415,6 +415,11 @@ impl Local {
     /// Begins to send everything.
     pub fn start_bulk(&mut self, outbox: &mut Outbox) {
         outbox.queue_unheard(&mut self.table);
+        // Ends that wait for an acknowledgement are told again too: what the transfer sends may push them out of the
+        // queue that keeps them, after it has begun.
+        let ended = self.table.iter().filter(|(_, entry)| entry.marks.contains(Marks::DEAD));
+        let ended: Vec<Slot> = ended.map(|(slot, _)| slot).collect();
+        ended.into_iter().for_each(|slot| outbox.queue_entry(&mut self.table, slot));
         self.bulk = Some((0, 0));
     }
 

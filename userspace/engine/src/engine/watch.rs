@@ -2,8 +2,9 @@
 //!
 //! With `nf_conntrack_events=2`, the default, a flow that began before anybody listened carries no event extension: the
 //! kernel tells of no change of it, and not of its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows are
-//! known from a dump alone ([`crate::table::Marks::SILENT`]). They are looked at again and again: one by one while they are few, by
-//! reading the whole table while they are many. The first event of one shows that the kernel does tell of it.
+//! known from a dump alone ([`crate::table::Marks::SILENT`]). They are looked at again and again: one by one while
+//! they are few, by reading the whole table while they are many. The first event of one shows that the kernel does
+//! tell of it.
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
@@ -34,7 +35,7 @@ impl Watch {
         self.rest(began, now);
         self.torn = if complete { 0 } else { self.torn + 1 };
         if self.torn > 0 {
-            let pause = limit::WATCH_STEP * (1 << self.torn.min(7));
+            let pause = limit::WATCH_STEP * (1 << self.torn.min(3));
             self.next = now + pause.min(limit::WATCH_PAUSE);
         }
     }

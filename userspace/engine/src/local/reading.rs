@@ -166,8 +166,8 @@ impl Local {
         purged
     }
 
-    /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or `None` when
-    /// all were asked for.
+    /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or
+    /// `None` when all were asked for.
     pub fn verify_silent(&mut self, desk: &mut Desk<'_>, from: Slot) -> Option<Slot> {
         let (mut slot, mut asked) = (from, 0);
         let end = from.saturating_add(limit::WATCH_STEP_SLOTS);

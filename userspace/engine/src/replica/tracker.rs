@@ -46,15 +46,18 @@ pub struct Tracker {
     last_at: Instant,
     /// What the last messages looked like, each where its number says; 0 where none came.
     seen: Box<[u32]>,
+    /// Whether the peer says when it begins anew, so that late messages need not be taken for that.
+    greets: bool,
     hasher: FixedState,
 }
 
 impl Tracker {
-    /// A tracker that has seen nothing.
+    /// A tracker that has seen nothing. `greets`: whether the peer says when it begins anew.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, greets: bool) -> Self {
         let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
-        Self { last: None, last_at: Instant(0), seen, hasher: FixedState::with_seed(seed) }
+        let hasher = FixedState::with_seed(seed);
+        Self { last: None, last_at: Instant(0), seen, greets, hasher }
     }
 
     /// Order of the latest message; 0 before the first.
@@ -80,7 +83,8 @@ impl Tracker {
         counters: &mut ReplicaCounters,
     ) -> Place {
         let looks = self.hasher.hash_one(bytes) as u32 | 1;
-        let quiet = now.since(self.last_at) > limit::LATE_TIME;
+        let patience = if self.greets { limit::LATE_TIME_GREETED } else { limit::LATE_TIME };
+        let quiet = now.since(self.last_at) > patience;
         let Some((last, order)) = self.last else {
             return self.advance(now, seq, looks, FIRST_ORDER, Step::First);
         };
@@ -105,6 +109,12 @@ impl Tracker {
             let step = if *seen == looks { Step::Again } else { Step::Late };
             *seen = looks;
             return Place { order: order - u64::from(distance), step, restarted: false };
+        }
+        let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
+        if self.greets && step <= 0 && far && !anew && !quiet {
+            // It was asked for long ago, and comes again with another number.
+            counters.before += 1;
+            return Place { order, step: Step::Again, restarted: false };
         }
         counters.peer_restarts += 1;
         self.seen.fill(0);
@@ -143,7 +153,7 @@ mod tests {
     use alloc::vec::Vec;
 
     fn places(numbers: &[u32]) -> (Vec<u64>, ReplicaCounters) {
-        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
         let mut place = |n| tracker.place(Instant(0), n, &[], false, &mut counters);
         let orders = numbers.iter().map(|&n| place(n).order - FIRST_ORDER).collect();
         (orders, counters)
@@ -167,7 +177,7 @@ mod tests {
 
     #[test]
     fn each_message_says_how_it_follows_the_others() {
-        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
         let mut step =
             |n, bytes: &[u8]| tracker.place(Instant(0), n, bytes, false, &mut counters).step;
         assert_eq!(step(u32::MAX - 1, b"a"), Step::First);
@@ -186,6 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_peer_that_greets_what_is_late_is_only_late() {
+        let (mut tracker, mut counters) = (Tracker::new(0, true), ReplicaCounters::default());
+        let mut place = |s: u64, n, anew| {
+            let at = Instant(s * 1_000_000_000);
+            let place = tracker.place(at, n, &[], anew, &mut counters);
+            (place.step, place.restarted)
+        };
+        assert_eq!(place(0, 50_000, false), (Step::First, false));
+        assert_eq!(place(2, 49_990, false), (Step::Late, false));
+        assert_eq!(place(2, 100, false), (Step::Again, false));
+        assert_eq!(place(2, 100, true), (Step::First, true));
+        assert_eq!(place(2, 3_000_000_000, false), (Step::First, true));
+        assert_eq!(place(9, 2_999_999_999, false), (Step::First, true));
+    }
+
+    #[test]
     fn a_number_far_behind_is_a_new_life_of_the_peer_and_comes_after_everything() {
         let (orders, counters) = places(&[1_000_000, 5, 6]);
         assert!(orders[0] < orders[1] && orders[1] < orders[2]);
@@ -194,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_number_ahead_is_a_new_life_if_the_message_says_so() {
-        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
         let mut place = |n, anew| tracker.place(Instant(0), n, &[], anew, &mut counters);
         let old = place(100, false);
         let new = place(105, true);
@@ -205,7 +231,7 @@ mod tests {
 
     #[test]
     fn another_message_with_a_number_that_was_seen_is_a_new_life_of_the_peer() {
-        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
         let mut place =
             |seq, bytes: &[u8]| tracker.place(Instant(0), seq, bytes, false, &mut counters);
         let old: Vec<_> = (100..110).map(|n| place(n, b"old").order).collect();
@@ -219,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_number_behind_that_comes_after_a_pause_is_a_new_life_of_the_peer() {
-        let (mut tracker, mut counters) = (Tracker::new(0), ReplicaCounters::default());
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
         let mut place = |at, seq| tracker.place(Instant(at), seq, &[], false, &mut counters);
         let last = place(0, 110);
         assert!(!place(0, 105).restarted, "overtaken");

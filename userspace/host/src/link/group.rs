@@ -267,10 +267,16 @@ impl Group {
     fn choose(&mut self) {
         let states: Vec<_> = self.links.iter().map(Member::status).collect();
         if let Some(next) = choice::next(self.active, &states) {
-            if let Channel::Tcp(tcp) = &mut self.links[self.active].channel {
+            self.activate(next);
+        }
+        // Also where the peer's word through another link came before the news of the interface.
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if at != self.active
+                && states[at] != Status::Running
+                && let Channel::Tcp(tcp) = &mut link.channel
+            {
                 tcp.abandon(&mut self.queue);
             }
-            self.activate(next);
         }
     }
 
