@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// Run the tests; the last line is `N passed, M failed, K skipped`.
 ///
-/// Sets up and builds what is missing first. The kernel parts (netns, interop, failover) need root; without it they are
+/// Sets up and builds what is missing first. The kernel parts (all but unit and sim) need root; without it they are
 /// skipped with a reason. With CI=true in the environment a part that cannot run is a failure, and the checks of
 /// `cargo xtask lint` run after the tests, each counted as one test.
 #[derive(clap::Args)]
@@ -42,6 +42,8 @@ enum Part {
     Netns,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
+    /// Ours beside the original conntrack, command line by command line, in namespaces; needs root
+    Cli,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
@@ -49,11 +51,18 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] =
-        [Self::Unit, Self::Sim, Self::Netns, Self::Interop, Self::Failover, Self::Hostile];
+    const ALL: [Self; 7] = [
+        Self::Unit,
+        Self::Sim,
+        Self::Netns,
+        Self::Interop,
+        Self::Cli,
+        Self::Failover,
+        Self::Hostile,
+    ];
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Interop | Self::Failover | Self::Hostile)
+        !matches!(self, Self::Unit | Self::Sim)
     }
 
     fn name(self) -> &'static str {
@@ -62,6 +71,7 @@ impl Part {
             Self::Sim => "sim",
             Self::Netns => "netns",
             Self::Interop => "interop",
+            Self::Cli => "cli",
             Self::Failover => "failover",
             Self::Hostile => "hostile",
         }
@@ -145,6 +155,7 @@ impl Run<'_> {
             }
             Part::Netns => self.netns(),
             Part::Interop => self.interop(),
+            Part::Cli => tally::run(self.target("cli")?.args(["--features", "kernel"])),
             // One after the other: what two clusters do to a small machine is not what is tested.
             Part::Failover => tally::run(self.target("failover")?.args([
                 "--features",

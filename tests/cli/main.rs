@@ -1,0 +1,14 @@
+//! Ours and Debian's `conntrack`, side by side: the same command line in twin namespaces with the same table must end
+//! with the same exit code, the same output and the same table. What differs on purpose is in `docs/deviations.toml`,
+//! whose entries name command lines in `commands`.
+//!
+//! The command lines are in `lines/`, the tables they meet in `tables/`; [`script`] says how they are written.
+//! `CTFLOW_CLI=TEXT` runs only the command lines that contain the text.
+
+mod script;
+mod mask;
+mod side;
+mod ledger;
+mod twins;
+mod lines;
+mod property;
