@@ -39,9 +39,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn carry_out(words: Vec<String>) -> act::Outcome {
-    if let [first, path, rest @ ..] = words.as_slice()
+    // What follows the file has always been passed over.
+    if let [first, path, ..] = words.as_slice()
         && matches!(first.as_str(), "-R" | "--load-file")
-        && rest.is_empty()
     {
         return act::load(path);
     }

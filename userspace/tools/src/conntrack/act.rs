@@ -52,7 +52,7 @@ pub fn run(command: &Command) -> Outcome {
 
 /// How a command wants its entries shown.
 fn style<'a>(command: &'a Command) -> Style<'a> {
-    let Output { xml, extended, timestamp, id, ktimestamp, labels, userspace, save, json } =
+    let Output { xml, extended, timestamp, id, ktimestamp, userspace, save, json, labels: _ } =
         command.output;
     let format = match () {
         () if json => Format::Json,
@@ -68,7 +68,8 @@ fn style<'a>(command: &'a Command) -> Style<'a> {
         // A list has no time of its own.
         timestamp: timestamp && (command.verb == Verb::Event || command.table == Table::Expect),
         userspace,
-        labels: command.labelmap.as_ref().filter(|_| labels),
+        // Whoever names labels sees them, but not those of what is gone.
+        labels: command.labelmap.as_ref().filter(|_| command.verb != Verb::Delete),
         deleted: command.verb == Verb::Delete,
     }
 }

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::getopt::{Found, Known, Words};
 use super::labels::{self, LabelMap};
 use super::protocol::{self, ProtoOpt, Which};
-use super::values::{self, Addr, Nat, StatusWanted};
+use super::values::{self, Addr, Nat, StatusWanted, items};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -60,6 +60,8 @@ pub struct Labels {
 pub struct Command {
     /// What to do.
     pub verb: Verb,
+    /// Whether a command was given at all.
+    pub is_given: bool,
     /// To which table.
     pub table: Table,
     given: [bool; OPTIONS.len()],
@@ -169,6 +171,7 @@ impl Default for Parser {
             labelmap: None,
             command: Command {
                 verb: Verb::Help,
+                is_given: false,
                 table: Table::Conntrack,
                 given: [false; OPTIONS.len()],
                 family: 0,
@@ -235,6 +238,7 @@ impl Parser {
         }
         self.verb = Some(verb);
         self.command.verb = verb;
+        self.command.is_given = true;
         if let Some(word) = words.optional_word() {
             let unknown = || Failure::usage(format_args!("unknown type `{word}'"));
             self.command.table = Table::by_prefix(&word).ok_or_else(unknown)?;
@@ -306,7 +310,14 @@ impl Parser {
             Opt::Proto => self.protocol(text)?,
             Opt::Timeout => self.command.timeout_s = Some(number(u32::MAX)?),
             Opt::Status => self.command.status = Some(values::status(text)?),
-            Opt::EventMask => self.command.events = Some(events(text)?),
+            Opt::EventMask => {
+                let mask = self.command.events.unwrap_or(EventMask {
+                    new: false,
+                    updates: false,
+                    destroy: false,
+                });
+                self.command.events = Some(events(text, mask)?);
+            }
             Opt::Mark => self.command.mark = Some(values::masked(name, text)?),
             Opt::Id => self.command.id = Some(number(u32::MAX)?),
             Opt::Secmark => self.command.secmark = Some(number(u32::MAX)?),
@@ -314,7 +325,7 @@ impl Parser {
             Opt::SrcNat => self.command.nat[0] = Some(values::nat(text)?),
             Opt::DstNat => self.command.nat[1] = Some(values::nat(text)?),
             Opt::AnyNat => self.command.nat[2] = Some(values::nat(text)?),
-            Opt::Output => self.command.output = output(text)?,
+            Opt::Output => self.command.output = output(text, self.command.output)?,
             Opt::BufferSize => {
                 let bytes = values::decimal(name, text, i32::MAX as u64)?;
                 self.command.buffer = Some(bytes as usize);
@@ -390,7 +401,9 @@ impl Parser {
     fn finish(mut self) -> Result<Command, Failure> {
         if self.verb.is_none() {
             // As it has always been: no command is a question for help.
-            return Ok(self.command);
+            let given = OPTIONS.iter().zip(self.command.given).find(|(_, given)| *given);
+            let illegal = given.map(|(option, _)| protocol::illegal(option.long[0]));
+            return illegal.map_or(Ok(self.command), Err);
         }
         self.resolve_labels()?;
         self.check_options()?;
@@ -408,7 +421,8 @@ impl Parser {
         }
         let map = labels::load(self.labelmap.as_deref());
         for (opt, text) in std::mem::take(&mut self.later) {
-            let names = text.split(',').filter(|_| !text.is_empty());
+            let all = opt == Opt::LabelDel && text.is_empty();
+            let names = text.split(',').filter(|_| !all);
             let bit = |name: &str| {
                 let unknown = || Failure::usage(format_args!("unknown label '{name}'"));
                 map.bit(name).ok_or_else(unknown)
@@ -455,7 +469,8 @@ impl Parser {
             (Opt::MaskSrc, Opt::OrigSrc, "mask-src", "src"),
             (Opt::MaskDst, Opt::OrigDst, "mask-dst", "dst"),
         ] {
-            if has(mask) && !has(of) {
+            let listed = matches!(self.command.table, Table::Conntrack | Table::Expect);
+            if has(mask) && !has(of) && listed {
                 return Err(Failure::usage(format_args!("Can't use --{name} without --{needs}")));
             }
         }
@@ -481,9 +496,8 @@ impl Parser {
     }
 }
 
-fn output(list: &str) -> Result<Output, Failure> {
-    let mut output = Output::default();
-    for word in list.split(',') {
+fn output(list: &str, mut output: Output) -> Result<Output, Failure> {
+    for (word, rest) in items(list) {
         let flag = match () {
             () if values::fits("xml", word) => &mut output.xml,
             () if values::fits("extended", word) => &mut output.extended,
@@ -494,7 +508,7 @@ fn output(list: &str) -> Result<Output, Failure> {
             () if values::fits("userspace", word) => &mut output.userspace,
             () if values::fits("save", word) => &mut output.save,
             () if values::fits("json", word) => &mut output.json,
-            () => return Err(values::bad(word)),
+            () => return Err(values::bad(rest)),
         };
         *flag = true;
     }
@@ -509,9 +523,8 @@ fn output(list: &str) -> Result<Output, Failure> {
     Ok(output)
 }
 
-fn events(list: &str) -> Result<EventMask, Failure> {
-    let mut mask = EventMask { new: false, updates: false, destroy: false };
-    for word in list.split(',') {
+fn events(list: &str, mut mask: EventMask) -> Result<EventMask, Failure> {
+    for (word, rest) in items(list) {
         match () {
             () if values::fits("ALL", word) => {
                 mask = EventMask { new: true, updates: true, destroy: true };
@@ -519,7 +532,7 @@ fn events(list: &str) -> Result<EventMask, Failure> {
             () if values::fits("NEW", word) => mask.new = true,
             () if values::fits("UPDATES", word) => mask.updates = true,
             () if values::fits("DESTROY", word) => mask.destroy = true,
-            () => return Err(values::bad(word)),
+            () => return Err(values::bad(rest)),
         }
     }
     Ok(mask)

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::definition::{Opt, Verb};
 use super::protocol::Which;
-use super::values::{Addr, Nat};
+use super::values::{Addr, Address, Nat};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV4, ipproto};
 use wire::flow::{ProtoState, Status};
@@ -26,6 +26,7 @@ impl<'a> Filter<'a> {
         let bare = command.orig == [None; 2]
             && command.reply == [None; 2]
             && command.proto.is_none()
+            && (command.verb != Verb::Delete || command.timeout_s.is_none())
             && command.ports.is_empty()
             && command.icmp == (None, None, None)
             && command.state.is_none()
@@ -148,7 +149,9 @@ impl<'a> Filter<'a> {
         let mark = command.mark.filter(|_| !sets);
         let status = command.status.filter(|_| !sets && command.has(Opt::Status));
         let has = flow.status.map_or(0, |status| status.bits());
-        mark.is_none_or(|(value, mask)| flow.mark.unwrap_or_default() & mask == value)
+        let timeout = command.timeout_s.filter(|_| command.verb == Verb::Delete);
+        timeout.is_none_or(|timeout| flow.timeout_s.is_some_and(|left| left >= timeout))
+            && mark.is_none_or(|(value, mask)| flow.mark.unwrap_or_default() & mask == value)
             && status.is_none_or(|wanted| has & wanted.value == wanted.value)
             && command.id.is_none_or(|id| flow.id == Some(id))
             && command.secmark.is_none_or(|mark| flow.secmark.is_none_or(|has| has == mark))
@@ -166,9 +169,9 @@ impl<'a> Filter<'a> {
         let [src, dst, any] = self.command.nat;
         let status = flow.status.unwrap_or_default();
         let translated = |bit: Status, addr: Addr, port: u16, wanted: Nat| {
-            // Only IPv4 addresses have ever been compared; an IPv6 one asks for a translation to anything.
+            let is_there = |a: Address| a.family == flow.orig.family && a.bytes == addr;
             status.contains(bit)
-                && wanted.addr.is_none_or(|a| a.family != flow.orig.family || a.bytes == addr)
+                && wanted.addr.is_none_or(is_there)
                 && wanted.port.is_none_or(|wanted| wanted == port)
         };
         let (reply_src_port, reply_dst_port) = flow.reply.ports();

@@ -239,6 +239,7 @@ pub fn check(
         let legal = match option {
             Port(Mask | Tuple, _) => expect && creates,
             Port(Reply, _) => !(expect && creates),
+            Vtag(_) | Role => creates && !expect,
             _ => !expect || matches!(option, Port(..)),
         };
         let required = match option {

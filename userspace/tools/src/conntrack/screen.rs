@@ -27,6 +27,7 @@ pub struct Screen<'a> {
     frame: Frame,
     out: Vec<u8>,
     begun: bool,
+    opened_ns: u64,
     /// Entries shown.
     pub shown: u64,
 }
@@ -35,7 +36,8 @@ impl<'a> Screen<'a> {
     /// Nothing is shown yet.
     #[must_use]
     pub fn new(style: Style<'a>, root: Root, frame: Frame) -> Self {
-        Self { style, root, frame, out: Vec::with_capacity(PIECE + 4096), begun: false, shown: 0 }
+        let out = Vec::with_capacity(PIECE + 4096);
+        Self { style, root, frame, out, begun: false, opened_ns: 0, shown: 0 }
     }
 
     /// Shows the entry of a message. It is counted if it could be shown.
@@ -91,13 +93,15 @@ impl<'a> Screen<'a> {
         print(&mut self.out, &self.style, message, event, portid, now_ns)
     }
 
-    /// Nanoseconds since 1970, where something shows them.
-    fn now_ns(&self) -> u64 {
-        if !self.style.timestamp && !self.style.ktimestamp {
-            return 0;
+    /// Nanoseconds since 1970.
+    fn now_ns(&mut self) -> u64 {
+        // A list is of one moment, and has millions of entries.
+        if self.frame == Frame::List && self.opened_ns != 0 {
+            return self.opened_ns;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        self.opened_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.opened_ns
     }
 
     fn begin(&mut self) {

@@ -177,8 +177,9 @@ pub fn status(list: &str) -> Result<StatusWanted, Failure> {
         ("HW_OFFLOAD", HW_OFFLOAD),
     ];
     let mut wanted = StatusWanted::default();
-    for item in list.split(',') {
+    for (item, rest) in items(list) {
         let (word, negated) = item.strip_prefix('!').map_or((item, false), |word| (word, true));
+        let shown = rest.strip_prefix('!').unwrap_or(rest);
         if word == "UNREPLIED" && !negated {
             wanted.unset |= Status::SEEN_REPLY.bits();
             continue;
@@ -188,7 +189,7 @@ pub fn status(list: &str) -> Result<StatusWanted, Failure> {
             eprintln!("WARNING: ignoring {name}, use --{option}-nat instead");
             continue;
         }
-        let bits = words.iter().find(|(name, _)| fits(name, word)).ok_or_else(|| bad(item))?.1;
+        let bits = words.iter().find(|(name, _)| fits(name, word)).ok_or_else(|| bad(shown))?.1;
         if negated {
             wanted.unset |= bits;
         } else {
@@ -196,6 +197,18 @@ pub fn status(list: &str) -> Result<StatusWanted, Failure> {
         }
     }
     Ok(wanted)
+}
+
+/// The items of a list, each with what a message about it shows: the item, or, of an empty one, what is left of the list.
+pub fn items(list: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = Some(list);
+    std::iter::from_fn(move || {
+        let left = rest?;
+        let (item, next) =
+            left.split_once(',').map_or((left, None), |(item, next)| (item, Some(next)));
+        rest = next;
+        Some((item, if item.is_empty() { left } else { item }))
+    })
 }
 
 /// Whether `word` is a beginning of `name`, in whatever case.

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::protocol::Which;
 use super::values::{Addr, Nat};
 use common::Tuple;
-use common::tuple::ipproto;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use wire::flow::{Flow, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags, TcpState};
 use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
@@ -62,6 +62,7 @@ pub fn original(command: &Command) -> Tuple {
 /// When a translation does not fit the family.
 pub fn flow(command: &Command) -> Result<Flow, Failure> {
     let orig = original(command);
+    refuse_impossible(command, &orig)?;
     let mut flow = Flow::new(orig);
     flow.reply = if command.reply[0].is_some() && command.orig[0].is_some() {
         let mut reply = tuple(command, Which::Reply, command.reply);
@@ -73,7 +74,7 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
     } else {
         orig.inverted()
     };
-    translate(&mut flow, command.nat)?;
+    translate(&mut flow, command)?;
     flow.timeout_s = command.timeout_s.unwrap_or_default();
     flow.known |= Known::TIMEOUT | Known::STATUS;
     let status = command.status.unwrap_or_default().value;
@@ -93,8 +94,34 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
     Ok(flow)
 }
 
+/// What the kernel would refuse of what was given, but for what is filled in or left out here.
+fn refuse_impossible(command: &Command, orig: &Tuple) -> Result<(), Failure> {
+    let refused = |errno| Err(Failure::kernel(errno, &[(libc::EBUSY, "Device or resource busy")]));
+    let given = |port: Which| command.ports.keys().any(|(which, _)| *which == port);
+    let reply = command.reply.iter().any(Option::is_some);
+    // A translation says where the reply comes from, or goes to, too.
+    let [to, from, _] = command.nat;
+    let ends = [(command.reply[0], from), (command.reply[1], to)];
+    let missing = ends.iter().any(|(addr, nat)| addr.is_none() && nat.is_none());
+    let half = reply && missing && command.orig[0].is_some();
+    let portless = reply && command.orig[0].is_some() && orig.has_ports() && !given(Which::Reply);
+    let family = match orig.proto {
+        ipproto::ICMP => orig.family == FAMILY_IPV4,
+        ipproto::ICMPV6 => orig.family == FAMILY_IPV6,
+        _ => true,
+    };
+    let zones = command.zones[0].is_some() && command.zones[1..] != [None; 2];
+    if half || portless || !family || zones {
+        return refused(libc::EINVAL);
+    }
+    let status = Status::from_bits_retain(command.status.unwrap_or_default().value);
+    if status.contains(Status::EXPECTED) { refused(libc::EBUSY) } else { Ok(()) }
+}
+
 /// Lets the reply come from, or go to, where the translation says.
-fn translate(flow: &mut Flow, nat: [Option<Nat>; 3]) -> Result<(), Failure> {
+fn translate(flow: &mut Flow, command: &Command) -> Result<(), Failure> {
+    let nat = command.nat;
+    let given = |dst| command.ports.get(&(Which::Reply, dst)).copied();
     let address = |nat: Nat, family| match nat.addr {
         Some(addr) if addr.family != family => Err(Failure::usage("mismatched address family")),
         addr => Ok(addr.map(|addr| addr.bytes)),
@@ -104,12 +131,12 @@ fn translate(flow: &mut Flow, nat: [Option<Nat>; 3]) -> Result<(), Failure> {
     let has_ports = flow.reply.has_ports();
     if let Some(nat) = nat[0] {
         flow.reply.dst = address(nat, family)?.unwrap_or(flow.reply.dst);
-        dst_port = nat.port.unwrap_or(dst_port);
+        dst_port = nat.port.or_else(|| given(true)).unwrap_or(dst_port);
         flow.status |= Status::SRC_NAT | Status::SRC_NAT_DONE;
     }
     if let Some(nat) = nat[1] {
         flow.reply.src = address(nat, family)?.unwrap_or(flow.reply.src);
-        src_port = nat.port.unwrap_or(src_port);
+        src_port = nat.port.or_else(|| given(false)).unwrap_or(src_port);
         flow.status |= Status::DST_NAT | Status::DST_NAT_DONE;
     }
     if has_ports {
@@ -128,7 +155,9 @@ fn proto_state(command: &Command) -> ProtoState {
             ProtoState::Tcp(TcpState { state, wscale: None, flags: Some([both; 2]) })
         }
         (Some(ipproto::SCTP), Some(state)) => {
-            ProtoState::Sctp { state, vtag: command.vtag.map(Option::unwrap_or_default) }
+            // They have always gone to the kernel in host order, and come back so from saved files.
+            let tag = |tag: Option<u32>| u32::from_be_bytes(tag.unwrap_or_default().to_ne_bytes());
+            ProtoState::Sctp { state, vtag: command.vtag.map(tag) }
         }
         (Some(ipproto::DCCP), Some(state)) => {
             ProtoState::Dccp { state, role: command.role.unwrap_or_default() }
@@ -160,9 +189,10 @@ pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
         flow.mark = (now.mark & !mask) ^ value;
         flow.known |= Known::MARK;
     }
+    flow.status = now.status;
     if let Some(wanted) = command.status {
         flow.status = now.status | Status::from_bits_retain(wanted.value);
-        flow.known |= Known::STATUS;
+        flow.known.set(Known::STATUS, flow.status != now.status);
     }
     let labels = &command.labels;
     if !labels.add.is_empty() || labels.del.is_some() {

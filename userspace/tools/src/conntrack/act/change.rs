@@ -122,7 +122,7 @@ pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
         if dry {
             return screen.listed(message);
         }
-        let Some(flow) = wanted::update(command, view) else { return screen.listed(message) };
+        let Some(flow) = wanted::update(command, view) else { return Ok(()) };
         writes.push(
             view.key(),
             |w, t| request::update(w, t, &flow),
@@ -175,15 +175,9 @@ pub(super) fn flush(command: &Command) -> Outcome {
         summary(would, "flow entries would be deleted");
         return Ok(ExitCode::SUCCESS);
     }
-    flush_quietly(command)?;
-    eprintln!("{NAME}: connection tracking table has been emptied.");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Empties the table.
-pub(super) fn flush_quietly(command: &Command) -> Result<(), Failure> {
     let selection = Selection { family: command.family, ..Selection::default() };
     let mut kernel = Kernel::open()?;
     kernel.ask(|w, t| request::flush(w, t, &selection), |_| Ok(()))?;
-    Ok(())
+    eprintln!("{NAME}: connection tracking table has been emptied.");
+    Ok(ExitCode::SUCCESS)
 }

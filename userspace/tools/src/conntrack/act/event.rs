@@ -105,7 +105,9 @@ fn show(datagram: &[u8], filter: &Filter<'_>, screen: &mut Screen<'_>) -> io::Re
         let is_flow = header.subsystem() == subsystem::CTNETLINK && !filter.is_everything();
         let meant = !is_flow || FlowView::parse(raw.payload).is_ok_and(|flow| filter.passes(&flow));
         if meant {
-            screen.event(message, event, header.portid)?;
+            // Who caused it is told of flows alone.
+            let is_flow = header.subsystem() == subsystem::CTNETLINK;
+            screen.event(message, event, if is_flow { header.portid } else { 0 })?;
         }
     }
     Ok(())

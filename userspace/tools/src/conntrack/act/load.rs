@@ -65,7 +65,7 @@ fn carry_out(lines: impl Iterator<Item = (usize, io::Result<String>)>) -> Outcom
                 match verb {
                     Verb::Delete => drop(change::delete_quietly(&command)?),
                     Verb::Update => drop(change::update_quietly(&command)?),
-                    _ => change::flush_quietly(&command)?,
+                    _ => drop(change::flush(&command)?),
                 }
             }
         }
@@ -106,10 +106,12 @@ fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
         Verb::Create | Verb::Add | Verb::Update | Verb::Delete | Verb::Flush
     );
     if !fits || command.table != Table::Conntrack {
-        let letter = command.verb.names().0;
-        return Err(Failure::usage(format_args!(
-            "Cannot use command `-{letter}' with --load-file"
-        )));
+        let name = match (command.is_given, command.table) {
+            (false, _) => "unknown".to_owned(),
+            (true, Table::Expect) => format!("-{} expect", command.verb.names().0),
+            (true, _) => format!("-{}", command.verb.names().0),
+        };
+        return Err(Failure::usage(format_args!("Cannot use command `{name}' with --load-file")));
     }
     Ok(Some(command))
 }
