@@ -155,7 +155,10 @@ impl Run<'_> {
             }
             Part::Netns => self.netns(),
             Part::Interop => self.interop(),
-            Part::Cli => tally::run(self.target("cli")?.args(["--features", "kernel"])),
+            // The totals are of interest when all is well, too.
+            Part::Cli => {
+                tally::run(self.target("cli")?.args(["--features", "kernel", "--", "--nocapture"]))
+            }
             // One after the other: what two clusters do to a small machine is not what is tested.
             Part::Failover => tally::run(self.target("failover")?.args([
                 "--features",

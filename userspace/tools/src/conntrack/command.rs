@@ -8,6 +8,7 @@ use super::protocol::{self, ProtoOpt, Which};
 use super::values::{self, Addr, Nat, StatusWanted, items};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use wire::flow::HelperName;
 
 /// What `-o` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub struct Command {
     pub events: Option<EventMask>,
     /// Receive buffer for events, bytes.
     pub buffer: Option<usize>,
+    /// Helper of a new flow.
+    pub helper: Option<HelperName>,
     /// Network namespace to work in.
     pub netns: Option<String>,
 }
@@ -197,6 +200,7 @@ impl Default for Parser {
                 output: Output::default(),
                 events: None,
                 buffer: None,
+                helper: None,
                 netns: None,
             },
         }
@@ -338,6 +342,12 @@ impl Parser {
                 return Err(Failure::usage("--labelmap was given already"));
             }
             Opt::Labelmap => self.labelmap = Some(PathBuf::from(text)),
+            Opt::Helper => {
+                let wrong =
+                    || Failure::usage(format_args!("Invalid value `{text}' for `--helper'"));
+                let helper = HelperName::from_bytes(text.as_bytes()).filter(|_| !text.is_empty());
+                self.command.helper = Some(helper.ok_or_else(wrong)?);
+            }
             Opt::Netns => self.command.netns = Some(text.to_owned()),
             Opt::Zero | Opt::DryRun | Opt::NatRange => {}
         }
@@ -416,7 +426,11 @@ impl Parser {
     }
 
     fn resolve_labels(&mut self) -> Result<(), Failure> {
-        if self.later.is_empty() && !self.command.output.labels && self.labelmap.is_none() {
+        let needless = self.later.is_empty() && !self.command.output.labels;
+        if needless && self.labelmap.is_none() {
+            // What is saved is to be as it was, where there are names.
+            let save = self.command.output.save;
+            self.command.labelmap = save.then(labels::of_system).flatten();
             return Ok(());
         }
         let map = labels::load(self.labelmap.as_deref());

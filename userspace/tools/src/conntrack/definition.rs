@@ -163,6 +163,8 @@ pub enum Opt {
     DryRun,
     /// Ours: work in this network namespace.
     Netns,
+    /// Ours: the helper that a new flow gets.
+    Helper,
 }
 
 /// One line of the table.
@@ -183,7 +185,7 @@ pub struct Definition {
 }
 
 /// Every option, in the order of the columns of [`legality`].
-pub const OPTIONS: [Definition; 32] = {
+pub const OPTIONS: [Definition; 33] = {
     use Value::{None, Optional, Required};
     const fn option(
         opt: Opt,
@@ -348,6 +350,7 @@ pub const OPTIONS: [Definition; 32] = {
             "Show what would change, and change nothing",
         ),
         option(Opt::Netns, NO, &["netns"], Required, "NAME", "Work in this network namespace"),
+        option(Opt::Helper, NO, &["helper"], Required, "NAME", "Helper of a new flow"),
     ]
 };
 
@@ -367,25 +370,25 @@ pub enum Legality {
 /// One digit per option: 0 illegal, 1 required, 2 optional, 3 pair.
 ///
 /// ```text
-///   s d r q p t u z e  tuple mask  a m i f n g o c b j w l  label  zone M  dry-run netns
+///   s d r q p t u z e  tuple mask  a m i f n g o c b j w l  label  zone M  dry-run netns helper
 /// ```
-const fn row(verb: Verb, table: Table) -> &'static [u8; 32] {
+const fn row(verb: Verb, table: Table) -> &'static [u8; 33] {
     match (verb, table) {
-        (Verb::List, Table::Expect) => b"00000000000000002002000000000002",
-        (Verb::Create | Verb::Add, Table::Expect) => b"11221120011110000000000000000002",
-        (Verb::Delete | Verb::Get, Table::Expect) => b"11221000000000000000000000000002",
-        (Verb::Event, Table::Expect) => b"00000000000000000002000000000002",
-        (Verb::List, _) => b"22222022000220202222202220022202",
-        (Verb::Create | Verb::Add, _) => b"33331120000002200220000202022002",
-        (Verb::Update, _) => b"22222220000220222222000022200222",
-        (Verb::Delete, _) => b"22222220000220222222000220022222",
-        (Verb::Get, _) => b"33331000000000020002000020000002",
-        (Verb::Flush, Table::Expect) => b"00000000000000000000000000000002",
-        (Verb::Flush, _) => b"00000000000000002000000000000022",
-        (Verb::Event, _) => b"22222000200220202222222220022202",
-        (Verb::Help, _) => b"00002000000000000000000000000000",
-        (Verb::Count | Verb::Stats, _) => b"00000000000000000000000000000002",
-        (Verb::Version, _) => b"00000000000000000000000000000000",
+        (Verb::List, Table::Expect) => b"000000000000000020020000000000020",
+        (Verb::Create | Verb::Add, Table::Expect) => b"112211200111100000000000000000020",
+        (Verb::Delete | Verb::Get, Table::Expect) => b"112210000000000000000000000000020",
+        (Verb::Event, Table::Expect) => b"000000000000000000020000000000020",
+        (Verb::List, _) => b"222220220002202022222022200222020",
+        (Verb::Create | Verb::Add, _) => b"333311200000022002200002020220022",
+        (Verb::Update, _) => b"222222200002202222220000222002220",
+        (Verb::Delete, _) => b"222222200002202222220002200222220",
+        (Verb::Get, _) => b"333310000000000200020000200000020",
+        (Verb::Flush, Table::Expect) => b"000000000000000000000000000000020",
+        (Verb::Flush, _) => b"000000000000000020000000000000220",
+        (Verb::Event, _) => b"222220002002202022222222200222020",
+        (Verb::Help, _) => b"000020000000000000000000000000000",
+        (Verb::Count | Verb::Stats, _) => b"000000000000000000000000000000020",
+        (Verb::Version, _) => b"000000000000000000000000000000000",
     }
 }
 

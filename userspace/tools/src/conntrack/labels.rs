@@ -6,6 +6,12 @@ use std::path::Path;
 
 const FILE: &str = "/etc/xtables/connlabel.conf";
 
+/// The system's, if it has any.
+#[must_use]
+pub fn of_system() -> Option<LabelMap> {
+    Some(LabelMap::parse(&std::fs::read_to_string(FILE).ok()?))
+}
+
 /// Reads a file, or the system's. Of a missing one it is told, and there are no names.
 #[must_use]
 pub fn load(path: Option<&Path>) -> LabelMap {

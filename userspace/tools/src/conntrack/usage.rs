@@ -77,6 +77,7 @@ const GROUPS: &[(&str, &[Opt])] = &[
             Opt::LabelAdd,
             Opt::LabelDel,
             Opt::Labelmap,
+            Opt::Helper,
         ],
     ),
     ("Expectations", &[Opt::TupleSrc, Opt::TupleDst]),

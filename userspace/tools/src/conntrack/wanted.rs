@@ -88,6 +88,9 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
         flow.extra_mut().zones = [command.zones[1], command.zones[2]];
     }
     flow.proto = proto_state(command);
+    if command.helper.is_some() {
+        flow.extra_mut().helper = command.helper;
+    }
     if !command.labels.add.is_empty() {
         flow.extra_mut().labels = Some(bits_to_words(&command.labels.add));
     }

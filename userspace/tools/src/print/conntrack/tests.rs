@@ -45,3 +45,4 @@ mod save;
 mod xml;
 mod json;
 mod lists;
+mod hostile;

@@ -88,3 +88,14 @@ fn what_is_no_flow_prints_nothing() {
         assert_eq!(out, b"");
     }
 }
+
+#[test]
+fn octets_of_every_length() {
+    for octet in 0..=255 {
+        let message =
+            FlowMessage::v4([octet, 0, octet, 9], [1, octet, 10, 255], 200, Ports::none());
+        let text = printed(&Style::default(), &message, None, 0);
+        let wanted = format!(" src={octet}.0.{octet}.9 dst=1.{octet}.10.255 ");
+        assert!(text.contains(&wanted), "{text}");
+    }
+}
