@@ -308,7 +308,8 @@ fn check(result: c_int) -> io::Result<c_int> {
 /// # Errors
 /// As `sigprocmask(2)` and `signalfd(2)`.
 pub fn stop_signals() -> io::Result<OwnedFd> {
-    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked and owned by nobody else.
+    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked and owned by nobody
+    // else.
     unsafe {
         let mut set: libc::sigset_t = zeroed();
         libc::sigemptyset(&raw mut set);

@@ -150,7 +150,8 @@ impl<T> Writes<T> {
         Ok(Self { table: Table::open()?, notes: Vec::new(), len: 0, last_at: 0 })
     }
 
-    /// Adds a request. When a batch is full it goes out, and `done` is told of each of it: its note, and its errno or 0.
+    /// Adds a request. When a batch is full it goes out, and `done` is told of each of it: its note, and its errno
+    /// or 0.
     ///
     /// # Errors
     /// As `send(2)` and `recvmmsg(2)`, or what `done` says.

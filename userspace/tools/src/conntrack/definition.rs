@@ -1,5 +1,5 @@
-//! Commands and options of `conntrack`, and which goes with which: one table that the parser, the checks, the help text,
-//! the manual page and the shell completions are made from.
+//! Commands and options of `conntrack`, and which goes with which: one table that the parser, the checks, the help
+//! text, the manual page and the shell completions are made from.
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -199,7 +199,8 @@ pub fn status(list: &str) -> Result<StatusWanted, Failure> {
     Ok(wanted)
 }
 
-/// The items of a list, each with what a message about it shows: the item, or, of an empty one, what is left of the list.
+/// The items of a list, each with what a message about it shows: the item, or, of an empty one, what is left of the
+/// list.
 pub fn items(list: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = Some(list);
     std::iter::from_fn(move || {
