@@ -13,3 +13,4 @@ mod crash;
 mod links;
 mod expect;
 mod ftp;
+mod older;
