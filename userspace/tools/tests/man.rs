@@ -1,4 +1,4 @@
-//! The man page is generated from the command line's definitions. `UPDATE=1 cargo test -p ctflow-tools --test man`
+//! Man pages and completions are generated from the command lines' definitions. `UPDATE=1 cargo test -p ctflow-tools --test man`
 //! writes it; otherwise a stale page fails.
 
 use std::path::Path;
@@ -33,6 +33,31 @@ fn the_man_page_of_ctflow_is_fresh() {
     let text = String::from_utf8(text).unwrap();
     let (head, rest) = text.split_at(text.find(".TH").unwrap());
     check("docs/man/ctflow.8", (head.to_owned() + &rest.replace(head, "")).as_bytes());
+}
+
+#[test]
+fn the_man_page_of_conntrack_is_fresh() {
+    let page = clap_mangen::Man::new(tools::conntrack::usage::command())
+        .section("8")
+        .date("2026-11-24")
+        .manual("ctflow");
+    let mut text = Vec::new();
+    page.render(&mut text).unwrap();
+    check("docs/man/conntrack.8", &text);
+}
+
+#[test]
+fn the_completions_of_conntrack_are_fresh() {
+    use clap_complete::{Shell, generate};
+    for (shell, file) in [
+        (Shell::Bash, "conntrack.bash"),
+        (Shell::Zsh, "_conntrack"),
+        (Shell::Fish, "conntrack.fish"),
+    ] {
+        let mut text = Vec::new();
+        generate(shell, &mut tools::conntrack::usage::command(), "conntrack", &mut text);
+        check(&format!("contrib/completions/{file}"), &text);
+    }
 }
 
 fn check(path: &str, wanted: &[u8]) {

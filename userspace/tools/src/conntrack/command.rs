@@ -602,6 +602,35 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever is typed, it is a command or an error. Labels are left out: they look for a file.
+        #[test]
+        fn no_words_make_it_panic(
+            picks in proptest::collection::vec((0..OPTIONS.len() + Verb::ALL.len() + 30, ".{0,8}"), 0..8),
+        ) {
+            let mut words = Vec::new();
+            for (pick, text) in picks {
+                let verbs = OPTIONS.len() + Verb::ALL.len();
+                match pick {
+                    n if n < OPTIONS.len() => {
+                        let long = OPTIONS[n].long[0];
+                        if long.starts_with("label") || long == "output" {
+                            continue;
+                        }
+                        words.extend([format!("--{long}"), text]);
+                    }
+                    n if n < verbs => words.push(format!("-{}", Verb::ALL[n - OPTIONS.len()].names().0)),
+                    n if n < verbs + 8 => words.extend(["-p".to_owned(), (n % 256).to_string()]),
+                    n if n < verbs + 12 => words.extend(["--sport", "--state"].map(str::to_owned)),
+                    _ => words.push(text),
+                }
+            }
+            if !words.iter().any(|word| word.contains('l') || word.contains('M') || word.contains("-o")) {
+                drop(parse(words));
+            }
+        }
+    }
+
     #[test]
     fn values_that_need_not_be_given_are_the_next_word() {
         let parse = |line: &str| parse(line.split(' ').map(str::to_owned).collect()).unwrap();

@@ -104,3 +104,54 @@ pub fn protocol_help(number: u8) -> String {
 fn line(text: &mut String, names: &str, about: &str) {
     let _ = writeln!(text, "  {names:<38} {about}");
 }
+
+/// The command line as clap sees it: for the manual page and for completions, not for parsing (see
+/// [`super::getopt`]).
+#[must_use]
+pub fn command() -> clap::Command {
+    let mut command = clap::Command::new("conntrack")
+        .version("1.4.9")
+        .about("Show and change the kernel's connection tracking table")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .after_help(AFTERWARD);
+    for verb in Verb::ALL {
+        let (letter, long) = verb.names();
+        let table = !matches!(verb, Verb::Version | Verb::Help);
+        let arg = clap::Arg::new(long).short(letter).long(long).help(verb.about());
+        let arg = if table { arg.num_args(0..=1).value_name("TABLE") } else { arg.num_args(0) };
+        command = command.arg(arg.help_heading("Commands"));
+    }
+    let load = clap::Arg::new("load-file").short('R').long("load-file").value_name("FILE");
+    let load = load.help("Carry out the commands of a file; must come first");
+    command = command.arg(load.help_heading("Commands"));
+    for option in &OPTIONS {
+        let mut arg = clap::Arg::new(option.long[0]).long(option.long[0]).help(option.about);
+        arg = option.letter.map_or_else(|| arg.clone(), |letter| arg.clone().short(letter));
+        arg = arg.visible_aliases(option.long[1..].iter().copied());
+        arg = match option.value {
+            Value::None => arg.num_args(0),
+            Value::Required => arg.num_args(1).value_name(option.meta),
+            Value::Optional => arg.num_args(0..=1).value_name(option.meta),
+        };
+        command = command.arg(arg.help_heading("Options"));
+    }
+    let mut known = std::collections::BTreeSet::new();
+    for (names, about) in protocol::PROTOCOLS.iter().flat_map(|p| p.options).map(|o| (o.1, o.2)) {
+        if known.insert(names[0]) {
+            let arg = clap::Arg::new(names[0]).long(names[0]).help(about).num_args(1);
+            let arg = arg.visible_aliases(names[1..].iter().copied()).value_name("VALUE");
+            command = command.arg(arg.help_heading("Options of a protocol, after -p"));
+        }
+    }
+    command
+}
+
+const AFTERWARD: &str = "\
+Tables are conntrack (unless another is named), expect, dying and unconfirmed; any beginning of a name will do. Long \
+options may be cut where that is clear.\n\n\
+What is shown goes to stdout, how many there were and what went wrong to stderr. Exit codes: 0 done, 1 failed or \
+nothing found, 2 wrong use.\n\n\
+-o takes a list of xml, json, extended, id, timestamp, ktimestamp, labels, userspace; or save alone, whose lines -R \
+loads again. -u takes a list of ASSURED, SEEN_REPLY, UNREPLIED, EXPECTED, FIXED_TIMEOUT, OFFLOAD, HW_OFFLOAD and \
+UNSET, with ! in front for those that are not to be set.";
