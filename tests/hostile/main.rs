@@ -11,8 +11,9 @@
 //! Version 1 of the protocol has no authentication. So a forged flow stays, a forged end ends a flow until somebody
 //! tells of it again, and a forged ACK makes a sender believe that an end was heard which was not. What must hold: the
 //! daemons live, answer, keep their memory and their logs short, and once the forger is gone B comes by itself to know
-//! every flow of A as A knows it. Flows at B that A does not have may be left over; emptying the external cache and
-//! asking for everything (`-f external`, `-n`) is what the operator has against them.
+//! every flow of A as A knows it, unless forged flows have filled its table. Flows at B that A does not have may be left
+//! over; emptying the external cache and asking for everything (`-f external`, `-n`) is what the operator has against
+//! them, and the only thing that helps against a full table.
 //!
 //! `CTFLOW_HOSTILE_S` says for how many seconds the forger works; 5 unless it is set.
 
@@ -106,9 +107,12 @@ fn recovers(a: &Daemon<'_>, b: &Daemon<'_>) {
     let count = || identities(&a.internal()).len();
     wait_equal("nobody forges what A's kernel says", count, || FLOWS as usize);
     let flows = identities(&a.internal());
-    wait_equal("B knows every flow of A again", || missing(a, b), Vec::new);
-    let left = b.external().len() - flows.len();
-    println!("left over at B: {left} flows, forged or ended unheard");
+    let known = b.external().len();
+    println!("B knows {known} flows, of which A has {}", flows.len());
+    // Nobody can tell a forged flow from another one, so a table that is full of them stays full.
+    if known + flows.len() <= HASH_LIMIT as usize {
+        wait_equal("B knows every flow of A again", || missing(a, b), Vec::new);
+    }
     b.ask(&["-f", "external"]);
     b.ask(&["-n"]);
     wait_equal("B knows no more than that", || identities(&b.external()).len(), || flows.len());
