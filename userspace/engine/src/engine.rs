@@ -72,6 +72,7 @@ pub struct Engine {
     expect_refresh: Instant,
     dump: Option<Dump>,
     watch: watch::Watch,
+    unsure: watch::Unsure,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
     /// A bulk transfer is to begin when the table has been read.
@@ -124,6 +125,7 @@ impl Engine {
             expect_refresh: now,
             dump: None,
             watch: watch::Watch::new(now),
+            unsure: watch::Unsure::new(now),
             dump_again: None,
             bulk_wanted: false,
             bulk_left: limit::BULK_DATAGRAMS,
@@ -158,6 +160,11 @@ impl Engine {
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
+                self.note_room(Side::Local, outcome);
+            }
+            Input::Packet { seen, at } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_packet(&mut desk, seen, at);
                 self.note_room(Side::Local, outcome);
             }
             Input::Dumped(flow) => self.on_dumped(now, flow),
@@ -234,6 +241,7 @@ impl Engine {
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
+            self.unsure_due(),
         ];
         let never = Instant(u64::MAX);
         times.into_iter().flatten().min().unwrap_or(never)
@@ -444,6 +452,9 @@ impl Engine {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
+            if !self.config.hears_requests && self.config.replication.keep_local {
+                self.read_what_was_committed(now);
+            }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {
@@ -462,6 +473,11 @@ impl Engine {
         } else {
             self.answer(commands, false);
         }
+    }
+
+    /// Reads what a commit wrote, where no event tells of it. The peer, who told us of it, need not hear it back.
+    fn read_what_was_committed(&mut self, now: Instant) {
+        self.start_dump(now, Vec::new(), true);
     }
 
     /// Reads the kernel's table for the sake of silent flows.

@@ -22,7 +22,7 @@ use crate::log::Log;
 use crate::observe::Observer;
 use crate::overrun::Overruns;
 use crate::purge::{Purger, Subject};
-use crate::source::{Source, SourceError, Stamp as SourceStamp};
+use crate::source::{Heard, Source, SourceError, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use common::Instant;
@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+use wire::packet;
 
 mod expect;
 mod purges;
@@ -180,6 +181,8 @@ pub struct Shard {
     mending: Option<CommandId>,
     overruns: Overruns,
     malformed: u64,
+    /// Jiffies in a second.
+    hz: u32,
     traffic: wire::flow::Counters,
     /// Microseconds.
     latency: Histogram<u64>,
@@ -242,6 +245,7 @@ impl Shard {
             inexact: false,
             mending: None,
             malformed: 0,
+            hz: clock::jiffies_per_second(),
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
@@ -290,12 +294,24 @@ impl Shard {
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
-        let mut first = true;
-        source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, hz, .. } = self;
+        let (mut first, hz) = (true, *hz);
+        source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 latency.saturating_record(clock::now().since(at).as_micros() as u64);
             }
+            let bytes = match (heard, stamp) {
+                (Heard::Message(bytes), _) => bytes,
+                (Heard::Packet(bytes), SourceStamp::At(at)) => {
+                    match packet::decode(bytes, hz) {
+                        Ok(seen) => engine.handle(now, Input::Packet { seen, at }),
+                        Err(_) => *malformed += 1,
+                    }
+                    return;
+                }
+                // Only rings hold such records, and what they hold has its time.
+                (Heard::Packet(_), _) => return,
+            };
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
                     netlink::decode(&raw).map(|message| (raw.header.portid, message))
