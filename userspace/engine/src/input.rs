@@ -75,6 +75,11 @@ pub enum Input<'a> {
         /// When.
         stamp: Stamp,
     },
+    /// Events about flows were lost.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
         /// What.

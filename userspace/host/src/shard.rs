@@ -49,7 +49,7 @@ mod purges;
 mod report;
 
 use purges::Purges;
-pub use report::{Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
+pub use report::{Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot, TableState};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -174,10 +174,8 @@ pub struct Shard {
     poll: Option<Duration>,
     reliable: bool,
     ended: Option<Ended>,
+    /// Polling: when the kernel's table is read next.
     resync_at: Option<Instant>,
-    /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
-    inexact: bool,
-    mending: Option<CommandId>,
     overruns: Overruns,
     malformed: u64,
     traffic: wire::flow::Counters,
@@ -216,8 +214,10 @@ impl Shard {
         watch(&poller, writer.dump_descriptor())?;
         watch(&poller, &wake)?;
         let began = clock::now();
+        let mut engine = Engine::new(config, began);
+        engine.set_repair_after(tuning.overrun_resync);
         let shard = Self {
-            engine: Engine::new(config, began),
+            engine,
             datagram: vec![0; DATAGRAM_LEN_MAX],
             unsent: 0..0,
             link_retry: SLEEP_MAX,
@@ -239,8 +239,6 @@ impl Shard {
             ended,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
-            inexact: false,
-            mending: None,
             malformed: 0,
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
@@ -381,9 +379,6 @@ impl Shard {
     fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
         let id = CommandId(self.next_command);
         self.next_command += 1;
-        if command == Command::ResyncKernel && self.inexact {
-            self.mending = Some(id);
-        }
         if let Some(reply) = reply {
             self.replies.insert(id, reply);
         }
@@ -396,31 +391,30 @@ impl Shard {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
-        if self.overruns.note(self.source.account().lost) {
-            self.inexact = self.engine.config().replication.keep_local && !self.reliable;
-            self.mending = None;
-            let before = self.source.receive_buffer();
-            let size = self.source.grow(self.tuning.buffer_max);
-            if size > before {
-                self.log.notice(format!(
-                    "netlink event socket buffer size has been set to {size} bytes"
-                ));
-            }
-            if let Some(delay) = self.tuning.overrun_resync.filter(|_| self.resync_at.is_none()) {
-                self.resync_at = Some(now + delay);
-            }
+        let lost = self.overruns.note(self.source.account().lost);
+        if lost > 0 {
+            self.on_lost(now, lost);
         }
         if let Some(count) = self.overruns.to_tell(now) {
             let what = if self.reliable { "held back" } else { "lost" };
             self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
         }
-        // A reading that began before the loss does not make it good: the engine lets another one follow it.
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
-            if self.poll.is_none() {
-                self.log.notice("resync with master conntrack table");
-            }
             self.read_kernel(now);
+        }
+    }
+
+    /// Events were lost, or held back: the socket gets more room, and the engine makes the losses good.
+    fn on_lost(&mut self, now: Instant, count: u64) {
+        let before = self.source.receive_buffer();
+        let size = self.source.grow(self.tuning.buffer_max);
+        if size > before {
+            self.log
+                .notice(format!("netlink event socket buffer size has been set to {size} bytes"));
+        }
+        if !self.reliable {
+            self.engine.handle(now, Input::EventsLost { count });
         }
     }
 
@@ -434,6 +428,7 @@ impl Shard {
         let Change { tuning, filter, commit_timeout_s } = change;
         let rescheduled = tuning.scheduling != self.tuning.scheduling;
         self.tuning = tuning;
+        self.engine.set_repair_after(tuning.overrun_resync);
         if rescheduled {
             self.set_scheduling();
         }
@@ -498,9 +493,6 @@ impl Shard {
                 Event::CommandRefused(id, why) => (id, Err(why)),
                 _ => continue,
             };
-            if outcome.is_ok() && self.mending == Some(id) {
-                (self.inexact, self.mending) = (false, None);
-            }
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(outcome);
             }
@@ -559,7 +551,7 @@ impl Shard {
                 max_us: self.latency.max(),
             },
             filled: self.engine.is_filled(),
-            inexact: self.inexact,
+            state: TableState::of(&self.engine, now),
             committing: self.engine.is_committing(),
             purging: self.purges.is_running(),
             purges: self.purges.count,
