@@ -221,6 +221,12 @@ impl Engine {
         self.kernel.poll()
     }
 
+    /// Whether [`Engine::poll_kernel`] has something, or will have when requests in flight are settled.
+    #[must_use]
+    pub fn wants_kernel(&self) -> bool {
+        self.kernel.waits()
+    }
+
     /// The next thing worth telling.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
