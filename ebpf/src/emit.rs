@@ -9,7 +9,9 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::SkBuffContext;
 use common::counter;
-use common::tap::{HEADER_LEN, KIND_MESSAGE, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader};
+use common::tap::{
+    HEADER_LEN, KIND_MESSAGE, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader,
+};
 use core::arch::asm;
 
 /// `BPF_RB_NO_WAKEUP`.

@@ -26,7 +26,9 @@ use common::hook::{
     BODY_LEN, CALL_CAST, Direction, FIELD_OFFSET, Field, PacketRecord, SIGNATURES_MAX, TYPE_AREA,
     counter, ext,
 };
-use common::tap::{FilterConfig, HEADER_LEN, KIND_PACKET, RecordHeader, mode, passes as set_passes};
+use common::tap::{
+    FilterConfig, HEADER_LEN, KIND_PACKET, RecordHeader, mode, passes as set_passes,
+};
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use core::arch::asm;
 use core::mem::transmute;
@@ -249,7 +251,8 @@ impl Conn {
             }
             ipproto::SCTP => {
                 head &= 0xff;
-                tags = [field!("u32", ct, SctpTagOrig) as u32, field!("u32", ct, SctpTagReply) as u32];
+                tags =
+                    [field!("u32", ct, SctpTagOrig) as u32, field!("u32", ct, SctpTagReply) as u32];
             }
             ipproto::DCCP => head |= (field!("u8", ct, DccpRole) as u32) << 8,
             _ => {}

@@ -146,11 +146,8 @@ struct Routed {
 
 impl Routed {
     fn new() -> Self {
-        let routed = Self {
-            client: Namespace::new(),
-            router: Namespace::new(),
-            server: Namespace::new(),
-        };
+        let routed =
+            Self { client: Namespace::new(), router: Namespace::new(), server: Namespace::new() };
         routed.router.cable("c0", &routed.client, "c1", 1);
         routed.router.cable("s0", &routed.server, "s1", 2);
         routed.router.within(|| {
@@ -319,7 +316,10 @@ fn all_sources_end_with_the_table_that_the_kernel_has() {
 /// Every run of the program is counted once, and every record is handed out.
 fn check_balance(account: &Account) {
     let hook = account.hook.expect("there is a hook");
-    assert_eq!(account.delivered - account.ring - account.from_socket, hook.recorded + hook.repeated);
+    assert_eq!(
+        account.delivered - account.ring - account.from_socket,
+        hook.recorded + hook.repeated
+    );
     assert_eq!(account.lost, hook.lost_full + hook.lost_other, "nothing is lost elsewhere");
 }
 

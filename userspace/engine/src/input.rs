@@ -84,6 +84,11 @@ pub enum Input<'a> {
         /// When.
         at: Instant,
     },
+    /// Events about flows were lost.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
         /// What.

@@ -32,7 +32,7 @@ mod bypass;
 mod packet;
 mod reading;
 
-pub use reading::Reading;
+pub use reading::{Ended, Reading, Sweep};
 
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
@@ -248,6 +248,9 @@ impl Local {
         }
         let partial = self.is_partial(known, &news);
         let slot = self.put(desk, news)?;
+        if let Some(entry) = self.table.at_mut(slot) {
+            entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
+        }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
         if origin == Origin::Foreign && !asked {
@@ -310,11 +313,7 @@ impl Local {
     }
 
     /// Lays news over an entry, or makes one.
-    fn put(
-        &mut self,
-        desk: &mut Desk<'_>,
-        news: News,
-    ) -> Result<Slot, Full> {
+    fn put(&mut self, desk: &mut Desk<'_>, news: News) -> Result<Slot, Full> {
         let News { event, mut flow, origin, stamp, told } = news;
         let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();

@@ -40,7 +40,9 @@ bitflags! {
         const SILENT = 1 << 9;
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_unsure`].
-        const UNSURE = 1 << 10;
+        const UNSURE = 1 << 11;
+        /// Local: its stamp is the time its last news was heard, which may be long after it happened.
+        const HEARD = 1 << 10;
     }
 }
 

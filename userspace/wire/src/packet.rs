@@ -51,8 +51,7 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
     };
     let untold = Status::EXPECTED | Status::HELPER | Status::SEQ_ADJUST;
     let untold_ext = ext::HELPER | ext::LABELS | ext::SYNPROXY;
-    let whole =
-        !status.intersects(untold) && record.ext & untold_ext == 0 && record.secmark == 0;
+    let whole = !status.intersects(untold) && record.ext & untold_ext == 0 && record.secmark == 0;
     Ok(Seen { flow, confirmed: status.contains(Status::CONFIRMED), whole })
 }
 

@@ -162,11 +162,9 @@ impl Btf {
         for _ in 0..DEPTH_MAX {
             let found = self.at(id)?;
             match found.kind {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = found.value,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = found.value
+                }
                 _ => return Some(found),
             }
         }
@@ -216,12 +214,9 @@ impl Btf {
                 let [id, len] = [0, 8].map(|field| found.layer.u32(found.rest + field));
                 self.size(id?, depth + 1)?.checked_mul(len? as usize)
             }
-            kind::INT
-            | kind::STRUCT
-            | kind::UNION
-            | kind::ENUM
-            | kind::ENUM64
-            | kind::FLOAT => Some(found.value as usize),
+            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                Some(found.value as usize)
+            }
             _ => None,
         }
     }
@@ -229,8 +224,7 @@ impl Btf {
 
 impl Layer {
     fn parse(bytes: Vec<u8>, first_id: u32, first_string: usize) -> Option<Self> {
-        let mut layer =
-            Self { bytes, types: Vec::new(), strings: 0..0, first_id, first_string };
+        let mut layer = Self { bytes, types: Vec::new(), strings: 0..0, first_id, first_string };
         let magic = u16::from_ne_bytes(*layer.bytes.first_chunk()?);
         if magic != MAGIC {
             return None;

@@ -56,6 +56,8 @@ pub struct TapSource {
     hook: Option<Hook>,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
+    /// It was found empty just now.
+    skip_socket: bool,
 }
 
 impl std::fmt::Debug for TapSource {
@@ -125,6 +127,7 @@ impl TapSource {
             from_rings: 0,
             hook,
             socket_empty_at,
+            skip_socket: false,
         })
     }
 
@@ -149,6 +152,9 @@ impl TapSource {
         }
         let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
+        if std::mem::take(&mut self.skip_socket) {
+            return Ok(taken);
+        }
         let after = self.socket_empty_at;
         let asked_at = clock::now();
         let spilled = self.socket.drain(budget, &mut |bytes| {
@@ -166,9 +172,16 @@ impl TapSource {
         (0..self.rings.len()).for_each(|cpu| self.armed.set(cpu, 1));
     }
 
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let rings = self.rings.iter().map(AsFd::as_fd);
-        rings.chain([self.socket.descriptor()]).collect()
+    pub(super) fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.rings.iter().map(AsFd::as_fd).collect()
+    }
+
+    pub(super) fn overflow_descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.descriptor()
+    }
+
+    pub(super) fn note_overflow_empty(&mut self, since: Instant) {
+        (self.socket_empty_at, self.skip_socket) = (since, true);
     }
 
     pub(super) fn account(&self) -> Account {
@@ -243,10 +256,9 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
 /// The descriptor of a map of the kinds the object has.
 pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(data)
-        | Map::PerCpuArray(data)
-        | Map::LpmTrie(data)
-        | Map::ArrayOfMaps(data) => Some(data.fd().as_fd()),
+        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::ArrayOfMaps(data) => {
+            Some(data.fd().as_fd())
+        }
         _ => None,
     }
 }
