@@ -5,7 +5,7 @@ use common::Instant;
 use engine::{Config, Engine, Input, Origin, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
-use host::source::{Account, Choice, Heard, HookAccount, Settings, Source, Stamp as Heard_};
+use host::source::{self, Account, Choice, Heard, HookAccount, Settings, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -76,11 +76,11 @@ impl Listener {
     }
 }
 
-fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: Heard_) {
+fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: source::Stamp) {
     let stamp = match stamp {
-        Heard_::InOrder => Stamp::InOrder,
-        Heard_::At(at) => Stamp::At(at),
-        Heard_::After(at) => Stamp::After(at),
+        source::Stamp::InOrder => Stamp::InOrder,
+        source::Stamp::At(at) => Stamp::At(at),
+        source::Stamp::After(at) => Stamp::After(at),
     };
     match (heard, stamp) {
         (Heard::Packet(bytes), Stamp::At(at)) => {
@@ -242,7 +242,7 @@ fn connect(to: SocketAddr, n: u32) {
             end.read_exact(&mut heard).expect("an echo");
             assert_eq!(end.read(&mut heard).expect("the other end closes"), 0);
         }
-        _ => std::mem::forget(end),
+        _ => drop(Box::leak(Box::new(end))),
     }
 }
 
@@ -294,7 +294,7 @@ fn all_sources_end_with_the_table_that_the_kernel_has() {
         let name = listener.source.name();
         let what = format!("what the {name} tells is what the kernel has");
         let left = || differences(&listener.table(), &kernel());
-        wait_equal(&what, left, || Vec::<String>::new());
+        wait_equal(&what, left, Vec::<String>::new);
         assert_eq!(listener.source.account().lost, 0);
     }
     let flows = listeners[0].table();
@@ -330,7 +330,7 @@ fn every_new_flow_is_one_record() {
     churn::udp_flows(0, 5_000);
     let mut packets = 0;
     let mut sink = |heard: Heard<'_>, stamp| {
-        assert!(matches!((heard, stamp), (Heard::Packet(_), Heard_::At(_))));
+        assert!(matches!((heard, stamp), (Heard::Packet(_), source::Stamp::At(_))));
         packets += 1;
     };
     while source.drain(4096, &mut sink).expect("draining works") > 0 {}

@@ -163,7 +163,7 @@ impl Btf {
             let found = self.at(id)?;
             match found.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = found.value
+                    id = found.value;
                 }
                 _ => return Some(found),
             }
