@@ -36,7 +36,8 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
+        let replication = Replication { has_peer: false, ..Replication::default() };
+        return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -128,6 +129,7 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
+        flows_expected: conf.general.hash_size as usize * 2,
         filter: flow_filter_of(conf),
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
