@@ -35,11 +35,28 @@ pub(crate) type Outcome<T = ()> = Result<T, Violation>;
 #[derive(Debug)]
 enum Step {
     Traffic(usize),
-    Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
-    Arrival { node: usize, packet: Packet },
-    Execute { node: usize, life: u32 },
-    DumpGoesOn { node: usize, life: u32 },
-    Timer { node: usize, life: u32 },
+    Event {
+        node: usize,
+        life: u32,
+        happened: Box<Happened>,
+        stamp: Stamp,
+    },
+    Arrival {
+        node: usize,
+        packet: Packet,
+    },
+    Execute {
+        node: usize,
+        life: u32,
+    },
+    DumpGoesOn {
+        node: usize,
+        life: u32,
+    },
+    Timer {
+        node: usize,
+        life: u32,
+    },
     Command(usize, Command),
     /// It is noticed that the kernel has lost an event.
     Loss(usize),

@@ -76,6 +76,7 @@ pub struct Engine {
     expect_refresh: Instant,
     dump: Option<Dump>,
     watch: watch::Watch,
+    unsure: watch::Unsure,
     exactness: Keeper,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
@@ -130,6 +131,7 @@ impl Engine {
             expect_refresh: now,
             dump: None,
             watch: watch::Watch::new(now),
+            unsure: watch::Unsure::new(now),
             exactness: Keeper::default(),
             dump_again: None,
             bulk_wanted: false,
@@ -165,6 +167,11 @@ impl Engine {
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
+                self.note_room(Side::Local, outcome);
+            }
+            Input::Packet { seen, at } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_packet(&mut desk, seen, at);
                 self.note_room(Side::Local, outcome);
             }
             Input::EventsLost { count } => self.on_events_lost(now, count),
@@ -247,6 +254,7 @@ impl Engine {
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
+            self.unsure_due(),
             self.reading_due(),
         ];
         let never = Instant(u64::MAX);
@@ -416,6 +424,10 @@ impl Engine {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
+            if !self.config.hears_requests && self.config.replication.keep_local {
+                // The peer, who told us of what was written, need not hear it back.
+                self.start_dump(now, Vec::new(), true);
+            }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {

@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn streams_gather_and_a_silence_ends_them() {
         assert_eq!(streams([(9000, 1), (300, 10), (300, 10)]), [false, false, true]);
-        assert_eq!(streams([(9000, 10), (9000, 10), (1500, 0), (100, 1)]), [false, true, false, true]);
+        assert_eq!(
+            streams([(9000, 10), (9000, 10), (1500, 0), (100, 1)]),
+            [false, true, false, true]
+        );
         assert_eq!(streams([(9000, 20), (20_000, 1)]), [true, false]);
     }
 }

@@ -187,6 +187,7 @@ impl Engine {
         self.look_at_expectations(now);
         self.read_in_time(now);
         self.watch_silent(now);
+        self.watch_unsure(now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {

@@ -138,6 +138,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         // A matter of the shard's tuning, which can change.
         repair_after: None,
         tell_vanished: supported.sync.is_none(),
+        hears_requests: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
@@ -168,6 +169,8 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Auto => source::Choice::Auto,
             EventSource::Tap => source::Choice::Tap,
             EventSource::Netlink => source::Choice::Netlink,
+            EventSource::Hook if !keeps_flows(conf) => source::Choice::Auto,
+            EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
         groups: if events { group::FLOWS } else { 0 },
@@ -175,6 +178,12 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
+#[must_use]
+pub fn keeps_flows(conf: &Conf) -> bool {
+    supported(conf).is_ok_and(|supported| supported.replication.keep_local)
 }
 
 /// What of a shard's settings can change while it runs.
