@@ -10,6 +10,9 @@ use core::time::Duration;
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
     pub flows_max: usize,
+    /// Flows that each index has room for from the start, so that it does not have to be built anew while events
+    /// stream in (twice `HashSize`).
+    pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
     /// How flows are replicated.
@@ -76,6 +79,8 @@ impl Helpers {
 pub struct Replication {
     /// By which rules.
     pub mode: Mode,
+    /// Whether there is anybody to tell (off: statistics mode).
+    pub has_peer: bool,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,
     /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
@@ -119,6 +124,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             flows_max: 262_144,
+            flows_expected: 0,
             filter: Filter::default(),
             replication: Replication::default(),
             commit_timeout_s: None,
@@ -137,6 +143,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             mode: Mode::NoTrack,
+            has_peer: true,
             keep_local: true,
             keep_remote: true,
             startup_resync: false,
