@@ -1,0 +1,186 @@
+//! `ctflow bench`: conntrack churn, and what listening to it costs: our daemon on each of its event sources beside the
+//! original, in namespaces of its own.
+//!
+//! ```text
+//!  for each scenario, size and repetition, each subject in turn:
+//!      stage (routers) + subject (a daemon) + generator  -->  values
+//!  then: table, JSON, SVG
+//! ```
+
+mod flags;
+mod statistics;
+mod machine;
+mod stage;
+mod subject;
+mod lab;
+mod scenario;
+mod table;
+
+pub(super) use flags::MORE;
+pub(super) use flags::Options;
+
+use anyhow::{Context, Result, ensure};
+use lab::Lab;
+use machine::{Limit, Machine};
+use scenario::{Outcome, Sample, Scenario};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+use subject::Subject;
+
+/// The exit code after a signal that was obeyed.
+const INTERRUPTED: i32 = 130;
+
+/// Measures.
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let chosen = choose(&options.scenarios)?;
+    if options.list {
+        print!("{}", list(&chosen));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let listeners = machine::listeners();
+    if !listeners.is_empty() {
+        let who = listeners.join(", ");
+        let why = "the kernel builds event messages for it, whoever else listens";
+        ensure!(options.force, "{who} listens to conntrack events: {why}; end it, or use --force");
+        eprintln!("ctflow: WARNING: {who} listens too, {why}: \"nobody\" is not nobody");
+    }
+    let machine = Machine::this();
+    let cleanup = Arc::new(Cleanup::new()?);
+    clean_up_on_signals(Arc::clone(&cleanup))?;
+    host::place::outrank();
+    let lab = Lab::new(options.clone(), cleanup.dir.clone())?;
+    println!("{}", machine.line());
+    println!("packets by {}; {} repetitions; {}", lab.method.name(), lab.reps(), command_line());
+    let mut outcomes = Vec::new();
+    for scenario in chosen {
+        let outcome = measure(&lab, scenario)?;
+        println!("\n{}", table::text(&outcome).trim_end());
+        outcomes.push(outcome);
+    }
+    let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+    let all = scenario::all();
+    for name in names {
+        let known = all.iter().any(|scenario| scenario.name == name);
+        ensure!(known, "there is no scenario {name} (ctflow bench --list)");
+    }
+    Ok(all.into_iter().filter(|s| names.is_empty() || names.iter().any(|n| n == s.name)).collect())
+}
+
+fn list(scenarios: &[Scenario]) -> String {
+    let mut out = String::new();
+    for scenario in scenarios {
+        out += &format!("{:<15} {}\n", scenario.name, scenario.title);
+        for figure in scenario.figures {
+            let goals = figure.goals.iter();
+            let goals = goals.map(|(who, goal)| format!("{who} {} {}", goal.sign(), goal.value()));
+            let goals = goals.collect::<Vec<_>>().join(", ");
+            let unit = if figure.unit.is_empty() { "" } else { ", " };
+            let line = format!("{:<15}   {}{unit}{}  {goals}", "", figure.title, figure.unit);
+            out += line.trim_end();
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Every repetition of every subject at every size. What fails is told and left out.
+fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
+    let subjects: Vec<Subject> = lab.subjects()?.into_iter().filter(scenario.suits).collect();
+    let mut outcome = Outcome { scenario, samples: Vec::new(), failures: Vec::new() };
+    for case in (outcome.scenario.cases)(lab) {
+        for rep in 0..lab.reps() {
+            for at in 0..subjects.len() {
+                // Each repetition begins with another one.
+                let subject = &subjects[(at + rep as usize) % subjects.len()];
+                let start = Instant::now();
+                eprint!(
+                    "{} {} {}/{} {subject} ... ",
+                    outcome.scenario.name,
+                    case.label,
+                    rep + 1,
+                    lab.reps()
+                );
+                match (outcome.scenario.run)(lab, subject, &case) {
+                    Ok(values) => {
+                        eprintln!("{:.1} s", start.elapsed().as_secs_f64());
+                        let sample =
+                            Sample { case: case.clone(), subject: subject.clone(), values };
+                        outcome.samples.push(sample);
+                    }
+                    Err(error) => {
+                        eprintln!("failed: {error:#}");
+                        outcome.failures.push(format!("{subject}, {}: {error:#}", case.label));
+                    }
+                }
+            }
+            keep(&mut outcome.samples, subjects.len());
+        }
+    }
+    Ok(outcome)
+}
+
+/// Adds what is kept of nobody's rate to the samples of the last repetition.
+fn keep(samples: &mut [Sample], round: usize) {
+    let from = samples.len().saturating_sub(round);
+    let round = &mut samples[from..];
+    let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
+    let Some(rate) = nobody.and_then(|sample| sample.values.get("rate").copied()) else { return };
+    for sample in round {
+        if let Some(own) = sample.values.get("rate").copied() {
+            sample.values.insert("kept", own / rate);
+        }
+    }
+}
+
+fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// What must be put back.
+#[derive(Debug)]
+struct Cleanup {
+    dir: PathBuf,
+    limit: Limit,
+}
+
+impl Cleanup {
+    fn new() -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("ctflow-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| cannot_write(&dir))?;
+        Ok(Self { limit: Limit::raise()?, dir })
+    }
+
+    fn clean_up(&self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+        self.limit.restore();
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.clean_up();
+    }
+}
+
+/// Daemons go with this program, and namespaces with the daemons; the rest is put back.
+fn clean_up_on_signals(cleanup: Arc<Cleanup>) -> Result<()> {
+    let signals = host::sys::stop_signals()?;
+    std::thread::spawn(move || {
+        if std::io::Read::read(&mut std::fs::File::from(signals), &mut [0; 128]).is_ok() {
+            eprintln!("interrupted");
+            cleanup.clean_up();
+            std::process::exit(INTERRUPTED);
+        }
+    });
+    Ok(())
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}

@@ -1,0 +1,136 @@
+//! What every measurement needs: where the programs are, which CPUs are whose, how much work is asked for.
+
+use super::flags::{Options, Way};
+use super::scenario::Case;
+use super::stage::Router;
+use super::subject::{Buffers, Daemon, Role, Setup, Subject};
+use anyhow::{Context, Result, bail, ensure};
+use host::churn::frame::Shape;
+use host::churn::program::Range;
+use host::churn::{Generator, Method};
+use host::place;
+use std::path::{Path, PathBuf};
+
+/// The laboratory.
+#[derive(Debug)]
+pub(super) struct Lab {
+    /// What was asked for.
+    pub(super) options: Options,
+    /// Where daemons keep their files.
+    pub(super) dir: PathBuf,
+    /// Our daemon.
+    ours: PathBuf,
+    /// How packets are made.
+    pub(super) method: Method,
+    /// The CPU of the generator.
+    pub(super) generator_cpu: usize,
+    /// The CPU of the daemon.
+    pub(super) subject_cpu: usize,
+}
+
+impl Lab {
+    /// Sets it up, with `dir` for files.
+    pub(super) fn new(options: Options, dir: PathBuf) -> Result<Self> {
+        let ours = match &options.conntrackd {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("conntrackd"),
+        };
+        ensure!(ours.is_file(), "our daemon is not at {} (--conntrackd PATH)", ours.display());
+        let available = place::cpus();
+        let at = |index: usize| options.cpus.get(index).copied().or(available.get(index).copied());
+        let generator_cpu = at(0).context("this process may run on no CPU")?;
+        let subject_cpu = at(1).unwrap_or(generator_cpu);
+        for cpu in [generator_cpu, subject_cpu] {
+            ensure!(available.contains(&cpu), "there is no CPU {cpu} (of {available:?})");
+        }
+        let router = Router::new(false)?;
+        let best = Generator::best(router.cable()).context("no packets can be made here")?;
+        let method = match options.generator {
+            Way::Auto => best,
+            Way::Packet => Method::Packet,
+            Way::Xdp if best == Method::Xdp => Method::Xdp,
+            Way::Xdp => bail!("XDP live frames need kernel 5.18"),
+        };
+        Ok(Self { options, dir, ours, method, generator_cpu, subject_cpu })
+    }
+
+    /// Whom to measure.
+    pub(super) fn subjects(&self) -> Result<Vec<Subject>> {
+        let all = Subject::all();
+        let names: Vec<&str> = all.iter().map(Subject::name).collect();
+        for asked in &self.options.subjects {
+            let known = names.contains(&asked.as_str());
+            ensure!(known, "there is no subject {asked} (there are {})", names.join(", "));
+        }
+        let wanted = |s: &Subject| match &self.options.subjects[..] {
+            [] => *s != Subject::Original || self.options.original.is_file(),
+            names => names.iter().any(|name| name == s.name()),
+        };
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+
+    /// How often each is measured.
+    pub(super) fn reps(&self) -> u32 {
+        self.options.reps.unwrap_or(if self.options.quick { 1 } else { 3 })
+    }
+
+    /// How many flows a scenario works with that by itself would take `whole`.
+    pub(super) fn flows(&self, whole: u32) -> u32 {
+        let Options { flows, rate, duration, quick, .. } = &self.options;
+        match (flows, rate, duration) {
+            (Some(flows), ..) => *flows,
+            (None, Some(rate), Some(seconds)) => rate.saturating_mul(*seconds),
+            _ if *quick => whole / 10,
+            _ => whole,
+        }
+    }
+
+    /// The one size of a scenario that does not show growth.
+    pub(super) fn one(&self, whole: u32) -> Vec<Case> {
+        vec![Case::flows(self.flows(whole))]
+    }
+
+    /// Flows per second, if traffic is to be paced.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.options.rate.map(f64::from)
+    }
+
+    /// A generator of the best kind.
+    pub(super) fn generator<'a>(&self, router: &'a Router, shape: Shape) -> Result<Generator<'a>> {
+        let range = Range { base: 0, flows: None };
+        Ok(Generator::open(self.method, shape, router.cable(), range)?)
+    }
+
+    /// The program of a subject.
+    pub(super) fn program(&self, subject: &Subject) -> &Path {
+        match subject {
+            Subject::Ours(_) | Subject::Nobody => &self.ours,
+            Subject::Original => &self.options.original,
+        }
+    }
+
+    /// Starts a subject in statistics mode and waits for it; `None` for nobody.
+    pub(super) fn alone(
+        &self,
+        subject: &Subject,
+        router: &Router,
+        buffers: Buffers,
+        cpus: &[usize],
+    ) -> Result<Option<Daemon>> {
+        if *subject == Subject::Nobody {
+            return Ok(None);
+        }
+        let setup = Setup {
+            program: self.program(subject),
+            subject,
+            dir: &self.dir,
+            name: "alone",
+            role: Role::Alone,
+            buffers,
+            cpus,
+        };
+        let daemon = setup.start(&router.namespace)?;
+        daemon.settle()?;
+        Ok(Some(daemon))
+    }
+}

@@ -1,0 +1,144 @@
+//! What is measured: the rows of the table, each with its subjects, its figures and its goals.
+
+use super::lab::Lab;
+use super::statistics::{Better, Goal, Spread};
+use super::subject::Subject;
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+pub(super) mod churn;
+
+/// What one measurement of one subject gave, by figure.
+pub(super) type Values = BTreeMap<&'static str, f64>;
+
+/// One row of the table.
+pub(super) struct Scenario {
+    /// How it is asked for.
+    pub(super) name: &'static str,
+    /// What is done.
+    pub(super) title: &'static str,
+    /// What comes out of it, most telling first.
+    pub(super) figures: &'static [Figure],
+    /// Whom it can measure.
+    pub(super) suits: fn(&Subject) -> bool,
+    /// Sizes it is repeated at, for those that show growth; else one.
+    pub(super) cases: fn(&Lab) -> Vec<Case>,
+    /// Measures one subject once.
+    pub(super) run: fn(&Lab, &Subject, &Case) -> Result<Values>,
+}
+
+/// A size.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Case {
+    /// For people: `100 k flows`.
+    pub(super) label: String,
+    /// Flows.
+    pub(super) flows: u32,
+    /// Whatever else varies.
+    pub(super) extra: u32,
+}
+
+impl Case {
+    /// A number of flows.
+    pub(super) fn flows(flows: u32) -> Self {
+        let label = match flows {
+            n if n >= 1_000_000 && n % 100_000 == 0 => format!("{} M flows", f64::from(n) / 1e6),
+            n if n >= 1000 => format!("{} k flows", f64::from(n) / 1e3),
+            n => format!("{n} flows"),
+        };
+        Self { label, flows, extra: 0 }
+    }
+}
+
+/// Something that a scenario measures.
+#[derive(Debug)]
+pub(super) struct Figure {
+    /// Its key in [`Values`] and in JSON.
+    pub(super) key: &'static str,
+    /// What it is.
+    pub(super) title: &'static str,
+    /// Its unit; empty for ratios.
+    pub(super) unit: &'static str,
+    /// Which way is better.
+    pub(super) better: Better,
+    /// Goals, by the name of the subject.
+    pub(super) goals: &'static [(&'static str, Goal)],
+}
+
+impl Figure {
+    /// A figure without a goal.
+    pub(super) const fn new(
+        key: &'static str,
+        title: &'static str,
+        unit: &'static str,
+        better: Better,
+    ) -> Self {
+        Self { key, title, unit, better, goals: &[] }
+    }
+
+    /// With goals.
+    pub(super) const fn goals(mut self, goals: &'static [(&'static str, Goal)]) -> Self {
+        self.goals = goals;
+        self
+    }
+
+    /// The goal of a subject.
+    pub(super) fn goal(&self, subject: &Subject) -> Option<Goal> {
+        let named = |(name, _): &&(&str, Goal)| *name == subject.name();
+        self.goals.iter().find(named).map(|(_, goal)| *goal)
+    }
+}
+
+/// Everything there is, in order of importance.
+pub(super) fn all() -> Vec<Scenario> {
+    churn::scenarios()
+}
+
+/// What came of a scenario.
+pub(super) struct Outcome {
+    /// Which.
+    pub(super) scenario: Scenario,
+    /// Repetition after repetition: size, subject, what was measured.
+    pub(super) samples: Vec<Sample>,
+    /// What could not be measured, and why.
+    pub(super) failures: Vec<String>,
+}
+
+/// One measurement.
+pub(super) struct Sample {
+    pub(super) case: Case,
+    pub(super) subject: Subject,
+    pub(super) values: Values,
+}
+
+impl Outcome {
+    /// The sizes, in the order they were measured.
+    pub(super) fn cases(&self) -> Vec<&Case> {
+        let mut cases: Vec<&Case> = Vec::new();
+        for sample in &self.samples {
+            if !cases.contains(&&sample.case) {
+                cases.push(&sample.case);
+            }
+        }
+        cases
+    }
+
+    /// The subjects, in their order.
+    pub(super) fn subjects(&self) -> Vec<&Subject> {
+        let mut subjects: Vec<&Subject> = self.samples.iter().map(|s| &s.subject).collect();
+        subjects.sort();
+        subjects.dedup();
+        subjects
+    }
+
+    /// Every value of a figure.
+    pub(super) fn values(&self, case: &Case, subject: &Subject, key: &str) -> Vec<f64> {
+        let of = self.samples.iter().filter(|s| s.case == *case && s.subject == *subject);
+        of.filter_map(|sample| sample.values.get(key).copied()).collect()
+    }
+
+    /// Its median and spread.
+    pub(super) fn spread(&self, case: &Case, subject: &Subject, key: &str) -> Option<Spread> {
+        Spread::of(&self.values(case, subject, key))
+    }
+}

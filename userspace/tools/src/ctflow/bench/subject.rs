@@ -1,0 +1,347 @@
+//! Who is measured: a daemon of ours on one of its event sources, the original, or nobody.
+
+use super::machine;
+use crate::conf::schema::{Keyword, Kind};
+use anyhow::{Context, Result, bail};
+use host::place::{Namespace, on_cpus};
+use host::sys::process::{cpu_ns, die_with_parent};
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use wire::control::Request;
+
+/// Whom a figure is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// Nobody listens.
+    Nobody,
+    /// conntrack-tools' daemon.
+    Original,
+    /// Our daemon with this `EventSource`.
+    Ours(String),
+}
+
+impl Subject {
+    /// Every subject there is, by the words of the configuration language: a new source is here without being told.
+    pub(super) fn all() -> Vec<Self> {
+        let words = Keyword::anywhere("EventSource")
+            .into_iter()
+            .flat_map(Keyword::params)
+            .flat_map(|param| match param.kind {
+                Kind::Choice { words, .. } => words,
+                _ => &[],
+            })
+            .map(|choice| choice.name)
+            .filter(|name| *name != "auto");
+        let mut ours: Vec<Self> = words.map(|name| Self::Ours(name.to_owned())).collect();
+        ours.sort();
+        [Self::Nobody, Self::Original].into_iter().chain(ours).collect()
+    }
+
+    /// Its name on command lines and in results.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Original => "original",
+            Self::Ours(source) => source,
+        }
+    }
+
+    /// Whether it is our daemon.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours(_))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Buffers of the event socket, and how far they may grow, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffers {
+    start: u32,
+    most: u32,
+}
+
+impl Buffers {
+    /// As the original's documentation suggests.
+    pub(super) const DEFAULT: Self = Self { start: 2 << 20, most: 8 << 20 };
+    /// Enough for everything that is no burst.
+    pub(super) const LARGE: Self = Self { start: 8 << 20, most: 64 << 20 };
+}
+
+/// What a daemon is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Statistics: no peer.
+    Alone,
+    /// Replicates; host 1 or 2 on the link.
+    Replicates {
+        /// Its own number.
+        host: u8,
+        /// Whether the peer's flows go straight into the kernel.
+        direct: bool,
+    },
+}
+
+/// How to start a daemon.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup<'a> {
+    /// Its program.
+    pub(super) program: &'a Path,
+    /// Who it is.
+    pub(super) subject: &'a Subject,
+    /// Where it keeps its files.
+    pub(super) dir: &'a Path,
+    /// A name for them.
+    pub(super) name: &'a str,
+    /// What for.
+    pub(super) role: Role,
+    /// Its event socket.
+    pub(super) buffers: Buffers,
+    /// Where it runs.
+    pub(super) cpus: &'a [usize],
+}
+
+impl Setup<'_> {
+    fn path(&self, ending: &str) -> PathBuf {
+        self.dir.join(format!("{}.{ending}", self.name))
+    }
+
+    /// Its configuration.
+    pub(super) fn configuration(&self) -> String {
+        let file = |ending: &str| self.path(ending).display().to_string();
+        let source = match self.subject {
+            Subject::Ours(source) => format!(" EventSource {source}\n"),
+            _ => String::new(),
+        };
+        let Buffers { start, most } = self.buffers;
+        let general = format!(
+            "General {{\n HashSize 524288\n HashLimit 4194304\n LogFile {}\n LockFile {}\n \
+             UNIX {{ Path {} }}\n NetlinkBufferSize {start}\n NetlinkBufferSizeMaxGrowth {most}\n{source}",
+            file("log"),
+            file("lock"),
+            file("ctl")
+        );
+        match self.role {
+            Role::Alone => format!("{general}}}\nStats {{ LogFile off }}\n"),
+            Role::Replicates { host, direct } => {
+                let direct = if direct { "  DisableExternalCache on\n" } else { "" };
+                format!(
+                    "{general} Filter From Userspace {{ Address Ignore {{\n  IPv4_address 127.0.0.1\n  \
+                     IPv4_address 192.168.77.1\n  IPv4_address 192.168.77.2\n }} }}\n}}\n\
+                     Sync {{\n Mode FTFW {{\n{direct} }}\n UDP {{\n  IPv4_address 192.168.77.{host}\n  \
+                     IPv4_Destination_Address 192.168.77.{}\n  Port 3780\n  Interface sync0\n  \
+                     SndSocketBuffer 4194304\n  RcvSocketBuffer 4194304\n  Checksum on\n }}\n}}\n",
+                    3 - host
+                )
+            }
+        }
+    }
+
+    /// Starts the daemon; it may not answer yet.
+    pub(super) fn launch(&self, namespace: &Namespace) -> Result<Daemon> {
+        for ending in ["lock", "ctl", "log"] {
+            let _ = fs::remove_file(self.path(ending));
+        }
+        fs::write(self.path("conf"), self.configuration())?;
+        let mut command = Command::new(self.program);
+        command.arg("-C").arg(self.path("conf")).stdin(Stdio::null());
+        command.stdout(File::create(self.path("out"))?).stderr(File::create(self.path("err"))?);
+        die_with_parent(&mut command);
+        let started = Instant::now();
+        let child = on_cpus(self.cpus, || namespace.within(|| command.spawn()))?
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let stem = self.dir.join(self.name);
+        Ok(Daemon { child, stem, started, ready_s: 0.0 })
+    }
+
+    /// Starts it and waits until it answers.
+    pub(super) fn start(&self, namespace: &Namespace) -> Result<Daemon> {
+        let mut daemon = self.launch(namespace)?;
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+}
+
+/// A running daemon; it is killed when this goes.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    child: Child,
+    stem: PathBuf,
+    started: Instant,
+    /// Seconds from its start to its first answer.
+    pub(super) ready_s: f64,
+}
+
+/// How long a daemon may take to become ready, to end, to become idle.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Daemon {
+    fn wait_until_ready(&mut self) -> Result<()> {
+        loop {
+            if self.ask(Request::Stats).is_ok_and(|answer| answer.contains("cache")) {
+                self.ready_s = self.started.elapsed().as_secs_f64();
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the daemon ended ({status}): {}", self.complaint());
+            }
+            if self.started.elapsed() > PATIENCE {
+                bail!("the daemon does not answer: {}", self.complaint());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn complaint(&self) -> String {
+        let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
+        let text = ["err", "log"].map(|ending| read(ending).unwrap_or_default()).concat();
+        let lines: Vec<&str> = text.lines().rev().take(4).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When it was started.
+    pub(super) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What it answers.
+    pub(super) fn ask(&self, request: Request) -> Result<String> {
+        let mut answer = Vec::new();
+        host::control::ask(&self.stem.with_extension("ctl"), request, &mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Flows in its table `cache` (`stats`, `internal`, `external`).
+    pub(super) fn flows(&self, cache: &str) -> Result<u64> {
+        let answer = self.ask(Request::Stats)?;
+        flows_in(&answer, cache).with_context(|| format!("it does not tell of its {cache} cache"))
+    }
+
+    /// Events it has received.
+    pub(super) fn events(&self) -> Result<u64> {
+        let answer = self.ask(Request::StatsRuntime)?;
+        number_after(&answer, "events received:").context("it does not tell of events")
+    }
+
+    /// CPU time it has used, seconds.
+    pub(super) fn cpu_s(&self) -> Result<f64> {
+        Ok(cpu_ns(self.pid()).context("reading the daemon's CPU clock")? as f64 / 1e9)
+    }
+
+    /// Memory it has resident, bytes.
+    pub(super) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        number_after(&status, "VmRSS:").unwrap_or(0) * 1024
+    }
+
+    /// Memory of its eBPF maps and programs, bytes, which is nobody's resident memory.
+    pub(super) fn kernel_memory(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())) else { return 0 };
+        let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        texts.filter_map(|text| number_after(&text, "memlock:")).sum()
+    }
+
+    /// Events the kernel could not hand to it.
+    pub(super) fn drops(&self) -> u64 {
+        machine::drops(self.pid())
+    }
+
+    /// Waits until it has nothing to do: less than three hundredths of a CPU over a while.
+    pub(super) fn settle(&self) -> Result<()> {
+        const WHILE: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        let mut last = self.cpu_s()?;
+        while start.elapsed() < PATIENCE {
+            std::thread::sleep(WHILE);
+            let used = self.cpu_s()?;
+            if used - last < 0.03 * WHILE.as_secs_f64() {
+                return Ok(());
+            }
+            last = used;
+        }
+        bail!("the daemon does not come to rest")
+    }
+
+    /// Stops it as its client would.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let start = Instant::now();
+        let _ = self.ask(Request::Kill);
+        while self.child.try_wait()?.is_none() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `current active connections` in the block of a cache in what `-s` prints.
+fn flows_in(answer: &str, cache: &str) -> Option<u64> {
+    let block = answer.split_once(&format!("cache {cache}:"))?.1;
+    number_after(block, "current active connections:")
+}
+
+/// The first number behind a label.
+fn number_after(text: &str, label: &str) -> Option<u64> {
+    text.split_once(label)?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffers, Role, Setup, Subject, flows_in, number_after};
+    use crate::conf;
+    use std::path::Path;
+
+    #[test]
+    fn every_source_of_the_language_is_a_subject() {
+        let names: Vec<String> = Subject::all().iter().map(ToString::to_string).collect();
+        assert_eq!(names[..2], ["nobody", "original"]);
+        assert!(names.contains(&"netlink".into()) && names.contains(&"tap".into()));
+        assert!(!names.contains(&"auto".into()), "auto is one of the others");
+    }
+
+    #[test]
+    fn configurations_are_valid() {
+        let ours = Subject::Ours("netlink".into());
+        for role in [Role::Alone, Role::Replicates { host: 2, direct: true }] {
+            let setup = Setup {
+                program: Path::new("conntrackd"),
+                subject: &ours,
+                dir: Path::new("/tmp"),
+                name: "a",
+                role,
+                buffers: Buffers::DEFAULT,
+                cpus: &[0],
+            };
+            let text = setup.configuration();
+            assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let answer = "cache internal:\ncurrent active connections:\t\t  12\n\
+                      cache external:\ncurrent active connections:\t\t   7\n";
+        assert_eq!(flows_in(answer, "internal"), Some(12));
+        assert_eq!(flows_in(answer, "external"), Some(7));
+        assert_eq!(flows_in(answer, "stats"), None);
+        assert_eq!(number_after("VmRSS:\t  99 kB\n", "VmRSS:"), Some(99));
+    }
+}

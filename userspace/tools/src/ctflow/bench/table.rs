@@ -1,0 +1,102 @@
+//! The results as text.
+
+use super::scenario::{Case, Figure, Outcome};
+use super::statistics::Spread;
+use super::subject::Subject;
+use std::fmt::Write;
+
+/// The table of one scenario.
+pub(super) fn text(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    let scenario = &outcome.scenario;
+    for case in outcome.cases() {
+        let _ = writeln!(out, "{}  {}: {}", scenario.name, case.label, scenario.title);
+        for figure in scenario.figures {
+            let rows = rows(outcome, case, figure);
+            for (at, row) in rows.iter().enumerate() {
+                let title = if at == 0 { heading(figure) } else { String::new() };
+                let _ = writeln!(out, "  {title:<38} {row}");
+            }
+        }
+    }
+    for failure in &outcome.failures {
+        let _ = writeln!(out, "  not measured: {failure}");
+    }
+    out
+}
+
+fn heading(figure: &Figure) -> String {
+    match figure.unit {
+        "" => figure.title.to_owned(),
+        unit => format!("{}, {unit}", figure.title),
+    }
+}
+
+fn rows(outcome: &Outcome, case: &Case, figure: &Figure) -> Vec<String> {
+    let original = outcome.spread(case, &Subject::Original, figure.key);
+    let subjects = outcome.subjects().into_iter();
+    let row = |subject: &Subject| {
+        let spread = outcome.spread(case, subject, figure.key)?;
+        let mut row = format!("{subject:<9} {:>9}", number(spread.median));
+        let range = match spread {
+            Spread { min, max, .. } if min < max => format!("[{} .. {}]", number(min), number(max)),
+            _ => String::new(),
+        };
+        let _ = write!(row, " {range:<23}");
+        let ratio = original.filter(|_| subject.is_ours());
+        let ratio = ratio.and_then(|o| figure.better.ratio(spread.median, o.median));
+        let ratio = ratio.map_or_else(String::new, |ratio| format!("{} x", number(ratio)));
+        let _ = write!(row, " {ratio:>8}  {}", verdict(figure, subject, spread.median));
+        Some(row.trim_end().to_owned())
+    };
+    subjects.filter_map(row).collect()
+}
+
+fn verdict(figure: &Figure, subject: &Subject, value: f64) -> String {
+    let Some(goal) = figure.goal(subject) else { return String::new() };
+    let verdict = goal.judge(value);
+    let word = if verdict.met { "met" } else { "missed" };
+    let by = match verdict.by {
+        Some(by) => format!(" by {:.0} %", by * 100.0),
+        None if verdict.met => String::new(),
+        None => format!(" by {}", number(value - goal.value())),
+    };
+    format!("{} {}: {word}{by}", goal.sign(), number(goal.value()))
+}
+
+/// A number with three digits that count, or all of a large one.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        v if v == 0.0 => "0".into(),
+        v if v >= 99.95 => grouped(value.round() as i64),
+        v if v >= 9.995 => format!("{value:.1}"),
+        v if v >= 0.995 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// `1,234,567`
+fn grouped(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut out = if value < 0 { String::from("-") } else { String::new() };
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_short_and_exact_enough() {
+        let texts =
+            [0.0, 0.61, 1.0, 9.994, 43.21, 464.4, 99.96, 355_000.0, -1_234_567.0].map(number);
+        let wanted = ["0", "0.610", "1.00", "9.99", "43.2", "464", "100", "355,000", "-1,234,567"];
+        assert_eq!(texts, wanted);
+    }
+}
