@@ -10,6 +10,7 @@
 //! Both directions of a flow arrive on `rtr0`: conntrack does not look at interfaces.
 
 pub mod frame;
+pub mod probe;
 pub mod program;
 pub mod table;
 
@@ -18,12 +19,14 @@ use crate::sys::interface::interface;
 use crate::sys::packet::PacketSocket;
 use crate::sys::process::{sleep_exactly, thread_cpu_ns};
 use crate::sys::xdp;
-use frame::{Shape, Template, WINDOW};
+use frame::{Shape, Template};
 use program::Range;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use std::io;
 use std::time::{Duration, Instant};
 
+/// Flows in a window when many come at once.
+pub const WINDOW: u32 = 64;
 /// Frames per system call when nothing slows the XDP generator down.
 const CHUNK: u64 = 1 << 16;
 /// How many pieces a paced second is cut into, as far as windows allow.
@@ -104,7 +107,7 @@ impl<'a> Generator<'a> {
                     .sender
                     .0
                     .within(|| PacketSocket::open(interface(cable.sender.1)?.index, 0))??;
-                let frames = vec![0; templates[0].bytes.len() * WINDOW as usize];
+                let frames = vec![0; templates[0].bytes.len() * range.window as usize];
                 Way::Packet { socket, frames }
             }
         };
@@ -117,9 +120,9 @@ impl<'a> Generator<'a> {
     /// When none does.
     pub fn best(cable: Cable<'_>) -> io::Result<Method> {
         let shape = Shape::v4(frame::Life::Datagram);
-        let range = Range { base: 0x00ff_ff00, flows: None };
+        let range = Range { window: WINDOW, base: 0x00ff_ff00, flows: None };
         let xdp = Generator::open(Method::Xdp, shape, cable, range);
-        if xdp.and_then(|mut generator| generator.run(WINDOW, None)).is_ok() {
+        if xdp.and_then(|mut generator| generator.run(WINDOW.into(), None)).is_ok() {
             return Ok(Method::Xdp);
         }
         Generator::open(Method::Packet, shape, cable, range).map(|_| Method::Packet)
@@ -130,13 +133,14 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// When the kernel does not take them.
     pub fn run(&mut self, flows: u64, rate: Option<f64>) -> io::Result<Run> {
-        let windows = flows.div_ceil(WINDOW);
+        let window = u64::from(self.range.window);
+        let windows = flows.div_ceil(window);
         let steps = self.templates.len() as u64;
         sleep_exactly();
         let (start, cpu) = (Instant::now(), thread_cpu_ns());
-        let largest = rate.map_or(CHUNK / WINDOW, |rate| {
-            ((rate / PIECES_PER_S / WINDOW as f64) as u64).clamp(1, CHUNK / WINDOW)
-        });
+        let most = CHUNK / window / steps;
+        let largest =
+            rate.map_or(most, |rate| ((rate / PIECES_PER_S / window as f64) as u64).clamp(1, most));
         let mut done = 0;
         let router = self.cable.router.0;
         router.within(|| {
@@ -145,14 +149,14 @@ impl<'a> Generator<'a> {
                 self.send(piece)?;
                 done += piece;
                 if let Some(rate) = rate {
-                    sleep_until(start + Duration::from_secs_f64((done * WINDOW) as f64 / rate));
+                    sleep_until(start + Duration::from_secs_f64((done * window) as f64 / rate));
                 }
             }
             Ok::<(), io::Error>(())
         })??;
         Ok(Run {
-            flows: windows * WINDOW,
-            packets: windows * WINDOW * steps,
+            flows: windows * window,
+            packets: windows * window * steps,
             wall_s: start.elapsed().as_secs_f64(),
             cpu_s: (thread_cpu_ns() - cpu) as f64 / 1e9,
         })
@@ -163,9 +167,9 @@ impl<'a> Generator<'a> {
         let steps = self.templates.len() as u64;
         match &mut self.way {
             Way::Xdp { program, index, .. } => {
-                let count = (windows * WINDOW * steps) as u32;
+                let count = windows as u32 * self.range.window * steps as u32;
                 let frame = &self.templates[0].bytes;
-                xdp::run_live(program.as_fd(), frame, *index, count, WINDOW as u32)?;
+                xdp::run_live(program.as_fd(), frame, *index, count, self.range.window)?;
             }
             Way::Packet { socket, frames } => {
                 for window in self.position..self.position + windows {
@@ -199,12 +203,12 @@ fn send_window(
 ) -> io::Result<()> {
     let len = template.bytes.len();
     for (at, frame) in frames.chunks_exact_mut(len).enumerate() {
-        let flow = window * WINDOW + at as u64;
+        let flow = window * u64::from(range.window) + at as u64;
         let flow = range.flows.map_or(flow, |flows| flow & u64::from(flows - 1));
         template.render(flow + u64::from(range.base), frame);
     }
     let mut sent = 0;
-    while sent < WINDOW as usize {
+    while sent < range.window as usize {
         match socket.send(&frames[sent * len..], len) {
             Ok(count) => sent += count,
             // The other end's queue is full: let it work.

@@ -2,10 +2,6 @@
 
 use common::tuple::ipproto;
 
-/// Frames that go out one after the other before the next step of their flows. A flow's SYN must have left the
-/// router before its SYN/ACK arrives, and the kernel receives up to 64 frames at once.
-pub const WINDOW: u64 = 64;
-
 const ETHERNET: usize = 14;
 /// The router's interface and the one before it.
 pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];

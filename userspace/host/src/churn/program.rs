@@ -2,14 +2,14 @@
 //! is given into the next one.
 //!
 //! ```text
-//!  n = counter++          step = n / 64 % steps       flow = (n / 64 / steps * 64 + n % 64) & mask, plus the base
+//!  n = counter++     step = n / window % steps     flow = (n / window / steps * window + n % window) & mask + base
 //!  frame = template[step]; its client = flow; its checksums; XDP_PASS
 //! ```
 //!
 //! It is assembled here, because it depends on the templates alone: every offset and every sum is a constant, and it
 //! works in builds that carry no eBPF object.
 
-use super::frame::{Checksum, Template, WINDOW};
+use super::frame::{Checksum, Template};
 
 /// Instructions as 64-bit words: `struct bpf_insn` of `include/uapi/linux/bpf.h`.
 #[derive(Debug, Default)]
@@ -61,9 +61,12 @@ const FRAME: u8 = 6;
 const END: u8 = 7;
 const COUNTER: u8 = 9;
 
-/// Which flows a program goes through.
+/// Which flows a program goes through, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
+    /// How many flows take a step one after the other, before all of them take the next: a power of two. A flow's SYN
+    /// must have left the router before its SYN/ACK arrives, and the kernel receives up to 64 frames at once.
+    pub window: u32,
     /// The number of the first.
     pub base: u32,
     /// How many there are before it begins again, a power of two; `None` is no end.
@@ -110,12 +113,12 @@ pub fn pass() -> Vec<u64> {
 fn number(a: &mut Assembler, templates: &[Template], range: Range) {
     let steps = templates.len() as i32;
     a.copy(FLOW, COUNT);
-    a.constant(op::SHIFT_RIGHT, FLOW, WINDOW.ilog2() as i32);
+    a.constant(op::SHIFT_RIGHT, FLOW, range.window.ilog2() as i32);
     a.copy(STEP, FLOW);
     a.constant(op::MODULO, STEP, steps);
     a.constant(op::DIVIDE, FLOW, steps);
-    a.constant(op::SHIFT_LEFT, FLOW, WINDOW.ilog2() as i32);
-    a.constant(op::AND, COUNT, WINDOW as i32 - 1);
+    a.constant(op::SHIFT_LEFT, FLOW, range.window.ilog2() as i32);
+    a.constant(op::AND, COUNT, range.window as i32 - 1);
     a.put(op::OR | op::REGISTER, FLOW, COUNT, 0, 0);
     if let Some(flows) = range.flows {
         a.constant(op::AND, FLOW, flows as i32 - 1);

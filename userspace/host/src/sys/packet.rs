@@ -42,6 +42,18 @@ impl PacketSocket {
         Ok(Self { fd })
     }
 
+    /// Reads a frame that has arrived, without waiting; `None` if there is none.
+    ///
+    /// # Errors
+    /// As `recv(2)`.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match rustix::net::recv(&self.fd, buffer, rustix::net::RecvFlags::DONTWAIT) {
+            Ok((len, _)) => Ok(Some(len)),
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends frames of `len` bytes each, which lie one after the other in `frames`; returns how many went.
     ///
     /// # Errors

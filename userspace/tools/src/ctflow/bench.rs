@@ -76,9 +76,9 @@ fn list(scenarios: &[Scenario]) -> String {
     let mut out = String::new();
     for scenario in scenarios {
         out += &format!("{:<15} {}\n", scenario.name, scenario.title);
-        for figure in scenario.figures {
+        for figure in &scenario.figures {
             let goals = figure.goals.iter();
-            let goals = goals.map(|(who, goal)| format!("{who} {} {}", goal.sign(), goal.value()));
+            let goals = goals.map(|(who, goal)| format!("{who} {}", goal.text()));
             let goals = goals.collect::<Vec<_>>().join(", ");
             let unit = if figure.unit.is_empty() { "" } else { ", " };
             let line = format!("{:<15}   {}{unit}{}  {goals}", "", figure.title, figure.unit);
@@ -125,16 +125,21 @@ fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Adds what is kept of nobody's rate to the samples of the last repetition.
+/// Adds to the samples of the last repetition how they stand to nobody's.
 fn keep(samples: &mut [Sample], round: usize) {
     let from = samples.len().saturating_sub(round);
     let round = &mut samples[from..];
     let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
-    let Some(rate) = nobody.and_then(|sample| sample.values.get("rate").copied()) else { return };
-    for sample in round {
-        if let Some(own) = sample.values.get("rate").copied() {
-            sample.values.insert("kept", own / rate);
-        }
+    let Some(nobody) = nobody.map(|sample| sample.values.clone()) else { return };
+    for values in round.iter_mut().map(|sample| &mut sample.values) {
+        let mut relate = |from, to, relation: fn(f64, f64) -> f64| {
+            if let (Some(own), Some(base)) = (values.get(from), nobody.get(from)) {
+                values.insert(to, relation(*own, *base));
+            }
+        };
+        relate("rate", "kept", |own, base| own / base);
+        relate("packet_us", "kept_cpu", |own, base| base / own);
+        relate("packet_ns", "cost_ns", |own, base| own - base);
     }
 }
 

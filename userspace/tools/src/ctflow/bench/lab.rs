@@ -7,7 +7,7 @@ use super::subject::{Buffers, Daemon, Role, Setup, Subject};
 use anyhow::{Context, Result, bail, ensure};
 use host::churn::frame::Shape;
 use host::churn::program::Range;
-use host::churn::{Generator, Method};
+use host::churn::{Generator, Method, WINDOW};
 use host::place;
 use std::path::{Path, PathBuf};
 
@@ -97,7 +97,7 @@ impl Lab {
 
     /// A generator of the best kind.
     pub(super) fn generator<'a>(&self, router: &'a Router, shape: Shape) -> Result<Generator<'a>> {
-        let range = Range { base: 0, flows: None };
+        let range = Range { window: WINDOW, base: 0, flows: None };
         Ok(Generator::open(self.method, shape, router.cable(), range)?)
     }
 
@@ -120,17 +120,48 @@ impl Lab {
         if *subject == Subject::Nobody {
             return Ok(None);
         }
-        let setup = Setup {
-            program: self.program(subject),
-            subject,
-            dir: &self.dir,
-            name: "alone",
-            role: Role::Alone,
-            buffers,
-            cpus,
-        };
-        let daemon = setup.start(&router.namespace)?;
+        let mut daemon = self.launch(subject, router, buffers, cpus)?;
+        daemon.wait_until_ready()?;
         daemon.settle()?;
         Ok(Some(daemon))
+    }
+
+    /// Starts a subject in statistics mode.
+    pub(super) fn launch(
+        &self,
+        subject: &Subject,
+        router: &Router,
+        buffers: Buffers,
+        cpus: &[usize],
+    ) -> Result<Daemon> {
+        let setup = self.setup(subject, "alone", Role::Alone, buffers);
+        setup.launch(&router.namespace, cpus)
+    }
+
+    /// Starts a subject that replicates, as host 1 or 2 of the link, and waits for it.
+    pub(super) fn replicating(
+        &self,
+        subject: &Subject,
+        router: &Router,
+        host: u8,
+        direct: bool,
+        cpus: &[usize],
+    ) -> Result<Daemon> {
+        let name = if host == 1 { "a" } else { "b" };
+        let role = Role::Replicates { host, direct };
+        let setup = self.setup(subject, name, role, Buffers::LARGE);
+        let mut daemon = setup.launch(&router.namespace, cpus)?;
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    fn setup<'a>(
+        &'a self,
+        subject: &'a Subject,
+        name: &'a str,
+        role: Role,
+        buffers: Buffers,
+    ) -> Setup<'a> {
+        Setup { program: self.program(subject), subject, dir: &self.dir, name, role, buffers }
     }
 }

@@ -6,7 +6,13 @@ use super::subject::Subject;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-pub(super) mod churn;
+mod churn;
+mod contended;
+mod table;
+mod sync;
+mod latency;
+mod packet;
+mod start;
 
 /// What one measurement of one subject gave, by figure.
 pub(super) type Values = BTreeMap<&'static str, f64>;
@@ -18,7 +24,7 @@ pub(super) struct Scenario {
     /// What is done.
     pub(super) title: &'static str,
     /// What comes out of it, most telling first.
-    pub(super) figures: &'static [Figure],
+    pub(super) figures: Vec<Figure>,
     /// Whom it can measure.
     pub(super) suits: fn(&Subject) -> bool,
     /// Sizes it is repeated at, for those that show growth; else one.
@@ -91,8 +97,33 @@ impl Figure {
 
 /// Everything there is, in order of importance.
 pub(super) fn all() -> Vec<Scenario> {
-    churn::scenarios()
+    let mut all = churn::scenarios();
+    all.extend(table::scenarios());
+    all.extend(sync::scenarios());
+    all.extend(latency::scenarios());
+    all.extend([contended::scenario(), packet::scenario(), start::scenario()]);
+    all.sort_by_key(|scenario| ORDER.iter().position(|name| *name == scenario.name));
+    all
 }
+
+/// In order of importance.
+const ORDER: &[&str] = &[
+    "churn",
+    "contended",
+    "memory",
+    "burst",
+    "zombies",
+    "sync-paced",
+    "latency",
+    "latency-busy",
+    "commit",
+    "bulk",
+    "packets",
+    "start",
+    "churn-tcp",
+    "churn-v6",
+    "churn-nat",
+];
 
 /// What came of a scenario.
 pub(super) struct Outcome {

@@ -54,6 +54,8 @@ pub(super) enum Goal {
     AtLeast(f64),
     /// Not to be passed.
     AtMost(f64),
+    /// So many times the original's figure is not to be passed.
+    AtMostOriginal(f64),
 }
 
 /// How a figure stands to its goal.
@@ -61,15 +63,18 @@ pub(super) enum Goal {
 pub(super) struct Verdict {
     /// Whether it reaches it.
     pub(super) met: bool,
+    /// The goal.
+    pub(super) goal: f64,
     /// By which part of the goal it is better (or, missed, worse), never negative; `None` for goals of zero.
     pub(super) by: Option<f64>,
 }
 
 impl Goal {
-    /// The number.
-    pub(super) const fn value(self) -> f64 {
+    /// The goal as a number, given the original's figure; `None` without one where it takes one.
+    pub(super) fn value(self, original: Option<f64>) -> Option<f64> {
         match self {
-            Self::AtLeast(value) | Self::AtMost(value) => value,
+            Self::AtLeast(value) | Self::AtMost(value) => Some(value),
+            Self::AtMostOriginal(times) => Some(times * original?),
         }
     }
 
@@ -77,19 +82,28 @@ impl Goal {
     pub(super) const fn sign(self) -> &'static str {
         match self {
             Self::AtLeast(_) => ">=",
-            Self::AtMost(_) => "<=",
+            Self::AtMost(_) | Self::AtMostOriginal(_) => "<=",
         }
     }
 
     /// How a value stands to it.
-    pub(super) fn judge(self, value: f64) -> Verdict {
+    pub(super) fn judge(self, value: f64, original: Option<f64>) -> Option<Verdict> {
+        let goal = self.value(original)?;
         let met = match self {
-            Self::AtLeast(goal) => value >= goal,
-            Self::AtMost(goal) => value <= goal,
+            Self::AtLeast(_) => value >= goal,
+            Self::AtMost(_) | Self::AtMostOriginal(_) => value <= goal,
         };
-        let goal = self.value();
         let by = (goal != 0.0).then(|| (value - goal).abs() / goal);
-        Verdict { met, by }
+        Some(Verdict { met, goal, by })
+    }
+
+    /// As one says it.
+    pub(super) fn text(self) -> String {
+        let sign = self.sign();
+        match self {
+            Self::AtLeast(value) | Self::AtMost(value) => format!("{sign} {value}"),
+            Self::AtMostOriginal(times) => format!("{sign} {times} x original"),
+        }
     }
 }
 
@@ -115,10 +129,11 @@ mod tests {
 
     #[test]
     fn goals_are_met_at_their_value() {
-        assert!(Goal::AtLeast(0.75).judge(0.75).met);
-        assert!(Goal::AtMost(8.0).judge(8.0).met);
-        let missed = Goal::AtMost(8.0).judge(10.0);
-        assert_eq!((missed.met, missed.by), (false, Some(0.25)));
-        assert_eq!(Goal::AtMost(0.0).judge(3.0).by, None);
+        let judge = |goal: Goal, value| goal.judge(value, Some(4.0)).map(|v| (v.met, v.by));
+        assert_eq!(judge(Goal::AtLeast(0.75), 0.75), Some((true, Some(0.0))));
+        assert_eq!(judge(Goal::AtMost(8.0), 10.0), Some((false, Some(0.25))));
+        assert_eq!(judge(Goal::AtMost(0.0), 3.0), Some((false, None)));
+        assert_eq!(judge(Goal::AtMostOriginal(0.5), 2.0), Some((true, Some(0.0))));
+        assert_eq!(Goal::AtMostOriginal(0.5).judge(2.0, None), None, "there is no original");
     }
 }

@@ -104,8 +104,6 @@ pub(super) struct Setup<'a> {
     pub(super) role: Role,
     /// Its event socket.
     pub(super) buffers: Buffers,
-    /// Where it runs.
-    pub(super) cpus: &'a [usize],
 }
 
 impl Setup<'_> {
@@ -145,7 +143,7 @@ impl Setup<'_> {
     }
 
     /// Starts the daemon; it may not answer yet.
-    pub(super) fn launch(&self, namespace: &Namespace) -> Result<Daemon> {
+    pub(super) fn launch(&self, namespace: &Namespace, cpus: &[usize]) -> Result<Daemon> {
         for ending in ["lock", "ctl", "log"] {
             let _ = fs::remove_file(self.path(ending));
         }
@@ -155,17 +153,10 @@ impl Setup<'_> {
         command.stdout(File::create(self.path("out"))?).stderr(File::create(self.path("err"))?);
         die_with_parent(&mut command);
         let started = Instant::now();
-        let child = on_cpus(self.cpus, || namespace.within(|| command.spawn()))?
+        let child = on_cpus(cpus, || namespace.within(|| command.spawn()))?
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let stem = self.dir.join(self.name);
-        Ok(Daemon { child, stem, started, ready_s: 0.0 })
-    }
-
-    /// Starts it and waits until it answers.
-    pub(super) fn start(&self, namespace: &Namespace) -> Result<Daemon> {
-        let mut daemon = self.launch(namespace)?;
-        daemon.wait_until_ready()?;
-        Ok(daemon)
+        Ok(Daemon { child, stem, started })
     }
 }
 
@@ -175,18 +166,16 @@ pub(super) struct Daemon {
     child: Child,
     stem: PathBuf,
     started: Instant,
-    /// Seconds from its start to its first answer.
-    pub(super) ready_s: f64,
 }
 
 /// How long a daemon may take to become ready, to end, to become idle.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Daemon {
-    fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits for its first answer.
+    pub(super) fn wait_until_ready(&mut self) -> Result<()> {
         loop {
             if self.ask(Request::Stats).is_ok_and(|answer| answer.contains("cache")) {
-                self.ready_s = self.started.elapsed().as_secs_f64();
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
@@ -328,7 +317,6 @@ mod tests {
                 name: "a",
                 role,
                 buffers: Buffers::DEFAULT,
-                cpus: &[0],
             };
             let text = setup.configuration();
             assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");

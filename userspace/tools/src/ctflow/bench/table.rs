@@ -11,7 +11,7 @@ pub(super) fn text(outcome: &Outcome) -> String {
     let scenario = &outcome.scenario;
     for case in outcome.cases() {
         let _ = writeln!(out, "{}  {}: {}", scenario.name, case.label, scenario.title);
-        for figure in scenario.figures {
+        for figure in &scenario.figures {
             let rows = rows(outcome, case, figure);
             for (at, row) in rows.iter().enumerate() {
                 let title = if at == 0 { heading(figure) } else { String::new() };
@@ -46,22 +46,26 @@ fn rows(outcome: &Outcome, case: &Case, figure: &Figure) -> Vec<String> {
         let ratio = original.filter(|_| subject.is_ours());
         let ratio = ratio.and_then(|o| figure.better.ratio(spread.median, o.median));
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{} x", number(ratio)));
-        let _ = write!(row, " {ratio:>8}  {}", verdict(figure, subject, spread.median));
+        let _ = write!(
+            row,
+            " {ratio:>8}  {}",
+            verdict(figure, subject, spread.median, original.map(|o| o.median))
+        );
         Some(row.trim_end().to_owned())
     };
     subjects.filter_map(row).collect()
 }
 
-fn verdict(figure: &Figure, subject: &Subject, value: f64) -> String {
+fn verdict(figure: &Figure, subject: &Subject, value: f64, original: Option<f64>) -> String {
     let Some(goal) = figure.goal(subject) else { return String::new() };
-    let verdict = goal.judge(value);
+    let Some(verdict) = goal.judge(value, original) else { return String::new() };
     let word = if verdict.met { "met" } else { "missed" };
     let by = match verdict.by {
         Some(by) => format!(" by {:.0} %", by * 100.0),
         None if verdict.met => String::new(),
-        None => format!(" by {}", number(value - goal.value())),
+        None => format!(" by {}", number(value - verdict.goal)),
     };
-    format!("{} {}: {word}{by}", goal.sign(), number(goal.value()))
+    format!("{} {}: {word}{by}", goal.sign(), number(verdict.goal))
 }
 
 /// A number with three digits that count, or all of a large one.
