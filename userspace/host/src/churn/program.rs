@@ -73,6 +73,11 @@ pub struct Range {
     pub flows: Option<u32>,
 }
 
+impl Range {
+    /// Flow after flow from number 0 on, many at a time.
+    pub const ALL: Self = Self { window: super::WINDOW, base: 0, flows: None };
+}
+
 /// The program for these steps, whose templates are of one length, with the map of its counter.
 #[must_use]
 pub fn assemble(templates: &[Template], counter_fd: i32, range: Range) -> Vec<u64> {

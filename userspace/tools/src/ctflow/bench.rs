@@ -15,20 +15,25 @@ mod subject;
 mod lab;
 mod scenario;
 mod table;
+mod json;
+mod svg;
 
 pub(super) use flags::MORE;
 pub(super) use flags::Options;
 
 use anyhow::{Context, Result, ensure};
+use json::Head;
 use lab::Lab;
 use machine::{Limit, Machine};
 use scenario::{Outcome, Sample, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subject::Subject;
 
+/// How long to wait for somebody else to stop listening.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(30);
 /// The exit code after a signal that was obeyed.
 const INTERRUPTED: i32 = 130;
 
@@ -51,16 +56,37 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     clean_up_on_signals(Arc::clone(&cleanup))?;
     host::place::outrank();
     let lab = Lab::new(options.clone(), cleanup.dir.clone())?;
-    println!("{}", machine.line());
-    println!("packets by {}; {} repetitions; {}", lab.method.name(), lab.reps(), command_line());
+    let head = Head {
+        machine: &machine,
+        generator: lab.method.name(),
+        repetitions: lab.reps(),
+        began_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+    };
+    let what = format!("packets by {}, {} repetitions", head.generator, head.repetitions);
+    println!("{}\n{what}: {}", machine.line(), command_line());
     let mut outcomes = Vec::new();
     for scenario in chosen {
-        let outcome = measure(&lab, scenario)?;
-        println!("\n{}", table::text(&outcome).trim_end());
-        outcomes.push(outcome);
+        outcomes.push(measure(&lab, scenario)?);
+        // After each, so that what ends early is not lost.
+        write(options, head, &outcomes)?;
+        let outcome = outcomes.last().expect("one was just added");
+        println!("\n{}", table::text(outcome).trim_end());
     }
     let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes the files that were asked for.
+fn write(options: &Options, head: Head<'_>, outcomes: &[Outcome]) -> Result<()> {
+    if let Some(path) = &options.json {
+        let text = json::Report::new(head, outcomes).text()?;
+        std::fs::write(path, text).with_context(|| cannot_write(path))?;
+    }
+    if let Some(path) = &options.svg {
+        let picture = svg::draw(&head.machine.line(), outcomes);
+        std::fs::write(path, picture).with_context(|| cannot_write(path))?;
+    }
+    Ok(())
 }
 
 fn choose(names: &[String]) -> Result<Vec<Scenario>> {
@@ -98,6 +124,7 @@ fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
             for at in 0..subjects.len() {
                 // Each repetition begins with another one.
                 let subject = &subjects[(at + rep as usize) % subjects.len()];
+                let disturbed = !quiet(lab);
                 let start = Instant::now();
                 eprint!(
                     "{} {} {}/{} {subject} ... ",
@@ -109,8 +136,12 @@ fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
                 match (outcome.scenario.run)(lab, subject, &case) {
                     Ok(values) => {
                         eprintln!("{:.1} s", start.elapsed().as_secs_f64());
-                        let sample =
-                            Sample { case: case.clone(), subject: subject.clone(), values };
+                        let sample = Sample {
+                            case: case.clone(),
+                            subject: subject.clone(),
+                            values,
+                            disturbed,
+                        };
                         outcome.samples.push(sample);
                     }
                     Err(error) => {
@@ -123,6 +154,22 @@ fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Waits a while for others who listen to go; whether none is left.
+fn quiet(lab: &Lab) -> bool {
+    let start = Instant::now();
+    loop {
+        let listeners = machine::listeners();
+        if listeners.is_empty() {
+            return true;
+        }
+        if lab.options.force || start.elapsed() > OTHERS_PATIENCE {
+            eprintln!("WARNING: {} listens too", listeners.join(", "));
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Adds to the samples of the last repetition how they stand to nobody's.

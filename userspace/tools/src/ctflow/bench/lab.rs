@@ -7,9 +7,10 @@ use super::subject::{Buffers, Daemon, Role, Setup, Subject};
 use anyhow::{Context, Result, bail, ensure};
 use host::churn::frame::Shape;
 use host::churn::program::Range;
-use host::churn::{Generator, Method, WINDOW};
+use host::churn::{Generator, Method};
 use host::place;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The laboratory.
 #[derive(Debug)]
@@ -80,9 +81,14 @@ impl Lab {
         match (flows, rate, duration) {
             (Some(flows), ..) => *flows,
             (None, Some(rate), Some(seconds)) => rate.saturating_mul(*seconds),
-            _ if *quick => whole / 10,
+            _ if *quick => whole / 5,
             _ => whole,
         }
+    }
+
+    /// How long to wait for what may never come.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(if self.options.quick { 4 } else { 10 })
     }
 
     /// The one size of a scenario that does not show growth.
@@ -95,10 +101,16 @@ impl Lab {
         self.options.rate.map(f64::from)
     }
 
-    /// A generator of the best kind.
-    pub(super) fn generator<'a>(&self, router: &'a Router, shape: Shape) -> Result<Generator<'a>> {
-        let range = Range { window: WINDOW, base: 0, flows: None };
-        Ok(Generator::open(self.method, shape, router.cable(), range)?)
+    /// A generator of the kind that suits the rate: the strongest flat out, a packet socket where it is to be paced.
+    pub(super) fn generator<'a>(
+        &self,
+        router: &'a Router,
+        shape: Shape,
+        range: Range,
+        rate: Option<f64>,
+    ) -> Result<Generator<'a>> {
+        let method = if rate.is_some() { Method::Packet } else { self.method };
+        Ok(Generator::open(method, shape, router.cable(), range)?)
     }
 
     /// The program of a subject.

@@ -140,6 +140,8 @@ pub(super) struct Sample {
     pub(super) case: Case,
     pub(super) subject: Subject,
     pub(super) values: Values,
+    /// Somebody else listened to conntrack events when it began.
+    pub(super) disturbed: bool,
 }
 
 impl Outcome {
@@ -152,6 +154,11 @@ impl Outcome {
             }
         }
         cases
+    }
+
+    /// Measurements that somebody else's listening disturbed.
+    pub(super) fn disturbed(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.disturbed).count()
     }
 
     /// The subjects, in their order.

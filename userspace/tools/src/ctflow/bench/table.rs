@@ -19,6 +19,11 @@ pub(super) fn text(outcome: &Outcome) -> String {
             }
         }
     }
+    if outcome.disturbed() > 0 {
+        let (some, all) = (outcome.disturbed(), outcome.samples.len());
+        let _ =
+            writeln!(out, "  WARNING: beside {some} of {all} measurements somebody else listened");
+    }
     for failure in &outcome.failures {
         let _ = writeln!(out, "  not measured: {failure}");
     }

@@ -9,6 +9,7 @@ use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
 use anyhow::Result;
 use host::churn::Run;
 use host::churn::frame::{Life, Shape};
+use host::churn::program::Range;
 use host::place::on_cpus;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 
 fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Result<Values> {
     let router = Router::new(shape.nat)?;
-    let mut generator = lab.generator(&router, shape)?;
+    let mut generator = lab.generator(&router, shape, Range::ALL, lab.rate())?;
     let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
     let before = daemon.as_ref().map(Start::of).transpose()?;
     let flows = case.flows.into();

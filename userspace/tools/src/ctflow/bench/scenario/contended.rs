@@ -10,7 +10,7 @@ use crate::ctflow::bench::subject::{Buffers, Subject};
 use anyhow::{Result, anyhow};
 use host::churn::frame::{Life, Shape};
 use host::churn::program::Range;
-use host::churn::{Generator, Run, WINDOW};
+use host::churn::{Run, WINDOW};
 use host::place::on_cpus;
 use std::thread;
 
@@ -67,10 +67,8 @@ pub(super) fn everywhere(
 ) -> Result<Vec<Run>> {
     let mut generators = Vec::new();
     for at in 0..cpus.len() {
-        let range =
-            Range { window: WINDOW, base: at as u32 * flows.next_multiple_of(WINDOW), flows: None };
-        let shape = Shape::v4(Life::Datagram);
-        generators.push(Generator::open(lab.method, shape, router.cable(), range)?);
+        let range = Range { base: at as u32 * flows.next_multiple_of(WINDOW), ..Range::ALL };
+        generators.push(lab.generator(router, Shape::v4(Life::Datagram), range, None)?);
     }
     thread::scope(|scope| {
         let started: Vec<_> = generators

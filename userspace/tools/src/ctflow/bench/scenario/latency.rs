@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use host::churn::frame::{Life, Shape};
 use host::churn::probe::Probe;
+use host::churn::program::Range;
 use host::place::on_cpus;
 use std::thread;
 use std::time::Duration;
@@ -79,7 +80,8 @@ fn run(lab: &Lab, subject: &Subject, case: &Case, busy: Option<f64>) -> Result<V
     };
     // Long enough for all probes, with the time that slow answers take.
     let seconds = f64::from(case.flows) * GAP_US as f64 / 1e6 * 1.2;
-    let mut generator = lab.generator(&pair.a, Shape::v4(Life::Datagram))?;
+    let shape = Shape::v4(Life::Datagram);
+    let mut generator = lab.generator(&pair.a, shape, Range::ALL, busy)?;
     let histogram = thread::scope(|scope| {
         let traffic = scope.spawn(|| {
             on_cpus(&[lab.generator_cpu], || generator.run((rate * seconds) as u64, Some(rate)))

@@ -10,7 +10,6 @@ use crate::ctflow::bench::subject::{Buffers, Subject};
 use anyhow::Result;
 use host::churn::frame::{Life, Shape};
 use host::churn::program::Range;
-use host::churn::{Generator, WINDOW};
 use host::place::on_cpus;
 
 /// Established connections that the packets belong to, a power of two.
@@ -41,11 +40,11 @@ pub(super) fn scenario() -> Scenario {
 
 fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let router = Router::new(false)?;
-    let range = Range { window: WINDOW, base: 0, flows: Some(FLOWS) };
-    let open = |life| Generator::open(lab.method, Shape::v4(life), router.cable(), range);
+    let range = Range { flows: Some(FLOWS), ..Range::ALL };
+    let open = |life| lab.generator(&router, Shape::v4(life), range, None);
     let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
     let cpu = [lab.generator_cpu];
-    on_cpus(&cpu, || open(Life::Opening)?.run(FLOWS.into(), None))?;
+    on_cpus(&cpu, || anyhow::Ok(open(Life::Opening)?.run(FLOWS.into(), None)?))?;
     let mut traffic = open(Life::Traffic)?;
     // Once for every flow, so that whatever has to be learned of it has been.
     on_cpus(&cpu, || traffic.run(FLOWS.into(), None))?;

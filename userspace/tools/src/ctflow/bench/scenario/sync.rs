@@ -9,7 +9,7 @@ use crate::ctflow::bench::subject::{Daemon, Subject};
 use anyhow::{Result, ensure};
 use host::churn::frame::{Life, Shape};
 use host::churn::program::Range;
-use host::churn::{Generator, sleep_until};
+use host::churn::sleep_until;
 use host::place::on_cpus;
 use std::time::{Duration, Instant};
 use wire::control::Request;
@@ -41,7 +41,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("datagrams", "datagrams per flow", "", Lower),
                 Figure::new("missing", "flows the peer does not have", "", Lower),
             ],
-            |lab| lab.one(100_000),
+            |lab| lab.one(50_000),
             paced,
         ),
         pair(
@@ -159,12 +159,11 @@ fn until_still(
 
 fn paced(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let pair = Pair::start(lab, subject, false)?;
-    let range = Range { window: WINDOW, base: 0, flows: None };
-    let shape = Shape::v4(Life::Opening);
-    let mut generator = Generator::open(lab.method, shape, pair.a.cable(), range)?;
+    let range = Range { window: WINDOW, ..Range::ALL };
+    let rate = lab.rate().or(Some(RATE));
+    let mut generator = lab.generator(&pair.a, Shape::v4(Life::Opening), range, rate)?;
     let (cpu, sent) = (pair.cpu_s()?, pair.a.link_sent()?);
-    let rate = lab.rate().unwrap_or(RATE);
-    let run = on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), Some(rate)))?;
+    let run = on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), rate))?;
     sleep_until(Instant::now() + Duration::from_millis(500));
     pair.settle()?;
     let (told, _) = pair.until_told(run.flows, Instant::now())?;

@@ -100,7 +100,7 @@ fn burst(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let stale = difference(&router, &daemon)?;
     let cpu_us = (daemon.cpu_s()? - cpu) * 1e6 / f64::from(case.flows);
     let lost = daemon.drops() - drops;
-    let equal = until_equal(&router, &daemon, start, Duration::from_secs(10))?;
+    let equal = until_equal(&router, &daemon, start, lab.patience())?;
     let values = Values::from([
         ("lost", lost as f64),
         ("stale", stale as f64),
@@ -125,7 +125,7 @@ fn zombies(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     };
     let start = Instant::now();
     requests.flush()?;
-    let equal = until_equal(&router, &daemon, start, Duration::from_secs(15))?;
+    let equal = until_equal(&router, &daemon, start, lab.patience())?;
     let stale = difference(&router, &daemon)?;
     daemon.ask(Request::Reload)?;
     std::thread::sleep(Duration::from_secs(1));
