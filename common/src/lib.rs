@@ -16,6 +16,7 @@ pub mod tuple;
 pub mod counter;
 pub mod maps;
 pub mod tap;
+pub mod hook;
 
 pub use time::Instant;
 pub use tuple::{FlowKey, Tuple};

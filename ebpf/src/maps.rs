@@ -1,8 +1,8 @@
-//! Every map of the tap. Names and capacities are those of `common::maps`.
+//! Every map of the tap and of the hook. Names and capacities are those of `common::maps`.
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use common::{counter, maps as shape, tap::FilterConfig};
+use common::{counter, hook, maps as shape, tap::FilterConfig};
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
 const MMAPABLE: usize = 1 << 10;
@@ -35,6 +35,14 @@ pub static FILTER_IPV4: LpmTrie<[u8; 4], u32, { shape::FILTER_PREFIXES_MAX as us
 #[btf_map]
 pub static FILTER_IPV6: LpmTrie<[u8; 16], u32, { shape::FILTER_PREFIXES_MAX as usize }> =
     LpmTrie::new();
+
+/// What the hook last reported of the flows that fall on each slot. The loader leaves one slot where there is no hook.
+#[btf_map]
+pub static SIGNATURES: Array<u64, { hook::SIGNATURES_MAX as usize }> = Array::new();
+
+/// Outcomes of the hook, per CPU.
+#[btf_map]
+pub static HOOK_COUNTERS: PerCpuArray<u64, { hook::counter::COUNT as usize }> = PerCpuArray::new();
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

@@ -36,7 +36,8 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
+        let replication = Replication { has_peer: false, ..Replication::default() };
+        return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -128,12 +129,16 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
+        flows_expected: conf.general.hash_size as usize * 2,
         filter: flow_filter_of(conf),
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
         expectations: helpers(conf),
+        // A matter of the shard's tuning, which can change.
+        repair_after: None,
         tell_vanished: supported.sync.is_none(),
+        hears_requests: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
@@ -164,6 +169,8 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Auto => source::Choice::Auto,
             EventSource::Tap => source::Choice::Tap,
             EventSource::Netlink => source::Choice::Netlink,
+            EventSource::Hook if !keeps_flows(conf) => source::Choice::Auto,
+            EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
         groups: if events { group::FLOWS } else { 0 },
@@ -171,6 +178,12 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
+#[must_use]
+pub fn keeps_flows(conf: &Conf) -> bool {
+    supported(conf).is_ok_and(|supported| supported.replication.keep_local)
 }
 
 /// What of a shard's settings can change while it runs.
