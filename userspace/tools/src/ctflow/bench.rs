@@ -25,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 use json::Head;
 use lab::Lab;
 use machine::{Limit, Machine};
-use scenario::{Outcome, Sample, Scenario};
+use scenario::{Case, Outcome, Sample, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,16 +34,20 @@ use subject::Subject;
 
 /// How long to wait for somebody else to stop listening.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(30);
+/// Number of the capability that making namespaces takes.
+const CAP_SYS_ADMIN: u32 = 21;
 /// The exit code after a signal that was obeyed.
 const INTERRUPTED: i32 = 130;
 
 /// Measures.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let chosen = choose(&options.scenarios)?;
+    let chosen = choose(options)?;
     if options.list {
         print!("{}", list(&chosen));
         return Ok(ExitCode::SUCCESS);
     }
+    let subjects = lab::subjects(options)?;
+    ensure!(host::sys::has_capability(CAP_SYS_ADMIN), "making network namespaces needs root");
     let listeners = machine::listeners();
     if !listeners.is_empty() {
         let who = listeners.join(", ");
@@ -52,10 +56,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("ctflow: WARNING: {who} listens too, {why}: \"nobody\" is not nobody");
     }
     let machine = Machine::this();
-    let cleanup = Arc::new(Cleanup::new()?);
+    let cleanup = Arc::new(Cleanup::new(options)?);
     clean_up_on_signals(Arc::clone(&cleanup))?;
     host::place::outrank();
     let lab = Lab::new(options.clone(), cleanup.dir.clone())?;
+    let subjects = lab.available(subjects)?;
     let head = Head {
         machine: &machine,
         generator: lab.method.name(),
@@ -66,12 +71,13 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     println!("{}\n{what}: {}", machine.line(), command_line());
     let mut outcomes = Vec::new();
     for scenario in chosen {
-        outcomes.push(measure(&lab, scenario)?);
+        outcomes.push(measure(&lab, &subjects, scenario));
         // After each, so that what ends early is not lost.
         write(options, head, &outcomes)?;
         let outcome = outcomes.last().expect("one was just added");
         println!("\n{}", table::text(outcome).trim_end());
     }
+    print!("\n{}", table::break_even(&outcomes));
     let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -89,13 +95,19 @@ fn write(options: &Options, head: Head<'_>, outcomes: &[Outcome]) -> Result<()> 
     Ok(())
 }
 
-fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+fn choose(options: &Options) -> Result<Vec<Scenario>> {
+    let names = &options.scenarios;
     let all = scenario::all();
     for name in names {
         let known = all.iter().any(|scenario| scenario.name == name);
         ensure!(known, "there is no scenario {name} (ctflow bench --list)");
     }
-    Ok(all.into_iter().filter(|s| names.is_empty() || names.iter().any(|n| n == s.name)).collect())
+    let first_look = options.quick && !options.list;
+    let wanted = |scenario: &Scenario| match &names[..] {
+        [] => !(first_look && scenario.is_deeper()),
+        names => names.iter().any(|name| name == scenario.name),
+    };
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
 fn list(scenarios: &[Scenario]) -> String {
@@ -116,44 +128,46 @@ fn list(scenarios: &[Scenario]) -> String {
 }
 
 /// Every repetition of every subject at every size. What fails is told and left out.
-fn measure(lab: &Lab, scenario: Scenario) -> Result<Outcome> {
-    let subjects: Vec<Subject> = lab.subjects()?.into_iter().filter(scenario.suits).collect();
+fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario) -> Outcome {
+    let subjects: Vec<&Subject> = subjects.iter().filter(|s| (scenario.suits)(s)).collect();
     let mut outcome = Outcome { scenario, samples: Vec::new(), failures: Vec::new() };
     for case in (outcome.scenario.cases)(lab) {
         for rep in 0..lab.reps() {
+            let round = outcome.samples.len();
             for at in 0..subjects.len() {
                 // Each repetition begins with another one.
-                let subject = &subjects[(at + rep as usize) % subjects.len()];
-                let disturbed = !quiet(lab);
-                let start = Instant::now();
-                eprint!(
-                    "{} {} {}/{} {subject} ... ",
-                    outcome.scenario.name,
-                    case.label,
-                    rep + 1,
-                    lab.reps()
-                );
-                match (outcome.scenario.run)(lab, subject, &case) {
-                    Ok(values) => {
-                        eprintln!("{:.1} s", start.elapsed().as_secs_f64());
-                        let sample = Sample {
-                            case: case.clone(),
-                            subject: subject.clone(),
-                            values,
-                            disturbed,
-                        };
-                        outcome.samples.push(sample);
-                    }
+                let subject = subjects[(at + rep as usize) % subjects.len()];
+                let turn = format!("{}/{}", rep + 1, lab.reps());
+                match once(lab, &outcome.scenario, subject, &case, &turn) {
+                    Ok(sample) => outcome.samples.push(sample),
                     Err(error) => {
-                        eprintln!("failed: {error:#}");
                         outcome.failures.push(format!("{subject}, {}: {error:#}", case.label));
                     }
                 }
             }
-            keep(&mut outcome.samples, subjects.len());
+            relate(&mut outcome.samples[round..]);
         }
     }
-    Ok(outcome)
+    outcome
+}
+
+/// Measures once, and tells of it.
+fn once(
+    lab: &Lab,
+    scenario: &Scenario,
+    subject: &Subject,
+    case: &Case,
+    turn: &str,
+) -> Result<Sample> {
+    let disturbed = !quiet(lab);
+    let start = Instant::now();
+    eprint!("{} {} {turn} {subject} ... ", scenario.name, case.label);
+    let values = (scenario.run)(lab, subject, case);
+    match &values {
+        Ok(_) => eprintln!("{:.1} s", start.elapsed().as_secs_f64()),
+        Err(error) => eprintln!("failed: {error:#}"),
+    }
+    Ok(Sample { case: case.clone(), subject: subject.clone(), values: values?, disturbed })
 }
 
 /// Waits a while for others who listen to go; whether none is left.
@@ -172,10 +186,8 @@ fn quiet(lab: &Lab) -> bool {
     }
 }
 
-/// Adds to the samples of the last repetition how they stand to nobody's.
-fn keep(samples: &mut [Sample], round: usize) {
-    let from = samples.len().saturating_sub(round);
-    let round = &mut samples[from..];
+/// Adds to the samples of a repetition how they stand to nobody's.
+fn relate(round: &mut [Sample]) {
     let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
     let Some(nobody) = nobody.map(|sample| sample.values.clone()) else { return };
     for values in round.iter_mut().map(|sample| &mut sample.values) {
@@ -202,10 +214,10 @@ struct Cleanup {
 }
 
 impl Cleanup {
-    fn new() -> Result<Self> {
+    fn new(options: &Options) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("ctflow-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| cannot_write(&dir))?;
-        Ok(Self { limit: Limit::raise()?, dir })
+        Ok(Self { limit: Limit::raise(options.flows)?, dir })
     }
 
     fn clean_up(&self) {

@@ -12,7 +12,7 @@ pub(in crate::ctflow) struct Options {
     /// List the scenarios, what each measures and against which goal, and end
     #[arg(long)]
     pub(super) list: bool,
-    /// A first look: a tenth of the work, one repetition, under two minutes
+    /// A first look: a fifth of the work, one repetition, no growth, under two minutes
     #[arg(long)]
     pub(super) quick: bool,
     /// How often each subject is measured; subjects take turns, so that a slow minute hits all of them

@@ -12,6 +12,21 @@ use host::place;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Whom to measure.
+pub(super) fn subjects(options: &Options) -> Result<Vec<Subject>> {
+    let all = Subject::all();
+    let names: Vec<&str> = all.iter().map(Subject::name).collect();
+    for asked in &options.subjects {
+        let known = names.contains(&asked.as_str());
+        ensure!(known, "there is no subject {asked} (there are {})", names.join(", "));
+    }
+    let wanted = |subject: &Subject| match &options.subjects[..] {
+        [] => *subject != Subject::Original || options.original.is_file(),
+        names => names.iter().any(|name| name == subject.name()),
+    };
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
 /// The laboratory.
 #[derive(Debug)]
 pub(super) struct Lab {
@@ -55,19 +70,36 @@ impl Lab {
         Ok(Self { options, dir, ours, method, generator_cpu, subject_cpu })
     }
 
-    /// Whom to measure.
-    pub(super) fn subjects(&self) -> Result<Vec<Subject>> {
-        let all = Subject::all();
-        let names: Vec<&str> = all.iter().map(Subject::name).collect();
-        for asked in &self.options.subjects {
-            let known = names.contains(&asked.as_str());
-            ensure!(known, "there is no subject {asked} (there are {})", names.join(", "));
+    /// Leaves out the sources that do not work here, and says why, unless they were asked for.
+    pub(super) fn available(&self, subjects: Vec<Subject>) -> Result<Vec<Subject>> {
+        let mut available = Vec::new();
+        for subject in subjects {
+            match self.try_out(&subject) {
+                Ok(()) => available.push(subject),
+                Err(error) if self.options.subjects.is_empty() => {
+                    eprintln!("ctflow: {subject} is left out: {error:#}");
+                }
+                Err(error) => return Err(error.context(format!("{subject} does not work here"))),
+            }
         }
-        let wanted = |s: &Subject| match &self.options.subjects[..] {
-            [] => *s != Subject::Original || self.options.original.is_file(),
-            names => names.iter().any(|name| name == s.name()),
+        Ok(available)
+    }
+
+    fn try_out(&self, subject: &Subject) -> Result<()> {
+        let router = Router::new(false)?;
+        let cpus = [self.subject_cpu];
+        let Some(daemon) = self.alone(subject, &router, Buffers::DEFAULT, &cpus)? else {
+            return Ok(());
         };
-        Ok(all.into_iter().filter(wanted).collect())
+        if subject.is_ours() {
+            let source = daemon.source()?;
+            ensure!(
+                source == subject.name(),
+                "the daemon took {source} instead: {}",
+                daemon.complaint()
+            );
+        }
+        daemon.stop()
     }
 
     /// How often each is measured.
@@ -129,10 +161,24 @@ impl Lab {
         buffers: Buffers,
         cpus: &[usize],
     ) -> Result<Option<Daemon>> {
+        self.tuned(subject, router, buffers, cpus, "")
+    }
+
+    /// The same with more settings, for ours.
+    pub(super) fn tuned(
+        &self,
+        subject: &Subject,
+        router: &Router,
+        buffers: Buffers,
+        cpus: &[usize],
+        settings: &str,
+    ) -> Result<Option<Daemon>> {
         if *subject == Subject::Nobody {
             return Ok(None);
         }
-        let mut daemon = self.launch(subject, router, buffers, cpus)?;
+        let mut setup = self.setup(subject, "alone", Role::Alone, buffers);
+        setup.settings = settings;
+        let mut daemon = setup.launch(&router.namespace, cpus)?;
         daemon.wait_until_ready()?;
         daemon.settle()?;
         Ok(Some(daemon))
@@ -174,6 +220,14 @@ impl Lab {
         role: Role,
         buffers: Buffers,
     ) -> Setup<'a> {
-        Setup { program: self.program(subject), subject, dir: &self.dir, name, role, buffers }
+        Setup {
+            program: self.program(subject),
+            subject,
+            dir: &self.dir,
+            name,
+            role,
+            buffers,
+            settings: "",
+        }
     }
 }

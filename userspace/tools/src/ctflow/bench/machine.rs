@@ -105,13 +105,16 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Raises it if it is too small. Must be called in the namespace that the machine began with.
-    pub(super) fn raise() -> Result<Self> {
+    /// Raises it if it is too small. That works only in the namespace that the machine began with, and may fail where
+    /// no more than `flows` are wanted and there is room for them anyway.
+    pub(super) fn raise(flows: Option<u32>) -> Result<Self> {
         let before = number(MAX);
         if before < MAX_WANTED {
-            fs::write(MAX, MAX_WANTED.to_string()).with_context(|| {
+            let enough = flows.is_some_and(|flows| u64::from(flows) * 4 < before);
+            let raised = fs::write(MAX, MAX_WANTED.to_string()).with_context(|| {
                 format!("cannot raise {MAX} to {MAX_WANTED} (is conntrack there, is this root?)")
-            })?;
+            });
+            raised.or_else(|error| if enough { Ok(()) } else { Err(error) })?;
         }
         Ok(Self { before })
     }

@@ -13,6 +13,7 @@ mod sync;
 mod latency;
 mod packet;
 mod start;
+mod growth;
 
 /// What one measurement of one subject gave, by figure.
 pub(super) type Values = BTreeMap<&'static str, f64>;
@@ -31,6 +32,13 @@ pub(super) struct Scenario {
     pub(super) cases: fn(&Lab) -> Vec<Case>,
     /// Measures one subject once.
     pub(super) run: fn(&Lab, &Subject, &Case) -> Result<Values>,
+}
+
+impl Scenario {
+    /// Whether it shows how something grows, or another kind of traffic: no part of a first look.
+    pub(super) fn is_deeper(&self) -> bool {
+        self.name.starts_with("growth-") || self.name.starts_with("churn-")
+    }
 }
 
 /// A size.
@@ -101,6 +109,7 @@ pub(super) fn all() -> Vec<Scenario> {
     all.extend(table::scenarios());
     all.extend(sync::scenarios());
     all.extend(latency::scenarios());
+    all.extend(growth::scenarios());
     all.extend([contended::scenario(), packet::scenario(), start::scenario()]);
     all.sort_by_key(|scenario| ORDER.iter().position(|name| *name == scenario.name));
     all
@@ -123,6 +132,9 @@ const ORDER: &[&str] = &[
     "churn-tcp",
     "churn-v6",
     "churn-nat",
+    "growth-flows",
+    "growth-rings",
+    "growth-shards",
 ];
 
 /// What came of a scenario.

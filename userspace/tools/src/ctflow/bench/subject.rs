@@ -2,6 +2,7 @@
 
 use super::machine;
 use crate::conf::schema::{Keyword, Kind};
+use crate::print::status::Status;
 use anyhow::{Context, Result, bail};
 use host::place::{Namespace, on_cpus};
 use host::sys::process::{cpu_ns, die_with_parent};
@@ -104,6 +105,8 @@ pub(super) struct Setup<'a> {
     pub(super) role: Role,
     /// Its event socket.
     pub(super) buffers: Buffers,
+    /// More lines for its `General`.
+    pub(super) settings: &'a str,
 }
 
 impl Setup<'_> {
@@ -115,7 +118,7 @@ impl Setup<'_> {
     pub(super) fn configuration(&self) -> String {
         let file = |ending: &str| self.path(ending).display().to_string();
         let source = match self.subject {
-            Subject::Ours(source) => format!(" EventSource {source}\n"),
+            Subject::Ours(source) => format!(" EventSource {source}\n{}", self.settings),
             _ => String::new(),
         };
         let Buffers { start, most } = self.buffers;
@@ -188,7 +191,8 @@ impl Daemon {
         }
     }
 
-    fn complaint(&self) -> String {
+    /// The last that it said.
+    pub(super) fn complaint(&self) -> String {
         let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
         let text = ["err", "log"].map(|ending| read(ending).unwrap_or_default()).concat();
         let lines: Vec<&str> = text.lines().rev().take(4).collect();
@@ -224,6 +228,14 @@ impl Daemon {
         number_after(&answer, "events received:").context("it does not tell of events")
     }
 
+    /// The event source that ours uses.
+    pub(super) fn source(&self) -> Result<String> {
+        let answer = self.ask(Request::StatsJson)?;
+        let status: Status =
+            serde_json::from_str(&answer).context("its status is not understood")?;
+        Ok(status.events.source)
+    }
+
     /// CPU time it has used, seconds.
     pub(super) fn cpu_s(&self) -> Result<f64> {
         Ok(cpu_ns(self.pid()).context("reading the daemon's CPU clock")? as f64 / 1e9)
@@ -233,6 +245,13 @@ impl Daemon {
     pub(super) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         number_after(&status, "VmRSS:").unwrap_or(0) * 1024
+    }
+
+    /// Of that, rings and cells it shares with its eBPF programs, bytes, some of it counted twice.
+    pub(super) fn shared(&self) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.pid())).unwrap_or_default();
+        let parts = maps.split("bpf-map").skip(1);
+        parts.filter_map(|part| number_after(part, "Rss:")).sum::<u64>() * 1024
     }
 
     /// Memory of its eBPF maps and programs, bytes, which is nobody's resident memory.
@@ -317,6 +336,7 @@ mod tests {
                 name: "a",
                 role,
                 buffers: Buffers::DEFAULT,
+                settings: "",
             };
             let text = setup.configuration();
             assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");

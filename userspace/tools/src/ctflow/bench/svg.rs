@@ -9,7 +9,7 @@ use std::fmt::Write;
 const WIDTH: f64 = 960.0;
 const MARGIN: f64 = 24.0;
 /// Where bars begin and how long the longest is.
-const BARS: (f64, f64) = (330.0, 380.0);
+const BARS: (f64, f64) = (390.0, 360.0);
 const BAR: f64 = 14.0;
 const STEP: f64 = 20.0;
 /// A plot of curves.
@@ -69,7 +69,10 @@ fn bars(out: &mut String, mut y: f64, outcome: &Outcome) -> f64 {
     y += 17.0;
     text(out, MARGIN, y, "d", outcome.scenario.title);
     y += 8.0;
-    for figure in &outcome.scenario.figures {
+    // What has a goal, and what tells most; the rest is in the table.
+    let figures = outcome.scenario.figures.iter().enumerate();
+    let figures = figures.filter(|(at, figure)| *at == 0 || !figure.goals.is_empty());
+    for (_, figure) in figures {
         let rows = rows(outcome, case, figure);
         if rows.iter().any(|(_, spread)| spread.max > 0.0) {
             y = block(out, y + 10.0, figure, &rows);

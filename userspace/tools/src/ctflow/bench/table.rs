@@ -73,6 +73,34 @@ fn verdict(figure: &Figure, subject: &Subject, value: f64, original: Option<f64>
     format!("{} {}: {word}{by}", goal.sign(), number(verdict.goal))
 }
 
+/// From how many packets on a program on each of them costs more than a message for each event: what the hook adds to
+/// a packet, held against what the tap adds to a flow.
+pub(super) fn break_even(outcomes: &[Outcome]) -> String {
+    let median = |scenario: &str, subject: &str, key| {
+        let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario)?;
+        let case = *outcome.cases().first()?;
+        let subject = Subject::Ours(subject.to_owned());
+        Some(outcome.spread(case, &subject, key)?.median)
+    };
+    let Some(cost_ns) = median("packets", "hook", "cost_ns") else { return String::new() };
+    let mut out = String::new();
+    for (scenario, flow) in [("churn", "UDP flow"), ("churn-tcp", "TCP connection")] {
+        let packet_us = |subject| median(scenario, subject, "packet_us");
+        let (Some(hook), Some(tap)) = (packet_us("hook"), packet_us("tap")) else { continue };
+        let saved_ns = (tap - hook) * 1000.0;
+        let (saved, cost) = (number(saved_ns), number(cost_ns));
+        let _ = write!(
+            out,
+            "break-even, {flow}: the hook saves {saved} ns over the tap and costs {cost} ns a packet: "
+        );
+        let _ = match saved_ns / cost_ns {
+            _ if cost_ns <= 0.0 => writeln!(out, "no cost was seen"),
+            packets => writeln!(out, "cheaper up to {} packets", number(packets.max(0.0))),
+        };
+    }
+    out
+}
+
 /// A number with three digits that count, or all of a large one.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {

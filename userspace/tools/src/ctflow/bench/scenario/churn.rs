@@ -6,7 +6,7 @@ use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
 use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use host::churn::Run;
 use host::churn::frame::{Life, Shape};
 use host::churn::program::Range;
@@ -72,7 +72,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Result<Values> {
+pub(super) fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Result<Values> {
     let router = Router::new(shape.nat)?;
     let mut generator = lab.generator(&router, shape, Range::ALL, lab.rate())?;
     let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
@@ -80,17 +80,22 @@ fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Result<Values
     let flows = case.flows.into();
     let run = on_cpus(&[lab.generator_cpu], || generator.run(flows, lab.rate()))?;
     let mut values = rates(&run);
+    let made = router.flows()?;
+    ensure!(made >= run.flows, "only {made} of {} flows were made", run.flows);
     if let (Some(daemon), Some(before)) = (&daemon, &before) {
         daemon.settle()?;
-        let kernel = router.flows()?;
         let mine = daemon.flows("stats")?;
+        values.insert("missing", made.abs_diff(mine) as f64);
+        values.insert(
+            "flow_bytes",
+            daemon.resident().saturating_sub(before.resident) as f64 / mine as f64,
+        );
         if shape.life == Life::Whole {
             router.requests()?.flush()?;
             std::thread::sleep(Duration::from_millis(100));
             daemon.settle()?;
         }
         before.account(daemon, &mut values)?;
-        values.insert("missing", kernel.abs_diff(mine) as f64);
     }
     if let Some(daemon) = daemon {
         daemon.stop()?;
@@ -109,11 +114,17 @@ pub(super) struct Start {
     cpu_s: f64,
     events: u64,
     drops: u64,
+    resident: u64,
 }
 
 impl Start {
     pub(super) fn of(daemon: &Daemon) -> Result<Self> {
-        Ok(Self { events: daemon.events()?, drops: daemon.drops(), cpu_s: daemon.cpu_s()? })
+        Ok(Self {
+            events: daemon.events()?,
+            drops: daemon.drops(),
+            resident: daemon.resident(),
+            cpu_s: daemon.cpu_s()?,
+        })
     }
 
     /// Adds what it has used and lost since.

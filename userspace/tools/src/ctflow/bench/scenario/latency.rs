@@ -66,12 +66,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 fn probes(lab: &Lab) -> Case {
-    let probes = if lab.options.quick { 300 } else { 1500 };
+    let probes = if lab.options.quick { 200 } else { 1500 };
     Case { label: format!("{probes} probes"), ..Case::flows(probes) }
 }
 
 fn run(lab: &Lab, subject: &Subject, case: &Case, busy: Option<f64>) -> Result<Values> {
-    let pair = Pair::start(lab, subject, true)?;
+    let cpus = [lab.generator_cpu, lab.subject_cpu];
+    let pair = Pair::start(lab, subject, true, [&cpus, &cpus])?;
     let mut probe = Probe::open(pair.a.cable(), LINK)?;
     let Some(rate) = busy else {
         let histogram = probe_all(&mut probe, case.flows)?;

@@ -85,16 +85,26 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Starts the same daemon on both; A shares the generator's CPU, as it would a router's.
-    pub(super) fn start(lab: &Lab, subject: &Subject, direct: bool) -> Result<Self> {
+    /// Starts the same daemon on both, on these CPUs.
+    pub(super) fn start(
+        lab: &Lab,
+        subject: &Subject,
+        direct: bool,
+        cpus: [&[usize]; 2],
+    ) -> Result<Self> {
         let (a, b) = (Router::new(false)?, Router::new(false)?);
         a.connect(&b)?;
-        let second = lab.replicating(subject, &b, 2, direct, &[lab.subject_cpu])?;
-        let first = lab.replicating(subject, &a, 1, direct, &[lab.generator_cpu])?;
+        let second = lab.replicating(subject, &b, 2, direct, cpus[1])?;
+        let first = lab.replicating(subject, &a, 1, direct, cpus[0])?;
         // The first hellos.
         std::thread::sleep(Duration::from_secs(1));
         first.settle()?;
         Ok(Self { a, b, daemons: [first, second] })
+    }
+
+    /// A shares the generator's CPU, as it would its router's.
+    fn apart(lab: &Lab, subject: &Subject) -> Result<Self> {
+        Self::start(lab, subject, false, [&[lab.generator_cpu], &[lab.subject_cpu]])
     }
 
     fn cpu_s(&self) -> Result<[f64; 2]> {
@@ -116,7 +126,7 @@ impl Pair {
 
     /// Gives A's kernel flows, and B news of all of them.
     fn filled(lab: &Lab, subject: &Subject, flows: u32) -> Result<Self> {
-        let pair = Self::start(lab, subject, false)?;
+        let pair = Self::apart(lab, subject)?;
         pair.a.requests()?.fill(0, flows)?;
         let mut told = pair.until_told(flows.into(), Instant::now())?.0;
         for _ in 0..5 {
@@ -158,7 +168,7 @@ fn until_still(
 }
 
 fn paced(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
-    let pair = Pair::start(lab, subject, false)?;
+    let pair = Pair::apart(lab, subject)?;
     let range = Range { window: WINDOW, ..Range::ALL };
     let rate = lab.rate().or(Some(RATE));
     let mut generator = lab.generator(&pair.a, Shape::v4(Life::Opening), range, rate)?;

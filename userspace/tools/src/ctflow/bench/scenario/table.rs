@@ -73,8 +73,9 @@ fn memory(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     daemon.settle()?;
     let held = daemon.flows("stats")? as f64;
     let (full, kernel) = (daemon.resident(), daemon.kernel_memory());
+    let whole = full.saturating_sub(daemon.shared()) + kernel;
     let values = Values::from([
-        ("whole_bytes", (full + kernel) as f64 / held),
+        ("whole_bytes", whole as f64 / held),
         ("grown_bytes", full.saturating_sub(empty) as f64 / held),
         ("empty_mb", empty as f64 / 1e6),
         ("kernel_mb", kernel as f64 / 1e6),
