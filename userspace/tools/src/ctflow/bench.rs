@@ -33,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subject::Subject;
 
 /// How long to wait for somebody else to stop listening.
-const OTHERS_PATIENCE: Duration = Duration::from_secs(30);
+const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
 /// Number of the capability that making namespaces takes.
 const CAP_SYS_ADMIN: u32 = 21;
 /// The exit code after a signal that was obeyed.
@@ -48,13 +48,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     }
     let subjects = lab::subjects(options)?;
     ensure!(host::sys::has_capability(CAP_SYS_ADMIN), "making network namespaces needs root");
-    let listeners = machine::listeners();
-    if !listeners.is_empty() {
-        let who = listeners.join(", ");
-        let why = "the kernel builds event messages for it, whoever else listens";
-        ensure!(options.force, "{who} listens to conntrack events: {why}; end it, or use --force");
-        eprintln!("ctflow: WARNING: {who} listens too, {why}: \"nobody\" is not nobody");
-    }
+    refuse_company(options)?;
     let machine = Machine::this();
     let cleanup = Arc::new(Cleanup::new(options)?);
     clean_up_on_signals(Arc::clone(&cleanup))?;
@@ -159,7 +153,10 @@ fn once(
     case: &Case,
     turn: &str,
 ) -> Result<Sample> {
-    let disturbed = !quiet(lab);
+    let company = company(lab.options.force);
+    if let Some(who) = &company {
+        eprintln!("WARNING: {who} listens too");
+    }
     let start = Instant::now();
     eprint!("{} {} {turn} {subject} ... ", scenario.name, case.label);
     let values = (scenario.run)(lab, subject, case);
@@ -167,20 +164,38 @@ fn once(
         Ok(_) => eprintln!("{:.1} s", start.elapsed().as_secs_f64()),
         Err(error) => eprintln!("failed: {error:#}"),
     }
-    Ok(Sample { case: case.clone(), subject: subject.clone(), values: values?, disturbed })
+    Ok(Sample {
+        case: case.clone(),
+        subject: subject.clone(),
+        values: values?,
+        disturbed: company.is_some(),
+    })
 }
 
-/// Waits a while for others who listen to go; whether none is left.
-fn quiet(lab: &Lab) -> bool {
+/// What others' listening does.
+const COMPANY: &str = "the kernel builds event messages as soon as anyone listens";
+
+/// Nobody else may listen.
+fn refuse_company(options: &Options) -> Result<()> {
+    let Some(who) = company(options.force) else { return Ok(()) };
+    ensure!(
+        options.force,
+        "{who} listens to conntrack events, and {COMPANY}: end it, or use --force"
+    );
+    eprintln!("ctflow: WARNING: {who} listens too, and {COMPANY}: \"nobody\" is not nobody");
+    Ok(())
+}
+
+/// Who else listens; waits a while for them to stop, unless they may.
+fn company(may: bool) -> Option<String> {
     let start = Instant::now();
     loop {
         let listeners = machine::listeners();
         if listeners.is_empty() {
-            return true;
+            return None;
         }
-        if lab.options.force || start.elapsed() > OTHERS_PATIENCE {
-            eprintln!("WARNING: {} listens too", listeners.join(", "));
-            return false;
+        if may || start.elapsed() > OTHERS_PATIENCE {
+            return Some(listeners.join(", "));
         }
         std::thread::sleep(Duration::from_millis(200));
     }

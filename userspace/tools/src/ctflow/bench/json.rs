@@ -130,9 +130,8 @@ fn entry<'a>(
     subject: &'a Subject,
 ) -> Option<Entry<'a>> {
     let spread = outcome.spread(case, subject, figure.key)?;
-    let original = outcome.spread(case, &Subject::Original, figure.key).map(|o| o.median);
-    let verdict = figure.goal(subject).and_then(|goal| goal.judge(spread.median, original));
-    let ratio = original.filter(|_| subject.is_ours());
+    let rival = outcome.rival(case, subject, figure.key);
+    let verdict = figure.goal(subject).and_then(|goal| goal.judge(spread.median, rival));
     Some(Entry {
         figure: figure.key,
         title: figure.title,
@@ -147,7 +146,7 @@ fn entry<'a>(
         median: spread.median,
         min: spread.min,
         max: spread.max,
-        ratio: ratio.and_then(|original| figure.better.ratio(spread.median, original)),
+        ratio: rival.and_then(|rival| figure.better.ratio(spread.median, rival)),
         goal: verdict.map(|verdict| verdict.goal),
         met: verdict.map(|verdict| verdict.met),
     })

@@ -3,13 +3,13 @@
 use super::flags::{Options, Way};
 use super::scenario::Case;
 use super::stage::Router;
-use super::subject::{Buffers, Daemon, Role, Setup, Subject};
+use super::subject::{Brand, Buffers, Daemon, Role, Setup, Subject};
 use anyhow::{Context, Result, bail, ensure};
 use host::churn::frame::Shape;
 use host::churn::program::Range;
 use host::churn::{Generator, Method};
 use host::place;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whom to measure.
@@ -20,8 +20,14 @@ pub(super) fn subjects(options: &Options) -> Result<Vec<Subject>> {
         let known = names.contains(&asked.as_str());
         ensure!(known, "there is no subject {asked} (there are {})", names.join(", "));
     }
+    let beside = options.original.with_file_name("conntrack");
+    let exists = |subject: &Subject| match subject {
+        Subject::Original => options.original.is_file(),
+        Subject::Watcher(Brand::Original) => beside.is_file(),
+        _ => true,
+    };
     let wanted = |subject: &Subject| match &options.subjects[..] {
-        [] => *subject != Subject::Original || options.original.is_file(),
+        [] => exists(subject),
         names => names.iter().any(|name| name == subject.name()),
     };
     Ok(all.into_iter().filter(wanted).collect())
@@ -86,13 +92,16 @@ impl Lab {
     }
 
     fn try_out(&self, subject: &Subject) -> Result<()> {
+        if !subject.is_daemon() {
+            return Ok(());
+        }
         let router = Router::new(false)?;
         let cpus = [self.subject_cpu];
         let Some(daemon) = self.alone(subject, &router, Buffers::DEFAULT, &cpus)? else {
             return Ok(());
         };
         if subject.is_ours() {
-            let source = daemon.source()?;
+            let source = daemon.status()?.events.source;
             ensure!(
                 source == subject.name(),
                 "the daemon took {source} instead: {}",
@@ -146,10 +155,12 @@ impl Lab {
     }
 
     /// The program of a subject.
-    pub(super) fn program(&self, subject: &Subject) -> &Path {
+    pub(super) fn program(&self, subject: &Subject) -> PathBuf {
         match subject {
-            Subject::Ours(_) | Subject::Nobody => &self.ours,
-            Subject::Original => &self.options.original,
+            Subject::Ours(_) | Subject::Nobody => self.ours.clone(),
+            Subject::Original => self.options.original.clone(),
+            Subject::Watcher(Brand::Ours) => self.ours.with_file_name("conntrack"),
+            Subject::Watcher(Brand::Original) => self.options.original.with_file_name("conntrack"),
         }
     }
 

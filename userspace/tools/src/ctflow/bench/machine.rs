@@ -73,6 +73,12 @@ pub(super) fn listeners() -> Vec<String> {
     found
 }
 
+/// Whether somebody in the network namespace of a process hears of flows.
+pub(super) fn listens(pid: u32) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
+    table.lines().any(|line| listener(line).is_some())
+}
+
 /// Whether a line of `/proc/net/netlink` is a socket that hears of flows, and whose.
 fn listener(line: &str) -> Option<String> {
     let mut fields = line.split_whitespace().skip(1);

@@ -14,6 +14,7 @@ mod latency;
 mod packet;
 mod start;
 mod growth;
+mod watch;
 
 /// What one measurement of one subject gave, by figure.
 pub(super) type Values = BTreeMap<&'static str, f64>;
@@ -110,6 +111,7 @@ pub(super) fn all() -> Vec<Scenario> {
     all.extend(sync::scenarios());
     all.extend(latency::scenarios());
     all.extend(growth::scenarios());
+    all.push(watch::scenario());
     all.extend([contended::scenario(), packet::scenario(), start::scenario()]);
     all.sort_by_key(|scenario| ORDER.iter().position(|name| *name == scenario.name));
     all
@@ -129,6 +131,7 @@ const ORDER: &[&str] = &[
     "bulk",
     "packets",
     "start",
+    "watch",
     "churn-tcp",
     "churn-v6",
     "churn-nat",
@@ -187,8 +190,37 @@ impl Outcome {
         of.filter_map(|sample| sample.values.get(key).copied()).collect()
     }
 
+    /// The median of whom one of ours is compared with.
+    pub(super) fn rival(&self, case: &Case, subject: &Subject, key: &str) -> Option<f64> {
+        Some(self.spread(case, &subject.rival()?, key)?.median)
+    }
+
     /// Its median and spread.
     pub(super) fn spread(&self, case: &Case, subject: &Subject, key: &str) -> Option<Spread> {
         Spread::of(&self.values(case, subject, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, ORDER, all};
+
+    #[test]
+    fn every_scenario_has_its_place_and_can_be_told_apart() {
+        let names: Vec<_> = all().iter().map(|scenario| scenario.name).collect();
+        assert!(names.iter().all(|name| ORDER.contains(name)), "{names:?}");
+        for scenario in all() {
+            assert_eq!(names.iter().filter(|name| **name == scenario.name).count(), 1);
+            let mut keys: Vec<_> = scenario.figures.iter().map(|figure| figure.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), scenario.figures.len(), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let labels = [640, 10_000, 600_000, 1_000_000, 2_500_000].map(|n| Case::flows(n).label);
+        assert_eq!(labels, ["640 flows", "10 k flows", "600 k flows", "1 M flows", "2.5 M flows"]);
     }
 }

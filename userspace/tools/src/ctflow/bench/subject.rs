@@ -22,6 +22,17 @@ pub(super) enum Subject {
     Original,
     /// Our daemon with this `EventSource`.
     Ours(String),
+    /// `conntrack -E`.
+    Watcher(Brand),
+}
+
+/// Whose program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Brand {
+    /// conntrack-tools'.
+    Original,
+    /// Ours.
+    Ours,
 }
 
 impl Subject {
@@ -38,7 +49,8 @@ impl Subject {
             .filter(|name| *name != "auto");
         let mut ours: Vec<Self> = words.map(|name| Self::Ours(name.to_owned())).collect();
         ours.sort();
-        [Self::Nobody, Self::Original].into_iter().chain(ours).collect()
+        let watchers = [Brand::Original, Brand::Ours].map(Self::Watcher);
+        [Self::Nobody, Self::Original].into_iter().chain(ours).chain(watchers).collect()
     }
 
     /// Its name on command lines and in results.
@@ -47,12 +59,33 @@ impl Subject {
             Self::Nobody => "nobody",
             Self::Original => "original",
             Self::Ours(source) => source,
+            Self::Watcher(Brand::Original) => "conntrack-E",
+            Self::Watcher(Brand::Ours) => "our-E",
         }
     }
 
-    /// Whether it is our daemon.
+    /// Whether it is ours.
     pub(super) const fn is_ours(&self) -> bool {
-        matches!(self, Self::Ours(_))
+        matches!(self, Self::Ours(_) | Self::Watcher(Brand::Ours))
+    }
+
+    /// Whether it is a daemon.
+    pub(super) const fn is_daemon(&self) -> bool {
+        matches!(self, Self::Original | Self::Ours(_))
+    }
+
+    /// Whether it is a daemon, or nobody.
+    pub(super) const fn is_no_watcher(&self) -> bool {
+        !matches!(self, Self::Watcher(_))
+    }
+
+    /// Whom it is compared with, if it is ours.
+    pub(super) const fn rival(&self) -> Option<Self> {
+        match self {
+            Self::Ours(_) => Some(Self::Original),
+            Self::Watcher(Brand::Ours) => Some(Self::Watcher(Brand::Original)),
+            _ => None,
+        }
     }
 }
 
@@ -91,10 +124,10 @@ pub(super) enum Role {
 }
 
 /// How to start a daemon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Setup<'a> {
     /// Its program.
-    pub(super) program: &'a Path,
+    pub(super) program: PathBuf,
     /// Who it is.
     pub(super) subject: &'a Subject,
     /// Where it keeps its files.
@@ -151,7 +184,7 @@ impl Setup<'_> {
             let _ = fs::remove_file(self.path(ending));
         }
         fs::write(self.path("conf"), self.configuration())?;
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(&self.program);
         command.arg("-C").arg(self.path("conf")).stdin(Stdio::null());
         command.stdout(File::create(self.path("out"))?).stderr(File::create(self.path("err"))?);
         die_with_parent(&mut command);
@@ -191,12 +224,13 @@ impl Daemon {
         }
     }
 
-    /// The last that it said.
+    /// What it complained about.
     pub(super) fn complaint(&self) -> String {
         let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
-        let text = ["err", "log"].map(|ending| read(ending).unwrap_or_default()).concat();
-        let lines: Vec<&str> = text.lines().rev().take(4).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+        let (errors, log) = (read("err").unwrap_or_default(), read("log").unwrap_or_default());
+        let serious = |line: &&str| line.contains("[warning]") || line.contains("[ERROR]");
+        let lines = errors.lines().chain(log.lines().filter(serious));
+        lines.take(4).collect::<Vec<_>>().join("; ")
     }
 
     /// Its process.
@@ -228,12 +262,10 @@ impl Daemon {
         number_after(&answer, "events received:").context("it does not tell of events")
     }
 
-    /// The event source that ours uses.
-    pub(super) fn source(&self) -> Result<String> {
+    /// What only ours tells.
+    pub(super) fn status(&self) -> Result<Status> {
         let answer = self.ask(Request::StatsJson)?;
-        let status: Status =
-            serde_json::from_str(&answer).context("its status is not understood")?;
-        Ok(status.events.source)
+        serde_json::from_str(&answer).context("its status is not understood")
     }
 
     /// CPU time it has used, seconds.
@@ -321,6 +353,7 @@ mod tests {
     fn every_source_of_the_language_is_a_subject() {
         let names: Vec<String> = Subject::all().iter().map(ToString::to_string).collect();
         assert_eq!(names[..2], ["nobody", "original"]);
+        assert_eq!(names[names.len() - 2..], ["conntrack-E", "our-E"]);
         assert!(names.contains(&"netlink".into()) && names.contains(&"tap".into()));
         assert!(!names.contains(&"auto".into()), "auto is one of the others");
     }
@@ -330,7 +363,7 @@ mod tests {
         let ours = Subject::Ours("netlink".into());
         for role in [Role::Alone, Role::Replicates { host: 2, direct: true }] {
             let setup = Setup {
-                program: Path::new("conntrackd"),
+                program: "conntrackd".into(),
                 subject: &ours,
                 dir: Path::new("/tmp"),
                 name: "a",

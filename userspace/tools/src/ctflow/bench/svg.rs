@@ -53,7 +53,7 @@ fn legend(out: &mut String, y: f64, outcomes: &[Outcome]) {
     for subject in subjects {
         rectangle(out, (x, y - 10.0), (12.0, 12.0), color(subject));
         text(out, x + 18.0, y, "", subject.name());
-        x += 100.0;
+        x += 92.0;
     }
     let _ = writeln!(out, "<path class=\"g\" d=\"M{x:.1} {:.1}v12\"/>", y - 10.0);
     text(out, x + 10.0, y, "", "goal");
@@ -198,6 +198,8 @@ fn color(subject: &Subject) -> &'static str {
         "netlink" => "#56b4e9",
         "tap" => "#0072b2",
         "hook" => "#009e73",
+        "conntrack-E" => "#e69f00",
+        "our-E" => "#0072b2",
         _ => "#cc79a7",
     }
 }

@@ -38,24 +38,19 @@ fn heading(figure: &Figure) -> String {
 }
 
 fn rows(outcome: &Outcome, case: &Case, figure: &Figure) -> Vec<String> {
-    let original = outcome.spread(case, &Subject::Original, figure.key);
     let subjects = outcome.subjects().into_iter();
     let row = |subject: &Subject| {
         let spread = outcome.spread(case, subject, figure.key)?;
-        let mut row = format!("{subject:<9} {:>9}", number(spread.median));
+        let rival = outcome.rival(case, subject, figure.key);
+        let mut row = format!("{subject:<11} {:>9}", number(spread.median));
         let range = match spread {
             Spread { min, max, .. } if min < max => format!("[{} .. {}]", number(min), number(max)),
             _ => String::new(),
         };
         let _ = write!(row, " {range:<23}");
-        let ratio = original.filter(|_| subject.is_ours());
-        let ratio = ratio.and_then(|o| figure.better.ratio(spread.median, o.median));
+        let ratio = rival.and_then(|rival| figure.better.ratio(spread.median, rival));
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{} x", number(ratio)));
-        let _ = write!(
-            row,
-            " {ratio:>8}  {}",
-            verdict(figure, subject, spread.median, original.map(|o| o.median))
-        );
+        let _ = write!(row, " {ratio:>8}  {}", verdict(figure, subject, spread.median, rival));
         Some(row.trim_end().to_owned())
     };
     subjects.filter_map(row).collect()

@@ -23,6 +23,9 @@ fn figures() -> Vec<Figure> {
         Figure::new("packet_us", "packet path's CPU per flow", "us", Lower),
         Figure::new("event_us", "daemon's CPU per event", "us", Lower)
             .goals(&[("hook", AtMost(0.6)), ("tap", AtMost(0.6))]),
+        Figure::new("heard_p50_us", "kernel to table, sampled, p50", "us", Lower),
+        Figure::new("heard_p99_us", "p99", "us", Lower),
+        Figure::new("heard_max_us", "greatest", "us", Lower),
         Figure::new("lost", "events lost", "", Lower)
             .goals(&[("hook", AtMost(0.0)), ("tap", AtMost(0.0))]),
         Figure::new("missing", "flows missing in its table", "", Lower),
@@ -40,7 +43,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         name,
         title,
         figures: figures(),
-        suits: |_| true,
+        suits: Subject::is_no_watcher,
         cases,
         run,
     };
@@ -134,6 +137,13 @@ impl Start {
         values.insert("events", events as f64);
         values.insert("event_us", cpu_s * 1e6 / events as f64);
         values.insert("lost", (daemon.drops() - self.drops) as f64);
+        // Only ours tells, and only where the kernel says when an event happened.
+        let heard = daemon.status().map(|status| status.events);
+        if let Some(heard) = heard.ok().filter(|heard| heard.latency_max_us > 0) {
+            values.insert("heard_p50_us", heard.latency_p50_us as f64);
+            values.insert("heard_p99_us", heard.latency_p99_us as f64);
+            values.insert("heard_max_us", heard.latency_max_us as f64);
+        }
         Ok(())
     }
 }

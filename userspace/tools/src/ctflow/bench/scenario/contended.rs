@@ -32,7 +32,7 @@ pub(super) fn scenario() -> Scenario {
         name: "contended",
         title: "new UDP flows, flat out from two CPUs at once, the daemon on both as well",
         figures: figures(),
-        suits: |_| true,
+        suits: Subject::is_no_watcher,
         cases: |lab| lab.one(600_000),
         run,
     }

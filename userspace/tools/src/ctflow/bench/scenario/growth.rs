@@ -28,7 +28,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("event_us", "daemon's CPU per event", "us", Lower),
                 Figure::new("flow_bytes", "memory grown by, per flow", "bytes", Lower),
             ],
-            suits: |_| true,
+            suits: Subject::is_no_watcher,
             cases: |_| [10_000, 100_000, 1_000_000].map(Case::flows).to_vec(),
             run: |lab, subject, case| churn(lab, subject, case, Shape::v4(Life::Datagram)),
         },
@@ -36,7 +36,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             name: "growth-rings",
             title: "new UDP flows, flat out from so many CPUs, each of which has a ring",
             figures: figures(),
-            suits: |_| true,
+            suits: Subject::is_no_watcher,
             cases: |lab| {
                 let rings = 1..=place::cpus().len().min(RINGS_MAX);
                 rings.map(|n| numbered(lab, n, "rings")).collect()

@@ -40,9 +40,13 @@ fn figures(
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, title, figures, cases, run| {
-        let suits = |subject: &Subject| *subject != Subject::Nobody;
-        Scenario { name, title, figures, suits, cases, run }
+    let scenario = |name, title, figures, cases, run| Scenario {
+        name,
+        title,
+        figures,
+        suits: Subject::is_daemon,
+        cases,
+        run,
     };
     vec![
         scenario(

@@ -33,7 +33,7 @@ pub(super) fn scenario() -> Scenario {
                 .goals(&[("hook", AtLeast(1.0)), ("tap", AtLeast(1.0)), ("netlink", AtLeast(1.0))]),
             Figure::new("cpu_us", "CPU per flow", "us", Lower),
         ],
-        suits: |subject| *subject != Subject::Nobody,
+        suits: Subject::is_daemon,
         cases: |lab| lab.one(500_000),
         run,
     }

@@ -23,9 +23,13 @@ const STILL: Duration = Duration::from_secs(3);
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let pair = |name, title, figures, cases, run| {
-        let suits = |subject: &Subject| *subject != Subject::Nobody;
-        Scenario { name, title, figures, suits, cases, run }
+    let pair = |name, title, figures, cases, run| Scenario {
+        name,
+        title,
+        figures,
+        suits: Subject::is_daemon,
+        cases,
+        run,
     };
     vec![
         pair(

@@ -16,7 +16,6 @@ const SMALL: &[(&str, super::Goal)] = &[("hook", AtMost(160.0)), ("tap", AtMost(
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let listens = |subject: &Subject| *subject != Subject::Nobody;
     vec![
         Scenario {
             name: "memory",
@@ -28,7 +27,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("empty_mb", "resident when empty", "MB", Lower),
                 Figure::new("kernel_mb", "eBPF maps and programs", "MB", Lower),
             ],
-            suits: listens,
+            suits: Subject::is_daemon,
             cases: |lab| lab.one(1_000_000),
             run: memory,
         },
@@ -43,7 +42,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("lost", "events the kernel dropped", "", Lower),
                 Figure::new("cpu_us", "daemon's CPU per flow", "us", Lower),
             ],
-            suits: listens,
+            suits: Subject::is_daemon,
             cases: |lab| lab.one(300_000),
             run: burst,
         },
@@ -56,7 +55,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("equal_s", "until its table equals the kernel's", "s", Lower),
                 Figure::new("after_reload", "and after -R", "", Lower).goals(NONE),
             ],
-            suits: listens,
+            suits: Subject::is_daemon,
             cases: |lab| vec![Case::flows(lab.options.flows.unwrap_or(10_000))],
             run: zombies,
         },
