@@ -19,6 +19,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
+/// The most bytes of a ring; there is one for each CPU.
+const RING_BYTES_MAX: usize = 16 << 20;
+
 /// The parts of a configuration this version acts on.
 #[derive(Debug)]
 pub struct Supported<'a> {
@@ -173,11 +176,18 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
+        ring_bytes: ring_bytes(general.netlink_buffer_size),
         groups: if events { group::FLOWS } else { 0 },
         filter: kernel_filter_of(conf),
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Each ring has as much room as the socket is given, within reason: it takes the socket's place.
+fn ring_bytes(buffer_size: Option<u32>) -> usize {
+    let least = source::Settings::default().ring_bytes;
+    buffer_size.map_or(least, |bytes| (bytes as usize).clamp(least, RING_BYTES_MAX))
 }
 
 /// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
