@@ -15,3 +15,4 @@ mod links;
 mod expect;
 mod ftp;
 mod older;
+mod bench;
