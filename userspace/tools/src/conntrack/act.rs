@@ -69,7 +69,7 @@ fn style<'a>(command: &'a Command) -> Style<'a> {
         timestamp: timestamp && (command.verb == Verb::Event || command.table == Table::Expect),
         userspace,
         // Whoever names labels sees them, but not those of what is gone.
-        labels: command.labelmap.as_ref().filter(|_| command.verb != Verb::Delete),
+        labels: command.labelmap.as_deref().filter(|_| command.verb != Verb::Delete),
         deleted: command.verb == Verb::Delete,
     }
 }

@@ -31,7 +31,7 @@ mod statistics;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
-pub use statistics::{count, statistics};
+pub use statistics::{count, entries, statistics};
 
 use crate::print::xml::HEAD;
 use put::Put as _;

@@ -9,13 +9,13 @@ use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
-use host::table::{Table as Kernel, Writes};
+use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
 use wire::flow::{Flow, Known};
 use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
-use wire::netlink::request::{self, IfExists, Selection};
+use wire::netlink::request::{self, IfExists, Selection, Ticket};
 
 /// What numbers mean when a flow is to be made.
 pub(super) const CREATE: [(i32, &str); 2] = [
@@ -72,15 +72,14 @@ pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
             return screen.listed(message);
         }
         let line = screen.render(message);
-        let (key, id) = (flow.key(), flow.id);
         writes.push(
             line,
-            |w, t| request::delete(w, t, &key, id),
-            |line, errno| settle(&mut screen, &line, errno, &mut failed),
+            |w, t, _| request::delete(w, t, &flow.key(), flow.id),
+            |line, came| settle(&mut screen, &line, came.errno, &mut failed),
         )
     });
     outcome?;
-    writes.flush(|line, errno| settle(&mut screen, &line, errno, &mut failed))?;
+    writes.flush(|line, came| settle(&mut screen, &line, came.errno, &mut failed))?;
     screen.end()?;
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
@@ -114,7 +113,6 @@ pub(super) fn update(command: &Command) -> Outcome {
 pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<FlowKey> = Writes::open()?;
-    let mut again = Kernel::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
@@ -125,42 +123,39 @@ pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
         let Some(flow) = wanted::update(command, view) else { return Ok(()) };
         writes.push(
             view.key(),
-            |w, t| request::update(w, t, &flow),
-            |key, errno| show(&mut again, &mut screen, key, errno, &mut failed),
+            |w, ticket, key| {
+                request::update(w, ticket, &flow);
+                // What has become of it is asked for in the same breath.
+                request::get(w, Ticket::silent(ticket.seq + 1), key);
+            },
+            |key, came| show(&mut screen, key, came, &mut failed),
         )
     });
     outcome?;
-    writes.flush(|key, errno| show(&mut again, &mut screen, key, errno, &mut failed))?;
+    writes.flush(|key, came| show(&mut screen, key, came, &mut failed))?;
     screen.end()?;
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
 
 fn show(
-    kernel: &mut Kernel,
     screen: &mut Screen<'_>,
     key: FlowKey,
-    errno: i32,
+    came: Came<'_>,
     failed: &mut Option<i32>,
 ) -> io::Result<()> {
-    match errno {
+    match came.errno {
+        // A flow without room for labels is changed in all else.
         0 | libc::ENOSPC => {}
+        // It has ended meanwhile.
         libc::ENOENT => return Ok(()),
         errno => {
             failed.get_or_insert(errno);
             return Ok(());
         }
     }
-    let read = kernel.ask(
-        |w, t| request::get(w, t, &key),
-        |message| {
-            let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
-            if same { screen.listed(message) } else { Ok(()) }
-        },
-    );
-    // It may have ended since.
-    read.or_else(
-        |error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) },
-    )
+    let Some(message) = came.answer else { return Ok(()) };
+    let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
+    if same { screen.listed(message) } else { Ok(()) }
 }
 
 /// `-F`

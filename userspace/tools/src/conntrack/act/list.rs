@@ -8,7 +8,8 @@ use crate::conntrack::filter::Filter;
 use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::{self, Root};
-use common::FlowKey;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use common::{FlowKey, Tuple};
 use host::table::Table as Kernel;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub(super) fn dump(
     read(kernel, source(command), &filter.selection(), &mut meant)
 }
 
+/// A table of so many flows is worth a second thread.
+const MANY: u32 = 20_000;
+
 /// A kernel that does not know how to select is asked for everything.
 fn read(
     kernel: &mut Kernel,
@@ -38,14 +42,55 @@ fn read(
     selection: &Selection,
     each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let outcome = kernel.dump(|w, seq| request::dump(w, seq, source, selection), &mut *each);
-    match outcome {
-        Err(error) if selection.tuples.is_some() && is_ignorance(&error) => {
-            let plain = Selection { tuples: None, ..*selection };
+    let plain = Selection { tuples: None, ..*selection };
+    // The kernel compares tuples in its table only.
+    let picks = selection.tuples.is_some() && matches!(source, Source::Table);
+    if !picks {
+        return kernel.dump(|w, seq| request::dump(w, seq, source, &plain), each);
+    }
+    match read_picked(kernel, source, selection, each) {
+        Err(error) if is_ignorance(&error) => {
             kernel.dump(|w, seq| request::dump(w, seq, source, &plain), each)
         }
         outcome => outcome,
     }
+}
+
+/// Tuples are compared by the kernel if it is told the family (`EOPNOTSUPP` otherwise, seen on 6.18): of both, each is
+/// asked for by itself.
+fn read_picked(
+    kernel: &mut Kernel,
+    source: Source,
+    selection: &Selection,
+    each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if selection.family != request::ANY_FAMILY {
+        return kernel.dump(|w, seq| request::dump(w, seq, source, selection), each);
+    }
+    let picked = [FAMILY_IPV4, FAMILY_IPV6].map(|family| of_family(selection, family));
+    if flows(kernel)? < MANY {
+        for selection in &picked {
+            kernel.dump(|w, seq| request::dump(w, seq, source, selection), &mut *each)?;
+        }
+        return Ok(());
+    }
+    let mut other = Kernel::open()?;
+    kernel.dump_two(&mut other, |w, seq, at| request::dump(w, seq, source, &picked[at]), each)
+}
+
+fn of_family(selection: &Selection, family: u8) -> Selection {
+    let tuples = selection.tuples.map(|both| both.map(|(t, bits)| (Tuple { family, ..t }, bits)));
+    Selection { family, tuples, ..*selection }
+}
+
+/// How many flows the table has.
+fn flows(kernel: &mut Kernel) -> io::Result<u32> {
+    let mut flows = 0;
+    kernel.ask(request::stats, |message| {
+        flows = conntrack::entries(message).unwrap_or_default();
+        Ok(())
+    })?;
+    Ok(flows)
 }
 
 fn is_ignorance(error: &io::Error) -> bool {
