@@ -14,10 +14,12 @@ use crate::netlink::{Socket, set_receive_buffer};
 use crate::sys::Batch;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::time::Timespec;
 use std::io;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::Duration;
 use wire::cursor::Writer;
 use wire::netlink::request::Ticket;
 use wire::netlink::{self, Message, Messages, frame, uapi};
@@ -381,10 +383,16 @@ impl<T> Writes<T> {
     }
 }
 
-/// Waits until `socket` has something to read; true if `stop` has.
+/// Waits until one of `sources` has something to read, or for so long; true if `stop` has something.
 #[must_use]
-pub fn wait_for_either(socket: &impl AsFd, stop: &impl AsFd) -> bool {
-    let mut both = [PollFd::new(socket, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    let _ = poll(&mut both, None);
-    !both[1].revents().is_empty()
+pub fn wait_for_any(
+    sources: &[BorrowedFd<'_>],
+    stop: &impl AsFd,
+    patience: Option<Duration>,
+) -> bool {
+    let mut all = vec![PollFd::new(stop, PollFlags::IN)];
+    all.extend(sources.iter().map(|source| PollFd::new(source, PollFlags::IN)));
+    let patience = patience.and_then(|time| Timespec::try_from(time).ok());
+    let _ = poll(&mut all, patience.as_ref());
+    !all[0].revents().is_empty()
 }

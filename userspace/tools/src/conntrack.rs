@@ -17,6 +17,7 @@ pub mod command;
 pub mod filter;
 pub mod wanted;
 pub mod usage;
+pub mod programs;
 pub mod screen;
 pub mod act;
 

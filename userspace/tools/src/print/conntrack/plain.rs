@@ -15,7 +15,7 @@ use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
 
 /// Appends a flow and a line end.
-pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion) {
+pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     if let Some(event) = on.event {
         time::stamp(out, style, time::of_event(flow.event_ns, on));
         tag(out, event);
@@ -55,9 +55,14 @@ pub(super) fn tag(out: &mut Vec<u8>, event: Event) {
 }
 
 /// Who caused the event, if it was not the kernel.
-pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion) {
-    if on.event.is_some() && on.portid != 0 {
-        named(out, " [USERSPACE] portid=", on.portid);
+pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion<'_>) {
+    if on.event.is_none() || on.origin.portid == 0 {
+        return;
+    }
+    named(out, " [USERSPACE] portid=", on.origin.portid);
+    if let Some(program) = on.origin.program {
+        out.text(" progname=");
+        out.tame(program.as_bytes());
     }
 }
 
