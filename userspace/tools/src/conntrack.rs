@@ -14,10 +14,13 @@ pub mod protocol;
 pub mod ports;
 pub mod labels;
 pub mod command;
+pub mod words;
 pub mod filter;
+pub mod several;
 pub mod wanted;
 pub mod usage;
 pub mod programs;
+pub mod progress;
 pub mod screen;
 pub mod act;
 
@@ -53,5 +56,9 @@ fn carry_out(words: &[String]) -> act::Outcome {
         host::sys::enter_network_namespace(name)
             .map_err(|error| Failure::other(format_args!("network namespace {name}: {error}")))?;
     }
-    act::run(&command)
+    let lines = match &command.from_file {
+        Some(path) => several::read(path, &words)?,
+        None => Vec::new(),
+    };
+    act::run(&command, &lines)
 }

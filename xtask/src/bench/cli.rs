@@ -107,7 +107,8 @@ fn inside(options: &Options, programs: PathBuf) -> Result<()> {
     if options.records() {
         let path = repo::root().join("benches/versus/cli.json");
         let text = serde_json::to_string_pretty(&report::json(&bench, &rows)?)?;
-        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
         println!("every run is in {}", path.display());
     }
     Ok(())

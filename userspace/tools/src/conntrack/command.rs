@@ -117,6 +117,8 @@ pub struct Command {
     pub helper: Option<HelperName>,
     /// Network namespace to work in.
     pub netns: Option<String>,
+    /// File of lines that say which flows; `-` is stdin.
+    pub from_file: Option<String>,
 }
 
 impl Command {
@@ -147,7 +149,13 @@ pub fn parse(words: &[&str]) -> Result<Command, Failure> {
 static GENERAL: LazyLock<Vocabulary<What>> = LazyLock::new(|| {
     let verbs = Verb::ALL.into_iter().map(|verb| {
         let (letter, long) = verb.names();
-        Known { what: What::Verb(verb), letter: Some(letter), long, value: Value::None }
+        Known {
+            what: What::Verb(verb),
+            letter: Some(letter),
+            long,
+            value: Value::None,
+            yields: false,
+        }
     });
     let options = OPTIONS.iter().flat_map(|option| {
         option.long.iter().map(|long| Known {
@@ -155,6 +163,7 @@ static GENERAL: LazyLock<Vocabulary<What>> = LazyLock::new(|| {
             letter: option.letter,
             long,
             value: option.value,
+            yields: option.opt.is_ours(),
         })
     });
     Vocabulary::new(verbs.chain(options).collect())
@@ -167,6 +176,7 @@ static OF_PROTOCOLS: LazyLock<Vec<Vocabulary<What>>> = LazyLock::new(|| {
         letter: None,
         long,
         value: Value::Required,
+        yields: false,
     };
     let all = protocol::PROTOCOLS.iter().map(|protocol| {
         let options = protocol.options.iter();
@@ -223,6 +233,7 @@ impl Parser {
                 buffer: None,
                 helper: None,
                 netns: None,
+                from_file: None,
             },
         }
     }
@@ -368,6 +379,7 @@ impl Parser {
                 self.command.helper = Some(helper.ok_or_else(wrong)?);
             }
             Opt::Netns => self.command.netns = Some(text.to_owned()),
+            Opt::FromFile => self.command.from_file = Some(text.to_owned()),
             Opt::Zero | Opt::DryRun | Opt::NatRange => {}
         }
         let any = self.command.has(Opt::AnyNat);

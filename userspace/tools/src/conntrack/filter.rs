@@ -92,6 +92,18 @@ impl<'a> Filter<'a> {
         (tuple, bits)
     }
 
+    /// The command it comes from.
+    #[must_use]
+    pub const fn command(&self) -> &'a Command {
+        self.command
+    }
+
+    /// The one source address that it wants of the original direction, if it does.
+    #[must_use]
+    pub fn source(&self) -> Option<Addr> {
+        self.command.orig[0].filter(|_| self.command.mask[0].is_none())
+    }
+
     /// Whether it selects every flow, so that none needs to be looked at.
     #[must_use]
     pub const fn is_everything(&self) -> bool {

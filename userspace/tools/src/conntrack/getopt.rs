@@ -17,6 +17,8 @@ pub struct Known<T> {
     pub long: &'static str,
     /// Whether it takes a value.
     pub value: Value,
+    /// Whether a beginning of its name means it only where it can mean nothing else.
+    pub yields: bool,
 }
 
 /// Options that may come, made for looking them up: a file has a million lines of them.
@@ -80,10 +82,7 @@ impl<'a> Words<'a> {
     }
 
     /// The next option, of the vocabularies that hold now; `None` at the end.
-    pub fn next<T: Copy + PartialEq>(
-        &mut self,
-        known: &[&Vocabulary<T>],
-    ) -> Option<Found<'a, T>> {
+    pub fn next<T: Copy + PartialEq>(&mut self, known: &[&Vocabulary<T>]) -> Option<Found<'a, T>> {
         while self.cluster.is_empty() {
             let word = *self.words.get(self.at)?;
             self.at += 1;
@@ -124,7 +123,9 @@ impl<'a> Words<'a> {
         let exact = known.iter().find_map(|vocabulary| vocabulary.long(name));
         let option = exact.or_else(|| {
             let options = known.iter().flat_map(|vocabulary| &vocabulary.options);
-            let mut fitting = options.filter(|option| option.long.starts_with(name));
+            let fitting = options.filter(|option| option.long.starts_with(name));
+            let firm = fitting.clone().any(|option| !option.yields);
+            let mut fitting = fitting.filter(|option| !(firm && option.yields));
             let first = fitting.next()?;
             fitting.all(|other| other.what == first.what).then_some(first)
         });
@@ -167,13 +168,20 @@ mod tests {
     use super::*;
 
     fn known() -> Vocabulary<char> {
-        let option = |what, long, value| Known { what, letter: Some(what), long, value };
+        let option = |what, long, value| Known {
+            what,
+            letter: Some(what),
+            long,
+            value,
+            yields: what == 'y',
+        };
         Vocabulary::new(vec![
             option('L', "dump", Value::None),
             option('s', "src", Value::Required),
             option('s', "source", Value::Required),
             option('t', "status", Value::Required),
             option('n', "nat", Value::Optional),
+            option('y', "native", Value::None),
         ])
     }
 
@@ -202,6 +210,11 @@ mod tests {
         );
         assert_eq!(all("--s 1"), [Found::Unknown("--s")]);
         assert_eq!(all("--dump=x"), [Found::Unknown("--dump=x")]);
+    }
+
+    #[test]
+    fn what_is_new_does_not_make_unclear_what_was_clear() {
+        assert_eq!(all("--n --na=1 --nati"), [option('n', ""), option('n', "1"), option('y', "")]);
     }
 
     #[test]

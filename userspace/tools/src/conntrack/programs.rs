@@ -39,9 +39,8 @@ fn find(portid: u32) -> Option<String> {
     }
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut names = processes.filter_map(|entry| entry.file_name().into_string().ok());
-    let holder = names.find(|name| {
-        name.starts_with(|c: char| c.is_ascii_digit()) && has_open(name, &socket)
-    })?;
+    let holder = names
+        .find(|name| name.starts_with(|c: char| c.is_ascii_digit()) && has_open(name, &socket))?;
     command(&holder)
 }
 

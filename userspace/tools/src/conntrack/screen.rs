@@ -3,7 +3,7 @@
 use super::failure::NAME;
 use crate::print::Origin;
 use crate::print::conntrack::{self, Event, Format, Root, Style};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// So much is gathered before it is written.
@@ -86,13 +86,7 @@ impl<'a> Screen<'a> {
         self.write_if(PIECE)
     }
 
-    fn print(
-        &mut self,
-        message: &[u8],
-        event: Option<Event>,
-        by: Origin<'_>,
-        now_ns: u64,
-    ) -> bool {
+    fn print(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>, now_ns: u64) -> bool {
         let print = match self.root {
             Root::Conntrack => conntrack::flow,
             Root::Expect => conntrack::expectation,
@@ -155,6 +149,15 @@ impl<'a> Screen<'a> {
         }
         self.flush()
     }
+}
+
+/// Whether stdout is a terminal that shows colours, and nobody said that there are to be none (no-color.org).
+#[must_use]
+pub fn is_colourful() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal()
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Says how many, and of what.

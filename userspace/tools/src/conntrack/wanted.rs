@@ -100,13 +100,16 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
 /// What the kernel would refuse of what was given, but for what is filled in or left out here.
 fn refuse_impossible(command: &Command, orig: &Tuple) -> Result<(), Failure> {
     let refused = |errno| Err(Failure::kernel(errno, &[(libc::EBUSY, "Device or resource busy")]));
-        let reply = command.reply.iter().any(Option::is_some);
+    let reply = command.reply.iter().any(Option::is_some);
     // A translation says where the reply comes from, or goes to, too.
     let [to, from, _] = command.nat;
     let ends = [(command.reply[0], from), (command.reply[1], to)];
     let missing = ends.iter().any(|(addr, nat)| addr.is_none() && nat.is_none());
     let half = reply && missing && command.orig[0].is_some();
-    let portless = reply && command.orig[0].is_some() && orig.has_ports() && !command.ports.has_any_of(Which::Reply);
+    let portless = reply
+        && command.orig[0].is_some()
+        && orig.has_ports()
+        && !command.ports.has_any_of(Which::Reply);
     let family = match orig.proto {
         ipproto::ICMP => orig.family == FAMILY_IPV4,
         ipproto::ICMPV6 => orig.family == FAMILY_IPV6,

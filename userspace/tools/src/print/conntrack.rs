@@ -73,6 +73,8 @@ pub struct Style<'a> {
     pub labels: Option<&'a LabelMap>,
     /// The entries are those that `-D` deleted: `save` calls them so.
     pub deleted: bool,
+    /// What happened, and how the flow stands, in colour; lines for people only.
+    pub colour: bool,
 }
 
 /// What happened to an entry.

@@ -6,6 +6,7 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Verb};
 use crate::conntrack::failure::{Failure, NAME};
 use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
@@ -53,21 +54,22 @@ pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Resul
 }
 
 /// `-D`
-pub(super) fn delete(command: &Command) -> Outcome {
-    let deleted = delete_quietly(command)?;
+pub(super) fn delete(command: &Command, lines: &[Command]) -> Outcome {
+    let deleted = delete_quietly(command, lines)?;
     let done = if command.has(Opt::DryRun) { "would be deleted" } else { "have been deleted" };
     summary(deleted, &format!("flow entries {done}"));
     Ok(code(deleted))
 }
 
 /// Deletes, shows what was deleted, and says how many.
-pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
+pub(super) fn delete_quietly(command: &Command, lines: &[Command]) -> Result<u64, Failure> {
+    let choice = Choice::new(command, lines);
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<Vec<u8>> = Writes::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
-    let outcome = dump(&mut kernel, command, |message, flow| {
+    let outcome = dump(&mut kernel, command, &choice, |message, flow, _| {
         if dry {
             return screen.listed(message);
         }
@@ -102,21 +104,22 @@ fn settle(
 }
 
 /// `-U`
-pub(super) fn update(command: &Command) -> Outcome {
-    let updated = update_quietly(command)?;
+pub(super) fn update(command: &Command, lines: &[Command]) -> Outcome {
+    let updated = update_quietly(command, lines)?;
     let done = if command.has(Opt::DryRun) { "would be updated" } else { "have been updated" };
     summary(updated, &format!("flow entries {done}"));
     Ok(code(updated))
 }
 
 /// Updates, shows what the flows are now, and says how many.
-pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
+pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<u64, Failure> {
+    let choice = Choice::new(command, lines);
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<FlowKey> = Writes::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
-    let outcome = dump(&mut kernel, command, |message, view| {
+    let outcome = dump(&mut kernel, command, &choice, |message, view, command| {
         if dry {
             return screen.listed(message);
         }
@@ -163,7 +166,7 @@ pub(super) fn flush(command: &Command) -> Outcome {
     if command.has(Opt::DryRun) {
         let mut would = 0;
         let mut kernel = Kernel::open()?;
-        dump(&mut kernel, command, |_, _| {
+        dump(&mut kernel, command, &Choice::new(command, &[]), |_, _, _| {
             would += 1;
             Ok(())
         })?;

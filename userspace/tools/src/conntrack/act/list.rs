@@ -5,7 +5,9 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Table};
 use crate::conntrack::failure::Failure;
 use crate::conntrack::filter::Filter;
+use crate::conntrack::progress::Progress;
 use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::{self, Root};
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
@@ -17,19 +19,23 @@ use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, Selection, Source};
 
-/// Reads the flows that a command means, and hands each to `each`, once as a message and once understood.
+/// Reads the flows that a command means, and hands each to `each`: as a message, understood, and the command that it
+/// fits.
 pub(super) fn dump(
     kernel: &mut Kernel,
     command: &Command,
-    mut each: impl FnMut(&[u8], &FlowView<'_>) -> io::Result<()>,
+    choice: &Choice<'_>,
+    mut each: impl FnMut(&[u8], &FlowView<'_>, &Command) -> io::Result<()>,
 ) -> io::Result<()> {
-    let filter = Filter::new(command);
-    let mut meant = |message: &[u8]| match FlowView::parse(&message[HEADER_LEN..]) {
-        Ok(flow) if filter.passes(&flow) => each(message, &flow),
+    if choice.is_nothing() {
+        return Ok(());
+    }
+    let mut meant = |message: &[u8]| {
         // What nobody understands is not shown.
-        _ => Ok(()),
+        let Ok(flow) = FlowView::parse(&message[HEADER_LEN..]) else { return Ok(()) };
+        choice.of(&flow).map_or(Ok(()), |command| each(message, &flow, command))
     };
-    read(kernel, source(command), &filter.selection(), &mut meant)
+    read(kernel, source(command), &choice.selection(), &mut meant)
 }
 
 /// A table of so many flows is worth a second thread.
@@ -42,6 +48,11 @@ fn read(
     selection: &Selection,
     each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    let mut progress = Progress::new("flows", true);
+    let each: &mut dyn FnMut(&[u8]) -> io::Result<()> = &mut |message| {
+        progress.step();
+        each(message)
+    };
     let plain = Selection { tuples: None, ..*selection };
     // The kernel compares tuples in its table only.
     let picks = selection.tuples.is_some() && matches!(source, Source::Table);
@@ -115,7 +126,8 @@ pub(super) fn list(command: &Command) -> Outcome {
         let selection = filter.selection();
         read(&mut kernel, source(command), &selection, &mut |message| screen.listed(message))
     } else {
-        dump(&mut kernel, command, |message, _| screen.listed(message))
+        let choice = Choice::new(command, &[]);
+        dump(&mut kernel, command, &choice, |message, _, _| screen.listed(message))
     };
     screen.end()?;
     outcome?;

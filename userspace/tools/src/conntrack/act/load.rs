@@ -13,11 +13,12 @@ use super::{Outcome, change};
 use crate::conntrack::command::{self, Command};
 use crate::conntrack::definition::{Opt, Table, Verb};
 use crate::conntrack::failure::Failure;
-use crate::conntrack::wanted;
+use crate::conntrack::progress::Progress;
+use crate::conntrack::{wanted, words};
 use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
@@ -26,10 +27,6 @@ use std::thread;
 use wire::Flow;
 use wire::netlink::request::{self, IfExists};
 
-/// Longest line, and most words of one.
-const LINE_MAX: usize = 10 << 10;
-const WORDS_MAX: usize = 255;
-const WORD_MAX: usize = 1023;
 /// Files of more lines are worth a thread.
 const LINES_ALONE: usize = 1000;
 /// Commands that the thread hands over at once, and how many such handfuls may wait.
@@ -44,14 +41,14 @@ pub fn run(path: &str) -> Outcome {
     let mut file = open(path)?;
     let start = file.stream_position()?;
     let mut lines = 0;
-    each_line(&mut file, |number, line| {
+    words::each_line(&mut file, |number, line| {
         lines = number + 1;
         understand(number, line).map(drop)
     })?;
     file.seek(SeekFrom::Start(start))?;
     let mut loader = Loader::open()?;
     if lines <= LINES_ALONE {
-        each_line(&mut file, |number, line| match understand(number, line)? {
+        words::each_line(&mut file, |number, line| match understand(number, line)? {
             Some(command) => loader.take(command),
             None => Ok(()),
         })?;
@@ -96,20 +93,6 @@ trait Spool: Lines + io::Write {}
 
 impl<T: Lines + io::Write> Spool for T {}
 
-fn each_line(
-    file: &mut dyn Lines,
-    mut each: impl FnMut(usize, &str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut reader = BufReader::with_capacity(64 << 10, file);
-    let (mut line, mut number) = (String::new(), 0);
-    while reader.read_line(&mut line)? > 0 {
-        each(number, &line)?;
-        line.clear();
-        number += 1;
-    }
-    Ok(())
-}
-
 /// A thread reads and understands, this one writes.
 fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
     let (full, filled) = sync_channel::<Result<Vec<Command>, Failure>>(HANDFULS);
@@ -118,7 +101,7 @@ fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
         reader.spawn_scoped(scope, move || {
             let mut handful = Vec::with_capacity(HANDFUL);
             let gone = |_| Failure::other("the loader has ended");
-            let outcome = each_line(file, |number, line| {
+            let outcome = words::each_line(file, |number, line| {
                 handful.extend(understand(number, line)?);
                 if handful.len() < HANDFUL {
                     return Ok(());
@@ -150,16 +133,19 @@ struct Loader {
     writes: Writes<Wanted>,
     /// For what depends on the answer to a write.
     afterwards: Kernel,
+    progress: Progress,
     /// What went wrong first.
     failed: Option<Failure>,
 }
 
 impl Loader {
     fn open() -> io::Result<Self> {
-        Ok(Self { writes: Writes::open()?, afterwards: Kernel::open()?, failed: None })
+        let (writes, afterwards) = (Writes::open()?, Kernel::open()?);
+        Ok(Self { writes, afterwards, progress: Progress::new("lines", false), failed: None })
     }
 
     fn take(&mut self, command: Command) -> Result<(), Failure> {
+        self.progress.step();
         let (kernel, failed) = (&mut self.afterwards, &mut self.failed);
         match command.verb {
             Verb::Create | Verb::Add => {
@@ -174,8 +160,8 @@ impl Loader {
             verb => {
                 self.flush()?;
                 match verb {
-                    Verb::Delete => drop(change::delete_quietly(&command)?),
-                    Verb::Update => drop(change::update_quietly(&command)?),
+                    Verb::Delete => drop(change::delete_quietly(&command, &[])?),
+                    Verb::Update => drop(change::update_quietly(&command, &[])?),
                     _ => drop(change::flush(&command)?),
                 }
             }
@@ -221,15 +207,7 @@ fn settle(
 
 /// The command of a line, if it has one.
 fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
-    let line = line.trim_start_matches([' ', '\t']);
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
-    let at = |why: &str| Failure::usage(format_args!("line {}: {why}", number + 1));
-    if line.len() > LINE_MAX {
-        return Err(at("it is too long"));
-    }
-    let words = words(line).map_err(at)?;
+    let Some(words) = words::of_line(number, line)? else { return Ok(None) };
     let command = command::parse(&words.iter().map(Cow::as_ref).collect::<Vec<&str>>())?;
     let fits = matches!(
         command.verb,
@@ -243,56 +221,15 @@ fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
         };
         return Err(Failure::usage(format_args!("Cannot use command `{name}' with --load-file")));
     }
+    if command.from_file.is_some() {
+        return Err(Failure::usage("Cannot use `--from-file' with --load-file"));
+    }
     Ok(Some(command))
-}
-
-/// Words of a line: quotes group, a backslash in quotes takes the next character as it is.
-fn words(line: &str) -> Result<Vec<Cow<'_, str>>, &'static str> {
-    let line = line.trim_end_matches(['\r', '\n']);
-    let words: Vec<_> = if line.contains('"') {
-        quoted_words(line).into_iter().map(Cow::Owned).collect()
-    } else {
-        let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        words.map(Cow::Borrowed).collect()
-    };
-    if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_MAX) {
-        return Err("too many words, or too long ones");
-    }
-    Ok(words)
-}
-
-fn quoted_words(line: &str) -> Vec<String> {
-    let (mut words, mut word): (Vec<String>, Option<String>) = (Vec::new(), None);
-    let (mut quoted, mut escaped) = (false, false);
-    for c in line.chars() {
-        match c {
-            _ if escaped => {
-                word.get_or_insert_default().push(c);
-                escaped = false;
-            }
-            '\\' if quoted => escaped = true,
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            ' ' | '\t' if !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_become_words() {
-        assert_eq!(words("-I  -s\t1").unwrap(), ["-I", "-s", "1"]);
-        assert_eq!(words(r#"-l "a b" "c\"d" """#).unwrap(), ["-l", "a b", "c\"d", ""]);
-        assert!(words(&"x ".repeat(256)).is_err());
-    }
 
     #[test]
     fn only_commands_that_change_flows_may_be_in_a_file() {

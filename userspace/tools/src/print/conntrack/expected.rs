@@ -25,7 +25,7 @@ pub(super) fn expectation(
 fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion<'_>) {
     time::loose_stamp(out, style, on.now_ns);
     if let Some(event) = on.event {
-        plain::tag(out, event);
+        plain::tag(out, style, event);
     }
     let mut line = String::new();
     // Writing to memory cannot fail.
