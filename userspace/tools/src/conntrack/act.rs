@@ -6,7 +6,7 @@ mod expect;
 mod list;
 mod load;
 
-pub use load::run as load;
+pub use load::{run as load, understand};
 
 use super::command::{Command, Output};
 use super::definition::{Table, Verb};

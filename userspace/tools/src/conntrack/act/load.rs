@@ -205,8 +205,11 @@ fn settle(
     Ok(())
 }
 
-/// The command of a line, if it has one.
-fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
+/// The command of a line of a file, if it has one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
     let Some(words) = words::of_line(number, line)? else { return Ok(None) };
     let command = command::parse(&words.iter().map(Cow::as_ref).collect::<Vec<&str>>())?;
     let fits = matches!(
