@@ -11,6 +11,9 @@ use core::time::Duration;
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
     pub flows_max: usize,
+    /// Flows that each index has room for from the start, so that it does not have to be built anew while events
+    /// stream in (twice `HashSize`).
+    pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
     /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the rest of
@@ -80,6 +83,8 @@ impl Helpers {
 pub struct Replication {
     /// By which rules.
     pub mode: Mode,
+    /// Whether there is anybody to tell (off: statistics mode).
+    pub has_peer: bool,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,
     /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
@@ -123,6 +128,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             flows_max: 262_144,
+            flows_expected: 0,
             filter: Filter::default(),
             share: Share::ALL,
             replication: Replication::default(),
@@ -142,6 +148,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             mode: Mode::NoTrack,
+            has_peer: true,
             keep_local: true,
             keep_remote: true,
             startup_resync: false,

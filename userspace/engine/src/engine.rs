@@ -114,7 +114,8 @@ impl Engine {
             counters: Counters::default(),
             local: Local::new(&config, now),
             remote: Remote::new(&config, now),
-            outbox: Outbox::new(config.first_seq, options, resend_max),
+            outbox: Outbox::new(config.first_seq, options, resend_max)
+                .speaking(config.replication.has_peer),
             tracker: Tracker::new(config.hash_seed, resend_max.is_some()),
             ftfw,
             asked: None,
@@ -242,11 +243,10 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let mode = self.config.replication.mode;
         let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
         // What a bulk transfer sends says enough.
         let times = [
-            (mode.converses() && !pausing).then_some(self.alive_next),
+            (self.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),

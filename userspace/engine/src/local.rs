@@ -123,7 +123,8 @@ impl Local {
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
         Self {
-            table: FlowTable::new(config.flows_max, config.hash_seed),
+            table: FlowTable::new(config.flows_max, config.hash_seed)
+                .with_room_for(config.flows_expected),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: false,
@@ -433,7 +434,7 @@ impl Local {
             flow.drop_volatile();
             merge::absorb(&mut entry.flow, flow);
         }
-        if entry.marks.contains(Marks::SENT) {
+        if entry.marks.contains(Marks::SENT) && !desk.outbox.is_mute() {
             entry.marks.remove(Marks::VERIFYING);
             self.table.set_dead(slot, true);
             desk.outbox.queue_entry(&mut self.table, slot);

@@ -228,6 +228,13 @@ impl FlowTable {
         None
     }
 
+    /// The same table with room in its index for `flows`.
+    #[must_use]
+    pub fn with_room_for(mut self, flows: usize) -> Self {
+        self.index = HashTable::with_capacity(flows.min(self.max));
+        self
+    }
+
     /// Whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -196,12 +196,18 @@ impl Engine {
         }
     }
 
+    /// Whether there is a peer that is to see that this node lives.
+    pub(super) const fn converses(&self) -> bool {
+        let replication = &self.config.replication;
+        replication.has_peer && replication.mode.converses()
+    }
+
     /// After a while without a word, one is said, so that the peer sees what it may have missed.
     pub(super) fn say_alive(&mut self, now: Instant) {
         if now < self.alive_next || !self.outbox.is_empty() {
             return;
         }
-        if !self.config.replication.mode.converses() {
+        if !self.converses() {
             return;
         }
         let busy = self.local.is_in_bulk();

@@ -19,6 +19,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
+/// The most bytes of a ring; there is one for each CPU.
+const RING_BYTES_MAX: usize = 16 << 20;
+
 /// The parts of a configuration this version acts on.
 #[derive(Debug)]
 pub struct Supported<'a> {
@@ -36,7 +39,8 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
+        let replication = Replication { has_peer: false, ..Replication::default() };
+        return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -128,6 +132,7 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
+        flows_expected: conf.general.hash_size as usize * 2,
         filter: flow_filter_of(conf),
         share: Share::ALL,
         replication: supported.replication,
@@ -180,11 +185,18 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
+        ring_bytes: ring_bytes(general.netlink_buffer_size),
         groups: if events { group::FLOWS } else { 0 },
         filter: kernel_filter_of(conf),
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Each ring has as much room as the socket is given, within reason: it takes the socket's place.
+fn ring_bytes(buffer_size: Option<u32>) -> usize {
+    let least = source::Settings::default().ring_bytes;
+    buffer_size.map_or(least, |bytes| (bytes as usize).clamp(least, RING_BYTES_MAX))
 }
 
 /// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
