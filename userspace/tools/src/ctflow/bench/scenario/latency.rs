@@ -70,7 +70,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 fn probes(lab: &Lab) -> Case {
-    let probes = if lab.options.quick { 200 } else { 1500 };
+    let probes = if lab.options.quick { 200 } else { 1000 };
     Case { label: format!("{probes} probes"), ..Case::flows(probes) }
 }
 

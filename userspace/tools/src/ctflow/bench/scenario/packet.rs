@@ -30,7 +30,7 @@ pub(super) fn scenario() -> Scenario {
         ],
         suits: Subject::is_no_watcher,
         cases: |lab| {
-            let packets = lab.flows(4_000_000);
+            let packets = lab.flows(3_000_000);
             let label = format!("{} k packets", packets / 1000);
             vec![Case { label, ..Case::flows(packets) }]
         },
