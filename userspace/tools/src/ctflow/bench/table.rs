@@ -1,6 +1,7 @@
 //! The results as text.
 
-use super::scenario::{Case, Figure, Outcome};
+use super::lab::Case;
+use super::scenario::{Figure, Outcome};
 use super::statistics::Spread;
 use super::subject::Subject;
 use std::fmt::Write;

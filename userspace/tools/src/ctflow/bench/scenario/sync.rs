@@ -1,7 +1,7 @@
 //! Two nodes: what a replicated flow costs each, how soon the peer is told, and what it can do with what it was told.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::Lower;
 use crate::ctflow::bench::statistics::Goal::{AtMost, TimesOriginal};
