@@ -74,8 +74,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         step(&format!("versus: {part}"));
         measure(&program, options, part, &scenarios)?;
     }
+    write_results()?;
     println!("recorded in {RESULTS} in {}", shell::took(start));
     Ok(())
+}
+
+/// Puts together what is recorded, whenever it was; the words about it are in a file that people write.
+fn write_results() -> Result<()> {
+    let folder = repo::root().join(RESULTS);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let mut text = String::from("# Results\n\n<!-- written by `cargo xtask bench versus` -->\n\n");
+    if let Some(words) = read("limits.md") {
+        text += &words;
+    }
+    for (part, _) in PARTS {
+        if let Some(record) = read(&format!("{part}.txt")) {
+            text += &format!(
+                "\n## {part}\n\n![{part}]({part}.svg)\n\n```text\n{}\n```\n",
+                record.trim()
+            );
+        }
+    }
+    fs::write(folder.join("RESULTS.md"), text)
+        .with_context(|| format!("writing {RESULTS}/RESULTS.md"))
 }
 
 /// Runs a part; what it prints is recorded as it stands.

@@ -23,9 +23,9 @@ pub(super) use flags::Options;
 
 use anyhow::{Context, Result, ensure};
 use json::Head;
-use lab::Lab;
+use lab::{Case, Lab};
 use machine::{Limit, Machine};
-use scenario::{Case, Outcome, Sample, Scenario};
+use scenario::{Outcome, Sample, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;

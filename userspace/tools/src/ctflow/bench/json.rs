@@ -1,7 +1,8 @@
 //! The results as JSON.
 
+use super::lab::Case;
 use super::machine::Machine;
-use super::scenario::{Case, Figure, Outcome};
+use super::scenario::{Figure, Outcome};
 use super::statistics::Better;
 use super::subject::Subject;
 use serde::Serialize;

@@ -1,7 +1,6 @@
 //! What every measurement needs: where the programs are, which CPUs are whose, how much work is asked for.
 
 use super::flags::{Options, Way};
-use super::scenario::Case;
 use super::stage::Router;
 use super::subject::{Brand, Buffers, Daemon, Role, Setup, Subject};
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +10,29 @@ use host::churn::{Generator, Method};
 use host::place;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A size.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Case {
+    /// For people: `100 k flows`.
+    pub(super) label: String,
+    /// Flows.
+    pub(super) flows: u32,
+    /// Whatever else varies.
+    pub(super) extra: u32,
+}
+
+impl Case {
+    /// A number of flows.
+    pub(super) fn flows(flows: u32) -> Self {
+        let label = match flows {
+            n if n >= 1_000_000 && n % 100_000 == 0 => format!("{} M flows", f64::from(n) / 1e6),
+            n if n >= 1000 => format!("{} k flows", f64::from(n) / 1e3),
+            n => format!("{n} flows"),
+        };
+        Self { label, flows, extra: 0 }
+    }
+}
 
 /// Whom to measure.
 pub(super) fn subjects(options: &Options) -> Result<Vec<Subject>> {
@@ -240,5 +262,16 @@ impl Lab {
             buffers,
             settings: "",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Case;
+
+    #[test]
+    fn sizes_are_short() {
+        let labels = [640, 10_000, 600_000, 1_000_000, 2_500_000].map(|n| Case::flows(n).label);
+        assert_eq!(labels, ["640 flows", "10 k flows", "600 k flows", "1 M flows", "2.5 M flows"]);
     }
 }

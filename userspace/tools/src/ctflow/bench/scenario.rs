@@ -1,6 +1,6 @@
 //! What is measured: the rows of the table, each with its subjects, its figures and its goals.
 
-use super::lab::Lab;
+use super::lab::{Case, Lab};
 use super::statistics::{Better, Goal, Spread};
 use super::subject::Subject;
 use anyhow::Result;
@@ -39,29 +39,6 @@ impl Scenario {
     /// Whether it shows how something grows, or another kind of traffic: no part of a first look.
     pub(super) fn is_deeper(&self) -> bool {
         self.name.starts_with("growth-") || self.name.starts_with("churn-")
-    }
-}
-
-/// A size.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Case {
-    /// For people: `100 k flows`.
-    pub(super) label: String,
-    /// Flows.
-    pub(super) flows: u32,
-    /// Whatever else varies.
-    pub(super) extra: u32,
-}
-
-impl Case {
-    /// A number of flows.
-    pub(super) fn flows(flows: u32) -> Self {
-        let label = match flows {
-            n if n >= 1_000_000 && n % 100_000 == 0 => format!("{} M flows", f64::from(n) / 1e6),
-            n if n >= 1000 => format!("{} k flows", f64::from(n) / 1e3),
-            n => format!("{n} flows"),
-        };
-        Self { label, flows, extra: 0 }
     }
 }
 
@@ -203,7 +180,7 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Case, ORDER, all};
+    use super::{ORDER, all};
 
     #[test]
     fn every_scenario_has_its_place_and_can_be_told_apart() {
@@ -216,11 +193,5 @@ mod tests {
             keys.dedup();
             assert_eq!(keys.len(), scenario.figures.len(), "{}", scenario.name);
         }
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        let labels = [640, 10_000, 600_000, 1_000_000, 2_500_000].map(|n| Case::flows(n).label);
-        assert_eq!(labels, ["640 flows", "10 k flows", "600 k flows", "1 M flows", "2.5 M flows"]);
     }
 }

@@ -55,7 +55,7 @@ pub(super) enum Goal {
     /// Not to be passed.
     AtMost(f64),
     /// So many times the original's figure is not to be passed.
-    AtMostOriginal(f64),
+    TimesOriginal(f64),
 }
 
 /// How a figure stands to its goal.
@@ -74,7 +74,7 @@ impl Goal {
     pub(super) fn value(self, original: Option<f64>) -> Option<f64> {
         match self {
             Self::AtLeast(value) | Self::AtMost(value) => Some(value),
-            Self::AtMostOriginal(times) => Some(times * original?),
+            Self::TimesOriginal(times) => Some(times * original?),
         }
     }
 
@@ -82,7 +82,7 @@ impl Goal {
     pub(super) const fn sign(self) -> &'static str {
         match self {
             Self::AtLeast(_) => ">=",
-            Self::AtMost(_) | Self::AtMostOriginal(_) => "<=",
+            Self::AtMost(_) | Self::TimesOriginal(_) => "<=",
         }
     }
 
@@ -91,7 +91,7 @@ impl Goal {
         let goal = self.value(original)?;
         let met = match self {
             Self::AtLeast(_) => value >= goal,
-            Self::AtMost(_) | Self::AtMostOriginal(_) => value <= goal,
+            Self::AtMost(_) | Self::TimesOriginal(_) => value <= goal,
         };
         let by = (goal != 0.0).then(|| (value - goal).abs() / goal);
         Some(Verdict { met, goal, by })
@@ -102,7 +102,7 @@ impl Goal {
         let sign = self.sign();
         match self {
             Self::AtLeast(value) | Self::AtMost(value) => format!("{sign} {value}"),
-            Self::AtMostOriginal(times) => format!("{sign} {times} x original"),
+            Self::TimesOriginal(times) => format!("{sign} {times} x original"),
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(judge(Goal::AtLeast(0.75), 0.75), Some((true, Some(0.0))));
         assert_eq!(judge(Goal::AtMost(8.0), 10.0), Some((false, Some(0.25))));
         assert_eq!(judge(Goal::AtMost(0.0), 3.0), Some((false, None)));
-        assert_eq!(judge(Goal::AtMostOriginal(0.5), 2.0), Some((true, Some(0.0))));
-        assert_eq!(Goal::AtMostOriginal(0.5).judge(2.0, None), None, "there is no original");
+        assert_eq!(judge(Goal::TimesOriginal(0.5), 2.0), Some((true, Some(0.0))));
+        assert_eq!(Goal::TimesOriginal(0.5).judge(2.0, None), None, "there is no original");
     }
 }

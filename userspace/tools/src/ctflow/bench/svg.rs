@@ -1,6 +1,7 @@
 //! The results as a picture: a row of bars for each figure, a line for its goal; for growth, curves.
 
-use super::scenario::{Case, Figure, Outcome};
+use super::lab::Case;
+use super::scenario::{Figure, Outcome};
 use super::statistics::Spread;
 use super::subject::Subject;
 use super::table::number;

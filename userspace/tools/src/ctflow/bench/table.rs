@@ -1,6 +1,7 @@
 //! The results as text.
 
-use super::scenario::{Case, Figure, Outcome};
+use super::lab::Case;
+use super::scenario::{Figure, Outcome};
 use super::statistics::Spread;
 use super::subject::Subject;
 use std::fmt::Write;
@@ -99,7 +100,7 @@ pub(super) fn break_even(outcomes: &[Outcome]) -> String {
 /// A number with three digits that count, or all of a large one.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
-        v if v == 0.0 => "0".into(),
+        0.0 => "0".into(),
         v if v >= 99.95 => grouped(value.round() as i64),
         v if v >= 9.995 => format!("{value:.1}"),
         v if v >= 0.995 => format!("{value:.2}"),

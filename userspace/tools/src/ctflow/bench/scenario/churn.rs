@@ -1,7 +1,7 @@
 //! New flows as fast as they come: what a listener leaves of the kernel's rate, and what an event costs it.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};

@@ -1,8 +1,8 @@
 //! Traffic on both CPUs: the daemon gets what the packets leave it, as on a busy firewall.
 
 use super::churn::Start;
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};

@@ -2,9 +2,9 @@
 
 use super::churn::{Start, run as churn};
 use super::contended::everywhere;
-use super::{Case, Figure, Scenario, Values};
+use super::{Figure, Scenario, Values};
 use crate::conf::schema::Keyword;
-use crate::ctflow::bench::lab::Lab;
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::subject::{Buffers, Subject};

@@ -1,8 +1,8 @@
 //! How soon the peer is told of a new flow: from its first packet to the datagram on the link, probe by probe.
 
 use super::sync::Pair;
-use super::{Case, Figure, Goal, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Goal, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::LINK;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::AtMost;
@@ -70,7 +70,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 fn probes(lab: &Lab) -> Case {
-    let probes = if lab.options.quick { 200 } else { 1500 };
+    let probes = if lab.options.quick { 200 } else { 1000 };
     Case { label: format!("{probes} probes"), ..Case::flows(probes) }
 }
 

@@ -1,8 +1,8 @@
 //! Packets of flows that have no news: what a program on every packet costs, and from which length of flows on that is
 //! more than a message for every event.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
@@ -30,7 +30,7 @@ pub(super) fn scenario() -> Scenario {
         ],
         suits: Subject::is_no_watcher,
         cases: |lab| {
-            let packets = lab.flows(4_000_000);
+            let packets = lab.flows(3_000_000);
             let label = format!("{} k packets", packets / 1000);
             vec![Case { label, ..Case::flows(packets) }]
         },

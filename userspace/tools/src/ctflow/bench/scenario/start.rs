@@ -1,7 +1,7 @@
 //! Starting on a firewall that is full of flows.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
@@ -51,6 +51,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
                 answered = seconds();
             }
             loading |= answer.contains("loading");
+            loading |= daemon.status().is_ok_and(|status| status.work.state == "loading");
         }
         if daemon.flows("stats").is_ok_and(|flows| flows >= case.flows.into()) {
             break seconds();
@@ -58,7 +59,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         if seconds() > 60.0 {
             bail!("it has not loaded the kernel's flows within a minute");
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(5));
     };
     daemon.settle()?;
     let values = Values::from([

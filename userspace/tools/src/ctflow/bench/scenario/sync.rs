@@ -1,10 +1,10 @@
 //! Two nodes: what a replicated flow costs each, how soon the peer is told, and what it can do with what it was told.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::Lower;
-use crate::ctflow::bench::statistics::Goal::{AtMost, AtMostOriginal};
+use crate::ctflow::bench::statistics::Goal::{AtMost, TimesOriginal};
 use crate::ctflow::bench::subject::{Daemon, Subject};
 use anyhow::{Result, ensure};
 use host::churn::frame::{Life, Shape};
@@ -69,9 +69,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "the whole table asked for again by a peer that lost it (-n)",
             vec![
                 Figure::new("seconds", "until the peer has all", "s", Lower)
-                    .goals(&[("hook", AtMostOriginal(1.0)), ("tap", AtMostOriginal(1.0))]),
+                    .goals(&[("hook", TimesOriginal(1.0)), ("tap", TimesOriginal(1.0))]),
                 Figure::new("cpu_us", "CPU of both per flow", "us", Lower)
-                    .goals(&[("hook", AtMostOriginal(0.5)), ("tap", AtMostOriginal(0.5))]),
+                    .goals(&[("hook", TimesOriginal(0.5)), ("tap", TimesOriginal(0.5))]),
                 Figure::new("bytes", "on the link per flow", "bytes", Lower),
                 Figure::new("missing", "flows the peer does not have", "", Lower),
             ],

@@ -1,7 +1,7 @@
 //! The table: what a flow takes, whether it is right after a burst, and after a start on a living firewall.
 
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::Lower;
 use crate::ctflow::bench::statistics::Goal::AtMost;

@@ -1,8 +1,8 @@
 //! `conntrack -E` while new flows come flat out: a line for each, if it keeps up.
 
 use super::churn::rates;
-use super::{Case, Figure, Scenario, Values};
-use crate::ctflow::bench::lab::Lab;
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::machine;
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
