@@ -1,11 +1,16 @@
 //! Every map of the tap. Names and capacities are those of `common::maps`.
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
+use crate::filter::Scratch;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use common::{counter, maps as shape, tap::FilterConfig};
+use common::filter::{FilterConfig, Numbers};
+use common::{FlowKey, counter, maps as shape};
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
 const MMAPABLE: usize = 1 << 10;
+
+/// `BPF_F_NO_PREALLOC`: memory is taken when there is something to keep.
+const NO_PREALLOC: usize = 1;
 
 /// Stand-in for the rings the loader makes; the kernel compares all but the size with it.
 type Ring = RingBuf<u64, 4096>;
@@ -35,6 +40,19 @@ pub static FILTER_IPV4: LpmTrie<[u8; 4], u32, { shape::FILTER_PREFIXES_MAX as us
 #[btf_map]
 pub static FILTER_IPV6: LpmTrie<[u8; 16], u32, { shape::FILTER_PREFIXES_MAX as usize }> =
     LpmTrie::new();
+
+/// Where a message lies while it is judged.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Ports and zones the filter names.
+#[btf_map]
+pub static FILTER_NUMBERS: Array<u64, { (3 * Numbers::WORDS) as usize }> = Array::new();
+
+/// When flows began that are too young to be told of.
+#[btf_map]
+pub static YOUNG: HashMap<FlowKey, u64, { shape::YOUNG_MAX as usize }, NO_PREALLOC> =
+    HashMap::new();
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

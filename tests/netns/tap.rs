@@ -105,17 +105,17 @@ fn the_tap_keeps_what_plain_netlink_loses() {
 fn the_filter_in_the_kernel_drops_by_protocol_and_by_address() {
     netns::enter_new();
     let mut filter = KernelFilter::default();
-    filter.config.protocol_mode = common::tap::mode::IGNORE;
+    filter.config.protocol_mode = common::filter::mode::IGNORE;
     filter.config.name_protocol(17);
     let mut no_udp = open(&Settings { filter, ..tap() });
 
     let mut filter = KernelFilter { ipv4: vec![([127, 0, 0, 0], 8)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::IGNORE;
+    filter.config.ipv4_mode = common::filter::mode::IGNORE;
     let mut no_loopback = open(&Settings { filter, ..tap() });
 
     // The reply of every flow comes from 127.1.x.x; the original source is 127.0.0.1.
     let mut filter = KernelFilter { ipv4: vec![([127, 1, 0, 0], 24)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::ACCEPT;
+    filter.config.ipv4_mode = common::filter::mode::ACCEPT;
     let mut some = open(&Settings { filter, ..tap() });
 
     churn::udp_flows(0, 1_000);

@@ -160,6 +160,10 @@ impl Engine {
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
             }
+            Input::Noticed(key) => {
+                let (local, mut desk) = self.desk(now);
+                local.on_noticed(&mut desk, &key);
+            }
             Input::Dumped(flow) => self.on_dumped(now, flow),
             Input::DumpDone { complete } => self.on_dump_done(now, complete),
             Input::Verified { key, flow } => {

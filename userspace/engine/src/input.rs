@@ -75,6 +75,8 @@ pub enum Input<'a> {
         /// When.
         stamp: Stamp,
     },
+    /// There is a flow of which no event has told, because it was too young: the kernel is to be asked about it.
+    Noticed(FlowKey),
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
         /// What.

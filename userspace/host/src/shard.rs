@@ -22,7 +22,7 @@ use crate::log::Log;
 use crate::observe::Observer;
 use crate::overrun::Overruns;
 use crate::purge::{Purger, Subject};
-use crate::source::{Source, SourceError, Stamp as SourceStamp};
+use crate::source::{Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use common::Instant;
@@ -46,6 +46,7 @@ use wire::netlink::{self, Detail, EventKind, Message, Messages};
 
 mod expect;
 mod purges;
+mod reconfigure;
 mod report;
 
 use purges::Purges;
@@ -396,6 +397,7 @@ impl Shard {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
+        self.take_grown(now);
         if self.overruns.note(self.source.account().lost) {
             self.inexact = self.engine.config().replication.keep_local && !self.reliable;
             self.mending = None;
@@ -427,28 +429,6 @@ impl Shard {
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
-    }
-
-    /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
-    fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
-        let Change { tuning, filter, commit_timeout_s } = change;
-        let rescheduled = tuning.scheduling != self.tuning.scheduling;
-        self.tuning = tuning;
-        if rescheduled {
-            self.set_scheduling();
-        }
-        let Some((filter, in_kernel)) = filter else {
-            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
-            return Ok(());
-        };
-        let told = |e: SourceError| format!("the filter in the kernel: {e}");
-        self.source.open_filter().map_err(told)?;
-        self.engine.reconfigure(filter, commit_timeout_s);
-        let outcome = self.source.set_filter(&in_kernel).map_err(told);
-        if self.engine.config().replication.keep_local {
-            self.read_kernel(now);
-        }
-        outcome
     }
 
     fn set_scheduling(&self) {

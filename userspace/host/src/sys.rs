@@ -9,7 +9,10 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod entries;
 pub mod interface;
+
+pub use entries::Entries;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///

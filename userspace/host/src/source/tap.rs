@@ -18,7 +18,7 @@ use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
 use common::tap::RecordHeader;
-use common::{Instant, counter, maps};
+use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -171,6 +171,10 @@ impl TapSource {
         self.filter.set(filter)
     }
 
+    pub(super) fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        self.filter.ripe(now, sink)
+    }
+
     pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
         &mut self.socket
     }
@@ -205,7 +209,7 @@ pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceE
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 
-fn missing(name: &'static str) -> SourceError {
+pub(super) fn missing(name: &'static str) -> SourceError {
     load_error(format!("the object has no {name}"))
 }
 
