@@ -1,6 +1,7 @@
 //! Tests against the running kernel: root, network namespaces, no other machine needed.
 
 mod tap;
+mod filter;
 mod kernel;
 mod live;
 mod daemon;

@@ -24,7 +24,7 @@ fn drain_all(source: &mut Source) -> Vec<(u16, Stamp)> {
 }
 
 /// Every event the kernel produced is accounted for once.
-fn check_balance(account: &Account, produced: u64) {
+pub(crate) fn check_balance(account: &Account, produced: u64) {
     let spilled = account.spilled_full + account.spilled_other;
     assert_eq!(account.seen, produced, "{account:?}");
     assert_eq!(account.ring + account.filtered + spilled, account.seen, "{account:?}");
