@@ -1,8 +1,8 @@
 //! What a conntrack event message tells a filter: read in place, by the kernel program and by user space alike.
 //!
 //! `ctnetlink_conntrack_event` (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`) always writes the original tuple
-//! first, the reply tuple second, and in each the addresses in front of the protocol. Every attribute header is checked;
-//! a message that looks different is not read at all.
+//! first, the reply tuple second, and in each the addresses in front of the protocol. Every attribute header is
+//! checked; a message that looks different is not read at all.
 //!
 //! ```text
 //! 0        16       20                               20 + len(orig)
@@ -60,8 +60,8 @@ const SOURCE: usize = 12;
 /// More attributes than an event has.
 const ATTRIBUTES_MAX: usize = 24;
 
-/// What a message tells, into `subject`. With `far`, also what lies behind the tuples. `None` if it is not an event about
-/// a flow, or does not look as expected; `subject` then holds anything.
+/// What a message tells, into `subject`. With `far`, also what lies behind the tuples. `None` if it is not an event
+/// about a flow, or does not look as expected; `subject` then holds anything.
 #[must_use]
 #[inline(always)]
 pub fn read<B: Bytes + ?Sized>(bytes: &B, far: bool, subject: &mut Subject) -> Option<Kind> {
@@ -90,8 +90,8 @@ pub fn read<B: Bytes + ?Sized>(bytes: &B, far: bool, subject: &mut Subject) -> O
     Some(kind)
 }
 
-/// The original tuple and the source of the reply tuple; where the next attribute lies. `A` is the length of an address,
-/// `src` the kind of attribute that a source address is.
+/// The original tuple and the source of the reply tuple; where the next attribute lies. `A` is the length of an
+/// address, `src` the kind of attribute that a source address is.
 #[inline(always)]
 fn tuples<B: Bytes + ?Sized, const A: usize>(
     bytes: &B,
@@ -140,8 +140,8 @@ fn header<B: Bytes + ?Sized>(bytes: &B, at: usize, kind: u16) -> Option<usize> {
     (kind_at(&head, 0) == kind).then_some(len_at(&head, 0))
 }
 
-/// Goes through the attributes behind the tuples. A message that ends as it should tells that what it lacks is zero: the
-/// kernel leaves out a zone or a mark of 0.
+/// Goes through the attributes behind the tuples. A message that ends as it should tells that what it lacks is zero:
+/// the kernel leaves out a zone or a mark of 0.
 #[inline(always)]
 fn walk<B: Bytes + ?Sized>(bytes: &B, from: usize, end: usize, mut subject: &mut Subject) {
     let mut at = from;

@@ -1,6 +1,7 @@
 //! What the kernel side and the user side must agree on: fixed-size records, map names, counter numbers.
 //!
-//! It is not a place for logic, but for the one decision both sides must make alike: the filter. Floor: the lowest; everything may depend on it, it depends on nothing, so that
+//! It is not a place for logic, but for the one decision both sides must make alike: the filter.
+//! Floor: the lowest; everything may depend on it, it depends on nothing, so that
 //! the same source compiles for the BPF target and for the host.
 //!
 //! ```

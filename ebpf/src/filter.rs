@@ -2,28 +2,15 @@
 //!
 //! A message that cannot be read as `common::event` expects passes: user space filters again and decides.
 
-use crate::maps::{FILTER, FILTER_IPV4, FILTER_IPV6, FILTER_NUMBERS, SCRATCH, YOUNG};
+use crate::maps::{
+    FILTER, FILTER_IPV4, FILTER_IPV6, FILTER_NUMBERS, Message, SCRATCH, SCRATCH_LEN, Scratch, YOUNG,
+};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use common::event::{self, Bytes};
 use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
-
-/// As much of a message as is looked at: what a filter asks for lies in front of what can be long.
-pub const SCRATCH_LEN: usize = 512;
-
-/// A message that is being judged on this CPU. The stack has no room for it.
-#[repr(C)]
-pub struct Scratch {
-    /// 1 while it is in use. A message that comes in an interrupt meanwhile is not judged.
-    busy: u64,
-    bytes: Message,
-    subject: Subject,
-}
-
-#[repr(C, align(8))]
-struct Message([u8; SCRATCH_LEN]);
 
 impl Bytes for Message {
     #[inline(always)]
@@ -68,8 +55,8 @@ pub fn settings() -> Option<&'static FilterConfig> {
 pub fn passes(ctx: &SkBuffContext) -> bool {
     let Some(config) = settings() else { return true };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return true };
-    // SAFETY: the lookup succeeded, and the cell belongs to this CPU; who interrupts this run and finds it busy leaves it
-    // alone, and who came before has set it free.
+    // SAFETY: the lookup succeeded, and the cell belongs to this CPU; who interrupts this run and finds it busy leaves
+    // it alone, and who came before has set it free.
     unsafe {
         if (&raw const (*scratch).busy).read_volatile() != 0 {
             return true;

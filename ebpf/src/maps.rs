@@ -1,9 +1,8 @@
 //! Every map of the tap. Names and capacities are those of `common::maps`.
 
-use crate::filter::Scratch;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use common::filter::{FilterConfig, Numbers};
+use common::filter::{FilterConfig, Numbers, Subject};
 use common::{FlowKey, counter, maps as shape};
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
@@ -14,6 +13,24 @@ const NO_PREALLOC: usize = 1;
 
 /// Stand-in for the rings the loader makes; the kernel compares all but the size with it.
 type Ring = RingBuf<u64, 4096>;
+
+/// As much of a message as is looked at: what a filter asks for lies in front of what can be long.
+pub const SCRATCH_LEN: usize = 512;
+
+/// A message that is being judged on this CPU. The stack has no room for it.
+#[repr(C)]
+pub struct Scratch {
+    /// 1 while it is in use. A message that comes in an interrupt meanwhile is not judged.
+    pub busy: u64,
+    /// It.
+    pub bytes: Message,
+    /// What it tells.
+    pub subject: Subject,
+}
+
+/// As much of a message as is looked at.
+#[repr(C, align(8))]
+pub struct Message(pub [u8; SCRATCH_LEN]);
 
 /// One ring per possible CPU, filled in by the loader.
 #[btf_map]

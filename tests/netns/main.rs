@@ -2,6 +2,7 @@
 
 mod tap;
 mod filter;
+mod filtered;
 mod kernel;
 mod live;
 mod daemon;

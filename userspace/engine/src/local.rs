@@ -163,7 +163,8 @@ impl Local {
         // ones were.
         let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
         let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
-        if !filter.passes(&flow) && !(event == EventKind::Destroy && may_be_in()) {
+        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        if !lets_in {
             desk.counters.filtered += 1;
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The filter's maps: written while the program reads them.
 //!
-//! Nothing is judged by half of a filter: the settings are switched off, runs of the program that saw them on are waited
-//! for, everything is written, and one word switches the settings on again. Meanwhile user space alone decides.
+//! Nothing is judged by half of a filter: the settings are switched off, runs of the program that saw them on are
+//! waited for, everything is written, and one word switches the settings on again. Meanwhile user space decides.
 
 use super::tap::{load_error, map_of, missing};
 use super::{KernelFilter, SourceError};

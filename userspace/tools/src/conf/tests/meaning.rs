@@ -73,16 +73,16 @@ fn everything_general() {
 
 #[test]
 fn everything_a_filter_can_ask_for() {
-    let conf = clean(&format!(
-        "General {{ UNIX {{ Path /x }} Filter {{
-            SourcePort Ignore {{ 53 }}
-            DestinationPort Accept {{ 80 443 8000-8999 }} DestinationPort Accept {{ 80 22 }}
-            Zone Accept {{ 0 10-20 }}
-            Mark Accept {{ 7 0x10/0xf0 0x10/0xf0 }}
+    let conf = clean(
+        "General { UNIX { Path /x } Filter {
+            SourcePort Ignore { 53 }
+            DestinationPort Accept { 80 443 8000-8999 } DestinationPort Accept { 80 22 }
+            Zone Accept { 0 10-20 }
+            Mark Accept { 7 0x10/0xf0 0x10/0xf0 }
             MinimumAge 500
             Sample 1/8
-        }} }} Stats {{ }}"
-    ));
+        } } Stats { }",
+    );
     let test = |value, mask| MarkTest { value, mask };
     let accept = Policy::Accept;
     let ports = vec![(80, 80), (443, 443), (8000, 8999), (22, 22)];
