@@ -35,12 +35,31 @@ pub(crate) type Outcome<T = ()> = Result<T, Violation>;
 #[derive(Debug)]
 enum Step {
     Traffic(usize),
-    Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
-    Arrival { node: usize, packet: Packet },
-    Execute { node: usize, life: u32 },
-    DumpGoesOn { node: usize, life: u32 },
-    Timer { node: usize, life: u32 },
+    Event {
+        node: usize,
+        life: u32,
+        happened: Box<Happened>,
+        stamp: Stamp,
+    },
+    Arrival {
+        node: usize,
+        packet: Packet,
+    },
+    Execute {
+        node: usize,
+        life: u32,
+    },
+    DumpGoesOn {
+        node: usize,
+        life: u32,
+    },
+    Timer {
+        node: usize,
+        life: u32,
+    },
     Command(usize, Command),
+    /// It is noticed that the kernel has lost an event.
+    Loss(usize),
     Start(usize),
     Heal,
 }
@@ -198,6 +217,9 @@ impl Cluster {
             Step::Command(node, command) if self.nodes[node].up => {
                 self.command(node, command).map(drop)
             }
+            Step::Loss(node) if self.nodes[node].up => {
+                self.input(node, Input::EventsLost { count: 1 })
+            }
             Step::Start(node) => self.on_start(node),
             Step::Heal => {
                 self.links.iter_mut().for_each(|link| link.parted = false);
@@ -289,7 +311,7 @@ impl Cluster {
             }
             if self.profile.overruns && self.nodes[node].loses_event() {
                 self.trace.say(happened.at, node, format_args!("  lost"));
-                self.plan(MILLISECOND, Step::Command(node, Command::ResyncKernel));
+                self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
             let (at, stamp) = self.nodes[node].source.route(&happened);

@@ -8,6 +8,7 @@ use common::tuple::FAMILY_IPV4;
 use engine::Config;
 use engine::config::Mode;
 use engine::filter::{Filter, Prefix};
+use std::time::Duration;
 
 /// Rules of replication; the seed decides their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,7 @@ impl Profile {
             // What it drops it never makes good for.
             *resend_max = 131_072;
         }
+        config.repair_after = Some(Duration::from_micros(*rng.pick(&[0, 500, 30_000])));
         config.window_tracking = rng.chance(300);
         config.commit_timeout_s = rng.chance(300).then_some(180);
         config.first_seq = match rng.below(3) {

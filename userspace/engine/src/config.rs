@@ -21,6 +21,9 @@ pub struct Config {
     pub window_tracking: bool,
     /// Which expectations are replicated (`ExpectationSync`).
     pub expectations: Helpers,
+    /// How long after a loss of events the kernel's table is read again; `None`: never by itself
+    /// (`NetlinkOverrunResync`).
+    pub repair_after: Option<Duration>,
     /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
     pub tell_vanished: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
@@ -118,6 +121,7 @@ impl Default for Config {
             commit_timeout_s: None,
             window_tracking: false,
             expectations: Helpers::None,
+            repair_after: Some(Duration::from_secs(1)),
             tell_vanished: false,
             first_seq: 1,
             hash_seed: 0,
@@ -190,6 +194,13 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
+    /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
+    /// read for that reason again.
+    pub const REPAIR_REST: u32 = 3;
+    /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
+    pub const SWEEP_STEP_SLOTS: u32 = 32_768;
+    /// See [`SWEEP_STEP_SLOTS`].
+    pub const SWEEP_STEP: Duration = Duration::from_micros(100);
     /// How long a peer may have answered a HELLO without acknowledging anything.
     pub const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
     /// How long numbers that were passed over may be late before the peer is asked for them.

@@ -77,6 +77,11 @@ pub enum Input<'a> {
     },
     /// There is a flow of which no event has told, because it was too young: the kernel is to be asked about it.
     Noticed(FlowKey),
+    /// Events about flows were lost.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
         /// What.

@@ -43,6 +43,7 @@ pub mod config;
 pub mod counters;
 pub mod input;
 pub mod output;
+pub mod exactness;
 pub mod tombstone;
 pub mod table;
 pub mod merge;
@@ -57,5 +58,6 @@ pub mod engine;
 
 pub use config::Config;
 pub use engine::{Engine, Standing};
+pub use exactness::Exactness;
 pub use input::{Command, CommandId, Input, Origin, Stamp};
 pub use output::{Event, KernelOp, Request, Side};

@@ -31,7 +31,7 @@ use wire::sync::v1::Change;
 mod bypass;
 mod reading;
 
-pub use reading::Reading;
+pub use reading::{Ended, Reading, Sweep};
 
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
@@ -241,6 +241,9 @@ impl Local {
             && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
         let at = news::span_of(stamp, desk.now).to;
         let slot = self.put(desk, event, flow, at, origin)?;
+        if let Some(entry) = self.table.at_mut(slot) {
+            entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
+        }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
         if origin == Origin::Foreign && !asked {

@@ -38,6 +38,8 @@ bitflags! {
         /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
         /// away with [`FlowTable::set_silent`].
         const SILENT = 1 << 9;
+        /// Local: its stamp is the time its last news was heard, which may be long after it happened.
+        const HEARD = 1 << 10;
     }
 }
 

@@ -39,6 +39,7 @@ pub mod process;
 pub mod control;
 pub mod systemd;
 pub mod overrun;
+pub mod pace;
 pub mod ended;
 pub mod tuning;
 pub mod shard;

@@ -14,7 +14,7 @@ const WRITE_FAILURES_TOLD: u64 = 10;
 pub struct Observer {
     write_failures: u64,
     /// By the numbers of [`kind`].
-    quotas: [Quota; 8],
+    quotas: [Quota; 10],
 }
 
 impl Observer {
@@ -58,6 +58,13 @@ impl Observer {
             }
             Event::KernelResynced { flows, purged } => log
                 .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
+            Event::Degraded => {
+                log.warning("kernel events were lost: the internal cache is not exact until the kernel's table has been read again");
+            }
+            Event::Repaired { lost, after } => log.notice(format!(
+                "the internal cache is exact again: {lost} lost events made good after {:.1} s",
+                after.as_secs_f64()
+            )),
             Event::TableFull { side, limit } => log.warning(format!(
                 "{} cache is full: HashLimit {limit} reached, new flows are not kept",
                 side_word(*side)
@@ -97,6 +104,8 @@ const fn kind(event: &Event) -> Option<usize> {
         Event::PeerBack => 5,
         Event::PeerRestarted { .. } => 6,
         Event::TableFull { .. } => 7,
+        Event::Degraded => 8,
+        Event::Repaired { .. } => 9,
         _ => return None,
     })
 }

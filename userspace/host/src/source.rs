@@ -209,9 +209,34 @@ impl Source {
     /// Descriptors that become readable when an armed source has something.
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.ring_descriptors().into_iter().chain(self.overflow_descriptor()).collect()
+    }
+
+    /// Of these: those that are readable while events come in as they should.
+    #[must_use]
+    pub fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
             Self::Netlink(s) => vec![s.descriptor()],
-            Self::Tap(s) => s.descriptors(),
+            Self::Tap(s) => s.ring_descriptors(),
+        }
+    }
+
+    /// Of these: the one that is readable when there was no room for an event where it should have gone, if the source
+    /// has such a way out.
+    #[must_use]
+    pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Netlink(_) => None,
+            Self::Tap(s) => Some(s.overflow_descriptor()),
+        }
+    }
+
+    /// Says that [`Source::overflow_descriptor`] was found not to be readable some time after `since`: the next
+    /// [`Source::drain`] does not look there.
+    pub fn note_overflow_empty(&mut self, since: Instant) {
+        match self {
+            Self::Netlink(_) => {}
+            Self::Tap(s) => s.note_overflow_empty(since),
         }
     }
 

@@ -296,6 +296,13 @@ pub fn possible_cpus() -> usize {
         .map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), |max| max + 1)
 }
 
+/// How many flows the kernel tracks in this network namespace; `None` where it does not say.
+#[must_use]
+pub fn flow_count() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").ok()?;
+    text.trim().parse().ok()
+}
+
 /// The raw number of a descriptor, for the calls that take one.
 #[must_use]
 pub fn raw(fd: &impl AsFd) -> RawFd {

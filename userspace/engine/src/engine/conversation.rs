@@ -185,6 +185,7 @@ impl Engine {
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);
+        self.read_in_time(now);
         self.watch_silent(now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();

@@ -60,6 +60,7 @@ impl Engine {
         let (silent, all) = (self.local.table.silent(), self.local.table.alive());
         if silent > limit::WATCH_FEW && silent * limit::WATCH_SHARE > all {
             self.start_watch_dump(now);
+            self.watch.next = now + limit::WATCH_STEP;
             return;
         }
         let (from, began) = self.watch.round.unwrap_or((0, now));

@@ -12,6 +12,7 @@ impl Shard {
         let Change { tuning, filter, commit_timeout_s } = change;
         let rescheduled = tuning.scheduling != self.tuning.scheduling;
         self.tuning = tuning;
+        self.engine.set_repair_after(tuning.overrun_resync);
         if rescheduled {
             self.set_scheduling();
         }

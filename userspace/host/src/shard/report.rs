@@ -2,12 +2,13 @@
 
 use crate::link::GroupReport;
 use crate::source::Account;
+use crate::sys;
 use common::Instant;
 use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
 use engine::table::{Marks, Slot};
-use engine::{Engine, Side, Standing};
+use engine::{Engine, Exactness, Side, Standing};
 use std::time::Duration;
 use wire::sync::v1::Control;
 use wire::{Expectation, Flow};
@@ -47,8 +48,8 @@ pub struct Snapshot {
     pub latency: Latency,
     /// Whether the kernel's table has been read once since the start.
     pub filled: bool,
-    /// Whether events were lost that no reading of the kernel's table has made good yet.
-    pub inexact: bool,
+    /// How far the local table can be trusted.
+    pub state: TableState,
     /// Whether a commit is under way.
     pub committing: bool,
     /// Whether entries of the kernel are being deleted.
@@ -61,6 +62,77 @@ pub struct Snapshot {
     pub outbox: Queue,
     /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
     pub resend: Option<ResendReport>,
+}
+
+/// How far the local table can be trusted to be what the kernel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// The kernel's table is being read for the first time.
+    Loading {
+        /// Flows read so far.
+        read: u64,
+        /// Flows the kernel holds; `None` where it does not say.
+        of: Option<u64>,
+    },
+    /// No event is known to be missing.
+    Exact,
+    /// Events were lost.
+    Degraded {
+        /// How long ago that was first seen.
+        ago: Duration,
+        /// How many.
+        lost: u64,
+    },
+    /// The kernel's table is being read to make that good.
+    Repairing {
+        /// How long ago the loss was first seen.
+        ago: Duration,
+        /// How many events were lost.
+        lost: u64,
+    },
+}
+
+impl TableState {
+    /// What state an engine's local table is in.
+    pub(super) fn of(engine: &Engine, now: Instant) -> Self {
+        if let Some(read) = engine.loading() {
+            return Self::Loading { read, of: sys::flow_count() };
+        }
+        match engine.exactness() {
+            Exactness::Exact => Self::Exact,
+            Exactness::Degraded { since, lost } => Self::Degraded { ago: now.since(since), lost },
+            Exactness::Repairing { since, lost } => Self::Repairing { ago: now.since(since), lost },
+        }
+    }
+
+    /// Its word: `loading`, `exact`, `degraded` or `repairing`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Loading { .. } => "loading",
+            Self::Exact => "exact",
+            Self::Degraded { .. } => "degraded",
+            Self::Repairing { .. } => "repairing",
+        }
+    }
+
+    /// How much of the kernel's table has been read, never 100 before all is; `None` where that is not known.
+    #[must_use]
+    pub fn loaded_percent(&self) -> Option<u64> {
+        match *self {
+            Self::Loading { read, of } => of.map(|of| (read * 100 / of.max(1)).min(99)),
+            _ => Some(100),
+        }
+    }
+
+    /// Since when the table has not been exact, and how many events are missing.
+    #[must_use]
+    pub const fn loss(&self) -> Option<(Duration, u64)> {
+        match *self {
+            Self::Degraded { ago, lost } | Self::Repairing { ago, lost } => Some((ago, lost)),
+            Self::Loading { .. } | Self::Exact => None,
+        }
+    }
 }
 
 /// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.

@@ -53,6 +53,8 @@ pub struct TapSource {
     from_rings: u64,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
+    /// It was found empty just now.
+    skip_socket: bool,
 }
 
 impl std::fmt::Debug for TapSource {
@@ -98,6 +100,7 @@ impl TapSource {
             batch: Sorter::default(),
             from_rings: 0,
             socket_empty_at,
+            skip_socket: false,
         })
     }
 
@@ -122,6 +125,9 @@ impl TapSource {
         }
         let mut taken = self.batch.drain(&mut |bytes, at| sink(bytes, Stamp::At(at)));
         self.from_rings += taken as u64;
+        if std::mem::take(&mut self.skip_socket) {
+            return Ok(taken);
+        }
         let after = self.socket_empty_at;
         let asked_at = clock::now();
         let spilled = self.socket.drain(budget, &mut |bytes| sink(bytes, Stamp::After(after)))?;
@@ -137,9 +143,16 @@ impl TapSource {
         (0..self.rings.len()).for_each(|cpu| self.armed.set(cpu, 1));
     }
 
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let rings = self.rings.iter().map(AsFd::as_fd);
-        rings.chain([self.socket.descriptor()]).collect()
+    pub(super) fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.rings.iter().map(AsFd::as_fd).collect()
+    }
+
+    pub(super) fn overflow_descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.descriptor()
+    }
+
+    pub(super) fn note_overflow_empty(&mut self, since: Instant) {
+        (self.socket_empty_at, self.skip_socket) = (since, true);
     }
 
     pub(super) fn account(&self) -> Account {

@@ -345,7 +345,7 @@ pub const LOG_FILE_DEFAULT: &str = "/var/log/conntrackd.log";
 /// Where `Stats` logs to when its `LogFile` is just on.
 pub const STATS_LOG_FILE_DEFAULT: &str = "/var/log/conntrackd-stats.log";
 /// Seconds until the resync when `NetlinkOverrunResync` is just on.
-pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 30;
+pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 1;
 /// Most dedicated links.
 pub const LINKS_MAX: usize = 4;
 

@@ -132,6 +132,8 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
         expectations: helpers(conf),
+        // A matter of the shard's tuning, which can change.
+        repair_after: None,
         tell_vanished: supported.sync.is_none(),
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,

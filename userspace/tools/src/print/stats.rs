@@ -33,6 +33,7 @@ pub fn general(s: &Report) -> String {
     if !s.replicates {
         table(&mut out, "cache stats:", s.flows[0], &counters.local);
         traffic(&mut out, s);
+        out.push_str(&state(s));
         return out;
     }
     if s.keeps[0] {
@@ -46,7 +47,22 @@ pub fn general(s: &Report) -> String {
         inject(&mut out, &counters.inject);
     }
     exchange(&mut out, s);
+    out.push_str(&state(s));
     out
+}
+
+/// What the original has no words for: a line about a local table that is not what the kernel holds, and nothing about
+/// one that is.
+fn state(s: &Report) -> String {
+    let word = s.state.word();
+    match (s.state.loss(), s.state.loaded_percent()) {
+        (Some((ago, lost)), _) => {
+            format!("table state: {word}, since {} s, {lost} events lost\n", ago.as_secs())
+        }
+        (None, Some(100)) => String::new(),
+        (None, Some(percent)) => format!("table state: {word} {percent} %\n"),
+        (None, None) => format!("table state: {word}\n"),
+    }
 }
 
 /// What the two nodes say to each other, whatever it is about.

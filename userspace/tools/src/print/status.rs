@@ -253,6 +253,14 @@ object! {
         filled: bool,
         /// Events were lost and the table has not been read again since.
         inexact: bool,
+        /// The local table is `loading`, `exact`, `degraded` or `repairing`.
+        state: String,
+        /// How much of the kernel's table has been read for the first time, percent; `null` if the kernel does not say.
+        loaded_percent: Option<u64>,
+        /// How long the local table has not been exact, seconds; `null` while it is.
+        degraded_s: Option<u64>,
+        /// Events whose loss has not been made good.
+        missing_events: u64,
         /// A commit runs.
         committing: bool,
         /// The kernel's entries are being deleted.
@@ -284,7 +292,7 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
     let reasons: Vec<String> = [
         (!s.filled, "the kernel's table has not been read yet"),
         (
-            s.inexact,
+            s.state.loss().is_some(),
             "kernel events were lost, and the kernel's table has not been read again since",
         ),
         (s.committing, "a commit is running"),
@@ -343,7 +351,11 @@ impl Status {
             queues: queues(s),
             work: Work {
                 filled: s.filled,
-                inexact: s.inexact,
+                inexact: s.state.loss().is_some(),
+                state: s.state.word().into(),
+                loaded_percent: s.state.loaded_percent(),
+                degraded_s: s.state.loss().map(|(ago, _)| ago.as_secs()),
+                missing_events: s.state.loss().map_or(0, |(_, lost)| lost),
                 committing: s.committing,
                 purging: s.purging,
                 purges: s.purges,

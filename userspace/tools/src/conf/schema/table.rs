@@ -59,7 +59,7 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("How far that buffer may grow by doubling when it overflows, in bytes."),
     keyword(Key::NetlinkOverrunResync, "NetlinkOverrunResync", &[General])
         .takes(SWITCH_OR_SECONDS)
-        .default("30")
+        .default("1")
         .doc(
             "After lost events, read the whole kernel table again this many seconds later; `on` \
              means 30.",
