@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use common::event::{self, Bytes};
 use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
+use core::hint::black_box;
 
 impl Bytes for Message {
     #[inline(always)]
@@ -72,11 +73,10 @@ pub fn passes(ctx: &SkBuffContext) -> bool {
 /// `scratch` must be valid, and nobody else may use it meanwhile.
 #[inline(always)]
 unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratch) -> Option<bool> {
-    let len = ctx.len();
-    let len = if len > SCRATCH_LEN as u32 { SCRATCH_LEN as u32 } else { len };
-    if len == 0 {
-        return None;
-    }
+    let len = black_box(ctx.len().min(SCRATCH_LEN as u32));
+    // What the compiler knows of `len`, old verifiers do not: this is 1 to 512 by the look of it, and `len` unless that
+    // is 0, which does not happen.
+    let len = (len.wrapping_sub(1) & (SCRATCH_LEN as u32 - 1)) + 1;
     // SAFETY: `bytes` takes `len` bytes, and by the caller's word nobody else uses it.
     let (bytes, subject) = unsafe {
         let to = (&raw mut (*scratch).bytes).cast();

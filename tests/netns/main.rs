@@ -1,5 +1,6 @@
 //! Tests against the running kernel: root, network namespaces, no other machine needed.
 
+mod kernels;
 mod tap;
 mod filter;
 mod filtered;
