@@ -14,6 +14,8 @@ const NO_PREALLOC: usize = 1;
 /// Stand-in for the rings the loader makes; the kernel compares all but the size with it.
 type Ring = RingBuf<u64, 4096>;
 
+/// More than is read from it at once.
+const READ_MAX: usize = 24;
 /// As much of a message as is looked at: what a filter asks for lies in front of what can be long.
 pub const SCRATCH_LEN: usize = 512;
 
@@ -30,7 +32,7 @@ pub struct Scratch {
 
 /// As much of a message as is looked at.
 #[repr(C, align(8))]
-pub struct Message(pub [u8; SCRATCH_LEN]);
+pub struct Message(pub [u8; SCRATCH_LEN + READ_MAX]);
 
 /// One ring per possible CPU, filled in by the loader.
 #[btf_map]

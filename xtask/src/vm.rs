@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use image::Contents;
 use kernel::Kernel;
 use std::collections::VecDeque;
+use std::env;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,9 @@ const PROGRAMS: [(&str, &str); 4] = [
 const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
 /// Tests that run there: those of event sources, and daemons that use them.
 const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
+/// Names the one kernel to test on, and other tests to run there.
+const ONLY: &str = "CTFLOW_VM_KERNEL";
+const CHOSEN: &str = "CTFLOW_VM_TESTS";
 /// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Lines shown of a guest that was ended.
@@ -59,7 +63,9 @@ pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
     let folder = repo::target().join("vm");
     let test = test_binary(cargo)?;
     let mut guests = Vec::new();
-    for (name, package, auto) in KERNELS {
+    let asked = env::var(ONLY).ok();
+    let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
+    for (name, package, auto) in KERNELS.into_iter().filter(|(name, ..)| wanted(name)) {
         let kernel = kernel::fetch(&folder, name, package)?;
         let image = folder.join(name).join("initramfs");
         contents(&kernel, &test, built, auto)?.write(&image)?;
@@ -103,12 +109,12 @@ fn contents(kernel: &Kernel, test: &Path, built: &Built, auto: &str) -> Result<C
 
 /// What the guest does.
 fn init(auto: &str) -> String {
-    let tests = TESTS.join(" ");
+    let tests = env::var(CHOSEN).unwrap_or_else(|_| TESTS.join(" "));
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
 /bin/busybox --install -s /sbin
-export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} RUST_BACKTRACE=0
+export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_SLOW=1 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -202,7 +208,7 @@ impl Drop for Guest {
 
 /// Whether this machine can run the part at all; why not.
 pub(crate) fn obstacle() -> Option<&'static str> {
-    if std::env::consts::ARCH != "x86_64" {
+    if env::consts::ARCH != "x86_64" {
         return Some("the kernels are for x86-64");
     }
     shell::find("apt-get").is_none().then_some("the kernels are Debian's, and there is no apt-get")
