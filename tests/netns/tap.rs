@@ -1,6 +1,7 @@
 //! The tap against the kernel: nothing is lost unaccounted, order holds, the filter filters, the reader is woken.
 
 use host::source::{Account, Choice, KernelFilter, Settings, Source, Stamp};
+use tests::wait::scaled;
 use tests::{churn, netns};
 
 fn open(settings: &Settings) -> Source {
@@ -78,11 +79,12 @@ fn an_overflowing_ring_spills_and_every_event_is_accounted_for() {
     // One page of ring holds 15 small records; a small socket buffer then overflows too.
     let settings = Settings { ring_bytes: 4096, buffer_bytes: Some(200_000), ..tap() };
     let mut source = open(&settings);
-    churn::udp_flows(0, 20_000);
+    let flows = scaled(20_000);
+    churn::udp_flows(0, flows);
     let seen = drain_all(&mut source);
     let account = source.account();
     println!("{account:?}");
-    check_balance(&account, 20_000);
+    check_balance(&account, flows.into());
     assert!(account.spilled_full > 0 && account.lost > 0 && account.ring > 0);
     assert_eq!(seen.len() as u64, account.delivered);
 }

@@ -118,7 +118,7 @@ export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_SLOW=1 R
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t bpf bpf /sys/fs/bpf
+ln -s /proc/self/fd/0 /dev/stdin
 depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
