@@ -42,6 +42,7 @@ const CTA_MARK: u16 = 8;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_TUPLE_ZONE: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
 const CTA_PROTO_NUM: u16 = 1;
@@ -104,7 +105,7 @@ fn tuples<B: Bytes + ?Sized, const A: usize>(
     header(bytes, TUPLE + 4, CTA_TUPLE_IP)?;
     header(bytes, TUPLE + 8, src)?;
     header(bytes, dst, src + 1)?;
-    header(bytes, proto, CTA_TUPLE_PROTO)?;
+    let zone = proto + header(bytes, proto, CTA_TUPLE_PROTO)?;
     header(bytes, proto + 4, CTA_PROTO_NUM)?;
     tuple.src[..A].copy_from_slice(&bytes.load::<A>(TUPLE + SOURCE)?);
     tuple.dst[..A].copy_from_slice(&bytes.load::<A>(dst + 4)?);
@@ -125,6 +126,11 @@ fn tuples<B: Bytes + ?Sized, const A: usize>(
         tuple.l4 = [a, b, c, d];
     }
     let reply = TUPLE + len;
+    // A zone of the original direction alone tells flows apart as one of both directions does.
+    if zone < reply {
+        header(bytes, zone, CTA_TUPLE_ZONE)?;
+        subject.key.zone = u16::from_be_bytes(bytes.load(zone + 4)?);
+    }
     let len = header(bytes, reply, CTA_TUPLE_REPLY)?;
     header(bytes, reply + 4, CTA_TUPLE_IP)?;
     header(bytes, reply + 8, src)?;

@@ -19,6 +19,7 @@ pub mod maps;
 pub mod tap;
 pub mod filter;
 pub mod event;
+pub mod hook;
 
 pub use time::Instant;
 pub use tuple::{FlowKey, Tuple};

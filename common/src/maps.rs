@@ -1,7 +1,13 @@
-//! Names and capacities of the tap's maps and of its program: one constant, two sides.
+//! Names and capacities of the maps and of the programs: one constant, two sides.
 
 /// The socket filter program.
 pub const PROGRAM_TAP: &str = "ctflow_tap";
+/// The netfilter program.
+pub const PROGRAM_HOOK: &str = "ctflow_hook";
+/// Array with [`crate::hook::SIGNATURES_MAX`] `u64`: what the hook last reported of the flows that fall there.
+pub const SIGNATURES: &str = "SIGNATURES";
+/// Per-CPU array of `u64`, indexed by the constants of [`crate::hook::counter`].
+pub const HOOK_COUNTERS: &str = "HOOK_COUNTERS";
 /// Array of maps: one ring buffer per possible CPU.
 pub const RINGS: &str = "RINGS";
 /// Most CPUs that can have a ring of their own; CPUs beyond spill to the socket.

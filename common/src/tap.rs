@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  0        8       12     14     16
-//! +--------+-------+------+------+----------------------------------+
-//! | ktime  | len   | cpu  | 0    | netlink message, len bytes | pad |
-//! +--------+-------+------+------+----------------------------------+
+//! +--------+-------+------+------+---------------------------+-----+
+//! | ktime  | len   | cpu  | kind | len bytes of this kind    | pad |
+//! +--------+-------+------+------+---------------------------+-----+
 //! ```
 //!
 //! All fields are in native byte order: writer and reader are one machine.
@@ -19,6 +19,11 @@ pub const RECORD_MEDIUM: usize = 512;
 /// See [`RECORD_SMALL`].
 pub const RECORD_LARGE: usize = 1024;
 
+/// What follows is a netlink message of the kernel.
+pub const KIND_MESSAGE: u16 = 0;
+/// What follows is a [`crate::hook::PacketRecord`].
+pub const KIND_PACKET: u16 = 1;
+
 /// In front of each message in a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -29,8 +34,8 @@ pub struct RecordHeader {
     pub len: u32,
     /// CPU the event happened on.
     pub cpu: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// `KIND_MESSAGE` or `KIND_PACKET`.
+    pub kind: u16,
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == HEADER_LEN);
@@ -51,7 +56,7 @@ impl RecordHeader {
             ktime_ns: u64::from_ne_bytes(u64_at(0)),
             len: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]),
             cpu: u16::from_ne_bytes([head[12], head[13]]),
-            reserved: 0,
+            kind: u16::from_ne_bytes([head[14], head[15]]),
         };
         Some((header, rest.get(..header.len as usize)?))
     }

@@ -1,9 +1,9 @@
-//! Every map of the tap. Names and capacities are those of `common::maps`.
+//! Every map of the tap and of the hook. Names and capacities are those of `common::maps`.
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use common::filter::{FilterConfig, Numbers, Subject};
-use common::{FlowKey, counter, maps as shape};
+use common::{FlowKey, counter, hook, maps as shape};
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
 const MMAPABLE: usize = 1 << 10;
@@ -72,6 +72,14 @@ pub static FILTER_NUMBERS: Array<u64, { (3 * Numbers::WORDS) as usize }> = Array
 #[btf_map]
 pub static YOUNG: HashMap<FlowKey, u64, { shape::YOUNG_MAX as usize }, NO_PREALLOC> =
     HashMap::new();
+
+/// What the hook last reported of the flows that fall on each slot. The loader leaves one slot where there is no hook.
+#[btf_map]
+pub static SIGNATURES: Array<u64, { hook::SIGNATURES_MAX as usize }> = Array::new();
+
+/// Outcomes of the hook, per CPU.
+#[btf_map]
+pub static HOOK_COUNTERS: PerCpuArray<u64, { hook::counter::COUNT as usize }> = PerCpuArray::new();
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

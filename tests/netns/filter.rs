@@ -6,7 +6,7 @@ use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use common::{FlowKey, Instant, Tuple};
 use engine::filter::{Filter, Prefix};
 use host::clock;
-use host::source::{Choice, KernelFilter, Settings, Source};
+use host::source::{Choice, Heard, KernelFilter, Settings, Source};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use tests::conntrack::{catalogue_len, insert_catalogue};
@@ -25,9 +25,9 @@ fn open(choice: Choice, filter: KernelFilter) -> Source {
 /// Everything that waits, as messages.
 fn drain(source: &mut Source) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    while source.drain(4096, &mut |bytes, _| all.push(bytes.to_vec())).expect("draining works") > 0
-    {
-    }
+    let mut sink =
+        |heard: Heard<'_>, _| all.push(heard.message().expect("it is a message").to_vec());
+    while source.drain(4096, &mut sink).expect("draining works") > 0 {}
     all
 }
 

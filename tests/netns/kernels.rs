@@ -1,7 +1,7 @@
 //! What must hold on every kernel: the source that `auto` takes, and that each source ends with the kernel's table.
 //! `cargo xtask test vm` runs this, among others, on older kernels.
 
-use host::source::{Choice, Settings, Source};
+use host::source::{Choice, Heard, Settings, Source};
 use host::table::Table;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -54,8 +54,8 @@ fn key(flow: &Flow) -> String {
 }
 
 fn take(source: &mut Source, flows: &mut BTreeMap<String, Flow>) {
-    let mut sink = |bytes: &[u8], _| {
-        for raw in Messages::new(bytes).flatten() {
+    let mut sink = |heard: Heard<'_>, _| {
+        for raw in Messages::new(heard.message().expect("it is a message")).flatten() {
             let Ok(Message::Flow { event, flow }) = decode(&raw) else { continue };
             let flow = flow.to_flow(Detail::State);
             let key = key(&flow);

@@ -4,6 +4,7 @@ mod kernels;
 mod tap;
 mod filter;
 mod filtered;
+mod hook;
 mod kernel;
 mod live;
 mod daemon;

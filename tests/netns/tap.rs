@@ -1,6 +1,6 @@
 //! The tap against the kernel: nothing is lost unaccounted, order holds, the filter filters, the reader is woken.
 
-use host::source::{Account, Choice, KernelFilter, Settings, Source, Stamp};
+use host::source::{Account, Choice, Heard, KernelFilter, Settings, Source, Stamp};
 use tests::wait::scaled;
 use tests::{churn, netns};
 
@@ -15,7 +15,8 @@ fn tap() -> Settings {
 fn drain_all(source: &mut Source) -> Vec<(u16, Stamp)> {
     let mut seen = Vec::new();
     loop {
-        let mut sink = |bytes: &[u8], stamp| {
+        let mut sink = |heard: Heard<'_>, stamp| {
+            let bytes = heard.message().expect("the tap hands out messages");
             seen.push((u16::from_ne_bytes([bytes[4], bytes[5]]), stamp));
         };
         if source.drain(4096, &mut sink).expect("draining works") == 0 {

@@ -10,6 +10,9 @@ use core::time::Duration;
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
     pub flows_max: usize,
+    /// Flows that each index has room for from the start, so that it does not have to be built anew while events
+    /// stream in (twice `HashSize`).
+    pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
     /// How flows are replicated.
@@ -26,6 +29,9 @@ pub struct Config {
     pub repair_after: Option<Duration>,
     /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
     pub tell_vanished: bool,
+    /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
+    /// kernel's table is read after a commit.
+    pub hears_requests: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
@@ -73,6 +79,8 @@ impl Helpers {
 pub struct Replication {
     /// By which rules.
     pub mode: Mode,
+    /// Whether there is anybody to tell (off: statistics mode).
+    pub has_peer: bool,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,
     /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
@@ -116,6 +124,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             flows_max: 262_144,
+            flows_expected: 0,
             filter: Filter::default(),
             replication: Replication::default(),
             commit_timeout_s: None,
@@ -123,6 +132,7 @@ impl Default for Config {
             expectations: Helpers::None,
             repair_after: Some(Duration::from_secs(1)),
             tell_vanished: false,
+            hears_requests: true,
             first_seq: 1,
             hash_seed: 0,
         }
@@ -133,6 +143,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             mode: Mode::NoTrack,
+            has_peer: true,
             keep_local: true,
             keep_remote: true,
             startup_resync: false,
@@ -194,6 +205,22 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
+    /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
+    pub const UNSURE_AFTER_S: u32 = 2;
+    /// Slots looked at for such flows in one step.
+    pub const UNSURE_STEP_SLOTS: u32 = 1024;
+    /// Of these, so many are asked for.
+    pub const UNSURE_STEP_FLOWS: usize = 16;
+    /// Those whose time is over, and whose end should have been told, are asked for up to this number.
+    pub const UNSURE_STEP_OVERDUE: usize = 128;
+    /// See [`UNSURE_STEP_OVERDUE`]: how late an end may be told, seconds.
+    pub const UNSURE_OVERDUE_S: u32 = 5;
+    /// The time between two steps, and between two rounds.
+    pub const UNSURE_STEP: Duration = Duration::from_millis(10);
+    /// See [`UNSURE_STEP`].
+    pub const UNSURE_PAUSE: Duration = Duration::from_secs(1);
+    /// So long a packet may take from where it is seen to where its flow is put into the kernel's table.
+    pub const CONFIRM_TIME: Duration = Duration::from_millis(20);
     /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
     /// read for that reason again.
     pub const REPAIR_REST: u32 = 3;

@@ -76,6 +76,7 @@ pub struct Engine {
     expect_refresh: Instant,
     dump: Option<Dump>,
     watch: watch::Watch,
+    unsure: watch::Unsure,
     exactness: Keeper,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
@@ -113,7 +114,8 @@ impl Engine {
             counters: Counters::default(),
             local: Local::new(&config, now),
             remote: Remote::new(&config, now),
-            outbox: Outbox::new(config.first_seq, options, resend_max),
+            outbox: Outbox::new(config.first_seq, options, resend_max)
+                .speaking(config.replication.has_peer),
             tracker: Tracker::new(config.hash_seed, resend_max.is_some()),
             ftfw,
             asked: None,
@@ -129,6 +131,7 @@ impl Engine {
             expect_refresh: now,
             dump: None,
             watch: watch::Watch::new(now),
+            unsure: watch::Unsure::new(now),
             exactness: Keeper::default(),
             dump_again: None,
             bulk_wanted: false,
@@ -169,6 +172,11 @@ impl Engine {
             Input::Noticed(key) => {
                 let (local, mut desk) = self.desk(now);
                 local.on_noticed(&mut desk, &key);
+            }
+            Input::Packet { seen, at } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_packet(&mut desk, seen, at);
+                self.note_room(Side::Local, outcome);
             }
             Input::EventsLost { count } => self.on_events_lost(now, count),
             Input::Dumped(flow) => self.on_dumped(now, flow),
@@ -239,11 +247,10 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let mode = self.config.replication.mode;
         let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
         // What a bulk transfer sends says enough.
         let times = [
-            (mode.converses() && !pausing).then_some(self.alive_next),
+            (self.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),
@@ -251,6 +258,7 @@ impl Engine {
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
+            self.unsure_due(),
             self.reading_due(),
         ];
         let never = Instant(u64::MAX);
@@ -420,6 +428,10 @@ impl Engine {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
+            if !self.config.hears_requests && self.config.replication.keep_local {
+                // The peer, who told us of what was written, need not hear it back.
+                self.start_dump(now, Vec::new(), true);
+            }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {

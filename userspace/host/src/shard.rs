@@ -23,7 +23,7 @@ use crate::observe::Observer;
 use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
-use crate::source::{Source, Stamp as SourceStamp};
+use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use common::Instant;
@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+use wire::packet;
 
 mod expect;
 mod purges;
@@ -178,6 +179,8 @@ pub struct Shard {
     resync_at: Option<Instant>,
     overruns: Overruns,
     malformed: u64,
+    /// Jiffies in a second.
+    hz: u32,
     traffic: wire::flow::Counters,
     /// Microseconds.
     latency: Histogram<u64>,
@@ -230,6 +233,7 @@ impl Shard {
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
             malformed: 0,
+            hz: clock::jiffies_per_second(),
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
@@ -285,12 +289,25 @@ impl Shard {
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
-        let mut first = true;
-        source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, hz, .. } =
+            self;
+        let (mut first, hz) = (true, *hz);
+        source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 latency.saturating_record(clock::now().since(at).as_micros() as u64);
             }
+            let bytes = match (heard, stamp) {
+                (Heard::Message(bytes), _) => bytes,
+                (Heard::Packet(bytes), SourceStamp::At(at)) => {
+                    match packet::decode(bytes, hz) {
+                        Ok(seen) => engine.handle(now, Input::Packet { seen, at }),
+                        Err(_) => *malformed += 1,
+                    }
+                    return;
+                }
+                // Only rings hold such records, and what they hold has its time.
+                (Heard::Packet(_), _) => return,
+            };
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
                     netlink::decode(&raw).map(|message| (raw.header.portid, message))

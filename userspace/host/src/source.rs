@@ -1,6 +1,8 @@
-//! Where conntrack events are heard: the plain netlink subscription, or the same subscription with the eBPF tap on it.
+//! Where conntrack events are heard: the plain netlink subscription, the same subscription with the eBPF tap on it, or
+//! the hook, which looks at packets.
 //!
-//! Both hand out the same messages with the same filter applied; they differ in what an event costs.
+//! The first two hand out the same messages with the same filter applied; they differ in what an event costs. The hook
+//! hands out flows as packets left them, and messages about their ends.
 
 use common::{FlowKey, Instant};
 use rustix::fd::BorrowedFd;
@@ -8,7 +10,9 @@ use std::io;
 
 mod age;
 pub mod netlink;
+mod btf;
 mod filter;
+mod hook;
 pub mod tap;
 
 pub use netlink::NetlinkSource;
@@ -17,6 +21,10 @@ pub use tap::TapSource;
 /// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
 /// EXP_NEW 4, EXP_UPDATE 5, EXP_DESTROY 6).
 pub mod group {
+    /// New flows.
+    pub const NEW: u32 = 0b001;
+    /// Updated flows.
+    pub const UPDATE: u32 = 0b010;
     /// New, updated and destroyed flows.
     pub const FLOWS: u32 = 0b111;
     /// New, updated and destroyed expectations.
@@ -33,6 +41,8 @@ pub enum Choice {
     Tap,
     /// Netlink.
     Netlink,
+    /// The hook where it can run, else as [`Choice::Auto`], saying why.
+    Hook,
 }
 
 /// How to open a source.
@@ -108,6 +118,46 @@ pub enum Stamp {
     After(Instant),
 }
 
+/// Something that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A message of ctnetlink, header included.
+    Message(&'a [u8]),
+    /// A [`common::hook::PacketRecord`]: a flow as a packet left it.
+    Packet(&'a [u8]),
+}
+
+impl<'a> Heard<'a> {
+    /// The message, if it is one.
+    #[must_use]
+    pub const fn message(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Message(bytes) => Some(bytes),
+            Self::Packet(_) => None,
+        }
+    }
+}
+
+/// What the hook's program made of packets. Each run of it is counted once, in `settled`, `untracked`, `recorded`,
+/// `filtered`, `lost_full` or `lost_other`; but a flow that changed while it was told is told twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookAccount {
+    /// Packets that brought no news.
+    pub settled: u64,
+    /// Packets that belong to no flow that is in the table.
+    pub untracked: u64,
+    /// News in a ring.
+    pub recorded: u64,
+    /// News in a ring about flows that changed while they were told.
+    pub repeated: u64,
+    /// News refused by the filter in the kernel.
+    pub filtered: u64,
+    /// News that found the ring full. If the flow goes on, its next packet tells it.
+    pub lost_full: u64,
+    /// News on a CPU that has no ring.
+    pub lost_other: u64,
+}
+
 /// Why events did not arrive, or how they did. Counted since the source was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
@@ -127,8 +177,10 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
-    /// Events the kernel dropped because the socket was full.
+    /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
+    /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
+    pub hook: Option<HookAccount>,
 }
 
 /// Why a source could not be opened.
@@ -143,6 +195,14 @@ pub enum SourceError {
     /// The process may not load programs.
     #[error("loading eBPF programs needs CAP_BPF (or CAP_SYS_ADMIN), which this process lacks")]
     NoCapability,
+    /// The process may not load the hook.
+    #[error(
+        "the hook needs CAP_NET_ADMIN and CAP_PERFMON (or CAP_SYS_ADMIN), which this process lacks"
+    )]
+    NoHookCapability,
+    /// The kernel or the loader refused the hook.
+    #[error("loading the hook: {0}")]
+    Hook(Box<dyn std::error::Error + Send + Sync>),
     /// The kernel or the loader refused.
     #[error("loading the eBPF tap: {0}")]
     Load(Box<dyn std::error::Error + Send + Sync>),
@@ -153,15 +213,16 @@ pub enum SourceError {
 pub enum Source {
     /// Plain subscription.
     Netlink(NetlinkSource),
-    /// Subscription with the eBPF tap.
+    /// Subscription with the eBPF tap; perhaps with the hook, which leaves it the ends of flows.
     Tap(Box<TapSource>),
 }
 
 impl Source {
-    /// Opens the source `settings` ask for. With [`Choice::Auto`], the second value says why it is not the tap.
+    /// Opens the source `settings` ask for. With [`Choice::Auto`] and [`Choice::Hook`], the second value says why it is
+    /// not the tap, or not the hook.
     ///
     /// # Errors
-    /// When neither can be opened, or the one asked for cannot.
+    /// When none can be opened, or the one asked for cannot.
     pub fn open(settings: &Settings) -> Result<(Self, Option<SourceError>), SourceError> {
         let tap = |s| TapSource::open(s).map(|t| Self::Tap(Box::new(t)));
         let plain = |s| NetlinkSource::open(s).map(Self::Netlink);
@@ -172,29 +233,46 @@ impl Source {
                 Ok(source) => Ok((source, None)),
                 Err(why) => Ok((plain(settings)?, Some(why))),
             },
+            Choice::Hook => match TapSource::open_with_hook(settings) {
+                Ok(source) => Ok((Self::Tap(Box::new(source)), None)),
+                Err(why) => {
+                    let settings = Settings { choice: Choice::Auto, ..settings.clone() };
+                    Ok((Self::open(&settings)?.0, Some(why)))
+                }
+            },
         }
     }
 
-    /// Its name: `netlink` or `tap`.
+    /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
+    /// the flow; ends are always heard.
+    #[must_use]
+    pub const fn hears_requests(&self) -> bool {
+        !matches!(self, Self::Tap(tap) if tap.is_hooked())
+    }
+
+    /// Its name: `netlink`, `tap` or `hook`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Netlink(_) => "netlink",
+            Self::Tap(tap) if tap.is_hooked() => "hook",
             Self::Tap(_) => "tap",
         }
     }
 
-    /// Hands out up to about `budget` waiting messages, never blocking; returns how many.
+    /// Hands out up to about `budget` waiting messages and records, never blocking; returns how many.
     ///
     /// # Errors
     /// When the socket fails for good. Overruns are not errors: they show in [`Source::account`].
     pub fn drain(
         &mut self,
         budget: usize,
-        sink: &mut impl FnMut(&[u8], Stamp),
+        sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         match self {
-            Self::Netlink(s) => s.drain(budget, &mut |bytes| sink(bytes, Stamp::InOrder)),
+            Self::Netlink(s) => {
+                s.drain(budget, &mut |bytes| sink(Heard::Message(bytes), Stamp::InOrder))
+            }
             Self::Tap(s) => s.drain(budget, sink),
         }
     }

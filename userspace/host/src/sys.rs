@@ -9,6 +9,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub mod bpf;
 mod entries;
 pub mod interface;
 

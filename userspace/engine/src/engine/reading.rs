@@ -33,7 +33,8 @@ impl Engine {
     /// How many flows have been read while the kernel's table is read for the first time; `None` before and after.
     #[must_use]
     pub fn loading(&self) -> Option<u64> {
-        self.dump.as_ref().filter(|dump| dump.first).map(|dump| dump.flows)
+        let first = self.dump.as_ref().filter(|dump| dump.first && !self.local.is_filled());
+        first.map(|dump| dump.flows)
     }
 
     pub(super) fn on_events_lost(&mut self, now: Instant, count: u64) {

@@ -1,5 +1,6 @@
 use super::*;
 use common::filter::mode;
+use common::hook::{BODY_LEN, PacketRecord};
 use common::tuple::FAMILY_IPV4;
 use common::{Tuple, event};
 use proptest::prelude::*;
@@ -78,6 +79,9 @@ fn event_of(flow: &Flow) -> Vec<u8> {
     buffer[..len].to_vec()
 }
 
+/// Where a packet's record has the family, and behind it the protocol.
+const FAMILY_AT: usize = 103;
+
 fn read(message: &[u8]) -> Option<(Kind, Subject)> {
     let mut subject = Subject::NOTHING;
     Some((event::read(message, true, &mut subject)?, subject))
@@ -99,10 +103,15 @@ fn tuples() -> impl Strategy<Value = Tuple> {
 }
 
 fn flows() -> impl Strategy<Value = Flow> {
-    (tuples(), any::<u16>(), any::<u32>(), 0..10_u8).prop_map(|(orig, zone, mark, state)| {
+    let zone = (any::<u16>(), any::<bool>());
+    (tuples(), zone, any::<u32>(), 0..10_u8).prop_map(|(orig, (zone, of_orig), mark, state)| {
         let mut flow = Flow { reply: orig.inverted(), zone, mark, ..Flow::new(orig) };
         flow.status = Status::CONFIRMED;
         flow.known = Known::STATUS | Known::ZONE | Known::MARK | Known::TIMEOUT;
+        if of_orig {
+            flow.known.remove(Known::ZONE);
+            flow.extra_mut().zones = [Some(zone), None];
+        }
         if orig.proto == 6 {
             flow.proto = ProtoState::Tcp(TcpState { state, ..TcpState::default() });
         }
@@ -119,6 +128,16 @@ proptest! {
         prop_assert_eq!(seen.told, wanted.told);
         wanted.told = seen.told;
         prop_assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn what_a_packet_tells_the_program_is_what_it_tells_user_space(record: [u8; BODY_LEN], v6: bool, tcp: bool) {
+        let mut record = record;
+        record[FAMILY_AT] = if v6 { FAMILY_IPV6 } else { FAMILY_IPV4 };
+        record[FAMILY_AT + 1] = if tcp { 6 } else { record[FAMILY_AT + 1] };
+        let seen = PacketRecord::read(&record).expect("it is long enough").subject();
+        let flow = wire::packet::decode(&record, 100).expect("its family is known").flow;
+        prop_assert_eq!(seen, subject(&flow));
     }
 
     #[test]

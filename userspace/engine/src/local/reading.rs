@@ -97,6 +97,10 @@ impl Local {
             return Ok(());
         }
         let Some(flow) = flow else {
+            if self.is_about_to_begin(desk.now, key) {
+                self.verify(desk, key);
+                return Ok(());
+            }
             self.tombstones.bury(*key, Span::at(desk.now.0));
             if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
                 self.bury(desk, slot, None);
@@ -249,6 +253,7 @@ impl Local {
         entry.flow = flow;
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
+        self.table.set_unsure(slot, false);
         desk.counters.local.updated += 1;
         Ok((slot, changed))
     }

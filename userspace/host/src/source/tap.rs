@@ -11,13 +11,14 @@
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
 use super::filter::FilterMaps;
-use super::{Account, KernelFilter, NetlinkSource, Settings, SourceError, Stamp};
+use super::hook::{self, Hook};
+use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
 use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::tap::RecordHeader;
+use common::tap::{KIND_PACKET, RecordHeader};
 use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -29,10 +30,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_BPF: u32 = 39;
 
 #[cfg(ctflow_ebpf)]
-static OBJECT: Option<&[u8]> =
+pub(super) static OBJECT: Option<&[u8]> =
     Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ctflow-ebpf.o")));
 #[cfg(not(ctflow_ebpf))]
-static OBJECT: Option<&[u8]> = None;
+pub(super) static OBJECT: Option<&[u8]> = None;
 
 /// Whether this build carries the eBPF object.
 #[must_use]
@@ -51,6 +52,8 @@ pub struct TapSource {
     _ebpf: Ebpf,
     batch: Sorter,
     from_rings: u64,
+    /// The program that reports flows instead of the events about them, if there is one.
+    hook: Option<Hook>,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
     /// It was found empty just now.
@@ -69,13 +72,31 @@ impl TapSource {
     /// # Errors
     /// When there is no object, no permission, or the kernel refuses.
     pub fn open(settings: &Settings) -> Result<Self, SourceError> {
+        Self::open_as(settings, false)
+    }
+
+    /// The same for the ends of flows alone, with the hook for everything else.
+    ///
+    /// # Errors
+    /// As [`TapSource::open`], and where the hook cannot run.
+    pub fn open_with_hook(settings: &Settings) -> Result<Self, SourceError> {
+        let groups = settings.groups & !(group::NEW | group::UPDATE);
+        Self::open_as(&Settings { groups, ..settings.clone() }, true)
+    }
+
+    fn open_as(settings: &Settings, hooked: bool) -> Result<Self, SourceError> {
         let object = OBJECT.ok_or(SourceError::NoObject)?;
         if !sys::has_capability(CAP_BPF) && !sys::has_capability(CAP_SYS_ADMIN) {
             return Err(SourceError::NoCapability);
         }
-        let mut ebpf = EbpfLoader::new().load(object).map_err(load_error)?;
+        let mut loader = EbpfLoader::new();
+        if !hooked {
+            loader.map_max_entries(maps::SIGNATURES, 1);
+        }
+        let mut ebpf = loader.load(object).map_err(load_error)?;
         // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
         program(&mut ebpf)?.load().map_err(load_error)?;
+        let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
         let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
         let mut filter = FilterMaps::take(&mut ebpf)?;
         filter.set(&settings.filter)?;
@@ -90,6 +111,11 @@ impl TapSource {
         let socket = NetlinkSource::open_with(settings, |fd| {
             program(&mut ebpf)?.attach(fd).map(drop).map_err(load_error)
         })?;
+        // Ends are heard before anything begins.
+        let hook = match hook {
+            Some(hook) => Some(hook.attach(hook::counters_of(&mut ebpf)?)?),
+            None => None,
+        };
         Ok(Self {
             socket,
             rings,
@@ -99,6 +125,7 @@ impl TapSource {
             _ebpf: ebpf,
             batch: Sorter::default(),
             from_rings: 0,
+            hook,
             socket_empty_at,
             skip_socket: false,
         })
@@ -108,7 +135,7 @@ impl TapSource {
     pub(super) fn drain(
         &mut self,
         budget: usize,
-        sink: &mut impl FnMut(&[u8], Stamp),
+        sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
         for (index, ring) in self.rings.iter_mut().enumerate() {
@@ -123,14 +150,16 @@ impl TapSource {
                 self.batch.cut(index);
             }
         }
-        let mut taken = self.batch.drain(&mut |bytes, at| sink(bytes, Stamp::At(at)));
+        let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
         if std::mem::take(&mut self.skip_socket) {
             return Ok(taken);
         }
         let after = self.socket_empty_at;
         let asked_at = clock::now();
-        let spilled = self.socket.drain(budget, &mut |bytes| sink(bytes, Stamp::After(after)))?;
+        let spilled = self.socket.drain(budget, &mut |bytes| {
+            sink(Heard::Message(bytes), Stamp::After(after));
+        })?;
         if spilled < budget {
             self.socket_empty_at = asked_at;
         }
@@ -161,7 +190,7 @@ impl TapSource {
             cells.map_or(0, |per_cpu| per_cpu.iter().sum::<u64>())
         };
         let socket = self.socket.account();
-        Account {
+        let mut account = Account {
             seen: total(counter::SEEN),
             ring: total(counter::RING),
             filtered: total(counter::FILTERED),
@@ -173,7 +202,17 @@ impl TapSource {
             delivered: self.from_rings + socket.delivered,
             from_socket: socket.delivered,
             lost: socket.lost,
+            hook: None,
+        };
+        if let Some(hook) = &self.hook {
+            hook.add_to(&mut account);
         }
+        account
+    }
+
+    /// Whether the hook reports flows.
+    pub(super) const fn is_hooked(&self) -> bool {
+        self.hook.is_some()
     }
 
     pub(super) fn open_filter(&mut self) -> Result<(), SourceError> {
@@ -218,6 +257,16 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
     Ok(rings)
 }
 
+/// The descriptor of a map of the kinds the object has.
+pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
+    match map {
+        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::ArrayOfMaps(data) => {
+            Some(data.fd().as_fd())
+        }
+        _ => None,
+    }
+}
+
 pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceError> {
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
@@ -247,6 +296,7 @@ struct Sorter {
 #[derive(Clone, Copy, Debug)]
 struct Record {
     at: u64,
+    kind: u16,
     ring: usize,
     start: usize,
     end: usize,
@@ -263,7 +313,7 @@ impl Sorter {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(message);
         let (at, end) = (header.ktime_ns, self.bytes.len());
-        self.records.push(Record { at, ring, start, end });
+        self.records.push(Record { at, kind: header.kind, ring, start, end });
     }
 
     /// Says that a ring may have more: nothing newer than what was taken from it may be handed out yet.
@@ -273,13 +323,18 @@ impl Sorter {
         self.horizon = self.horizon.into_iter().chain(newest).min();
     }
 
-    fn drain(&mut self, sink: &mut impl FnMut(&[u8], Instant)) -> usize {
+    fn drain(&mut self, sink: &mut impl FnMut(Heard<'_>, Instant)) -> usize {
         // Stable: records of one ring with equal times keep their order.
         self.records.sort_by_key(|record| record.at);
         let horizon = self.horizon.take().unwrap_or(u64::MAX);
         let ready = self.records.partition_point(|record| record.at <= horizon);
         for record in &self.records[..ready] {
-            sink(&self.bytes[record.start..record.end], Instant(record.at));
+            let bytes = &self.bytes[record.start..record.end];
+            let heard = match record.kind {
+                KIND_PACKET => Heard::Packet(bytes),
+                _ => Heard::Message(bytes),
+            };
+            sink(heard, Instant(record.at));
         }
         self.records.drain(..ready);
         self.compact();
@@ -328,8 +383,8 @@ mod tests {
                     sorter.cut(index);
                 }
             }
-            let taken = sorter.drain(&mut |bytes, at| {
-                assert_eq!(bytes, at.0.to_ne_bytes());
+            let taken = sorter.drain(&mut |heard, at| {
+                assert_eq!(heard, Heard::Message(&at.0.to_ne_bytes()));
                 seen.push(at.0);
             });
             if taken == 0 {

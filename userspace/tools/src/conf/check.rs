@@ -184,6 +184,7 @@ fn event_source(node: &Node) -> EventSource {
     match node.choice() {
         "tap" => EventSource::Tap,
         "netlink" => EventSource::Netlink,
+        "hook" => EventSource::Hook,
         _ => EventSource::Auto,
     }
 }

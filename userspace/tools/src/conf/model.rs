@@ -63,6 +63,8 @@ pub enum EventSource {
     Tap,
     /// The event socket.
     Netlink,
+    /// Programs at the netfilter hooks; where the kernel cannot do that, as [`EventSource::Auto`].
+    Hook,
 }
 
 /// `LogFile`

@@ -6,8 +6,9 @@
 use super::reload::Reload;
 use super::supervise::{self, Readiness};
 use super::{settings, statistics};
-use crate::conf::Conf;
+use crate::conf::{Conf, EventSource};
 use anyhow::{Context, Result, bail};
+use engine::Config;
 use host::control::Bound;
 use host::expectations::ExpectEvents;
 use host::kernel::KernelWriter;
@@ -16,7 +17,7 @@ use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
 use host::purge::Purger;
 use host::shard::Parts;
-use host::source::{Source, SourceError};
+use host::source::{Choice, Source, SourceError};
 use host::sys;
 use host::systemd::Systemd;
 use std::path::Path;
@@ -92,9 +93,12 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     }
     let links =
         supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
+    let source = open_source(&conf, log)?;
     let parts = Parts {
-        config: settings::engine_config(&conf, &supported),
-        source: open_source(&conf, log)?,
+        config: Config {
+            hears_requests: source.hears_requests(),
+            ..settings::engine_config(&conf, &supported)
+        },
         expectations: open_expectations(&conf)?,
         links,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
@@ -102,7 +106,9 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
         log: Arc::clone(log),
         tuning: settings::tuning(&conf),
         poll: settings::poll_interval(&conf),
-        reliable: conf.general.netlink_events_reliable,
+        // What the hook has no room for is not held back.
+        reliable: conf.general.netlink_events_reliable && source.hears_requests(),
+        source,
         ended: logs.records.clone().map(statistics::recorder),
     };
     let bound = Bound::bind(control)
@@ -150,15 +156,19 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
     if let Some(side) = settings::filter_side(conf) {
         log.notice(format!("using {side} event filtering"));
     }
-    let (source, why_not_tap) = Source::open(&wanted)?;
+    let (source, why_not) = Source::open(&wanted)?;
     if conf.general.poll_s.is_some() {
         log.notice("running in polling mode");
         return Ok(source);
     }
-    match why_not_tap {
+    let wish = if wanted.choice == Choice::Hook { "hook" } else { "tap" };
+    if conf.general.event_source == EventSource::Hook && !settings::keeps_flows(conf) {
+        log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
+    }
+    match why_not {
         None => log.notice(format!("conntrack events come through: {}", source.name())),
         Some(why) => log.warning(format!(
-            "conntrack events come through: {} (not through the tap: {})",
+            "conntrack events come through: {} (not through the {wish}: {})",
             source.name(),
             chain(&why)
         )),

@@ -16,6 +16,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
+/// The most bytes of a ring; there is one for each CPU.
+const RING_BYTES_MAX: usize = 16 << 20;
+
 mod filter;
 
 /// The parts of a configuration this version acts on.
@@ -35,7 +38,8 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
+        let replication = Replication { has_peer: false, ..Replication::default() };
+        return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -127,6 +131,7 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
+        flows_expected: conf.general.hash_size as usize * 2,
         filter: filter::in_user_space(conf),
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
@@ -135,6 +140,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         // A matter of the shard's tuning, which can change.
         repair_after: None,
         tell_vanished: supported.sync.is_none(),
+        hears_requests: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
@@ -165,13 +171,28 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Auto => source::Choice::Auto,
             EventSource::Tap => source::Choice::Tap,
             EventSource::Netlink => source::Choice::Netlink,
+            EventSource::Hook if !keeps_flows(conf) => source::Choice::Auto,
+            EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
+        ring_bytes: ring_bytes(general.netlink_buffer_size),
         groups: if events { group::FLOWS } else { 0 },
         filter: filter::in_kernel(conf),
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Each ring has as much room as the socket is given, within reason: it takes the socket's place.
+fn ring_bytes(buffer_size: Option<u32>) -> usize {
+    let least = source::Settings::default().ring_bytes;
+    buffer_size.map_or(least, |bytes| (bytes as usize).clamp(least, RING_BYTES_MAX))
+}
+
+/// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
+#[must_use]
+pub fn keeps_flows(conf: &Conf) -> bool {
+    supported(conf).is_ok_and(|supported| supported.replication.keep_local)
 }
 
 /// What of a shard's settings can change while it runs.

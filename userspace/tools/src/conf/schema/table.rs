@@ -25,7 +25,11 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::EventSource, "EventSource", &[General]).takes(EVENT_SOURCE).default("auto").doc(
         "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
              tap on it, `auto` the tap where the kernel has what it needs and the socket \
-             elsewhere. Not in conntrack-tools.",
+             elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
+             of ends alone as events, which spares the kernel most of the work; where it cannot run \
+             it falls back as `auto` does. It hears of what other programs do to flows (`conntrack -I`, \
+             `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
+             conntrack-tools.",
     ),
     keyword(Key::HashSize, "HashSize", &[General])
         .takes(POSITIVE)
@@ -360,8 +364,10 @@ const POLICY: Kind = Kind::Choice { words: &[word("Accept"), word("Ignore")], an
 const FILTER_SIDE: Kind =
     Kind::Choice { words: &[word("Userspace"), word("Kernelspace")], any_case: false };
 const SCHEDULER: Kind = Kind::Choice { words: &[word("RR"), word("FIFO")], any_case: true };
-const EVENT_SOURCE: Kind =
-    Kind::Choice { words: &[word("auto"), word("tap"), word("netlink")], any_case: true };
+const EVENT_SOURCE: Kind = Kind::Choice {
+    words: &[word("auto"), word("hook"), word("tap"), word("netlink")],
+    any_case: true,
+};
 const DEFAULT: Kind = Kind::Choice { words: &[word("Default")], any_case: false };
 const HELPER_FAMILY: Kind = Kind::Choice { words: &[word("inet"), word("inet6")], any_case: false };
 const HELPER_PROTOCOL: Kind = Kind::Choice { words: &[word("tcp"), word("udp")], any_case: false };
