@@ -260,9 +260,11 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
 /// The descriptor of a map of the kinds the object has.
 pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::ArrayOfMaps(data) => {
-            Some(data.fd().as_fd())
-        }
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }
