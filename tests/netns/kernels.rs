@@ -23,16 +23,26 @@ fn open(choice: Choice) -> Source {
     Source::open(&settings).expect("the source opens").0
 }
 
-/// `CTFLOW_AUTO` names the source where it is known.
-#[test]
-fn auto_takes_the_best_source_of_this_kernel() {
+/// What a choice gives here. `CTFLOW_AUTO` and `CTFLOW_HOOK` name it where it is known.
+fn gives(choice: Choice, variable: &str) {
     netns::enter_new();
-    let (source, why) = Source::open(&Settings::default()).expect("one opens");
+    let settings = Settings { choice, ..Settings::default() };
+    let (source, why) = Source::open(&settings).expect("one opens");
     let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-    println!("Linux {}: auto is {}{why}", release().trim(), source.name());
-    if let Ok(wanted) = std::env::var("CTFLOW_AUTO") {
+    println!("Linux {}: {choice:?} is {}{why}", release().trim(), source.name());
+    if let Ok(wanted) = std::env::var(variable) {
         assert_eq!(source.name(), wanted, "{why}");
     }
+}
+
+#[test]
+fn auto_takes_the_best_source_of_this_kernel() {
+    gives(Choice::Auto, "CTFLOW_AUTO");
+}
+
+#[test]
+fn the_hook_falls_back_where_the_kernel_has_no_such_programs() {
+    gives(Choice::Hook, "CTFLOW_HOOK");
 }
 
 /// What is compared of a flow: what it was last told to be.

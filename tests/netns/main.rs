@@ -5,6 +5,7 @@ mod tap;
 mod filter;
 mod filtered;
 mod hook;
+mod hooked;
 mod kernel;
 mod live;
 mod daemon;

@@ -30,12 +30,32 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The kernels: how they are called here, the Debian package that names the newest one, and what `EventSource auto` is
-/// to be on it.
-const KERNELS: [(&str, &str, &str); 2] =
-    [("6.1", "linux-image-amd64", "tap"), ("6.12", "linux-image-6.12-amd64", AUTO_ON_NEW)];
+/// A kernel to test on.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// How it is called here.
+    name: &'static str,
+    /// The Debian package that names the newest one.
+    package: &'static str,
+    /// What `EventSource auto` is to be on it.
+    auto: &'static str,
+    /// What `EventSource hook` is to be on it.
+    hook: &'static str,
+    /// Tests that run on it beyond [`TESTS`].
+    more: &'static str,
+}
+
 /// NETFILTER programs exist since 6.4.
-const AUTO_ON_NEW: &str = "tap";
+const PLANS: [Plan; 2] = [
+    Plan { name: "6.1", package: "linux-image-amd64", auto: "tap", hook: "tap", more: "" },
+    Plan {
+        name: "6.12",
+        package: "linux-image-6.12-amd64",
+        auto: "tap",
+        hook: "hook",
+        more: "hook:: hooked::",
+    },
+];
 /// What is installed for this part alone.
 const PROGRAMS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -65,10 +85,11 @@ pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
-    for (name, package, auto) in KERNELS.into_iter().filter(|(name, ..)| wanted(name)) {
-        let kernel = kernel::fetch(&folder, name, package)?;
+    for plan in PLANS.into_iter().filter(|plan| wanted(plan.name)) {
+        let name = plan.name;
+        let kernel = kernel::fetch(&folder, name, plan.package)?;
         let image = folder.join(name).join("initramfs");
-        contents(&kernel, &test, built, auto)?.write(&image)?;
+        contents(&kernel, &test, built, plan)?.write(&image)?;
         step(&format!("vm: Linux {}", kernel.version));
         let log = folder.join(name).join("console.log");
         guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
@@ -93,7 +114,7 @@ fn test_binary(mut cargo: Command) -> Result<PathBuf> {
     found.last().context("cargo named no test program")
 }
 
-fn contents(kernel: &Kernel, test: &Path, built: &Built, auto: &str) -> Result<Contents> {
+fn contents(kernel: &Kernel, test: &Path, built: &Built, plan: Plan) -> Result<Contents> {
     let mut contents = Contents::default();
     contents.program(&shell::find("busybox").context("no busybox")?, "bin/busybox")?;
     contents.program(test, "bin/netns")?;
@@ -103,18 +124,19 @@ fn contents(kernel: &Kernel, test: &Path, built: &Built, auto: &str) -> Result<C
         contents.program(&path, &format!("bin/{tool}"))?;
     }
     contents.folder(&kernel.modules, &format!("lib/modules/{}", kernel.version))?;
-    contents.script("init", &init(auto));
+    contents.script("init", &init(plan));
     Ok(contents)
 }
 
 /// What the guest does.
-fn init(auto: &str) -> String {
-    let tests = env::var(CHOSEN).unwrap_or_else(|_| TESTS.join(" "));
+fn init(plan: Plan) -> String {
+    let Plan { auto, hook, more, .. } = plan;
+    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more}", TESTS.join(" ")));
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
 /bin/busybox --install -s /sbin
-export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_SLOW=1 RUST_BACKTRACE=0
+export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_HOOK={hook} CTFLOW_SLOW=1 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
