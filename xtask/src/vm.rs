@@ -8,7 +8,8 @@
 //!  qemu -accel tcg --serial console--> lines, as of any test runner, counted here
 //! ```
 //!
-//! A guest tests and switches itself off. One that says nothing for long is ended, and the end of what it said is shown.
+//! A guest tests and switches itself off. One that says nothing for long is ended, and the end of what it said is
+//! shown.
 
 mod kernel;
 mod image;
@@ -107,11 +108,11 @@ fn test_binary(mut cargo: Command) -> Result<PathBuf> {
     cargo.args(["--features", "kernel", "--no-run", "--message-format", "json"]);
     let text = shell::output(&mut cargo)?;
     let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-    let found = messages.filter_map(|message: serde_json::Value| {
+    let mut found = messages.filter_map(|message: serde_json::Value| {
         let of_netns = message["target"]["name"] == "netns";
         message["executable"].as_str().filter(|_| of_netns).map(PathBuf::from)
     });
-    found.last().context("cargo named no test program")
+    found.next_back().context("cargo named no test program")
 }
 
 fn contents(kernel: &Kernel, test: &Path, built: &Built, plan: Plan) -> Result<Contents> {
@@ -144,6 +145,7 @@ ln -s /proc/self/fd/0 /dev/stdin
 depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
+netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}
 poweroff -f
