@@ -12,10 +12,13 @@ mod age;
 pub mod netlink;
 mod btf;
 mod filter;
+mod order;
 mod hook;
 pub mod tap;
+pub(crate) mod queue;
 
 pub use netlink::NetlinkSource;
+pub use queue::QueueSource;
 pub use tap::TapSource;
 
 /// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
@@ -215,6 +218,8 @@ pub enum Source {
     Netlink(NetlinkSource),
     /// Subscription with the eBPF tap; perhaps with the hook, which leaves it the ends of flows.
     Tap(Box<TapSource>),
+    /// One shard's part of what another thread reads from one of the others.
+    Queue(QueueSource),
 }
 
 impl Source {
@@ -247,7 +252,17 @@ impl Source {
     /// the flow; ends are always heard.
     #[must_use]
     pub const fn hears_requests(&self) -> bool {
-        !matches!(self, Self::Tap(tap) if tap.is_hooked())
+        match self {
+            Self::Netlink(_) => true,
+            Self::Tap(s) => !s.is_hooked(),
+            Self::Queue(s) => s.hears_requests(),
+        }
+    }
+
+    /// Whether another thread reads the kernel's events. It lets them gather, and looks after the socket.
+    #[must_use]
+    pub const fn has_reader(&self) -> bool {
+        matches!(self, Self::Queue(_))
     }
 
     /// Its name: `netlink`, `tap` or `hook`.
@@ -257,6 +272,7 @@ impl Source {
             Self::Netlink(_) => "netlink",
             Self::Tap(tap) if tap.is_hooked() => "hook",
             Self::Tap(_) => "tap",
+            Self::Queue(s) => s.name(),
         }
     }
 
@@ -274,13 +290,16 @@ impl Source {
                 s.drain(budget, &mut |bytes| sink(Heard::Message(bytes), Stamp::InOrder))
             }
             Self::Tap(s) => s.drain(budget, sink),
+            Self::Queue(s) => Ok(s.drain(budget, sink)),
         }
     }
 
     /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
     pub fn arm(&mut self) {
-        if let Self::Tap(s) = self {
-            s.arm();
+        match self {
+            Self::Netlink(_) => {}
+            Self::Tap(s) => s.arm(),
+            Self::Queue(s) => s.arm(),
         }
     }
 
@@ -296,6 +315,7 @@ impl Source {
         match self {
             Self::Netlink(s) => vec![s.descriptor()],
             Self::Tap(s) => s.ring_descriptors(),
+            Self::Queue(s) => vec![s.descriptor()],
         }
     }
 
@@ -304,7 +324,7 @@ impl Source {
     #[must_use]
     pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Netlink(_) => None,
+            Self::Netlink(_) | Self::Queue(_) => None,
             Self::Tap(s) => Some(s.overflow_descriptor()),
         }
     }
@@ -313,7 +333,7 @@ impl Source {
     /// [`Source::drain`] does not look there.
     pub fn note_overflow_empty(&mut self, since: Instant) {
         match self {
-            Self::Netlink(_) => {}
+            Self::Netlink(_) | Self::Queue(_) => {}
             Self::Tap(s) => s.note_overflow_empty(since),
         }
     }
@@ -324,6 +344,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.account(),
             Self::Tap(s) => s.account(),
+            Self::Queue(s) => s.account(),
         }
     }
 
@@ -334,7 +355,7 @@ impl Source {
     /// When a map cannot be written.
     pub fn open_filter(&mut self) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
             Self::Tap(s) => s.open_filter(),
         }
     }
@@ -346,6 +367,7 @@ impl Source {
     pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         match self {
             Self::Netlink(s) => s.set_filter(filter),
+            Self::Queue(_) => {}
             Self::Tap(s) => s.set_filter(filter)?,
         }
         Ok(())
@@ -359,6 +381,7 @@ impl Source {
     pub fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
         match self {
             Self::Netlink(s) => s.ripe(now, sink),
+            Self::Queue(_) => {}
             Self::Tap(s) => s.ripe(now, sink)?,
         }
         Ok(())
@@ -369,6 +392,7 @@ impl Source {
         let socket = match self {
             Self::Netlink(s) => s,
             Self::Tap(s) => s.socket_mut(),
+            Self::Queue(s) => return s.receive_buffer(),
         };
         socket.grow(max);
         self.receive_buffer()
@@ -380,6 +404,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.receive_buffer(),
             Self::Tap(s) => s.receive_buffer(),
+            Self::Queue(s) => s.receive_buffer(),
         }
     }
 }

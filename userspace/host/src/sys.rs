@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub mod bpf;
 mod entries;
 pub mod interface;
+pub mod packet;
+pub mod process;
+pub mod xdp;
 
 pub use entries::Entries;
 

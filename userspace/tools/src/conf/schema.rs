@@ -112,6 +112,7 @@ pub enum Key {
     Scheduler,
     SchedulerType,
     Setup,
+    Shards,
     SndSocketBuffer,
     SourcePort,
     StartupResync,

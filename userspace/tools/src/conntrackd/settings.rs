@@ -5,8 +5,8 @@ use crate::conf::{
     ModeConf, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
-use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
+use engine::{Config, Share};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
 use host::source::{self, group};
@@ -133,6 +133,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         flows_max: conf.general.hash_limit as usize,
         flows_expected: conf.general.hash_size as usize * 2,
         filter: filter::in_user_space(conf),
+        share: Share::ALL,
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
@@ -145,6 +146,14 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
     }
+}
+
+/// Flows that each of several shards takes. Not all shards have the same number of flows, so each takes an eighth more
+/// than its share.
+#[must_use]
+pub const fn flows_max(conf: &Conf, shards: usize) -> usize {
+    let share = (conf.general.hash_limit as usize).div_ceil(shards);
+    share + share.div_ceil(8)
 }
 
 /// Whose expectations are replicated.
