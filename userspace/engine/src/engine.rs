@@ -169,6 +169,10 @@ impl Engine {
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
             }
+            Input::Noticed(key) => {
+                let (local, mut desk) = self.desk(now);
+                local.on_noticed(&mut desk, &key);
+            }
             Input::Packet { seen, at } => {
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_packet(&mut desk, seen, at);
@@ -301,6 +305,13 @@ impl Engine {
     #[must_use]
     pub const fn is_committing(&self) -> bool {
         self.commit.is_some() || self.expect_commit.is_some()
+    }
+
+    /// How far a commit of flows is: flows the kernel has answered for, and flows there are.
+    #[must_use]
+    pub fn commit_progress(&self) -> Option<(u64, u64)> {
+        let of = self.remote.table.alive() as u64;
+        self.commit.as_ref().map(|commit| (commit.settled().min(of), of))
     }
 
     /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to

@@ -179,8 +179,12 @@ impl Local {
             return Ok(());
         }
         let known = self.table.find(&flow.key());
-        // The end of a flow that was let in is let in, whatever state it ended in.
-        if !desk.config.filter.passes(&flow) && (known.is_none() || event != EventKind::Destroy) {
+        // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
+        // ones were.
+        let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
+        let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
+        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        if !lets_in {
             desk.counters.filtered += 1;
             return Ok(());
         }
@@ -200,6 +204,11 @@ impl Local {
             }
         }
         Ok(())
+    }
+
+    /// Somebody says that there is a flow: the kernel is asked how it is.
+    pub fn on_noticed(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
+        self.verify(desk, key);
     }
 
     fn on_change(
@@ -248,13 +257,15 @@ impl Local {
             return Ok(());
         }
         let partial = self.is_partial(known, &news);
+        // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
+        let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
         let slot = self.put(desk, news)?;
         if let Some(entry) = self.table.at_mut(slot) {
             entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
         }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
-        if origin == Origin::Foreign && !asked {
+        if origin == Origin::Foreign && !(asked && half) {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
@@ -395,6 +406,11 @@ impl Local {
         match age(stamp, Some(Span::at(entry.stamp))) {
             // The end of an earlier life may come between the first packet of this one and its place in the table.
             Age::Newer if self.may_be_about_to_begin(slot, stamp) => {
+                self.verify(desk, &key);
+                return;
+            }
+            // It was read after this end, which came in late, and no packet may tell that it began.
+            Age::Newer if !desk.config.hears_requests && news::is_another(&entry.flow, flow) => {
                 self.verify(desk, &key);
                 return;
             }

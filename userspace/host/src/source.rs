@@ -4,18 +4,21 @@
 //! The first two hand out the same messages with the same filter applied; they differ in what an event costs. The hook
 //! hands out flows as packets left them, and messages about their ends.
 
-use common::Instant;
+use common::{FlowKey, Instant};
 use rustix::fd::BorrowedFd;
 use std::io;
 
+mod age;
 pub mod netlink;
 mod btf;
 mod filter;
 mod order;
 mod hook;
 pub mod tap;
+pub(crate) mod queue;
 
 pub use netlink::NetlinkSource;
+pub use queue::QueueSource;
 pub use tap::TapSource;
 
 /// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
@@ -77,20 +80,33 @@ impl Default for Settings {
     }
 }
 
-/// A filter for the kernel side, prefixes spelled out.
+/// A filter for the kernel side, its sets spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
-    /// Modes and protocol set.
-    pub config: common::tap::FilterConfig,
+    /// Settings.
+    pub config: common::filter::FilterConfig,
     /// IPv4 prefixes: address and length in bits.
     pub ipv4: Vec<([u8; 4], u8)>,
     /// IPv6 prefixes: address and length in bits.
     pub ipv6: Vec<([u8; 16], u8)>,
+    /// Source ports: first and last of each interval.
+    pub source_ports: Vec<(u16, u16)>,
+    /// Destination ports, likewise.
+    pub destination_ports: Vec<(u16, u16)>,
+    /// Zones, likewise.
+    pub zones: Vec<(u16, u16)>,
 }
 
 impl Default for KernelFilter {
     fn default() -> Self {
-        Self { config: common::tap::FilterConfig::PASS, ipv4: Vec::new(), ipv6: Vec::new() }
+        Self {
+            config: common::filter::FilterConfig::PASS,
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            source_ports: Vec::new(),
+            destination_ports: Vec::new(),
+            zones: Vec::new(),
+        }
     }
 }
 
@@ -202,6 +218,8 @@ pub enum Source {
     Netlink(NetlinkSource),
     /// Subscription with the eBPF tap; perhaps with the hook, which leaves it the ends of flows.
     Tap(Box<TapSource>),
+    /// One shard's part of what another thread reads from one of the others.
+    Queue(QueueSource),
 }
 
 impl Source {
@@ -234,7 +252,17 @@ impl Source {
     /// the flow; ends are always heard.
     #[must_use]
     pub const fn hears_requests(&self) -> bool {
-        !matches!(self, Self::Tap(tap) if tap.is_hooked())
+        match self {
+            Self::Netlink(_) => true,
+            Self::Tap(s) => !s.is_hooked(),
+            Self::Queue(s) => s.hears_requests(),
+        }
+    }
+
+    /// Whether another thread reads the kernel's events. It lets them gather, and looks after the socket.
+    #[must_use]
+    pub const fn has_reader(&self) -> bool {
+        matches!(self, Self::Queue(_))
     }
 
     /// Its name: `netlink`, `tap` or `hook`.
@@ -244,6 +272,7 @@ impl Source {
             Self::Netlink(_) => "netlink",
             Self::Tap(tap) if tap.is_hooked() => "hook",
             Self::Tap(_) => "tap",
+            Self::Queue(s) => s.name(),
         }
     }
 
@@ -261,13 +290,16 @@ impl Source {
                 s.drain(budget, &mut |bytes| sink(Heard::Message(bytes), Stamp::InOrder))
             }
             Self::Tap(s) => s.drain(budget, sink),
+            Self::Queue(s) => Ok(s.drain(budget, sink)),
         }
     }
 
     /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
     pub fn arm(&mut self) {
-        if let Self::Tap(s) = self {
-            s.arm();
+        match self {
+            Self::Netlink(_) => {}
+            Self::Tap(s) => s.arm(),
+            Self::Queue(s) => s.arm(),
         }
     }
 
@@ -283,6 +315,7 @@ impl Source {
         match self {
             Self::Netlink(s) => vec![s.descriptor()],
             Self::Tap(s) => s.ring_descriptors(),
+            Self::Queue(s) => vec![s.descriptor()],
         }
     }
 
@@ -291,7 +324,7 @@ impl Source {
     #[must_use]
     pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Netlink(_) => None,
+            Self::Netlink(_) | Self::Queue(_) => None,
             Self::Tap(s) => Some(s.overflow_descriptor()),
         }
     }
@@ -300,7 +333,7 @@ impl Source {
     /// [`Source::drain`] does not look there.
     pub fn note_overflow_empty(&mut self, since: Instant) {
         match self {
-            Self::Netlink(_) => {}
+            Self::Netlink(_) | Self::Queue(_) => {}
             Self::Tap(s) => s.note_overflow_empty(since),
         }
     }
@@ -311,6 +344,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.account(),
             Self::Tap(s) => s.account(),
+            Self::Queue(s) => s.account(),
         }
     }
 
@@ -321,7 +355,7 @@ impl Source {
     /// When a map cannot be written.
     pub fn open_filter(&mut self) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
             Self::Tap(s) => s.open_filter(),
         }
     }
@@ -332,9 +366,25 @@ impl Source {
     /// When a map cannot be written.
     pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
-            Self::Tap(s) => s.set_filter(filter),
+            Self::Netlink(s) => s.set_filter(filter),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.set_filter(filter)?,
         }
+        Ok(())
+    }
+
+    /// Hands out flows that were too young to be told of when they began, and have become old enough since
+    /// (`FilterConfig::age_ns`). Their events up to now were held back; how they are, the kernel knows.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        match self {
+            Self::Netlink(s) => s.ripe(now, sink),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.ripe(now, sink)?,
+        }
+        Ok(())
     }
 
     /// Doubles the event socket's receive buffer, up to `max` bytes; returns its size.
@@ -342,6 +392,7 @@ impl Source {
         let socket = match self {
             Self::Netlink(s) => s,
             Self::Tap(s) => s.socket_mut(),
+            Self::Queue(s) => return s.receive_buffer(),
         };
         socket.grow(max);
         self.receive_buffer()
@@ -353,6 +404,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.receive_buffer(),
             Self::Tap(s) => s.receive_buffer(),
+            Self::Queue(s) => s.receive_buffer(),
         }
     }
 }

@@ -55,6 +55,13 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
     Ok(Seen { flow, confirmed: status.contains(Status::CONFIRMED), whole })
 }
 
+/// The original direction of the flow that a record is about; `None` when it is too short.
+#[must_use]
+pub fn original(bytes: &[u8]) -> Option<Tuple> {
+    let record = PacketRecord::read(bytes)?;
+    Some(tuple(&record.orig, record.family, record.proto))
+}
+
 #[inline]
 fn tuple(direction: &Direction, family: u8, proto: u8) -> Tuple {
     let mut out = Tuple { family, proto, ..Tuple::default() };
