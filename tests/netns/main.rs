@@ -6,6 +6,7 @@ mod kernel;
 mod live;
 mod daemon;
 mod process;
+mod shards;
 mod stats;
 mod control;
 mod verbs;

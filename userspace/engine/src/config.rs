@@ -1,6 +1,7 @@
 //! Settings, as values. Text becomes these in `tools::conf`.
 
 use crate::filter::Filter;
+use crate::share::Share;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,6 +16,9 @@ pub struct Config {
     pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
+    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the rest of
+    /// it ignored; events about flows of others are not handed in.
+    pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,
     /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
@@ -126,6 +130,7 @@ impl Default for Config {
             flows_max: 262_144,
             flows_expected: 0,
             filter: Filter::default(),
+            share: Share::ALL,
             replication: Replication::default(),
             commit_timeout_s: None,
             window_tracking: false,

@@ -38,6 +38,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod share;
 pub mod filter;
 pub mod config;
 pub mod counters;
@@ -61,3 +62,4 @@ pub use engine::{Engine, Standing};
 pub use exactness::Exactness;
 pub use input::{Command, CommandId, Input, Origin, Stamp};
 pub use output::{Event, KernelOp, Request, Side};
+pub use share::Share;

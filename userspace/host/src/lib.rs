@@ -23,12 +23,17 @@
 //! | `systemd` | tells systemd how the daemon is |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `shard` | the thread that runs one engine |
+//! | `reader`, `router` | the thread that reads the event source for several shards |
+//! | `fleet` | starts the threads; the shards as one |
 
+mod atomic;
+mod doorbell;
 pub mod sys;
 pub mod clock;
 pub mod place;
 pub mod netlink;
 pub mod source;
+mod waits;
 pub mod log;
 pub mod moderation;
 pub mod link;
@@ -46,4 +51,7 @@ pub mod overrun;
 pub mod pace;
 pub mod ended;
 pub mod tuning;
+mod router;
+pub mod reader;
 pub mod shard;
+pub mod fleet;

@@ -26,11 +26,11 @@ use crate::purge::{Purger, Subject};
 use crate::source::{Heard, Source, SourceError, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
+use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
-use engine::table::Slot;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use rustix::event::{EventfdFlags, eventfd};
@@ -45,15 +45,15 @@ use wire::netlink::{self, Detail, EventKind, Message, Messages};
 use wire::packet;
 
 mod expect;
+mod join;
 mod purges;
 mod report;
 mod rest;
 
 use purges::Purges;
 pub use report::{
-    Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot, TableState,
+    Age, ExpectPage, Latency, Page, Place, Queue, Resend, ResendReport, Snapshot, TableState,
 };
-use rest::{Ready, Waits};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -115,8 +115,8 @@ pub enum Order {
     Page {
         /// Which table.
         side: Side,
-        /// Slot to begin at.
-        from: Slot,
+        /// Where to begin.
+        from: Place,
         /// Flows at most.
         max: usize,
         /// Where the answer goes.
@@ -202,7 +202,7 @@ impl Shard {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
-        let waits = Waits::new(&parts, &wake)?;
+        let waits = rest::waits(&parts, &wake)?;
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
         let Parts { poll, reliable, ended, .. } = parts;
         let began = clock::now();
@@ -267,7 +267,8 @@ impl Shard {
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
-            let streams = self.pace.on_turn(now, events);
+            // What a reader hands over has gathered already.
+            let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
             ready = match (streams && requests == 0, more) {
                 (true, _) => self.nap(now)?,
                 (false, true) => Ready::ALL,
@@ -412,10 +413,13 @@ impl Shard {
         if lost > 0 {
             self.on_lost(now, lost);
         }
-        if let Some(count) = self.overruns.to_tell(now) {
+        if let Some(count) = self.overruns.to_tell(now)
+            && !self.source.has_reader()
+        {
             let what = if self.reliable { "held back" } else { "lost" };
             self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
         }
+        self.observer.follow(&self.log, self.engine.commit_progress(), now);
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
             self.read_kernel(now);
@@ -426,7 +430,7 @@ impl Shard {
     fn on_lost(&mut self, now: Instant, count: u64) {
         let before = self.source.receive_buffer();
         let size = self.source.grow(self.tuning.buffer_max);
-        if size > before {
+        if size > before && !self.source.has_reader() {
             self.log
                 .notice(format!("netlink event socket buffer size has been set to {size} bytes"));
         }
@@ -542,6 +546,7 @@ impl Shard {
             filled: self.engine.is_filled(),
             state: TableState::of(&self.engine, now),
             committing: self.engine.is_committing(),
+            commit_progress: self.engine.commit_progress(),
             purging: self.purges.is_running(),
             purges: self.purges.count,
             flows_max: self.engine.config().flows_max,

@@ -11,10 +11,13 @@ use std::io;
 pub mod netlink;
 mod btf;
 mod filter;
+mod order;
 mod hook;
 pub mod tap;
+pub(crate) mod queue;
 
 pub use netlink::NetlinkSource;
+pub use queue::QueueSource;
 pub use tap::TapSource;
 
 /// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
@@ -201,6 +204,8 @@ pub enum Source {
     Netlink(NetlinkSource),
     /// Subscription with the eBPF tap; perhaps with the hook, which leaves it the ends of flows.
     Tap(Box<TapSource>),
+    /// One shard's part of what another thread reads from one of the others.
+    Queue(QueueSource),
 }
 
 impl Source {
@@ -233,7 +238,17 @@ impl Source {
     /// the flow; ends are always heard.
     #[must_use]
     pub const fn hears_requests(&self) -> bool {
-        !matches!(self, Self::Tap(tap) if tap.is_hooked())
+        match self {
+            Self::Netlink(_) => true,
+            Self::Tap(s) => !s.is_hooked(),
+            Self::Queue(s) => s.hears_requests(),
+        }
+    }
+
+    /// Whether another thread reads the kernel's events. It lets them gather, and looks after the socket.
+    #[must_use]
+    pub const fn has_reader(&self) -> bool {
+        matches!(self, Self::Queue(_))
     }
 
     /// Its name: `netlink`, `tap` or `hook`.
@@ -243,6 +258,7 @@ impl Source {
             Self::Netlink(_) => "netlink",
             Self::Tap(tap) if tap.is_hooked() => "hook",
             Self::Tap(_) => "tap",
+            Self::Queue(s) => s.name(),
         }
     }
 
@@ -260,13 +276,16 @@ impl Source {
                 s.drain(budget, &mut |bytes| sink(Heard::Message(bytes), Stamp::InOrder))
             }
             Self::Tap(s) => s.drain(budget, sink),
+            Self::Queue(s) => Ok(s.drain(budget, sink)),
         }
     }
 
     /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
     pub fn arm(&mut self) {
-        if let Self::Tap(s) = self {
-            s.arm();
+        match self {
+            Self::Netlink(_) => {}
+            Self::Tap(s) => s.arm(),
+            Self::Queue(s) => s.arm(),
         }
     }
 
@@ -282,6 +301,7 @@ impl Source {
         match self {
             Self::Netlink(s) => vec![s.descriptor()],
             Self::Tap(s) => s.ring_descriptors(),
+            Self::Queue(s) => vec![s.descriptor()],
         }
     }
 
@@ -290,7 +310,7 @@ impl Source {
     #[must_use]
     pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Netlink(_) => None,
+            Self::Netlink(_) | Self::Queue(_) => None,
             Self::Tap(s) => Some(s.overflow_descriptor()),
         }
     }
@@ -299,7 +319,7 @@ impl Source {
     /// [`Source::drain`] does not look there.
     pub fn note_overflow_empty(&mut self, since: Instant) {
         match self {
-            Self::Netlink(_) => {}
+            Self::Netlink(_) | Self::Queue(_) => {}
             Self::Tap(s) => s.note_overflow_empty(since),
         }
     }
@@ -310,6 +330,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.account(),
             Self::Tap(s) => s.account(),
+            Self::Queue(s) => s.account(),
         }
     }
 
@@ -320,7 +341,7 @@ impl Source {
     /// When a map cannot be written.
     pub fn open_filter(&mut self) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
             Self::Tap(s) => s.open_filter(),
         }
     }
@@ -331,7 +352,7 @@ impl Source {
     /// When a map cannot be written.
     pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
             Self::Tap(s) => s.set_filter(filter),
         }
     }
@@ -341,6 +362,7 @@ impl Source {
         let socket = match self {
             Self::Netlink(s) => s,
             Self::Tap(s) => s.socket_mut(),
+            Self::Queue(s) => return s.receive_buffer(),
         };
         socket.grow(max);
         self.receive_buffer()
@@ -352,6 +374,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.receive_buffer(),
             Self::Tap(s) => s.receive_buffer(),
+            Self::Queue(s) => s.receive_buffer(),
         }
     }
 }

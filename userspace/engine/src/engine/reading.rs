@@ -48,6 +48,9 @@ impl Engine {
 
     pub(super) fn on_dumped(&mut self, now: Instant, flow: Flow) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
+        if !self.config.share.holds(&flow.orig) {
+            return;
+        }
         dump.flows += 1;
         if self.config.replication.keep_local {
             let doubtful =

@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub state: TableState,
     /// Whether a commit is under way.
     pub committing: bool,
+    /// How far the commit of flows is: flows written, and flows there are.
+    pub commit_progress: Option<(u64, u64)>,
     /// Whether entries of the kernel are being deleted.
     pub purging: bool,
     /// Times the kernel's entries were deleted by request.
@@ -157,13 +159,22 @@ pub struct Age {
     pub expires_s: Option<u64>,
 }
 
+/// A place in the tables of all shards, which are gone through one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which shard's.
+    pub shard: usize,
+    /// Where in it.
+    pub slot: Slot,
+}
+
 /// Some flows of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The flows, each with its age.
     pub flows: Vec<(Flow, Age)>,
     /// Where to go on; `None` at the end.
-    pub next: Option<Slot>,
+    pub next: Option<Place>,
     /// Which flows count, if the engine keeps no such table but the kernel has one.
     pub kernel: Option<Filter>,
 }
@@ -218,22 +229,25 @@ pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
     Resend { seq, control_flags }
 }
 
-/// Flows of a table, at most `max`, from slot `from` on.
-pub(super) fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+/// Flows of a table, at most `max`, from a slot on.
+pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: Instant) -> Page {
     let config = engine.config();
     let elsewhere = side == Side::Local && !config.replication.keep_local;
     let kernel = elsewhere.then(|| config.filter.clone());
     let mut flows = Vec::new();
+    let Place { shard, mut slot } = from;
     while flows.len() < max {
-        let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None, kernel };
+        let Some((at, entry)) = engine.table(side).next(slot) else {
+            let next =
+                (shard + 1 < config.share.count).then_some(Place { shard: shard + 1, slot: 0 });
+            return Page { flows, next, kernel };
         };
-        from = slot + 1;
+        slot = at + 1;
         if !entry.marks.contains(Marks::DEAD) {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
             flows.push((entry.flow.clone(), Age { active_s, expires_s }));
         }
     }
-    Page { flows, next: Some(from), kernel }
+    Page { flows, next: Some(Place { shard, slot }), kernel }
 }

@@ -12,13 +12,13 @@
 
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
+use super::order::Sorter;
 use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
 use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::tap::{KIND_PACKET, RecordHeader};
 use common::{Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -98,6 +98,7 @@ impl TapSource {
         program(&mut ebpf)?.load().map_err(load_error)?;
         let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
         let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
+        let batch = Sorter::new(rings.len());
         let mut filter = FilterMaps::take(&mut ebpf)?;
         filter.set(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
@@ -123,7 +124,7 @@ impl TapSource {
             counters,
             filter,
             _ebpf: ebpf,
-            batch: Sorter::default(),
+            batch,
             from_rings: 0,
             hook,
             socket_empty_at,
@@ -275,118 +276,4 @@ pub(super) fn load_error(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> SourceError {
     SourceError::Load(error.into())
-}
-
-/// Puts records from several rings in the order they happened.
-///
-/// A ring that had more than its share to give may hold records older than some of the other rings'. What is newer
-/// than the last record taken from it waits for the next round, so order holds from batch to batch.
-#[derive(Debug, Default)]
-struct Sorter {
-    bytes: Vec<u8>,
-    records: Vec<Record>,
-    /// Up to where every ring has been read.
-    horizon: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    at: u64,
-    kind: u16,
-    ring: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Sorter {
-    /// Records of a ring that wait from an earlier round.
-    fn waiting(&self, ring: usize) -> usize {
-        self.records.iter().filter(|record| record.ring == ring).count()
-    }
-
-    fn push(&mut self, ring: usize, record: &[u8]) {
-        let Some((header, message)) = RecordHeader::split(record) else { return };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(message);
-        let (at, end) = (header.ktime_ns, self.bytes.len());
-        self.records.push(Record { at, kind: header.kind, ring, start, end });
-    }
-
-    /// Says that a ring may have more: nothing newer than what was taken from it may be handed out yet.
-    fn cut(&mut self, ring: usize) {
-        let taken = self.records.iter().filter(|record| record.ring == ring);
-        let newest = taken.map(|record| record.at).max();
-        self.horizon = self.horizon.into_iter().chain(newest).min();
-    }
-
-    fn drain(&mut self, sink: &mut impl FnMut(Heard<'_>, Instant)) -> usize {
-        // Stable: records of one ring with equal times keep their order.
-        self.records.sort_by_key(|record| record.at);
-        let horizon = self.horizon.take().unwrap_or(u64::MAX);
-        let ready = self.records.partition_point(|record| record.at <= horizon);
-        for record in &self.records[..ready] {
-            let bytes = &self.bytes[record.start..record.end];
-            let heard = match record.kind {
-                KIND_PACKET => Heard::Packet(bytes),
-                _ => Heard::Message(bytes),
-            };
-            sink(heard, Instant(record.at));
-        }
-        self.records.drain(..ready);
-        self.compact();
-        ready
-    }
-
-    /// Frees the bytes of records that are gone.
-    fn compact(&mut self) {
-        let old = core::mem::take(&mut self.bytes);
-        for record in &mut self.records {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(&old[record.start..record.end]);
-            (record.start, record.end) = (start, self.bytes.len());
-        }
-        if self.records.is_empty() {
-            self.bytes = old;
-            self.bytes.clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A record that happened at this time and whose message is the time.
-    fn record(at: u64) -> Vec<u8> {
-        let mut bytes = at.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&8_u32.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&at.to_ne_bytes());
-        bytes
-    }
-
-    #[test]
-    fn order_holds_from_batch_to_batch_when_a_ring_has_more_than_its_share() {
-        // The reader was away while the events moved from one CPU to the other and back.
-        let mut rings = [(0..30).chain(70..90), (30..70).chain(90..91)];
-        let (mut sorter, mut seen) = (Sorter::default(), Vec::new());
-        loop {
-            for (index, ring) in rings.iter_mut().enumerate() {
-                let room = 8 - sorter.waiting(index);
-                let before = sorter.records.len();
-                ring.by_ref().take(room).for_each(|at| sorter.push(index, &record(at)));
-                if sorter.records.len() - before == room {
-                    sorter.cut(index);
-                }
-            }
-            let taken = sorter.drain(&mut |heard, at| {
-                assert_eq!(heard, Heard::Message(&at.0.to_ne_bytes()));
-                seen.push(at.0);
-            });
-            if taken == 0 {
-                break;
-            }
-        }
-        assert_eq!(seen, (0..91).collect::<Vec<_>>());
-    }
 }

@@ -44,6 +44,8 @@ pub struct General {
     pub poll_s: Option<u32>,
     /// `EventIterationLimit`
     pub event_iteration_limit: u32,
+    /// `Shards`
+    pub shards: u32,
     /// `Systemd`
     pub systemd: bool,
     /// `Scheduler`
@@ -354,6 +356,7 @@ impl Default for General {
             netlink_events_reliable: false,
             poll_s: None,
             event_iteration_limit: 4096,
+            shards: 1,
             systemd: true,
             scheduler: None,
             filter: None,

@@ -108,6 +108,7 @@ pub enum Key {
     Scheduler,
     SchedulerType,
     Setup,
+    Shards,
     SndSocketBuffer,
     StartupResync,
     State,

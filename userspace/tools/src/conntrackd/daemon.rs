@@ -8,14 +8,16 @@ use super::supervise::{self, Readiness};
 use super::{settings, statistics};
 use crate::conf::{Conf, EventSource};
 use anyhow::{Context, Result, bail};
-use engine::Config;
+use engine::{Config, Share};
 use host::control::Bound;
 use host::expectations::ExpectEvents;
+use host::fleet::FleetParts;
 use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
 use host::purge::Purger;
+use host::reader::Reader;
 use host::shard::Parts;
 use host::source::{Choice, Source, SourceError};
 use host::sys;
@@ -94,22 +96,16 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let links =
         supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
     let source = open_source(&conf, log)?;
-    let parts = Parts {
-        config: Config {
-            hears_requests: source.hears_requests(),
-            ..settings::engine_config(&conf, &supported)
+    let config = Config {
+        hears_requests: source.hears_requests(),
+        ..settings::engine_config(&conf, &supported)
+    };
+    let parts = match conf.general.shards {
+        0 | 1 => FleetParts {
+            shards: vec![Parts { links, ..shard_parts(&conf, config, source, logs)? }],
+            reader: None,
         },
-        expectations: open_expectations(&conf)?,
-        links,
-        writer: KernelWriter::open().context("opening the kernel request sockets")?,
-        purger: Purger::open().context("opening the kernel request sockets")?,
-        log: Arc::clone(log),
-        tuning: settings::tuning(&conf),
-        poll: settings::poll_interval(&conf),
-        // What the hook has no room for is not held back.
-        reliable: conf.general.netlink_events_reliable && source.hears_requests(),
-        source,
-        ended: logs.records.clone().map(statistics::recorder),
+        shards => shared_out(&conf, (&config, shards as usize), source, logs)?,
     };
     let bound = Bound::bind(control)
         .with_context(|| format!("cannot bind the control socket {}", control.display()))?;
@@ -122,6 +118,49 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness));
     log.notice("---- shutdown received ----");
     outcome
+}
+
+/// What one shard is made of that has no peer.
+fn shard_parts(conf: &Conf, config: Config, source: Source, logs: &Logs) -> Result<Parts> {
+    Ok(Parts {
+        config,
+        expectations: open_expectations(conf)?,
+        links: None,
+        writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
+        log: Arc::clone(&logs.log),
+        tuning: settings::tuning(conf),
+        poll: settings::poll_interval(conf),
+        reliable: is_reliable(conf, &source),
+        source,
+        ended: logs.records.clone().map(statistics::recorder),
+    })
+}
+
+/// Shards that share the flows, and who feeds them.
+fn shared_out(
+    conf: &Conf,
+    (config, shards): (&Config, usize),
+    source: Source,
+    logs: &Logs,
+) -> Result<FleetParts> {
+    let (seed, log) = (config.hash_seed, Arc::clone(&logs.log));
+    let (tuning, reliable) = (settings::tuning(conf), is_reliable(conf, &source));
+    let (reader, sources) = Reader::new(source, (shards, seed), tuning, reliable, log)
+        .context("setting up the reader")?;
+    logs.log.notice(format!("{shards} shards share the flows"));
+    let shard = |(index, source)| {
+        let share = Share { index, count: shards, seed };
+        let flows_max = settings::flows_max(conf, shards);
+        shard_parts(conf, Config { share, flows_max, ..config.clone() }, source, logs)
+    };
+    let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
+    Ok(FleetParts { shards, reader: Some(reader) })
+}
+
+/// Whether the kernel holds back what it has no room for. It does not for the hook.
+const fn is_reliable(conf: &Conf, source: &Source) -> bool {
+    conf.general.netlink_events_reliable && source.hears_requests()
 }
 
 /// Goes into the background, if it is to. The parent does not come back from here.

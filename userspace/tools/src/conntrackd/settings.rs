@@ -7,9 +7,9 @@ use crate::conf::{
 use anyhow::{Context, Result, bail};
 use common::tap::mode;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
 use engine::filter::{Filter as FlowFilter, Prefix};
+use engine::{Config, Share};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
 use host::source::{self, KernelFilter, group};
@@ -134,6 +134,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         flows_max: conf.general.hash_limit as usize,
         flows_expected: conf.general.hash_size as usize * 2,
         filter: flow_filter_of(conf),
+        share: Share::ALL,
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
@@ -146,6 +147,14 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
     }
+}
+
+/// Flows that each of several shards takes. Not all shards have the same number of flows, so each takes an eighth more
+/// than its share.
+#[must_use]
+pub const fn flows_max(conf: &Conf, shards: usize) -> usize {
+    let share = (conf.general.hash_limit as usize).div_ceil(shards);
+    share + share.div_ceil(8)
 }
 
 /// Whose expectations are replicated.

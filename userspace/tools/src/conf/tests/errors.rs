@@ -49,6 +49,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "what is deprecated",
         "General {\n    Nice -5\n    UNIX {\n        Path /x\n        Backlog 5\n    }\n}\nStats { }\n",
     ),
+    ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
+    ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
     ("both modes of the daemon", "Sync { }\nStats { }\n"),
     (
         "a set that contradicts itself",

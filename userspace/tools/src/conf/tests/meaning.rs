@@ -41,6 +41,7 @@ fn everything_general() {
             NetlinkEventsReliable Yes
             PollSecs 5
             EventIterationLimit 6
+            Shards 8
             Systemd NO
             Scheduler { Type fifo Priority 7 }
             Filter From Kernelspace { }
@@ -61,6 +62,7 @@ fn everything_general() {
         netlink_events_reliable: true,
         poll_s: Some(5),
         event_iteration_limit: 6,
+        shards: 8,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
         filter: Some(Filter { side: FilterSide::Kernelspace, ..Filter::default() }),
