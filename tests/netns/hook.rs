@@ -5,16 +5,21 @@ use common::Instant;
 use engine::{Config, Engine, Input, Origin, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
-use host::source::{Account, Choice, Heard, HookAccount, Settings, Source, Stamp as Heard_};
+use host::source::{self, Account, Choice, Heard, HookAccount, KernelFilter, Settings, Source};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use tests::churn;
+use tests::conntrack;
+use tests::daemon::{Brand, Daemon};
 use tests::netns::{self, Family, Namespace, address, sysctl};
+use tests::solo::{Solo, solo};
 use tests::wait::wait_equal;
-use wire::flow::{Known, ProtoState, TcpFlags};
+use wire::flow::{Extra, Known, ProtoState, Status, TcpFlags};
 use wire::netlink::{Detail, Message, Messages, decode};
 use wire::{Flow, packet};
 
@@ -76,11 +81,11 @@ impl Listener {
     }
 }
 
-fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: Heard_) {
+fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: source::Stamp) {
     let stamp = match stamp {
-        Heard_::InOrder => Stamp::InOrder,
-        Heard_::At(at) => Stamp::At(at),
-        Heard_::After(at) => Stamp::After(at),
+        source::Stamp::InOrder => Stamp::InOrder,
+        source::Stamp::At(at) => Stamp::At(at),
+        source::Stamp::After(at) => Stamp::After(at),
     };
     match (heard, stamp) {
         (Heard::Packet(bytes), Stamp::At(at)) => {
@@ -114,6 +119,8 @@ fn common_words(mut flow: Flow) -> Flow {
 
 const RULES: &str = "
 table inet t {
+    ct helper ftp { type \"ftp\" protocol tcp; }
+    chain help { type filter hook prerouting priority mangle; tcp dport 7009 ct helper set \"ftp\"; }
     chain apart {
         type filter hook prerouting priority raw;
         udp dport 7007 ct zone set 7
@@ -122,6 +129,7 @@ table inet t {
     chain paint {
         type filter hook forward priority 0;
         udp dport 7000 ct mark set 5
+        udp dport 7001 ct label set 3
         tcp dport 7000 ct state established ct mark set ct mark or 0x100
     }
     chain before {
@@ -242,7 +250,7 @@ fn connect(to: SocketAddr, n: u32) {
             end.read_exact(&mut heard).expect("an echo");
             assert_eq!(end.read(&mut heard).expect("the other end closes"), 0);
         }
-        _ => std::mem::forget(end),
+        _ => drop(Box::leak(Box::new(end))),
     }
 }
 
@@ -294,7 +302,7 @@ fn all_sources_end_with_the_table_that_the_kernel_has() {
         let name = listener.source.name();
         let what = format!("what the {name} tells is what the kernel has");
         let left = || differences(&listener.table(), &kernel());
-        wait_equal(&what, left, || Vec::<String>::new());
+        wait_equal(&what, left, Vec::<String>::new);
         assert_eq!(listener.source.account().lost, 0);
     }
     let flows = listeners[0].table();
@@ -307,36 +315,197 @@ fn all_sources_end_with_the_table_that_the_kernel_has() {
     assert!(count(&|flow| flow.zone == 7) >= 12);
     assert!(count(&|flow| flow.mark == 5) >= 12 && count(&|flow| flow.mark == 0x100) >= 16);
     assert!(count(&|flow| flow.orig.is_icmp()) >= 4);
+    let has = |f: &dyn Fn(&Extra) -> bool| count(&|flow| flow.extra.as_deref().is_some_and(f));
+    assert!(has(&|extra| extra.helper.is_some()) >= 16, "helpers are asked for");
+    assert!(has(&|extra| extra.labels.is_some()) >= 12, "labels are asked for");
     routed.router.sh("conntrack -F");
     for listener in &mut listeners {
         wait_equal("all have ended", || listener.table().len(), || 0);
     }
 }
 
-/// Every run of the program is counted once, and every record is handed out.
-fn check_balance(account: &Account) {
+/// Every record is handed out, and each of these packets is counted once.
+fn check_balance(account: &Account, packets: u64) {
     let hook = account.hook.expect("there is a hook");
-    assert_eq!(
-        account.delivered - account.ring - account.from_socket,
-        hook.recorded + hook.repeated
-    );
-    assert_eq!(account.lost, hook.lost_full + hook.lost_other, "nothing is lost elsewhere");
+    let HookAccount { settled, untracked, recorded, filtered, lost_full, lost_other, .. } = hook;
+    let counted = settled + untracked + recorded + filtered + lost_full + lost_other;
+    assert_eq!(counted, packets, "{hook:?}");
+    let records = account.delivered - account.ring - account.from_socket;
+    assert_eq!(records, recorded + hook.repeated, "{account:?}");
+    assert_eq!(account.lost, lost_full + lost_other, "nothing is lost elsewhere");
+}
+
+/// Hands nothing to nobody; how many records there were.
+fn drain(source: &mut Source) -> usize {
+    let mut taken = 0;
+    loop {
+        match source.drain(4096, &mut |_, _| {}).expect("draining works") {
+            0 => return taken,
+            some => taken += some,
+        }
+    }
 }
 
 #[test]
-fn every_new_flow_is_one_record() {
+fn a_flow_is_told_once_and_each_packet_is_counted_once() {
     netns::enter_new();
     let mut source = open(&hook());
     churn::udp_flows(0, 5_000);
-    let mut packets = 0;
-    let mut sink = |heard: Heard<'_>, stamp| {
-        assert!(matches!((heard, stamp), (Heard::Packet(_), Heard_::At(_))));
-        packets += 1;
-    };
-    while source.drain(4096, &mut sink).expect("draining works") > 0 {}
-    let account = source.account();
-    check_balance(&account);
+    assert_eq!(drain(&mut source), 5_000);
     // Each datagram passes twice: as it leaves, and as it is delivered.
-    let hook = account.hook.expect("there is a hook");
-    assert_eq!((packets, hook.recorded, hook.settled), (5_000, 5_000, 5_000), "{hook:?}");
+    check_balance(&source.account(), 10_000);
+    assert_eq!(source.account().hook.expect("there is a hook").settled, 5_000);
+}
+
+#[test]
+fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
+    netns::enter_new();
+    // One page of ring holds 30 records.
+    let mut listener = Listener::new(&Settings { ring_bytes: 4096, ..hook() });
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let sink = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let port = sink.local_addr().expect("it is bound").port();
+    let targets = (0..500_u16).map(|n| SocketAddr::from(([127, 9, (n >> 8) as u8, n as u8], port)));
+    let targets: Vec<_> = targets.collect();
+    let send = |to: &SocketAddr| assert_eq!(socket.send_to(b"hi", to).ok(), Some(2));
+    targets.iter().for_each(send);
+    let lost = listener.source.account().lost;
+    assert!(lost > 900, "the ring was meant to be full");
+    for to in &targets {
+        send(to);
+        listener.turn();
+    }
+    check_balance(&listener.source.account(), 2_000);
+    assert_eq!(listener.source.account().lost, lost);
+    assert_eq!(listener.table().len(), 500);
+}
+
+#[test]
+fn the_filter_in_the_kernel_holds_for_the_hook_too() {
+    netns::enter_new();
+    let mut filter = KernelFilter { ipv4: vec![([127, 1, 0, 0], 24)], ..KernelFilter::default() };
+    filter.config.ipv4_mode = common::tap::mode::ACCEPT;
+    let mut some = open(&Settings { filter, ..hook() });
+    let mut filter = KernelFilter::default();
+    filter.config.protocol_mode = common::tap::mode::IGNORE;
+    filter.config.name_protocol(17);
+    let mut none = open(&Settings { filter, ..hook() });
+    churn::udp_flows(0, 1_000);
+    for (source, expected) in [(&mut some, 256), (&mut none, 0)] {
+        assert_eq!(drain(source), expected);
+        check_balance(&source.account(), 2_000);
+        let filtered = source.account().hook.expect("there is a hook").filtered;
+        assert_eq!(filtered, 1_000 - expected as u64, "refused once, then settled");
+    }
+}
+
+/// A rule at the priority of conntrack's own last step comes in front of it if it is younger.
+const TRAP: &str = "
+table inet trap {
+    chain c { type filter hook postrouting priority 2147483647; udp dport 5000 drop; }
+}
+";
+
+#[test]
+fn flows_that_never_come_to_be_do_not_stay() {
+    netns::enter_new();
+    netns::nft(TRAP);
+    let mut listener = Listener::new(&hook());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let sink = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let to = sink.local_addr().expect("it is bound");
+    socket.send_to(b"hi", to).expect("a datagram leaves");
+    for n in 0..100 {
+        // The rule makes it fail.
+        let _ = socket.send_to(b"hi", SocketAddr::from(([127, 1, 0, n], 5000)));
+    }
+    assert_eq!(listener.table().len(), 101, "the hook saw them begin");
+    wait_equal("the one that came to be is left", || listener.table().len(), || 1);
+    let flow = listener.table().pop_first().expect("there is one").1;
+    assert_eq!(flow.orig.ports().1, to.port());
+}
+
+/// Flows whose end the kernel does not tell, because they began before anybody listened.
+#[test]
+fn of_flows_older_than_it_the_hook_hears_their_news_and_they_go_when_they_end() {
+    netns::enter_new();
+    sysctl("net/netfilter/nf_conntrack_events", "0");
+    let pairs: Vec<_> = (0..20)
+        .map(|_| {
+            let [here, there] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+            here.connect(there.local_addr().expect("it is bound")).expect("it can be");
+            there.connect(here.local_addr().expect("it is bound")).expect("it can be");
+            here.send(b"hi").expect("a datagram leaves");
+            (here, there)
+        })
+        .collect();
+    sysctl("net/netfilter/nf_conntrack_events", "2");
+    let mut listener = Listener::new(&hook());
+    let answered = |listener: &mut Listener| {
+        let flows = listener.table();
+        flows.values().filter(|flow| flow.status.contains(Status::SEEN_REPLY)).count()
+    };
+    assert_eq!((listener.table().len(), answered(&mut listener)), (20, 0));
+    pairs.iter().for_each(|(_, there)| assert_eq!(there.send(b"hi").ok(), Some(2)));
+    assert_eq!(answered(&mut listener), 20);
+    netns::run("conntrack", &["-D", "-p", "udp"]);
+    wait_equal("their ends are noticed", || listener.table().len(), || 0);
+}
+
+/// More sources than the kernel has places for at once.
+#[test]
+fn a_closed_source_leaves_nothing_behind() {
+    netns::enter_new();
+    for _ in 0..12 {
+        let mut source = open(&hook());
+        churn::udp_flows(0, 10);
+        drain(&mut source);
+    }
+    let together: Vec<_> = (0..8).map(|_| open(&hook())).collect();
+    let (ninth, why) = Source::open(&hook()).expect("there is another way");
+    assert_eq!((together[7].name(), ninth.name()), ("hook", "tap"));
+    let why = why.expect("it says why").to_string();
+    assert!(why.contains("attaching the program"), "{why}");
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_behind() {
+    let stage = Solo::new();
+    for _ in 0..10 {
+        let mut daemon = stage.ours("a", &solo("EventSource hook"));
+        assert!(daemon.log().contains("conntrack events come through: hook"), "{}", daemon.log());
+        daemon.kill_hard();
+        fs::remove_file(daemon.path("log")).expect("it wrote one");
+    }
+}
+
+#[test]
+fn a_daemon_on_the_hook_holds_what_the_kernel_holds() {
+    let routed = Routed::new();
+    let stage = Solo { node: routed.router.another(), ..Solo::default() };
+    let daemon = stage.ours("a", &solo("EventSource hook"));
+    routed.talk();
+    let mut kernel = || conntrack::sources(&conntrack::lines(&stage.node));
+    wait_equal("the tables are equal", || conntrack::sources(&daemon.internal()), &mut kernel);
+    routed.router.sh("conntrack -F");
+    wait_equal("all have ended", || daemon.internal().len(), || 0);
+}
+
+#[test]
+fn without_the_right_to_read_the_kernel_a_daemon_falls_back_to_the_tap_and_says_so() {
+    let stage = Solo::new();
+    stage.write("a", &solo("EventSource hook"));
+    let mut command = Command::new("setpriv");
+    let dropped = "-perfmon,-sys_admin";
+    command
+        .args(["--inh-caps", dropped, "--bounding-set", dropped, "--"])
+        .arg(Brand::Ours.program());
+    let (node, files) = (&stage.node, &stage.files);
+    let daemon = Daemon::start_with(command, node, Brand::Ours, files, "a");
+    let log = daemon.log();
+    assert!(
+        log.contains("[warning] conntrack events come through: tap (not through the hook"),
+        "{log}"
+    );
+    assert!(log.contains("CAP_PERFMON"), "{log}");
 }

@@ -16,3 +16,4 @@ mod links;
 mod expect;
 mod ftp;
 mod older;
+mod bench;

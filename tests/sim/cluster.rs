@@ -13,7 +13,9 @@ use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wire::Flow;
+use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
+use wire::packet::Seen;
 use wire::sync::v1::{self, Flags, Message, Messages};
 
 /// Which truth is violated, and how.
@@ -299,6 +301,10 @@ impl Cluster {
     /// Sends what the kernel reported on its way to the engine.
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
+            if !self.nodes[node].source.hears(&happened) {
+                self.nodes[node].on_happened(&happened, &mut self.links[node].ledger);
+                continue;
+            }
             let (event, flow) = (happened.event, &happened.flow);
             self.trace.say(
                 happened.at,
@@ -321,13 +327,20 @@ impl Cluster {
     }
 
     fn on_event(&mut self, node: usize, happened: Happened, stamp: Stamp) -> Outcome {
-        let Happened { event, flow, origin, .. } = happened;
+        let Happened { event, flow, origin, whole, .. } = happened;
         self.trace.fold_key(&flow.key());
         self.trace.say(
             self.now,
             node,
             format_args!("event {event:?} {origin:?} {stamp:?} {}", brief(&flow)),
         );
+        if let (Stamp::At(at), Some(whole)) = (stamp, whole)
+            && self.nodes[node].source.sees_packets()
+            && event != EventKind::Destroy
+        {
+            let seen = seen(whole, event == EventKind::Update);
+            return self.input(node, Input::Packet { seen, at });
+        }
         self.input(node, Input::Kernel { event, flow, origin, stamp })
     }
 
@@ -477,4 +490,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// What a packet shows of a flow: all but what lies apart from it.
+fn seen(flow: Flow, confirmed: bool) -> Seen {
+    let whole = flow.extra.is_none() && !flow.status.contains(Status::EXPECTED);
+    let known = Known::STATUS | Known::TIMEOUT | Known::MARK | (flow.known & Known::ZONE);
+    Seen { flow: Flow { id: 0, known, extra: None, ..flow }, confirmed, whole }
 }

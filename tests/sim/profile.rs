@@ -44,6 +44,8 @@ pub(crate) struct Profile {
     pub(crate) rules: Rules,
     /// Where events come from; else the seed decides.
     pub(crate) tap: Option<bool>,
+    /// Flows are seen in packets.
+    pub(crate) hook: bool,
     /// Identities that traffic uses; else the seed decides.
     pub(crate) identities: Option<usize>,
     /// Which node is the original, if any.
@@ -78,6 +80,7 @@ impl Profile {
             steps: [150, 100],
             rules: Rules::NoTrack,
             tap: None,
+            hook: false,
             identities: None,
             original: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
@@ -96,6 +99,9 @@ impl Profile {
     }
 
     pub(crate) fn source(&self, node: usize, rng: &mut Rng) -> SourceKind {
+        if self.hook {
+            return SourceKind::Hook { window_ns: *rng.pick(&[10_000, 200_000, 3_000_000]) };
+        }
         if self.original == Some(node) || !self.tap.unwrap_or_else(|| rng.chance(600)) {
             return SourceKind::Socket;
         }
@@ -105,7 +111,8 @@ impl Profile {
 
     /// The settings of one node's engine for one life.
     pub(crate) fn config(&self, node: usize, rng: &mut Rng) -> Config {
-        let mut config = Config { hash_seed: rng.next(), ..Config::default() };
+        let mut config =
+            Config { hash_seed: rng.next(), hears_requests: !self.hook, ..Config::default() };
         config.replication.keep_local = self.keep_local[node];
         config.replication.keep_remote = self.keep_remote[node];
         if self.rules != Rules::NoTrack {

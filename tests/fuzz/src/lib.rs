@@ -14,21 +14,28 @@ mod control;
 mod netlink;
 mod plan;
 mod engine;
+mod argv;
+mod print;
 
+pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
 pub use netlink::netlink;
+pub use print::print;
 pub use sync::sync;
 
 /// A target: it panics when something does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
     ("netlink", netlink),
     ("engine", engine),
+    ("argv", argv),
+    ("lines", lines),
+    ("print", print),
 ];

@@ -55,6 +55,21 @@ fn the_corpus_of_engine_is_survived() {
 }
 
 #[test]
+fn the_corpus_of_argv_is_survived() {
+    replay("argv");
+}
+
+#[test]
+fn the_corpus_of_lines_is_survived() {
+    replay("lines");
+}
+
+#[test]
+fn the_corpus_of_print_is_survived() {
+    replay("print");
+}
+
+#[test]
 fn every_corpus_has_a_target_and_is_small() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut bytes = 0;

@@ -303,6 +303,13 @@ impl Engine {
         self.commit.is_some() || self.expect_commit.is_some()
     }
 
+    /// How far a commit of flows is: flows the kernel has answered for, and flows there are.
+    #[must_use]
+    pub fn commit_progress(&self) -> Option<(u64, u64)> {
+        let of = self.remote.table.alive() as u64;
+        self.commit.as_ref().map(|commit| (commit.settled().min(of), of))
+    }
+
     /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
     /// read.
     #[must_use]

@@ -248,13 +248,15 @@ impl Local {
             return Ok(());
         }
         let partial = self.is_partial(known, &news);
+        // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
+        let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
         let slot = self.put(desk, news)?;
         if let Some(entry) = self.table.at_mut(slot) {
             entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
         }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
-        if origin == Origin::Foreign && !asked {
+        if origin == Origin::Foreign && !(asked && half) {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
@@ -395,6 +397,11 @@ impl Local {
         match age(stamp, Some(Span::at(entry.stamp))) {
             // The end of an earlier life may come between the first packet of this one and its place in the table.
             Age::Newer if self.may_be_about_to_begin(slot, stamp) => {
+                self.verify(desk, &key);
+                return;
+            }
+            // It was read after this end, which came in late, and no packet may tell that it began.
+            Age::Newer if !desk.config.hears_requests && news::is_another(&entry.flow, flow) => {
                 self.verify(desk, &key);
                 return;
             }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
 //! | `clock` | reads the time |
+//! | `place` | moves a thread to a network namespace, to CPUs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `log` | writes log lines |
@@ -15,6 +16,7 @@
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
+//! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
 //! | `observe` | turns engine events into log lines |
@@ -28,6 +30,7 @@ mod atomic;
 mod doorbell;
 pub mod sys;
 pub mod clock;
+pub mod place;
 pub mod netlink;
 pub mod source;
 mod waits;
@@ -39,6 +42,7 @@ pub mod table;
 pub mod kernel;
 pub mod purge;
 pub mod listing;
+pub mod churn;
 pub mod observe;
 pub mod process;
 pub mod control;

@@ -419,6 +419,7 @@ impl Shard {
             let what = if self.reliable { "held back" } else { "lost" };
             self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
         }
+        self.observer.follow(&self.log, self.engine.commit_progress(), now);
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
             self.read_kernel(now);
@@ -545,6 +546,7 @@ impl Shard {
             filled: self.engine.is_filled(),
             state: TableState::of(&self.engine, now),
             committing: self.engine.is_committing(),
+            commit_progress: self.engine.commit_progress(),
             purging: self.purges.is_running(),
             purges: self.purges.count,
             flows_max: self.engine.config().flows_max,

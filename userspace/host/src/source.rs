@@ -11,6 +11,7 @@ use std::io;
 pub mod netlink;
 mod btf;
 mod filter;
+mod order;
 mod hook;
 pub mod tap;
 pub(crate) mod queue;

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
 pub mod interface;
+pub mod packet;
+pub mod process;
+pub mod xdp;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///

@@ -11,11 +11,16 @@ pub mod definition;
 pub mod getopt;
 pub mod values;
 pub mod protocol;
+pub mod ports;
 pub mod labels;
 pub mod command;
+pub mod words;
 pub mod filter;
+pub mod several;
 pub mod wanted;
 pub mod usage;
+pub mod programs;
+pub mod progress;
 pub mod screen;
 pub mod act;
 
@@ -35,20 +40,25 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
     }
-    carry_out(words).unwrap_or_else(|failure| failure.print())
+    carry_out(&words).unwrap_or_else(|failure| failure.print())
 }
 
-fn carry_out(words: Vec<String>) -> act::Outcome {
+fn carry_out(words: &[String]) -> act::Outcome {
     // What follows the file has always been passed over.
-    if let [first, path, ..] = words.as_slice()
+    if let [first, path, ..] = words
         && matches!(first.as_str(), "-R" | "--load-file")
     {
         return act::load(path);
     }
-    let command = command::parse(words)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = command::parse(&words)?;
     if let Some(name) = &command.netns {
         host::sys::enter_network_namespace(name)
             .map_err(|error| Failure::other(format_args!("network namespace {name}: {error}")))?;
     }
-    act::run(&command)
+    let lines = match &command.from_file {
+        Some(path) => several::read(path, &words)?,
+        None => Vec::new(),
+    };
+    act::run(&command, &lines)
 }

@@ -38,7 +38,13 @@ fn full() -> Value {
         inject: Some(Passed::default()),
         links: vec![Link::default()],
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
-        work: Work { loaded_percent: Some(100), degraded_s: Some(1), ..Work::default() },
+        work: Work {
+            loaded_percent: Some(100),
+            degraded_s: Some(1),
+            committed: Some(1),
+            to_commit: Some(2),
+            ..Work::default()
+        },
         queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
         ..Status::default()
     };

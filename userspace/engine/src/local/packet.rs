@@ -12,6 +12,9 @@ use common::{FlowKey, Instant};
 use wire::netlink::EventKind;
 use wire::packet::Seen;
 
+#[cfg(test)]
+mod tests;
+
 impl Local {
     /// Takes what a packet showed of its flow.
     ///

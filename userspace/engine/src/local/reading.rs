@@ -103,7 +103,10 @@ impl Local {
             }
             self.tombstones.bury(*key, Span::at(desk.now.0));
             if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
-                self.bury(desk, slot, None);
+                // What never came to be has not ended unseen either.
+                let unsure = self.table.at(slot).filter(|e| e.marks.contains(Marks::UNSURE));
+                let all_there_was = unsure.map(|entry| entry.flow.clone());
+                self.bury(desk, slot, all_there_was.as_ref());
             }
             return Ok(());
         };

@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub state: TableState,
     /// Whether a commit is under way.
     pub committing: bool,
+    /// How far the commit of flows is: flows written, and flows there are.
+    pub commit_progress: Option<(u64, u64)>,
     /// Whether entries of the kernel are being deleted.
     pub purging: bool,
     /// Times the kernel's entries were deleted by request.

@@ -163,7 +163,7 @@ impl Btf {
             let found = self.at(id)?;
             match found.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = found.value
+                    id = found.value;
                 }
                 _ => return Some(found),
             }
@@ -182,7 +182,8 @@ impl Btf {
     /// A member of the structure at `place`, also of structures without a name in it.
     fn member(&self, place: Place, name: &str, depth: u32) -> Option<Place> {
         let outer = self.resolve(place.id)?;
-        if depth > DEPTH_MAX || !matches!(outer.kind, kind::STRUCT | kind::UNION) {
+        let has_members = matches!(outer.kind, kind::STRUCT | kind::UNION);
+        if depth > DEPTH_MAX || !has_members || name.is_empty() {
             return None;
         }
         (0..outer.count as usize).find_map(|i| {
@@ -284,5 +285,143 @@ impl Type<'_> {
             kind::ENUM | kind::FUNC_PROTO => 8 * count,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes types as a compiler would.
+    #[derive(Default)]
+    struct Author {
+        types: Vec<u8>,
+        strings: Vec<u8>,
+        /// Length of the strings of the file below.
+        below: u32,
+    }
+
+    impl Author {
+        fn above(below: &Self) -> Self {
+            Self { below: below.strings.len() as u32, ..Self::default() }
+        }
+
+        fn name(&mut self, text: &str) -> u32 {
+            let at = self.below + self.strings.len() as u32;
+            self.strings.extend(text.bytes().chain([0]));
+            at
+        }
+
+        fn add(&mut self, name: u32, kind: u8, count: u32, value: u32, rest: &[u32]) {
+            let head = [name, u32::from(kind) << 24 | count, value];
+            let words = head.iter().chain(rest);
+            self.types.extend(words.flat_map(|word| word.to_ne_bytes()));
+        }
+
+        fn file(&self) -> Vec<u8> {
+            let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
+            let mut out = MAGIC.to_ne_bytes().to_vec();
+            out.extend([1, 0]);
+            out.extend([24, 0, types, types, strings].iter().flat_map(|w: &u32| w.to_ne_bytes()));
+            out.extend(self.types.iter().chain(&self.strings));
+            out
+        }
+    }
+
+    /// `struct inner { u32 a; u32 list[4]; }`, and a union of one of these without a name in `struct outer`.
+    fn kernel() -> Author {
+        let mut author = Author::default();
+        let none = author.name("");
+        let [a, list, inner, outer, x, id, first, second, function] =
+            ["a", "list", "inner", "outer", "x", "nf_id", "FIRST", "SECOND", "cast"]
+                .map(|text| author.name(text));
+        author.add(none, kind::INT, 0, 4, &[32]); // 1
+        author.add(none, kind::ARRAY, 0, 0, &[1, 1, 4]); // 2
+        author.add(inner, kind::STRUCT, 2, 20, &[a, 1, 0, list, 2, 32]); // 3
+        author.add(inner, kind::TYPEDEF, 0, 3, &[]); // 4
+        author.add(none, kind::UNION, 1, 20, &[none, 4, 0]); // 5
+        author.add(none, kind::ARRAY, 0, 0, &[4, 1, 3]); // 6
+        author.add(outer, kind::STRUCT, 3, 88, &[none, 5, 64, x, 6, 224, none, 1, 0]); // 7
+        author.add(id, kind::ENUM, 2, 4, &[first, 0, second, 1]); // 8
+        author.add(function, kind::FUNC, 0, 0, &[]); // 9
+        author
+    }
+
+    fn of(files: &[Vec<u8>]) -> Btf {
+        let mut btf = Btf::default();
+        files.iter().for_each(|file| btf.add(file.clone()).unwrap());
+        btf
+    }
+
+    #[test]
+    fn fields_are_found_through_names_indexes_and_members_without_a_name() {
+        let btf = of(&[kernel().file()]);
+        assert_eq!(btf.offset("inner", "list[3]"), Some(16));
+        assert_eq!(btf.offset("outer", "a"), Some(8));
+        assert_eq!(btf.offset("outer", "list[1]"), Some(16));
+        assert_eq!(btf.offset("outer", "x[2].list[0]"), Some(28 + 40 + 4));
+        for missing in ["b", "list[4]", "a[0]", "x[3]", "x.a", "x[", "x[1", ""] {
+            assert_eq!(btf.offset("outer", missing), None, "{missing}");
+        }
+        assert_eq!(btf.offset("nothing", "a"), None);
+    }
+
+    #[test]
+    fn numbers_are_found() {
+        let btf = of(&[kernel().file()]);
+        assert_eq!(btf.function("cast"), Some(9));
+        assert_eq!(btf.enumerator("nf_id", "SECOND"), Some(1));
+        assert_eq!(btf.enumerator("nf_id", "THIRD"), None);
+        assert_eq!(btf.array_structure(16), None, "no structure begins with an array");
+    }
+
+    #[test]
+    fn a_module_goes_on_where_the_kernel_ends() {
+        let kernel = kernel();
+        let mut module = Author::above(&kernel);
+        let [conn, far, big, bytes] =
+            ["nf_conn", "far", "big", "bytes"].map(|text| module.name(text));
+        module.add(conn, kind::STRUCT, 1, 100, &[far, 7, 96]); // 10: a member of the kernel's type
+        module.add(0, kind::ARRAY, 0, 0, &[1, 1, 64]); // 11
+        module.add(big, kind::STRUCT, 1, 256, &[bytes, 11, 0]); // 12
+        let btf = of(&[kernel.file(), module.file()]);
+        assert_eq!(btf.offset("nf_conn", "far.x[1].a"), Some(12 + 28 + 20));
+        assert_eq!(btf.offset("big", "bytes[9]"), Some(36));
+        assert_eq!(btf.array_structure(100), None, "a module's type cannot be named");
+        assert_eq!(of(&[module.file()]).offset("nf_conn", "far.x[1].a"), None, "alone");
+    }
+
+    #[test]
+    fn a_type_that_is_made_of_itself_has_no_fields_and_ends_nothing() {
+        let mut author = Author::default();
+        let [none, name] = ["", "loop"].map(|text| author.name(text));
+        author.add(name, kind::STRUCT, 1, 8, &[none, 1, 0]); // 1
+        author.add(name, kind::TYPEDEF, 0, 2, &[]); // 2
+        author.add(none, kind::ARRAY, 0, 0, &[3, 3, 9]); // 3
+        author.add(name, kind::STRUCT, 2, 8, &[name, 3, 0, name, 2, 0]); // 4
+        let btf = of(&[author.file()]);
+        assert_eq!(btf.offset("loop", "x"), None);
+        assert_eq!(btf.size(3, 0), None);
+        assert_eq!(btf.array_structure(1), None);
+        assert!(btf.resolve(2).is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_types_are_refused_and_broken_ones_answer_something() {
+        let whole = kernel().file();
+        for end in 0..whole.len() {
+            assert!(Btf::default().add(whole[..end].to_vec()).is_none(), "cut at {end}");
+        }
+        let mut seed = 7_u64;
+        for at in (0..whole.len()).cycle().take(20 * whole.len()) {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut broken = whole.clone();
+            broken[at] = (seed >> 56) as u8;
+            let mut btf = Btf::default();
+            if btf.add(broken).is_some() {
+                let _ = (btf.offset("outer", "x[2].list[0]"), btf.enumerator("nf_id", "SECOND"));
+                let _ = (btf.function("cast"), btf.array_structure(1));
+            }
+        }
     }
 }

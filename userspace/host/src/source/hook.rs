@@ -87,7 +87,7 @@ impl Program {
         }
         let layout = Layout::of_kernel(Path::new(BTF_FOLDER))?;
         let mut instructions = relocated(ebpf)?;
-        layout.patch(&mut instructions)?;
+        layout.patch(&mut instructions);
         bpf::load_netfilter(&instructions, c"ctflow_hook", c"Dual MIT/GPL").map(Self).map_err(
             |(error, said)| match said.is_empty() {
                 true => hook_error(format!("the kernel refuses the program: {error}")),
@@ -169,7 +169,7 @@ impl Layout {
     }
 
     /// Writes this kernel into the instructions.
-    fn patch(&self, program: &mut [bpf_insn]) -> Result<(), SourceError> {
+    fn patch(&self, program: &mut [bpf_insn]) {
         let last = FIELD_OFFSET + FIELD_COUNT as i16;
         for instruction in program {
             if instruction.code & code::CLASS == code::LDX
@@ -188,7 +188,6 @@ impl Layout {
                 instruction.set_src_reg(code::TO_KERNEL_FUNCTION);
             }
         }
-        Ok(())
     }
 }
 
@@ -219,4 +218,52 @@ fn hook_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Sou
 pub(super) fn counters_of(ebpf: &mut Ebpf) -> Result<PerCpuArray<MapData, u64>, SourceError> {
     let map = super::tap::map_of(ebpf, maps::HOOK_COUNTERS)?;
     PerCpuArray::try_from(map).map_err(load_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::hook::Field;
+
+    #[test]
+    fn a_kernel_without_types_is_told_so() {
+        let error = Layout::of_kernel(Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/vmlinux"), "{error}");
+        let error = Layout::of(&Btf::default()).unwrap_err().to_string();
+        assert!(error.contains("types lack"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_the_kernel_lacks_reads_as_zero() {
+        let at = |field: Field| FIELD_OFFSET + field as i16;
+        let mut offsets = [Some(8); FIELD_COUNT];
+        offsets[Field::Mark as usize] = None;
+        let layout = Layout { offsets, area: 77, cast: 99 };
+        // r2 = *(u64 *)(r1 + STATUS); r3 = *(u32 *)(r1 + MARK); r4 = AREA; call CAST; r5 = *(u64 *)(r1 + 16)
+        let load = |code, dst, off| instruction(code, dst, 1, off, 0);
+        let mut program = [
+            load(0x79, 2, at(Field::Status)),
+            load(0x61, 3, at(Field::Mark)),
+            instruction(code::MOVE, 4, 0, 0, TYPE_AREA),
+            instruction(code::CALL, 0, 0, 0, CALL_CAST),
+            load(0x79, 5, 16),
+        ];
+        layout.patch(&mut program);
+        let words = program.map(|i| (i.code, i.dst_reg(), i.src_reg(), i.off, i.imm));
+        assert_eq!(
+            words,
+            [
+                (0x79, 2, 1, 8, 0),
+                (code::MOVE, 3, 0, 0, 0),
+                (code::MOVE, 4, 0, 0, 77),
+                (code::CALL, 0, code::TO_KERNEL_FUNCTION, 0, 99),
+                (0x79, 5, 1, 16, 0),
+            ]
+        );
+    }
+
+    fn instruction(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
+        let registers = bpf_insn::new_bitfield_1(dst, src);
+        bpf_insn { code, _bitfield_align_1: [], _bitfield_1: registers, off, imm }
+    }
 }

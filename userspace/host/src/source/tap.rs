@@ -12,13 +12,13 @@
 
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
+use super::order::Sorter;
 use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
 use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::tap::{KIND_PACKET, RecordHeader};
 use common::{Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -98,6 +98,7 @@ impl TapSource {
         program(&mut ebpf)?.load().map_err(load_error)?;
         let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
         let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
+        let batch = Sorter::new(rings.len());
         let mut filter = FilterMaps::take(&mut ebpf)?;
         filter.set(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
@@ -123,7 +124,7 @@ impl TapSource {
             counters,
             filter,
             _ebpf: ebpf,
-            batch: Sorter::default(),
+            batch,
             from_rings: 0,
             hook,
             socket_empty_at,
@@ -140,7 +141,7 @@ impl TapSource {
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
         // What happens from here on shows in the rings that are read late, and not in those that are read early.
-        self.batch.limit(clock::now().0);
+        self.batch.limit(clock::now());
         for (index, ring) in self.rings.iter_mut().enumerate() {
             self.batch.fill(index, share, |batch| match ring.next() {
                 Some(record) => {
@@ -153,7 +154,7 @@ impl TapSource {
         let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
         // Nobody may sleep on what is handed out next time.
-        taken += self.batch.records.len();
+        taken += self.batch.len();
         if std::mem::take(&mut self.skip_socket) {
             return Ok(taken);
         }
@@ -277,185 +278,4 @@ pub(super) fn load_error(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> SourceError {
     SourceError::Load(error.into())
-}
-
-/// Puts records from several rings in the order they happened.
-///
-/// A ring that had more than its share to give may hold records older than some of the other rings'. What is newer
-/// than the last record taken from it waits for the next round, so order holds from batch to batch. So does what happened
-/// after the first ring was begun with: the rings are not read at one moment.
-///
-/// What is left is a program that was interrupted between reading the clock and reserving its record. The engine knows
-/// that such records exist (ARCHITECTURE.md, "Order").
-#[derive(Debug, Default)]
-struct Sorter {
-    bytes: Vec<u8>,
-    /// Takes the place of `bytes` when records leave.
-    spare: Vec<u8>,
-    records: Vec<Record>,
-    /// Up to where every ring has been read.
-    horizon: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    at: u64,
-    kind: u16,
-    ring: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Sorter {
-    /// Begins a round: what happened after this may not be handed out yet.
-    fn limit(&mut self, at: u64) {
-        self.horizon = Some(self.horizon.map_or(at, |horizon| horizon.min(at)));
-    }
-
-    /// Takes a ring's share of records, those included that wait from an earlier round. `next` pushes one, if there is one.
-    fn fill(&mut self, ring: usize, share: usize, mut next: impl FnMut(&mut Self) -> bool) {
-        let mut room = share.saturating_sub(self.waiting(ring));
-        while room > 0 && next(self) {
-            room -= 1;
-        }
-        if room == 0 {
-            self.cut(ring);
-        }
-    }
-
-    /// Records of a ring that wait from an earlier round.
-    fn waiting(&self, ring: usize) -> usize {
-        self.records.iter().filter(|record| record.ring == ring).count()
-    }
-
-    fn push(&mut self, ring: usize, record: &[u8]) {
-        let Some((header, message)) = RecordHeader::split(record) else { return };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(message);
-        let (at, end) = (header.ktime_ns, self.bytes.len());
-        self.records.push(Record { at, kind: header.kind, ring, start, end });
-    }
-
-    /// Says that a ring may have more: nothing newer than what was taken from it may be handed out yet.
-    fn cut(&mut self, ring: usize) {
-        let taken = self.records.iter().filter(|record| record.ring == ring);
-        let newest = taken.map(|record| record.at).max();
-        self.horizon = self.horizon.into_iter().chain(newest).min();
-    }
-
-    fn drain(&mut self, sink: &mut impl FnMut(Heard<'_>, Instant)) -> usize {
-        // Records with equal times keep the order in which they were pushed. A stable sort would take memory.
-        self.records.sort_unstable_by_key(|record| (record.at, record.start));
-        let horizon = self.horizon.take().unwrap_or(u64::MAX);
-        let ready = self.records.partition_point(|record| record.at <= horizon);
-        for record in &self.records[..ready] {
-            let bytes = &self.bytes[record.start..record.end];
-            let heard = match record.kind {
-                KIND_PACKET => Heard::Packet(bytes),
-                _ => Heard::Message(bytes),
-            };
-            sink(heard, Instant(record.at));
-        }
-        self.records.drain(..ready);
-        self.compact();
-        ready
-    }
-
-    /// Frees the bytes of records that are gone.
-    fn compact(&mut self) {
-        std::mem::swap(&mut self.bytes, &mut self.spare);
-        self.bytes.clear();
-        for record in &mut self.records {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(&self.spare[record.start..record.end]);
-            (record.start, record.end) = (start, self.bytes.len());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    /// A record that happened at this time, with its number for a message.
-    fn record(at: u64, number: u64) -> Vec<u8> {
-        let mut bytes = at.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&8_u32.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&number.to_ne_bytes());
-        bytes
-    }
-
-    /// Rings of several CPUs. A flow moves from one to another whenever it likes, so nothing but the order of everything
-    /// keeps the order of each flow.
-    struct Rings {
-        /// When something happened, and its number.
-        rings: [std::collections::VecDeque<(u64, u64)>; 4],
-    }
-
-    impl Rings {
-        fn new(events: &[(usize, u64)]) -> (Self, u64) {
-            let (mut at, mut rings) = (0, <[std::collections::VecDeque<_>; 4]>::default());
-            for (number, &(ring, pause)) in events.iter().enumerate() {
-                at += pause;
-                rings[ring].push_back((at, number as u64));
-            }
-            (Self { rings }, at)
-        }
-
-        /// One turn of the reader that begins at `now` and comes to each ring a while after the one before.
-        fn turn(&mut self, sorter: &mut Sorter, share: usize, now: u64, pace: u64) {
-            sorter.limit(now);
-            for (index, ring) in self.rings.iter_mut().enumerate() {
-                let seen = now + pace * index as u64;
-                sorter.fill(index, share, |sorter| {
-                    let next = ring.pop_front_if(|(at, _)| *at <= seen);
-                    next.map(|(at, number)| sorter.push(index, &record(at, number))).is_some()
-                });
-            }
-        }
-    }
-
-    fn drain(sorter: &mut Sorter, seen: &mut Vec<u64>) -> usize {
-        sorter.drain(&mut |heard, _| {
-            let Heard::Message(bytes) = heard else { panic!("{heard:?}") };
-            seen.push(u64::from_ne_bytes(bytes.try_into().unwrap()));
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn order_is_kept_across_rings(
-            events in vec((0..4_usize, 1..50_u64), 0..400),
-            turns in vec((1..300_u64, 1..12_usize, 0..40_u64), 1..40),
-        ) {
-            let (mut rings, end) = Rings::new(&events);
-            let (mut sorter, mut seen, mut now) = (Sorter::default(), Vec::new(), 0);
-            for &(pause, share, pace) in turns.iter().cycle() {
-                now += pause;
-                rings.turn(&mut sorter, share, now, pace);
-                let taken = drain(&mut sorter, &mut seen);
-                if now > end && taken == 0 {
-                    break;
-                }
-            }
-            prop_assert!(sorter.records.is_empty(), "nothing waits for ever");
-            prop_assert_eq!(seen, (0..events.len() as u64).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn records_with_equal_times_keep_the_order_of_their_ring() {
-        let (mut sorter, mut seen) = (Sorter::default(), Vec::new());
-        let mut next = 0..100;
-        while !next.is_empty() || !sorter.records.is_empty() {
-            sorter.fill(0, 7, |sorter| {
-                next.next().map(|number| sorter.push(0, &record(5, number))).is_some()
-            });
-            drain(&mut sorter, &mut seen);
-        }
-        assert_eq!(seen, (0..100).collect::<Vec<_>>());
-    }
 }

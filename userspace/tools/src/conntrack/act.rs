@@ -6,12 +6,12 @@ mod expect;
 mod list;
 mod load;
 
-pub use load::run as load;
+pub use load::{run as load, understand};
 
 use super::command::{Command, Output};
 use super::definition::{Table, Verb};
 use super::failure::Failure;
-use super::{failure, usage};
+use super::{failure, screen, usage};
 use crate::print::conntrack::{Format, Style};
 use std::io;
 use std::process::ExitCode;
@@ -19,11 +19,11 @@ use std::process::ExitCode;
 /// How a command ended.
 pub type Outcome = Result<ExitCode, Failure>;
 
-/// Does what a command line says.
+/// Does what a command line says; `lines`: those of its file of flows.
 ///
 /// # Errors
 /// Why it could not.
-pub fn run(command: &Command) -> Outcome {
+pub fn run(command: &Command, lines: &[Command]) -> Outcome {
     match (command.verb, command.table) {
         (Verb::Help, _) => {
             usage::print(command.proto);
@@ -39,9 +39,9 @@ pub fn run(command: &Command) -> Outcome {
         (Verb::Get, _) => list::get(command),
         (Verb::Create | Verb::Add, Table::Expect) => expect::create(command),
         (Verb::Create | Verb::Add, _) => change::create(command),
-        (Verb::Update, _) => change::update(command),
+        (Verb::Update, _) => change::update(command, lines),
         (Verb::Delete, Table::Expect) => expect::delete(command),
-        (Verb::Delete, _) => change::delete(command),
+        (Verb::Delete, _) => change::delete(command, lines),
         (Verb::Flush, Table::Expect) => expect::flush(),
         (Verb::Flush, _) => change::flush(command),
         (Verb::Event, table) => event::watch(command, table),
@@ -69,8 +69,9 @@ fn style<'a>(command: &'a Command) -> Style<'a> {
         timestamp: timestamp && (command.verb == Verb::Event || command.table == Table::Expect),
         userspace,
         // Whoever names labels sees them, but not those of what is gone.
-        labels: command.labelmap.as_ref().filter(|_| command.verb != Verb::Delete),
+        labels: command.labelmap.as_deref().filter(|_| command.verb != Verb::Delete),
         deleted: command.verb == Verb::Delete,
+        colour: screen::is_colourful(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::definition::{Legality, OPTIONS, Opt, Table, Value, Verb, legality};
 use super::failure::Failure;
-use super::getopt::{Found, Known, Words};
+use super::getopt::{Found, Known, Vocabulary, Words};
 use super::labels::{self, LabelMap};
-use super::protocol::{self, ProtoOpt, Which};
+use super::ports::Ports;
+use super::protocol::{self, ProtoOpt};
 use super::values::{self, Addr, Nat, StatusWanted, items};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use wire::flow::HelperName;
 
 /// What `-o` says.
@@ -79,7 +80,7 @@ pub struct Command {
     /// IP protocol.
     pub proto: Option<u8>,
     /// Ports or GRE keys, host order.
-    pub ports: BTreeMap<(Which, bool), u16>,
+    pub ports: Ports,
     /// ICMP type, code and id.
     pub icmp: (Option<u8>, Option<u8>, Option<u16>),
     /// State of the protocol.
@@ -105,7 +106,7 @@ pub struct Command {
     /// Labels.
     pub labels: Labels,
     /// Names of labels, if any option needs them.
-    pub labelmap: Option<LabelMap>,
+    pub labelmap: Option<Arc<LabelMap>>,
     /// Format.
     pub output: Output,
     /// Which events.
@@ -116,6 +117,8 @@ pub struct Command {
     pub helper: Option<HelperName>,
     /// Network namespace to work in.
     pub netns: Option<String>,
+    /// File of lines that say which flows; `-` is stdin.
+    pub from_file: Option<String>,
 }
 
 impl Command {
@@ -138,12 +141,52 @@ enum What {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse(words: Vec<String>) -> Result<Command, Failure> {
-    Parser::default().run(Words::new(words))
+pub fn parse(words: &[&str]) -> Result<Command, Failure> {
+    Parser::new().run(&mut Words::new(words))
 }
 
+/// What every command line may have.
+static GENERAL: LazyLock<Vocabulary<What>> = LazyLock::new(|| {
+    let verbs = Verb::ALL.into_iter().map(|verb| {
+        let (letter, long) = verb.names();
+        Known {
+            what: What::Verb(verb),
+            letter: Some(letter),
+            long,
+            value: Value::None,
+            yields: false,
+        }
+    });
+    let options = OPTIONS.iter().flat_map(|option| {
+        option.long.iter().map(|long| Known {
+            what: What::Opt(option.opt),
+            letter: option.letter,
+            long,
+            value: option.value,
+            yields: option.opt.is_ours(),
+        })
+    });
+    Vocabulary::new(verbs.chain(options).collect())
+});
+
+/// What may come once `-p` has named a protocol, in the order of [`protocol::PROTOCOLS`].
+static OF_PROTOCOLS: LazyLock<Vec<Vocabulary<What>>> = LazyLock::new(|| {
+    let known = |option: &protocol::Names, long: &&'static str| Known {
+        what: What::Proto(option.0),
+        letter: None,
+        long,
+        value: Value::Required,
+        yields: false,
+    };
+    let all = protocol::PROTOCOLS.iter().map(|protocol| {
+        let options = protocol.options.iter();
+        options.flat_map(|option| option.1.iter().map(move |long| known(option, long))).collect()
+    });
+    all.map(Vocabulary::new).collect()
+});
+
 struct Parser {
-    known: Vec<Known<What>>,
+    known: Vec<&'static Vocabulary<What>>,
     verb: Option<Verb>,
     proto_given: Vec<ProtoOpt>,
     /// Values that can be understood only when everything has been read.
@@ -152,22 +195,10 @@ struct Parser {
     command: Command,
 }
 
-impl Default for Parser {
-    fn default() -> Self {
-        let verbs = Verb::ALL.into_iter().map(|verb| {
-            let (letter, long) = verb.names();
-            Known { what: What::Verb(verb), letter: Some(letter), long, value: Value::None }
-        });
-        let options = OPTIONS.iter().flat_map(|option| {
-            option.long.iter().map(|long| Known {
-                what: What::Opt(option.opt),
-                letter: option.letter,
-                long,
-                value: option.value,
-            })
-        });
+impl Parser {
+    fn new() -> Self {
         Self {
-            known: verbs.chain(options).collect(),
+            known: vec![&GENERAL],
             verb: None,
             proto_given: Vec::new(),
             later: Vec::new(),
@@ -183,7 +214,7 @@ impl Default for Parser {
                 mask: [None; 2],
                 tuple: [None; 2],
                 proto: None,
-                ports: BTreeMap::new(),
+                ports: Ports::default(),
                 icmp: (None, None, None),
                 state: None,
                 vtag: [None; 2],
@@ -202,13 +233,12 @@ impl Default for Parser {
                 buffer: None,
                 helper: None,
                 netns: None,
+                from_file: None,
             },
         }
     }
-}
 
-impl Parser {
-    fn run(mut self, mut words: Words) -> Result<Command, Failure> {
+    fn run(mut self, words: &mut Words<'_>) -> Result<Command, Failure> {
         while let Some(found) = words.next(&self.known) {
             match found {
                 Found::Unknown(word) => {
@@ -219,9 +249,9 @@ impl Parser {
                         "option `{word}' requires an argument"
                     )));
                 }
-                Found::Option(What::Verb(verb), _) => self.verb(verb, &mut words)?,
+                Found::Option(What::Verb(verb), _) => self.verb(verb, words)?,
                 Found::Option(What::Proto(option), value) => {
-                    self.protocol_option(option, &value.unwrap_or_default())?;
+                    self.protocol_option(option, value.unwrap_or_default())?;
                 }
                 Found::Option(What::Opt(opt), value) => {
                     let definition = &OPTIONS[opt as usize];
@@ -229,14 +259,14 @@ impl Parser {
                         Value::Optional => value.or_else(|| words.optional_word()),
                         _ => value,
                     };
-                    self.option(opt, definition.long[0], value.as_deref())?;
+                    self.option(opt, definition.long[0], value)?;
                 }
             }
         }
         self.finish()
     }
 
-    fn verb(&mut self, verb: Verb, words: &mut Words) -> Result<(), Failure> {
+    fn verb(&mut self, verb: Verb, words: &mut Words<'_>) -> Result<(), Failure> {
         if self.verb.is_some() {
             return Err(Failure::usage("Invalid commands combination"));
         }
@@ -245,7 +275,7 @@ impl Parser {
         self.command.is_given = true;
         if let Some(word) = words.optional_word() {
             let unknown = || Failure::usage(format_args!("unknown type `{word}'"));
-            self.command.table = Table::by_prefix(&word).ok_or_else(unknown)?;
+            self.command.table = Table::by_prefix(word).ok_or_else(unknown)?;
         }
         let expect = self.command.table == Table::Expect;
         if expect && matches!(verb, Verb::Add | Verb::Update) {
@@ -349,6 +379,7 @@ impl Parser {
                 self.command.helper = Some(helper.ok_or_else(wrong)?);
             }
             Opt::Netns => self.command.netns = Some(text.to_owned()),
+            Opt::FromFile => self.command.from_file = Some(text.to_owned()),
             Opt::Zero | Opt::DryRun | Opt::NatRange => {}
         }
         let any = self.command.has(Opt::AnyNat);
@@ -363,16 +394,9 @@ impl Parser {
     fn protocol(&mut self, text: &str) -> Result<(), Failure> {
         let number = protocol::by_word(text)?;
         self.command.proto = Some(number);
-        self.known.retain(|option| !matches!(option.what, What::Proto(_)));
-        let options = protocol::with_options(number).into_iter().flat_map(|p| p.options);
-        self.known.extend(options.flat_map(|(option, names, _)| {
-            names.iter().map(|long| Known {
-                what: What::Proto(*option),
-                letter: None,
-                long,
-                value: Value::Required,
-            })
-        }));
+        let at = protocol::PROTOCOLS.iter().position(|protocol| protocol.number == number);
+        self.known.truncate(1);
+        self.known.extend(at.and_then(|at| OF_PROTOCOLS.get(at)));
         Ok(())
     }
 
@@ -387,7 +411,7 @@ impl Parser {
             ProtoOpt::Port(which, dst) => {
                 let key = number == common::tuple::ipproto::GRE;
                 let read = if key { values::number } else { values::decimal };
-                command.ports.insert((which, dst), read(name, text, u16::MAX.into())? as u16);
+                command.ports.set(which, dst, read(name, text, u16::MAX.into())? as u16);
             }
             ProtoOpt::State => command.state = Some(protocol::state(protocol, text)?),
             ProtoOpt::Vtag(reply) => {
@@ -557,7 +581,7 @@ mod tests {
     use super::*;
 
     fn said(line: &str) -> String {
-        let outcome = parse(line.split_whitespace().map(str::to_owned).collect());
+        let outcome = parse(&line.split_whitespace().collect::<Vec<_>>());
         outcome.map_or_else(|failure| failure.to_string(), |_| String::new())
     }
 
@@ -622,13 +646,13 @@ mod tests {
                     _ => words.push(text),
                 }
             }
-            drop(parse(words));
+            drop(parse(&words.iter().map(String::as_str).collect::<Vec<_>>()));
         }
     }
 
     #[test]
     fn values_that_need_not_be_given_are_the_next_word() {
-        let parse = |line: &str| parse(line.split(' ').map(str::to_owned).collect()).unwrap();
+        let parse = |line: &str| parse(&line.split(' ').collect::<Vec<_>>()).unwrap();
         let command = parse("-L -n 1.2.3.4:5 -g -p tcp");
         assert_eq!(command.nat[0].unwrap().port, Some(5));
         assert_eq!(command.nat[1], Some(Nat::default()));

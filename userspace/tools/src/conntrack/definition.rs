@@ -165,6 +165,17 @@ pub enum Opt {
     Netns,
     /// Ours: the helper that a new flow gets.
     Helper,
+    /// Ours: which flows, one line each.
+    FromFile,
+}
+
+impl Opt {
+    /// Whether the original does not have it. Such an option must not make a beginning of a name unclear that was
+    /// clear there.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::DryRun | Self::Netns | Self::Helper | Self::FromFile)
+    }
 }
 
 /// One line of the table.
@@ -185,7 +196,7 @@ pub struct Definition {
 }
 
 /// Every option, in the order of the columns of [`legality`].
-pub const OPTIONS: [Definition; 33] = {
+pub const OPTIONS: [Definition; 34] = {
     use Value::{None, Optional, Required};
     const fn option(
         opt: Opt,
@@ -351,6 +362,14 @@ pub const OPTIONS: [Definition; 33] = {
         ),
         option(Opt::Netns, NO, &["netns"], Required, "NAME", "Work in this network namespace"),
         option(Opt::Helper, NO, &["helper"], Required, "NAME", "Helper of a new flow"),
+        option(
+            Opt::FromFile,
+            NO,
+            &["from-file"],
+            Required,
+            "FILE",
+            "Flows that fit a line of options in FILE, or - for stdin; in one pass",
+        ),
     ]
 };
 
@@ -370,25 +389,25 @@ pub enum Legality {
 /// One digit per option: 0 illegal, 1 required, 2 optional, 3 pair.
 ///
 /// ```text
-///   s d r q p t u z e  tuple mask  a m i f n g o c b j w l  label  zone M  dry-run netns helper
+///   s d r q p t u z e  tuple mask  a m i f n g o c b j w l  label  zone M  dry-run netns helper from-file
 /// ```
-const fn row(verb: Verb, table: Table) -> &'static [u8; 33] {
+const fn row(verb: Verb, table: Table) -> &'static [u8; 34] {
     match (verb, table) {
-        (Verb::List, Table::Expect) => b"000000000000000020020000000000020",
-        (Verb::Create | Verb::Add, Table::Expect) => b"112211200111100000000000000000020",
-        (Verb::Delete | Verb::Get, Table::Expect) => b"112210000000000000000000000000020",
-        (Verb::Event, Table::Expect) => b"000000000000000000020000000000020",
-        (Verb::List, _) => b"222220220002202022222022200222020",
-        (Verb::Create | Verb::Add, _) => b"333311200000022002200002020220022",
-        (Verb::Update, _) => b"222222200002202222220000222002220",
-        (Verb::Delete, _) => b"222222200002202222220002200222220",
-        (Verb::Get, _) => b"333310000000000200020000200000020",
-        (Verb::Flush, Table::Expect) => b"000000000000000000000000000000020",
-        (Verb::Flush, _) => b"000000000000000020000000000000220",
-        (Verb::Event, _) => b"222220002002202022222222200222020",
-        (Verb::Help, _) => b"000020000000000000000000000000000",
-        (Verb::Count | Verb::Stats, _) => b"000000000000000000000000000000020",
-        (Verb::Version, _) => b"000000000000000000000000000000000",
+        (Verb::List, Table::Expect) => b"0000000000000000200200000000000200",
+        (Verb::Create | Verb::Add, Table::Expect) => b"1122112001111000000000000000000200",
+        (Verb::Delete | Verb::Get, Table::Expect) => b"1122100000000000000000000000000200",
+        (Verb::Event, Table::Expect) => b"0000000000000000000200000000000200",
+        (Verb::List, _) => b"2222202200022020222220222002220200",
+        (Verb::Create | Verb::Add, _) => b"3333112000000220022000020202200220",
+        (Verb::Update, _) => b"2222222000022022222200002220022202",
+        (Verb::Delete, _) => b"2222222000022022222200022002222202",
+        (Verb::Get, _) => b"3333100000000002000200002000000200",
+        (Verb::Flush, Table::Expect) => b"0000000000000000000000000000000200",
+        (Verb::Flush, _) => b"0000000000000000200000000000002200",
+        (Verb::Event, _) => b"2222200020022020222222222002220200",
+        (Verb::Help, _) => b"0000200000000000000000000000000000",
+        (Verb::Count | Verb::Stats, _) => b"0000000000000000000000000000000200",
+        (Verb::Version, _) => b"0000000000000000000000000000000000",
     }
 }
 

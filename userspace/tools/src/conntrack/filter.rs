@@ -81,7 +81,7 @@ impl<'a> Filter<'a> {
         let Some(proto) = command.proto else { return (tuple, bits) };
         tuple.proto = proto;
         let has_ports = tuple.has_ports() && proto != ipproto::DCCP;
-        let port = |dst| command.ports.get(&(which, dst)).copied().filter(|_| has_ports);
+        let port = |dst| command.ports.of(which, dst).filter(|_| has_ports);
         let (src, dst) = (port(false), port(true));
         tuple = tuple.with_ports(src.unwrap_or_default(), dst.unwrap_or_default());
         if which == Which::Orig || src.is_some() || dst.is_some() {
@@ -90,6 +90,18 @@ impl<'a> Filter<'a> {
         bits |= if src.is_some() { flag::PROTO_SRC_PORT } else { 0 };
         bits |= if dst.is_some() { flag::PROTO_DST_PORT } else { 0 };
         (tuple, bits)
+    }
+
+    /// The command it comes from.
+    #[must_use]
+    pub const fn command(&self) -> &'a Command {
+        self.command
+    }
+
+    /// The one source address that it wants of the original direction, if it does.
+    #[must_use]
+    pub fn source(&self) -> Option<Addr> {
+        self.command.orig[0].filter(|_| self.command.mask[0].is_none())
     }
 
     /// Whether it selects every flow, so that none needs to be looked at.
@@ -117,7 +129,7 @@ impl<'a> Filter<'a> {
     }
 
     fn ports(&self, flow: &FlowView<'_>) -> bool {
-        self.command.ports.iter().all(|(&(which, dst), &port)| {
+        self.command.ports.iter().all(|(which, dst, port)| {
             let (src_port, dst_port) = match which {
                 Which::Orig => flow.orig.ports(),
                 Which::Reply => flow.reply.ports(),

@@ -4,6 +4,7 @@
 //! protocol that exist only once `-p` has named it.
 
 use super::definition::Value;
+use std::collections::HashMap;
 
 /// An option that may come.
 #[derive(Clone, Debug)]
@@ -16,118 +17,147 @@ pub struct Known<T> {
     pub long: &'static str,
     /// Whether it takes a value.
     pub value: Value,
+    /// Whether a beginning of its name means it only where it can mean nothing else.
+    pub yields: bool,
 }
 
-/// What was found.
+/// Options that may come, made for looking them up: a file has a million lines of them.
+#[derive(Clone, Debug)]
+pub struct Vocabulary<T> {
+    options: Vec<Known<T>>,
+    by_letter: [Option<u8>; 128],
+    by_name: HashMap<&'static str, u8>,
+}
+
+impl<T: Copy + PartialEq> Vocabulary<T> {
+    /// A vocabulary; of several options with one letter the first one has it.
+    #[must_use]
+    pub fn new(options: Vec<Known<T>>) -> Self {
+        let (mut by_letter, mut by_name) = ([None; 128], HashMap::new());
+        for (at, option) in (0..u8::MAX).zip(&options) {
+            if let Some(place) = option.letter.and_then(|c| by_letter.get_mut(c as usize)) {
+                place.get_or_insert(at);
+            }
+            by_name.entry(option.long).or_insert(at);
+        }
+        Self { options, by_letter, by_name }
+    }
+
+    fn letter(&self, letter: char) -> Option<&Known<T>> {
+        let at = (*self.by_letter.get(letter as usize)?)?;
+        self.options.get(usize::from(at))
+    }
+
+    fn long(&self, name: &str) -> Option<&Known<T>> {
+        let at = *self.by_name.get(name)?;
+        self.options.get(usize::from(at))
+    }
+}
+
+/// What was found. Words are told of as they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found<T> {
+pub enum Found<'a, T> {
     /// An option, and its value if one was attached or is required.
-    Option(T, Option<String>),
+    Option(T, Option<&'a str>),
     /// No such option, or too short to tell which: the word.
-    Unknown(String),
+    Unknown(&'a str),
     /// The value is missing: the word.
-    Lacks(String),
+    Lacks(&'a str),
 }
 
 /// The words, as far as they are taken apart.
 #[derive(Debug)]
-pub struct Words {
-    words: Vec<String>,
+pub struct Words<'a> {
+    words: &'a [&'a str],
     at: usize,
     /// Letters of a cluster that are left.
-    cluster: String,
-    /// Words that are no options.
-    rest: Vec<String>,
+    cluster: &'a str,
 }
 
-impl Words {
+impl<'a> Words<'a> {
     /// `words` without the program's name.
     #[must_use]
-    pub const fn new(words: Vec<String>) -> Self {
-        Self { words, at: 0, cluster: String::new(), rest: Vec::new() }
+    pub const fn new(words: &'a [&'a str]) -> Self {
+        Self { words, at: 0, cluster: "" }
     }
 
-    /// The next option; `None` at the end.
-    pub fn next<T: Copy + PartialEq>(&mut self, known: &[Known<T>]) -> Option<Found<T>> {
+    /// The next option, of the vocabularies that hold now; `None` at the end.
+    pub fn next<T: Copy + PartialEq>(&mut self, known: &[&Vocabulary<T>]) -> Option<Found<'a, T>> {
         while self.cluster.is_empty() {
-            let word = self.words.get(self.at)?.clone();
+            let word = *self.words.get(self.at)?;
             self.at += 1;
             if word == "--" {
-                self.rest.extend(self.words.drain(self.at..));
+                self.at = self.words.len();
                 return None;
             }
             if let Some(long) = word.strip_prefix("--") {
-                return Some(self.long(known, &word, long));
+                return Some(self.long(known, word, long));
             }
-            match word.strip_prefix('-') {
-                Some(letters) if !letters.is_empty() => self.cluster = letters.to_owned(),
-                _ => self.rest.push(word),
+            if let Some(letters) = word.strip_prefix('-') {
+                self.cluster = letters;
             }
         }
         Some(self.letter(known))
     }
 
     /// The next word, if it is no option: the value of an option that need not have one.
-    pub fn optional_word(&mut self) -> Option<String> {
-        let word =
-            self.words.get(self.at).filter(|w| self.cluster.is_empty() && !w.starts_with('-'));
-        let word = word.cloned()?;
+    pub fn optional_word(&mut self) -> Option<&'a str> {
+        let word = *self.words.get(self.at)?;
+        if !self.cluster.is_empty() || word.starts_with('-') {
+            return None;
+        }
         self.at += 1;
         Some(word)
     }
 
-    fn last_word(&self) -> String {
-        self.words[self.at - 1].clone()
-    }
-
     fn long<T: Copy + PartialEq>(
         &mut self,
-        known: &[Known<T>],
-        word: &str,
-        long: &str,
-    ) -> Found<T> {
+        known: &[&Vocabulary<T>],
+        word: &'a str,
+        long: &'a str,
+    ) -> Found<'a, T> {
         let (name, attached) = match long.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
+            Some((name, value)) => (name, Some(value)),
             None => (long, None),
         };
-        let exact = known.iter().find(|option| option.long == name);
-        let mut fitting = known.iter().filter(|option| option.long.starts_with(name));
+        let exact = known.iter().find_map(|vocabulary| vocabulary.long(name));
         let option = exact.or_else(|| {
+            let options = known.iter().flat_map(|vocabulary| &vocabulary.options);
+            let fitting = options.filter(|option| option.long.starts_with(name));
+            let firm = fitting.clone().any(|option| !option.yields);
+            let mut fitting = fitting.filter(|option| !(firm && option.yields));
             let first = fitting.next()?;
             fitting.all(|other| other.what == first.what).then_some(first)
         });
-        let Some(option) = option else { return Found::Unknown(word.to_owned()) };
+        let Some(option) = option else { return Found::Unknown(word) };
         match (option.value, attached) {
-            (Value::None, Some(_)) => Found::Unknown(word.to_owned()),
-            (Value::Required, None) => self.required(option.what, word.to_owned()),
+            (Value::None, Some(_)) => Found::Unknown(word),
+            (Value::Required, None) => self.required(option.what, word),
             (_, attached) => Found::Option(option.what, attached),
         }
     }
 
-    fn letter<T: Copy>(&mut self, known: &[Known<T>]) -> Found<T> {
-        let letter = self.cluster.remove(0);
-        let Some(option) = known.iter().find(|option| option.letter == Some(letter)) else {
-            self.cluster.clear();
-            return Found::Unknown(self.last_word());
+    fn letter<T: Copy + PartialEq>(&mut self, known: &[&Vocabulary<T>]) -> Found<'a, T> {
+        let word = self.words[self.at - 1];
+        let mut letters = self.cluster.chars();
+        let letter = letters.next().unwrap_or_default();
+        self.cluster = letters.as_str();
+        let Some(option) = known.iter().find_map(|vocabulary| vocabulary.letter(letter)) else {
+            self.cluster = "";
+            return Found::Unknown(word);
         };
         if option.value == Value::None {
             return Found::Option(option.what, None);
         }
-        let attached = std::mem::take(&mut self.cluster);
-        if !attached.is_empty() {
-            return Found::Option(option.what, Some(attached));
-        }
-        match option.value {
-            Value::Required => {
-                let word = self.last_word();
-                self.required(option.what, word)
-            }
-            _ => Found::Option(option.what, None),
+        match (std::mem::take(&mut self.cluster), option.value) {
+            ("", Value::Required) => self.required(option.what, word),
+            ("", _) => Found::Option(option.what, None),
+            (attached, _) => Found::Option(option.what, Some(attached)),
         }
     }
 
-    fn required<T>(&mut self, what: T, word: String) -> Found<T> {
-        let Some(value) = self.words.get(self.at).cloned() else { return Found::Lacks(word) };
+    fn required<T>(&mut self, what: T, word: &'a str) -> Found<'a, T> {
+        let Some(value) = self.words.get(self.at).copied() else { return Found::Lacks(word) };
         self.at += 1;
         Found::Option(what, Some(value))
     }
@@ -137,24 +167,33 @@ impl Words {
 mod tests {
     use super::*;
 
-    fn known() -> Vec<Known<char>> {
-        let option = |what, long, value| Known { what, letter: Some(what), long, value };
-        vec![
+    fn known() -> Vocabulary<char> {
+        let option = |what, long, value| Known {
+            what,
+            letter: Some(what),
+            long,
+            value,
+            yields: what == 'y',
+        };
+        Vocabulary::new(vec![
             option('L', "dump", Value::None),
             option('s', "src", Value::Required),
             option('s', "source", Value::Required),
             option('t', "status", Value::Required),
             option('n', "nat", Value::Optional),
-        ]
+            option('y', "native", Value::None),
+        ])
     }
 
-    fn all(line: &str) -> Vec<Found<char>> {
-        let mut words = Words::new(line.split_whitespace().map(str::to_owned).collect());
-        std::iter::from_fn(|| words.next(&known())).collect()
+    fn all(line: &str) -> Vec<Found<'_, char>> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let words: &[&str] = words.leak();
+        let mut words = Words::new(words);
+        std::iter::from_fn(|| words.next(&[&known()])).collect()
     }
 
-    fn option(what: char, value: &str) -> Found<char> {
-        Found::Option(what, (!value.is_empty()).then(|| value.to_owned()))
+    fn option(what: char, value: &str) -> Found<'_, char> {
+        Found::Option(what, (!value.is_empty()).then_some(value))
     }
 
     #[test]
@@ -169,8 +208,13 @@ mod tests {
             all("--du --sr=1 --so 2"),
             [option('L', ""), option('s', "1"), option('s', "2")]
         );
-        assert_eq!(all("--s 1"), [Found::Unknown("--s".into())]);
-        assert_eq!(all("--dump=x"), [Found::Unknown("--dump=x".into())]);
+        assert_eq!(all("--s 1"), [Found::Unknown("--s")]);
+        assert_eq!(all("--dump=x"), [Found::Unknown("--dump=x")]);
+    }
+
+    #[test]
+    fn what_is_new_does_not_make_unclear_what_was_clear() {
+        assert_eq!(all("--n --na=1 --nati"), [option('n', ""), option('n', "1"), option('y', "")]);
     }
 
     #[test]
@@ -181,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_unknown_is_named() {
-        assert_eq!(all("-s"), [Found::Lacks("-s".into())]);
-        assert_eq!(all("-LZ"), [option('L', ""), Found::Unknown("-LZ".into())]);
+        assert_eq!(all("-s"), [Found::Lacks("-s")]);
+        assert_eq!(all("-LZ"), [option('L', ""), Found::Unknown("-LZ")]);
     }
 }

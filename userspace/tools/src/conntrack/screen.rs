@@ -1,8 +1,9 @@
 //! Where output goes: entries to stdout in large pieces, summaries and warnings to stderr.
 
 use super::failure::NAME;
+use crate::print::Origin;
 use crate::print::conntrack::{self, Event, Format, Root, Style};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// So much is gathered before it is written.
@@ -45,21 +46,21 @@ impl<'a> Screen<'a> {
     /// # Errors
     /// When stdout cannot be written to.
     pub fn listed(&mut self, message: &[u8]) -> io::Result<()> {
-        self.add(message, None, 0)
+        self.add(message, None, Origin::default())
     }
 
     /// Shows what happened to one, and who did it.
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn event(&mut self, message: &[u8], event: Event, portid: u32) -> io::Result<()> {
-        self.add(message, Some(event), portid)
+    pub fn event(&mut self, message: &[u8], event: Event, by: Origin<'_>) -> io::Result<()> {
+        self.add(message, Some(event), by)
     }
 
-    fn add(&mut self, message: &[u8], event: Option<Event>, portid: u32) -> io::Result<()> {
+    fn add(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>) -> io::Result<()> {
         self.begin();
         let now_ns = self.now_ns();
-        let shown = self.print(message, event, portid, now_ns);
+        let shown = self.print(message, event, by, now_ns);
         self.shown += u64::from(shown);
         self.write_if(PIECE)
     }
@@ -68,7 +69,7 @@ impl<'a> Screen<'a> {
     pub fn render(&mut self, message: &[u8]) -> Vec<u8> {
         let kept = std::mem::take(&mut self.out);
         let now_ns = self.now_ns();
-        self.print(message, None, 0, now_ns);
+        self.print(message, None, Origin::default(), now_ns);
         std::mem::replace(&mut self.out, kept)
     }
 
@@ -85,12 +86,12 @@ impl<'a> Screen<'a> {
         self.write_if(PIECE)
     }
 
-    fn print(&mut self, message: &[u8], event: Option<Event>, portid: u32, now_ns: u64) -> bool {
+    fn print(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>, now_ns: u64) -> bool {
         let print = match self.root {
             Root::Conntrack => conntrack::flow,
             Root::Expect => conntrack::expectation,
         };
-        print(&mut self.out, &self.style, message, event, portid, now_ns)
+        print(&mut self.out, &self.style, message, event, by, now_ns)
     }
 
     /// Nanoseconds since 1970.
@@ -148,6 +149,15 @@ impl<'a> Screen<'a> {
         }
         self.flush()
     }
+}
+
+/// Whether stdout is a terminal that shows colours, and nobody said that there are to be none (no-color.org).
+#[must_use]
+pub fn is_colourful() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal()
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Says how many, and of what.

@@ -78,6 +78,7 @@ const GROUPS: &[(&str, &[Opt])] = &[
             Opt::LabelDel,
             Opt::Labelmap,
             Opt::Helper,
+            Opt::FromFile,
         ],
     ),
     ("Expectations", &[Opt::TupleSrc, Opt::TupleDst]),

@@ -19,7 +19,7 @@ const TIME_WAIT: u8 = 7;
 
 /// The tuple of one direction, from what was given of it.
 fn tuple(command: &Command, which: Which, addresses: [Option<Addr>; 2]) -> Tuple {
-    let port = |dst| command.ports.get(&(which, dst)).copied().unwrap_or_default();
+    let port = |dst| command.ports.of(which, dst).unwrap_or_default();
     let (kind, code, id) = command.icmp;
     let proto = command.proto.unwrap_or_default();
     let tuple = Tuple {
@@ -41,7 +41,7 @@ fn tuple(command: &Command, which: Which, addresses: [Option<Addr>; 2]) -> Tuple
 pub fn original(command: &Command) -> Tuple {
     if command.orig[0].is_some() {
         let mut orig = tuple(command, Which::Orig, command.orig);
-        if !orig.is_icmp() && !command.ports.contains_key(&(Which::Orig, false)) {
+        if !orig.is_icmp() && command.ports.of(Which::Orig, false).is_none() {
             // Ports may be given of the reply alone.
             let reply = tuple(command, Which::Reply, command.orig);
             orig.l4 = reply.inverted().l4;
@@ -49,7 +49,7 @@ pub fn original(command: &Command) -> Tuple {
         orig
     } else {
         let mut reply = tuple(command, Which::Reply, command.reply);
-        if !reply.is_icmp() && !command.ports.contains_key(&(Which::Reply, false)) {
+        if !reply.is_icmp() && command.ports.of(Which::Reply, false).is_none() {
             reply.l4 = tuple(command, Which::Orig, command.reply).inverted().l4;
         }
         reply.inverted()
@@ -66,7 +66,7 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
     let mut flow = Flow::new(orig);
     flow.reply = if command.reply[0].is_some() && command.orig[0].is_some() {
         let mut reply = tuple(command, Which::Reply, command.reply);
-        if orig.is_icmp() || !command.ports.contains_key(&(Which::Reply, false)) {
+        if orig.is_icmp() || command.ports.of(Which::Reply, false).is_none() {
             reply.l4 = orig.inverted().l4;
         }
         reply.proto = orig.proto;
@@ -100,14 +100,16 @@ pub fn flow(command: &Command) -> Result<Flow, Failure> {
 /// What the kernel would refuse of what was given, but for what is filled in or left out here.
 fn refuse_impossible(command: &Command, orig: &Tuple) -> Result<(), Failure> {
     let refused = |errno| Err(Failure::kernel(errno, &[(libc::EBUSY, "Device or resource busy")]));
-    let given = |port: Which| command.ports.keys().any(|(which, _)| *which == port);
     let reply = command.reply.iter().any(Option::is_some);
     // A translation says where the reply comes from, or goes to, too.
     let [to, from, _] = command.nat;
     let ends = [(command.reply[0], from), (command.reply[1], to)];
     let missing = ends.iter().any(|(addr, nat)| addr.is_none() && nat.is_none());
     let half = reply && missing && command.orig[0].is_some();
-    let portless = reply && command.orig[0].is_some() && orig.has_ports() && !given(Which::Reply);
+    let portless = reply
+        && command.orig[0].is_some()
+        && orig.has_ports()
+        && !command.ports.has_any_of(Which::Reply);
     let family = match orig.proto {
         ipproto::ICMP => orig.family == FAMILY_IPV4,
         ipproto::ICMPV6 => orig.family == FAMILY_IPV6,
@@ -124,7 +126,7 @@ fn refuse_impossible(command: &Command, orig: &Tuple) -> Result<(), Failure> {
 /// Lets the reply come from, or go to, where the translation says.
 fn translate(flow: &mut Flow, command: &Command) -> Result<(), Failure> {
     let nat = command.nat;
-    let given = |dst| command.ports.get(&(Which::Reply, dst)).copied();
+    let given = |dst| command.ports.of(Which::Reply, dst);
     let address = |nat: Nat, family| match nat.addr {
         Some(addr) if addr.family != family => Err(Failure::usage("mismatched address family")),
         addr => Ok(addr.map(|addr| addr.bytes)),

@@ -3,6 +3,7 @@
 //!
 //! ```
 //! use common::Tuple;
+//! use tools::print::Origin;
 //! use tools::print::conntrack::{Style, flow};
 //! use wire::Flow;
 //! use wire::cursor::Writer;
@@ -15,7 +16,7 @@
 //! let len = writer.finish().unwrap();
 //!
 //! let mut out = Vec::new();
-//! assert!(flow(&mut out, &Style::default(), &buffer[..len], None, 0, 0));
+//! assert!(flow(&mut out, &Style::default(), &buffer[..len], None, Origin::default(), 0));
 //! assert!(out.starts_with(b"udp      17 "), "{}", String::from_utf8_lossy(&out));
 //! ```
 
@@ -31,8 +32,9 @@ mod statistics;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
-pub use statistics::{count, statistics};
+pub use statistics::{count, entries, statistics};
 
+use crate::print::Origin;
 use crate::print::xml::HEAD;
 use put::Put as _;
 use wire::netlink::uapi::subsystem;
@@ -71,6 +73,8 @@ pub struct Style<'a> {
     pub labels: Option<&'a LabelMap>,
     /// The entries are those that `-D` deleted: `save` calls them so.
     pub deleted: bool,
+    /// What happened, and how the flow stands, in colour; lines for people only.
+    pub colour: bool,
 }
 
 /// What happened to an entry.
@@ -86,17 +90,17 @@ pub enum Event {
 
 /// What belongs to one printing of an entry rather than to the entry.
 #[derive(Clone, Copy, Debug, Default)]
-struct Occasion {
+struct Occasion<'a> {
     /// What happened; nothing in lists.
     event: Option<Event>,
-    /// Netlink port id of who caused the event; 0 is the kernel.
-    portid: u32,
+    /// Who caused the event.
+    origin: Origin<'a>,
     /// Wall clock, nanoseconds since 1970.
     now_ns: u64,
 }
 
-/// Appends a flow and a line end. `message` is one whole netlink message, header included; `portid` is the netlink port
-/// id of who caused the event (0 for the kernel and in lists); `now_ns` is the wall clock, nanoseconds since 1970.
+/// Appends a flow and a line end. `message` is one whole netlink message, header included; `origin` is who caused the
+/// event (nobody in lists); `now_ns` is the wall clock, nanoseconds since 1970.
 ///
 /// `false`, and nothing is appended, when the message is no flow.
 pub fn flow(
@@ -104,12 +108,12 @@ pub fn flow(
     style: &Style<'_>,
     message: &[u8],
     event: Option<Event>,
-    portid: u32,
+    origin: Origin<'_>,
     now_ns: u64,
 ) -> bool {
     let Some(payload) = payload(message, subsystem::CTNETLINK) else { return false };
     let Ok(flow) = FlowView::parse(payload) else { return false };
-    let occasion = Occasion { event, portid, now_ns };
+    let occasion = Occasion { event, origin, now_ns };
     match style.format {
         Format::Plain => plain::flow(out, style, &flow, &occasion),
         Format::Save => save::flow(out, style, &flow, &occasion),
@@ -125,12 +129,12 @@ pub fn expectation(
     style: &Style<'_>,
     message: &[u8],
     event: Option<Event>,
-    portid: u32,
+    origin: Origin<'_>,
     now_ns: u64,
 ) -> bool {
     let Some(payload) = payload(message, subsystem::CTNETLINK_EXP) else { return false };
     let Ok(view) = ExpectView::parse(payload) else { return false };
-    expected::expectation(out, style, &view, &Occasion { event, portid, now_ns });
+    expected::expectation(out, style, &view, &Occasion { event, origin, now_ns });
     true
 }
 

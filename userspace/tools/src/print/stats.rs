@@ -51,9 +51,17 @@ pub fn general(s: &Report) -> String {
     out
 }
 
-/// What the original has no words for: a line about a local table that is not what the kernel holds, and nothing about
-/// one that is.
+/// What the original has no words for: a line about a local table that is not what the kernel holds, one about a commit
+/// under way, and nothing when all is as it should be.
 fn state(s: &Report) -> String {
+    let mut out = table_state(s);
+    if let Some((done, of)) = s.commit_progress {
+        line(&mut out, &format!("commit: {done} of {of} entries written"));
+    }
+    out
+}
+
+fn table_state(s: &Report) -> String {
     let word = s.state.word();
     match (s.state.loss(), s.state.loaded_percent()) {
         (Some((ago, lost)), _) => {

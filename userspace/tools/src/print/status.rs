@@ -263,6 +263,10 @@ object! {
         missing_events: u64,
         /// A commit runs.
         committing: bool,
+        /// Flows it has written; `null` while none are being written.
+        committed: Option<u64>,
+        /// Flows it has to write; `null` while none are being written.
+        to_commit: Option<u64>,
         /// The kernel's entries are being deleted.
         purging: bool,
         /// Times that was asked for.
@@ -357,6 +361,8 @@ impl Status {
                 degraded_s: s.state.loss().map(|(ago, _)| ago.as_secs()),
                 missing_events: s.state.loss().map_or(0, |(_, lost)| lost),
                 committing: s.committing,
+                committed: s.commit_progress.map(|(done, _)| done),
+                to_commit: s.commit_progress.map(|(_, of)| of),
                 purging: s.purging,
                 purges: s.purges,
                 kernel_no_space: c.kernel_no_space,

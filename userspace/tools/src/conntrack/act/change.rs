@@ -6,16 +6,17 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Verb};
 use crate::conntrack::failure::{Failure, NAME};
 use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
-use host::table::{Table as Kernel, Writes};
+use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
 use wire::flow::{Flow, Known};
 use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
-use wire::netlink::request::{self, IfExists, Selection};
+use wire::netlink::request::{self, IfExists, Selection, Ticket};
 
 /// What numbers mean when a flow is to be made.
 pub(super) const CREATE: [(i32, &str); 2] = [
@@ -53,34 +54,34 @@ pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Resul
 }
 
 /// `-D`
-pub(super) fn delete(command: &Command) -> Outcome {
-    let deleted = delete_quietly(command)?;
+pub(super) fn delete(command: &Command, lines: &[Command]) -> Outcome {
+    let deleted = delete_quietly(command, lines)?;
     let done = if command.has(Opt::DryRun) { "would be deleted" } else { "have been deleted" };
     summary(deleted, &format!("flow entries {done}"));
     Ok(code(deleted))
 }
 
 /// Deletes, shows what was deleted, and says how many.
-pub(super) fn delete_quietly(command: &Command) -> Result<u64, Failure> {
+pub(super) fn delete_quietly(command: &Command, lines: &[Command]) -> Result<u64, Failure> {
+    let choice = Choice::new(command, lines);
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<Vec<u8>> = Writes::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
-    let outcome = dump(&mut kernel, command, |message, flow| {
+    let outcome = dump(&mut kernel, command, &choice, |message, flow, _| {
         if dry {
             return screen.listed(message);
         }
         let line = screen.render(message);
-        let (key, id) = (flow.key(), flow.id);
         writes.push(
             line,
-            |w, t| request::delete(w, t, &key, id),
-            |line, errno| settle(&mut screen, &line, errno, &mut failed),
+            |w, t, _| request::delete(w, t, &flow.key(), flow.id),
+            |line, came| settle(&mut screen, &line, came.errno, &mut failed),
         )
     });
     outcome?;
-    writes.flush(|line, errno| settle(&mut screen, &line, errno, &mut failed))?;
+    writes.flush(|line, came| settle(&mut screen, &line, came.errno, &mut failed))?;
     screen.end()?;
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
@@ -103,64 +104,61 @@ fn settle(
 }
 
 /// `-U`
-pub(super) fn update(command: &Command) -> Outcome {
-    let updated = update_quietly(command)?;
+pub(super) fn update(command: &Command, lines: &[Command]) -> Outcome {
+    let updated = update_quietly(command, lines)?;
     let done = if command.has(Opt::DryRun) { "would be updated" } else { "have been updated" };
     summary(updated, &format!("flow entries {done}"));
     Ok(code(updated))
 }
 
 /// Updates, shows what the flows are now, and says how many.
-pub(super) fn update_quietly(command: &Command) -> Result<u64, Failure> {
+pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<u64, Failure> {
+    let choice = Choice::new(command, lines);
     let mut kernel = Kernel::open()?;
     let mut writes: Writes<FlowKey> = Writes::open()?;
-    let mut again = Kernel::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
-    let outcome = dump(&mut kernel, command, |message, view| {
+    let outcome = dump(&mut kernel, command, &choice, |message, view, command| {
         if dry {
             return screen.listed(message);
         }
         let Some(flow) = wanted::update(command, view) else { return Ok(()) };
         writes.push(
             view.key(),
-            |w, t| request::update(w, t, &flow),
-            |key, errno| show(&mut again, &mut screen, key, errno, &mut failed),
+            |w, ticket, key| {
+                request::update(w, ticket, &flow);
+                // What has become of it is asked for in the same breath.
+                request::get(w, Ticket::silent(ticket.seq + 1), key);
+            },
+            |key, came| show(&mut screen, key, came, &mut failed),
         )
     });
     outcome?;
-    writes.flush(|key, errno| show(&mut again, &mut screen, key, errno, &mut failed))?;
+    writes.flush(|key, came| show(&mut screen, key, came, &mut failed))?;
     screen.end()?;
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
 
 fn show(
-    kernel: &mut Kernel,
     screen: &mut Screen<'_>,
     key: FlowKey,
-    errno: i32,
+    came: Came<'_>,
     failed: &mut Option<i32>,
 ) -> io::Result<()> {
-    match errno {
+    match came.errno {
+        // A flow without room for labels is changed in all else.
         0 | libc::ENOSPC => {}
+        // It has ended meanwhile.
         libc::ENOENT => return Ok(()),
         errno => {
             failed.get_or_insert(errno);
             return Ok(());
         }
     }
-    let read = kernel.ask(
-        |w, t| request::get(w, t, &key),
-        |message| {
-            let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
-            if same { screen.listed(message) } else { Ok(()) }
-        },
-    );
-    // It may have ended since.
-    read.or_else(
-        |error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) },
-    )
+    let Some(message) = came.answer else { return Ok(()) };
+    let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
+    if same { screen.listed(message) } else { Ok(()) }
 }
 
 /// `-F`
@@ -168,7 +166,7 @@ pub(super) fn flush(command: &Command) -> Outcome {
     if command.has(Opt::DryRun) {
         let mut would = 0;
         let mut kernel = Kernel::open()?;
-        dump(&mut kernel, command, |_, _| {
+        dump(&mut kernel, command, &Choice::new(command, &[]), |_, _, _| {
             would += 1;
             Ok(())
         })?;

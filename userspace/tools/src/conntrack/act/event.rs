@@ -1,69 +1,63 @@
 //! Shows what happens, as it happens.
+//!
+//! Events of flows come through the tap where it may run (`host::source`), so that a burst has the rings to wait in and
+//! costs the kernel no socket buffer each; else, and for expectations, by netlink alone. Either way a full buffer is
+//! made larger, and what was lost all the same is told at the end.
 
 use super::{Outcome, style};
 use crate::conntrack::command::Command;
 use crate::conntrack::definition::Table;
 use crate::conntrack::failure::{Failure, NAME};
 use crate::conntrack::filter::Filter;
+use crate::conntrack::programs::Programs;
 use crate::conntrack::screen::{Frame, Screen, summary};
-use crate::print::conntrack::{Event, Root};
-use host::netlink::{Socket, set_receive_buffer};
-use host::sys::{Batch, stop_signals};
-use host::table::wait_for_either;
+use crate::print::Origin;
+use crate::print::conntrack::{Event, Format, Root};
+use host::source::{self, Choice, Source, SourceError};
+use host::sys::stop_signals;
+use host::table::wait_for_any;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::time::Duration;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::uapi::{ct, flag, group, subsystem};
 use wire::netlink::{FlowView, Messages};
 
 /// Unless `-b` says otherwise: a burst of 100,000 events, where the kernel lets us.
 const BUFFER: usize = 128 << 20;
-/// Events are a few hundred bytes, one a datagram.
-const SLOT: usize = 4096;
-const SLOTS: usize = 256;
+/// A buffer that was too small grows up to this.
+const BUFFER_MAX: usize = 1 << 30;
+/// Ring of each processor: 16,000 events.
+const RING: usize = 4 << 20;
+/// Events shown before signals are looked at.
+const BUDGET: usize = 4096;
+/// How long to wait for company after an event, before asking to be woken: being woken for each costs more than
+/// showing it.
+const NAP: Duration = Duration::from_micros(500);
 
 /// `-E`
 pub(super) fn watch(command: &Command, table: Table) -> Outcome {
     let stop = stop_signals()?;
-    let wanted = command.buffer.unwrap_or(BUFFER);
-    let socket = Socket::open(groups(command, table), |fd| set_receive_buffer(fd, wanted))?;
+    let mut source = open(command, table)?;
     if command.buffer.is_some() {
-        let effective = socket.receive_buffer();
+        let effective = source.receive_buffer();
         eprintln!("NOTICE: Netlink socket buffer size has been set to {effective} bytes.");
     }
     let root = if table == Table::Expect { Root::Expect } else { Root::Conntrack };
-    let mut screen = Screen::new(style(command), root, Frame::Stream);
-    let filter = Filter::new(command);
-    let mut batch = Batch::new(SLOTS, SLOT);
-    let mut overruns = 0_u64;
-    let mut failed = None;
-    while failed.is_none() {
-        match batch.receive(socket.as_fd()) {
-            Ok(0) => {
-                if let Err(error) = screen.flush() {
-                    failed = Some(error);
-                } else if wait_for_either(&socket, &stop) {
-                    break;
-                }
-            }
-            Ok(count) => {
-                let shown =
-                    (0..count).try_for_each(|i| show(batch.datagram(i), &filter, &mut screen));
-                failed = shown.err();
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => overruns += 1,
-            Err(error) => failed = Some(error),
-        }
-    }
-    if let Some(error) = failed {
-        return Err(Failure::from(error));
-    }
-    screen.end()?;
+    let mut watcher = Watcher {
+        filter: Filter::new(command),
+        screen: Screen::new(style(command), root, Frame::Stream),
+        // XML has never told who caused an event.
+        programs: (style(command).format != Format::Xml).then(Programs::default),
+    };
+    let grows = command.buffer.is_none();
+    watcher.run(&mut source, &stop, grows)?;
+    watcher.screen.end()?;
     let what = if root == Root::Expect { "expectation events" } else { "flow events" };
-    summary(screen.shown, &format!("{what} have been shown"));
-    if overruns > 0 {
-        let lost = socket.drops();
+    summary(watcher.screen.shown, &format!("{what} have been shown"));
+    let lost = source.account().lost;
+    if lost > 0 {
         eprintln!(
             "{NAME}: {lost} events were lost: they came faster than they could be shown (try -b)."
         );
@@ -71,12 +65,26 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn open(command: &Command, table: Table) -> Result<Source, Failure> {
+    let settings = source::Settings {
+        choice: if table == Table::Expect { Choice::Netlink } else { Choice::Auto },
+        buffer_bytes: Some(command.buffer.unwrap_or(BUFFER)),
+        ring_bytes: RING,
+        groups: groups(command, table),
+        ..source::Settings::default()
+    };
+    match Source::open(&settings) {
+        // Why there is no tap is of no interest here: the same is shown.
+        Ok((source, _)) => Ok(source),
+        Err(SourceError::Socket(error)) => Err(Failure::from(error)),
+        Err(error) => Err(Failure::other(error)),
+    }
+}
+
 fn groups(command: &Command, table: Table) -> u32 {
     let bit = |group: u32| 1 << (group - 1);
     if table == Table::Expect {
-        return bit(group::CONNTRACK_EXP_NEW)
-            | bit(group::CONNTRACK_EXP_UPDATE)
-            | bit(group::CONNTRACK_EXP_DESTROY);
+        return source::group::EXPECTATIONS;
     }
     let mask = command.events;
     let wanted = [
@@ -87,28 +95,85 @@ fn groups(command: &Command, table: Table) -> u32 {
     wanted.iter().filter(|(is, _)| *is).fold(0, |bits, (_, group)| bits | bit(*group))
 }
 
-fn show(datagram: &[u8], filter: &Filter<'_>, screen: &mut Screen<'_>) -> io::Result<()> {
-    for raw in Messages::new(datagram).flatten() {
-        let header = raw.header;
-        let event = match (header.message() == ct::DELETE, header.has(flag::CREATE | flag::EXCL)) {
-            (true, _) => Event::Destroy,
-            (false, true) => Event::New,
-            // Expectations are made without EXCL.
-            (false, false)
-                if header.subsystem() == subsystem::CTNETLINK_EXP && header.has(flag::CREATE) =>
-            {
-                Event::New
+/// What is done with events.
+struct Watcher<'a> {
+    filter: Filter<'a>,
+    screen: Screen<'a>,
+    programs: Option<Programs>,
+}
+
+impl Watcher<'_> {
+    /// Shows events until a signal comes.
+    fn run(&mut self, source: &mut Source, stop: &OwnedFd, grows: bool) -> io::Result<()> {
+        let (mut since, mut lost, mut armed) = (0, 0, false);
+        loop {
+            let taken = self.drain(source)?;
+            since += taken;
+            if since >= BUDGET || armed {
+                since = 0;
+                let lost_now = source.account().lost;
+                if grows && lost_now > lost {
+                    source.grow(BUFFER_MAX);
+                }
+                lost = lost_now;
+                if wait_for_any(&[], stop, Some(Duration::ZERO)) {
+                    return Ok(());
+                }
             }
-            (false, false) => Event::Update,
-        };
-        let message = &datagram[raw.at..raw.at + HEADER_LEN + raw.payload.len()];
-        let is_flow = header.subsystem() == subsystem::CTNETLINK && !filter.is_everything();
-        let meant = !is_flow || FlowView::parse(raw.payload).is_ok_and(|flow| filter.passes(&flow));
-        if meant {
-            // Who caused it is told of flows alone.
-            let is_flow = header.subsystem() == subsystem::CTNETLINK;
-            screen.event(message, event, if is_flow { header.portid } else { 0 })?;
+            if taken >= BUDGET {
+                continue;
+            }
+            self.screen.flush()?;
+            if taken > 0 {
+                armed = false;
+                std::thread::sleep(NAP);
+            } else if !armed {
+                // What comes in before is drained before anybody sleeps.
+                armed = true;
+                source.arm();
+            } else {
+                if wait_for_any(&source.descriptors(), stop, None) {
+                    return Ok(());
+                }
+                armed = false;
+            }
         }
     }
-    Ok(())
+
+    fn drain(&mut self, source: &mut Source) -> io::Result<usize> {
+        let mut failed = Ok(());
+        let taken = source.drain(BUDGET, &mut |heard, _| {
+            // The hook, which has other news than messages, is never asked for.
+            if let (Ok(()), Some(datagram)) = (&failed, heard.message()) {
+                failed = self.show(datagram);
+            }
+        })?;
+        failed.map(|()| taken)
+    }
+
+    fn show(&mut self, datagram: &[u8]) -> io::Result<()> {
+        for raw in Messages::new(datagram).flatten() {
+            let header = raw.header;
+            let is_flow = header.subsystem() == subsystem::CTNETLINK;
+            let made = flag::CREATE | if is_flow { flag::EXCL } else { 0 };
+            let event = match () {
+                () if header.message() == ct::DELETE => Event::Destroy,
+                // Expectations are made without EXCL.
+                () if header.has(made) => Event::New,
+                () => Event::Update,
+            };
+            let filtered = is_flow && !self.filter.is_everything();
+            let passes = |flow: FlowView<'_>| self.filter.passes(&flow);
+            if filtered && !FlowView::parse(raw.payload).is_ok_and(passes) {
+                continue;
+            }
+            // Who caused it is told of flows alone.
+            let portid = if is_flow { header.portid } else { 0 };
+            let programs = self.programs.as_mut().filter(|_| portid != 0);
+            let program = programs.and_then(|programs| programs.name(portid));
+            let message = &datagram[raw.at..raw.at + HEADER_LEN + raw.payload.len()];
+            self.screen.event(message, event, Origin { portid, program })?;
+        }
+        Ok(())
+    }
 }

@@ -5,10 +5,13 @@ use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Table};
 use crate::conntrack::failure::Failure;
 use crate::conntrack::filter::Filter;
+use crate::conntrack::progress::Progress;
 use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::{self, Root};
-use common::FlowKey;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use common::{FlowKey, Tuple};
 use host::table::Table as Kernel;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,20 +19,27 @@ use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, Selection, Source};
 
-/// Reads the flows that a command means, and hands each to `each`, once as a message and once understood.
+/// Reads the flows that a command means, and hands each to `each`: as a message, understood, and the command that it
+/// fits.
 pub(super) fn dump(
     kernel: &mut Kernel,
     command: &Command,
-    mut each: impl FnMut(&[u8], &FlowView<'_>) -> io::Result<()>,
+    choice: &Choice<'_>,
+    mut each: impl FnMut(&[u8], &FlowView<'_>, &Command) -> io::Result<()>,
 ) -> io::Result<()> {
-    let filter = Filter::new(command);
-    let mut meant = |message: &[u8]| match FlowView::parse(&message[HEADER_LEN..]) {
-        Ok(flow) if filter.passes(&flow) => each(message, &flow),
+    if choice.is_nothing() {
+        return Ok(());
+    }
+    let mut meant = |message: &[u8]| {
         // What nobody understands is not shown.
-        _ => Ok(()),
+        let Ok(flow) = FlowView::parse(&message[HEADER_LEN..]) else { return Ok(()) };
+        choice.of(&flow).map_or(Ok(()), |command| each(message, &flow, command))
     };
-    read(kernel, source(command), &filter.selection(), &mut meant)
+    read(kernel, source(command), &choice.selection(), &mut meant)
 }
+
+/// A table of so many flows is worth a second thread.
+const MANY: u32 = 20_000;
 
 /// A kernel that does not know how to select is asked for everything.
 fn read(
@@ -38,14 +48,60 @@ fn read(
     selection: &Selection,
     each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let outcome = kernel.dump(|w, seq| request::dump(w, seq, source, selection), &mut *each);
-    match outcome {
-        Err(error) if selection.tuples.is_some() && is_ignorance(&error) => {
-            let plain = Selection { tuples: None, ..*selection };
+    let mut progress = Progress::new("flows", true);
+    let each: &mut dyn FnMut(&[u8]) -> io::Result<()> = &mut |message| {
+        progress.step();
+        each(message)
+    };
+    let plain = Selection { tuples: None, ..*selection };
+    // The kernel compares tuples in its table only.
+    let picks = selection.tuples.is_some() && matches!(source, Source::Table);
+    if !picks {
+        return kernel.dump(|w, seq| request::dump(w, seq, source, &plain), each);
+    }
+    match read_picked(kernel, source, selection, each) {
+        Err(error) if is_ignorance(&error) => {
             kernel.dump(|w, seq| request::dump(w, seq, source, &plain), each)
         }
         outcome => outcome,
     }
+}
+
+/// Tuples are compared by the kernel if it is told the family (`EOPNOTSUPP` otherwise, seen on 6.18): of both, each is
+/// asked for by itself.
+fn read_picked(
+    kernel: &mut Kernel,
+    source: Source,
+    selection: &Selection,
+    each: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if selection.family != request::ANY_FAMILY {
+        return kernel.dump(|w, seq| request::dump(w, seq, source, selection), each);
+    }
+    let picked = [FAMILY_IPV4, FAMILY_IPV6].map(|family| of_family(selection, family));
+    if flows(kernel)? < MANY {
+        for selection in &picked {
+            kernel.dump(|w, seq| request::dump(w, seq, source, selection), &mut *each)?;
+        }
+        return Ok(());
+    }
+    let mut other = Kernel::open()?;
+    kernel.dump_two(&mut other, |w, seq, at| request::dump(w, seq, source, &picked[at]), each)
+}
+
+fn of_family(selection: &Selection, family: u8) -> Selection {
+    let tuples = selection.tuples.map(|both| both.map(|(t, bits)| (Tuple { family, ..t }, bits)));
+    Selection { family, tuples, ..*selection }
+}
+
+/// How many flows the table has.
+fn flows(kernel: &mut Kernel) -> io::Result<u32> {
+    let mut flows = 0;
+    kernel.ask(request::stats, |message| {
+        flows = conntrack::entries(message).unwrap_or_default();
+        Ok(())
+    })?;
+    Ok(flows)
 }
 
 fn is_ignorance(error: &io::Error) -> bool {
@@ -70,7 +126,8 @@ pub(super) fn list(command: &Command) -> Outcome {
         let selection = filter.selection();
         read(&mut kernel, source(command), &selection, &mut |message| screen.listed(message))
     } else {
-        dump(&mut kernel, command, |message, _| screen.listed(message))
+        let choice = Choice::new(command, &[]);
+        dump(&mut kernel, command, &choice, |message, _, _| screen.listed(message))
     };
     screen.end()?;
     outcome?;

@@ -1,106 +1,217 @@
 //! `-R`: command lines from a file, carried out in order.
+//!
+//! ```text
+//!  file --every line is understood--> nothing is wrong --> once more, from the start:
+//!  file --reader thread: commands--> this one: requests, in batches --> kernel
+//! ```
+//!
+//! Reading twice is what lets a slip in the last line keep the first one from taking effect without holding a million
+//! commands in memory.
 
-use super::change::{CREATE, DELETE};
+use super::change::CREATE;
 use super::{Outcome, change};
 use crate::conntrack::command::{self, Command};
 use crate::conntrack::definition::{Opt, Table, Verb};
 use crate::conntrack::failure::Failure;
-use crate::conntrack::wanted;
-use host::table::Writes;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use crate::conntrack::progress::Progress;
+use crate::conntrack::{wanted, words};
+use host::table::{Outcome as Came, Table as Kernel, Writes};
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use wire::Flow;
 use wire::netlink::request::{self, IfExists};
 
-/// Longest line, and most words of one.
-const LINE_MAX: usize = 10 << 10;
-const WORDS_MAX: usize = 255;
-const WORD_MAX: usize = 1023;
-
-/// What became of a write decides what comes next.
-type Note = (Verb, Box<Flow>, bool);
+/// Files of more lines are worth a thread.
+const LINES_ALONE: usize = 1000;
+/// Commands that the thread hands over at once, and how many such handfuls may wait.
+const HANDFUL: usize = 128;
+const HANDFULS: usize = 8;
 
 /// Carries out the lines of a file; `-` is stdin. Each line is checked before the first one takes effect.
 ///
 /// # Errors
 /// What is wrong with a line, or what the kernel refused.
 pub fn run(path: &str) -> Outcome {
-    let cannot = || Failure::usage(format_args!("Failed to open file {path} for reading"));
-    if path == "-" {
-        // What is read once cannot be checked first and carried out after.
-        let lines: Vec<String> = io::stdin().lock().lines().collect::<Result<_, _>>()?;
-        let numbered = || lines.iter().cloned().map(Ok).enumerate();
-        check(numbered())?;
-        return carry_out(numbered());
+    let mut file = open(path)?;
+    let start = file.stream_position()?;
+    let mut lines = 0;
+    words::each_line(&mut file, |number, line| {
+        lines = number + 1;
+        understand(number, line).map(drop)
+    })?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut loader = Loader::open()?;
+    if lines <= LINES_ALONE {
+        words::each_line(&mut file, |number, line| match understand(number, line)? {
+            Some(command) => loader.take(command),
+            None => Ok(()),
+        })?;
+    } else {
+        load_long(&mut *file, &mut loader)?;
     }
-    let open = || File::open(path).map(|file| BufReader::new(file).lines().enumerate());
-    check(open().map_err(|_| cannot())?)?;
-    carry_out(open().map_err(|_| cannot())?)
+    loader.end()?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn check(lines: impl Iterator<Item = (usize, io::Result<String>)>) -> Result<(), Failure> {
-    for (number, line) in lines {
-        understand(number, &line?)?;
+/// What can be read twice.
+trait Lines: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Lines for T {}
+
+fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
+    if path != "-" {
+        let cannot = |_| Failure::usage(format_args!("Failed to open file {path} for reading"));
+        return Ok(Box::new(File::open(path).map_err(cannot)?));
     }
-    Ok(())
+    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if stdin.metadata()?.is_file() {
+        return Ok(Box::new(stdin));
+    }
+    // What comes through a pipe comes once. It is put aside on disk, in a file without a name.
+    let nameless = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .open(std::env::temp_dir());
+    let mut kept: Box<dyn Spool> = match nameless {
+        Ok(file) => Box::new(file),
+        Err(_) => Box::new(Cursor::new(Vec::new())),
+    };
+    io::copy(&mut stdin, &mut kept)?;
+    kept.rewind()?;
+    Ok(Box::new(kept))
 }
 
-fn carry_out(lines: impl Iterator<Item = (usize, io::Result<String>)>) -> Outcome {
-    let mut writes: Writes<Note> = Writes::open()?;
-    for (number, line) in lines {
-        let Some(command) = understand(number, &line?)? else { continue };
+/// Where lines are put aside.
+trait Spool: Lines + io::Write {}
+
+impl<T: Lines + io::Write> Spool for T {}
+
+/// A thread reads and understands, this one writes.
+fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
+    let (full, filled) = sync_channel::<Result<Vec<Command>, Failure>>(HANDFULS);
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().name("lines".to_owned());
+        reader.spawn_scoped(scope, move || {
+            let mut handful = Vec::with_capacity(HANDFUL);
+            let gone = |_| Failure::other("the loader has ended");
+            let outcome = words::each_line(file, |number, line| {
+                handful.extend(understand(number, line)?);
+                if handful.len() < HANDFUL {
+                    return Ok(());
+                }
+                let next = Vec::with_capacity(HANDFUL);
+                full.send(Ok(std::mem::replace(&mut handful, next))).map_err(gone)
+            });
+            // Whoever has ended does not want the rest either.
+            let _ = full.send(outcome.map(|()| handful));
+        })?;
+        for handful in filled {
+            handful?.into_iter().try_for_each(|command| loader.take(command))?;
+        }
+        Ok(())
+    })
+}
+
+/// A flow to be made.
+struct Wanted {
+    flow: Flow,
+    /// `-A`: it may be there already.
+    adds: bool,
+    /// Whether a status was given.
+    status: bool,
+}
+
+/// Carries out commands.
+struct Loader {
+    writes: Writes<Wanted>,
+    /// For what depends on the answer to a write.
+    afterwards: Kernel,
+    progress: Progress,
+    /// What went wrong first.
+    failed: Option<Failure>,
+}
+
+impl Loader {
+    fn open() -> io::Result<Self> {
+        let (writes, afterwards) = (Writes::open()?, Kernel::open()?);
+        Ok(Self { writes, afterwards, progress: Progress::new("lines", false), failed: None })
+    }
+
+    fn take(&mut self, command: Command) -> Result<(), Failure> {
+        self.progress.step();
+        let (kernel, failed) = (&mut self.afterwards, &mut self.failed);
         match command.verb {
             Verb::Create | Verb::Add => {
-                let flow = Box::new(wanted::flow(&command)?);
-                let made = flow.clone();
-                writes.push(
-                    (command.verb, flow, command.has(Opt::Status)),
-                    |w, t| request::create(w, t, &made, IfExists::Fail),
-                    settle,
+                let flow = wanted::flow(&command)?;
+                let adds = command.verb == Verb::Add;
+                self.writes.push(
+                    Wanted { flow, adds, status: command.has(Opt::Status) },
+                    |w, t, wanted| request::create(w, t, &wanted.flow, IfExists::Fail),
+                    |wanted, came| settle(kernel, wanted, came, failed),
                 )?;
             }
             verb => {
-                writes.flush(settle)?;
+                self.flush()?;
                 match verb {
-                    Verb::Delete => drop(change::delete_quietly(&command)?),
-                    Verb::Update => drop(change::update_quietly(&command)?),
+                    Verb::Delete => drop(change::delete_quietly(&command, &[])?),
+                    Verb::Update => drop(change::update_quietly(&command, &[])?),
                     _ => drop(change::flush(&command)?),
                 }
             }
         }
+        self.failed.take().map_or(Ok(()), Err)
     }
-    writes.flush(settle)?;
-    Ok(ExitCode::SUCCESS)
-}
 
-/// The kernel's answer to one line. What `-A` finds there is changed.
-fn settle((verb, flow, status): Note, errno: i32) -> Result<(), Failure> {
-    match (verb, errno) {
-        (_, 0) => Ok(()),
-        (Verb::Add, libc::EEXIST) => {
-            let mut kernel = host::table::Table::open()?;
-            change::change(&mut kernel, *flow, status)
-        }
-        (_, errno) => {
-            let texts = if verb == Verb::Delete { &DELETE[..] } else { &CREATE[..] };
-            Err(Failure::kernel(errno, texts))
-        }
+    fn flush(&mut self) -> Result<(), Failure> {
+        let (kernel, failed) = (&mut self.afterwards, &mut self.failed);
+        self.writes.flush(|wanted, came| settle(kernel, wanted, came, failed))?;
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        self.flush()
     }
 }
 
-/// The command of a line, if it has one.
-fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
-    let line = line.trim_start_matches([' ', '\t']);
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
+/// The kernel's answer to one line. What `-A` finds there is changed. The lines behind one that failed are not to have
+/// taken effect: what they made goes again.
+fn settle(
+    kernel: &mut Kernel,
+    wanted: Wanted,
+    came: Came<'_>,
+    failed: &mut Option<Failure>,
+) -> Result<(), Failure> {
+    let key = wanted.flow.key();
+    match (came.errno, failed.is_some()) {
+        (0, false) => {}
+        (0, true) => {
+            let undo = kernel.ask(|w, t| request::delete(w, t, &key, None), |_| Ok(()));
+            // Whoever deleted it first did the same.
+            drop(undo);
+        }
+        (libc::EEXIST, false) if wanted.adds => {
+            *failed = change::change(kernel, wanted.flow, wanted.status).err();
+        }
+        (errno, false) => *failed = Some(Failure::kernel(errno, &CREATE)),
+        (_, true) => {}
     }
-    let at = |why: &str| Failure::usage(format_args!("line {}: {why}", number + 1));
-    if line.len() > LINE_MAX {
-        return Err(at("it is too long"));
-    }
-    let words = words(line).map_err(at)?;
-    let command = command::parse(words)?;
+    Ok(())
+}
+
+/// The command of a line of a file, if it has one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
+    let Some(words) = words::of_line(number, line)? else { return Ok(None) };
+    let command = command::parse(&words.iter().map(Cow::as_ref).collect::<Vec<&str>>())?;
     let fits = matches!(
         command.verb,
         Verb::Create | Verb::Add | Verb::Update | Verb::Delete | Verb::Flush
@@ -113,45 +224,15 @@ fn understand(number: usize, line: &str) -> Result<Option<Command>, Failure> {
         };
         return Err(Failure::usage(format_args!("Cannot use command `{name}' with --load-file")));
     }
+    if command.from_file.is_some() {
+        return Err(Failure::usage("Cannot use `--from-file' with --load-file"));
+    }
     Ok(Some(command))
-}
-
-/// Words of a line: quotes group, a backslash in quotes takes the next character as it is.
-fn words(line: &str) -> Result<Vec<String>, &'static str> {
-    let (mut words, mut word): (Vec<String>, Option<String>) = (Vec::new(), None);
-    let (mut quoted, mut escaped) = (false, false);
-    for c in line.trim_end_matches(['\r', '\n']).chars() {
-        match c {
-            _ if escaped => {
-                word.get_or_insert_default().push(c);
-                escaped = false;
-            }
-            '\\' if quoted => escaped = true,
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            ' ' | '\t' if !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_MAX) {
-        return Err("too many words, or too long ones");
-    }
-    Ok(words)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_become_words() {
-        assert_eq!(words("-I  -s\t1").unwrap(), ["-I", "-s", "1"]);
-        assert_eq!(words(r#"-l "a b" "c\"d" """#).unwrap(), ["-l", "a b", "c\"d", ""]);
-        assert!(words(&"x ".repeat(256)).is_err());
-    }
 
     #[test]
     fn only_commands_that_change_flows_may_be_in_a_file() {

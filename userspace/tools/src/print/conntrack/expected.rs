@@ -12,7 +12,7 @@ pub(super) fn expectation(
     out: &mut Vec<u8>,
     style: &Style<'_>,
     view: &ExpectView<'_>,
-    on: &Occasion,
+    on: &Occasion<'_>,
 ) {
     let expectation = view.to_expectation();
     match style.format {
@@ -22,10 +22,10 @@ pub(super) fn expectation(
     }
 }
 
-fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion) {
+fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion<'_>) {
     time::loose_stamp(out, style, on.now_ns);
     if let Some(event) = on.event {
-        plain::tag(out, event);
+        plain::tag(out, style, event);
     }
     let mut line = String::new();
     // Writing to memory cannot fail.
@@ -34,7 +34,7 @@ fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Oc
     out.push(b'\n');
 }
 
-fn element(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion) {
+fn element(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion<'_>) {
     let tag = on.event.map(|event| match event {
         Event::New => Tag::New,
         Event::Update => Tag::Update,
@@ -47,7 +47,7 @@ fn element(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: 
     out.push(b'\n');
 }
 
-fn object(out: &mut Vec<u8>, style: &Style<'_>, given: &Expectation, on: &Occasion) {
+fn object(out: &mut Vec<u8>, style: &Style<'_>, given: &Expectation, on: &Occasion<'_>) {
     json::open(out, style, on, None);
     json::number(out, ",\"protonum\":", given.tuple.proto);
     let tuples = [

@@ -30,7 +30,7 @@ const STATUS: [(Status, &str); 16] = [
 ];
 
 /// Appends a flow, and in events a line end; entries of a list are parted by what is before them.
-pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion) {
+pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     open(out, style, on, flow.event_ns);
     let v6 = flow.orig.family == FAMILY_IPV6;
     out.text(if v6 { ",\"family\":\"ipv6\"" } else { ",\"family\":\"ipv4\"" });
@@ -51,7 +51,7 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
 }
 
 /// Version, event, time.
-pub(super) fn open(out: &mut Vec<u8>, style: &Style<'_>, on: &Occasion, event_ns: Option<u64>) {
+pub(super) fn open(out: &mut Vec<u8>, style: &Style<'_>, on: &Occasion<'_>, event_ns: Option<u64>) {
     let Some(event) = on.event else {
         out.text(if out.last() == Some(&b'[') { "\n{\"v\":1" } else { ",\n{\"v\":1" });
         return;
@@ -65,13 +65,16 @@ pub(super) fn open(out: &mut Vec<u8>, style: &Style<'_>, on: &Occasion, event_ns
     if style.timestamp {
         number(out, ",\"time_ns\":", time::of_event(event_ns, on));
     }
-    if on.portid != 0 {
-        number(out, ",\"portid\":", on.portid);
+    if on.origin.portid != 0 {
+        number(out, ",\"portid\":", on.origin.portid);
+    }
+    if let Some(program) = on.origin.program {
+        string(out, ",\"progname\":", program.as_bytes());
     }
 }
 
 /// The end of the object, and of the line where lines are entries.
-pub(super) fn close(out: &mut Vec<u8>, on: &Occasion) {
+pub(super) fn close(out: &mut Vec<u8>, on: &Occasion<'_>) {
     out.text(if on.event.is_some() { "}\n" } else { "}" });
 }
 

@@ -15,10 +15,10 @@ use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
 
 /// Appends a flow and a line end.
-pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion) {
+pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     if let Some(event) = on.event {
         time::stamp(out, style, time::of_event(flow.event_ns, on));
-        tag(out, event);
+        tag(out, style, event);
     }
     if style.extended {
         let v6 = flow.orig.family == FAMILY_IPV6;
@@ -35,7 +35,7 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
     }
     direction(out, flow, &flow.orig, 0);
     if flow.status.is_some_and(|status| !status.contains(Status::SEEN_REPLY)) {
-        out.text(" [UNREPLIED]");
+        coloured(out, style, YELLOW, " [UNREPLIED]");
     }
     if flow.reply.is_known() {
         direction(out, flow, &flow.reply, 1);
@@ -46,18 +46,39 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
 }
 
 /// What happened, in nine columns.
-pub(super) fn tag(out: &mut Vec<u8>, event: Event) {
-    out.text(match event {
-        Event::New => "    [NEW] ",
-        Event::Update => " [UPDATE] ",
-        Event::Destroy => "[DESTROY] ",
-    });
+pub(super) fn tag(out: &mut Vec<u8>, style: &Style<'_>, event: Event) {
+    let (colour, text) = match event {
+        Event::New => (GREEN, "    [NEW] "),
+        Event::Update => (YELLOW, " [UPDATE] "),
+        Event::Destroy => (RED, "[DESTROY] "),
+    };
+    coloured(out, style, colour, text);
+}
+
+/// Colours of terminals (ECMA-48, SGR).
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const NO_COLOUR: &str = "\x1b[m";
+
+fn coloured(out: &mut Vec<u8>, style: &Style<'_>, colour: &str, text: &str) {
+    if !style.colour || text.is_empty() {
+        return out.text(text);
+    }
+    out.text(colour);
+    out.text(text);
+    out.text(NO_COLOUR);
 }
 
 /// Who caused the event, if it was not the kernel.
-pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion) {
-    if on.event.is_some() && on.portid != 0 {
-        named(out, " [USERSPACE] portid=", on.portid);
+pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion<'_>) {
+    if on.event.is_none() || on.origin.portid == 0 {
+        return;
+    }
+    named(out, " [USERSPACE] portid=", on.origin.portid);
+    if let Some(program) = on.origin.program {
+        out.text(" progname=");
+        out.tame(program.as_bytes());
     }
 }
 
@@ -113,7 +134,7 @@ fn direction(out: &mut Vec<u8>, flow: &FlowView<'_>, tuple: &Tuple, at: usize) {
 
 /// What belongs to no direction.
 fn both(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, now_ns: u64) {
-    out.text(fate(flow.status.unwrap_or_default()));
+    coloured(out, style, GREEN, fate(flow.status.unwrap_or_default()));
     if let Some(mark) = flow.mark {
         named(out, " mark=", mark);
     }

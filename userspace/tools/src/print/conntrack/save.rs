@@ -26,7 +26,7 @@ const STATUS: [(Status, &str); 4] = [
 ];
 
 /// Appends a flow and a line end.
-pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion) {
+pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     out.text(match on.event {
         None if style.deleted => "-D",
         None | Some(Event::New) => "-A",

@@ -70,15 +70,20 @@ pub fn statistics(out: &mut Vec<u8>, message: &[u8]) -> bool {
     true
 }
 
-/// Appends how many flows there are, as a line: `message` is the answer to `IPCTNL_MSG_CT_GET_STATS`, header included.
-///
-/// `false`, and nothing is appended, when it is none.
-pub fn count(out: &mut Vec<u8>, message: &[u8]) -> bool {
-    let Some(Ok(raw)) = Messages::new(message).next() else { return false };
-    let Some(rest) = raw.payload.get(FAMILY_HEADER_LEN..) else { return false };
+/// How many flows there are: `message` is the answer to `IPCTNL_MSG_CT_GET_STATS`, header included.
+#[must_use]
+pub fn entries(message: &[u8]) -> Option<u32> {
+    let raw = Messages::new(message).next()?.ok()?;
+    let rest = raw.payload.get(FAMILY_HEADER_LEN..)?;
     let mut attributes = Attributes::new(rest, FAMILY_HEADER_LEN).flatten();
-    let entries = attributes.find(|attribute| attribute.kind == GLOBAL_ENTRIES);
-    let Some(Ok(entries)) = entries.map(|attribute| attribute.be32()) else { return false };
+    attributes.find(|attribute| attribute.kind == GLOBAL_ENTRIES)?.be32().ok()
+}
+
+/// Appends the number of [`entries`] as a line.
+///
+/// `false`, and nothing is appended, when the message is no answer.
+pub fn count(out: &mut Vec<u8>, message: &[u8]) -> bool {
+    let Some(entries) = entries(message) else { return false };
     named(out, "", entries);
     out.push(b'\n');
     true

@@ -3,6 +3,7 @@
 mod message;
 
 use super::{Event, Format, LabelMap, Style, flow};
+use crate::print::Origin;
 use message::{FlowMessage, Ports};
 
 /// 2026-11-24 02:53:51 and a bit, UTC.
@@ -13,7 +14,14 @@ const B: [u8; 4] = [2, 2, 2, 2];
 
 fn printed(style: &Style<'_>, message: &FlowMessage, event: Option<Event>, portid: u32) -> String {
     let mut out = b"before ".to_vec();
-    assert!(flow(&mut out, style, &message.bytes(), event, portid, NOW_NS));
+    assert!(flow(
+        &mut out,
+        style,
+        &message.bytes(),
+        event,
+        Origin { portid, program: None },
+        NOW_NS
+    ));
     let text = String::from_utf8(out).unwrap();
     text.strip_prefix("before ").unwrap().to_string()
 }

@@ -30,7 +30,7 @@ pub(super) fn stamp(out: &mut Vec<u8>, style: &Style<'_>, at_ns: u64) {
 }
 
 /// When an event was: the kernel says it, or the clock does.
-pub(super) fn of_event(event_ns: Option<u64>, occasion: &Occasion) -> u64 {
+pub(super) fn of_event(event_ns: Option<u64>, occasion: &Occasion<'_>) -> u64 {
     event_ns.filter(|at_ns| *at_ns != 0).unwrap_or(occasion.now_ns)
 }
 /// Date and time of day, local.

@@ -11,7 +11,7 @@ use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
 
 /// Appends a flow and a line end.
-pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion) {
+pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     out.text(match on.event {
         None => "<flow>",
         Some(Event::New) => "<flow type=\"new\">",

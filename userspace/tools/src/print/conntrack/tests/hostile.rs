@@ -16,6 +16,7 @@ fn rich() -> Vec<u8> {
 /// Prints it in every way; what is printed is one line, and JSON where it says so.
 fn printed_any_way(bytes: &[u8]) {
     let map = LabelMap::parse("0 zero\n31 thirty-one\n127 last\n");
+    let origin = Origin { portid: 1, program: Some("a\x1b\"\n") };
     for format in FORMATS {
         let style = Style {
             format,
@@ -28,7 +29,7 @@ fn printed_any_way(bytes: &[u8]) {
         };
         for print in [flow, expectation] {
             let mut out = Vec::new();
-            let told = print(&mut out, &style, bytes, Some(Event::Update), 1, NOW_NS);
+            let told = print(&mut out, &style, bytes, Some(Event::Update), origin, NOW_NS);
             assert_eq!(told, !out.is_empty());
             assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), usize::from(told));
             assert!(!out.contains(&0x1b));
@@ -45,7 +46,7 @@ fn printed_any_way(bytes: &[u8]) {
 #[test]
 fn what_a_flow_is_called_neither_ends_the_line_nor_talks_to_the_terminal() {
     let mut out = Vec::new();
-    assert!(flow(&mut out, &Style::default(), &rich(), None, 0, 0));
+    assert!(flow(&mut out, &Style::default(), &rich(), None, Origin::default(), 0));
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains(" secctx=a\"?<b>? "), "{text}");
     printed_any_way(&rich());

@@ -11,8 +11,10 @@ fn list(format: Format, root: Root, entries: usize) -> String {
     }
     for _ in 0..entries {
         assert!(match root {
-            Root::Conntrack => flow(&mut out, &style, &icmp().bytes(), None, 0, NOW_NS),
-            Root::Expect => expectation(&mut out, &style, &expected(), None, 0, NOW_NS),
+            Root::Conntrack =>
+                flow(&mut out, &style, &icmp().bytes(), None, Origin::default(), NOW_NS),
+            Root::Expect =>
+                expectation(&mut out, &style, &expected(), None, Origin::default(), NOW_NS),
         });
     }
     list_end(&mut out, &style, root, entries > 0);
@@ -69,7 +71,8 @@ fn expectations() {
     let style = Style { timestamp: true, ..Style::default() };
     let mut out = Vec::new();
     // Who caused it is told of flows only.
-    assert!(expectation(&mut out, &style, &expected(), Some(Event::New), 77, 5_000_123_000));
+    let by = Origin { portid: 77, program: None };
+    assert!(expectation(&mut out, &style, &expected(), Some(Event::New), by, 5_000_123_000));
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!("[5       .123   ]\t    [NEW] 298 {line}\n"),
@@ -79,8 +82,8 @@ fn expectations() {
 #[test]
 fn a_flow_is_no_expectation() {
     let mut out = Vec::new();
-    assert!(!expectation(&mut out, &Style::default(), &tcp().bytes(), None, 0, 0));
-    assert!(!flow(&mut out, &Style::default(), &expected(), None, 0, 0));
+    assert!(!expectation(&mut out, &Style::default(), &tcp().bytes(), None, Origin::default(), 0));
+    assert!(!flow(&mut out, &Style::default(), &expected(), None, Origin::default(), 0));
     assert_eq!(out, b"");
 }
 

@@ -84,7 +84,7 @@ fn what_is_no_flow_prints_nothing() {
     let whole = tcp().bytes();
     for len in 0..whole.len() {
         let mut out = Vec::new();
-        assert!(!flow(&mut out, &Style::default(), &whole[..len], None, 0, 0));
+        assert!(!flow(&mut out, &Style::default(), &whole[..len], None, Origin::default(), 0));
         assert_eq!(out, b"");
     }
 }
