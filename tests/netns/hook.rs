@@ -384,10 +384,10 @@ fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
 fn the_filter_in_the_kernel_holds_for_the_hook_too() {
     netns::enter_new();
     let mut filter = KernelFilter { ipv4: vec![([127, 1, 0, 0], 24)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::ACCEPT;
+    filter.config.ipv4_mode = common::filter::mode::ACCEPT;
     let mut some = open(&Settings { filter, ..hook() });
     let mut filter = KernelFilter::default();
-    filter.config.protocol_mode = common::tap::mode::IGNORE;
+    filter.config.protocol_mode = common::filter::mode::IGNORE;
     filter.config.name_protocol(17);
     let mut none = open(&Settings { filter, ..hook() });
     churn::udp_flows(0, 1_000);

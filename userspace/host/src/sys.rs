@@ -10,10 +10,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
+mod entries;
 pub mod interface;
 pub mod packet;
 pub mod process;
 pub mod xdp;
+
+pub use entries::Entries;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///

@@ -6,9 +6,9 @@
 //!   ring 2:  8 (cut) --/      8     the next round, and order holds from round to round.
 //! ```
 //!
-//! The rings are not read at one moment. What happened after the first one was begun with waits for the next round, too.
-//! What is left is a program that was interrupted between reading the clock and reserving its record; the engine knows
-//! that there is such news (ARCHITECTURE.md, "Order").
+//! So does what happened after the first ring was begun with: the rings are not read at one moment. What is left is a
+//! program that was interrupted between reading the clock and reserving its record. The engine knows that such records
+//! exist (ARCHITECTURE.md, "Order").
 
 use super::Heard;
 use common::Instant;
@@ -22,7 +22,7 @@ pub(super) struct Sorter {
     rings: Vec<Batch>,
     /// When the next record of each ring happened, for all that have one.
     heads: BinaryHeap<Reverse<(u64, usize)>>,
-    /// What happened later may not be handed out in this round.
+    /// When the round began.
     limit: u64,
 }
 
@@ -54,19 +54,20 @@ impl Sorter {
         Self { rings: batches, heads: BinaryHeap::with_capacity(rings), limit: 0 }
     }
 
-    /// Begins a round: what happens from now on is not handed out in it.
-    pub(super) const fn limit(&mut self, now: Instant) {
-        self.limit = now.0;
+    /// Begins a round: what happened after this may not be handed out yet.
+    pub(super) const fn limit(&mut self, at: u64) {
+        self.limit = at;
     }
 
-    /// Takes a ring's share of records, those included that wait from an earlier round. `next` pushes one, if there is one.
+    /// Takes a ring's share of records, those included that wait from an earlier round. `next` pushes one, if there is
+    /// one.
     pub(super) fn fill(
         &mut self,
         ring: usize,
         share: usize,
         mut next: impl FnMut(&mut Self) -> bool,
     ) {
-        let mut room = share.saturating_sub(self.waiting(ring));
+        let mut room = share.saturating_sub(self.rings[ring].records.len());
         while room > 0 && next(self) {
             room -= 1;
         }
@@ -76,12 +77,7 @@ impl Sorter {
 
     /// Records that wait for the next round.
     pub(super) fn len(&self) -> usize {
-        (0..self.rings.len()).map(|ring| self.waiting(ring)).sum()
-    }
-
-    /// Records of a ring that wait from an earlier round.
-    fn waiting(&self, ring: usize) -> usize {
-        self.rings[ring].records.len() - self.rings[ring].gone
+        self.rings.iter().map(|batch| batch.records.len()).sum()
     }
 
     pub(super) fn push(&mut self, ring: usize, record: &[u8]) {
@@ -164,100 +160,91 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    /// A record that happened at this time, with its number for a message.
-    fn record(at: u64, number: u64) -> Vec<u8> {
+    /// A record that happened at this time and whose message is the time.
+    fn record(at: u64) -> Vec<u8> {
         let mut bytes = at.to_ne_bytes().to_vec();
         bytes.extend_from_slice(&8_u32.to_ne_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&number.to_ne_bytes());
+        bytes.extend_from_slice(&at.to_ne_bytes());
         bytes
     }
 
-    /// Hands out what may be, by number.
+    /// Drains these rings with so large a share, and returns what came out.
+    fn drained(mut rings: Vec<impl Iterator<Item = u64>>, share: usize) -> Vec<u64> {
+        let (mut sorter, mut seen) = (Sorter::new(rings.len()), Vec::new());
+        sorter.limit(u64::MAX);
+        loop {
+            for (index, ring) in rings.iter_mut().enumerate() {
+                sorter.fill(index, share, |sorter| {
+                    ring.next().map(|at| sorter.push(index, &record(at))).is_some()
+                });
+            }
+            if drain(&mut sorter, &mut seen) == 0 {
+                return seen;
+            }
+        }
+    }
+
     fn drain(sorter: &mut Sorter, seen: &mut Vec<u64>) -> usize {
-        sorter.drain(&mut |heard, _| {
-            let Heard::Message(bytes) = heard else { panic!("{heard:?}") };
-            seen.push(u64::from_ne_bytes(bytes.try_into().unwrap()));
+        sorter.drain(&mut |heard, at| {
+            assert_eq!(heard, Heard::Message(&at.0.to_ne_bytes()));
+            seen.push(at.0);
         })
     }
 
-    /// Rings of several CPUs. A flow moves from one to another whenever it likes, so nothing but the order of everything
-    /// keeps the order of each flow.
-    struct Rings([VecDeque<(u64, u64)>; 4]);
-
-    impl Rings {
-        /// Of what happened, in which ring and how long after the one before; and when the last of it happened.
-        fn new(events: &[(usize, u64)]) -> (Self, u64) {
-            let (mut at, mut rings) = (0, <[VecDeque<_>; 4]>::default());
-            for (number, &(ring, pause)) in events.iter().enumerate() {
-                at += pause;
-                rings[ring].push_back((at, number as u64));
-            }
-            (Self(rings), at)
-        }
-
-        /// One turn of the reader that begins at `now` and comes to each ring a while after the one before.
-        fn turn(&mut self, sorter: &mut Sorter, share: usize, now: u64, pace: u64) {
-            sorter.limit(Instant(now));
-            for (index, ring) in self.0.iter_mut().enumerate() {
-                let seen = now + pace * index as u64;
-                sorter.fill(index, share, |sorter| {
-                    let next = ring.pop_front_if(|(at, _)| *at <= seen);
-                    next.map(|(at, number)| sorter.push(index, &record(at, number))).is_some()
-                });
-            }
-        }
-    }
-
     proptest! {
+        /// A flow moves from one CPU to another whenever it likes, so nothing but the order of everything keeps the order
+        /// of each flow. The reader comes to each ring a while after the one before.
         #[test]
-        fn order_is_kept_across_rings(
+        fn order_is_kept_across_rings_that_fill_while_they_are_read(
             events in vec((0..4_usize, 1..50_u64), 0..400),
             turns in vec((1..300_u64, 1..12_usize, 0..40_u64), 1..40),
         ) {
-            let (mut rings, end) = Rings::new(&events);
+            let (mut end, mut rings) = (0, <[VecDeque<u64>; 4]>::default());
+            for &(ring, pause) in &events {
+                end += pause;
+                rings[ring].push_back(end);
+            }
+            let mut all: Vec<_> = rings.iter().flatten().copied().collect();
+            all.sort_unstable();
             let (mut sorter, mut seen, mut now) = (Sorter::new(4), Vec::new(), 0);
             for &(pause, share, pace) in turns.iter().cycle() {
                 now += pause;
-                rings.turn(&mut sorter, share, now, pace);
-                let taken = drain(&mut sorter, &mut seen);
-                if now > end && taken == 0 {
+                sorter.limit(now);
+                for (index, ring) in rings.iter_mut().enumerate() {
+                    let until = now + pace * index as u64;
+                    sorter.fill(index, share, |sorter| {
+                        let next = ring.pop_front_if(|at| *at <= until);
+                        next.map(|at| sorter.push(index, &record(at))).is_some()
+                    });
+                }
+                if drain(&mut sorter, &mut seen) == 0 && now > end {
                     break;
                 }
             }
             prop_assert_eq!(sorter.len(), 0, "nothing waits for ever");
-            prop_assert_eq!(seen, (0..events.len() as u64).collect::<Vec<_>>());
+            prop_assert_eq!(seen, all);
         }
     }
 
     #[test]
-    fn records_with_equal_times_keep_the_order_of_their_ring() {
-        let (mut sorter, mut seen) = (Sorter::new(1), Vec::new());
-        let mut next = 0..100;
-        while !next.is_empty() || sorter.len() > 0 {
-            sorter.limit(Instant(5));
-            sorter.fill(0, 7, |sorter| {
-                next.next().map(|number| sorter.push(0, &record(5, number))).is_some()
-            });
-            drain(&mut sorter, &mut seen);
+    fn order_holds_from_batch_to_batch_when_a_ring_has_more_than_its_share() {
+        // The reader was away while the events moved from one CPU to the other and back.
+        let rings = vec![(0..30).chain(70..90), (30..70).chain(90..91)];
+        assert_eq!(drained(rings, 8), (0..91).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn many_rings_are_merged_whatever_the_share() {
+        for share in [1, 2, 7, 64, 1000] {
+            let rings = (0..5).map(|first| (first..500).step_by(5)).collect();
+            assert_eq!(drained(rings, share), (0..500).collect::<Vec<_>>(), "{share}");
         }
-        assert_eq!(seen, (0..100).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_record_that_was_overtaken_in_its_ring_comes_in_its_place() {
-        let (mut sorter, mut seen) = (Sorter::new(2), Vec::new());
-        for (ring, times) in [(0, &[1, 4, 3, 9, 2][..]), (1, &[5, 8])] {
-            let mut times = times.iter();
-            sorter.fill(ring, 100, |sorter| {
-                times.next().map(|&at| sorter.push(ring, &record(at, at))).is_some()
-            });
-        }
-        sorter.limit(Instant(8));
-        drain(&mut sorter, &mut seen);
-        assert_eq!(seen, [1, 2, 3, 4, 5, 8], "what happened since waits");
-        sorter.limit(Instant(9));
-        drain(&mut sorter, &mut seen);
-        assert_eq!(seen.last(), Some(&9));
+        let rings = vec![vec![1, 4, 3, 9, 2].into_iter(), vec![5, 8].into_iter()];
+        assert_eq!(drained(rings, 100), [1, 2, 3, 4, 5, 8, 9]);
     }
 }

@@ -19,7 +19,7 @@ use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::{Instant, counter, maps};
+use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -141,7 +141,7 @@ impl TapSource {
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
         // What happens from here on shows in the rings that are read late, and not in those that are read early.
-        self.batch.limit(clock::now());
+        self.batch.limit(clock::now().0);
         for (index, ring) in self.rings.iter_mut().enumerate() {
             self.batch.fill(index, share, |batch| match ring.next() {
                 Some(record) => {
@@ -226,6 +226,10 @@ impl TapSource {
         self.filter.set(filter)
     }
 
+    pub(super) fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        self.filter.ripe(now, sink)
+    }
+
     pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
         &mut self.socket
     }
@@ -259,9 +263,11 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
 /// The descriptor of a map of the kinds the object has.
 pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::ArrayOfMaps(data) => {
-            Some(data.fd().as_fd())
-        }
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }
@@ -270,7 +276,7 @@ pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceE
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 
-fn missing(name: &'static str) -> SourceError {
+pub(super) fn missing(name: &'static str) -> SourceError {
     load_error(format!("the object has no {name}"))
 }
 
