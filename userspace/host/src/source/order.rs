@@ -1,9 +1,9 @@
 //! Records of several rings in the order they happened.
 //!
 //! ```text
-//!   ring 0:  3  7  9 --\            A ring that had more than its share to give is *cut*: what it has not given yet may be
-//!   ring 1:  4  5 ------> 3 4 5 7   older than what the others gave. So once its last record is out, the rest waits for
-//!   ring 2:  8 (cut) --/      8     the next round, and order holds from round to round.
+//!   ring 0:  3  7  9 --\            A ring that had more than its share to give is *cut*: what it has not
+//!   ring 1:  4  5 ------> 3 4 5 7   given yet may be older than what the others gave. So once its last record
+//!   ring 2:  8 (cut) --/      8     is out, the rest waits, and order holds from round to round.
 //! ```
 //!
 //! So does what happened after the first ring was begun with: the rings are not read at one moment. What is left is a
