@@ -194,6 +194,19 @@ impl FlowKey {
     pub const fn new(tuple: Tuple, zone: u16) -> Self {
         Self { tuple, zone }
     }
+
+    /// From the bytes it has in a map of the kernel.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 40]) -> Self {
+        let part = |at: usize| {
+            let mut out = [0; 16];
+            out.copy_from_slice(&bytes[at..at + 16]);
+            out
+        };
+        let l4 = [bytes[32], bytes[33], bytes[34], bytes[35]];
+        let tuple = Tuple { src: part(0), dst: part(16), l4, family: bytes[36], proto: bytes[37] };
+        Self { tuple, zone: u16::from_ne_bytes([bytes[38], bytes[39]]) }
+    }
 }
 
 const fn widen(v4: [u8; 4]) -> [u8; 16] {

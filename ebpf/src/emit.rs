@@ -9,11 +9,18 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::SkBuffContext;
 use common::counter;
-use common::tap::{HEADER_LEN, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader};
+use common::tap::{
+    HEADER_LEN, KIND_MESSAGE, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader,
+};
 use core::arch::asm;
 
-const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_NO_WAKEUP`.
+pub const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
+
+/// The headers that every message begins with. Verifiers of old kernels (6.1) learn from this comparison that there is
+/// something to copy; from one with 0 they do not.
+const MESSAGE_LEN_MIN: usize = 20;
 
 /// Why an event is left to the socket.
 #[derive(Clone, Copy)]
@@ -73,9 +80,9 @@ fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
             ktime_ns: bpf_ktime_get_ns(),
             len: len as u32,
             cpu: cpu as u16,
-            reserved: 0,
+            kind: KIND_MESSAGE,
         });
-        if len == 0 || len > N - HEADER_LEN {
+        if len < MESSAGE_LEN_MIN || len > N - HEADER_LEN {
             -1
         } else {
             bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len as u32)
@@ -89,8 +96,9 @@ fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
     Ok(())
 }
 
+/// How to submit a record into the ring of this CPU: its reader is woken if it asked for that.
 #[inline(always)]
-fn wakeup(cpu: u32) -> u64 {
+pub fn wakeup(cpu: u32) -> u64 {
     let Some(cell) = ARMED.get_ptr_mut(cpu) else { return FORCE_WAKEUP };
     // SAFETY: the lookup succeeded, cells are 8 bytes, and they live as long as the program.
     if unsafe { take(cell) } == 0 {

@@ -10,13 +10,15 @@ mod maps;
 mod filter;
 #[cfg(target_arch = "bpf")]
 mod emit;
+#[cfg(target_arch = "bpf")]
+mod hook;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod entry {
-    use crate::{emit, filter, maps};
+    use crate::{emit, filter, hook, maps};
     use aya_ebpf::{macros::socket_filter, programs::SkBuffContext};
     use common::counter;
 
@@ -53,6 +55,19 @@ mod entry {
                 KEEP
             }
         }
+    }
+
+    /// What a netfilter program answers to let a packet go on (`NF_ACCEPT`).
+    const ACCEPT: i32 = 1;
+
+    /// Runs on every packet that is about to leave or to be delivered.
+    ///
+    /// It lies in a section that the loader's library can parse; what it is, the loader says when it hands it over.
+    #[unsafe(link_section = "socket")]
+    #[unsafe(no_mangle)]
+    pub extern "C" fn ctflow_hook(ctx: *const hook::NfContext) -> i32 {
+        hook::look(ctx);
+        ACCEPT
     }
 
     #[panic_handler]

@@ -196,7 +196,6 @@ fn events_lost_in_a_flood_are_counted_and_made_good_by_reading_the_kernel_again(
     let stage = Stage::new();
     let conf = Conf::new(End::A)
         .general("EventSource netlink")
-        .general("NetlinkOverrunResync 1")
         // The last one counts.
         .general("NetlinkBufferSize 65536");
     let a = stage.ours("a", &conf);
@@ -213,4 +212,8 @@ fn events_lost_in_a_flood_are_counted_and_made_good_by_reading_the_kernel_again(
     assert_eq!(sources(&a.internal()), sources(&lines(&stage.a)));
     assert!(a.stat(&["-s", "runtime"], "resync with kernel table:") > 0);
     assert!(a.log().contains("kernel events lost"), "{}", a.log());
+    wait_until("it says so", || a.log().contains("the internal cache is exact again"));
+    let status = a.ask(&["-s", "json"]);
+    assert!(status.contains(r#""state":"exact""#), "{status}");
+    assert!(status.contains(r#""missing_events":0"#), "{status}");
 }

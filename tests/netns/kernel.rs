@@ -6,7 +6,7 @@ use engine::config::Replication;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
-use host::source::{Choice, Settings, Source};
+use host::source::{Choice, Heard, Settings, Source};
 use std::collections::BTreeSet;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
@@ -218,7 +218,8 @@ fn a_flow_the_engine_is_unsure_of_is_looked_up() {
 /// Origins of the events that wait, as `writer` tells them.
 fn origins(source: &mut Source, writer: &KernelWriter) -> Vec<Origin> {
     let mut seen = Vec::new();
-    let mut sink = |bytes: &[u8], _| {
+    let mut sink = |heard: Heard<'_>, _| {
+        let bytes = heard.message().expect("both hand out messages");
         for raw in Messages::new(bytes).flatten() {
             if let Ok(Message::Flow { .. }) = decode(&raw) {
                 seen.push(writer.origin(raw.header.portid));

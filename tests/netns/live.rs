@@ -4,7 +4,7 @@
 #[path = "../../userspace/wire/tests/support/reference.rs"]
 mod reference;
 
-use host::source::{Choice, Settings, Source};
+use host::source::{Choice, Heard, Settings, Source};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -45,7 +45,10 @@ fn open(choice: Choice) -> Source {
 type Seen = BTreeMap<Vec<u8>, u32>;
 
 fn drain(source: &mut Source, seen: &mut Seen) {
-    let mut sink = |bytes: &[u8], _| *seen.entry(bytes.to_vec()).or_insert(0) += 1;
+    let mut sink = |heard: Heard<'_>, _| {
+        let bytes = heard.message().expect("both hand out messages");
+        *seen.entry(bytes.to_vec()).or_insert(0) += 1;
+    };
     while source.drain(4096, &mut sink).expect("draining works") > 0 {}
 }
 

@@ -1,10 +1,16 @@
 //! Tests against the running kernel: root, network namespaces, no other machine needed.
 
+mod kernels;
 mod tap;
+mod filter;
+mod filtered;
+mod hook;
+mod hooked;
 mod kernel;
 mod live;
 mod daemon;
 mod process;
+mod shards;
 mod stats;
 mod control;
 mod verbs;
@@ -14,3 +20,4 @@ mod links;
 mod expect;
 mod ftp;
 mod older;
+mod bench;

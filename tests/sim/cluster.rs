@@ -13,7 +13,9 @@ use engine::{Command, CommandId, Input, Side, Stamp};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wire::Flow;
+use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
+use wire::packet::Seen;
 use wire::sync::v1::{self, Flags, Message, Messages};
 
 /// Which truth is violated, and how.
@@ -35,12 +37,31 @@ pub(crate) type Outcome<T = ()> = Result<T, Violation>;
 #[derive(Debug)]
 enum Step {
     Traffic(usize),
-    Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
-    Arrival { node: usize, packet: Packet },
-    Execute { node: usize, life: u32 },
-    DumpGoesOn { node: usize, life: u32 },
-    Timer { node: usize, life: u32 },
+    Event {
+        node: usize,
+        life: u32,
+        happened: Box<Happened>,
+        stamp: Stamp,
+    },
+    Arrival {
+        node: usize,
+        packet: Packet,
+    },
+    Execute {
+        node: usize,
+        life: u32,
+    },
+    DumpGoesOn {
+        node: usize,
+        life: u32,
+    },
+    Timer {
+        node: usize,
+        life: u32,
+    },
     Command(usize, Command),
+    /// It is noticed that the kernel has lost an event.
+    Loss(usize),
     Start(usize),
     Heal,
 }
@@ -198,6 +219,9 @@ impl Cluster {
             Step::Command(node, command) if self.nodes[node].up => {
                 self.command(node, command).map(drop)
             }
+            Step::Loss(node) if self.nodes[node].up => {
+                self.input(node, Input::EventsLost { count: 1 })
+            }
             Step::Start(node) => self.on_start(node),
             Step::Heal => {
                 self.links.iter_mut().for_each(|link| link.parted = false);
@@ -277,6 +301,10 @@ impl Cluster {
     /// Sends what the kernel reported on its way to the engine.
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
+            if !self.nodes[node].source.hears(&happened) {
+                self.nodes[node].on_happened(&happened, &mut self.links[node].ledger);
+                continue;
+            }
             let (event, flow) = (happened.event, &happened.flow);
             self.trace.say(
                 happened.at,
@@ -289,7 +317,7 @@ impl Cluster {
             }
             if self.profile.overruns && self.nodes[node].loses_event() {
                 self.trace.say(happened.at, node, format_args!("  lost"));
-                self.plan(MILLISECOND, Step::Command(node, Command::ResyncKernel));
+                self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
             let (at, stamp) = self.nodes[node].source.route(&happened);
@@ -299,13 +327,20 @@ impl Cluster {
     }
 
     fn on_event(&mut self, node: usize, happened: Happened, stamp: Stamp) -> Outcome {
-        let Happened { event, flow, origin, .. } = happened;
+        let Happened { event, flow, origin, whole, .. } = happened;
         self.trace.fold_key(&flow.key());
         self.trace.say(
             self.now,
             node,
             format_args!("event {event:?} {origin:?} {stamp:?} {}", brief(&flow)),
         );
+        if let (Stamp::At(at), Some(whole)) = (stamp, whole)
+            && self.nodes[node].source.sees_packets()
+            && event != EventKind::Destroy
+        {
+            let seen = seen(whole, event == EventKind::Update);
+            return self.input(node, Input::Packet { seen, at });
+        }
         self.input(node, Input::Kernel { event, flow, origin, stamp })
     }
 
@@ -455,4 +490,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// What a packet shows of a flow: all but what lies apart from it.
+fn seen(flow: Flow, confirmed: bool) -> Seen {
+    let whole = flow.extra.is_none() && !flow.status.contains(Status::EXPECTED);
+    let known = Known::STATUS | Known::TIMEOUT | Known::MARK | (flow.known & Known::ZONE);
+    Seen { flow: Flow { id: 0, known, extra: None, ..flow }, confirmed, whole }
 }

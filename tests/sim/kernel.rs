@@ -27,6 +27,10 @@ pub(crate) struct Happened {
     pub(crate) event: EventKind,
     pub(crate) flow: Flow,
     pub(crate) origin: Origin,
+    /// The flow as it is then; `None` when it has ended.
+    pub(crate) whole: Option<Flow>,
+    /// No event tells of it: only who looks at packets sees it.
+    pub(crate) silent: bool,
 }
 
 /// The table.
@@ -235,12 +239,14 @@ impl Kernel {
 
     /// No two things happen at the same nanosecond.
     fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
-        if self.silent.contains(&flow.key()) {
+        let silent = self.silent.contains(&flow.key());
+        if silent && (event == EventKind::Destroy || origin != Origin::Foreign) {
             return;
         }
         let at = now.max(Instant(self.clock.0 + 1));
         self.clock = at;
-        self.happened.push(Happened { at, event, flow, origin });
+        let whole = self.flows.get(&flow.key()).cloned();
+        self.happened.push(Happened { at, event, flow, origin, whole, silent });
     }
 }
 

@@ -103,6 +103,12 @@ profile!(calm, ALL, truths::exact, prefilled: false);
 profile!(events_out_of_order, ALL, truths::exact, tap: Some(true));
 profile!(tables_filled_at_start, ALL, truths::exact_after_bulk, prefilled: true);
 profile!(older_than_any_listener, ALL, truths::exact_after_bulk, prefilled: true, silent: true);
+profile!(seen_in_packets, ALL, truths::exact_after_bulk, hook: true, prefilled: true);
+profile!(seen_in_packets_and_silent, ALL, truths::exact_after_bulk, hook: true, prefilled: true, silent: true);
+profile!(seen_in_packets_and_lost, ALL, truths::healed, hook: true, prefilled: true, overruns: true, commands: 20,
+    restarts: 5);
+profile!(ftfw_seen_in_packets, ALL, truths::reliable, rules: Rules::Ftfw, hook: true, prefilled: true,
+    network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() });
 profile!(events_lost, ALL, truths::exact, overruns: true);
 profile!(messages_out_of_order, ALL, truths::exact,
     network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() });

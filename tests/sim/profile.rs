@@ -3,10 +3,12 @@
 use crate::network::Faults;
 use crate::prng::Rng;
 use crate::source::SourceKind;
+use common::filter::{FilterConfig, mode};
 use common::tuple::FAMILY_IPV4;
 use engine::Config;
 use engine::config::Mode;
-use engine::filter::Prefix;
+use engine::filter::{Filter, Prefix};
+use std::time::Duration;
 
 /// Rules of replication; the seed decides their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(crate) struct Profile {
     pub(crate) rules: Rules,
     /// Where events come from; else the seed decides.
     pub(crate) tap: Option<bool>,
+    /// Flows are seen in packets.
+    pub(crate) hook: bool,
     /// Identities that traffic uses; else the seed decides.
     pub(crate) identities: Option<usize>,
     /// Which node is the original, if any.
@@ -77,6 +81,7 @@ impl Profile {
             steps: [150, 100],
             rules: Rules::NoTrack,
             tap: None,
+            hook: false,
             identities: None,
             original: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
@@ -95,6 +100,9 @@ impl Profile {
     }
 
     pub(crate) fn source(&self, node: usize, rng: &mut Rng) -> SourceKind {
+        if self.hook {
+            return SourceKind::Hook { window_ns: *rng.pick(&[10_000, 200_000, 3_000_000]) };
+        }
         if self.original == Some(node) || !self.tap.unwrap_or_else(|| rng.chance(600)) {
             return SourceKind::Socket;
         }
@@ -104,7 +112,8 @@ impl Profile {
 
     /// The settings of one node's engine for one life.
     pub(crate) fn config(&self, node: usize, rng: &mut Rng) -> Config {
-        let mut config = Config { hash_seed: rng.next(), ..Config::default() };
+        let mut config =
+            Config { hash_seed: rng.next(), hears_requests: !self.hook, ..Config::default() };
         config.replication.keep_local = self.keep_local[node];
         config.replication.keep_remote = self.keep_remote[node];
         if self.rules != Rules::NoTrack {
@@ -117,6 +126,7 @@ impl Profile {
             // What it drops it never makes good for.
             *resend_max = 131_072;
         }
+        config.repair_after = Some(Duration::from_micros(*rng.pick(&[0, 500, 30_000])));
         config.window_tracking = rng.chance(300);
         config.commit_timeout_s = rng.chance(300).then_some(180);
         config.first_seq = match rng.below(3) {
@@ -135,6 +145,7 @@ impl Profile {
 pub(crate) fn ignore_v4_destination(config: &mut Config) {
     let mut addr = [0; 16];
     addr[..4].copy_from_slice(&[192, 0, 2, 1]);
-    config.filter.prefixes = vec![Prefix { addr, family: FAMILY_IPV4, bits: 32 }];
-    config.filter.config.ipv4_mode = common::tap::mode::IGNORE;
+    let prefix = Prefix { addr, family: FAMILY_IPV4, bits: 32 };
+    let ignoring = FilterConfig { ipv4_mode: mode::IGNORE, ..FilterConfig::PASS };
+    config.filter = Filter::new(ignoring, &[prefix], [&[], &[], &[]]);
 }

@@ -4,12 +4,15 @@
 //!  socket: one queue, in order                              Stamp::InOrder
 //!  tap:    a ring per CPU, in order in each, not across     Stamp::At(exact time)
 //!          what finds its ring full goes to the socket      Stamp::After(when the socket was last empty)
+//!  hook:   the same rings; begins and changes are seen in packets, so what requests do is not seen; and some packets
+//!          begin flows that never come to be
 //! ```
 
 use crate::kernel::Happened;
 use crate::prng::Rng;
 use common::Instant;
-use engine::Stamp;
+use engine::{Origin, Stamp};
+use wire::netlink::EventKind;
 
 const CPUS: usize = 4;
 
@@ -22,6 +25,10 @@ pub(crate) enum SourceKind {
         window_ns: u64,
         /// Events in a thousand that find their ring full.
         spill: u32,
+    },
+    Hook {
+        /// Longest way of a record to the reader.
+        window_ns: u64,
     },
 }
 
@@ -44,6 +51,20 @@ impl Source {
         Self { kind, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
     }
 
+    /// Whether flows are seen in packets.
+    pub(crate) const fn sees_packets(&self) -> bool {
+        matches!(self.kind, SourceKind::Hook { .. })
+    }
+
+    /// Whether it learns of this at all.
+    pub(crate) fn hears(&self, happened: &Happened) -> bool {
+        if !self.sees_packets() {
+            return !happened.silent;
+        }
+        let packet = happened.origin == Origin::Foreign && happened.whole.is_some();
+        packet || happened.event == EventKind::Destroy
+    }
+
     /// When an event reaches the engine, and with which stamp.
     pub(crate) fn route(&mut self, happened: &Happened) -> (Instant, Stamp) {
         match self.kind {
@@ -63,7 +84,7 @@ impl Source {
                 self.socket_last = self.socket_last.max(at + delay) + 1;
                 (Instant(self.socket_last), Stamp::After(Instant(self.socket_empty)))
             }
-            SourceKind::Tap { window_ns, .. } => {
+            SourceKind::Tap { window_ns, .. } | SourceKind::Hook { window_ns } => {
                 let cpu = self.rng.below(CPUS as u64) as usize;
                 let delay = self.delay(window_ns);
                 self.ring_last[cpu] = self.ring_last[cpu].max(happened.at.0 + delay) + 1;

@@ -68,6 +68,15 @@ impl Namespace {
         Self { file: file.into() }
     }
 
+    /// The same one, held once more.
+    ///
+    /// # Panics
+    /// When there are no descriptors left.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { file: self.file.try_clone().expect("a descriptor") }
+    }
+
     /// Where other processes find it, as long as this one holds it.
     #[must_use]
     pub fn path(&self) -> String {

@@ -1,6 +1,7 @@
 //! Settings, as values. Text becomes these in `tools::conf`.
 
 use crate::filter::Filter;
+use crate::share::Share;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,8 +11,14 @@ use core::time::Duration;
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
     pub flows_max: usize,
+    /// Flows that each index has room for from the start, so that it does not have to be built anew while events
+    /// stream in (twice `HashSize`).
+    pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
+    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the rest of
+    /// it ignored; events about flows of others are not handed in.
+    pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,
     /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
@@ -21,8 +28,14 @@ pub struct Config {
     pub window_tracking: bool,
     /// Which expectations are replicated (`ExpectationSync`).
     pub expectations: Helpers,
+    /// How long after a loss of events the kernel's table is read again; `None`: never by itself
+    /// (`NetlinkOverrunResync`).
+    pub repair_after: Option<Duration>,
     /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
     pub tell_vanished: bool,
+    /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
+    /// kernel's table is read after a commit.
+    pub hears_requests: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
@@ -70,6 +83,8 @@ impl Helpers {
 pub struct Replication {
     /// By which rules.
     pub mode: Mode,
+    /// Whether there is anybody to tell (off: statistics mode).
+    pub has_peer: bool,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,
     /// Whether the peer's flows are kept until a commit (off: `DisableExternalCache`, straight into the kernel).
@@ -113,12 +128,16 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             flows_max: 262_144,
+            flows_expected: 0,
             filter: Filter::default(),
+            share: Share::ALL,
             replication: Replication::default(),
             commit_timeout_s: None,
             window_tracking: false,
             expectations: Helpers::None,
+            repair_after: Some(Duration::from_secs(1)),
             tell_vanished: false,
+            hears_requests: true,
             first_seq: 1,
             hash_seed: 0,
         }
@@ -129,6 +148,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             mode: Mode::NoTrack,
+            has_peer: true,
             keep_local: true,
             keep_remote: true,
             startup_resync: false,
@@ -190,6 +210,29 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
+    /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
+    pub const UNSURE_AFTER_S: u32 = 2;
+    /// Slots looked at for such flows in one step.
+    pub const UNSURE_STEP_SLOTS: u32 = 1024;
+    /// Of these, so many are asked for.
+    pub const UNSURE_STEP_FLOWS: usize = 4;
+    /// Those whose time is over, and whose end should have been told, are asked for up to this number.
+    pub const UNSURE_STEP_OVERDUE: usize = 128;
+    /// See [`UNSURE_STEP_OVERDUE`]: how late an end may be told, seconds.
+    pub const UNSURE_OVERDUE_S: u32 = 5;
+    /// The time between two steps, and between two rounds.
+    pub const UNSURE_STEP: Duration = Duration::from_millis(10);
+    /// See [`UNSURE_STEP`].
+    pub const UNSURE_PAUSE: Duration = Duration::from_secs(1);
+    /// So long a packet may take from where it is seen to where its flow is put into the kernel's table.
+    pub const CONFIRM_TIME: Duration = Duration::from_millis(20);
+    /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
+    /// read for that reason again.
+    pub const REPAIR_REST: u32 = 3;
+    /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
+    pub const SWEEP_STEP_SLOTS: u32 = 32_768;
+    /// See [`SWEEP_STEP_SLOTS`].
+    pub const SWEEP_STEP: Duration = Duration::from_micros(100);
     /// How long a peer may have answered a HELLO without acknowledging anything.
     pub const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
     /// How long numbers that were passed over may be late before the peer is asked for them.

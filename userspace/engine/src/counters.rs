@@ -1,5 +1,7 @@
 //! Plain counts. Nobody decides by them; people and metrics read them.
 
+use core::ops::AddAssign;
+
 /// What happened to one table, in the terms conntrackd reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
@@ -116,4 +118,34 @@ pub struct Counters {
     pub verified: u64,
     /// Times the kernel table was read into the local table.
     pub resyncs: u64,
+}
+
+/// Adds up two of a kind, field by field, leaving none out.
+macro_rules! adds {
+    ($($name:ident { $($field:ident),* $(,)? })*) => {$(
+        impl AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                let Self { $($field),* } = other;
+                $(self.$field += $field;)*
+            }
+        }
+    )*};
+}
+
+adds! {
+    TableCounters {
+        created, create_no_space, updated, update_failed, destroyed, destroy_not_found, stale,
+    }
+    PassCounters {
+        created, create_failed, updated, update_failed, destroyed, destroy_failed,
+    }
+    ReplicaCounters {
+        bad_header, bad_version, bad_payload, bad_type, truncated, bad_size, lost, before,
+        peer_restarts, received, sent, send_too_large, send_no_space, resend_no_space,
+        ends_untold, absurd_ranges,
+    }
+    Counters {
+        events, filtered, local, remote, bypass, inject, local_expectations,
+        remote_expectations, inject_expectations, replica, kernel_no_space, verified, resyncs,
+    }
 }

@@ -2,11 +2,12 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
+use crate::exactness::Keeper;
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
-use crate::local::{Desk, Local, Reading};
+use crate::local::{Desk, Local, Sweep};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
@@ -19,7 +20,7 @@ use common::Instant;
 use core::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
-use wire::sync::v1::{Change, Control, Options};
+use wire::sync::v1::{Control, Options};
 
 mod conversation;
 mod expect;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use conversation::Standing;
 
+mod reading;
 mod reconfigure;
 mod watch;
 
@@ -42,6 +44,8 @@ struct Dump {
     watch: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
+    /// Everything has been read, and is being compared; and when to go on with that.
+    sweep: Option<(Sweep, Instant)>,
 }
 
 /// One shard of the flow engine. See the crate's documentation for how to drive it.
@@ -72,6 +76,8 @@ pub struct Engine {
     expect_refresh: Instant,
     dump: Option<Dump>,
     watch: watch::Watch,
+    unsure: watch::Unsure,
+    exactness: Keeper,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
     dump_again: Option<Vec<CommandId>>,
     /// A bulk transfer is to begin when the table has been read.
@@ -108,7 +114,8 @@ impl Engine {
             counters: Counters::default(),
             local: Local::new(&config, now),
             remote: Remote::new(&config, now),
-            outbox: Outbox::new(config.first_seq, options, resend_max),
+            outbox: Outbox::new(config.first_seq, options, resend_max)
+                .speaking(config.replication.has_peer),
             tracker: Tracker::new(config.hash_seed, resend_max.is_some()),
             ftfw,
             asked: None,
@@ -124,6 +131,8 @@ impl Engine {
             expect_refresh: now,
             dump: None,
             watch: watch::Watch::new(now),
+            unsure: watch::Unsure::new(now),
+            exactness: Keeper::default(),
             dump_again: None,
             bulk_wanted: false,
             bulk_left: limit::BULK_DATAGRAMS,
@@ -160,6 +169,16 @@ impl Engine {
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
             }
+            Input::Noticed(key) => {
+                let (local, mut desk) = self.desk(now);
+                local.on_noticed(&mut desk, &key);
+            }
+            Input::Packet { seen, at } => {
+                let (local, mut desk) = self.desk(now);
+                let outcome = local.on_packet(&mut desk, seen, at);
+                self.note_room(Side::Local, outcome);
+            }
+            Input::EventsLost { count } => self.on_events_lost(now, count),
             Input::Dumped(flow) => self.on_dumped(now, flow),
             Input::DumpDone { complete } => self.on_dump_done(now, complete),
             Input::Verified { key, flow } => {
@@ -214,6 +233,12 @@ impl Engine {
         self.kernel.poll()
     }
 
+    /// Whether [`Engine::poll_kernel`] has something, or will have when requests in flight are settled.
+    #[must_use]
+    pub fn wants_kernel(&self) -> bool {
+        self.kernel.waits()
+    }
+
     /// The next thing worth telling.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -222,11 +247,10 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let mode = self.config.replication.mode;
         let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
         // What a bulk transfer sends says enough.
         let times = [
-            (mode.converses() && !pausing).then_some(self.alive_next),
+            (self.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
             self.ftfw.as_ref().and_then(Ftfw::due),
@@ -234,6 +258,8 @@ impl Engine {
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
+            self.unsure_due(),
+            self.reading_due(),
         ];
         let never = Instant(u64::MAX);
         times.into_iter().flatten().min().unwrap_or(never)
@@ -281,6 +307,13 @@ impl Engine {
         self.commit.is_some() || self.expect_commit.is_some()
     }
 
+    /// How far a commit of flows is: flows the kernel has answered for, and flows there are.
+    #[must_use]
+    pub fn commit_progress(&self) -> Option<(u64, u64)> {
+        let of = self.remote.table.alive() as u64;
+        self.commit.as_ref().map(|commit| (commit.settled().min(of), of))
+    }
+
     /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
     /// read.
     #[must_use]
@@ -310,48 +343,6 @@ impl Engine {
             now,
         };
         (&mut self.local, desk)
-    }
-
-    fn on_dumped(&mut self, now: Instant, flow: Flow) {
-        let Some(dump) = &mut self.dump else { return };
-        dump.flows += 1;
-        if self.config.replication.keep_local {
-            let doubtful =
-                !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
-            let reading =
-                Reading { began: dump.began, tell: !dump.first, doubtful, lossless: dump.watch };
-            let (local, mut desk) = self.desk(now);
-            let outcome = local.on_dumped(&mut desk, flow, reading);
-            self.note_room(Side::Local, outcome);
-        } else if self.config.filter.passes(&flow) {
-            self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
-        } else {
-            dump.flows -= 1;
-        }
-    }
-
-    fn on_dump_done(&mut self, now: Instant, complete: bool) {
-        let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
-        self.watch.on_reading(began, now, complete || watch);
-        if self.config.replication.keep_local {
-            self.counters.resyncs += u64::from(!watch);
-            let (local, mut desk) = self.desk(now);
-            let purged = local.on_dump_done(&mut desk, began, (complete, watch));
-            self.tell_vanished();
-            if !watch {
-                self.tell(Event::KernelResynced { flows, purged });
-            }
-        } else {
-            self.queue_expectations();
-            self.tell(Event::BulkDone { flows });
-        }
-        self.answer(commands, complete);
-        if core::mem::take(&mut self.bulk_wanted) {
-            self.start_bulk(now, None);
-        }
-        if let Some(commands) = self.dump_again.take() {
-            self.start_dump(now, commands, false);
-        }
     }
 
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
@@ -444,6 +435,10 @@ impl Engine {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
+            if !self.config.hears_requests && self.config.replication.keep_local {
+                // The peer, who told us of what was written, need not hear it back.
+                self.start_dump(now, Vec::new(), true);
+            }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {
@@ -451,23 +446,6 @@ impl Engine {
             }
         }
         self.advance_expect_commit(now);
-    }
-
-    /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
-    fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
-        if self.dump.is_some() {
-            self.dump_again.get_or_insert_default().extend(commands);
-        } else if self.kernel.push(Purpose::Read, Request::Dump) {
-            self.dump = Some(Dump { began: now, flows: 0, first, watch: false, commands });
-        } else {
-            self.answer(commands, false);
-        }
-    }
-
-    /// Reads the kernel's table for the sake of silent flows.
-    fn start_watch_dump(&mut self, now: Instant) {
-        self.start_dump(now, Vec::new(), false);
-        self.dump.iter_mut().for_each(|dump| dump.watch = true);
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {

@@ -48,6 +48,12 @@ impl Commit {
         Self { id, began: now, pass: 0, latest: 0, cursor, open: 0, committed: 0, failed: 0 }
     }
 
+    /// Requests that the kernel has answered.
+    #[must_use]
+    pub const fn settled(&self) -> u64 {
+        self.committed + self.failed
+    }
+
     /// Queues the next requests while few are open. `Some` when everything is settled.
     pub fn step(
         &mut self,

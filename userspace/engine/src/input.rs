@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
 use wire::netlink::EventKind;
+use wire::packet::Seen;
 use wire::{Expectation, Flow};
 
 /// Whose request caused a kernel event.
@@ -74,6 +75,21 @@ pub enum Input<'a> {
         origin: Origin,
         /// When.
         stamp: Stamp,
+    },
+    /// There is a flow of which no event has told, because it was too young: the kernel is to be asked about it.
+    Noticed(FlowKey),
+    /// A packet of a flow was seen on its way, and this is how it left the flow. Unlike events, this does not show that
+    /// the kernel tells of the flow's end.
+    Packet {
+        /// The flow as the packet left it, and what that says of it.
+        seen: Seen,
+        /// When.
+        at: Instant,
+    },
+    /// Events about flows were lost.
+    EventsLost {
+        /// How many.
+        count: u64,
     },
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {

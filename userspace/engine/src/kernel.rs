@@ -148,6 +148,12 @@ impl KernelQueue {
         }
     }
 
+    /// Whether requests wait.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Requests waiting or in flight.
     #[must_use]
     pub fn len(&self) -> usize {

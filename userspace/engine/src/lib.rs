@@ -38,11 +38,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod share;
 pub mod filter;
 pub mod config;
 pub mod counters;
 pub mod input;
 pub mod output;
+pub mod exactness;
 pub mod tombstone;
 pub mod table;
 pub mod merge;
@@ -57,5 +59,7 @@ pub mod engine;
 
 pub use config::Config;
 pub use engine::{Engine, Standing};
+pub use exactness::Exactness;
 pub use input::{Command, CommandId, Input, Origin, Stamp};
 pub use output::{Event, KernelOp, Request, Side};
+pub use share::Share;

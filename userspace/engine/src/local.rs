@@ -29,9 +29,10 @@ use wire::netlink::EventKind;
 use wire::sync::v1::Change;
 
 mod bypass;
+mod packet;
 mod reading;
 
-pub use reading::Reading;
+pub use reading::{Ended, Reading, Sweep};
 
 /// What the local side works with while it handles one input.
 pub struct Desk<'a> {
@@ -45,6 +46,24 @@ pub struct Desk<'a> {
     pub kernel: &'a mut KernelQueue,
     /// The time.
     pub now: Instant,
+}
+
+/// Something that was heard of a flow.
+struct News {
+    event: EventKind,
+    flow: Flow,
+    origin: Origin,
+    stamp: Stamp,
+    told: Told,
+}
+
+/// How something was heard of a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// By an event: an update tells what has changed.
+    ByEvent,
+    /// By a packet: it tells the state of the flow, all of it or all but what few flows have.
+    ByPacket { whole: bool },
 }
 
 /// The local table and what belongs to it.
@@ -104,7 +123,8 @@ impl Local {
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
         Self {
-            table: FlowTable::new(config.flows_max, config.hash_seed),
+            table: FlowTable::new(config.flows_max, config.hash_seed)
+                .with_room_for(config.flows_expected),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: false,
@@ -159,8 +179,12 @@ impl Local {
             return Ok(());
         }
         let known = self.table.find(&flow.key());
-        // The end of a flow that was let in is let in, whatever state it ended in.
-        if !desk.config.filter.passes(&flow) && (known.is_none() || event != EventKind::Destroy) {
+        // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
+        // ones were.
+        let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
+        let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
+        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        if !lets_in {
             desk.counters.filtered += 1;
             return Ok(());
         }
@@ -175,22 +199,26 @@ impl Local {
                 self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
             }
             EventKind::New | EventKind::Update => {
-                return self.on_change(desk, known, event, flow, origin, stamp);
+                let news = News { event, flow, origin, stamp, told: Told::ByEvent };
+                return self.on_change(desk, known, news);
             }
         }
         Ok(())
+    }
+
+    /// Somebody says that there is a flow: the kernel is asked how it is.
+    pub fn on_noticed(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
+        self.verify(desk, key);
     }
 
     fn on_change(
         &mut self,
         desk: &mut Desk<'_>,
         known: Option<Slot>,
-        event: EventKind,
-        flow: Flow,
-        origin: Origin,
-        stamp: Stamp,
+        news: News,
     ) -> Result<(), Full> {
-        let key = flow.key();
+        let News { event, origin, stamp, told, .. } = news;
+        let key = news.flow.key();
         self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
         let entry = known.and_then(|slot| self.table.at(slot));
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
@@ -202,7 +230,8 @@ impl Local {
                 entry.is_none() && (overtaken || (event == EventKind::Update && ended))
             }
             Age::Older => {
-                if !entry.is_some_and(|entry| news::says_more(&entry.flow, &flow)) {
+                let whole = told != Told::ByEvent;
+                if whole || !entry.is_some_and(|e| news::says_more(&e.flow, &news.flow)) {
                     desk.counters.local.stale += 1;
                     return Ok(());
                 }
@@ -222,22 +251,39 @@ impl Local {
         }
         if let Some(slot) = known
             && event == EventKind::Update
+            && told == Told::ByEvent
             && self.break_silence(desk, slot, &key)
         {
             return Ok(());
         }
-        // An update tells what changed; of a flow that is not known it does not tell enough.
-        let entry = known.and_then(|slot| self.table.at(slot));
-        let partial = event == EventKind::Update
-            && entry.is_none_or(|entry| news::is_another(&entry.flow, &flow));
-        let at = news::span_of(stamp, desk.now).to;
-        let slot = self.put(desk, event, flow, at, origin)?;
+        let partial = self.is_partial(known, &news);
+        // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
+        let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
+        let slot = self.put(desk, news)?;
+        if let Some(entry) = self.table.at_mut(slot) {
+            entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
+        }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
-        if origin == Origin::Foreign && !asked {
+        if origin == Origin::Foreign && !(asked && half) {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
+    }
+
+    /// Whether news of a flow leaves something to ask for.
+    fn is_partial(&self, known: Option<Slot>, news: &News) -> bool {
+        let entry = known.and_then(|slot| self.table.at(slot));
+        match (news.told, news.event) {
+            // An update tells what changed; of a flow that is not known it does not tell enough.
+            (Told::ByEvent, EventKind::Update) => {
+                entry.is_none_or(|entry| news::is_another(&entry.flow, &news.flow))
+            }
+            (Told::ByEvent, _) => false,
+            // Two packets may begin a flow at once, and the kernel keeps the one or the other.
+            (Told::ByPacket { whole }, EventKind::New) => !whole || entry.is_some(),
+            (Told::ByPacket { whole }, _) => !whole,
+        }
     }
 
     /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
@@ -279,14 +325,9 @@ impl Local {
     }
 
     /// Lays news over an entry, or makes one.
-    fn put(
-        &mut self,
-        desk: &mut Desk<'_>,
-        event: EventKind,
-        mut flow: Flow,
-        at: u64,
-        origin: Origin,
-    ) -> Result<Slot, Full> {
+    fn put(&mut self, desk: &mut Desk<'_>, news: News) -> Result<Slot, Full> {
+        let News { event, mut flow, origin, stamp, told } = news;
+        let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();
         let Some(slot) = self.table.find(&flow.key()) else {
             // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
@@ -294,12 +335,15 @@ impl Local {
                 Origin::Commit => Marks::SENT | Marks::AFRESH,
                 Origin::Foreign | Origin::Inject | Origin::Purge => Marks::empty(),
             };
-            return self.add(desk, flow, at, marks);
+            let slot = self.add(desk, flow, at, marks)?;
+            self.note_doubts(slot, event, told, true);
+            return Ok(slot);
         };
         let dead = self.revive(desk.now, slot);
         let entry = self.table.at_mut(slot).expect("the slot was just found");
         // This is not the flow we knew under this identity.
-        if event == EventKind::New || dead || news::is_another(&entry.flow, &flow) {
+        let anew = event == EventKind::New || dead || news::is_another(&entry.flow, &flow);
+        if anew {
             entry.flow = flow;
             entry.since_s = seconds(desk.now);
             entry.marks.insert(Marks::AFRESH);
@@ -308,7 +352,7 @@ impl Local {
         }
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
-        self.table.set_silent(slot, false);
+        self.note_doubts(slot, event, told, anew);
         desk.counters.local.updated += 1;
         Ok(slot)
     }
@@ -360,6 +404,16 @@ impl Local {
             return;
         };
         match age(stamp, Some(Span::at(entry.stamp))) {
+            // The end of an earlier life may come between the first packet of this one and its place in the table.
+            Age::Newer if self.may_be_about_to_begin(slot, stamp) => {
+                self.verify(desk, &key);
+                return;
+            }
+            // It was read after this end, which came in late, and no packet may tell that it began.
+            Age::Newer if !desk.config.hears_requests && news::is_another(&entry.flow, flow) => {
+                self.verify(desk, &key);
+                return;
+            }
             Age::Newer => {}
             // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
             // or the kernel gave the next life the same id.
@@ -396,7 +450,7 @@ impl Local {
             flow.drop_volatile();
             merge::absorb(&mut entry.flow, flow);
         }
-        if entry.marks.contains(Marks::SENT) {
+        if entry.marks.contains(Marks::SENT) && !desk.outbox.is_mute() {
             entry.marks.remove(Marks::VERIFYING);
             self.table.set_dead(slot, true);
             desk.outbox.queue_entry(&mut self.table, slot);

@@ -119,6 +119,15 @@ pub enum Event {
         /// Entries that were removed because the kernel does not hold them.
         purged: u64,
     },
+    /// Events of the kernel were lost: the local table is not exact.
+    Degraded,
+    /// What was lost has been made good: the local table is exact again.
+    Repaired {
+        /// Events that were lost.
+        lost: u64,
+        /// How long the table was not exact.
+        after: Duration,
+    },
     /// A flow has ended, but the kernel's event of that did not come. Only with
     /// [`crate::Config::tell_vanished`].
     Vanished(Box<Flow>),

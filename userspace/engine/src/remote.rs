@@ -47,7 +47,8 @@ impl Remote {
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
         Self {
-            table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1)),
+            table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
+                .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: 0,
             expiry,

@@ -38,6 +38,11 @@ bitflags! {
         /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
         /// away with [`FlowTable::set_silent`].
         const SILENT = 1 << 9;
+        /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
+        /// perhaps it never got there. Set and taken away with [`FlowTable::set_unsure`].
+        const UNSURE = 1 << 11;
+        /// Local: its stamp is the time its last news was heard, which may be long after it happened.
+        const HEARD = 1 << 10;
     }
 }
 
@@ -104,6 +109,7 @@ pub struct FlowTable {
     max: usize,
     dead: usize,
     silent: usize,
+    unsure: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
     graves: VecDeque<Slot>,
 }
@@ -125,6 +131,7 @@ impl FlowTable {
             max,
             dead: 0,
             silent: 0,
+            unsure: 0,
             graves: VecDeque::new(),
         }
     }
@@ -197,6 +204,20 @@ impl FlowTable {
         self.silent
     }
 
+    /// Notes whether the flow in a slot may never have come to be.
+    pub fn set_unsure(&mut self, slot: Slot, unsure: bool) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        let was = entry.marks.contains(Marks::UNSURE);
+        entry.marks.set(Marks::UNSURE, unsure);
+        self.unsure = self.unsure + usize::from(unsure) - usize::from(was);
+    }
+
+    /// Flows that may never have come to be.
+    #[must_use]
+    pub const fn unsure(&self) -> usize {
+        self.unsure
+    }
+
     /// The ended flow that has been lying here for longest. It is not found again.
     pub fn take_grave(&mut self) -> Option<Slot> {
         while let Some(slot) = self.graves.pop_front() {
@@ -205,6 +226,13 @@ impl FlowTable {
             }
         }
         None
+    }
+
+    /// The same table with room in its index for `flows`.
+    #[must_use]
+    pub fn with_room_for(mut self, flows: usize) -> Self {
+        self.index = HashTable::with_capacity(flows.min(self.max));
+        self
     }
 
     /// Whether it holds nothing.
@@ -280,6 +308,7 @@ impl FlowTable {
         self.free.push(slot);
         self.dead -= usize::from(entry.marks.contains(Marks::DEAD));
         self.silent -= usize::from(entry.marks.contains(Marks::SILENT));
+        self.unsure -= usize::from(entry.marks.contains(Marks::UNSURE));
         Some(entry)
     }
 
@@ -288,7 +317,7 @@ impl FlowTable {
         self.slots.clear();
         self.free.clear();
         self.index.clear();
-        (self.dead, self.silent) = (0, 0);
+        (self.dead, self.silent, self.unsure) = (0, 0, 0);
         self.graves.clear();
     }
 

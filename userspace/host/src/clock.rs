@@ -1,7 +1,7 @@
 //! The one place that reads time.
 
 use common::Instant;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 /// Now, on `CLOCK_MONOTONIC`: the clock that `bpf_ktime_get_ns` reads too, so records and the engine agree.
 #[must_use]
@@ -21,4 +21,12 @@ pub fn wall_ns() -> u64 {
 #[must_use]
 pub fn wall_s() -> i64 {
     clock_gettime(ClockId::Realtime).tv_sec
+}
+
+/// How many jiffies the kernel has in a second: its coarse clock moves once in each.
+#[must_use]
+pub fn jiffies_per_second() -> u32 {
+    let tick = clock_getres(ClockId::MonotonicCoarse).tv_nsec;
+    let tick = u32::try_from(tick).unwrap_or(0).max(1);
+    (1_000_000_000 + tick / 2) / tick
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
 //! | `clock` | reads the time |
+//! | `place` | moves a thread to a network namespace, to CPUs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `log` | writes log lines |
@@ -15,17 +16,24 @@
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
+//! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
 //! | `process` | lock file, daemonising, signals |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `shard` | the thread that runs one engine |
+//! | `reader`, `router` | the thread that reads the event source for several shards |
+//! | `fleet` | starts the threads; the shards as one |
 
+mod atomic;
+mod doorbell;
 pub mod sys;
 pub mod clock;
+pub mod place;
 pub mod netlink;
 pub mod source;
+mod waits;
 pub mod log;
 pub mod moderation;
 pub mod link;
@@ -34,11 +42,16 @@ pub mod table;
 pub mod kernel;
 pub mod purge;
 pub mod listing;
+pub mod churn;
 pub mod observe;
 pub mod process;
 pub mod control;
 pub mod systemd;
 pub mod overrun;
+pub mod pace;
 pub mod ended;
 pub mod tuning;
+mod router;
+pub mod reader;
 pub mod shard;
+pub mod fleet;

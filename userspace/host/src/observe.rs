@@ -6,6 +6,8 @@ use common::Instant;
 use engine::{Event, Side};
 use std::time::Duration;
 
+/// How often a long commit tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
 /// Failed writes logged one by one before only their number is.
 const WRITE_FAILURES_TOLD: u64 = 10;
 
@@ -13,8 +15,10 @@ const WRITE_FAILURES_TOLD: u64 = 10;
 #[derive(Debug, Default)]
 pub struct Observer {
     write_failures: u64,
+    /// When a commit that is under way tells next how far it is.
+    progress_at: Option<Instant>,
     /// By the numbers of [`kind`].
-    quotas: [Quota; 8],
+    quotas: [Quota; 10],
 }
 
 impl Observer {
@@ -58,6 +62,13 @@ impl Observer {
             }
             Event::KernelResynced { flows, purged } => log
                 .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
+            Event::Degraded => {
+                log.warning("kernel events were lost: the internal cache is not exact until the kernel's table has been read again");
+            }
+            Event::Repaired { lost, after } => log.notice(format!(
+                "the internal cache is exact again: {lost} lost events made good after {:.1} s",
+                after.as_secs_f64()
+            )),
             Event::TableFull { side, limit } => log.warning(format!(
                 "{} cache is full: HashLimit {limit} reached, new flows are not kept",
                 side_word(*side)
@@ -72,6 +83,23 @@ impl Observer {
             Event::PeerBack => log.notice("the other node is heard again"),
             Event::PeerRestarted { .. } => log.notice("the other node began a new sequence"),
         }
+    }
+
+    /// Logs how far a commit is, if one has been under way for long: flows written, and flows there are.
+    pub fn follow(&mut self, log: &Log, commit: Option<(u64, u64)>, now: Instant) {
+        if let Some((done, of)) = self.progress(commit, now) {
+            log.notice(format!("committing: {done} of {of} entries written"));
+        }
+    }
+
+    fn progress(&mut self, commit: Option<(u64, u64)>, now: Instant) -> Option<(u64, u64)> {
+        if commit.is_none() {
+            self.progress_at = None;
+        } else if now >= *self.progress_at.get_or_insert(now + PROGRESS) {
+            self.progress_at = Some(now + PROGRESS);
+            return commit;
+        }
+        None
     }
 
     fn on_write_failed(&mut self, log: &Log, what: &str, flow: &common::FlowKey, errno: i32) {
@@ -97,6 +125,8 @@ const fn kind(event: &Event) -> Option<usize> {
         Event::PeerBack => 5,
         Event::PeerRestarted { .. } => 6,
         Event::TableFull { .. } => 7,
+        Event::Degraded => 8,
+        Event::Repaired { .. } => 9,
         _ => return None,
     })
 }
@@ -115,5 +145,24 @@ const fn side_word(side: Side) -> &'static str {
     match side {
         Side::Local => "internal",
         Side::Remote => "external",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_commit_tells_how_far_it_is_and_a_short_one_does_not() {
+        let mut observer = Observer::default();
+        let mut told = |ms: u64, done: Option<u64>| {
+            let progress = observer.progress(done.map(|n| (n, 9)), Instant(ms * 1_000_000));
+            progress.map(|(done, _)| done)
+        };
+        let short = [(0, Some(1)), (900, None), (1000, Some(2)), (1900, None)];
+        assert!(short.into_iter().all(|(ms, done)| told(ms, done).is_none()));
+        let long = [(5000, 0), (5500, 3), (6100, 5), (6500, 7), (7200, 8)];
+        let lines: Vec<_> = long.into_iter().map(|(ms, done)| told(ms, Some(done))).collect();
+        assert_eq!(lines, [None, None, Some(5), None, Some(8)]);
     }
 }

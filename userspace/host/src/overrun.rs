@@ -17,11 +17,11 @@ pub struct Overruns {
 }
 
 impl Overruns {
-    /// Takes the number of events lost since the start; returns whether it has risen.
-    pub const fn note(&mut self, lost: u64) -> bool {
-        let more = lost > self.seen;
-        if more {
-            self.untold += lost - self.seen;
+    /// Takes the number of events lost since the start; returns by how much it has risen.
+    pub const fn note(&mut self, lost: u64) -> u64 {
+        let more = lost.saturating_sub(self.seen);
+        if more > 0 {
+            self.untold += more;
             self.seen = lost;
             self.times += 1;
         }
@@ -45,13 +45,13 @@ mod tests {
     #[test]
     fn the_first_loss_is_told_at_once_and_the_next_ones_together() {
         let mut overruns = Overruns::default();
-        assert!(!overruns.note(0));
+        assert_eq!(overruns.note(0), 0);
         assert_eq!(overruns.to_tell(Instant(0)), None);
-        assert!(overruns.note(3));
+        assert_eq!(overruns.note(3), 3);
         assert_eq!(overruns.to_tell(Instant(0)), Some(3));
-        assert!(overruns.note(5) && overruns.note(9));
+        assert_eq!((overruns.note(5), overruns.note(9)), (2, 4));
         assert_eq!(overruns.to_tell(Instant(0) + GATHER / 2), None);
-        assert!(!overruns.note(9));
+        assert_eq!(overruns.note(9), 0);
         assert_eq!(overruns.to_tell(Instant(0) + GATHER), Some(6));
         assert_eq!((overruns.to_tell(Instant(0) + GATHER * 3), overruns.times), (None, 3));
     }

@@ -10,8 +10,8 @@
 //!                                             +--------------------------------------+
 //! ```
 //!
-//! A turn takes a bounded piece of each input, so that no input starves another. When a turn found many events, the
-//! next one waits a moment without being woken by each event; when it found few, the thread sleeps until woken.
+//! A turn takes a bounded piece of each input, so that no input starves another. While events stream in, the next turn
+//! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
 
 use crate::clock;
 use crate::ended::Ended;
@@ -21,21 +21,20 @@ use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::overrun::Overruns;
+use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
-use crate::source::{Source, SourceError, Stamp as SourceStamp};
+use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
+use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
-use engine::table::Slot;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
-use rustix::event::epoll;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::time::Timespec;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
@@ -43,13 +42,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::netlink::{self, Detail, EventKind, Message, Messages};
+use wire::packet;
 
 mod expect;
+mod join;
 mod purges;
+mod reconfigure;
 mod report;
+mod rest;
 
 use purges::Purges;
-pub use report::{Age, ExpectPage, Latency, Page, Queue, Resend, ResendReport, Snapshot};
+pub use report::{
+    Age, ExpectPage, Latency, Page, Place, Queue, Resend, ResendReport, Snapshot, TableState,
+};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -57,10 +62,6 @@ const DATAGRAMS_PER_TURN: usize = 256;
 const BATCHES_PER_TURN: usize = 8;
 /// Datagrams sent in one turn before other inputs get theirs.
 const TRANSMITS_PER_TURN: usize = 256;
-/// From this many events in a turn on, the next turn naps instead of asking to be woken.
-const BUSY_EVENTS: usize = 8;
-/// How long it naps: what an event may wait under load.
-const NAP: Duration = Duration::from_micros(500);
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Room for the longest datagram.
@@ -115,8 +116,8 @@ pub enum Order {
     Page {
         /// Which table.
         side: Side,
-        /// Slot to begin at.
-        from: Slot,
+        /// Where to begin.
+        from: Place,
         /// Flows at most.
         max: usize,
         /// Where the answer goes.
@@ -167,23 +168,24 @@ pub struct Shard {
     observer: Observer,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
-    poller: OwnedFd,
+    waits: Waits,
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
     tuning: Tuning,
     poll: Option<Duration>,
     reliable: bool,
     ended: Option<Ended>,
+    /// Polling: when the kernel's table is read next.
     resync_at: Option<Instant>,
-    /// Events were lost, and the reading of the kernel's table that makes it good, once one was asked for.
-    inexact: bool,
-    mending: Option<CommandId>,
     overruns: Overruns,
     malformed: u64,
+    /// Jiffies in a second.
+    hz: u32,
     traffic: wire::flow::Counters,
     /// Microseconds.
     latency: Histogram<u64>,
     housekeeping_at: Instant,
+    pace: Pace,
     began: Instant,
     datagram: Vec<u8>,
     /// What lies in `datagram` and found no room.
@@ -201,23 +203,14 @@ impl Shard {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
-        let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let waits = rest::waits(&parts, &wake)?;
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
         let Parts { poll, reliable, ended, .. } = parts;
-        for fd in source.descriptors() {
-            watch(&poller, fd)?;
-        }
-        if let Some(expectations) = &expectations {
-            watch(&poller, expectations.descriptor())?;
-        }
-        if let Some(links) = &links {
-            watch(&poller, links.descriptor())?;
-        }
-        watch(&poller, writer.dump_descriptor())?;
-        watch(&poller, &wake)?;
         let began = clock::now();
+        let mut engine = Engine::new(config, began);
+        engine.set_repair_after(tuning.overrun_resync);
         let shard = Self {
-            engine: Engine::new(config, began),
+            engine,
             datagram: vec![0; DATAGRAM_LEN_MAX],
             unsent: 0..0,
             link_retry: SLEEP_MAX,
@@ -230,7 +223,7 @@ impl Shard {
             observer: Observer::default(),
             orders,
             wake: Arc::clone(&wake),
-            poller,
+            waits,
             replies: HashMap::new(),
             next_command: 0,
             tuning,
@@ -239,13 +232,13 @@ impl Shard {
             ended,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
-            inexact: false,
-            mending: None,
             malformed: 0,
+            hz: clock::jiffies_per_second(),
             traffic: wire::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
             housekeeping_at: began,
+            pace: Pace::new(began),
             began,
         };
         Ok((shard, Handle { orders: sender, wake }))
@@ -257,45 +250,65 @@ impl Shard {
     /// When the event source or the poller fails for good.
     pub fn run(mut self) -> io::Result<()> {
         self.set_scheduling();
+        let mut ready = Ready::ALL;
         loop {
             let now = clock::now();
-            let events = self.take_events(now)?;
-            let mut work = events + self.take_datagrams(now);
+            let events = self.take_events(now, ready)?;
+            let datagrams = self.take_datagrams(now, ready);
             let requests = self.talk_to_kernel(now);
-            work += requests;
-            match self.take_orders(now) {
-                Some(orders) => work += orders,
-                None => return Ok(()),
-            }
+            let Some(orders) = self.take_orders(now) else { return Ok(()) };
             self.keep_house(now);
             if now >= self.engine.poll_timeout() {
                 self.engine.handle(now, Input::Timeout);
             }
-            work += self.transmit(now);
+            let sent = self.transmit(now);
             self.tell(now);
-            if events >= BUSY_EVENTS && requests == 0 {
-                self.nap();
-            } else if work == 0 {
-                self.sleep(now)?;
-            }
+            let more = requests + orders > 0
+                || events >= self.tuning.events_per_turn
+                || datagrams >= DATAGRAMS_PER_TURN
+                || sent >= TRANSMITS_PER_TURN
+                || self.engine.wants_kernel();
+            // What a reader hands over has gathered already.
+            let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
+            ready = match (streams && requests == 0, more) {
+                (true, _) => self.nap(now)?,
+                (false, true) => Ready::ALL,
+                (false, false) => self.sleep(now)?,
+            };
         }
     }
 
     /// Takes events about flows and about expectations. Those about expectations are read first and handed in last: the
     /// flows they belong to were told before.
-    fn take_events(&mut self, now: Instant) -> io::Result<usize> {
+    fn take_events(&mut self, now: Instant, ready: Ready) -> io::Result<usize> {
+        if let Some(since) = ready.overflow_empty {
+            self.source.note_overflow_empty(since);
+        }
         let news = self.read_expect_news()?;
         let flows = self.take_flow_events(now)?;
         Ok(flows + self.take_expect_news(now, news))
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, .. } = self;
-        let mut first = true;
-        source.drain(self.tuning.events_per_turn, &mut |bytes, stamp| {
+        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, hz, .. } =
+            self;
+        let (mut first, hz) = (true, *hz);
+        source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 latency.saturating_record(clock::now().since(at).as_micros() as u64);
             }
+            let bytes = match (heard, stamp) {
+                (Heard::Message(bytes), _) => bytes,
+                (Heard::Packet(bytes), SourceStamp::At(at)) => {
+                    match packet::decode(bytes, hz) {
+                        Ok(seen) => engine.handle(now, Input::Packet { seen, at }),
+                        Err(_) => *malformed += 1,
+                    }
+                    return;
+                }
+                // Only rings hold such records, and what they hold has its time.
+                (Heard::Packet(_), _) => return,
+            };
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
                     netlink::decode(&raw).map(|message| (raw.header.portid, message))
@@ -326,7 +339,11 @@ impl Shard {
         })
     }
 
-    fn take_datagrams(&mut self, now: Instant) -> usize {
+    fn take_datagrams(&mut self, now: Instant, ready: Ready) -> usize {
+        // Connections have timers of their own.
+        if !ready.links && now < self.housekeeping_at {
+            return 0;
+        }
         let Self { links: Some(links), engine, .. } = self else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
             let understood = |engine: &Engine| engine.counters().replica.received;
@@ -381,9 +398,6 @@ impl Shard {
     fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
         let id = CommandId(self.next_command);
         self.next_command += 1;
-        if command == Command::ResyncKernel && self.inexact {
-            self.mending = Some(id);
-        }
         if let Some(reply) = reply {
             self.replies.insert(id, reply);
         }
@@ -396,59 +410,40 @@ impl Shard {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
-        if self.overruns.note(self.source.account().lost) {
-            self.inexact = self.engine.config().replication.keep_local && !self.reliable;
-            self.mending = None;
-            let before = self.source.receive_buffer();
-            let size = self.source.grow(self.tuning.buffer_max);
-            if size > before {
-                self.log.notice(format!(
-                    "netlink event socket buffer size has been set to {size} bytes"
-                ));
-            }
-            if let Some(delay) = self.tuning.overrun_resync.filter(|_| self.resync_at.is_none()) {
-                self.resync_at = Some(now + delay);
-            }
+        self.take_grown(now);
+        let lost = self.overruns.note(self.source.account().lost);
+        if lost > 0 {
+            self.on_lost(now, lost);
         }
-        if let Some(count) = self.overruns.to_tell(now) {
+        if let Some(count) = self.overruns.to_tell(now)
+            && !self.source.has_reader()
+        {
             let what = if self.reliable { "held back" } else { "lost" };
             self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
         }
-        // A reading that began before the loss does not make it good: the engine lets another one follow it.
+        self.observer.follow(&self.log, self.engine.commit_progress(), now);
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
-            if self.poll.is_none() {
-                self.log.notice("resync with master conntrack table");
-            }
             self.read_kernel(now);
+        }
+    }
+
+    /// Events were lost, or held back: the socket gets more room, and the engine makes the losses good.
+    fn on_lost(&mut self, now: Instant, count: u64) {
+        let before = self.source.receive_buffer();
+        let size = self.source.grow(self.tuning.buffer_max);
+        if size > before && !self.source.has_reader() {
+            self.log
+                .notice(format!("netlink event socket buffer size has been set to {size} bytes"));
+        }
+        if !self.reliable {
+            self.engine.handle(now, Input::EventsLost { count });
         }
     }
 
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
-    }
-
-    /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
-    fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
-        let Change { tuning, filter, commit_timeout_s } = change;
-        let rescheduled = tuning.scheduling != self.tuning.scheduling;
-        self.tuning = tuning;
-        if rescheduled {
-            self.set_scheduling();
-        }
-        let Some((filter, in_kernel)) = filter else {
-            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
-            return Ok(());
-        };
-        let told = |e: SourceError| format!("the filter in the kernel: {e}");
-        self.source.open_filter().map_err(told)?;
-        self.engine.reconfigure(filter, commit_timeout_s);
-        let outcome = self.source.set_filter(&in_kernel).map_err(told);
-        if self.engine.config().replication.keep_local {
-            self.read_kernel(now);
-        }
-        outcome
     }
 
     fn set_scheduling(&self) {
@@ -498,41 +493,10 @@ impl Shard {
                 Event::CommandRefused(id, why) => (id, Err(why)),
                 _ => continue,
             };
-            if outcome.is_ok() && self.mending == Some(id) {
-                (self.inexact, self.mending) = (false, None);
-            }
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(outcome);
             }
         }
-    }
-
-    /// Waits a moment for more events to gather, unless the peer or the main thread speaks.
-    fn nap(&self) {
-        let link = self.links.as_ref().map(Group::descriptor);
-        let fds = [Some(self.wake.as_fd()), link];
-        let mut fds: Vec<_> =
-            fds.iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let _ = poll(&mut fds, Some(&timespec(NAP)));
-    }
-
-    fn sleep(&mut self, now: Instant) -> io::Result<()> {
-        self.source.arm();
-        // What came before the source was armed wakes nobody.
-        if self.take_events(clock::now())? > 0 {
-            return Ok(());
-        }
-        let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
-        let longest = retry.min(SLEEP_MAX);
-        let wait = self.engine.poll_timeout().since(now).min(longest);
-        let mut ready = [const { core::mem::MaybeUninit::uninit() }; 8];
-        match epoll::wait(&self.poller, &mut ready, Some(&timespec(wait))) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // Empties the eventfd; an empty one says "again".
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        Ok(())
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
@@ -559,8 +523,9 @@ impl Shard {
                 max_us: self.latency.max(),
             },
             filled: self.engine.is_filled(),
-            inexact: self.inexact,
+            state: TableState::of(&self.engine, now),
             committing: self.engine.is_committing(),
+            commit_progress: self.engine.commit_progress(),
             purging: self.purges.is_running(),
             purges: self.purges.count,
             flows_max: self.engine.config().flows_max,
@@ -588,13 +553,4 @@ const fn engine_stamp(stamp: SourceStamp) -> Stamp {
         SourceStamp::At(at) => Stamp::At(at),
         SourceStamp::After(at) => Stamp::After(at),
     }
-}
-
-fn watch(poller: &OwnedFd, fd: impl AsFd) -> io::Result<()> {
-    let data = epoll::EventData::new_u64(0);
-    Ok(epoll::add(poller, fd, data, epoll::EventFlags::IN)?)
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }

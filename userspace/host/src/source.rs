@@ -1,21 +1,33 @@
-//! Where conntrack events are heard: the plain netlink subscription, or the same subscription with the eBPF tap on it.
+//! Where conntrack events are heard: the plain netlink subscription, the same subscription with the eBPF tap on it, or
+//! the hook, which looks at packets.
 //!
-//! Both hand out the same messages with the same filter applied; they differ in what an event costs.
+//! The first two hand out the same messages with the same filter applied; they differ in what an event costs. The hook
+//! hands out flows as packets left them, and messages about their ends.
 
-use common::Instant;
+use common::{FlowKey, Instant};
 use rustix::fd::BorrowedFd;
 use std::io;
 
+mod age;
 pub mod netlink;
+mod btf;
 mod filter;
+mod order;
+mod hook;
 pub mod tap;
+pub(crate) mod queue;
 
 pub use netlink::NetlinkSource;
+pub use queue::QueueSource;
 pub use tap::TapSource;
 
 /// Multicast groups of ctnetlink, as bits for `bind` (`enum nfnetlink_groups`: NEW 1, UPDATE 2, DESTROY 3,
 /// EXP_NEW 4, EXP_UPDATE 5, EXP_DESTROY 6).
 pub mod group {
+    /// New flows.
+    pub const NEW: u32 = 0b001;
+    /// Updated flows.
+    pub const UPDATE: u32 = 0b010;
     /// New, updated and destroyed flows.
     pub const FLOWS: u32 = 0b111;
     /// New, updated and destroyed expectations.
@@ -32,6 +44,8 @@ pub enum Choice {
     Tap,
     /// Netlink.
     Netlink,
+    /// The hook where it can run, else as [`Choice::Auto`], saying why.
+    Hook,
 }
 
 /// How to open a source.
@@ -66,20 +80,33 @@ impl Default for Settings {
     }
 }
 
-/// A filter for the kernel side, prefixes spelled out.
+/// A filter for the kernel side, its sets spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
-    /// Modes and protocol set.
-    pub config: common::tap::FilterConfig,
+    /// Settings.
+    pub config: common::filter::FilterConfig,
     /// IPv4 prefixes: address and length in bits.
     pub ipv4: Vec<([u8; 4], u8)>,
     /// IPv6 prefixes: address and length in bits.
     pub ipv6: Vec<([u8; 16], u8)>,
+    /// Source ports: first and last of each interval.
+    pub source_ports: Vec<(u16, u16)>,
+    /// Destination ports, likewise.
+    pub destination_ports: Vec<(u16, u16)>,
+    /// Zones, likewise.
+    pub zones: Vec<(u16, u16)>,
 }
 
 impl Default for KernelFilter {
     fn default() -> Self {
-        Self { config: common::tap::FilterConfig::PASS, ipv4: Vec::new(), ipv6: Vec::new() }
+        Self {
+            config: common::filter::FilterConfig::PASS,
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            source_ports: Vec::new(),
+            destination_ports: Vec::new(),
+            zones: Vec::new(),
+        }
     }
 }
 
@@ -92,6 +119,46 @@ pub enum Stamp {
     At(Instant),
     /// It happened after then; the tap's overflow path loses the exact time.
     After(Instant),
+}
+
+/// Something that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A message of ctnetlink, header included.
+    Message(&'a [u8]),
+    /// A [`common::hook::PacketRecord`]: a flow as a packet left it.
+    Packet(&'a [u8]),
+}
+
+impl<'a> Heard<'a> {
+    /// The message, if it is one.
+    #[must_use]
+    pub const fn message(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Message(bytes) => Some(bytes),
+            Self::Packet(_) => None,
+        }
+    }
+}
+
+/// What the hook's program made of packets. Each run of it is counted once, in `settled`, `untracked`, `recorded`,
+/// `filtered`, `lost_full` or `lost_other`; but a flow that changed while it was told is told twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookAccount {
+    /// Packets that brought no news.
+    pub settled: u64,
+    /// Packets that belong to no flow that is in the table.
+    pub untracked: u64,
+    /// News in a ring.
+    pub recorded: u64,
+    /// News in a ring about flows that changed while they were told.
+    pub repeated: u64,
+    /// News refused by the filter in the kernel.
+    pub filtered: u64,
+    /// News that found the ring full. If the flow goes on, its next packet tells it.
+    pub lost_full: u64,
+    /// News on a CPU that has no ring.
+    pub lost_other: u64,
 }
 
 /// Why events did not arrive, or how they did. Counted since the source was opened.
@@ -113,8 +180,10 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
-    /// Events the kernel dropped because the socket was full.
+    /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
+    /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
+    pub hook: Option<HookAccount>,
 }
 
 /// Why a source could not be opened.
@@ -129,6 +198,14 @@ pub enum SourceError {
     /// The process may not load programs.
     #[error("loading eBPF programs needs CAP_BPF (or CAP_SYS_ADMIN), which this process lacks")]
     NoCapability,
+    /// The process may not load the hook.
+    #[error(
+        "the hook needs CAP_NET_ADMIN and CAP_PERFMON (or CAP_SYS_ADMIN), which this process lacks"
+    )]
+    NoHookCapability,
+    /// The kernel or the loader refused the hook.
+    #[error("loading the hook: {0}")]
+    Hook(Box<dyn std::error::Error + Send + Sync>),
     /// The kernel or the loader refused.
     #[error("loading the eBPF tap: {0}")]
     Load(Box<dyn std::error::Error + Send + Sync>),
@@ -139,15 +216,18 @@ pub enum SourceError {
 pub enum Source {
     /// Plain subscription.
     Netlink(NetlinkSource),
-    /// Subscription with the eBPF tap.
+    /// Subscription with the eBPF tap; perhaps with the hook, which leaves it the ends of flows.
     Tap(Box<TapSource>),
+    /// One shard's part of what another thread reads from one of the others.
+    Queue(QueueSource),
 }
 
 impl Source {
-    /// Opens the source `settings` ask for. With [`Choice::Auto`], the second value says why it is not the tap.
+    /// Opens the source `settings` ask for. With [`Choice::Auto`] and [`Choice::Hook`], the second value says why it is
+    /// not the tap, or not the hook.
     ///
     /// # Errors
-    /// When neither can be opened, or the one asked for cannot.
+    /// When none can be opened, or the one asked for cannot.
     pub fn open(settings: &Settings) -> Result<(Self, Option<SourceError>), SourceError> {
         let tap = |s| TapSource::open(s).map(|t| Self::Tap(Box::new(t)));
         let plain = |s| NetlinkSource::open(s).map(Self::Netlink);
@@ -158,46 +238,103 @@ impl Source {
                 Ok(source) => Ok((source, None)),
                 Err(why) => Ok((plain(settings)?, Some(why))),
             },
+            Choice::Hook => match TapSource::open_with_hook(settings) {
+                Ok(source) => Ok((Self::Tap(Box::new(source)), None)),
+                Err(why) => {
+                    let settings = Settings { choice: Choice::Auto, ..settings.clone() };
+                    Ok((Self::open(&settings)?.0, Some(why)))
+                }
+            },
         }
     }
 
-    /// Its name: `netlink` or `tap`.
+    /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
+    /// the flow; ends are always heard.
+    #[must_use]
+    pub const fn hears_requests(&self) -> bool {
+        match self {
+            Self::Netlink(_) => true,
+            Self::Tap(s) => !s.is_hooked(),
+            Self::Queue(s) => s.hears_requests(),
+        }
+    }
+
+    /// Whether another thread reads the kernel's events. It lets them gather, and looks after the socket.
+    #[must_use]
+    pub const fn has_reader(&self) -> bool {
+        matches!(self, Self::Queue(_))
+    }
+
+    /// Its name: `netlink`, `tap` or `hook`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Netlink(_) => "netlink",
+            Self::Tap(tap) if tap.is_hooked() => "hook",
             Self::Tap(_) => "tap",
+            Self::Queue(s) => s.name(),
         }
     }
 
-    /// Hands out up to about `budget` waiting messages, never blocking; returns how many.
+    /// Hands out up to about `budget` waiting messages and records, never blocking; returns how many.
     ///
     /// # Errors
     /// When the socket fails for good. Overruns are not errors: they show in [`Source::account`].
     pub fn drain(
         &mut self,
         budget: usize,
-        sink: &mut impl FnMut(&[u8], Stamp),
+        sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         match self {
-            Self::Netlink(s) => s.drain(budget, &mut |bytes| sink(bytes, Stamp::InOrder)),
+            Self::Netlink(s) => {
+                s.drain(budget, &mut |bytes| sink(Heard::Message(bytes), Stamp::InOrder))
+            }
             Self::Tap(s) => s.drain(budget, sink),
+            Self::Queue(s) => Ok(s.drain(budget, sink)),
         }
     }
 
     /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
     pub fn arm(&mut self) {
-        if let Self::Tap(s) = self {
-            s.arm();
+        match self {
+            Self::Netlink(_) => {}
+            Self::Tap(s) => s.arm(),
+            Self::Queue(s) => s.arm(),
         }
     }
 
     /// Descriptors that become readable when an armed source has something.
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.ring_descriptors().into_iter().chain(self.overflow_descriptor()).collect()
+    }
+
+    /// Of these: those that are readable while events come in as they should.
+    #[must_use]
+    pub fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
             Self::Netlink(s) => vec![s.descriptor()],
-            Self::Tap(s) => s.descriptors(),
+            Self::Tap(s) => s.ring_descriptors(),
+            Self::Queue(s) => vec![s.descriptor()],
+        }
+    }
+
+    /// Of these: the one that is readable when there was no room for an event where it should have gone, if the source
+    /// has such a way out.
+    #[must_use]
+    pub fn overflow_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => None,
+            Self::Tap(s) => Some(s.overflow_descriptor()),
+        }
+    }
+
+    /// Says that [`Source::overflow_descriptor`] was found not to be readable some time after `since`: the next
+    /// [`Source::drain`] does not look there.
+    pub fn note_overflow_empty(&mut self, since: Instant) {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => {}
+            Self::Tap(s) => s.note_overflow_empty(since),
         }
     }
 
@@ -207,6 +344,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.account(),
             Self::Tap(s) => s.account(),
+            Self::Queue(s) => s.account(),
         }
     }
 
@@ -217,7 +355,7 @@ impl Source {
     /// When a map cannot be written.
     pub fn open_filter(&mut self) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
             Self::Tap(s) => s.open_filter(),
         }
     }
@@ -228,9 +366,25 @@ impl Source {
     /// When a map cannot be written.
     pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) => Ok(()),
-            Self::Tap(s) => s.set_filter(filter),
+            Self::Netlink(s) => s.set_filter(filter),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.set_filter(filter)?,
         }
+        Ok(())
+    }
+
+    /// Hands out flows that were too young to be told of when they began, and have become old enough since
+    /// (`FilterConfig::age_ns`). Their events up to now were held back; how they are, the kernel knows.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        match self {
+            Self::Netlink(s) => s.ripe(now, sink),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.ripe(now, sink)?,
+        }
+        Ok(())
     }
 
     /// Doubles the event socket's receive buffer, up to `max` bytes; returns its size.
@@ -238,6 +392,7 @@ impl Source {
         let socket = match self {
             Self::Netlink(s) => s,
             Self::Tap(s) => s.socket_mut(),
+            Self::Queue(s) => return s.receive_buffer(),
         };
         socket.grow(max);
         self.receive_buffer()
@@ -249,6 +404,7 @@ impl Source {
         match self {
             Self::Netlink(s) => s.receive_buffer(),
             Self::Tap(s) => s.receive_buffer(),
+            Self::Queue(s) => s.receive_buffer(),
         }
     }
 }

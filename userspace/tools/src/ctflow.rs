@@ -1,5 +1,6 @@
 //! The program `ctflow`: the state of this node, for people, scripts and health checks.
 
+mod bench;
 mod status;
 
 use crate::conf;
@@ -17,7 +18,7 @@ use wire::control::Request;
 /// The exit code when there is no answer.
 const CANNOT_TELL: u8 = 2;
 
-/// Shows the state of a flow-replicating node
+/// Shows the state of a flow-replicating node; measures what it costs
 #[derive(Debug, Parser)]
 #[command(name = "ctflow", version, after_help = EXIT_CODES)]
 pub struct Flags {
@@ -44,6 +45,9 @@ enum Verb {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Measure what hearing of new flows costs, ours beside the original
+    #[command(after_help = bench::MORE)]
+    Bench(bench::Options),
 }
 
 /// Which daemon.
@@ -73,6 +77,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &flags.verb {
         Verb::Status { daemon, json } => show(daemon, *json),
         Verb::Ready { daemon } => ready(daemon),
+        Verb::Bench(options) => bench::run(options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ctflow: {error:#}");

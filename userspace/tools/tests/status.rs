@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use tools::print::status::{Link, Passed, Queue, Queues, Replication, Status, Table};
+use tools::print::status::{Link, Passed, Queue, Queues, Replication, Status, Table, Work};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
 
@@ -38,6 +38,13 @@ fn full() -> Value {
         inject: Some(Passed::default()),
         links: vec![Link::default()],
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
+        work: Work {
+            loaded_percent: Some(100),
+            degraded_s: Some(1),
+            committed: Some(1),
+            to_commit: Some(2),
+            ..Work::default()
+        },
         queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
         ..Status::default()
     };
@@ -92,6 +99,7 @@ fn what_may_be_null_says_so() {
         ("Status", &status),
         ("Replication", &status["replication"]),
         ("Queues", &status["queues"]),
+        ("Work", &status["work"]),
     ] {
         for (name, kind) in &page[heading] {
             let may = kind.ends_with(" or null");

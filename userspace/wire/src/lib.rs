@@ -21,6 +21,7 @@ pub mod cursor;
 pub mod flow;
 pub mod expect;
 pub mod netlink;
+pub mod packet;
 pub mod sync;
 pub mod control;
 #[cfg(any(test, feature = "arbitrary"))]

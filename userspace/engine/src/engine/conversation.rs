@@ -185,7 +185,9 @@ impl Engine {
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);
+        self.read_in_time(now);
         self.watch_silent(now);
+        self.watch_unsure(now);
         let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
@@ -194,12 +196,18 @@ impl Engine {
         }
     }
 
+    /// Whether there is a peer that is to see that this node lives.
+    pub(super) const fn converses(&self) -> bool {
+        let replication = &self.config.replication;
+        replication.has_peer && replication.mode.converses()
+    }
+
     /// After a while without a word, one is said, so that the peer sees what it may have missed.
     pub(super) fn say_alive(&mut self, now: Instant) {
         if now < self.alive_next || !self.outbox.is_empty() {
             return;
         }
-        if !self.config.replication.mode.converses() {
+        if !self.converses() {
             return;
         }
         let busy = self.local.is_in_bulk();

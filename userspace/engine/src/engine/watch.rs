@@ -6,6 +6,9 @@
 //! they are few, by reading the whole table while they are many. The first event of one shows that the kernel does
 //! tell of it.
 //!
+//! Flows that packets alone tell of may never have come to be ([`crate::table::Marks::UNSURE`]). Each is asked for
+//! once, in small steps, unless there is more news of it before.
+//!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
 use super::Engine;
@@ -48,7 +51,37 @@ impl Watch {
     }
 }
 
+/// Where looking after flows that may never have come to be has come to.
+#[derive(Debug)]
+pub(super) struct Unsure {
+    next: Instant,
+    from: Slot,
+}
+
+impl Unsure {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { next: now + limit::UNSURE_PAUSE, from: 0 }
+    }
+}
+
 impl Engine {
+    /// Looks after unsure flows if it is time.
+    pub(super) fn watch_unsure(&mut self, now: Instant) {
+        if self.unsure_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let from = self.unsure.from;
+        let (local, mut desk) = self.desk(now);
+        let to = local.verify_unsure(&mut desk, from);
+        let pause = if to.is_some() { limit::UNSURE_STEP } else { limit::UNSURE_PAUSE };
+        self.unsure = Unsure { next: now + pause, from: to.unwrap_or(0) };
+    }
+
+    /// When there is one to look after; `None` while there is none.
+    pub(super) fn unsure_due(&self) -> Option<Instant> {
+        (self.local.table.unsure() > 0).then_some(self.unsure.next)
+    }
+
     /// Looks after silent flows if it is time.
     pub(super) fn watch_silent(&mut self, now: Instant) {
         if self.watch_due().is_none_or(|due| now < due) {
@@ -60,6 +93,7 @@ impl Engine {
         let (silent, all) = (self.local.table.silent(), self.local.table.alive());
         if silent > limit::WATCH_FEW && silent * limit::WATCH_SHARE > all {
             self.start_watch_dump(now);
+            self.watch.next = now + limit::WATCH_STEP;
             return;
         }
         let (from, began) = self.watch.round.unwrap_or((0, now));

@@ -25,6 +25,36 @@ pub struct Reading {
     pub lossless: bool,
 }
 
+/// A reading that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// When it began.
+    pub began: Instant,
+    /// Whether it showed everything.
+    pub complete: bool,
+    /// As for [`Reading`].
+    pub lossless: bool,
+}
+
+/// The comparison that ends a reading, piece by piece: events go on in between.
+#[derive(Debug)]
+pub struct Sweep {
+    reading: Ended,
+    /// Whether events may have been lost before the reading began.
+    again: bool,
+    from: Slot,
+    /// Flows that were removed.
+    pub purged: u64,
+}
+
+impl Sweep {
+    /// Whether the reading showed everything.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.reading.complete
+    }
+}
+
 impl Local {
     /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
     pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) -> bool {
@@ -67,9 +97,16 @@ impl Local {
             return Ok(());
         }
         let Some(flow) = flow else {
+            if self.is_about_to_begin(desk.now, key) {
+                self.verify(desk, key);
+                return Ok(());
+            }
             self.tombstones.bury(*key, Span::at(desk.now.0));
             if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
-                self.bury(desk, slot, None);
+                // What never came to be has not ended unseen either.
+                let unsure = self.table.at(slot).filter(|e| e.marks.contains(Marks::UNSURE));
+                let all_there_was = unsure.map(|entry| entry.flow.clone());
+                self.bury(desk, slot, all_there_was.as_ref());
             }
             return Ok(());
         };
@@ -108,8 +145,11 @@ impl Local {
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
             Some(slot) => {
-                // What was read may be older, and even another flow. Or what came between is lost.
-                let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
+                // What was read may be older, and even another flow. Or what came between is lost, and was before
+                // the reading began: news that was heard late may have happened earlier than its stamp says.
+                let differs = |entry: &Entry| {
+                    entry.marks.contains(Marks::HEARD) && !news::is_same(&entry.flow, &flow)
+                };
                 if !lossless && self.table.at(slot).is_some_and(differs) {
                     self.verify(desk, &key);
                 }
@@ -135,35 +175,40 @@ impl Local {
         Ok(())
     }
 
-    /// A dump that began at `began` is over: entries it did not show and that are older than it are gone from the
-    /// kernel. Returns how many were removed.
-    pub fn on_dump_done(
-        &mut self,
-        desk: &mut Desk<'_>,
-        began: Instant,
-        (complete, lossless): (bool, bool),
-    ) -> u64 {
+    /// A reading is over. What it did not show is to be looked for with [`Local::sweep`].
+    pub const fn begin_sweep(&mut self, reading: Ended) -> Sweep {
         // Other dumps than the first are asked for because events were lost.
-        let again = self.filled && !lossless;
-        self.filled |= complete;
-        let (mut purged, mut from) = (0, 0);
-        while let Some((slot, entry)) = self.table.next(from) {
-            from = slot + 1;
+        let again = self.filled && !reading.lossless;
+        self.filled |= reading.complete;
+        Sweep { reading, again, from: 0, purged: 0 }
+    }
+
+    /// Goes on looking for entries that a reading did not show and that are older than it: they are gone from the
+    /// kernel. True when it has looked at all.
+    pub fn sweep(&mut self, desk: &mut Desk<'_>, sweep: &mut Sweep) -> bool {
+        let Ended { began, complete, .. } = sweep.reading;
+        let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
+        while let Some((slot, entry)) = self.table.next(sweep.from) {
+            if slot >= end {
+                return false;
+            }
+            sweep.from = slot + 1;
             let hidden = !entry.marks.intersects(Marks::SHOWN | Marks::DEAD);
             let (key, gone) = (entry.flow.key(), entry.stamp < began.0);
+            let late = sweep.again && entry.marks.contains(Marks::HEARD);
             if let Some(entry) = self.table.at_mut(slot) {
                 entry.marks.remove(Marks::SHOWN);
             }
             if hidden && complete && gone {
                 self.tombstones.bury(key, Span::at(began.0));
                 self.bury(desk, slot, None);
-                purged += 1;
-            } else if hidden && complete && again {
+                sweep.purged += 1;
+            } else if hidden && complete && late {
                 // It began since, unless that only came in since, and its end is among what was lost.
                 self.verify(desk, &key);
             }
         }
-        purged
+        true
     }
 
     /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or
@@ -207,9 +252,11 @@ impl Local {
         if other {
             entry.since_s = seconds(desk.now);
         }
+        entry.marks.remove(Marks::HEARD);
         entry.flow = flow;
         entry.stamp = at;
         entry.updated_s = seconds(desk.now);
+        self.table.set_unsure(slot, false);
         desk.counters.local.updated += 1;
         Ok((slot, changed))
     }

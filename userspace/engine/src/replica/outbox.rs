@@ -46,6 +46,8 @@ pub struct Outbox {
     resend: Option<ResendQueue>,
     /// Requests the peer has not acknowledged.
     open: Requests,
+    /// Nobody listens: what is queued counts as told.
+    mute: bool,
 }
 
 impl Outbox {
@@ -65,7 +67,21 @@ impl Outbox {
             greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
             resend: resend_max.map(|max| ResendQueue::new(max, first_seq.wrapping_sub(1))),
             open: Requests::default(),
+            mute: false,
         }
+    }
+
+    /// The same outbox; unless it `speaks`, what is queued is thrown away.
+    #[must_use]
+    pub const fn speaking(mut self, speaks: bool) -> Self {
+        self.mute = !speaks;
+        self
+    }
+
+    /// Whether what is queued is thrown away.
+    #[must_use]
+    pub const fn is_mute(&self) -> bool {
+        self.mute
     }
 
     /// Whether messages carry remaining lifetimes from here on.
@@ -75,6 +91,9 @@ impl Outbox {
 
     /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
     pub fn queue_entry(&mut self, table: &mut FlowTable, slot: Slot) {
+        if self.mute {
+            return told(table, slot, None);
+        }
         let Some(entry) = table.at_mut(slot) else { return };
         if entry.marks.contains(Marks::QUEUED) {
             return;
@@ -90,6 +109,9 @@ impl Outbox {
 
     /// Queues a message of a flow that no table keeps.
     pub fn queue_message(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
+        if self.mute {
+            return;
+        }
         if self.messages >= limit::OUTBOX_MESSAGES_MAX {
             counters.send_no_space += 1;
             return;
@@ -108,7 +130,7 @@ impl Outbox {
     }
 
     fn queue_expectation_again(&mut self, expect: Box<Expectation>) {
-        if self.expectations.insert(ExpectKey::of(&expect)) {
+        if !self.mute && self.expectations.insert(ExpectKey::of(&expect)) {
             self.messages += 1;
             self.queue.push_back(Item::Expect(expect));
         }
@@ -133,6 +155,9 @@ impl Outbox {
     /// Queues a control message. A peer whose numbers jump about can cause more than the link takes: past the limit
     /// there is room for requests for everything only, of which one at a time is open.
     pub fn queue_control(&mut self, control: Control) {
+        if self.mute {
+            return;
+        }
         if self.controls >= limit::OUTBOX_CONTROLS_MAX && control != Control::Resync {
             self.nack_lost |= matches!(control, Control::Nack { .. });
             return;

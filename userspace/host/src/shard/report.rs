@@ -2,12 +2,13 @@
 
 use crate::link::GroupReport;
 use crate::source::Account;
+use crate::sys;
 use common::Instant;
 use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
 use engine::table::{Marks, Slot};
-use engine::{Engine, Side, Standing};
+use engine::{Engine, Exactness, Side, Standing};
 use std::time::Duration;
 use wire::sync::v1::Control;
 use wire::{Expectation, Flow};
@@ -47,10 +48,12 @@ pub struct Snapshot {
     pub latency: Latency,
     /// Whether the kernel's table has been read once since the start.
     pub filled: bool,
-    /// Whether events were lost that no reading of the kernel's table has made good yet.
-    pub inexact: bool,
+    /// How far the local table can be trusted.
+    pub state: TableState,
     /// Whether a commit is under way.
     pub committing: bool,
+    /// How far the commit of flows is: flows written, and flows there are.
+    pub commit_progress: Option<(u64, u64)>,
     /// Whether entries of the kernel are being deleted.
     pub purging: bool,
     /// Times the kernel's entries were deleted by request.
@@ -61,6 +64,77 @@ pub struct Snapshot {
     pub outbox: Queue,
     /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
     pub resend: Option<ResendReport>,
+}
+
+/// How far the local table can be trusted to be what the kernel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// The kernel's table is being read for the first time.
+    Loading {
+        /// Flows read so far.
+        read: u64,
+        /// Flows the kernel holds; `None` where it does not say.
+        of: Option<u64>,
+    },
+    /// No event is known to be missing.
+    Exact,
+    /// Events were lost.
+    Degraded {
+        /// How long ago that was first seen.
+        ago: Duration,
+        /// How many.
+        lost: u64,
+    },
+    /// The kernel's table is being read to make that good.
+    Repairing {
+        /// How long ago the loss was first seen.
+        ago: Duration,
+        /// How many events were lost.
+        lost: u64,
+    },
+}
+
+impl TableState {
+    /// What state an engine's local table is in.
+    pub(super) fn of(engine: &Engine, now: Instant) -> Self {
+        if let Some(read) = engine.loading() {
+            return Self::Loading { read, of: sys::flow_count() };
+        }
+        match engine.exactness() {
+            Exactness::Exact => Self::Exact,
+            Exactness::Degraded { since, lost } => Self::Degraded { ago: now.since(since), lost },
+            Exactness::Repairing { since, lost } => Self::Repairing { ago: now.since(since), lost },
+        }
+    }
+
+    /// Its word: `loading`, `exact`, `degraded` or `repairing`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Loading { .. } => "loading",
+            Self::Exact => "exact",
+            Self::Degraded { .. } => "degraded",
+            Self::Repairing { .. } => "repairing",
+        }
+    }
+
+    /// How much of the kernel's table has been read, never 100 before all is; `None` where that is not known.
+    #[must_use]
+    pub fn loaded_percent(&self) -> Option<u64> {
+        match *self {
+            Self::Loading { read, of } => of.map(|of| (read * 100 / of.max(1)).min(99)),
+            _ => Some(100),
+        }
+    }
+
+    /// Since when the table has not been exact, and how many events are missing.
+    #[must_use]
+    pub const fn loss(&self) -> Option<(Duration, u64)> {
+        match *self {
+            Self::Degraded { ago, lost } | Self::Repairing { ago, lost } => Some((ago, lost)),
+            Self::Loading { .. } | Self::Exact => None,
+        }
+    }
 }
 
 /// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
@@ -85,13 +159,22 @@ pub struct Age {
     pub expires_s: Option<u64>,
 }
 
+/// A place in the tables of all shards, which are gone through one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which shard's.
+    pub shard: usize,
+    /// Where in it.
+    pub slot: Slot,
+}
+
 /// Some flows of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The flows, each with its age.
     pub flows: Vec<(Flow, Age)>,
     /// Where to go on; `None` at the end.
-    pub next: Option<Slot>,
+    pub next: Option<Place>,
     /// Which flows count, if the engine keeps no such table but the kernel has one.
     pub kernel: Option<Filter>,
 }
@@ -146,22 +229,25 @@ pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
     Resend { seq, control_flags }
 }
 
-/// Flows of a table, at most `max`, from slot `from` on.
-pub(super) fn page(engine: &Engine, side: Side, mut from: Slot, max: usize, now: Instant) -> Page {
+/// Flows of a table, at most `max`, from a slot on.
+pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: Instant) -> Page {
     let config = engine.config();
     let elsewhere = side == Side::Local && !config.replication.keep_local;
     let kernel = elsewhere.then(|| config.filter.clone());
     let mut flows = Vec::new();
+    let Place { shard, mut slot } = from;
     while flows.len() < max {
-        let Some((slot, entry)) = engine.table(side).next(from) else {
-            return Page { flows, next: None, kernel };
+        let Some((at, entry)) = engine.table(side).next(slot) else {
+            let next =
+                (shard + 1 < config.share.count).then_some(Place { shard: shard + 1, slot: 0 });
+            return Page { flows, next, kernel };
         };
-        from = slot + 1;
+        slot = at + 1;
         if !entry.marks.contains(Marks::DEAD) {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
             flows.push((entry.flow.clone(), Age { active_s, expires_s }));
         }
     }
-    Page { flows, next: Some(from), kernel }
+    Page { flows, next: Some(Place { shard, slot }), kernel }
 }

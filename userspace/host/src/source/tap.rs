@@ -11,14 +11,15 @@
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
 use super::filter::FilterMaps;
-use super::{Account, KernelFilter, NetlinkSource, Settings, SourceError, Stamp};
+use super::hook::{self, Hook};
+use super::order::Sorter;
+use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
 use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::tap::RecordHeader;
-use common::{Instant, counter, maps};
+use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -29,10 +30,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_BPF: u32 = 39;
 
 #[cfg(ctflow_ebpf)]
-static OBJECT: Option<&[u8]> =
+pub(super) static OBJECT: Option<&[u8]> =
     Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ctflow-ebpf.o")));
 #[cfg(not(ctflow_ebpf))]
-static OBJECT: Option<&[u8]> = None;
+pub(super) static OBJECT: Option<&[u8]> = None;
 
 /// Whether this build carries the eBPF object.
 #[must_use]
@@ -51,8 +52,12 @@ pub struct TapSource {
     _ebpf: Ebpf,
     batch: Sorter,
     from_rings: u64,
+    /// The program that reports flows instead of the events about them, if there is one.
+    hook: Option<Hook>,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
+    /// It was found empty just now.
+    skip_socket: bool,
 }
 
 impl std::fmt::Debug for TapSource {
@@ -67,14 +72,33 @@ impl TapSource {
     /// # Errors
     /// When there is no object, no permission, or the kernel refuses.
     pub fn open(settings: &Settings) -> Result<Self, SourceError> {
+        Self::open_as(settings, false)
+    }
+
+    /// The same for the ends of flows alone, with the hook for everything else.
+    ///
+    /// # Errors
+    /// As [`TapSource::open`], and where the hook cannot run.
+    pub fn open_with_hook(settings: &Settings) -> Result<Self, SourceError> {
+        let groups = settings.groups & !(group::NEW | group::UPDATE);
+        Self::open_as(&Settings { groups, ..settings.clone() }, true)
+    }
+
+    fn open_as(settings: &Settings, hooked: bool) -> Result<Self, SourceError> {
         let object = OBJECT.ok_or(SourceError::NoObject)?;
         if !sys::has_capability(CAP_BPF) && !sys::has_capability(CAP_SYS_ADMIN) {
             return Err(SourceError::NoCapability);
         }
-        let mut ebpf = EbpfLoader::new().load(object).map_err(load_error)?;
+        let mut loader = EbpfLoader::new();
+        if !hooked {
+            loader.map_max_entries(maps::SIGNATURES, 1);
+        }
+        let mut ebpf = loader.load(object).map_err(load_error)?;
         // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
         program(&mut ebpf)?.load().map_err(load_error)?;
+        let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
         let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
+        let batch = Sorter::new(rings.len());
         let mut filter = FilterMaps::take(&mut ebpf)?;
         filter.set(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
@@ -88,6 +112,11 @@ impl TapSource {
         let socket = NetlinkSource::open_with(settings, |fd| {
             program(&mut ebpf)?.attach(fd).map(drop).map_err(load_error)
         })?;
+        // Ends are heard before anything begins.
+        let hook = match hook {
+            Some(hook) => Some(hook.attach(hook::counters_of(&mut ebpf)?)?),
+            None => None,
+        };
         Ok(Self {
             socket,
             rings,
@@ -95,36 +124,45 @@ impl TapSource {
             counters,
             filter,
             _ebpf: ebpf,
-            batch: Sorter::default(),
+            batch,
             from_rings: 0,
+            hook,
             socket_empty_at,
+            skip_socket: false,
         })
     }
 
-    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket.
+    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket. Returns how many; what
+    /// the next call hands out for sure counts too.
     pub(super) fn drain(
         &mut self,
         budget: usize,
-        sink: &mut impl FnMut(&[u8], Stamp),
+        sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
+        // What happens from here on shows in the rings that are read late, and not in those that are read early.
+        self.batch.limit(clock::now().0);
         for (index, ring) in self.rings.iter_mut().enumerate() {
-            let mut room = share.saturating_sub(self.batch.waiting(index));
-            while room > 0
-                && let Some(record) = ring.next()
-            {
-                self.batch.push(index, &record);
-                room -= 1;
-            }
-            if room == 0 {
-                self.batch.cut(index);
-            }
+            self.batch.fill(index, share, |batch| match ring.next() {
+                Some(record) => {
+                    batch.push(index, &record);
+                    true
+                }
+                None => false,
+            });
         }
-        let mut taken = self.batch.drain(&mut |bytes, at| sink(bytes, Stamp::At(at)));
+        let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
+        // Nobody may sleep on what is handed out next time.
+        taken += self.batch.len();
+        if std::mem::take(&mut self.skip_socket) {
+            return Ok(taken);
+        }
         let after = self.socket_empty_at;
         let asked_at = clock::now();
-        let spilled = self.socket.drain(budget, &mut |bytes| sink(bytes, Stamp::After(after)))?;
+        let spilled = self.socket.drain(budget, &mut |bytes| {
+            sink(Heard::Message(bytes), Stamp::After(after));
+        })?;
         if spilled < budget {
             self.socket_empty_at = asked_at;
         }
@@ -137,9 +175,16 @@ impl TapSource {
         (0..self.rings.len()).for_each(|cpu| self.armed.set(cpu, 1));
     }
 
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let rings = self.rings.iter().map(AsFd::as_fd);
-        rings.chain([self.socket.descriptor()]).collect()
+    pub(super) fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.rings.iter().map(AsFd::as_fd).collect()
+    }
+
+    pub(super) fn overflow_descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.descriptor()
+    }
+
+    pub(super) fn note_overflow_empty(&mut self, since: Instant) {
+        (self.socket_empty_at, self.skip_socket) = (since, true);
     }
 
     pub(super) fn account(&self) -> Account {
@@ -148,7 +193,7 @@ impl TapSource {
             cells.map_or(0, |per_cpu| per_cpu.iter().sum::<u64>())
         };
         let socket = self.socket.account();
-        Account {
+        let mut account = Account {
             seen: total(counter::SEEN),
             ring: total(counter::RING),
             filtered: total(counter::FILTERED),
@@ -160,7 +205,17 @@ impl TapSource {
             delivered: self.from_rings + socket.delivered,
             from_socket: socket.delivered,
             lost: socket.lost,
+            hook: None,
+        };
+        if let Some(hook) = &self.hook {
+            hook.add_to(&mut account);
         }
+        account
+    }
+
+    /// Whether the hook reports flows.
+    pub(super) const fn is_hooked(&self) -> bool {
+        self.hook.is_some()
     }
 
     pub(super) fn open_filter(&mut self) -> Result<(), SourceError> {
@@ -169,6 +224,10 @@ impl TapSource {
 
     pub(super) fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.filter.set(filter)
+    }
+
+    pub(super) fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        self.filter.ripe(now, sink)
     }
 
     pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
@@ -201,11 +260,23 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
     Ok(rings)
 }
 
+/// The descriptor of a map of the kinds the object has.
+pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
+    match map {
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data) => Some(data.fd().as_fd()),
+        _ => None,
+    }
+}
+
 pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceError> {
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 
-fn missing(name: &'static str) -> SourceError {
+pub(super) fn missing(name: &'static str) -> SourceError {
     load_error(format!("the object has no {name}"))
 }
 
@@ -213,112 +284,4 @@ pub(super) fn load_error(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> SourceError {
     SourceError::Load(error.into())
-}
-
-/// Puts records from several rings in the order they happened.
-///
-/// A ring that had more than its share to give may hold records older than some of the other rings'. What is newer
-/// than the last record taken from it waits for the next round, so order holds from batch to batch.
-#[derive(Debug, Default)]
-struct Sorter {
-    bytes: Vec<u8>,
-    records: Vec<Record>,
-    /// Up to where every ring has been read.
-    horizon: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    at: u64,
-    ring: usize,
-    start: usize,
-    end: usize,
-}
-
-impl Sorter {
-    /// Records of a ring that wait from an earlier round.
-    fn waiting(&self, ring: usize) -> usize {
-        self.records.iter().filter(|record| record.ring == ring).count()
-    }
-
-    fn push(&mut self, ring: usize, record: &[u8]) {
-        let Some((header, message)) = RecordHeader::split(record) else { return };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(message);
-        let (at, end) = (header.ktime_ns, self.bytes.len());
-        self.records.push(Record { at, ring, start, end });
-    }
-
-    /// Says that a ring may have more: nothing newer than what was taken from it may be handed out yet.
-    fn cut(&mut self, ring: usize) {
-        let taken = self.records.iter().filter(|record| record.ring == ring);
-        let newest = taken.map(|record| record.at).max();
-        self.horizon = self.horizon.into_iter().chain(newest).min();
-    }
-
-    fn drain(&mut self, sink: &mut impl FnMut(&[u8], Instant)) -> usize {
-        // Stable: records of one ring with equal times keep their order.
-        self.records.sort_by_key(|record| record.at);
-        let horizon = self.horizon.take().unwrap_or(u64::MAX);
-        let ready = self.records.partition_point(|record| record.at <= horizon);
-        for record in &self.records[..ready] {
-            sink(&self.bytes[record.start..record.end], Instant(record.at));
-        }
-        self.records.drain(..ready);
-        self.compact();
-        ready
-    }
-
-    /// Frees the bytes of records that are gone.
-    fn compact(&mut self) {
-        let old = core::mem::take(&mut self.bytes);
-        for record in &mut self.records {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(&old[record.start..record.end]);
-            (record.start, record.end) = (start, self.bytes.len());
-        }
-        if self.records.is_empty() {
-            self.bytes = old;
-            self.bytes.clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A record that happened at this time and whose message is the time.
-    fn record(at: u64) -> Vec<u8> {
-        let mut bytes = at.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&8_u32.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&at.to_ne_bytes());
-        bytes
-    }
-
-    #[test]
-    fn order_holds_from_batch_to_batch_when_a_ring_has_more_than_its_share() {
-        // The reader was away while the events moved from one CPU to the other and back.
-        let mut rings = [(0..30).chain(70..90), (30..70).chain(90..91)];
-        let (mut sorter, mut seen) = (Sorter::default(), Vec::new());
-        loop {
-            for (index, ring) in rings.iter_mut().enumerate() {
-                let room = 8 - sorter.waiting(index);
-                let before = sorter.records.len();
-                ring.by_ref().take(room).for_each(|at| sorter.push(index, &record(at)));
-                if sorter.records.len() - before == room {
-                    sorter.cut(index);
-                }
-            }
-            let taken = sorter.drain(&mut |bytes, at| {
-                assert_eq!(bytes, at.0.to_ne_bytes());
-                seen.push(at.0);
-            });
-            if taken == 0 {
-                break;
-            }
-        }
-        assert_eq!(seen, (0..91).collect::<Vec<_>>());
-    }
 }

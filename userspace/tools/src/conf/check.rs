@@ -39,6 +39,16 @@ impl Checker<'_> {
             self.warn(at, message, "expected `UNIX { Path /run/conntrackd.sock }`, for example");
         }
         conf.mode = self.mode(block(Key::Sync), block(Key::Stats));
+        let general = block(Key::General).map(|node| node.block.as_slice());
+        if let (Some(sync), Some(node)) =
+            (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
+            && node.number() > 1
+        {
+            let message = "`Sync` works with one shard only".to_owned();
+            let error = self.source.error(node.span, message);
+            let label = "expected 1: the replication protocol knows one speaker with one sequence of numbers";
+            self.found.push(error.label(label).context(sync.span, "replication is asked for here"));
+        }
         let of_stats = block(Key::Stats).into_iter().flat_map(|node| &node.block);
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
@@ -88,6 +98,7 @@ impl Checker<'_> {
                 Key::EventIterationLimit => {
                     general.event_iteration_limit = node.number();
                 }
+                Key::Shards => general.shards = node.number(),
                 Key::Systemd => general.systemd = node.flag(),
                 Key::Scheduler => general.scheduler = Some(scheduler(&node.block)),
                 Key::Filter => general.filter = Some(self.filter(node)),
@@ -184,6 +195,7 @@ fn event_source(node: &Node) -> EventSource {
     match node.choice() {
         "tap" => EventSource::Tap,
         "netlink" => EventSource::Netlink,
+        "hook" => EventSource::Hook,
         _ => EventSource::Auto,
     }
 }

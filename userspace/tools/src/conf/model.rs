@@ -1,6 +1,7 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
 use crate::conf::schema::IpPrefix;
+use common::filter::MarkTest;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ pub struct General {
     pub poll_s: Option<u32>,
     /// `EventIterationLimit`
     pub event_iteration_limit: u32,
+    /// `Shards`
+    pub shards: u32,
     /// `Systemd`
     pub systemd: bool,
     /// `Scheduler`
@@ -62,6 +65,8 @@ pub enum EventSource {
     Tap,
     /// The event socket.
     Netlink,
+    /// Programs at the netfilter hooks; where the kernel cannot do that, as [`EventSource::Auto`].
+    Hook,
 }
 
 /// `LogFile`
@@ -115,6 +120,18 @@ pub struct Filter {
     pub ipv6: Option<FilterSet<IpPrefix<Ipv6Addr>>>,
     /// `State`: TCP states as the kernel numbers them.
     pub tcp_states: Option<FilterSet<u8>>,
+    /// `SourcePort`: first and last port of each interval.
+    pub source_ports: Option<FilterSet<(u16, u16)>>,
+    /// `DestinationPort`, likewise.
+    pub destination_ports: Option<FilterSet<(u16, u16)>>,
+    /// `Zone`, likewise.
+    pub zones: Option<FilterSet<(u16, u16)>>,
+    /// `Mark`
+    pub marks: Option<FilterSet<MarkTest>>,
+    /// `MinimumAge`, milliseconds; 0 without it.
+    pub min_age_ms: u32,
+    /// `Sample`: one flow in so many; 0 without it.
+    pub sample: u32,
 }
 
 /// Who sorts out the events nobody wants.
@@ -332,7 +349,7 @@ pub const LOG_FILE_DEFAULT: &str = "/var/log/conntrackd.log";
 /// Where `Stats` logs to when its `LogFile` is just on.
 pub const STATS_LOG_FILE_DEFAULT: &str = "/var/log/conntrackd-stats.log";
 /// Seconds until the resync when `NetlinkOverrunResync` is just on.
-pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 30;
+pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 1;
 /// Most dedicated links.
 pub const LINKS_MAX: usize = 4;
 
@@ -352,6 +369,7 @@ impl Default for General {
             netlink_events_reliable: false,
             poll_s: None,
             event_iteration_limit: 4096,
+            shards: 1,
             systemd: true,
             scheduler: None,
             filter: None,

@@ -6,17 +6,20 @@
 use super::reload::Reload;
 use super::supervise::{self, Readiness};
 use super::{settings, statistics};
-use crate::conf::Conf;
+use crate::conf::{Conf, EventSource};
 use anyhow::{Context, Result, bail};
+use engine::{Config, Share};
 use host::control::Bound;
 use host::expectations::ExpectEvents;
+use host::fleet::FleetParts;
 use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::{Form, Log, Places};
 use host::process::{self, Fork, LockFile};
 use host::purge::Purger;
+use host::reader::Reader;
 use host::shard::Parts;
-use host::source::{Source, SourceError};
+use host::source::{Choice, Source, SourceError};
 use host::sys;
 use host::systemd::Systemd;
 use std::path::Path;
@@ -92,18 +95,17 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     }
     let links =
         supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
-    let parts = Parts {
-        config: settings::engine_config(&conf, &supported),
-        source: open_source(&conf, log)?,
-        expectations: open_expectations(&conf)?,
-        links,
-        writer: KernelWriter::open().context("opening the kernel request sockets")?,
-        purger: Purger::open().context("opening the kernel request sockets")?,
-        log: Arc::clone(log),
-        tuning: settings::tuning(&conf),
-        poll: settings::poll_interval(&conf),
-        reliable: conf.general.netlink_events_reliable,
-        ended: logs.records.clone().map(statistics::recorder),
+    let source = open_source(&conf, log)?;
+    let config = Config {
+        hears_requests: source.hears_requests(),
+        ..settings::engine_config(&conf, &supported)
+    };
+    let parts = match conf.general.shards {
+        0 | 1 => FleetParts {
+            shards: vec![Parts { links, ..shard_parts(&conf, config, source, logs)? }],
+            reader: None,
+        },
+        shards => shared_out(&conf, (&config, shards as usize), source, logs)?,
     };
     let bound = Bound::bind(control)
         .with_context(|| format!("cannot bind the control socket {}", control.display()))?;
@@ -116,6 +118,54 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let outcome = runtime.block_on(supervise::run(parts, bound, reload, readiness));
     log.notice("---- shutdown received ----");
     outcome
+}
+
+/// What one shard is made of that has no peer.
+fn shard_parts(conf: &Conf, config: Config, source: Source, logs: &Logs) -> Result<Parts> {
+    Ok(Parts {
+        config,
+        expectations: open_expectations(conf)?,
+        links: None,
+        writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
+        log: Arc::clone(&logs.log),
+        tuning: settings::tuning(conf),
+        poll: settings::poll_interval(conf),
+        reliable: is_reliable(conf, &source),
+        source,
+        ended: logs.records.clone().map(statistics::recorder),
+    })
+}
+
+/// Shards that share the flows, and who feeds them.
+fn shared_out(
+    conf: &Conf,
+    (config, shards): (&Config, usize),
+    source: Source,
+    logs: &Logs,
+) -> Result<FleetParts> {
+    let (seed, log) = (config.hash_seed, Arc::clone(&logs.log));
+    let (tuning, reliable) = (settings::tuning(conf), is_reliable(conf, &source));
+    let (reader, sources) = Reader::new(source, (shards, seed), tuning, reliable, log)
+        .context("setting up the reader")?;
+    logs.log.notice(format!("{shards} shards share the flows"));
+    let shard = |(index, source)| {
+        let share = Share { index, count: shards, seed };
+        let config = Config {
+            share,
+            flows_max: settings::flows_max(conf, shards),
+            flows_expected: config.flows_expected.div_ceil(shards),
+            ..config.clone()
+        };
+        shard_parts(conf, config, source, logs)
+    };
+    let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
+    Ok(FleetParts { shards, reader: Some(reader) })
+}
+
+/// Whether the kernel holds back what it has no room for. It does not for the hook.
+const fn is_reliable(conf: &Conf, source: &Source) -> bool {
+    conf.general.netlink_events_reliable && source.hears_requests()
 }
 
 /// Goes into the background, if it is to. The parent does not come back from here.
@@ -150,15 +200,19 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
     if let Some(side) = settings::filter_side(conf) {
         log.notice(format!("using {side} event filtering"));
     }
-    let (source, why_not_tap) = Source::open(&wanted)?;
+    let (source, why_not) = Source::open(&wanted)?;
     if conf.general.poll_s.is_some() {
         log.notice("running in polling mode");
         return Ok(source);
     }
-    match why_not_tap {
+    let wish = if wanted.choice == Choice::Hook { "hook" } else { "tap" };
+    if conf.general.event_source == EventSource::Hook && !settings::keeps_flows(conf) {
+        log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
+    }
+    match why_not {
         None => log.notice(format!("conntrack events come through: {}", source.name())),
         Some(why) => log.warning(format!(
-            "conntrack events come through: {} (not through the tap: {})",
+            "conntrack events come through: {} (not through the {wish}: {})",
             source.name(),
             chain(&why)
         )),

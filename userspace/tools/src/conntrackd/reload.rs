@@ -5,7 +5,8 @@ use super::daemon::Logs;
 use super::settings;
 use crate::conf::{self, Conf, ModeConf, SyncMode};
 use anyhow::{Result, anyhow};
-use host::shard::{Handle, Order};
+use host::fleet::Handle;
+use host::shard::Order;
 use host::systemd::Systemd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,6 +132,7 @@ pub fn needs_restart(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
     note(a.netlink_buffer_size != b.netlink_buffer_size, "NetlinkBufferSize");
     note(a.netlink_events_reliable != b.netlink_events_reliable, "NetlinkEventsReliable");
     note(a.poll_s != b.poll_s, "PollSecs");
+    note(a.shards != b.shards, "Shards");
     note(a.systemd != b.systemd, "Systemd");
     note(running.helper != wanted.helper, "Helper");
     match (&running.mode, &wanted.mode) {

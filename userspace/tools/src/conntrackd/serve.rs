@@ -9,9 +9,10 @@ use crate::print::status::{Status, readiness};
 use anyhow::{Result, anyhow};
 use engine::{Command, Side};
 use host::control::{Client, Faults};
+use host::fleet::Handle;
 use host::log::Log;
 use host::purge::Subject;
-use host::shard::{Handle, Order, Outcome};
+use host::shard::{Order, Outcome};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -26,7 +27,7 @@ pub const REFUSAL: &str = "error: ";
 /// What answers need.
 #[derive(Debug)]
 pub struct Service {
-    /// The engine's thread.
+    /// The engine's threads.
     pub shard: Handle,
     /// Where lines go.
     pub log: Arc<Log>,

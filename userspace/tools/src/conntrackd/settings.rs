@@ -1,23 +1,25 @@
 //! From a configuration to the settings of the floors below.
 
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, LinkConf,
-    LinkKind, LogFile, ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, FilterSide, LinkConf, LinkKind, LogFile,
+    ModeConf, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
-use common::tap::mode;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
-use engine::filter::{Filter as FlowFilter, Prefix};
+use engine::{Config, Share};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
-use host::source::{self, KernelFilter, group};
+use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::{Change, Tuning};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
+
+/// The most bytes of a ring; there is one for each CPU.
+const RING_BYTES_MAX: usize = 16 << 20;
+
+mod filter;
 
 /// The parts of a configuration this version acts on.
 #[derive(Debug)]
@@ -36,7 +38,8 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        return Ok(Supported { sync: None, links: None, replication: Replication::default() });
+        let replication = Replication { has_peer: false, ..Replication::default() };
+        return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
         SyncMode::NoTrack {
@@ -128,16 +131,29 @@ fn link_settings(conf: &LinkConf) -> link::Settings {
 pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
-        filter: flow_filter_of(conf),
+        flows_expected: conf.general.hash_size as usize * 2,
+        filter: filter::in_user_space(conf),
+        share: Share::ALL,
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
         expectations: helpers(conf),
+        // A matter of the shard's tuning, which can change.
+        repair_after: None,
         tell_vanished: supported.sync.is_none(),
+        hears_requests: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
     }
+}
+
+/// Flows that each of several shards takes. Not all shards have the same number of flows, so each takes an eighth more
+/// than its share.
+#[must_use]
+pub const fn flows_max(conf: &Conf, shards: usize) -> usize {
+    let share = (conf.general.hash_limit as usize).div_ceil(shards);
+    share + share.div_ceil(8)
 }
 
 /// Whose expectations are replicated.
@@ -164,13 +180,28 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
             EventSource::Auto => source::Choice::Auto,
             EventSource::Tap => source::Choice::Tap,
             EventSource::Netlink => source::Choice::Netlink,
+            EventSource::Hook if !keeps_flows(conf) => source::Choice::Auto,
+            EventSource::Hook => source::Choice::Hook,
         },
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
+        ring_bytes: ring_bytes(general.netlink_buffer_size),
         groups: if events { group::FLOWS } else { 0 },
-        filter: kernel_filter_of(conf),
+        filter: filter::in_kernel(conf),
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
+}
+
+/// Each ring has as much room as the socket is given, within reason: it takes the socket's place.
+fn ring_bytes(buffer_size: Option<u32>) -> usize {
+    let least = source::Settings::default().ring_bytes;
+    buffer_size.map_or(least, |bytes| (bytes as usize).clamp(least, RING_BYTES_MAX))
+}
+
+/// Whether a table of this node's flows is kept. The hook needs one: not every flow that it sees begin comes to be.
+#[must_use]
+pub fn keeps_flows(conf: &Conf) -> bool {
+    supported(conf).is_ok_and(|supported| supported.replication.keep_local)
 }
 
 /// What of a shard's settings can change while it runs.
@@ -207,7 +238,7 @@ pub fn poll_interval(conf: &Conf) -> Option<Duration> {
 #[must_use]
 pub fn change(from: &Conf, to: &Conf) -> Change {
     let filter = (from.general.filter != to.general.filter)
-        .then(|| (flow_filter_of(to), kernel_filter_of(to)));
+        .then(|| (filter::in_user_space(to), filter::in_kernel(to)));
     Change { tuning: tuning(to), filter, commit_timeout_s: commit_timeout_s(to) }
 }
 
@@ -262,60 +293,6 @@ fn places(file: &LogFile, syslog: Option<Facility>, console: bool) -> Places {
 pub fn control_path(conf: &Conf) -> Result<&Path> {
     let path = conf.general.unix_path.as_deref();
     path.context("the configuration names no control socket (General, UNIX, Path)")
-}
-
-fn flow_filter_of(conf: &Conf) -> FlowFilter {
-    conf.general.filter.as_ref().map(flow_filter).unwrap_or_default()
-}
-
-fn kernel_filter_of(conf: &Conf) -> KernelFilter {
-    let filter = conf.general.filter.as_ref();
-    let in_kernel = filter.filter(|filter| filter.side == FilterSide::Kernelspace);
-    in_kernel.map(kernel_filter).unwrap_or_default()
-}
-
-fn flow_filter(filter: &Filter) -> FlowFilter {
-    let kernel = kernel_filter(filter);
-    let mut prefixes = Vec::new();
-    for &(addr, bits) in &kernel.ipv4 {
-        let mut wide = [0; 16];
-        wide[..4].copy_from_slice(&addr);
-        prefixes.push(Prefix { addr: wide, family: FAMILY_IPV4, bits });
-    }
-    let wide = kernel.ipv6.iter().map(|&(addr, bits)| Prefix { addr, family: FAMILY_IPV6, bits });
-    prefixes.extend(wide);
-    let states = filter.tcp_states.as_ref();
-    FlowFilter {
-        config: kernel.config,
-        prefixes,
-        tcp_state_mode: states.map_or(mode::OFF, policy_mode),
-        tcp_states: states
-            .map_or(0, |s| s.members.iter().fold(0, |bits, &n| bits | 1 << n.min(15))),
-    }
-}
-
-fn kernel_filter(filter: &Filter) -> KernelFilter {
-    let mut out = KernelFilter::default();
-    if let Some(set) = &filter.protocols {
-        out.config.protocol_mode = policy_mode(set);
-        set.members.iter().for_each(|&proto| out.config.name_protocol(proto));
-    }
-    if let Some(set) = &filter.ipv4 {
-        out.config.ipv4_mode = policy_mode(set);
-        out.ipv4 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
-    }
-    if let Some(set) = &filter.ipv6 {
-        out.config.ipv6_mode = policy_mode(set);
-        out.ipv6 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
-    }
-    out
-}
-
-const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
-    match set.policy {
-        Policy::Accept => mode::ACCEPT,
-        Policy::Ignore => mode::IGNORE,
-    }
 }
 
 /// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to

@@ -1,4 +1,4 @@
-//! The main thread: control socket, signals, systemd. The shard runs in a thread of its own.
+//! The main thread: control socket, signals, systemd. The shards run in threads of their own.
 //!
 //! ```text
 //!   clients -> serve -> orders --> shard         SIGHUP -> reload -> Order::Reconfigure
@@ -9,14 +9,14 @@ use super::reload::Reload;
 use super::serve::Service;
 use anyhow::{Context, Result, bail};
 use host::control::{Bound, Server};
+use host::fleet::{self, Crew, FleetParts, Handle};
 use host::log::Log;
 use host::process::Child;
-use host::shard::{Handle, Order, Parts, Shard, Snapshot};
+use host::shard::{Order, Snapshot};
 use host::systemd::Systemd;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -53,20 +53,22 @@ impl Readiness {
     }
 }
 
-/// Runs the shard in its thread, and the control socket and signals here.
+/// Runs the shards in their threads, and the control socket and signals here.
 ///
 /// # Errors
-/// When a thread or the shard fails.
-pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readiness) -> Result<()> {
+/// When a thread fails.
+pub async fn run(
+    parts: FleetParts,
+    bound: Bound,
+    reload: Reload,
+    readiness: Readiness,
+) -> Result<()> {
     let signals = Signals::new()?;
     let server = bound.serve().context("serving the control socket")?;
-    let expectations = parts.expectations.is_some();
-    let (shard, handle) = Shard::new(parts).context("setting up the engine's thread")?;
-    let (ended, shard_ended) = oneshot::channel::<io::Result<()>>();
-    let thread = thread::Builder::new().name("shard-0".into()).spawn(move || {
-        // If nobody listens any more, the daemon is ending anyway.
-        let _ = ended.send(shard.run());
-    })?;
+    let expectations = parts.shards.iter().any(|shard| shard.expectations.is_some());
+    let log = &reload.logs.log;
+    let mut crew = fleet::start(parts, log).context("starting the engine's threads")?;
+    let handle = crew.handle();
     let systemd = reload.systemd;
     let service = Arc::new(Service {
         shard: handle.clone(),
@@ -77,12 +79,11 @@ pub async fn run(parts: Parts, bound: Bound, reload: Reload, readiness: Readines
         purge_after_s: AtomicU64::new(reload.purge_after_s()),
         scheduled: Mutex::default(),
     });
-    let supervisor = Supervisor { server, shard: handle.clone(), signals, reload, service };
-    let outcome = supervisor.run(shard_ended, readiness).await;
+    let supervisor = Supervisor { server, shard: handle, signals, reload, service };
+    let outcome = supervisor.run(&mut crew, readiness).await;
     systemd.stopping();
-    handle.order(Order::Stop);
-    if thread.join().is_err() {
-        bail!("the engine's thread panicked");
+    if !crew.stop() {
+        bail!("a thread of the engine panicked");
     }
     outcome
 }
@@ -112,11 +113,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(
-        mut self,
-        mut shard_ended: oneshot::Receiver<io::Result<()>>,
-        readiness: Readiness,
-    ) -> Result<()> {
+    async fn run(mut self, crew: &mut Crew, readiness: Readiness) -> Result<()> {
         let log = Arc::clone(&self.reload.logs.log);
         let (kill, mut killed) = mpsc::channel::<()>(1);
         let mut readiness = Some(readiness);
@@ -130,7 +127,7 @@ impl Supervisor {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = killed.recv() => return Ok(()),
-                ended = &mut shard_ended => return shard_outcome(ended),
+                ended = crew.ended() => return outcome_of(ended),
                 _ = self.signals.hangup.recv() => {
                     self.reload.reload(&self.shard).await;
                     let after_s = self.reload.purge_after_s();
@@ -177,11 +174,11 @@ impl Supervisor {
     }
 }
 
-fn shard_outcome(ended: Result<io::Result<()>, oneshot::error::RecvError>) -> Result<()> {
+fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
     match ended {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(e)) => Err(e).context("the engine's thread failed"),
-        Err(_) => bail!("the engine's thread ended unexpectedly"),
+        Some(Ok(())) => Ok(()),
+        Some(Err(e)) => Err(e).context("a thread of the engine failed"),
+        None => bail!("a thread of the engine ended unexpectedly"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The status as text for people.
 
-use crate::print::status::{Link, Passed, Status, Table};
+use crate::print::status::{Link, Passed, Status, Table, Work};
 use std::fmt::Write;
 
 /// The text.
@@ -9,6 +9,7 @@ pub(super) fn text(s: &Status) -> String {
     let verdict = if s.ready { "yes".into() } else { format!("no: {}", s.not_ready.join("; ")) };
     row(&mut out, "ready", verdict);
     row(&mut out, "daemon", format!("version {}, pid {}, up {} s", s.version, s.pid, s.uptime_s));
+    row(&mut out, "table", state(&s.work));
     side(&mut out, "local flows", s.local.as_ref(), s.bypass.as_ref());
     side(&mut out, "remote flows", s.remote.as_ref(), s.inject.as_ref());
     s.links.iter().for_each(|l| link(&mut out, l));
@@ -39,6 +40,15 @@ pub(super) fn text(s: &Status) -> String {
         ),
     );
     out
+}
+
+/// How far the local table can be trusted.
+fn state(w: &Work) -> String {
+    match (w.degraded_s, w.loaded_percent) {
+        (Some(s), _) => format!("{} since {s} s, {} events lost", w.state, w.missing_events),
+        (None, Some(percent)) if percent < 100 => format!("{} {percent} %", w.state),
+        _ => w.state.clone(),
+    }
 }
 
 fn side(out: &mut String, name: &str, table: Option<&Table>, passed: Option<&Passed>) {

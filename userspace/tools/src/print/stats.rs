@@ -33,6 +33,7 @@ pub fn general(s: &Report) -> String {
     if !s.replicates {
         table(&mut out, "cache stats:", s.flows[0], &counters.local);
         traffic(&mut out, s);
+        out.push_str(&state(s));
         return out;
     }
     if s.keeps[0] {
@@ -46,7 +47,30 @@ pub fn general(s: &Report) -> String {
         inject(&mut out, &counters.inject);
     }
     exchange(&mut out, s);
+    out.push_str(&state(s));
     out
+}
+
+/// What the original has no words for: a line about a local table that is not what the kernel holds, one about a commit
+/// under way, and nothing when all is as it should be.
+fn state(s: &Report) -> String {
+    let mut out = table_state(s);
+    if let Some((done, of)) = s.commit_progress {
+        line(&mut out, &format!("commit: {done} of {of} entries written"));
+    }
+    out
+}
+
+fn table_state(s: &Report) -> String {
+    let word = s.state.word();
+    match (s.state.loss(), s.state.loaded_percent()) {
+        (Some((ago, lost)), _) => {
+            format!("table state: {word}, since {} s, {lost} events lost\n", ago.as_secs())
+        }
+        (None, Some(100)) => String::new(),
+        (None, Some(percent)) => format!("table state: {word} {percent} %\n"),
+        (None, None) => format!("table state: {word}\n"),
+    }
 }
 
 /// What the two nodes say to each other, whatever it is about.
@@ -152,6 +176,17 @@ fn event_path(out: &mut String, s: &Report) {
         ("latency max (us):", s.latency.max_us),
     ] {
         line(out, &format!("\t{label}\t{count:>20}"));
+    }
+    for (label, count) in s.account.hook.iter().flat_map(|hook| {
+        [
+            ("packets without news:", hook.settled),
+            ("packets of no flow:", hook.untracked),
+            ("news through the rings:", hook.recorded + hook.repeated),
+            ("news filtered in the kernel:", hook.filtered),
+            ("news lost to full rings:", hook.lost_full + hook.lost_other),
+        ]
+    }) {
+        line(out, &format!("\thook: {label}\t{count:>20}"));
     }
     line(out, "");
 }

@@ -253,8 +253,20 @@ object! {
         filled: bool,
         /// Events were lost and the table has not been read again since.
         inexact: bool,
+        /// The local table is `loading`, `exact`, `degraded` or `repairing`.
+        state: String,
+        /// How much of the kernel's table has been read for the first time, percent; `null` if the kernel does not say.
+        loaded_percent: Option<u64>,
+        /// How long the local table has not been exact, seconds; `null` while it is.
+        degraded_s: Option<u64>,
+        /// Events whose loss has not been made good.
+        missing_events: u64,
         /// A commit runs.
         committing: bool,
+        /// Flows it has written; `null` while none are being written.
+        committed: Option<u64>,
+        /// Flows it has to write; `null` while none are being written.
+        to_commit: Option<u64>,
         /// The kernel's entries are being deleted.
         purging: bool,
         /// Times that was asked for.
@@ -284,7 +296,7 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
     let reasons: Vec<String> = [
         (!s.filled, "the kernel's table has not been read yet"),
         (
-            s.inexact,
+            s.state.loss().is_some(),
             "kernel events were lost, and the kernel's table has not been read again since",
         ),
         (s.committing, "a commit is running"),
@@ -343,8 +355,14 @@ impl Status {
             queues: queues(s),
             work: Work {
                 filled: s.filled,
-                inexact: s.inexact,
+                inexact: s.state.loss().is_some(),
+                state: s.state.word().into(),
+                loaded_percent: s.state.loaded_percent(),
+                degraded_s: s.state.loss().map(|(ago, _)| ago.as_secs()),
+                missing_events: s.state.loss().map_or(0, |(_, lost)| lost),
                 committing: s.committing,
+                committed: s.commit_progress.map(|(done, _)| done),
+                to_commit: s.commit_progress.map(|(_, of)| of),
                 purging: s.purging,
                 purges: s.purges,
                 kernel_no_space: c.kernel_no_space,

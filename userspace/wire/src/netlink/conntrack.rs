@@ -239,6 +239,20 @@ impl<'a> FlowView<'a> {
     }
 }
 
+/// The original direction of the flow that the payload of a flow message is about, without reading on behind it; `None`
+/// where [`FlowView::parse`] would find none.
+#[must_use]
+pub fn original(payload: &[u8]) -> Option<Tuple> {
+    let (_, attributes) = split_family(payload).ok()?;
+    for attribute in attributes {
+        let attribute = attribute.ok()?;
+        if attribute.kind == cta::TUPLE_ORIG {
+            return tuple::decode(&attribute).ok().map(|(tuple, _)| tuple);
+        }
+    }
+    None
+}
+
 /// Splits `nfgenmsg` off a payload: the family, and the attributes.
 pub(super) fn split_family(payload: &[u8]) -> Result<(u8, Attributes<'_>), DecodeError> {
     let Some((head, rest)) = payload.split_first_chunk::<FAMILY_HEADER_LEN>() else {

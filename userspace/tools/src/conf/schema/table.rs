@@ -25,7 +25,11 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::EventSource, "EventSource", &[General]).takes(EVENT_SOURCE).default("auto").doc(
         "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
              tap on it, `auto` the tap where the kernel has what it needs and the socket \
-             elsewhere. Not in conntrack-tools.",
+             elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
+             of ends alone as events, which spares the kernel most of the work; where it cannot run \
+             it falls back as `auto` does. It hears of what other programs do to flows (`conntrack -I`, \
+             `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
+             conntrack-tools.",
     ),
     keyword(Key::HashSize, "HashSize", &[General])
         .takes(POSITIVE)
@@ -59,7 +63,7 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("How far that buffer may grow by doubling when it overflows, in bytes."),
     keyword(Key::NetlinkOverrunResync, "NetlinkOverrunResync", &[General])
         .takes(SWITCH_OR_SECONDS)
-        .default("30")
+        .default("1")
         .doc(
             "After lost events, read the whole kernel table again this many seconds later; `on` \
              means 30.",
@@ -78,6 +82,15 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(POSITIVE)
         .default("4096")
         .doc("About how many kernel events are handled before the network and control clients get a turn."),
+    keyword(Key::Shards, "Shards", &[General])
+        .takes(Kind::Number { min: 1, max: 64 })
+        .default("1")
+        .doc(
+            "Threads that share the flows. With more than one, a thread of its own reads the events and hands each to \
+             the one whose flow it is about, and all are bound to CPUs. That pays where one CPU cannot keep up and others \
+             are idle; otherwise one is faster. Each reads the kernel's whole table, at the start and after losses, and \
+             may hold an eighth more than its share of `HashLimit`. Not with `Sync`. Not in conntrack-tools.",
+        ),
     keyword(Key::Systemd, "Systemd", &[General])
         .takes(Kind::Bool)
         .default("on")
@@ -124,7 +137,55 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(POLICY)
         .opens(Body::List { item: TCP_STATE, trailer: &["for", "TCP"] })
         .repeats()
-        .doc("TCP states; flows of other protocols always pass."),
+        .doc(
+            "TCP states; flows of other protocols always pass. News in another state is not taken; \
+             the end of a flow that was let in always is.",
+        ),
+    keyword(Key::SourcePort, "SourcePort", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc(
+            "Source ports of the original direction; flows of protocols without ports always pass.",
+        ),
+    keyword(Key::DestinationPort, "DestinationPort", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc(
+            "Destination ports of the original direction; flows of protocols without ports always \
+             pass.",
+        ),
+    keyword(Key::Zone, "Zone", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc("Conntrack zones; 0 is the default zone."),
+    keyword(Key::Mark, "Mark", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Mark, trailer: &[] })
+        .repeats()
+        .doc(
+            "Marks of connections, at most 16. News of a flow that has another mark is not taken; a \
+             flow comes in when its mark becomes one that passes, and its end always does once it \
+             was let in.",
+        ),
+    keyword(Key::MinimumAge, "MinimumAge", &[Filter])
+        .takes(Kind::Number { min: 0, max: 3_600_000 })
+        .doc(
+            "How old a flow must be to count, in milliseconds. One that ends before is never spoken \
+             of; one that grows older comes in with its next event, or without one a quarter of that \
+             time and a fifth of a second later at most. Reading the kernel's table (at start, \
+             `-R`, after losses) takes in what it shows, however young. It is judged where events are \
+             heard, whoever else sorts them out.",
+        ),
+    keyword(Key::Sample, "Sample", &[Filter])
+        .takes(Kind::Share)
+        .doc(
+            "Look at one flow in N only. Which ones depends on addresses, ports and zone alone, so a \
+             flow is in it from its beginning to its end, on every machine and with every event \
+             source, and 1/16 is a part of 1/8.",
+        ),
     // Address
     keyword(Key::Ipv4Address, "IPv4_address", &[Address])
         .takes(Kind::Ipv4Prefix)
@@ -312,8 +373,10 @@ const POLICY: Kind = Kind::Choice { words: &[word("Accept"), word("Ignore")], an
 const FILTER_SIDE: Kind =
     Kind::Choice { words: &[word("Userspace"), word("Kernelspace")], any_case: false };
 const SCHEDULER: Kind = Kind::Choice { words: &[word("RR"), word("FIFO")], any_case: true };
-const EVENT_SOURCE: Kind =
-    Kind::Choice { words: &[word("auto"), word("tap"), word("netlink")], any_case: true };
+const EVENT_SOURCE: Kind = Kind::Choice {
+    words: &[word("auto"), word("hook"), word("tap"), word("netlink")],
+    any_case: true,
+};
 const DEFAULT: Kind = Kind::Choice { words: &[word("Default")], any_case: false };
 const HELPER_FAMILY: Kind = Kind::Choice { words: &[word("inet"), word("inet6")], any_case: false };
 const HELPER_PROTOCOL: Kind = Kind::Choice { words: &[word("tcp"), word("udp")], any_case: false };

@@ -142,8 +142,9 @@ impl Watcher<'_> {
 
     fn drain(&mut self, source: &mut Source) -> io::Result<usize> {
         let mut failed = Ok(());
-        let taken = source.drain(BUDGET, &mut |datagram, _| {
-            if failed.is_ok() {
+        let taken = source.drain(BUDGET, &mut |heard, _| {
+            // The hook, which has other news than messages, is never asked for.
+            if let (Ok(()), Some(datagram)) = (&failed, heard.message()) {
                 failed = self.show(datagram);
             }
         })?;

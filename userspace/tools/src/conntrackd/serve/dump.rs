@@ -7,7 +7,7 @@ use common::Tuple;
 use engine::Side;
 use engine::filter::Filter;
 use host::control::Client;
-use host::shard::{ExpectPage, Order, Page};
+use host::shard::{ExpectPage, Order, Page, Place};
 use host::{clock, listing};
 use std::fmt::Write;
 use tokio::sync::{mpsc, oneshot};
@@ -27,15 +27,15 @@ pub(super) enum Form {
 
 impl Service {
     pub(super) async fn dump(&self, client: &mut Client, side: Side, form: Form) -> Result<()> {
-        let mut from = Some(0);
-        while let Some(slot) = from {
+        let mut next = Some(Place::default());
+        while let Some(from) = next {
             let (reply, page) = oneshot::channel::<Page>();
-            self.shard.order(Order::Page { side, from: slot, max: PAGE_FLOWS, reply });
+            self.shard.order(Order::Page { side, from, max: PAGE_FLOWS, reply });
             let page = page.await.map_err(|_| ended())?;
             if let Some(filter) = page.kernel {
                 return dump_kernel(client, form, &filter).await;
             }
-            from = page.next;
+            next = page.next;
             client.reply(&lines(page, side, form)?).await?;
         }
         Ok(())

@@ -1,0 +1,159 @@
+//! Readings of the kernel's table: at the start, by command, after losses, and for the sake of silent flows.
+//!
+//! ```text
+//!   Request::Dump --> Dumped ... Dumped --> DumpDone --> sweep, piece by piece --> over
+//!                        events go on in between, all the way
+//! ```
+
+use super::{Dump, Engine};
+use crate::config::limit;
+use crate::exactness::Exactness;
+use crate::input::CommandId;
+use crate::kernel::Purpose;
+use crate::local::{Ended, Reading};
+use crate::output::{Event, Request, Side};
+use alloc::vec::Vec;
+use common::Instant;
+use wire::Flow;
+use wire::sync::v1::Change;
+
+impl Engine {
+    /// How far the local table can be trusted. Where none is kept, nothing in it can be wrong.
+    #[must_use]
+    pub const fn exactness(&self) -> Exactness {
+        self.exactness.state()
+    }
+
+    /// Events about flows that were lost since the start.
+    #[must_use]
+    pub const fn events_lost(&self) -> u64 {
+        self.exactness.total
+    }
+
+    /// How many flows have been read while the kernel's table is read for the first time; `None` before and after.
+    #[must_use]
+    pub fn loading(&self) -> Option<u64> {
+        let first = self.dump.as_ref().filter(|dump| dump.first && !self.local.is_filled());
+        first.map(|dump| dump.flows)
+    }
+
+    pub(super) fn on_events_lost(&mut self, now: Instant, count: u64) {
+        if !self.config.replication.keep_local {
+            return;
+        }
+        if self.exactness.on_lost(now, count, self.config.repair_after) {
+            self.tell(Event::Degraded);
+        }
+    }
+
+    pub(super) fn on_dumped(&mut self, now: Instant, flow: Flow) {
+        let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
+        if !self.config.share.holds(&flow.orig) {
+            return;
+        }
+        dump.flows += 1;
+        if self.config.replication.keep_local {
+            let doubtful =
+                !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
+            let reading =
+                Reading { began: dump.began, tell: !dump.first, doubtful, lossless: dump.watch };
+            let (local, mut desk) = self.desk(now);
+            let outcome = local.on_dumped(&mut desk, flow, reading);
+            self.note_room(Side::Local, outcome);
+        } else if self.config.filter.passes(&flow) {
+            self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
+        } else {
+            dump.flows -= 1;
+        }
+    }
+
+    pub(super) fn on_dump_done(&mut self, now: Instant, complete: bool) {
+        let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
+        let (began, lossless) = (dump.began, dump.watch);
+        if self.config.replication.keep_local {
+            let sweep = self.local.begin_sweep(Ended { began, complete, lossless });
+            dump.sweep = Some((sweep, now));
+            self.sweep(now);
+        } else {
+            self.end_reading(now, complete, 0);
+        }
+    }
+
+    /// Goes on comparing what was read, if it is time.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let Some(dump) = &mut self.dump else { return };
+        let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
+        let (local, mut desk) = self.desk(now);
+        let over = local.sweep(&mut desk, &mut sweep);
+        self.tell_vanished();
+        if over {
+            self.end_reading(now, sweep.is_complete(), sweep.purged);
+        } else if let Some(dump) = &mut self.dump {
+            dump.sweep = Some((sweep, now + limit::SWEEP_STEP));
+        }
+    }
+
+    fn end_reading(&mut self, now: Instant, complete: bool, purged: u64) {
+        let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
+        self.watch.on_reading(began, now, complete || watch);
+        if self.config.replication.keep_local {
+            self.counters.resyncs += u64::from(!watch);
+            if !watch {
+                self.tell(Event::KernelResynced { flows, purged });
+                let again = self.config.repair_after;
+                if let Some((lost, after)) = self.exactness.on_read(began, now, complete, again) {
+                    self.tell(Event::Repaired { lost, after });
+                }
+            }
+        } else {
+            self.queue_expectations();
+            self.tell(Event::BulkDone { flows });
+        }
+        self.answer(commands, complete);
+        if core::mem::take(&mut self.bulk_wanted) {
+            self.start_bulk(now, None);
+        }
+        if let Some(commands) = self.dump_again.take() {
+            self.start_dump(now, commands, false);
+        }
+    }
+
+    /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
+    pub(super) fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
+        if self.dump.is_some() {
+            self.dump_again.get_or_insert_default().extend(commands);
+        } else if self.kernel.push(Purpose::Read, Request::Dump) {
+            self.exactness.on_reading_began();
+            self.dump =
+                Some(Dump { began: now, flows: 0, first, watch: false, commands, sweep: None });
+        } else {
+            self.answer(commands, false);
+        }
+    }
+
+    /// Reads the kernel's table for the sake of silent flows.
+    pub(super) fn start_watch_dump(&mut self, now: Instant) {
+        if self.kernel.push(Purpose::Read, Request::Dump) {
+            let (commands, sweep) = (Vec::new(), None);
+            let dump = Dump { began: now, flows: 0, first: false, watch: true, commands, sweep };
+            self.dump = Some(dump);
+        }
+    }
+
+    /// Reads the kernel's table if losses are to be made good now, and goes on with what was read.
+    pub(super) fn read_in_time(&mut self, now: Instant) {
+        self.sweep(now);
+        if self.dump.is_none() && self.exactness.due().is_some_and(|due| due <= now) {
+            self.start_dump(now, Vec::new(), false);
+            self.exactness.postpone(now);
+        }
+    }
+
+    /// When there is something to do next about readings.
+    pub(super) fn reading_due(&self) -> Option<Instant> {
+        match &self.dump {
+            Some(dump) => dump.sweep.as_ref().map(|(_, due)| *due),
+            None => self.exactness.due(),
+        }
+    }
+}

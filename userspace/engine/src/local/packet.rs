@@ -1,0 +1,91 @@
+//! News that packets bring, and what it leaves open.
+//!
+//! A flow's first packet is seen just before the kernel puts the flow into its table. Nearly always it gets there; when
+//! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until anything
+//! more is heard of it, the flow is *unsure* ([`Marks::UNSURE`]), and after a while the kernel is asked.
+
+use super::{Desk, Local, News, Told, seconds};
+use crate::config::limit;
+use crate::input::{Origin, Stamp};
+use crate::table::{Entry, Full, Marks, Slot};
+use common::{FlowKey, Instant};
+use wire::netlink::EventKind;
+use wire::packet::Seen;
+
+#[cfg(test)]
+mod tests;
+
+impl Local {
+    /// Takes what a packet showed of its flow.
+    ///
+    /// # Errors
+    /// [`Full`] when the flow is new and the table is full.
+    pub fn on_packet(&mut self, desk: &mut Desk<'_>, seen: Seen, at: Instant) -> Result<(), Full> {
+        desk.counters.events += 1;
+        let Seen { flow, confirmed, whole } = seen;
+        if !desk.config.filter.passes(&flow) {
+            desk.counters.filtered += 1;
+            return Ok(());
+        }
+        let event = if confirmed { EventKind::Update } else { EventKind::New };
+        let stamp = Stamp::At(at);
+        if !desk.config.replication.keep_local {
+            self.bypass(desk, event, flow, Origin::Foreign, stamp);
+            return Ok(());
+        }
+        let known = self.table.find(&flow.key()).filter(|&slot| self.is_alive(slot));
+        let told = Told::ByPacket { whole };
+        self.on_change(desk, known, News { event, flow, origin: Origin::Foreign, stamp, told })
+    }
+
+    /// Notes what is open about a flow after there was news of it. `anew`: it was not known before.
+    pub(super) fn note_doubts(&mut self, slot: Slot, event: EventKind, told: Told, anew: bool) {
+        let by_packet = told != Told::ByEvent;
+        let began = event == EventKind::New;
+        // A flow whose beginning was not seen may be one whose end the kernel does not tell. If that is known already,
+        // its packets change nothing.
+        if !by_packet || began || anew {
+            self.table.set_silent(slot, by_packet && !began);
+        }
+        self.table.set_unsure(slot, by_packet && began);
+    }
+
+    /// Whether what ended at `stamp` may be another flow than the one in this slot, which began just before.
+    pub(super) fn may_be_about_to_begin(&self, slot: Slot, stamp: Stamp) -> bool {
+        let (Stamp::At(at) | Stamp::After(at)) = stamp else { return false };
+        self.table.at(slot).is_some_and(|entry| {
+            let began = Instant(entry.stamp);
+            entry.marks.contains(Marks::UNSURE) && at.since(began) < limit::CONFIRM_TIME
+        })
+    }
+
+    /// Whether a flow may be missing in the kernel only because its first packet has not got there yet.
+    pub(super) fn is_about_to_begin(&self, now: Instant, key: &FlowKey) -> bool {
+        let slot = self.table.find(key).filter(|&slot| self.is_alive(slot));
+        slot.is_some_and(|slot| self.may_be_about_to_begin(slot, Stamp::At(now)))
+    }
+
+    /// Asks the kernel about flows in the slots from `from` on that may never have come to be. Returns where to go on,
+    /// or `None` at the end.
+    pub fn verify_unsure(&mut self, desk: &mut Desk<'_>, from: Slot) -> Option<Slot> {
+        let end = from.saturating_add(limit::UNSURE_STEP_SLOTS);
+        let (mut slot, mut asked, mut overdue) = (from, 0, 0);
+        let now_s = seconds(desk.now);
+        let since = |entry: &Entry| now_s.saturating_sub(entry.updated_s);
+        while let Some((at, entry)) = self.table.next(slot) {
+            let full = asked >= limit::UNSURE_STEP_FLOWS || overdue >= limit::UNSURE_STEP_OVERDUE;
+            if at >= end || full {
+                return Some(at);
+            }
+            slot = at + 1;
+            let open = entry.marks.intersection(Marks::UNSURE | Marks::DEAD) == Marks::UNSURE;
+            if open && since(entry) >= limit::UNSURE_AFTER_S {
+                let time = entry.flow.timeout_s.saturating_add(limit::UNSURE_OVERDUE_S);
+                *(if since(entry) > time { &mut overdue } else { &mut asked }) += 1;
+                let key = entry.flow.key();
+                self.verify(desk, &key);
+            }
+        }
+        None
+    }
+}

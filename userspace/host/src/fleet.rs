@@ -1,0 +1,223 @@
+//! The shards as one: what the main thread wants goes to those it concerns, and what they answer becomes one answer.
+//!
+//! With one shard there is nothing to join: it reads the source itself, and orders go straight to it. Several are fed by
+//! a reader ([`crate::reader`]), and every thread of theirs is bound to a CPU, one after the other over those the process
+//! may use.
+
+use crate::log::Log;
+use crate::reader::{self, Reader};
+use crate::shard::{self, Order, Parts, Shard, Snapshot};
+use crate::tuning::Change;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use tokio::sync::{mpsc, oneshot};
+
+/// What a fleet is made of.
+#[derive(Debug)]
+pub struct FleetParts {
+    /// At least one shard.
+    pub shards: Vec<Parts>,
+    /// Who feeds them, if they are several.
+    pub reader: Option<Reader>,
+}
+
+/// The main thread's end.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shards: Arc<[shard::Handle]>,
+    reader: Option<reader::Handle>,
+}
+
+/// Threads that run.
+#[derive(Debug)]
+pub struct Crew {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::UnboundedReceiver<io::Result<()>>,
+}
+
+/// Starts the threads.
+///
+/// # Errors
+/// When a thread cannot be made, or what it waits with.
+pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
+    let FleetParts { shards: parts, reader } = parts;
+    let mut shards = Vec::new();
+    let mut handles = Vec::new();
+    for parts in parts {
+        let (shard, handle) = Shard::new(parts)?;
+        shards.push(shard);
+        handles.push(handle);
+    }
+    let handle = Handle { shards: handles.into(), reader: reader.as_ref().map(Reader::handle) };
+    let (sender, ended) = mpsc::unbounded_channel();
+    let mut crew = Crew { handle, threads: Vec::new(), ended };
+    let cpus = if reader.is_some() { cpus() } else { Vec::new() };
+    let mut cpus = cpus.iter().copied().cycle();
+    let mut spawn = |name: String, body: Box<dyn FnOnce() -> io::Result<()> + Send>| {
+        let (cpu, sender, log) = (cpus.next(), sender.clone(), Arc::clone(log));
+        let body = move || {
+            if let Some(cpu) = cpu {
+                pin(cpu, &log);
+            }
+            // If nobody listens any more, the daemon is ending anyway.
+            let _ = sender.send(body());
+        };
+        thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
+    };
+    if let Some(reader) = reader {
+        spawn("reader".into(), Box::new(move || reader.run()))?;
+    }
+    for (index, shard) in shards.into_iter().enumerate() {
+        spawn(format!("shard-{index}"), Box::new(move || shard.run()))?;
+    }
+    Ok(crew)
+}
+
+impl Crew {
+    /// Who takes orders for it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Until one of its threads ends, for whatever reason. `None`: it panicked.
+    pub async fn ended(&mut self) -> Option<io::Result<()>> {
+        // A thread that panics says nothing, and the others go on without it.
+        let look = std::time::Duration::from_millis(100);
+        loop {
+            match tokio::time::timeout(look, self.ended.recv()).await {
+                Ok(ended) => return ended,
+                Err(_) if self.threads.iter().any(JoinHandle::is_finished) => {
+                    return self.ended.try_recv().ok();
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Has all threads end, and waits for them. False when one of them panicked.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        self.handle.order(Order::Stop);
+        self.threads.into_iter().fold(true, |all, thread| thread.join().is_ok() && all)
+    }
+}
+
+impl Handle {
+    /// Sends an order. If a shard that it concerns is gone, the order's reply channel closes.
+    ///
+    /// With several shards, this must be called inside a tokio runtime.
+    pub fn order(&self, order: Order) {
+        let Some(reader) = &self.reader else { return self.shards[0].order(order) };
+        match order {
+            Order::Command(command, reply) => {
+                let answers = self.ask(|reply| Order::Command(command, reply));
+                tokio::spawn(answer(reply, answers, |outcomes| outcomes.into_iter().collect()));
+            }
+            Order::Snapshot(reply) => {
+                tokio::spawn(self.clone().snapshot(reader.clone(), reply));
+            }
+            Order::Reconfigure(change, reply) => {
+                tokio::spawn(self.clone().reconfigure(reader.clone(), change, reply));
+            }
+            Order::Page { from, .. } => {
+                if let Some(shard) = self.shards.get(from.shard) {
+                    shard.order(order);
+                }
+            }
+            // The kernel's table is one; expectations are not shared out.
+            Order::Purge(..) | Order::Expectations { .. } => self.shards[0].order(order),
+            Order::Stop => {
+                reader.stop();
+                self.shards.iter().for_each(|shard| shard.order(Order::Stop));
+            }
+        }
+    }
+
+    fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {
+        let ask = |shard: &shard::Handle| {
+            let (reply, answer) = oneshot::channel();
+            shard.order(order(reply));
+            answer
+        };
+        self.shards.iter().map(ask).collect()
+    }
+
+    async fn snapshot(self, reader: reader::Handle, reply: oneshot::Sender<Box<Snapshot>>) {
+        let (told, word) = oneshot::channel();
+        reader.order(reader::Order::Tell(told));
+        // Without a reader, what it left last will do.
+        let _ = word.await;
+        let join = |snapshots: Vec<Box<Snapshot>>| {
+            let joined = snapshots.into_iter().reduce(|mut all, one| {
+                all.join(*one);
+                all
+            });
+            joined.unwrap_or_else(|| unreachable!("a fleet has shards"))
+        };
+        answer(reply, self.ask(Order::Snapshot), join).await;
+    }
+
+    /// While the filter changes, the kernel lets everything pass, until the last shard decides by the new one.
+    async fn reconfigure(
+        self,
+        reader: reader::Handle,
+        change: Box<Change>,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        reader.order(reader::Order::Tune(change.tuning));
+        let in_kernel = change.filter.as_ref().map(|(_, in_kernel)| in_kernel.clone());
+        let mut outcomes = Vec::new();
+        if in_kernel.is_some() {
+            let (told, opened) = oneshot::channel();
+            reader.order(reader::Order::OpenFilter(told));
+            let Ok(opened) = opened.await else { return };
+            outcomes.push(opened);
+        }
+        for answer in self.ask(|reply| Order::Reconfigure(change.clone(), reply)) {
+            let Ok(outcome) = answer.await else { return };
+            outcomes.push(outcome);
+        }
+        if let Some(filter) = in_kernel {
+            let (told, set) = oneshot::channel();
+            reader.order(reader::Order::SetFilter(Box::new(filter), told));
+            let Ok(set) = set.await else { return };
+            outcomes.push(set);
+        }
+        // A reply whose receiver has gone is nobody's loss.
+        let _ = reply.send(outcomes.into_iter().collect());
+    }
+}
+
+/// Answers when all have answered; not at all when one of them never will.
+async fn answer<T, U>(
+    reply: oneshot::Sender<U>,
+    answers: Vec<oneshot::Receiver<T>>,
+    join: impl FnOnce(Vec<T>) -> U,
+) {
+    let mut all = Vec::new();
+    for answer in answers {
+        let Ok(answer) = answer.await else { return };
+        all.push(answer);
+    }
+    // A reply whose receiver has gone is nobody's loss.
+    let _ = reply.send(join(all));
+}
+
+/// The CPUs this process may use.
+fn cpus() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+}
+
+/// Binds the calling thread to a CPU.
+fn pin(cpu: usize, log: &Log) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        log.warning(format!("cannot bind a thread to CPU {cpu}: {error}"));
+    }
+}

@@ -1,0 +1,265 @@
+//! The thread that reads the event source where several shards share the flows.
+//!
+//! ```text
+//!   rings, socket --> reader --+--> queue --> shard-0
+//!                     sorts    +--> queue --> shard-1   each with its own engine and
+//!                     by flow  +--> queue --> ...       its own sockets to the kernel
+//! ```
+//!
+//! It waits as a shard does that reads the source itself ([`crate::shard`]); shards wait for their queues. When a queue is
+//! full it waits for that shard, and what happens meanwhile waits in the kernel: first in the rings, then in the socket,
+//! and what has no room there is counted as lost.
+
+use crate::clock;
+use crate::log::Log;
+use crate::overrun::Overruns;
+use crate::pace::{self, Pace};
+use crate::router::Router;
+use crate::source::queue::{self, Board, Nature, Told};
+use crate::source::{KernelFilter, Source, SourceError};
+use crate::sys;
+use crate::tuning::Tuning;
+use crate::waits::{Ready, Wait, Waits};
+use common::Instant;
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The longest sleep, as in a shard.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How often losses are looked for.
+const HOUSEKEEPING: Duration = Duration::from_millis(200);
+/// How long it waits for a shard before it looks whether the shard has caught up.
+const FULL: Duration = Duration::from_micros(200);
+
+/// Something the main thread wants.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Leave word for the shards of what became of the events so far.
+    Tell(oneshot::Sender<()>),
+    /// Let everything pass in the kernel.
+    OpenFilter(oneshot::Sender<Result<(), String>>),
+    /// Filter in the kernel.
+    SetFilter(Box<KernelFilter>, oneshot::Sender<Result<(), String>>),
+    /// Change settings.
+    Tune(Tuning),
+}
+
+/// The main thread's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Sends an order. If the reader is gone, the order's reply channel closes.
+    pub(crate) fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Has it end, whatever it waits for.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A full eventfd counter wakes as well as an increased one.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Reads a source for several shards.
+#[derive(Debug)]
+pub struct Reader {
+    source: Source,
+    router: Router,
+    board: Arc<Board>,
+    tuning: Tuning,
+    log: Arc<Log>,
+    /// Whether the kernel keeps events that the source has no room for.
+    reliable: bool,
+    orders: Receiver<Order>,
+    handle: Handle,
+    overruns: Overruns,
+    pace: Pace,
+    housekeeping_at: Instant,
+    /// Times it waited for a shard.
+    waited: u64,
+}
+
+impl Reader {
+    /// A reader of `source`, and the sources of `shards` shards; `seed` as in their engines' [`engine::Share`].
+    ///
+    /// # Errors
+    /// As `eventfd(2)`.
+    pub fn new(
+        source: Source,
+        (shards, seed): (usize, u64),
+        tuning: Tuning,
+        reliable: bool,
+        log: Arc<Log>,
+    ) -> io::Result<(Self, Vec<Source>)> {
+        let nature = Nature { name: source.name(), hears_requests: source.hears_requests() };
+        let board = Arc::new(Board::default());
+        let (mut feeds, mut sources) = (Vec::new(), Vec::new());
+        for _ in 0..shards {
+            let (feed, source) = queue::queue(nature, Arc::clone(&board))?;
+            feeds.push(feed);
+            sources.push(Source::Queue(source));
+        }
+        let (sender, orders) = crossbeam::channel::unbounded();
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
+        let now = clock::now();
+        let reader = Self {
+            source,
+            router: Router::new(feeds, seed),
+            board,
+            tuning,
+            log,
+            reliable,
+            orders,
+            handle: Handle { orders: sender, wake, stop },
+            overruns: Overruns::default(),
+            pace: Pace::new(now),
+            housekeeping_at: now,
+            waited: 0,
+        };
+        reader.tell();
+        Ok((reader, sources))
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until told to stop, or until the event source fails.
+    ///
+    /// # Errors
+    /// When the event source or the poller fails for good.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let waits = Waits::new(&self.source, &self.handle.wake)?;
+        let mut ready = Ready::ALL;
+        loop {
+            let now = clock::now();
+            if let Some(since) = ready.overflow_empty {
+                self.source.note_overflow_empty(since);
+            }
+            let (events, taken) = self.read()?;
+            if !self.take_orders() {
+                return Ok(());
+            }
+            self.keep_house(now);
+            let streams = self.pace.on_turn(now, events);
+            let orders;
+            (ready, orders) = if streams || !taken {
+                waits.wait(Wait::Nap, now, pace::NAP)?
+            } else if events >= self.tuning.events_per_turn {
+                (Ready::ALL, false)
+            } else {
+                self.source.arm();
+                // What came before the source was armed wakes nobody.
+                self.source.note_overflow_empty(now);
+                match self.read()? {
+                    (0, true) => waits.wait(Wait::Sleep, now, SLEEP_MAX)?,
+                    _ => (Ready::ALL, false),
+                }
+            };
+            if orders {
+                // Empties the eventfd; an empty one says "again".
+                let _ = rustix::io::read(&self.handle.wake, &mut [0; 8]);
+            }
+        }
+    }
+
+    /// Passes on events; how many, and whether the shards have all that was passed on.
+    fn read(&mut self) -> io::Result<(usize, bool)> {
+        let Self { source, router, waited, handle, .. } = self;
+        let events = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
+            router.route(heard, stamp, &mut || {
+                *waited += 1;
+                thread::sleep(FULL);
+                !handle.stop.load(Ordering::Relaxed)
+            });
+        })?;
+        Ok((events, router.hand_over()))
+    }
+
+    /// Carries out waiting orders; false when it is to end.
+    fn take_orders(&mut self) -> bool {
+        while !self.handle.stop.load(Ordering::Relaxed) {
+            match self.orders.try_recv() {
+                Ok(order) => self.carry_out(order),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        false
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        let told = |e: SourceError| format!("the filter in the kernel: {e}");
+        // A reply whose receiver has gone is nobody's loss.
+        match order {
+            Order::Tell(reply) => {
+                self.tell();
+                let _ = reply.send(());
+            }
+            Order::OpenFilter(reply) => drop(reply.send(self.source.open_filter().map_err(told))),
+            Order::SetFilter(filter, reply) => {
+                drop(reply.send(self.source.set_filter(&filter).map_err(told)));
+            }
+            Order::Tune(tuning) => {
+                let rescheduled = tuning.scheduling != self.tuning.scheduling;
+                self.tuning = tuning;
+                if rescheduled {
+                    self.set_scheduling();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn set_scheduling(&self) {
+        let Some(scheduling) = self.tuning.scheduling else { return };
+        if let Err(error) = sys::set_scheduling(scheduling) {
+            self.log.warning(format!("cannot schedule the reader as {scheduling:?}: {error}"));
+        }
+    }
+
+    /// Looks for lost events: the socket gets more room, and the shards find them on the board and make them good.
+    fn keep_house(&mut self, now: Instant) {
+        if now < self.housekeeping_at {
+            return;
+        }
+        self.housekeeping_at = now + HOUSEKEEPING;
+        if self.overruns.note(self.source.account().lost) > 0 {
+            let before = self.source.receive_buffer();
+            let size = self.source.grow(self.tuning.buffer_max);
+            if size > before {
+                let text = format!("netlink event socket buffer size has been set to {size} bytes");
+                self.log.notice(text);
+            }
+        }
+        if let Some(count) = self.overruns.to_tell(now) {
+            let what = if self.reliable { "held back" } else { "lost" };
+            self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let account = self.source.account();
+        self.board.write(Told { account, receive_buffer: self.source.receive_buffer() });
+    }
+}

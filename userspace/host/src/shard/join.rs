@@ -1,0 +1,88 @@
+//! What several shards tell, as one.
+
+use super::report::{Latency, Queue, Snapshot, TableState};
+
+impl Snapshot {
+    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and have no peer.
+    pub fn join(&mut self, other: Self) {
+        let resyncs = self.counters.resyncs.min(other.counters.resyncs);
+        self.counters += other.counters;
+        // It has been read when all have read it.
+        self.counters.resyncs = resyncs;
+        for (flows, more) in self.flows.iter_mut().zip(other.flows) {
+            *flows += more;
+        }
+        self.flows_max += other.flows_max;
+        self.events_malformed += other.events_malformed;
+        // All find the same losses.
+        self.overruns = self.overruns.max(other.overruns);
+        self.traffic.packets += other.traffic.packets;
+        self.traffic.bytes += other.traffic.bytes;
+        self.standing.local_loaded &= other.standing.local_loaded;
+        self.filled &= other.filled;
+        self.uptime = self.uptime.max(other.uptime);
+        self.latency.join(other.latency);
+        self.state = self.state.join(other.state);
+        self.committing |= other.committing;
+        self.purging |= other.purging;
+        self.purges += other.purges;
+        let Queue { len, max, no_space } = other.outbox;
+        self.outbox.len += len;
+        self.outbox.max += max;
+        self.outbox.no_space += no_space;
+    }
+}
+
+impl Latency {
+    /// Quantiles cannot be joined: the worse shard's stand for both.
+    fn join(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.p50_us = self.p50_us.max(other.p50_us);
+        self.p99_us = self.p99_us.max(other.p99_us);
+        self.max_us = self.max_us.max(other.max_us);
+    }
+}
+
+impl TableState {
+    /// The table is as good as its worse part. All parts miss the same events.
+    fn join(self, other: Self) -> Self {
+        use TableState::{Degraded, Exact, Loading, Repairing};
+        match (self, other) {
+            (Loading { read: a, of }, Loading { read: b, .. }) => Loading { read: a + b, of },
+            // The others have read theirs.
+            (Loading { .. }, _) => self,
+            (_, Loading { .. }) => other,
+            (
+                Degraded { ago: a, lost: m } | Repairing { ago: a, lost: m },
+                Degraded { ago: b, lost: n } | Repairing { ago: b, lost: n },
+            ) => {
+                let (ago, lost) = (a.max(b), m.max(n));
+                match (self, other) {
+                    (Repairing { .. }, Repairing { .. }) => Repairing { ago, lost },
+                    _ => Degraded { ago, lost },
+                }
+            }
+            (Exact, state) | (state, Exact) => state,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_table_is_as_good_as_its_worst_part() {
+        use TableState::{Degraded, Exact, Loading, Repairing};
+        let ago = Duration::from_secs;
+        let loading = Loading { read: 5, of: Some(100) };
+        assert_eq!(loading.join(loading), Loading { read: 10, of: Some(100) });
+        assert_eq!(Exact.join(loading).word(), "loading");
+        let degraded = Degraded { ago: ago(3), lost: 7 };
+        let repairing = Repairing { ago: ago(2), lost: 9 };
+        assert_eq!(repairing.join(degraded), Degraded { ago: ago(3), lost: 9 });
+        assert_eq!(repairing.join(Exact), repairing);
+        assert_eq!(Exact.join(Exact), Exact);
+    }
+}

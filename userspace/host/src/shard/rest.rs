@@ -1,0 +1,51 @@
+//! How a shard rests.
+
+use super::{Parts, SLEEP_MAX, Shard};
+use crate::pace;
+use crate::waits::{Ready, Wait, Waits};
+use common::Instant;
+use rustix::fd::OwnedFd;
+use std::io;
+
+/// What a shard waits for.
+pub(super) fn waits(parts: &Parts, wake: &OwnedFd) -> io::Result<Waits> {
+    let waits = Waits::new(&parts.source, wake)?;
+    if let Some(links) = &parts.links {
+        waits.watch_links(links.descriptor())?;
+    }
+    if let Some(expectations) = &parts.expectations {
+        waits.watch_events(expectations.descriptor())?;
+    }
+    waits.watch_events(parts.writer.dump_descriptor())?;
+    Ok(waits)
+}
+
+impl Shard {
+    /// Waits a moment for more events to gather, unless the peer or the main thread speaks, or a ring is full.
+    pub(super) fn nap(&self, now: Instant) -> io::Result<Ready> {
+        let (ready, orders) = self.waits.wait(Wait::Nap, now, pace::NAP)?;
+        Ok(self.waken(ready, orders))
+    }
+
+    /// Waits until woken: by an event, the peer, the main thread, or the engine's next timeout.
+    pub(super) fn sleep(&mut self, now: Instant) -> io::Result<Ready> {
+        self.source.arm();
+        // What came before the source was armed wakes nobody. Sockets do, whenever it came.
+        let quiet = Ready { links: false, overflow_empty: Some(now) };
+        if self.take_events(now, quiet)? > 0 {
+            return Ok(Ready::ALL);
+        }
+        let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
+        let longest = self.engine.poll_timeout().since(now).min(retry.min(SLEEP_MAX));
+        let (ready, orders) = self.waits.wait(Wait::Sleep, now, longest)?;
+        Ok(self.waken(ready, orders))
+    }
+
+    fn waken(&self, ready: Ready, orders: bool) -> Ready {
+        if orders {
+            // Empties the eventfd; an empty one says "again".
+            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        }
+        ready
+    }
+}

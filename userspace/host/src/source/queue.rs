@@ -1,0 +1,285 @@
+//! Events that another thread has read, for the shard whose flows they are about.
+//!
+//! ```text
+//!   reader    full: blocks of events, in order    shard
+//!   Feed  --------------------------------------> QueueSource
+//!         <--------------------------------------
+//!             empty: the same blocks once more
+//! ```
+//!
+//! Both ways are bounded lock-free queues, and the blocks go round: an event costs a copy, and a block of them one turn of
+//! each queue. When no block is empty, the shard is behind by all of them: the reader has to wait.
+
+use super::{Account, Heard, Stamp};
+use crate::doorbell::Doorbell;
+use common::Instant;
+use crossbeam::queue::ArrayQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes in a block. The longest event fits in.
+const BLOCK_LEN: usize = 32 << 10;
+/// Blocks that wait for a shard: some thousands of events.
+const BLOCKS: usize = 64;
+/// In front of each event: when it happened, its length, and what kinds of event and stamp these are.
+const HEAD_LEN: usize = 16;
+
+/// What the reader knows and every shard may ask for. Read some times a second, not for each event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) account: Account,
+    pub(crate) receive_buffer: usize,
+}
+
+/// Where the reader leaves it.
+#[derive(Debug, Default)]
+pub(crate) struct Board(Mutex<Told>);
+
+impl Board {
+    pub(crate) fn write(&self, told: Told) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    pub(crate) fn read(&self) -> Told {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the two ends share.
+#[derive(Debug)]
+struct Lane {
+    full: ArrayQueue<Vec<u8>>,
+    empty: ArrayQueue<Vec<u8>>,
+    bell: Doorbell,
+    wake: OwnedFd,
+}
+
+/// The reader's end.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    lane: Arc<Lane>,
+    /// The block that is being filled.
+    open: Vec<u8>,
+}
+
+/// The shard's end.
+#[derive(Debug)]
+pub struct QueueSource {
+    lane: Arc<Lane>,
+    /// The block that is being read, and how far it has been.
+    block: Vec<u8>,
+    at: usize,
+    board: Arc<Board>,
+    nature: Nature,
+}
+
+/// What the shard is to know of the source that the reader reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nature {
+    pub(crate) name: &'static str,
+    pub(crate) hears_requests: bool,
+}
+
+/// A queue for events of a source of this nature.
+///
+/// # Errors
+/// As `eventfd(2)`.
+pub(crate) fn queue(nature: Nature, board: Arc<Board>) -> io::Result<(Feed, QueueSource)> {
+    sized(nature, board, [BLOCKS, BLOCK_LEN])
+}
+
+pub(crate) fn sized(
+    nature: Nature,
+    board: Arc<Board>,
+    [blocks, block_len]: [usize; 2],
+) -> io::Result<(Feed, QueueSource)> {
+    let block = || Vec::with_capacity(block_len);
+    let empty = ArrayQueue::new(blocks);
+    while empty.push(block()).is_ok() {}
+    let lane = Arc::new(Lane {
+        full: ArrayQueue::new(blocks),
+        empty,
+        bell: Doorbell::new(),
+        wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+    });
+    let feed = Feed { lane: Arc::clone(&lane), open: block() };
+    Ok((feed, QueueSource { lane, block: block(), at: 0, board, nature }))
+}
+
+impl Feed {
+    /// Puts an event behind the others; false when there is no room now. The shard sees it after the next
+    /// [`Feed::hand_over`], or earlier.
+    pub(crate) fn put(&mut self, heard: Heard<'_>, stamp: Stamp) -> bool {
+        let bytes = match heard {
+            Heard::Message(bytes) | Heard::Packet(bytes) => bytes,
+        };
+        let room = self.open.capacity() - self.open.len();
+        if room < HEAD_LEN + bytes.len() && !self.hand_over() {
+            return false;
+        }
+        self.open.extend_from_slice(&head(heard, bytes.len(), stamp));
+        self.open.extend_from_slice(bytes);
+        true
+    }
+
+    /// Lets the shard have what was put in, and wakes it if it sleeps. False when it is too far behind to take it now.
+    pub(crate) fn hand_over(&mut self) -> bool {
+        if self.open.is_empty() {
+            return true;
+        }
+        let Some(empty) = self.lane.empty.pop() else { return false };
+        let block = std::mem::replace(&mut self.open, empty);
+        // There is room: each end holds one of the blocks.
+        let pushed = self.lane.full.push(block);
+        debug_assert!(pushed.is_ok(), "a queue has room for all blocks");
+        if self.lane.bell.ring() {
+            // A full counter wakes as well as an increased one.
+            let _ = rustix::io::write(&self.lane.wake, &1_u64.to_ne_bytes());
+        }
+        true
+    }
+}
+
+impl QueueSource {
+    /// Hands out up to `budget` waiting events; returns how many.
+    pub(super) fn drain(
+        &mut self,
+        budget: usize,
+        sink: &mut impl FnMut(Heard<'_>, Stamp),
+    ) -> usize {
+        let mut taken = 0;
+        while taken < budget {
+            if let Some((heard, stamp, end)) = event(&self.block, self.at) {
+                sink(heard, stamp);
+                self.at = end;
+                taken += 1;
+            } else {
+                let Some(next) = self.lane.full.pop() else { break };
+                let mut read = std::mem::replace(&mut self.block, next);
+                self.at = 0;
+                read.clear();
+                // As in `hand_over`.
+                let pushed = self.lane.empty.push(read);
+                debug_assert!(pushed.is_ok(), "a queue has room for all blocks");
+            }
+        }
+        taken
+    }
+
+    pub(super) fn arm(&self) {
+        // Empties the eventfd; an empty one says "again".
+        let _ = rustix::io::read(&self.lane.wake, &mut [0; 8]);
+        self.lane.bell.arm();
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lane.wake.as_fd()
+    }
+
+    pub(super) fn account(&self) -> Account {
+        self.board.read().account
+    }
+
+    pub(super) fn receive_buffer(&self) -> usize {
+        self.board.read().receive_buffer
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.nature.name
+    }
+
+    pub(super) const fn hears_requests(&self) -> bool {
+        self.nature.hears_requests
+    }
+}
+
+fn head(heard: Heard<'_>, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
+    let (kind, at) = match stamp {
+        Stamp::InOrder => (0, Instant(0)),
+        Stamp::At(at) => (1, at),
+        Stamp::After(at) => (2, at),
+    };
+    let kind: u32 = kind << 1 | u32::from(matches!(heard, Heard::Packet(_)));
+    let mut head = [0; HEAD_LEN];
+    head[..8].copy_from_slice(&at.0.to_ne_bytes());
+    head[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
+    head[12..].copy_from_slice(&kind.to_ne_bytes());
+    head
+}
+
+/// The event at an offset of a block, and where the next one is.
+fn event(block: &[u8], at: usize) -> Option<(Heard<'_>, Stamp, usize)> {
+    let (head, rest) = block.get(at..)?.split_first_chunk::<HEAD_LEN>()?;
+    let [time @ .., _, _, _, _, _, _, _, _] = *head;
+    let [_, _, _, _, _, _, _, _, l0, l1, l2, l3, k0, k1, k2, k3] = *head;
+    let (len, kind) = (u32::from_ne_bytes([l0, l1, l2, l3]), u32::from_ne_bytes([k0, k1, k2, k3]));
+    let time = Instant(u64::from_ne_bytes(time));
+    let bytes = rest.get(..len as usize)?;
+    let stamp = match kind >> 1 {
+        0 => Stamp::InOrder,
+        1 => Stamp::At(time),
+        _ => Stamp::After(time),
+    };
+    let heard = if kind & 1 == 1 { Heard::Packet(bytes) } else { Heard::Message(bytes) };
+    Some((heard, stamp, at + HEAD_LEN + bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NATURE: Nature = Nature { name: "test", hears_requests: true };
+
+    #[test]
+    fn events_come_out_as_they_were_put_in_and_a_full_queue_says_so() {
+        let (mut feed, mut source) = sized(NATURE, Arc::default(), [2, 64]).unwrap();
+        let stamps = [Stamp::InOrder, Stamp::At(Instant(7)), Stamp::After(Instant(u64::MAX))];
+        let mut put = 0_u8;
+        let event = |n: u8| (vec![n; 5 + usize::from(n)], stamps[usize::from(n) % 3]);
+        loop {
+            let (bytes, stamp) = event(put);
+            let heard = if put % 2 == 0 { Heard::Message(&bytes) } else { Heard::Packet(&bytes) };
+            if !feed.put(heard, stamp) {
+                break;
+            }
+            put += 1;
+        }
+        assert!(put >= 4, "three blocks hold more than {put} events");
+        assert!(!feed.hand_over(), "there is no block to go on with");
+        let mut taken = 0;
+        let mut take = |source: &mut QueueSource, budget| {
+            source.drain(budget, &mut |heard, stamp| {
+                let (bytes, expected) = event(taken);
+                let packet = matches!(heard, Heard::Packet(_));
+                let (Heard::Message(seen) | Heard::Packet(seen)) = heard;
+                assert_eq!((seen, stamp, packet), (&bytes[..], expected, taken % 2 == 1));
+                taken += 1;
+            })
+        };
+        assert_eq!(take(&mut source, 1), 1);
+        take(&mut source, 100);
+        assert!(feed.hand_over());
+        take(&mut source, 100);
+        assert_eq!(taken, put);
+    }
+
+    #[test]
+    fn only_an_armed_shard_is_woken() {
+        let (mut feed, source) = queue(NATURE, Arc::default()).unwrap();
+        let woken =
+            |source: &QueueSource| rustix::io::read(source.descriptor(), &mut [0; 8]).is_ok();
+        let mut put =
+            || assert!(feed.put(Heard::Message(&[1]), Stamp::InOrder) && feed.hand_over());
+        put();
+        assert!(!woken(&source));
+        source.arm();
+        assert!(!woken(&source));
+        put();
+        put();
+        assert!(woken(&source));
+        put();
+        assert!(!woken(&source), "once is enough");
+    }
+}

@@ -1,0 +1,114 @@
+//! What a thread waits for, and what it knows afterwards: what a wait found quiet is not asked again.
+
+use crate::source::Source;
+use common::Instant;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::time::Timespec;
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// Event sources and answers of the kernel.
+const EVENTS: u64 = 0;
+/// The links to the peer.
+const LINKS: u64 = 1;
+/// Orders of the main thread.
+const ORDERS: u64 = 2;
+/// The socket that takes events for which there was no room in the rings.
+const OVERFLOW: u64 = 3;
+/// More descriptors than a thread waits for.
+const READY_MAX: usize = 128;
+
+/// What may wait to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    /// The links have something.
+    pub(crate) links: bool,
+    /// The socket that takes what the rings had no room for was found empty some time after this.
+    pub(crate) overflow_empty: Option<Instant>,
+}
+
+impl Ready {
+    /// Everything is to be looked at.
+    pub(crate) const ALL: Self = Self { links: true, overflow_empty: None };
+}
+
+/// How a thread waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Until something comes.
+    Sleep,
+    /// For a moment, which events do not cut short.
+    Nap,
+}
+
+/// What a thread waits for.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    /// Everything.
+    all: OwnedFd,
+    /// What ends a nap: not the events that are to gather.
+    urgent: OwnedFd,
+    has_overflow: bool,
+}
+
+impl Waits {
+    /// For a thread that reads `source`, and is told by `orders` that the main thread wants something.
+    pub(crate) fn new(source: &Source, orders: &OwnedFd) -> io::Result<Self> {
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let urgent = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for fd in source.ring_descriptors() {
+            watch(&all, fd, EVENTS)?;
+        }
+        let overflow = source.overflow_descriptor();
+        for poller in [&all, &urgent] {
+            watch(poller, orders, ORDERS)?;
+            if let Some(overflow) = overflow {
+                watch(poller, overflow, OVERFLOW)?;
+            }
+        }
+        Ok(Self { all, urgent, has_overflow: overflow.is_some() })
+    }
+
+    /// Ends naps too when the links have something.
+    pub(crate) fn watch_links(&self, fd: impl AsFd) -> io::Result<()> {
+        watch(&self.all, &fd, LINKS)?;
+        watch(&self.urgent, fd, LINKS)
+    }
+
+    /// Ends sleeps when there are more events, or answers of the kernel.
+    pub(crate) fn watch_events(&self, fd: impl AsFd) -> io::Result<()> {
+        watch(&self.all, fd, EVENTS)
+    }
+
+    /// Waits; `before` was read before. The second value: the main thread has something.
+    pub(crate) fn wait(
+        &self,
+        how: Wait,
+        before: Instant,
+        longest: Duration,
+    ) -> io::Result<(Ready, bool)> {
+        let poller = match how {
+            Wait::Sleep => &self.all,
+            Wait::Nap => &self.urgent,
+        };
+        let mut room = [const { MaybeUninit::uninit() }; READY_MAX];
+        let ready = match epoll::wait(poller, &mut room, Some(&timespec(longest))) {
+            Ok((ready, _)) => ready,
+            Err(rustix::io::Errno::INTR) => return Ok((Ready::ALL, true)),
+            Err(error) => return Err(error.into()),
+        };
+        let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
+        let quiet = self.has_overflow && !has(OVERFLOW);
+        Ok((Ready { links: has(LINKS), overflow_empty: quiet.then_some(before) }, has(ORDERS)))
+    }
+}
+
+fn watch(poller: &OwnedFd, fd: impl AsFd, tag: u64) -> io::Result<()> {
+    Ok(epoll::add(poller, fd, EventData::new_u64(tag), EventFlags::IN)?)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
+}

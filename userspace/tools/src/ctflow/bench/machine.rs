@@ -1,0 +1,155 @@
+//! The machine: what it is, who else listens on it, and the one setting that is changed for a while.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fs;
+
+const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// Flows that the largest scenario makes, and room for what garbage collection has not removed yet.
+const MAX_WANTED: u64 = 4_000_000;
+/// `NETLINK_NETFILTER`, as `/proc/net/netlink` shows it.
+const NETFILTER: &str = "12";
+/// Groups that carry events about flows; above them are those of expectations and of nftables.
+const FLOW_GROUPS: u32 = 0b111;
+
+/// What it was measured on.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    kernel: String,
+    cpu: String,
+    cpus: usize,
+    memory_mb: u64,
+    conntrack_buckets: u64,
+    /// Load of the last minute before it began: what else the machine was doing.
+    load: String,
+}
+
+impl Machine {
+    /// This one.
+    pub(super) fn this() -> Self {
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let info = text("/proc/cpuinfo");
+        let named = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let memory = named(&text("/proc/meminfo"), "MemTotal").unwrap_or_default();
+        let memory = memory.split(' ').next().and_then(|kb| kb.parse().ok()).unwrap_or(0_u64);
+        Self {
+            kernel: text("/proc/sys/kernel/osrelease"),
+            cpu: named(&info, "model name").unwrap_or_else(|| "unknown".into()),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_mb: memory / 1024,
+            conntrack_buckets: number("/proc/sys/net/netfilter/nf_conntrack_buckets"),
+            load: text("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// One line for people.
+    pub(super) fn line(&self) -> String {
+        let Self { kernel, cpu, cpus, memory_mb, conntrack_buckets, load } = self;
+        format!(
+            "Linux {kernel}, {cpus} x {cpu}, {} GiB, {conntrack_buckets} conntrack buckets, load {load} before",
+            memory_mb.div_ceil(1024)
+        )
+    }
+}
+
+/// Processes' sockets that hear of flows, in every network namespace that has a process: a word for each.
+pub(super) fn listeners() -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for process in processes.flatten() {
+        let path = process.path();
+        let Ok(namespace) = fs::read_link(path.join("ns/net")) else { continue };
+        if !seen.insert(namespace) {
+            continue;
+        }
+        let table = fs::read_to_string(path.join("net/netlink")).unwrap_or_default();
+        found.extend(table.lines().filter_map(listener));
+    }
+    found
+}
+
+/// Whether somebody in the network namespace of a process hears of flows.
+pub(super) fn listens(pid: u32) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
+    table.lines().any(|line| listener(line).is_some())
+}
+
+/// Whether a line of `/proc/net/netlink` is a socket that hears of flows, and whose.
+fn listener(line: &str) -> Option<String> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (family, port, groups) = (fields.next()?, fields.next()?, fields.next()?);
+    let groups = u32::from_str_radix(groups, 16).ok()?;
+    if family != NETFILTER || groups & FLOW_GROUPS == 0 {
+        return None;
+    }
+    let name = fs::read_to_string(format!("/proc/{port}/comm")).unwrap_or_default();
+    Some(match name.trim() {
+        "" => format!("port {port}"),
+        name => format!("{name} (pid {port})"),
+    })
+}
+
+/// Drops of all conntrack sockets in the network namespace of a process: the kernel's own count of lost events.
+pub(super) fn drops(pid: u32) -> u64 {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
+    let drops = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1) == Some(&NETFILTER)).then(|| fields.get(8)?.parse::<u64>().ok()).flatten()
+    };
+    table.lines().filter_map(drops).sum()
+}
+
+/// The limit of conntrack's table, put back when this goes.
+#[derive(Debug)]
+pub(super) struct Limit {
+    before: u64,
+}
+
+impl Limit {
+    /// Raises it if it is too small. That works only in the namespace that the machine began with, and may fail where
+    /// no more than `flows` are wanted and there is room for them anyway.
+    pub(super) fn raise(flows: Option<u32>) -> Result<Self> {
+        let before = number(MAX);
+        if before < MAX_WANTED {
+            let enough = flows.is_some_and(|flows| u64::from(flows) * 4 < before);
+            let raised = fs::write(MAX, MAX_WANTED.to_string()).with_context(|| {
+                format!("cannot raise {MAX} to {MAX_WANTED} (is conntrack there, is this root?)")
+            });
+            raised.or_else(|error| if enough { Ok(()) } else { Err(error) })?;
+        }
+        Ok(Self { before })
+    }
+
+    /// Puts it back, unless somebody else has changed it meanwhile.
+    pub(super) fn restore(&self) {
+        if self.before < MAX_WANTED && number(MAX) == MAX_WANTED {
+            let _ = fs::write(MAX, self.before.to_string());
+        }
+    }
+}
+
+fn number(path: &str) -> u64 {
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listener;
+
+    #[test]
+    fn only_listeners_to_flows_count() {
+        let line = |protocol: &str, groups: &str| {
+            format!("00000000c0ffee00 {protocol} 4294967295 {groups} 0 0 0 2 0 12345")
+        };
+        assert_eq!(listener(&line("12", "00000004")).as_deref(), Some("port 4294967295"));
+        assert_eq!(listener(&line("12", "00000000")), None);
+        assert_eq!(listener(&line("12", "00000038")), None, "expectations are no flows");
+        assert_eq!(listener(&line("0", "00000007")), None, "another protocol");
+        assert_eq!(listener("sk Eth Pid Groups Rmem"), None);
+    }
+}

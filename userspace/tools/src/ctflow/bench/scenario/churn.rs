@@ -1,0 +1,149 @@
+//! New flows as fast as they come: what a listener leaves of the kernel's rate, and what an event costs it.
+
+use super::{Figure, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
+use crate::ctflow::bench::stage::Router;
+use crate::ctflow::bench::statistics::Better::{Higher, Lower};
+use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
+use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
+use anyhow::{Result, ensure};
+use host::churn::Run;
+use host::churn::frame::{Life, Shape};
+use host::churn::program::Range;
+use host::place::on_cpus;
+use std::time::Duration;
+
+/// `kept` is the rate as a part of what nobody's listening allows; it is worked out from `rate` when both are known.
+fn figures() -> Vec<Figure> {
+    vec![
+        Figure::new("kept", "new flows kept, of no listener's", "", Higher)
+            .goals(&[("hook", AtLeast(0.95)), ("tap", AtLeast(0.75))]),
+        Figure::new("kept_cpu", "the same by the packet path's CPU time", "", Higher),
+        Figure::new("rate", "new flows", "/s", Higher),
+        Figure::new("packet_us", "packet path's CPU per flow", "us", Lower),
+        Figure::new("event_us", "daemon's CPU per event", "us", Lower)
+            .goals(&[("hook", AtMost(0.6)), ("tap", AtMost(0.6))]),
+        Figure::new("heard_p50_us", "kernel to table, sampled, p50", "us", Lower),
+        Figure::new("heard_p99_us", "p99", "us", Lower),
+        Figure::new("heard_max_us", "greatest", "us", Lower),
+        Figure::new("lost", "events lost", "", Lower)
+            .goals(&[("hook", AtMost(0.0)), ("tap", AtMost(0.0))]),
+        Figure::new("missing", "flows missing in its table", "", Lower),
+    ]
+}
+
+const UDP: Shape = Shape::v4(Life::Datagram);
+const TCP: Shape = Shape::v4(Life::Whole);
+const V6: Shape = Shape { v6: true, ..UDP };
+const NAT: Shape = Shape { nat: true, ..UDP };
+
+/// One for each kind of flows.
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let scenario = |name, title, cases, run| Scenario {
+        name,
+        title,
+        figures: figures(),
+        suits: Subject::is_no_watcher,
+        cases,
+        run,
+    };
+    vec![
+        scenario(
+            "churn",
+            "new UDP flows through a router, flat out from one CPU, the daemon on another",
+            |lab| lab.one(600_000),
+            |lab, subject, case| run(lab, subject, case, UDP),
+        ),
+        scenario(
+            "churn-tcp",
+            "TCP connections from SYN to the last ACK (six events), flat out, then a flush (the seventh)",
+            |lab| lab.one(100_000),
+            |lab, subject, case| run(lab, subject, case, TCP),
+        ),
+        scenario(
+            "churn-v6",
+            "new UDP flows over IPv6, flat out",
+            |lab| lab.one(400_000),
+            |lab, subject, case| run(lab, subject, case, V6),
+        ),
+        scenario(
+            "churn-nat",
+            "new UDP flows whose destination the router translates, flat out",
+            |lab| lab.one(300_000),
+            |lab, subject, case| run(lab, subject, case, NAT),
+        ),
+    ]
+}
+
+pub(super) fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Result<Values> {
+    let router = Router::new(shape.nat)?;
+    let mut generator = lab.generator(&router, shape, Range::ALL, lab.rate())?;
+    let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
+    let before = daemon.as_ref().map(Start::of).transpose()?;
+    let flows = case.flows.into();
+    let run = on_cpus(&[lab.generator_cpu], || generator.run(flows, lab.rate()))?;
+    let mut values = rates(&run);
+    let made = router.flows()?;
+    ensure!(made >= run.flows, "only {made} of {} flows were made", run.flows);
+    if let (Some(daemon), Some(before)) = (&daemon, &before) {
+        daemon.settle()?;
+        let mine = daemon.flows("stats")?;
+        values.insert("missing", made.abs_diff(mine) as f64);
+        values.insert(
+            "flow_bytes",
+            daemon.resident().saturating_sub(before.resident) as f64 / mine as f64,
+        );
+        if shape.life == Life::Whole {
+            router.requests()?.flush()?;
+            std::thread::sleep(Duration::from_millis(100));
+            daemon.settle()?;
+        }
+        before.account(daemon, &mut values)?;
+    }
+    if let Some(daemon) = daemon {
+        daemon.stop()?;
+    }
+    Ok(values)
+}
+
+/// What the generator tells.
+pub(super) fn rates(run: &Run) -> Values {
+    let flows = run.flows as f64;
+    Values::from([("rate", flows / run.wall_s), ("packet_us", run.cpu_s * 1e6 / flows)])
+}
+
+/// What a daemon's counters said before.
+pub(super) struct Start {
+    cpu_s: f64,
+    events: u64,
+    drops: u64,
+    resident: u64,
+}
+
+impl Start {
+    pub(super) fn of(daemon: &Daemon) -> Result<Self> {
+        Ok(Self {
+            events: daemon.events()?,
+            drops: daemon.drops(),
+            resident: daemon.resident(),
+            cpu_s: daemon.cpu_s()?,
+        })
+    }
+
+    /// Adds what it has used and lost since.
+    pub(super) fn account(&self, daemon: &Daemon, values: &mut Values) -> Result<()> {
+        let cpu_s = daemon.cpu_s()? - self.cpu_s;
+        let events = daemon.events()? - self.events;
+        values.insert("events", events as f64);
+        values.insert("event_us", cpu_s * 1e6 / events as f64);
+        values.insert("lost", (daemon.drops() - self.drops) as f64);
+        // Only ours tells, and only where the kernel says when an event happened.
+        let heard = daemon.status().map(|status| status.events);
+        if let Some(heard) = heard.ok().filter(|heard| heard.latency_max_us > 0) {
+            values.insert("heard_p50_us", heard.latency_p50_us as f64);
+            values.insert("heard_p99_us", heard.latency_p99_us as f64);
+            values.insert("heard_max_us", heard.latency_max_us as f64);
+        }
+        Ok(())
+    }
+}

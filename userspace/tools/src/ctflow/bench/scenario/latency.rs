@@ -1,0 +1,130 @@
+//! How soon the peer is told of a new flow: from its first packet to the datagram on the link, probe by probe.
+
+use super::sync::Pair;
+use super::{Figure, Goal, Scenario, Values};
+use crate::ctflow::bench::lab::{Case, Lab};
+use crate::ctflow::bench::stage::LINK;
+use crate::ctflow::bench::statistics::Better::{Higher, Lower};
+use crate::ctflow::bench::statistics::Goal::AtMost;
+use crate::ctflow::bench::subject::Subject;
+use anyhow::{Result, anyhow, ensure};
+use hdrhistogram::Histogram;
+use host::churn::frame::{Life, Shape};
+use host::churn::probe::Probe;
+use host::churn::program::Range;
+use host::place::on_cpus;
+use std::thread;
+use std::time::Duration;
+
+/// Numbers of probes begin here, beyond those of traffic.
+const FIRST: u32 = 0x00e0_0000;
+/// Between two probes, at most; they come at odd times, so that they do not keep step with anything.
+const GAP_US: u64 = 3000;
+/// New flows per second beside the probes.
+const BUSY: f64 = 100_000.0;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn figures(
+    middle: &'static [(&'static str, Goal)],
+    tail: &'static [(&'static str, Goal)],
+) -> Vec<Figure> {
+    vec![
+        Figure::new("p50_us", "packet to datagram, p50", "us", Lower).goals(middle),
+        Figure::new("p90_us", "p90", "us", Lower),
+        Figure::new("p99_us", "p99", "us", Lower).goals(tail),
+        Figure::new("p999_us", "p99.9", "us", Lower),
+        Figure::new("max_us", "greatest", "us", Lower),
+        Figure::new("told", "of the probes, told within a second", "", Higher),
+    ]
+}
+
+/// The scenarios.
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let scenario = |name, title, figures, cases, run| Scenario {
+        name,
+        title,
+        figures,
+        suits: Subject::is_daemon,
+        cases,
+        run,
+    };
+    vec![
+        scenario(
+            "latency",
+            "one new flow every few milliseconds on an idle router: packet to datagram on the link",
+            figures(
+                &[("hook", AtMost(45.0)), ("tap", AtMost(45.0))],
+                &[("hook", AtMost(100.0)), ("tap", AtMost(100.0))],
+            ),
+            |lab| vec![probes(lab)],
+            |lab, subject, case| run(lab, subject, case, None),
+        ),
+        scenario(
+            "latency-busy",
+            "the same beside 100,000 other new flows per second (or --rate)",
+            figures(&[], &[("hook", AtMost(2500.0)), ("tap", AtMost(2500.0))]),
+            |lab| vec![probes(lab)],
+            |lab, subject, case| run(lab, subject, case, Some(lab.rate().unwrap_or(BUSY))),
+        ),
+    ]
+}
+
+fn probes(lab: &Lab) -> Case {
+    let probes = if lab.options.quick { 200 } else { 1000 };
+    Case { label: format!("{probes} probes"), ..Case::flows(probes) }
+}
+
+fn run(lab: &Lab, subject: &Subject, case: &Case, busy: Option<f64>) -> Result<Values> {
+    let cpus = [lab.generator_cpu, lab.subject_cpu];
+    let pair = Pair::start(lab, subject, true, [&cpus, &cpus], 0)?;
+    let mut probe = Probe::open(pair.a.cable(), LINK)?;
+    let Some(rate) = busy else {
+        let histogram = probe_all(&mut probe, case.flows)?;
+        pair.stop()?;
+        return Ok(percentiles(&histogram, case.flows));
+    };
+    // Long enough for all probes, with the time that slow answers take.
+    let seconds = f64::from(case.flows) * GAP_US as f64 / 1e6 * 1.2;
+    let shape = Shape::v4(Life::Datagram);
+    let mut generator = lab.generator(&pair.a, shape, Range::ALL, busy)?;
+    let histogram = thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            on_cpus(&[lab.generator_cpu], || generator.run((rate * seconds) as u64, Some(rate)))
+        });
+        thread::sleep(Duration::from_millis(100));
+        let histogram = probe_all(&mut probe, case.flows);
+        traffic.join().map_err(|_| anyhow!("the generator panicked"))??;
+        histogram
+    })?;
+    pair.stop()?;
+    Ok(percentiles(&histogram, case.flows))
+}
+
+fn probe_all(probe: &mut Probe, probes: u32) -> Result<Histogram<u64>> {
+    let mut histogram = Histogram::new(3)?;
+    let mut misses = 0;
+    for at in 0..probes {
+        match probe.time(FIRST + at, PATIENCE)? {
+            Some(took) => histogram.record(took.as_nanos() as u64)?,
+            None => misses += 1,
+        }
+        // A daemon that tells nothing shall not take all day.
+        ensure!(misses < 20 || histogram.len() > misses, "the peer is not told of new flows");
+        // A cheap sequence that visits all gaps (the golden ratio).
+        let gap = u64::from(at).wrapping_mul(0x9e37_79b9) % GAP_US;
+        thread::sleep(Duration::from_micros(GAP_US / 2 + gap / 2));
+    }
+    Ok(histogram)
+}
+
+fn percentiles(histogram: &Histogram<u64>, probes: u32) -> Values {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+    Values::from([
+        ("p50_us", at(0.5)),
+        ("p90_us", at(0.9)),
+        ("p99_us", at(0.99)),
+        ("p999_us", at(0.999)),
+        ("max_us", histogram.max() as f64 / 1e3),
+        ("told", histogram.len() as f64 / f64::from(probes)),
+    ])
+}

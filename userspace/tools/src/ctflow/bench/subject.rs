@@ -1,0 +1,388 @@
+//! Who is measured: a daemon of ours on one of its event sources, the original, or nobody.
+
+use super::machine;
+use crate::conf::schema::{Keyword, Kind};
+use crate::print::status::Status;
+use anyhow::{Context, Result, bail};
+use host::place::{Namespace, on_cpus};
+use host::sys::process::{cpu_ns, die_with_parent};
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use wire::control::Request;
+
+/// Whom a figure is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// Nobody listens.
+    Nobody,
+    /// conntrack-tools' daemon.
+    Original,
+    /// Our daemon with this `EventSource`.
+    Ours(String),
+    /// `conntrack -E`.
+    Watcher(Brand),
+}
+
+/// Whose program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Brand {
+    /// conntrack-tools'.
+    Original,
+    /// Ours.
+    Ours,
+}
+
+impl Subject {
+    /// Every subject there is, by the words of the configuration language: a new source is here without being told.
+    pub(super) fn all() -> Vec<Self> {
+        let words = Keyword::anywhere("EventSource")
+            .into_iter()
+            .flat_map(Keyword::params)
+            .flat_map(|param| match param.kind {
+                Kind::Choice { words, .. } => words,
+                _ => &[],
+            })
+            .map(|choice| choice.name)
+            .filter(|name| *name != "auto");
+        let mut ours: Vec<Self> = words.map(|name| Self::Ours(name.to_owned())).collect();
+        ours.sort();
+        let watchers = [Brand::Original, Brand::Ours].map(Self::Watcher);
+        [Self::Nobody, Self::Original].into_iter().chain(ours).chain(watchers).collect()
+    }
+
+    /// Its name on command lines and in results.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Original => "original",
+            Self::Ours(source) => source,
+            Self::Watcher(Brand::Original) => "conntrack-E",
+            Self::Watcher(Brand::Ours) => "our-E",
+        }
+    }
+
+    /// Whether it is ours.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours(_) | Self::Watcher(Brand::Ours))
+    }
+
+    /// Whether it is a daemon.
+    pub(super) const fn is_daemon(&self) -> bool {
+        matches!(self, Self::Original | Self::Ours(_))
+    }
+
+    /// Whether it is a daemon, or nobody.
+    pub(super) const fn is_no_watcher(&self) -> bool {
+        !matches!(self, Self::Watcher(_))
+    }
+
+    /// Whom it is compared with, if it is ours.
+    pub(super) const fn rival(&self) -> Option<Self> {
+        match self {
+            Self::Ours(_) => Some(Self::Original),
+            Self::Watcher(Brand::Ours) => Some(Self::Watcher(Brand::Original)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Buffers of the event socket, and how far they may grow, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffers {
+    start: u32,
+    most: u32,
+}
+
+impl Buffers {
+    /// As the original's documentation suggests.
+    pub(super) const DEFAULT: Self = Self { start: 2 << 20, most: 8 << 20 };
+    /// Enough for everything that is no burst.
+    pub(super) const LARGE: Self = Self { start: 8 << 20, most: 64 << 20 };
+}
+
+/// What a daemon is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Statistics: no peer.
+    Alone,
+    /// Replicates; host 1 or 2 on the link.
+    Replicates {
+        /// Its own number.
+        host: u8,
+        /// Whether the peer's flows go straight into the kernel.
+        direct: bool,
+    },
+}
+
+/// How to start a daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Setup<'a> {
+    /// Its program.
+    pub(super) program: PathBuf,
+    /// Who it is.
+    pub(super) subject: &'a Subject,
+    /// Where it keeps its files.
+    pub(super) dir: &'a Path,
+    /// A name for them.
+    pub(super) name: &'a str,
+    /// What for.
+    pub(super) role: Role,
+    /// Its event socket.
+    pub(super) buffers: Buffers,
+    /// More lines for its `General`.
+    pub(super) settings: &'a str,
+}
+
+impl Setup<'_> {
+    fn path(&self, ending: &str) -> PathBuf {
+        self.dir.join(format!("{}.{ending}", self.name))
+    }
+
+    /// Its configuration.
+    pub(super) fn configuration(&self) -> String {
+        let file = |ending: &str| self.path(ending).display().to_string();
+        let source = match self.subject {
+            Subject::Ours(source) => format!(" EventSource {source}\n{}", self.settings),
+            _ => String::new(),
+        };
+        let Buffers { start, most } = self.buffers;
+        let general = format!(
+            "General {{\n HashSize 524288\n HashLimit 4194304\n LogFile {}\n LockFile {}\n \
+             UNIX {{ Path {} }}\n NetlinkBufferSize {start}\n NetlinkBufferSizeMaxGrowth {most}\n{source}",
+            file("log"),
+            file("lock"),
+            file("ctl")
+        );
+        match self.role {
+            Role::Alone => format!("{general}}}\nStats {{ LogFile off }}\n"),
+            Role::Replicates { host, direct } => {
+                let direct = if direct { "  DisableExternalCache on\n" } else { "" };
+                format!(
+                    "{general} Filter From Userspace {{ Address Ignore {{\n  IPv4_address 127.0.0.1\n  \
+                     IPv4_address 192.168.77.1\n  IPv4_address 192.168.77.2\n }} }}\n}}\n\
+                     Sync {{\n Mode FTFW {{\n{direct} }}\n UDP {{\n  IPv4_address 192.168.77.{host}\n  \
+                     IPv4_Destination_Address 192.168.77.{}\n  Port 3780\n  Interface sync0\n  \
+                     SndSocketBuffer 4194304\n  RcvSocketBuffer 4194304\n  Checksum on\n }}\n}}\n",
+                    3 - host
+                )
+            }
+        }
+    }
+
+    /// Starts the daemon; it may not answer yet.
+    pub(super) fn launch(&self, namespace: &Namespace, cpus: &[usize]) -> Result<Daemon> {
+        for ending in ["lock", "ctl", "log"] {
+            let _ = fs::remove_file(self.path(ending));
+        }
+        fs::write(self.path("conf"), self.configuration())?;
+        let mut command = Command::new(&self.program);
+        command.arg("-C").arg(self.path("conf")).stdin(Stdio::null());
+        command.stdout(File::create(self.path("out"))?).stderr(File::create(self.path("err"))?);
+        die_with_parent(&mut command);
+        let started = Instant::now();
+        let child = on_cpus(cpus, || namespace.within(|| command.spawn()))?
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let stem = self.dir.join(self.name);
+        Ok(Daemon { child, stem, started })
+    }
+}
+
+/// A running daemon; it is killed when this goes.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    child: Child,
+    stem: PathBuf,
+    started: Instant,
+}
+
+/// How long a daemon may take to become ready, to end, to become idle.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Daemon {
+    /// Waits for its first answer.
+    pub(super) fn wait_until_ready(&mut self) -> Result<()> {
+        loop {
+            if self.ask(Request::Stats).is_ok_and(|answer| answer.contains("cache")) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the daemon ended ({status}): {}", self.complaint());
+            }
+            if self.started.elapsed() > PATIENCE {
+                bail!("the daemon does not answer: {}", self.complaint());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// What it complained about.
+    pub(super) fn complaint(&self) -> String {
+        let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
+        let (errors, log) = (read("err").unwrap_or_default(), read("log").unwrap_or_default());
+        let serious = |line: &&str| line.contains("[warning]") || line.contains("[ERROR]");
+        let lines = errors.lines().chain(log.lines().filter(serious));
+        lines.take(4).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When it was started.
+    pub(super) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What it answers.
+    pub(super) fn ask(&self, request: Request) -> Result<String> {
+        let mut answer = Vec::new();
+        host::control::ask(&self.stem.with_extension("ctl"), request, &mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Flows in its table `cache` (`stats`, `internal`, `external`).
+    pub(super) fn flows(&self, cache: &str) -> Result<u64> {
+        let answer = self.ask(Request::Stats)?;
+        flows_in(&answer, cache).with_context(|| format!("it does not tell of its {cache} cache"))
+    }
+
+    /// Events it has received.
+    pub(super) fn events(&self) -> Result<u64> {
+        let answer = self.ask(Request::StatsRuntime)?;
+        number_after(&answer, "events received:").context("it does not tell of events")
+    }
+
+    /// What only ours tells.
+    pub(super) fn status(&self) -> Result<Status> {
+        let answer = self.ask(Request::StatsJson)?;
+        serde_json::from_str(&answer).context("its status is not understood")
+    }
+
+    /// CPU time it has used, seconds.
+    pub(super) fn cpu_s(&self) -> Result<f64> {
+        Ok(cpu_ns(self.pid()).context("reading the daemon's CPU clock")? as f64 / 1e9)
+    }
+
+    /// Memory it has resident, bytes.
+    pub(super) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        number_after(&status, "VmRSS:").unwrap_or(0) * 1024
+    }
+
+    /// Of that, rings and cells it shares with its eBPF programs, bytes, some of it counted twice.
+    pub(super) fn shared(&self) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.pid())).unwrap_or_default();
+        let parts = maps.split("bpf-map").skip(1);
+        parts.filter_map(|part| number_after(part, "Rss:")).sum::<u64>() * 1024
+    }
+
+    /// Memory of its eBPF maps and programs, bytes, which is nobody's resident memory.
+    pub(super) fn kernel_memory(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())) else { return 0 };
+        let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        texts.filter_map(|text| number_after(&text, "memlock:")).sum()
+    }
+
+    /// Events the kernel could not hand to it.
+    pub(super) fn drops(&self) -> u64 {
+        machine::drops(self.pid())
+    }
+
+    /// Waits until it has nothing to do: less than three hundredths of a CPU over a while.
+    pub(super) fn settle(&self) -> Result<()> {
+        const WHILE: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        let mut last = self.cpu_s()?;
+        while start.elapsed() < PATIENCE {
+            std::thread::sleep(WHILE);
+            let used = self.cpu_s()?;
+            if used - last < 0.03 * WHILE.as_secs_f64() {
+                return Ok(());
+            }
+            last = used;
+        }
+        bail!("the daemon does not come to rest")
+    }
+
+    /// Stops it as its client would.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let start = Instant::now();
+        let _ = self.ask(Request::Kill);
+        while self.child.try_wait()?.is_none() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `current active connections` in the block of a cache in what `-s` prints.
+fn flows_in(answer: &str, cache: &str) -> Option<u64> {
+    let block = answer.split_once(&format!("cache {cache}:"))?.1;
+    number_after(block, "current active connections:")
+}
+
+/// The first number behind a label.
+fn number_after(text: &str, label: &str) -> Option<u64> {
+    text.split_once(label)?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffers, Role, Setup, Subject, flows_in, number_after};
+    use crate::conf;
+    use std::path::Path;
+
+    #[test]
+    fn every_source_of_the_language_is_a_subject() {
+        let names: Vec<String> = Subject::all().iter().map(ToString::to_string).collect();
+        assert_eq!(names[..2], ["nobody", "original"]);
+        assert_eq!(names[names.len() - 2..], ["conntrack-E", "our-E"]);
+        assert!(names.contains(&"netlink".into()) && names.contains(&"tap".into()));
+        assert!(!names.contains(&"auto".into()), "auto is one of the others");
+    }
+
+    #[test]
+    fn configurations_are_valid() {
+        let ours = Subject::Ours("netlink".into());
+        for role in [Role::Alone, Role::Replicates { host: 2, direct: true }] {
+            let setup = Setup {
+                program: "conntrackd".into(),
+                subject: &ours,
+                dir: Path::new("/tmp"),
+                name: "a",
+                role,
+                buffers: Buffers::DEFAULT,
+                settings: "",
+            };
+            let text = setup.configuration();
+            assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let answer = "cache internal:\ncurrent active connections:\t\t  12\n\
+                      cache external:\ncurrent active connections:\t\t   7\n";
+        assert_eq!(flows_in(answer, "internal"), Some(12));
+        assert_eq!(flows_in(answer, "external"), Some(7));
+        assert_eq!(flows_in(answer, "stats"), None);
+        assert_eq!(number_after("VmRSS:\t  99 kB\n", "VmRSS:"), Some(99));
+    }
+}

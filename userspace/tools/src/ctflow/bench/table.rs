@@ -1,0 +1,136 @@
+//! The results as text.
+
+use super::lab::Case;
+use super::scenario::{Figure, Outcome};
+use super::statistics::Spread;
+use super::subject::Subject;
+use std::fmt::Write;
+
+/// The table of one scenario.
+pub(super) fn text(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    let scenario = &outcome.scenario;
+    for case in outcome.cases() {
+        let _ = writeln!(out, "{}  {}: {}", scenario.name, case.label, scenario.title);
+        for figure in &scenario.figures {
+            let rows = rows(outcome, case, figure);
+            for (at, row) in rows.iter().enumerate() {
+                let title = if at == 0 { heading(figure) } else { String::new() };
+                let _ = writeln!(out, "  {title:<38} {row}");
+            }
+        }
+    }
+    if outcome.disturbed() > 0 {
+        let (some, all) = (outcome.disturbed(), outcome.samples.len());
+        let _ =
+            writeln!(out, "  WARNING: beside {some} of {all} measurements somebody else listened");
+    }
+    for failure in &outcome.failures {
+        let _ = writeln!(out, "  not measured: {failure}");
+    }
+    out
+}
+
+fn heading(figure: &Figure) -> String {
+    match figure.unit {
+        "" => figure.title.to_owned(),
+        unit => format!("{}, {unit}", figure.title),
+    }
+}
+
+fn rows(outcome: &Outcome, case: &Case, figure: &Figure) -> Vec<String> {
+    let subjects = outcome.subjects().into_iter();
+    let row = |subject: &Subject| {
+        let spread = outcome.spread(case, subject, figure.key)?;
+        let rival = outcome.rival(case, subject, figure.key);
+        let mut row = format!("{subject:<11} {:>9}", number(spread.median));
+        let range = match spread {
+            Spread { min, max, .. } if min < max => format!("[{} .. {}]", number(min), number(max)),
+            _ => String::new(),
+        };
+        let _ = write!(row, " {range:<23}");
+        let ratio = rival.and_then(|rival| figure.better.ratio(spread.median, rival));
+        let ratio = ratio.map_or_else(String::new, |ratio| format!("{} x", number(ratio)));
+        let _ = write!(row, " {ratio:>8}  {}", verdict(figure, subject, spread.median, rival));
+        Some(row.trim_end().to_owned())
+    };
+    subjects.filter_map(row).collect()
+}
+
+fn verdict(figure: &Figure, subject: &Subject, value: f64, original: Option<f64>) -> String {
+    let Some(goal) = figure.goal(subject) else { return String::new() };
+    let Some(verdict) = goal.judge(value, original) else { return String::new() };
+    let word = if verdict.met { "met" } else { "missed" };
+    let by = match verdict.by {
+        Some(by) if by >= 0.005 => format!(" by {:.0} %", by * 100.0),
+        Some(_) => String::new(),
+        None if verdict.met => String::new(),
+        None => format!(" by {}", number(value - verdict.goal)),
+    };
+    format!("{} {}: {word}{by}", goal.sign(), number(verdict.goal))
+}
+
+/// From how many packets on a program on each of them costs more than a message for each event: what the hook adds to
+/// a packet, held against what the tap adds to a flow.
+pub(super) fn break_even(outcomes: &[Outcome]) -> String {
+    let median = |scenario: &str, subject: &str, key| {
+        let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario)?;
+        let case = *outcome.cases().first()?;
+        let subject = Subject::Ours(subject.to_owned());
+        Some(outcome.spread(case, &subject, key)?.median)
+    };
+    let Some(cost_ns) = median("packets", "hook", "cost_ns") else { return String::new() };
+    let mut out = String::new();
+    for (scenario, flow) in [("churn", "UDP flow"), ("churn-tcp", "TCP connection")] {
+        let packet_us = |subject| median(scenario, subject, "packet_us");
+        let (Some(hook), Some(tap)) = (packet_us("hook"), packet_us("tap")) else { continue };
+        let saved_ns = (tap - hook) * 1000.0;
+        let (saved, cost) = (number(saved_ns), number(cost_ns));
+        let _ = write!(
+            out,
+            "break-even, {flow}: the hook saves {saved} ns over the tap and costs {cost} ns a packet: "
+        );
+        let _ = match saved_ns / cost_ns {
+            _ if cost_ns <= 0.0 => writeln!(out, "no cost was seen"),
+            packets => writeln!(out, "cheaper up to {} packets", number(packets.max(0.0))),
+        };
+    }
+    out
+}
+
+/// A number with three digits that count, or all of a large one.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if v >= 99.95 => grouped(value.round() as i64),
+        v if v >= 9.995 => format!("{value:.1}"),
+        v if v >= 0.995 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// `1,234,567`
+fn grouped(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut out = if value < 0 { String::from("-") } else { String::new() };
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_short_and_exact_enough() {
+        let texts =
+            [0.0, 0.61, 1.0, 9.994, 43.21, 464.4, 99.96, 355_000.0, -1_234_567.0].map(number);
+        let wanted = ["0", "0.610", "1.00", "9.99", "43.2", "464", "100", "355,000", "-1,234,567"];
+        assert_eq!(texts, wanted);
+    }
+}

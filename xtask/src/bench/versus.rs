@@ -1,0 +1,135 @@
+//! `cargo xtask bench versus`: the daemon beside the original, everything `ctflow bench` can measure, recorded.
+
+use crate::shell::{self, step};
+use crate::{build, repo};
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// Measure the daemon beside the original and record the results in `benches/versus`.
+///
+/// Needs root and Debian's conntrackd. Takes about 20 minutes; name scenarios (`ctflow bench --list`) for parts of it.
+#[derive(clap::Parser)]
+#[command(name = "cargo xtask bench versus", bin_name = "cargo xtask bench versus")]
+pub(crate) struct Options {
+    /// What to measure; everything if left out
+    scenarios: Vec<String>,
+    /// How often each subject is measured
+    #[arg(long, default_value_t = 3)]
+    reps: u32,
+    /// A first look: less work, once, no growth; recorded under names of its own
+    #[arg(long)]
+    quick: bool,
+    /// Measure although somebody else on this machine listens to conntrack events
+    #[arg(long)]
+    force: bool,
+}
+
+/// Where results are kept.
+const RESULTS: &str = "benches/versus";
+
+/// What is recorded together: the name of the files, and of the scenarios; none are all that stand in no other part.
+const PARTS: [(&str, &[&str]); 4] = [
+    (
+        "table",
+        &[
+            "churn",
+            "contended",
+            "memory",
+            "burst",
+            "zombies",
+            "sync-paced",
+            "latency",
+            "latency-busy",
+            "commit",
+            "bulk",
+            "packets",
+            "start",
+        ],
+    ),
+    ("traffic", &["churn-tcp", "churn-v6", "churn-nat"]),
+    ("growth-flows", &["growth-flows"]),
+    ("growth-rings", &["growth-rings", "growth-shards"]),
+];
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(repo::is_root(), "measuring beside the original needs root");
+    let built = build::all(true)?;
+    let program = built.programs.join("ctflow");
+    let known = shell::output(Command::new(&program).args(["bench", "--list"]))?;
+    let exists = |name: &&str| known.lines().any(|line| line.split(' ').next() == Some(name));
+    fs::create_dir_all(repo::root().join(RESULTS)).with_context(|| format!("making {RESULTS}"))?;
+    let start = Instant::now();
+    for (part, scenarios) in PARTS {
+        let asked = |name: &&str| {
+            options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name)
+        };
+        let scenarios: Vec<&str> = scenarios.iter().copied().filter(exists).filter(asked).collect();
+        if scenarios.is_empty() || options.quick && part != "table" {
+            continue;
+        }
+        step(&format!("versus: {part}"));
+        measure(&program, options, part, &scenarios)?;
+    }
+    write_results()?;
+    println!("recorded in {RESULTS} in {}", shell::took(start));
+    Ok(())
+}
+
+/// Puts together what is recorded, whenever it was; the words about it are in a file that people write.
+fn write_results() -> Result<()> {
+    let folder = repo::root().join(RESULTS);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let mut text = String::from("# Results\n\n<!-- written by `cargo xtask bench versus` -->\n\n");
+    if let Some(words) = read("limits.md") {
+        text += &words;
+    }
+    for (part, _) in PARTS {
+        if let Some(record) = read(&format!("{part}.txt")) {
+            text += &format!(
+                "\n## {part}\n\n![{part}]({part}.svg)\n\n```text\n{}\n```\n",
+                record.trim()
+            );
+        }
+    }
+    fs::write(folder.join("RESULTS.md"), text)
+        .with_context(|| format!("writing {RESULTS}/RESULTS.md"))
+}
+
+/// Runs a part; what it prints is recorded as it stands.
+fn measure(program: &Path, options: &Options, part: &str, scenarios: &[&str]) -> Result<()> {
+    // Parts of a part are for looking at; they do not replace the record.
+    let name = match (options.quick, options.scenarios.is_empty()) {
+        (true, _) => format!("quick-{part}"),
+        (false, true) => part.to_owned(),
+        (false, false) => scenarios.join("+"),
+    };
+    let file = |ending: &str| format!("{RESULTS}/{name}.{ending}");
+    let mut command = Command::new(program);
+    // The record names the command as one would type it.
+    command.arg0("ctflow").current_dir(repo::root());
+    command.arg("bench").args(scenarios).args(["--json", &file("json"), "--svg", &file("svg")]);
+    if options.quick {
+        command.arg("--quick");
+    } else {
+        command.args(["--reps", &options.reps.to_string()]);
+    }
+    if options.force {
+        command.arg("--force");
+    }
+    // Progress goes to the terminal. What could not be measured is in the table, so exit code 1 is no reason to stop.
+    let output = command.stderr(std::process::Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {}", program.display()))?;
+    ensure!(
+        matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(),
+        "{} failed: {}",
+        shell::line(&command),
+        output.status
+    );
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    fs::write(repo::root().join(file("txt")), &output.stdout)
+        .with_context(|| format!("writing {}", file("txt")))
+}
