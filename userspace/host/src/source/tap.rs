@@ -90,7 +90,9 @@ impl TapSource {
             return Err(SourceError::NoCapability);
         }
         let mut loader = EbpfLoader::new();
-        if !hooked {
+        if hooked {
+            hook::check_capabilities()?;
+        } else {
             loader.map_max_entries(maps::SIGNATURES, 1);
         }
         let mut ebpf = loader.load(object).map_err(load_error)?;
