@@ -198,6 +198,7 @@ impl Run<'_> {
 
     fn netns(&self) -> Result<Tally> {
         let mut tally = tally::run(self.target("netns")?.args(["--features", "kernel"]))?;
+        tally += tally::run(self.target("alloc")?.args(["--features", "kernel"]))?;
         tally += self.live_codec()?;
         Ok(tally)
     }

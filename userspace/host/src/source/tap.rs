@@ -132,27 +132,29 @@ impl TapSource {
         })
     }
 
-    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket.
+    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket. Returns how many; what
+    /// the next call hands out for sure counts too.
     pub(super) fn drain(
         &mut self,
         budget: usize,
         sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
+        // What happens from here on shows in the rings that are read late, and not in those that are read early.
+        self.batch.limit(clock::now().0);
         for (index, ring) in self.rings.iter_mut().enumerate() {
-            let mut room = share.saturating_sub(self.batch.waiting(index));
-            while room > 0
-                && let Some(record) = ring.next()
-            {
-                self.batch.push(index, &record);
-                room -= 1;
-            }
-            if room == 0 {
-                self.batch.cut(index);
-            }
+            self.batch.fill(index, share, |batch| match ring.next() {
+                Some(record) => {
+                    batch.push(index, &record);
+                    true
+                }
+                None => false,
+            });
         }
         let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
+        // Nobody may sleep on what is handed out next time.
+        taken += self.batch.len();
         if std::mem::take(&mut self.skip_socket) {
             return Ok(taken);
         }

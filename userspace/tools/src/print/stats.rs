@@ -177,6 +177,17 @@ fn event_path(out: &mut String, s: &Report) {
     ] {
         line(out, &format!("\t{label}\t{count:>20}"));
     }
+    for (label, count) in s.account.hook.iter().flat_map(|hook| {
+        [
+            ("packets without news:", hook.settled),
+            ("packets of no flow:", hook.untracked),
+            ("news through the rings:", hook.recorded + hook.repeated),
+            ("news filtered in the kernel:", hook.filtered),
+            ("news lost to full rings:", hook.lost_full + hook.lost_other),
+        ]
+    }) {
+        line(out, &format!("\thook: {label}\t{count:>20}"));
+    }
     line(out, "");
 }
 
