@@ -27,7 +27,7 @@ use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
-use common::Instant;
+use common::{FlowKey, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
@@ -305,6 +305,10 @@ impl Shard {
                         Err(_) => *malformed += 1,
                     }
                     return;
+                }
+                (Heard::Grown(bytes), _) => {
+                    let key = bytes.first_chunk().map(FlowKey::from_bytes);
+                    return key.into_iter().for_each(|k| engine.handle(now, Input::Noticed(k)));
                 }
                 // Only rings hold such records, and what they hold has its time.
                 (Heard::Packet(_), _) => return,
