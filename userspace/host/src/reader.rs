@@ -16,7 +16,7 @@ use crate::overrun::Overruns;
 use crate::pace::{self, Pace};
 use crate::router::Router;
 use crate::source::queue::{self, Board, Nature, Told};
-use crate::source::{KernelFilter, Source, SourceError};
+use crate::source::{Account, KernelFilter, Source, SourceError};
 use crate::sys;
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
@@ -149,6 +149,7 @@ impl Reader {
     /// # Errors
     /// When the event source or the poller fails for good.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.set_scheduling();
         let waits = Waits::new(&self.source, &self.handle.wake)?;
         let mut ready = Ready::ALL;
         loop {
@@ -183,15 +184,22 @@ impl Reader {
         }
     }
 
+    /// Passes on which flows have become old enough to be told of.
+    fn read_grown(&mut self, now: Instant) {
+        let Self { source, router, waited, handle, .. } = self;
+        let mut wait = || wait_for_shard(waited, handle);
+        let outcome = source.ripe(now, &mut |key| router.route_grown(&key, &mut wait));
+        if let Err(error) = outcome {
+            self.log.warning(format!("flows that grew old enough cannot be read: {error}"));
+        }
+    }
+
     /// Passes on events; how many, and whether the shards have all that was passed on.
     fn read(&mut self) -> io::Result<(usize, bool)> {
         let Self { source, router, waited, handle, .. } = self;
+        let mut wait = || wait_for_shard(waited, handle);
         let events = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
-            router.route(heard, stamp, &mut || {
-                *waited += 1;
-                thread::sleep(FULL);
-                !handle.stop.load(Ordering::Relaxed)
-            });
+            router.route(heard, stamp, &mut wait);
         })?;
         Ok((events, router.hand_over()))
     }
@@ -230,7 +238,7 @@ impl Reader {
         }
     }
 
-    pub(crate) fn set_scheduling(&self) {
+    fn set_scheduling(&self) {
         let Some(scheduling) = self.tuning.scheduling else { return };
         if let Err(error) = sys::set_scheduling(scheduling) {
             self.log.warning(format!("cannot schedule the reader as {scheduling:?}: {error}"));
@@ -243,6 +251,7 @@ impl Reader {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
+        self.read_grown(now);
         if self.overruns.note(self.source.account().lost) > 0 {
             let before = self.source.receive_buffer();
             let size = self.source.grow(self.tuning.buffer_max);
@@ -259,7 +268,14 @@ impl Reader {
     }
 
     fn tell(&self) {
-        let account = self.source.account();
+        let account = Account { waits: self.waited, ..self.source.account() };
         self.board.write(Told { account, receive_buffer: self.source.receive_buffer() });
     }
+}
+
+/// Waits a moment for a shard whose queue is full; false when there is nothing to wait for any more.
+fn wait_for_shard(waited: &mut u64, handle: &Handle) -> bool {
+    *waited += 1;
+    thread::sleep(FULL);
+    !handle.stop.load(Ordering::Relaxed)
 }

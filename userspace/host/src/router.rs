@@ -2,7 +2,7 @@
 
 use crate::source::queue::Feed;
 use crate::source::{Heard, Stamp};
-use common::Tuple;
+use common::{FlowKey, Tuple};
 use engine::Share;
 use wire::netlink::uapi::subsystem;
 use wire::netlink::{Messages, RawMessage, conntrack};
@@ -47,6 +47,12 @@ impl Router {
         }
     }
 
+    /// Passes on that a flow has become old enough; `wait` as for [`Router::route`].
+    pub(crate) fn route_grown(&mut self, key: &FlowKey, wait: &mut impl FnMut() -> bool) {
+        let owner = self.share.owner(&key.tuple);
+        self.insist(owner, &mut |feed| feed.put_grown(key), wait);
+    }
+
     /// Lets the shards have what was passed on. False when one of them is too far behind to take it now.
     pub(crate) fn hand_over(&mut self) -> bool {
         self.feeds.iter_mut().fold(true, |all, feed| feed.hand_over() && all)
@@ -60,7 +66,16 @@ impl Router {
         wait: &mut impl FnMut() -> bool,
     ) {
         let owner = about.map_or(0, |tuple| self.share.owner(&tuple));
-        while !self.feeds[owner].put(heard, stamp) {
+        self.insist(owner, &mut |feed| feed.put(heard, stamp), wait);
+    }
+
+    fn insist(
+        &mut self,
+        owner: usize,
+        put: &mut impl FnMut(&mut Feed) -> bool,
+        wait: &mut impl FnMut() -> bool,
+    ) {
+        while !put(&mut self.feeds[owner]) {
             // The others need not wait for what is theirs.
             self.hand_over();
             if !wait() {

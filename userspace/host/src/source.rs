@@ -180,6 +180,8 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
+    /// Times the reader of several shards waited for one that was behind.
+    pub waits: u64,
     /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
     /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
@@ -381,7 +383,7 @@ impl Source {
     pub fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
         match self {
             Self::Netlink(s) => s.ripe(now, sink),
-            Self::Queue(_) => {}
+            Self::Queue(s) => s.ripe(sink),
             Self::Tap(s) => s.ripe(now, sink)?,
         }
         Ok(())

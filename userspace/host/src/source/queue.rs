@@ -12,7 +12,7 @@
 
 use super::{Account, Heard, Stamp};
 use crate::doorbell::Doorbell;
-use common::Instant;
+use common::{FlowKey, Instant, Tuple};
 use crossbeam::queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,8 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 const BLOCK_LEN: usize = 32 << 10;
 /// Blocks that wait for a shard: some thousands of events.
 const BLOCKS: usize = 64;
-/// In front of each event: when it happened, its length, and what kinds of event and stamp these are.
+/// In front of each item: when it happened, its length, and what kinds of item and stamp these are.
 const HEAD_LEN: usize = 16;
+/// What an item is: a message, a packet's record, or the key of a flow that has become old enough.
+const MESSAGE: u16 = 0;
+const PACKET: u16 = 1;
+const GROWN: u16 = 2;
+/// Bytes of a key.
+const KEY_LEN: usize = 40;
 
 /// What the reader knows and every shard may ask for. Read some times a second, not for each event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +77,8 @@ pub struct QueueSource {
     /// The block that is being read, and how far it has been.
     block: Vec<u8>,
     at: usize,
+    /// Flows that have become old enough.
+    grown: Vec<FlowKey>,
     board: Arc<Board>,
     nature: Nature,
 }
@@ -105,21 +113,31 @@ pub(crate) fn sized(
         wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
     });
     let feed = Feed { lane: Arc::clone(&lane), open: block() };
-    Ok((feed, QueueSource { lane, block: block(), at: 0, board, nature }))
+    Ok((feed, QueueSource { lane, block: block(), at: 0, grown: Vec::new(), board, nature }))
 }
 
 impl Feed {
     /// Puts an event behind the others; false when there is no room now. The shard sees it after the next
     /// [`Feed::hand_over`], or earlier.
     pub(crate) fn put(&mut self, heard: Heard<'_>, stamp: Stamp) -> bool {
-        let bytes = match heard {
-            Heard::Message(bytes) | Heard::Packet(bytes) => bytes,
+        let (kind, bytes) = match heard {
+            Heard::Message(bytes) => (MESSAGE, bytes),
+            Heard::Packet(bytes) => (PACKET, bytes),
         };
+        self.append(kind, bytes, stamp)
+    }
+
+    /// Tells of a flow that was too young, and has become old enough; false as for [`Feed::put`].
+    pub(crate) fn put_grown(&mut self, key: &FlowKey) -> bool {
+        self.append(GROWN, &key_bytes(key), Stamp::InOrder)
+    }
+
+    fn append(&mut self, kind: u16, bytes: &[u8], stamp: Stamp) -> bool {
         let room = self.open.capacity() - self.open.len();
         if room < HEAD_LEN + bytes.len() && !self.hand_over() {
             return false;
         }
-        self.open.extend_from_slice(&head(heard, bytes.len(), stamp));
+        self.open.extend_from_slice(&head(kind, bytes.len(), stamp));
         self.open.extend_from_slice(bytes);
         true
     }
@@ -151,9 +169,13 @@ impl QueueSource {
     ) -> usize {
         let mut taken = 0;
         while taken < budget {
-            if let Some((heard, stamp, end)) = event(&self.block, self.at) {
-                sink(heard, stamp);
-                self.at = end;
+            if let Some((kind, bytes, stamp)) = item(&self.block, self.at) {
+                match kind {
+                    MESSAGE => sink(Heard::Message(bytes), stamp),
+                    PACKET => sink(Heard::Packet(bytes), stamp),
+                    _ => self.grown.extend(key_of(bytes)),
+                }
+                self.at += HEAD_LEN + bytes.len();
                 taken += 1;
             } else {
                 let Some(next) = self.lane.full.pop() else { break };
@@ -166,6 +188,11 @@ impl QueueSource {
             }
         }
         taken
+    }
+
+    /// Hands out flows that have become old enough.
+    pub(super) fn ripe(&mut self, sink: &mut impl FnMut(FlowKey)) {
+        self.grown.drain(..).for_each(sink);
     }
 
     pub(super) fn arm(&self) {
@@ -195,35 +222,54 @@ impl QueueSource {
     }
 }
 
-fn head(heard: Heard<'_>, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
-    let (kind, at) = match stamp {
+fn head(kind: u16, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
+    let (stamped, at) = match stamp {
         Stamp::InOrder => (0, Instant(0)),
         Stamp::At(at) => (1, at),
         Stamp::After(at) => (2, at),
     };
-    let kind: u32 = kind << 1 | u32::from(matches!(heard, Heard::Packet(_)));
     let mut head = [0; HEAD_LEN];
     head[..8].copy_from_slice(&at.0.to_ne_bytes());
     head[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
-    head[12..].copy_from_slice(&kind.to_ne_bytes());
+    head[12..14].copy_from_slice(&kind.to_ne_bytes());
+    head[14..].copy_from_slice(&u16::to_ne_bytes(stamped));
     head
 }
 
-/// The event at an offset of a block, and where the next one is.
-fn event(block: &[u8], at: usize) -> Option<(Heard<'_>, Stamp, usize)> {
+/// The item at an offset of a block: what it is, its bytes, when it happened.
+fn item(block: &[u8], at: usize) -> Option<(u16, &[u8], Stamp)> {
     let (head, rest) = block.get(at..)?.split_first_chunk::<HEAD_LEN>()?;
-    let [time @ .., _, _, _, _, _, _, _, _] = *head;
-    let [_, _, _, _, _, _, _, _, l0, l1, l2, l3, k0, k1, k2, k3] = *head;
-    let (len, kind) = (u32::from_ne_bytes([l0, l1, l2, l3]), u32::from_ne_bytes([k0, k1, k2, k3]));
-    let time = Instant(u64::from_ne_bytes(time));
-    let bytes = rest.get(..len as usize)?;
-    let stamp = match kind >> 1 {
+    let (time, head) = head.split_first_chunk()?;
+    let (len, head) = head.split_first_chunk()?;
+    let (kind, stamped) = head.split_first_chunk()?;
+    let time = Instant(u64::from_ne_bytes(*time));
+    let bytes = rest.get(..u32::from_ne_bytes(*len) as usize)?;
+    let stamp = match u16::from_ne_bytes(*stamped.first_chunk()?) {
         0 => Stamp::InOrder,
         1 => Stamp::At(time),
         _ => Stamp::After(time),
     };
-    let heard = if kind & 1 == 1 { Heard::Packet(bytes) } else { Heard::Message(bytes) };
-    Some((heard, stamp, at + HEAD_LEN + bytes.len()))
+    Some((u16::from_ne_bytes(*kind), bytes, stamp))
+}
+
+fn key_bytes(key: &FlowKey) -> [u8; KEY_LEN] {
+    let Tuple { src, dst, l4, family, proto } = key.tuple;
+    let mut out = [0; KEY_LEN];
+    out[..16].copy_from_slice(&src);
+    out[16..32].copy_from_slice(&dst);
+    out[32..36].copy_from_slice(&l4);
+    out[36..38].copy_from_slice(&[family, proto]);
+    out[38..].copy_from_slice(&key.zone.to_ne_bytes());
+    out
+}
+
+fn key_of(bytes: &[u8]) -> Option<FlowKey> {
+    let (src, rest) = bytes.split_first_chunk()?;
+    let (dst, rest) = rest.split_first_chunk()?;
+    let (l4, rest) = rest.split_first_chunk()?;
+    let (&[family, proto], rest) = rest.split_first_chunk()?;
+    let tuple = Tuple { src: *src, dst: *dst, l4: *l4, family, proto };
+    Some(FlowKey::new(tuple, u16::from_ne_bytes(*rest.first_chunk()?)))
 }
 
 #[cfg(test)]
@@ -281,5 +327,18 @@ mod tests {
         assert!(woken(&source));
         put();
         assert!(!woken(&source), "once is enough");
+    }
+
+    #[test]
+    fn flows_that_grew_old_enough_are_told_apart_from_events() {
+        let (mut feed, mut source) = queue(NATURE, Arc::default()).unwrap();
+        let tuple = Tuple::v6([1; 16], [2; 16], 58).with_icmp(77, 128, 3);
+        let key = FlowKey::new(tuple, 0x1234);
+        assert!(feed.put_grown(&key) && feed.hand_over());
+        assert_eq!(source.drain(9, &mut |heard, _| panic!("{heard:?}")), 1);
+        let mut grown = Vec::new();
+        source.ripe(&mut |key| grown.push(key));
+        source.ripe(&mut |key| grown.push(key));
+        assert_eq!(grown, [key]);
     }
 }
