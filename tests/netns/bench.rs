@@ -4,10 +4,14 @@ use host::churn::frame::{Life, Shape};
 use host::churn::program::{Range, assemble};
 use host::sys::xdp;
 use rustix::fd::{AsFd, AsRawFd};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use tests::daemon::{Brand, Files};
+use tests::wait::wait_until;
 
 const FLOWS: u64 = 640;
 
@@ -55,10 +59,11 @@ fn a_small_run_adds_up() {
     ]);
     command.args(["--original", "/nonexistent", "--flows", &FLOWS.to_string()]);
     command.arg("--json").arg(&json).arg("--svg").arg(&svg);
+    let scratch = scratch(&files, &mut command);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let text = std::fs::read_to_string(&json).unwrap();
+    let text = fs::read_to_string(&json).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();
     let scenarios = report["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), 4);
@@ -77,7 +82,39 @@ fn a_small_run_adds_up() {
         let kept = scenario["figures"].as_array().unwrap().iter();
         assert!(kept.filter(|figure| figure["figure"] == "kept").count() >= 2);
     }
-    assert!(std::fs::read_to_string(&svg).unwrap().ends_with("</svg>\n"));
+    assert!(fs::read_to_string(&svg).unwrap().ends_with("</svg>\n"));
+    assert_eq!(fs::read_dir(scratch).unwrap().count(), 0, "nothing is left behind");
+}
+
+/// Where it keeps its files.
+fn scratch(files: &Files, command: &mut Command) -> PathBuf {
+    let path = files.path().join("scratch");
+    fs::create_dir(&path).unwrap();
+    command.env("TMPDIR", &path);
+    path
+}
+
+#[test]
+fn a_signal_ends_the_daemon_too_and_leaves_nothing() {
+    let files = Files::new();
+    let program = Brand::Ours.program().with_file_name("ctflow");
+    let mut command = Command::new(program);
+    command.args(["bench", "churn", "--force", "--subjects", "netlink", "--rate", "1000"]);
+    command.args(["--duration", "600"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let scratch = scratch(&files, &mut command);
+    let mut bench = command.spawn().unwrap();
+    let lock = scratch.join(format!("ctflow-bench-{}/alone.lock", bench.id()));
+    let mut daemon = String::new();
+    wait_until("a daemon runs", || {
+        daemon = fs::read_to_string(&lock).unwrap_or_default().trim().to_owned();
+        !daemon.is_empty()
+    });
+    let pid = Pid::from_child(&bench);
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(scratch).unwrap().count(), 0, "nothing is left behind");
+    let alive = || fs::read_to_string(format!("/proc/{daemon}/comm")).unwrap_or_default();
+    wait_until("the daemon has gone", || alive().trim() != "conntrackd");
 }
 
 #[test]

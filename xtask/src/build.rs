@@ -37,6 +37,11 @@ pub(crate) fn run(options: &Options) -> Result<Built> {
 
 /// Builds everything.
 pub(crate) fn all(release: bool) -> Result<Built> {
+    some(release, &[])
+}
+
+/// Builds the programs of these names; no names are all of them.
+pub(crate) fn some(release: bool, names: &[&str]) -> Result<Built> {
     let object = ebpf()?;
     let start = Instant::now();
     step(&format!("build: programs ({})", if release { "release" } else { "debug" }));
@@ -44,6 +49,12 @@ pub(crate) fn all(release: bool) -> Result<Built> {
     cargo.env(OBJECT_VARIABLE, &object);
     if release {
         cargo.arg("--release");
+    }
+    if !names.is_empty() {
+        cargo.args(["--package", "ctflow-tools"]);
+        names.iter().for_each(|name| {
+            cargo.args(["--bin", name]);
+        });
     }
     shell::run(&mut cargo)?;
     println!("programs built in {}", shell::took(start));

@@ -50,10 +50,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     ensure!(host::sys::has_capability(CAP_SYS_ADMIN), "making network namespaces needs root");
     refuse_company(options)?;
     let machine = Machine::this();
-    let cleanup = Arc::new(Cleanup::new(options)?);
-    clean_up_on_signals(Arc::clone(&cleanup))?;
+    let cleanup = CleanUp(Arc::new(Mess::make(options)?));
+    clean_up_on_signals(Arc::clone(&cleanup.0))?;
     host::place::outrank();
-    let lab = Lab::new(options.clone(), cleanup.dir.clone())?;
+    let lab = Lab::new(options.clone(), cleanup.0.dir.clone())?;
     let subjects = lab.available(subjects)?;
     let head = Head {
         machine: &machine,
@@ -223,16 +223,17 @@ fn command_line() -> String {
 
 /// What must be put back.
 #[derive(Debug)]
-struct Cleanup {
+struct Mess {
     dir: PathBuf,
     limit: Limit,
 }
 
-impl Cleanup {
-    fn new(options: &Options) -> Result<Self> {
+impl Mess {
+    fn make(options: &Options) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("ctflow-bench-{}", std::process::id()));
+        let limit = Limit::raise(options.flows)?;
         std::fs::create_dir_all(&dir).with_context(|| cannot_write(&dir))?;
-        Ok(Self { limit: Limit::raise(options.flows)?, dir })
+        Ok(Self { dir, limit })
     }
 
     fn clean_up(&self) {
@@ -241,19 +242,23 @@ impl Cleanup {
     }
 }
 
-impl Drop for Cleanup {
+/// Puts it back when this goes. (The thread that waits for signals holds on to the mess itself.)
+#[derive(Debug)]
+struct CleanUp(Arc<Mess>);
+
+impl Drop for CleanUp {
     fn drop(&mut self) {
-        self.clean_up();
+        self.0.clean_up();
     }
 }
 
 /// Daemons go with this program, and namespaces with the daemons; the rest is put back.
-fn clean_up_on_signals(cleanup: Arc<Cleanup>) -> Result<()> {
+fn clean_up_on_signals(mess: Arc<Mess>) -> Result<()> {
     let signals = host::sys::stop_signals()?;
     std::thread::spawn(move || {
         if std::io::Read::read(&mut std::fs::File::from(signals), &mut [0; 128]).is_ok() {
             eprintln!("interrupted");
-            cleanup.clean_up();
+            mess.clean_up();
             std::process::exit(INTERRUPTED);
         }
     });

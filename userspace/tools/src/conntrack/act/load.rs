@@ -65,13 +65,14 @@ trait Lines: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Lines for T {}
 
 fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
-    if path != "-" {
+    let mut file = if path == "-" {
+        File::from(io::stdin().as_fd().try_clone_to_owned()?)
+    } else {
         let cannot = |_| Failure::usage(format_args!("Failed to open file {path} for reading"));
-        return Ok(Box::new(File::open(path).map_err(cannot)?));
-    }
-    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    if stdin.metadata()?.is_file() {
-        return Ok(Box::new(stdin));
+        File::open(path).map_err(cannot)?
+    };
+    if file.metadata()?.is_file() {
+        return Ok(Box::new(file));
     }
     // What comes through a pipe comes once. It is put aside on disk, in a file without a name.
     let nameless = OpenOptions::new()
@@ -83,7 +84,7 @@ fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
         Ok(file) => Box::new(file),
         Err(_) => Box::new(Cursor::new(Vec::new())),
     };
-    io::copy(&mut stdin, &mut kept)?;
+    io::copy(&mut file, &mut kept)?;
     kept.rewind()?;
     Ok(Box::new(kept))
 }

@@ -62,7 +62,8 @@ fn verdict(figure: &Figure, subject: &Subject, value: f64, original: Option<f64>
     let Some(verdict) = goal.judge(value, original) else { return String::new() };
     let word = if verdict.met { "met" } else { "missed" };
     let by = match verdict.by {
-        Some(by) => format!(" by {:.0} %", by * 100.0),
+        Some(by) if by >= 0.005 => format!(" by {:.0} %", by * 100.0),
+        Some(_) => String::new(),
         None if verdict.met => String::new(),
         None => format!(" by {}", number(value - verdict.goal)),
     };

@@ -76,7 +76,7 @@ fn probes(lab: &Lab) -> Case {
 
 fn run(lab: &Lab, subject: &Subject, case: &Case, busy: Option<f64>) -> Result<Values> {
     let cpus = [lab.generator_cpu, lab.subject_cpu];
-    let pair = Pair::start(lab, subject, true, [&cpus, &cpus])?;
+    let pair = Pair::start(lab, subject, true, [&cpus, &cpus], 0)?;
     let mut probe = Probe::open(pair.a.cable(), LINK)?;
     let Some(rate) = busy else {
         let histogram = probe_all(&mut probe, case.flows)?;

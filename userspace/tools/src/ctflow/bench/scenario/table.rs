@@ -7,6 +7,9 @@ use crate::ctflow::bench::statistics::Better::Lower;
 use crate::ctflow::bench::statistics::Goal::AtMost;
 use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
 use anyhow::Result;
+use host::churn::frame::{Life, Shape};
+use host::churn::program::Range;
+use host::place::on_cpus;
 use std::time::{Duration, Instant};
 use wire::control::Request;
 
@@ -68,7 +71,9 @@ fn memory(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         return Ok(Values::new());
     };
     let empty = daemon.resident();
-    router.requests()?.fill(0, case.flows)?;
+    // By packets: the hook does not hear of what is made by request.
+    let mut generator = lab.generator(&router, Shape::v4(Life::Datagram), Range::ALL, None)?;
+    on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), None))?;
     daemon.settle()?;
     let held = daemon.flows("stats")? as f64;
     let (full, kernel) = (daemon.resident(), daemon.kernel_memory());
