@@ -16,7 +16,7 @@ use crate::overrun::Overruns;
 use crate::pace::{self, Pace};
 use crate::router::Router;
 use crate::source::queue::{self, Board, Nature, Told};
-use crate::source::{Heard, KernelFilter, Source, SourceError, Stamp};
+use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
 use crate::sys;
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
@@ -276,7 +276,7 @@ impl Reader {
     }
 
     fn tell(&self) {
-        let account = self.source.account();
+        let account = Account { waits: self.waited, ..self.source.account() };
         self.board.write(Told { account, receive_buffer: self.source.receive_buffer() });
     }
 }

@@ -509,6 +509,7 @@ impl Shard {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
             expectations: self.expectation_counts(),
+            shards: 1,
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,

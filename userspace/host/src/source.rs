@@ -183,6 +183,8 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
+    /// Times the reader of several shards waited for one that was behind.
+    pub waits: u64,
     /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
     /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
