@@ -120,9 +120,9 @@ pub mod told {
     pub const TCP_STATE: u32 = 8;
 }
 
-/// What a filter wants to know of a flow.
+/// What a filter wants to know of a flow. Aligned, so that the BPF compiler copies it in few steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Subject {
     /// Its original direction and its zone.
     pub key: FlowKey,
@@ -137,7 +137,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Of which nothing is told.
+    /// Of which nothing is told: all zero.
     pub const NOTHING: Self = Self {
         key: FlowKey::new(Tuple { src: [0; 16], dst: [0; 16], l4: [0; 4], family: 0, proto: 0 }, 0),
         reply_src: [0; 16],

@@ -85,6 +85,7 @@ unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratc
         if bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to, len) != 0 {
             return None;
         }
+        (*scratch).subject = (*scratch).nothing;
         (&(*scratch).bytes, &mut (*scratch).subject)
     };
     let kind = event::read(bytes, config.looks_far(), subject)?;

@@ -28,6 +28,9 @@ pub struct Scratch {
     pub bytes: Message,
     /// What it tells.
     pub subject: Subject,
+    /// Never written, so all zero. Copying this is done in place; to clear memory, the compiler calls a loop, which the
+    /// kernel refuses to who may load programs but not read its memory (no `CAP_PERFMON`).
+    pub nothing: Subject,
 }
 
 /// As much of a message as is looked at.

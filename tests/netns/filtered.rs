@@ -140,6 +140,19 @@ fn short_flows_are_not_told_by_netlink() {
     short_flows_are_not_told("netlink");
 }
 
+#[test]
+fn short_flows_are_not_told_where_shards_share_the_flows() {
+    let stage = Solo::new();
+    let daemon = stage.ours("a", &conf("tap\n Shards 2", "MinimumAge 700"));
+    let mut requests = Requests::open(&stage.node);
+    requests.create(&udp_flows(0..100));
+    requests.delete(&udp_flows(0..60));
+    wait_equal("those that last are known", || daemon.internal().len(), || 40);
+    requests.delete(&udp_flows(60..70));
+    wait_equal("ends are heard of", || daemon.internal().len(), || 30);
+    assert_eq!(daemon.file("records").lines().count(), 10, "of the others nothing is told");
+}
+
 /// A flow whose state or mark leaves the filter is no zombie.
 #[test]
 fn what_was_let_in_ends_whatever_it_has_become() {

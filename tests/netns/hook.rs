@@ -92,7 +92,7 @@ fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: sou
             let seen = packet::decode(bytes, hz).expect("a record is as agreed");
             engine.handle(now, Input::Packet { seen, at });
         }
-        (Heard::Packet(_), _) => panic!("a record without its time"),
+        (Heard::Packet(_) | Heard::Grown(_), _) => panic!("a record without its time"),
         (Heard::Message(bytes), stamp) => {
             for raw in Messages::new(bytes).flatten() {
                 if let Ok(Message::Flow { event, flow }) = decode(&raw) {

@@ -36,6 +36,7 @@ fn told(source: &mut Source) -> Vec<(Flow, bool)> {
         Heard::Packet(bytes) => {
             all.push((wire::packet::decode(bytes, 100).expect("a record").flow, false));
         }
+        Heard::Grown(_) => panic!("only queues tell of those"),
         Heard::Message(bytes) => {
             let raw = Messages::new(bytes).next().expect("one message").expect("it is whole");
             let Ok(Message::Flow { event, flow }) = decode(&raw) else { panic!("no event") };

@@ -82,11 +82,13 @@ fn ebpf_command(toolchain: &Toolchain) -> Command {
 }
 
 /// Debug information becomes BTF; version 3 of the instruction set is what kernels have had since 5.1; a panic that
-/// formats nothing leaves nothing for the verifier to refuse.
-const EBPF_FLAGS: [&str; 6] = [
+/// formats nothing leaves nothing for the verifier to refuse. Values on the stack have places of their own: without
+/// CAP_PERFMON, the verifier refuses half of a place that held a pointer.
+const EBPF_FLAGS: [&str; 7] = [
     "-Clinker=bpf-linker",
     "-Cdebuginfo=2",
     "-Clink-arg=--btf",
+    "-Clink-arg=--llvm-args=-no-stack-slot-sharing",
     "-Ctarget-cpu=v3",
     "-Zunstable-options",
     "-Cpanic=immediate-abort",

@@ -2,7 +2,7 @@
 
 use crate::source::queue::Feed;
 use crate::source::{Heard, Stamp};
-use common::Tuple;
+use common::{FlowKey, Tuple};
 use engine::Share;
 use wire::netlink::uapi::subsystem;
 use wire::netlink::{Messages, RawMessage, conntrack};
@@ -30,9 +30,13 @@ impl Router {
         stamp: Stamp,
         wait: &mut impl FnMut() -> bool,
     ) {
-        let Heard::Message(datagram) = heard else {
-            let Heard::Packet(bytes) = heard else { return };
-            return self.put(packet::original(bytes), heard, stamp, wait);
+        let datagram = match heard {
+            Heard::Message(datagram) => datagram,
+            Heard::Packet(bytes) => return self.put(packet::original(bytes), heard, stamp, wait),
+            Heard::Grown(bytes) => {
+                let tuple = bytes.first_chunk().map(|bytes| FlowKey::from_bytes(bytes).tuple);
+                return self.put(tuple, heard, stamp, wait);
+            }
         };
         let mut rest = 0;
         for raw in Messages::new(datagram) {
@@ -247,7 +251,8 @@ mod tests {
         for source in &mut sources {
             source
                 .drain(9, &mut |heard, _| {
-                    let (Heard::Message(bytes) | Heard::Packet(bytes)) = heard;
+                    let (Heard::Message(bytes) | Heard::Packet(bytes) | Heard::Grown(bytes)) =
+                        heard;
                     seen.push(bytes.to_vec());
                 })
                 .unwrap();

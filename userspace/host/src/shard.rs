@@ -27,7 +27,7 @@ use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
-use common::Instant;
+use common::{FlowKey, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
@@ -306,6 +306,10 @@ impl Shard {
                     }
                     return;
                 }
+                (Heard::Grown(bytes), _) => {
+                    let key = bytes.first_chunk().map(FlowKey::from_bytes);
+                    return key.into_iter().for_each(|k| engine.handle(now, Input::Noticed(k)));
+                }
                 // Only rings hold such records, and what they hold has its time.
                 (Heard::Packet(_), _) => return,
             };
@@ -505,6 +509,7 @@ impl Shard {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
             expectations: self.expectation_counts(),
+            shards: 1,
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,

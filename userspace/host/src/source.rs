@@ -128,6 +128,9 @@ pub enum Heard<'a> {
     Message(&'a [u8]),
     /// A [`common::hook::PacketRecord`]: a flow as a packet left it.
     Packet(&'a [u8]),
+    /// A [`FlowKey`], as bytes: a flow that was too young to be told of has grown old enough ([`Source::ripe`]). Only
+    /// queues hand it out, to shards that do not read the source themselves.
+    Grown(&'a [u8]),
 }
 
 impl<'a> Heard<'a> {
@@ -136,7 +139,7 @@ impl<'a> Heard<'a> {
     pub const fn message(self) -> Option<&'a [u8]> {
         match self {
             Self::Message(bytes) => Some(bytes),
-            Self::Packet(_) => None,
+            Self::Packet(_) | Self::Grown(_) => None,
         }
     }
 }
@@ -180,6 +183,8 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
+    /// Times the reader of several shards waited for one that was behind.
+    pub waits: u64,
     /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
     /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.

@@ -16,7 +16,7 @@ use crate::{build, repo, shell};
 use anyhow::{Context as _, Result, ensure};
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const NAMESPACE: &str = "ctflow-bench-cli";
@@ -70,7 +70,7 @@ impl Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     if let Some(programs) = &options.inside {
-        return inside(options, programs.clone());
+        return inside(options, programs);
     }
     ensure!(repo::is_root(), "`cargo xtask bench cli` fills conntrack tables, which needs root");
     ensure!(options.beside.is_file(), "{} is not there", options.beside.display());
@@ -94,7 +94,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     outcome
 }
 
-fn inside(options: &Options, programs: PathBuf) -> Result<()> {
+fn inside(options: &Options, programs: &Path) -> Result<()> {
     shell::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     shell::run(Command::new("nft").arg(RULES))?;
     let bench = rows::Bench {

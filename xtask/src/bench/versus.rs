@@ -87,7 +87,8 @@ fn write_results() -> Result<()> {
     if let Some(words) = read("limits.md") {
         text += &words;
     }
-    for (part, _) in PARTS {
+    let quick = read("table.txt").is_none().then_some("quick-table");
+    for part in quick.into_iter().chain(PARTS.map(|(part, _)| part)) {
         if let Some(record) = read(&format!("{part}.txt")) {
             text += &format!(
                 "\n## {part}\n\n![{part}]({part}.svg)\n\n```text\n{}\n```\n",

@@ -208,6 +208,7 @@ impl TapSource {
             from_socket: socket.delivered,
             lost: socket.lost,
             hook: None,
+            waits: 0,
         };
         if let Some(hook) = &self.hook {
             hook.add_to(&mut account);

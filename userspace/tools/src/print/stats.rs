@@ -177,6 +177,10 @@ fn event_path(out: &mut String, s: &Report) {
     ] {
         line(out, &format!("\t{label}\t{count:>20}"));
     }
+    if s.shards > 1 {
+        line(out, &format!("\tshards:\t{:>20}", s.shards));
+        line(out, &format!("\treader waited for a shard:\t{:>20}", s.account.waits));
+    }
     for (label, count) in s.account.hook.iter().flat_map(|hook| {
         [
             ("packets without news:", hook.settled),

@@ -49,7 +49,7 @@ pub fn run(path: &str) -> Outcome {
     let mut loader = Loader::open()?;
     if lines <= LINES_ALONE {
         words::each_line(&mut file, |number, line| match understand(number, line)? {
-            Some(command) => loader.take(command),
+            Some(command) => loader.take(&command),
             None => Ok(()),
         })?;
     } else {
@@ -114,7 +114,7 @@ fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
             let _ = full.send(outcome.map(|()| handful));
         })?;
         for handful in filled {
-            handful?.into_iter().try_for_each(|command| loader.take(command))?;
+            handful?.iter().try_for_each(|command| loader.take(command))?;
         }
         Ok(())
     })
@@ -145,12 +145,12 @@ impl Loader {
         Ok(Self { writes, afterwards, progress: Progress::new("lines", false), failed: None })
     }
 
-    fn take(&mut self, command: Command) -> Result<(), Failure> {
+    fn take(&mut self, command: &Command) -> Result<(), Failure> {
         self.progress.step();
         let (kernel, failed) = (&mut self.afterwards, &mut self.failed);
         match command.verb {
             Verb::Create | Verb::Add => {
-                let flow = wanted::flow(&command)?;
+                let flow = wanted::flow(command)?;
                 let adds = command.verb == Verb::Add;
                 self.writes.push(
                     Wanted { flow, adds, status: command.has(Opt::Status) },
@@ -161,9 +161,9 @@ impl Loader {
             verb => {
                 self.flush()?;
                 match verb {
-                    Verb::Delete => drop(change::delete_quietly(&command, &[])?),
-                    Verb::Update => drop(change::update_quietly(&command, &[])?),
-                    _ => drop(change::flush(&command)?),
+                    Verb::Delete => drop(change::delete_quietly(command, &[])?),
+                    Verb::Update => drop(change::update_quietly(command, &[])?),
+                    _ => drop(change::flush(command)?),
                 }
             }
         }
