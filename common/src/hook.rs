@@ -20,6 +20,9 @@
 //! Addresses and layer-4 identities are in network order, everything else in native order: writer and reader are one
 //! machine. It is the state of the whole flow as the packet left it, just before the kernel confirms the flow.
 
+use crate::filter::{Subject, told};
+use crate::tuple::ipproto;
+
 /// Length of what lies behind the header.
 pub const BODY_LEN: usize = 112;
 
@@ -84,6 +87,30 @@ pub mod zone_dir {
 }
 
 impl PacketRecord {
+    /// What it tells a filter.
+    #[must_use]
+    #[inline(always)]
+    pub fn subject(&self) -> Subject {
+        let mut subject = Subject::NOTHING;
+        let tuple = &mut subject.key.tuple;
+        tuple.src.copy_from_slice(&self.orig[..16]);
+        tuple.dst.copy_from_slice(&self.orig[16..32]);
+        tuple.l4.copy_from_slice(&self.orig[32..36]);
+        (tuple.family, tuple.proto) = (self.family, self.proto);
+        subject.reply_src.copy_from_slice(&self.reply[..16]);
+        // A zone of the answers alone is no part of the identity.
+        if self.zone_dir == 0 || self.zone_dir & zone_dir::ORIG != 0 {
+            subject.key.zone = self.zone;
+        }
+        subject.mark = self.mark;
+        subject.told = told::REPLY | told::ZONE | told::MARK;
+        if self.proto == ipproto::TCP {
+            subject.tcp_state = self.state[0].into();
+            subject.told |= told::TCP_STATE;
+        }
+        subject
+    }
+
     /// The record in these bytes; `None` when there are too few.
     #[must_use]
     #[inline]

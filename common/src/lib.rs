@@ -1,6 +1,7 @@
 //! What the kernel side and the user side must agree on: fixed-size records, map names, counter numbers.
 //!
-//! It is not a place for logic. Floor: the lowest; everything may depend on it, it depends on nothing, so that
+//! It is not a place for logic, but for the one decision both sides must make alike: the filter.
+//! Floor: the lowest; everything may depend on it, it depends on nothing, so that
 //! the same source compiles for the BPF target and for the host.
 //!
 //! ```
@@ -16,6 +17,8 @@ pub mod tuple;
 pub mod counter;
 pub mod maps;
 pub mod tap;
+pub mod filter;
+pub mod event;
 pub mod hook;
 
 pub use time::Instant;

@@ -17,7 +17,7 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Memory-mappable array with one `u64` per CPU (the BPF target has 64-bit atomics only): 1 while the reader sleeps
 /// and wants to be woken.
 pub const ARMED: &str = "ARMED";
-/// Array with one [`crate::tap::FilterConfig`].
+/// Array with one [`crate::filter::FilterConfig`].
 pub const FILTER: &str = "FILTER";
 /// LPM trie of IPv4 prefixes.
 pub const FILTER_IPV4: &str = "FILTER_IPV4";
@@ -25,3 +25,9 @@ pub const FILTER_IPV4: &str = "FILTER_IPV4";
 pub const FILTER_IPV6: &str = "FILTER_IPV6";
 /// Most prefixes per address family.
 pub const FILTER_PREFIXES_MAX: u32 = 16_384;
+/// Array of `u64`: the bitmaps of [`crate::filter::Numbers`], one behind the other.
+pub const FILTER_NUMBERS: &str = "FILTER_NUMBERS";
+/// Hash from the [`crate::FlowKey`] of a flow that is too young to be told of to the `ktime` of its beginning.
+pub const YOUNG: &str = "YOUNG";
+/// Most young flows; a flow beyond is told of at once.
+pub const YOUNG_MAX: u32 = 1 << 18;

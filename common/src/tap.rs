@@ -1,4 +1,4 @@
-//! Records the tap writes into its rings, and the filter settings it reads.
+//! Records the tap writes into its rings.
 //!
 //! ```text
 //!  0        8       12     14     16
@@ -60,91 +60,4 @@ impl RecordHeader {
         };
         Some((header, rest.get(..header.len as usize)?))
     }
-}
-
-/// What a filter set does with what it names.
-pub mod mode {
-    /// The set does not exist: everything passes.
-    pub const OFF: u32 = 0;
-    /// Only what the set names passes.
-    pub const ACCEPT: u32 = 1;
-    /// What the set names does not pass.
-    pub const IGNORE: u32 = 2;
-}
-
-/// The filter as the program reads it. All zero lets everything pass.
-///
-/// The address sets are tested against the original source and the reply source, as conntrackd's filter is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct FilterConfig {
-    /// A [`mode`] for `protocols`.
-    pub protocol_mode: u32,
-    /// A [`mode`] for the prefixes of `FILTER_IPV4`.
-    pub ipv4_mode: u32,
-    /// A [`mode`] for the prefixes of `FILTER_IPV6`.
-    pub ipv6_mode: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// One bit per IP protocol number: bit `n % 64` of word `n / 64`.
-    pub protocols: [u64; 4],
-}
-
-const _: () = assert!(size_of::<FilterConfig>() == 48);
-
-impl FilterConfig {
-    /// Lets everything pass.
-    pub const PASS: Self =
-        Self { protocol_mode: 0, ipv4_mode: 0, ipv6_mode: 0, reserved: 0, protocols: [0; 4] };
-
-    /// Names protocol `proto` in the protocol set.
-    pub fn name_protocol(&mut self, proto: u8) {
-        self.protocols[usize::from(proto / 64)] |= 1 << (proto % 64);
-    }
-
-    /// Whether the protocol set lets `proto` pass.
-    #[must_use]
-    #[inline(always)]
-    pub fn passes_protocol(&self, proto: u8) -> bool {
-        let named = (self.protocols[usize::from(proto >> 6) & 3] >> (proto & 63)) & 1 == 1;
-        passes(self.protocol_mode, named)
-    }
-}
-
-/// Whether something passes a set with this [`mode`].
-#[must_use]
-#[inline(always)]
-pub const fn passes(mode: u32, named: bool) -> bool {
-    match mode {
-        mode::ACCEPT => named,
-        mode::IGNORE => !named,
-        _ => true,
-    }
-}
-
-/// Where fields lie in a conntrack event, from the start of the netlink message.
-///
-/// `ctnetlink_conntrack_event` (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`) always writes the original
-/// tuple first, with its address nest in front of its protocol nest; the program still checks each attribute
-/// header and lets a message pass unfiltered when it looks different.
-///
-/// ```text
-/// 0        16       20            24          28              32    ...
-/// +--------+--------+-------------+-----------+---------------+-----+
-/// | nlmsg  | nfgen  | TUPLE_ORIG  | TUPLE_IP  | V4_SRC/V6_SRC | addr|
-/// +--------+--------+-------------+-----------+---------------+-----+
-/// ```
-pub mod layout {
-    /// `nlmsghdr.nlmsg_type`.
-    pub const MESSAGE_TYPE: usize = 4;
-    /// `nfgenmsg.nfgen_family`.
-    pub const FAMILY: usize = 16;
-    /// First attribute: the original tuple.
-    pub const TUPLE: usize = 20;
-    /// Offset of the source address from the tuple's attribute header.
-    pub const SOURCE: usize = 12;
-    /// Offset of the protocol number from the tuple's attribute header, IPv4.
-    pub const PROTO_V4: usize = 32;
-    /// Offset of the protocol number from the tuple's attribute header, IPv6.
-    pub const PROTO_V6: usize = 56;
 }

@@ -194,6 +194,31 @@ impl FlowKey {
     pub const fn new(tuple: Tuple, zone: u16) -> Self {
         Self { tuple, zone }
     }
+
+    /// As it lies in a map of the kernel.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 40] {
+        let mut out = [0; 40];
+        out[..16].copy_from_slice(&self.tuple.src);
+        out[16..32].copy_from_slice(&self.tuple.dst);
+        out[32..36].copy_from_slice(&self.tuple.l4);
+        [out[36], out[37]] = [self.tuple.family, self.tuple.proto];
+        out[38..].copy_from_slice(&self.zone.to_ne_bytes());
+        out
+    }
+
+    /// From the bytes it has in a map of the kernel.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 40]) -> Self {
+        let part = |at: usize| {
+            let mut out = [0; 16];
+            out.copy_from_slice(&bytes[at..at + 16]);
+            out
+        };
+        let l4 = [bytes[32], bytes[33], bytes[34], bytes[35]];
+        let tuple = Tuple { src: part(0), dst: part(16), l4, family: bytes[36], proto: bytes[37] };
+        Self { tuple, zone: u16::from_ne_bytes([bytes[38], bytes[39]]) }
+    }
 }
 
 const fn widen(v4: [u8; 4]) -> [u8; 16] {
@@ -238,6 +263,13 @@ mod tests {
         let ping = Tuple::v6([1; 16], [2; 16], ipproto::ICMPV6).with_icmp(77, 128, 0);
         assert_eq!(ping.inverted().icmp(), (77, 129, 0));
         assert_eq!(ping.inverted().inverted(), ping);
+    }
+
+    #[test]
+    fn a_key_comes_out_of_its_bytes() {
+        let tuple = Tuple::v6([1; 16], [2; 16], ipproto::TCP).with_ports(3, 4);
+        let key = FlowKey::new(tuple, 0x0506);
+        assert_eq!(FlowKey::from_bytes(&key.to_bytes()), key);
     }
 
     #[test]

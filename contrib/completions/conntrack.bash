@@ -23,7 +23,7 @@ _conntrack() {
 
     case "${cmd}" in
         conntrack)
-            opts="-L -I -A -U -D -G -F -E -C -S -V -h -R -s -d -r -q -p -t -u -z -e -a -m -i -f -n -g -o -c -b -j -w -l -M --dump --create --add --update --delete --get --flush --event --counter --stats --version --help --load-file --orig-src --src --orig-dst --dst --reply-src --reply-dst --protonum --timeout --status --zero --event-mask --tuple-src --tuple-dst --mask-src --mask-dst --nat-range --mark --id --family --src-nat --dst-nat --output --secmark --buffer-size --any-nat --zone --label --label-add --label-del --orig-zone --reply-zone --labelmap --dry-run --netns --helper --orig-port-src --sport --orig-port-dst --dport --reply-port-src --reply-port-dst --mask-port-src --mask-port-dst --tuple-port-src --tuple-port-dst --state --orig-vtag --reply-vtag --role --orig-key-src --srckey --orig-key-dst --dstkey --reply-key-src --reply-key-dst --mask-key-src --mask-key-dst --tuple-key-src --tuple-key-dst --icmp-type --icmp-code --icmp-id --icmpv6-type --icmpv6-code --icmpv6-id"
+            opts="-L -I -A -U -D -G -F -E -C -S -V -h -R -s -d -r -q -p -t -u -z -e -a -m -i -f -n -g -o -c -b -j -w -l -M --dump --create --add --update --delete --get --flush --event --counter --stats --version --help --load-file --orig-src --src --orig-dst --dst --reply-src --reply-dst --protonum --timeout --status --zero --event-mask --tuple-src --tuple-dst --mask-src --mask-dst --nat-range --mark --id --family --src-nat --dst-nat --output --secmark --buffer-size --any-nat --zone --label --label-add --label-del --orig-zone --reply-zone --labelmap --dry-run --netns --helper --from-file --orig-port-src --sport --orig-port-dst --dport --reply-port-src --reply-port-dst --mask-port-src --mask-port-dst --tuple-port-src --tuple-port-dst --state --orig-vtag --reply-vtag --role --orig-key-src --srckey --orig-key-dst --dstkey --reply-key-src --reply-key-dst --mask-key-src --mask-key-dst --tuple-key-src --tuple-key-dst --icmp-type --icmp-code --icmp-id --icmpv6-type --icmpv6-code --icmpv6-id"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -330,6 +330,10 @@ _conntrack() {
                     return 0
                     ;;
                 --helper)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -40,6 +40,7 @@ complete -c conntrack -l reply-zone -d 'Zone of the reply direction' -r
 complete -c conntrack -s M -l labelmap -d 'Names of labels' -r
 complete -c conntrack -l netns -d 'Work in this network namespace' -r
 complete -c conntrack -l helper -d 'Helper of a new flow' -r
+complete -c conntrack -l from-file -d 'Flows that fit a line of options in FILE, or - for stdin; in one pass' -r
 complete -c conntrack -l sport -l orig-port-src -d 'original source port' -r
 complete -c conntrack -l dport -l orig-port-dst -d 'original destination port' -r
 complete -c conntrack -l reply-port-src -d 'reply source port' -r

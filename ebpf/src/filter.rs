@@ -1,104 +1,131 @@
-//! The pre-filter: protocol and addresses, read straight from the event message.
+//! The filter in the kernel: `common::filter` over maps.
 //!
-//! A message that does not look as `common::tap::layout` says passes: user space filters again and decides.
+//! A message that cannot be read as `common::event` expects passes: user space filters again and decides.
 
-use crate::maps::{FILTER, FILTER_IPV4, FILTER_IPV6};
+use crate::maps::{
+    FILTER, FILTER_IPV4, FILTER_IPV6, FILTER_NUMBERS, Message, SCRATCH, SCRATCH_LEN, Scratch, YOUNG,
+};
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
-use common::tap::{FilterConfig, layout, mode, passes as set_passes};
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use common::event::{self, Bytes};
+use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
+use core::hint::black_box;
 
-const NEST: u16 = 0x8000;
-const CTA_TUPLE_ORIG: u16 = 1 | NEST;
-const CTA_TUPLE_REPLY: u16 = 2 | NEST;
-const CTA_TUPLE_IP: u16 = 1 | NEST;
-const CTA_IP_V4_SRC: u16 = 1;
-const CTA_IP_V6_SRC: u16 = 3;
-/// `NFNL_SUBSYS_CTNETLINK`; expectations (2) are never filtered here.
-const SUBSYS_CTNETLINK: u8 = 1;
+impl Bytes for Message {
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        if at > SCRATCH_LEN - N {
+            return None;
+        }
+        // Old verifiers lose what was just compared when the value is spilled to the stack; a mask they understand.
+        let at = black_box(at) & (SCRATCH_LEN - 1);
+        // SAFETY: `at + N` bytes exist.
+        Some(unsafe { self.0.as_ptr().add(at).cast::<[u8; N]>().read() })
+    }
+}
 
-/// Whether the event passes. Costs one map lookup when nothing is configured.
+/// The sets, as maps hold them.
+struct Maps;
+
+impl Sets for Maps {
+    #[inline(always)]
+    fn hold_ipv4(&self, addr: [u8; 4]) -> bool {
+        FILTER_IPV4.get(&Key::new(32, addr)).is_some()
+    }
+
+    #[inline(always)]
+    fn hold_ipv6(&self, addr: [u8; 16]) -> bool {
+        FILTER_IPV6.get(&Key::new(128, addr)).is_some()
+    }
+
+    #[inline(always)]
+    fn hold_number(&self, set: Numbers, number: u16) -> bool {
+        let (word, bit) = set.place(number);
+        FILTER_NUMBERS.get(word).is_some_and(|word| *word >> bit & 1 == 1)
+    }
+}
+
+/// The settings, if there are any. Costs one map lookup when there are none.
+#[inline(always)]
+pub fn settings() -> Option<&'static FilterConfig> {
+    FILTER.get(0).filter(|config| config.enabled != 0)
+}
+
+/// Whether an event message passes.
 #[inline(always)]
 pub fn passes(ctx: &SkBuffContext) -> bool {
-    let Some(config) = FILTER.get(0) else { return true };
-    if config.protocol_mode | config.ipv4_mode | config.ipv6_mode == mode::OFF {
+    let Some(config) = settings() else { return true };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return true };
+    // SAFETY: the lookup succeeded, and the cell belongs to this CPU; who interrupts this run and finds it busy leaves
+    // it alone, and who came before has set it free.
+    unsafe {
+        if (&raw const (*scratch).busy).read_volatile() != 0 {
+            return true;
+        }
+        (&raw mut (*scratch).busy).write_volatile(1);
+        let passes = judge(ctx, config, scratch).unwrap_or(true);
+        (&raw mut (*scratch).busy).write_volatile(0);
+        passes
+    }
+}
+
+/// # Safety
+/// `scratch` must be valid, and nobody else may use it meanwhile.
+#[inline(always)]
+unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratch) -> Option<bool> {
+    let len = black_box(ctx.len().min(SCRATCH_LEN as u32));
+    // What the compiler knows of `len`, old verifiers do not: this is 1 to 512 by the look of it, and `len` unless that
+    // is 0, which does not happen.
+    let len = (len.wrapping_sub(1) & (SCRATCH_LEN as u32 - 1)) + 1;
+    // SAFETY: `bytes` takes `len` bytes, and by the caller's word nobody else uses it.
+    let (bytes, subject) = unsafe {
+        let to = (&raw mut (*scratch).bytes).cast();
+        if bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to, len) != 0 {
+            return None;
+        }
+        (*scratch).subject = (*scratch).nothing;
+        (&(*scratch).bytes, &mut (*scratch).subject)
+    };
+    let kind = event::read(bytes, config.looks_far(), subject)?;
+    Some(lets_pass(config, kind, subject))
+}
+
+/// Whether news of a flow passes.
+#[inline(always)]
+pub fn lets_pass(config: &FilterConfig, kind: Kind, subject: &Subject) -> bool {
+    if !config.meant(subject, &Maps) {
+        return false;
+    }
+    // A flow must be seen to begin even in a state or with a mark that does not pass.
+    let grown = config.age_ns == 0 || is_grown(config.age_ns, kind, subject);
+    grown && (matches!(kind, Kind::Destroy) || config.fit(subject))
+}
+
+/// Whether a flow is old enough. Its beginning is remembered until it is, or until it ends. The end itself passes: user
+/// space may have learnt of the flow in another way.
+#[inline(always)]
+fn is_grown(age_ns: u64, kind: Kind, subject: &Subject) -> bool {
+    if subject.told & told::ZONE == 0 {
         return true;
     }
-    judge(ctx, config).unwrap_or(true)
-}
-
-#[inline(always)]
-fn judge(ctx: &SkBuffContext, config: &FilterConfig) -> Option<bool> {
-    // nlmsg_type carries the subsystem in its upper byte; netlink headers are native-endian.
-    if byte(ctx, layout::MESSAGE_TYPE + 1)? != SUBSYS_CTNETLINK {
-        return None;
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    match kind {
+        Kind::New => YOUNG.insert(&subject.key, now, 0).is_err(),
+        Kind::Update => {
+            // SAFETY: the value is read at once; a value of another life in this place would be younger.
+            let since = unsafe { YOUNG.get(&subject.key) }.copied();
+            let young = since.is_some_and(|since| now.saturating_sub(since) < age_ns);
+            if since.is_some() && !young {
+                let _ = YOUNG.remove(&subject.key);
+            }
+            !young
+        }
+        Kind::Destroy => {
+            let _ = YOUNG.remove(&subject.key);
+            true
+        }
     }
-    let family = byte(ctx, layout::FAMILY)?;
-    let (orig_len, orig) = attribute(ctx, layout::TUPLE)?;
-    if orig != CTA_TUPLE_ORIG {
-        return None;
-    }
-    let proto_at = if family == FAMILY_IPV6 { layout::PROTO_V6 } else { layout::PROTO_V4 };
-    let proto = byte(ctx, layout::TUPLE + proto_at)?;
-    if !config.passes_protocol(proto) {
-        return Some(false);
-    }
-    let reply_at = layout::TUPLE + ((orig_len as usize + 3) & !3 & 0xff);
-    let (_, reply) = attribute(ctx, reply_at)?;
-    if reply != CTA_TUPLE_REPLY {
-        return None;
-    }
-    match family {
-        FAMILY_IPV4 => ipv4_passes(ctx, config, reply_at),
-        FAMILY_IPV6 => ipv6_passes(ctx, config, reply_at),
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn ipv4_passes(ctx: &SkBuffContext, config: &FilterConfig, reply_at: usize) -> Option<bool> {
-    if config.ipv4_mode == mode::OFF {
-        return Some(true);
-    }
-    let orig: [u8; 4] = source(ctx, layout::TUPLE, CTA_IP_V4_SRC)?;
-    let reply: [u8; 4] = source(ctx, reply_at, CTA_IP_V4_SRC)?;
-    let named = |addr| FILTER_IPV4.get(&Key::new(32, addr)).is_some();
-    Some(set_passes(config.ipv4_mode, named(orig) || named(reply)))
-}
-
-#[inline(always)]
-fn ipv6_passes(ctx: &SkBuffContext, config: &FilterConfig, reply_at: usize) -> Option<bool> {
-    if config.ipv6_mode == mode::OFF {
-        return Some(true);
-    }
-    let orig: [u8; 16] = source(ctx, layout::TUPLE, CTA_IP_V6_SRC)?;
-    let reply: [u8; 16] = source(ctx, reply_at, CTA_IP_V6_SRC)?;
-    let named = |addr| FILTER_IPV6.get(&Key::new(128, addr)).is_some();
-    Some(set_passes(config.ipv6_mode, named(orig) || named(reply)))
-}
-
-/// The source address of the tuple at `tuple_at`.
-#[inline(always)]
-fn source<const N: usize>(ctx: &SkBuffContext, tuple_at: usize, kind: u16) -> Option<[u8; N]>
-where
-    [u8; N]: Copy,
-{
-    let (_, ip) = attribute(ctx, tuple_at + 4)?;
-    let (_, src) = attribute(ctx, tuple_at + 8)?;
-    if ip != CTA_TUPLE_IP || src != kind {
-        return None;
-    }
-    ctx.load(tuple_at + layout::SOURCE).ok()
-}
-
-/// Length and kind of the attribute at `at`.
-#[inline(always)]
-fn attribute(ctx: &SkBuffContext, at: usize) -> Option<(u16, u16)> {
-    let raw: [u8; 4] = ctx.load(at).ok()?;
-    Some((u16::from_ne_bytes([raw[0], raw[1]]), u16::from_ne_bytes([raw[2], raw[3]])))
-}
-
-#[inline(always)]
-fn byte(ctx: &SkBuffContext, at: usize) -> Option<u8> {
-    ctx.load(at).ok()
 }

@@ -19,17 +19,16 @@
 //! whoever changes it reads a later time.
 
 use crate::emit::wakeup;
-use crate::maps::{FILTER, FILTER_IPV4, FILTER_IPV6, HOOK_COUNTERS, RINGS, SIGNATURES};
-use aya_ebpf::btf_maps::lpm_trie::Key;
+use crate::filter;
+use crate::maps::{HOOK_COUNTERS, RINGS, SIGNATURES};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
+use common::filter::Kind;
 use common::hook::{
     BODY_LEN, CALL_CAST, Direction, FIELD_OFFSET, Field, PacketRecord, SIGNATURES_MAX, TYPE_AREA,
     counter, ext,
 };
-use common::tap::{
-    FilterConfig, HEADER_LEN, KIND_PACKET, RecordHeader, mode, passes as set_passes,
-};
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use common::tap::{HEADER_LEN, KIND_PACKET, RecordHeader};
+use common::tuple::ipproto;
 use core::arch::asm;
 use core::mem::transmute;
 
@@ -77,14 +76,6 @@ struct State {
     proto: u8,
     /// The state of the protocol, if it has one.
     proto_state: u64,
-}
-
-/// What a filter judges.
-struct Subject<'a> {
-    family: u8,
-    proto: u8,
-    orig: &'a Direction,
-    reply: &'a Direction,
 }
 
 /// What became of a report.
@@ -182,13 +173,7 @@ impl Conn {
         // SAFETY: there are `BODY_LEN` reserved bytes behind the header, aligned to 8.
         let body = unsafe { &mut *base.add(HEADER_LEN).cast::<PacketRecord>() };
         self.fill(state, body);
-        let subject = Subject {
-            family: body.family,
-            proto: body.proto,
-            orig: &body.orig,
-            reply: &body.reply,
-        };
-        if !passes(&subject) {
+        if !passes(body) {
             entry.discard(crate::emit::NO_WAKEUP);
             return Outcome::Filtered;
         }
@@ -362,37 +347,13 @@ fn direction(out: &mut Direction, [src, src_high, dst, dst_high]: [u64; 4], l4: 
     }
 }
 
-/// Whether the filter lets a flow pass. Costs one map lookup when nothing is configured.
+/// Whether the filter lets a report pass. Costs one map lookup when nothing is configured.
 #[inline(always)]
-fn passes(subject: &Subject<'_>) -> bool {
-    let Some(config) = FILTER.get(0) else { return true };
-    if config.protocol_mode | config.ipv4_mode | config.ipv6_mode == mode::OFF {
-        return true;
-    }
-    config.passes_protocol(subject.proto) && addresses_pass(config, subject)
-}
-
-#[inline(always)]
-fn addresses_pass(config: &FilterConfig, subject: &Subject<'_>) -> bool {
-    let named = match subject.family {
-        FAMILY_IPV4 if config.ipv4_mode != mode::OFF => {
-            let named = |at: &Direction| {
-                FILTER_IPV4.get(&Key::new(32, [at[0], at[1], at[2], at[3]])).is_some()
-            };
-            named(subject.orig) || named(subject.reply)
-        }
-        FAMILY_IPV6 if config.ipv6_mode != mode::OFF => {
-            let named = |at: &Direction| {
-                let mut addr = [0; 16];
-                addr.copy_from_slice(&at[..16]);
-                FILTER_IPV6.get(&Key::new(128, addr)).is_some()
-            };
-            named(subject.orig) || named(subject.reply)
-        }
-        _ => return true,
-    };
-    let mode = if subject.family == FAMILY_IPV4 { config.ipv4_mode } else { config.ipv6_mode };
-    set_passes(mode, named)
+fn passes(body: &PacketRecord) -> bool {
+    let Some(config) = filter::settings() else { return true };
+    let began = u64::from(body.status) & CONFIRMED == 0;
+    let kind = if began { Kind::New } else { Kind::Update };
+    filter::lets_pass(config, kind, &body.subject())
 }
 
 #[inline(always)]

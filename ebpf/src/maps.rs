@@ -1,14 +1,41 @@
 //! Every map of the tap and of the hook. Names and capacities are those of `common::maps`.
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use common::{counter, hook, maps as shape, tap::FilterConfig};
+use common::filter::{FilterConfig, Numbers, Subject};
+use common::{FlowKey, counter, hook, maps as shape};
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
 const MMAPABLE: usize = 1 << 10;
 
+/// `BPF_F_NO_PREALLOC`: memory is taken when there is something to keep.
+const NO_PREALLOC: usize = 1;
+
 /// Stand-in for the rings the loader makes; the kernel compares all but the size with it.
 type Ring = RingBuf<u64, 4096>;
+
+/// More than is read from it at once.
+const READ_MAX: usize = 24;
+/// As much of a message as is looked at: what a filter asks for lies in front of what can be long.
+pub const SCRATCH_LEN: usize = 512;
+
+/// A message that is being judged on this CPU. The stack has no room for it.
+#[repr(C)]
+pub struct Scratch {
+    /// 1 while it is in use. A message that comes in an interrupt meanwhile is not judged.
+    pub busy: u64,
+    /// It.
+    pub bytes: Message,
+    /// What it tells.
+    pub subject: Subject,
+    /// Never written, so all zero. Copying this is done in place; to clear memory, the compiler calls a loop, which the
+    /// kernel refuses to who may load programs but not read its memory (no `CAP_PERFMON`).
+    pub nothing: Subject,
+}
+
+/// As much of a message as is looked at.
+#[repr(C, align(8))]
+pub struct Message(pub [u8; SCRATCH_LEN + READ_MAX]);
 
 /// One ring per possible CPU, filled in by the loader.
 #[btf_map]
@@ -35,6 +62,19 @@ pub static FILTER_IPV4: LpmTrie<[u8; 4], u32, { shape::FILTER_PREFIXES_MAX as us
 #[btf_map]
 pub static FILTER_IPV6: LpmTrie<[u8; 16], u32, { shape::FILTER_PREFIXES_MAX as usize }> =
     LpmTrie::new();
+
+/// Where a message lies while it is judged.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Ports and zones the filter names.
+#[btf_map]
+pub static FILTER_NUMBERS: Array<u64, { (3 * Numbers::WORDS) as usize }> = Array::new();
+
+/// When flows began that are too young to be told of.
+#[btf_map]
+pub static YOUNG: HashMap<FlowKey, u64, { shape::YOUNG_MAX as usize }, NO_PREALLOC> =
+    HashMap::new();
 
 /// What the hook last reported of the flows that fall on each slot. The loader leaves one slot where there is no hook.
 #[btf_map]

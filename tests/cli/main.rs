@@ -12,3 +12,4 @@ mod ledger;
 mod twins;
 mod lines;
 mod property;
+mod beyond;

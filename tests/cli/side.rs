@@ -102,6 +102,73 @@ impl Side {
         })
     }
 
+    /// Starts the program, and waits until it listens to events.
+    pub(crate) fn listening(&self, args: &[String]) -> Child {
+        fs::write(self.path("given"), "").expect("a file can be written");
+        self.namespace.within(|| {
+            let mut child = self.start(args, &self.path("given"));
+            wait_until("the program listens", || {
+                let ended = child.try_wait().expect("it is our child");
+                assert_eq!(ended, None, "it has ended");
+                !listeners().is_empty() && sleeps(child.id())
+            });
+            child
+        })
+    }
+
+    /// Waits until a listener has nothing left to show.
+    pub(crate) fn heard(&self, pid: u32) {
+        let mut quiet = 0;
+        self.namespace.within(|| {
+            wait_until("all events were heard", || {
+                let idle = listeners().iter().all(|waiting| *waiting == 0) && sleeps(pid);
+                quiet = if idle { quiet + 1 } else { 0 };
+                quiet > 2
+            });
+        });
+    }
+
+    /// Ends a listener, as people do.
+    pub(crate) fn interrupt(&self, child: &mut Child) -> Done {
+        kill_process(Pid::from_child(child), Signal::INT).expect("it is our child");
+        self.end(child)
+    }
+
+    /// Where it is.
+    pub(crate) const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Where the program is.
+    pub(crate) fn program(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    /// Does something in its namespace.
+    pub(crate) fn within<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.namespace.within(work)
+    }
+
+    /// What `ss` tells of the netlink sockets there.
+    pub(crate) fn ss(&self) -> String {
+        let output = self.namespace.within(|| {
+            Command::new("ss").args(["-f", "netlink", "-m", "-n"]).output().expect("ss starts")
+        });
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What a terminal shows of a command line; `setting` is a variable of the environment.
+    pub(crate) fn on_terminal(&self, args: &str, setting: &str) -> String {
+        let line = format!("{} {args}", self.program.display());
+        let output = self.namespace.within(|| {
+            let mut command = Command::new("env");
+            command.args(["-u", "NO_COLOR", "TERM=xterm", setting, "script", "-qec", &line]);
+            command.arg("/dev/null").stdin(Stdio::null());
+            command.output().expect("script of util-linux starts")
+        });
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The kernel's flows and expectations, lifetimes masked as seconds are.
     pub(crate) fn table(&self) -> String {
         let mut flows = Vec::new();
@@ -153,13 +220,7 @@ impl Side {
             // Whether it does anything is not the question here.
             let _ = Command::new("conntrack").args(words(line)).output().expect("conntrack starts");
         }
-        let pid = child.id();
-        let mut quiet = 0;
-        wait_until("all events were heard", || {
-            let idle = listeners().iter().all(|waiting| *waiting == 0) && sleeps(pid);
-            quiet = if idle { quiet + 1 } else { 0 };
-            quiet > 2
-        });
+        self.heard(child.id());
         let pid = Pid::from_child(child);
         kill_process(pid, Signal::INT).expect("it is our child");
     }

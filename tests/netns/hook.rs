@@ -92,7 +92,7 @@ fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: sou
             let seen = packet::decode(bytes, hz).expect("a record is as agreed");
             engine.handle(now, Input::Packet { seen, at });
         }
-        (Heard::Packet(_), _) => panic!("a record without its time"),
+        (Heard::Packet(_) | Heard::Grown(_), _) => panic!("a record without its time"),
         (Heard::Message(bytes), stamp) => {
             for raw in Messages::new(bytes).flatten() {
                 if let Ok(Message::Flow { event, flow }) = decode(&raw) {
@@ -384,10 +384,10 @@ fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
 fn the_filter_in_the_kernel_holds_for_the_hook_too() {
     netns::enter_new();
     let mut filter = KernelFilter { ipv4: vec![([127, 1, 0, 0], 24)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::ACCEPT;
+    filter.config.ipv4_mode = common::filter::mode::ACCEPT;
     let mut some = open(&Settings { filter, ..hook() });
     let mut filter = KernelFilter::default();
-    filter.config.protocol_mode = common::tap::mode::IGNORE;
+    filter.config.protocol_mode = common::filter::mode::IGNORE;
     filter.config.name_protocol(17);
     let mut none = open(&Settings { filter, ..hook() });
     churn::udp_flows(0, 1_000);
@@ -492,7 +492,7 @@ fn a_daemon_on_the_hook_holds_what_the_kernel_holds() {
 }
 
 #[test]
-fn without_the_right_to_read_the_kernel_a_daemon_falls_back_to_the_tap_and_says_so() {
+fn without_the_right_to_read_the_kernel_a_daemon_falls_back_and_says_so() {
     let stage = Solo::new();
     stage.write("a", &solo("EventSource hook"));
     let mut command = Command::new("setpriv");
@@ -503,9 +503,7 @@ fn without_the_right_to_read_the_kernel_a_daemon_falls_back_to_the_tap_and_says_
     let (node, files) = (&stage.node, &stage.files);
     let daemon = Daemon::start_with(command, node, Brand::Ours, files, "a");
     let log = daemon.log();
-    assert!(
-        log.contains("[warning] conntrack events come through: tap (not through the hook"),
-        "{log}"
-    );
+    assert!(log.contains("[warning] conntrack events come through"), "{log}");
+    assert!(log.contains("(not through the hook: "), "{log}");
     assert!(log.contains("CAP_PERFMON"), "{log}");
 }

@@ -1,7 +1,11 @@
 //! Tests against the running kernel: root, network namespaces, no other machine needed.
 
+mod kernels;
 mod tap;
+mod filter;
+mod filtered;
 mod hook;
+mod hooked;
 mod kernel;
 mod live;
 mod daemon;

@@ -1,6 +1,7 @@
 //! The tap against the kernel: nothing is lost unaccounted, order holds, the filter filters, the reader is woken.
 
 use host::source::{Account, Choice, Heard, KernelFilter, Settings, Source, Stamp};
+use tests::wait::scaled;
 use tests::{churn, netns};
 
 fn open(settings: &Settings) -> Source {
@@ -25,7 +26,7 @@ fn drain_all(source: &mut Source) -> Vec<(u16, Stamp)> {
 }
 
 /// Every event the kernel produced is accounted for once.
-fn check_balance(account: &Account, produced: u64) {
+pub(crate) fn check_balance(account: &Account, produced: u64) {
     let spilled = account.spilled_full + account.spilled_other;
     assert_eq!(account.seen, produced, "{account:?}");
     assert_eq!(account.ring + account.filtered + spilled, account.seen, "{account:?}");
@@ -79,11 +80,12 @@ fn an_overflowing_ring_spills_and_every_event_is_accounted_for() {
     // One page of ring holds 15 small records; a small socket buffer then overflows too.
     let settings = Settings { ring_bytes: 4096, buffer_bytes: Some(200_000), ..tap() };
     let mut source = open(&settings);
-    churn::udp_flows(0, 20_000);
+    let flows = scaled(20_000);
+    churn::udp_flows(0, flows);
     let seen = drain_all(&mut source);
     let account = source.account();
     println!("{account:?}");
-    check_balance(&account, 20_000);
+    check_balance(&account, flows.into());
     assert!(account.spilled_full > 0 && account.lost > 0 && account.ring > 0);
     assert_eq!(seen.len() as u64, account.delivered);
 }
@@ -106,17 +108,17 @@ fn the_tap_keeps_what_plain_netlink_loses() {
 fn the_filter_in_the_kernel_drops_by_protocol_and_by_address() {
     netns::enter_new();
     let mut filter = KernelFilter::default();
-    filter.config.protocol_mode = common::tap::mode::IGNORE;
+    filter.config.protocol_mode = common::filter::mode::IGNORE;
     filter.config.name_protocol(17);
     let mut no_udp = open(&Settings { filter, ..tap() });
 
     let mut filter = KernelFilter { ipv4: vec![([127, 0, 0, 0], 8)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::IGNORE;
+    filter.config.ipv4_mode = common::filter::mode::IGNORE;
     let mut no_loopback = open(&Settings { filter, ..tap() });
 
     // The reply of every flow comes from 127.1.x.x; the original source is 127.0.0.1.
     let mut filter = KernelFilter { ipv4: vec![([127, 1, 0, 0], 24)], ..KernelFilter::default() };
-    filter.config.ipv4_mode = common::tap::mode::ACCEPT;
+    filter.config.ipv4_mode = common::filter::mode::ACCEPT;
     let mut some = open(&Settings { filter, ..tap() });
 
     churn::udp_flows(0, 1_000);

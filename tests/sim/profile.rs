@@ -3,10 +3,11 @@
 use crate::network::Faults;
 use crate::prng::Rng;
 use crate::source::SourceKind;
+use common::filter::{FilterConfig, mode};
 use common::tuple::FAMILY_IPV4;
 use engine::Config;
 use engine::config::Mode;
-use engine::filter::Prefix;
+use engine::filter::{Filter, Prefix};
 use std::time::Duration;
 
 /// Rules of replication; the seed decides their numbers.
@@ -144,6 +145,7 @@ impl Profile {
 pub(crate) fn ignore_v4_destination(config: &mut Config) {
     let mut addr = [0; 16];
     addr[..4].copy_from_slice(&[192, 0, 2, 1]);
-    config.filter.prefixes = vec![Prefix { addr, family: FAMILY_IPV4, bits: 32 }];
-    config.filter.config.ipv4_mode = common::tap::mode::IGNORE;
+    let prefix = Prefix { addr, family: FAMILY_IPV4, bits: 32 };
+    let ignoring = FilterConfig { ipv4_mode: mode::IGNORE, ..FilterConfig::PASS };
+    config.filter = Filter::new(ignoring, &[prefix], [&[], &[], &[]]);
 }

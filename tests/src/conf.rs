@@ -116,6 +116,8 @@ pub struct Conf {
     pub options: Vec<String>,
     /// Lines for `General`.
     pub general: Vec<String>,
+    /// More lines for `Filter`.
+    pub filter: Vec<String>,
     /// Where the log goes; in the daemon's directory unless set.
     pub log_file: Option<String>,
 }
@@ -136,6 +138,7 @@ impl Conf {
             mode: Vec::new(),
             options: Vec::new(),
             general: Vec::new(),
+            filter: Vec::new(),
             log_file: None,
         }
     }
@@ -165,6 +168,13 @@ impl Conf {
     #[must_use]
     pub fn general(mut self, line: &str) -> Self {
         self.general.push(line.to_owned());
+        self
+    }
+
+    /// With a line in `Filter`, which user space sorts out.
+    #[must_use]
+    pub fn filter(mut self, line: &str) -> Self {
+        self.filter.push(line.to_owned());
         self
     }
 
@@ -249,7 +259,9 @@ impl Conf {
         let _ = write!(out, " HashLimit {limit}\n LogFile {log}\n LockFile {lock}\n");
         let _ = write!(out, " UNIX {{ Path {socket}\n }}\n");
         lines(&mut out, " ", &self.general);
-        out + FILTER + "}\n"
+        out.push_str(FILTER);
+        lines(&mut out, "  ", &self.filter);
+        out + " }\n}\n"
     }
 
     fn link_block(&self, out: &mut String, cable: usize) {
@@ -299,7 +311,7 @@ const FILTER: &str = " Filter From Userspace { Address Ignore {
   IPv4_address 10.99.0.0/24
   IPv6_address ::1
   IPv6_address fd99::/64
- } }
+ }
 ";
 
 fn lines(out: &mut String, indent: &str, lines: &[String]) {

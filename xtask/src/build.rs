@@ -37,6 +37,11 @@ pub(crate) fn run(options: &Options) -> Result<Built> {
 
 /// Builds everything.
 pub(crate) fn all(release: bool) -> Result<Built> {
+    some(release, &[])
+}
+
+/// Builds the programs of these names; no names are all of them.
+pub(crate) fn some(release: bool, names: &[&str]) -> Result<Built> {
     let object = ebpf()?;
     let start = Instant::now();
     step(&format!("build: programs ({})", if release { "release" } else { "debug" }));
@@ -44,6 +49,12 @@ pub(crate) fn all(release: bool) -> Result<Built> {
     cargo.env(OBJECT_VARIABLE, &object);
     if release {
         cargo.arg("--release");
+    }
+    if !names.is_empty() {
+        cargo.args(["--package", "ctflow-tools"]);
+        names.iter().for_each(|name| {
+            cargo.args(["--bin", name]);
+        });
     }
     shell::run(&mut cargo)?;
     println!("programs built in {}", shell::took(start));
@@ -71,11 +82,13 @@ fn ebpf_command(toolchain: &Toolchain) -> Command {
 }
 
 /// Debug information becomes BTF; version 3 of the instruction set is what kernels have had since 5.1; a panic that
-/// formats nothing leaves nothing for the verifier to refuse.
-const EBPF_FLAGS: [&str; 6] = [
+/// formats nothing leaves nothing for the verifier to refuse. Values on the stack have places of their own: without
+/// CAP_PERFMON, the verifier refuses half of a place that held a pointer.
+const EBPF_FLAGS: [&str; 7] = [
     "-Clinker=bpf-linker",
     "-Cdebuginfo=2",
     "-Clink-arg=--btf",
+    "-Clink-arg=--llvm-args=-no-stack-slot-sharing",
     "-Ctarget-cpu=v3",
     "-Zunstable-options",
     "-Cpanic=immediate-abort",

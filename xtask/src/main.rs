@@ -11,6 +11,7 @@ mod toolchain;
 mod setup;
 mod build;
 mod tally;
+mod vm;
 mod tidy;
 mod ledger;
 mod lint;

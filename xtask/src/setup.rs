@@ -146,6 +146,13 @@ fn install(missing: &Missing) -> Result<()> {
     Ok(())
 }
 
+/// Sees that some more programs are there, which only one part of the tests needs: each with its Debian package.
+pub(crate) fn ensure_programs(programs: &[(&str, &'static str)]) -> Result<()> {
+    let absent = programs.iter().filter(|(program, _)| shell::find(program).is_none());
+    let packages: Vec<_> = absent.map(|(_, package)| *package).collect();
+    if packages.is_empty() { Ok(()) } else { install_packages(&packages) }
+}
+
 fn install_packages(packages: &[&str]) -> Result<()> {
     let start = Instant::now();
     step(&format!("setup: installing {}", packages.join(" ")));

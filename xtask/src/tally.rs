@@ -20,7 +20,7 @@ impl Tally {
     pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
     /// What one line of a runner adds: `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
-    fn of_line(line: &str) -> Option<Self> {
+    pub(crate) fn of_line(line: &str) -> Option<Self> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let count = |what: &str| {
             let mut fields = counts.split(';').map(str::trim);

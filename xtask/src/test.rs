@@ -4,7 +4,7 @@ use crate::build::{self, Built, OBJECT_VARIABLE};
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
-use crate::{lint, repo, setup};
+use crate::{lint, repo, setup, vm};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
 use std::env;
@@ -40,6 +40,8 @@ enum Part {
     Sim,
     /// The running kernel in namespaces made for it: sources, codecs; needs root
     Netns,
+    /// The same for event sources on Debian's kernels 6.1 and 6.12 in QEMU, which are downloaded once; needs root
+    Vm,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
     /// Ours beside the original conntrack, command line by command line, in namespaces; needs root
@@ -51,10 +53,11 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Unit,
         Self::Sim,
         Self::Netns,
+        Self::Vm,
         Self::Interop,
         Self::Cli,
         Self::Failover,
@@ -70,6 +73,7 @@ impl Part {
             Self::Unit => "unit",
             Self::Sim => "sim",
             Self::Netns => "netns",
+            Self::Vm => "vm",
             Self::Interop => "interop",
             Self::Cli => "cli",
             Self::Failover => "failover",
@@ -154,6 +158,7 @@ impl Run<'_> {
                 tally::run(cargo.env("CTFLOW_SIM_SEEDS", self.seeds.to_string()))
             }
             Part::Netns => self.netns(),
+            Part::Vm => self.vm(),
             Part::Interop => self.interop(),
             // The totals are of interest when all is well, too.
             Part::Cli => {
@@ -193,8 +198,19 @@ impl Run<'_> {
 
     fn netns(&self) -> Result<Tally> {
         let mut tally = tally::run(self.target("netns")?.args(["--features", "kernel"]))?;
+        tally += tally::run(self.target("alloc")?.args(["--features", "kernel"]))?;
         tally += self.live_codec()?;
         Ok(tally)
+    }
+
+    /// Event sources on other kernels than this one.
+    fn vm(&self) -> Result<Tally> {
+        if let Some(why) = vm::obstacle() {
+            println!("vm: skipped: {why}");
+            return Ok(Tally::SKIPPED);
+        }
+        let built = self.built.context("nothing was built")?;
+        vm::run(built, self.target("netns")?)
     }
 
     /// The codec's requests to a live kernel, in an empty namespace that goes when they end.

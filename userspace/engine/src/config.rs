@@ -215,7 +215,7 @@ pub mod limit {
     /// Slots looked at for such flows in one step.
     pub const UNSURE_STEP_SLOTS: u32 = 1024;
     /// Of these, so many are asked for.
-    pub const UNSURE_STEP_FLOWS: usize = 16;
+    pub const UNSURE_STEP_FLOWS: usize = 4;
     /// Those whose time is over, and whose end should have been told, are asked for up to this number.
     pub const UNSURE_STEP_OVERDUE: usize = 128;
     /// See [`UNSURE_STEP_OVERDUE`]: how late an end may be told, seconds.

@@ -169,6 +169,10 @@ impl Engine {
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(Side::Local, outcome);
             }
+            Input::Noticed(key) => {
+                let (local, mut desk) = self.desk(now);
+                local.on_noticed(&mut desk, &key);
+            }
             Input::Packet { seen, at } => {
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_packet(&mut desk, seen, at);

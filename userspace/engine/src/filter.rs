@@ -1,11 +1,11 @@
-//! Which flows count. The same settings, compiled into eBPF maps, also run in the kernel; this side always runs, so
-//! the two sources agree and dumps are filtered too.
+//! Which flows count. The same decision, over maps of the same contents, also runs in the kernel (`common::filter`);
+//! this side always runs, so the sources agree and dumps are filtered too.
 
 use alloc::vec::Vec;
-use common::Tuple;
-use common::tap::{FilterConfig, mode, passes};
+use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
 use common::tuple::FAMILY_IPV6;
 use wire::Flow;
+use wire::flow::Known;
 
 /// An address prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,104 +21,114 @@ pub struct Prefix {
 /// Which flows count. The default lets all pass.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// Protocol set and the modes of the address sets.
-    pub config: FilterConfig,
-    /// The prefixes of both address sets.
-    pub prefixes: Vec<Prefix>,
-    /// A `common::tap::mode` for TCP states.
-    pub tcp_state_mode: u32,
-    /// TCP states named, one bit each.
-    pub tcp_states: u16,
+    config: FilterConfig,
+    ipv4: Intervals<u32>,
+    ipv6: Intervals<u128>,
+    /// In the order of [`Numbers::ALL`].
+    numbers: [Intervals<u16>; 3],
 }
 
 impl Default for Filter {
     fn default() -> Self {
-        Self {
-            config: FilterConfig::PASS,
-            prefixes: Vec::new(),
-            tcp_state_mode: mode::OFF,
-            tcp_states: 0,
-        }
+        Self::new(FilterConfig::PASS, &[], [&[], &[], &[]])
     }
 }
 
 impl Filter {
-    /// Whether a flow counts: every configured set must let it pass. A TCP flow whose state is not told passes the
-    /// state set.
+    /// A filter with these settings, the prefixes of both families, and intervals of the numbers of each set, in the
+    /// order of [`Numbers::ALL`]: first and last of each.
+    #[must_use]
+    pub fn new(config: FilterConfig, prefixes: &[Prefix], numbers: [&[(u16, u16)]; 3]) -> Self {
+        let of = |v6| prefixes.iter().filter(move |p| (p.family == FAMILY_IPV6) == v6);
+        Self {
+            config,
+            ipv4: Intervals::new(of(false).map(|p| {
+                let first = u32::from_be_bytes([p.addr[0], p.addr[1], p.addr[2], p.addr[3]]);
+                let rest = u32::MAX.checked_shr(p.bits.into()).unwrap_or(0);
+                (first & !rest, first | rest)
+            })),
+            ipv6: Intervals::new(of(true).map(|p| {
+                let first = u128::from_be_bytes(p.addr);
+                let rest = u128::MAX.checked_shr(p.bits.into()).unwrap_or(0);
+                (first & !rest, first | rest)
+            })),
+            numbers: numbers.map(|set| Intervals::new(set.iter().copied())),
+        }
+    }
+
+    /// Whether a flow counts, as it is told of now: every configured set must let it pass. What is not told passes.
     #[must_use]
     pub fn passes(&self, flow: &Flow) -> bool {
-        self.config.passes_protocol(flow.orig.proto)
-            && self.passes_addresses(&flow.orig, &flow.reply)
-            && self.passes_state(flow)
+        self.config.passes(&subject(flow), self, Kind::Update)
     }
 
-    fn passes_addresses(&self, orig: &Tuple, reply: &Tuple) -> bool {
-        let v6 = orig.family == FAMILY_IPV6;
-        let set = if v6 { self.config.ipv6_mode } else { self.config.ipv4_mode };
-        if set == mode::OFF {
-            return true;
-        }
-        let named = |addr: &[u8; 16]| self.prefixes.iter().any(|p| p.holds(orig.family, addr));
-        passes(set, named(&orig.src) || (reply.is_known() && named(&reply.src)))
+    /// Whether a flow can be one of those that were let in, whatever became of its state since.
+    #[must_use]
+    pub fn is_meant(&self, flow: &Flow) -> bool {
+        self.config.passes(&subject(flow), self, Kind::Destroy)
     }
 
-    fn passes_state(&self, flow: &Flow) -> bool {
-        let Some(tcp) = flow.tcp() else { return true };
-        passes(self.tcp_state_mode, self.tcp_states >> tcp.state.min(15) & 1 == 1)
+    /// Whether flows count only from some age on. Who reports events has seen to that; an event tells no age.
+    #[must_use]
+    pub const fn asks_for_age(&self) -> bool {
+        self.config.age_ns > 0
     }
 }
 
-impl Prefix {
-    /// Whether an address of `family` lies in the prefix.
-    #[must_use]
-    pub fn holds(&self, family: u8, addr: &[u8; 16]) -> bool {
-        let whole = usize::from(self.bits / 8).min(16);
-        let rest = self.bits % 8;
-        let tail = || rest == 0 || (self.addr[whole] ^ addr[whole]) >> (8 - rest) == 0;
-        family == self.family && self.addr[..whole] == addr[..whole] && (whole == 16 || tail())
+impl Sets for Filter {
+    fn hold_ipv4(&self, addr: [u8; 4]) -> bool {
+        self.ipv4.hold(u32::from_be_bytes(addr))
+    }
+
+    fn hold_ipv6(&self, addr: [u8; 16]) -> bool {
+        self.ipv6.hold(u128::from_be_bytes(addr))
+    }
+
+    fn hold_number(&self, set: Numbers, number: u16) -> bool {
+        self.numbers[set as usize].hold(number)
+    }
+}
+
+/// What a flow tells a filter. The kernel tells a mark with the status, unless it is 0.
+#[must_use]
+pub fn subject(flow: &Flow) -> Subject {
+    let mut told = told::ZONE;
+    let mut note = |known: bool, bit| told |= if known { bit } else { 0 };
+    note(flow.reply.is_known(), told::REPLY);
+    note(flow.known.intersects(Known::MARK | Known::STATUS), told::MARK);
+    note(flow.tcp().is_some(), told::TCP_STATE);
+    Subject {
+        key: flow.key(),
+        reply_src: flow.reply.src,
+        mark: flow.mark,
+        tcp_state: flow.tcp().map_or(0, |tcp| tcp.state.into()),
+        told,
+    }
+}
+
+/// Intervals that do not touch, in order; each first and last value belongs to it.
+#[derive(Clone, Debug)]
+struct Intervals<T>(Vec<(T, T)>);
+
+impl<T: Copy + Ord> Intervals<T> {
+    fn new(given: impl Iterator<Item = (T, T)>) -> Self {
+        let mut given: Vec<_> = given.collect();
+        given.sort_unstable();
+        let mut out: Vec<(T, T)> = Vec::with_capacity(given.len());
+        for (first, last) in given {
+            match out.last_mut().filter(|before| first <= before.1) {
+                Some(before) => before.1 = before.1.max(last),
+                None => out.push((first, last)),
+            }
+        }
+        Self(out)
+    }
+
+    fn hold(&self, value: T) -> bool {
+        let after = self.0.partition_point(|interval| interval.0 <= value);
+        after.checked_sub(1).is_some_and(|at| value <= self.0[at].1)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use common::tuple::FAMILY_IPV4;
-
-    fn flow(src: [u8; 4], proto: u8) -> Flow {
-        let orig = Tuple::v4(src, [9, 9, 9, 9], proto);
-        Flow { reply: orig.inverted(), ..Flow::new(orig) }
-    }
-
-    fn ignore(addr: [u8; 4], bits: u8) -> Filter {
-        let mut wide = [0; 16];
-        wide[..4].copy_from_slice(&addr);
-        let mut f = Filter {
-            prefixes: alloc::vec![Prefix { addr: wide, family: FAMILY_IPV4, bits }],
-            ..Filter::default()
-        };
-        f.config.ipv4_mode = mode::IGNORE;
-        f
-    }
-
-    #[test]
-    fn prefixes_match_to_the_bit() {
-        let f = ignore([10, 1, 2, 128], 25);
-        assert!(!f.passes(&flow([10, 1, 2, 129], 6)));
-        assert!(f.passes(&flow([10, 1, 2, 127], 6)));
-        assert!(!ignore([0; 4], 0).passes(&flow([8, 8, 8, 8], 6)));
-    }
-
-    #[test]
-    fn the_reply_source_counts_too() {
-        assert!(!ignore([9, 9, 9, 9], 32).passes(&flow([1, 1, 1, 1], 6)));
-    }
-
-    #[test]
-    fn protocols_are_accepted_or_ignored() {
-        let mut f = Filter::default();
-        f.config.protocol_mode = mode::ACCEPT;
-        f.config.name_protocol(6);
-        assert!(f.passes(&flow([1; 4], 6)));
-        assert!(!f.passes(&flow([1; 4], 17)));
-    }
-}
+mod tests;

@@ -76,6 +76,8 @@ pub enum Input<'a> {
         /// When.
         stamp: Stamp,
     },
+    /// There is a flow of which no event has told, because it was too young: the kernel is to be asked about it.
+    Noticed(FlowKey),
     /// A packet of a flow was seen on its way, and this is how it left the flow. Unlike events, this does not show that
     /// the kernel tells of the flow's end.
     Packet {

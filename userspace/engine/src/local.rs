@@ -179,8 +179,12 @@ impl Local {
             return Ok(());
         }
         let known = self.table.find(&flow.key());
-        // The end of a flow that was let in is let in, whatever state it ended in.
-        if !desk.config.filter.passes(&flow) && (known.is_none() || event != EventKind::Destroy) {
+        // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
+        // ones were.
+        let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
+        let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
+        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        if !lets_in {
             desk.counters.filtered += 1;
             return Ok(());
         }
@@ -200,6 +204,11 @@ impl Local {
             }
         }
         Ok(())
+    }
+
+    /// Somebody says that there is a flow: the kernel is asked how it is.
+    pub fn on_noticed(&mut self, desk: &mut Desk<'_>, key: &FlowKey) {
+        self.verify(desk, key);
     }
 
     fn on_change(

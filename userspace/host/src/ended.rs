@@ -45,7 +45,9 @@ impl Ended {
         let table = engine.table(Side::Local);
         let entry = table.find(&flow.key()).and_then(|slot| table.at(slot));
         let known = entry.is_some_and(|entry| !entry.marks.contains(Marks::DEAD));
-        if !known && !engine.config().filter.passes(flow) {
+        let filter = &engine.config().filter;
+        // Of one that the table does not hold, nobody knows whether it grew old enough to count.
+        if !known && (filter.asks_for_age() || !filter.passes(flow)) {
             return;
         }
         if self.remember(flow) || known {

@@ -10,6 +10,7 @@ use crate::shard::{self, Order, Parts, Shard, Snapshot};
 use crate::tuning::Change;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use tokio::sync::{mpsc, oneshot};
@@ -35,7 +36,7 @@ pub struct Handle {
 pub struct Crew {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
-    ended: mpsc::UnboundedReceiver<io::Result<()>>,
+    ended: mpsc::UnboundedReceiver<Option<io::Result<()>>>,
 }
 
 /// Starts the threads.
@@ -62,8 +63,15 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
             if let Some(cpu) = cpu {
                 pin(cpu, &log);
             }
+            let outcome = catch_unwind(AssertUnwindSafe(body));
+            let (told, panic) = match outcome {
+                Ok(outcome) => (Some(outcome), None),
+                Err(panic) => (None, Some(panic)),
+            };
             // If nobody listens any more, the daemon is ending anyway.
-            let _ = sender.send(body());
+            let _ = sender.send(told);
+            // Whoever joins the thread sees it as well.
+            panic.into_iter().for_each(|panic| resume_unwind(panic));
         };
         thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
     };
@@ -85,17 +93,7 @@ impl Crew {
 
     /// Until one of its threads ends, for whatever reason. `None`: it panicked.
     pub async fn ended(&mut self) -> Option<io::Result<()>> {
-        // A thread that panics says nothing, and the others go on without it.
-        let look = std::time::Duration::from_millis(100);
-        loop {
-            match tokio::time::timeout(look, self.ended.recv()).await {
-                Ok(ended) => return ended,
-                Err(_) if self.threads.iter().any(JoinHandle::is_finished) => {
-                    return self.ended.try_recv().ok();
-                }
-                Err(_) => {}
-            }
-        }
+        self.ended.recv().await.flatten()
     }
 
     /// Has all threads end, and waits for them. False when one of them panicked.

@@ -16,7 +16,7 @@ use crate::overrun::Overruns;
 use crate::pace::{self, Pace};
 use crate::router::Router;
 use crate::source::queue::{self, Board, Nature, Told};
-use crate::source::{KernelFilter, Source, SourceError};
+use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
 use crate::sys;
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
@@ -243,6 +243,7 @@ impl Reader {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
+        self.pass_on_grown(now);
         if self.overruns.note(self.source.account().lost) > 0 {
             let before = self.source.receive_buffer();
             let size = self.source.grow(self.tuning.buffer_max);
@@ -258,8 +259,24 @@ impl Reader {
         self.tell();
     }
 
+    /// Lets the shards know of flows that have grown old enough since they began.
+    fn pass_on_grown(&mut self, now: Instant) {
+        let Self { source, router, waited, handle, log, .. } = self;
+        let outcome = source.ripe(now, &mut |key| {
+            router.route(Heard::Grown(&key.to_bytes()), Stamp::InOrder, &mut || {
+                *waited += 1;
+                thread::sleep(FULL);
+                !handle.stop.load(Ordering::Relaxed)
+            });
+        });
+        if let Err(error) = outcome {
+            log.warning(format!("flows that grew old enough cannot be read: {error}"));
+        }
+        router.hand_over();
+    }
+
     fn tell(&self) {
-        let account = self.source.account();
+        let account = Account { waits: self.waited, ..self.source.account() };
         self.board.write(Told { account, receive_buffer: self.source.receive_buffer() });
     }
 }

@@ -23,11 +23,11 @@ use crate::observe::Observer;
 use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
-use crate::source::{Heard, Source, SourceError, Stamp as SourceStamp};
+use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::sys;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
-use common::Instant;
+use common::{FlowKey, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
@@ -47,6 +47,7 @@ use wire::packet;
 mod expect;
 mod join;
 mod purges;
+mod reconfigure;
 mod report;
 mod rest;
 
@@ -305,6 +306,10 @@ impl Shard {
                     }
                     return;
                 }
+                (Heard::Grown(bytes), _) => {
+                    let key = bytes.first_chunk().map(FlowKey::from_bytes);
+                    return key.into_iter().for_each(|k| engine.handle(now, Input::Noticed(k)));
+                }
                 // Only rings hold such records, and what they hold has its time.
                 (Heard::Packet(_), _) => return,
             };
@@ -409,6 +414,7 @@ impl Shard {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
+        self.take_grown(now);
         let lost = self.overruns.note(self.source.account().lost);
         if lost > 0 {
             self.on_lost(now, lost);
@@ -442,29 +448,6 @@ impl Shard {
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
-    }
-
-    /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
-    fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
-        let Change { tuning, filter, commit_timeout_s } = change;
-        let rescheduled = tuning.scheduling != self.tuning.scheduling;
-        self.tuning = tuning;
-        self.engine.set_repair_after(tuning.overrun_resync);
-        if rescheduled {
-            self.set_scheduling();
-        }
-        let Some((filter, in_kernel)) = filter else {
-            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
-            return Ok(());
-        };
-        let told = |e: SourceError| format!("the filter in the kernel: {e}");
-        self.source.open_filter().map_err(told)?;
-        self.engine.reconfigure(filter, commit_timeout_s);
-        let outcome = self.source.set_filter(&in_kernel).map_err(told);
-        if self.engine.config().replication.keep_local {
-            self.read_kernel(now);
-        }
-        outcome
     }
 
     fn set_scheduling(&self) {
@@ -526,6 +509,7 @@ impl Shard {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
             expectations: self.expectation_counts(),
+            shards: 1,
             account: self.source.account(),
             events_malformed: self.malformed,
             overruns: self.overruns.times,

@@ -4,10 +4,11 @@
 //! The first two hand out the same messages with the same filter applied; they differ in what an event costs. The hook
 //! hands out flows as packets left them, and messages about their ends.
 
-use common::Instant;
+use common::{FlowKey, Instant};
 use rustix::fd::BorrowedFd;
 use std::io;
 
+mod age;
 pub mod netlink;
 mod btf;
 mod filter;
@@ -79,20 +80,33 @@ impl Default for Settings {
     }
 }
 
-/// A filter for the kernel side, prefixes spelled out.
+/// A filter for the kernel side, its sets spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
-    /// Modes and protocol set.
-    pub config: common::tap::FilterConfig,
+    /// Settings.
+    pub config: common::filter::FilterConfig,
     /// IPv4 prefixes: address and length in bits.
     pub ipv4: Vec<([u8; 4], u8)>,
     /// IPv6 prefixes: address and length in bits.
     pub ipv6: Vec<([u8; 16], u8)>,
+    /// Source ports: first and last of each interval.
+    pub source_ports: Vec<(u16, u16)>,
+    /// Destination ports, likewise.
+    pub destination_ports: Vec<(u16, u16)>,
+    /// Zones, likewise.
+    pub zones: Vec<(u16, u16)>,
 }
 
 impl Default for KernelFilter {
     fn default() -> Self {
-        Self { config: common::tap::FilterConfig::PASS, ipv4: Vec::new(), ipv6: Vec::new() }
+        Self {
+            config: common::filter::FilterConfig::PASS,
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            source_ports: Vec::new(),
+            destination_ports: Vec::new(),
+            zones: Vec::new(),
+        }
     }
 }
 
@@ -114,6 +128,9 @@ pub enum Heard<'a> {
     Message(&'a [u8]),
     /// A [`common::hook::PacketRecord`]: a flow as a packet left it.
     Packet(&'a [u8]),
+    /// A [`FlowKey`], as bytes: a flow that was too young to be told of has grown old enough ([`Source::ripe`]). Only
+    /// queues hand it out, to shards that do not read the source themselves.
+    Grown(&'a [u8]),
 }
 
 impl<'a> Heard<'a> {
@@ -122,7 +139,7 @@ impl<'a> Heard<'a> {
     pub const fn message(self) -> Option<&'a [u8]> {
         match self {
             Self::Message(bytes) => Some(bytes),
-            Self::Packet(_) => None,
+            Self::Packet(_) | Self::Grown(_) => None,
         }
     }
 }
@@ -166,6 +183,8 @@ pub struct Account {
     pub delivered: u64,
     /// Of these: from the socket.
     pub from_socket: u64,
+    /// Times the reader of several shards waited for one that was behind.
+    pub waits: u64,
     /// Events the kernel dropped because the socket was full, and news of the hook that found no room.
     pub lost: u64,
     /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
@@ -352,9 +371,25 @@ impl Source {
     /// When a map cannot be written.
     pub fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         match self {
-            Self::Netlink(_) | Self::Queue(_) => Ok(()),
-            Self::Tap(s) => s.set_filter(filter),
+            Self::Netlink(s) => s.set_filter(filter),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.set_filter(filter)?,
         }
+        Ok(())
+    }
+
+    /// Hands out flows that were too young to be told of when they began, and have become old enough since
+    /// (`FilterConfig::age_ns`). Their events up to now were held back; how they are, the kernel knows.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        match self {
+            Self::Netlink(s) => s.ripe(now, sink),
+            Self::Queue(_) => {}
+            Self::Tap(s) => s.ripe(now, sink)?,
+        }
+        Ok(())
     }
 
     /// Doubles the event socket's receive buffer, up to `max` bytes; returns its size.

@@ -10,10 +10,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
+mod entries;
 pub mod interface;
 pub mod packet;
 pub mod process;
 pub mod xdp;
+
+pub use entries::Entries;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///
@@ -87,6 +90,9 @@ pub fn socket_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info[SK_MEMINFO_DROPS])
 }
 
+/// Most datagrams that one system call receives.
+const SLOTS_MAX: usize = 256;
+
 /// Receive buffers for [`Batch::receive`], reused from call to call.
 #[derive(Debug)]
 pub struct Batch {
@@ -96,9 +102,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Room for `slots` datagrams of at most `slot_len` bytes.
+    /// Room for `slots` datagrams, 256 at most, of at most `slot_len` bytes.
     #[must_use]
     pub fn new(slots: usize, slot_len: usize) -> Self {
+        let slots = slots.min(SLOTS_MAX);
         Self { buffers: vec![0; slots * slot_len], slot_len, lens: vec![0; slots] }
     }
 
@@ -109,34 +116,33 @@ impl Batch {
     /// # Errors
     /// As `recvmmsg(2)`; `ENOBUFS` means that the kernel dropped messages before the ones it still holds.
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        let slots = self.lens.len();
-        // SAFETY: `mmsghdr` and `iovec` are plain data; every pointer stays valid through the call, because the
-        // arrays are neither moved nor resized before it returns.
-        unsafe {
-            let mut vectors: Vec<libc::iovec> = self
-                .buffers
-                .chunks_exact_mut(self.slot_len)
-                .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() })
-                .collect();
-            let mut headers: Vec<libc::mmsghdr> = vec![zeroed(); slots];
-            for (header, vector) in headers.iter_mut().zip(&mut vectors) {
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-            }
-            let none = std::ptr::null_mut();
-            let at = headers.as_mut_ptr();
-            let flags = libc::MSG_DONTWAIT;
-            let got = libc::recvmmsg(fd.as_raw_fd(), at, slots as u32, flags, none);
-            if got < 0 {
-                let error = io::Error::last_os_error();
-                return if would_block(&error) { Ok(0) } else { Err(error) };
-            }
-            let got = got as usize;
-            for (len, header) in self.lens.iter_mut().zip(&headers[..got]) {
-                *len = (header.msg_len as usize).min(self.slot_len);
-            }
-            Ok(got)
+        let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS_MAX];
+        let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS_MAX];
+        let buffers = self.buffers.chunks_exact_mut(self.slot_len);
+        for ((header, vector), buffer) in headers.iter_mut().zip(&mut vectors).zip(buffers) {
+            let iov_base = buffer.as_mut_ptr().cast();
+            let vector = vector.write(libc::iovec { iov_base, iov_len: buffer.len() });
+            // SAFETY: `mmsghdr` is plain data.
+            let header = header.write(unsafe { zeroed() });
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
         }
+        let (at, none) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
+        let (slots, flags) = (self.lens.len() as u32, libc::MSG_DONTWAIT);
+        // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the call: the
+        // arrays are not moved before it returns.
+        let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), at, slots, flags, none) };
+        if got < 0 {
+            let error = io::Error::last_os_error();
+            return if would_block(&error) { Ok(0) } else { Err(error) };
+        }
+        let got = got as usize;
+        for (len, header) in self.lens.iter_mut().zip(&headers[..got]) {
+            // SAFETY: the kernel fills in no more headers than it was given.
+            let header = unsafe { header.assume_init_ref() };
+            *len = (header.msg_len as usize).min(self.slot_len);
+        }
+        Ok(got)
     }
 
     /// The datagram in slot `index` of the last [`Batch::receive`].

@@ -12,6 +12,7 @@ impl Snapshot {
         for (flows, more) in self.flows.iter_mut().zip(other.flows) {
             *flows += more;
         }
+        self.shards += other.shards;
         self.flows_max += other.flows_max;
         self.events_malformed += other.events_malformed;
         // All find the same losses.

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub flows: [usize; 2],
     /// Expectations in the local and in the remote table; `None` if they are not replicated.
     pub expectations: Option<[usize; 2]>,
+    /// How many shards share the flows.
+    pub shards: usize,
     /// What became of the events.
     pub account: Account,
     /// Kernel messages that could not be understood.

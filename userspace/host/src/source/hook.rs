@@ -81,10 +81,6 @@ pub(super) struct Hook {
 impl Program {
     /// Loads the program on the maps of `ebpf`, none of which may have been taken out.
     pub(super) fn load(ebpf: &Ebpf) -> Result<Self, SourceError> {
-        let able = |cap| sys::has_capability(CAP_SYS_ADMIN) || sys::has_capability(cap);
-        if !able(CAP_PERFMON) || !sys::has_capability(CAP_NET_ADMIN) {
-            return Err(SourceError::NoHookCapability);
-        }
         let layout = Layout::of_kernel(Path::new(BTF_FOLDER))?;
         let mut instructions = relocated(ebpf)?;
         layout.patch(&mut instructions);
@@ -212,6 +208,16 @@ fn relocated(ebpf: &Ebpf) -> Result<Vec<bpf_insn>, SourceError> {
 
 fn hook_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
     SourceError::Hook(error.into())
+}
+
+/// Whether this process may load it.
+pub(super) fn check_capabilities() -> Result<(), SourceError> {
+    let able = |cap| sys::has_capability(CAP_SYS_ADMIN) || sys::has_capability(cap);
+    if able(CAP_PERFMON) && sys::has_capability(CAP_NET_ADMIN) {
+        Ok(())
+    } else {
+        Err(SourceError::NoHookCapability)
+    }
 }
 
 /// The hook's counters, out of the maps of `ebpf`.

@@ -1,8 +1,11 @@
 //! The plain subscription: works on every kernel, costs a socket buffer per event.
 
-use super::{Account, Settings, SourceError};
+use super::age::Nursery;
+use super::{Account, KernelFilter, Settings, SourceError};
+use crate::clock;
 use crate::netlink::{Socket, set_receive_buffer, set_reliable};
 use crate::sys::Batch;
+use common::{FlowKey, Instant};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -17,6 +20,7 @@ pub struct NetlinkSource {
     socket: Socket,
     batch: Batch,
     delivered: u64,
+    nursery: Nursery,
 }
 
 impl NetlinkSource {
@@ -25,7 +29,9 @@ impl NetlinkSource {
     /// # Errors
     /// When the socket cannot be made or the groups not be joined.
     pub fn open(settings: &Settings) -> Result<Self, SourceError> {
-        Self::open_with(settings, |_| Ok(()))
+        let mut source = Self::open_with(settings, |_| Ok(()))?;
+        source.set_filter(&settings.filter);
+        Ok(source)
     }
 
     /// Subscribes; `before_bind` sees the socket before the first event can be queued on it.
@@ -42,7 +48,12 @@ impl NetlinkSource {
             }
             before_bind(fd)
         })?;
-        Ok(Self { socket, batch: Batch::new(BATCH, MESSAGE_LEN_MAX), delivered: 0 })
+        Ok(Self {
+            socket,
+            batch: Batch::new(BATCH, MESSAGE_LEN_MAX),
+            delivered: 0,
+            nursery: Nursery::default(),
+        })
     }
 
     /// Hands out up to about `budget` waiting messages; returns how many.
@@ -59,7 +70,10 @@ impl NetlinkSource {
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => continue,
                 Err(e) => return Err(e),
             };
-            (0..got).for_each(|i| sink(self.batch.datagram(i)));
+            let Self { batch, nursery, .. } = self;
+            let now = clock::now();
+            let messages = (0..got).map(|i| batch.datagram(i));
+            messages.filter(|bytes| nursery.passes(bytes, now)).for_each(&mut *sink);
             taken += got;
             if got < BATCH {
                 break;
@@ -67,6 +81,16 @@ impl NetlinkSource {
         }
         self.delivered += taken as u64;
         Ok(taken)
+    }
+
+    /// Holds back events of flows that are too young. What else a filter refuses is left to the reader.
+    pub(super) fn set_filter(&mut self, filter: &KernelFilter) {
+        self.nursery.set(filter.config.age_ns);
+    }
+
+    /// Hands out the flows that have become old enough.
+    pub(super) fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) {
+        self.nursery.ripe(now, sink);
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

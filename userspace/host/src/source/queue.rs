@@ -113,7 +113,7 @@ impl Feed {
     /// [`Feed::hand_over`], or earlier.
     pub(crate) fn put(&mut self, heard: Heard<'_>, stamp: Stamp) -> bool {
         let bytes = match heard {
-            Heard::Message(bytes) | Heard::Packet(bytes) => bytes,
+            Heard::Message(bytes) | Heard::Packet(bytes) | Heard::Grown(bytes) => bytes,
         };
         let room = self.open.capacity() - self.open.len();
         if room < HEAD_LEN + bytes.len() && !self.hand_over() {
@@ -201,7 +201,12 @@ fn head(heard: Heard<'_>, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
         Stamp::At(at) => (1, at),
         Stamp::After(at) => (2, at),
     };
-    let kind: u32 = kind << 1 | u32::from(matches!(heard, Heard::Packet(_)));
+    let kind: u32 = kind << 2
+        | match heard {
+            Heard::Message(_) => 0,
+            Heard::Packet(_) => 1,
+            Heard::Grown(_) => 2,
+        };
     let mut head = [0; HEAD_LEN];
     head[..8].copy_from_slice(&at.0.to_ne_bytes());
     head[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
@@ -217,12 +222,16 @@ fn event(block: &[u8], at: usize) -> Option<(Heard<'_>, Stamp, usize)> {
     let (len, kind) = (u32::from_ne_bytes([l0, l1, l2, l3]), u32::from_ne_bytes([k0, k1, k2, k3]));
     let time = Instant(u64::from_ne_bytes(time));
     let bytes = rest.get(..len as usize)?;
-    let stamp = match kind >> 1 {
+    let stamp = match kind >> 2 {
         0 => Stamp::InOrder,
         1 => Stamp::At(time),
         _ => Stamp::After(time),
     };
-    let heard = if kind & 1 == 1 { Heard::Packet(bytes) } else { Heard::Message(bytes) };
+    let heard = match kind & 3 {
+        0 => Heard::Message(bytes),
+        1 => Heard::Packet(bytes),
+        _ => Heard::Grown(bytes),
+    };
     Some((heard, stamp, at + HEAD_LEN + bytes.len()))
 }
 
@@ -253,7 +262,7 @@ mod tests {
             source.drain(budget, &mut |heard, stamp| {
                 let (bytes, expected) = event(taken);
                 let packet = matches!(heard, Heard::Packet(_));
-                let (Heard::Message(seen) | Heard::Packet(seen)) = heard;
+                let (Heard::Message(seen) | Heard::Packet(seen) | Heard::Grown(seen)) = heard;
                 assert_eq!((seen, stamp, packet), (&bytes[..], expected, taken % 2 == 1));
                 taken += 1;
             })

@@ -19,7 +19,7 @@ use crate::sys::{self, Cells};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::{Instant, counter, maps};
+use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -90,7 +90,9 @@ impl TapSource {
             return Err(SourceError::NoCapability);
         }
         let mut loader = EbpfLoader::new();
-        if !hooked {
+        if hooked {
+            hook::check_capabilities()?;
+        } else {
             loader.map_max_entries(maps::SIGNATURES, 1);
         }
         let mut ebpf = loader.load(object).map_err(load_error)?;
@@ -132,27 +134,29 @@ impl TapSource {
         })
     }
 
-    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket.
+    /// Hands out waiting messages: the rings merged by time, then what spilled into the socket. Returns how many; what
+    /// the next call hands out for sure counts too.
     pub(super) fn drain(
         &mut self,
         budget: usize,
         sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> io::Result<usize> {
         let share = budget.div_ceil(self.rings.len().max(1));
+        // What happens from here on shows in the rings that are read late, and not in those that are read early.
+        self.batch.limit(clock::now().0);
         for (index, ring) in self.rings.iter_mut().enumerate() {
-            let mut room = share.saturating_sub(self.batch.waiting(index));
-            while room > 0
-                && let Some(record) = ring.next()
-            {
-                self.batch.push(index, &record);
-                room -= 1;
-            }
-            if room == 0 {
-                self.batch.cut(index);
-            }
+            self.batch.fill(index, share, |batch| match ring.next() {
+                Some(record) => {
+                    batch.push(index, &record);
+                    true
+                }
+                None => false,
+            });
         }
         let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
+        // Nobody may sleep on what is handed out next time.
+        taken += self.batch.len();
         if std::mem::take(&mut self.skip_socket) {
             return Ok(taken);
         }
@@ -204,6 +208,7 @@ impl TapSource {
             from_socket: socket.delivered,
             lost: socket.lost,
             hook: None,
+            waits: 0,
         };
         if let Some(hook) = &self.hook {
             hook.add_to(&mut account);
@@ -222,6 +227,10 @@ impl TapSource {
 
     pub(super) fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.filter.set(filter)
+    }
+
+    pub(super) fn ripe(&mut self, now: Instant, sink: &mut impl FnMut(FlowKey)) -> io::Result<()> {
+        self.filter.ripe(now, sink)
     }
 
     pub(super) const fn socket_mut(&mut self) -> &mut NetlinkSource {
@@ -257,9 +266,11 @@ fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, So
 /// The descriptor of a map of the kinds the object has.
 pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::ArrayOfMaps(data) => {
-            Some(data.fd().as_fd())
-        }
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }
@@ -268,7 +279,7 @@ pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceE
     ebpf.take_map(name).ok_or_else(|| missing(name))
 }
 
-fn missing(name: &'static str) -> SourceError {
+pub(super) fn missing(name: &'static str) -> SourceError {
     load_error(format!("the object has no {name}"))
 }
 

@@ -1,6 +1,7 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
 use crate::conf::schema::IpPrefix;
+use common::filter::MarkTest;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -119,6 +120,18 @@ pub struct Filter {
     pub ipv6: Option<FilterSet<IpPrefix<Ipv6Addr>>>,
     /// `State`: TCP states as the kernel numbers them.
     pub tcp_states: Option<FilterSet<u8>>,
+    /// `SourcePort`: first and last port of each interval.
+    pub source_ports: Option<FilterSet<(u16, u16)>>,
+    /// `DestinationPort`, likewise.
+    pub destination_ports: Option<FilterSet<(u16, u16)>>,
+    /// `Zone`, likewise.
+    pub zones: Option<FilterSet<(u16, u16)>>,
+    /// `Mark`
+    pub marks: Option<FilterSet<MarkTest>>,
+    /// `MinimumAge`, milliseconds; 0 without it.
+    pub min_age_ms: u32,
+    /// `Sample`: one flow in so many; 0 without it.
+    pub sample: u32,
 }
 
 /// Who sorts out the events nobody wants.

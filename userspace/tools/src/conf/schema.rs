@@ -61,6 +61,7 @@ pub enum Key {
     CacheTimeout,
     Checksum,
     CommitTimeout,
+    DestinationPort,
     DisableExternalCache,
     DisableInternalCache,
     ErrorQueueLength,
@@ -85,6 +86,8 @@ pub enum Key {
     Ipv6Interface,
     LockFile,
     LogFile,
+    Mark,
+    MinimumAge,
     Mode,
     Multicast,
     NetlinkBufferSize,
@@ -105,11 +108,13 @@ pub enum Key {
     RcvSocketBuffer,
     RefreshTime,
     ResendQueueSize,
+    Sample,
     Scheduler,
     SchedulerType,
     Setup,
     Shards,
     SndSocketBuffer,
+    SourcePort,
     StartupResync,
     State,
     Stats,
@@ -120,6 +125,7 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    Zone,
 }
 
 /// One row of the table.

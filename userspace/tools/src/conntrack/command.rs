@@ -169,6 +169,9 @@ static GENERAL: LazyLock<Vocabulary<What>> = LazyLock::new(|| {
     Vocabulary::new(verbs.chain(options).collect())
 });
 
+/// What may come before `-p` has named a protocol, and behind one without options.
+static NOTHING: LazyLock<Vocabulary<What>> = LazyLock::new(|| Vocabulary::new(Vec::new()));
+
 /// What may come once `-p` has named a protocol, in the order of [`protocol::PROTOCOLS`].
 static OF_PROTOCOLS: LazyLock<Vec<Vocabulary<What>>> = LazyLock::new(|| {
     let known = |option: &protocol::Names, long: &&'static str| Known {
@@ -186,7 +189,7 @@ static OF_PROTOCOLS: LazyLock<Vec<Vocabulary<What>>> = LazyLock::new(|| {
 });
 
 struct Parser {
-    known: Vec<&'static Vocabulary<What>>,
+    known: [&'static Vocabulary<What>; 2],
     verb: Option<Verb>,
     proto_given: Vec<ProtoOpt>,
     /// Values that can be understood only when everything has been read.
@@ -198,7 +201,7 @@ struct Parser {
 impl Parser {
     fn new() -> Self {
         Self {
-            known: vec![&GENERAL],
+            known: [&GENERAL, &NOTHING],
             verb: None,
             proto_given: Vec::new(),
             later: Vec::new(),
@@ -395,8 +398,7 @@ impl Parser {
         let number = protocol::by_word(text)?;
         self.command.proto = Some(number);
         let at = protocol::PROTOCOLS.iter().position(|protocol| protocol.number == number);
-        self.known.truncate(1);
-        self.known.extend(at.and_then(|at| OF_PROTOCOLS.get(at)));
+        self.known[1] = at.and_then(|at| OF_PROTOCOLS.get(at)).unwrap_or(&NOTHING);
         Ok(())
     }
 

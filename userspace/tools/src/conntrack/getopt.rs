@@ -4,7 +4,6 @@
 //! protocol that exist only once `-p` has named it.
 
 use super::definition::Value;
-use std::collections::HashMap;
 
 /// An option that may come.
 #[derive(Clone, Debug)]
@@ -26,20 +25,22 @@ pub struct Known<T> {
 pub struct Vocabulary<T> {
     options: Vec<Known<T>>,
     by_letter: [Option<u8>; 128],
-    by_name: HashMap<&'static str, u8>,
+    /// Sorted by name.
+    by_name: Vec<(&'static str, u8)>,
 }
 
 impl<T: Copy + PartialEq> Vocabulary<T> {
     /// A vocabulary; of several options with one letter the first one has it.
     #[must_use]
     pub fn new(options: Vec<Known<T>>) -> Self {
-        let (mut by_letter, mut by_name) = ([None; 128], HashMap::new());
+        let (mut by_letter, mut by_name) = ([None; 128], Vec::new());
         for (at, option) in (0..u8::MAX).zip(&options) {
             if let Some(place) = option.letter.and_then(|c| by_letter.get_mut(c as usize)) {
                 place.get_or_insert(at);
             }
-            by_name.entry(option.long).or_insert(at);
+            by_name.push((option.long, at));
         }
+        by_name.sort_unstable();
         Self { options, by_letter, by_name }
     }
 
@@ -49,8 +50,8 @@ impl<T: Copy + PartialEq> Vocabulary<T> {
     }
 
     fn long(&self, name: &str) -> Option<&Known<T>> {
-        let at = *self.by_name.get(name)?;
-        self.options.get(usize::from(at))
+        let place = self.by_name.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        self.options.get(usize::from(self.by_name[place].1))
     }
 }
 

@@ -151,8 +151,13 @@ fn shared_out(
     logs.log.notice(format!("{shards} shards share the flows"));
     let shard = |(index, source)| {
         let share = Share { index, count: shards, seed };
-        let flows_max = settings::flows_max(conf, shards);
-        shard_parts(conf, Config { share, flows_max, ..config.clone() }, source, logs)
+        let config = Config {
+            share,
+            flows_max: settings::flows_max(conf, shards),
+            flows_expected: config.flows_expected.div_ceil(shards),
+            ..config.clone()
+        };
+        shard_parts(conf, config, source, logs)
     };
     let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
     Ok(FleetParts { shards, reader: Some(reader) })

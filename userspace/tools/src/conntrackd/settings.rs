@@ -1,18 +1,15 @@
 //! From a configuration to the settings of the floors below.
 
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, LinkConf,
-    LinkKind, LogFile, ModeConf, Policy, SchedulerPolicy, SyncConf, SyncMode, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, FilterSide, LinkConf, LinkKind, LogFile,
+    ModeConf, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
 use anyhow::{Context, Result, bail};
-use common::tap::mode;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use engine::config::{Helpers, Mode, Replication};
-use engine::filter::{Filter as FlowFilter, Prefix};
 use engine::{Config, Share};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
-use host::source::{self, KernelFilter, group};
+use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::{Change, Tuning};
 use std::hash::{BuildHasher, RandomState};
@@ -21,6 +18,8 @@ use std::time::Duration;
 
 /// The most bytes of a ring; there is one for each CPU.
 const RING_BYTES_MAX: usize = 16 << 20;
+
+mod filter;
 
 /// The parts of a configuration this version acts on.
 #[derive(Debug)]
@@ -133,7 +132,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     Config {
         flows_max: conf.general.hash_limit as usize,
         flows_expected: conf.general.hash_size as usize * 2,
-        filter: flow_filter_of(conf),
+        filter: filter::in_user_space(conf),
         share: Share::ALL,
         replication: supported.replication,
         commit_timeout_s: commit_timeout_s(conf),
@@ -187,7 +186,7 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
         buffer_bytes: general.netlink_buffer_size.map(|n| n as usize),
         ring_bytes: ring_bytes(general.netlink_buffer_size),
         groups: if events { group::FLOWS } else { 0 },
-        filter: kernel_filter_of(conf),
+        filter: filter::in_kernel(conf),
         reliable: general.netlink_events_reliable,
         ..source::Settings::default()
     }
@@ -239,7 +238,7 @@ pub fn poll_interval(conf: &Conf) -> Option<Duration> {
 #[must_use]
 pub fn change(from: &Conf, to: &Conf) -> Change {
     let filter = (from.general.filter != to.general.filter)
-        .then(|| (flow_filter_of(to), kernel_filter_of(to)));
+        .then(|| (filter::in_user_space(to), filter::in_kernel(to)));
     Change { tuning: tuning(to), filter, commit_timeout_s: commit_timeout_s(to) }
 }
 
@@ -294,60 +293,6 @@ fn places(file: &LogFile, syslog: Option<Facility>, console: bool) -> Places {
 pub fn control_path(conf: &Conf) -> Result<&Path> {
     let path = conf.general.unix_path.as_deref();
     path.context("the configuration names no control socket (General, UNIX, Path)")
-}
-
-fn flow_filter_of(conf: &Conf) -> FlowFilter {
-    conf.general.filter.as_ref().map(flow_filter).unwrap_or_default()
-}
-
-fn kernel_filter_of(conf: &Conf) -> KernelFilter {
-    let filter = conf.general.filter.as_ref();
-    let in_kernel = filter.filter(|filter| filter.side == FilterSide::Kernelspace);
-    in_kernel.map(kernel_filter).unwrap_or_default()
-}
-
-fn flow_filter(filter: &Filter) -> FlowFilter {
-    let kernel = kernel_filter(filter);
-    let mut prefixes = Vec::new();
-    for &(addr, bits) in &kernel.ipv4 {
-        let mut wide = [0; 16];
-        wide[..4].copy_from_slice(&addr);
-        prefixes.push(Prefix { addr: wide, family: FAMILY_IPV4, bits });
-    }
-    let wide = kernel.ipv6.iter().map(|&(addr, bits)| Prefix { addr, family: FAMILY_IPV6, bits });
-    prefixes.extend(wide);
-    let states = filter.tcp_states.as_ref();
-    FlowFilter {
-        config: kernel.config,
-        prefixes,
-        tcp_state_mode: states.map_or(mode::OFF, policy_mode),
-        tcp_states: states
-            .map_or(0, |s| s.members.iter().fold(0, |bits, &n| bits | 1 << n.min(15))),
-    }
-}
-
-fn kernel_filter(filter: &Filter) -> KernelFilter {
-    let mut out = KernelFilter::default();
-    if let Some(set) = &filter.protocols {
-        out.config.protocol_mode = policy_mode(set);
-        set.members.iter().for_each(|&proto| out.config.name_protocol(proto));
-    }
-    if let Some(set) = &filter.ipv4 {
-        out.config.ipv4_mode = policy_mode(set);
-        out.ipv4 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
-    }
-    if let Some(set) = &filter.ipv6 {
-        out.config.ipv6_mode = policy_mode(set);
-        out.ipv6 = set.members.iter().map(|p| (p.addr.octets(), p.len)).collect();
-    }
-    out
-}
-
-const fn policy_mode<T>(set: &FilterSet<T>) -> u32 {
-    match set.policy {
-        Policy::Accept => mode::ACCEPT,
-        Policy::Ignore => mode::IGNORE,
-    }
 }
 
 /// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to

@@ -177,6 +177,21 @@ fn event_path(out: &mut String, s: &Report) {
     ] {
         line(out, &format!("\t{label}\t{count:>20}"));
     }
+    if s.shards > 1 {
+        line(out, &format!("\tshards:\t{:>20}", s.shards));
+        line(out, &format!("\treader waited for a shard:\t{:>20}", s.account.waits));
+    }
+    for (label, count) in s.account.hook.iter().flat_map(|hook| {
+        [
+            ("packets without news:", hook.settled),
+            ("packets of no flow:", hook.untracked),
+            ("news through the rings:", hook.recorded + hook.repeated),
+            ("news filtered in the kernel:", hook.filtered),
+            ("news lost to full rings:", hook.lost_full + hook.lost_other),
+        ]
+    }) {
+        line(out, &format!("\thook: {label}\t{count:>20}"));
+    }
     line(out, "");
 }
 

@@ -219,6 +219,10 @@ object! {
         tap_filtered: u64,
         /// Of these: left to the socket.
         tap_spilled: u64,
+        /// How many shards share the flows.
+        shards: u64,
+        /// Times the reader of several shards waited for one that was behind.
+        reader_waits: u64,
     }
 }
 
@@ -466,6 +470,8 @@ fn events(s: &Report) -> Events {
         tap_ring: s.account.ring,
         tap_filtered: s.account.filtered,
         tap_spilled: s.account.spilled_full + s.account.spilled_other,
+        shards: s.shards as u64,
+        reader_waits: s.account.waits,
     }
 }
 

@@ -42,22 +42,25 @@ impl Row {
     }
 }
 
-/// The table of issue 5.
-pub(super) fn print(rows: &[Row]) {
+/// The head of the table of issue 5.
+pub(super) fn head() {
     println!("\nmedian [smallest..largest]; targets are those of issue 5");
-    let line = |cells: [&str; 7]| {
-        let [name, unit, ours, beside, floor, target, verdict] = cells;
-        println!("{name:<16} {unit:<5} {ours:<22} {beside:<22} {floor:<22} {target:<11} {verdict}");
-    };
     line(["command", "unit", "ours", "original", "floor", "target", ""]);
-    for row in rows {
-        let [ours, beside, floor] = [&row.ours, &row.beside, &row.floor].map(|v| shown(v));
-        let (target, verdict) = (row.target_in_words(), row.verdict());
-        line([&row.name, row.unit, &ours, &beside, &floor, &target, &verdict]);
-        if let Some(note) = row.notes.last() {
-            println!("{:<22} {note}", "");
-        }
+}
+
+/// A row of it, as soon as it is measured.
+pub(super) fn print(row: &Row) {
+    let [ours, beside, floor] = [&row.ours, &row.beside, &row.floor].map(|values| shown(values));
+    let (target, verdict) = (row.target_in_words(), row.verdict());
+    line([&row.name, row.unit, &ours, &beside, &floor, &target, &verdict]);
+    if let Some(note) = row.notes.last() {
+        println!("{:<22} {note}", "");
     }
+}
+
+fn line(cells: [&str; 7]) {
+    let [name, unit, ours, beside, floor, target, verdict] = cells;
+    println!("{name:<16} {unit:<5} {ours:<22} {beside:<22} {floor:<22} {target:<11} {verdict}");
 }
 
 fn shown(values: &[f64]) -> String {

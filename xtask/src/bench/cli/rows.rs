@@ -2,6 +2,7 @@
 
 use super::events::{self, Heard};
 use super::measure::{self, Run};
+use super::report;
 use anyhow::{Result, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -94,25 +95,30 @@ impl Bench {
     pub(super) fn run(&self, only: &str) -> Result<Vec<Row>> {
         let is_wanted = |name: &str| name.contains(only);
         let mut rows = Vec::new();
+        report::head();
+        let mut done = |row: Row| {
+            report::print(&row);
+            rows.push(row);
+        };
         let lists = lists();
         if lists.iter().any(|plan| is_wanted(plan.name)) {
             self.refill(self.entries)?;
         }
         for plan in lists.iter().filter(|plan| is_wanted(plan.name)) {
-            rows.push(self.row(plan)?);
+            done(self.row(plan)?);
         }
         let saved = std::env::temp_dir().join(format!("ctflow-bench-{}.save", std::process::id()));
         self.save(&saved)?;
         for plan in self.changes(&saved).iter().filter(|plan| is_wanted(plan.name)) {
-            rows.push(self.row(plan)?);
+            done(self.row(plan)?);
         }
         fs::remove_file(saved)?;
         if is_wanted("-E") {
-            rows.extend(self.events(self.entries / 10 * 3)?);
+            self.events(self.entries / 10 * 3)?.into_iter().for_each(&mut done);
         }
         for (name, line) in ONE_BY_ONE {
             if is_wanted(name) {
-                rows.push(self.one_by_one(name, line)?);
+                done(self.one_by_one(name, line)?);
             }
         }
         measure::floor(&self.floor, "flush")?;

@@ -5,6 +5,9 @@ use crate::conf::model::{Filter, FilterSet, FilterSide, Policy};
 use crate::conf::parser::{Arg, Node};
 use crate::conf::protocol::protocol;
 use crate::conf::schema::{Key, Value};
+use common::filter::{MARKS_MAX, MarkTest};
+use std::collections::HashSet;
+use std::hash::Hash;
 
 impl Checker<'_> {
     pub(super) fn filter(&mut self, node: &Node) -> Filter {
@@ -14,23 +17,53 @@ impl Checker<'_> {
         };
         let mut filter = Filter { side, ..Filter::default() };
         for set in &node.block {
-            self.agrees(&node.block, set);
-            let policy = if set.choice() == "Accept" { Policy::Accept } else { Policy::Ignore };
             match set.keyword.key {
-                Key::Protocol => {
-                    let items = set.items.iter().flatten();
-                    let numbers = items.filter_map(|item| self.protocol(item)).collect();
-                    add(&mut filter.protocols, policy, numbers);
-                }
-                Key::State => {
-                    let states = set.items.iter().flatten().filter_map(tcp_state).collect();
-                    add(&mut filter.tcp_states, policy, states);
-                }
-                Key::Address => addresses(&mut filter, policy, &set.block),
-                _ => {}
+                Key::MinimumAge => filter.min_age_ms = set.number(),
+                Key::Sample => filter.sample = set.number(),
+                _ => self.set(&mut filter, &node.block, set),
             }
         }
         filter
+    }
+
+    fn set(&mut self, filter: &mut Filter, all: &[Node], set: &Node) {
+        self.agrees(all, set);
+        let policy = if set.choice() == "Accept" { Policy::Accept } else { Policy::Ignore };
+        match set.keyword.key {
+            Key::Protocol => {
+                let items = set.items.iter().flatten();
+                let numbers = items.filter_map(|item| self.protocol(item)).collect();
+                add(&mut filter.protocols, policy, numbers);
+            }
+            Key::State => {
+                let states = set.items.iter().flatten().filter_map(tcp_state).collect();
+                add(&mut filter.tcp_states, policy, states);
+            }
+            Key::SourcePort => add(&mut filter.source_ports, policy, intervals(set)),
+            Key::DestinationPort => add(&mut filter.destination_ports, policy, intervals(set)),
+            Key::Zone => add(&mut filter.zones, policy, intervals(set)),
+            Key::Mark => self.marks(filter, policy, set),
+            Key::Address => addresses(filter, policy, &set.block),
+            _ => {}
+        }
+    }
+
+    /// The kernel looks at one after the other, so there is a limit.
+    fn marks(&mut self, filter: &mut Filter, policy: Policy, set: &Node) {
+        for item in set.items.iter().flatten() {
+            let Value::Mark(value, mask) = item.value else { continue };
+            add(&mut filter.marks, policy, vec![MarkTest { value, mask }]);
+            if filter.marks.as_ref().is_some_and(|marks| marks.members.len() > MARKS_MAX) {
+                let message = format!("`Mark` names more than {MARKS_MAX} marks");
+                self.error(
+                    item.span,
+                    message,
+                    "this is one too many; a mask may name many at once",
+                );
+                return;
+            }
+        }
+        add(&mut filter.marks, policy, Vec::new());
     }
 
     /// A set may be written in pieces, but a flow cannot be both accepted and ignored by it.
@@ -72,13 +105,18 @@ fn addresses(filter: &mut Filter, policy: Policy, nodes: &[Node]) {
     add(&mut filter.ipv6, policy, ipv6.collect());
 }
 
-fn add<T: PartialEq>(set: &mut Option<FilterSet<T>>, policy: Policy, members: Vec<T>) {
+fn intervals(set: &Node) -> Vec<(u16, u16)> {
+    let interval = |item: &Arg| match item.value {
+        Value::Interval(first, last) => Some((first, last)),
+        _ => None,
+    };
+    set.items.iter().flatten().filter_map(interval).collect()
+}
+
+fn add<T: Copy + Eq + Hash>(set: &mut Option<FilterSet<T>>, policy: Policy, members: Vec<T>) {
     let set = set.get_or_insert(FilterSet { policy, members: Vec::new() });
-    for member in members {
-        if !set.members.contains(&member) {
-            set.members.push(member);
-        }
-    }
+    let mut known: HashSet<T> = set.members.iter().copied().collect();
+    set.members.extend(members.into_iter().filter(|member| known.insert(*member)));
 }
 
 /// `enum tcp_conntrack` of the kernel; what it calls SYN_SENT2 was LISTEN once.

@@ -13,6 +13,12 @@ pub enum Kind {
         /// Largest.
         max: u32,
     },
+    /// A whole number up to this one, or two of them with a dash between: all from the first to the last.
+    Interval(u16),
+    /// A mark, and after a slash the bits of it that count.
+    Mark,
+    /// `1/N`: one in so many.
+    Share,
     /// A whole number that must have a sign.
     Signed,
     /// on, yes, off, no; any case.
@@ -65,6 +71,10 @@ pub struct IpPrefix<A> {
 pub enum Value {
     /// A number.
     Number(u32),
+    /// The first and the last of some numbers.
+    Interval(u16, u16),
+    /// A mark and the bits of it that count.
+    Mark(u32, u32),
     /// A number with a sign.
     Signed(i32),
     /// on or off.
@@ -93,6 +103,9 @@ impl Kind {
     pub fn value(self, word: &str) -> Result<Value, String> {
         match self {
             Self::Number { min, max } => number(word, min, max).map(Value::Number),
+            Self::Interval(max) => interval(word, max).map(|(a, b)| Value::Interval(a, b)),
+            Self::Mark => mark(word).map(|(value, mask)| Value::Mark(value, mask)),
+            Self::Share => share(word).map(Value::Number),
             Self::Signed => signed(word).map(Value::Signed),
             Self::Bool => boolean(word).map(Value::Bool).ok_or_else(String::new),
             Self::Choice { words, any_case } => chosen(words, any_case, word)
@@ -122,6 +135,9 @@ impl Kind {
         match self {
             Self::Number { min: 0, max: u32::MAX } => "a number".to_owned(),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Interval(max) => format!("a number from 0 to {max}, or two such as 10-20"),
+            Self::Mark => "a mark such as 0x1, or a mark and a mask such as 0x1/0xff".to_owned(),
+            Self::Share => "a share such as 1/8".to_owned(),
             Self::Signed => "a number with a sign, such as -5 or +5".to_owned(),
             Self::Bool => "on or off (yes or no)".to_owned(),
             Self::Choice { words, .. } => {
@@ -145,6 +161,9 @@ impl Kind {
     pub fn placeholder(self) -> String {
         match self {
             Self::Number { .. } => "NUMBER".to_owned(),
+            Self::Interval(_) => "NUMBER[-NUMBER]".to_owned(),
+            Self::Mark => "MARK[/MASK]".to_owned(),
+            Self::Share => "1/NUMBER".to_owned(),
             Self::Signed => "SIGNED_NUMBER".to_owned(),
             Self::Bool => "on|off".to_owned(),
             Self::Choice { words, .. } => {
@@ -178,6 +197,39 @@ fn number(word: &str, min: u32, max: u32) -> Result<u32, String> {
     }
     let value = word.parse().ok().filter(|value| (min..=max).contains(value));
     value.ok_or_else(|| format!("out of range: {min} to {max} is possible"))
+}
+
+fn interval(word: &str, max: u16) -> Result<(u16, u16), String> {
+    let (first, last) = word.split_once('-').unwrap_or((word, word));
+    let part = |word| number(word, 0, max.into()).map(|n| n as u16);
+    let (first, last) = (part(first)?, part(last)?);
+    if first > last {
+        return Err(format!("nothing lies between: {first} is more than {last}"));
+    }
+    Ok((first, last))
+}
+
+fn mark(word: &str) -> Result<(u32, u32), String> {
+    let part = |word: &str| {
+        let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
+        let digits = hex.unwrap_or(word);
+        let radix = if hex.is_some() { 16 } else { 10 };
+        if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+            return Err(String::new());
+        }
+        u32::from_str_radix(digits, radix).map_err(|_| "a mark has 32 bits".to_owned())
+    };
+    let Some((value, mask)) = word.split_once('/') else { return Ok((part(word)?, u32::MAX)) };
+    let (value, mask) = (part(value)?, part(mask)?);
+    if value & !mask != 0 {
+        return Err("the mark has bits that the mask leaves out".to_owned());
+    }
+    Ok((value, mask))
+}
+
+fn share(word: &str) -> Result<u32, String> {
+    let of = word.strip_prefix("1/").ok_or_else(String::new)?;
+    number(of, 1, 1_000_000)
 }
 
 fn signed(word: &str) -> Result<i32, String> {

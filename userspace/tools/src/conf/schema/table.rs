@@ -137,7 +137,55 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(POLICY)
         .opens(Body::List { item: TCP_STATE, trailer: &["for", "TCP"] })
         .repeats()
-        .doc("TCP states; flows of other protocols always pass."),
+        .doc(
+            "TCP states; flows of other protocols always pass. News in another state is not taken; \
+             the end of a flow that was let in always is.",
+        ),
+    keyword(Key::SourcePort, "SourcePort", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc(
+            "Source ports of the original direction; flows of protocols without ports always pass.",
+        ),
+    keyword(Key::DestinationPort, "DestinationPort", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc(
+            "Destination ports of the original direction; flows of protocols without ports always \
+             pass.",
+        ),
+    keyword(Key::Zone, "Zone", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Interval(65535), trailer: &[] })
+        .repeats()
+        .doc("Conntrack zones; 0 is the default zone."),
+    keyword(Key::Mark, "Mark", &[Filter])
+        .takes(POLICY)
+        .opens(Body::List { item: Kind::Mark, trailer: &[] })
+        .repeats()
+        .doc(
+            "Marks of connections, at most 16. News of a flow that has another mark is not taken; a \
+             flow comes in when its mark becomes one that passes, and its end always does once it \
+             was let in.",
+        ),
+    keyword(Key::MinimumAge, "MinimumAge", &[Filter])
+        .takes(Kind::Number { min: 0, max: 3_600_000 })
+        .doc(
+            "How old a flow must be to count, in milliseconds. One that ends before is never spoken \
+             of; one that grows older comes in with its next event, or without one a quarter of that \
+             time and a fifth of a second later at most. Reading the kernel's table (at start, \
+             `-R`, after losses) takes in what it shows, however young. It is judged where events are \
+             heard, whoever else sorts them out.",
+        ),
+    keyword(Key::Sample, "Sample", &[Filter])
+        .takes(Kind::Share)
+        .doc(
+            "Look at one flow in N only. Which ones depends on addresses, ports and zone alone, so a \
+             flow is in it from its beginning to its end, on every machine and with every event \
+             source, and 1/16 is a part of 1/8.",
+        ),
     // Address
     keyword(Key::Ipv4Address, "IPv4_address", &[Address])
         .takes(Kind::Ipv4Prefix)

@@ -60,6 +60,22 @@ const MISTAKES: &[(&str, &str)] = &[
         "an unknown protocol and facility",
         "General {\n    Syslog mail\n    Filter {\n        Protocol Accept { TPC }\n    }\n}\n",
     ),
+    (
+        "sets of numbers that hold none",
+        "General {\n    Filter {\n        DestinationPort Accept { 80 70000 }\n        Zone Ignore { 9-3 }\n        SourcePort Accept { http }\n    }\n}\n",
+    ),
+    (
+        "marks that cannot be",
+        "General {\n    Filter {\n        Mark Accept { 0x3/0x1 0x100000000 red }\n        Mark Ignore { 1 }\n    }\n}\n",
+    ),
+    (
+        "more marks than there is room for",
+        "General {\n    Filter {\n        Mark Accept { 0 1 2 3 4 5 6 7 8 9\n            10 11 12 13 14 15 15 16 17 }\n    }\n}\n",
+    ),
+    (
+        "shares and ages that cannot be",
+        "General {\n    Filter {\n        Sample 8\n        MinimumAge 2h\n    }\n}\n",
+    ),
     ("no link", "Sync {\n    Mode NOTRACK { }\n}\n"),
     (
         "links that lack something",

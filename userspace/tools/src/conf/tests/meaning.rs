@@ -6,6 +6,7 @@ use crate::conf::{
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, ModeConf, Policy,
     Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
 };
+use common::filter::MarkTest;
 
 const GENERAL: &str = "General { UNIX { Path /run/c.sock } }";
 const UDP: &str =
@@ -70,6 +71,34 @@ fn everything_general() {
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
     assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None });
+}
+
+#[test]
+fn everything_a_filter_can_ask_for() {
+    let conf = clean(
+        "General { UNIX { Path /x } Filter {
+            SourcePort Ignore { 53 }
+            DestinationPort Accept { 80 443 8000-8999 } DestinationPort Accept { 80 22 }
+            Zone Accept { 0 10-20 }
+            Mark Accept { 7 0x10/0xf0 0x10/0xf0 }
+            MinimumAge 500
+            Sample 1/8
+        } } Stats { }",
+    );
+    let test = |value, mask| MarkTest { value, mask };
+    let accept = Policy::Accept;
+    let ports = vec![(80, 80), (443, 443), (8000, 8999), (22, 22)];
+    let marks = vec![test(7, u32::MAX), test(0x10, 0xf0)];
+    let wanted = Filter {
+        source_ports: Some(FilterSet { policy: Policy::Ignore, members: vec![(53, 53)] }),
+        destination_ports: Some(FilterSet { policy: accept, members: ports }),
+        zones: Some(FilterSet { policy: accept, members: vec![(0, 0), (10, 20)] }),
+        marks: Some(FilterSet { policy: accept, members: marks }),
+        min_age_ms: 500,
+        sample: 8,
+        ..Filter::default()
+    };
+    assert_eq!(conf.general.filter, Some(wanted));
 }
 
 #[test]

@@ -20,6 +20,9 @@ fn sample(keyword: &Keyword) -> String {
 fn word(kind: Kind) -> String {
     match kind {
         Kind::Number { max, .. } => max.to_string(),
+        Kind::Interval(max) => format!("0-{max}"),
+        Kind::Mark => "0x10/0xF0".to_owned(),
+        Kind::Share => "1/8".to_owned(),
         Kind::Signed => "-5".to_owned(),
         Kind::Bool => "YES".to_owned(),
         Kind::Choice { words, .. } => words[0].name.to_owned(),
@@ -109,6 +112,11 @@ fn a_wrong_argument_is_one_error() {
         Kind::Number { max, .. } => {
             vec!["five".to_owned(), "-5".to_owned(), format!("{}", u64::from(max) + 1)]
         }
+        Kind::Interval(max) => ["-", "5-", "9-8", "1-2-3", &format!("{}", u32::from(max) + 1)]
+            .map(str::to_owned)
+            .to_vec(),
+        Kind::Mark => ["0x", "0x1/", "3/1", "g", "4294967296"].map(str::to_owned).to_vec(),
+        Kind::Share => ["8", "1/0", "2/8", "1/"].map(str::to_owned).to_vec(),
         Kind::Signed => vec!["5".to_owned()],
         Kind::Bool => vec!["true".to_owned(), "1".to_owned()],
         Kind::Choice { .. } => vec!["nonsense".to_owned()],

@@ -49,7 +49,7 @@ pub fn run(path: &str) -> Outcome {
     let mut loader = Loader::open()?;
     if lines <= LINES_ALONE {
         words::each_line(&mut file, |number, line| match understand(number, line)? {
-            Some(command) => loader.take(command),
+            Some(command) => loader.take(&command),
             None => Ok(()),
         })?;
     } else {
@@ -65,13 +65,14 @@ trait Lines: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Lines for T {}
 
 fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
-    if path != "-" {
+    let mut file = if path == "-" {
+        File::from(io::stdin().as_fd().try_clone_to_owned()?)
+    } else {
         let cannot = |_| Failure::usage(format_args!("Failed to open file {path} for reading"));
-        return Ok(Box::new(File::open(path).map_err(cannot)?));
-    }
-    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    if stdin.metadata()?.is_file() {
-        return Ok(Box::new(stdin));
+        File::open(path).map_err(cannot)?
+    };
+    if file.metadata()?.is_file() {
+        return Ok(Box::new(file));
     }
     // What comes through a pipe comes once. It is put aside on disk, in a file without a name.
     let nameless = OpenOptions::new()
@@ -83,7 +84,7 @@ fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
         Ok(file) => Box::new(file),
         Err(_) => Box::new(Cursor::new(Vec::new())),
     };
-    io::copy(&mut stdin, &mut kept)?;
+    io::copy(&mut file, &mut kept)?;
     kept.rewind()?;
     Ok(Box::new(kept))
 }
@@ -113,7 +114,7 @@ fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
             let _ = full.send(outcome.map(|()| handful));
         })?;
         for handful in filled {
-            handful?.into_iter().try_for_each(|command| loader.take(command))?;
+            handful?.iter().try_for_each(|command| loader.take(command))?;
         }
         Ok(())
     })
@@ -144,12 +145,12 @@ impl Loader {
         Ok(Self { writes, afterwards, progress: Progress::new("lines", false), failed: None })
     }
 
-    fn take(&mut self, command: Command) -> Result<(), Failure> {
+    fn take(&mut self, command: &Command) -> Result<(), Failure> {
         self.progress.step();
         let (kernel, failed) = (&mut self.afterwards, &mut self.failed);
         match command.verb {
             Verb::Create | Verb::Add => {
-                let flow = wanted::flow(&command)?;
+                let flow = wanted::flow(command)?;
                 let adds = command.verb == Verb::Add;
                 self.writes.push(
                     Wanted { flow, adds, status: command.has(Opt::Status) },
@@ -160,9 +161,9 @@ impl Loader {
             verb => {
                 self.flush()?;
                 match verb {
-                    Verb::Delete => drop(change::delete_quietly(&command, &[])?),
-                    Verb::Update => drop(change::update_quietly(&command, &[])?),
-                    _ => drop(change::flush(&command)?),
+                    Verb::Delete => drop(change::delete_quietly(command, &[])?),
+                    Verb::Update => drop(change::update_quietly(command, &[])?),
+                    _ => drop(change::flush(command)?),
                 }
             }
         }

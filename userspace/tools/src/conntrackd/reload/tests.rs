@@ -85,6 +85,7 @@ fn what_cannot_is_named() {
     ] {
         check(SYNC, &text, &[names]);
     }
+    check("Stats { }", "Stats { }\nGeneral { Shards 2\n }", &["Shards"]);
     let general = &SYNC[SYNC.find("General").expect("there is one")..];
     check(SYNC, &format!("Stats {{ }}\n{general}"), &["Mode"]);
 }

@@ -1,0 +1,41 @@
+//! What changes while a shard runs, and what a filter that asks for age lets in later.
+
+use super::Shard;
+use crate::source::SourceError;
+use crate::tuning::Change;
+use common::Instant;
+use engine::Input;
+
+impl Shard {
+    /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
+    pub(super) fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
+        let Change { tuning, filter, commit_timeout_s } = change;
+        let rescheduled = tuning.scheduling != self.tuning.scheduling;
+        self.tuning = tuning;
+        self.engine.set_repair_after(tuning.overrun_resync);
+        if rescheduled {
+            self.set_scheduling();
+        }
+        let Some((filter, in_kernel)) = filter else {
+            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
+            return Ok(());
+        };
+        let told = |e: SourceError| format!("the filter in the kernel: {e}");
+        self.source.open_filter().map_err(told)?;
+        self.engine.reconfigure(filter, commit_timeout_s);
+        let outcome = self.source.set_filter(&in_kernel).map_err(told);
+        if self.engine.config().replication.keep_local {
+            self.read_kernel(now);
+        }
+        outcome
+    }
+
+    /// Lets in the flows that have grown old enough since they began: the kernel is asked how they are.
+    pub(super) fn take_grown(&mut self, now: Instant) {
+        let Self { source, engine, .. } = self;
+        let outcome = source.ripe(now, &mut |key| engine.handle(now, Input::Noticed(key)));
+        if let Err(error) = outcome {
+            self.log.warning(format!("flows that grew old enough cannot be read: {error}"));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `cargo xtask test vm`: the tests of event sources on kernels of Debian, in QEMU.
+//!
+//! ```text
+//!  apt-get download --> target/vm/NAME: vmlinuz, modules                  (vm/kernel.rs, kept)
+//!  cargo test --no-run --> the test binary, its tools, their libraries \
+//!                                                                       +--> initramfs (vm/image.rs)
+//!  busybox, modules, a script as init --------------------------------/
+//!  qemu -accel tcg --serial console--> lines, as of any test runner, counted here
+//! ```
+//!
+//! A guest tests and switches itself off. One that says nothing for long is ended, and the end of what it said is
+//! shown.
+
+mod kernel;
+mod image;
+
+use crate::build::Built;
+use crate::shell::{self, step};
+use crate::tally::Tally;
+use crate::{repo, setup};
+use anyhow::{Context as _, Result, bail};
+use image::Contents;
+use kernel::Kernel;
+use std::collections::VecDeque;
+use std::env;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A kernel to test on.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// How it is called here.
+    name: &'static str,
+    /// The Debian package that names the newest one.
+    package: &'static str,
+    /// What `EventSource auto` is to be on it.
+    auto: &'static str,
+    /// What `EventSource hook` is to be on it.
+    hook: &'static str,
+    /// Tests that run on it beyond [`TESTS`].
+    more: &'static str,
+}
+
+/// NETFILTER programs exist since 6.4.
+const PLANS: [Plan; 2] = [
+    Plan { name: "6.1", package: "linux-image-amd64", auto: "tap", hook: "tap", more: "" },
+    Plan {
+        name: "6.12",
+        package: "linux-image-6.12-amd64",
+        auto: "tap",
+        hook: "hook",
+        more: "hook:: hooked::",
+    },
+];
+/// What is installed for this part alone.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("dpkg-deb", "dpkg"),
+    ("xz", "xz-utils"),
+];
+/// What the tests run in the guest.
+const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
+/// Tests that run there: those of event sources, and daemons that use them.
+const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
+/// Names the one kernel to test on, and other tests to run there.
+const ONLY: &str = "CTFLOW_VM_KERNEL";
+const CHOSEN: &str = "CTFLOW_VM_TESTS";
+/// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Lines shown of a guest that was ended.
+const TAIL: usize = 40;
+/// What a guest says last.
+const DONE: &str = "ctflow-vm: done";
+
+/// Runs the part: all kernels at once.
+pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
+    setup::ensure_programs(&PROGRAMS)?;
+    let folder = repo::target().join("vm");
+    let test = test_binary(cargo)?;
+    let mut guests = Vec::new();
+    let asked = env::var(ONLY).ok();
+    let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
+    for plan in PLANS.into_iter().filter(|plan| wanted(plan.name)) {
+        let name = plan.name;
+        let kernel = kernel::fetch(&folder, name, plan.package)?;
+        let image = folder.join(name).join("initramfs");
+        contents(&kernel, &test, built, plan)?.write(&image)?;
+        step(&format!("vm: Linux {}", kernel.version));
+        let log = folder.join(name).join("console.log");
+        guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
+    }
+    let mut tally = Tally::default();
+    for guest in guests {
+        let outcome = guest.join().map_err(|_| anyhow::anyhow!("a guest's thread panicked"))?;
+        tally += outcome?;
+    }
+    Ok(tally)
+}
+
+/// Builds the tests; the program that holds them.
+fn test_binary(mut cargo: Command) -> Result<PathBuf> {
+    cargo.args(["--features", "kernel", "--no-run", "--message-format", "json"]);
+    let text = shell::output(&mut cargo)?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let mut found = messages.filter_map(|message: serde_json::Value| {
+        let of_netns = message["target"]["name"] == "netns";
+        message["executable"].as_str().filter(|_| of_netns).map(PathBuf::from)
+    });
+    found.next_back().context("cargo named no test program")
+}
+
+fn contents(kernel: &Kernel, test: &Path, built: &Built, plan: Plan) -> Result<Contents> {
+    let mut contents = Contents::default();
+    contents.program(&shell::find("busybox").context("no busybox")?, "bin/busybox")?;
+    contents.program(test, "bin/netns")?;
+    contents.program(&built.programs.join("conntrackd"), "ctflow/conntrackd")?;
+    for tool in TOOLS {
+        let path = shell::find(tool).with_context(|| format!("no {tool}"))?;
+        contents.program(&path, &format!("bin/{tool}"))?;
+    }
+    contents.folder(&kernel.modules, &format!("lib/modules/{}", kernel.version))?;
+    contents.script("init", &init(plan));
+    Ok(contents)
+}
+
+/// What the guest does.
+fn init(plan: Plan) -> String {
+    let Plan { auto, hook, more, .. } = plan;
+    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more}", TESTS.join(" ")));
+    format!(
+        "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
+/bin/busybox --install -s /sbin
+export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_HOOK={hook} CTFLOW_SLOW=1 RUST_BACKTRACE=0
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+ln -s /proc/self/fd/0 /dev/stdin
+depmod
+modprobe nf_conntrack_netlink
+ip link set lo up
+netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
+netns --test-threads=2 {tests} 2>&1
+echo {DONE}
+poweroff -f
+"
+    )
+}
+
+/// A machine that runs.
+struct Guest {
+    name: &'static str,
+    qemu: std::process::Child,
+    lines: Receiver<String>,
+}
+
+impl Guest {
+    fn start(name: &'static str, kernel: &Kernel, image: &Path) -> Result<Self> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        command.args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
+        command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
+        command.args(["-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off"]);
+        let mut qemu = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start qemu-system-x86_64")?;
+        let console = BufReader::new(qemu.stdout.take().context("stdout is piped")?);
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in console.split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { name, qemu, lines })
+    }
+
+    /// Shows what it says and counts, until it is done or says nothing any more.
+    fn watch(mut self, log: &Path) -> Result<Tally> {
+        let (began, name) = (Instant::now(), self.name);
+        let mut log = File::create(log).context("cannot write the console's log")?;
+        let (mut tally, mut done, mut tail) = (Tally::default(), false, VecDeque::new());
+        let why = loop {
+            match self.lines.recv_timeout(SILENCE_MAX) {
+                Ok(line) => {
+                    writeln!(log, "{line}").context("cannot write the console's log")?;
+                    if line.starts_with("test ") || line.starts_with("kernel: ") {
+                        println!("{name}: {line}");
+                    }
+                    done |= line == DONE;
+                    tally += Tally::of_line(&line).unwrap_or_default();
+                    tail.push_back(line);
+                    if tail.len() > TAIL {
+                        tail.pop_front();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break "it switched itself off",
+                Err(RecvTimeoutError::Timeout) => break "it said nothing for too long",
+            }
+        };
+        // It has ended, or it is to.
+        let _ = self.qemu.kill();
+        self.qemu.wait().context("cannot wait for qemu")?;
+        if !done || tally == Tally::default() || tally.failed > 0 {
+            println!("{name}: {why}; the end of what it said:");
+            tail.iter().for_each(|line| println!("{name}| {line}"));
+        }
+        if !done || tally == Tally::default() {
+            tally += Tally::FAILED;
+        }
+        println!("{name}: {tally} in {}", shell::took(began));
+        Ok(tally)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// Whether this machine can run the part at all; why not.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    if env::consts::ARCH != "x86_64" {
+        return Some("the kernels are for x86-64");
+    }
+    shell::find("apt-get").is_none().then_some("the kernels are Debian's, and there is no apt-get")
+}
+
+/// An error with what a tool said.
+fn tool(command: &mut Command) -> Result<()> {
+    let output =
+        command.output().with_context(|| format!("cannot start {}", shell::line(command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{} failed: {}: {}", shell::line(command), output.status, said.trim());
+    }
+    Ok(())
+}

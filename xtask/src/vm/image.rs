@@ -1,0 +1,100 @@
+//! The file system of a guest, as an archive the kernel unpacks into memory (`cpio`, format `newc`).
+
+use crate::shell;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the archive is to hold, by path.
+#[derive(Default)]
+pub(super) struct Contents(BTreeMap<String, File>);
+
+enum File {
+    /// A copy of this one.
+    Copy(PathBuf),
+    /// A program with this text.
+    Text(String),
+}
+
+const REGULAR: u32 = 0o100_755;
+const FOLDER: u32 = 0o040_755;
+
+impl Contents {
+    /// A program, and the libraries it is linked with at the places it looks for them.
+    pub(super) fn program(&mut self, from: &Path, to: &str) -> Result<()> {
+        self.0.insert(to.to_owned(), File::Copy(from.to_owned()));
+        // A static program has none, and says so by failing.
+        let text = shell::output(Command::new("ldd").arg(from)).unwrap_or_default();
+        for word in text.split_whitespace().filter(|word| word.starts_with('/')) {
+            self.0.insert(word[1..].to_owned(), File::Copy(word.into()));
+        }
+        Ok(())
+    }
+
+    /// Everything in a folder.
+    pub(super) fn folder(&mut self, from: &Path, to: &str) -> Result<()> {
+        let entries = fs::read_dir(from).with_context(|| format!("no {}", from.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let inside = format!("{to}/{}", name.to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                self.folder(&path, &inside)?;
+            } else {
+                self.0.insert(inside, File::Copy(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// A script.
+    pub(super) fn script(&mut self, to: &str, text: &str) {
+        self.0.insert(to.to_owned(), File::Text(text.to_owned()));
+    }
+
+    /// Writes the archive.
+    pub(super) fn write(&self, to: &Path) -> Result<()> {
+        let mut out = Vec::new();
+        let mut known = BTreeMap::new();
+        for (path, file) in &self.0 {
+            for (at, _) in path.match_indices('/') {
+                if known.insert(&path[..at], ()).is_none() {
+                    member(&mut out, &path[..at], FOLDER, &[]);
+                }
+            }
+            let read =
+                |path: &Path| fs::read(path).with_context(|| format!("no {}", path.display()));
+            let bytes = match file {
+                File::Copy(path) => read(path)?,
+                File::Text(text) => text.clone().into_bytes(),
+            };
+            member(&mut out, path, REGULAR, &bytes);
+        }
+        member(&mut out, "TRAILER!!!", 0, &[]);
+        fs::write(to, out).with_context(|| format!("cannot write {}", to.display()))
+    }
+}
+
+/// One file: 13 numbers of eight hexadecimal digits behind the magic, the name, the bytes, each padded to four bytes
+/// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
+fn member(out: &mut Vec<u8>, path: &str, mode: u32, bytes: &[u8]) {
+    let (size, name) = (bytes.len(), path.len() + 1);
+    let inode = out.len();
+    let numbers = [inode, mode as usize, 0, 0, 1, 0, size, 0, 0, 0, 0, name, 0];
+    out.extend_from_slice(b"070701");
+    for number in numbers {
+        let _ = write!(out, "{number:08X}");
+    }
+    out.extend_from_slice(path.as_bytes());
+    out.push(0);
+    pad(out);
+    out.extend_from_slice(bytes);
+    pad(out);
+}
+
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(4), 0);
+}
