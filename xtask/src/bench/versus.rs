@@ -48,6 +48,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "bulk",
             "packets",
             "start",
+            "watch",
         ],
     ),
     ("traffic", &["churn-tcp", "churn-v6", "churn-nat"]),

@@ -21,11 +21,11 @@ pub(in crate::ctflow) struct Options {
     /// How many flows, instead of what each scenario takes by itself
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=8_000_000))]
     pub(super) flows: Option<u32>,
-    /// New flows per second where traffic is paced; flat-out scenarios become paced ones
+    /// New flows per second in sync-paced, latency-busy, watch and every churn, which are flat out by themselves
     #[arg(long, value_name = "FLOWS/S", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rate: Option<u32>,
     /// How long paced traffic lasts; the number of flows follows from it
-    #[arg(long, value_name = "SECONDS", conflicts_with = "flows")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "flows", requires = "rate")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(super) duration: Option<u32>,
     /// Whom to measure, separated by commas: nobody, original, and our event sources by name

@@ -51,7 +51,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         scenario(
             "churn",
             "new UDP flows through a router, flat out from one CPU, the daemon on another",
-            |lab| lab.one(600_000),
+            |lab| lab.one(1_000_000),
             |lab, subject, case| run(lab, subject, case, UDP),
         ),
         scenario(

@@ -33,7 +33,7 @@ pub(super) fn scenario() -> Scenario {
         title: "new UDP flows, flat out from two CPUs at once, the daemon on both as well",
         figures: figures(),
         suits: Subject::is_no_watcher,
-        cases: |lab| lab.one(600_000),
+        cases: |lab| lab.one(1_000_000),
         run,
     }
 }
