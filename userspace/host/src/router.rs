@@ -251,7 +251,8 @@ mod tests {
         for source in &mut sources {
             source
                 .drain(9, &mut |heard, _| {
-                    let (Heard::Message(bytes) | Heard::Packet(bytes)) = heard;
+                    let (Heard::Message(bytes) | Heard::Packet(bytes) | Heard::Grown(bytes)) =
+                        heard;
                     seen.push(bytes.to_vec());
                 })
                 .unwrap();
