@@ -54,7 +54,7 @@ const PLANS: [Plan; 2] = [
         package: "linux-image-6.12-amd64",
         auto: "tap",
         hook: "hook",
-        more: "hook:: hooked::",
+        more: "hook::all_sources hook::every_new_flow hooked::",
     },
 ];
 /// What is installed for this part alone.
