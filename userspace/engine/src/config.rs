@@ -16,8 +16,8 @@ pub struct Config {
     pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
-    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the rest of
-    /// it ignored; events about flows of others are not handed in.
+    /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the
+    /// rest of it ignored; events about flows of others are not handed in.
     pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,

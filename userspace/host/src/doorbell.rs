@@ -7,9 +7,9 @@
 //!      then wakes the reader       3. sleeps, if there still is nothing
 //! ```
 //!
-//! Both sides swap the one flag, and one swap is the first. Either the writer's finds the flag set and the reader is woken,
-//! or the reader's follows it and the second look sees what was put in. Leave out that look, and the wake-up is lost that
-//! would have come before the reader armed (`tests/loom` shows both).
+//! Both sides swap the one flag, and one swap is the first. Either the writer's finds the flag set and the reader is
+//! woken, or the reader's follows it and the second look sees what was put in. Leave out that look, and the wake-up is
+//! lost that would have come before the reader armed (`tests/loom` shows both).
 
 use crate::atomic::{AtomicBool, Ordering};
 

@@ -1,8 +1,8 @@
 //! The shards as one: what the main thread wants goes to those it concerns, and what they answer becomes one answer.
 //!
-//! With one shard there is nothing to join: it reads the source itself, and orders go straight to it. Several are fed by
-//! a reader ([`crate::reader`]), and every thread of theirs is bound to a CPU, one after the other over those the process
-//! may use.
+//! With one shard there is nothing to join: it reads the source itself, and orders go straight to it. Several are fed
+//! by a reader ([`crate::reader`]), and every thread of theirs is bound to a CPU, one after the other over those the
+//! process may use.
 
 use crate::log::Log;
 use crate::reader::{self, Reader};
@@ -71,7 +71,9 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
             // If nobody listens any more, the daemon is ending anyway.
             let _ = sender.send(told);
             // Whoever joins the thread sees it as well.
-            panic.into_iter().for_each(|panic| resume_unwind(panic));
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
         };
         thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
     };
@@ -100,7 +102,7 @@ impl Crew {
     #[must_use]
     pub fn stop(self) -> bool {
         self.handle.order(Order::Stop);
-        self.threads.into_iter().fold(true, |all, thread| thread.join().is_ok() && all)
+        self.threads.into_iter().filter_map(|thread| thread.join().err()).count() == 0
     }
 }
 
@@ -151,7 +153,7 @@ impl Handle {
         let _ = word.await;
         let join = |snapshots: Vec<Box<Snapshot>>| {
             let joined = snapshots.into_iter().reduce(|mut all, one| {
-                all.join(*one);
+                all.join(&one);
                 all
             });
             joined.unwrap_or_else(|| unreachable!("a fleet has shards"))

@@ -6,9 +6,9 @@
 //!                     by flow  +--> queue --> ...       its own sockets to the kernel
 //! ```
 //!
-//! It waits as a shard does that reads the source itself ([`crate::shard`]); shards wait for their queues. When a queue is
-//! full it waits for that shard, and what happens meanwhile waits in the kernel: first in the rings, then in the socket,
-//! and what has no room there is counted as lost.
+//! It waits as a shard does that reads the source itself ([`crate::shard`]); shards wait for their queues. When a
+//! queue is full it waits for that shard, and what happens meanwhile waits in the kernel: first in the rings, then in
+//! the socket, and what has no room there is counted as lost.
 
 use crate::clock;
 use crate::log::Log;

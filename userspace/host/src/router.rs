@@ -53,7 +53,7 @@ impl Router {
 
     /// Lets the shards have what was passed on. False when one of them is too far behind to take it now.
     pub(crate) fn hand_over(&mut self) -> bool {
-        self.feeds.iter_mut().fold(true, |all, feed| feed.hand_over() && all)
+        self.feeds.iter_mut().filter_map(|feed| (!feed.hand_over()).then_some(())).count() == 0
     }
 
     fn put(

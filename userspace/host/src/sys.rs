@@ -129,8 +129,8 @@ impl Batch {
         }
         let (at, none) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
         let (slots, flags) = (self.lens.len() as u32, libc::MSG_DONTWAIT);
-        // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the call: the
-        // arrays are not moved before it returns.
+        // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the
+        // call: the arrays are not moved before it returns.
         let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), at, slots, flags, none) };
         if got < 0 {
             let error = io::Error::last_os_error();

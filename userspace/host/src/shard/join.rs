@@ -3,8 +3,9 @@
 use super::report::{Latency, Queue, Snapshot, TableState};
 
 impl Snapshot {
-    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and have no peer.
-    pub fn join(&mut self, other: Self) {
+    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and have no
+    /// peer.
+    pub fn join(&mut self, other: &Self) {
         let resyncs = self.counters.resyncs.min(other.counters.resyncs);
         self.counters += other.counters;
         // It has been read when all have read it.

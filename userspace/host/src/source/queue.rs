@@ -7,8 +7,8 @@
 //!             empty: the same blocks once more
 //! ```
 //!
-//! Both ways are bounded lock-free queues, and the blocks go round: an event costs a copy, and a block of them one turn of
-//! each queue. When no block is empty, the shard is behind by all of them: the reader has to wait.
+//! Both ways are bounded lock-free queues, and the blocks go round: an event costs a copy, and a block of them one
+//! turn of each queue. When no block is empty, the shard is behind by all of them: the reader has to wait.
 
 use super::{Account, Heard, Stamp};
 use crate::doorbell::Doorbell;
@@ -249,7 +249,8 @@ mod tests {
         let event = |n: u8| (vec![n; 5 + usize::from(n)], stamps[usize::from(n) % 3]);
         loop {
             let (bytes, stamp) = event(put);
-            let heard = if put % 2 == 0 { Heard::Message(&bytes) } else { Heard::Packet(&bytes) };
+            let heard =
+                if put.is_multiple_of(2) { Heard::Message(&bytes) } else { Heard::Packet(&bytes) };
             if !feed.put(heard, stamp) {
                 break;
             }

@@ -86,10 +86,11 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Number { min: 1, max: 64 })
         .default("1")
         .doc(
-            "Threads that share the flows. With more than one, a thread of its own reads the events and hands each to \
-             the one whose flow it is about, and all are bound to CPUs. That pays where one CPU cannot keep up and others \
-             are idle; otherwise one is faster. Each reads the kernel's whole table, at the start and after losses, and \
-             may hold an eighth more than its share of `HashLimit`. Not with `Sync`. Not in conntrack-tools.",
+            "Threads that share the flows. With more than one, a thread of its own reads the events \
+             and hands each to the one whose flow it is about, and all are bound to CPUs. That pays \
+             where one CPU cannot keep up and others are idle; otherwise one is faster. Each reads \
+             the kernel's whole table, at the start and after losses, and may hold an eighth more \
+             than its share of `HashLimit`. Not with `Sync`. Not in conntrack-tools.",
         ),
     keyword(Key::Systemd, "Systemd", &[General])
         .takes(Kind::Bool)
