@@ -50,7 +50,7 @@ fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: Sou
             let seen = packet::decode(bytes, hz).expect("a record is as agreed");
             return engine.handle(now, Input::Packet { seen, at });
         }
-        (Heard::Packet(_), _) => panic!("a record without its time"),
+        (Heard::Packet(_) | Heard::Grown(_), _) => panic!("a record without its time"),
     };
     let stamp = match stamp {
         SourceStamp::InOrder => Stamp::InOrder,
