@@ -89,7 +89,7 @@ fn a_small_run_adds_up() {
 /// Where it keeps its files.
 fn scratch(files: &Files, command: &mut Command) -> PathBuf {
     let path = files.path().join("scratch");
-    fs::create_dir(&path).unwrap();
+    fs::create_dir(&path).expect("the folder of a test can be written");
     command.env("TMPDIR", &path);
     path
 }

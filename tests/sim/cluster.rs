@@ -338,7 +338,7 @@ impl Cluster {
             && self.nodes[node].source.sees_packets()
             && event != EventKind::Destroy
         {
-            let seen = seen(whole, event == EventKind::Update);
+            let seen = seen(&whole, event == EventKind::Update);
             return self.input(node, Input::Packet { seen, at });
         }
         self.input(node, Input::Kernel { event, flow, origin, stamp })
@@ -493,8 +493,8 @@ impl Cluster {
 }
 
 /// What a packet shows of a flow: all but what lies apart from it.
-fn seen(flow: Flow, confirmed: bool) -> Seen {
+fn seen(flow: &Flow, confirmed: bool) -> Seen {
     let whole = flow.extra.is_none() && !flow.status.contains(Status::EXPECTED);
     let known = Known::STATUS | Known::TIMEOUT | Known::MARK | (flow.known & Known::ZONE);
-    Seen { flow: Flow { id: 0, known, extra: None, ..flow }, confirmed, whole }
+    Seen { flow: Flow { id: 0, known, extra: None, ..flow.clone() }, confirmed, whole }
 }

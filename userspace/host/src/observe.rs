@@ -63,7 +63,10 @@ impl Observer {
             Event::KernelResynced { flows, purged } => log
                 .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
             Event::Degraded => {
-                log.warning("kernel events were lost: the internal cache is not exact until the kernel's table has been read again");
+                log.warning(
+                    "kernel events were lost: the internal cache is not exact until the kernel's \
+                     table has been read again",
+                );
             }
             Event::Repaired { lost, after } => log.notice(format!(
                 "the internal cache is exact again: {lost} lost events made good after {:.1} s",

@@ -193,8 +193,8 @@ mod tests {
     }
 
     proptest! {
-        /// A flow moves from one CPU to another whenever it likes, so nothing but the order of everything keeps the order
-        /// of each flow. The reader comes to each ring a while after the one before.
+        /// A flow moves from one CPU to another whenever it likes, so nothing but the order of everything keeps the
+        /// order of each flow. The reader comes to each ring a while after the one before.
         #[test]
         fn order_is_kept_across_rings_that_fill_while_they_are_read(
             events in vec((0..4_usize, 1..50_u64), 0..400),

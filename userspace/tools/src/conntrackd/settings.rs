@@ -188,7 +188,6 @@ pub fn source_settings(conf: &Conf) -> source::Settings {
         groups: if events { group::FLOWS } else { 0 },
         filter: filter::in_kernel(conf),
         reliable: general.netlink_events_reliable,
-        ..source::Settings::default()
     }
 }
 
