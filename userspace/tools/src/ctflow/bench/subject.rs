@@ -229,8 +229,11 @@ impl Daemon {
         let read = |ending| fs::read_to_string(self.stem.with_extension(ending));
         let (errors, log) = (read("err").unwrap_or_default(), read("log").unwrap_or_default());
         let serious = |line: &&str| line.contains("[warning]") || line.contains("[ERROR]");
-        let lines = errors.lines().chain(log.lines().filter(serious));
-        lines.take(4).collect::<Vec<_>>().join("; ")
+        let mut lines: Vec<&str> = errors.lines().chain(log.lines().filter(serious)).collect();
+        // In the foreground it says the same on both.
+        lines.dedup();
+        lines.truncate(4);
+        lines.join("; ")
     }
 
     /// Its process.

@@ -39,7 +39,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             suits: Subject::is_no_watcher,
             cases: |lab| {
                 let rings = 1..=place::cpus().len().min(RINGS_MAX);
-                rings.map(|n| numbered(lab, n, "rings")).collect()
+                rings.map(|n| numbered(lab, n, "ring")).collect()
             },
             run: rings,
         },
@@ -50,7 +50,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             title: "new UDP flows, flat out from all CPUs, so many threads that listen",
             figures: figures(),
             suits: Subject::is_ours,
-            cases: |lab| [1, 2, 4, 8].map(|n| numbered(lab, n, "shards")).to_vec(),
+            cases: |lab| [1, 2, 4, 8].map(|n| numbered(lab, n, "shard")).to_vec(),
             run: shards,
         });
     }
@@ -67,7 +67,8 @@ fn figures() -> Vec<Figure> {
 
 fn numbered(lab: &Lab, extra: usize, what: &str) -> Case {
     let flows = lab.flows(600_000);
-    Case { label: format!("{extra} {what}"), flows, extra: extra as u32 }
+    let plural = if extra == 1 { "" } else { "s" };
+    Case { label: format!("{extra} {what}{plural}"), flows, extra: extra as u32 }
 }
 
 fn rings(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
