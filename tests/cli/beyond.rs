@@ -104,6 +104,29 @@ fn a_file_may_be_a_pipe() {
     assert_eq!(count(&side), 1);
 }
 
+/// Defect 20 of the original: it looks for IPv4 addresses alone.
+#[test]
+fn translated_addresses_are_looked_for_in_both_families() {
+    let side = ours();
+    side.prepare("empty");
+    let port =
+        |n: u16| format!("-p udp -s 2001:db8::1 -d 2001:db8::2 --sport {n} --dport 53 -t 600");
+    for line in [format!("{} --src-nat 2001:db8::9", port(1)), port(2)] {
+        let done = side.output(&format!("-I {line}"), "");
+        assert_eq!(done.exit, 0, "{}", done.stderr);
+    }
+    let shown = |filter: &str| {
+        let done = side.output(&format!("-L -f ipv6 {filter}"), "");
+        done.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("").len(), 2);
+    for filter in ["-n", "-n 2001:db8::9", "-j"] {
+        let lines = shown(filter);
+        assert!(lines.len() == 1 && lines[0].contains("sport=1 "), "{filter}: {lines:?}");
+    }
+    assert!(shown("-n 2001:db8::8").is_empty() && shown("-g").is_empty());
+}
+
 /// Defect: `-b` enlarges the buffer of a socket that receives no events.
 #[test]
 fn a_buffer_size_is_that_of_the_socket_that_events_come_from() {

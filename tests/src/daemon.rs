@@ -6,6 +6,8 @@ use crate::wait::{wait_for, wait_until};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// Seconds a program may take that is to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
@@ -207,6 +209,8 @@ impl<'a> Daemon<'a> {
     /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
+        // A thread of its own writes it, a moment after what it tells.
+        thread::sleep(Duration::from_millis(30));
         self.file("log")
     }
 
@@ -322,7 +326,7 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if thread::panicking() {
             let (said, log) = (self.file("err"), self.log());
             eprintln!("--- {} ({:?})\n{said}{log}", self.stem, self.brand);
         }

@@ -227,6 +227,9 @@ pub mod limit {
     pub const UNSURE_PAUSE: Duration = Duration::from_secs(1);
     /// So long a packet may take from where it is seen to where its flow is put into the kernel's table.
     pub const CONFIRM_TIME: Duration = Duration::from_millis(20);
+    /// How late news of the kernel may come in: how long after the first reading an end may be of a flow that ended
+    /// before it.
+    pub const LATE_NEWS: Duration = Duration::from_millis(100);
     /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
     /// read for that reason again.
     pub const REPAIR_REST: u32 = 3;

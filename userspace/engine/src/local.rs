@@ -74,8 +74,8 @@ pub struct Local {
     tombstones: Tombstones,
     /// Flows not in the table that were spoken of lately, and when.
     spoken: Tombstones,
-    /// Whether the kernel's table has been read since the start.
-    filled: bool,
+    /// When the kernel's table had been read for the first time.
+    filled: Option<Instant>,
     /// Flows that ended unseen, if anybody wants to know.
     pub vanished: Vec<Flow>,
     /// Where a bulk transfer goes on, and how many flows it has sent.
@@ -127,7 +127,7 @@ impl Local {
                 .with_room_for(config.flows_expected),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            filled: false,
+            filled: None,
             vanished: Vec::new(),
             bulk: None,
             refresh,
@@ -397,7 +397,9 @@ impl Local {
             desk.counters.local.destroy_not_found += 1;
             self.tombstones.bury(key, when);
             // The peer may know it from an earlier life of this daemon.
-            if !self.filled && !is_kept_from_peer(origin) {
+            // So may one that happened before the first reading was over, and comes in after it.
+            let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
+            if self.filled.is_none_or(late) && !is_kept_from_peer(origin) {
                 let counters = &mut desk.counters.replica;
                 desk.outbox.queue_message(Change::Destroy, flow.clone(), counters);
             }
@@ -463,7 +465,7 @@ impl Local {
     /// Whether the kernel's table has been read since the start.
     #[must_use]
     pub const fn is_filled(&self) -> bool {
-        self.filled
+        self.filled.is_some()
     }
 
     /// Begins to send everything.

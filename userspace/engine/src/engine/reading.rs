@@ -71,7 +71,7 @@ impl Engine {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         let (began, lossless) = (dump.began, dump.watch);
         if self.config.replication.keep_local {
-            let sweep = self.local.begin_sweep(Ended { began, complete, lossless });
+            let sweep = self.local.begin_sweep(now, Ended { began, complete, lossless });
             dump.sweep = Some((sweep, now));
             self.sweep(now);
         } else {

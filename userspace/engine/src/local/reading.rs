@@ -145,11 +145,9 @@ impl Local {
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
             Some(slot) => {
-                // What was read may be older, and even another flow. Or what came between is lost, and was before
-                // the reading began: news that was heard late may have happened earlier than its stamp says.
-                let differs = |entry: &Entry| {
-                    entry.marks.contains(Marks::HEARD) && !news::is_same(&entry.flow, &flow)
-                };
+                // What was read may be older, and even another flow. Or what came between is lost, or news that tells
+                // only what has changed was laid over what was outdated.
+                let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
                 if !lossless && self.table.at(slot).is_some_and(differs) {
                     self.verify(desk, &key);
                 }
@@ -176,10 +174,12 @@ impl Local {
     }
 
     /// A reading is over. What it did not show is to be looked for with [`Local::sweep`].
-    pub const fn begin_sweep(&mut self, reading: Ended) -> Sweep {
+    pub fn begin_sweep(&mut self, now: Instant, reading: Ended) -> Sweep {
         // Other dumps than the first are asked for because events were lost.
-        let again = self.filled && !reading.lossless;
-        self.filled |= reading.complete;
+        let again = self.filled.is_some() && !reading.lossless;
+        if reading.complete {
+            self.filled.get_or_insert(now);
+        }
         Sweep { reading, again, from: 0, purged: 0 }
     }
 

@@ -236,3 +236,27 @@ pub fn expectation(command: &Command) -> Expectation {
 pub fn expected(command: &Command) -> Tuple {
     tuple(command, Which::Orig, command.orig)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conntrack::command;
+
+    /// Defect 22 of the original: it takes the port for the protocol.
+    #[test]
+    fn ports_of_an_expected_flow_are_its_ports() {
+        for (name, proto) in [("sctp", 132), ("dccp", 33), ("tcp", 6), ("udp", 17)] {
+            let line = format!(
+                "-I expect -p {name} -s 10.1.0.1 -d 10.2.0.1 --orig-port-src 4000 --orig-port-dst 21 \
+                 --tuple-src 10.2.0.1 --tuple-dst 10.1.0.1 --tuple-port-src 20 --tuple-port-dst 5003 \
+                 --mask-src 255.255.255.255 --mask-dst 255.255.255.255 --mask-port-src 0 \
+                 --mask-port-dst 65535 -t 300"
+            );
+            let words: Vec<_> = line.split_whitespace().collect();
+            let made = expectation(&command::parse(&words).unwrap());
+            let wanted = Tuple::v4([10, 2, 0, 1], [10, 1, 0, 1], proto).with_ports(20, 5003);
+            assert_eq!(made.tuple, wanted, "{name}");
+            assert_eq!(made.mask.ports(), (0, 65535), "{name}");
+        }
+    }
+}
