@@ -25,8 +25,8 @@ pub struct Known<T> {
 pub struct Vocabulary<T> {
     options: Vec<Known<T>>,
     by_letter: [Option<u8>; 128],
-    /// Sorted by name.
-    by_name: Vec<(&'static str, u8)>,
+    /// Sorted by length, then name: most comparisons need not look at the letters.
+    by_name: Vec<((usize, &'static str), u8)>,
 }
 
 impl<T: Copy + PartialEq> Vocabulary<T> {
@@ -38,7 +38,7 @@ impl<T: Copy + PartialEq> Vocabulary<T> {
             if let Some(place) = option.letter.and_then(|c| by_letter.get_mut(c as usize)) {
                 place.get_or_insert(at);
             }
-            by_name.push((option.long, at));
+            by_name.push(((option.long.len(), option.long), at));
         }
         by_name.sort_unstable();
         Self { options, by_letter, by_name }
@@ -50,7 +50,8 @@ impl<T: Copy + PartialEq> Vocabulary<T> {
     }
 
     fn long(&self, name: &str) -> Option<&Known<T>> {
-        let place = self.by_name.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        let key = (name.len(), name);
+        let place = self.by_name.binary_search_by_key(&key, |&(key, _)| key).ok()?;
         self.options.get(usize::from(self.by_name[place].1))
     }
 }
