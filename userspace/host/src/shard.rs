@@ -270,9 +270,9 @@ impl Shard {
                 || self.engine.wants_kernel();
             // What a reader hands over has gathered already.
             let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
-            ready = match (streams && requests == 0, more) {
-                (true, _) => self.nap(now)?,
-                (false, true) => Ready::ALL,
+            ready = match (more, streams) {
+                (true, _) => Ready::ALL,
+                (false, true) => self.nap(now)?,
                 (false, false) => self.sleep(now)?,
             };
         }
