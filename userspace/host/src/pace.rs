@@ -8,7 +8,7 @@ use common::Instant;
 use std::time::Duration;
 
 /// How long events gather while they stream in: what one may wait.
-pub const NAP: Duration = Duration::from_micros(1500);
+pub const NAP: Duration = Duration::from_micros(1600);
 /// How long events are counted to tell a stream from single ones; the window before counts too.
 const WINDOW: Duration = Duration::from_millis(8);
 /// So many in two windows are a stream: some thousand in a second.

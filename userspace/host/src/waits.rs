@@ -3,6 +3,7 @@
 use crate::source::Source;
 use common::Instant;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
 use std::io;
@@ -18,6 +19,8 @@ const ORDERS: u64 = 2;
 /// The socket that takes events for which there was no room in the rings.
 const OVERFLOW: u64 = 3;
 /// More descriptors than a thread waits for.
+/// `epoll_pwait` rounds up to milliseconds. For waits shorter than this, `ppoll` does the waiting, which does not.
+const ROUNDED: Duration = Duration::from_millis(10);
 const READY_MAX: usize = 128;
 
 /// What may wait to be read.
@@ -93,6 +96,14 @@ impl Waits {
             Wait::Sleep => &self.all,
             Wait::Nap => &self.urgent,
         };
+        let mut longest = longest;
+        if longest < ROUNDED {
+            match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timespec(longest))) {
+                Ok(_) => longest = Duration::ZERO,
+                Err(rustix::io::Errno::INTR) => return Ok((Ready::ALL, true)),
+                Err(error) => return Err(error.into()),
+            }
+        }
         let mut room = [const { MaybeUninit::uninit() }; READY_MAX];
         let ready = match epoll::wait(poller, &mut room, Some(&timespec(longest))) {
             Ok((ready, _)) => ready,
