@@ -74,6 +74,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         step(&format!("versus: {part}"));
         measure(&program, options, part, &scenarios)?;
+        if part == "table" && options.scenarios.is_empty() && !options.quick {
+            // The whole table takes the place of one that was broken off.
+            for ending in ["txt", "json", "svg"] {
+                let _ =
+                    fs::remove_file(repo::root().join(format!("{RESULTS}/table-rest.{ending}")));
+            }
+        }
     }
     write_results()?;
     println!("recorded in {RESULTS} in {}", shell::took(start));
@@ -89,7 +96,11 @@ fn write_results() -> Result<()> {
         text += &words;
     }
     let quick = read("table.txt").is_none().then_some("quick-table");
-    for part in quick.into_iter().chain(PARTS.map(|(part, _)| part)) {
+    // A table that was broken off has the rest in a record of its own.
+    let rest = read("table-rest.txt").is_some().then_some("table-rest");
+    let parts = PARTS.into_iter().map(|(part, _)| part);
+    let parts = parts.flat_map(|part| [Some(part), rest.filter(|_| part == "table")]);
+    for part in quick.into_iter().chain(parts.flatten()) {
         if let Some(record) = read(&format!("{part}.txt")) {
             text += &format!(
                 "\n## {part}\n\n![{part}]({part}.svg)\n\n```text\n{}\n```\n",
