@@ -22,7 +22,7 @@ pub enum Exactness {
     Exact,
     /// Events were lost, and what they said is not known.
     Degraded {
-        /// When the first of them was missed.
+        /// When the first loss was noticed.
         since: Instant,
         /// How many.
         lost: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Keeper {
     /// No reading of its own begins before this: readings take a bounded share of the time.
     rested: Instant,
     /// Events lost since the start.
-    pub(crate) total: u64,
+    total: u64,
 }
 
 impl Keeper {

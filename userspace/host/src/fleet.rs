@@ -5,10 +5,11 @@
 //! process may use.
 
 use crate::log::Log;
+use crate::place;
 use crate::reader::{self, Reader};
 use crate::shard::{self, Order, Parts, Shard, Snapshot};
 use crate::tuning::Change;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
     let handle = Handle { shards: handles.into(), reader: reader.as_ref().map(Reader::handle) };
     let (sender, ended) = mpsc::unbounded_channel();
     let mut crew = Crew { handle, threads: Vec::new(), ended };
-    let cpus = if reader.is_some() { cpus() } else { Vec::new() };
+    let cpus = if reader.is_some() { place::cpus() } else { Vec::new() };
     let mut cpus = cpus.iter().copied().cycle();
     let mut spawn = |name: String, body: Box<dyn FnOnce() -> io::Result<()> + Send>| {
         let (cpu, sender, log) = (cpus.next(), sender.clone(), Arc::clone(log));
@@ -205,12 +206,6 @@ async fn answer<T, U>(
     }
     // A reply whose receiver has gone is nobody's loss.
     let _ = reply.send(join(all));
-}
-
-/// The CPUs this process may use.
-fn cpus() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
-    (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
 }
 
 /// Binds the calling thread to a CPU.

@@ -1,5 +1,7 @@
 //! Losses of kernel events: when to say so.
 
+use crate::log::Log;
+use crate::source::Source;
 use common::Instant;
 use std::time::Duration;
 
@@ -17,8 +19,34 @@ pub struct Overruns {
 }
 
 impl Overruns {
+    /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there were
+    /// some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
+    pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
+        let lost = self.note(source.account().lost);
+        if lost > 0 {
+            let before = source.receive_buffer();
+            let size = source.grow(buffer_max);
+            if size > before && !source.has_reader() {
+                log.notice(format!(
+                    "netlink event socket buffer size has been set to {size} bytes"
+                ));
+            }
+        }
+        lost
+    }
+
+    /// Logs losses, if it is time. `reliable`: the kernel keeps what the socket has no room for.
+    pub fn tell(&mut self, now: Instant, source: &Source, reliable: bool, log: &Log) {
+        if let Some(count) = self.due(now)
+            && !source.has_reader()
+        {
+            let what = if reliable { "held back" } else { "lost" };
+            log.warning(format!("{count} kernel events {what}: the event socket was full"));
+        }
+    }
+
     /// Takes the number of events lost since the start; returns by how much it has risen.
-    pub const fn note(&mut self, lost: u64) -> u64 {
+    const fn note(&mut self, lost: u64) -> u64 {
         let more = lost.saturating_sub(self.seen);
         if more > 0 {
             self.untold += more;
@@ -29,7 +57,7 @@ impl Overruns {
     }
 
     /// How many losses to tell of now, if any.
-    pub fn to_tell(&mut self, now: Instant) -> Option<u64> {
+    fn due(&mut self, now: Instant) -> Option<u64> {
         if self.untold == 0 || self.tell_at.is_some_and(|at| now < at) {
             return None;
         }
@@ -46,13 +74,13 @@ mod tests {
     fn the_first_loss_is_told_at_once_and_the_next_ones_together() {
         let mut overruns = Overruns::default();
         assert_eq!(overruns.note(0), 0);
-        assert_eq!(overruns.to_tell(Instant(0)), None);
+        assert_eq!(overruns.due(Instant(0)), None);
         assert_eq!(overruns.note(3), 3);
-        assert_eq!(overruns.to_tell(Instant(0)), Some(3));
+        assert_eq!(overruns.due(Instant(0)), Some(3));
         assert_eq!((overruns.note(5), overruns.note(9)), (2, 4));
-        assert_eq!(overruns.to_tell(Instant(0) + GATHER / 2), None);
+        assert_eq!(overruns.due(Instant(0) + GATHER / 2), None);
         assert_eq!(overruns.note(9), 0);
-        assert_eq!(overruns.to_tell(Instant(0) + GATHER), Some(6));
-        assert_eq!((overruns.to_tell(Instant(0) + GATHER * 3), overruns.times), (None, 3));
+        assert_eq!(overruns.due(Instant(0) + GATHER), Some(6));
+        assert_eq!((overruns.due(Instant(0) + GATHER * 3), overruns.times), (None, 3));
     }
 }

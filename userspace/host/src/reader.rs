@@ -17,7 +17,6 @@ use crate::pace::{self, Pace};
 use crate::router::Router;
 use crate::source::queue::{self, Board, Nature, Told};
 use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
-use crate::sys;
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
@@ -71,6 +70,13 @@ impl Handle {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.wake();
+    }
+
+    /// Gives a shard that is behind a moment, and counts that; false when it is not worth the wait any more.
+    fn wait_for_shard(&self, waited: &mut u64) -> bool {
+        *waited += 1;
+        thread::sleep(FULL);
+        !self.stop.load(Ordering::Relaxed)
     }
 
     fn wake(&self) {
@@ -149,7 +155,7 @@ impl Reader {
     /// # Errors
     /// When the event source or the poller fails for good.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let waits = Waits::new(&self.source, &self.handle.wake)?;
+        let waits = Waits::new(&self.source, Arc::clone(&self.handle.wake))?;
         let mut ready = Ready::ALL;
         loop {
             let now = clock::now();
@@ -162,24 +168,19 @@ impl Reader {
             }
             self.keep_house(now);
             let streams = self.pace.on_turn(now, events);
-            let orders;
-            (ready, orders) = if streams || !taken {
+            ready = if streams || !taken {
                 waits.wait(Wait::Nap, now, pace::NAP)?
             } else if events >= self.tuning.events_per_turn {
-                (Ready::ALL, false)
+                Ready::ALL
             } else {
                 self.source.arm();
                 // What came before the source was armed wakes nobody.
                 self.source.note_overflow_empty(now);
                 match self.read()? {
                     (0, true) => waits.wait(Wait::Sleep, now, SLEEP_MAX)?,
-                    _ => (Ready::ALL, false),
+                    _ => Ready::ALL,
                 }
             };
-            if orders {
-                // Empties the eventfd; an empty one says "again".
-                let _ = rustix::io::read(&self.handle.wake, &mut [0; 8]);
-            }
         }
     }
 
@@ -187,11 +188,7 @@ impl Reader {
     fn read(&mut self) -> io::Result<(usize, bool)> {
         let Self { source, router, waited, handle, .. } = self;
         let events = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
-            router.route(heard, stamp, &mut || {
-                *waited += 1;
-                thread::sleep(FULL);
-                !handle.stop.load(Ordering::Relaxed)
-            });
+            router.route(heard, stamp, &mut || handle.wait_for_shard(waited));
         })?;
         Ok((events, router.hand_over()))
     }
@@ -224,16 +221,9 @@ impl Reader {
                 let rescheduled = tuning.scheduling != self.tuning.scheduling;
                 self.tuning = tuning;
                 if rescheduled {
-                    self.set_scheduling();
+                    self.tuning.schedule("reader", &self.log);
                 }
             }
-        }
-    }
-
-    pub(crate) fn set_scheduling(&self) {
-        let Some(scheduling) = self.tuning.scheduling else { return };
-        if let Err(error) = sys::set_scheduling(scheduling) {
-            self.log.warning(format!("cannot schedule the reader as {scheduling:?}: {error}"));
         }
     }
 
@@ -244,18 +234,9 @@ impl Reader {
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         self.pass_on_grown(now);
-        if self.overruns.note(self.source.account().lost) > 0 {
-            let before = self.source.receive_buffer();
-            let size = self.source.grow(self.tuning.buffer_max);
-            if size > before {
-                let text = format!("netlink event socket buffer size has been set to {size} bytes");
-                self.log.notice(text);
-            }
-        }
-        if let Some(count) = self.overruns.to_tell(now) {
-            let what = if self.reliable { "held back" } else { "lost" };
-            self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
-        }
+        let Self { overruns, source, tuning, log, reliable, .. } = self;
+        overruns.look(source, tuning.buffer_max, log);
+        overruns.tell(now, source, *reliable, log);
         self.tell();
     }
 
@@ -263,11 +244,8 @@ impl Reader {
     fn pass_on_grown(&mut self, now: Instant) {
         let Self { source, router, waited, handle, log, .. } = self;
         let outcome = source.ripe(now, &mut |key| {
-            router.route(Heard::Grown(&key.to_bytes()), Stamp::InOrder, &mut || {
-                *waited += 1;
-                thread::sleep(FULL);
-                !handle.stop.load(Ordering::Relaxed)
-            });
+            let key = key.to_bytes();
+            router.route(Heard::Grown(&key), Stamp::InOrder, &mut || handle.wait_for_shard(waited));
         });
         if let Err(error) = outcome {
             log.warning(format!("flows that grew old enough cannot be read: {error}"));

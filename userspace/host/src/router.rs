@@ -198,7 +198,7 @@ mod tests {
         flows.iter().for_each(|&flow| expected[router.share.owner(&tuple(flow))] += 1);
         let shard = |(mut source, expected): (Source, usize)| {
             let orders = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-            let waits = Waits::new(&source, &orders).unwrap();
+            let waits = Waits::new(&source, Arc::new(orders)).unwrap();
             let (mut seen, mut taken) = (Seen::default(), 0);
             while taken < expected {
                 source.arm();

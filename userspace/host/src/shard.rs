@@ -24,7 +24,6 @@ use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
 use crate::source::{Heard, Source, Stamp as SourceStamp};
-use crate::sys;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::{FlowKey, Instant};
@@ -167,7 +166,6 @@ pub struct Shard {
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
-    wake: Arc<OwnedFd>,
     waits: Waits,
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
@@ -203,7 +201,7 @@ impl Shard {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let wake = Arc::new(wake);
         let (sender, orders) = crossbeam::channel::unbounded();
-        let waits = rest::waits(&parts, &wake)?;
+        let waits = rest::waits(&parts, Arc::clone(&wake))?;
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
         let Parts { poll, reliable, ended, .. } = parts;
         let began = clock::now();
@@ -222,7 +220,6 @@ impl Shard {
             log,
             observer: Observer::default(),
             orders,
-            wake: Arc::clone(&wake),
             waits,
             replies: HashMap::new(),
             next_command: 0,
@@ -249,7 +246,7 @@ impl Shard {
     /// # Errors
     /// When the event source or the poller fails for good.
     pub fn run(mut self) -> io::Result<()> {
-        self.set_scheduling();
+        self.tuning.schedule("engine", &self.log);
         let mut ready = Ready::ALL;
         loop {
             let now = clock::now();
@@ -415,16 +412,12 @@ impl Shard {
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         self.take_grown(now);
-        let lost = self.overruns.note(self.source.account().lost);
-        if lost > 0 {
-            self.on_lost(now, lost);
+        let Self { overruns, source, tuning, log, reliable, .. } = self;
+        let lost = overruns.look(source, tuning.buffer_max, log);
+        if lost > 0 && !*reliable {
+            self.engine.handle(now, Input::EventsLost { count: lost });
         }
-        if let Some(count) = self.overruns.to_tell(now)
-            && !self.source.has_reader()
-        {
-            let what = if self.reliable { "held back" } else { "lost" };
-            self.log.warning(format!("{count} kernel events {what}: the event socket was full"));
-        }
+        overruns.tell(now, source, *reliable, log);
         self.observer.follow(&self.log, self.engine.commit_progress(), now);
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
@@ -432,29 +425,9 @@ impl Shard {
         }
     }
 
-    /// Events were lost, or held back: the socket gets more room, and the engine makes the losses good.
-    fn on_lost(&mut self, now: Instant, count: u64) {
-        let before = self.source.receive_buffer();
-        let size = self.source.grow(self.tuning.buffer_max);
-        if size > before && !self.source.has_reader() {
-            self.log
-                .notice(format!("netlink event socket buffer size has been set to {size} bytes"));
-        }
-        if !self.reliable {
-            self.engine.handle(now, Input::EventsLost { count });
-        }
-    }
-
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
-    }
-
-    fn set_scheduling(&self) {
-        let Some(scheduling) = self.tuning.scheduling else { return };
-        if let Err(error) = sys::set_scheduling(scheduling) {
-            self.log.warning(format!("cannot schedule the engine as {scheduling:?}: {error}"));
-        }
     }
 
     /// Sends what the engine wants sent. When the link has no room, the datagram is kept and the engine is not asked

@@ -1,7 +1,8 @@
 //! Settings of a shard that can change while it runs.
 
+use crate::log::Log;
 use crate::source::KernelFilter;
-use crate::sys::Scheduling;
+use crate::sys::{self, Scheduling};
 use engine::filter::Filter;
 use std::time::Duration;
 
@@ -16,6 +17,17 @@ pub struct Tuning {
     pub events_per_turn: usize,
     /// How its thread is scheduled; `None`: as the process was started.
     pub scheduling: Option<Scheduling>,
+}
+
+impl Tuning {
+    /// Has the calling thread, named in the log as `who`, scheduled as it is to be.
+    pub(crate) fn schedule(&self, who: &str, log: &Log) {
+        if let Some(scheduling) = self.scheduling
+            && let Err(error) = sys::set_scheduling(scheduling)
+        {
+            log.warning(format!("cannot schedule the {who} as {scheduling:?}: {error}"));
+        }
+    }
 }
 
 /// A change of settings.

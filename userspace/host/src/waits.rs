@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Event sources and answers of the kernel.
@@ -53,12 +54,14 @@ pub(crate) struct Waits {
     all: OwnedFd,
     /// What ends a nap: not the events that are to gather.
     urgent: OwnedFd,
+    /// The main thread's word that it wants something.
+    orders: Arc<OwnedFd>,
     has_overflow: bool,
 }
 
 impl Waits {
     /// For a thread that reads `source`, and is told by `orders` that the main thread wants something.
-    pub(crate) fn new(source: &Source, orders: &OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(source: &Source, orders: Arc<OwnedFd>) -> io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let urgent = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for fd in source.ring_descriptors() {
@@ -66,12 +69,13 @@ impl Waits {
         }
         let overflow = source.overflow_descriptor();
         for poller in [&all, &urgent] {
-            watch(poller, orders, ORDERS)?;
+            watch(poller, &orders, ORDERS)?;
             if let Some(overflow) = overflow {
                 watch(poller, overflow, OVERFLOW)?;
             }
         }
-        Ok(Self { all, urgent, has_overflow: overflow.is_some() })
+        let has_overflow = overflow.is_some();
+        Ok(Self { all, urgent, orders, has_overflow })
     }
 
     /// Ends naps too when the links have something.
@@ -85,13 +89,8 @@ impl Waits {
         watch(&self.all, fd, EVENTS)
     }
 
-    /// Waits; `before` was read before. The second value: the main thread has something.
-    pub(crate) fn wait(
-        &self,
-        how: Wait,
-        before: Instant,
-        longest: Duration,
-    ) -> io::Result<(Ready, bool)> {
+    /// Waits; `before` was read before. That the main thread wants something ends it, once.
+    pub(crate) fn wait(&self, how: Wait, before: Instant, longest: Duration) -> io::Result<Ready> {
         let poller = match how {
             Wait::Sleep => &self.all,
             Wait::Nap => &self.urgent,
@@ -100,19 +99,32 @@ impl Waits {
         if longest < ROUNDED {
             match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timespec(longest))) {
                 Ok(_) => longest = Duration::ZERO,
-                Err(rustix::io::Errno::INTR) => return Ok((Ready::ALL, true)),
+                Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
                 Err(error) => return Err(error.into()),
             }
         }
         let mut room = [const { MaybeUninit::uninit() }; READY_MAX];
         let ready = match epoll::wait(poller, &mut room, Some(&timespec(longest))) {
             Ok((ready, _)) => ready,
-            Err(rustix::io::Errno::INTR) => return Ok((Ready::ALL, true)),
+            Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
             Err(error) => return Err(error.into()),
         };
         let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
         let quiet = self.has_overflow && !has(OVERFLOW);
-        Ok((Ready { links: has(LINKS), overflow_empty: quiet.then_some(before) }, has(ORDERS)))
+        if has(ORDERS) {
+            self.take_word();
+        }
+        Ok(Ready { links: has(LINKS), overflow_empty: quiet.then_some(before) })
+    }
+
+    fn interrupted(&self) -> Ready {
+        self.take_word();
+        Ready::ALL
+    }
+
+    /// Empties the eventfd; an empty one says "again".
+    fn take_word(&self) {
+        let _ = rustix::io::read(&self.orders, &mut [0; 8]);
     }
 }
 

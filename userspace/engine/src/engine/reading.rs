@@ -24,12 +24,6 @@ impl Engine {
         self.exactness.state()
     }
 
-    /// Events about flows that were lost since the start.
-    #[must_use]
-    pub const fn events_lost(&self) -> u64 {
-        self.exactness.total
-    }
-
     /// How many flows have been read while the kernel's table is read for the first time; `None` before and after.
     #[must_use]
     pub fn loading(&self) -> Option<u64> {

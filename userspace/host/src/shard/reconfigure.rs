@@ -14,7 +14,7 @@ impl Shard {
         self.tuning = tuning;
         self.engine.set_repair_after(tuning.overrun_resync);
         if rescheduled {
-            self.set_scheduling();
+            self.tuning.schedule("engine", &self.log);
         }
         let Some((filter, in_kernel)) = filter else {
             self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);

@@ -6,9 +6,10 @@ use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
 use rustix::fd::OwnedFd;
 use std::io;
+use std::sync::Arc;
 
 /// What a shard waits for.
-pub(super) fn waits(parts: &Parts, wake: &OwnedFd) -> io::Result<Waits> {
+pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
     let waits = Waits::new(&parts.source, wake)?;
     if let Some(links) = &parts.links {
         waits.watch_links(links.descriptor())?;
@@ -23,8 +24,7 @@ pub(super) fn waits(parts: &Parts, wake: &OwnedFd) -> io::Result<Waits> {
 impl Shard {
     /// Waits a moment for more events to gather, unless the peer or the main thread speaks, or a ring is full.
     pub(super) fn nap(&self, now: Instant) -> io::Result<Ready> {
-        let (ready, orders) = self.waits.wait(Wait::Nap, now, pace::NAP)?;
-        Ok(self.waken(ready, orders))
+        self.waits.wait(Wait::Nap, now, pace::NAP)
     }
 
     /// Waits until woken: by an event, the peer, the main thread, or the engine's next timeout.
@@ -37,15 +37,6 @@ impl Shard {
         }
         let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
         let longest = self.engine.poll_timeout().since(now).min(retry.min(SLEEP_MAX));
-        let (ready, orders) = self.waits.wait(Wait::Sleep, now, longest)?;
-        Ok(self.waken(ready, orders))
-    }
-
-    fn waken(&self, ready: Ready, orders: bool) -> Ready {
-        if orders {
-            // Empties the eventfd; an empty one says "again".
-            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        }
-        ready
+        self.waits.wait(Wait::Sleep, now, longest)
     }
 }
