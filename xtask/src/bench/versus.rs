@@ -31,50 +31,44 @@ pub(crate) struct Options {
 /// Where results are kept.
 const RESULTS: &str = "benches/versus";
 
-/// What is recorded together: the name of the files, and of the scenarios; none are all that stand in no other part.
+/// The part of all scenarios that stand in no other.
+const TABLE: &str = "table";
+/// What is recorded together: the name of the files, and of the scenarios.
 const PARTS: [(&str, &[&str]); 4] = [
-    (
-        "table",
-        &[
-            "churn",
-            "contended",
-            "memory",
-            "burst",
-            "zombies",
-            "sync-paced",
-            "latency",
-            "latency-busy",
-            "commit",
-            "bulk",
-            "packets",
-            "start",
-            "watch",
-        ],
-    ),
+    (TABLE, &[]),
     ("traffic", &["churn-tcp", "churn-v6", "churn-nat"]),
     ("growth-flows", &["growth-flows"]),
     ("growth-rings", &["growth-rings", "growth-shards"]),
 ];
+
+/// Which part a scenario belongs to.
+fn part_of(scenario: &str) -> &'static str {
+    let part = PARTS.iter().find(|(_, scenarios)| scenarios.contains(&scenario));
+    part.map_or(TABLE, |(part, _)| part)
+}
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(repo::is_root(), "measuring beside the original needs root");
     let built = build::all(true)?;
     let program = built.programs.join("ctflow");
     let known = shell::output(Command::new(&program).args(["bench", "--list"]))?;
-    let exists = |name: &&str| known.lines().any(|line| line.split(' ').next() == Some(name));
+    // In order of importance; lines about their figures are indented.
+    let names = known.lines().filter_map(|line| line.split(' ').next());
+    let known: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
     fs::create_dir_all(repo::root().join(RESULTS)).with_context(|| format!("making {RESULTS}"))?;
     let start = Instant::now();
-    for (part, scenarios) in PARTS {
+    for (part, _) in PARTS {
         let asked = |name: &&str| {
             options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name)
         };
-        let scenarios: Vec<&str> = scenarios.iter().copied().filter(exists).filter(asked).collect();
-        if scenarios.is_empty() || options.quick && part != "table" {
+        let here = |name: &&str| part_of(name) == part;
+        let scenarios: Vec<&str> = known.iter().copied().filter(here).filter(asked).collect();
+        if scenarios.is_empty() || options.quick && part != TABLE {
             continue;
         }
         step(&format!("versus: {part}"));
         measure(&program, options, part, &scenarios)?;
-        if part == "table" && options.scenarios.is_empty() && !options.quick {
+        if part == TABLE && options.scenarios.is_empty() && !options.quick {
             // The whole table takes the place of one that was broken off.
             for ending in ["txt", "json", "svg"] {
                 let _ =
@@ -99,7 +93,7 @@ fn write_results() -> Result<()> {
     // A table that was broken off has the rest in a record of its own.
     let rest = read("table-rest.txt").is_some().then_some("table-rest");
     let parts = PARTS.into_iter().map(|(part, _)| part);
-    let parts = parts.flat_map(|part| [Some(part), rest.filter(|_| part == "table")]);
+    let parts = parts.flat_map(|part| [Some(part), rest.filter(|_| part == TABLE)]);
     for part in quick.into_iter().chain(parts.flatten()) {
         if let Some(record) = read(&format!("{part}.txt")) {
             text += &format!(

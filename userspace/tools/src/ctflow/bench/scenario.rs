@@ -36,6 +36,16 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
+    /// One that measures daemons alone.
+    pub(super) fn of_daemons(
+        (name, title): (&'static str, &'static str),
+        figures: Vec<Figure>,
+        cases: fn(&Lab) -> Vec<Case>,
+        run: fn(&Lab, &Subject, &Case) -> Result<Values>,
+    ) -> Self {
+        Self { name, title, figures, suits: Subject::is_daemon, cases, run }
+    }
+
     /// Whether it shows how something grows, or another kind of traffic: no part of a first look.
     pub(super) fn is_deeper(&self) -> bool {
         self.name.starts_with("growth-") || self.name.starts_with("churn-")

@@ -40,18 +40,12 @@ fn figures(
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let scenario = |name, title, figures, cases, run| Scenario {
-        name,
-        title,
-        figures,
-        suits: Subject::is_daemon,
-        cases,
-        run,
-    };
     vec![
-        scenario(
-            "latency",
-            "one new flow every few milliseconds on an idle router: packet to datagram on the link",
+        Scenario::of_daemons(
+            (
+                "latency",
+                "one new flow every few milliseconds on an idle router: packet to datagram on the link",
+            ),
             figures(
                 &[("hook", AtMost(45.0)), ("tap", AtMost(45.0))],
                 &[("hook", AtMost(100.0)), ("tap", AtMost(100.0))],
@@ -59,9 +53,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             |lab| vec![probes(lab)],
             |lab, subject, case| run(lab, subject, case, None),
         ),
-        scenario(
-            "latency-busy",
-            "the same beside 100,000 other new flows per second (or --rate)",
+        Scenario::of_daemons(
+            ("latency-busy", "the same beside 100,000 other new flows per second (or --rate)"),
             figures(&[], &[("hook", AtMost(2500.0)), ("tap", AtMost(2500.0))]),
             |lab| vec![probes(lab)],
             |lab, subject, case| run(lab, subject, case, Some(lab.rate().unwrap_or(BUSY))),

@@ -23,18 +23,9 @@ const STILL: Duration = Duration::from_secs(3);
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let pair = |name, title, figures, cases, run| Scenario {
-        name,
-        title,
-        figures,
-        suits: Subject::is_daemon,
-        cases,
-        run,
-    };
     vec![
-        pair(
-            "sync-paced",
-            "TCP opens (three events each) at an ordinary rate, told to the peer",
+        Scenario::of_daemons(
+            ("sync-paced", "TCP opens (three events each) at an ordinary rate, told to the peer"),
             vec![
                 Figure::new("a_us", "CPU of A per flow", "us", Lower)
                     .goals(&[("hook", AtMost(8.0)), ("tap", AtMost(8.0))]),
@@ -48,9 +39,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             |lab| lab.one(50_000),
             paced,
         ),
-        pair(
-            "commit",
-            "the peer's flows written into the own kernel (-c)",
+        Scenario::of_daemons(
+            ("commit", "the peer's flows written into the own kernel (-c)"),
             vec![
                 Figure::new("flow_us", "time per flow (1.6 s for 500 k)", "us", Lower).goals(&[
                     ("hook", AtMost(3.2)),
@@ -64,9 +54,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             |lab| lab.one(500_000),
             commit,
         ),
-        pair(
-            "bulk",
-            "the whole table asked for again by a peer that lost it (-n)",
+        Scenario::of_daemons(
+            ("bulk", "the whole table asked for again by a peer that lost it (-n)"),
             vec![
                 Figure::new("seconds", "until the peer has all", "s", Lower)
                     .goals(&[("hook", TimesOriginal(1.0)), ("tap", TimesOriginal(1.0))]),
