@@ -19,8 +19,8 @@ pub struct Overruns {
 }
 
 impl Overruns {
-    /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there were
-    /// some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
+    /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
+    /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
         let lost = self.note(source.account().lost);
         if lost > 0 {
