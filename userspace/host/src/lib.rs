@@ -55,3 +55,4 @@ mod router;
 pub mod reader;
 pub mod shard;
 pub mod fleet;
+mod follow;

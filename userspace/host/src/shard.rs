@@ -16,6 +16,7 @@
 use crate::clock;
 use crate::ended::Ended;
 use crate::expectations::ExpectEvents;
+use crate::follow::{self, Follower};
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
@@ -184,6 +185,9 @@ pub struct Shard {
     latency: Histogram<u64>,
     housekeeping_at: Instant,
     pace: Pace,
+    follower: Follower,
+    /// How long the first event of this turn had waited.
+    waited: Duration,
     began: Instant,
     datagram: Vec<u8>,
     /// What lies in `datagram` and found no room.
@@ -236,6 +240,8 @@ impl Shard {
                 .expect("the bounds are constants that fit"),
             housekeeping_at: began,
             pace: Pace::new(began),
+            follower: Follower::new(),
+            waited: Duration::ZERO,
             began,
         };
         Ok((shard, Handle { orders: sender, wake }))
@@ -267,6 +273,10 @@ impl Shard {
                 || self.engine.wants_kernel();
             // What a reader hands over has gathered already.
             let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
+            if events > 0 {
+                let (cpu, waited) = (self.source.heard_on(), self.waited);
+                self.follower.on_heard(now, follow::Heard { cpu, waited, streams });
+            }
             ready = match (more, streams) {
                 (true, _) => Ready::ALL,
                 (false, true) => self.nap(now)?,
@@ -287,12 +297,13 @@ impl Shard {
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, latency, ended, hz, .. } =
-            self;
+        let Self { source, engine, writer, purges, malformed, traffic, ended, hz, .. } = self;
+        let (latency, waited) = (&mut self.latency, &mut self.waited);
         let (mut first, hz) = (true, *hz);
         source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
-                latency.saturating_record(clock::now().since(at).as_micros() as u64);
+                *waited = clock::now().since(at);
+                latency.saturating_record(waited.as_micros() as u64);
             }
             let bytes = match (heard, stamp) {
                 (Heard::Message(bytes), _) => bytes,

@@ -299,6 +299,16 @@ impl Source {
         }
     }
 
+    /// The CPU on which all that the last [`Source::drain`] handed out happened; `None` if there were several, or where
+    /// that is not known.
+    #[must_use]
+    pub(crate) const fn heard_on(&self) -> Option<usize> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => None,
+            Self::Tap(s) => s.heard_on(),
+        }
+    }
+
     /// Asks to be woken. Call it before blocking, then drain once more: an event may have come in between.
     pub fn arm(&mut self) {
         match self {

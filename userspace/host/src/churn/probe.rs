@@ -1,5 +1,13 @@
 //! Single flows on which a clock is held: from the packet of a new flow to the datagram on the link to the peer that
 //! tells of it.
+//!
+//! ```text
+//!   probe          router                         link
+//!   start --packet--> conntrack --> daemon --datagram--> (kernel's stamp: on the link) --> probe wakes: heard
+//! ```
+//!
+//! The kernel's stamp says when the datagram went out. When the probe hears of it includes the probe's own wake-up,
+//! which competes with the peer's for a CPU.
 
 use super::Cable;
 use super::frame::{Life, Shape, Template};
@@ -8,12 +16,21 @@ use crate::sys::packet::{ETH_P_ALL, PacketSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Room for what waits on the link while traffic goes on beside the probes.
 const BUFFER: i32 = 32 << 20;
 /// A datagram of any link.
 const FRAME_MAX: usize = 64 << 10;
+
+/// How long after its packet the datagram about a flow was on the link, and how long until the probe had read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// By the kernel's stamp of the datagram.
+    pub on_link: Duration,
+    /// By the probe's clock.
+    pub heard: Duration,
+}
 
 /// Sends probes and hears the link.
 #[derive(Debug)]
@@ -37,6 +54,8 @@ impl Probe {
         let link =
             cable.router.0.within(|| PacketSocket::open(interface(link)?.index, ETH_P_ALL))??;
         crate::netlink::set_receive_buffer(link.as_fd(), BUFFER as usize)?;
+        // From here on the kernel stamps what it hands to the socket.
+        let _ = link.last_stamp();
         let frame = vec![0; template.bytes.len()];
         Ok(Self { template, sender, link, frame, heard: vec![0; FRAME_MAX] })
     }
@@ -45,11 +64,11 @@ impl Probe {
     ///
     /// # Errors
     /// When a socket fails.
-    pub fn time(&mut self, flow: u32, patience: Duration) -> io::Result<Option<Duration>> {
+    pub fn time(&mut self, flow: u32, patience: Duration) -> io::Result<Option<Took>> {
         while self.link.receive(&mut self.heard)?.is_some() {}
         self.template.render(flow.into(), &mut self.frame);
         let client = self.template.client(flow.into()).to_be_bytes();
-        let start = Instant::now();
+        let (start, wall) = (Instant::now(), SystemTime::now());
         self.sender.send(&self.frame, self.frame.len())?;
         loop {
             let left = patience.saturating_sub(start.elapsed());
@@ -64,7 +83,10 @@ impl Probe {
             }
             while let Some(len) = self.link.receive(&mut self.heard)? {
                 if self.heard[..len].windows(4).any(|bytes| bytes == client) {
-                    return Ok(Some(start.elapsed()));
+                    let heard = start.elapsed();
+                    let on_link = self.link.last_stamp()?;
+                    let began = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    return Ok(Some(Took { on_link: on_link.saturating_sub(began), heard }));
                 }
             }
         }

@@ -52,6 +52,8 @@ pub struct TapSource {
     _ebpf: Ebpf,
     batch: Sorter,
     from_rings: u64,
+    /// The CPU on which all that was heard last happened.
+    heard_on: Option<usize>,
     /// The program that reports flows instead of the events about them, if there is one.
     hook: Option<Hook>,
     /// When the socket was last found empty: what is on it happened later.
@@ -128,6 +130,7 @@ impl TapSource {
             _ebpf: ebpf,
             batch,
             from_rings: 0,
+            heard_on: None,
             hook,
             socket_empty_at,
             skip_socket: false,
@@ -144,10 +147,13 @@ impl TapSource {
         let share = budget.div_ceil(self.rings.len().max(1));
         // What happens from here on shows in the rings that are read late, and not in those that are read early.
         self.batch.limit(clock::now().0);
+        let (mut heard_on, mut heard_elsewhere) = (None, false);
         for (index, ring) in self.rings.iter_mut().enumerate() {
             self.batch.fill(index, share, |batch| match ring.next() {
                 Some(record) => {
                     batch.push(index, &record);
+                    heard_elsewhere |= heard_on.is_some_and(|on| on != index);
+                    heard_on = Some(index);
                     true
                 }
                 None => false,
@@ -155,6 +161,7 @@ impl TapSource {
         }
         let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
         self.from_rings += taken as u64;
+        self.heard_on = heard_on.filter(|_| !heard_elsewhere);
         // Nobody may sleep on what is handed out next time.
         taken += self.batch.len();
         if std::mem::take(&mut self.skip_socket) {
@@ -175,6 +182,11 @@ impl TapSource {
     /// Asks every ring's program to wake the reader at the next event.
     pub(super) fn arm(&mut self) {
         (0..self.rings.len()).for_each(|cpu| self.armed.set(cpu, 1));
+    }
+
+    /// The CPU on which all that the last [`TapSource::drain`] heard happened, if it was one.
+    pub(super) const fn heard_on(&self) -> Option<usize> {
+        self.heard_on
     }
 
     pub(super) fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {

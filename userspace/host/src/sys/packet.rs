@@ -5,6 +5,7 @@ use libc::{c_int, c_void, socklen_t};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
 use std::mem::zeroed;
+use std::time::Duration;
 
 /// Every protocol, for a socket that hears (`ETH_P_ALL`).
 pub const ETH_P_ALL: u16 = 3;
@@ -52,6 +53,24 @@ impl PacketSocket {
             Err(rustix::io::Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// When the frame that was read last passed the interface, on the wall clock, since 1970. The first call only asks
+    /// the kernel to note that from now on, and fails with `ENOENT`.
+    ///
+    /// # Errors
+    /// As `ioctl(2)` with `SIOCGSTAMPNS` (socket(7)).
+    pub fn last_stamp(&self) -> io::Result<Duration> {
+        /// `SIOCGSTAMPNS_OLD`: seconds and nanoseconds as `long` (`include/uapi/asm-generic/sockios.h`, v6.12).
+        const SIOCGSTAMPNS: u64 = 0x8907;
+        // SAFETY: `timespec` is plain data, and the kernel writes one.
+        let stamp = unsafe {
+            let mut stamp: libc::timespec = zeroed();
+            let fd = self.fd.as_raw_fd();
+            check(libc::ioctl(fd, SIOCGSTAMPNS as _, &raw mut stamp))?;
+            stamp
+        };
+        Ok(Duration::new(stamp.tv_sec as u64, stamp.tv_nsec as u32))
     }
 
     /// Sends frames of `len` bytes each, which lie one after the other in `frames`; returns how many went.

@@ -1,0 +1,176 @@
+//! Where a thread waits for single events: on the CPU on which they happen.
+//!
+//! ```text
+//!   scheduler:  CPU 0  packet -> event --wake another CPU, which sleeps--> CPU 1  thread
+//!   follower:   CPU 0  packet -> event -> thread
+//! ```
+//!
+//! The scheduler likes to wake a thread on an idle CPU. To get that one out of its sleep takes longer than the work that
+//! is to be done there, in a virtual machine most of all, and the CPU on which the event happened is awake. So while
+//! events come one by one and from one CPU, the thread stays there. It leaves when they stream in, when they come from
+//! elsewhere, and, for a while, when that CPU turns out to be too busy to let it run soon.
+
+use common::Instant;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::time::Duration;
+
+/// So many single events in a row from one CPU are a habit.
+const HABIT: u32 = 8;
+/// An event that waited longer for its thread was not worth staying for.
+const LATE: Duration = Duration::from_micros(400);
+/// How long a CPU that kept the thread waiting is not trusted again.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// What a turn heard, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    /// The CPU on which all of it happened; `None` if there were several, or nobody knows.
+    pub(crate) cpu: Option<usize>,
+    /// How long the first of it had waited.
+    pub(crate) waited: Duration,
+    /// Whether events stream in.
+    pub(crate) streams: bool,
+}
+
+/// Where to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Go {
+    To(usize),
+    Free,
+}
+
+/// Decides.
+#[derive(Debug)]
+struct Policy {
+    /// Where the thread is held.
+    held: Option<usize>,
+    /// Where the last events came from, and how many in a row.
+    habit: (Option<usize>, u32),
+    away_until: Instant,
+}
+
+impl Policy {
+    const fn new() -> Self {
+        Self { held: None, habit: (None, 0), away_until: Instant(0) }
+    }
+
+    /// A turn has heard something. `None`: stay as you are.
+    fn on_heard(&mut self, now: Instant, heard: Heard) -> Option<Go> {
+        let Heard { cpu, waited, streams } = heard;
+        let known = cpu.filter(|_| !streams);
+        self.habit = match (known, self.habit) {
+            (Some(cpu), (Some(last), times)) if cpu == last => (known, times.saturating_add(1)),
+            (Some(_), _) => (known, 1),
+            (None, _) => (None, 0),
+        };
+        let late = self.held.is_some() && waited > LATE;
+        if late {
+            self.away_until = now + AWAY;
+        }
+        match self.held {
+            Some(cpu) if late || known != Some(cpu) => self.go(None),
+            None if self.habit.1 >= HABIT && now >= self.away_until => self.go(known),
+            _ => None,
+        }
+    }
+
+    fn go(&mut self, to: Option<usize>) -> Option<Go> {
+        self.held = to;
+        Some(to.map_or(Go::Free, Go::To))
+    }
+}
+
+/// Moves the thread that runs it.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    policy: Policy,
+    /// Where the thread may run when it is not held; asked when it is needed first.
+    allowed: Option<CpuSet>,
+}
+
+impl Follower {
+    pub(crate) const fn new() -> Self {
+        Self { policy: Policy::new(), allowed: None }
+    }
+
+    /// A turn has heard something: goes where the next event is expected.
+    pub(crate) fn on_heard(&mut self, now: Instant, heard: Heard) {
+        let Some(go) = self.policy.on_heard(now, heard) else { return };
+        if self.allowed.is_none() {
+            self.allowed = sched_getaffinity(None).ok();
+        }
+        let Some(allowed) = &self.allowed else { return };
+        // Where somebody else decided that the thread does not belong, or that has gone offline, is not worth an error.
+        let _ = match go {
+            Go::To(cpu) if cpu < CpuSet::MAX_CPU && allowed.is_set(cpu) => {
+                let mut only = CpuSet::new();
+                only.set(cpu);
+                sched_setaffinity(None, &only)
+            }
+            Go::To(_) => Ok(()),
+            Go::Free => sched_setaffinity(None, allowed),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_micros(20);
+
+    fn on(cpu: usize) -> Heard {
+        Heard { cpu: Some(cpu), waited: SOON, streams: false }
+    }
+
+    fn habit(policy: &mut Policy, cpu: usize) -> Vec<Option<Go>> {
+        (0..HABIT).map(|n| policy.on_heard(Instant(n.into()), on(cpu))).collect()
+    }
+
+    #[test]
+    fn it_goes_where_events_come_from_once_that_is_a_habit_and_stays() {
+        let mut policy = Policy::new();
+        let mut moves = habit(&mut policy, 3);
+        assert_eq!(moves.pop().unwrap(), Some(Go::To(3)));
+        assert!(moves.iter().all(Option::is_none));
+        assert!(habit(&mut policy, 3).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn it_leaves_when_events_stream_or_come_from_elsewhere() {
+        let elsewhere = [on(2), Heard { cpu: None, ..on(3) }, Heard { streams: true, ..on(3) }];
+        for heard in elsewhere {
+            let mut policy = Policy::new();
+            habit(&mut policy, 3);
+            assert_eq!(policy.on_heard(Instant(9), heard), Some(Go::Free), "{heard:?}");
+            assert_eq!(policy.on_heard(Instant(9), on(3)), None);
+        }
+        // Events that alternate are nobody's habit.
+        let mut policy = Policy::new();
+        assert!((0..100).all(|n| policy.on_heard(Instant(n), on(n as usize % 2)).is_none()));
+    }
+
+    #[test]
+    fn a_cpu_that_kept_it_waiting_is_left_alone_for_a_while() {
+        let mut policy = Policy::new();
+        habit(&mut policy, 0);
+        let late = Heard { waited: LATE * 2, ..on(0) };
+        assert_eq!(policy.on_heard(Instant(100), late), Some(Go::Free));
+        assert!((101..200).all(|n| policy.on_heard(Instant(n), on(0)).is_none()));
+        assert_eq!(policy.on_heard(Instant(101) + AWAY, on(0)), Some(Go::To(0)));
+    }
+
+    #[test]
+    fn a_thread_is_held_where_it_may_be_and_freed_to_where_it_was() {
+        let before = crate::place::cpus();
+        let home = *before.last().unwrap();
+        let mut follower = Follower::new();
+        (0..HABIT).for_each(|n| follower.on_heard(Instant(n.into()), on(home)));
+        assert_eq!(crate::place::cpus(), [home]);
+        follower.on_heard(Instant(9), Heard { streams: true, ..on(home) });
+        assert_eq!(crate::place::cpus(), before);
+        // CPUs that do not exist or are not allowed change nothing.
+        (0..2 * HABIT).for_each(|n| follower.on_heard(Instant(n.into()), on(1000)));
+        assert_eq!(crate::place::cpus(), before);
+    }
+}
