@@ -92,12 +92,19 @@ pub fn socket_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// Most datagrams that one system call receives.
 const SLOTS_MAX: usize = 256;
+/// Length of a cache line.
+const LINE: usize = 64;
+/// Slots do not begin a power of two apart, or the beginnings of all of them would share a few lines of the cache: an
+/// odd number of lines, near the length of an Ethernet frame.
+const SPREAD: usize = 23 * LINE;
 
 /// Receive buffers for [`Batch::receive`], reused from call to call.
 #[derive(Debug)]
 pub struct Batch {
     buffers: Vec<u8>,
     slot_len: usize,
+    /// From one slot to the next.
+    stride: usize,
     lens: Vec<usize>,
 }
 
@@ -106,7 +113,8 @@ impl Batch {
     #[must_use]
     pub fn new(slots: usize, slot_len: usize) -> Self {
         let slots = slots.min(SLOTS_MAX);
-        Self { buffers: vec![0; slots * slot_len], slot_len, lens: vec![0; slots] }
+        let stride = slot_len.next_multiple_of(2 * LINE) + SPREAD;
+        Self { buffers: vec![0; slots * stride], slot_len, stride, lens: vec![0; slots] }
     }
 
     /// Receives as many datagrams as there are, up to the number of slots, without blocking.
@@ -118,7 +126,7 @@ impl Batch {
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS_MAX];
-        let buffers = self.buffers.chunks_exact_mut(self.slot_len);
+        let buffers = self.buffers.chunks_exact_mut(self.stride).map(|b| &mut b[..self.slot_len]);
         for ((header, vector), buffer) in headers.iter_mut().zip(&mut vectors).zip(buffers) {
             let iov_base = buffer.as_mut_ptr().cast();
             let vector = vector.write(libc::iovec { iov_base, iov_len: buffer.len() });
@@ -148,7 +156,7 @@ impl Batch {
     /// The datagram in slot `index` of the last [`Batch::receive`].
     #[must_use]
     pub fn datagram(&self, index: usize) -> &[u8] {
-        let start = index * self.slot_len;
+        let start = index * self.stride;
         &self.buffers[start..start + self.lens[index]]
     }
 }
