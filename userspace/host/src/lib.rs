@@ -50,6 +50,7 @@ pub mod systemd;
 pub mod overrun;
 pub mod pace;
 pub mod ended;
+mod train;
 pub mod tuning;
 mod router;
 pub mod reader;

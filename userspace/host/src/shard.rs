@@ -25,6 +25,7 @@ use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
 use crate::source::{Heard, Source, Stamp as SourceStamp};
+use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::{FlowKey, Instant};
@@ -37,7 +38,6 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -64,8 +64,6 @@ const BATCHES_PER_TURN: usize = 8;
 const TRANSMITS_PER_TURN: usize = 256;
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// Room for the longest datagram.
-const DATAGRAM_LEN_MAX: usize = 1 << 16;
 /// Waits beyond this count as this.
 const LATENCY_MAX_US: u64 = 60_000_000;
 /// Length of a datagram that nobody gets.
@@ -189,9 +187,8 @@ pub struct Shard {
     /// How long the first event of this turn had waited.
     waited: Duration,
     began: Instant,
-    datagram: Vec<u8>,
-    /// What lies in `datagram` and found no room.
-    unsent: Range<usize>,
+    /// What the engine wants sent and found no room.
+    train: Train,
     /// How soon it is tried again.
     link_retry: Duration,
 }
@@ -213,8 +210,7 @@ impl Shard {
         engine.set_repair_after(tuning.overrun_resync);
         let shard = Self {
             engine,
-            datagram: vec![0; DATAGRAM_LEN_MAX],
-            unsent: 0..0,
+            train: Train::new(),
             link_retry: SLEEP_MAX,
             source,
             expectations,
@@ -441,30 +437,32 @@ impl Shard {
         self.command(now, Command::ResyncKernel, None);
     }
 
-    /// Sends what the engine wants sent. When the link has no room, the datagram is kept and the engine is not asked
+    /// Sends what the engine wants sent. When the link has no room, the datagrams are kept and the engine is not asked
     /// for more: what happens to a flow meanwhile merges into the message that waits for it.
     fn transmit(&mut self, now: Instant) -> usize {
-        for sent in 0..TRANSMITS_PER_TURN {
-            let Some(links) = &mut self.links else {
-                match self.engine.poll_transmit(now, &mut self.datagram[..DISCARD_LEN]) {
-                    Some(_) => continue,
-                    None => return sent,
-                }
-            };
-            if self.unsent.is_empty() {
-                let room = &mut self.datagram[..links.payload_max()];
-                let Some(len) = self.engine.poll_transmit(now, room) else { return sent };
-                self.unsent = 0..len;
+        let Self { links, engine, train, .. } = self;
+        let Some(links) = links else {
+            let mut nowhere = [0; DISCARD_LEN];
+            let discard = |_: &usize| engine.poll_transmit(now, &mut nowhere).is_none();
+            return (0..TRANSMITS_PER_TURN).find(discard).unwrap_or(TRANSMITS_PER_TURN);
+        };
+        let mut sent = 0;
+        while sent < TRANSMITS_PER_TURN {
+            let (room, most) = (links.payload_max(), links.train_max());
+            sent += train.fill(room, most, |bytes| engine.poll_transmit(now, bytes));
+            if train.is_empty() {
+                break;
             }
-            match links.send(&self.datagram[self.unsent.clone()]) {
-                Sent::Bytes(len) => self.unsent.start += len,
+            let (bytes, piece) = train.head();
+            match links.send(bytes, piece) {
+                Sent::Bytes(len) => train.advance(len),
                 Sent::NoRoom(retry) => {
                     self.link_retry = retry;
-                    return sent;
+                    break;
                 }
             }
         }
-        TRANSMITS_PER_TURN
+        sent
     }
 
     fn tell(&mut self, now: Instant) {

@@ -12,8 +12,8 @@
 use super::{Ends, LinkError, Settings, Transport, socket};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
-use socket2::{InterfaceIndexOrAddress, SockAddr, Socket, Type};
-use std::io;
+use socket2::{InterfaceIndexOrAddress, MsgHdr, SockAddr, Socket, Type};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A link that carries datagrams.
@@ -23,7 +23,11 @@ pub(super) struct DatagramLink {
     /// Where it is not the same.
     sender: Option<Socket>,
     to: SockAddr,
+    takes_trains: bool,
 }
+
+/// `UDP_SEGMENT` (`include/uapi/linux/udp.h`, kernel 4.18): how long the datagrams are that a buffer is cut into.
+const UDP_SEGMENT: i32 = 103;
 
 impl DatagramLink {
     /// Opens the sockets on interface number `index`.
@@ -45,7 +49,7 @@ impl DatagramLink {
         socket::set_checksum(&receiver, settings, ends.peer)?;
         receiver.bind(&socket::scoped(ends.local, ends.port, index).into())?;
         let to = socket::scoped(ends.peer, ends.port, index).into();
-        Ok(Self { receiver, sender: None, to })
+        Ok(Self { receiver, sender: None, to, takes_trains: true })
     }
 
     fn multicast(
@@ -85,16 +89,95 @@ impl DatagramLink {
                 sender.set_multicast_hops_v6(1)?;
             }
         }
-        Ok(Self { receiver, sender: Some(sender), to })
+        Ok(Self { receiver, sender: Some(sender), to, takes_trains: true })
     }
 
     /// Sends one datagram without blocking.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.sender.as_ref().unwrap_or(&self.receiver).send_to(bytes, &self.to).map(drop)
+        self.socket().send_to(bytes, &self.to).map(drop)
+    }
+
+    /// Whether [`DatagramLink::send_train`] is worth a try.
+    pub(super) const fn takes_trains(&self) -> bool {
+        self.takes_trains
+    }
+
+    /// Sends datagrams of `piece` bytes, but for the last, without blocking, all or none. Where the kernel cannot do that
+    /// (an old one, no checksums, a tunnel that encrypts), it is not asked again.
+    pub(super) fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<()> {
+        let piece = u16::try_from(piece).map_err(io::Error::other)?;
+        let (buffers, control) = ([IoSlice::new(bytes)], segment(piece));
+        let message = MsgHdr::new().with_addr(&self.to).with_buffers(&buffers);
+        let sent = self.socket().sendmsg(&message.with_control(&control), 0);
+        const CANNOT: [Option<i32>; 4] =
+            [Some(libc::EINVAL), Some(libc::EIO), Some(libc::EOPNOTSUPP), Some(libc::EMSGSIZE)];
+        self.takes_trains = !sent.as_ref().is_err_and(|e| CANNOT.contains(&e.raw_os_error()));
+        sent.map(drop)
+    }
+
+    fn socket(&self) -> &Socket {
+        self.sender.as_ref().unwrap_or(&self.receiver)
     }
 
     /// Where datagrams come in.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()
+    }
+}
+
+/// The control message (`struct cmsghdr`, cmsg(3)) that has a buffer cut into datagrams of this length.
+fn segment(piece: u16) -> [u8; CONTROL_LEN] {
+    let mut control = [0; CONTROL_LEN];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        control[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(&(HEAD_LEN + size_of::<u16>()).to_ne_bytes());
+    put(&libc::SOL_UDP.to_ne_bytes());
+    put(&UDP_SEGMENT.to_ne_bytes());
+    put(&piece.to_ne_bytes());
+    control
+}
+
+/// Length of a control message's header, and of the whole one with what makes it a multiple of a word.
+const HEAD_LEN: usize = size_of::<usize>() + 2 * size_of::<i32>();
+const CONTROL_LEN: usize = HEAD_LEN + size_of::<usize>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Duration;
+
+    fn link(to: u16) -> (DatagramLink, UdpSocket) {
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, to)).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let receiver = socket::new(Ipv4Addr::LOCALHOST.into(), Type::DGRAM).unwrap();
+        let to = SockAddr::from(peer.local_addr().unwrap());
+        (DatagramLink { receiver, sender: None, to, takes_trains: true }, peer)
+    }
+
+    #[test]
+    fn a_train_arrives_as_the_datagrams_it_was_made_of() {
+        let (mut link, peer) = link(0);
+        let bytes: Vec<u8> = (0..4000).map(|n| (n / 1200) as u8).collect();
+        link.send_train(&bytes, 1200).unwrap();
+        let mut buffer = [0; 9000];
+        for (number, len) in [(0, 1200), (1, 1200), (2, 1200), (3, 400)] {
+            assert_eq!(peer.recv(&mut buffer).unwrap(), len);
+            assert!(buffer[..len].iter().all(|&b| b == number));
+        }
+        assert!(link.takes_trains());
+    }
+
+    #[test]
+    fn a_socket_without_checksums_is_not_asked_again() {
+        let (mut link, _peer) = link(0);
+        crate::sys::set_option(link.receiver.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+            .unwrap();
+        assert!(link.send_train(&[0; 3000], 1000).is_err());
+        assert!(!link.takes_trains());
+        link.send(&[0; 1000]).unwrap();
     }
 }

@@ -38,6 +38,9 @@ pub struct GroupSettings {
     pub error_queue_len: usize,
 }
 
+/// Datagrams sent in one go: as many as a bulk transfer sends at a time, and no more than old kernels cut (64).
+const TRAIN_MAX: usize = 40;
+
 /// What became of a buffer that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -118,10 +121,19 @@ impl Group {
         self.poller.descriptor()
     }
 
-    /// Sends one buffer of whole messages on the active link, without blocking. A datagram that fails is counted: the
-    /// protocol above lives with loss. A buffer too long for the link, which was made for another one or for a larger
-    /// MTU, is sent message by message.
-    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+    /// How many datagrams to hand to [`Group::send`] at once.
+    #[must_use]
+    pub fn train_max(&self) -> usize {
+        match &self.links[self.active].channel {
+            Channel::Datagram(datagram) if datagram.takes_trains() => TRAIN_MAX,
+            _ => 1,
+        }
+    }
+
+    /// Sends buffers of whole messages on the active link, without blocking: all but the last are `piece` bytes long. A
+    /// datagram that fails is counted: the protocol above lives with loss. A buffer too long for the link, which was made
+    /// for another one or for a larger MTU, is sent message by message.
+    pub fn send(&mut self, bytes: &[u8], piece: usize) -> Sent {
         let Self { links, active, poller, queue, .. } = self;
         let link = &mut links[*active];
         if link.status() != Status::Running {
@@ -129,6 +141,15 @@ impl Group {
             return Sent::NoRoom(WOKEN);
         }
         let max = link.payload_max();
+        if bytes.len() > piece && piece <= max {
+            match link.send_train(bytes, piece) {
+                Ok(()) => return Sent::Bytes(bytes.len()),
+                Err(e) if sys::would_block(&e) => return Sent::NoRoom(RETRY),
+                // Perhaps one by one.
+                Err(_) => {}
+            }
+        }
+        let bytes = &bytes[..piece.min(bytes.len())];
         let piece = if bytes.len() <= max { bytes } else { &bytes[..stream::first(bytes)] };
         if piece.len() > max {
             link.counters.errors_sent += 1;

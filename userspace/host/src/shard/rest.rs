@@ -35,7 +35,7 @@ impl Shard {
         if self.take_events(now, quiet)? > 0 {
             return Ok(Ready::ALL);
         }
-        let retry = if self.unsent.is_empty() { SLEEP_MAX } else { self.link_retry };
+        let retry = if self.train.is_empty() { SLEEP_MAX } else { self.link_retry };
         let longest = self.engine.poll_timeout().since(now).min(retry.min(SLEEP_MAX));
         self.waits.wait(Wait::Sleep, now, longest)
     }
