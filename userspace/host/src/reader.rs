@@ -155,6 +155,7 @@ impl Reader {
     /// # Errors
     /// When the event source or the poller fails for good.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.tuning.schedule("reader", &self.log);
         let waits = Waits::new(&self.source, Arc::clone(&self.handle.wake))?;
         let mut ready = Ready::ALL;
         loop {

@@ -96,7 +96,12 @@ impl Router {
         let cable = format!("link add {LINK} type veth peer name {LINK} netns {peer}");
         self.namespace.within(|| ip(&cable))??;
         for (router, host) in [(self, 1), (other, 2)] {
-            let lines = format!("addr add 192.168.77.{host}/24 dev {LINK}\nlink set {LINK} up");
+            // Datagrams that are sent together are cut before they reach the cable, as they are for most network cards:
+            // else it would count one header for all of them, and the peer's network stack would see one packet.
+            let lines = format!(
+                "addr add 192.168.77.{host}/24 dev {LINK}\n\
+                 link set {LINK} gso_max_segs 1\nlink set {LINK} up"
+            );
             router.namespace.within(|| ip(&lines).and_then(|()| nft(UNTRACKED)))??;
         }
         Ok(())
