@@ -184,6 +184,8 @@ pub mod limit {
     pub const BULK_DATAGRAMS: u32 = 40;
     /// See [`BULK_DATAGRAMS`].
     pub const BULK_INTERVAL: Duration = Duration::from_micros(500);
+    /// The same where the peer acknowledges: there, what is on its way is bounded too ([`BULK_IN_FLIGHT_MAX`]).
+    pub const BULK_INTERVAL_HEARD: Duration = Duration::from_micros(400);
     /// The pause between two bulk transfers that the peer asks for.
     pub const BULK_PAUSE: Duration = Duration::from_secs(1);
     /// How far back a sequence number may be to count as late; further back means that the peer began anew.

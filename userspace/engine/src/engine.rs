@@ -471,7 +471,9 @@ impl Engine {
     fn pack_bulk(&mut self, now: Instant, packer: &mut Packer<'_>) {
         if now >= self.bulk_next {
             self.bulk_left = limit::BULK_DATAGRAMS;
-            self.bulk_next = now + limit::BULK_INTERVAL;
+            let heard = self.outbox.resend().is_some();
+            self.bulk_next =
+                now + if heard { limit::BULK_INTERVAL_HEARD } else { limit::BULK_INTERVAL };
         }
         if self.bulk_left == 0 || self.outbox.is_congested() {
             return;
