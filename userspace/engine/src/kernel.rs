@@ -88,6 +88,7 @@ impl KernelQueue {
     }
 
     /// Adds a request. Past the limit it is dropped and counted, and the answer is false.
+    #[inline]
     pub fn push(&mut self, purpose: Purpose, request: Request) -> bool {
         if self.ops.len() - self.in_flight >= limit::KERNEL_QUEUE_MAX {
             self.dropped += 1;
@@ -142,6 +143,7 @@ impl KernelQueue {
 
     /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow is
     /// on its way; call it until there is none.
+    #[inline]
     pub fn settled(&mut self, token: u32) -> Option<(InFlight, bool)> {
         let oldest = self.ops.front().filter(|_| self.in_flight > 0)?;
         if (token.wrapping_sub(oldest.token) as i32) < 0 {
