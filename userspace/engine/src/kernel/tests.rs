@@ -74,6 +74,16 @@ fn the_last_word_about_a_flow_is_the_newest_injection_waiting_or_not() {
 }
 
 #[test]
+fn an_older_request_that_is_not_settled_does_not_take_the_last_word_from_a_failed_one() {
+    let mut queue = queue(&[
+        (Purpose::InjectNew, Request::Create(flow(1))),
+        (Purpose::InjectUpdate, Request::Update(flow(1))),
+    ]);
+    assert_eq!(polled(&mut queue).len(), 2);
+    assert_eq!(queue.failed(2).map(|(_, last)| last), Some(true));
+}
+
+#[test]
 fn nothing_is_kept_of_the_flows_of_a_commit_and_its_clearing_goes_with_it() {
     let mut queue = queue(&[
         (Purpose::Commit, Request::Create(flow(1))),
