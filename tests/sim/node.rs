@@ -45,7 +45,6 @@ pub(crate) struct Node {
     pub(crate) adopted: bool,
     index: usize,
     rng: Rng,
-    held: Option<KernelOp>,
     dump: Option<Dump>,
     open_commands: BTreeSet<CommandId>,
     losing: u32,
@@ -86,7 +85,6 @@ impl Node {
             adopted: false,
             index,
             rng,
-            held: None,
             dump: None,
             open_commands: BTreeSet::new(),
             losing: 0,
@@ -107,7 +105,6 @@ impl Node {
         self.events.clear();
         self.committed.clear();
         self.losing = 0;
-        self.held = None;
         self.dump = None;
         self.open_commands.clear();
     }
@@ -155,10 +152,7 @@ impl Node {
             }
             datagrams.push(self.datagram[..len].to_vec());
         }
-        if self.held.is_none() {
-            self.held = self.engine.poll_kernel();
-        }
-        let wants_kernel = self.held.is_some() && !self.execute_planned;
+        let wants_kernel = self.engine.peek_kernel().is_some() && !self.execute_planned;
         self.execute_planned |= wants_kernel;
         while let Some(event) = self.engine.poll_event() {
             self.on_engine_event(now, event, trace)?;
@@ -212,52 +206,45 @@ impl Node {
 
     /// Hands one batch to the kernel and its answers to the engine. True when a dump began.
     pub(crate) fn execute(&mut self, now: Instant, trace: &mut Trace) -> bool {
-        let Some(first) = self.held.take().or_else(|| self.engine.poll_kernel()) else {
-            return false;
-        };
-        if first.request == Request::Dump {
-            self.engine.handle(now, Input::KernelSettled { token: first.token });
+        let Some(first) = self.engine.peek_kernel() else { return false };
+        let (token, commit) = (first.token, first.commit);
+        if *first.request == Request::Dump {
+            let _ = self.engine.poll_kernel();
+            self.engine.handle(now, Input::KernelSettled { token });
             self.dump = Some(Dump { ready: Vec::new(), cursor: None });
             self.read_ahead();
             return true;
         }
-        let mut ops = vec![first];
-        while ops.len() < BATCH_OPS {
-            match self.engine.poll_kernel() {
-                Some(op) if op.commit == ops[0].commit && op.request != Request::Dump => {
-                    ops.push(op);
-                }
-                other => {
-                    self.held = other;
-                    break;
-                }
-            }
+        let belongs = |op: KernelOp<'_>| op.commit == commit && *op.request != Request::Dump;
+        let mut ops = Vec::new();
+        while ops.len() < BATCH_OPS && self.engine.peek_kernel().is_some_and(belongs) {
+            ops.extend(self.engine.poll_kernel().map(|op| (op.token, op.request.clone())));
         }
-        let last = ops[ops.len() - 1].token;
-        let answers: Vec<_> = ops.iter().map(|op| self.answer(now, op, trace)).collect();
+        let last = ops[ops.len() - 1].0;
+        let answers = ops.iter().map(|(token, request)| {
+            let op = KernelOp { token: *token, commit, request };
+            self.answer(now, op, trace)
+        });
+        let answers: Vec<_> = answers.collect();
         answers.into_iter().flatten().for_each(|input| self.engine.handle(now, input));
         self.engine.handle(now, Input::KernelSettled { token: last });
         false
     }
 
     /// What the kernel makes of one request.
-    fn answer(&mut self, now: Instant, op: &KernelOp, trace: &mut Trace) -> Vec<Input<'static>> {
-        let origin = if op.commit { Origin::Commit } else { Origin::Inject };
-        let token = op.token;
+    fn answer(&mut self, now: Instant, op: KernelOp<'_>, trace: &mut Trace) -> Vec<Input<'static>> {
+        let KernelOp { token, commit, request } = op;
+        let origin = if commit { Origin::Commit } else { Origin::Inject };
         trace.fold_word(u64::from(token));
-        if let Request::Get(key) = &op.request {
+        if let Request::Get(key) = request {
             let flow = self.kernel.read(key);
             let found = flow.as_ref().map_or_else(|| "nothing".to_owned(), brief);
             trace.say(now, self.index, format_args!("reads {key:?}: {found}"));
             let failed = flow.is_none().then_some(Input::KernelFailed { token, errno: ENOENT });
             return [Input::Verified { key: *key, flow }].into_iter().chain(failed).collect();
         }
-        let outcome = self.kernel.write(now, &op.request, origin);
-        trace.say(
-            now,
-            self.index,
-            format_args!("writes {:?} for {origin:?}: {outcome:?}", op.request),
-        );
+        let outcome = self.kernel.write(now, request, origin);
+        trace.say(now, self.index, format_args!("writes {request:?} for {origin:?}: {outcome:?}"));
         let failed = outcome.err().map(|errno| Input::KernelFailed { token, errno });
         failed.into_iter().collect()
     }

@@ -157,9 +157,14 @@ impl Original {
     }
 
     /// The kernel's table is read once, at start.
-    pub(crate) fn poll_kernel(&mut self) -> Option<KernelOp> {
+    pub(crate) fn peek_kernel(&self) -> Option<KernelOp<'_>> {
+        let dump = KernelOp { token: 1, commit: false, request: &Request::Dump };
+        (!self.dump_asked).then_some(dump)
+    }
+
+    pub(crate) fn poll_kernel(&mut self) -> Option<KernelOp<'_>> {
         let first = !std::mem::replace(&mut self.dump_asked, true);
-        first.then_some(KernelOp { token: 1, commit: false, request: Request::Dump })
+        first.then_some(KernelOp { token: 1, commit: false, request: &Request::Dump })
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {

@@ -49,7 +49,14 @@ impl Speaker {
         }
     }
 
-    pub(crate) fn poll_kernel(&mut self) -> Option<KernelOp> {
+    pub(crate) fn peek_kernel(&self) -> Option<KernelOp<'_>> {
+        match self {
+            Self::Ours(engine) => engine.peek_kernel(),
+            Self::Original(original) => original.peek_kernel(),
+        }
+    }
+
+    pub(crate) fn poll_kernel(&mut self) -> Option<KernelOp<'_>> {
         match self {
             Self::Ours(engine) => engine.poll_kernel(),
             Self::Original(original) => original.poll_kernel(),

@@ -4,7 +4,7 @@ use crate::plan::{Plan, Step};
 use common::Instant;
 use core::time::Duration;
 use engine::config::{Config, limit};
-use engine::{CommandId, Engine, Event, Input, KernelOp, Request, Side};
+use engine::{CommandId, Engine, Event, Input, Request, Side};
 use std::collections::VecDeque;
 use wire::sync::v1::{Messages, decode};
 
@@ -37,7 +37,8 @@ struct World {
     now: Instant,
     /// The number of the last message of the peer.
     heard: u32,
-    asked: VecDeque<KernelOp>,
+    /// Tokens of what the kernel was asked, and whether it was for a dump.
+    asked: VecDeque<(u32, bool)>,
     commands: u64,
     answered: u64,
 }
@@ -96,13 +97,13 @@ impl World {
     /// The kernel has done the first `count` requests; the first one failed with this errno, if it is one.
     fn settle(&mut self, count: usize, errno: i32) {
         let done: Vec<_> = self.asked.drain(..count.min(self.asked.len())).collect();
-        let Some(last) = done.last().map(|op| op.token) else { return };
-        let (now, token) = (self.now, done[0].token);
+        let Some(&(last, _)) = done.last() else { return };
+        let (now, token) = (self.now, done[0].0);
         if errno != 0 {
             self.engine.handle(now, Input::KernelFailed { token, errno });
         }
         self.engine.handle(now, Input::KernelSettled { token: last });
-        if done.iter().any(|op| op.request == Request::Dump) && errno == 0 {
+        if done.iter().any(|(_, dump)| *dump) && errno == 0 {
             self.engine.handle(now, Input::DumpDone { complete: true });
         }
     }
@@ -128,7 +129,7 @@ impl World {
             assert!(table.alive() <= table.len());
         }
         while let Some(op) = self.engine.poll_kernel() {
-            self.asked.push_back(op);
+            self.asked.push_back((op.token, *op.request == Request::Dump));
         }
         assert!(self.asked.len() <= limit::KERNEL_IN_FLIGHT_MAX, "{} in flight", self.asked.len());
         let mut events = 0;

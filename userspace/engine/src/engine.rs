@@ -229,8 +229,14 @@ impl Engine {
     }
 
     /// The next request for the kernel; `None` when there is none now.
-    pub fn poll_kernel(&mut self) -> Option<KernelOp> {
+    pub fn poll_kernel(&mut self) -> Option<KernelOp<'_>> {
         self.kernel.poll()
+    }
+
+    /// What [`Engine::poll_kernel`] would hand over, for who collects requests of one kind.
+    #[must_use]
+    pub fn peek_kernel(&self) -> Option<KernelOp<'_>> {
+        self.kernel.peek()
     }
 
     /// Whether [`Engine::poll_kernel`] has something, or will have when requests in flight are settled.

@@ -3,6 +3,11 @@
 //! Requests go out in order and are not acknowledged one by one. The host reports failures by token and, now and then,
 //! that everything up to some token is settled. A failed request may be followed by a second attempt, unless
 //! something newer about the same flow has been asked meanwhile: then the newer request decides.
+//!
+//! ```text
+//!   settled <-- [ in flight, oldest first | waiting ] <-- push       one queue, and a mark in it:
+//!                                         ^ poll moves it            a request is written once and lent
+//! ```
 
 use crate::config::limit;
 use crate::merge;
@@ -46,7 +51,7 @@ pub enum Purpose {
     Read,
 }
 
-/// A request on its way.
+/// A request waiting or on its way.
 #[derive(Clone, Debug)]
 pub struct InFlight {
     /// Its token.
@@ -60,10 +65,11 @@ pub struct InFlight {
 /// The queue.
 #[derive(Debug)]
 pub struct KernelQueue {
-    waiting: VecDeque<(Purpose, Request)>,
-    in_flight: VecDeque<InFlight>,
+    /// Those in flight, oldest first, and then those that wait.
+    ops: VecDeque<InFlight>,
+    in_flight: usize,
     next_token: u32,
-    /// Writes per flow that are waiting or in flight.
+    /// Writes per flow that are waiting or in flight, as far as it matters which one was the last.
     pending: HashMap<FlowKey, u32, FixedState>,
     dropped: u64,
 }
@@ -73,8 +79,8 @@ impl KernelQueue {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            waiting: VecDeque::new(),
-            in_flight: VecDeque::new(),
+            ops: VecDeque::new(),
+            in_flight: 0,
             next_token: 1,
             pending: HashMap::with_hasher(FixedState::with_seed(seed)),
             dropped: 0,
@@ -82,53 +88,71 @@ impl KernelQueue {
     }
 
     /// Adds a request. Past the limit it is dropped and counted, and the answer is false.
+    #[inline]
     pub fn push(&mut self, purpose: Purpose, request: Request) -> bool {
-        if self.waiting.len() >= limit::KERNEL_QUEUE_MAX {
+        if self.ops.len() - self.in_flight >= limit::KERNEL_QUEUE_MAX {
             self.dropped += 1;
             return false;
         }
-        if let Some(key) = key_of(&request) {
+        if let Some(key) = contested(purpose, &request) {
             *self.pending.entry(key).or_insert(0) += 1;
         }
-        self.waiting.push_back((purpose, request));
+        let token = self.next_token;
+        self.next_token = token.wrapping_add(1);
+        self.ops.push_back(InFlight { token, purpose, request });
         true
     }
 
     /// The next request to hand over; `None` when there is none or enough are in flight.
-    pub fn poll(&mut self) -> Option<KernelOp> {
-        if self.in_flight.len() >= limit::KERNEL_IN_FLIGHT_MAX {
+    #[must_use]
+    pub fn peek(&self) -> Option<KernelOp<'_>> {
+        if self.in_flight >= limit::KERNEL_IN_FLIGHT_MAX {
             return None;
         }
-        let (purpose, request) = self.waiting.pop_front()?;
-        let token = self.next_token;
-        self.next_token = token.wrapping_add(1);
-        self.in_flight.push_back(InFlight { token, purpose, request: request.clone() });
-        let commit = is_of_commit(purpose);
-        let commit = commit || (purpose == Purpose::Clearing && self.next_is_commit());
-        Some(KernelOp { token, commit, request })
+        let InFlight { token, purpose, request } = self.ops.get(self.in_flight)?;
+        let (token, purpose) = (*token, *purpose);
+        let clears = || purpose == Purpose::Clearing && self.clears_for_commit();
+        Some(KernelOp { token, commit: is_of_commit(purpose) || clears(), request })
+    }
+
+    /// Hands over the request that [`KernelQueue::peek`] shows.
+    pub fn poll(&mut self) -> Option<KernelOp<'_>> {
+        let KernelOp { token, commit, .. } = self.peek()?;
+        self.in_flight += 1;
+        Some(KernelOp { token, commit, request: &self.ops[self.in_flight - 1].request })
     }
 
     /// Takes out the request a failure is about, and whether nothing newer about its flow is on its way.
     pub fn failed(&mut self, token: u32) -> Option<(InFlight, bool)> {
-        let at = self.in_flight.iter().position(|op| op.token == token)?;
-        let op = self.in_flight.remove(at)?;
-        let left = self.forget(&op.request);
+        // Tokens rise from the oldest on.
+        let oldest = self.ops.front()?.token;
+        let behind = |token: u32| token.wrapping_sub(oldest);
+        let at = self.ops.partition_point(|op| behind(op.token) < behind(token));
+        if at >= self.in_flight || self.ops[at].token != token {
+            return None;
+        }
+        let op = self.ops.remove(at)?;
+        self.in_flight -= 1;
+        let Some(key) = contested(op.purpose, &op.request) else { return Some((op, true)) };
+        let left = self.forget(&key);
         // Older requests about the flow may not be settled yet.
-        let key = key_of(&op.request);
-        let older = self.in_flight.iter().take(at).filter(|op| key_of(&op.request) == key).count();
+        let older = self.ops.range(..at);
+        let older = older.filter(|op| contested(op.purpose, &op.request) == Some(key)).count();
         Some((op, left == older))
     }
 
-    /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow
-    /// is on
-    /// its way; call it until there is none.
+    /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow is
+    /// on its way; call it until there is none.
+    #[inline]
     pub fn settled(&mut self, token: u32) -> Option<(InFlight, bool)> {
-        let oldest = self.in_flight.front()?;
+        let oldest = self.ops.front().filter(|_| self.in_flight > 0)?;
         if (token.wrapping_sub(oldest.token) as i32) < 0 {
             return None;
         }
-        let op = self.in_flight.pop_front()?;
-        let left = self.forget(&op.request);
+        let op = self.ops.pop_front()?;
+        self.in_flight -= 1;
+        let key = contested(op.purpose, &op.request);
+        let left = key.map_or(0, |key| self.forget(&key));
         Some((op, left == 0))
     }
 
@@ -136,12 +160,9 @@ impl KernelQueue {
     /// change the wrong flow, so it is to be followed by a second attempt.
     pub fn pass_on(&mut self, token: u32, flow: Flow) {
         let key = Some(flow.key());
-        let in_flight = self.in_flight.iter_mut();
-        let in_flight = in_flight.filter(|op| (op.token.wrapping_sub(token) as i32) > 0);
-        let in_flight = in_flight.map(|op| (&mut op.purpose, &mut op.request));
-        let waiting = self.waiting.iter_mut().map(|(purpose, request)| (purpose, request));
-        let next = in_flight.chain(waiting).find(|(_, request)| key_of(request) == key);
-        if let Some((purpose, Request::Update(news))) = next {
+        let mut newer = self.ops.iter_mut().filter(|op| (op.token.wrapping_sub(token) as i32) > 0);
+        let next = newer.find(|op| contested(op.purpose, &op.request) == key);
+        if let Some(InFlight { purpose, request: Request::Update(news), .. }) = next {
             *purpose = Purpose::InjectReplace;
             let newer = core::mem::replace(news, flow);
             merge::absorb(news, newer);
@@ -151,13 +172,13 @@ impl KernelQueue {
     /// Whether requests wait.
     #[must_use]
     pub fn waits(&self) -> bool {
-        !self.waiting.is_empty()
+        self.ops.len() > self.in_flight
     }
 
     /// Requests waiting or in flight.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.in_flight.len()
+        self.ops.len()
     }
 
     /// Whether nothing is waiting or in flight.
@@ -172,20 +193,20 @@ impl KernelQueue {
         self.dropped
     }
 
-    fn next_is_commit(&self) -> bool {
-        self.waiting.front().is_some_and(|(purpose, _)| {
-            matches!(purpose, Purpose::CommitAgain | Purpose::CommitExpectAgain)
+    /// Whether the next request makes room for one of a commit.
+    fn clears_for_commit(&self) -> bool {
+        self.ops.get(self.in_flight + 1).is_some_and(|op| {
+            matches!(op.purpose, Purpose::CommitAgain | Purpose::CommitExpectAgain)
         })
     }
 
     /// Counts a request of this flow out; returns how many are left.
-    fn forget(&mut self, request: &Request) -> usize {
-        let Some(key) = key_of(request) else { return 0 };
-        let Some(count) = self.pending.get_mut(&key) else { return 0 };
+    fn forget(&mut self, key: &FlowKey) -> usize {
+        let Some(count) = self.pending.get_mut(key) else { return 0 };
         *count -= 1;
         let left = *count;
         if left == 0 {
-            self.pending.remove(&key);
+            self.pending.remove(key);
         }
         left as usize
     }
@@ -198,9 +219,11 @@ const fn is_of_commit(purpose: Purpose) -> bool {
     )
 }
 
-/// The flow a request writes. A read decides nothing.
-fn key_of(request: &Request) -> Option<FlowKey> {
+/// The flow a request writes, if a newer request may decide instead of it. A read decides nothing, and a commit asks
+/// once for each flow of a table that is there only where nothing is injected.
+fn contested(purpose: Purpose, request: &Request) -> Option<FlowKey> {
     match request {
+        _ if is_of_commit(purpose) => None,
         Request::Create(flow) | Request::Update(flow) => Some(flow.key()),
         Request::Delete(key) => Some(*key),
         Request::Get(_)
@@ -210,3 +233,6 @@ fn key_of(request: &Request) -> Option<FlowKey> {
         | Request::DumpExpectations => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

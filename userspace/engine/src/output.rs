@@ -15,15 +15,15 @@ pub enum Side {
     Remote,
 }
 
-/// Something the kernel is to be asked.
-#[derive(Clone, Debug)]
-pub struct KernelOp {
+/// Something the kernel is to be asked. The engine keeps the request: a failure may call for a second attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOp<'a> {
     /// Answers name it. Tokens rise by one, modulo 2^32.
     pub token: u32,
     /// Whether events it causes are a commit's; else an injection's.
     pub commit: bool,
     /// What to ask.
-    pub request: Request,
+    pub request: &'a Request,
 }
 
 /// What to ask the kernel.

@@ -284,6 +284,7 @@ fn write_anew(kernel: &mut KernelQueue, flow: Flow) {
 /// The kernel checks TCP windows against what it has seen itself, and it has seen nothing of this connection: unless
 /// window tracking is asked for, both directions become liberal.
 #[must_use]
+#[inline]
 pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
     flow.status.remove(Status::EXPECTED);
     flow.timeout_s = lifetime(config, &flow, age_s);

@@ -16,7 +16,7 @@ mod expectations;
 
 use crate::netlink::Socket;
 use crate::sys::Batch;
-use common::Instant;
+use common::{FlowKey, Instant};
 use engine::{Engine, Input, KernelOp, Origin, Request};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
@@ -33,6 +33,8 @@ const DUMP_SLOT: usize = 32 << 10;
 const DUMP_SLOTS: usize = 8;
 /// An answer is a capped error or one flow.
 const ANSWER_SLOT: usize = 4096;
+/// Nearly always there is one, the barrier's, and each slot is made ready for every batch.
+const ANSWER_SLOTS: usize = 8;
 const EIO: i32 = 5;
 
 /// Writes to the kernel's connection tracking table and reads it.
@@ -44,9 +46,9 @@ pub struct KernelWriter {
     dumping: bool,
     /// The running dump skipped or repeated entries (`NLM_F_DUMP_INTR`), or broke off.
     dump_torn: bool,
-    /// An op that was pulled but belongs to the next batch.
-    held: Option<KernelOp>,
     buffer: Vec<u8>,
+    /// Of the last batch.
+    reads: Vec<Read>,
     answers: Batch,
     dumped: Batch,
 }
@@ -63,9 +65,9 @@ impl KernelWriter {
             dump: Socket::for_requests()?,
             dumping: false,
             dump_torn: false,
-            held: None,
             buffer: vec![0; BATCH_BYTES],
-            answers: Batch::new(BATCH_OPS, ANSWER_SLOT),
+            reads: Vec::new(),
+            answers: Batch::new(ANSWER_SLOTS, ANSWER_SLOT),
             dumped: Batch::new(DUMP_SLOTS, DUMP_SLOT),
         })
     }
@@ -87,58 +89,58 @@ impl KernelWriter {
     /// Carries out one batch of what the engine asks; returns how many requests that were. `now` must have been read
     /// before, so that whatever happens meanwhile counts as newer than the answers.
     pub fn execute(&mut self, engine: &mut Engine, now: Instant) -> usize {
-        let Some(first) = self.held.take().or_else(|| engine.poll_kernel()) else { return 0 };
-        if first.request == Request::Dump {
-            self.start_dump(&mut |input| engine.handle(now, input));
-            engine.handle(now, Input::KernelSettled { token: first.token });
-            return 1;
-        }
-        if first.request == Request::DumpExpectations {
-            expectations::dump(&mut |input| engine.handle(now, input));
-            engine.handle(now, Input::KernelSettled { token: first.token });
-            return 1;
-        }
-        let (ops, len) = self.collect(first, &mut || engine.poll_kernel());
-        self.send(&ops, len, &mut |input| engine.handle(now, input));
-        ops.len()
-    }
-
-    /// Encodes ops of the first one's class until the batch is full; the last one asks for the acknowledgement.
-    fn collect(
-        &mut self,
-        first: KernelOp,
-        next: &mut impl FnMut() -> Option<KernelOp>,
-    ) -> (Vec<KernelOp>, usize) {
-        let commit = first.commit;
-        let mut ops = vec![first];
-        while ops.len() < BATCH_OPS {
-            match next() {
-                Some(op) if op.commit == commit && !is_dump(&op.request) => ops.push(op),
-                other => {
-                    self.held = other;
-                    break;
-                }
+        let Some(first) = engine.peek_kernel() else { return 0 };
+        let (token, commit) = (first.token, first.commit);
+        if is_dump(first.request) {
+            let flows = *first.request == Request::Dump;
+            let _ = engine.poll_kernel();
+            let sink = &mut |input: Input<'_>| engine.handle(now, input);
+            if flows {
+                self.start_dump(sink);
+            } else {
+                expectations::dump(sink);
             }
+            engine.handle(now, Input::KernelSettled { token });
+            return 1;
         }
-        let last = ops.len() - 1;
-        let mut writer = Writer::new(&mut self.buffer);
-        for (at, op) in ops.iter().enumerate() {
-            encode(&mut writer, op, at == last);
-        }
-        let len = writer.finish().expect("the buffer holds the largest batch");
-        (ops, len)
+        let written = self.collect(engine, (token, commit));
+        self.send(commit, &written, &mut |input| engine.handle(now, input));
+        written.count as usize
     }
 
-    fn send(&mut self, ops: &[KernelOp], len: usize, sink: &mut impl FnMut(Input<'_>)) {
-        let last = ops.last().expect("a batch is not empty");
-        let socket = if last.commit { &self.commit } else { &self.inject };
-        let sent = socket.send(&self.buffer[..len]);
-        let outcome = sent.and_then(|()| read_answers(socket, &mut self.answers, ops, sink));
+    /// Writes requests into the buffer until there is none of this class or the batch is full. The last one asks for
+    /// the acknowledgement.
+    fn collect(&mut self, engine: &mut Engine, (first, commit): (u32, bool)) -> Written {
+        let Self { buffer, reads, .. } = self;
+        reads.clear();
+        let mut written = Written { first, count: 0, len: 0 };
+        let mut last_at = 0;
+        let mut writer = Writer::new(buffer);
+        let belongs = |op: KernelOp<'_>| op.commit == commit && !is_dump(op.request);
+        while written.count < BATCH_OPS as u32 && engine.peek_kernel().is_some_and(belongs) {
+            let Some(KernelOp { token, request, .. }) = engine.poll_kernel() else { break };
+            if let Request::Get(key) = request {
+                reads.push(Read { token, key: *key, shown: false });
+            }
+            last_at = writer.position();
+            encode(&mut writer, token, request);
+            written.count += 1;
+        }
+        written.len = writer.finish().expect("the buffer holds the largest batch");
+        request::acknowledge(&mut buffer[last_at..]);
+        written
+    }
+
+    fn send(&mut self, commit: bool, written: &Written, sink: &mut impl FnMut(Input<'_>)) {
+        let Self { commit: of_commits, inject, buffer, reads, answers, .. } = self;
+        let socket = if commit { of_commits } else { inject };
+        let sent = socket.send(&buffer[..written.len]);
+        let outcome = sent.and_then(|()| read_answers(socket, answers, written, reads, sink));
         if let Err(error) = outcome {
             let errno = error.raw_os_error().unwrap_or(EIO);
-            ops.iter().for_each(|op| sink(Input::KernelFailed { token: op.token, errno }));
+            written.tokens().for_each(|token| sink(Input::KernelFailed { token, errno }));
         }
-        sink(Input::KernelSettled { token: last.token });
+        sink(Input::KernelSettled { token: written.last() });
     }
 
     fn start_dump(&mut self, sink: &mut impl FnMut(Input<'_>)) {
@@ -209,9 +211,42 @@ const fn is_dump(request: &Request) -> bool {
     matches!(request, Request::Dump | Request::DumpExpectations)
 }
 
-fn encode(writer: &mut Writer<'_>, op: &KernelOp, ack: bool) {
-    let ticket = Ticket { seq: op.token, ack };
-    match &op.request {
+/// A batch in the buffer. Its tokens rise by one.
+struct Written {
+    first: u32,
+    count: u32,
+    /// Bytes.
+    len: usize,
+}
+
+impl Written {
+    /// The barrier.
+    const fn last(&self) -> u32 {
+        self.first.wrapping_add(self.count.wrapping_sub(1))
+    }
+
+    const fn holds(&self, token: u32) -> bool {
+        token.wrapping_sub(self.first) < self.count
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = u32> {
+        let first = self.first;
+        (0..self.count).map(move |at| first.wrapping_add(at))
+    }
+}
+
+/// A read of a batch.
+#[derive(Debug)]
+struct Read {
+    token: u32,
+    key: FlowKey,
+    /// The flow has come.
+    shown: bool,
+}
+
+fn encode(writer: &mut Writer<'_>, token: u32, request: &Request) {
+    let ticket = Ticket::silent(token);
+    match request {
         Request::Create(flow) => request::create(writer, ticket, flow, IfExists::Fail),
         Request::Update(flow) => request::update(writer, ticket, flow),
         Request::Delete(key) => request::delete(writer, ticket, key, None),
@@ -230,11 +265,10 @@ fn encode(writer: &mut Writer<'_>, op: &KernelOp, ack: bool) {
 fn read_answers(
     socket: &Socket,
     answers: &mut Batch,
-    ops: &[KernelOp],
+    written: &Written,
+    reads: &mut [Read],
     sink: &mut impl FnMut(Input<'_>),
 ) -> io::Result<()> {
-    let barrier = ops.last().map_or(0, |op| op.token);
-    let mut shown = Vec::new();
     loop {
         let got = answers.receive(socket.as_fd())?;
         if got == 0 {
@@ -244,7 +278,7 @@ fn read_answers(
         let mut done = false;
         for index in 0..got {
             for raw in Messages::new(answers.datagram(index)).flatten() {
-                done |= on_answer(&raw, barrier, ops, &mut shown, sink);
+                done |= on_answer(&raw, written, reads, sink);
             }
         }
         if done {
@@ -256,29 +290,26 @@ fn read_answers(
 /// Reports one answer; true when it is the barrier.
 fn on_answer(
     raw: &netlink::RawMessage<'_>,
-    barrier: u32,
-    ops: &[KernelOp],
-    shown: &mut Vec<u32>,
+    written: &Written,
+    reads: &mut [Read],
     sink: &mut impl FnMut(Input<'_>),
 ) -> bool {
     let token = raw.header.seq;
-    let asked = ops.iter().find(|op| op.token == token);
-    match (netlink::decode(raw), asked.map(|op| &op.request)) {
-        (Ok(Message::Flow { flow, .. }), Some(Request::Get(key))) => {
-            shown.push(token);
-            sink(Input::Verified { key: *key, flow: Some(flow.to_flow(Detail::State)) });
+    let read = reads.iter_mut().find(|read| read.token == token);
+    match (netlink::decode(raw), read) {
+        (Ok(Message::Flow { flow, .. }), Some(read)) => {
+            read.shown = true;
+            sink(Input::Verified { key: read.key, flow: Some(flow.to_flow(Detail::State)) });
             false
         }
-        (Ok(Message::Error(answer)), Some(request)) => {
+        (Ok(Message::Error(answer)), read) if written.holds(token) => {
             if answer.errno != 0 {
-                if let Request::Get(key) = request
-                    && !shown.contains(&token)
-                {
-                    sink(Input::Verified { key: *key, flow: None });
+                if let Some(read) = read.filter(|read| !read.shown) {
+                    sink(Input::Verified { key: read.key, flow: None });
                 }
                 sink(Input::KernelFailed { token, errno: answer.errno });
             }
-            token == barrier
+            token == written.last()
         }
         _ => false,
     }

@@ -96,6 +96,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `data`.
+    #[inline]
     pub fn put(&mut self, data: &[u8]) {
         let end = self.at + data.len();
         if let Some(room) = self.bytes.get_mut(self.at..end) {
@@ -105,6 +106,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends zeros until the position is a multiple of 4.
+    #[inline]
     pub fn pad4(&mut self) {
         let pad = self.at.wrapping_neg() & 3;
         self.put(&[0; 3][..pad]);

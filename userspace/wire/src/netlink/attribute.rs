@@ -128,11 +128,15 @@ impl<'a> Iterator for Attributes<'a> {
 
 /// Appends an attribute. `value` is at most 65,531 bytes long, which every caller's type sees to.
 pub(super) fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
-    let len = (HEADER_LEN + value.len()) as u16;
-    w.put(&len.to_ne_bytes());
-    w.put(&kind.to_ne_bytes());
+    w.put(&header(value.len() as u16, kind));
     w.put(value);
     w.pad4();
+}
+
+/// What four bytes an attribute begins with.
+pub(super) const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
+    let (len, kind) = ((value_len + HEADER_LEN as u16).to_ne_bytes(), kind.to_ne_bytes());
+    [len[0], len[1], kind[0], kind[1]]
 }
 
 /// Appends a 16-bit number in network byte order.
@@ -142,14 +146,14 @@ pub(super) fn put_be16(w: &mut Writer<'_>, kind: u16, value: u16) {
 
 /// Appends a 32-bit number in network byte order.
 pub(super) fn put_be32(w: &mut Writer<'_>, kind: u16, value: u32) {
-    put(w, kind, &value.to_be_bytes());
+    let (header, value) = (header(4, kind), value.to_be_bytes());
+    let whole = [header, value];
+    w.put(whole.as_flattened());
 }
 
 /// Appends a name with the terminator the kernel's `nla_strcmp` and `strncmp` users want.
 pub(super) fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
-    let len = (HEADER_LEN + text.len() + 1) as u16;
-    w.put(&len.to_ne_bytes());
-    w.put(&kind.to_ne_bytes());
+    w.put(&header(text.len() as u16 + 1, kind));
     w.put(text);
     w.put(&[0]);
     w.pad4();
@@ -158,8 +162,7 @@ pub(super) fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
 /// Appends an attribute that holds what `body` appends.
 pub(super) fn put_nest(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
     let start = w.position();
-    w.put(&[0; 2]);
-    w.put(&(kind | nla::NESTED).to_ne_bytes());
+    w.put(&header(0, kind | nla::NESTED));
     body(w);
     let len = (w.position() - start) as u16;
     w.patch(start, &len.to_ne_bytes());

@@ -60,6 +60,14 @@ pub enum IfExists {
     Change,
 }
 
+/// Has success answered too, of the silent request at the beginning of `message`: of the last one of a batch, when
+/// which one that is was not known before.
+pub fn acknowledge(message: &mut [u8]) {
+    let flags = message.get_mut(6..8).and_then(|flags| flags.first_chunk_mut());
+    let Some(flags) = flags else { return };
+    *flags = (u16::from_ne_bytes(*flags) | flag::ACK).to_ne_bytes();
+}
+
 /// Creates a flow.
 ///
 /// The kernel wants `timeout_s` known (else `EINVAL`; with 0 the flow is gone at once), and answers `ENOENT` when there

@@ -1,7 +1,7 @@
 //! One direction of a flow as a nest: an address nest, a protocol nest, and sometimes a zone.
 
-use super::attribute::{Attribute, put, put_be16, put_nest};
-use super::uapi::{ip, proto, tuple};
+use super::attribute::{Attribute, header, put, put_be16, put_nest};
+use super::uapi::{ip, nla, proto, tuple};
 use crate::DecodeError;
 use crate::cursor::Writer;
 use common::Tuple;
@@ -40,12 +40,6 @@ pub(super) fn decode_into(
         (false, _) => Err(nest.error("tuple without addresses")),
         (true, false) => Err(nest.error("tuple without protocol number")),
     }
-}
-
-/// What four bytes an attribute begins with when the kernel writes it.
-const fn header(value_len: u16, kind: u16) -> [u8; 4] {
-    let (len, kind) = ((value_len + 4).to_ne_bytes(), kind.to_ne_bytes());
-    [len[0], len[1], kind[0], kind[1]]
 }
 
 #[inline]
@@ -167,22 +161,50 @@ fn half(attribute: &Attribute<'_>) -> Result<[u8; 2], DecodeError> {
 /// Writes a tuple as the nest `kind`.
 pub(super) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<u16>) {
     put_nest(w, kind, |w| {
-        put_nest(w, tuple::IP, |w| encode_addresses(w, tuple));
-        put_nest(w, tuple::PROTO, |w| encode_layer4(w, tuple));
+        encode_addresses(w, tuple);
+        if tuple.has_ports() {
+            w.put(&ports(tuple));
+        } else {
+            put_nest(w, tuple::PROTO, |w| encode_layer4(w, tuple));
+        }
         if let Some(zone) = zone {
             put_be16(w, tuple::ZONE, zone);
         }
     });
 }
 
+/// What lies in one place in nearly every tuple is written in one piece: tuples are most of a request.
 fn encode_addresses(w: &mut Writer<'_>, tuple: &Tuple) {
     if tuple.family == FAMILY_IPV6 {
-        put(w, ip::V6_SRC, &tuple.src);
-        put(w, ip::V6_DST, &tuple.dst);
+        let mut out = [0; 44];
+        out[..4].copy_from_slice(&header(40, tuple::IP | nla::NESTED));
+        out[4..8].copy_from_slice(&header(16, ip::V6_SRC));
+        out[8..24].copy_from_slice(&tuple.src);
+        out[24..28].copy_from_slice(&header(16, ip::V6_DST));
+        out[28..].copy_from_slice(&tuple.dst);
+        w.put(&out);
     } else {
-        put(w, ip::V4_SRC, &tuple.src[..4]);
-        put(w, ip::V4_DST, &tuple.dst[..4]);
+        let mut out = [0; 20];
+        out[..4].copy_from_slice(&header(16, tuple::IP | nla::NESTED));
+        out[4..8].copy_from_slice(&header(4, ip::V4_SRC));
+        out[8..12].copy_from_slice(&tuple.src[..4]);
+        out[12..16].copy_from_slice(&header(4, ip::V4_DST));
+        out[16..].copy_from_slice(&tuple.dst[..4]);
+        w.put(&out);
     }
+}
+
+/// The protocol nest of a tuple with ports.
+fn ports(tuple: &Tuple) -> [u8; 28] {
+    let mut out = [0; 28];
+    out[..4].copy_from_slice(&header(24, tuple::PROTO | nla::NESTED));
+    out[4..8].copy_from_slice(&header(1, proto::NUM));
+    out[8] = tuple.proto;
+    out[12..16].copy_from_slice(&header(2, proto::SRC_PORT));
+    out[16..18].copy_from_slice(&tuple.l4[..2]);
+    out[20..24].copy_from_slice(&header(2, proto::DST_PORT));
+    out[24..26].copy_from_slice(&tuple.l4[2..]);
+    out
 }
 
 fn encode_layer4(w: &mut Writer<'_>, tuple: &Tuple) {
@@ -199,7 +221,7 @@ fn encode_layer4(w: &mut Writer<'_>, tuple: &Tuple) {
             put(w, proto::ICMPV6_TYPE, &l4[2..3]);
             put(w, proto::ICMPV6_CODE, &l4[3..]);
         }
-        _ if tuple.has_ports() || tuple.proto == ipproto::GRE => {
+        ipproto::GRE => {
             put(w, proto::SRC_PORT, &l4[..2]);
             put(w, proto::DST_PORT, &l4[2..]);
         }

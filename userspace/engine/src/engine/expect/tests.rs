@@ -49,7 +49,8 @@ fn ftfw() -> Replication {
 fn answer_reads(engine: &mut Engine, shown: &[Expectation]) -> Vec<(u32, Request)> {
     let mut writes = Vec::new();
     while let Some(op) = engine.poll_kernel() {
-        match op.request {
+        let (token, request) = (op.token, op.request.clone());
+        match request {
             Request::Dump => engine.handle(NOW, Input::DumpDone { complete: true }),
             Request::DumpExpectations => {
                 for expect in shown {
@@ -58,11 +59,11 @@ fn answer_reads(engine: &mut Engine, shown: &[Expectation]) -> Vec<(u32, Request
                 engine.handle(NOW, Input::ExpectationDumpDone { complete: true });
             }
             request => {
-                writes.push((op.token, request));
+                writes.push((token, request));
                 continue;
             }
         }
-        engine.handle(NOW, Input::KernelSettled { token: op.token });
+        engine.handle(NOW, Input::KernelSettled { token });
     }
     writes
 }

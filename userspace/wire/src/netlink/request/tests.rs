@@ -294,6 +294,14 @@ fn a_delete_names_tuple_zone_and_id() {
 }
 
 #[test]
+fn a_silent_request_can_be_made_one_that_is_acknowledged() {
+    let mut bytes = written(|w| delete(w, Ticket::silent(3), &plain().key(), None));
+    acknowledge(&mut bytes);
+    assert_eq!(bytes, written(|w| delete(w, Ticket::acked(3), &plain().key(), None)));
+    acknowledge(&mut bytes[..5]);
+}
+
+#[test]
 fn a_dump_carries_its_selection() {
     let selection = Selection {
         family: FAMILY_IPV6,
