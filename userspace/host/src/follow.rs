@@ -8,7 +8,7 @@
 //! The scheduler likes to wake a thread on an idle CPU. To get that one out of its sleep takes longer than the work that
 //! is to be done there, in a virtual machine most of all, and the CPU on which the event happened is awake. So while
 //! events come one by one and from one CPU, the thread stays there. It leaves when they stream in, when they come from
-//! elsewhere, and, for a while, when that CPU turns out to be too busy to let it run soon.
+//! elsewhere, when there is other work, and, for a while, when that CPU turns out to be too busy to let it run soon.
 
 use common::Instant;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -21,15 +21,15 @@ const LATE: Duration = Duration::from_micros(400);
 /// How long a CPU that kept the thread waiting is not trusted again.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// What a turn heard, as far as it matters here.
+/// A turn that heard something or is not through with its work, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Turn {
     /// The CPU on which all of it happened; `None` if there were several, or nobody knows.
     pub(crate) cpu: Option<usize>,
     /// How long the first of it had waited.
     pub(crate) waited: Duration,
-    /// Whether events stream in.
-    pub(crate) streams: bool,
+    /// Whether events stream in, or there is more to do than one of them.
+    pub(crate) busy: bool,
 }
 
 /// Where to go.
@@ -54,10 +54,10 @@ impl Policy {
         Self { held: None, habit: (None, 0), away_until: Instant(0) }
     }
 
-    /// A turn has heard something. `None`: stay as you are.
-    fn on_heard(&mut self, now: Instant, heard: Heard) -> Option<Go> {
-        let Heard { cpu, waited, streams } = heard;
-        let known = cpu.filter(|_| !streams);
+    /// After a turn. `None`: stay as you are.
+    fn on_turn(&mut self, now: Instant, turn: Turn) -> Option<Go> {
+        let Turn { cpu, waited, busy } = turn;
+        let known = cpu.filter(|_| !busy);
         self.habit = match (known, self.habit) {
             (Some(cpu), (Some(last), times)) if cpu == last => (known, times.saturating_add(1)),
             (Some(_), _) => (known, 1),
@@ -84,32 +84,42 @@ impl Policy {
 #[derive(Debug)]
 pub(crate) struct Follower {
     policy: Policy,
-    /// Where the thread may run when it is not held; asked when it is needed first.
-    allowed: Option<CpuSet>,
+    /// Where it is held, and where it may run when it is not.
+    held: Option<(CpuSet, CpuSet)>,
 }
 
 impl Follower {
     pub(crate) const fn new() -> Self {
-        Self { policy: Policy::new(), allowed: None }
+        Self { policy: Policy::new(), held: None }
     }
 
-    /// A turn has heard something: goes where the next event is expected.
-    pub(crate) fn on_heard(&mut self, now: Instant, heard: Heard) {
-        let Some(go) = self.policy.on_heard(now, heard) else { return };
-        if self.allowed.is_none() {
-            self.allowed = sched_getaffinity(None).ok();
+    /// After a turn: goes where the next event is expected.
+    pub(crate) fn on_turn(&mut self, now: Instant, turn: Turn) {
+        // What cannot be had, or somebody else decided meanwhile, is not worth an error.
+        match self.policy.on_turn(now, turn) {
+            Some(Go::To(cpu)) => self.hold(cpu),
+            Some(Go::Free) => self.free(),
+            None => {}
         }
-        let Some(allowed) = &self.allowed else { return };
-        // Where somebody else decided that the thread does not belong, or that has gone offline, is not worth an error.
-        let _ = match go {
-            Go::To(cpu) if cpu < CpuSet::MAX_CPU && allowed.is_set(cpu) => {
-                let mut only = CpuSet::new();
-                only.set(cpu);
-                sched_setaffinity(None, &only)
-            }
-            Go::To(_) => Ok(()),
-            Go::Free => sched_setaffinity(None, allowed),
-        };
+    }
+
+    fn hold(&mut self, cpu: usize) {
+        let Ok(allowed) = sched_getaffinity(None) else { return };
+        if cpu >= CpuSet::MAX_CPU || !allowed.is_set(cpu) {
+            return;
+        }
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        if sched_setaffinity(None, &only).is_ok() {
+            self.held = Some((only, allowed));
+        }
+    }
+
+    fn free(&mut self) {
+        let Some((only, allowed)) = self.held.take() else { return };
+        if sched_getaffinity(None).is_ok_and(|now| now == only) {
+            let _ = sched_setaffinity(None, &allowed);
+        }
     }
 }
 
@@ -119,12 +129,12 @@ mod tests {
 
     const SOON: Duration = Duration::from_micros(20);
 
-    fn on(cpu: usize) -> Heard {
-        Heard { cpu: Some(cpu), waited: SOON, streams: false }
+    fn on(cpu: usize) -> Turn {
+        Turn { cpu: Some(cpu), waited: SOON, busy: false }
     }
 
     fn habit(policy: &mut Policy, cpu: usize) -> Vec<Option<Go>> {
-        (0..HABIT).map(|n| policy.on_heard(Instant(n.into()), on(cpu))).collect()
+        (0..HABIT).map(|n| policy.on_turn(Instant(n.into()), on(cpu))).collect()
     }
 
     #[test]
@@ -138,26 +148,26 @@ mod tests {
 
     #[test]
     fn it_leaves_when_events_stream_or_come_from_elsewhere() {
-        let elsewhere = [on(2), Heard { cpu: None, ..on(3) }, Heard { streams: true, ..on(3) }];
-        for heard in elsewhere {
+        let elsewhere = [on(2), Turn { cpu: None, ..on(3) }, Turn { busy: true, ..on(3) }];
+        for turn in elsewhere {
             let mut policy = Policy::new();
             habit(&mut policy, 3);
-            assert_eq!(policy.on_heard(Instant(9), heard), Some(Go::Free), "{heard:?}");
-            assert_eq!(policy.on_heard(Instant(9), on(3)), None);
+            assert_eq!(policy.on_turn(Instant(9), turn), Some(Go::Free), "{turn:?}");
+            assert_eq!(policy.on_turn(Instant(9), on(3)), None);
         }
         // Events that alternate are nobody's habit.
         let mut policy = Policy::new();
-        assert!((0..100).all(|n| policy.on_heard(Instant(n), on(n as usize % 2)).is_none()));
+        assert!((0..100).all(|n| policy.on_turn(Instant(n), on(n as usize % 2)).is_none()));
     }
 
     #[test]
     fn a_cpu_that_kept_it_waiting_is_left_alone_for_a_while() {
         let mut policy = Policy::new();
         habit(&mut policy, 0);
-        let late = Heard { waited: LATE * 2, ..on(0) };
-        assert_eq!(policy.on_heard(Instant(100), late), Some(Go::Free));
-        assert!((101..200).all(|n| policy.on_heard(Instant(n), on(0)).is_none()));
-        assert_eq!(policy.on_heard(Instant(101) + AWAY, on(0)), Some(Go::To(0)));
+        let late = Turn { waited: LATE * 2, ..on(0) };
+        assert_eq!(policy.on_turn(Instant(100), late), Some(Go::Free));
+        assert!((101..200).all(|n| policy.on_turn(Instant(n), on(0)).is_none()));
+        assert_eq!(policy.on_turn(Instant(101) + AWAY, on(0)), Some(Go::To(0)));
     }
 
     #[test]
@@ -165,12 +175,12 @@ mod tests {
         let before = crate::place::cpus();
         let home = *before.last().unwrap();
         let mut follower = Follower::new();
-        (0..HABIT).for_each(|n| follower.on_heard(Instant(n.into()), on(home)));
+        (0..HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(home)));
         assert_eq!(crate::place::cpus(), [home]);
-        follower.on_heard(Instant(9), Heard { streams: true, ..on(home) });
+        follower.on_turn(Instant(9), Turn { busy: true, ..on(home) });
         assert_eq!(crate::place::cpus(), before);
         // CPUs that do not exist or are not allowed change nothing.
-        (0..2 * HABIT).for_each(|n| follower.on_heard(Instant(n.into()), on(1000)));
+        (0..2 * HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(1000)));
         assert_eq!(crate::place::cpus(), before);
     }
 }

@@ -269,9 +269,10 @@ impl Shard {
                 || self.engine.wants_kernel();
             // What a reader hands over has gathered already.
             let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
-            if events > 0 {
+            if events > 0 || more {
                 let (cpu, waited) = (self.source.heard_on(), self.waited);
-                self.follower.on_heard(now, follow::Heard { cpu, waited, streams });
+                let busy = streams || more;
+                self.follower.on_turn(now, follow::Turn { cpu, waited, busy });
             }
             ready = match (more, streams) {
                 (true, _) => Ready::ALL,

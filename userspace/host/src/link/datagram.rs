@@ -174,8 +174,7 @@ mod tests {
     #[test]
     fn a_socket_without_checksums_is_not_asked_again() {
         let (mut link, _peer) = link(0);
-        crate::sys::set_option(link.receiver.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
-            .unwrap();
+        sys::set_option(link.receiver.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
         assert!(link.send_train(&[0; 3000], 1000).is_err());
         assert!(!link.takes_trains());
         link.send(&[0; 1000]).unwrap();
