@@ -1,6 +1,6 @@
 //! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use wire::flow::{Extra, Flow, Known, ProtoState};
 
 /// Lays `news` over `flow`.
@@ -25,7 +25,11 @@ pub fn absorb(flow: &mut Flow, news: Flow) {
     flow.proto = newer_state(flow.proto, news.proto);
     match (&mut flow.extra, news.extra) {
         (_, None) => {}
-        (Some(old), Some(new)) => absorb_extra(old, *new),
+        // What is told again and again is the same.
+        (Some(old), Some(new)) if *old != new => {
+            absorb_extra(Arc::make_mut(old), Arc::unwrap_or_clone(new));
+        }
+        (Some(_), Some(_)) => {}
         (empty @ None, Some(new)) => *empty = Some(new),
     }
 }
@@ -42,7 +46,7 @@ fn newer_state(old: ProtoState, new: ProtoState) -> ProtoState {
     }
 }
 
-fn absorb_extra(old: &mut Box<Extra>, new: Extra) {
+fn absorb_extra(old: &mut Extra, new: Extra) {
     old.master = new.master.or(old.master);
     old.helper = new.helper.or(old.helper);
     old.labels = new.labels.or_else(|| old.labels.take());

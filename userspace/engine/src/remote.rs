@@ -297,11 +297,11 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
             given.map(|f| TcpFlags { flags: f.flags | liberal.flags, mask: f.mask | liberal.mask }),
         );
     }
-    if let Some(extra) = flow.extra.as_mut().filter(|e| e.master.is_some()) {
+    if flow.extra.as_deref().is_some_and(|e| e.master.is_some() && e.helper.is_some()) {
         // The kernel attaches the helper of an expected flow by its master.
-        extra.helper = None;
+        flow.extra_mut().helper = None;
     }
-    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow.drop_empty_extra();
     flow
 }
 
@@ -310,7 +310,7 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
 #[must_use]
 pub fn without_master(mut flow: Flow) -> Flow {
     flow.extra_mut().master = None;
-    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow.drop_empty_extra();
     flow
 }
 
