@@ -1,7 +1,16 @@
 //! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
 
+use crate::table::{FlowTable, Slot};
 use alloc::sync::Arc;
 use wire::flow::{Extra, Flow, Known, ProtoState};
+
+/// Lays `news` over the flow in a slot.
+pub fn absorb_at(table: &mut FlowTable, slot: Slot, news: Flow) {
+    if let Some(mut flow) = table.at(slot).map(|entry| entry.flow()) {
+        absorb(&mut flow, news);
+        table.set_flow(slot, flow);
+    }
+}
 
 /// Lays `news` over `flow`.
 pub fn absorb(flow: &mut Flow, news: Flow) {

@@ -5,8 +5,9 @@
 
 use crate::input::Stamp;
 use crate::merge;
+use crate::table::Entry;
 use crate::tombstone::Span;
-use common::Instant;
+use common::{Instant, Tuple};
 use wire::Flow;
 use wire::flow::Known;
 
@@ -43,12 +44,31 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
     }
 }
 
+/// What a flow keeps for life, as far as it is known, beside its identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    id: Option<u32>,
+    reply: Tuple,
+}
+
+impl From<&Flow> for Life {
+    fn from(flow: &Flow) -> Self {
+        Self { id: flow.has(Known::ID).then_some(flow.id), reply: flow.reply }
+    }
+}
+
+impl From<Entry<'_>> for Life {
+    fn from(entry: Entry<'_>) -> Self {
+        Self { id: entry.id(), reply: entry.reply() }
+    }
+}
+
 /// Whether the two are different flows that follow each other under one identity: ids differ, or the reply direction
-/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves
-/// nothing.
+/// does. The kernel may give the second one the id of the first, so `false` proves nothing.
 #[must_use]
-pub fn is_another(known: &Flow, news: &Flow) -> bool {
-    let other_id = known.has(Known::ID) && news.has(Known::ID) && known.id != news.id;
+pub fn is_another(known: impl Into<Life>, news: &Flow) -> bool {
+    let known = known.into();
+    let other_id = news.has(Known::ID) && known.id.is_some_and(|id| id != news.id);
     let both_reply = known.reply.is_known() && news.reply.is_known();
     other_id || (both_reply && known.reply != news.reply)
 }
