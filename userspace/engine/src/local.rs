@@ -13,7 +13,6 @@ use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
-use crate::merge;
 use crate::news::{self, Age, age};
 use crate::replica::refresh::Wheel;
 use crate::replica::{Outbox, Packer};
@@ -178,11 +177,11 @@ impl Local {
         if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
             return Ok(());
         }
-        let known = self.table.find(&flow.key());
+        let found = self.table.find(&flow.key());
         // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
         // ones were.
         let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
-        let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
+        let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
         let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
         if !lets_in {
             desk.counters.filtered += 1;
@@ -192,7 +191,7 @@ impl Local {
             self.bypass(desk, event, flow, origin, stamp);
             return Ok(());
         }
-        let known = known.filter(|&slot| self.is_alive(slot));
+        let known = found.filter(|&slot| self.is_alive(slot));
         match event {
             EventKind::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
             EventKind::Update if peers && known.is_none() => {
@@ -200,7 +199,7 @@ impl Local {
             }
             EventKind::New | EventKind::Update => {
                 let news = News { event, flow, origin, stamp, told: Told::ByEvent };
-                return self.on_change(desk, known, news);
+                return self.on_change(desk, found, news);
             }
         }
         Ok(())
@@ -211,12 +210,14 @@ impl Local {
         self.verify(desk, key);
     }
 
+    /// Takes news of a flow, which may have been found in the table, dead or alive.
     fn on_change(
         &mut self,
         desk: &mut Desk<'_>,
-        known: Option<Slot>,
+        found: Option<Slot>,
         news: News,
     ) -> Result<(), Full> {
+        let known = found.filter(|&slot| self.is_alive(slot));
         let News { event, origin, stamp, told, .. } = news;
         let key = news.flow.key();
         self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
@@ -231,7 +232,7 @@ impl Local {
             }
             Age::Older => {
                 let whole = told != Told::ByEvent;
-                if whole || !entry.is_some_and(|e| news::says_more(&e.flow(), &news.flow)) {
+                if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
                     desk.counters.local.stale += 1;
                     return Ok(());
                 }
@@ -260,7 +261,7 @@ impl Local {
         let partial = self.is_partial(known, &news);
         // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
         let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
-        let slot = self.put(desk, news)?;
+        let slot = self.put(desk, found, news)?;
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
         }
@@ -326,11 +327,11 @@ impl Local {
     }
 
     /// Lays news over an entry, or makes one.
-    fn put(&mut self, desk: &mut Desk<'_>, news: News) -> Result<Slot, Full> {
+    fn put(&mut self, desk: &mut Desk<'_>, found: Option<Slot>, news: News) -> Result<Slot, Full> {
         let News { event, mut flow, origin, stamp, told } = news;
         let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();
-        let Some(slot) = self.table.find(&flow.key()) else {
+        let Some(slot) = found else {
             // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
             let marks = match origin {
                 Origin::Commit => Marks::SENT | Marks::AFRESH,
@@ -347,7 +348,7 @@ impl Local {
         if anew {
             self.table.set_flow(slot, flow);
         } else {
-            merge::absorb_at(&mut self.table, slot, flow);
+            self.table.absorb(slot, flow);
         }
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if anew {
@@ -450,7 +451,7 @@ impl Local {
         if entry.marks.contains(Marks::SENT) && !desk.outbox.is_mute() {
             if let Some(mut flow) = last_words {
                 flow.drop_volatile();
-                merge::absorb_at(&mut self.table, slot, flow);
+                self.table.absorb(slot, flow);
             }
             if let Some(notes) = self.table.notes_mut(slot) {
                 notes.marks.remove(Marks::VERIFYING);

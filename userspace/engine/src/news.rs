@@ -7,7 +7,7 @@ use crate::input::Stamp;
 use crate::merge;
 use crate::table::Entry;
 use crate::tombstone::Span;
-use common::{Instant, Tuple};
+use common::Instant;
 use wire::Flow;
 use wire::flow::Known;
 
@@ -44,46 +44,27 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
     }
 }
 
-/// What a flow keeps for life, as far as it is known, beside its identity.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    id: Option<u32>,
-    reply: Tuple,
-}
-
-impl From<&Flow> for Life {
-    fn from(flow: &Flow) -> Self {
-        Self { id: flow.has(Known::ID).then_some(flow.id), reply: flow.reply }
-    }
-}
-
-impl From<Entry<'_>> for Life {
-    fn from(entry: Entry<'_>) -> Self {
-        Self { id: entry.id(), reply: entry.reply() }
-    }
-}
-
 /// Whether the two are different flows that follow each other under one identity: ids differ, or the reply direction
-/// does. The kernel may give the second one the id of the first, so `false` proves nothing.
+/// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves
+/// nothing.
 #[must_use]
-pub fn is_another(known: impl Into<Life>, news: &Flow) -> bool {
-    let known = known.into();
-    let other_id = news.has(Known::ID) && known.id.is_some_and(|id| id != news.id);
-    let both_reply = known.reply.is_known() && news.reply.is_known();
-    other_id || (both_reply && known.reply != news.reply)
+pub fn is_another(known: Entry<'_>, news: &Flow) -> bool {
+    let other_id = news.has(Known::ID) && known.id().is_some_and(|id| id != news.id);
+    other_id || (news.reply.is_known() && known.has_other_reply(&news.reply))
 }
 
 /// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
 #[must_use]
-pub fn says_more(known: &Flow, news: &Flow) -> bool {
+pub fn says_more(known: Entry<'_>, news: &Flow) -> bool {
     if is_another(known, news) {
         return false;
     }
     let mut news = news.clone();
     news.drop_volatile();
+    let known = known.flow();
     let mut both = known.clone();
     merge::absorb(&mut both, news);
-    !is_same(&both, known)
+    !is_same(&both, &known)
 }
 
 /// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`. A

@@ -4,7 +4,6 @@ use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::{count_insert, seconds};
-use crate::merge;
 use crate::output::Request;
 use crate::replica::refresh::Wheel;
 use crate::table::{FlowTable, Full, Notes, Slot};
@@ -138,7 +137,7 @@ impl Remote {
         if anew {
             self.table.set_flow(slot, flow);
         } else {
-            merge::absorb_at(&mut self.table, slot, flow);
+            self.table.absorb(slot, flow);
         }
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if anew {

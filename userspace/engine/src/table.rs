@@ -52,10 +52,10 @@ impl<'a> Entry<'a> {
         self.row.zone()
     }
 
-    /// The flow's reply direction; unknown where it was not told.
+    /// Whether another reply direction of the flow is known than this.
     #[must_use]
-    pub fn reply(&self) -> Tuple {
-        self.row.reply(self.pairs)
+    pub fn has_other_reply(&self, reply: &Tuple) -> bool {
+        self.row.has_other_reply(reply, self.pairs)
     }
 
     /// The kernel's id of the flow, if it was told.
@@ -274,6 +274,12 @@ impl FlowTable {
         let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         debug_assert_eq!(row.key(&self.pairs), flow.key(), "an entry keeps its identity");
         row.set_flow(flow, &mut self.pairs);
+    }
+
+    /// Lays news over the flow in a slot, as [`merge::absorb`](crate::merge::absorb) does.
+    pub fn absorb(&mut self, slot: Slot, news: Flow) {
+        let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        row.absorb(news, &mut self.pairs);
     }
 
     /// Adds a flow whose identity is not in the table yet.

@@ -33,9 +33,9 @@ impl Local {
             self.bypass(desk, event, flow, Origin::Foreign, stamp);
             return Ok(());
         }
-        let known = self.table.find(&flow.key()).filter(|&slot| self.is_alive(slot));
+        let found = self.table.find(&flow.key());
         let told = Told::ByPacket { whole };
-        self.on_change(desk, known, News { event, flow, origin: Origin::Foreign, stamp, told })
+        self.on_change(desk, found, News { event, flow, origin: Origin::Foreign, stamp, told })
     }
 
     /// Notes what is open about a flow after there was news of it. `anew`: it was not known before.

@@ -243,8 +243,9 @@ impl Local {
             return Ok((self.add(desk, flow, at, marks)?, true));
         };
         let dead = self.revive(desk.now, slot);
-        let known = self.table.at(slot).expect("the slot was just found").flow();
-        let other = dead || news::is_another(&known, &flow);
+        let entry = self.table.at(slot).expect("the slot was just found");
+        let other = dead || news::is_another(entry, &flow);
+        let known = entry.flow();
         let changed = other || !news::is_same(&known, &flow);
         let afresh = other || !news::covers(&flow, &known);
         self.table.set_flow(slot, flow);

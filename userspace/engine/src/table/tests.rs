@@ -62,7 +62,7 @@ fn form(n: u16, turn: u64) -> Flow {
         _ => Tuple::v6([n as u8; 16], [turn as u8; 16], 6),
     };
     let flow = Flow { reply, mark: turn as u32, ..flow };
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         return Flow { orig: Tuple::v6([7; 16], [n as u8; 16], 6).with_ports(n, 80), ..flow };
     }
     flow
