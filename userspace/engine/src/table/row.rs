@@ -1,14 +1,16 @@
 //! A row of the table: what nearly every flow is like takes the least room, and nothing of any flow is lost.
 //!
 //! ```text
-//!            0      12      24     28     40                            56     58      60      68       96 bytes
-//!           +------+-------+------+-------+--------+------+------+-----+------+-------+-------+--------+
-//!  two-way  | orig | reply | tag, | state | status | time | mark | id  | zone | known | extra | notes  |
-//!  one-way  | orig |       | prot |       |        | out  |      |     |      |       |       |        |
-//!  wide     | place |      | ocol |       |        |      |      |     |      |       |       |        |
-//!           +------+-------+------+-------+--------+------+------+-----+------+-------+-------+--------+
-//!   orig, reply   IPv4 source and destination, layer-4 bytes. The compiler puts the fields in its own order.
-//!   place         where in `Pairs` both tuples lie as they are
+//!             12      12      4      12      16                           2      2       8       28    = 96 bytes
+//!           +-------+-------+------+-------+----------------------------+------+-------+-------+-------+
+//!  two-way  | orig  | reply | tag, | state | status, timeout, mark, id  | zone | known | extra | notes |
+//!           +-------+-------+ prot-+-------+----------------------------+------+-------+-------+-------+
+//!  one-way  | orig  |       | ocol |       |                            |      |       |       |       |
+//!           +-------+-------+------+-------+----------------------------+------+-------+-------+-------+
+//!  wide     | place |       | tag  |       |                            |      |       |       |       |
+//!           +-------+-------+------+-------+----------------------------+------+-------+-------+-------+
+//!   orig, reply   IPv4 source and destination, layer-4 bytes. The compiler puts the fields in an order of its own.
+//!   place         where in `Pairs` both tuples lie as they are, 76 bytes
 //! ```
 //!
 //! *Wide* is what fits neither of the others: IPv6, a reply of another family or protocol, and whatever a peer may make
@@ -240,11 +242,13 @@ pub(super) struct Row {
 const _: () = assert!(size_of::<Row>() == 96 && size_of::<Option<Row>>() == 96);
 
 impl Row {
+    #[inline]
     pub(super) fn new(flow: Flow, notes: Notes, pairs: &mut Pairs) -> Self {
         let ends = Ends::new([flow.orig, flow.reply], pairs);
         Self::with_ends(flow, ends, notes)
     }
 
+    #[inline]
     fn with_ends(flow: Flow, ends: Ends, notes: Notes) -> Self {
         let Flow { orig: _, reply: _, zone, known, status, timeout_s, mark, id, proto, extra } =
             flow;
