@@ -13,6 +13,8 @@ use wire::sync::v1::{self, Change, Options};
 const STANDING: u32 = 100_000;
 /// Events per measured pass.
 const EVENTS: u32 = 10_000;
+/// Flows in a table that no cache holds.
+const MANY: u32 = 1_000_000;
 
 pub(crate) fn benchmarks(c: &mut Criterion) {
     let mut group = c.benchmark_group("engine, per event, 100k flows standing");
@@ -43,6 +45,42 @@ pub(crate) fn benchmarks(c: &mut Criterion) {
         );
     });
     group.finish();
+    scattered(c);
+}
+
+/// Events about flows far apart in a large table: what they cost is waiting for memory.
+fn scattered(c: &mut Criterion) {
+    let mut group = c.benchmark_group("engine, per event, a million flows standing");
+    group.throughput(Throughput::Elements(EVENTS.into()));
+    let mut engine = engine_with(EventKind::New, MANY);
+    send(&mut engine);
+    // A prime: every flow has its turn, none near the one before.
+    let mut n = 0;
+    let mut next = || {
+        n = (n + 611_953) % MANY;
+        n
+    };
+    for (name, sent) in [("update, sent", true), ("update, not sent", false)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for at in 0..EVENTS {
+                    turn(&mut engine, at, sent, &[EventKind::Update], next());
+                }
+            });
+        });
+    }
+    let life = [EventKind::Destroy, EventKind::New];
+    group.bench_function("end and beginning, sent", |b| {
+        b.iter(|| (0..EVENTS / 2).for_each(|at| turn(&mut engine, at, true, &life, next())));
+    });
+    group.finish();
+}
+
+fn turn(engine: &mut Engine, at: u32, sent: bool, events: &[EventKind], n: u32) {
+    events.iter().for_each(|&event| handle(engine, event, n));
+    if sent && at.is_multiple_of(256) {
+        send(engine);
+    }
 }
 
 fn standing() -> Engine {

@@ -73,7 +73,7 @@ impl Listener {
     fn table(&mut self) -> BTreeMap<String, Flow> {
         self.turn();
         let flows = self.engine.flows(Side::Local);
-        flows.map(|flow| (format!("{:?}", flow.key()), common_words(flow.clone()))).collect()
+        flows.map(|flow| (format!("{:?}", flow.key()), common_words(flow))).collect()
     }
 
     fn hook_account(&self) -> HookAccount {

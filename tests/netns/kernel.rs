@@ -7,6 +7,7 @@ use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Sta
 use host::clock;
 use host::kernel::KernelWriter;
 use host::source::{Choice, Heard, Settings, Source};
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
@@ -97,8 +98,8 @@ fn a_flow_whose_master_is_nowhere_is_committed_without_one() {
     assert_eq!(conntrack::count(&Namespace::current()), 2);
 }
 
-fn keys<'a>(flows: impl IntoIterator<Item = &'a Flow>) -> BTreeSet<String> {
-    flows.into_iter().map(|flow| format!("{:?}", flow.key())).collect()
+fn keys(flows: impl IntoIterator<Item = impl Borrow<Flow>>) -> BTreeSet<String> {
+    flows.into_iter().map(|flow| format!("{:?}", flow.borrow().key())).collect()
 }
 
 #[test]

@@ -18,7 +18,7 @@ const NAMES: [&str; 2] = ["A", "B"];
 
 fn table(node: &Node, side: Side) -> Table {
     let flows = node.engine.flows(side).into_iter();
-    flows.map(|flow| (flow.key(), Essence::of(flow))).collect()
+    flows.map(|flow| (flow.key(), Essence::of(&flow))).collect()
 }
 
 /// (a) The local table is the kernel's: nothing more, nothing less, nothing older.
@@ -279,8 +279,8 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
         for side in [Side::Local, Side::Remote] {
             let table = engine.table(side);
             for (slot, entry) in table.iter() {
-                if table.find(&entry.flow.key()) != Some(slot) {
-                    return fail("(f) tables", name, &entry.flow.key(), "cannot be found");
+                if table.find(&entry.key()) != Some(slot) {
+                    return fail("(f) tables", name, &entry.key(), "cannot be found");
                 }
             }
         }

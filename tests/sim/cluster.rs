@@ -174,7 +174,7 @@ impl Cluster {
             return;
         }
         if local {
-            let keys: Vec<_> = engine.flows(Side::Local).into_iter().map(Flow::key).collect();
+            let keys: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
             keys.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
         }
         if remote {
@@ -407,7 +407,7 @@ impl Cluster {
             }
         }
         let engine = &self.nodes[node].engine;
-        let told: Vec<_> = engine.flows(Side::Local).into_iter().map(Flow::key).collect();
+        let told: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
         for key in told {
             // What follows each other unheard under one identity may leave something of the first behind.
             self.links[node].ledger.gaps.insert(key);

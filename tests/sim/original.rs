@@ -106,11 +106,13 @@ impl Original {
         self.held.is_none()
     }
 
-    pub(crate) fn flows(&self, side: Side) -> Vec<&Flow> {
+    pub(crate) fn flows(&self, side: Side) -> Vec<Flow> {
         let alive = |object: &&Object| object.change != Change::Destroy;
         match side {
-            Side::Local => self.local.values().filter(alive).map(|object| &object.flow).collect(),
-            Side::Remote => self.remote.values().collect(),
+            Side::Local => {
+                self.local.values().filter(alive).map(|object| object.flow.clone()).collect()
+            }
+            Side::Remote => self.remote.values().cloned().collect(),
         }
     }
 

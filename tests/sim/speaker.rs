@@ -84,7 +84,7 @@ impl Speaker {
         }
     }
 
-    pub(crate) fn flows(&self, side: Side) -> Vec<&Flow> {
+    pub(crate) fn flows(&self, side: Side) -> Vec<Flow> {
         match self {
             Self::Ours(engine) => engine.flows(side).collect(),
             Self::Original(original) => original.flows(side),

@@ -131,8 +131,7 @@ fn resync(cluster: &mut Cluster) -> Outcome {
 /// The peer's flows become flows of `node`.
 fn commit(cluster: &mut Cluster, node: usize) -> Outcome {
     cluster.heal();
-    let remote = cluster.nodes[node].engine.flows(Side::Remote);
-    let before: Vec<_> = remote.into_iter().cloned().collect();
+    let before = cluster.nodes[node].engine.flows(Side::Remote);
     cluster.command(node, Command::Commit)?;
     cluster.settle()?;
     checkers::commit_is_whole(&cluster.nodes[node], &before)?;

@@ -83,7 +83,8 @@ fn carried(message: Message) -> Message {
 fn carried_flow(mut flow: Flow) -> Flow {
     // The status is always written.
     flow.known |= Known::STATUS;
-    if let Some(extra) = &mut flow.extra {
+    if flow.extra.is_some() {
+        let extra = flow.extra_mut();
         extra.helper = extra.helper.take().filter(|name| name.as_bytes().len() <= NAME_LEN_MAX[0]);
         let set = |labels: &Vec<u32>| labels.iter().any(|&word| word != 0);
         extra.labels = extra.labels.take().filter(set);
@@ -93,7 +94,7 @@ fn carried_flow(mut flow: Flow) -> Flow {
             master.l4 = [0; 4];
         }
     }
-    flow.extra = flow.extra.filter(|extra| **extra != wire::flow::Extra::default());
+    flow.drop_empty_extra();
     flow
 }
 

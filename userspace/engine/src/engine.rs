@@ -13,7 +13,7 @@ use crate::remote::{self, Remote};
 use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::ResendQueue;
 use crate::replica::{Outbox, Packer, Tracker};
-use crate::table::{Entry, FlowTable, Full, Marks};
+use crate::table::{Entry, FlowTable, Full, Marks, Notes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
@@ -282,7 +282,7 @@ impl Engine {
 
     /// How long an entry of a table stays if the peer does not tell it again; `None` where entries just stay.
     #[must_use]
-    pub fn expires_in(&self, side: Side, entry: &Entry, now: Instant) -> Option<Duration> {
+    pub fn expires_in(&self, side: Side, entry: &Notes, now: Instant) -> Option<Duration> {
         match side {
             Side::Local => None,
             Side::Remote => self.remote.expires_in(entry, now),
@@ -290,9 +290,9 @@ impl Engine {
     }
 
     /// Flows of a table that live.
-    pub fn flows(&self, side: Side) -> impl Iterator<Item = &Flow> {
-        let alive = |e: &&Entry| !e.marks.contains(Marks::DEAD);
-        self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| &entry.flow)
+    pub fn flows(&self, side: Side) -> impl Iterator<Item = Flow> {
+        let alive = |e: &Entry<'_>| !e.marks.contains(Marks::DEAD);
+        self.table(side).iter().map(|(_, entry)| entry).filter(alive).map(|entry| entry.flow())
     }
 
     /// What was counted.

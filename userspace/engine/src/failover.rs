@@ -14,9 +14,8 @@ use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::seconds;
 use crate::output::{Event, Request};
 use crate::remote::{Remote, without_master, writable};
-use crate::table::{FlowTable, Slot};
+use crate::table::{Entry, FlowTable, Slot};
 use common::{FlowKey, Instant};
-use wire::Flow;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -88,11 +87,11 @@ impl Commit {
         for _ in 0..limit::COMMIT_STEP {
             let (slot, entry) = remote.table.next(from)?;
             from = slot + 1;
-            let generation = generation(&entry.flow, &remote.table);
+            let generation = generation(entry, &remote.table);
             self.latest = self.latest.max(generation);
             if generation == self.pass {
                 let age_s = seconds(now).saturating_sub(entry.updated_s);
-                let flow = writable(config, entry.flow.clone(), age_s);
+                let flow = writable(config, entry.flow(), age_s);
                 if kernel.push(Purpose::Commit, Request::Create(flow)) {
                     self.open += 1;
                 } else {
@@ -136,14 +135,13 @@ impl Commit {
 }
 
 /// How many of a flow's ancestors are flows of the peer, too.
-fn generation(flow: &Flow, table: &FlowTable) -> usize {
+fn generation<'a>(mut entry: Entry<'a>, table: &'a FlowTable) -> usize {
     let mut depth = 0;
-    let mut flow = flow;
-    while let Some(master) = flow.master().filter(|_| depth < GENERATIONS_MAX) {
+    while let Some(master) = entry.master().filter(|_| depth < GENERATIONS_MAX) {
         depth += 1;
         // A master that is no flow of the peer's is in the kernel already, or will not be.
-        let Some(entry) = table.get(&FlowKey::new(*master, flow.zone)) else { break };
-        flow = &entry.flow;
+        let Some(known) = table.get(&FlowKey::new(*master, entry.zone())) else { break };
+        entry = known;
     }
     depth
 }

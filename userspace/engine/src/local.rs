@@ -13,11 +13,10 @@ use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
-use crate::merge;
 use crate::news::{self, Age, age};
 use crate::replica::refresh::Wheel;
 use crate::replica::{Outbox, Packer};
-use crate::table::{Entry, FlowTable, Full, Marks, Slot};
+use crate::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::tombstone::{Span, Tombstones};
 use alloc::vec::Vec;
 use common::{FlowKey, Instant};
@@ -138,10 +137,10 @@ impl Local {
     pub fn tell_again(&mut self, outbox: &mut Outbox, now: Instant) {
         while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
             for (slot, ticket) in due {
-                let mine = |e: &&mut Entry| e.ticket == ticket && !e.marks.contains(Marks::DEAD);
-                if let Some(entry) = self.table.at_mut(slot).filter(mine) {
+                let mine = |n: &&mut Notes| n.ticket == ticket && !n.marks.contains(Marks::DEAD);
+                if let Some(notes) = self.table.notes_mut(slot).filter(mine) {
                     // The peer may know another mark from an earlier life whose end it did not hear of.
-                    entry.marks.insert(Marks::WHOLE);
+                    notes.marks.insert(Marks::WHOLE);
                     outbox.queue_entry(&mut self.table, slot);
                     self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
                 }
@@ -151,9 +150,9 @@ impl Local {
 
     /// A flow of another life in the same slot: its timer is a new one.
     fn restart_timer(&mut self, now: Instant, slot: Slot) {
-        if let (Some(refresh), Some(entry)) = (&mut self.refresh, self.table.at_mut(slot)) {
-            entry.ticket = refresh.wheel.ticket();
-            refresh.plan(now, slot, entry.ticket);
+        if let (Some(refresh), Some(notes)) = (&mut self.refresh, self.table.notes_mut(slot)) {
+            notes.ticket = refresh.wheel.ticket();
+            refresh.plan(now, slot, notes.ticket);
         }
     }
 
@@ -178,11 +177,11 @@ impl Local {
         if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
             return Ok(());
         }
-        let known = self.table.find(&flow.key());
+        let found = self.table.find(&flow.key());
         // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
         // ones were.
         let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
-        let may_be_in = || if keep { known.is_some() } else { filter.is_meant(&flow) };
+        let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
         let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
         if !lets_in {
             desk.counters.filtered += 1;
@@ -192,15 +191,15 @@ impl Local {
             self.bypass(desk, event, flow, origin, stamp);
             return Ok(());
         }
-        let known = known.filter(|&slot| self.is_alive(slot));
+        let known = found.filter(|&slot| self.is_alive(slot));
         match event {
-            EventKind::Destroy => self.on_destroy(desk, known, &flow, origin, stamp),
+            EventKind::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
             EventKind::Update if peers && known.is_none() => {
                 self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
             }
             EventKind::New | EventKind::Update => {
                 let news = News { event, flow, origin, stamp, told: Told::ByEvent };
-                return self.on_change(desk, known, news);
+                return self.on_change(desk, found, news);
             }
         }
         Ok(())
@@ -211,12 +210,14 @@ impl Local {
         self.verify(desk, key);
     }
 
+    /// Takes news of a flow, which may have been found in the table, dead or alive.
     fn on_change(
         &mut self,
         desk: &mut Desk<'_>,
-        known: Option<Slot>,
+        found: Option<Slot>,
         news: News,
     ) -> Result<(), Full> {
+        let known = found.filter(|&slot| self.is_alive(slot));
         let News { event, origin, stamp, told, .. } = news;
         let key = news.flow.key();
         self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
@@ -231,7 +232,7 @@ impl Local {
             }
             Age::Older => {
                 let whole = told != Told::ByEvent;
-                if whole || !entry.is_some_and(|e| news::says_more(&e.flow, &news.flow)) {
+                if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
                     desk.counters.local.stale += 1;
                     return Ok(());
                 }
@@ -243,8 +244,9 @@ impl Local {
             // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
             // was told.
             let tell = event == EventKind::New && origin == Origin::Foreign;
-            if let Some(entry) = known.filter(|_| tell).and_then(|slot| self.table.at_mut(slot)) {
-                entry.marks.insert(Marks::AFRESH);
+            if let Some(notes) = known.filter(|_| tell).and_then(|slot| self.table.notes_mut(slot))
+            {
+                notes.marks.insert(Marks::AFRESH);
             }
             self.verify(desk, &key);
             return Ok(());
@@ -259,9 +261,9 @@ impl Local {
         let partial = self.is_partial(known, &news);
         // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
         let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
-        let slot = self.put(desk, news)?;
-        if let Some(entry) = self.table.at_mut(slot) {
-            entry.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
+        let slot = self.put(desk, found, news)?;
+        if let Some(notes) = self.table.notes_mut(slot) {
+            notes.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
         }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
@@ -277,7 +279,7 @@ impl Local {
         match (news.told, news.event) {
             // An update tells what changed; of a flow that is not known it does not tell enough.
             (Told::ByEvent, EventKind::Update) => {
-                entry.is_none_or(|entry| news::is_another(&entry.flow, &news.flow))
+                entry.is_none_or(|entry| news::is_another(entry, &news.flow))
             }
             (Told::ByEvent, _) => false,
             // Two packets may begin a flow at once, and the kernel keeps the one or the other.
@@ -304,9 +306,9 @@ impl Local {
         let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
         self.table.set_silent(slot, false);
         let asked = silent && self.verify(desk, key);
-        if let Some(entry) = self.table.at_mut(slot).filter(|_| asked) {
+        if let Some(notes) = self.table.notes_mut(slot).filter(|_| asked) {
             // The reading may have shown it as it is by now, and nobody was told of that.
-            entry.marks.insert(Marks::AFRESH);
+            notes.marks.insert(Marks::AFRESH);
         }
         asked
     }
@@ -325,11 +327,11 @@ impl Local {
     }
 
     /// Lays news over an entry, or makes one.
-    fn put(&mut self, desk: &mut Desk<'_>, news: News) -> Result<Slot, Full> {
+    fn put(&mut self, desk: &mut Desk<'_>, found: Option<Slot>, news: News) -> Result<Slot, Full> {
         let News { event, mut flow, origin, stamp, told } = news;
         let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();
-        let Some(slot) = self.table.find(&flow.key()) else {
+        let Some(slot) = found else {
             // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
             let marks = match origin {
                 Origin::Commit => Marks::SENT | Marks::AFRESH,
@@ -340,18 +342,21 @@ impl Local {
             return Ok(slot);
         };
         let dead = self.revive(desk.now, slot);
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
+        let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
         // This is not the flow we knew under this identity.
-        let anew = event == EventKind::New || dead || news::is_another(&entry.flow, &flow);
+        let anew = event == EventKind::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
-            entry.flow = flow;
-            entry.since_s = seconds(desk.now);
-            entry.marks.insert(Marks::AFRESH);
+            self.table.set_flow(slot, flow);
         } else {
-            merge::absorb(&mut entry.flow, flow);
+            self.table.absorb(slot, flow);
         }
-        entry.stamp = at;
-        entry.updated_s = seconds(desk.now);
+        let notes = self.table.notes_mut(slot).expect("the slot was just found");
+        if anew {
+            notes.since_s = seconds(desk.now);
+            notes.marks.insert(Marks::AFRESH);
+        }
+        notes.stamp = at;
+        notes.updated_s = seconds(desk.now);
         self.note_doubts(slot, event, told, anew);
         desk.counters.local.updated += 1;
         Ok(slot)
@@ -377,9 +382,8 @@ impl Local {
         flow.drop_volatile();
         let since_s = seconds(desk.now);
         let ticket = self.refresh.as_mut().map_or(0, |r| r.wheel.ticket());
-        let entry =
-            Entry { stamp: at, since_s, updated_s: since_s, ticket, marks, ..Entry::new(flow) };
-        let slot = count_insert(self.table.insert(entry), &mut desk.counters.local)?;
+        let notes = Notes { stamp: at, since_s, updated_s: since_s, ticket, marks, began: 0 };
+        let slot = count_insert(self.table.insert(flow, notes), &mut desk.counters.local)?;
         self.refresh.iter_mut().for_each(|r| r.plan(desk.now, slot, ticket));
         Ok(slot)
     }
@@ -388,7 +392,7 @@ impl Local {
         &mut self,
         desk: &mut Desk<'_>,
         known: Option<Slot>,
-        flow: &Flow,
+        flow: Flow,
         origin: Origin,
         stamp: Stamp,
     ) {
@@ -401,7 +405,7 @@ impl Local {
             let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
             if self.filled.is_none_or(late) && !is_kept_from_peer(origin) {
                 let counters = &mut desk.counters.replica;
-                desk.outbox.queue_message(Change::Destroy, flow.clone(), counters);
+                desk.outbox.queue_message(Change::Destroy, flow, counters);
             }
             return;
         };
@@ -412,14 +416,14 @@ impl Local {
                 return;
             }
             // It was read after this end, which came in late, and no packet may tell that it began.
-            Age::Newer if !desk.config.hears_requests && news::is_another(&entry.flow, flow) => {
+            Age::Newer if !desk.config.hears_requests && news::is_another(entry, &flow) => {
                 self.verify(desk, &key);
                 return;
             }
             Age::Newer => {}
             // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
             // or the kernel gave the next life the same id.
-            Age::Older if news::is_another(&entry.flow, flow) => {
+            Age::Older if news::is_another(entry, &flow) => {
                 desk.counters.local.stale += 1;
                 return;
             }
@@ -430,30 +434,28 @@ impl Local {
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
         if is_kept_from_peer(origin)
-            && let Some(entry) = self.table.at_mut(slot)
+            && let Some(notes) = self.table.notes_mut(slot)
         {
-            entry.marks.remove(Marks::SENT);
+            notes.marks.remove(Marks::SENT);
         }
         self.bury(desk, slot, Some(flow));
     }
 
     /// Ends an entry: the peer is told if it may know the flow, then it goes.
-    fn bury(&mut self, desk: &mut Desk<'_>, slot: Slot, last_words: Option<&Flow>) {
-        let Some(entry) = self.table.at_mut(slot) else { return };
+    fn bury(&mut self, desk: &mut Desk<'_>, slot: Slot, last_words: Option<Flow>) {
+        let Some(entry) = self.table.at(slot) else { return };
         desk.counters.local.destroyed += 1;
-        if desk.config.tell_vanished
-            && last_words.is_none()
-            && desk.config.filter.passes(&entry.flow)
-        {
-            self.vanished.push(entry.flow.clone());
-        }
-        if let Some(flow) = last_words {
-            let mut flow = flow.clone();
-            flow.drop_volatile();
-            merge::absorb(&mut entry.flow, flow);
+        if desk.config.tell_vanished && last_words.is_none() {
+            self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
         }
         if entry.marks.contains(Marks::SENT) && !desk.outbox.is_mute() {
-            entry.marks.remove(Marks::VERIFYING);
+            if let Some(mut flow) = last_words {
+                flow.drop_volatile();
+                self.table.absorb(slot, flow);
+            }
+            if let Some(notes) = self.table.notes_mut(slot) {
+                notes.marks.remove(Marks::VERIFYING);
+            }
             self.table.set_dead(slot, true);
             desk.outbox.queue_entry(&mut self.table, slot);
         } else {

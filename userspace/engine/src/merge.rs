@@ -1,32 +1,54 @@
 //! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
 
-use alloc::boxed::Box;
-use wire::flow::{Extra, Flow, Known, ProtoState};
+use alloc::sync::Arc;
+use wire::flow::{Extra, Flow, Known, ProtoState, Status};
 
 /// Lays `news` over `flow`.
 pub fn absorb(flow: &mut Flow, news: Flow) {
-    let has = |field| news.known.contains(field);
+    let Flow { orig: _, reply, zone: _, known, status, timeout_s, mark, id, proto, extra } = flow;
     if news.reply.is_known() {
-        flow.reply = news.reply;
+        *reply = news.reply;
     }
-    if has(Known::STATUS) {
-        flow.status = news.status;
-    }
-    if has(Known::TIMEOUT) {
-        flow.timeout_s = news.timeout_s;
-    }
-    if has(Known::MARK) {
-        flow.mark = news.mark;
-    }
-    if has(Known::ID) {
-        flow.id = news.id;
-    }
-    flow.known |= news.known;
-    flow.proto = newer_state(flow.proto, news.proto);
-    match (&mut flow.extra, news.extra) {
-        (_, None) => {}
-        (Some(old), Some(new)) => absorb_extra(old, *new),
-        (empty @ None, Some(new)) => *empty = Some(new),
+    Fields { known, status, timeout_s, mark, id, proto, extra }.absorb(news);
+}
+
+/// What is told of a flow beside its directions, wherever it lies.
+pub(crate) struct Fields<'a> {
+    pub known: &'a mut Known,
+    pub status: &'a mut Status,
+    pub timeout_s: &'a mut u32,
+    pub mark: &'a mut u32,
+    pub id: &'a mut u32,
+    pub proto: &'a mut ProtoState,
+    pub extra: &'a mut Option<Arc<Extra>>,
+}
+
+impl Fields<'_> {
+    /// Lays news over it.
+    #[inline]
+    pub(crate) fn absorb(self, news: Flow) {
+        let has = |field| news.known.contains(field);
+        if has(Known::STATUS) {
+            *self.status = news.status;
+        }
+        if has(Known::TIMEOUT) {
+            *self.timeout_s = news.timeout_s;
+        }
+        if has(Known::MARK) {
+            *self.mark = news.mark;
+        }
+        if has(Known::ID) {
+            *self.id = news.id;
+        }
+        *self.known |= news.known;
+        *self.proto = newer_state(*self.proto, news.proto);
+        match (self.extra, news.extra) {
+            (_, None) => {}
+            // What is told again and again is the same.
+            (Some(old), Some(new)) if *old == new => {}
+            (Some(old), Some(new)) => absorb_extra(Arc::make_mut(old), Arc::unwrap_or_clone(new)),
+            (empty @ None, Some(new)) => *empty = Some(new),
+        }
     }
 }
 
@@ -42,7 +64,7 @@ fn newer_state(old: ProtoState, new: ProtoState) -> ProtoState {
     }
 }
 
-fn absorb_extra(old: &mut Box<Extra>, new: Extra) {
+fn absorb_extra(old: &mut Extra, new: Extra) {
     old.master = new.master.or(old.master);
     old.helper = new.helper.or(old.helper);
     old.labels = new.labels.or_else(|| old.labels.take());

@@ -5,6 +5,7 @@
 
 use crate::input::Stamp;
 use crate::merge;
+use crate::table::Entry;
 use crate::tombstone::Span;
 use common::Instant;
 use wire::Flow;
@@ -47,23 +48,23 @@ pub const fn span_of(stamp: Stamp, now: Instant) -> Span {
 /// does, which a flow keeps for life. The kernel may give the second one the id of the first, so `false` proves
 /// nothing.
 #[must_use]
-pub fn is_another(known: &Flow, news: &Flow) -> bool {
-    let other_id = known.has(Known::ID) && news.has(Known::ID) && known.id != news.id;
-    let both_reply = known.reply.is_known() && news.reply.is_known();
-    other_id || (both_reply && known.reply != news.reply)
+pub fn is_another(known: Entry<'_>, news: &Flow) -> bool {
+    let other_id = news.has(Known::ID) && known.id().is_some_and(|id| id != news.id);
+    other_id || (news.reply.is_known() && known.has_other_reply(&news.reply))
 }
 
 /// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
 #[must_use]
-pub fn says_more(known: &Flow, news: &Flow) -> bool {
+pub fn says_more(known: Entry<'_>, news: &Flow) -> bool {
     if is_another(known, news) {
         return false;
     }
     let mut news = news.clone();
     news.drop_volatile();
+    let known = known.flow();
     let mut both = known.clone();
     merge::absorb(&mut both, news);
-    !is_same(&both, known)
+    !is_same(&both, &known)
 }
 
 /// Whether `news` has everything that `known` has, so that a peer who lays one over the other ends up with `news`. A

@@ -4,10 +4,9 @@ use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::{count_insert, seconds};
-use crate::merge;
 use crate::output::Request;
 use crate::replica::refresh::Wheel;
-use crate::table::{Entry, FlowTable, Full, Slot};
+use crate::table::{FlowTable, Full, Notes, Slot};
 use crate::tombstone::{Span, Tombstones};
 use common::{FlowKey, Instant};
 use core::time::Duration;
@@ -63,7 +62,7 @@ impl Remote {
                 let Some(entry) = self.table.at(slot).filter(|e| e.ticket == ticket) else {
                     continue;
                 };
-                let end = end_of(entry, *after_s);
+                let end = end_of(&entry, *after_s);
                 if end <= now {
                     self.table.remove(slot);
                     counters.remote.destroyed += 1;
@@ -76,7 +75,7 @@ impl Remote {
 
     /// How long an entry stays if it is not told again; `None` where entries just stay.
     #[must_use]
-    pub fn expires_in(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+    pub fn expires_in(&self, entry: &Notes, now: Instant) -> Option<Duration> {
         self.expiry.as_ref().map(|(_, after_s)| end_of(entry, *after_s).since(now))
     }
 
@@ -122,9 +121,9 @@ impl Remote {
             (_, None) => {
                 let since_s = seconds(now);
                 let ticket = self.expiry.as_mut().map_or(0, |(wheel, _)| wheel.ticket());
-                let entry =
-                    Entry { stamp: order, since_s, updated_s: since_s, ticket, ..Entry::new(flow) };
-                let slot = count_insert(self.table.insert(entry), &mut counters.remote)?;
+                let updated_s = since_s;
+                let notes = Notes { stamp: order, since_s, updated_s, ticket, ..Notes::default() };
+                let slot = count_insert(self.table.insert(flow, notes), &mut counters.remote)?;
                 if let Some((wheel, after_s)) = &mut self.expiry {
                     wheel.plan(now + Duration::from_secs((*after_s).into()), slot, ticket);
                 }
@@ -134,15 +133,18 @@ impl Remote {
     }
 
     fn change(&mut self, slot: Slot, change: Change, flow: Flow, order: u64, now: Instant) {
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
-        if change == Change::New {
-            entry.flow = flow;
-            entry.since_s = seconds(now);
+        let anew = change == Change::New;
+        if anew {
+            self.table.set_flow(slot, flow);
         } else {
-            merge::absorb(&mut entry.flow, flow);
+            self.table.absorb(slot, flow);
         }
-        entry.stamp = order;
-        entry.updated_s = seconds(now);
+        let notes = self.table.notes_mut(slot).expect("the slot was just found");
+        if anew {
+            notes.since_s = seconds(now);
+        }
+        notes.stamp = order;
+        notes.updated_s = seconds(now);
     }
 
     /// The place of the last message about a flow; 0 if there was none. A message that is overtaken by more messages
@@ -193,7 +195,7 @@ impl Remote {
 }
 
 /// When an entry goes if it is not told again.
-fn end_of(entry: &Entry, after_s: u32) -> Instant {
+fn end_of(entry: &Notes, after_s: u32) -> Instant {
     Instant((u64::from(entry.updated_s) + u64::from(after_s)) * 1_000_000_000)
 }
 
@@ -298,11 +300,11 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
             given.map(|f| TcpFlags { flags: f.flags | liberal.flags, mask: f.mask | liberal.mask }),
         );
     }
-    if let Some(extra) = flow.extra.as_mut().filter(|e| e.master.is_some()) {
+    if flow.extra.as_deref().is_some_and(|e| e.master.is_some() && e.helper.is_some()) {
         // The kernel attaches the helper of an expected flow by its master.
-        extra.helper = None;
+        flow.extra_mut().helper = None;
     }
-    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow.drop_empty_extra();
     flow
 }
 
@@ -311,7 +313,7 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
 #[must_use]
 pub fn without_master(mut flow: Flow) -> Flow {
     flow.extra_mut().master = None;
-    flow.extra = flow.extra.filter(|e| **e != wire::flow::Extra::default());
+    flow.drop_empty_extra();
     flow
 }
 
@@ -363,7 +365,7 @@ mod tests {
         at(&mut side, Change::New, 1, 10);
         let left = |side: &Remote, at| {
             let (_, entry) = side.table.next(0)?;
-            side.expires_in(entry, Instant(at)).map(|left| left.as_millis())
+            side.expires_in(&entry, Instant(at)).map(|left| left.as_millis())
         };
         assert_eq!(left(&side, 1), Some(5_999));
         assert_eq!(left(&side, 4_500_000_000), Some(1_500));

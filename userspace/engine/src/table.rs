@@ -5,94 +5,84 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bitflags::bitflags;
-use common::FlowKey;
-use core::hash::BuildHasher;
+use common::{FlowKey, Tuple};
+use core::ops::Deref;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use wire::Flow;
 
-bitflags! {
-    /// What the owner of a table remembers of an entry.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Marks: u16 {
-        /// Waits in the outbox.
-        const QUEUED = 1 << 0;
-        /// The peer may know it.
-        const SENT = 1 << 1;
-        /// Ended; kept only until the peer has been told.
-        const DEAD = 1 << 2;
-        /// The kernel has been asked about it.
-        const VERIFYING = 1 << 3;
-        /// Shown by the dump that is running.
-        const SHOWN = 1 << 4;
-        /// What the peer may know under this identity was another flow: it is to start over.
-        const AFRESH = 1 << 5;
-        /// Sent, and the peer has not acknowledged it.
-        const WAITING = 1 << 6;
-        /// The message that told it as new is not acknowledged, though a later one may be: if it is lost, it must be
-        /// told as new again, or the peer lays it over what it knows of an earlier life.
-        const NEW_WAITING = 1 << 7;
-        /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
-        const WHOLE = 1 << 8;
-        /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
-        /// away with [`FlowTable::set_silent`].
-        const SILENT = 1 << 9;
-        /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
-        /// perhaps it never got there. Set and taken away with [`FlowTable::set_unsure`].
-        const UNSURE = 1 << 11;
-        /// Local: its stamp is the time its last news was heard, which may be long after it happened.
-        const HEARD = 1 << 10;
+mod notes;
+mod row;
+
+pub use notes::{Marks, Notes};
+use row::{Key, Pairs, Row};
+
+/// One flow of a table and what is remembered of it. The table holds flows packed: [`Entry::flow`] unpacks, all else
+/// is there to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    row: &'a Row,
+    pairs: &'a Pairs,
+}
+
+impl Deref for Entry<'_> {
+    type Target = Notes;
+
+    fn deref(&self) -> &Notes {
+        &self.row.notes
     }
 }
 
-/// One flow and what is remembered of it.
-#[derive(Clone, Debug)]
-pub struct Entry {
+impl<'a> Entry<'a> {
     /// The flow.
-    pub flow: Flow,
-    /// Order of the last change: kernel time in nanoseconds for local flows, the message's place in the peer's
-    /// sequence for remote ones.
-    pub stamp: u64,
-    /// Second it was added, on the engine's clock.
-    pub since_s: u32,
-    /// Second it was last changed.
-    pub updated_s: u32,
-    /// What it waits under: FTFW, the number of the message to be acknowledged; ALARM, the name of its timer.
-    pub ticket: u32,
-    /// Under [`Marks::NEW_WAITING`], the number of the message that told it as new.
-    pub began: u32,
-    /// Notes of the owner.
-    pub marks: Marks,
-}
-
-impl Entry {
-    /// An entry for a flow of which nothing is known yet.
     #[must_use]
-    pub const fn new(flow: Flow) -> Self {
-        let marks = Marks::empty();
-        Self { flow, stamp: 0, since_s: 0, updated_s: 0, ticket: 0, began: 0, marks }
+    pub fn flow(&self) -> Flow {
+        self.row.flow(self.pairs)
     }
 
-    /// Whether it waits for the acknowledgement of message `seq`.
+    /// The flow's identity.
     #[must_use]
-    pub const fn waits_under(&self, seq: u32) -> bool {
-        self.marks.contains(Marks::WAITING) && self.ticket == seq
+    pub fn key(&self) -> FlowKey {
+        self.row.key(self.pairs)
     }
 
-    /// Whether message `seq` told it as new, which the peer has not acknowledged.
+    /// The flow's zone.
     #[must_use]
-    pub const fn began_under(&self, seq: u32) -> bool {
-        self.marks.contains(Marks::NEW_WAITING) && self.began == seq
+    pub const fn zone(&self) -> u16 {
+        self.row.zone()
+    }
+
+    /// Whether another reply direction of the flow is known than this.
+    #[must_use]
+    pub fn has_other_reply(&self, reply: &Tuple) -> bool {
+        self.row.has_other_reply(reply, self.pairs)
+    }
+
+    /// The kernel's id of the flow, if it was told.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.row.id()
+    }
+
+    /// Seconds the flow had left when its source spoke.
+    #[must_use]
+    pub const fn timeout_s(&self) -> u32 {
+        self.row.timeout_s()
+    }
+
+    /// Original tuple of the flow whose expectation began this one.
+    #[must_use]
+    pub fn master(&self) -> Option<&'a Tuple> {
+        self.row.extra()?.master.as_ref()
     }
 }
 
 /// Where an entry lies; valid until it is removed.
 pub type Slot = u32;
 
-fn is_dead(slots: &[Option<Entry>], slot: Slot) -> bool {
-    let entry = slots.get(slot as usize).and_then(Option::as_ref);
-    entry.is_some_and(|entry| entry.marks.contains(Marks::DEAD))
+fn is_dead(slots: &[Option<Row>], slot: Slot) -> bool {
+    let row = slots.get(slot as usize).and_then(Option::as_ref);
+    row.is_some_and(|row| row.notes.marks.contains(Marks::DEAD))
 }
 
 /// There was no room.
@@ -102,7 +92,8 @@ pub struct Full;
 /// Flows by identity, at most a fixed number.
 #[derive(Debug)]
 pub struct FlowTable {
-    slots: Vec<Option<Entry>>,
+    slots: Vec<Option<Row>>,
+    pairs: Pairs,
     free: Vec<Slot>,
     index: HashTable<Slot>,
     hasher: FixedState,
@@ -125,6 +116,7 @@ impl FlowTable {
         let max = max.min(Slot::MAX as usize);
         Self {
             slots: Vec::new(),
+            pairs: Pairs::default(),
             free: Vec::new(),
             index: HashTable::new(),
             hasher,
@@ -150,25 +142,25 @@ impl FlowTable {
 
     /// Message `seq` about the entry in a slot was lost: what it told is to be told again.
     pub fn on_lost(&mut self, slot: Slot, seq: u32) {
-        let Some(entry) = self.at_mut(slot) else { return };
-        if entry.waits_under(seq) {
-            entry.marks.remove(Marks::WAITING);
+        let Some(notes) = self.notes_mut(slot) else { return };
+        if notes.waits_under(seq) {
+            notes.marks.remove(Marks::WAITING);
         }
-        if entry.began_under(seq) {
-            entry.marks.remove(Marks::NEW_WAITING);
-            entry.marks.insert(Marks::AFRESH);
+        if notes.began_under(seq) {
+            notes.marks.remove(Marks::NEW_WAITING);
+            notes.marks.insert(Marks::AFRESH);
         }
     }
 
     /// The peer has message `seq` about the entry in a slot. If that was its end, the entry goes.
     pub fn on_heard(&mut self, slot: Slot, seq: u32) {
-        let Some(entry) = self.at_mut(slot) else { return };
-        if entry.began_under(seq) {
-            entry.marks.remove(Marks::NEW_WAITING);
+        let Some(notes) = self.notes_mut(slot) else { return };
+        if notes.began_under(seq) {
+            notes.marks.remove(Marks::NEW_WAITING);
         }
-        if entry.waits_under(seq) {
-            entry.marks.remove(Marks::WAITING | Marks::WHOLE);
-            if entry.marks.contains(Marks::DEAD) {
+        if notes.waits_under(seq) {
+            notes.marks.remove(Marks::WAITING | Marks::WHOLE);
+            if notes.marks.contains(Marks::DEAD) {
                 self.remove(slot);
             }
         }
@@ -176,9 +168,9 @@ impl FlowTable {
 
     /// Notes that the flow in a slot has ended, or lives again.
     pub fn set_dead(&mut self, slot: Slot, dead: bool) {
-        let Some(entry) = self.at_mut(slot) else { return };
-        let was = entry.marks.contains(Marks::DEAD);
-        entry.marks.set(Marks::DEAD, dead);
+        let Some(notes) = self.notes_mut(slot) else { return };
+        let was = notes.marks.contains(Marks::DEAD);
+        notes.marks.set(Marks::DEAD, dead);
         self.dead = self.dead + usize::from(dead) - usize::from(was);
         if dead && !was {
             self.graves.push_back(slot);
@@ -192,9 +184,9 @@ impl FlowTable {
 
     /// Notes whether events tell of the flow in a slot.
     pub fn set_silent(&mut self, slot: Slot, silent: bool) {
-        let Some(entry) = self.at_mut(slot) else { return };
-        let was = entry.marks.contains(Marks::SILENT);
-        entry.marks.set(Marks::SILENT, silent);
+        let Some(notes) = self.notes_mut(slot) else { return };
+        let was = notes.marks.contains(Marks::SILENT);
+        notes.marks.set(Marks::SILENT, silent);
         self.silent = self.silent + usize::from(silent) - usize::from(was);
     }
 
@@ -206,9 +198,9 @@ impl FlowTable {
 
     /// Notes whether the flow in a slot may never have come to be.
     pub fn set_unsure(&mut self, slot: Slot, unsure: bool) {
-        let Some(entry) = self.at_mut(slot) else { return };
-        let was = entry.marks.contains(Marks::UNSURE);
-        entry.marks.set(Marks::UNSURE, unsure);
+        let Some(notes) = self.notes_mut(slot) else { return };
+        let was = notes.marks.contains(Marks::UNSURE);
+        notes.marks.set(Marks::UNSURE, unsure);
         self.unsure = self.unsure + usize::from(unsure) - usize::from(was);
     }
 
@@ -250,71 +242,92 @@ impl FlowTable {
     /// The slot of a flow.
     #[must_use]
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
-        self.index.find(self.hash(key), |&slot| self.is_at(slot, key)).copied()
+        let key = Key::of(key);
+        let is = |slot: &Slot| {
+            let row = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            row.is_some_and(|row| row.is(&key, &self.pairs))
+        };
+        self.index.find(key.hash(&self.hasher), is).copied()
     }
 
     /// The entry of a flow.
     #[must_use]
-    pub fn get(&self, key: &FlowKey) -> Option<&Entry> {
+    pub fn get(&self, key: &FlowKey) -> Option<Entry<'_>> {
         self.at(self.find(key)?)
     }
 
     /// The entry in a slot.
     #[must_use]
-    pub fn at(&self, slot: Slot) -> Option<&Entry> {
-        self.slots.get(slot as usize)?.as_ref()
+    pub fn at(&self, slot: Slot) -> Option<Entry<'_>> {
+        let row = self.slots.get(slot as usize)?.as_ref()?;
+        Some(Entry { row, pairs: &self.pairs })
     }
 
-    /// The entry in a slot. Its identity must not be changed.
-    pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+    /// What is remembered of the flow in a slot.
+    pub fn notes_mut(&mut self, slot: Slot) -> Option<&mut Notes> {
+        let row = self.slots.get_mut(slot as usize)?.as_mut()?;
+        Some(&mut row.notes)
     }
 
-    /// Adds an entry whose identity is not in the table yet.
+    /// Puts a flow in the place of one with the same identity; what is remembered stays.
+    pub fn set_flow(&mut self, slot: Slot, flow: Flow) {
+        let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        debug_assert_eq!(row.key(&self.pairs), flow.key(), "an entry keeps its identity");
+        row.set_flow(flow, &mut self.pairs);
+    }
+
+    /// Lays news over the flow in a slot, as [`merge::absorb`](crate::merge::absorb) does.
+    pub fn absorb(&mut self, slot: Slot, news: Flow) {
+        let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        row.absorb(news, &mut self.pairs);
+    }
+
+    /// Adds a flow whose identity is not in the table yet.
     ///
     /// # Errors
     /// [`Full`] when the limit is reached.
-    pub fn insert(&mut self, entry: Entry) -> Result<Slot, Full> {
+    pub fn insert(&mut self, flow: Flow, notes: Notes) -> Result<Slot, Full> {
         if self.len() >= self.max {
             return Err(Full);
         }
-        let key = entry.flow.key();
+        let key = flow.key();
         debug_assert!(self.find(&key).is_none(), "an identity is in the table once");
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(entry);
-                slot
-            }
-            None => {
-                self.slots.push(Some(entry));
-                (self.slots.len() - 1) as Slot
-            }
+        let row = Some(Row::new(flow, notes, &mut self.pairs));
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = row;
+            slot
+        } else {
+            self.slots.push(row);
+            (self.slots.len() - 1) as Slot
         };
-        let (hasher, slots) = (&self.hasher, &self.slots);
-        self.index.insert_unique(hasher.hash_one(key), slot, |&slot| {
-            let entry = slots[slot as usize].as_ref().expect("indexed slots are filled");
-            hasher.hash_one(entry.flow.key())
+        let Self { slots, pairs, hasher, .. } = self;
+        self.index.insert_unique(Key::of(&key).hash(hasher), slot, |&slot| {
+            let row = slots[slot as usize].as_ref().expect("indexed slots are filled");
+            row.hash(pairs, hasher)
         });
         Ok(slot)
     }
 
-    /// Takes the entry out of a slot.
-    pub fn remove(&mut self, slot: Slot) -> Option<Entry> {
-        let entry = self.slots.get_mut(slot as usize)?.take()?;
-        let hash = self.hash(&entry.flow.key());
-        if let Ok(found) = self.index.find_entry(hash, |&s| s == slot) {
+    /// Takes the entry out of a slot; what was remembered of it.
+    pub fn remove(&mut self, slot: Slot) -> Option<Notes> {
+        let row = self.slots.get_mut(slot as usize)?.take()?;
+        if let Ok(found) =
+            self.index.find_entry(row.hash(&self.pairs, &self.hasher), |&s| s == slot)
+        {
             found.remove();
         }
         self.free.push(slot);
-        self.dead -= usize::from(entry.marks.contains(Marks::DEAD));
-        self.silent -= usize::from(entry.marks.contains(Marks::SILENT));
-        self.unsure -= usize::from(entry.marks.contains(Marks::UNSURE));
-        Some(entry)
+        let notes = row.release(&mut self.pairs);
+        self.dead -= usize::from(notes.marks.contains(Marks::DEAD));
+        self.silent -= usize::from(notes.marks.contains(Marks::SILENT));
+        self.unsure -= usize::from(notes.marks.contains(Marks::UNSURE));
+        Some(notes)
     }
 
     /// Takes everything out.
     pub fn clear(&mut self) {
         self.slots.clear();
+        self.pairs.clear();
         self.free.clear();
         self.index.clear();
         (self.dead, self.silent, self.unsure) = (0, 0, 0);
@@ -323,108 +336,21 @@ impl FlowTable {
 
     /// The first filled slot at or after `from`, and its entry.
     #[must_use]
-    pub fn next(&self, from: Slot) -> Option<(Slot, &Entry)> {
+    pub fn next(&self, from: Slot) -> Option<(Slot, Entry<'_>)> {
         let rest = self.slots.get(from as usize..)?;
         let skip = rest.iter().position(Option::is_some)?;
-        Some((from + skip as Slot, rest[skip].as_ref()?))
+        let slot = from + skip as Slot;
+        Some((slot, self.at(slot)?))
     }
 
     /// All entries, in slot order.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, Entry<'_>)> {
         let numbered = self.slots.iter().enumerate();
-        numbered.filter_map(|(slot, entry)| Some((slot as Slot, entry.as_ref()?)))
-    }
-
-    fn hash(&self, key: &FlowKey) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
-    fn is_at(&self, slot: Slot, key: &FlowKey) -> bool {
-        self.at(slot).is_some_and(|e| e.flow.zone == key.zone && e.flow.orig == key.tuple)
+        numbered.filter_map(|(slot, row)| {
+            Some((slot as Slot, Entry { row: row.as_ref()?, pairs: &self.pairs }))
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::collections::BTreeMap;
-    use common::Tuple;
-
-    fn entry(n: u16, zone: u16) -> Entry {
-        let tuple = Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80);
-        let flow = Flow { zone, ..Flow::new(tuple) };
-        Entry::new(flow)
-    }
-
-    #[test]
-    fn an_entry_is_no_larger_than_planned() {
-        assert!(size_of::<Entry>() <= 152, "{}", size_of::<Entry>());
-    }
-
-    /// Defect 28 of the original: its remote table takes these for one.
-    #[test]
-    fn the_same_tuple_in_two_zones_is_two_flows() {
-        let mut t = FlowTable::new(10, 1);
-        t.insert(entry(1, 0)).unwrap();
-        t.insert(entry(1, 7)).unwrap();
-        assert_eq!(t.len(), 2);
-        let slot = t.find(&entry(1, 7).flow.key()).unwrap();
-        t.remove(slot).unwrap();
-        assert!(t.get(&entry(1, 0).flow.key()).is_some());
-        assert!(t.get(&entry(1, 7).flow.key()).is_none());
-    }
-
-    #[test]
-    fn ended_flows_are_taken_in_the_order_they_ended_and_once() {
-        let mut t = FlowTable::new(10, 1);
-        let slots = [1, 2, 3].map(|n| t.insert(entry(n, 0)).unwrap());
-        t.set_dead(slots[2], true);
-        for turn in 0..10 * GRAVES_EMPTY_MAX {
-            t.set_dead(slots[0], turn % 2 == 0);
-        }
-        t.set_dead(slots[0], true);
-        t.set_dead(slots[1], true);
-        t.remove(slots[1]);
-        assert!(t.graves.len() <= 2 * 3 + GRAVES_EMPTY_MAX + 1, "{}", t.graves.len());
-        assert_eq!(t.take_grave(), Some(slots[2]));
-        t.remove(slots[2]);
-        assert_eq!(t.take_grave(), Some(slots[0]));
-        t.remove(slots[0]);
-        assert_eq!(t.take_grave(), None);
-    }
-
-    #[test]
-    fn a_full_table_refuses_and_takes_again_after_a_removal() {
-        let mut t = FlowTable::new(2, 1);
-        t.insert(entry(1, 0)).unwrap();
-        let slot = t.insert(entry(2, 0)).unwrap();
-        assert_eq!(t.insert(entry(3, 0)), Err(Full));
-        t.remove(slot);
-        t.insert(entry(3, 0)).unwrap();
-    }
-
-    #[test]
-    fn it_behaves_like_a_map_under_a_long_random_life() {
-        let mut t = FlowTable::new(300, 42);
-        let mut model: BTreeMap<FlowKey, u64> = BTreeMap::new();
-        let mut seed = 1_u64;
-        for step in 0..20_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let n = (seed >> 33) as u16 % 500;
-            let key = entry(n, 0).flow.key();
-            if seed >> 62 == 0 {
-                let gone = t.find(&key).and_then(|s| t.remove(s));
-                assert_eq!(gone.map(|e| e.stamp), model.remove(&key));
-            } else if let Some(slot) = t.find(&key) {
-                t.at_mut(slot).unwrap().stamp = step;
-                model.insert(key, step);
-            } else if t.insert(Entry { stamp: step, ..entry(n, 0) }).is_ok() {
-                model.insert(key, step);
-            } else {
-                assert_eq!(model.len(), 300);
-            }
-        }
-        let seen: BTreeMap<_, _> = t.iter().map(|(_, e)| (e.flow.key(), e.stamp)).collect();
-        assert_eq!(seen, model);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use crate::expect::ExpectNat;
 use crate::flow::{Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use crate::sync::v1::{Change, Control, Flags, Options, Stamp};
 use crate::{Expectation, Flow};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use common::Tuple;
 use common::tuple::ipproto;
@@ -73,8 +73,8 @@ fn state(proto: u8) -> impl Strategy<Value = ProtoState> {
     })
 }
 
-/// Extras that version 1 carries; `None` rather than an empty box.
-fn v1_extra() -> impl Strategy<Value = Option<Box<Extra>>> {
+/// Extras that version 1 carries; `None` rather than empty.
+fn v1_extra() -> impl Strategy<Value = Option<Arc<Extra>>> {
     let master = v1_tuple().prop_map(|master| match master.is_icmp() {
         true => Tuple { l4: [0; 4], ..master },
         false => master,
@@ -100,7 +100,7 @@ fn v1_extra() -> impl Strategy<Value = Option<Box<Extra>>> {
     );
     parts.prop_map(|(master, helper, labels, seq_adj, synproxy)| {
         let extra = Extra { master, helper, labels, seq_adj, synproxy, ..Extra::default() };
-        (extra != Extra::default()).then(|| Box::new(extra))
+        (extra != Extra::default()).then(|| Arc::new(extra))
     })
 }
 

@@ -1,9 +1,9 @@
 //! The flow: the value that every codec, the table and the printers speak.
 //!
 //! What every flow has lies in one fixed struct of 128 bytes for IPv4 and IPv6 alike; what few flows have (helper,
-//! labels, sequence adjustment, counters, ...) lies in a boxed [`Extra`].
+//! labels, sequence adjustment, counters, ...) lies in an [`Extra`] that copies of a flow share.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::{FlowKey, Tuple, tuple::ipproto};
@@ -238,6 +238,28 @@ pub struct Extra {
     pub secctx: Option<Vec<u8>>,
 }
 
+impl Extra {
+    /// Whether it says anything that belongs to one reading of a flow.
+    fn is_volatile(&self) -> bool {
+        self.counters != [None; 2]
+            || self.timestamps.is_some()
+            || self.event_ns.is_some()
+            || self.use_count.is_some()
+    }
+
+    /// Whether it says anything that belongs to the flow.
+    fn is_lasting(&self) -> bool {
+        self.master.is_some()
+            || self.helper.is_some()
+            || self.labels.is_some()
+            || self.seq_adj.is_some()
+            || self.synproxy.is_some()
+            || self.zones != [None; 2]
+            || self.secmark.is_some()
+            || self.secctx.is_some()
+    }
+}
+
 /// One tracked connection, as much of it as its source told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -259,8 +281,8 @@ pub struct Flow {
     pub id: u32,
     /// Layer-4 state.
     pub proto: ProtoState,
-    /// What few flows have.
-    pub extra: Option<Box<Extra>>,
+    /// What few flows have. Copies of a flow share it until one of them changes it ([`Flow::extra_mut`]).
+    pub extra: Option<Arc<Extra>>,
 }
 
 const _: () = assert!(size_of::<Flow>() <= 128);
@@ -289,7 +311,12 @@ impl Flow {
 
     /// The extras, made on first use.
     pub fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+        Arc::make_mut(self.extra.get_or_insert_default())
+    }
+
+    /// Lets go of extras that say nothing.
+    pub fn drop_empty_extra(&mut self) {
+        self.extra = self.extra.take().filter(|extra| **extra != Extra::default());
     }
 
     /// Whether the source gave this field.
@@ -338,14 +365,18 @@ impl Flow {
     /// Drops what belongs to one reading of a flow rather than to the flow: counters, timestamps, reference count.
     /// A table keeps flows in this form.
     pub fn drop_volatile(&mut self) {
-        let Some(extra) = self.extra.as_deref_mut() else { return };
+        let Some(extra) = self.extra.as_deref().filter(|extra| extra.is_volatile()) else {
+            return self.drop_empty_extra();
+        };
+        if !extra.is_lasting() {
+            self.extra = None;
+            return;
+        }
+        let extra = self.extra_mut();
         extra.counters = [None; 2];
         extra.timestamps = None;
         extra.event_ns = None;
         extra.use_count = None;
-        if *extra == Extra::default() {
-            self.extra = None;
-        }
     }
 
     /// Whether a state that only TCP has may be acted on.
@@ -414,10 +445,33 @@ mod tests {
     }
 
     #[test]
-    fn volatile_fields_go_and_their_box_with_them() {
-        let mut flow = natted();
-        flow.extra_mut().counters = [Some(Counters { packets: 1, bytes: 60 }); 2];
+    fn volatile_fields_go_and_the_extras_with_them_unless_they_say_more() {
+        let counted = |mut flow: Flow| {
+            flow.extra_mut().counters = [Some(Counters { packets: 1, bytes: 60 }); 2];
+            flow
+        };
+        let mut flow = counted(natted());
         flow.drop_volatile();
         assert_eq!(flow, natted());
+
+        let mut named = natted();
+        named.extra_mut().helper = HelperName::from_bytes(b"ftp");
+        let mut flow = counted(named.clone());
+        flow.drop_volatile();
+        assert_eq!(flow, named);
+    }
+
+    #[test]
+    fn copies_of_a_flow_share_the_extras_until_one_changes_them() {
+        let mut flow = natted();
+        flow.extra_mut().secmark = Some(1);
+        let mut copy = flow.clone();
+        copy.drop_volatile();
+        let shared =
+            |copy: &Flow| Arc::ptr_eq(flow.extra.as_ref().unwrap(), copy.extra.as_ref().unwrap());
+        assert!(shared(&copy), "nothing was to be dropped");
+        copy.extra_mut().secmark = Some(2);
+        assert!(!shared(&copy));
+        assert_eq!(flow.extra.as_ref().unwrap().secmark, Some(1));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::DecodeError;
 use crate::flow::{Extra, Flow, Known, ProtoState, Status, TcpFlags, TcpState};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use common::Tuple;
 use common::hook::{BODY_LEN, Direction, PacketRecord, ext, zone_dir};
 use common::tuple::ipproto;
@@ -95,9 +95,9 @@ fn proto_state(record: &PacketRecord) -> ProtoState {
 }
 
 #[cold]
-fn zones_apart(record: &PacketRecord) -> Box<Extra> {
+fn zones_apart(record: &PacketRecord) -> Arc<Extra> {
     let of = |bit| (record.zone_dir & bit != 0).then_some(record.zone);
-    Box::new(Extra { zones: [of(zone_dir::ORIG), of(zone_dir::REPLY)], ..Extra::default() })
+    Arc::new(Extra { zones: [of(zone_dir::ORIG), of(zone_dir::REPLY)], ..Extra::default() })
 }
 
 #[cfg(test)]

@@ -33,9 +33,9 @@ impl Local {
             self.bypass(desk, event, flow, Origin::Foreign, stamp);
             return Ok(());
         }
-        let known = self.table.find(&flow.key()).filter(|&slot| self.is_alive(slot));
+        let found = self.table.find(&flow.key());
         let told = Told::ByPacket { whole };
-        self.on_change(desk, known, News { event, flow, origin: Origin::Foreign, stamp, told })
+        self.on_change(desk, found, News { event, flow, origin: Origin::Foreign, stamp, told })
     }
 
     /// Notes what is open about a flow after there was news of it. `anew`: it was not known before.
@@ -71,7 +71,7 @@ impl Local {
         let end = from.saturating_add(limit::UNSURE_STEP_SLOTS);
         let (mut slot, mut asked, mut overdue) = (from, 0, 0);
         let now_s = seconds(desk.now);
-        let since = |entry: &Entry| now_s.saturating_sub(entry.updated_s);
+        let since = |entry: Entry<'_>| now_s.saturating_sub(entry.updated_s);
         while let Some((at, entry)) = self.table.next(slot) {
             let full = asked >= limit::UNSURE_STEP_FLOWS || overdue >= limit::UNSURE_STEP_OVERDUE;
             if at >= end || full {
@@ -80,9 +80,9 @@ impl Local {
             slot = at + 1;
             let open = entry.marks.intersection(Marks::UNSURE | Marks::DEAD) == Marks::UNSURE;
             if open && since(entry) >= limit::UNSURE_AFTER_S {
-                let time = entry.flow.timeout_s.saturating_add(limit::UNSURE_OVERDUE_S);
+                let time = entry.timeout_s().saturating_add(limit::UNSURE_OVERDUE_S);
                 *(if since(entry) > time { &mut overdue } else { &mut asked }) += 1;
-                let key = entry.flow.key();
+                let key = entry.key();
                 self.verify(desk, &key);
             }
         }

@@ -58,15 +58,15 @@ impl Sweep {
 impl Local {
     /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
     pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) -> bool {
-        let known = self.table.find(key).and_then(|slot| self.table.at_mut(slot));
-        if known.as_ref().is_some_and(|entry| entry.marks.contains(Marks::VERIFYING)) {
+        let known = self.table.find(key).and_then(|slot| self.table.notes_mut(slot));
+        if known.as_ref().is_some_and(|notes| notes.marks.contains(Marks::VERIFYING)) {
             return true;
         }
         let asked = desk.kernel.push(Purpose::Read, Request::Get(*key));
         if asked {
             desk.counters.verified += 1;
-            if let Some(entry) = known {
-                entry.marks.insert(Marks::VERIFYING);
+            if let Some(notes) = known {
+                notes.marks.insert(Marks::VERIFYING);
             }
         }
         asked
@@ -74,8 +74,8 @@ impl Local {
 
     /// The kernel did not answer; the next doubt may ask again.
     pub fn on_unverified(&mut self, key: &FlowKey) {
-        if let Some(entry) = self.table.find(key).and_then(|slot| self.table.at_mut(slot)) {
-            entry.marks.remove(Marks::VERIFYING);
+        if let Some(notes) = self.table.find(key).and_then(|slot| self.table.notes_mut(slot)) {
+            notes.marks.remove(Marks::VERIFYING);
         }
     }
 
@@ -105,8 +105,8 @@ impl Local {
             if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
                 // What never came to be has not ended unseen either.
                 let unsure = self.table.at(slot).filter(|e| e.marks.contains(Marks::UNSURE));
-                let all_there_was = unsure.map(|entry| entry.flow.clone());
-                self.bury(desk, slot, all_there_was.as_ref());
+                let all_there_was = unsure.map(|entry| entry.flow());
+                self.bury(desk, slot, all_there_was);
             }
             return Ok(());
         };
@@ -147,7 +147,7 @@ impl Local {
             Some(slot) => {
                 // What was read may be older, and even another flow. Or what came between is lost, or news that tells
                 // only what has changed was laid over what was outdated.
-                let differs = |entry: &Entry| !news::is_same(&entry.flow, &flow);
+                let differs = |entry: Entry<'_>| !news::is_same(&entry.flow(), &flow);
                 if !lossless && self.table.at(slot).is_some_and(differs) {
                     self.verify(desk, &key);
                 }
@@ -157,8 +157,8 @@ impl Local {
             None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
             None => self.replace(desk, flow, began.0, Marks::SENT)?,
         };
-        if let Some(entry) = self.table.at_mut(slot) {
-            entry.marks.insert(Marks::SHOWN);
+        if let Some(notes) = self.table.notes_mut(slot) {
+            notes.marks.insert(Marks::SHOWN);
         }
         if known.is_none() {
             self.table.set_silent(slot, true);
@@ -194,10 +194,10 @@ impl Local {
             }
             sweep.from = slot + 1;
             let hidden = !entry.marks.intersects(Marks::SHOWN | Marks::DEAD);
-            let (key, gone) = (entry.flow.key(), entry.stamp < began.0);
+            let (key, gone) = (entry.key(), entry.stamp < began.0);
             let late = sweep.again && entry.marks.contains(Marks::HEARD);
-            if let Some(entry) = self.table.at_mut(slot) {
-                entry.marks.remove(Marks::SHOWN);
+            if let Some(notes) = self.table.notes_mut(slot) {
+                notes.marks.remove(Marks::SHOWN);
             }
             if hidden && complete && gone {
                 self.tombstones.bury(key, Span::at(began.0));
@@ -221,7 +221,7 @@ impl Local {
                 return Some(at);
             }
             if entry.marks.intersection(Marks::SILENT | Marks::DEAD) == Marks::SILENT {
-                let key = entry.flow.key();
+                let key = entry.key();
                 self.verify(desk, &key);
                 asked += 1;
             }
@@ -243,19 +243,22 @@ impl Local {
             return Ok((self.add(desk, flow, at, marks)?, true));
         };
         let dead = self.revive(desk.now, slot);
-        let entry = self.table.at_mut(slot).expect("the slot was just found");
-        let other = dead || news::is_another(&entry.flow, &flow);
-        let changed = other || !news::is_same(&entry.flow, &flow);
-        if other || !news::covers(&flow, &entry.flow) {
-            entry.marks.insert(Marks::AFRESH);
+        let entry = self.table.at(slot).expect("the slot was just found");
+        let other = dead || news::is_another(entry, &flow);
+        let known = entry.flow();
+        let changed = other || !news::is_same(&known, &flow);
+        let afresh = other || !news::covers(&flow, &known);
+        self.table.set_flow(slot, flow);
+        let notes = self.table.notes_mut(slot).expect("the slot was just found");
+        if afresh {
+            notes.marks.insert(Marks::AFRESH);
         }
         if other {
-            entry.since_s = seconds(desk.now);
+            notes.since_s = seconds(desk.now);
         }
-        entry.marks.remove(Marks::HEARD);
-        entry.flow = flow;
-        entry.stamp = at;
-        entry.updated_s = seconds(desk.now);
+        notes.marks.remove(Marks::HEARD);
+        notes.stamp = at;
+        notes.updated_s = seconds(desk.now);
         self.table.set_unsure(slot, false);
         desk.counters.local.updated += 1;
         Ok((slot, changed))

@@ -6,7 +6,6 @@ use crate::config::limit;
 use crate::counters::ReplicaCounters;
 use crate::expectations::{self, ExpectKey};
 use crate::table::{Entry, FlowTable, Marks, Slot};
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -94,14 +93,14 @@ impl Outbox {
         if self.mute {
             return told(table, slot, None);
         }
-        let Some(entry) = table.at_mut(slot) else { return };
-        if entry.marks.contains(Marks::QUEUED) {
+        let Some(notes) = table.notes_mut(slot) else { return };
+        if notes.marks.contains(Marks::QUEUED) {
             return;
         }
-        entry.marks.insert(Marks::QUEUED);
-        if entry.marks.contains(Marks::WAITING) {
+        notes.marks.insert(Marks::QUEUED);
+        if notes.marks.contains(Marks::WAITING) {
             // What is on its way is outdated; it is not to be sent again.
-            entry.marks.remove(Marks::WAITING);
+            notes.marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
         self.queue.push_back(Item::Entry(slot));
@@ -375,13 +374,14 @@ impl Outbox {
         packer: &mut Packer<'_>,
         counters: &mut ReplicaCounters,
     ) -> bool {
-        let Some(entry) = table.at_mut(slot) else { return true };
+        let Some(notes) = table.notes_mut(slot) else { return true };
         // What is on its way is outdated, as when it is queued.
-        if entry.marks.contains(Marks::WAITING) {
-            entry.marks.remove(Marks::WAITING);
+        if notes.marks.contains(Marks::WAITING) {
+            notes.marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
-        entry.marks.insert(Marks::WHOLE);
+        notes.marks.insert(Marks::WHOLE);
+        let Some(entry) = table.at(slot) else { return true };
         let (change, stamp, options) = (change_of(entry.marks), self.stamp(), self.options);
         let flow = telling(entry);
         let packed = packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w));
@@ -430,12 +430,12 @@ impl Outbox {
 }
 
 /// What the peer is told of an entry.
-fn telling(entry: &Entry) -> Cow<'_, Flow> {
-    let flow = &entry.flow;
-    if !entry.marks.contains(Marks::WHOLE) || flow.has(Known::MARK) {
-        return Cow::Borrowed(flow);
+fn telling(entry: Entry<'_>) -> Flow {
+    let mut flow = entry.flow();
+    if entry.marks.contains(Marks::WHOLE) {
+        flow.known |= Known::MARK;
     }
-    Cow::Owned(Flow { known: flow.known | Known::MARK, ..flow.clone() })
+    flow
 }
 
 /// What the message of an entry is called.
@@ -453,26 +453,26 @@ pub const fn change_of(marks: Marks) -> Change {
 /// The entry's news is out: it is no longer queued. If it was its death, it may go, unless it waits for an
 /// acknowledgement under the number `waits_as`.
 fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
-    let Some(entry) = table.at_mut(slot) else { return };
-    let change = change_of(entry.marks);
-    entry.marks.remove(Marks::QUEUED | Marks::AFRESH);
-    entry.marks.insert(Marks::SENT);
+    let Some(notes) = table.notes_mut(slot) else { return };
+    let change = change_of(notes.marks);
+    notes.marks.remove(Marks::QUEUED | Marks::AFRESH);
+    notes.marks.insert(Marks::SENT);
     if let Some(seq) = waits_as {
-        entry.marks.insert(Marks::WAITING);
-        entry.ticket = seq;
+        notes.marks.insert(Marks::WAITING);
+        notes.ticket = seq;
         match change {
             Change::New => {
-                entry.marks.insert(Marks::NEW_WAITING);
-                entry.began = seq;
+                notes.marks.insert(Marks::NEW_WAITING);
+                notes.began = seq;
             }
             // Whatever the peer knows ends with it.
-            Change::Destroy => entry.marks.remove(Marks::NEW_WAITING),
+            Change::Destroy => notes.marks.remove(Marks::NEW_WAITING),
             Change::Update => {}
         }
         return;
     }
-    entry.marks.remove(Marks::WHOLE);
-    if entry.marks.contains(Marks::DEAD) {
+    notes.marks.remove(Marks::WHOLE);
+    if notes.marks.contains(Marks::DEAD) {
         table.remove(slot);
     }
 }

@@ -356,7 +356,7 @@ fn stands(record: &Record, table: &FlowTable) -> bool {
 /// Whether a record tells of a life that goes on and that the peer may not know to have begun.
 fn begins(record: &Record, table: &FlowTable) -> bool {
     let Item::Entry(slot) = record.item else { return false };
-    let begins = |e: &Entry| e.began_under(record.seq) && !e.marks.contains(Marks::DEAD);
+    let begins = |e: Entry<'_>| e.began_under(record.seq) && !e.marks.contains(Marks::DEAD);
     table.at(slot).is_some_and(begins)
 }
 
@@ -376,7 +376,7 @@ const fn is_before(a: u32, b: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Entry;
+    use crate::table::Notes;
     use common::Tuple;
     use wire::Flow;
     use wire::sync::v1::Change;
@@ -388,7 +388,8 @@ mod tests {
         for (n, &seq) in numbers.iter().enumerate() {
             let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n as u16, 80));
             let marks = Marks::SENT | Marks::WAITING;
-            let slot = table.insert(Entry { marks, ticket: seq, ..Entry::new(flow) }).unwrap();
+            let slot =
+                table.insert(flow, Notes { marks, ticket: seq, ..Notes::default() }).unwrap();
             queue.push(&mut table, seq, Item::Entry(slot));
         }
         (queue, table)

@@ -247,8 +247,8 @@ pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: In
         slot = at + 1;
         if !entry.marks.contains(Marks::DEAD) {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            let expires_s = engine.expires_in(side, entry, now).map(|left| left.as_secs());
-            flows.push((entry.flow.clone(), Age { active_s, expires_s }));
+            let expires_s = engine.expires_in(side, &entry, now).map(|left| left.as_secs());
+            flows.push((entry.flow(), Age { active_s, expires_s }));
         }
     }
     Page { flows, next: Some(Place { shard, slot }), kernel }

@@ -3,6 +3,7 @@
 use super::{Age, Line, Origin, Tag, address::Address, state, text};
 use common::Tuple;
 use common::tuple::ipproto;
+use std::sync::Arc;
 use wire::flow::{
     Counters, Extra, Flow, HelperName, Known, ProtoState, Status, TcpState, Timestamps,
 };
@@ -25,7 +26,7 @@ fn flow(orig: Tuple, status: Status) -> Flow {
         status,
         timeout_s: 49,
         known: Known::STATUS | Known::TIMEOUT | Known::MARK,
-        extra: Some(Box::new(Extra { use_count: Some(1), ..Extra::default() })),
+        extra: Some(Arc::new(Extra { use_count: Some(1), ..Extra::default() })),
         ..Flow::default()
     }
 }

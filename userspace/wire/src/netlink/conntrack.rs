@@ -13,7 +13,7 @@ use crate::flow::{
     Counters, Extra, Flow, HelperName, Known, ProtoState, SeqAdj, Status, Synproxy, TcpFlags,
     TcpState, Timestamps,
 };
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use common::{FlowKey, Tuple};
 
@@ -127,12 +127,12 @@ impl<'a> FlowView<'a> {
         }
     }
 
-    fn extra(&self, detail: Detail) -> Option<Box<Extra>> {
+    fn extra(&self, detail: Detail) -> Option<Arc<Extra>> {
         let volatile = detail == Detail::Full && self.has_volatile();
         if !volatile && !self.has_rare() {
             return None;
         }
-        let mut extra = Box::new(Extra {
+        let mut extra = Extra {
             master: self.master,
             helper: self.helper,
             labels: self.labels.map(|labels| label_words(labels).collect()),
@@ -142,14 +142,14 @@ impl<'a> FlowView<'a> {
             secmark: self.secmark,
             secctx: self.secctx.map(Vec::from),
             ..Extra::default()
-        });
+        };
         if volatile {
             extra.counters = self.counters;
             extra.timestamps = self.timestamps;
             extra.event_ns = self.event_ns;
             extra.use_count = self.use_count;
         }
-        Some(extra)
+        Some(Arc::new(extra))
     }
 
     fn has_rare(&self) -> bool {

@@ -52,11 +52,11 @@ fn flow_text(view: &FlowView<'_>) -> String {
     ] {
         push(&mut out, name, value);
     }
-    let Some(extra) = flow.extra else { return out };
+    let Some(extra) = flow.extra.as_deref() else { return out };
     for (name, value) in [
         ("master", extra.master.map(|value| format!("{value:?}"))),
         ("helper", extra.helper.map(|value| format!("{value:?}"))),
-        ("labels", extra.labels.map(|value| format!("{value:x?}"))),
+        ("labels", extra.labels.as_ref().map(|value| format!("{value:x?}"))),
         ("seq_adj", extra.seq_adj.map(|value| format!("{value:?}"))),
         ("zone_orig", extra.zones[0].map(|value| format!("{value}"))),
         ("zone_reply", extra.zones[1].map(|value| format!("{value}"))),
@@ -156,7 +156,7 @@ fn zones_of_one_direction_tell_flows_apart_if_it_is_the_original() {
 fn labels_count_bits_from_the_lowest_of_the_first_word() {
     // The rule that made this flow said `ct label set 67`.
     let flow = flow_of(&event("udp label"), Detail::State);
-    assert_eq!(flow.extra.unwrap().labels, Some(alloc::vec![0, 0, 1 << 3, 0]));
+    assert_eq!(flow.extra.unwrap().labels.as_deref(), Some(&[0, 0, 1 << 3, 0][..]));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn what_a_packet_cannot_tell_is_asked_for() {
     assert_eq!(asked(&mut engine), [flow().key()]);
     let named = Flow { id: 9, known: flow().known | Known::ID, ..flow() };
     answer(&mut engine, 20, Some(named.clone()));
-    assert_eq!(engine.flows(Side::Local).next(), Some(&named));
+    assert_eq!(engine.flows(Side::Local).next(), Some(named));
 }
 
 /// The question overtakes the packet.

@@ -9,7 +9,7 @@ use crate::flow::{
 use crate::netlink::asked::NatRange;
 use crate::netlink::uapi::flag;
 use crate::netlink::{Detail, EventKind, FlowView, Message, Messages, RequestView, decode};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use common::Tuple;
@@ -140,7 +140,7 @@ fn flow() -> impl Strategy<Value = Flow> {
                 timeout_s,
                 mark,
                 proto,
-                extra: Some(Box::new(extra)),
+                extra: Some(Arc::new(extra)),
                 ..Flow::default()
             }
         },

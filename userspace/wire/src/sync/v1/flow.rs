@@ -260,7 +260,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Flow, DecodeError> {
     while let Some(attribute) = attributes.next()? {
         parts.take(&attribute)?;
     }
-    parts.build()
+    parts.complete()?;
+    Ok(parts.flow)
 }
 
 impl Parts {
@@ -333,7 +334,8 @@ impl Parts {
         Ok(())
     }
 
-    fn build(mut self) -> Result<Flow, DecodeError> {
+    /// Puts what waited into the flow. In place: the parts are large, and moving them took a fifth of the time.
+    fn complete(&mut self) -> Result<(), DecodeError> {
         if !self.flow.orig.is_known() {
             return Err(DecodeError::new(0, "no addresses"));
         }
@@ -351,8 +353,7 @@ impl Parts {
         if self.master.is_known() {
             self.flow.extra_mut().master = Some(self.master);
         }
-        self.translate()?;
-        Ok(self.flow)
+        self.translate()
     }
 
     /// The protocol state, if it belongs to the flow's protocol.

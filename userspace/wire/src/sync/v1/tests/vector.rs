@@ -534,10 +534,10 @@ fn labels_have_a_limit() {
         let head = std::format!("{:04x} 001c", 4 + 4 * words);
         with_attributes(&(head + &"00000001".repeat(words)))
     };
-    assert_eq!(labels(256).unwrap().extra.unwrap().labels.unwrap(), [1; 256]);
+    assert_eq!(labels(256).unwrap().extra.unwrap().labels.as_deref().unwrap(), [1; 256]);
     assert_eq!(labels(257), Err(FaultKind::Payload));
     let odd = with_attributes("0007 001c 000001 00").unwrap();
-    assert_eq!(odd.extra.unwrap().labels.unwrap(), []);
+    assert_eq!(odd.extra.unwrap().labels.as_deref().unwrap(), []);
 }
 
 #[test]
