@@ -61,6 +61,9 @@ pub struct Tuple {
 const _: () = assert!(size_of::<Tuple>() == 38);
 
 impl Tuple {
+    /// The tuple that says nothing.
+    pub const UNKNOWN: Self = Self { src: [0; 16], dst: [0; 16], l4: [0; 4], family: 0, proto: 0 };
+
     /// An IPv4 tuple without layer-4 identity.
     #[must_use]
     pub const fn v4(src: [u8; 4], dst: [u8; 4], proto: u8) -> Self {

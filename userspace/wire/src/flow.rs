@@ -297,6 +297,20 @@ pub struct NatEnd {
 }
 
 impl Flow {
+    /// A flow of which nothing is known.
+    pub const UNKNOWN: Self = Self {
+        orig: Tuple::UNKNOWN,
+        reply: Tuple::UNKNOWN,
+        zone: 0,
+        known: Known::empty(),
+        status: Status::empty(),
+        timeout_s: 0,
+        mark: 0,
+        id: 0,
+        proto: ProtoState::None,
+        extra: None,
+    };
+
     /// A flow of which only the original direction is known.
     #[must_use]
     pub fn new(orig: Tuple) -> Self {

@@ -76,13 +76,39 @@ pub struct FlowView<'a> {
 }
 
 impl<'a> FlowView<'a> {
+    /// A view of nothing, copied as it lies in the program: that costs less than to put it together.
+    const NOTHING: Self = Self {
+        family: 0,
+        orig: Tuple::UNKNOWN,
+        reply: Tuple::UNKNOWN,
+        zone: None,
+        zones: [None; 2],
+        master: None,
+        status: None,
+        timeout_s: None,
+        mark: None,
+        id: None,
+        use_count: None,
+        proto: ProtoState::None,
+        helper: None,
+        helper_info: None,
+        labels: None,
+        seq_adj: [None; 2],
+        synproxy: None,
+        secmark: None,
+        secctx: None,
+        counters: [None; 2],
+        timestamps: None,
+        event_ns: None,
+    };
+
     /// Reads the payload of a flow message: family header and attributes. Unknown attributes are skipped.
     ///
     /// # Errors
     /// Offsets count from the start of `payload`.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (family, attributes) = split_family(payload)?;
-        let mut view = Self { family, ..Self::default() };
+        let mut view = Self { family, ..Self::NOTHING };
         view.fill(attributes)?;
         if !view.orig.is_known() {
             return Err(DecodeError::new(payload.len(), "flow without original tuple"));

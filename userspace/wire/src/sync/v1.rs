@@ -229,6 +229,7 @@ impl core::error::Error for Fault {}
 ///
 /// # Errors
 /// A [`Fault`] of kind [`FaultKind::Payload`]: the header was already judged by [`Messages`].
+#[inline(always)]
 pub fn decode(raw: &RawMessage<'_>) -> Result<Message, Fault> {
     let message = match raw.header.kind {
         Kind::Flow(change) => flow::decode(raw.body).map(|flow| Message::Flow { change, flow }),

@@ -228,7 +228,6 @@ fn put_words(w: &mut Writer<'_>, words: &[u32]) {
 }
 
 /// The flow a body describes. Attributes come in any order, so what needs another one waits in here.
-#[derive(Default)]
 struct Parts {
     flow: Flow,
     has_proto: bool,
@@ -247,15 +246,38 @@ struct Parts {
 }
 
 /// One translated end as it travels: the address with its family, and the port in host order.
-#[derive(Default)]
 struct Translated {
     addr: Option<(u8, [u8; 16])>,
     port: Option<u16>,
 }
 
+impl Translated {
+    const NOT: Self = Self { addr: None, port: None };
+}
+
+impl Parts {
+    /// Copied as it lies in the program. Put together field by field on the stack and then moved, it would wait for every
+    /// store before it.
+    const NONE: Self = Self {
+        flow: Flow::UNKNOWN,
+        has_proto: false,
+        ports: [0; 4],
+        icmp: (0, 0, 0),
+        master: Tuple::UNKNOWN,
+        tcp_state: None,
+        wscale: [None; 2],
+        sctp_state: None,
+        vtag: [0; 2],
+        dccp_state: None,
+        dccp_role: 0,
+        source: Translated::NOT,
+        destination: Translated::NOT,
+    };
+}
+
 /// The flow that the attributes in `body` describe.
 pub(super) fn decode(body: &[u8]) -> Result<Flow, DecodeError> {
-    let mut parts = Parts::default();
+    let mut parts = Parts::NONE;
     let mut attributes = Attributes::new(body);
     while let Some(attribute) = attributes.next()? {
         parts.take(&attribute)?;

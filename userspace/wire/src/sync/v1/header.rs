@@ -69,6 +69,9 @@ pub struct RawMessage<'a> {
 
 impl<'a> RawMessage<'a> {
     /// Reads the header of `frame`, one whole message that begins at byte `at`.
+    // Inlined, here and below: a message that is passed on in memory, written field by field and read in larger pieces,
+    // waits for every store before it, those of the table's last entry too.
+    #[inline(always)]
     fn read(frame: &'a [u8], at: usize) -> Result<Self, Fault> {
         let fault = |kind, offset, what| Err(Fault::new(kind, at + offset, what));
         let Some((head, body)) = frame.split_first_chunk::<HEADER_LEN>() else {
@@ -164,6 +167,7 @@ impl<'a> Messages<'a> {
     }
 
     /// The bytes of the next message, if it is complete.
+    #[inline(always)]
     fn frame(&self) -> Result<Option<&'a [u8]>, Fault> {
         let rest = &self.bytes[self.at..];
         let unfinished = |kind, what| match self.framing {
@@ -190,6 +194,7 @@ impl<'a> Messages<'a> {
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<RawMessage<'a>, Fault>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended || self.at == self.bytes.len() {
             return None;
