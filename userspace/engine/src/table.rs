@@ -8,12 +8,13 @@ use alloc::vec::Vec;
 use common::{FlowKey, Tuple};
 use core::ops::Deref;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use wire::Flow;
 
+mod index;
 mod notes;
 mod row;
 
+use index::Index;
 pub use notes::{Marks, Notes};
 use row::{Key, Pairs, Row};
 
@@ -95,7 +96,7 @@ pub struct FlowTable {
     slots: Vec<Option<Row>>,
     pairs: Pairs,
     free: Vec<Slot>,
-    index: HashTable<Slot>,
+    index: Index,
     hasher: FixedState,
     max: usize,
     dead: usize,
@@ -118,7 +119,7 @@ impl FlowTable {
             slots: Vec::new(),
             pairs: Pairs::default(),
             free: Vec::new(),
-            index: HashTable::new(),
+            index: Index::new(),
             hasher,
             max,
             dead: 0,
@@ -223,14 +224,14 @@ impl FlowTable {
     /// The same table with room in its index for `flows`.
     #[must_use]
     pub fn with_room_for(mut self, flows: usize) -> Self {
-        self.index = HashTable::with_capacity(flows.min(self.max));
+        self.index = Index::with_capacity(flows.min(self.max));
         self
     }
 
     /// Whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
     }
 
     /// Most flows it takes.
@@ -243,11 +244,10 @@ impl FlowTable {
     #[must_use]
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let key = Key::of(key);
-        let is = |slot: &Slot| {
-            let row = self.slots.get(*slot as usize).and_then(Option::as_ref);
+        self.index.find(key.hash(&self.hasher), |slot| {
+            let row = self.slots.get(slot as usize).and_then(Option::as_ref);
             row.is_some_and(|row| row.is(&key, &self.pairs))
-        };
-        self.index.find(key.hash(&self.hasher), is).copied()
+        })
     }
 
     /// The entry of a flow.
@@ -301,7 +301,7 @@ impl FlowTable {
             (self.slots.len() - 1) as Slot
         };
         let Self { slots, pairs, hasher, .. } = self;
-        self.index.insert_unique(Key::of(&key).hash(hasher), slot, |&slot| {
+        self.index.insert(Key::of(&key).hash(hasher), slot, |slot| {
             let row = slots[slot as usize].as_ref().expect("indexed slots are filled");
             row.hash(pairs, hasher)
         });
@@ -311,11 +311,7 @@ impl FlowTable {
     /// Takes the entry out of a slot; what was remembered of it.
     pub fn remove(&mut self, slot: Slot) -> Option<Notes> {
         let row = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(found) =
-            self.index.find_entry(row.hash(&self.pairs, &self.hasher), |&s| s == slot)
-        {
-            found.remove();
-        }
+        self.index.remove(row.hash(&self.pairs, &self.hasher), slot);
         self.free.push(slot);
         let notes = row.release(&mut self.pairs);
         self.dead -= usize::from(notes.marks.contains(Marks::DEAD));
