@@ -5,10 +5,11 @@
 //!   follower:   CPU 0  packet -> event -> thread
 //! ```
 //!
-//! The scheduler likes to wake a thread on an idle CPU. To get that one out of its sleep takes longer than the work that
-//! is to be done there, in a virtual machine most of all, and the CPU on which the event happened is awake. So while
-//! events come one by one and from one CPU, the thread stays there. It leaves when they stream in, when they come from
-//! elsewhere, when there is other work, and, for a while, when that CPU turns out to be too busy to let it run soon.
+//! The scheduler likes to wake a thread on an idle CPU. To get that one out of its sleep takes longer than the work
+//! that is to be done there, in a virtual machine most of all, and the CPU on which the event happened is awake. So
+//! while events come one by one and from one CPU, the thread stays there. It leaves when they stream in, when they
+//! come from elsewhere, when there is other work, and, for a while, when that CPU turns out to be too busy to let it
+//! run soon.
 
 use common::Instant;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

@@ -7,8 +7,8 @@
 //!                        |<------- train --------->| longer: begins the next one
 //! ```
 //!
-//! The kernel takes a train with one system call and sends it through the network stack as one packet, which is cut where
-//! it leaves (`UDP_SEGMENT`, udp(7)): most of what a datagram costs is paid once for each train.
+//! The kernel takes a train with one system call and sends it through the network stack as one packet, which is cut
+//! where it leaves (`UDP_SEGMENT`, udp(7)): most of what a datagram costs is paid once for each train.
 
 use std::ops::Range;
 
@@ -40,8 +40,8 @@ impl Train {
         self.unsent.start >= self.unsent.end && self.next == 0
     }
 
-    /// Makes a train of at most `most` datagrams, unless one is on its way; how many that took. `pull` writes a datagram
-    /// into the bytes it is given, `room` of them, and says how long it is.
+    /// Makes a train of at most `most` datagrams, unless one is on its way; how many that took. `pull` writes a
+    /// datagram into the bytes it is given, `room` of them, and says how long it is.
     pub(crate) fn fill(
         &mut self,
         room: usize,

@@ -10,9 +10,9 @@
 //!     low bits     how many found it full and went on to the next
 //! ```
 //!
-//! A table of a million flows is in no cache: what counts is how many lines of memory an event waits for. Here it is one
-//! for the index, whether the flow is found, missed, added or removed. A general hash table keeps tags and values apart,
-//! and waits for two.
+//! A table of a million flows is in no cache: what counts is how many lines of memory an event waits for. Here it is
+//! one for the index, whether the flow is found, missed, added or removed. A general hash table keeps tags and values
+//! apart, and waits for two.
 
 use super::Slot;
 use alloc::vec::Vec;

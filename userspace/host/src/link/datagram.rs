@@ -102,8 +102,8 @@ impl DatagramLink {
         self.takes_trains
     }
 
-    /// Sends datagrams of `piece` bytes, but for the last, without blocking, all or none. Where the kernel cannot do that
-    /// (an old one, no checksums, a tunnel that encrypts), it is not asked again.
+    /// Sends datagrams of `piece` bytes, but for the last, without blocking, all or none. Where the kernel cannot do
+    /// that (an old one, no checksums, a tunnel that encrypts), it is not asked again.
     pub(super) fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<()> {
         let piece = u16::try_from(piece).map_err(io::Error::other)?;
         let (buffers, control) = ([IoSlice::new(bytes)], segment(piece));

@@ -130,9 +130,9 @@ impl Group {
         }
     }
 
-    /// Sends buffers of whole messages on the active link, without blocking: all but the last are `piece` bytes long. A
-    /// datagram that fails is counted: the protocol above lives with loss. A buffer too long for the link, which was made
-    /// for another one or for a larger MTU, is sent message by message.
+    /// Sends buffers of whole messages on the active link, without blocking: all but the last are `piece` bytes long.
+    /// A datagram that fails is counted: the protocol above lives with loss. A buffer too long for the link, which was
+    /// made for another one or for a larger MTU, is sent message by message.
     pub fn send(&mut self, bytes: &[u8], piece: usize) -> Sent {
         let Self { links, active, poller, queue, .. } = self;
         let link = &mut links[*active];

@@ -256,8 +256,8 @@ impl Translated {
 }
 
 impl Parts {
-    /// Copied as it lies in the program. Put together field by field on the stack and then moved, it would wait for every
-    /// store before it.
+    /// Copied as it lies in the program. Put together field by field on the stack and then moved, it would wait for
+    /// every store before it.
     const NONE: Self = Self {
         flow: Flow::UNKNOWN,
         has_proto: false,
