@@ -71,7 +71,9 @@ const TROUBLED_MIN: u64 = 3;
 
 fn converges(from: Brand, to: Brand, transport: Transport, trouble: Trouble) {
     let stage = Stage::new();
-    let conf = |end| Conf::new(end).ftfw().transport(transport);
+    // Without checksums every datagram is a packet of its own on its way through the host.
+    let checksum = trouble != Trouble::Delay;
+    let conf = |end| Conf { checksum, ..Conf::new(end).ftfw().transport(transport) };
     let b = stage.start(to, "b", &conf(End::B));
     let a = stage.start(from, "a", &conf(End::A));
     wait_until("A and B hear each other", || heard(&a) > 1 && heard(&b) > 1);
@@ -115,11 +117,15 @@ impl Trouble {
     /// From now on.
     fn begin(self, node: &Namespace, end: End) {
         let device = end.interface();
+        // Datagrams that were sent together are cut before they reach the cable, or they would be lost together.
+        node.sh(&format!("ip link set {device} gso_max_segs 1"));
         if self == Self::Delay {
             node.sh(&format!("tc qdisc add dev {device} root handle 1: htb default 1"));
             node.sh(&format!("tc class add dev {device} parent 1: classid 1:1 htb rate 10gbit"));
-            // A full packet takes half a millisecond, and longer if there are some before it.
-            let slow = "htb rate 20mbit burst 1b cburst 1b";
+            // A full packet takes half a millisecond, and longer if there are some before it. B sends less, and its next
+            // packet may be as far away as the naps of ours: there it takes more than two.
+            let rate = if end == End::A { "20mbit" } else { "5mbit" };
+            let slow = format!("htb rate {rate} burst 1b cburst 1b");
             node.sh(&format!("tc class add dev {device} parent 1: classid 1:2 {slow}"));
         }
         let egress = format!("egress device {device}");

@@ -106,6 +106,8 @@ pub struct Conf {
     pub port: u16,
     /// Lines for each link.
     pub link_lines: Vec<String>,
+    /// Whether datagrams have checksums.
+    pub checksum: bool,
     /// `HashLimit`
     pub hash_limit: u32,
     /// The replication protocol.
@@ -133,6 +135,7 @@ impl Conf {
             links: 1,
             port: 3780,
             link_lines: Vec::new(),
+            checksum: true,
             hash_limit: 262_144,
             protocol: "NOTRACK",
             mode: Vec::new(),
@@ -297,7 +300,8 @@ impl Conf {
         // After the address: the original would take an IPv6 group's scope from it otherwise.
         let _ = writeln!(out, "  Interface {interface}");
         if self.transport != Transport::Tcp {
-            out.push_str("  Checksum on\n");
+            let word = if self.checksum { "on" } else { "off" };
+            let _ = writeln!(out, "  Checksum {word}");
         }
         out.push_str("  RcvSocketBuffer 16777216\n  SndSocketBuffer 16777216\n");
         lines(out, "  ", &self.link_lines);
