@@ -19,6 +19,10 @@ use std::time::Duration;
 const HABIT: u32 = 8;
 /// An event that waited longer for its thread was not worth staying for.
 const LATE: Duration = Duration::from_micros(400);
+/// One late event is chance. It counts like so many events in time; when late ones add up to [`LATE_MAX`], it is not.
+const LATE_WEIGHT: u32 = 8;
+/// See [`LATE_WEIGHT`]: three late ones soon after each other.
+const LATE_MAX: u32 = 20;
 /// How long a CPU that kept the thread waiting is not trusted again.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -47,12 +51,14 @@ struct Policy {
     held: Option<usize>,
     /// Where the last events came from, and how many in a row.
     habit: (Option<usize>, u32),
+    /// What late events count, less those in time since.
+    lateness: u32,
     away_until: Instant,
 }
 
 impl Policy {
     const fn new() -> Self {
-        Self { held: None, habit: (None, 0), away_until: Instant(0) }
+        Self { held: None, habit: (None, 0), lateness: 0, away_until: Instant(0) }
     }
 
     /// After a turn. `None`: stay as you are.
@@ -64,9 +70,13 @@ impl Policy {
             (Some(_), _) => (known, 1),
             (None, _) => (None, 0),
         };
-        let late = self.held.is_some() && waited > LATE;
+        self.lateness = match self.held {
+            Some(_) if waited > LATE => self.lateness + LATE_WEIGHT,
+            _ => self.lateness.saturating_sub(1),
+        };
+        let late = self.lateness > LATE_MAX;
         if late {
-            self.away_until = now + AWAY;
+            (self.lateness, self.away_until) = (0, now + AWAY);
         }
         match self.held {
             Some(cpu) if late || known != Some(cpu) => self.go(None),
@@ -166,9 +176,20 @@ mod tests {
         let mut policy = Policy::new();
         habit(&mut policy, 0);
         let late = Turn { waited: LATE * 2, ..on(0) };
+        assert_eq!([100, 101].map(|n| policy.on_turn(Instant(n), late)), [None; 2]);
         assert_eq!(policy.on_turn(Instant(100), late), Some(Go::Free));
         assert!((101..200).all(|n| policy.on_turn(Instant(n), on(0)).is_none()));
         assert_eq!(policy.on_turn(Instant(101) + AWAY, on(0)), Some(Go::To(0)));
+    }
+
+    #[test]
+    fn late_events_now_and_then_are_chance() {
+        let mut policy = Policy::new();
+        habit(&mut policy, 0);
+        for n in 0..1000 {
+            let waited = if n % 20 == 0 { LATE * 2 } else { SOON };
+            assert_eq!(policy.on_turn(Instant(n), Turn { waited, ..on(0) }), None);
+        }
     }
 
     #[test]
