@@ -49,7 +49,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             name: "growth-shards",
             title: "new UDP flows, flat out from all CPUs, so many threads that listen",
             figures: figures(),
-            suits: Subject::is_ours,
+            suits: |subject| subject.is_ours() && subject.is_daemon(),
             cases: |lab| [1, 2, 4, 8].map(|n| numbered(lab, n, "shard")).to_vec(),
             run: shards,
         });
