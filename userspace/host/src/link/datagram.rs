@@ -15,6 +15,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use socket2::{InterfaceIndexOrAddress, MsgHdr, SockAddr, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
+use wire::cursor::Writer;
 
 /// A link that carries datagrams.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub(super) struct DatagramLink {
 
 /// `UDP_SEGMENT` (`include/uapi/linux/udp.h`, kernel 4.18): how long the datagrams are that a buffer is cut into.
 const UDP_SEGMENT: i32 = 103;
+/// Length of a control message's header, and of the whole one with what makes it a multiple of a word.
+const HEAD_LEN: usize = size_of::<usize>() + 2 * size_of::<i32>();
+const CONTROL_LEN: usize = HEAD_LEN + size_of::<usize>();
 
 impl DatagramLink {
     /// Opens the sockets on interface number `index`.
@@ -92,27 +96,33 @@ impl DatagramLink {
         Ok(Self { receiver, sender: Some(sender), to, takes_trains: true })
     }
 
-    /// Sends one datagram without blocking.
-    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.socket().send_to(bytes, &self.to).map(drop)
+    /// Sends datagrams of `piece` bytes, but for the last, without blocking: all of them at once, or where that cannot
+    /// be had the first; how many bytes that was.
+    pub(super) fn send(&mut self, bytes: &[u8], piece: usize) -> io::Result<usize> {
+        if bytes.len() > piece && self.takes_trains {
+            match self.send_train(bytes, piece) {
+                Err(error) if !sys::would_block(&error) => {}
+                sent => return sent,
+            }
+        }
+        self.socket().send_to(&bytes[..piece.min(bytes.len())], &self.to)
     }
 
-    /// Whether [`DatagramLink::send_train`] is worth a try.
+    /// Whether it sends more than one datagram at once.
     pub(super) const fn takes_trains(&self) -> bool {
         self.takes_trains
     }
 
-    /// Sends datagrams of `piece` bytes, but for the last, without blocking, all or none. Where the kernel cannot do
-    /// that (an old one, no checksums, a tunnel that encrypts), it is not asked again.
-    pub(super) fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<()> {
+    /// Where the kernel cannot do that (an old one, no checksums, a tunnel that encrypts), it is not asked again.
+    fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<usize> {
+        const CANNOT: [i32; 4] = [libc::EINVAL, libc::EIO, libc::EOPNOTSUPP, libc::EMSGSIZE];
         let piece = u16::try_from(piece).map_err(io::Error::other)?;
         let (buffers, control) = ([IoSlice::new(bytes)], segment(piece));
         let message = MsgHdr::new().with_addr(&self.to).with_buffers(&buffers);
         let sent = self.socket().sendmsg(&message.with_control(&control), 0);
-        const CANNOT: [Option<i32>; 4] =
-            [Some(libc::EINVAL), Some(libc::EIO), Some(libc::EOPNOTSUPP), Some(libc::EMSGSIZE)];
-        self.takes_trains = !sent.as_ref().is_err_and(|e| CANNOT.contains(&e.raw_os_error()));
-        sent.map(drop)
+        let errno = sent.as_ref().err().and_then(io::Error::raw_os_error);
+        self.takes_trains = !errno.is_some_and(|errno| CANNOT.contains(&errno));
+        sent
     }
 
     fn socket(&self) -> &Socket {
@@ -128,21 +138,13 @@ impl DatagramLink {
 /// The control message (`struct cmsghdr`, cmsg(3)) that has a buffer cut into datagrams of this length.
 fn segment(piece: u16) -> [u8; CONTROL_LEN] {
     let mut control = [0; CONTROL_LEN];
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        control[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
-    put(&(HEAD_LEN + size_of::<u16>()).to_ne_bytes());
-    put(&libc::SOL_UDP.to_ne_bytes());
-    put(&UDP_SEGMENT.to_ne_bytes());
-    put(&piece.to_ne_bytes());
+    let mut writer = Writer::new(&mut control);
+    writer.put(&(HEAD_LEN + size_of::<u16>()).to_ne_bytes());
+    writer.put(&libc::SOL_UDP.to_ne_bytes());
+    writer.put(&UDP_SEGMENT.to_ne_bytes());
+    writer.put(&piece.to_ne_bytes());
     control
 }
-
-/// Length of a control message's header, and of the whole one with what makes it a multiple of a word.
-const HEAD_LEN: usize = size_of::<usize>() + 2 * size_of::<i32>();
-const CONTROL_LEN: usize = HEAD_LEN + size_of::<usize>();
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +164,7 @@ mod tests {
     fn a_train_arrives_as_the_datagrams_it_was_made_of() {
         let (mut link, peer) = link(0);
         let bytes: Vec<u8> = (0..4000).map(|n| (n / 1200) as u8).collect();
-        link.send_train(&bytes, 1200).unwrap();
+        assert_eq!(link.send(&bytes, 1200).unwrap(), 4000);
         let mut buffer = [0; 9000];
         for (number, len) in [(0, 1200), (1, 1200), (2, 1200), (3, 400)] {
             assert_eq!(peer.recv(&mut buffer).unwrap(), len);
@@ -173,10 +175,11 @@ mod tests {
 
     #[test]
     fn a_socket_without_checksums_is_not_asked_again() {
-        let (mut link, _peer) = link(0);
+        let (mut link, peer) = link(0);
         sys::set_option(link.receiver.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
         assert!(link.send_train(&[0; 3000], 1000).is_err());
         assert!(!link.takes_trains());
-        link.send(&[0; 1000]).unwrap();
+        assert_eq!(link.send(&[0; 3000], 1000).unwrap(), 1000);
+        assert_eq!(peer.recv(&mut [0; 9000]).unwrap(), 1000);
     }
 }

@@ -12,6 +12,7 @@ use crate::moderation::Quota;
 use crate::netlink;
 use crate::sys::{self, Batch};
 use common::Instant;
+use engine::config::limit;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub struct GroupSettings {
 }
 
 /// Datagrams sent in one go: as many as a bulk transfer sends at a time, and no more than old kernels cut (64).
-const TRAIN_MAX: usize = 40;
+const TRAIN_MAX: usize = limit::BULK_DATAGRAMS as usize;
+const _: () = assert!(TRAIN_MAX <= 64);
 
 /// What became of a buffer that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,39 +142,34 @@ impl Group {
             // Nothing would arrive. What happens to a flow meanwhile merges into the message that waits for it.
             return Sent::NoRoom(WOKEN);
         }
-        let max = link.payload_max();
-        if bytes.len() > piece && piece <= max {
-            match link.send_train(bytes, piece) {
-                Ok(()) => return Sent::Bytes(bytes.len()),
-                Err(e) if sys::would_block(&e) => return Sent::NoRoom(RETRY),
-                // Perhaps one by one.
-                Err(_) => {}
-            }
+        let (max, mut bytes, mut piece) = (link.payload_max(), bytes, piece.min(bytes.len()));
+        if piece > max {
+            piece = stream::first(&bytes[..piece]);
+            bytes = &bytes[..piece];
         }
-        let bytes = &bytes[..piece.min(bytes.len())];
-        let piece = if bytes.len() <= max { bytes } else { &bytes[..stream::first(bytes)] };
-        if piece.len() > max {
+        if piece > max {
             link.counters.errors_sent += 1;
-            return Sent::Bytes(piece.len());
+            return Sent::Bytes(piece);
         }
         let counters = &mut link.counters;
         match &mut link.channel {
             Channel::Tcp(tcp) => {
-                if !tcp.send(piece, poller, queue, counters) {
+                if !tcp.send(&bytes[..piece], poller, queue, counters) {
                     return Sent::NoRoom(WOKEN);
                 }
             }
-            Channel::Datagram(datagram) => match datagram.send(piece) {
-                Ok(()) => {
-                    counters.bytes_sent += piece.len() as u64;
-                    counters.packets_sent += 1;
+            Channel::Datagram(datagram) => match datagram.send(bytes, piece) {
+                Ok(sent) => {
+                    counters.bytes_sent += sent as u64;
+                    counters.packets_sent += sent.div_ceil(piece) as u64;
+                    return Sent::Bytes(sent);
                 }
                 Err(e) if sys::would_block(&e) => return Sent::NoRoom(RETRY),
                 Err(_) => counters.errors_sent += 1,
             },
             Channel::Closed => return Sent::NoRoom(WOKEN),
         }
-        Sent::Bytes(piece.len())
+        Sent::Bytes(piece)
     }
 
     /// Does what waits: hands out what came in, at most about `budget` datagrams of each link, keeps connections up,

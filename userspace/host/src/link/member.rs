@@ -7,7 +7,6 @@ use super::tcp::TcpLink;
 use super::{LinkCounters, LinkError, Settings, Transport, socket};
 use crate::sys::interface::{Interface, interface};
 use common::Instant;
-use std::io;
 use std::time::Duration;
 
 /// The longest datagram UDP over IPv4 has; over IPv6 it is 20 bytes longer.
@@ -71,17 +70,6 @@ impl Member {
     /// Bytes that can be sent at once.
     pub(super) fn payload_max(&self) -> usize {
         self.mtu.saturating_sub(self.settings.transport.headers()).min(DATAGRAM_LEN_MAX)
-    }
-
-    /// Sends datagrams of `piece` bytes, but for the last, in one go; fails where the link cannot do that.
-    pub(super) fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<()> {
-        let Channel::Datagram(datagram) = &mut self.channel else {
-            return Err(io::ErrorKind::Unsupported.into());
-        };
-        datagram.send_train(bytes, piece)?;
-        self.counters.bytes_sent += bytes.len() as u64;
-        self.counters.packets_sent += bytes.len().div_ceil(piece) as u64;
-        Ok(())
     }
 
     /// Looks at the interface again; what changed, in words.
