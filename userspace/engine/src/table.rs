@@ -244,10 +244,8 @@ impl FlowTable {
     #[must_use]
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let key = Key::of(key);
-        self.index.find(key.hash(&self.hasher), |slot| {
-            let row = self.slots.get(slot as usize).and_then(Option::as_ref);
-            row.is_some_and(|row| row.is(&key, &self.pairs))
-        })
+        let is = |slot| self.at(slot).is_some_and(|entry| entry.row.is(&key, &self.pairs));
+        self.index.find(key.hash(&self.hasher), is)
     }
 
     /// The entry of a flow.

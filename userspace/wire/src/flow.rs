@@ -246,22 +246,10 @@ impl Extra {
             || self.event_ns.is_some()
             || self.use_count.is_some()
     }
-
-    /// Whether it says anything that belongs to the flow.
-    fn is_lasting(&self) -> bool {
-        self.master.is_some()
-            || self.helper.is_some()
-            || self.labels.is_some()
-            || self.seq_adj.is_some()
-            || self.synproxy.is_some()
-            || self.zones != [None; 2]
-            || self.secmark.is_some()
-            || self.secctx.is_some()
-    }
 }
 
 /// One tracked connection, as much of it as its source told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The direction of the first packet.
     pub orig: Tuple,
@@ -294,6 +282,12 @@ pub struct NatEnd {
     pub addr: Option<[u8; 16]>,
     /// Translated port, host order.
     pub port: Option<u16>,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
 }
 
 impl Flow {
@@ -379,18 +373,14 @@ impl Flow {
     /// Drops what belongs to one reading of a flow rather than to the flow: counters, timestamps, reference count.
     /// A table keeps flows in this form.
     pub fn drop_volatile(&mut self) {
-        let Some(extra) = self.extra.as_deref().filter(|extra| extra.is_volatile()) else {
-            return self.drop_empty_extra();
-        };
-        if !extra.is_lasting() {
-            self.extra = None;
-            return;
+        if self.extra.as_deref().is_some_and(Extra::is_volatile) {
+            let extra = self.extra_mut();
+            extra.counters = [None; 2];
+            extra.timestamps = None;
+            extra.event_ns = None;
+            extra.use_count = None;
         }
-        let extra = self.extra_mut();
-        extra.counters = [None; 2];
-        extra.timestamps = None;
-        extra.event_ns = None;
-        extra.use_count = None;
+        self.drop_empty_extra();
     }
 
     /// Whether a state that only TCP has may be acted on.

@@ -27,7 +27,7 @@ pub enum Detail {
 }
 
 /// A flow in a datagram. Arrays hold the original direction first, then the reply direction, unless said otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowView<'a> {
     /// `nfgenmsg.nfgen_family`.
     pub family: u8,
@@ -73,6 +73,12 @@ pub struct FlowView<'a> {
     pub timestamps: Option<Timestamps>,
     /// `CTA_TIMESTAMP_EVENT`: nanoseconds since 1970.
     pub event_ns: Option<u64>,
+}
+
+impl Default for FlowView<'_> {
+    fn default() -> Self {
+        Self::NOTHING
+    }
 }
 
 impl<'a> FlowView<'a> {

@@ -163,7 +163,7 @@ pub(super) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<
     put_nest(w, kind, |w| {
         encode_addresses(w, tuple);
         if tuple.has_ports() {
-            w.put(&ports(tuple));
+            encode_ports(w, tuple);
         } else {
             put_nest(w, tuple::PROTO, |w| encode_layer4(w, tuple));
         }
@@ -176,35 +176,25 @@ pub(super) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<
 /// What lies in one place in nearly every tuple is written in one piece: tuples are most of a request.
 fn encode_addresses(w: &mut Writer<'_>, tuple: &Tuple) {
     if tuple.family == FAMILY_IPV6 {
-        let mut out = [0; 44];
-        out[..4].copy_from_slice(&header(40, tuple::IP | nla::NESTED));
-        out[4..8].copy_from_slice(&header(16, ip::V6_SRC));
-        out[8..24].copy_from_slice(&tuple.src);
-        out[24..28].copy_from_slice(&header(16, ip::V6_DST));
-        out[28..].copy_from_slice(&tuple.dst);
-        w.put(&out);
-    } else {
-        let mut out = [0; 20];
-        out[..4].copy_from_slice(&header(16, tuple::IP | nla::NESTED));
-        out[4..8].copy_from_slice(&header(4, ip::V4_SRC));
-        out[8..12].copy_from_slice(&tuple.src[..4]);
-        out[12..16].copy_from_slice(&header(4, ip::V4_DST));
-        out[16..].copy_from_slice(&tuple.dst[..4]);
-        w.put(&out);
+        w.put([header(40, tuple::IP | nla::NESTED), header(16, ip::V6_SRC)].as_flattened());
+        w.put(&tuple.src);
+        w.put(&header(16, ip::V6_DST));
+        w.put(&tuple.dst);
+        return;
     }
+    let short = |[a, b, c, d, ..]: [u8; 16]| [a, b, c, d];
+    let nest = header(16, tuple::IP | nla::NESTED);
+    let (src, dst) = (header(4, ip::V4_SRC), header(4, ip::V4_DST));
+    w.put([nest, src, short(tuple.src), dst, short(tuple.dst)].as_flattened());
 }
 
 /// The protocol nest of a tuple with ports.
-fn ports(tuple: &Tuple) -> [u8; 28] {
-    let mut out = [0; 28];
-    out[..4].copy_from_slice(&header(24, tuple::PROTO | nla::NESTED));
-    out[4..8].copy_from_slice(&header(1, proto::NUM));
-    out[8] = tuple.proto;
-    out[12..16].copy_from_slice(&header(2, proto::SRC_PORT));
-    out[16..18].copy_from_slice(&tuple.l4[..2]);
-    out[20..24].copy_from_slice(&header(2, proto::DST_PORT));
-    out[24..26].copy_from_slice(&tuple.l4[2..]);
-    out
+fn encode_ports(w: &mut Writer<'_>, tuple: &Tuple) {
+    let [a, b, c, d] = tuple.l4;
+    let nest = header(24, tuple::PROTO | nla::NESTED);
+    let (num, src) = (header(1, proto::NUM), header(2, proto::SRC_PORT));
+    let dst = header(2, proto::DST_PORT);
+    w.put([nest, num, [tuple.proto, 0, 0, 0], src, [a, b, 0, 0], dst, [c, d, 0, 0]].as_flattened());
 }
 
 fn encode_layer4(w: &mut Writer<'_>, tuple: &Tuple) {
