@@ -240,20 +240,11 @@ fn upstream_defect_4_no_client_gets_the_number_of_a_closed_standard_input() {
     assert_eq!(stdin.to_str(), Some("/dev/null"));
 }
 
-/// Policy of the engine's thread: field 41 of proc_pid_stat(5).
-fn policy(daemon: &Daemon<'_>) -> String {
-    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
-    let stats = tasks.filter_map(|t| fs::read_to_string(t.ok()?.path().join("stat")).ok());
-    let shard =
-        stats.into_iter().find(|stat| stat.contains("(shard-0)")).expect("there is a shard");
-    let words: Vec<_> = shard.split(' ').collect();
-    format!("{}/{}", words[40], words[39])
-}
-
 #[test]
 fn upstream_defect_34_real_time_scheduling_is_for_those_who_ask() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
+    let policy = |daemon: &Daemon<'_>| daemon.scheduling("shard-0").expect("there is a shard");
     assert_eq!(policy(&daemon), "0/0");
     drop(daemon);
     let daemon = stage.ours("a", &solo("Scheduler { Type FIFO\n Priority 7 }"));

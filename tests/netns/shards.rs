@@ -121,15 +121,6 @@ fn threads_are_bound_each_to_a_cpu() {
     assert_eq!(distinct.len(), online.min(SHARDS + 1), "they are spread out");
 }
 
-/// Policy and priority of a thread: fields 41 and 40 of proc_pid_stat(5).
-fn scheduling(daemon: &Daemon<'_>, thread: &str) -> Option<String> {
-    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
-    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-    let stat = stats.into_iter().find(|stat| stat.contains(&format!("({thread})")))?;
-    let words: Vec<_> = stat.split(' ').collect();
-    Some(format!("{}/{}", words[40], words[39]))
-}
-
 #[test]
 fn every_thread_is_scheduled_as_the_configuration_says_from_the_start() {
     let stage = Solo::new();
@@ -137,7 +128,7 @@ fn every_thread_is_scheduled_as_the_configuration_says_from_the_start() {
     for (thread, who) in [("reader", "reader"), ("shard-0", "engine"), ("shard-3", "engine")] {
         let refused = format!("[warning] cannot schedule the {who} as Fifo(7)");
         wait_until("it is so, or a warning", || {
-            scheduling(&daemon, thread).as_deref() == Some("1/7") || daemon.log().contains(&refused)
+            daemon.scheduling(thread).as_deref() == Some("1/7") || daemon.log().contains(&refused)
         });
     }
 }

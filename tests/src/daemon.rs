@@ -206,6 +206,17 @@ impl<'a> Daemon<'a> {
         fs::read_to_string(self.path(ending)).unwrap_or_default()
     }
 
+    /// Policy and priority of one of its threads: fields 41 and 40 of proc_pid_stat(5). `None` without such a thread.
+    #[must_use]
+    pub fn scheduling(&self, thread: &str) -> Option<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let stats =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let stat = stats.into_iter().find(|stat| stat.contains(&format!("({thread})")))?;
+        let words: Vec<_> = stat.split(' ').collect();
+        Some(format!("{}/{}", words[40], words[39]))
+    }
+
     /// Its log.
     #[must_use]
     pub fn log(&self) -> String {

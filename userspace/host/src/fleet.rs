@@ -9,7 +9,6 @@ use crate::place;
 use crate::reader::{self, Reader};
 use crate::shard::{self, Order, Parts, Shard, Snapshot};
 use crate::tuning::Change;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -210,9 +209,7 @@ async fn answer<T, U>(
 
 /// Binds the calling thread to a CPU.
 fn pin(cpu: usize, log: &Log) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    if let Err(error) = sched_setaffinity(None, &set) {
+    if let Err(error) = place::bind(&[cpu]) {
         log.warning(format!("cannot bind a thread to CPU {cpu}: {error}"));
     }
 }

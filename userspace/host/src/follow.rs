@@ -11,8 +11,8 @@
 //! come from elsewhere, when there is other work, and, for a while, when that CPU turns out to be too busy to let it
 //! run soon.
 
+use crate::place;
 use common::Instant;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::time::Duration;
 
 /// So many single events in a row from one CPU are a habit.
@@ -96,7 +96,7 @@ impl Policy {
 pub(crate) struct Follower {
     policy: Policy,
     /// Where it is held, and where it may run when it is not.
-    held: Option<(CpuSet, CpuSet)>,
+    held: Option<(usize, Vec<usize>)>,
 }
 
 impl Follower {
@@ -115,21 +115,16 @@ impl Follower {
     }
 
     fn hold(&mut self, cpu: usize) {
-        let Ok(allowed) = sched_getaffinity(None) else { return };
-        if cpu >= CpuSet::MAX_CPU || !allowed.is_set(cpu) {
-            return;
-        }
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        if sched_setaffinity(None, &only).is_ok() {
-            self.held = Some((only, allowed));
+        let allowed = place::cpus();
+        if allowed.contains(&cpu) && place::bind(&[cpu]).is_ok() {
+            self.held = Some((cpu, allowed));
         }
     }
 
     fn free(&mut self) {
-        let Some((only, allowed)) = self.held.take() else { return };
-        if sched_getaffinity(None).is_ok_and(|now| now == only) {
-            let _ = sched_setaffinity(None, &allowed);
+        let Some((cpu, allowed)) = self.held.take() else { return };
+        if place::cpus() == [cpu] {
+            let _ = place::bind(&allowed);
         }
     }
 }
@@ -194,15 +189,15 @@ mod tests {
 
     #[test]
     fn a_thread_is_held_where_it_may_be_and_freed_to_where_it_was() {
-        let before = crate::place::cpus();
+        let before = place::cpus();
         let home = *before.last().unwrap();
         let mut follower = Follower::new();
         (0..HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(home)));
-        assert_eq!(crate::place::cpus(), [home]);
+        assert_eq!(place::cpus(), [home]);
         follower.on_turn(Instant(9), Turn { busy: true, ..on(home) });
-        assert_eq!(crate::place::cpus(), before);
+        assert_eq!(place::cpus(), before);
         // CPUs that do not exist or are not allowed change nothing.
         (0..2 * HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(1000)));
-        assert_eq!(crate::place::cpus(), before);
+        assert_eq!(place::cpus(), before);
     }
 }

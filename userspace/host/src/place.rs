@@ -71,13 +71,21 @@ pub fn cpus() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
+/// Binds the calling thread to these CPUs.
+///
+/// # Errors
+/// As `sched_setaffinity(2)`.
+pub fn bind(cpus: &[usize]) -> io::Result<()> {
+    let mut wanted = CpuSet::new();
+    cpus.iter().for_each(|cpu| wanted.set(*cpu));
+    Ok(sched_setaffinity(None, &wanted)?)
+}
+
 /// Does something on these CPUs, if the system lets us; processes and threads started meanwhile stay on them.
 pub fn on_cpus<R>(cpus: &[usize], body: impl FnOnce() -> R) -> R {
     let before = sched_getaffinity(None);
-    let mut wanted = CpuSet::new();
-    cpus.iter().for_each(|cpu| wanted.set(*cpu));
     // A CPU that has gone offline costs precision, not the measurement.
-    let _ = sched_setaffinity(None, &wanted);
+    let _ = bind(cpus);
     let result = body();
     if let Ok(before) = before {
         let _ = sched_setaffinity(None, &before);

@@ -19,9 +19,9 @@ const LINKS: u64 = 1;
 const ORDERS: u64 = 2;
 /// The socket that takes events for which there was no room in the rings.
 const OVERFLOW: u64 = 3;
-/// More descriptors than a thread waits for.
 /// `epoll_pwait` rounds up to milliseconds. For waits shorter than this, `ppoll` does the waiting, which does not.
 const ROUNDED: Duration = Duration::from_millis(10);
+/// More descriptors than a thread waits for.
 const READY_MAX: usize = 128;
 
 /// What may wait to be read.
