@@ -1,9 +1,10 @@
 //! What the engine adds to an event: table, order, outbox, and the message that leaves.
 
 use crate::sample;
-use common::Instant;
+use common::{FlowKey, Instant};
 use criterion::{BatchSize, Criterion, Throughput};
 use engine::{Config, Engine, Input, Origin, Stamp};
+use host::ahead::Ahead;
 use std::hint::black_box;
 use wire::cursor::Writer;
 use wire::netlink::EventKind;
@@ -60,27 +61,33 @@ fn scattered(c: &mut Criterion) {
         n = (n + 611_953) % MANY;
         n
     };
-    for (name, sent) in [("update, sent", true), ("update, not sent", false)] {
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                for at in 0..EVENTS {
-                    turn(&mut engine, at, sent, &[EventKind::Update], next());
+    let mut ahead = Ahead::new();
+    for (how, together) in [("one by one", false), ("together", true)] {
+        let mut turn = |at: u32, sent: bool, events: &[EventKind]| {
+            let n = next();
+            for &event in events {
+                let (flow, input) = input(event, n);
+                ahead.push(&mut engine, Instant(1), flow, input);
+                if !together {
+                    ahead.finish(&mut engine, Instant(1));
                 }
+            }
+            if sent && at.is_multiple_of(256) {
+                ahead.finish(&mut engine, Instant(1));
+                send(&mut engine);
+            }
+        };
+        for (name, sent) in [("update, sent", true), ("update, not sent", false)] {
+            group.bench_function(format!("{name}, {how}"), |b| {
+                b.iter(|| (0..EVENTS).for_each(|at| turn(at, sent, &[EventKind::Update])));
             });
+        }
+        let life = [EventKind::Destroy, EventKind::New];
+        group.bench_function(format!("end and beginning, sent, {how}"), |b| {
+            b.iter(|| (0..EVENTS / 2).for_each(|at| turn(at, true, &life)));
         });
     }
-    let life = [EventKind::Destroy, EventKind::New];
-    group.bench_function("end and beginning, sent", |b| {
-        b.iter(|| (0..EVENTS / 2).for_each(|at| turn(&mut engine, at, true, &life, next())));
-    });
     group.finish();
-}
-
-fn turn(engine: &mut Engine, at: u32, sent: bool, events: &[EventKind], n: u32) {
-    events.iter().for_each(|&event| handle(engine, event, n));
-    if sent && at.is_multiple_of(256) {
-        send(engine);
-    }
 }
 
 fn standing() -> Engine {
@@ -106,9 +113,12 @@ fn feed(engine: &mut Engine, event: EventKind, first: u32, sent: bool) {
 }
 
 fn handle(engine: &mut Engine, event: EventKind, n: u32) {
-    let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
-    let input = Input::Kernel { event, flow: sample::tcp_v4(n), origin, stamp };
-    engine.handle(Instant(1), black_box(input));
+    engine.handle(Instant(1), black_box(input(event, n).1));
+}
+
+fn input(event: EventKind, n: u32) -> (FlowKey, Input<'static>) {
+    let (origin, stamp, flow) = (Origin::Foreign, Stamp::InOrder, sample::tcp_v4(n));
+    (flow.key(), Input::Kernel { event, flow, origin, stamp })
 }
 
 fn send(engine: &mut Engine) {

@@ -216,15 +216,16 @@ pub mod limit {
     /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
     pub const UNSURE_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
-    pub const UNSURE_STEP_SLOTS: u32 = 1024;
+    pub const UNSURE_STEP_SLOTS: u32 = 5120;
     /// Of these, so many are asked for.
-    pub const UNSURE_STEP_FLOWS: usize = 4;
+    pub const UNSURE_STEP_FLOWS: usize = 20;
     /// Those whose time is over, and whose end should have been told, are asked for up to this number.
-    pub const UNSURE_STEP_OVERDUE: usize = 128;
+    pub const UNSURE_STEP_OVERDUE: usize = 640;
     /// See [`UNSURE_STEP_OVERDUE`]: how late an end may be told, seconds.
     pub const UNSURE_OVERDUE_S: u32 = 5;
-    /// The time between two steps, and between two rounds.
-    pub const UNSURE_STEP: Duration = Duration::from_millis(10);
+    /// The time between two steps, and between two rounds. Each step is a wake-up, of every shard, as long as there are
+    /// such flows: shorter ones keep a router busy that has nothing to do.
+    pub const UNSURE_STEP: Duration = Duration::from_millis(50);
     /// See [`UNSURE_STEP`].
     pub const UNSURE_PAUSE: Duration = Duration::from_secs(1);
     /// So long a packet may take from where it is seen to where its flow is put into the kernel's table.

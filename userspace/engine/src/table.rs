@@ -248,6 +248,22 @@ impl FlowTable {
         self.index.find(key.hash(&self.hasher), is)
     }
 
+    /// The memory where looking for a flow begins. Whoever knows of several flows that are about to be looked for can
+    /// have it fetched for all of them at once.
+    #[must_use]
+    #[inline]
+    pub fn first_look(&self, key: &FlowKey) -> Option<&impl Sized> {
+        self.index.first(Key::of(key).hash(&self.hasher))
+    }
+
+    /// The same for the memory that is looked at next.
+    #[must_use]
+    #[inline]
+    pub fn second_look(&self, key: &FlowKey) -> Option<&impl Sized> {
+        let slot = self.index.guess(Key::of(key).hash(&self.hasher))?;
+        self.slots.get(slot as usize)
+    }
+
     /// The entry of a flow.
     #[must_use]
     pub fn get(&self, key: &FlowKey) -> Option<Entry<'_>> {

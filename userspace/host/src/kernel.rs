@@ -14,6 +14,7 @@
 
 mod expectations;
 
+use crate::ahead::Ahead;
 use crate::netlink::Socket;
 use crate::sys::Batch;
 use common::{FlowKey, Instant};
@@ -51,6 +52,7 @@ pub struct KernelWriter {
     reads: Vec<Read>,
     answers: Batch,
     dumped: Batch,
+    ahead: Ahead,
 }
 
 impl KernelWriter {
@@ -69,6 +71,7 @@ impl KernelWriter {
             reads: Vec::new(),
             answers: Batch::new(ANSWER_SLOTS, ANSWER_SLOT),
             dumped: Batch::new(DUMP_SLOTS, DUMP_SLOT),
+            ahead: Ahead::new(),
         })
     }
 
@@ -166,9 +169,8 @@ impl KernelWriter {
         if !self.dumping {
             return 0;
         }
-        let mut sink = |input: Input<'_>| engine.handle(now, input);
         let Ok(got) = self.dumped.receive(self.dump.as_fd()) else {
-            self.end_dump(false, &mut sink);
+            self.end_dump(engine, now, false);
             return 0;
         };
         let mut flows = 0;
@@ -179,7 +181,8 @@ impl KernelWriter {
                 match netlink::decode(&raw) {
                     Ok(Message::Flow { flow, .. }) => {
                         flows += 1;
-                        sink(Input::Dumped(flow.to_flow(Detail::State)));
+                        let flow = flow.to_flow(Detail::State);
+                        self.ahead.push(engine, now, flow.key(), Input::Dumped(flow));
                     }
                     Ok(Message::Done(answer) | Message::Error(answer)) => {
                         end = Some(answer.errno == 0);
@@ -188,8 +191,9 @@ impl KernelWriter {
                     Err(_) => self.dump_torn = true,
                 }
             }
+            self.ahead.finish(engine, now);
             if let Some(complete) = end {
-                self.end_dump(complete, &mut sink);
+                self.end_dump(engine, now, complete);
             }
         }
         flows
@@ -201,9 +205,9 @@ impl KernelWriter {
         self.dump.as_fd()
     }
 
-    fn end_dump(&mut self, complete: bool, sink: &mut impl FnMut(Input<'_>)) {
+    fn end_dump(&mut self, engine: &mut Engine, now: Instant, complete: bool) {
         self.dumping = false;
-        sink(Input::DumpDone { complete: complete && !self.dump_torn });
+        engine.handle(now, Input::DumpDone { complete: complete && !self.dump_torn });
     }
 }
 

@@ -39,6 +39,7 @@ pub mod moderation;
 pub mod link;
 pub mod expectations;
 pub mod table;
+pub mod ahead;
 pub mod kernel;
 pub mod purge;
 pub mod listing;

@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 
 /// The longest sleep, as in a shard.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// How often losses are looked for.
+/// How often losses are looked for. One that the socket tells of is looked for at once.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 /// How long it waits for a shard before it looks whether the shard has caught up.
 const FULL: Duration = Duration::from_micros(200);
@@ -230,7 +230,7 @@ impl Reader {
 
     /// Looks for lost events: the socket gets more room, and the shards find them on the board and make them good.
     fn keep_house(&mut self, now: Instant) {
-        if now < self.housekeeping_at {
+        if !self.source.take_overrun() && now < self.housekeeping_at {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;

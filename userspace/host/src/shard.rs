@@ -13,6 +13,7 @@
 //! A turn takes a bounded piece of each input, so that no input starves another. While events stream in, the next turn
 //! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
 
+use crate::ahead::{Ahead, Glimpse};
 use crate::clock;
 use crate::ended::Ended;
 use crate::expectations::ExpectEvents;
@@ -68,7 +69,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const LATENCY_MAX_US: u64 = 60_000_000;
 /// Length of a datagram that nobody gets.
 const DISCARD_LEN: usize = 8192;
-/// How often losses are looked for.
+/// While events wait, the kernel's table is read on no more often than this, a piece at a time.
+const READ_PAUSE: Duration = Duration::from_millis(10);
+/// How often losses are looked for. One that the socket tells of is looked for at once.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
 /// What a shard is made of.
@@ -182,7 +185,11 @@ pub struct Shard {
     /// Microseconds.
     latency: Histogram<u64>,
     housekeeping_at: Instant,
+    /// When the kernel's table is read on although events wait.
+    read_at: Instant,
     pace: Pace,
+    ahead: Ahead,
+    glimpse: Glimpse,
     follower: Follower,
     /// How long the first event of this turn had waited.
     waited: Duration,
@@ -235,7 +242,10 @@ impl Shard {
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
             housekeeping_at: began,
+            read_at: began,
             pace: Pace::new(began),
+            ahead: Ahead::new(),
+            glimpse: Glimpse::default(),
             follower: Follower::new(),
             waited: Duration::ZERO,
             began,
@@ -254,7 +264,8 @@ impl Shard {
             let now = clock::now();
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
-            let requests = self.talk_to_kernel(now);
+            let behind = events >= self.tuning.events_per_turn;
+            let requests = self.talk_to_kernel(now, behind);
             let Some(orders) = self.take_orders(now) else { return Ok(()) };
             self.keep_house(now);
             if now >= self.engine.poll_timeout() {
@@ -263,7 +274,7 @@ impl Shard {
             let sent = self.transmit(now);
             self.tell(now);
             let more = requests + orders > 0
-                || events >= self.tuning.events_per_turn
+                || behind
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
@@ -296,8 +307,9 @@ impl Shard {
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
         let Self { source, engine, writer, purges, malformed, traffic, ended, hz, .. } = self;
         let (latency, waited) = (&mut self.latency, &mut self.waited);
+        let ahead = &mut self.ahead;
         let (mut first, hz) = (true, *hz);
-        source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
+        let taken = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 *waited = clock::now().since(at);
                 latency.saturating_record(waited.as_micros() as u64);
@@ -306,14 +318,18 @@ impl Shard {
                 (Heard::Message(bytes), _) => bytes,
                 (Heard::Packet(bytes), SourceStamp::At(at)) => {
                     match packet::decode(bytes, hz) {
-                        Ok(seen) => engine.handle(now, Input::Packet { seen, at }),
+                        Ok(seen) => {
+                            let key = seen.flow.key();
+                            ahead.push(engine, now, key, Input::Packet { seen, at });
+                        }
                         Err(_) => *malformed += 1,
                     }
                     return;
                 }
                 (Heard::Grown(bytes), _) => {
                     let key = bytes.first_chunk().map(FlowKey::from_bytes);
-                    return key.into_iter().for_each(|k| engine.handle(now, Input::Noticed(k)));
+                    let noticed = |key| ahead.push(engine, now, key, Input::Noticed(key));
+                    return key.into_iter().for_each(noticed);
                 }
                 // Only rings hold such records, and what they hold has its time.
                 (Heard::Packet(_), _) => return,
@@ -330,6 +346,7 @@ impl Shard {
                                 traffic.bytes += counted.bytes;
                             }
                             if let Some(ended) = ended {
+                                ahead.finish(engine, now);
                                 ended.on_destroy(engine, &flow.to_flow(Detail::Full));
                             }
                         }
@@ -339,13 +356,17 @@ impl Shard {
                         };
                         let stamp = engine_stamp(stamp);
                         let flow = flow.to_flow(Detail::State);
-                        engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+                        let key = flow.key();
+                        let input = Input::Kernel { event, flow, origin, stamp };
+                        ahead.push(engine, now, key, input);
                     }
                     Ok(_) => {}
                     Err(_) => *malformed += 1,
                 }
             }
-        })
+        });
+        ahead.finish(engine, now);
+        taken
     }
 
     fn take_datagrams(&mut self, now: Instant, ready: Ready) -> usize {
@@ -353,18 +374,26 @@ impl Shard {
         if !ready.links && now < self.housekeeping_at {
             return 0;
         }
-        let Self { links: Some(links), engine, .. } = self else { return 0 };
+        let Self { links: Some(links), engine, glimpse, .. } = self else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
             let understood = |engine: &Engine| engine.counters().replica.received;
             let before = elsewhere.then(|| understood(engine));
+            glimpse.take(engine, bytes);
             engine.handle(now, Input::Datagram(bytes));
             before.is_some_and(|before| understood(engine) > before)
         })
     }
 
-    fn talk_to_kernel(&mut self, now: Instant) -> usize {
-        let mut work = self.writer.read_dump(&mut self.engine, now);
-        for _ in 0..BATCHES_PER_TURN {
+    /// Asks the kernel what the engine wants to know and has it do what the engine wants done, a piece of it. `behind`:
+    /// events wait, and go first.
+    fn talk_to_kernel(&mut self, now: Instant, behind: bool) -> usize {
+        let mut work = 0;
+        if !behind || now >= self.read_at {
+            work = self.writer.read_dump(&mut self.engine, now);
+            self.read_at = now + READ_PAUSE;
+        }
+        let batches = if behind { 1 } else { BATCHES_PER_TURN };
+        for _ in 0..batches {
             match self.writer.execute(&mut self.engine, now) {
                 0 => break,
                 done => work += done,
@@ -415,7 +444,7 @@ impl Shard {
 
     /// Looks for lost events, and has the kernel's table read again when there were some.
     fn keep_house(&mut self, now: Instant) {
-        if now < self.housekeeping_at {
+        if !self.source.take_overrun() && now < self.housekeeping_at {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;

@@ -402,6 +402,16 @@ impl Source {
         Ok(())
     }
 
+    /// Whether the event socket has said, since this was last asked, that it had no room. [`Source::account`] knows how
+    /// much was lost.
+    pub(crate) fn take_overrun(&mut self) -> bool {
+        match self {
+            Self::Netlink(s) => s.take_overrun(),
+            Self::Tap(s) => s.socket_mut().take_overrun(),
+            Self::Queue(_) => false,
+        }
+    }
+
     /// Doubles the event socket's receive buffer, up to `max` bytes; returns its size.
     pub fn grow(&mut self, max: usize) -> usize {
         let socket = match self {

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
 mod entries;
+mod memory;
 pub mod interface;
 pub mod packet;
 pub mod process;
 pub mod xdp;
 
 pub use entries::Entries;
+pub use memory::fetch;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///

@@ -98,6 +98,19 @@ impl Index {
         self.walk(hash, is).map(|(_, _, slot)| slot)
     }
 
+    /// Where looking for a hash begins.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> Option<&impl Sized> {
+        self.buckets.get(self.home(hash))
+    }
+
+    /// What is likely to be found there, if anything.
+    #[inline]
+    pub(super) fn guess(&self, hash: u64) -> Option<Slot> {
+        let bucket = self.buckets.get(self.home(hash))?;
+        bucket.with_tag(tag(hash)).next().map(|place| bucket.slots[place])
+    }
+
     /// Adds an entry that is not there yet; `hash_of` says under which hash an older one is.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {

@@ -20,6 +20,8 @@ pub struct NetlinkSource {
     socket: Socket,
     batch: Batch,
     delivered: u64,
+    /// The socket has said that it had no room.
+    overran: bool,
     nursery: Nursery,
 }
 
@@ -52,6 +54,7 @@ impl NetlinkSource {
             socket,
             batch: Batch::new(BATCH, MESSAGE_LEN_MAX),
             delivered: 0,
+            overran: false,
             nursery: Nursery::default(),
         })
     }
@@ -67,7 +70,10 @@ impl NetlinkSource {
             let got = match self.batch.receive(self.socket.as_fd()) {
                 Ok(got) => got,
                 // The kernel has dropped messages (`account` counts them); what it kept is still there.
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => continue,
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.overran = true;
+                    continue;
+                }
                 Err(e) => return Err(e),
             };
             let Self { batch, nursery, .. } = self;
@@ -81,6 +87,11 @@ impl NetlinkSource {
         }
         self.delivered += taken as u64;
         Ok(taken)
+    }
+
+    /// Whether the socket has said, since this was last asked, that it had no room.
+    pub(super) const fn take_overrun(&mut self) -> bool {
+        std::mem::replace(&mut self.overran, false)
     }
 
     /// Holds back events of flows that are too young. What else a filter refuses is left to the reader.

@@ -9,8 +9,8 @@ use crate::cursor::Writer;
 use crate::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use crate::{DecodeError, Flow};
 use alloc::vec::Vec;
-use common::Tuple;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use common::{FlowKey, Tuple};
 
 /// Attribute numbers. "LE" marks the fields that lie on the wire in little-endian order.
 ///
@@ -284,6 +284,26 @@ pub(super) fn decode(body: &[u8]) -> Result<Flow, DecodeError> {
     }
     parts.complete()?;
     Ok(parts.flow)
+}
+
+/// The flow that the attributes in `body` are likely to be about, from the first few of them: nothing is checked, and a
+/// zone comes too late to be seen.
+pub(super) fn glimpse(body: &[u8]) -> Option<FlowKey> {
+    let mut tuple = Tuple::UNKNOWN;
+    let mut attributes = Attributes::new(body);
+    while let Some(a) = attributes.next().ok()? {
+        match a.number {
+            number::IPV4 => attribute::addresses::<8>(&a, FAMILY_IPV4, &mut tuple).ok()?,
+            number::IPV6 => attribute::addresses::<32>(&a, FAMILY_IPV6, &mut tuple).ok()?,
+            number::L4PROTO => tuple.proto = a.u8().ok()?,
+            number::PORT => {
+                tuple.l4 = a.array().ok()?;
+                return Some(FlowKey::new(tuple, 0));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 impl Parts {

@@ -3,6 +3,7 @@
 use super::super::{attribute, flow};
 use super::*;
 use crate::arbitrary;
+use common::tuple::ipproto;
 use proptest::prelude::*;
 
 /// The one message in `bytes`.
@@ -23,7 +24,7 @@ fn survive(bytes: &[u8]) {
             assert!(raw.at >= end && messages.consumed() == raw.at + usize::from(raw.header.len));
             end = messages.consumed();
             assert!(end <= bytes.len() && raw.body.len() == end - raw.at - HEADER_LEN);
-            let _ = decode(&raw);
+            let _ = (glimpse(&raw), decode(&raw));
         }
         assert!(messages.next().is_none() && messages.consumed() <= bytes.len());
     }
@@ -38,6 +39,10 @@ proptest! {
         prop_assert!(bytes.len() <= flow::FLOW_LEN_MAX && bytes.len() % 4 == 0);
         let (header, message) = only(&bytes);
         prop_assert_eq!((header.seq, header.flags), (stamp.seq, stamp.flags));
+        if flow.orig.has_ports() && flow.zone == 0 && flow.orig.proto != ipproto::UDPLITE {
+            let raw = Messages::datagram(&bytes).next().unwrap().unwrap();
+            prop_assert_eq!(glimpse(&raw), Some(flow.key()));
+        }
         prop_assert_eq!(message, Message::Flow { change, flow });
     }
 

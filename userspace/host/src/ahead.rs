@@ -1,0 +1,143 @@
+//! What the kernel and the peer told, on its way to the engine.
+//!
+//! ```text
+//!   source --> decode --> [ 16 flows ] --> fetch what all of them will look at --> engine.handle, one by one
+//! ```
+//!
+//! A table of many flows is in no cache, and a flow that is looked for alone waits for memory longer than all else
+//! takes that is done about it. Of several at once, the waits overlap.
+
+use crate::sys;
+use common::{FlowKey, Instant};
+use engine::table::FlowTable;
+use engine::{Engine, Input, Side};
+use wire::sync::v1::{Messages, glimpse};
+
+/// Flows at once: a processor has about as many lines of memory under way.
+const ROOM: usize = 16;
+/// So few are handed in sooner than anything could be fetched for them.
+const FEW: usize = 2;
+
+/// Inputs about flows, in order, on their way to the engine. Nothing may be left in it at the end of a turn.
+#[derive(Debug)]
+pub struct Ahead {
+    waiting: Vec<(FlowKey, Input<'static>)>,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ahead {
+    /// With nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { waiting: Vec::with_capacity(ROOM) }
+    }
+
+    /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before.
+    #[inline]
+    pub fn push(&mut self, engine: &mut Engine, now: Instant, key: FlowKey, input: Input<'static>) {
+        self.waiting.push((key, input));
+        if self.waiting.len() == ROOM {
+            self.finish(engine, now);
+        }
+    }
+
+    /// Hands the engine all of them.
+    pub fn finish(&mut self, engine: &mut Engine, now: Instant) {
+        if self.waiting.len() > FEW {
+            fetch(engine.table(Side::Local), self.waiting.iter().map(|(key, _)| key));
+        }
+        self.waiting.drain(..).for_each(|(_, input)| engine.handle(now, input));
+    }
+}
+
+/// Flows that a datagram of the peer is about.
+#[derive(Debug, Default)]
+pub(crate) struct Glimpse {
+    keys: Vec<FlowKey>,
+}
+
+impl Glimpse {
+    /// Has the memory fetched that the engine will look at for this datagram.
+    pub(crate) fn take(&mut self, engine: &Engine, datagram: &[u8]) {
+        self.keys.clear();
+        self.keys.extend(Messages::datagram(datagram).flatten().filter_map(|raw| glimpse(&raw)));
+        if self.keys.len() > FEW {
+            fetch(engine.table(Side::Remote), self.keys.iter());
+        }
+    }
+}
+
+fn fetch<'a>(table: &FlowTable, keys: impl Iterator<Item = &'a FlowKey> + Clone) {
+    for key in keys.clone() {
+        table.first_look(key).into_iter().for_each(sys::fetch);
+    }
+    for key in keys {
+        table.second_look(key).into_iter().for_each(sys::fetch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Tuple;
+    use common::tuple::{FAMILY_IPV4, ipproto};
+    use engine::{Config, Origin, Stamp};
+    use wire::Flow;
+    use wire::cursor::Writer;
+    use wire::netlink::EventKind;
+    use wire::sync::v1::{self, Change};
+
+    fn flow(n: u8) -> Flow {
+        let tuple = Tuple { family: FAMILY_IPV4, proto: ipproto::UDP, ..Tuple::UNKNOWN };
+        let orig = Tuple { l4: [0, n, 0, 53], ..tuple };
+        Flow { orig, reply: orig.inverted(), ..Flow::UNKNOWN }
+    }
+
+    fn push(ahead: &mut Ahead, engine: &mut Engine, event: EventKind, n: u8) {
+        let (flow, stamp) = (flow(n), Stamp::InOrder);
+        let input = Input::Kernel { event, flow: flow.clone(), origin: Origin::Foreign, stamp };
+        ahead.push(engine, Instant(1), flow.key(), input);
+    }
+
+    #[test]
+    fn all_of_it_arrives_in_order() {
+        let mut engine = Engine::new(Config::default(), Instant(0));
+        let mut ahead = Ahead::new();
+        for n in 0..40 {
+            push(&mut ahead, &mut engine, EventKind::New, n);
+            if n % 2 == 0 {
+                push(&mut ahead, &mut engine, EventKind::Destroy, n);
+            }
+        }
+        let events = |engine: &Engine| engine.counters().events;
+        assert_eq!(events(&engine), 60 / ROOM as u64 * ROOM as u64, "what is together goes on");
+        ahead.finish(&mut engine, Instant(1));
+        assert_eq!((events(&engine), engine.table(Side::Local).alive()), (60, 20));
+        ahead.finish(&mut engine, Instant(1));
+        assert_eq!(events(&engine), 60);
+    }
+
+    #[test]
+    fn a_glimpse_sees_the_flows_and_survives_garbage() {
+        let engine = Engine::new(Config::default(), Instant(0));
+        let (mut bytes, mut glimpse) = ([0; 4096], Glimpse::default());
+        let mut writer = Writer::new(&mut bytes);
+        let options = v1::Options { timeout: true, window_scale: true };
+        for n in 0..5 {
+            let stamp = v1::Stamp::default();
+            v1::encode_flow(Change::New, stamp, &flow(n), options, &mut writer);
+        }
+        let len = writer.finish().unwrap();
+        glimpse.take(&engine, &bytes[..len]);
+        assert!(glimpse.keys.iter().eq((0..5).map(|n| flow(n).key()).collect::<Vec<_>>().iter()));
+        glimpse.take(&engine, &bytes[..len - 3]);
+        assert_eq!(glimpse.keys.len(), 4);
+        glimpse.take(&engine, &[0xff; 100]);
+        assert!(glimpse.keys.is_empty());
+    }
+}
