@@ -98,6 +98,7 @@ impl Waits {
         let mut longest = longest;
         if longest < ROUNDED {
             match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timespec(longest))) {
+                Ok(0) => return Ok(self.told(false, true, before)),
                 Ok(_) => longest = Duration::ZERO,
                 Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
                 Err(error) => return Err(error.into()),
@@ -110,11 +111,16 @@ impl Waits {
             Err(error) => return Err(error.into()),
         };
         let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
-        let quiet = self.has_overflow && !has(OVERFLOW);
         if has(ORDERS) {
             self.take_word();
         }
-        Ok(Ready { links: has(LINKS), overflow_empty: quiet.then_some(before) })
+        Ok(self.told(has(LINKS), !has(OVERFLOW), before))
+    }
+
+    /// What a wait has told.
+    fn told(&self, links: bool, overflow_empty: bool, before: Instant) -> Ready {
+        let overflow_empty = (self.has_overflow && overflow_empty).then_some(before);
+        Ready { links, overflow_empty }
     }
 
     fn interrupted(&self) -> Ready {

@@ -201,19 +201,19 @@ fn company(may: bool) -> Option<String> {
     }
 }
 
-/// Adds to the samples of a repetition how they stand to nobody's.
+/// Adds to the samples of a repetition how they stand to nobody's, where that was not measured beside each.
 fn relate(round: &mut [Sample]) {
     let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
     let Some(nobody) = nobody.map(|sample| sample.values.clone()) else { return };
     for values in round.iter_mut().map(|sample| &mut sample.values) {
         let mut relate = |from, to, relation: fn(f64, f64) -> f64| {
             if let (Some(own), Some(base)) = (values.get(from), nobody.get(from)) {
-                values.insert(to, relation(*own, *base));
+                let relation = relation(*own, *base);
+                values.entry(to).or_insert(relation);
             }
         };
         relate("rate", "kept", |own, base| own / base);
         relate("packet_us", "kept_cpu", |own, base| base / own);
-        relate("packet_ns", "cost_ns", |own, base| own - base);
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 mod churn;
+mod beginnings;
 mod contended;
 mod table;
 mod sync;
@@ -99,7 +100,12 @@ pub(super) fn all() -> Vec<Scenario> {
     all.extend(latency::scenarios());
     all.extend(growth::scenarios());
     all.push(watch::scenario());
-    all.extend([contended::scenario(), packet::scenario(), start::scenario()]);
+    all.extend([
+        beginnings::scenario(),
+        contended::scenario(),
+        packet::scenario(),
+        start::scenario(),
+    ]);
     all.sort_by_key(|scenario| ORDER.iter().position(|name| *name == scenario.name));
     all
 }
@@ -122,6 +128,7 @@ const ORDER: &[&str] = &[
     "churn-tcp",
     "churn-v6",
     "churn-nat",
+    "churn-beginnings",
     "growth-flows",
     "growth-rings",
     "growth-shards",

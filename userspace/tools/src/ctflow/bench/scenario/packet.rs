@@ -6,14 +6,20 @@ use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
 use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
-use crate::ctflow::bench::subject::{Buffers, Subject};
+use crate::ctflow::bench::statistics::Spread;
+use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
 use anyhow::Result;
 use host::churn::frame::{Life, Shape};
 use host::churn::program::Range;
+use host::churn::{Generator, Run};
 use host::place::on_cpus;
 
 /// Established connections that the packets belong to, a power of two.
 const FLOWS: u32 = 4096;
+
+/// Pieces of the traffic with and without a listener, in turn: what a packet costs differs more from second to second
+/// than by a listener.
+const PAIRS: u32 = 8;
 
 /// The scenario.
 pub(super) fn scenario() -> Scenario {
@@ -39,19 +45,68 @@ pub(super) fn scenario() -> Scenario {
 }
 
 fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
-    let router = Router::new(false)?;
-    let range = Range { flows: Some(FLOWS), ..Range::ALL };
-    let open = |life| lab.generator(&router, Shape::v4(life), range, None);
-    let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
     let cpu = [lab.generator_cpu];
-    on_cpus(&cpu, || anyhow::Ok(open(Life::Opening)?.run(FLOWS.into(), None)?))?;
-    let mut traffic = open(Life::Traffic)?;
-    // Once for every flow, so that whatever has to be learned of it has been.
-    on_cpus(&cpu, || traffic.run(FLOWS.into(), None))?;
-    let run = on_cpus(&cpu, || traffic.run((case.flows / 2).into(), None))?;
-    let packets = run.packets as f64;
-    if let Some(daemon) = daemon {
+    let stages = [Stage::new(lab, subject)?, Stage::new(lab, &Subject::Nobody)?];
+    let mut roads = Vec::new();
+    for stage in &stages {
+        roads.push(on_cpus(&cpu, || stage.road(lab))?);
+    }
+    // Two packets, there and back, are a flow to the generator.
+    let piece = u64::from(case.flows / 2 / PAIRS);
+    let mut pairs = Vec::new();
+    for turn in 0..PAIRS {
+        let mut pair = [Run::default(); 2];
+        // Who was second before is first now.
+        let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
+        for at in order {
+            pair[at] = on_cpus(&cpu, || roads[at].run(piece, None))?;
+        }
+        pairs.push(pair);
+    }
+    drop(roads);
+    for daemon in stages.into_iter().filter_map(|stage| stage.daemon) {
         daemon.stop()?;
     }
-    Ok(Values::from([("rate", packets / run.wall_s), ("packet_ns", run.cpu_s * 1e9 / packets)]))
+    Ok(values(&pairs))
+}
+
+/// How those that were listened to stand to those that were not.
+fn values(pairs: &[[Run; 2]]) -> Values {
+    let rate = |run: &Run| run.packets as f64 / run.wall_s;
+    let packet_ns = |run: &Run| run.cpu_s * 1e9 / run.packets as f64;
+    let median = |figure: &dyn Fn(&[Run; 2]) -> f64| {
+        let values: Vec<f64> = pairs.iter().map(figure).collect();
+        Spread::of(&values).map_or(f64::NAN, |spread| spread.median)
+    };
+    Values::from([
+        ("rate", median(&|[with, _]| rate(with))),
+        ("packet_ns", median(&|[with, _]| packet_ns(with))),
+        ("kept", median(&|[with, without]| rate(with) / rate(without))),
+        ("cost_ns", median(&|[with, without]| packet_ns(with) - packet_ns(without))),
+    ])
+}
+
+/// A router, and who listens on it. Programs see packets of their own network namespace alone.
+struct Stage {
+    router: Router,
+    daemon: Option<Daemon>,
+}
+
+impl Stage {
+    fn new(lab: &Lab, subject: &Subject) -> Result<Self> {
+        let router = Router::new(false)?;
+        let daemon = lab.alone(subject, &router, Buffers::LARGE, &[lab.subject_cpu])?;
+        Ok(Self { router, daemon })
+    }
+
+    /// Packets of connections that are established by now.
+    fn road(&self, lab: &Lab) -> Result<Generator<'_>> {
+        let range = Range { flows: Some(FLOWS), ..Range::ALL };
+        let open = |life| lab.generator(&self.router, Shape::v4(life), range, None);
+        open(Life::Opening)?.run(FLOWS.into(), None)?;
+        let mut traffic = open(Life::Traffic)?;
+        // Once for every flow, so that whatever has to be learned of it has been.
+        traffic.run(FLOWS.into(), None)?;
+        Ok(traffic)
+    }
 }

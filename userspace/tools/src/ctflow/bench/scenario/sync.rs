@@ -36,7 +36,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Figure::new("datagrams", "datagrams per flow", "", Lower),
                 Figure::new("missing", "flows the peer does not have", "", Lower),
             ],
-            |lab| lab.one(50_000),
+            // It takes its time by itself.
+            |lab| lab.one(if lab.options.quick { 25_000 } else { 50_000 }),
             paced,
         ),
         Scenario::of_daemons(
