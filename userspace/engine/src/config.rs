@@ -236,6 +236,8 @@ pub mod limit {
     /// After the kernel's table was read because of losses, so many times as long as that took pass before it is
     /// read for that reason again.
     pub const REPAIR_REST: u32 = 3;
+    /// As long as events are lost, a reading that is to make losses good is put off, for so long at most.
+    pub const REPAIR_PUT_OFF: Duration = Duration::from_secs(10);
     /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
     pub const SWEEP_STEP_SLOTS: u32 = 32_768;
     /// See [`SWEEP_STEP_SLOTS`].

@@ -43,6 +43,8 @@ pub(crate) struct Keeper {
     last_loss: Instant,
     /// When a reading is to begin.
     due: Option<Instant>,
+    /// However often it is put off, it begins by then.
+    latest: Instant,
     /// No reading of its own begins before this: readings take a bounded share of the time.
     rested: Instant,
     /// Events lost since the start.
@@ -76,10 +78,12 @@ impl Keeper {
             }
         };
         self.state = Exactness::Degraded { since, lost: before + count };
-        if let Some(after) = after
-            && self.due.is_none()
-        {
-            self.due = Some((now + after).max(self.rested));
+        if let Some(after) = after {
+            // A reading that began now would make nothing good if more is lost while it goes on.
+            if self.due.is_none() {
+                self.latest = now + after + limit::REPAIR_PUT_OFF;
+            }
+            self.due = Some((now + after).min(self.latest).max(self.rested));
         }
         before == 0
     }
@@ -118,6 +122,7 @@ impl Keeper {
         }
         self.state = Exactness::Degraded { since, lost };
         if let (Some(after), None) = (again, self.due) {
+            self.latest = now + after + limit::REPAIR_PUT_OFF;
             self.due = Some((now + after).max(self.rested));
         }
         None
@@ -139,12 +144,21 @@ mod tests {
         let mut keeper = Keeper::default();
         assert!(keeper.on_lost(at(10), 3, Some(SECOND)));
         assert!(!keeper.on_lost(at(20), 4, Some(SECOND)));
-        assert_eq!(keeper.due(), Some(at(1010)), "counted from the first loss");
+        assert_eq!(keeper.due(), Some(at(1020)), "counted from the last loss");
         keeper.on_reading_began();
         assert_eq!(keeper.state(), Exactness::Repairing { since: at(10), lost: 7 });
-        let good = keeper.on_read(at(1010), at(1110), true, Some(SECOND));
+        let good = keeper.on_read(at(1020), at(1110), true, Some(SECOND));
         assert_eq!(good, Some((7, Duration::from_millis(1100))));
         assert_eq!((keeper.state(), keeper.due(), keeper.total), (Exactness::Exact, None, 7));
+    }
+
+    #[test]
+    fn a_reading_is_put_off_while_losses_go_on_but_not_for_ever() {
+        let mut keeper = Keeper::default();
+        for ms in (0..60_000).step_by(100) {
+            keeper.on_lost(at(ms), 1, Some(SECOND));
+        }
+        assert_eq!(keeper.due(), Some(at(1000) + limit::REPAIR_PUT_OFF));
     }
 
     #[test]

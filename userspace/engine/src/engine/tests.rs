@@ -1,7 +1,8 @@
 //! The engine as its host sees it.
 
 use super::Engine;
-use crate::config::{Mode, Replication};
+use crate::config::{Mode, Replication, limit};
+use crate::exactness::Exactness;
 use crate::{Config, Event, Input, Origin, Side, Stamp};
 use alloc::vec::Vec;
 use common::{Instant, Tuple};
@@ -58,4 +59,36 @@ fn where_there_is_no_peer_nothing_is_said_and_ends_leave_at_once() {
         assert_eq!((engine.outbox_len(), engine.poll_transmit(later, &mut [0; 1000])), (0, None));
     }
     assert_eq!(engine.poll_timeout(), Instant(u64::MAX));
+}
+
+#[test]
+fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
+    let mut config = Config::default();
+    config.replication.has_peer = false;
+    let mut engine = Engine::new(config, Instant(0));
+    while engine.poll_kernel().is_some() {}
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    let flow = |n: u32| Flow::new(Tuple::v4(n.to_be_bytes(), [2; 4], 17).with_ports(1, 2));
+    let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
+    let last = 2 * limit::SWEEP_STEP_SLOTS;
+    for n in 0..=last {
+        let (event, flow) = (EventKind::New, flow(n));
+        engine.handle(Instant(2), Input::Kernel { event, flow, origin, stamp });
+    }
+    for n in 0..last {
+        let (event, flow) = (EventKind::Destroy, flow(n));
+        engine.handle(Instant(3), Input::Kernel { event, flow, origin, stamp });
+    }
+    engine.set_repair_after(Some(Duration::from_nanos(1)));
+    engine.handle(Instant(4), Input::EventsLost { count: 1 });
+    engine.handle(Instant(5), Input::Timeout);
+    while engine.poll_kernel().is_some() {}
+    assert!(matches!(engine.exactness(), Exactness::Repairing { .. }));
+    engine.handle(Instant(6), Input::Dumped(flow(last)));
+    engine.handle(Instant(6), Input::DumpDone { complete: true });
+    for step in 0..8 {
+        engine.handle(Instant(7) + limit::SWEEP_STEP * step, Input::Timeout);
+    }
+    assert_eq!(engine.exactness(), Exactness::Exact);
+    assert_eq!(engine.table(Side::Local).len(), 1);
 }

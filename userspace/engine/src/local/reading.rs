@@ -190,6 +190,8 @@ impl Local {
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.table.next(sweep.from) {
             if slot >= end {
+                // What is empty up to there is passed over, however much that is.
+                sweep.from = slot;
                 return false;
             }
             sweep.from = slot + 1;
