@@ -86,6 +86,31 @@ fn a_small_run_adds_up() {
     assert_eq!(fs::read_dir(scratch).unwrap().count(), 0, "nothing is left behind");
 }
 
+#[test]
+fn beginnings_are_all_heard_and_packets_are_compared_side_by_side() {
+    let files = Files::new();
+    let json = files.path().join("result.json");
+    let mut command = Command::new(Brand::Ours.program().with_file_name("ctflow"));
+    command.args(["bench", "packets", "churn-beginnings", "--force", "--reps", "1"]);
+    command.args(["--subjects", "nobody,netlink,tap", "--flows", &FLOWS.to_string()]);
+    let output = command.arg("--json").arg(&json).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    for scenario in report["scenarios"].as_array().unwrap() {
+        let samples = scenario["samples"].as_array().unwrap();
+        assert_eq!(samples.len(), 3, "{said}");
+        for sample in samples {
+            let value = |name: &str| sample["values"][name].as_f64();
+            assert!(value("kept").is_some_and(|kept| kept > 0.0), "{sample}");
+            let paired = scenario["name"] == "packets";
+            assert_eq!(value("cost_ns").is_some(), paired, "{sample}");
+            let listens = !paired && sample["subject"] != "nobody";
+            assert_eq!(value("unheard"), listens.then_some(0.0), "{sample}");
+        }
+    }
+}
+
 /// Where it keeps its files.
 fn scratch(files: &Files, command: &mut Command) -> PathBuf {
     let path = files.path().join("scratch");

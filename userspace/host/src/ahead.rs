@@ -17,6 +17,9 @@ use wire::sync::v1::{Messages, glimpse};
 const ROOM: usize = 16;
 /// So few are handed in sooner than anything could be fetched for them.
 const FEW: usize = 2;
+/// Flows of a datagram at most: as many as one of Ethernet's length holds. What is fetched must not push out what was
+/// fetched before.
+const GLIMPSED: usize = 40;
 
 /// Inputs about flows, in order, on their way to the engine. Nothing may be left in it at the end of a turn.
 #[derive(Debug)]
@@ -65,7 +68,8 @@ impl Glimpse {
     /// Has the memory fetched that the engine will look at for this datagram.
     pub(crate) fn take(&mut self, engine: &Engine, datagram: &[u8]) {
         self.keys.clear();
-        self.keys.extend(Messages::datagram(datagram).flatten().filter_map(|raw| glimpse(&raw)));
+        let flows = Messages::datagram(datagram).flatten().filter_map(|raw| glimpse(&raw));
+        self.keys.extend(flows.take(GLIMPSED));
         if self.keys.len() > FEW {
             fetch(engine.table(Side::Remote), self.keys.iter());
         }

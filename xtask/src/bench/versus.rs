@@ -36,7 +36,7 @@ const TABLE: &str = "table";
 /// What is recorded together: the name of the files, and of the scenarios.
 const PARTS: [(&str, &[&str]); 4] = [
     (TABLE, &[]),
-    ("traffic", &["churn-tcp", "churn-v6", "churn-nat"]),
+    ("traffic", &["churn-tcp", "churn-v6", "churn-nat", "churn-beginnings"]),
     ("growth-flows", &["growth-flows"]),
     ("growth-rings", &["growth-rings", "growth-shards"]),
 ];

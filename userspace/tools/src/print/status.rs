@@ -185,9 +185,25 @@ object! {
 }
 
 object! {
+    /// Packets that the hook looked at.
+    Hook {
+        /// Brought no news.
+        settled: u64,
+        /// Of no flow that is in the kernel's table.
+        untracked: u64,
+        /// News that went into the rings; a flow that changed while it was told is told twice.
+        told: u64,
+        /// News refused by the filter in the kernel.
+        filtered: u64,
+        /// News that found no room. If the flow goes on, its next packet tells it.
+        lost: u64,
+    }
+}
+
+object! {
     /// Events of the kernel.
     Events {
-        /// `tap` or `netlink`.
+        /// `hook`, `tap` or `netlink`.
         source: String,
         /// Handled.
         received: u64,
@@ -223,6 +239,8 @@ object! {
         shards: u64,
         /// Times the reader of several shards waited for one that was behind.
         reader_waits: u64,
+        /// What the hook made of packets; `null` where there is none.
+        hook: Option<Hook>,
     }
 }
 
@@ -472,6 +490,13 @@ fn events(s: &Report) -> Events {
         tap_spilled: s.account.spilled_full + s.account.spilled_other,
         shards: s.shards as u64,
         reader_waits: s.account.waits,
+        hook: s.account.hook.map(|hook| Hook {
+            settled: hook.settled,
+            untracked: hook.untracked,
+            told: hook.recorded + hook.repeated,
+            filtered: hook.filtered,
+            lost: hook.lost_full + hook.lost_other,
+        }),
     }
 }
 
