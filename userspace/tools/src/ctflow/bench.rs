@@ -63,6 +63,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     };
     let what = format!("packets by {}, {} repetitions", head.generator, head.repetitions);
     println!("{}\n{what}: {}", machine.line(), command_line());
+    if options.quick {
+        println!(
+            "a first look: one repetition shows no spread, and what is the same for few flows as for many \
+             (memory, start) weighs five times as much"
+        );
+    }
     let mut outcomes = Vec::new();
     for scenario in chosen {
         outcomes.push(measure(&lab, &subjects, scenario));
@@ -107,13 +113,13 @@ fn choose(options: &Options) -> Result<Vec<Scenario>> {
 fn list(scenarios: &[Scenario]) -> String {
     let mut out = String::new();
     for scenario in scenarios {
-        out += &format!("{:<15} {}\n", scenario.name, scenario.title);
+        out += &format!("{:<17} {}\n", scenario.name, scenario.title);
         for figure in &scenario.figures {
             let goals = figure.goals.iter();
             let goals = goals.map(|(who, goal)| format!("{who} {}", goal.text()));
             let goals = goals.collect::<Vec<_>>().join(", ");
             let unit = if figure.unit.is_empty() { "" } else { ", " };
-            let line = format!("{:<15}   {}{unit}{}  {goals}", "", figure.title, figure.unit);
+            let line = format!("{:<17}   {}{unit}{}  {goals}", "", figure.title, figure.unit);
             out += line.trim_end();
             out.push('\n');
         }

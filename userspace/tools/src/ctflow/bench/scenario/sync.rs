@@ -209,6 +209,8 @@ fn commit(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
 fn bulk(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let pair = Pair::filled(lab, subject, case.flows)?;
     pair.daemons[1].ask(Request::FlushRemote)?;
+    // Ours lets a peer wait that asks twice within a second.
+    std::thread::sleep(Duration::from_secs(1));
     pair.settle()?;
     let (cpu, sent, start) = (pair.cpu_s()?, pair.a.link_sent()?, Instant::now());
     pair.daemons[1].ask(Request::RequestBulk)?;
