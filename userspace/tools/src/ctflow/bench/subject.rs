@@ -317,6 +317,18 @@ impl Daemon {
         bail!("the daemon does not come to rest")
     }
 
+    /// Waits until it has nothing to do, and has made good what it lost, if it is one that does.
+    pub(super) fn settle_for_good(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            self.settle()?;
+            let exact = self.status().map_or(true, |status| status.work.state == "exact");
+            if exact || start.elapsed() > PATIENCE {
+                return Ok(());
+            }
+        }
+    }
+
     /// Stops it as its client would.
     pub(super) fn stop(mut self) -> Result<()> {
         let start = Instant::now();

@@ -86,7 +86,7 @@ pub(super) fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Re
     let made = router.flows()?;
     ensure!(made >= run.flows, "only {made} of {} flows were made", run.flows);
     if let (Some(daemon), Some(before)) = (&daemon, &before) {
-        daemon.settle()?;
+        daemon.settle_for_good()?;
         let mine = daemon.flows("stats")?;
         values.insert("missing", made.abs_diff(mine) as f64);
         values.insert(
@@ -96,7 +96,7 @@ pub(super) fn run(lab: &Lab, subject: &Subject, case: &Case, shape: Shape) -> Re
         if shape.life == Life::Whole {
             router.requests()?.flush()?;
             std::thread::sleep(Duration::from_millis(100));
-            daemon.settle()?;
+            daemon.settle_for_good()?;
         }
         before.account(daemon, &mut values)?;
     }

@@ -49,7 +49,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let rate = runs.iter().map(|run| run.flows as f64 / run.wall_s).sum();
     let mut values = Values::from([("rate", rate)]);
     if let (Some(daemon), Some(before)) = (daemon, before) {
-        daemon.settle()?;
+        daemon.settle_for_good()?;
         before.account(&daemon, &mut values)?;
         values.insert("missing", router.flows()?.abs_diff(daemon.flows("stats")?) as f64);
         daemon.stop()?;

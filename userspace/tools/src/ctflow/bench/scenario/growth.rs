@@ -96,7 +96,7 @@ fn measure(
     let rate = runs.iter().map(|run| run.flows as f64 / run.wall_s).sum();
     let mut values = Values::from([("rate", rate)]);
     if let (Some(daemon), Some(before)) = (daemon, before) {
-        daemon.settle()?;
+        daemon.settle_for_good()?;
         before.account(&daemon, &mut values)?;
         daemon.stop()?;
     }
