@@ -385,15 +385,14 @@ impl Shard {
     }
 
     /// Asks the kernel what the engine wants to know and has it do what the engine wants done, a piece of it. `behind`:
-    /// events wait, and go first.
+    /// events wait. They go before a reading of the table, but not before a commit, which connections wait for.
     fn talk_to_kernel(&mut self, now: Instant, behind: bool) -> usize {
         let mut work = 0;
         if !behind || now >= self.read_at {
             work = self.writer.read_dump(&mut self.engine, now);
             self.read_at = now + READ_PAUSE;
         }
-        let batches = if behind { 1 } else { BATCHES_PER_TURN };
-        for _ in 0..batches {
+        for _ in 0..BATCHES_PER_TURN {
             match self.writer.execute(&mut self.engine, now) {
                 0 => break,
                 done => work += done,

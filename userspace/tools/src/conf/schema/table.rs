@@ -65,8 +65,8 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(SWITCH_OR_SECONDS)
         .default("1")
         .doc(
-            "After lost events, read the whole kernel table again this many seconds later; `on` \
-             means 30.",
+            "After lost events, read the whole kernel table again this many seconds after the last \
+             of them, and ten seconds later than that at most where losses go on; `on` means 30.",
         ),
     keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[General, Stats])
         .takes(Kind::Bool)
