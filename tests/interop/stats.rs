@@ -1,11 +1,12 @@
 //! Statistics mode beside the original: the same lines for the same flows.
 
+use std::time::{SystemTime, UNIX_EPOCH};
 use tests::conntrack::insert_catalogue;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::netns::sysctl;
 use tests::solo::{Solo, solo};
-use tests::wait::wait_equal;
+use tests::wait::{wait_equal, wait_until};
 use tests::{churn, conntrack};
 
 /// Lines without their times, sorted: the two daemons may hear of one end in different seconds.
@@ -21,6 +22,11 @@ fn records(daemon: &Daemon<'_>) -> Vec<String> {
     entries
 }
 
+/// How much of the current second is over.
+fn clock_ms() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("1970 is over").subsec_millis()
+}
+
 fn compare(accounting: &str) {
     let stage = Solo::new();
     let node = &stage.node;
@@ -31,10 +37,13 @@ fn compare(accounting: &str) {
     });
     let original = stage.start(Brand::Original, "theirs", &solo(""));
     let ours = stage.ours("ours", &solo(""));
+    // They live for less than a second, and the next one begins meanwhile.
+    wait_until("a second is nearly over", || (700..850).contains(&clock_ms()));
     insert_catalogue(node);
     Requests::open(node).create(&udp_flows(0..20));
     let internal = |daemon: &Daemon<'_>| daemon.internal();
     wait_equal("both know all", || internal(&ours), || internal(&original));
+    wait_until("the next one has begun", || clock_ms() < 200);
     node.sh("conntrack -F");
     let total = conntrack::catalogue_len() + 20;
     wait_equal("the original has all", || records(&original).len(), || total);

@@ -20,11 +20,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Seconds a flow has lived, or lived until it ended; `None` if its start is not known. `now_ns` is nanoseconds since
 /// 1970.
 fn age_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
-    // Against the clock the original compares whole seconds, between two stamps nanoseconds.
-    let age_s = match times.stop_ns {
-        0 => (now_ns / SECOND_NS).saturating_sub(times.start_ns / SECOND_NS),
-        stop_ns => stop_ns.saturating_sub(times.start_ns) / SECOND_NS,
-    };
+    let end_ns = if times.stop_ns == 0 { now_ns } else { times.stop_ns };
+    // As the original does: of times without their fractions.
+    let age_s = (end_ns / SECOND_NS).saturating_sub(times.start_ns / SECOND_NS);
     (times.start_ns != 0).then_some(age_s)
 }
 

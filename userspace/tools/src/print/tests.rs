@@ -253,7 +253,8 @@ fn age_of_a_living_and_of_an_ended_flow() {
         out.split("delta-time=").nth(1).unwrap().parse::<u64>().unwrap()
     };
     assert_eq!(age(0, START_NS + 200_000_000), 1);
-    assert_eq!(age(START_NS + 200_000_000, START_NS + 9_000_000_000), 0);
+    assert_eq!(age(START_NS + 200_000_000, START_NS + 9_000_000_000), 1);
+    assert_eq!(age(START_NS + 1, START_NS + 9_000_000_000), 0);
     assert_eq!(age(0, START_NS - 5_000_000_000), 0);
 }
 
