@@ -66,8 +66,8 @@ fn scattered(c: &mut Criterion) {
         let mut turn = |at: u32, sent: bool, events: &[EventKind]| {
             let n = next();
             for &event in events {
-                let (flow, input) = input(event, n);
-                ahead.push(&mut engine, Instant(1), flow, input);
+                let (key, input) = input(event, n);
+                ahead.push(&mut engine, Instant(1), &key, input);
                 if !together {
                     ahead.finish(&mut engine, Instant(1));
                 }

@@ -79,13 +79,18 @@ impl Keeper {
         };
         self.state = Exactness::Degraded { since, lost: before + count };
         if let Some(after) = after {
-            // A reading that began now would make nothing good if more is lost while it goes on.
-            if self.due.is_none() {
-                self.latest = now + after + limit::REPAIR_PUT_OFF;
-            }
-            self.due = Some((now + after).min(self.latest).max(self.rested));
+            self.plan(now, after);
         }
         before == 0
+    }
+
+    /// A reading is to begin that long after now. One that was to begin earlier is put off, but not for ever: it would
+    /// make nothing good if more is lost while it goes on.
+    fn plan(&mut self, now: Instant, after: Duration) {
+        if self.due.is_none() {
+            self.latest = now + after + limit::REPAIR_PUT_OFF;
+        }
+        self.due = Some((now + after).min(self.latest).max(self.rested));
     }
 
     /// The kernel could not be asked now.
@@ -122,8 +127,7 @@ impl Keeper {
         }
         self.state = Exactness::Degraded { since, lost };
         if let (Some(after), None) = (again, self.due) {
-            self.latest = now + after + limit::REPAIR_PUT_OFF;
-            self.due = Some((now + after).max(self.rested));
+            self.plan(now, after);
         }
         None
     }

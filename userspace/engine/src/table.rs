@@ -86,6 +86,10 @@ fn is_dead(slots: &[Option<Row>], slot: Slot) -> bool {
     row.is_some_and(|row| row.notes.marks.contains(Marks::DEAD))
 }
 
+/// Leads to where a flow lies in the table that gave it, or would lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail(u64);
+
 /// There was no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -248,20 +252,26 @@ impl FlowTable {
         self.index.find(key.hash(&self.hasher), is)
     }
 
+    /// Where in memory a flow would be found, for [`FlowTable::first_look`] and [`FlowTable::second_look`].
+    #[must_use]
+    #[inline]
+    pub fn trail(&self, key: &FlowKey) -> Trail {
+        Trail(Key::of(key).hash(&self.hasher))
+    }
+
     /// The memory where looking for a flow begins. Whoever knows of several flows that are about to be looked for can
     /// have it fetched for all of them at once.
     #[must_use]
     #[inline]
-    pub fn first_look(&self, key: &FlowKey) -> Option<&impl Sized> {
-        self.index.first(Key::of(key).hash(&self.hasher))
+    pub fn first_look(&self, trail: Trail) -> Option<&impl Sized> {
+        self.index.first(trail.0)
     }
 
     /// The same for the memory that is looked at next.
     #[must_use]
     #[inline]
-    pub fn second_look(&self, key: &FlowKey) -> Option<&impl Sized> {
-        let slot = self.index.guess(Key::of(key).hash(&self.hasher))?;
-        self.slots.get(slot as usize)
+    pub fn second_look(&self, trail: Trail) -> Option<&impl Sized> {
+        self.slots.get(self.index.guess(trail.0)? as usize)
     }
 
     /// The entry of a flow.

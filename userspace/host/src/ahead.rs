@@ -9,7 +9,7 @@
 
 use crate::sys;
 use common::{FlowKey, Instant};
-use engine::table::FlowTable;
+use engine::table::{FlowTable, Trail};
 use engine::{Engine, Input, Side};
 use wire::sync::v1::{Messages, glimpse};
 
@@ -24,7 +24,7 @@ const GLIMPSED: usize = 40;
 /// Inputs about flows, in order, on their way to the engine. Nothing may be left in it at the end of a turn.
 #[derive(Debug)]
 pub struct Ahead {
-    waiting: Vec<(FlowKey, Input<'static>)>,
+    waiting: Vec<(Trail, Input<'static>)>,
 }
 
 impl Default for Ahead {
@@ -42,8 +42,14 @@ impl Ahead {
 
     /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before.
     #[inline]
-    pub fn push(&mut self, engine: &mut Engine, now: Instant, key: FlowKey, input: Input<'static>) {
-        self.waiting.push((key, input));
+    pub fn push(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        key: &FlowKey,
+        input: Input<'static>,
+    ) {
+        self.waiting.push((engine.table(Side::Local).trail(key), input));
         if self.waiting.len() == ROOM {
             self.finish(engine, now);
         }
@@ -52,7 +58,7 @@ impl Ahead {
     /// Hands the engine all of them.
     pub fn finish(&mut self, engine: &mut Engine, now: Instant) {
         if self.waiting.len() > FEW {
-            fetch(engine.table(Side::Local), self.waiting.iter().map(|(key, _)| key));
+            fetch(engine.table(Side::Local), self.waiting.iter().map(|(trail, _)| *trail));
         }
         self.waiting.drain(..).for_each(|(_, input)| engine.handle(now, input));
     }
@@ -61,27 +67,28 @@ impl Ahead {
 /// Flows that a datagram of the peer is about.
 #[derive(Debug, Default)]
 pub(crate) struct Glimpse {
-    keys: Vec<FlowKey>,
+    trails: Vec<Trail>,
 }
 
 impl Glimpse {
     /// Has the memory fetched that the engine will look at for this datagram.
     pub(crate) fn take(&mut self, engine: &Engine, datagram: &[u8]) {
-        self.keys.clear();
+        let table = engine.table(Side::Remote);
         let flows = Messages::datagram(datagram).flatten().filter_map(|raw| glimpse(&raw));
-        self.keys.extend(flows.take(GLIMPSED));
-        if self.keys.len() > FEW {
-            fetch(engine.table(Side::Remote), self.keys.iter());
+        self.trails.clear();
+        self.trails.extend(flows.take(GLIMPSED).map(|key| table.trail(&key)));
+        if self.trails.len() > FEW {
+            fetch(table, self.trails.iter().copied());
         }
     }
 }
 
-fn fetch<'a>(table: &FlowTable, keys: impl Iterator<Item = &'a FlowKey> + Clone) {
-    for key in keys.clone() {
-        table.first_look(key).into_iter().for_each(sys::fetch);
+fn fetch(table: &FlowTable, trails: impl Iterator<Item = Trail> + Clone) {
+    for trail in trails.clone() {
+        table.first_look(trail).into_iter().for_each(sys::fetch);
     }
-    for key in keys {
-        table.second_look(key).into_iter().for_each(sys::fetch);
+    for trail in trails {
+        table.second_look(trail).into_iter().for_each(sys::fetch);
     }
 }
 
@@ -105,7 +112,7 @@ mod tests {
     fn push(ahead: &mut Ahead, engine: &mut Engine, event: EventKind, n: u8) {
         let (flow, stamp) = (flow(n), Stamp::InOrder);
         let input = Input::Kernel { event, flow: flow.clone(), origin: Origin::Foreign, stamp };
-        ahead.push(engine, Instant(1), flow.key(), input);
+        ahead.push(engine, Instant(1), &flow.key(), input);
     }
 
     #[test]
@@ -138,10 +145,11 @@ mod tests {
         }
         let len = writer.finish().unwrap();
         glimpse.take(&engine, &bytes[..len]);
-        assert!(glimpse.keys.iter().eq((0..5).map(|n| flow(n).key()).collect::<Vec<_>>().iter()));
+        let trail = |n| engine.table(Side::Remote).trail(&flow(n).key());
+        assert_eq!(glimpse.trails, [0, 1, 2, 3, 4].map(trail));
         glimpse.take(&engine, &bytes[..len - 3]);
-        assert_eq!(glimpse.keys.len(), 4);
+        assert_eq!(glimpse.trails.len(), 4);
         glimpse.take(&engine, &[0xff; 100]);
-        assert!(glimpse.keys.is_empty());
+        assert!(glimpse.trails.is_empty());
     }
 }

@@ -182,7 +182,7 @@ impl KernelWriter {
                     Ok(Message::Flow { flow, .. }) => {
                         flows += 1;
                         let flow = flow.to_flow(Detail::State);
-                        self.ahead.push(engine, now, flow.key(), Input::Dumped(flow));
+                        self.ahead.push(engine, now, &flow.key(), Input::Dumped(flow));
                     }
                     Ok(Message::Done(answer) | Message::Error(answer)) => {
                         end = Some(answer.errno == 0);

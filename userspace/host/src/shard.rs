@@ -320,7 +320,7 @@ impl Shard {
                     match packet::decode(bytes, hz) {
                         Ok(seen) => {
                             let key = seen.flow.key();
-                            ahead.push(engine, now, key, Input::Packet { seen, at });
+                            ahead.push(engine, now, &key, Input::Packet { seen, at });
                         }
                         Err(_) => *malformed += 1,
                     }
@@ -328,7 +328,7 @@ impl Shard {
                 }
                 (Heard::Grown(bytes), _) => {
                     let key = bytes.first_chunk().map(FlowKey::from_bytes);
-                    let noticed = |key| ahead.push(engine, now, key, Input::Noticed(key));
+                    let noticed = |key| ahead.push(engine, now, &key, Input::Noticed(key));
                     return key.into_iter().for_each(noticed);
                 }
                 // Only rings hold such records, and what they hold has its time.
@@ -358,7 +358,7 @@ impl Shard {
                         let flow = flow.to_flow(Detail::State);
                         let key = flow.key();
                         let input = Input::Kernel { event, flow, origin, stamp };
-                        ahead.push(engine, now, key, input);
+                        ahead.push(engine, now, &key, input);
                     }
                     Ok(_) => {}
                     Err(_) => *malformed += 1,

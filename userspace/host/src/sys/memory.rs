@@ -8,13 +8,11 @@ const LINE: usize = 64;
 /// instruction, nothing happens.
 #[inline]
 pub fn fetch<T>(at: &T) {
-    let first = std::ptr::from_ref(at).cast::<u8>();
-    let lines = (0..size_of::<T>()).step_by(LINE);
-    lines.for_each(|ahead| line(first.wrapping_add(ahead)));
+    let at = std::ptr::from_ref(at).cast::<u8>();
     // It may begin in the middle of a line.
-    if size_of::<T>() > 1 && align_of::<T>() < LINE {
-        line(first.wrapping_add(size_of::<T>() - 1));
-    }
+    let into = at.addr() % LINE;
+    let lines = (0..into + size_of::<T>()).step_by(LINE);
+    lines.for_each(|ahead| line(at.wrapping_sub(into).wrapping_add(ahead)));
 }
 
 #[inline]

@@ -246,7 +246,8 @@ impl Lab {
         Ok(daemon)
     }
 
-    fn setup<'a>(
+    /// How a subject is started, with its files under `name`.
+    pub(super) fn setup<'a>(
         &'a self,
         subject: &'a Subject,
         name: &'a str,

@@ -4,7 +4,7 @@ use super::{Figure, Scenario, Values};
 use crate::ctflow::bench::lab::{Case, Lab};
 use crate::ctflow::bench::stage::Router;
 use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
+use crate::ctflow::bench::statistics::Goal::{self, AtLeast, AtMost};
 use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
 use anyhow::{Result, ensure};
 use host::churn::Run;
@@ -13,14 +13,20 @@ use host::churn::program::Range;
 use host::place::on_cpus;
 use std::time::Duration;
 
-/// `kept` is the rate as a part of what nobody's listening allows; it is worked out from `rate` when both are known.
-fn figures() -> Vec<Figure> {
-    vec![
-        Figure::new("kept", "new flows kept, of no listener's", "", Higher)
-            .goals(&[("hook", AtLeast(0.95)), ("tap", AtLeast(0.75))]),
+/// What a listener leaves of the rate. `kept` is a part of what nobody's listening allows; it is worked out from `rate`
+/// when both are known.
+pub(super) fn kept(goals: &'static [(&'static str, Goal)]) -> [Figure; 4] {
+    [
+        Figure::new("kept", "new flows kept, of no listener's", "", Higher).goals(goals),
         Figure::new("kept_cpu", "the same by the packet path's CPU time", "", Higher),
         Figure::new("rate", "new flows", "/s", Higher),
         Figure::new("packet_us", "packet path's CPU per flow", "us", Lower),
+    ]
+}
+
+fn figures() -> Vec<Figure> {
+    let mut figures = Vec::from(kept(&[("hook", AtLeast(0.95)), ("tap", AtLeast(0.75))]));
+    figures.extend([
         Figure::new("event_us", "daemon's CPU per event", "us", Lower)
             .goals(&[("hook", AtMost(0.6)), ("tap", AtMost(0.6))]),
         Figure::new("heard_p50_us", "kernel to table, sampled, p50", "us", Lower),
@@ -29,7 +35,8 @@ fn figures() -> Vec<Figure> {
         Figure::new("lost", "events lost", "", Lower)
             .goals(&[("hook", AtMost(0.0)), ("tap", AtMost(0.0))]),
         Figure::new("missing", "flows missing in its table", "", Lower),
-    ]
+    ]);
+    figures
 }
 
 const UDP: Shape = Shape::v4(Life::Datagram);
