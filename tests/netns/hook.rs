@@ -487,17 +487,10 @@ fn a_daemon_on_the_hook_holds_what_the_kernel_holds() {
     routed.talk();
     let mut kernel = || conntrack::sources(&conntrack::lines(&stage.node));
     wait_equal("the tables are equal", || conntrack::sources(&daemon.internal()), &mut kernel);
-    let told = json_count(&daemon.ask(&["-s", "json"]), "told");
+    let told = daemon.status()["events"]["hook"]["told"].as_u64().expect("it is a number");
     assert!(told >= kernel().len() as u64, "{told} are told of {} flows", kernel().len());
     routed.router.sh("conntrack -F");
     wait_equal("all have ended", || daemon.internal().len(), || 0);
-}
-
-/// A number of the JSON status whose name is there once.
-fn json_count(status: &str, name: &str) -> u64 {
-    let (_, rest) = status.split_once(&format!(r#""{name}":"#)).expect("the status tells of it");
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).expect("it is a number")
 }
 
 #[test]

@@ -54,13 +54,13 @@ fn ends_equal(general: &str) {
     let stage = Solo::new();
     Requests::open(&stage.node).create(&udp_flows(0..FLOWS));
     let daemon = stage.ours("a", &conf(general));
-    wait_until("all have read the table", || status(&daemon)["work"]["state"] == "exact");
+    wait_until("all have read the table", || daemon.status()["work"]["state"] == "exact");
     assert_eq!(daemon.internal().len(), FLOWS as usize);
     churn(&stage);
     wait_until("the shards' tables together are the kernel's", || is_equal(&stage, &daemon));
     assert_eq!(daemon.stat(&["-s"], "current active connections:"), u64::from(FLOWS) + 28_000);
     assert_eq!(
-        status(&daemon)["work"]["state"],
+        daemon.status()["work"]["state"],
         "exact",
         "nothing was lost that a repair might hide"
     );
@@ -68,10 +68,6 @@ fn ends_equal(general: &str) {
     // The end of what each of them holds.
     Requests::open(&stage.node).delete(&udp_flows(0..FLOWS));
     wait_until("ends reach the right shard", || is_equal(&stage, &daemon));
-}
-
-fn status(daemon: &Daemon<'_>) -> serde_json::Value {
-    serde_json::from_str(&daemon.ask(&["-s", "json"])).expect("a status in JSON")
 }
 
 #[test]
@@ -93,7 +89,7 @@ fn lost_events_are_made_good_by_each_shard_for_its_part() {
     Requests::open(&stage.node).delete(&udp_flows(0..FLOWS / 2));
     daemon.signal(rustix::process::Signal::CONT);
     wait_until("the tables are equal again", || is_equal(&stage, &daemon));
-    wait_until("the table is exact again", || status(&daemon)["work"]["state"] == "exact");
+    wait_until("the table is exact again", || daemon.status()["work"]["state"] == "exact");
     assert!(daemon.stat(&["-s", "runtime"], "lost:") > 0, "the flood was one");
     let told = daemon.log().matches("kernel events lost: the event socket was full").count();
     assert!(told >= 1, "{}", daemon.log());
@@ -146,7 +142,7 @@ fn verbs_work_as_with_one_shard() {
             .starts_with("cache stats:\ncurrent active connections:\t        5000\n")
     );
     assert!(daemon.ask(&["-s", "runtime"]).contains("daemon uptime"));
-    assert_eq!(status(&daemon)["local"]["flows"], 5000);
+    assert_eq!(daemon.status()["local"]["flows"], 5000);
     assert_eq!(daemon.ask(&["-i", "-x"]).lines().count(), 5000);
     daemon.ask(&["-f", "internal"]);
     assert_eq!(daemon.ask(&["-i"]), "");

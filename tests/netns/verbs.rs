@@ -151,11 +151,8 @@ fn machines_get_json_and_a_verdict() {
     let a = stage.ours("a", &Conf::new(End::A));
     Requests::open(&stage.a).create(&udp_flows(0..FLOWS));
     wait_until("A has all", || a.internal().len() == FLOWS as usize);
-    let ask = || -> serde_json::Value {
-        serde_json::from_str(&a.ask(&["-s", "json"])).expect("one JSON object")
-    };
-    wait_until("A knows that nobody else is there", || ask()["ready"] == true);
-    let json = ask();
+    wait_until("A knows that nobody else is there", || a.status()["ready"] == true);
+    let json = a.status();
     assert_eq!(json["schema"], 1);
     assert_eq!(json["local"]["flows"], FLOWS);
     assert_eq!((json["ready"].as_bool(), json["events"]["lost"].as_u64()), (Some(true), Some(0)));

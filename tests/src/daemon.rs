@@ -206,6 +206,12 @@ impl<'a> Daemon<'a> {
         fs::read_to_string(self.path(ending)).unwrap_or_default()
     }
 
+    /// What it tells machines of its state.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ask(&["-s", "json"])).expect("a status in JSON")
+    }
+
     /// Policy and priority of one of its threads: fields 41 and 40 of proc_pid_stat(5). `None` without such a thread.
     #[must_use]
     pub fn scheduling(&self, thread: &str) -> Option<String> {
