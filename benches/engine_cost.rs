@@ -3,9 +3,10 @@
 use crate::sample;
 use common::{FlowKey, Instant};
 use criterion::{BatchSize, Criterion, Throughput};
-use engine::{Config, Engine, Input, Origin, Stamp};
+use engine::{Config, Engine, Input, Origin, Sender, Stamp};
 use host::ahead::Ahead;
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use wire::cursor::Writer;
 use wire::netlink::EventKind;
 use wire::sync::v1::{self, Change, Options};
@@ -38,8 +39,10 @@ pub(crate) fn benchmarks(c: &mut Criterion) {
         b.iter_batched_ref(
             || engine_with(EventKind::New, 0),
             |engine| {
+                let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
                 for datagram in &datagrams {
-                    engine.handle(Instant(2), Input::Datagram(black_box(datagram)));
+                    let bytes = black_box(datagram);
+                    engine.handle(Instant(2), Input::Datagram { from, bytes });
                 }
             },
             BatchSize::PerIteration,

@@ -3,12 +3,13 @@
 
 use common::{FlowKey, Tuple};
 use engine::config::Replication;
-use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Sender, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
 use host::source::{Choice, Heard, Settings, Source};
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::{self, Namespace};
@@ -63,7 +64,8 @@ impl Bench {
             let options = Options { timeout: true, window_scale: false };
             encode_flow(change, stamp, flow, options, &mut writer);
             let len = writer.finish().expect("a message is short");
-            self.engine.handle(clock::now(), Input::Datagram(&bytes[..len]));
+            let from = Sender { link: 0, addr: Ipv4Addr::new(10, 0, 0, 2).into() };
+            self.engine.handle(clock::now(), Input::Datagram { from, bytes: &bytes[..len] });
         }
     }
 

@@ -9,8 +9,9 @@ use crate::profile::{Profile, Rules};
 use crate::trace::{Trace, brief};
 use crate::workload::Workload;
 use common::Instant;
-use engine::{Command, CommandId, Input, Side, Stamp};
+use engine::{Command, CommandId, Input, Sender, Side, Stamp};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use wire::Flow;
 use wire::flow::{Known, Status};
@@ -362,7 +363,8 @@ impl Cluster {
         link.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);
         self.trace.fold(&packet.bytes);
         self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
-        self.input(node, Input::Datagram(&packet.bytes))
+        let from = sender(1 - node);
+        self.input(node, Input::Datagram { from, bytes: &packet.bytes })
     }
 
     /// The host carries out one batch of what the engine asks of the kernel.
@@ -497,4 +499,9 @@ fn seen(flow: &Flow, confirmed: bool) -> Seen {
     let whole = flow.extra.is_none() && !flow.status.contains(Status::EXPECTED);
     let known = Known::STATUS | Known::TIMEOUT | Known::MARK | (flow.known & Known::ZONE);
     Seen { flow: Flow { id: 0, known, extra: None, ..flow.clone() }, confirmed, whole }
+}
+
+/// Where the datagrams of a node come from.
+fn sender(node: usize) -> Sender {
+    Sender { link: 0, addr: Ipv4Addr::new(10, 0, 0, 1 + node as u8).into() }
 }

@@ -135,7 +135,7 @@ impl Original {
                 let object = Object { flow, change: Change::New, queued: false };
                 self.local.entry(object.flow.key()).or_insert(object);
             }
-            Input::Datagram(bytes) => match &mut self.held {
+            Input::Datagram { bytes, .. } => match &mut self.held {
                 Some(held) => held.push(Held::Datagram(bytes.to_vec())),
                 None => self.on_datagram(bytes),
             },

@@ -4,8 +4,9 @@ use crate::plan::{Plan, Step};
 use common::Instant;
 use core::time::Duration;
 use engine::config::{Config, limit};
-use engine::{CommandId, Engine, Event, Input, Request, Side};
+use engine::{CommandId, Engine, Event, Input, Request, Sender, Side};
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use wire::sync::v1::{Messages, decode};
 
 /// Events that one input can cause beside answers to commands: far more would mean that a peer can make lines at will.
@@ -14,6 +15,9 @@ const EVENTS_PER_INPUT: usize = limit::EVENTS_MAX + 64;
 const DATAGRAMS_AT_ONCE: usize = 1_000;
 /// Messages about a table's flows that can wait, in units of what the table holds.
 const MOST_WAITING: usize = limit::OUTBOX_CONTROLS_MAX + limit::OUTBOX_MESSAGES_MAX;
+
+/// Who sends what the engine hears.
+const PEER: Sender = Sender { link: 0, addr: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
 /// Steps through the plan in the bytes: no panic, tables and queues keep their limits, whatever is sent can be read,
 /// and sending comes to an end.
@@ -58,7 +62,7 @@ impl World {
                 if let Some(Ok(raw)) = Messages::datagram(&bytes).next() {
                     self.heard = raw.header.seq;
                 }
-                self.engine.handle(now, Input::Datagram(&bytes));
+                self.engine.handle(now, Input::Datagram { from: PEER, bytes: &bytes });
             }
             Step::Kernel(event, flow, origin, stamp) => {
                 self.engine.handle(now, Input::Kernel { event, flow, origin, stamp });

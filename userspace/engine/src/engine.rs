@@ -193,7 +193,7 @@ impl Engine {
             Input::ExpectEventsLost => self.start_expect_dump(now, Vec::new(), false),
             Input::DumpedExpectation(expect) => self.on_dumped_expectation(now, *expect),
             Input::ExpectationDumpDone { complete } => self.on_expect_dump_done(now, complete),
-            Input::Datagram(bytes) => self.on_datagram(now, bytes),
+            Input::Datagram { from: _, bytes } => self.on_datagram(now, bytes),
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
             Input::KernelSettled { token } => self.on_kernel_settled(token),

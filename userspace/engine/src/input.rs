@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
+use core::net::IpAddr;
 use wire::netlink::EventKind;
 use wire::packet::Seen;
 use wire::{Expectation, Flow};
@@ -60,6 +61,15 @@ pub enum Command {
     ResyncKernelExpectations,
     /// Both (`-R`).
     ResyncKernelAll,
+}
+
+/// Where a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sender {
+    /// Number of the link, as configured: 0 is the first.
+    pub link: u8,
+    /// Source address; the port is left out on purpose, since the original sends from an ephemeral one.
+    pub addr: IpAddr,
 }
 
 /// Everything that can happen to an engine.
@@ -124,8 +134,13 @@ pub enum Input<'a> {
         /// The flow, if it exists.
         flow: Option<Flow>,
     },
-    /// A datagram of the peer.
-    Datagram(&'a [u8]),
+    /// A datagram of the peer, or whole messages of its stream.
+    Datagram {
+        /// Who sent it.
+        from: Sender,
+        /// The messages.
+        bytes: &'a [u8],
+    },
     /// An operator wants something.
     Command(CommandId, Command),
     /// A kernel request failed.

@@ -60,6 +60,6 @@ pub mod engine;
 pub use config::Config;
 pub use engine::{Engine, Standing};
 pub use exactness::Exactness;
-pub use input::{Command, CommandId, Input, Origin, Stamp};
+pub use input::{Command, CommandId, Input, Origin, Sender, Stamp};
 pub use output::{Event, KernelOp, Request, Side};
 pub use share::Share;

@@ -23,7 +23,7 @@ mod member;
 mod group;
 
 pub use choice::Status;
-pub use group::{Group, GroupReport, GroupSettings, Sent};
+pub use group::{Group, GroupReport, GroupSettings, Sent, Sink};
 pub use member::LinkReport;
 pub use queue::QueueReport;
 

@@ -375,11 +375,11 @@ impl Shard {
             return 0;
         }
         let Self { links: Some(links), engine, glimpse, .. } = self else { return 0 };
-        links.turn(now, DATAGRAMS_PER_TURN, &mut |bytes, elsewhere| {
+        links.turn(now, DATAGRAMS_PER_TURN, &mut |from, bytes, elsewhere| {
             let understood = |engine: &Engine| engine.counters().replica.received;
             let before = elsewhere.then(|| understood(engine));
             glimpse.take(engine, bytes);
-            engine.handle(now, Input::Datagram(bytes));
+            engine.handle(now, Input::Datagram { from, bytes });
             before.is_some_and(|before| understood(engine) > before)
         })
     }

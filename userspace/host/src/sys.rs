@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
+mod batch;
 mod entries;
 mod memory;
 pub mod interface;
@@ -17,6 +18,7 @@ pub mod packet;
 pub mod process;
 pub mod xdp;
 
+pub use batch::Batch;
 pub use entries::Entries;
 pub use memory::fetch;
 
@@ -90,77 +92,6 @@ pub fn socket_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: `at` points to `len` writable bytes.
     check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, at, &raw mut len) })?;
     Ok(info[SK_MEMINFO_DROPS])
-}
-
-/// Most datagrams that one system call receives.
-const SLOTS_MAX: usize = 256;
-/// Length of a cache line.
-const LINE: usize = 64;
-/// Slots do not begin a power of two apart, or the beginnings of all of them would share a few lines of the cache: an
-/// odd number of lines, near the length of an Ethernet frame.
-const SPREAD: usize = 23 * LINE;
-
-/// Receive buffers for [`Batch::receive`], reused from call to call.
-#[derive(Debug)]
-pub struct Batch {
-    buffers: Vec<u8>,
-    slot_len: usize,
-    /// From one slot to the next.
-    stride: usize,
-    lens: Vec<usize>,
-}
-
-impl Batch {
-    /// Room for `slots` datagrams, 256 at most, of at most `slot_len` bytes.
-    #[must_use]
-    pub fn new(slots: usize, slot_len: usize) -> Self {
-        let slots = slots.min(SLOTS_MAX);
-        let stride = slot_len.next_multiple_of(2 * LINE) + SPREAD;
-        Self { buffers: vec![0; slots * stride], slot_len, stride, lens: vec![0; slots] }
-    }
-
-    /// Receives as many datagrams as there are, up to the number of slots, without blocking.
-    ///
-    /// Returns how many came; 0 when none is waiting.
-    ///
-    /// # Errors
-    /// As `recvmmsg(2)`; `ENOBUFS` means that the kernel dropped messages before the ones it still holds.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS_MAX];
-        let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS_MAX];
-        let buffers = self.buffers.chunks_exact_mut(self.stride).map(|b| &mut b[..self.slot_len]);
-        for ((header, vector), buffer) in headers.iter_mut().zip(&mut vectors).zip(buffers) {
-            let iov_base = buffer.as_mut_ptr().cast();
-            let vector = vector.write(libc::iovec { iov_base, iov_len: buffer.len() });
-            // SAFETY: `mmsghdr` is plain data.
-            let header = header.write(unsafe { zeroed() });
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-        }
-        let (at, none) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
-        let (slots, flags) = (self.lens.len() as u32, libc::MSG_DONTWAIT);
-        // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the
-        // call: the arrays are not moved before it returns.
-        let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), at, slots, flags, none) };
-        if got < 0 {
-            let error = io::Error::last_os_error();
-            return if would_block(&error) { Ok(0) } else { Err(error) };
-        }
-        let got = got as usize;
-        for (len, header) in self.lens.iter_mut().zip(&headers[..got]) {
-            // SAFETY: the kernel fills in no more headers than it was given.
-            let header = unsafe { header.assume_init_ref() };
-            *len = (header.msg_len as usize).min(self.slot_len);
-        }
-        Ok(got)
-    }
-
-    /// The datagram in slot `index` of the last [`Batch::receive`].
-    #[must_use]
-    pub fn datagram(&self, index: usize) -> &[u8] {
-        let start = index * self.stride;
-        &self.buffers[start..start + self.lens[index]]
-    }
 }
 
 /// Whether an error only says "not now".

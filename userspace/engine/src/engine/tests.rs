@@ -3,9 +3,10 @@
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
 use crate::exactness::Exactness;
-use crate::{Config, Event, Input, Origin, Side, Stamp};
+use crate::{Config, Event, Input, Origin, Sender, Side, Stamp};
 use alloc::vec::Vec;
 use common::{Instant, Tuple};
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use wire::Flow;
 use wire::cursor::Writer;
@@ -37,8 +38,9 @@ fn a_request_that_looks_like_one_of_an_earlier_life_is_answered() {
     let mode = Mode::Ftfw { resend_max: 100, ack_window: 20 };
     let replication = Replication { mode, ..Replication::default() };
     let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
     for _ in 0..2 {
-        engine.handle(Instant(0), Input::Datagram(&request(7)));
+        engine.handle(Instant(0), Input::Datagram { from, bytes: &request(7) });
     }
     let events = core::iter::from_fn(|| engine.poll_event());
     let asked = events.filter(|event| matches!(event, Event::ResyncRequested)).count();

@@ -12,8 +12,10 @@ use crate::moderation::Quota;
 use crate::netlink;
 use crate::sys::{self, Batch};
 use common::Instant;
+use engine::Sender;
 use engine::config::limit;
 use rustix::fd::{AsFd, BorrowedFd};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +54,10 @@ pub enum Sent {
     /// its hardware address is being asked for; and so do links none of which works.
     NoRoom(Duration),
 }
+
+/// Takes whole messages: who sent them, the messages, and whether they came through a link that is not the active one.
+/// It says whether there was a valid one among them.
+pub type Sink<'a> = dyn FnMut(Sender, &[u8], bool) -> bool + 'a;
 
 /// All links, for statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +107,7 @@ impl Group {
             poller,
             interfaces,
             queue: ErrorQueue::new(settings.error_queue_len),
-            batch: Batch::new(BATCH, DATAGRAM_LEN_MAX),
+            batch: Batch::with_sources(BATCH, DATAGRAM_LEN_MAX),
             log,
             tell_at: Instant::default(),
             untold: 0,
@@ -175,14 +181,7 @@ impl Group {
     /// Does what waits: hands out what came in, at most about `budget` datagrams of each link, keeps connections up,
     /// follows the interfaces. Returns how much there was to do.
     ///
-    /// `sink` gets whole messages and whether they came through a link that is not the active one; it says whether
-    /// there was a valid one among them.
-    pub fn turn(
-        &mut self,
-        now: Instant,
-        budget: usize,
-        sink: &mut dyn FnMut(&[u8], bool) -> bool,
-    ) -> usize {
+    pub fn turn(&mut self, now: Instant, budget: usize, sink: &mut Sink<'_>) -> usize {
         let mut work = 0;
         for ready in self.poller.ready() {
             work += match ready.token.role {
@@ -197,12 +196,7 @@ impl Group {
         work
     }
 
-    fn on_datagrams(
-        &mut self,
-        at: usize,
-        budget: usize,
-        sink: &mut dyn FnMut(&[u8], bool) -> bool,
-    ) -> usize {
+    fn on_datagrams(&mut self, at: usize, budget: usize, sink: &mut Sink<'_>) -> usize {
         let Self { links, batch, active, .. } = self;
         let Member { channel: Channel::Datagram(link), counters, .. } = &mut links[at] else {
             return 0;
@@ -213,10 +207,13 @@ impl Group {
                 counters.errors_received += 1;
                 break;
             };
-            for datagram in (0..got).map(|i| batch.datagram(i)) {
+            for slot in 0..got {
+                let datagram = batch.datagram(slot);
                 counters.bytes_received += datagram.len() as u64;
                 counters.packets_received += 1;
-                heard |= sink(datagram, at != *active);
+                // The kernel names the source of every datagram of these sockets.
+                let Some(source) = batch.source(slot) else { continue };
+                heard |= sink(sender(at, source.ip()), datagram, at != *active);
             }
             taken += got;
             if got < BATCH {
@@ -229,18 +226,13 @@ impl Group {
         taken
     }
 
-    fn on_stream(
-        &mut self,
-        now: Instant,
-        ready: Ready,
-        sink: &mut dyn FnMut(&[u8], bool) -> bool,
-    ) -> usize {
+    fn on_stream(&mut self, now: Instant, ready: Ready, sink: &mut Sink<'_>) -> usize {
         let at = ready.token.link;
         let Self { links, active, poller, queue, .. } = self;
         let is_active = at == *active;
         let Member { channel: Channel::Tcp(tcp), counters, .. } = &mut links[at] else { return 0 };
         let mut heard = false;
-        let mut messages = |bytes: &[u8]| heard |= sink(bytes, !is_active);
+        let mut messages = |from, bytes: &[u8]| heard |= sink(sender(at, from), bytes, !is_active);
         let change = match ready.token.role {
             Role::Listener => tcp.on_listener(poller, counters, &mut messages),
             Role::Inbound => tcp.on_inbound(counters, &mut messages),
@@ -339,4 +331,10 @@ impl Group {
             error_queue: self.queue.report(),
         }
     }
+}
+
+/// Who sends from this address on link number `at`.
+fn sender(at: usize, addr: IpAddr) -> Sender {
+    // A configuration has four links at most.
+    Sender { link: at as u8, addr: addr.to_canonical() }
 }

@@ -21,6 +21,7 @@ use common::Instant;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{SockAddr, Socket, Type};
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How soon after an attempt to connect the next one may follow.
@@ -48,6 +49,7 @@ enum Outbound {
 #[derive(Debug)]
 struct Inbound {
     socket: Socket,
+    from: IpAddr,
     cutter: Cutter,
 }
 
@@ -314,11 +316,12 @@ impl TcpLink {
         &mut self,
         poller: &Poller,
         counters: &mut LinkCounters,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(IpAddr, &[u8]),
     ) -> Option<Change> {
         let mut change = None;
         for _ in 0..BACKLOG {
-            let Ok((socket, _)) = self.listener.accept() else { break };
+            let Ok((socket, from)) = self.listener.accept() else { break };
+            let Some(from) = from.as_socket().map(|from| from.ip()) else { continue };
             let watched = socket
                 .set_nonblocking(true)
                 .and_then(|()| poller.add(&socket, self.token(Role::Inbound)));
@@ -326,7 +329,7 @@ impl TcpLink {
                 continue;
             }
             self.read(READS_AT_END, counters, sink);
-            self.inbound = Some(Inbound { socket, cutter: Cutter::new() });
+            self.inbound = Some(Inbound { socket, from, cutter: Cutter::new() });
             change = Some(Change::Accepted);
         }
         change
@@ -336,7 +339,7 @@ impl TcpLink {
     pub(super) fn on_inbound(
         &mut self,
         counters: &mut LinkCounters,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(IpAddr, &[u8]),
     ) -> Option<Change> {
         self.read(READS_PER_TURN, counters, sink)
     }
@@ -345,7 +348,7 @@ impl TcpLink {
         &mut self,
         reads: usize,
         counters: &mut LinkCounters,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(IpAddr, &[u8]),
     ) -> Option<Change> {
         let inbound = self.inbound.as_mut()?;
         for _ in 0..reads {
@@ -361,7 +364,8 @@ impl TcpLink {
             };
             counters.bytes_received += len as u64;
             counters.packets_received += 1;
-            if inbound.cutter.cut(len, sink) == Err(Broken) {
+            let from = inbound.from;
+            if inbound.cutter.cut(len, &mut |bytes| sink(from, bytes)) == Err(Broken) {
                 return self.end(Change::Garbage);
             }
         }

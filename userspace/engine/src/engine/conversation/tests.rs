@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::config::{Config, Replication};
-use crate::input::{Input, Origin, Stamp};
+use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;
 use common::Tuple;
+use core::net::Ipv4Addr;
 use wire::Flow;
 use wire::cursor::Writer;
 use wire::flow::Known;
@@ -63,7 +64,8 @@ impl Talk {
         let mut writer = Writer::new(&mut bytes);
         encode(&mut writer);
         let len = writer.finish().unwrap();
-        self.engine.handle(at_ms(ms), Input::Datagram(&bytes[..len]));
+        let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+        self.engine.handle(at_ms(ms), Input::Datagram { from, bytes: &bytes[..len] });
     }
 
     fn kernel(&mut self, ms: u64, event: EventKind, n: u16) {

@@ -1,10 +1,11 @@
 use crate::config::{Config, Helpers, Mode, Replication};
-use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Side, Stamp};
+use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Sender, Side, Stamp};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use common::{Instant, Tuple};
+use core::net::Ipv4Addr;
 use wire::cursor::Writer;
 use wire::flow::HelperName;
 use wire::netlink::EventKind;
@@ -110,7 +111,8 @@ fn receive(engine: &mut Engine, encode: impl FnOnce(&mut Writer<'_>)) {
     let mut writer = Writer::new(&mut bytes);
     encode(&mut writer);
     let len = writer.finish().unwrap();
-    engine.handle(NOW, Input::Datagram(&bytes[..len]));
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+    engine.handle(NOW, Input::Datagram { from, bytes: &bytes[..len] });
 }
 
 #[test]
