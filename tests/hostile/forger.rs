@@ -11,7 +11,8 @@ use wire::Flow;
 use wire::cursor::Writer;
 use wire::flow::HelperName;
 use wire::sync::v1::{
-    Change, Control, Flags, Message, Messages, Options, Stamp, decode, encode_control, encode_flow,
+    Account, Change, Control, Flags, Message, Messages, Options, Stamp, decode, encode_control,
+    encode_flow,
 };
 
 /// Where the flows come from that the forger makes up; no other flow does.
@@ -202,7 +203,7 @@ impl Pieces {
         let control = [
             Control::Resync,
             Control::Alive,
-            Control::Settled,
+            Control::Settled(Some(Account { exact: true, transfer: Some(from), flows: Some(to) })),
             Control::Ack { from, to },
             Control::Nack { from, to },
         ][self.random() as usize % 5];

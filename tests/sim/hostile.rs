@@ -4,7 +4,7 @@ use crate::prng::Rng;
 use std::collections::VecDeque;
 use wire::Flow;
 use wire::cursor::Writer;
-use wire::sync::v1::{self, Change, Control, Flags, Messages, Options, Stamp};
+use wire::sync::v1::{self, Account, Change, Control, Flags, Messages, Options, Stamp};
 
 /// Datagrams it remembers.
 const OVERHEARD: usize = 32;
@@ -85,7 +85,11 @@ impl Hostile {
                 0 | 1 => Control::Resync,
                 2 | 3 => Control::Ack { from, to },
                 4 | 5 => Control::Nack { from, to },
-                6 => Control::Settled,
+                6 => Control::Settled(self.greets.then_some(Account {
+                    exact: true,
+                    transfer: Some(from),
+                    flows: Some(to),
+                })),
                 _ => {
                     let flow = Flow::new(self.tuple());
                     let change = *self.rng.pick(&[Change::New, Change::Update, Change::Destroy]);

@@ -16,7 +16,7 @@ use wire::Flow;
 use wire::cursor::Writer;
 use wire::flow::{Known, ProtoState, Status, TcpState};
 use wire::netlink::EventKind;
-use wire::sync::v1::{self, Change, Control, Flags};
+use wire::sync::v1::{self, Account, Change, Control, Flags};
 
 /// A step of a plan.
 #[derive(Debug)]
@@ -177,7 +177,11 @@ impl<'a> Plan<'a> {
             1 => Control::Nack { from, to },
             2 => Control::Resync,
             3 => Control::Alive,
-            _ => Control::Settled,
+            _ => Control::Settled((kind & 0x10 != 0).then_some(Account {
+                exact: kind & 0x20 != 0,
+                transfer: (kind & 0x40 != 0).then_some(seq.wrapping_sub(to & 0xff)),
+                flows: (kind & 0x80 != 0).then_some(from & 0xff),
+            })),
         };
         let once = written(|w| v1::encode_control(control, stamp, w));
         once.repeat(1 + usize::from(kind >> 4))

@@ -196,6 +196,31 @@ pub mod limit {
     pub const LATE_TIME_GREETED: Duration = Duration::from_secs(5);
     /// There, a message as far back as this is only too late. One further back is forged, or the one before was.
     pub const LATE_REACH_GREETED: u32 = 1 << 20;
+    /// Nodes that are heard on the links and told apart. One more takes the place of the one silent for longest.
+    pub const PEERS_MAX: usize = 32;
+    /// A node changes the link it speaks over at most so often, each change within [`LINK_SWITCH`] of the one before.
+    pub const LINK_SWITCHES: u32 = 6;
+    /// See [`LINK_SWITCHES`].
+    pub const LINK_SWITCH: Duration = Duration::from_secs(3);
+    /// Requests for everything of one node that are answered without a pause, and the pause after which there is one
+    /// more.
+    pub const RESYNCS_AT_ONCE: u32 = 4;
+    /// See [`RESYNCS_AT_ONCE`].
+    pub const RESYNC_EVERY: Duration = Duration::from_secs(5);
+    /// Places in a peer's sequence where many numbers were passed over at once.
+    pub const ANCHORS_MAX: usize = 64;
+    /// How long after it asked for everything in vain a node asks again: at first, and at most.
+    pub const ASK_AGAIN: Duration = Duration::from_secs(2);
+    /// See [`ASK_AGAIN`].
+    pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(60);
+    /// So many accounts of a peer in a row that differ from what is held of it, all in the same direction, show that
+    /// the tables differ: what is on its way explains fewer.
+    pub const ACCOUNTS_DIFFER: u8 = 3;
+    /// How often an account is sent while there is always something else to send.
+    pub const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
+    /// A peer that is not ours tells its flows before it has read its kernel's table. What it does not name so soon
+    /// after its start may exist.
+    pub const STRANGER_START: Duration = Duration::from_secs(5);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
     /// How long silent flows are left alone after they were all looked at: this long, and so many times as long as it
@@ -238,6 +263,18 @@ pub mod limit {
     pub const REPAIR_REST: u32 = 3;
     /// As long as events are lost, a reading that is to make losses good is put off, for so long at most.
     pub const REPAIR_PUT_OFF: Duration = Duration::from_secs(10);
+    /// When a table that was full has room again, the kernel's table is read after a pause, which doubles each time the
+    /// reading fills it.
+    pub const FULL_PAUSE_MIN: Duration = Duration::from_millis(500);
+    /// See [`FULL_PAUSE_MIN`].
+    pub const FULL_PAUSE_MAX: Duration = Duration::from_secs(60);
+    /// So many comparisons in a row, a second apart, in which the kernel's count of flows differs from ours in the same
+    /// direction, show that flows are missing or left over.
+    pub const CENSUS_DIFFERS: u8 = 4;
+    /// Flows by which the counts may always differ: packets that are on their way through the kernel.
+    pub const CENSUS_SLACK: u64 = 2;
+    /// Of the events of a second, one in so many may be on its way.
+    pub const CENSUS_IN_FLIGHT: u64 = 50;
     /// Slots looked at in one step of the comparison that ends a reading; and the time between two.
     pub const SWEEP_STEP_SLOTS: u32 = 32_768;
     /// See [`SWEEP_STEP_SLOTS`].

@@ -74,6 +74,10 @@ pub struct ReplicaCounters {
     pub ends_untold: u64,
     /// ACKs and NACKs of numbers that were never given.
     pub absurd_ranges: u64,
+    /// Datagrams held back because their numbers lay far from all others and no second one agreed yet.
+    pub jumps_doubted: u64,
+    /// Requests for everything that were answered later, because the same node had sent several.
+    pub resyncs_put_off: u64,
 }
 
 impl ReplicaCounters {
@@ -142,7 +146,7 @@ adds! {
     ReplicaCounters {
         bad_header, bad_version, bad_payload, bad_type, truncated, bad_size, lost, before,
         peer_restarts, received, sent, send_too_large, send_no_space, resend_no_space,
-        ends_untold, absurd_ranges,
+        ends_untold, absurd_ranges, jumps_doubted, resyncs_put_off,
     }
     Counters {
         events, filtered, local, remote, bypass, inject, local_expectations,

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
-use crate::exactness::Keeper;
+use crate::exactness::{Cause, Census, Keeper};
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
@@ -10,9 +10,8 @@ use crate::kernel::{KernelQueue, Purpose};
 use crate::local::{Desk, Local, Sweep};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
-use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::ResendQueue;
-use crate::replica::{Outbox, Packer, Tracker};
+use crate::replica::{Manners, Outbox, Packer, Peers};
 use crate::table::{Entry, FlowTable, Full, Marks, Notes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,9 +19,10 @@ use common::Instant;
 use core::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
-use wire::sync::v1::{Control, Options};
+use wire::sync::v1::Options;
 
 mod conversation;
+mod account;
 mod expect;
 #[cfg(test)]
 mod tests;
@@ -56,11 +56,8 @@ pub struct Engine {
     local: Local,
     remote: Remote,
     outbox: Outbox,
-    tracker: Tracker,
-    /// The reliable conversation, if that is the mode.
-    ftfw: Option<Ftfw>,
-    /// NOTRACK: when everything was asked for; and what was lost by the time the peer was heard to be done.
-    asked: Option<(Instant, Option<u64>)>,
+    /// The nodes that were heard, and how much of what they have is here.
+    peers: Peers,
     /// Whether it was told that the peer is silent.
     peer_silent: bool,
     kernel: KernelQueue,
@@ -88,6 +85,20 @@ pub struct Engine {
     /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
     bulk_began: Option<Instant>,
     bulk_due: Option<Instant>,
+    /// Number of the first message of the bulk transfer that is under way, and of the last one that came to its end.
+    bulk_from: u32,
+    transferred: Option<u32>,
+    /// The local table may hold flows of which no peer has been told since the last transfer.
+    untold: bool,
+    /// An end was forgotten of which peers were to be told: only another transfer can show it.
+    owes: bool,
+    /// When that may begin, and how long to wait after that.
+    pay_next: Instant,
+    pay_pause: Duration,
+    /// When peers are told how many flows they should hold, even if there is always something else to tell.
+    account_next: Instant,
+    /// The kernel's count of flows, beside ours.
+    census: Census,
     alive_next: Instant,
     began: Instant,
     full: [bool; 2],
@@ -104,9 +115,9 @@ impl Engine {
         };
         let replication = config.replication;
         let ask = replication.startup_resync;
-        let (ftfw, resend_max) = match replication.mode {
+        let (ack_window, resend_max) = match replication.mode {
             Mode::Ftfw { resend_max, ack_window } => {
-                (Some(Ftfw::new(ack_window.max(1), ask, now)), Some(resend_max.max(1)))
+                (Some(ack_window.max(1)), Some(resend_max.max(1)))
             }
             Mode::NoTrack | Mode::Alarm { .. } => (None, None),
         };
@@ -116,9 +127,7 @@ impl Engine {
             remote: Remote::new(&config, now),
             outbox: Outbox::new(config.first_seq, options, resend_max)
                 .speaking(config.replication.has_peer),
-            tracker: Tracker::new(config.hash_seed, resend_max.is_some()),
-            ftfw,
-            asked: None,
+            peers: Peers::new(Manners { seed: config.hash_seed, ack_window, ask }),
             peer_silent: false,
             kernel: KernelQueue::new(config.hash_seed),
             local_expectations: expectations::Local::default(),
@@ -139,6 +148,14 @@ impl Engine {
             bulk_next: now,
             bulk_began: None,
             bulk_due: None,
+            bulk_from: config.first_seq,
+            transferred: None,
+            untold: true,
+            owes: false,
+            pay_next: now,
+            pay_pause: limit::ASK_AGAIN,
+            account_next: now,
+            census: Census::default(),
             alive_next: now + replication.alive_after,
             began: now,
             full: [false; 2],
@@ -161,13 +178,14 @@ impl Engine {
             Input::Kernel { event, flow, origin, stamp } => {
                 // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
                 // the peer never spoke of.
+                self.untold |= origin == Origin::Commit;
                 let meant = origin == Origin::Purge
                     || event != EventKind::Destroy
                     || self.remote.spoke_of(&flow.key());
                 let origin = if meant { origin } else { Origin::Foreign };
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
-                self.note_room(Side::Local, outcome);
+                self.note_room(now, Side::Local, outcome);
             }
             Input::Noticed(key) => {
                 let (local, mut desk) = self.desk(now);
@@ -176,7 +194,7 @@ impl Engine {
             Input::Packet { seen, at } => {
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_packet(&mut desk, seen, at);
-                self.note_room(Side::Local, outcome);
+                self.note_room(now, Side::Local, outcome);
             }
             Input::EventsLost { count } => self.on_events_lost(now, count),
             Input::Dumped(flow) => self.on_dumped(now, flow),
@@ -184,7 +202,7 @@ impl Engine {
             Input::Verified { key, flow } => {
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_verified(&mut desk, &key, flow);
-                self.note_room(Side::Local, outcome);
+                self.note_room(now, Side::Local, outcome);
                 self.tell_vanished();
             }
             Input::KernelExpect { event, expect, origin } => {
@@ -193,7 +211,8 @@ impl Engine {
             Input::ExpectEventsLost => self.start_expect_dump(now, Vec::new(), false),
             Input::DumpedExpectation(expect) => self.on_dumped_expectation(now, *expect),
             Input::ExpectationDumpDone { complete } => self.on_expect_dump_done(now, complete),
-            Input::Datagram { from: _, bytes } => self.on_datagram(now, bytes),
+            Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
+            Input::KernelHealth { flows, events } => self.on_kernel_health(now, flows, events),
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
             Input::KernelSettled { token } => self.on_kernel_settled(token),
@@ -210,6 +229,10 @@ impl Engine {
         self.say_alive(now);
         let mut packer = Packer::new(datagram);
         self.pack(&mut packer);
+        if !packer.is_empty() && self.owes_account(now) {
+            self.queue_account(now);
+            self.pack(&mut packer);
+        }
         if self.outbox.is_empty() && self.local.is_in_bulk() {
             self.pack_bulk(now, &mut packer);
             // That it is done is to be said at once.
@@ -259,7 +282,10 @@ impl Engine {
             (self.converses() && !pausing).then_some(self.alive_next),
             pausing.then_some(self.bulk_next),
             self.bulk_due,
-            self.ftfw.as_ref().and_then(Ftfw::due),
+            self.peers.iter().filter_map(|(_, peer)| peer.ftfw.as_ref()?.due()).min(),
+            self.remote.sweep_next(),
+            self.ask_due(),
+            self.pay_due(),
             self.local.refresh_next(),
             self.remote.expiry_next(),
             self.expectations_due(),
@@ -365,10 +391,13 @@ impl Engine {
                     self.local.flush(&mut self.outbox, now);
                     self.local_expectations.flush();
                     self.outbox.withdraw_expectations(|_| true);
+                    self.on_local_flushed(now);
                 }
                 if remote {
-                    self.remote.flush(self.tracker.order());
-                    self.remote_expectations.flush(self.tracker.order());
+                    let orders = || self.peers.iter().map(|(_, peer)| peer.tracker.order());
+                    self.remote.flush(orders());
+                    self.remote_expectations.flush(orders());
+                    self.on_remote_flushed();
                 }
                 self.tell(Event::CommandDone(id));
             }
@@ -443,6 +472,7 @@ impl Engine {
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
                 // The peer, who told us of what was written, need not hear it back.
+                self.untold = true;
                 self.start_dump(now, Vec::new(), true);
             }
             if core::mem::take(&mut self.expectations_follow) {
@@ -456,6 +486,7 @@ impl Engine {
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {
         if !self.config.replication.keep_local {
+            self.on_transfer_began();
             self.start_dump(now, command.into_iter().collect(), false);
             return;
         }
@@ -467,6 +498,7 @@ impl Engine {
             return;
         }
         self.tell(Event::BulkStarted { flows: self.local.table.len() });
+        self.on_transfer_began();
         self.local.start_bulk(&mut self.outbox);
         self.bulk_began = Some(now);
         self.bulk_due = None;
@@ -488,8 +520,9 @@ impl Engine {
         let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
         if let Some(flows) = done {
             self.queue_expectations();
+            self.on_transfer_done(true);
             if self.bulk_due.is_none() {
-                self.outbox.queue_control(Control::Settled);
+                self.queue_account(now);
             }
             self.tell(Event::BulkDone { flows });
         }
@@ -506,9 +539,17 @@ impl Engine {
     }
 
     /// Tells of a full table once, until it has had room again.
-    fn note_room(&mut self, side: Side, outcome: Result<(), Full>) {
+    fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let table = self.table(side);
         let (room, limit) = (table.len() < table.max(), table.max());
+        if side == Side::Local {
+            let much = table.len() + limit / 16 < limit;
+            if outcome.is_err() {
+                self.doubt(now, Cause::TableFull, 1);
+            } else if much && self.exactness.is_full() {
+                self.exactness.on_room(now, self.config.repair_after);
+            }
+        }
         let full = &mut self.full[side as usize];
         if outcome.is_err() && !*full {
             *full = true;

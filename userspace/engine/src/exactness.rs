@@ -36,10 +36,34 @@ pub enum Exactness {
     },
 }
 
+/// Why the local table is not what the kernel holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Events were lost.
+    #[default]
+    EventsLost,
+    /// There was no room for a flow (`HashLimit`).
+    TableFull,
+    /// The kernel does not tell of flows (`net.netfilter.nf_conntrack_events` is 0).
+    EventsOff,
+    /// The kernel holds another number of flows, for longer than news is on its way.
+    CountDiffers,
+    /// An operator had the table emptied.
+    Flushed,
+}
+
 /// Keeps account of losses.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
     state: Exactness,
+    /// Why it is not exact, or was not the last time.
+    cause: Cause,
+    /// The table has had no room for a flow, and not much room since: a reading would be in vain.
+    full: bool,
+    /// How long the next reading after a full table waits: it may be full again at once.
+    full_pause: Duration,
+    /// The kernel tells of nothing: the same.
+    events_off: bool,
     last_loss: Instant,
     /// When a reading is to begin.
     due: Option<Instant>,
@@ -49,6 +73,8 @@ pub(crate) struct Keeper {
     rested: Instant,
     /// Events lost since the start.
     total: u64,
+    /// There was reason for doubt since the start.
+    doubted: bool,
 }
 
 impl Keeper {
@@ -58,7 +84,7 @@ impl Keeper {
 
     /// Whether nothing was lost since `began`, as far as is known.
     pub(crate) fn is_lossless_since(&self, began: Instant) -> bool {
-        self.total == 0 || self.last_loss < began
+        !self.doubted || self.last_loss < began
     }
 
     /// When a reading is to begin, if one is to.
@@ -66,10 +92,68 @@ impl Keeper {
         self.due
     }
 
-    /// Events were found to be missing. `after`: how long to wait with the reading; `None`: it is somebody else's
-    /// business. True if this is the first loss since the table was exact.
-    pub(crate) fn on_lost(&mut self, now: Instant, count: u64, after: Option<Duration>) -> bool {
+    /// Why the table is not exact, or was not the last time.
+    pub(crate) const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Whether a flow was refused, and there was not much room since.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether the kernel does not tell of flows.
+    pub(crate) const fn are_events_off(&self) -> bool {
+        self.events_off
+    }
+
+    /// There is room again: the flows that were refused can be read. If readings fill the table again and again, they
+    /// take place less and less often.
+    pub(crate) fn on_room(&mut self, now: Instant, after: Option<Duration>) {
+        self.full = false;
+        let pause = self.full_pause.max(after.unwrap_or_default());
+        self.full_pause = (pause * 2).clamp(limit::FULL_PAUSE_MIN, limit::FULL_PAUSE_MAX);
+        if after.is_some() {
+            self.plan(now, pause);
+        }
+    }
+
+    /// The kernel tells of flows again: those of which it did not can be read.
+    pub(crate) fn on_events_on(&mut self, now: Instant, after: Option<Duration>) {
+        self.events_off = false;
+        if let Some(after) = after {
+            self.plan(now, after);
+        }
+    }
+
+    /// The table was found not to be what the kernel holds: `count` events or flows are missing, as far as that is
+    /// known. `after`: how long to wait with the reading; `None`: it is somebody else's business. True if this is the
+    /// first finding since the table was exact.
+    pub(crate) fn on_doubt(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        count: u64,
+        after: Option<Duration>,
+    ) -> bool {
+        let first = self.state == Exactness::Exact;
+        if first || cause == Cause::EventsOff {
+            self.cause = cause;
+        }
+        self.full |= cause == Cause::TableFull;
+        self.events_off |= cause == Cause::EventsOff;
+        let after = after.filter(|_| !self.full && !self.events_off);
+        self.on_lost(now, count, after);
+        if self.full || self.events_off {
+            self.due = None;
+        }
+        first
+    }
+
+    /// As [`Keeper::on_doubt`]: events were lost.
+    fn on_lost(&mut self, now: Instant, count: u64, after: Option<Duration>) -> bool {
         self.total += count;
+        self.doubted = true;
         self.last_loss = now;
         let (since, before) = match self.state {
             Exactness::Exact => (now, 0),
@@ -123,24 +207,129 @@ impl Keeper {
         };
         if complete && self.is_lossless_since(began) {
             (self.state, self.due) = (Exactness::Exact, None);
+            if self.cause != Cause::TableFull {
+                self.full_pause = Duration::ZERO;
+            }
             return Some((lost, now.since(since)));
         }
         self.state = Exactness::Degraded { since, lost };
-        if let (Some(after), None) = (again, self.due) {
+        let held = self.full || self.events_off;
+        if let (Some(after), None, false) = (again, self.due, held) {
             self.plan(now, after);
         }
         None
     }
 }
 
+/// The kernel's count of flows beside the table's. News is always on its way, so only what stays counts.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Events heard when the last comparison was made.
+    heard: u64,
+    /// Comparisons in a row that differed in the same direction, the smallest difference of these, and whether the
+    /// kernel held more.
+    streak: (u8, u64, bool),
+    /// The difference that the last reading left, in that direction: flows that the kernel counts and does not show.
+    explained: (u64, bool),
+    /// The next difference that stays is what a reading left.
+    read: bool,
+}
+
+impl Census {
+    /// Nothing can be compared now.
+    pub(crate) const fn skip(&mut self, heard: u64) {
+        self.heard = heard;
+        self.streak = (0, 0, false);
+    }
+
+    /// The kernel's table has been read because of what was found.
+    pub(crate) const fn on_read(&mut self) {
+        self.read = self.read || self.streak.0 >= limit::CENSUS_DIFFERS;
+        self.streak = (0, 0, false);
+    }
+
+    /// Compares. Returns how many flows differ, when that has lasted too long to be on its way.
+    pub(crate) fn compare(&mut self, kernel: u64, here: u64, heard: u64) -> Option<u64> {
+        let events = heard.wrapping_sub(core::mem::replace(&mut self.heard, heard));
+        let (more, difference) = (kernel > here, kernel.abs_diff(here));
+        let explained = if self.explained.1 == more { self.explained.0 } else { 0 };
+        let slack = limit::CENSUS_SLACK + events / limit::CENSUS_IN_FLIGHT;
+        let differs = difference.saturating_sub(explained) > slack;
+        self.streak = match self.streak {
+            _ if !differs => (0, 0, more),
+            (count, least, same) if count > 0 && same == more => {
+                (count.saturating_add(1), least.min(difference), more)
+            }
+            _ => (1, difference, more),
+        };
+        let (count, least, _) = self.streak;
+        if count < limit::CENSUS_DIFFERS {
+            return None;
+        }
+        if core::mem::take(&mut self.read) {
+            // A reading has just shown all that the kernel shows.
+            self.explained = (least, more);
+            self.streak = (0, 0, more);
+            return None;
+        }
+        Some(least)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(ms: u64) -> Instant {
         Instant(0) + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_count_that_differs_for_long_is_told_and_what_a_reading_leaves_is_explained() {
+        let mut census = Census::default();
+        let mut said = Vec::new();
+        for second in 0..20 {
+            if let Some(count) = census.compare(150, 100, 0) {
+                said.push((second, count));
+                census.on_read();
+            }
+        }
+        let first = u64::from(limit::CENSUS_DIFFERS) - 1;
+        assert_eq!(said, [(first, 50)], "a reading left the difference as it was");
+        let more: Vec<_> = (0..10).filter_map(|_| census.compare(190, 100, 0)).collect();
+        assert_eq!(more.first(), Some(&90), "another difference is told again");
+    }
+
+    #[test]
+    fn counts_that_events_on_their_way_explain_are_not_told() {
+        let mut census = Census::default();
+        for second in 1..100 {
+            assert_eq!(census.compare(10_500, 10_000, second * 100_000), None);
+        }
+        for second in 0..100 {
+            let kernel = if second % 2 == 0 { 90 } else { 110 };
+            assert_eq!(census.compare(kernel, 100, 9_900_000), None, "in both directions");
+        }
+    }
+
+    #[test]
+    fn a_full_table_is_read_when_there_is_room_and_ever_later_if_it_fills_again() {
+        let mut keeper = Keeper::default();
+        assert!(keeper.on_doubt(at(0), Cause::TableFull, 1, Some(SECOND)));
+        assert_eq!((keeper.due(), keeper.is_full()), (None, true));
+        assert!(!keeper.on_doubt(at(1), Cause::EventsLost, 1, Some(SECOND)));
+        assert_eq!(keeper.due(), None, "in vain");
+        keeper.on_room(at(100), Some(SECOND));
+        assert_eq!(keeper.due(), Some(at(1100)));
+        keeper.on_reading_began();
+        keeper.on_doubt(at(1200), Cause::TableFull, 1, Some(SECOND));
+        assert_eq!(keeper.on_read(at(1100), at(1300), true, Some(SECOND)), None);
+        assert_eq!(keeper.due(), None);
+        keeper.on_room(at(2000), Some(SECOND));
+        assert_eq!(keeper.due(), Some(at(4000)));
     }
 
     #[test]

@@ -68,6 +68,12 @@ impl Filter {
         self.config.passes(&subject(flow), self, Kind::Destroy)
     }
 
+    /// Whether every flow counts.
+    #[must_use]
+    pub fn passes_all(&self) -> bool {
+        self.config == FilterConfig { enabled: self.config.enabled, ..FilterConfig::PASS }
+    }
+
     /// Whether flows count only from some age on. Who reports events has seen to that; an event tells no age.
     #[must_use]
     pub const fn asks_for_age(&self) -> bool {

@@ -141,6 +141,13 @@ pub enum Input<'a> {
         /// The messages.
         bytes: &'a [u8],
     },
+    /// What the kernel says of its table; about once a second.
+    KernelHealth {
+        /// Flows in the kernel's table of this network namespace (`nf_conntrack_count`).
+        flows: u64,
+        /// Whether the kernel tells of flows (`nf_conntrack_events` is not 0).
+        events: bool,
+    },
     /// An operator wants something.
     Command(CommandId, Command),
     /// A kernel request failed.

@@ -1,5 +1,6 @@
 //! Everything an engine can ask for or say.
 
+use crate::exactness::Cause;
 use crate::input::CommandId;
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
@@ -119,10 +120,12 @@ pub enum Event {
         /// Entries that were removed because the kernel does not hold them.
         purged: u64,
     },
-    /// Events of the kernel were lost: the local table is not exact.
-    Degraded,
+    /// The local table is not what the kernel holds.
+    Degraded(Cause),
     /// What was lost has been made good: the local table is exact again.
     Repaired {
+        /// Why the table was not exact.
+        cause: Cause,
         /// Events that were lost.
         lost: u64,
         /// How long the table was not exact.
@@ -147,6 +150,18 @@ pub enum Event {
     },
     /// The peer is heard again.
     PeerBack,
+    /// The peer says how many flows it has told, and another number is here: it is asked for everything.
+    PeerDiffers {
+        /// What the peer says.
+        theirs: u32,
+        /// What is here.
+        ours: u32,
+    },
+    /// Flows were removed that a peer told of and does not have any more: their ends had not been heard.
+    StaleRemoved {
+        /// How many.
+        flows: u64,
+    },
     /// The peer's sequence numbers began anew.
     PeerRestarted {
         /// When it was seen.

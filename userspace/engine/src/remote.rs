@@ -1,4 +1,4 @@
-//! Flows of the peer: messages in, a table until the commit, or writes straight into the kernel.
+//! Flows of the peers: messages in, a table until the commit, or writes straight into the kernel.
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
@@ -6,13 +6,16 @@ use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::{count_insert, seconds};
 use crate::output::Request;
 use crate::replica::refresh::Wheel;
-use crate::table::{FlowTable, Full, Notes, Slot};
+use crate::table::{Entry, FlowTable, Full, Notes, Slot};
+use crate::told::{PeerId, Told};
 use crate::tombstone::{Span, Tombstones};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 use core::time::Duration;
 use wire::Flow;
 use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
-use wire::sync::v1::Change;
+use wire::sync::v1::{Account, Change};
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -24,10 +27,25 @@ pub struct Remote {
     pub table: FlowTable,
     /// Ended flows; without a table, whatever flow there was a message about.
     tombstones: Tombstones,
-    /// Place of the last message before the last flush.
-    flushed: u64,
+    /// By peer: order of its last message before the last flush.
+    flushed: Vec<u64>,
+    /// By peer: flows in the table of which it spoke last and that count in an account.
+    held: Vec<u32>,
+    /// What is being removed, because transfers did not name it.
+    sweeps: VecDeque<Sweep>,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
     expiry: Option<(Wheel, u32)>,
+}
+
+/// A peer has told all its flows in messages from order `base` on: what it told before that and not since does not
+/// exist there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sweep {
+    peer: PeerId,
+    base: u64,
+    from: Slot,
+    removed: u64,
+    due: Instant,
 }
 
 // A late message must find the trace of every one that can have overtaken it.
@@ -49,7 +67,9 @@ impl Remote {
             table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            flushed: 0,
+            flushed: Vec::new(),
+            held: Vec::new(),
+            sweeps: VecDeque::new(),
             expiry,
         }
     }
@@ -64,6 +84,7 @@ impl Remote {
                 };
                 let end = end_of(&entry, *after_s);
                 if end <= now {
+                    count_out(&mut self.held, &entry);
                     self.table.remove(slot);
                     counters.remote.destroyed += 1;
                 } else {
@@ -85,45 +106,45 @@ impl Remote {
         self.expiry.as_ref().and_then(|(wheel, _)| wheel.next_tick())
     }
 
-    /// Takes the peer's word about a flow, the `order`-th of its messages. A message that was overtaken by a later
-    /// one about the same flow changes nothing.
+    /// Takes a peer's word about a flow. A message that was overtaken by a later one of that peer about the same flow
+    /// changes nothing.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_message(
         &mut self,
         counters: &mut Counters,
-        change: Change,
-        flow: Flow,
-        order: u64,
+        (change, flow): (Change, Flow),
+        told: Told,
         now: Instant,
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.table.find(&key);
-        if self.last_word(&key, known) >= order {
+        if self.is_overtaken(&key, told) {
             counters.remote.stale += 1;
             return Ok(());
         }
         match (change, known) {
             (Change::Destroy, Some(slot)) => {
-                self.table.remove(slot);
-                self.tombstones.bury(key, Span::at(order));
+                self.remove(slot);
+                self.tombstones.replace(key, Span::at(told.stamp()));
                 counters.remote.destroyed += 1;
             }
             (Change::Destroy, None) => {
-                self.tombstones.bury(key, Span::at(order));
+                self.tombstones.replace(key, Span::at(told.stamp()));
                 counters.remote.destroy_not_found += 1;
             }
             (_, Some(slot)) => {
-                self.change(slot, change, flow, order, now);
+                self.change(slot, change, flow, told, now);
                 counters.remote.updated += 1;
             }
             (_, None) => {
                 let since_s = seconds(now);
                 let ticket = self.expiry.as_mut().map_or(0, |(wheel, _)| wheel.ticket());
-                let updated_s = since_s;
-                let notes = Notes { stamp: order, since_s, updated_s, ticket, ..Notes::default() };
+                let (updated_s, stamp) = (since_s, told.stamp());
+                let notes = Notes { stamp, since_s, updated_s, ticket, ..Notes::default() };
                 let slot = count_insert(self.table.insert(flow, notes), &mut counters.remote)?;
+                *count_of(&mut self.held, told.peer()) += counts(&key);
                 if let Some((wheel, after_s)) = &mut self.expiry {
                     wheel.plan(now + Duration::from_secs((*after_s).into()), slot, ticket);
                 }
@@ -132,8 +153,19 @@ impl Remote {
         Ok(())
     }
 
-    fn change(&mut self, slot: Slot, change: Change, flow: Flow, order: u64, now: Instant) {
+    fn remove(&mut self, slot: Slot) {
+        if let Some(entry) = self.table.at(slot) {
+            count_out(&mut self.held, &entry);
+        }
+        self.table.remove(slot);
+    }
+
+    fn change(&mut self, slot: Slot, change: Change, flow: Flow, told: Told, now: Instant) {
         let anew = change == Change::New;
+        if let Some(entry) = self.table.at(slot) {
+            count_out(&mut self.held, &entry);
+            *count_of(&mut self.held, told.peer()) += counts(&flow.key());
+        }
         if anew {
             self.table.set_flow(slot, flow);
         } else {
@@ -143,54 +175,113 @@ impl Remote {
         if anew {
             notes.since_s = seconds(now);
         }
-        notes.stamp = order;
+        notes.stamp = told.stamp();
         notes.updated_s = seconds(now);
     }
 
-    /// The place of the last message about a flow; 0 if there was none. A message that is overtaken by more messages
-    /// than [`Tombstones`] remember is none of the same life of the peer, and comes with a higher place.
-    fn last_word(&self, key: &FlowKey, known: Option<Slot>) -> u64 {
-        let entry = known.and_then(|slot| Some(self.table.at(slot)?.stamp));
-        let last = entry.max(self.tombstones.last_about(key).map(|end| end.to));
-        last.unwrap_or(self.flushed)
-    }
-
-    /// Whether the flow is known from a later message of the peer than the `order`-th.
+    /// Whether the flow is known from a message of the same peer that came after, or is, the one in which it was
+    /// `told`. A message that is overtaken by more messages than [`Tombstones`] remember is none of the same life of
+    /// the peer, and comes with a higher order.
     #[must_use]
-    pub fn is_overtaken(&self, key: &FlowKey, order: u64) -> bool {
-        self.last_word(key, self.table.find(key)) > order
+    pub fn is_overtaken(&self, key: &FlowKey, told: Told) -> bool {
+        let entry = self.table.get(key).map(|entry| entry.stamp);
+        let end = self.tombstones.last_about(key).map(|end| end.to);
+        let mut words = [entry, end].into_iter().flatten().filter_map(Told::from_stamp);
+        let flushed = self.flushed.get(told.peer().index()).copied().unwrap_or(0);
+        words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
     }
 
-    /// Whether a flow is the peer's, or was a moment ago.
+    /// Whether a flow is a peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
         self.table.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
-    /// Forgets every flow. `order` is the place of the latest message: what comes in late from before is forgotten too,
-    /// or else the end of a flow would be forgotten and its beginning not.
-    pub fn flush(&mut self, order: u64) {
-        self.table.clear();
-        self.tombstones.clear(order);
-        self.flushed = order;
+    /// Flows held of which a peer spoke last and that count in its accounts.
+    #[must_use]
+    pub fn held_of(&self, peer: PeerId) -> u32 {
+        self.held.get(peer.index()).copied().unwrap_or(0)
     }
 
-    /// Writes the peer's word about a flow straight into the kernel, unless a later one about it came first.
+    /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, what it told before.
+    pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {
+        self.sweeps.retain(|sweep| sweep.peer != peer);
+        self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
+    }
+
+    /// When there is more to remove.
+    #[must_use]
+    pub fn sweep_next(&self) -> Option<Instant> {
+        self.sweeps.front().map(|sweep| sweep.due)
+    }
+
+    /// Goes on removing, if it is time. When it is done for a peer: which one, and how many flows went.
+    pub fn sweep(&mut self, counters: &mut Counters, now: Instant) -> Option<(PeerId, u64)> {
+        let mut sweep = self.sweeps.pop_front_if(|sweep| sweep.due <= now)?;
+        let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
+        while let Some((slot, entry)) = self.table.next(sweep.from) {
+            if slot >= end {
+                (sweep.from, sweep.due) = (slot, now + limit::SWEEP_STEP);
+                self.sweeps.push_front(sweep);
+                return None;
+            }
+            sweep.from = slot + 1;
+            let told = Told::from_stamp(entry.stamp);
+            if told.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
+                self.remove(slot);
+                counters.remote.destroyed += 1;
+                sweep.removed += 1;
+            }
+        }
+        Some((sweep.peer, sweep.removed))
+    }
+
+    /// Forgets every flow. `orders` are those of the latest message of each peer: what comes in late from before is
+    /// forgotten too, or else the end of a flow would be forgotten and its beginning not.
+    pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
+        self.table.clear();
+        self.tombstones.clear(0);
+        self.held.clear();
+        self.flushed = orders.collect();
+    }
+
+    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first.
     pub fn inject(
         &mut self,
         config: &Config,
         kernel: &mut KernelQueue,
         counters: &mut Counters,
         (change, flow): (Change, Flow),
-        order: u64,
+        told: Told,
     ) {
         let key = flow.key();
-        if self.last_word(&key, None) >= order {
+        if self.is_overtaken(&key, told) {
             counters.remote.stale += 1;
             return;
         }
-        self.tombstones.bury(key, Span::at(order));
+        self.tombstones.replace(key, Span::at(told.stamp()));
         inject(config, kernel, counters, change, flow);
+    }
+}
+
+/// 1 if a flow counts in accounts.
+fn counts(key: &FlowKey) -> u32 {
+    u32::from(Account::counts(key.tuple.proto))
+}
+
+/// How many flows are held of a peer.
+fn count_of(held: &mut Vec<u32>, peer: PeerId) -> &mut u32 {
+    if held.len() <= peer.index() {
+        held.resize(peer.index() + 1, 0);
+    }
+    &mut held[peer.index()]
+}
+
+/// An entry is no longer one of which the peer spoke last that it remembers.
+fn count_out(held: &mut Vec<u32>, entry: &Entry<'_>) {
+    if let Some(told) = Told::from_stamp(entry.stamp) {
+        let count = count_of(held, told.peer());
+        *count = count.saturating_sub(counts(&entry.key()));
     }
 }
 
@@ -336,7 +427,44 @@ mod tests {
 
     fn at(side: &mut Remote, change: Change, n: u16, order: u64) {
         let mut counters = Counters::default();
-        let _ = side.on_message(&mut counters, change, flow(n), order, Instant(0));
+        let told = Told::new(PeerId::FIRST, order);
+        let _ = side.on_message(&mut counters, (change, flow(n)), told, Instant(0));
+    }
+
+    #[test]
+    fn what_a_transfer_did_not_name_goes_and_nothing_else() {
+        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut counters = Counters::default();
+        let second = PeerId::FIRST.next();
+        at(&mut side, Change::New, 1, 10);
+        at(&mut side, Change::New, 2, 11);
+        let word = (Change::New, flow(3));
+        let _ = side.on_message(&mut counters, word, Told::new(second, 5), Instant(0));
+        at(&mut side, Change::Update, 2, 20);
+        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (2, 1));
+        side.begin_sweep(PeerId::FIRST, 20, Instant(1));
+        assert_eq!(side.sweep_next(), Some(Instant(1)));
+        assert_eq!(side.sweep(&mut counters, Instant(1)), Some((PeerId::FIRST, 1)));
+        let left: Vec<_> = side.table.iter().map(|(_, entry)| entry.key()).collect();
+        assert_eq!(left, [flow(2).key(), flow(3).key()]);
+        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (1, 1));
+    }
+
+    #[test]
+    fn what_different_peers_say_has_the_order_in_which_it_arrives() {
+        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut counters = Counters::default();
+        let mut say = |peer, change, order| {
+            let told = Told::new(peer, order);
+            let _ = side.on_message(&mut counters, (change, flow(1)), told, Instant(0));
+            side.table.len()
+        };
+        let second = PeerId::FIRST.next();
+        assert_eq!(say(PeerId::FIRST, Change::New, 9000), 1);
+        assert_eq!(say(second, Change::Destroy, 3), 0);
+        assert_eq!(say(PeerId::FIRST, Change::New, 9001), 1);
+        assert_eq!(say(PeerId::FIRST, Change::Destroy, 9000), 1, "overtaken");
+        assert_eq!(say(second, Change::Destroy, 4), 0);
     }
 
     #[test]

@@ -10,16 +10,25 @@
 use crate::counters::ReplicaCounters;
 use wire::sync::v1::{Fault, FaultKind};
 
-pub mod ftfw;
-pub mod outbox;
 pub mod packer;
 pub mod refresh;
-pub mod resend;
 pub mod tracker;
+pub mod resend;
+pub mod outbox;
+pub mod ftfw;
+pub mod whole;
+pub mod peers;
 
 pub use outbox::{Outbox, change_of};
 pub use packer::{Packed, Packer};
-pub use tracker::{Place, Step, Tracker};
+pub use peers::{Manners, Peer, Peers};
+pub use tracker::{Belief, Place, Step, Tracker};
+pub use whole::{Finding, Whole};
+
+/// Whether `a` comes before `b` in a count that wraps.
+const fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
 
 /// Counts a fault where conntrackd counts it.
 pub fn count_fault(fault: &Fault, counters: &mut ReplicaCounters) {

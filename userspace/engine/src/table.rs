@@ -9,6 +9,7 @@ use common::{FlowKey, Tuple};
 use core::ops::Deref;
 use foldhash::fast::FixedState;
 use wire::Flow;
+use wire::sync::v1::Account;
 
 mod index;
 mod notes;
@@ -104,6 +105,8 @@ pub struct FlowTable {
     hasher: FixedState,
     max: usize,
     dead: usize,
+    /// Flows that live and do not count in accounts of the table ([`Account::counts`]).
+    uncounted: usize,
     silent: usize,
     unsure: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
@@ -127,6 +130,7 @@ impl FlowTable {
             hasher,
             max,
             dead: 0,
+            uncounted: 0,
             silent: 0,
             unsure: 0,
             graves: VecDeque::new(),
@@ -143,6 +147,12 @@ impl FlowTable {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.len() - self.dead
+    }
+
+    /// Flows that live and count in accounts of the table ([`Account::counts`]).
+    #[must_use]
+    pub fn alive_counted(&self) -> usize {
+        self.alive() - self.uncounted
     }
 
     /// Message `seq` about the entry in a slot was lost: what it told is to be told again.
@@ -177,6 +187,10 @@ impl FlowTable {
         let was = notes.marks.contains(Marks::DEAD);
         notes.marks.set(Marks::DEAD, dead);
         self.dead = self.dead + usize::from(dead) - usize::from(was);
+        let counts = self.at(slot).is_some_and(|entry| Account::counts(entry.key().tuple.proto));
+        if !counts {
+            self.uncounted = self.uncounted + usize::from(was) - usize::from(dead);
+        }
         if dead && !was {
             self.graves.push_back(slot);
             if self.graves.len() > 2 * self.dead + GRAVES_EMPTY_MAX {
@@ -316,6 +330,7 @@ impl FlowTable {
         }
         let key = flow.key();
         debug_assert!(self.find(&key).is_none(), "an identity is in the table once");
+        self.uncounted += usize::from(!Account::counts(key.tuple.proto));
         let row = Some(Row::new(flow, notes, &mut self.pairs));
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = row;
@@ -337,7 +352,9 @@ impl FlowTable {
         let row = self.slots.get_mut(slot as usize)?.take()?;
         self.index.remove(row.hash(&self.pairs, &self.hasher), slot);
         self.free.push(slot);
+        let counts = Account::counts(row.key(&self.pairs).tuple.proto);
         let notes = row.release(&mut self.pairs);
+        self.uncounted -= usize::from(!counts && !notes.marks.contains(Marks::DEAD));
         self.dead -= usize::from(notes.marks.contains(Marks::DEAD));
         self.silent -= usize::from(notes.marks.contains(Marks::SILENT));
         self.unsure -= usize::from(notes.marks.contains(Marks::UNSURE));
@@ -350,7 +367,8 @@ impl FlowTable {
         self.pairs.clear();
         self.free.clear();
         self.index.clear();
-        (self.dead, self.silent, self.unsure) = (0, 0, 0);
+        (self.dead, self.uncounted) = (0, 0);
+        (self.silent, self.unsure) = (0, 0);
         self.graves.clear();
     }
 

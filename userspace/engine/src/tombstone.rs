@@ -59,6 +59,12 @@ impl Tombstones {
         self.order.push_back((key, span.to));
     }
 
+    /// Remembers what is known to be the last word, whatever was remembered before.
+    pub fn replace(&mut self, key: FlowKey, when: Span) {
+        self.ended.remove(&key);
+        self.bury(key, when);
+    }
+
     /// When the flow ended, or was spoken of where that is what is remembered; if it is remembered.
     #[must_use]
     pub fn last_about(&self, key: &FlowKey) -> Option<Span> {

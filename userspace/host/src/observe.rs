@@ -3,7 +3,7 @@
 use crate::log::Log;
 use crate::moderation::Quota;
 use common::Instant;
-use engine::{Event, Side};
+use engine::{Cause, Event, Side};
 use std::time::Duration;
 
 /// How often a long commit tells how far it is.
@@ -18,7 +18,7 @@ pub struct Observer {
     /// When a commit that is under way tells next how far it is.
     progress_at: Option<Instant>,
     /// By the numbers of [`kind`].
-    quotas: [Quota; 10],
+    quotas: [Quota; 12],
 }
 
 impl Observer {
@@ -62,15 +62,21 @@ impl Observer {
             }
             Event::KernelResynced { flows, purged } => log
                 .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
-            Event::Degraded => {
-                log.warning(
-                    "kernel events were lost: the internal cache is not exact until the kernel's \
-                     table has been read again",
-                );
+            Event::Degraded(cause) => log.warning(degraded(*cause)),
+            Event::Repaired { cause, lost, after } => {
+                let what = match cause {
+                    Cause::EventsLost => format!("{lost} lost events made good"),
+                    Cause::TableFull => "what it had no room for is known again".to_owned(),
+                    _ => "what was missing is known again".to_owned(),
+                };
+                let s = after.as_secs_f64();
+                log.notice(format!("the internal cache is exact again: {what} after {s:.1} s"));
             }
-            Event::Repaired { lost, after } => log.notice(format!(
-                "the internal cache is exact again: {lost} lost events made good after {:.1} s",
-                after.as_secs_f64()
+            Event::PeerDiffers { theirs, ours } => log.warning(format!(
+                "the other node has told {theirs} flows and {ours} of them are known here: asking for everything"
+            )),
+            Event::StaleRemoved { flows } => log.notice(format!(
+                "{flows} flows removed that the other node does not have any more"
             )),
             Event::TableFull { side, limit } => log.warning(format!(
                 "{} cache is full: HashLimit {limit} reached, new flows are not kept",
@@ -128,10 +134,36 @@ const fn kind(event: &Event) -> Option<usize> {
         Event::PeerBack => 5,
         Event::PeerRestarted { .. } => 6,
         Event::TableFull { .. } => 7,
-        Event::Degraded => 8,
+        Event::Degraded(_) => 8,
         Event::Repaired { .. } => 9,
+        Event::PeerDiffers { .. } => 10,
+        Event::StaleRemoved { .. } => 11,
         _ => return None,
     })
+}
+
+/// What is said when the local table is not what the kernel holds.
+const fn degraded(cause: Cause) -> &'static str {
+    match cause {
+        Cause::EventsLost => {
+            "kernel events were lost: the internal cache is not exact until the kernel's table has been read again"
+        }
+        Cause::TableFull => {
+            "flows are missing in the internal cache (HashLimit): it is not exact until it has had room and the \
+             kernel's table has been read again"
+        }
+        Cause::EventsOff => {
+            "the kernel does not tell of flows (sysctl net.netfilter.nf_conntrack_events is 0): the internal cache \
+             is not exact until it does and the kernel's table has been read again"
+        }
+        Cause::CountDiffers => {
+            "the kernel holds another number of flows than the internal cache: it is not exact until the kernel's \
+             table has been read again"
+        }
+        Cause::Flushed => {
+            "the internal cache was flushed: it is not exact until the kernel's table has been read again"
+        }
+    }
 }
 
 fn tell_commit(log: &Log, what: &str, (committed, failed): (u64, u64), took: Duration) {

@@ -5,7 +5,7 @@
 
 use crate::expect::ExpectNat;
 use crate::flow::{Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState};
-use crate::sync::v1::{Change, Control, Flags, Options, Stamp};
+use crate::sync::v1::{Account, Change, Control, Flags, Options, Stamp};
 use crate::{Expectation, Flow};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -191,12 +191,22 @@ pub fn change() -> impl Strategy<Value = Change> {
     prop_oneof![Just(Change::New), Just(Change::Update), Just(Change::Destroy)]
 }
 
+/// Any account of a sender's table.
+fn account() -> impl Strategy<Value = Account> {
+    let word = || option::of(any::<u32>());
+    (any::<bool>(), word(), word()).prop_map(|(exact, transfer, flows)| Account {
+        exact,
+        transfer,
+        flows,
+    })
+}
+
 /// Any control message that a sender makes.
 pub fn control() -> impl Strategy<Value = Control> {
     let range = || (any::<u32>(), 0..1_u32 << 20);
     prop_oneof![
         Just(Control::Alive),
-        Just(Control::Settled),
+        option::of(account()).prop_map(Control::Settled),
         Just(Control::Resync),
         range().prop_map(|(from, len)| Control::Ack { from, to: from.wrapping_add(len) }),
         range().prop_map(|(from, len)| Control::Nack { from, to: from.wrapping_add(len) }),

@@ -2,16 +2,16 @@
 
 use super::Engine;
 use crate::config::{Mode, limit};
+use crate::input::Sender;
 use crate::output::{Event, Side};
-use crate::replica::count_fault;
+use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::Verdict;
-use crate::replica::{Place, Step};
+use crate::replica::{Belief, Place, Step, count_fault};
+use crate::table::Full;
+use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
 use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, RawMessage};
-
-/// How long after a request everything is said to have come, where nobody acknowledges.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// How this node stands with its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +30,103 @@ pub struct Standing {
     pub committing: bool,
 }
 
+/// A message and where it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) peer: PeerId,
+    seq: u32,
+    flags: Flags,
+    pub(super) place: Place,
+}
+
+impl Arrival {
+    const fn told(self) -> Told {
+        Told::new(self.peer, self.place.order)
+    }
+}
+
+/// The first number in a datagram, the one after its last message, and whether its first message says HELLO; `None` if
+/// there is no message in it.
+fn span_of(bytes: &[u8]) -> Option<(u32, u32, bool)> {
+    let mut headers = Messages::datagram(bytes).flatten().map(|raw| raw.header);
+    let first = headers.next()?;
+    let last = headers.last().unwrap_or(first);
+    Some((first.seq, last.seq.wrapping_add(1), first.flags.contains(Flags::HELLO)))
+}
+
 impl Engine {
-    pub(super) fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
+    pub(super) fn on_datagram(&mut self, now: Instant, from: Sender, bytes: &[u8]) {
+        let Some((seq, next, anew)) = span_of(bytes) else {
+            return self.on_messages(now, None, bytes);
+        };
+        let (id, is_new) = self.peers.identify(now, from, seq);
+        if is_new {
+            self.greet_new(now, id);
+        }
+        let converses = self.config.replication.mode.converses();
+        let Some(peer) = self.peers.get_mut(id).filter(|_| converses) else {
+            return self.on_messages(now, Some(id), bytes);
+        };
+        let anew = anew && peer.ftfw.is_some();
+        match peer.tracker.believe(seq, next, anew) {
+            Belief::Continues if peer.doubtful.is_empty() => {}
+            Belief::Continues => {
+                // Somebody else speaks in its name. What of that was believed nobody can say.
+                peer.doubtful.clear();
+                peer.whole.on_refused(peer.tracker.order());
+            }
+            Belief::Doubtful => {
+                self.counters.replica.jumps_doubted += 1;
+                peer.doubtful.clear();
+                peer.doubtful.extend_from_slice(bytes);
+                return;
+            }
+            Belief::Confirmed => {
+                let first = core::mem::take(&mut peer.doubtful);
+                self.on_messages(now, Some(id), &first);
+            }
+        }
+        self.on_messages(now, Some(id), bytes);
+    }
+
+    /// Takes the messages of a datagram; those that are refused are counted.
+    fn on_messages(&mut self, now: Instant, peer: Option<PeerId>, bytes: &[u8]) {
         for raw in Messages::datagram(bytes) {
             match raw.and_then(|raw| Ok((raw, v1::decode(&raw)?))) {
                 Ok((raw, message)) => {
                     let whole = &bytes[raw.at..raw.at + usize::from(raw.header.len)];
-                    self.on_raw(now, &raw, whole, message);
+                    if let Some(peer) = peer {
+                        self.on_raw(now, peer, &raw, whole, message);
+                    }
                 }
                 Err(fault) => count_fault(&fault, &mut self.counters.replica),
             }
         }
     }
 
-    fn on_raw(&mut self, now: Instant, raw: &RawMessage<'_>, whole: &[u8], message: Message) {
+    /// A node is heard for the first time.
+    fn greet_new(&mut self, now: Instant, id: PeerId) {
+        if !self.peers.asks_new() || !self.config.replication.mode.converses() {
+            return;
+        }
+        let Self { peers, outbox, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return };
+        if peer.ftfw.is_some() {
+            peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting);
+        } else {
+            peer.whole.on_asked(now, peer.tracker.order());
+            outbox.queue_resync();
+        }
+    }
+
+    fn on_raw(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        raw: &RawMessage<'_>,
+        whole: &[u8],
+        message: Message,
+    ) {
         let (seq, flags) = (raw.header.seq, raw.header.flags);
         let alarm = !self.config.replication.mode.converses();
         if alarm && (!flags.is_empty() || matches!(message, Message::Control(_))) {
@@ -51,8 +134,9 @@ impl Engine {
         }
         let counters = &mut self.counters.replica;
         counters.received += 1;
-        let anew = self.ftfw.as_ref().is_some_and(|ftfw| ftfw.is_anew(flags));
-        let place = self.tracker.place(now, seq, whole, anew, counters);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let anew = peer.ftfw.as_ref().is_some_and(|ftfw| ftfw.is_anew(flags));
+        let place = peer.tracker.place(now, seq, whole, anew, counters);
         if place.restarted {
             self.tell(Event::PeerRestarted { at: now });
         }
@@ -60,83 +144,118 @@ impl Engine {
             self.peer_silent = false;
             self.tell(Event::PeerBack);
         }
-        if place.step == Step::Late && self.is_overtaken(&message, place.order) {
+        let arrival = Arrival { peer: id, seq, flags, place };
+        if place.step == Step::Late && self.is_overtaken(&message, arrival) {
             // Its number stays one that is missing, and the peer tells again how the flow began.
             self.counters.remote.stale += 1;
             return;
         }
-        let is_news = self.on_arrival(now, (seq, flags), place);
+        let is_news = self.on_arrival(now, arrival);
         // Two lives of a peer that began in the same second begin with the same number, and with the same request.
         if is_news || message == Message::Control(Control::Resync) {
-            self.on_message(now, place.order, message);
+            self.on_message(now, arrival, message);
         }
     }
 
     /// Whether a late message tells the beginning of a flow of which later news is known. That was laid over what was
     /// known of an earlier life, and nobody can say any more what of that is to go.
-    fn is_overtaken(&self, message: &Message, order: u64) -> bool {
+    fn is_overtaken(&self, message: &Message, arrival: Arrival) -> bool {
         let Message::Flow { change: Change::New, flow } = message else { return false };
-        self.ftfw.is_some() && self.remote.is_overtaken(&flow.key(), order)
+        let ftfw = matches!(self.config.replication.mode, Mode::Ftfw { .. });
+        ftfw && self.remote.is_overtaken(&flow.key(), arrival.told())
     }
 
-    /// FTFW: takes note of a message. False if it was here before.
-    fn on_arrival(&mut self, now: Instant, (seq, flags): (u32, Flags), place: Place) -> bool {
-        let Some(ftfw) = &mut self.ftfw else { return true };
-        ftfw.on_arrival(now, &mut self.outbox, (seq, flags), place.step);
+    /// Takes note of a message. False if it was here before.
+    fn on_arrival(&mut self, now: Instant, arrival: Arrival) -> bool {
+        let Arrival { peer: id, seq, flags, place } = arrival;
+        let Self { peers, outbox, local, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return true };
         if place.restarted {
-            self.outbox.on_peer_restart(&mut self.local.table);
-            // What became of its flows since we last heard of them, nobody has told us.
-            ftfw.ask_after_greeting(&mut self.outbox);
+            peer.whole.on_restart();
+            peer.began = now;
+        }
+        if peer.ftfw.is_none() {
+            if place.restarted && self.config.replication.mode.converses() {
+                // What became of its flows since it was last heard, nobody has told us.
+                peer.whole.on_asked(now, place.order);
+                outbox.queue_resync();
+            }
+            return true;
+        }
+        let step = place.step;
+        peer.with_ftfw(now, outbox, |ftfw, outbox| {
+            ftfw.on_arrival(now, outbox, (seq, flags), step);
+        });
+        if place.restarted {
+            outbox.on_peer_restart(&mut local.table);
+            peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting);
         }
         place.step != Step::Again
     }
 
-    fn on_message(&mut self, now: Instant, order: u64, message: Message) {
+    fn on_message(&mut self, now: Instant, arrival: Arrival, message: Message) {
+        let told = arrival.told();
         match message {
             Message::Flow { change, flow } if self.config.replication.keep_remote => {
                 let counters = &mut self.counters;
-                let outcome = self.remote.on_message(counters, change, flow, order, now);
-                self.note_room(Side::Remote, outcome);
+                let outcome = self.remote.on_message(counters, (change, flow), told, now);
+                if let (Err(Full), Some(peer)) = (outcome, self.peers.get_mut(arrival.peer)) {
+                    peer.whole.on_refused(told.order());
+                }
+                self.note_room(now, Side::Remote, outcome);
             }
             Message::Flow { change, flow } => {
                 let Self { config, kernel, counters, remote, .. } = self;
-                remote.inject(config, kernel, counters, (change, flow), order);
+                remote.inject(config, kernel, counters, (change, flow), told);
             }
             Message::Expect { change, expect } => {
-                self.on_expect_message(now, (change, expect), order);
+                self.on_expect_message(now, (change, expect), told);
             }
-            Message::Control(control) => self.on_control(now, control),
+            Message::Control(control) => self.on_control(now, arrival, control),
         }
     }
 
-    fn on_control(&mut self, now: Instant, control: Control) {
-        match (control, &mut self.ftfw) {
-            (Control::Resync, ftfw) => {
-                if let Some(ftfw) = ftfw {
-                    ftfw.acknowledge(&mut self.outbox);
-                }
-                self.tell(Event::ResyncRequested);
-                self.plan_bulk(now);
+    fn on_control(&mut self, now: Instant, arrival: Arrival, control: Control) {
+        let Self { peers, outbox, local, .. } = self;
+        let Some(peer) = peers.get_mut(arrival.peer) else { return };
+        let acknowledges = peer.ftfw.is_some();
+        match control {
+            Control::Resync => self.on_resync(now, arrival.peer),
+            Control::Ack { from, to } if acknowledges => {
+                let verdict = outbox.on_ack(&mut local.table, (from, to));
+                peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_acknowledged(outbox, to));
+                self.on_verdict(now, verdict);
+                self.conclude(now, arrival.peer);
             }
-            (Control::Ack { from, to }, Some(ftfw)) => {
-                let verdict = self.outbox.on_ack(&mut self.local.table, (from, to));
-                ftfw.on_acknowledged(&mut self.outbox, to);
+            Control::Nack { from, to } if acknowledges => {
+                let verdict = outbox.on_nack(&mut local.table, (from, to));
                 self.on_verdict(now, verdict);
             }
-            (Control::Nack { from, to }, Some(_)) => {
-                let verdict = self.outbox.on_nack(&mut self.local.table, (from, to));
-                self.on_verdict(now, verdict);
-            }
-            (Control::Settled, Some(ftfw)) => ftfw.on_settled(),
-            (Control::Settled | Control::Alive, None) => {
-                if let Some((at, lost @ None)) = &mut self.asked
-                    && now.since(*at) >= ANSWER_TIME
-                {
-                    *lost = Some(self.counters.replica.lost);
+            Control::Settled(account) => {
+                peer.ftfw.iter_mut().for_each(Ftfw::on_settled);
+                match account {
+                    Some(account) => self.on_account(now, arrival, account),
+                    None => self.conclude(now, arrival.peer),
                 }
             }
-            (Control::Alive | Control::Ack { .. } | Control::Nack { .. }, _) => {}
+            Control::Alive if !acknowledges => self.conclude(now, arrival.peer),
+            Control::Alive | Control::Ack { .. } | Control::Nack { .. } => {}
         }
+    }
+
+    /// A peer asks for everything.
+    fn on_resync(&mut self, now: Instant, id: PeerId) {
+        let Self { peers, outbox, counters, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return };
+        peer.with_ftfw(now, outbox, Ftfw::acknowledge);
+        match peer.grant(now) {
+            Ok(()) => self.plan_bulk(now, now),
+            Err(later) => {
+                counters.replica.resyncs_put_off += 1;
+                self.plan_bulk(now, later);
+            }
+        }
+        self.tell(Event::ResyncRequested);
     }
 
     fn on_verdict(&mut self, now: Instant, verdict: Verdict) {
@@ -147,15 +266,17 @@ impl Engine {
                 if self.bulk_due.is_none() {
                     self.tell(Event::PeerMissed);
                 }
-                self.plan_bulk(now);
+                // A peer that loses much asks often.
+                let pause = self.bulk_began.map_or(now, |began| began + limit::BULK_PAUSE);
+                self.plan_bulk(now, pause);
             }
         }
     }
 
-    /// Begins a bulk transfer the peer needs. If one has just begun, a moment later: a peer that loses much asks often.
-    fn plan_bulk(&mut self, now: Instant) {
-        let soonest = self.bulk_began.map_or(now, |began| began + limit::BULK_PAUSE);
-        self.bulk_due = Some(soonest.max(now));
+    /// Begins a bulk transfer that a peer needs, at `soonest`.
+    fn plan_bulk(&mut self, now: Instant, soonest: Instant) {
+        let due = self.bulk_due.map_or(soonest, |due| due.min(soonest));
+        self.bulk_due = Some(due.max(now));
         self.begin_due_bulk(now);
     }
 
@@ -166,29 +287,37 @@ impl Engine {
         }
     }
 
-    /// Asks the peer for all its flows.
+    /// Asks all peers for all their flows.
     pub(super) fn ask_for_everything(&mut self, now: Instant) {
-        if let Some(ftfw) = &mut self.ftfw {
-            ftfw.ask_after_greeting(&mut self.outbox);
-        } else {
-            self.outbox.queue_control(Control::Resync);
-            self.asked = Some((now, None));
+        self.peers.ask_new();
+        let Self { peers, outbox, .. } = self;
+        for (_, peer) in peers.iter_mut() {
+            if peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting).is_none() {
+                peer.whole.on_asked(now, peer.tracker.order());
+            }
+        }
+        if !matches!(self.config.replication.mode, Mode::Ftfw { .. }) {
+            self.outbox.queue_resync();
         }
     }
 
     /// Does what the time asks for.
     pub(super) fn on_time(&mut self, now: Instant) {
-        if let Some(ftfw) = &mut self.ftfw {
-            ftfw.on_time(now, &mut self.outbox);
+        let Self { peers, outbox, .. } = self;
+        for (_, peer) in peers.iter_mut() {
+            peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_time(now, outbox));
         }
         self.begin_due_bulk(now);
+        self.sweep_remote(now);
+        self.ask_in_time(now);
+        self.pay_transfer(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);
         self.read_in_time(now);
         self.watch_silent(now);
         self.watch_unsure(now);
-        let silence = self.tracker.heard_at().map_or(Duration::ZERO, |at| now.since(at));
+        let silence = self.peers.heard_at().map_or(Duration::ZERO, |at| now.since(at));
         let converses = self.config.replication.mode.converses();
         if converses && !self.peer_silent && silence > limit::PEER_SILENCE {
             self.peer_silent = true;
@@ -212,7 +341,7 @@ impl Engine {
         }
         let busy = self.local.is_in_bulk();
         if !busy && self.bulk_due.is_none() {
-            self.outbox.queue_control(Control::Settled);
+            self.queue_account(now);
         } else if !busy || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);
         }
@@ -221,23 +350,10 @@ impl Engine {
     /// How this node stands with its peer.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
-        let lost = self.asked.and_then(|(_, lost)| lost);
-        let open = self.outbox.open_requests();
-        let (remote_complete, remote_exact) = match (&self.config.replication.mode, &self.ftfw) {
-            (Mode::Ftfw { .. }, Some(ftfw)) => {
-                (ftfw.is_complete(), open.nacks == 0 && !ftfw.is_missing_some())
-            }
-            (Mode::Alarm { expire_s, .. }, _) => {
-                // After so long, all that is not told again has gone, and all that is has come.
-                let since = now.since(self.began);
-                (since >= Duration::from_secs((*expire_s).into()), true)
-            }
-            _ => (lost.is_some(), lost.unwrap_or(0) == self.counters.replica.lost),
-        };
+        let (remote_complete, remote_exact) = self.remote_standing(now);
         Standing {
-            local_loaded: self.dump.as_ref().is_none_or(|dump| dump.watch)
-                && (self.counters.resyncs > 0 || !self.config.replication.keep_local),
-            peer_heard: self.tracker.heard_at().map(|at| now.since(at)),
+            local_loaded: self.is_loaded(),
+            peer_heard: self.peers.heard_at().map(|at| now.since(at)),
             remote_complete,
             remote_exact,
             in_bulk: self.local.is_in_bulk(),

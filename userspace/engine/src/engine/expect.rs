@@ -9,6 +9,7 @@ use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Event, Request, Side};
+use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -90,14 +91,14 @@ impl Engine {
         &mut self,
         now: Instant,
         (change, expect): (Change, Expectation),
-        order: u64,
+        told: Told,
     ) {
         let Self { config, kernel, counters, remote_expectations: remote, .. } = self;
         if config.replication.keep_remote {
             let counters = &mut counters.remote_expectations;
-            remote.on_message(counters, change, expect, order, now);
+            remote.on_message(counters, (change, expect), told, now);
         } else {
-            remote.inject(config, kernel, counters, (change, expect), order);
+            remote.inject(config, kernel, counters, (change, expect), told);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::{Dump, Engine};
 use crate::config::limit;
-use crate::exactness::Exactness;
+use crate::exactness::{Cause, Exactness};
 use crate::input::CommandId;
 use crate::kernel::Purpose;
 use crate::local::{Ended, Reading};
@@ -31,12 +31,87 @@ impl Engine {
         first.map(|dump| dump.flows)
     }
 
+    /// Why the local table is not exact, or was not the last time.
+    #[must_use]
+    pub const fn inexact_because(&self) -> Cause {
+        self.exactness.cause()
+    }
+
     pub(super) fn on_events_lost(&mut self, now: Instant, count: u64) {
+        self.doubt(now, Cause::EventsLost, count);
+    }
+
+    /// The local table is not what the kernel holds.
+    pub(super) fn doubt(&mut self, now: Instant, cause: Cause, count: u64) {
         if !self.config.replication.keep_local {
             return;
         }
-        if self.exactness.on_lost(now, count, self.config.repair_after) {
-            self.tell(Event::Degraded);
+        if self.exactness.on_doubt(now, cause, count, self.config.repair_after) {
+            self.tell(Event::Degraded(cause));
+        }
+    }
+
+    /// The host says, about once a second, how many flows the kernel holds and whether it tells of them.
+    pub(super) fn on_kernel_health(&mut self, now: Instant, flows: u64, events: bool) {
+        if !self.config.replication.keep_local {
+            return;
+        }
+        if !events {
+            self.doubt(now, Cause::EventsOff, 0);
+            return;
+        }
+        if self.exactness.are_events_off() {
+            self.exactness.on_events_on(now, self.config.repair_after);
+        }
+        let comparable = self.config.filter.passes_all()
+            && self.config.share == crate::share::Share::ALL
+            && self.config.replication.keep_remote
+            && self.is_loaded()
+            && self.exactness.state() == Exactness::Exact
+            && !self.is_committing();
+        let (here, heard) = (self.local.table.alive() as u64, self.counters.events);
+        if !comparable {
+            return self.census.skip(heard);
+        }
+        if let Some(count) = self.census.compare(flows, here, heard) {
+            self.doubt(now, Cause::CountDiffers, count);
+        }
+    }
+
+    /// Whether the kernel's table has been read, and is not being read again.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.dump.as_ref().is_none_or(|dump| dump.watch) && self.is_filled()
+    }
+
+    /// Everything was forgotten that the kernel holds, and with it ends of which peers were to be told.
+    pub(super) fn on_local_flushed(&mut self, now: Instant) {
+        self.owes = true;
+        self.doubt(now, Cause::Flushed, 0);
+    }
+
+    /// Nothing of the peers is held any more.
+    pub(super) fn on_remote_flushed(&mut self) {
+        for (_, peer) in self.peers.iter_mut() {
+            let order = peer.tracker.order();
+            peer.tracker.forgive(order);
+            peer.whole.on_flushed(order);
+        }
+    }
+
+    pub(super) fn on_transfer_began(&mut self) {
+        self.bulk_from = self.outbox.next_seq();
+        self.untold = false;
+        self.owes = false;
+        self.outbox.take_forgotten();
+    }
+
+    /// A bulk transfer has come to its end; `whole`: it has named every flow.
+    pub(super) fn on_transfer_done(&mut self, whole: bool) {
+        if whole && !self.outbox.has_forgotten() {
+            self.transferred = Some(self.bulk_from);
+            self.pay_pause = limit::ASK_AGAIN;
+        } else {
+            self.owes = true;
         }
     }
 
@@ -53,7 +128,7 @@ impl Engine {
                 Reading { began: dump.began, tell: !dump.first, doubtful, lossless: dump.watch };
             let (local, mut desk) = self.desk(now);
             let outcome = local.on_dumped(&mut desk, flow, reading);
-            self.note_room(Side::Local, outcome);
+            self.note_room(now, Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
         } else {
@@ -96,11 +171,14 @@ impl Engine {
                 self.tell(Event::KernelResynced { flows, purged });
                 let again = self.config.repair_after;
                 if let Some((lost, after)) = self.exactness.on_read(began, now, complete, again) {
-                    self.tell(Event::Repaired { lost, after });
+                    let cause = self.exactness.cause();
+                    self.tell(Event::Repaired { cause, lost, after });
                 }
+                self.census.on_read();
             }
         } else {
             self.queue_expectations();
+            self.on_transfer_done(complete);
             self.tell(Event::BulkDone { flows });
         }
         self.answer(commands, complete);

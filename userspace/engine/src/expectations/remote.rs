@@ -5,8 +5,10 @@ use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
+use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 use wire::Expectation;
 use wire::expect::flag;
@@ -20,19 +22,19 @@ const EEXIST: i32 = 17;
 pub struct Remote {
     table: Table,
     ends: Ends,
-    /// Place of the last message before the last flush.
-    flushed: u64,
+    /// By peer: order of its last message before the last flush.
+    flushed: Vec<u64>,
 }
 
 /// Places of the last messages about expectations that are in no table.
 #[derive(Debug, Default)]
 struct Ends {
-    places: BTreeMap<ExpectKey, u64>,
-    queue: VecDeque<(ExpectKey, u64)>,
+    places: BTreeMap<ExpectKey, Told>,
+    queue: VecDeque<(ExpectKey, Told)>,
 }
 
 impl Ends {
-    fn note(&mut self, key: ExpectKey, place: u64) {
+    fn note(&mut self, key: ExpectKey, place: Told) {
         if self.queue.len() >= limit::TOMBSTONES_MAX
             && let Some((oldest, at)) = self.queue.pop_front()
             && self.places.get(&oldest) == Some(&at)
@@ -51,18 +53,17 @@ impl Remote {
         &self.table
     }
 
-    /// Takes the peer's word about an expectation, the `order`-th of its messages. One that was overtaken by a later
-    /// one about the same expectation changes nothing.
+    /// Takes a peer's word about an expectation. One that was overtaken by a later one of that peer about the same
+    /// expectation changes nothing.
     pub fn on_message(
         &mut self,
         counters: &mut TableCounters,
-        change: Change,
-        expect: Expectation,
-        order: u64,
+        (change, expect): (Change, Expectation),
+        told: Told,
         now: Instant,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.last_word(&key) >= order {
+        if self.is_overtaken(&key, told) {
             counters.stale += 1;
             return;
         }
@@ -76,19 +77,20 @@ impl Remote {
                 };
                 *count += 1;
                 self.table.remove(&key);
-                self.ends.note(key, order);
+                self.ends.note(key, told);
             }
             (_, Some(entry)) => {
                 if change == Change::New {
                     entry.since_s = now_s;
                 }
-                (entry.expect, entry.stamp, entry.updated_s) = (expect, order, now_s);
+                (entry.expect, entry.stamp, entry.updated_s) = (expect, told.stamp(), now_s);
                 counters.updated += 1;
             }
             (_, None) if full => counters.create_no_space += 1,
             (_, None) => {
+                let stamp = told.stamp();
                 let (told, shown) = (false, false);
-                let (since_s, updated_s, stamp) = (now_s, now_s, order);
+                let (since_s, updated_s) = (now_s, now_s);
                 let entry = Entry { expect, stamp, since_s, updated_s, told, shown };
                 self.table.insert(key, entry);
                 counters.created += 1;
@@ -103,14 +105,14 @@ impl Remote {
         kernel: &mut KernelQueue,
         counters: &mut Counters,
         (change, expect): (Change, Expectation),
-        order: u64,
+        told: Told,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.last_word(&key) >= order {
+        if self.is_overtaken(&key, told) {
             counters.remote_expectations.stale += 1;
             return;
         }
-        self.ends.note(key, order);
+        self.ends.note(key, told);
         let written = &mut counters.inject_expectations;
         let count = match change {
             Change::New => &mut written.created,
@@ -126,10 +128,22 @@ impl Remote {
         }
     }
 
-    fn last_word(&self, key: &ExpectKey) -> u64 {
-        let entry = self.table.get(key).map(|entry| entry.stamp);
-        let last = entry.max(self.ends.places.get(key).copied());
-        last.unwrap_or(self.flushed)
+    fn is_overtaken(&self, key: &ExpectKey, told: Told) -> bool {
+        let entry = self.table.get(key).and_then(|entry| Told::from_stamp(entry.stamp));
+        let mut words = [entry, self.ends.places.get(key).copied()].into_iter().flatten();
+        let flushed = self.flushed.get(told.peer().index()).copied().unwrap_or(0);
+        words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
+    }
+
+    /// A peer has named all its expectations in messages from order `base` on: what it told before that does not exist
+    /// there.
+    pub fn sweep(&mut self, counters: &mut TableCounters, peer: PeerId, base: u64) {
+        let before = self.table.len();
+        self.table.retain(|_, entry| {
+            let told = Told::from_stamp(entry.stamp);
+            told.is_none_or(|told| told.peer() != peer || told.order() >= base)
+        });
+        counters.destroyed += (before - self.table.len()) as u64;
     }
 
     /// Whether an expectation is the peer's, or was a moment ago.
@@ -145,11 +159,11 @@ impl Remote {
         counters.destroyed += (before - self.table.len()) as u64;
     }
 
-    /// Forgets all. `order` is the place of the latest message.
-    pub fn flush(&mut self, order: u64) {
+    /// Forgets all. `orders` are those of the latest message of each peer.
+    pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
         self.table.clear();
         self.ends = Ends::default();
-        self.flushed = order;
+        self.flushed = orders.collect();
     }
 }
 

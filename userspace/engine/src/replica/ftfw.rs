@@ -12,6 +12,7 @@
 //!    |<---------------- ALIVE ----------------|   after a second without a word: a gap before it shows what is lost
 //! ```
 
+use super::is_before;
 use super::resend::ResendQueue;
 use super::tracker::Step;
 use crate::config::limit;
@@ -42,6 +43,8 @@ pub struct Ftfw {
     /// When the peer answered our HELLO, as long as it has not shown by an ACK that the answer was for this life of us.
     answered: Option<Instant>,
     asked: Asked,
+    /// Everything was asked for since somebody took note of that.
+    asked_anew: bool,
 }
 
 /// How far the request for the peer's whole table has come.
@@ -74,6 +77,7 @@ impl Ftfw {
             peer_settles: false,
             answered: None,
             asked: if ask { Asked::AfterGreeting } else { Asked::No },
+            asked_anew: false,
         }
     }
 
@@ -247,6 +251,7 @@ impl Ftfw {
     /// Asks for everything, unless that is being done.
     pub fn ask(&mut self, outbox: &mut Outbox) {
         self.asked = Asked::Yes;
+        self.asked_anew = true;
         if outbox.open_requests().resyncs == 0 {
             outbox.queue_control(Control::Resync);
         }
@@ -291,14 +296,14 @@ impl Ftfw {
 
     /// Whether the peer has sent its whole table since we asked.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub fn is_answered(&self) -> bool {
         self.asked == Asked::Answered
     }
-}
 
-/// Whether `a` comes before `b` in a count that wraps.
-const fn is_before(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
+    /// Whether everything was asked for since this was called the last time.
+    pub const fn take_asked(&mut self) -> bool {
+        core::mem::replace(&mut self.asked_anew, false)
+    }
 }
 
 #[cfg(test)]
@@ -338,10 +343,10 @@ mod tests {
     fn every_message_says_hello_until_the_peer_answers() {
         let (mut ftfw, mut outbox) = (Ftfw::new(3, false, Instant(0)), outbox());
         outbox.queue_control(Control::Resync);
-        outbox.queue_control(Control::Settled);
+        outbox.queue_control(Control::Settled(None));
         assert!(sent(&mut outbox).iter().all(|header| header.flags.contains(Flags::HELLO)));
         ftfw.on_arrival(Instant(0), &mut outbox, (7, Flags::HELLO_BACK), Step::First);
-        outbox.queue_control(Control::Settled);
+        outbox.queue_control(Control::Settled(None));
         assert!(sent(&mut outbox).iter().all(|header| !header.flags.contains(Flags::HELLO)));
     }
 
@@ -351,7 +356,7 @@ mod tests {
         ftfw.on_arrival(Instant(0), &mut outbox, (50, Flags::HELLO), Step::First);
         let answer = sent(&mut outbox);
         assert!(answer[0].flags.contains(Flags::HELLO_BACK | Flags::ALIVE));
-        outbox.queue_control(Control::Settled);
+        outbox.queue_control(Control::Settled(None));
         assert!(!sent(&mut outbox)[0].flags.contains(Flags::HELLO_BACK));
     }
 
@@ -436,12 +441,12 @@ mod tests {
         ftfw.ask(&mut outbox);
         let request = sent(&mut outbox)[0].seq;
         ftfw.on_settled();
-        assert!(!ftfw.is_complete(), "it has not heard the request");
+        assert!(!ftfw.is_answered(), "it has not heard the request");
         outbox.on_ack(&mut FlowTable::new(1, 0), (request, request));
         ftfw.on_acknowledged(&mut outbox, request);
-        assert!(!ftfw.is_complete(), "it is sending");
+        assert!(!ftfw.is_answered(), "it is sending");
         ftfw.on_settled();
-        assert!(ftfw.is_complete());
+        assert!(ftfw.is_answered());
     }
 
     #[test]
@@ -451,10 +456,10 @@ mod tests {
         let request = sent(&mut outbox)[0].seq;
         outbox.on_ack(&mut FlowTable::new(1, 0), (request, request));
         ftfw.on_acknowledged(&mut outbox, request);
-        assert!(!ftfw.is_complete());
+        assert!(!ftfw.is_answered());
         outbox.queue_control(Control::Alive);
         let later = sent(&mut outbox)[0].seq;
         ftfw.on_acknowledged(&mut outbox, later);
-        assert!(ftfw.is_complete());
+        assert!(ftfw.is_answered());
     }
 }

@@ -47,6 +47,8 @@ pub struct Outbox {
     open: Requests,
     /// Nobody listens: what is queued counts as told.
     mute: bool,
+    /// Something was forgotten that the peer was to be told: only a bulk transfer can show it.
+    forgotten: bool,
 }
 
 impl Outbox {
@@ -67,6 +69,7 @@ impl Outbox {
             resend: resend_max.map(|max| ResendQueue::new(max, first_seq.wrapping_sub(1))),
             open: Requests::default(),
             mute: false,
+            forgotten: false,
         }
     }
 
@@ -113,6 +116,7 @@ impl Outbox {
         }
         if self.messages >= limit::OUTBOX_MESSAGES_MAX {
             counters.send_no_space += 1;
+            self.forgotten = true;
             return;
         }
         self.messages += 1;
@@ -123,6 +127,7 @@ impl Outbox {
     pub fn queue_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {
         if self.messages >= limit::OUTBOX_MESSAGES_MAX {
             counters.send_no_space += 1;
+            self.forgotten = true;
             return;
         }
         self.queue_expectation_again(Box::new(expect.clone()));
@@ -165,6 +170,28 @@ impl Outbox {
         self.open.count(&item);
         self.controls += 1;
         self.queue.push_back(item);
+    }
+
+    /// Asks for everything, unless that waits to be sent.
+    pub fn queue_resync(&mut self) {
+        let waits = |item: &Item| matches!(item, Item::Control(Control::Resync));
+        if !self.queue.iter().any(waits) {
+            self.queue_control(Control::Resync);
+        }
+    }
+
+    /// Whether something was forgotten that the peer was to be told, since [`Outbox::take_forgotten`].
+    #[must_use]
+    pub fn has_forgotten(&self) -> bool {
+        self.forgotten || self.resend.as_ref().is_some_and(ResendQueue::has_forgotten)
+    }
+
+    /// The same, once.
+    pub fn take_forgotten(&mut self) -> bool {
+        let forgotten = self.has_forgotten();
+        self.forgotten = false;
+        self.resend.iter_mut().for_each(ResendQueue::clear_forgotten);
+        forgotten
     }
 
     /// Requests the peer has not acknowledged, where it acknowledges.
@@ -315,6 +342,7 @@ impl Outbox {
         }
         table.remove(slot);
         counters.ends_untold += 1;
+        self.forgotten = true;
         true
     }
 
@@ -420,7 +448,7 @@ impl Outbox {
         }
         match &mut self.resend {
             // Nobody acknowledges or misses an ALIVE.
-            Some(resend) if matches!(item, Item::Control(Control::Alive | Control::Settled)) => {
+            Some(resend) if matches!(item, Item::Control(Control::Alive | Control::Settled(_))) => {
                 resend.note_sent(seq);
             }
             Some(resend) if keep => resend.push(table, seq, item),

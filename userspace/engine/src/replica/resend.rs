@@ -13,6 +13,7 @@
 //! since, or has gone, stands for nothing; but if it told the entry as new, it is kept until that is heard, because
 //! what came later said less.
 
+use super::is_before;
 use super::outbox::Item;
 use crate::config::limit;
 use crate::table::{Entry, FlowTable, Marks, Slot};
@@ -59,6 +60,8 @@ pub struct ResendQueue {
     /// Expectations whose news was dropped.
     unheard_expectations: VecDeque<Box<Expectation>>,
     dropped_count: u64,
+    /// Something was forgotten that the peer was to be told.
+    forgotten: bool,
     /// Requests of ours that were acknowledged, or given up, since somebody asked.
     settled: Requests,
     lost: Requests,
@@ -105,6 +108,7 @@ impl ResendQueue {
             unheard: VecDeque::new(),
             unheard_expectations: VecDeque::new(),
             dropped_count: 0,
+            forgotten: false,
             settled: Requests { resyncs: 0, nacks: 0 },
             lost: Requests { resyncs: 0, nacks: 0 },
         }
@@ -138,6 +142,17 @@ impl ResendQueue {
     #[must_use]
     pub const fn max(&self) -> usize {
         self.max
+    }
+
+    /// Whether something was forgotten that the peer was to be told.
+    #[must_use]
+    pub const fn has_forgotten(&self) -> bool {
+        self.forgotten
+    }
+
+    /// A bulk transfer is to show what was forgotten.
+    pub const fn clear_forgotten(&mut self) {
+        self.forgotten = false;
     }
 
     /// Messages dropped because it was full.
@@ -227,6 +242,7 @@ impl ResendQueue {
             self.unheard_expectations.push_back(expect);
             if self.unheard_expectations.len() > limit::EXPECTATIONS_UNHEARD_MAX {
                 self.unheard_expectations.pop_front();
+                self.forgotten = true;
             }
             return;
         }
@@ -265,6 +281,7 @@ impl ResendQueue {
         while let Some((slot, ticket)) = self.unheard.pop_front() {
             if is_unheard(table, slot, ticket) {
                 table.remove(slot);
+                self.forgotten = true;
                 return;
             }
         }
@@ -366,11 +383,6 @@ fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
     table.at(slot).is_some_and(|e| {
         e.ticket == ticket && e.marks.contains(Marks::DEAD) && !e.marks.intersects(busy)
     })
-}
-
-/// Whether `a` comes before `b` in a count that wraps.
-const fn is_before(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
 }
 
 #[cfg(test)]

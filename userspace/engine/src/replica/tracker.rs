@@ -1,8 +1,10 @@
 //! The peer's sequence numbers, as they come in.
 
+use super::is_before;
 use crate::config::limit;
 use crate::counters::ReplicaCounters;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use common::Instant;
 use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
@@ -33,6 +35,17 @@ pub struct Place {
     pub restarted: bool,
 }
 
+/// What is to be made of the first number of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// It continues what came before, or it begins a life of the peer that says so.
+    Continues,
+    /// It lies far from everything before, and only this one datagram says so.
+    Doubtful,
+    /// It lies far from everything before the doubtful datagram, but continues that.
+    Confirmed,
+}
+
 /// Follows the peer's sequence numbers.
 ///
 /// A number a little behind is a late message, unless another message had that number before, or no later message came
@@ -48,7 +61,18 @@ pub struct Tracker {
     seen: Box<[u32]>,
     /// Whether the peer says when it begins anew, so that late messages need not be taken for that.
     greets: bool,
+    /// Numbers and their orders, in order: between one and the next, both grow alike. The first number of this life of
+    /// the peer is the oldest, unless there are too many.
+    anchors: VecDeque<(u32, u64)>,
+    /// Numbers that were passed over and have not come.
+    missing: u32,
+    /// Order of the message that passed over the last of these; 0 when none is missing.
+    hole: u64,
+    /// The number that follows a datagram whose numbers lie far from all others.
+    doubtful: Option<u32>,
     hasher: FixedState,
+    /// Order of the first message.
+    floor: u64,
 }
 
 impl Tracker {
@@ -57,7 +81,81 @@ impl Tracker {
     pub fn new(seed: u64, greets: bool) -> Self {
         let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
         let hasher = FixedState::with_seed(seed);
-        Self { last: None, last_at: Instant(0), seen, greets, hasher }
+        let last_at = Instant(0);
+        let anchors = VecDeque::new();
+        Self {
+            last: None,
+            last_at,
+            seen,
+            greets,
+            anchors,
+            missing: 0,
+            hole: 0,
+            doubtful: None,
+            hasher,
+            floor: FIRST_ORDER,
+        }
+    }
+
+    /// Makes the tracker go on behind the orders of another one, whose place it takes.
+    #[must_use]
+    pub fn behind(mut self, other: &Self) -> Self {
+        self.floor = other.order() + u64::from(limit::LATE_WINDOW);
+        self
+    }
+
+    /// What to make of a datagram that begins with number `from` and after which `next` comes. A jump in the numbers is
+    /// believed when two datagrams of the same sender agree on it: one forged datagram must not stop replication.
+    pub fn believe(&mut self, from: u32, next: u32, anew: bool) -> Belief {
+        let near = |a: u32, b: u32| a.wrapping_sub(b).min(b.wrapping_sub(a)) < limit::LATE_WINDOW;
+        let Some((last, _)) = self.last.filter(|_| !anew) else {
+            self.doubtful = None;
+            return Belief::Continues;
+        };
+        if near(from, last) {
+            self.doubtful = None;
+            return Belief::Continues;
+        }
+        match self.doubtful.replace(next) {
+            Some(expected) if near(from, expected) => {
+                self.doubtful = None;
+                Belief::Confirmed
+            }
+            _ => Belief::Doubtful,
+        }
+    }
+
+    /// Whether `seq` is near the numbers that came last.
+    #[must_use]
+    pub fn continues_with(&self, seq: u32) -> bool {
+        self.last.is_some_and(|(last, _)| {
+            seq.wrapping_sub(last).min(last.wrapping_sub(seq)) < limit::LATE_WINDOW
+        })
+    }
+
+    /// The order that message `seq` of this life of the peer had or would have had; `None` for numbers before the first
+    /// one that was heard, and for those too long ago to tell.
+    #[must_use]
+    pub fn order_of(&self, seq: u32) -> Option<u64> {
+        let (last, _) = self.last?;
+        if is_before(last, seq) {
+            return None;
+        }
+        let anchor = self.anchors.iter().rev().find(|(at, _)| !is_before(seq, *at));
+        anchor.map(|(at, order)| order + u64::from(seq.wrapping_sub(*at)))
+    }
+
+    /// Order of the last message that passed over numbers which have not come since; 0 when none is missing.
+    #[must_use]
+    pub const fn hole(&self) -> u64 {
+        self.hole
+    }
+
+    /// What was missing before `order` has been made good by other means.
+    pub const fn forgive(&mut self, order: u64) {
+        if self.hole <= order {
+            (self.hole, self.missing) = (0, 0);
+        }
     }
 
     /// Order of the latest message; 0 before the first.
@@ -86,7 +184,8 @@ impl Tracker {
         let patience = if self.greets { limit::LATE_TIME_GREETED } else { limit::LATE_TIME };
         let quiet = now.since(self.last_at) > patience;
         let Some((last, order)) = self.last else {
-            return self.advance(now, seq, looks, FIRST_ORDER, Step::First);
+            self.anchors.push_back((seq, self.floor));
+            return self.advance(now, seq, looks, self.floor, Step::First);
         };
         let step = seq.wrapping_sub(last) as i32;
         let distance = step.unsigned_abs();
@@ -99,6 +198,11 @@ impl Tracker {
             }
             counters.lost += u64::from(distance) - 1;
             self.skip(last, distance - 1);
+            self.missing = self.missing.saturating_add(distance - 1);
+            self.hole = order;
+            if distance > limit::LATE_WINDOW {
+                self.anchor(seq, order);
+            }
             let gap = Step::Gap(last.wrapping_add(1), seq.wrapping_sub(1));
             return self.advance(now, seq, looks, order, gap);
         }
@@ -108,6 +212,10 @@ impl Tracker {
             counters.before += 1;
             let step = if *seen == looks { Step::Again } else { Step::Late };
             *seen = looks;
+            if step == Step::Late && self.order_of(seq).is_some() {
+                self.missing = self.missing.saturating_sub(1);
+                self.hole = if self.missing == 0 { 0 } else { self.hole };
+            }
             return Place { order: order - u64::from(distance), step, restarted: false };
         }
         let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
@@ -119,6 +227,9 @@ impl Tracker {
         counters.peer_restarts += 1;
         self.seen.fill(0);
         let order = order + u64::from(limit::LATE_WINDOW);
+        self.anchors.clear();
+        self.anchors.push_back((seq, order));
+        (self.missing, self.hole) = (0, 0);
         let place = self.advance(now, seq, looks, order, Step::First);
         Place { restarted: true, ..place }
     }
@@ -130,8 +241,20 @@ impl Tracker {
         }
     }
 
+    /// From message `seq` on, orders grow with numbers again.
+    fn anchor(&mut self, seq: u32, order: u64) {
+        if self.anchors.len() >= limit::ANCHORS_MAX {
+            self.anchors.pop_front();
+        }
+        self.anchors.push_back((seq, order));
+    }
+
     fn advance(&mut self, now: Instant, seq: u32, looks: u32, order: u64, step: Step) -> Place {
         self.seen[slot_of(seq)] = looks;
+        // Numbers wrap: an anchor must never be half a count away.
+        if self.anchors.back().is_some_and(|(at, _)| seq.wrapping_sub(*at) > 1 << 30) {
+            self.anchor(seq, order);
+        }
         self.last = Some((seq, order));
         self.last_at = now;
         Place { order, step, restarted: false }

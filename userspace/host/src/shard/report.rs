@@ -226,7 +226,7 @@ pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
         Some(Control::Resync) => Some(0x02),
         Some(Control::Nack { .. }) => Some(0x04),
         Some(Control::Ack { .. }) => Some(0x08),
-        Some(Control::Alive | Control::Settled) => Some(0x10),
+        Some(Control::Alive | Control::Settled(_)) => Some(0x10),
     };
     Resend { seq, control_flags }
 }

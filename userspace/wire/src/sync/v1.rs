@@ -24,6 +24,7 @@
 use crate::{DecodeError, Expectation, Flow};
 use bitflags::bitflags;
 use common::FlowKey;
+use common::tuple::ipproto;
 use core::fmt;
 
 mod attribute;
@@ -112,14 +113,45 @@ bitflags! {
     }
 }
 
+/// What a sender that has nothing left to send says of its own table, so that the receiver can tell whether it holds
+/// the same (`docs/spec/sync.md` S10). It stands in the body of an ALIVE, which conntrackd ignores.
+///
+/// ```text
+///  8               12              16              20              24
+/// +---------------+---------------+---------------+---------------+
+/// | bits, BE      | from, BE      | flows, BE     | 0             |
+/// +---------------+---------------+---------------+---------------+
+///   1 exact, 2 `from` counts, 4 `flows` counts
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// The sender's table is what its kernel holds, as far as the sender knows.
+    pub exact: bool,
+    /// Sequence number of the first message of the sender's last complete bulk transfer: every flow that the sender
+    /// holds was named in a message with this number or a later one.
+    pub transfer: Option<u32>,
+    /// Flows that the receiver should hold from this sender: all but those of protocols whose identity does not travel
+    /// ([`Account::counts`]).
+    pub flows: Option<u32>,
+}
+
+impl Account {
+    /// Whether flows of an IP protocol are counted in [`Account::flows`]. GRE keys and UDP-Lite ports do not travel
+    /// (S4.16), so that several flows of the sender may be one to the receiver.
+    #[must_use]
+    pub const fn counts(protocol: u8) -> bool {
+        !matches!(protocol, ipproto::GRE | ipproto::UDPLITE)
+    }
+}
+
 /// What a control message says. HELLO and HELLO_BACK travel beside it, in [`Header::flags`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
     /// The sender is there.
     Alive,
     /// The sender is there, and has sent all that it was asked for. conntrackd takes it for [`Control::Alive`], and
-    /// never sends it.
-    Settled,
+    /// never sends it. Versions of ctflow before 0.2 send no account with it.
+    Settled(Option<Account>),
     /// Everything from `from` to `to` arrived, both included.
     Ack {
         /// First sequence number.
@@ -247,7 +279,7 @@ pub fn decode(raw: &RawMessage<'_>) -> Result<Message, Fault> {
         Kind::Expect(change) => {
             expect::decode(raw.body).map(|expect| Message::Expect { change, expect })
         }
-        Kind::Control => Ok(Message::Control(raw.header.control())),
+        Kind::Control => Ok(Message::Control(raw.header.control(raw.body))),
     };
     message.map_err(|error| Fault {
         kind: FaultKind::Payload,

@@ -117,7 +117,7 @@ fn that_a_bulk_transfer_is_over_is_said_at_once() {
     let mut talk = Talk::new(100);
     talk.says(1, Control::Resync, Flags::empty());
     let last = talk.sent(1).pop().map(|(_, message)| message);
-    assert_eq!(last, Some(Message::Control(Control::Settled)));
+    assert!(matches!(last, Some(Message::Control(Control::Settled(Some(_))))));
     assert!(talk.engine.poll_timeout() > at_ms(1));
 }
 
@@ -185,10 +185,21 @@ fn a_beginning_that_comes_after_what_followed_it_is_asked_for_again() {
 }
 
 #[test]
-fn a_peer_that_asks_for_everything_all_the_time_gets_it_once_a_second() {
+fn a_peer_that_asks_for_everything_all_the_time_gets_it_a_few_times_at_once_and_then_seldom() {
+    let (mut talk, mut bulks) = (Talk::new(100), Vec::new());
+    for ms in 0..11_000 {
+        talk.says(ms, Control::Resync, Flags::empty());
+        talk.sent(ms);
+        bulks.extend((0..talk.bulks()).map(|_| ms / 1000));
+    }
+    assert_eq!(bulks, [0, 0, 0, 0, 5, 10]);
+    assert!(talk.engine.counters().replica.resyncs_put_off > 10_000);
+}
+
+#[test]
+fn a_peer_that_asks_for_what_is_not_kept_all_the_time_gets_everything_once_a_second() {
     let (mut talk, mut bulks) = (Talk::new(100), 0);
     for ms in 0..3000 {
-        talk.says(ms, Control::Resync, Flags::empty());
         talk.says(ms, Control::Nack { from: 1, to: 2 }, Flags::empty());
         talk.sent(ms);
         bulks += talk.bulks();

@@ -1,6 +1,6 @@
 //! The message header, and cutting datagrams and streams into messages.
 
-use super::{Control, Fault, FaultKind, Flags, Kind, Stamp, VERSION};
+use super::{Account, Control, Fault, FaultKind, Flags, Kind, Stamp, VERSION};
 use crate::cursor::Writer;
 
 /// Bytes of the header every message has.
@@ -39,8 +39,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// What a control message says. Any other message counts as a sign of life, which it is.
-    pub(super) fn control(&self) -> Control {
+    /// What a control message with this `body` says. Any other message counts as a sign of life, which it is.
+    pub(super) fn control(&self, body: &[u8]) -> Control {
         let (from, to) = self.range.unwrap_or_default();
         if self.flags.contains(Flags::ACK) {
             Control::Ack { from, to }
@@ -49,7 +49,7 @@ impl Header {
         } else if self.flags.contains(Flags::RESYNC) {
             Control::Resync
         } else if self.flags.contains(Flags::SETTLED) {
-            Control::Settled
+            Control::Settled(Account::decode(body))
         } else {
             Control::Alive
         }
@@ -238,11 +238,43 @@ pub(super) fn finish(w: &mut Writer<'_>, start: usize) {
     w.patch(start + 2, &len.to_be_bytes());
 }
 
-/// Appends a control message: 8 bytes for [`Control::Alive`] and [`Control::Settled`], 16 for the others.
+/// Bits of an [`Account`].
+const EXACT: u32 = 1;
+const TRANSFER: u32 = 2;
+const FLOWS: u32 = 4;
+
+impl Account {
+    /// Reads the account in the body of a control message; `None` where the body is too short to hold one.
+    fn decode(body: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = body.get(at..at + 4)?.first_chunk()?;
+            Some(u32::from_be_bytes(*bytes))
+        };
+        let (bits, from, flows) = (word(0)?, word(4)?, word(8)?);
+        word(12)?;
+        Some(Self {
+            exact: bits & EXACT != 0,
+            transfer: (bits & TRANSFER != 0).then_some(from),
+            flows: (bits & FLOWS != 0).then_some(flows),
+        })
+    }
+
+    fn encode(&self, w: &mut Writer<'_>) {
+        let mut bits = if self.exact { EXACT } else { 0 };
+        bits |= if self.transfer.is_some() { TRANSFER } else { 0 };
+        bits |= if self.flows.is_some() { FLOWS } else { 0 };
+        for word in [bits, self.transfer.unwrap_or(0), self.flows.unwrap_or(0), 0] {
+            w.put(&word.to_be_bytes());
+        }
+    }
+}
+
+/// Appends a control message: 8 bytes for [`Control::Alive`], 24 for [`Control::Settled`] with an account, 16 for the
+/// others.
 pub fn encode_control(control: Control, stamp: Stamp, w: &mut Writer<'_>) {
     let (verb, range) = match control {
         Control::Alive => (Flags::ALIVE, None),
-        Control::Settled => (Flags::ALIVE.union(Flags::SETTLED), None),
+        Control::Settled(_) => (Flags::ALIVE.union(Flags::SETTLED), None),
         Control::Ack { from, to } => (Flags::ACK, Some((from, to))),
         Control::Nack { from, to } => (Flags::NACK, Some((from, to))),
         Control::Resync => (Flags::RESYNC, Some((0, 0))),
@@ -251,6 +283,9 @@ pub fn encode_control(control: Control, stamp: Stamp, w: &mut Writer<'_>) {
     if let Some((from, to)) = range {
         w.put(&from.to_be_bytes());
         w.put(&to.to_be_bytes());
+    }
+    if let Control::Settled(Some(account)) = control {
+        account.encode(w);
     }
     finish(w, start);
 }

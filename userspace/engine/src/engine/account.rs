@@ -1,0 +1,198 @@
+//! Whether this node holds what its peers have, and whether they hold what it has (`docs/spec/sync.md` S10).
+
+use super::Engine;
+use super::conversation::Arrival;
+use crate::config::{Mode, limit};
+use crate::exactness::Exactness;
+use crate::output::Event;
+use crate::replica::Step;
+use crate::replica::ftfw::Ftfw;
+use crate::replica::whole::Finding;
+use crate::told::PeerId;
+use alloc::vec::Vec;
+use common::Instant;
+use core::time::Duration;
+use wire::sync::v1::{Account, Control};
+
+/// How long after a request everything is said to have come, where nobody acknowledges and the peer sends no accounts.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// What this node says of its own table.
+    fn account(&self) -> Account {
+        let flows = self.local.table.alive_counted() as u32;
+        let exact =
+            self.exactness.state() == Exactness::Exact && self.is_loaded() && !self.owes_transfer();
+        let transfer = self.transferred;
+        let keeps = self.config.replication.keep_local;
+        let counted = keeps && transfer.is_some() && !self.untold;
+        Account { exact, transfer, flows: counted.then_some(flows) }
+    }
+
+    /// Tells the peers that there is nothing left to send, and how much they should hold.
+    pub(super) fn queue_account(&mut self, now: Instant) {
+        let account = self.account();
+        self.outbox.queue_control(Control::Settled(Some(account)));
+        self.account_next = now + limit::ACCOUNT_EVERY;
+    }
+
+    /// Whether it is time for an account although this node speaks all the time.
+    pub(super) fn owes_account(&self, now: Instant) -> bool {
+        let busy = self.local.is_in_bulk() || self.bulk_due.is_some();
+        self.converses() && !busy && now >= self.account_next && self.outbox.is_empty()
+    }
+
+    /// A peer has said how much of its table should be here.
+    pub(super) fn on_account(&mut self, now: Instant, arrival: Arrival, account: Account) {
+        let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
+        let (id, held) = (arrival.peer, self.remote.held_of(arrival.peer));
+        if matches!(arrival.place.step, Step::Late | Step::Again) {
+            return;
+        }
+        let table = self.config.replication.keep_remote;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, table));
+        match peer.whole.on_account(account, about) {
+            Finding::Fine => {}
+            Finding::Sweep(base) => self.begin_remote_sweep(now, id, base),
+            Finding::Ask => self.ask(now, id),
+            Finding::Differs { theirs, ours } => {
+                self.tell(Event::PeerDiffers { theirs, ours });
+                self.ask(now, id);
+            }
+        }
+    }
+
+    /// Looks whether a peer that sends no accounts has sent what it was asked for.
+    pub(super) fn conclude(&mut self, now: Instant, id: PeerId) {
+        let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(asked) = peer.whole.asked_at().filter(|_| !peer.whole.has_account()) else {
+            return;
+        };
+        let (hole, quiet) = (peer.hole(reliable), peer.is_quiet(nacks));
+        let done = match &peer.ftfw {
+            Some(ftfw) => ftfw.is_answered() && quiet,
+            None => now.since(asked) >= ANSWER_TIME,
+        };
+        if !done {
+            return;
+        }
+        // Whether an unacknowledged request arrived, nobody can say; nor what a peer that has just begun does not know
+        // yet.
+        let settled = now.since(peer.began) >= limit::STRANGER_START;
+        let sure =
+            reliable && peer.ftfw.is_some() && settled && self.config.replication.keep_remote;
+        if let Some(base) = peer.whole.on_answered(hole, sure) {
+            self.begin_remote_sweep(now, id, base);
+        }
+    }
+
+    fn begin_remote_sweep(&mut self, now: Instant, id: PeerId, base: u64) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.tracker.forgive(base);
+        }
+        let counters = &mut self.counters.remote_expectations;
+        self.remote_expectations.sweep(counters, id, base);
+        self.remote.begin_sweep(id, base, now);
+        self.sweep_remote(now);
+    }
+
+    /// Goes on removing what the peers' transfers did not name.
+    pub(super) fn sweep_remote(&mut self, now: Instant) {
+        while let Some((id, removed)) = self.remote.sweep(&mut self.counters, now) {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.whole.on_swept();
+            }
+            if removed > 0 {
+                self.tell(Event::StaleRemoved { flows: removed });
+            }
+        }
+    }
+
+    /// Asks one peer for everything once more. The request names nobody, so all of them answer it.
+    fn ask(&mut self, now: Instant, id: PeerId) {
+        let Self { peers, outbox, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return };
+        peer.whole.on_ask_again(now);
+        if peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting).is_none() {
+            peer.whole.on_asked(now, peer.tracker.order());
+            outbox.queue_resync();
+        }
+    }
+
+    /// Asks again those peers that have told what was not taken, when there is room, and those that were asked
+    /// too soon after they began.
+    pub(super) fn ask_in_time(&mut self, now: Instant) {
+        if !self.config.replication.mode.converses() {
+            return;
+        }
+        let due: Vec<_> = self.to_ask().filter(|(_, due)| *due <= now).collect();
+        due.into_iter().for_each(|(id, _)| self.ask(now, id));
+    }
+
+    /// When a peer is to be asked again.
+    pub(super) fn ask_due(&self) -> Option<Instant> {
+        let converses = self.config.replication.mode.converses();
+        self.to_ask().map(|(_, due)| due).filter(|_| converses).min()
+    }
+
+    /// Peers that are to be asked again without having said anything, and when.
+    fn to_ask(&self) -> impl Iterator<Item = (PeerId, Instant)> {
+        let table = &self.remote.table;
+        let room = table.len() + table.max() / 16 < table.max();
+        let ftfw = matches!(self.config.replication.mode, Mode::Ftfw { .. })
+            && self.config.replication.keep_remote;
+        self.peers.iter().filter_map(move |(id, peer)| {
+            let whole = &peer.whole;
+            let waits = whole.asked_at().is_some();
+            let stranger = ftfw && !whole.has_account() && whole.lingers() && whole.is_complete();
+            let due = if whole.lacks_some() && room && !waits {
+                whole.ask_next()
+            } else if stranger && !waits {
+                whole.ask_next().max(peer.began + limit::STRANGER_START)
+            } else {
+                return None;
+            };
+            Some((id, due))
+        })
+    }
+
+    /// Begins the transfer that this node owes its peers, because it has forgotten an end that they were to be told of.
+    pub(super) fn pay_transfer(&mut self, now: Instant) {
+        if self.pay_due().is_some_and(|due| now >= due) {
+            self.pay_next = now + self.pay_pause;
+            self.pay_pause = (self.pay_pause * 2).min(limit::ASK_AGAIN_MAX);
+            self.start_bulk(now, None);
+        }
+    }
+
+    /// Whether an end was forgotten of which peers were to be told.
+    fn owes_transfer(&self) -> bool {
+        self.owes || self.outbox.has_forgotten()
+    }
+
+    /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.
+    pub(super) fn pay_due(&self) -> Option<Instant> {
+        let busy = self.local.is_in_bulk() || self.bulk_due.is_some() || self.dump.is_some();
+        let heard = self.peers.heard_at().is_some() && !self.peer_silent;
+        (self.owes_transfer() && !busy && heard && self.converses()).then_some(self.pay_next)
+    }
+
+    /// Whether what the peers have told is all here, and whether it is what they have, as far as that is known.
+    pub(super) fn remote_standing(&self, now: Instant) -> (bool, bool) {
+        if let Mode::Alarm { expire_s, .. } = self.config.replication.mode {
+            // After so long, all that is not told again has gone, and all that is has come.
+            let since = now.since(self.began);
+            return (since >= Duration::from_secs(expire_s.into()), !self.full[1]);
+        }
+        let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
+        let (mut complete, mut exact) = (false, true);
+        for (at, (_, peer)) in self.peers.present(now).enumerate() {
+            complete = (complete || at == 0) && peer.whole.is_complete();
+            let hole = peer.hole(reliable);
+            exact &= peer.is_quiet(nacks) && peer.whole.is_exact(hole);
+        }
+        (complete, exact)
+    }
+}

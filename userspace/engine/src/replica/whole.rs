@@ -1,0 +1,267 @@
+//! Whether everything is here that a peer has told of its table, and nothing else.
+//!
+//! ```text
+//!   us                                         peer
+//!    |-- RESYNC ------------------------------->|  asked: everything told from here on counts
+//!    |<-- flow 17, flow 18, ... flow 400 -------|  the transfer begins at 17
+//!    |<-- SETTLED, transfer from 17, 384 flows -|  an account
+//!    |
+//!    `- nothing missing since 17? Whatever the peer told before 17 and not again does not exist there: it goes.
+//!       Do we hold 384 flows of this peer? If not for several accounts in a row, ask again.
+//! ```
+//!
+//! A place in the peer's sequence is an *order* ([`crate::replica::Tracker`]); it grows with every message.
+
+use crate::config::limit;
+use common::Instant;
+use core::time::Duration;
+use wire::sync::v1::Account;
+
+/// What is known of how much of a peer's table is here.
+#[derive(Debug)]
+pub struct Whole {
+    /// When everything was asked for, and the order of the last message before that; `None` once it is here, or if
+    /// nobody asked.
+    asked: Option<(Instant, u64)>,
+    /// Everything that was asked for is here.
+    complete: bool,
+    /// Order from which on the last transfer that is here named every flow of the peer; 0: no transfer is known.
+    base: u64,
+    /// The same of the last transfer that an account spoke of.
+    applied: u64,
+    /// Order of the last message that was not taken as it was told: there was no room for its flow, or somebody else
+    /// spoke in the peer's name about then.
+    refused: u64,
+    /// Flows with a lower order than this are being removed.
+    sweeping: bool,
+    /// The last account, if the peer sends any.
+    account: Option<Account>,
+    /// An account speaks of a transfer that is not here.
+    pending: bool,
+    /// Accounts in a row that differ from what is held, and in which direction.
+    streak: (u8, bool),
+    /// Flows that ended may be held, because the peer does not say which transfer is complete, and something of it
+    /// was lost.
+    lingers: bool,
+    /// When to ask again at the earliest, and how long to wait after that.
+    ask_next: Instant,
+    ask_pause: Duration,
+}
+
+/// What an account leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing is to be done.
+    Fine,
+    /// What the peer told before this order, and not since, is to be removed.
+    Sweep(u64),
+    /// The peer is to be asked for everything.
+    Ask,
+    /// The same, because the peer holds `theirs` flows, and of these `ours` are here.
+    Differs {
+        /// What the peer says.
+        theirs: u32,
+        /// What is here.
+        ours: u32,
+    },
+}
+
+impl Default for Whole {
+    fn default() -> Self {
+        Self {
+            asked: None,
+            complete: false,
+            base: 0,
+            applied: 0,
+            refused: 0,
+            sweeping: false,
+            account: None,
+            pending: false,
+            streak: (0, false),
+            lingers: false,
+            ask_next: Instant(0),
+            ask_pause: limit::ASK_AGAIN,
+        }
+    }
+}
+
+/// What is known of a peer when one of its accounts comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The time.
+    pub now: Instant,
+    /// Order of the account's transfer, if it is known and was heard from its beginning.
+    pub transfer: Option<u64>,
+    /// Order of the last message that passed over numbers which will not come; 0 if there is none.
+    pub hole: u64,
+    /// No message is on its way that was told before the account.
+    pub quiet: bool,
+    /// Flows held of this peer that count.
+    pub held: u32,
+    /// Flows are held in a table, so that those which a transfer does not name can be removed.
+    pub table: bool,
+}
+
+impl Whole {
+    /// Everything is being asked for; the last message of the peer had this order.
+    pub fn on_asked(&mut self, now: Instant, order: u64) {
+        self.asked = Some((now, order));
+        self.complete = false;
+        self.ask_next = self.ask_next.max(now + limit::ASK_AGAIN);
+    }
+
+    /// The peer is asked once more: if that is in vain too, the next time is later.
+    pub fn on_ask_again(&mut self, now: Instant) {
+        self.ask_next = now + self.ask_pause;
+        self.ask_pause = (self.ask_pause * 2).min(limit::ASK_AGAIN_MAX);
+    }
+
+    /// The peer has begun anew: what became of its flows meanwhile is not known.
+    pub const fn on_restart(&mut self) {
+        self.complete = false;
+        self.account = None;
+        self.pending = false;
+        self.streak = (0, false);
+        self.lingers = true;
+    }
+
+    /// There was no room for the flow of message `order`, or somebody else spoke in the peer's name after it.
+    pub const fn on_refused(&mut self, order: u64) {
+        self.refused = order;
+    }
+
+    /// Nothing of the peer is held any more; the last message had this order.
+    pub fn on_flushed(&mut self, order: u64) {
+        self.lingers = false;
+        self.complete = false;
+        self.base = self.base.max(order);
+    }
+
+    /// Whether something was not taken as it was told, and no transfer has told it again since.
+    #[must_use]
+    pub const fn lacks_some(&self) -> bool {
+        self.refused > self.base
+    }
+
+    /// Whether it is time to ask for everything, if there is a reason.
+    #[must_use]
+    pub fn may_ask(&self, now: Instant) -> bool {
+        now >= self.ask_next
+    }
+
+    /// When the peer may be asked again.
+    #[must_use]
+    pub const fn ask_next(&self) -> Instant {
+        self.ask_next
+    }
+
+    /// What was asked for is here, as far as it can be told of a peer that sends no accounts: all of it came after the
+    /// request. With `sure`, what the peer told before and not since does not exist there: returns the order before
+    /// which it was told. `hole`: as in [`Circumstances`].
+    pub fn on_answered(&mut self, hole: u64, sure: bool) -> Option<u64> {
+        let (_, order) = self.asked.take()?;
+        self.complete = true;
+        self.ask_pause = limit::ASK_AGAIN;
+        self.base = self.base.max(order + 1);
+        if !sure {
+            // What is held of flows whose end was lost, no transfer takes away.
+            self.lingers |= (1..=self.base).contains(&hole);
+            return None;
+        }
+        (self.lingers, self.sweeping) = (false, true);
+        Some(order + 1)
+    }
+
+    /// Whether flows may be held that ended unheard.
+    #[must_use]
+    pub const fn lingers(&self) -> bool {
+        self.lingers
+    }
+
+    /// Whether the peer sends accounts of its table.
+    #[must_use]
+    pub const fn has_account(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// When everything was asked for that is not here yet.
+    #[must_use]
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.asked.map(|(at, _)| at)
+    }
+
+    /// Takes an account.
+    pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
+        self.account = Some(account);
+        let heard = about.transfer.filter(|order| *order > self.applied);
+        self.pending = heard.is_some();
+        if !about.quiet || self.sweeping {
+            return Finding::Fine;
+        }
+        // What the peer itself does not know, its transfer cannot show to be gone.
+        if let Some(order) = heard.filter(|order| account.exact && *order > about.hole) {
+            return self.on_transfer(order, about.table);
+        }
+        // The answer has a hole, or there is none although the peer has nothing left to send.
+        if (self.asked.is_some() || self.pending) && self.may_ask(about.now) {
+            return Finding::Ask;
+        }
+        self.compare(account, about)
+    }
+
+    /// A transfer from `order` on is here without a hole.
+    fn on_transfer(&mut self, order: u64, table: bool) -> Finding {
+        self.base = self.base.max(order);
+        (self.applied, self.pending) = (order, false);
+        if self.asked.is_none_or(|(_, asked)| order > asked) {
+            self.complete |= self.asked.take().is_some();
+            self.ask_pause = limit::ASK_AGAIN;
+        }
+        if !table {
+            return Finding::Fine;
+        }
+        (self.lingers, self.sweeping) = (false, true);
+        Finding::Sweep(order)
+    }
+
+    /// Compares how many flows the peer has with how many are held of it.
+    fn compare(&mut self, account: Account, about: Circumstances) -> Finding {
+        let known = account.exact && self.complete && about.table;
+        let Some(theirs) = account.flows.filter(|_| known) else {
+            return Finding::Fine;
+        };
+        let more = theirs > about.held;
+        self.streak = match self.streak {
+            _ if theirs == about.held => (0, more),
+            (count, same) if same == more => (count.saturating_add(1), more),
+            _ => (1, more),
+        };
+        if self.differs() && self.may_ask(about.now) {
+            return Finding::Differs { theirs, ours: about.held };
+        }
+        Finding::Fine
+    }
+
+    const fn differs(&self) -> bool {
+        self.streak.0 >= limit::ACCOUNTS_DIFFER
+    }
+
+    /// What was to be removed has been.
+    pub const fn on_swept(&mut self) {
+        self.sweeping = false;
+    }
+
+    /// Whether the peer's whole table came in since it was asked for.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether what is held of the peer is what it has, as far as that is known. `hole`: as in [`Circumstances`].
+    #[must_use]
+    pub fn is_exact(&self, hole: u64) -> bool {
+        let there = self.account.is_none_or(|account| account.exact);
+        let settled = !self.sweeping && !self.pending && !self.lacks_some() && !self.differs();
+        there && settled && hole <= self.base && !self.lingers
+    }
+}

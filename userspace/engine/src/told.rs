@@ -1,0 +1,78 @@
+//! Who told something, and when in what that node told.
+
+use crate::config::limit;
+
+/// Names a node that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(u8);
+
+impl PeerId {
+    /// The node that was heard first.
+    pub const FIRST: Self = Self(0);
+
+    /// The node that was heard next.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The node with this number.
+    #[must_use]
+    pub const fn at(index: usize) -> Self {
+        Self(index as u8)
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+const _: () = assert!(limit::PEERS_MAX < u8::MAX as usize);
+
+/// Which peer told something, and in which of its messages. As a number, it is what tables remember as a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told(u64);
+
+/// Bits of the order in a [`Told`]; the peer's number and one lies above.
+const ORDER_BITS: u32 = 56;
+
+impl Told {
+    /// By this peer, in the message with this order.
+    #[must_use]
+    pub const fn new(peer: PeerId, order: u64) -> Self {
+        Self(((peer.0 as u64 + 1) << ORDER_BITS) | (order & ((1 << ORDER_BITS) - 1)))
+    }
+
+    /// As it is remembered as a stamp.
+    #[must_use]
+    pub const fn stamp(self) -> u64 {
+        self.0
+    }
+
+    /// From a stamp; `None` if nobody told anything.
+    #[must_use]
+    pub const fn from_stamp(stamp: u64) -> Option<Self> {
+        if stamp >> ORDER_BITS == 0 { None } else { Some(Self(stamp)) }
+    }
+
+    /// Who told it.
+    #[must_use]
+    pub const fn peer(self) -> PeerId {
+        PeerId((self.0 >> ORDER_BITS) as u8 - 1)
+    }
+
+    /// Place of the message in that peer's sequence.
+    #[must_use]
+    pub const fn order(self) -> u64 {
+        self.0 & ((1 << ORDER_BITS) - 1)
+    }
+
+    /// Whether `last`, which was told of the same thing, comes from the same peer and not before this. What different
+    /// peers say has no order but that in which it arrives.
+    #[must_use]
+    pub const fn is_overtaken_by(self, last: Self) -> bool {
+        self.peer().0 == last.peer().0 && last.order() >= self.order()
+    }
+}
