@@ -45,21 +45,47 @@ impl Arrival {
     }
 }
 
-/// The first number in a datagram, the one after its last message, and whether its first message says HELLO; `None` if
-/// there is no message in it.
-fn span_of(bytes: &[u8]) -> Option<(u32, u32, bool)> {
-    let mut headers = Messages::datagram(bytes).flatten().map(|raw| raw.header);
-    let first = headers.next()?;
-    let last = headers.last().unwrap_or(first);
-    Some((first.seq, last.seq.wrapping_add(1), first.flags.contains(Flags::HELLO)))
+/// The numbers in a datagram.
+struct Numbers {
+    /// That of the first message.
+    first: u32,
+    /// The one that follows the last message.
+    next: u32,
+    /// The first message says HELLO.
+    hello: bool,
+    /// Each number follows the one before it, as every sender counts.
+    in_order: bool,
+}
+
+/// The numbers in a datagram; `None` if there is no message in it.
+fn numbers(bytes: &[u8]) -> Option<Numbers> {
+    let mut numbers: Option<Numbers> = None;
+    // Messages that are refused have numbers too.
+    let mut refused = 0;
+    for raw in Messages::datagram(bytes) {
+        let Ok(raw) = raw else {
+            refused += 1;
+            continue;
+        };
+        let (seq, next) = (raw.header.seq, raw.header.seq.wrapping_add(1));
+        if let Some(known) = &mut numbers {
+            known.in_order &= seq == known.next.wrapping_add(refused);
+            known.next = next;
+        } else {
+            let hello = raw.header.flags.contains(Flags::HELLO);
+            numbers = Some(Numbers { first: seq, next, hello, in_order: true });
+        }
+        refused = 0;
+    }
+    numbers
 }
 
 impl Engine {
     pub(super) fn on_datagram(&mut self, now: Instant, from: Sender, bytes: &[u8]) {
-        let Some((seq, next, anew)) = span_of(bytes) else {
+        let Some(Numbers { first, next, hello, in_order }) = numbers(bytes) else {
             return self.on_messages(now, None, bytes);
         };
-        let (id, is_new) = self.peers.identify(now, from, seq);
+        let (id, is_new) = self.peers.identify(now, from, first);
         if is_new {
             self.greet_new(now, id);
         }
@@ -67,8 +93,14 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id).filter(|_| converses) else {
             return self.on_messages(now, Some(id), bytes);
         };
-        let anew = anew && peer.ftfw.is_some();
-        match peer.tracker.believe(seq, next, anew) {
+        if !in_order {
+            // No sender counts like that: somebody else speaks in its name, or the bytes are damaged.
+            self.counters.replica.jumps_doubted += 1;
+            peer.whole.on_refused(peer.tracker.order());
+            return;
+        }
+        let anew = hello && peer.ftfw.is_some();
+        match peer.tracker.believe(first, next, anew) {
             Belief::Continues if peer.doubtful.is_empty() => {}
             Belief::Continues => {
                 // Somebody else speaks in its name. What of that was believed nobody can say.
@@ -99,7 +131,13 @@ impl Engine {
                         self.on_raw(now, peer, &raw, whole, message);
                     }
                 }
-                Err(fault) => count_fault(&fault, &mut self.counters.replica),
+                Err(fault) => {
+                    count_fault(&fault, &mut self.counters.replica);
+                    // What it told is not known; or else somebody speaks in the peer's name.
+                    if let Some(peer) = peer.and_then(|id| self.peers.get_mut(id)) {
+                        peer.whole.on_refused(peer.tracker.order());
+                    }
+                }
             }
         }
     }
