@@ -514,6 +514,9 @@ impl Parser {
                 return Err(Failure::usage(format_args!("Can't use --{name} without --{needs}")));
             }
         }
+        if has(Opt::LabelAdd) && has(Opt::LabelDel) {
+            return Err(Failure::other("cannot use --label-add and --label-del at the same time"));
+        }
         let filters = [
             Opt::Proto,
             Opt::OrigSrc,

@@ -160,15 +160,20 @@ fn proto_state(command: &Command) -> ProtoState {
             ProtoState::Tcp(TcpState { state, wscale: None, flags: Some([both; 2]) })
         }
         (Some(ipproto::SCTP), Some(state)) => {
-            // They have always gone to the kernel in host order, and come back so from saved files.
-            let tag = |tag: Option<u32>| u32::from_be_bytes(tag.unwrap_or_default().to_ne_bytes());
-            ProtoState::Sctp { state, vtag: command.vtag.map(tag) }
+            let vtag = command.vtag.map(|tag| kernel_tag(tag.unwrap_or_default()));
+            ProtoState::Sctp { state, vtag }
         }
         (Some(ipproto::DCCP), Some(state)) => {
             ProtoState::Dccp { state, role: command.role.unwrap_or_default() }
         }
         _ => ProtoState::None,
     }
+}
+
+/// A verification tag as the kernel has it. Tags on command lines have always gone to the kernel in host order, and come
+/// back so from saved files.
+const fn kernel_tag(given: u32) -> u32 {
+    u32::from_be_bytes(given.to_ne_bytes())
 }
 
 fn bits_to_words(bits: &[u8]) -> Vec<u32> {
@@ -179,44 +184,91 @@ fn bits_to_words(bits: &[u8]) -> Vec<u32> {
     words
 }
 
-/// What an update of a flow writes, or `None` if nothing of it would change.
-#[must_use]
-pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
+/// What `-U` writes to a flow: each value that was given and that the flow does not have yet; `None` if it has them all.
+///
+/// # Errors
+/// `EBUSY` where the status cannot become what was given: the kernel alone decides whether a flow was expected.
+pub fn update(command: &Command, view: &FlowView<'_>) -> Result<Option<Flow>, i32> {
     let now = view.to_flow(Detail::State);
     let mut flow = Flow { zone: now.zone, ..Flow::new(now.orig) };
     flow.extra_mut().zones = view.zones;
     flow.extra_mut().master = now.master().copied();
-    if let Some(timeout_s) = command.timeout_s {
+    if let Some(timeout_s) =
+        command.timeout_s.filter(|timeout_s| view.timeout_s != Some(*timeout_s))
+    {
         flow.timeout_s = timeout_s;
         flow.known |= Known::TIMEOUT;
     }
     if let Some((value, mask)) = command.mark {
         flow.mark = (now.mark & !mask) ^ value;
-        flow.known |= Known::MARK;
+        flow.known.set(Known::MARK, flow.mark != now.mark);
     }
-    flow.status = now.status;
-    if let Some(wanted) = command.status {
-        flow.status = now.status | Status::from_bits_retain(wanted.value);
-        flow.known.set(Known::STATUS, flow.status != now.status);
+    let wanted = Status::from_bits_retain(command.status.unwrap_or_default().value);
+    flow.status = now.status | wanted;
+    flow.known.set(Known::STATUS, flow.status != now.status);
+    if (flow.status - now.status).contains(Status::EXPECTED) {
+        return Err(libc::EBUSY);
     }
+    flow.proto = changed_state(command, view.proto).unwrap_or_default();
+    flow.extra_mut().labels = changed_labels(command, view.labels);
+    let changes = !flow.known.is_empty() || flow.proto != ProtoState::None || has_labels(&flow);
+    Ok(changes.then_some(flow))
+}
+
+/// Whether an update writes labels.
+fn has_labels(flow: &Flow) -> bool {
+    flow.extra.as_deref().is_some_and(|extra| extra.labels.is_some())
+}
+
+/// Whether an update writes labels and nothing else.
+#[must_use]
+pub fn is_labels_alone(flow: &Flow) -> bool {
+    has_labels(flow) && flow.known.is_empty() && flow.proto == ProtoState::None
+}
+
+/// What the state of the protocol is to become, where that is not how it is. What was not given of SCTP and DCCP stays
+/// as it is: the kernel takes all of it or nothing.
+fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
+    let (was, tags, role) = match now {
+        ProtoState::None => (0, [0; 2], 0),
+        ProtoState::Tcp(tcp) => (tcp.state, [0; 2], 0),
+        ProtoState::Sctp { state, vtag } => (state, vtag, 0),
+        ProtoState::Dccp { state, role } => (state, [0; 2], role),
+    };
+    if command.state.is_none() && command.vtag == [None; 2] {
+        return None;
+    }
+    let state = command.state.unwrap_or(was);
+    match command.proto {
+        Some(ipproto::TCP) if state == was => None,
+        Some(ipproto::SCTP) => {
+            let [orig, reply] = command.vtag.map(|tag| tag.map(kernel_tag));
+            let vtag = [orig.unwrap_or(tags[0]), reply.unwrap_or(tags[1])];
+            Some(ProtoState::Sctp { state, vtag }).filter(|wanted| *wanted != now)
+        }
+        // Kernels without a tracker for DCCP tell no state.
+        Some(ipproto::DCCP) => {
+            Some(ProtoState::Dccp { state, role }).filter(|wanted| *wanted != now)
+        }
+        _ => Some(proto_state(command)),
+    }
+}
+
+/// What labels are to become: set, whether they are already or not, or cleared if there are any, as the original does.
+fn changed_labels(command: &Command, now: Option<&[u8]>) -> Option<Vec<u32>> {
     let labels = &command.labels;
-    if !labels.add.is_empty() || labels.del.is_some() {
-        let mut words: Vec<u32> = label_words(view.labels.unwrap_or_default()).collect();
-        words.resize(4, 0);
-        for (has, add) in words.iter_mut().zip(bits_to_words(&labels.add)) {
-            *has |= add;
+    let mut words: Vec<u32> = label_words(now.unwrap_or_default()).collect();
+    words.resize(4, 0);
+    match labels.del.as_deref() {
+        Some(_) if now.is_none() => return None,
+        Some([]) => words.fill(0),
+        Some(del) => words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del),
+        None if labels.add.is_empty() => return None,
+        None => {
+            words.iter_mut().zip(bits_to_words(&labels.add)).for_each(|(has, add)| *has |= add);
         }
-        match labels.del.as_deref() {
-            Some([]) => words.fill(0),
-            Some(del) => {
-                words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del);
-            }
-            None => {}
-        }
-        flow.extra_mut().labels = Some(words);
     }
-    let nothing = flow.known.is_empty() && labels.add.is_empty() && labels.del.is_none();
-    (!nothing).then_some(flow)
+    Some(words)
 }
 
 /// An expectation to create.
