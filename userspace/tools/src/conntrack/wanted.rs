@@ -56,6 +56,16 @@ pub fn original(command: &Command) -> Tuple {
     }
 }
 
+/// The tuple to ask the kernel for: the original one, or the reply, which it finds a flow by as well. A reply that is
+/// translated cannot be turned around.
+#[must_use]
+pub fn asked(command: &Command) -> Tuple {
+    if command.orig[0].is_some() || command.ports.has_any_of(Which::Orig) {
+        return original(command);
+    }
+    tuple(command, Which::Reply, command.reply)
+}
+
 /// A flow to create.
 ///
 /// # Errors
@@ -310,5 +320,39 @@ mod tests {
             assert_eq!(made.tuple, wanted, "{name}");
             assert_eq!(made.mask.ports(), (0, 65535), "{name}");
         }
+    }
+
+    /// Seconds left cannot be met by a command line of a test.
+    #[test]
+    fn what_a_flow_has_already_is_not_written() {
+        let orig = Tuple::v4([10, 1, 0, 1], [10, 2, 0, 1], ipproto::TCP).with_ports(1000, 80);
+        let view = FlowView {
+            orig,
+            reply: orig.inverted(),
+            timeout_s: Some(999),
+            mark: Some(5),
+            status: Some(Status::SEEN_REPLY | Status::ASSURED),
+            proto: ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() }),
+            ..FlowView::default()
+        };
+        let written = |line: &str| {
+            let line = format!("-U -p tcp {line}");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let flow = update(&command::parse(&words).unwrap(), &view).unwrap();
+            flow.map(|flow| (flow.known, flow.proto != ProtoState::None))
+        };
+        for line in
+            ["", "-t 999", "-m 5", "-m 1/1", "-u ASSURED", "-u UNSET", "--state ESTABLISHED"]
+        {
+            assert_eq!(written(line), None, "{line}");
+        }
+        let all = "-t 999 -m 5 -u SEEN_REPLY --state ESTABLISHED";
+        assert_eq!(written(all), None);
+        let state = format!("{all} --state CLOSE");
+        assert_eq!(written(&state), Some((Known::empty(), true)));
+        assert_eq!(written(&format!("{all} -t 998")), Some((Known::TIMEOUT, false)));
+        assert_eq!(written(&format!("{all} -m 4/4")), None);
+        assert_eq!(written(&format!("{all} -m 2/2")), Some((Known::MARK, false)));
+        assert_eq!(written(&format!("{all} -u FIXED_TIMEOUT")), Some((Known::STATUS, false)));
     }
 }

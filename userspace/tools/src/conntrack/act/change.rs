@@ -9,11 +9,11 @@ use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
-use common::FlowKey;
+use common::{FlowKey, Tuple};
 use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
-use wire::flow::{Flow, Known};
+use wire::flow::{Flow, Known, Status};
 use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, IfExists, Selection, Ticket};
@@ -55,10 +55,32 @@ pub(super) fn create(command: &Command) -> Outcome {
 }
 
 /// A flow that exists gets what can be changed of it; its status only if one was given.
+///
+/// # Errors
+/// What the kernel says, or that it would have to be translated in another way than it is.
 pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::kernel(super::errno_of(&error), &CREATE);
+    let translated = flow.status.intersects(Status::SRC_NAT | Status::DST_NAT);
+    if translated && reply(kernel, &flow.key()).map_err(failed)? != Some(flow.reply) {
+        return Err(Failure::other(
+            "Operation failed: Such conntrack exists, and its translation cannot change",
+        ));
+    }
     flow.known.set(Known::STATUS, status);
-    let outcome = kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(()));
-    outcome.map_err(|error| Failure::kernel(super::errno_of(&error), &CREATE))
+    kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(())).map_err(failed)
+}
+
+/// The reply direction of a flow that exists.
+fn reply(kernel: &mut Kernel, key: &FlowKey) -> io::Result<Option<Tuple>> {
+    let mut reply = None;
+    kernel.ask(
+        |w, t| request::get(w, t, key),
+        |message| {
+            reply = FlowView::parse(&message[HEADER_LEN..]).ok().map(|flow| flow.reply);
+            Ok(())
+        },
+    )?;
+    Ok(reply)
 }
 
 /// `-D`
