@@ -175,6 +175,39 @@ fn events_that_are_lost_are_counted_and_told_at_the_end() {
     assert_eq!(done.exit, 0);
 }
 
+/// A script that sets a mark again and again causes one event.
+#[test]
+fn an_update_that_changes_nothing_is_no_event() {
+    let side = ours();
+    side.prepare("empty");
+    let mut child = side.listening(&script::words("-E -e UPDATES"));
+    // Made while somebody listens: the kernel gives no events to a flow that began before.
+    side.prepare("states");
+    // Not by `output`, whose files the listener has.
+    let update = |change: &str| {
+        let words = script::words(&format!("-U -p tcp -s 10.0.0.9 {change}"));
+        side.within(|| Command::new(side.program()).args(words).output().expect("it starts"))
+    };
+    for (change, exit) in [
+        ("-m 5", 1),
+        ("-m 6", 0),
+        ("-m 6", 1),
+        ("--state ESTABLISHED", 1),
+        ("--state CLOSE", 0),
+        ("--state CLOSE -m 6 -u SEEN_REPLY", 1),
+    ] {
+        let done = update(change);
+        assert_eq!(done.status.code(), Some(exit), "{change}: {done:?}");
+        let shown = String::from_utf8_lossy(&done.stdout).lines().count();
+        assert_eq!(shown, usize::from(exit == 0), "{change}");
+        let again = update(&format!("{change} --dry-run"));
+        assert_eq!(again.status.code(), Some(1), "{change} again: {again:?}");
+    }
+    side.heard(child.id());
+    let done = side.interrupt(&mut child);
+    assert_eq!(done.stdout.lines().count(), 2, "{}", done.stdout);
+}
+
 /// Who changed a flow is named, as long as it is there to be found.
 #[test]
 fn events_name_the_program_that_caused_them() {

@@ -1,34 +1,57 @@
 //! The differences that are meant: `commands` of the entries of `docs/deviations.toml`, each a list of what differs
 //! (`exit`, `stdout`, `stderr`, `table`) and a pattern of command lines: `stdout, stderr: -L -o json*`.
+//!
+//! What is listed differs, and nothing else does. How it differs is recorded in `cli/differences.txt` (`record.rs`).
+//! `stdout?` is what Debian's program does differently from run to run: it may be equal, and ours is recorded alone.
+//! `stdout*` is different in every line, and is not recorded. `@flows ` in front of the pattern: where that is the table.
 
 use std::fs;
 
 /// An entry that is about command lines.
 #[derive(Debug)]
 pub(crate) struct Deviation {
-    /// What it says it is about.
-    pub(crate) what: String,
-    kinds: Vec<Kind>,
+    /// Command lines it is about.
+    pub(crate) kinds: Vec<Kind>,
 }
 
 /// Command lines that differ on purpose, and what differs.
 #[derive(Debug)]
-struct Kind {
-    aspects: Vec<String>,
+pub(crate) struct Kind {
+    /// As it is written.
+    pub(crate) text: String,
+    aspects: Vec<Aspect>,
+    /// The table it is about, if not about all.
+    table: Option<String>,
     pattern: String,
 }
 
-impl Deviation {
-    /// Whether this command line may differ in these.
-    pub(crate) fn covers(&self, line: &str, aspects: &[&str]) -> bool {
-        self.kinds.iter().any(|kind| kind.covers(line, aspects))
-    }
+/// What differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Aspect {
+    /// `exit`, `stdout`, `stderr` or `table`.
+    pub(crate) name: String,
+    /// Debian's is not the same in each run.
+    pub(crate) varies: bool,
+    /// How it differs is not recorded.
+    pub(crate) is_whole: bool,
 }
 
 impl Kind {
-    fn covers(&self, line: &str, aspects: &[&str]) -> bool {
-        aspects.iter().all(|aspect| self.aspects.iter().any(|a| a == aspect))
-            && fits(&self.pattern, line)
+    /// Whether it is about a command line.
+    pub(crate) fn fits(&self, line: &str, table: &str) -> bool {
+        self.table.as_ref().is_none_or(|wanted| wanted == table) && fits(&self.pattern, line)
+    }
+
+    /// Whether a command line that it is about differs in these as it says.
+    pub(crate) fn expects(&self, differs: &[&str]) -> bool {
+        let listed = |name: &str| self.aspects.iter().any(|aspect| aspect.name == name);
+        differs.iter().all(|name| listed(name))
+            && self.aspects.iter().all(|a| a.varies || differs.contains(&a.name.as_str()))
+    }
+
+    /// What differs.
+    pub(crate) fn aspects(&self) -> &[Aspect] {
+        &self.aspects
     }
 }
 
@@ -42,17 +65,22 @@ pub(crate) fn read() -> Vec<Deviation> {
         let list = entry.get("commands").and_then(toml::Value::as_array);
         list.into_iter().flatten().filter_map(toml::Value::as_str).map(kind).collect()
     };
-    let entry = |entry: &toml::Value| Deviation {
-        what: entry["what"].as_str().unwrap_or_default().to_owned(),
-        kinds: commands(entry),
-    };
+    let entry = |entry: &toml::Value| Deviation { kinds: commands(entry) };
     entries.iter().map(entry).filter(|entry| !entry.kinds.is_empty()).collect()
 }
 
 fn kind(text: &str) -> Kind {
     let (aspects, pattern) = text.split_once(": ").expect("`ASPECTS: PATTERN`");
-    let aspects = aspects.split(", ").map(str::to_owned).collect();
-    Kind { aspects, pattern: pattern.to_owned() }
+    let aspect = |word: &str| Aspect {
+        name: word.trim_end_matches(['?', '*']).to_owned(),
+        varies: word.ends_with('?'),
+        is_whole: word.ends_with('*'),
+    };
+    let aspects = aspects.split(", ").map(aspect).collect();
+    let named = pattern.strip_prefix('@').and_then(|rest| rest.split_once(' '));
+    let (table, pattern) = named.map_or((None, pattern), |(table, rest)| (Some(table), rest));
+    let (table, pattern) = (table.map(str::to_owned), pattern.to_owned());
+    Kind { text: text.to_owned(), aspects, table, pattern }
 }
 
 /// A `*` stands for anything.
@@ -76,7 +104,16 @@ fn patterns() {
     assert!(fits("*-o*", "-L -o xml"));
     assert!(!fits("-L", "-L -o xml"));
     assert!(!fits("-L*save*", "-L -o xml"));
+}
+
+#[test]
+fn what_is_listed_differs_and_nothing_else() {
     let known = kind("stdout, exit: -G *");
-    assert!(known.covers("-G -p tcp", &["stdout"]));
-    assert!(!known.covers("-G -p tcp", &["stdout", "stderr"]));
+    assert!(known.fits("-G -p tcp", "flows") && known.expects(&["exit", "stdout"]));
+    assert!(!known.expects(&["stdout"]) && !known.expects(&["exit", "stdout", "stderr"]));
+    let known = kind("stdout: @flows -G *");
+    assert!(known.fits("-G -p tcp", "flows") && !known.fits("-G -p tcp", "empty"));
+    let known = kind("stdout?, exit*: -G *");
+    assert!(known.expects(&["exit"]) && known.expects(&["exit", "stdout"]));
+    assert!(!known.expects(&["stdout"]) && known.aspects()[1].is_whole);
 }

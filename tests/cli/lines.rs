@@ -1,17 +1,18 @@
 //! All command lines, one after the other.
 
-use crate::ledger;
+use crate::ledger::{self, Deviation};
+use crate::record::Record;
 use crate::script::{self, Line};
-use crate::twins::Twins;
+use crate::twins::{Pair, Twins};
+use std::collections::BTreeSet;
 use std::fs;
 
 #[test]
 fn command_lines_do_what_debians_conntrack_does() {
     let twins = Twins::new();
-    let known = ledger::read();
     let only = std::env::var("CTFLOW_CLI").unwrap_or_default();
     let lines: Vec<Line> = scripts().into_iter().filter(|l| l.text.contains(&only)).collect();
-    let (mut equal, mut meant, mut unlisted) = (0, vec![false; known.len()], Vec::new());
+    let mut account = Account { known: ledger::read(), ..Account::default() };
     let mut dirty = false;
     for line in &lines {
         let reset = line.reset || dirty || !only.is_empty();
@@ -19,33 +20,73 @@ fn command_lines_do_what_debians_conntrack_does() {
             twins.prepare(&line.table);
         }
         let pair = twins.run(line);
+        dirty = pair.differs().contains(&"table");
+        account.take(line, &pair);
+    }
+    println!(
+        "cli: {} command lines, {} equal, {} deliberate differences ({} patterns of {} entries)",
+        lines.len(),
+        account.equal,
+        lines.len() - account.equal - account.unlisted.len(),
+        account.known.iter().map(|entry| entry.kinds.len()).sum::<usize>(),
+        account.known.len(),
+    );
+    account.check(only.is_empty());
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Account {
+    known: Vec<Deviation>,
+    /// Command lines without a difference.
+    equal: usize,
+    /// Differences that are not listed as they are.
+    unlisted: Vec<String>,
+    /// Patterns that a difference fits.
+    met: BTreeSet<String>,
+    /// How listed ones differ.
+    record: Record,
+}
+
+impl Account {
+    fn take(&mut self, line: &Line, pair: &Pair) {
         let differs = pair.differs();
-        dirty = differs.contains(&"table");
-        let entry = known.iter().position(|entry| entry.covers(&line.text, &differs));
-        match entry {
-            _ if differs.is_empty() => equal += 1,
-            Some(at) => meant[at] = true,
-            None => unlisted.push(format!(
-                "{}: conntrack {}\n{}",
+        let mut kinds = self.known.iter().flat_map(|entry| &entry.kinds);
+        let kind = kinds.find(|kind| kind.fits(&line.text, &line.table));
+        match kind.filter(|kind| kind.expects(&differs)) {
+            _ if differs.is_empty() && kind.is_none() => self.equal += 1,
+            Some(kind) => {
+                self.met.insert(kind.text.clone());
+                let how: String =
+                    kind.aspects().iter().map(|aspect| pair.recorded(aspect)).collect();
+                self.record.add(&format!("{} conntrack {}", line.file(), line.text), &how);
+            }
+            None => self.unlisted.push(format!(
+                "{}: conntrack {}\n  differs in {differs:?}, listed: {:?}\n{}",
                 line.place,
                 line.text,
+                kind.map(|kind| &kind.text),
                 pair.shown(&differs)
             )),
         }
     }
-    let deliberate = lines.len() - equal - unlisted.len();
-    println!(
-        "cli: {} command lines, {equal} equal, {deliberate} deliberate differences",
-        lines.len()
-    );
-    let idle = known.iter().zip(&meant).filter(|(_, met)| !**met && only.is_empty());
-    let idle: Vec<_> = idle.map(|(entry, _)| &entry.what).collect();
-    let count = unlisted.len();
-    assert!(
-        unlisted.is_empty() && idle.is_empty(),
-        "{count} differences are not listed:\n{}\ndocs/deviations.toml lists what does not differ: {idle:#?}",
-        unlisted.join("\n")
-    );
+
+    /// `whole`: all command lines were run.
+    fn check(&self, whole: bool) {
+        let kinds = self.known.iter().flat_map(|entry| &entry.kinds).map(|kind| &kind.text);
+        let idle: Vec<_> = kinds.filter(|text| whole && !self.met.contains(*text)).collect();
+        assert!(
+            self.unlisted.is_empty() && idle.is_empty(),
+            "{} command lines do not do what docs/deviations.toml says:\n{}\nlisted, and met by no line: {idle:#?}",
+            self.unlisted.len(),
+            self.unlisted.join("\n")
+        );
+        if whole && self.record.write_if_asked() {
+            return;
+        }
+        let unlike = self.record.unlike(&Record::read(), whole);
+        assert!(unlike.is_empty(), "differences are not as recorded (UPDATE=1 records):\n{unlike}");
+    }
 }
 
 /// The files of `lines/`, in the order of their names.

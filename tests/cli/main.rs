@@ -9,6 +9,7 @@ mod script;
 mod mask;
 mod side;
 mod ledger;
+mod record;
 mod twins;
 mod lines;
 mod property;

@@ -11,7 +11,7 @@ const SECONDS: [&str; 6] =
     ["-t ", "<timeout>", "delta-time=", "<deltatime>", "\"timeout\":", "\"deltatime\":"];
 
 /// What is behind these, up to the mark, is left out.
-const HIDDEN: [(&str, char); 11] = [
+const HIDDEN: [(&str, char); 15] = [
     ("portid=", ' '),
     ("<id>", '<'),
     ("\"id\":", ','),
@@ -24,6 +24,10 @@ const HIDDEN: [(&str, char); 11] = [
     (" use=", ' '),
     ("<use>", '<'),
     ("\"use\":", ','),
+    ("\"portid\":", ','),
+    ("\"time_ns\":", ','),
+    ("\"start_ns\":", ','),
+    ("\"stop_ns\":", ','),
 ];
 
 /// A line without what may differ, and its seconds.
@@ -86,7 +90,11 @@ fn mask(line: &str) -> Masked {
     if let Some(at) = text.find(" progname=") {
         text.truncate(at);
     }
-    text = between(&text, "<when>", "</when>");
+    text = between(&text, "<when>", "</when>").replace("\"progname\":\"conntrack\",", "");
+    // Which entry is the last one of a JSON array is chance.
+    if text.starts_with('{') {
+        text.truncate(text.trim_end_matches(',').len());
+    }
     text = replaced(&text, " id=", |rest| digits(rest).filter(|len| *len > 5));
     for sign in SECONDS {
         text = replaced(&text, sign, |rest| {

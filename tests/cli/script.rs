@@ -25,6 +25,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// The file it is written in.
+    pub(crate) fn file(&self) -> &str {
+        self.place.split(':').next().unwrap_or_default()
+    }
+
     /// Its words.
     pub(crate) fn words(&self) -> Vec<String> {
         match self.text.split(" << ").next() {

@@ -26,6 +26,18 @@ pub(crate) struct Done {
     pub(crate) table: String,
 }
 
+impl Done {
+    /// `exit`, `stdout`, `stderr` or `table`, as lines.
+    pub(crate) fn aspect(&self, name: &str) -> String {
+        match name {
+            "exit" => format!("{}\n", self.exit),
+            "stdout" => self.stdout.clone(),
+            "stderr" => self.stderr.clone(),
+            _ => format!("{}\n", self.table),
+        }
+    }
+}
+
 /// A namespace and the program that is tried in it.
 #[derive(Debug)]
 pub(crate) struct Side {

@@ -1,5 +1,6 @@
 //! Both programs in their namespaces, and what is the same about what they do.
 
+use crate::ledger::Aspect;
 use crate::mask::same;
 use crate::script::Line;
 use crate::side::{Done, Side};
@@ -68,19 +69,24 @@ impl Pair {
         aspects.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect()
     }
 
-    /// Both sides of what differs, for people.
+    /// Both sides of what differs: lines of Debian's behind `-`, lines of ours behind `+`, seconds left out.
     pub(crate) fn shown(&self, aspects: &[&str]) -> String {
-        let mut text = String::new();
-        for aspect in aspects {
-            let [ours, theirs] = [&self.ours, &self.theirs].map(|done| match *aspect {
-                "exit" => format!("{}\n", done.exit),
-                "stdout" => done.stdout.clone(),
-                "stderr" => done.stderr.clone(),
-                _ => format!("{}\n", done.table),
-            });
-            let _ = write!(text, "  {aspect}\n{}", unequal(&ours, &theirs));
+        let shown = |aspect: &&str| {
+            let [ours, theirs] = [&self.ours, &self.theirs].map(|done| done.aspect(aspect));
+            format!("  {aspect}\n{}", unequal(&ours, &theirs))
+        };
+        aspects.iter().map(shown).collect()
+    }
+
+    /// What is recorded of a difference.
+    pub(crate) fn recorded(&self, aspect: &Aspect) -> String {
+        match (aspect.is_whole, aspect.varies) {
+            (true, _) => String::new(),
+            (_, true) => {
+                format!("  {}?\n{}", aspect.name, unequal(&self.ours.aspect(&aspect.name), ""))
+            }
+            _ => self.shown(&[&aspect.name]),
         }
-        text
     }
 }
 
@@ -90,7 +96,7 @@ fn unequal(ours: &str, theirs: &str) -> String {
     let (ours, theirs) = (crate::mask::masked(ours), crate::mask::masked(theirs));
     for (sign, lines, others) in [('-', &theirs, &ours), ('+', &ours, &theirs)] {
         for line in lines.iter().filter(|line| !others.iter().any(|o| o.like(line))) {
-            let _ = writeln!(text, "    {sign} {line}");
+            let _ = writeln!(text, "    {sign} {}", line.text.trim_end());
         }
     }
     text

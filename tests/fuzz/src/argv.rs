@@ -58,7 +58,7 @@ fn can_be_used(command: &Command) {
         request::create(&mut w, Ticket::acked(1), &flow, IfExists::Fail);
         assert_eq!(flow.orig.family, command.family);
     }
-    if let Some(flow) = wanted::update(command, &flow) {
+    if let Ok(Some(flow)) = wanted::update(command, &flow) {
         request::update(&mut w, Ticket::acked(1), &flow);
     }
     request::delete_expectation(

@@ -320,10 +320,9 @@ impl Parser {
     }
 
     fn whole(&mut self, name: &str, text: &str) -> Result<Addr, Failure> {
-        if text.contains('/') {
-            return Err(Failure::usage(format_args!("CIDR notation unavailable for `--{name}'")));
-        }
-        self.address(text)
+        let address = values::whole(name, text)?;
+        self.family(address.family)?;
+        Ok(address.bytes)
     }
 
     fn option(&mut self, opt: Opt, name: &str, value: Option<&str>) -> Result<(), Failure> {
@@ -335,6 +334,8 @@ impl Parser {
         self.command.given[opt as usize] = true;
         let number = |max: u32| values::number(name, text, max.into()).map(|n| n as u32);
         let zone = || values::number(name, text, u16::MAX.into()).map(|n| n as u16);
+        // Without a value it is any translation.
+        let nat = || value.map_or(Ok(Nat::default()), |text| values::nat(name, text));
         match opt {
             Opt::OrigSrc => self.network(0, text)?,
             Opt::OrigDst => self.network(1, text)?,
@@ -359,9 +360,9 @@ impl Parser {
             Opt::Id => self.command.id = Some(number(u32::MAX)?),
             Opt::Secmark => self.command.secmark = Some(number(u32::MAX)?),
             Opt::Family => self.family(values::family(text)?)?,
-            Opt::SrcNat => self.command.nat[0] = Some(values::nat(text)?),
-            Opt::DstNat => self.command.nat[1] = Some(values::nat(text)?),
-            Opt::AnyNat => self.command.nat[2] = Some(values::nat(text)?),
+            Opt::SrcNat => self.command.nat[0] = Some(nat()?),
+            Opt::DstNat => self.command.nat[1] = Some(nat()?),
+            Opt::AnyNat => self.command.nat[2] = Some(nat()?),
             Opt::Output => self.command.output = output(text, self.command.output)?,
             Opt::BufferSize => {
                 let bytes = values::decimal(name, text, i32::MAX as u64)?;
@@ -513,6 +514,9 @@ impl Parser {
             if has(mask) && !has(of) && listed {
                 return Err(Failure::usage(format_args!("Can't use --{name} without --{needs}")));
             }
+        }
+        if has(Opt::LabelAdd) && has(Opt::LabelDel) {
+            return Err(Failure::other("cannot use --label-add and --label-del at the same time"));
         }
         let filters = [
             Opt::Proto,

@@ -29,7 +29,7 @@ impl<'a> Filter<'a> {
             && (command.verb != Verb::Delete || command.timeout_s.is_none())
             && command.ports.is_empty()
             && command.icmp == (None, None, None)
-            && command.state.is_none()
+            && (command.verb == Verb::Update || command.state.is_none())
             && command.id.is_none()
             && command.secmark.is_none()
             && command.zones == [None; 3]
@@ -148,7 +148,8 @@ impl<'a> Filter<'a> {
     }
 
     fn state(&self, flow: &FlowView<'_>) -> bool {
-        self.command.state.is_none_or(|wanted| match flow.proto {
+        let wanted = self.command.state.filter(|_| self.command.verb != Verb::Update);
+        wanted.is_none_or(|wanted| match flow.proto {
             ProtoState::Tcp(tcp) => tcp.state == wanted,
             ProtoState::Sctp { state, .. } | ProtoState::Dccp { state, .. } => state == wanted,
             ProtoState::None => false,

@@ -239,7 +239,8 @@ pub fn check(
         let legal = match option {
             Port(Mask | Tuple, _) => expect && creates,
             Port(Reply, _) => !(expect && creates),
-            Vtag(_) | Role => creates && !expect,
+            Vtag(_) => (one || verb == Verb::Update) && !expect,
+            Role => creates && !expect,
             _ => !expect || matches!(option, Port(..)),
         };
         let required = match option {

@@ -120,27 +120,49 @@ pub struct Nat {
     pub port: Option<u16>,
 }
 
-/// `IP`, `IP:PORT`, `[IPv6]:PORT`, `:PORT`, or nothing.
+/// `IP`, `IP:PORT` or `[IP]:PORT`, that `--option` was given. Brackets need a port behind them, as in the original.
 ///
 /// # Errors
 /// When it is none of these.
-pub fn nat(text: &str) -> Result<Nat, Failure> {
-    let (ip, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (ip, rest) = rest
-            .split_once(']')
-            .ok_or_else(|| Failure::usage("No closing ']' around IPv6 address"))?;
-        (ip, rest.strip_prefix(':'))
-    } else if text.matches(':').count() > 1 {
-        (text, None)
-    } else {
-        text.split_once(':').map_or((text, None), |(ip, port)| (ip, Some(port)))
-    };
-    let addr = if ip.is_empty() { None } else { Some(address(ip)?) };
+pub fn nat(option: &str, text: &str) -> Result<Nat, Failure> {
+    let (ip, port) = end(text)?;
     let port = port.map(|text| match text {
         "" => Err(Failure::usage("No port specified after `:'")),
-        _ => text.parse().map_err(|_| Failure::usage(format_args!("Invalid port `{text}'"))),
+        // `parse` takes a sign.
+        _ => Some(text)
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Failure::usage(format_args!("Invalid port `{text}'"))),
     });
-    Ok(Nat { addr, port: port.transpose()? })
+    let port = port.transpose()?;
+    Ok(Nat { addr: Some(whole(option, ip)?), port })
+}
+
+/// The address and the port that a translation names, as text.
+fn end(text: &str) -> Result<(&str, Option<&str>), Failure> {
+    let Some(rest) = text.strip_prefix('[') else {
+        let is_v6 = text.matches(':').count() > 1;
+        let ends = text.split_once(':').filter(|_| !is_v6);
+        return Ok(ends.map_or((text, None), |(ip, port)| (ip, Some(port))));
+    };
+    let open = || Failure::usage("No closing ']' around IPv6 address");
+    match rest.split_once(']').ok_or_else(open)? {
+        ("", _) => Err(Failure::usage("No IPv6 address specified")),
+        (ip, rest) => Ok(rest.strip_prefix(':').map_or((text, None), |port| (ip, Some(port)))),
+    }
+}
+
+/// An address without a mask, that `--option` was given.
+///
+/// # Errors
+/// When it is none, or has a mask.
+pub fn whole(option: &str, text: &str) -> Result<Address, Failure> {
+    match text.split_once('/') {
+        Some((ip, _)) if address(ip).is_ok() => {
+            Err(Failure::usage(format_args!("CIDR notation unavailable for `--{option}'")))
+        }
+        _ => address(text),
+    }
 }
 
 /// What `-u` asks for.
@@ -265,14 +287,34 @@ mod tests {
 
     #[test]
     fn translations_are_read() {
-        let v6 = nat("[::1]:5").unwrap();
+        let read = |text| nat("src-nat", text);
+        let v6 = read("[::1]:5").unwrap();
         assert_eq!((v6.addr.unwrap().family, v6.port), (10, Some(5)));
-        assert_eq!(nat("::1").unwrap().port, None);
-        assert_eq!(nat("1.2.3.4:9").unwrap().port, Some(9));
-        assert_eq!(nat(":9").unwrap(), Nat { addr: None, port: Some(9) });
-        assert_eq!(nat("1.2.3.4:").unwrap_err().to_string(), "No port specified after `:'");
-        assert_eq!(nat("1.2.3.4:99999").unwrap_err().to_string(), "Invalid port `99999'");
-        assert_eq!(nat("[::1").unwrap_err().to_string(), "No closing ']' around IPv6 address");
+        assert_eq!(read("::1").unwrap().port, None);
+        assert_eq!(read("1.2.3.4:9").unwrap().port, Some(9));
+        assert_eq!(read("[1.2.3.4]:9").unwrap().addr.unwrap().family, 2);
+        for (text, why) in [
+            ("1.2.3.4:", "No port specified after `:'"),
+            (":", "No port specified after `:'"),
+            ("[::1]:", "No port specified after `:'"),
+            ("1.2.3.4:99999", "Invalid port `99999'"),
+            ("1.2.3.4:+9", "Invalid port `+9'"),
+            ("1.2.3.4:8-9", "Invalid port `8-9'"),
+            (":9", "Invalid IP address `'"),
+            ("", "Invalid IP address `'"),
+            ("[::1", "No closing ']' around IPv6 address"),
+            ("[]:9", "No IPv6 address specified"),
+            ("[]", "No IPv6 address specified"),
+            ("[::1]", "Invalid IP address `[::1]'"),
+            ("[::1]9", "Invalid IP address `[::1]9'"),
+            ("[::1]]:9", "Invalid IP address `[::1]]:9'"),
+            ("[1.2.3.4]", "Invalid IP address `[1.2.3.4]'"),
+            ("[2001:DB8::3.3.3.3]", "Invalid IP address `[2001:DB8::3.3.3.3]'"),
+            ("1.2.3.4/24:9", "CIDR notation unavailable for `--src-nat'"),
+            ("[::1/128]:9", "CIDR notation unavailable for `--src-nat'"),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), why, "{text}");
+        }
     }
 
     #[test]

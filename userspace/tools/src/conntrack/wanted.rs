@@ -56,6 +56,16 @@ pub fn original(command: &Command) -> Tuple {
     }
 }
 
+/// The tuple to ask the kernel for: the original one, or the reply, which it finds a flow by as well. A reply that is
+/// translated cannot be turned around.
+#[must_use]
+pub fn asked(command: &Command) -> Tuple {
+    if command.orig[0].is_some() || command.ports.has_any_of(Which::Orig) {
+        return original(command);
+    }
+    tuple(command, Which::Reply, command.reply)
+}
+
 /// A flow to create.
 ///
 /// # Errors
@@ -160,15 +170,20 @@ fn proto_state(command: &Command) -> ProtoState {
             ProtoState::Tcp(TcpState { state, wscale: None, flags: Some([both; 2]) })
         }
         (Some(ipproto::SCTP), Some(state)) => {
-            // They have always gone to the kernel in host order, and come back so from saved files.
-            let tag = |tag: Option<u32>| u32::from_be_bytes(tag.unwrap_or_default().to_ne_bytes());
-            ProtoState::Sctp { state, vtag: command.vtag.map(tag) }
+            let vtag = command.vtag.map(|tag| kernel_tag(tag.unwrap_or_default()));
+            ProtoState::Sctp { state, vtag }
         }
         (Some(ipproto::DCCP), Some(state)) => {
             ProtoState::Dccp { state, role: command.role.unwrap_or_default() }
         }
         _ => ProtoState::None,
     }
+}
+
+/// A verification tag as the kernel has it. Tags on command lines have always gone to the kernel in host order, and come
+/// back so from saved files.
+const fn kernel_tag(given: u32) -> u32 {
+    u32::from_be_bytes(given.to_ne_bytes())
 }
 
 fn bits_to_words(bits: &[u8]) -> Vec<u32> {
@@ -179,44 +194,91 @@ fn bits_to_words(bits: &[u8]) -> Vec<u32> {
     words
 }
 
-/// What an update of a flow writes, or `None` if nothing of it would change.
-#[must_use]
-pub fn update(command: &Command, view: &FlowView<'_>) -> Option<Flow> {
+/// What `-U` writes to a flow: each value that was given and that the flow does not have yet; `None` if it has them all.
+///
+/// # Errors
+/// `EBUSY` where the status cannot become what was given: the kernel alone decides whether a flow was expected.
+pub fn update(command: &Command, view: &FlowView<'_>) -> Result<Option<Flow>, i32> {
     let now = view.to_flow(Detail::State);
     let mut flow = Flow { zone: now.zone, ..Flow::new(now.orig) };
     flow.extra_mut().zones = view.zones;
     flow.extra_mut().master = now.master().copied();
-    if let Some(timeout_s) = command.timeout_s {
+    if let Some(timeout_s) =
+        command.timeout_s.filter(|timeout_s| view.timeout_s != Some(*timeout_s))
+    {
         flow.timeout_s = timeout_s;
         flow.known |= Known::TIMEOUT;
     }
     if let Some((value, mask)) = command.mark {
         flow.mark = (now.mark & !mask) ^ value;
-        flow.known |= Known::MARK;
+        flow.known.set(Known::MARK, flow.mark != now.mark);
     }
-    flow.status = now.status;
-    if let Some(wanted) = command.status {
-        flow.status = now.status | Status::from_bits_retain(wanted.value);
-        flow.known.set(Known::STATUS, flow.status != now.status);
+    let wanted = Status::from_bits_retain(command.status.unwrap_or_default().value);
+    flow.status = now.status | wanted;
+    flow.known.set(Known::STATUS, flow.status != now.status);
+    if (flow.status - now.status).contains(Status::EXPECTED) {
+        return Err(libc::EBUSY);
     }
+    flow.proto = changed_state(command, view.proto).unwrap_or_default();
+    flow.extra_mut().labels = changed_labels(command, view.labels);
+    let changes = !flow.known.is_empty() || flow.proto != ProtoState::None || has_labels(&flow);
+    Ok(changes.then_some(flow))
+}
+
+/// Whether an update writes labels.
+fn has_labels(flow: &Flow) -> bool {
+    flow.extra.as_deref().is_some_and(|extra| extra.labels.is_some())
+}
+
+/// Whether an update writes labels and nothing else.
+#[must_use]
+pub fn is_labels_alone(flow: &Flow) -> bool {
+    has_labels(flow) && flow.known.is_empty() && flow.proto == ProtoState::None
+}
+
+/// What the state of the protocol is to become, where that is not how it is. What was not given of SCTP and DCCP stays
+/// as it is: the kernel takes all of it or nothing.
+fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
+    let (was, tags, role) = match now {
+        ProtoState::None => (0, [0; 2], 0),
+        ProtoState::Tcp(tcp) => (tcp.state, [0; 2], 0),
+        ProtoState::Sctp { state, vtag } => (state, vtag, 0),
+        ProtoState::Dccp { state, role } => (state, [0; 2], role),
+    };
+    if command.state.is_none() && command.vtag == [None; 2] {
+        return None;
+    }
+    let state = command.state.unwrap_or(was);
+    match command.proto {
+        Some(ipproto::TCP) if state == was => None,
+        Some(ipproto::SCTP) => {
+            let [orig, reply] = command.vtag.map(|tag| tag.map(kernel_tag));
+            let vtag = [orig.unwrap_or(tags[0]), reply.unwrap_or(tags[1])];
+            Some(ProtoState::Sctp { state, vtag }).filter(|wanted| *wanted != now)
+        }
+        // Kernels without a tracker for DCCP tell no state.
+        Some(ipproto::DCCP) => {
+            Some(ProtoState::Dccp { state, role }).filter(|wanted| *wanted != now)
+        }
+        _ => Some(proto_state(command)),
+    }
+}
+
+/// What labels are to become: set, whether they are already or not, or cleared if there are any, as the original does.
+fn changed_labels(command: &Command, now: Option<&[u8]>) -> Option<Vec<u32>> {
     let labels = &command.labels;
-    if !labels.add.is_empty() || labels.del.is_some() {
-        let mut words: Vec<u32> = label_words(view.labels.unwrap_or_default()).collect();
-        words.resize(4, 0);
-        for (has, add) in words.iter_mut().zip(bits_to_words(&labels.add)) {
-            *has |= add;
+    let mut words: Vec<u32> = label_words(now.unwrap_or_default()).collect();
+    words.resize(4, 0);
+    match labels.del.as_deref() {
+        Some(_) if now.is_none() => return None,
+        Some([]) => words.fill(0),
+        Some(del) => words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del),
+        None if labels.add.is_empty() => return None,
+        None => {
+            words.iter_mut().zip(bits_to_words(&labels.add)).for_each(|(has, add)| *has |= add);
         }
-        match labels.del.as_deref() {
-            Some([]) => words.fill(0),
-            Some(del) => {
-                words.iter_mut().zip(bits_to_words(del)).for_each(|(has, del)| *has &= !del);
-            }
-            None => {}
-        }
-        flow.extra_mut().labels = Some(words);
     }
-    let nothing = flow.known.is_empty() && labels.add.is_empty() && labels.del.is_none();
-    (!nothing).then_some(flow)
+    Some(words)
 }
 
 /// An expectation to create.
@@ -258,5 +320,39 @@ mod tests {
             assert_eq!(made.tuple, wanted, "{name}");
             assert_eq!(made.mask.ports(), (0, 65535), "{name}");
         }
+    }
+
+    /// Seconds left cannot be met by a command line of a test.
+    #[test]
+    fn what_a_flow_has_already_is_not_written() {
+        let orig = Tuple::v4([10, 1, 0, 1], [10, 2, 0, 1], ipproto::TCP).with_ports(1000, 80);
+        let view = FlowView {
+            orig,
+            reply: orig.inverted(),
+            timeout_s: Some(999),
+            mark: Some(5),
+            status: Some(Status::SEEN_REPLY | Status::ASSURED),
+            proto: ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() }),
+            ..FlowView::default()
+        };
+        let written = |line: &str| {
+            let line = format!("-U -p tcp {line}");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let flow = update(&command::parse(&words).unwrap(), &view).unwrap();
+            flow.map(|flow| (flow.known, flow.proto != ProtoState::None))
+        };
+        for line in
+            ["", "-t 999", "-m 5", "-m 1/1", "-u ASSURED", "-u UNSET", "--state ESTABLISHED"]
+        {
+            assert_eq!(written(line), None, "{line}");
+        }
+        let all = "-t 999 -m 5 -u SEEN_REPLY --state ESTABLISHED";
+        assert_eq!(written(all), None);
+        let state = format!("{all} --state CLOSE");
+        assert_eq!(written(&state), Some((Known::empty(), true)));
+        assert_eq!(written(&format!("{all} -t 998")), Some((Known::TIMEOUT, false)));
+        assert_eq!(written(&format!("{all} -m 4/4")), None);
+        assert_eq!(written(&format!("{all} -m 2/2")), Some((Known::MARK, false)));
+        assert_eq!(written(&format!("{all} -u FIXED_TIMEOUT")), Some((Known::STATUS, false)));
     }
 }

@@ -21,7 +21,7 @@ use super::frame::HEADER_LEN;
 use super::tuple;
 use super::uapi::{ct, cta, filter, flag, subsystem};
 use crate::cursor::Writer;
-use crate::flow::Flow;
+use crate::flow::{Flow, Status};
 use common::{FlowKey, Tuple};
 
 /// `AF_UNSPEC`: both address families.
@@ -87,7 +87,15 @@ pub fn create(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow, if_exists: IfExis
 /// The timeout is left out when the status says that it is fixed, because that fails with `EPERM`.
 pub fn update(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     let head = Head::new(ct::NEW, 0, flow.orig.family);
-    head.message(w, ticket, |w| flow::update(w, flow));
+    let fixed = flow.status.contains(Status::FIXED_TIMEOUT);
+    head.message(w, ticket, |w| flow::update(w, flow, fixed));
+}
+
+/// As [`update`], with the timeout whatever the status: a flow whose timeout becomes fixed can get its last one in the
+/// same request. The kernel answers `EPERM`, and changes nothing, if the timeout is fixed already.
+pub fn update_with_timeout(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
+    let head = Head::new(ct::NEW, 0, flow.orig.family);
+    head.message(w, ticket, |w| flow::update(w, flow, false));
 }
 
 /// Deletes a flow; with `id` only if the flow that now has this identity is that one. `ENOENT` if there is none.

@@ -9,11 +9,11 @@ use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
-use common::FlowKey;
+use common::{FlowKey, Tuple};
 use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
-use wire::flow::{Flow, Known};
+use wire::flow::{Flow, Known, Status};
 use wire::netlink::FlowView;
 use wire::netlink::frame::HEADER_LEN;
 use wire::netlink::request::{self, IfExists, Selection, Ticket};
@@ -26,6 +26,14 @@ pub(super) const CREATE: [(i32, &str); 2] = [
 
 /// What they mean when one is to go.
 pub(super) const DELETE: [(i32, &str); 1] = [(libc::ENOENT, "such conntrack doesn't exist")];
+
+/// What they mean when one is to change.
+const UPDATE: [(i32, &str); 3] = [
+    (libc::ENOENT, "such conntrack doesn't exist"),
+    // Whoever may read the table may change it.
+    (libc::EPERM, "the timeout of the flow is fixed"),
+    (libc::ENOSPC, "the flow has no room for labels"),
+];
 
 /// `-I`, `-A`
 pub(super) fn create(command: &Command) -> Outcome {
@@ -47,10 +55,32 @@ pub(super) fn create(command: &Command) -> Outcome {
 }
 
 /// A flow that exists gets what can be changed of it; its status only if one was given.
+///
+/// # Errors
+/// What the kernel says, or that it would have to be translated in another way than it is.
 pub(super) fn change(kernel: &mut Kernel, mut flow: Flow, status: bool) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::kernel(super::errno_of(&error), &CREATE);
+    let translated = flow.status.intersects(Status::SRC_NAT | Status::DST_NAT);
+    if translated && reply(kernel, &flow.key()).map_err(failed)? != Some(flow.reply) {
+        return Err(Failure::other(
+            "Operation failed: Such conntrack exists, and its translation cannot change",
+        ));
+    }
     flow.known.set(Known::STATUS, status);
-    let outcome = kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(()));
-    outcome.map_err(|error| Failure::kernel(super::errno_of(&error), &CREATE))
+    kernel.ask(|w, t| request::update(w, t, &flow), |_| Ok(())).map_err(failed)
+}
+
+/// The reply direction of a flow that exists.
+fn reply(kernel: &mut Kernel, key: &FlowKey) -> io::Result<Option<Tuple>> {
+    let mut reply = None;
+    kernel.ask(
+        |w, t| request::get(w, t, key),
+        |message| {
+            reply = FlowView::parse(&message[HEADER_LEN..]).ok().map(|flow| flow.reply);
+            Ok(())
+        },
+    )?;
+    Ok(reply)
 }
 
 /// `-D`
@@ -105,59 +135,87 @@ fn settle(
 
 /// `-U`
 pub(super) fn update(command: &Command, lines: &[Command]) -> Outcome {
-    let updated = update_quietly(command, lines)?;
-    let done = if command.has(Opt::DryRun) { "would be updated" } else { "have been updated" };
-    summary(updated, &format!("flow entries {done}"));
-    Ok(code(updated))
+    let done = update_quietly(command, lines)?;
+    if let Some(failure) = &done.failed {
+        failure.print();
+    }
+    let what = if command.has(Opt::DryRun) { "would be updated" } else { "have been updated" };
+    summary(done.count, &format!("flow entries {what}"));
+    Ok(if done.failed.is_some() { ExitCode::FAILURE } else { code(done.count) })
 }
 
-/// Updates, shows what the flows are now, and says how many.
-pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<u64, Failure> {
+/// What became of many flows.
+pub(super) struct Done {
+    /// How many were changed.
+    pub(super) count: u64,
+    /// What the kernel said first of one that was not.
+    pub(super) failed: Option<Failure>,
+}
+
+/// An update under way.
+struct Update {
+    key: FlowKey,
+    /// Nothing else is asked for than labels.
+    labels_alone: bool,
+}
+
+/// Updates, and shows what the flows are now.
+pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<Done, Failure> {
     let choice = Choice::new(command, lines);
     let mut kernel = Kernel::open()?;
-    let mut writes: Writes<FlowKey> = Writes::open()?;
+    let mut writes: Writes<Update> = Writes::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::Changed);
     let dry = command.has(Opt::DryRun);
     let mut failed = None;
     let outcome = dump(&mut kernel, command, &choice, |message, view, command| {
+        let flow = match wanted::update(command, view) {
+            Ok(Some(flow)) => flow,
+            Ok(None) => return Ok(()),
+            Err(errno) => {
+                failed.get_or_insert(errno);
+                return Ok(());
+            }
+        };
         if dry {
             return screen.listed(message);
         }
-        let Some(flow) = wanted::update(command, view) else { return Ok(()) };
         writes.push(
-            view.key(),
-            |w, ticket, key| {
-                request::update(w, ticket, &flow);
+            Update { key: view.key(), labels_alone: wanted::is_labels_alone(&flow) },
+            |w, ticket, update| {
+                request::update_with_timeout(w, ticket, &flow);
                 // What has become of it is asked for in the same breath.
-                request::get(w, Ticket::silent(ticket.seq + 1), key);
+                request::get(w, Ticket::silent(ticket.seq + 1), &update.key);
             },
-            |key, came| show(&mut screen, key, came, &mut failed),
+            |update, came| show(&mut screen, &update, came, &mut failed),
         )
     });
     outcome?;
-    writes.flush(|key, came| show(&mut screen, key, came, &mut failed))?;
+    writes.flush(|update, came| show(&mut screen, &update, came, &mut failed))?;
     screen.end()?;
-    failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
+    let failed = failed.map(|errno| Failure::kernel(errno, &UPDATE));
+    Ok(Done { count: screen.shown, failed })
 }
 
 fn show(
     screen: &mut Screen<'_>,
-    key: FlowKey,
+    update: &Update,
     came: Came<'_>,
     failed: &mut Option<i32>,
 ) -> io::Result<()> {
     match came.errno {
-        // A flow without room for labels is changed in all else.
-        0 | libc::ENOSPC => {}
+        0 => {}
         // It has ended meanwhile.
         libc::ENOENT => return Ok(()),
         errno => {
             failed.get_or_insert(errno);
-            return Ok(());
+            // A flow without room for labels is changed in all else.
+            if errno != libc::ENOSPC || update.labels_alone {
+                return Ok(());
+            }
         }
     }
     let Some(message) = came.answer else { return Ok(()) };
-    let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == key);
+    let same = FlowView::parse(&message[HEADER_LEN..]).is_ok_and(|flow| flow.key() == update.key);
     if same { screen.listed(message) } else { Ok(()) }
 }
 

@@ -137,8 +137,7 @@ pub(super) fn list(command: &Command) -> Outcome {
 
 /// `-G`
 pub(super) fn get(command: &Command) -> Outcome {
-    let orig = wanted::original(command);
-    let key = FlowKey::new(orig, command.zones[0].unwrap_or_default());
+    let key = FlowKey::new(wanted::asked(command), command.zones[0].unwrap_or_default());
     let mut kernel = Kernel::open()?;
     let mut screen = Screen::new(style(command), Root::Conntrack, Frame::List);
     let filter = Filter::new(command);

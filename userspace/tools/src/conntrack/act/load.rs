@@ -162,7 +162,9 @@ impl Loader {
                 self.flush()?;
                 match verb {
                     Verb::Delete => drop(change::delete_quietly(command, &[])?),
-                    Verb::Update => drop(change::update_quietly(command, &[])?),
+                    Verb::Update => {
+                        change::update_quietly(command, &[])?.failed.map_or(Ok(()), Err)?;
+                    }
                     _ => drop(change::flush(command)?),
                 }
             }

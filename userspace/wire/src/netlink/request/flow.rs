@@ -38,8 +38,8 @@ pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
     }
 }
 
-/// Writes the changes of a flow that exists.
-pub(super) fn update(w: &mut Writer<'_>, flow: &Flow) {
+/// Writes the changes of a flow that exists. `fixed`: the kernel refuses another timeout.
+pub(super) fn update(w: &mut Writer<'_>, flow: &Flow, fixed: bool) {
     let extra = flow.extra.as_deref();
     let own = extra.map_or([None; 2], |extra| extra.zones);
     tuple::encode(w, cta::TUPLE_ORIG, &flow.orig, own[0]);
@@ -48,7 +48,7 @@ pub(super) fn update(w: &mut Writer<'_>, flow: &Flow) {
     }
     // `EPERM`, and nothing of the update is applied (`__nf_ct_change_timeout`, kernel v6.12
     // `net/netfilter/nf_conntrack_core.c`).
-    if !flow.status.contains(Status::FIXED_TIMEOUT) {
+    if !fixed {
         put_timeout(w, flow);
     }
     put_common(w, flow, written_status(flow, true));
