@@ -17,6 +17,7 @@ mod verbs;
 mod hardship;
 mod crash;
 mod links;
+mod peers;
 mod expect;
 mod ftp;
 mod older;
