@@ -2,6 +2,7 @@
 
 mod kernels;
 mod tap;
+mod cpus;
 mod filter;
 mod filtered;
 mod hook;
