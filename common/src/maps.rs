@@ -8,7 +8,7 @@ pub const PROGRAM_HOOK: &str = "ctflow_hook";
 pub const SIGNATURES: &str = "SIGNATURES";
 /// Per-CPU array of `u64`, indexed by the constants of [`crate::hook::counter`].
 pub const HOOK_COUNTERS: &str = "HOOK_COUNTERS";
-/// Array of maps: one ring buffer per possible CPU.
+/// Array of maps: one ring buffer for each CPU that is or has been online.
 pub const RINGS: &str = "RINGS";
 /// Most CPUs that can have a ring of their own; CPUs beyond spill to the socket.
 pub const RINGS_MAX: u32 = 512;

@@ -37,7 +37,7 @@ pub struct Scratch {
 #[repr(C, align(8))]
 pub struct Message(pub [u8; SCRATCH_LEN + READ_MAX]);
 
-/// One ring per possible CPU, filled in by the loader.
+/// A ring for each CPU that is or has been online, filled in by the loader.
 #[btf_map]
 pub static RINGS: ArrayOfMaps<Ring, { shape::RINGS_MAX as usize }> = ArrayOfMaps::new();
 

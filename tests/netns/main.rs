@@ -2,6 +2,7 @@
 
 mod kernels;
 mod tap;
+mod cpus;
 mod filter;
 mod filtered;
 mod hook;
@@ -17,6 +18,7 @@ mod verbs;
 mod hardship;
 mod crash;
 mod links;
+mod peers;
 mod expect;
 mod ftp;
 mod older;

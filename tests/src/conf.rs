@@ -91,6 +91,17 @@ impl Rules {
     }
 }
 
+/// A unicast link's own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// That of its cable.
+    OfCable,
+    /// That of the first cable.
+    OfFirst,
+    /// It names none.
+    None,
+}
+
 /// A configuration. The fields that are lists of lines go into the blocks of that name.
 #[derive(Clone, Debug)]
 pub struct Conf {
@@ -104,6 +115,10 @@ pub struct Conf {
     pub links: usize,
     /// Port of the links.
     pub port: u16,
+    /// Own addresses of unicast links, where they are not those of the cable.
+    pub own: Vec<Own>,
+    /// Whether all multicast links have one group and port.
+    pub one_group: bool,
     /// Lines for each link.
     pub link_lines: Vec<String>,
     /// Whether datagrams have checksums.
@@ -134,6 +149,8 @@ impl Conf {
             link: Family::V4,
             links: 1,
             port: 3780,
+            own: Vec::new(),
+            one_group: false,
             link_lines: Vec::new(),
             checksum: true,
             hash_limit: 262_144,
@@ -240,6 +257,20 @@ impl Conf {
         self
     }
 
+    /// With these own addresses of unicast links, in the order of the links; the rest have those of their cable.
+    #[must_use]
+    pub fn own(mut self, own: &[Own]) -> Self {
+        self.own = own.to_vec();
+        self
+    }
+
+    /// With all multicast links in one group and on one port.
+    #[must_use]
+    pub const fn one_group(mut self) -> Self {
+        self.one_group = true;
+        self
+    }
+
     /// The text, for a daemon that keeps its files in `dir` under names that begin with `name`.
     #[must_use]
     pub fn text(&self, dir: &Path, name: &str) -> String {
@@ -274,6 +305,15 @@ impl Conf {
         };
         let at = |end: End| address(self.link, subnet(cable), end.host());
         let (local, peer) = (at(self.end), at(self.end.other()));
+        // The original, which listens to all interfaces, tells multicast links apart by their ports.
+        let step = if self.one_group { 0 } else { 100 };
+        let own = match self.own.get(cable).unwrap_or(&Own::OfCable) {
+            Own::OfCable => format!("  {family}_address {local}\n"),
+            Own::OfFirst => {
+                format!("  {family}_address {}\n", address(self.link, SUBNET, self.end.host()))
+            }
+            Own::None => String::new(),
+        };
         let (port, interface) = (self.port, self.end.interface_to(cable));
         let kind = match self.transport {
             Transport::Multicast => "Multicast",
@@ -284,18 +324,14 @@ impl Conf {
         let _ = writeln!(out, " {kind}{default} {{");
         let _ = match (self.transport, self.link) {
             (Transport::Multicast, Family::V4) => {
-                // The original, which listens to all interfaces, tells links apart by their ports.
-                let port = port + cable as u16 * 100;
+                let port = port + cable as u16 * step;
                 write!(out, "  IPv4_address 225.0.0.50\n  Group {port}\n  IPv4_interface {local}\n")
             }
             (Transport::Multicast, Family::V6) => {
-                let port = port + cable as u16 * 100;
+                let port = port + cable as u16 * step;
                 write!(out, "  IPv6_address ff02::50\n  Group {port}\n")
             }
-            _ => write!(
-                out,
-                "  {family}_address {local}\n  {family}_Destination_Address {peer}\n  Port {port}\n"
-            ),
+            _ => write!(out, "{own}  {family}_Destination_Address {peer}\n  Port {port}\n"),
         };
         // After the address: the original would take an IPv6 group's scope from it otherwise.
         let _ = writeln!(out, "  Interface {interface}");

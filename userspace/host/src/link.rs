@@ -8,6 +8,9 @@
 //!
 //! The active link changes when its interface stops working and another one works, and when the peer is heard through
 //! another link: it has a reason to speak there.
+//!
+//! Unicast links may have the same local address and port. Their sockets then share it (`SO_REUSEPORT`), the kernel
+//! gives what arrives to any of them, and the sender's address says which link it belongs to ([`peer`]).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,6 +20,7 @@ mod queue;
 mod choice;
 mod poller;
 mod socket;
+mod peer;
 mod datagram;
 mod tcp;
 mod member;
@@ -36,6 +40,15 @@ pub struct Ends {
     pub peer: IpAddr,
     /// Port, the same on both ends.
     pub port: u16,
+}
+
+impl Ends {
+    /// Whether a socket for these can only be bound beside one for the others if both agree to share.
+    fn overlaps(&self, other: &Self) -> bool {
+        let same_family = self.local.is_ipv6() == other.local.is_ipv6();
+        let all = self.local.is_unspecified() || other.local.is_unspecified();
+        same_family && self.port == other.port && (all || self.local == other.local)
+    }
 }
 
 /// How bytes travel.
@@ -64,6 +77,15 @@ impl Transport {
             Self::Multicast { .. } => "multicast",
             Self::Udp(_) => "UDP",
             Self::Tcp(_) => "TCP",
+        }
+    }
+
+    /// Whether links of these kinds listen on one port of one address.
+    fn shares_port(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Udp(a), Self::Udp(b)) | (Self::Tcp(a), Self::Tcp(b)) => a.overlaps(b),
+            // Sockets of multicast links always agree to share, and differ by interface.
+            _ => false,
         }
     }
 
@@ -107,6 +129,8 @@ pub struct LinkCounters {
     pub errors_sent: u64,
     /// Failed receptions.
     pub errors_received: u64,
+    /// Datagrams and connections refused because their source address is no link's peer.
+    pub refused: u64,
 }
 
 /// Why a link could not be opened.
@@ -121,4 +145,30 @@ pub enum LinkError {
     /// What all links need failed.
     #[error("watching the link interfaces: {0}")]
     Watch(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(local: &str, port: u16) -> Ends {
+        let local: IpAddr = local.parse().unwrap();
+        Ends { local, peer: local, port }
+    }
+
+    #[test]
+    fn links_share_a_port_where_their_addresses_overlap() {
+        let udp = |local, port| Transport::Udp(ends(local, port));
+        let first = udp("10.0.0.1", 3780);
+        assert!(first.shares_port(&udp("10.0.0.1", 3780)));
+        assert!(first.shares_port(&udp("0.0.0.0", 3780)));
+        assert!(udp("0.0.0.0", 3780).shares_port(&first));
+        assert!(udp("::", 3780).shares_port(&udp("fd99::1", 3780)));
+        assert!(!first.shares_port(&udp("10.0.0.2", 3780)));
+        assert!(!first.shares_port(&udp("0.0.0.0", 3781)));
+        assert!(!first.shares_port(&udp("::", 3780)));
+        assert!(!first.shares_port(&Transport::Tcp(ends("10.0.0.1", 3780))));
+        let tcp = |local| Transport::Tcp(ends(local, 3780));
+        assert!(tcp("10.0.0.1").shares_port(&tcp("0.0.0.0")));
+    }
 }

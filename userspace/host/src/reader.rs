@@ -167,7 +167,7 @@ impl Reader {
             if !self.take_orders() {
                 return Ok(());
             }
-            self.keep_house(now);
+            self.keep_house(now, &waits);
             let streams = self.pace.on_turn(now, events);
             ready = if streams || !taken {
                 waits.wait(Wait::Nap, now, pace::NAP)?
@@ -229,13 +229,16 @@ impl Reader {
     }
 
     /// Looks for lost events: the socket gets more room, and the shards find them on the board and make them good.
-    fn keep_house(&mut self, now: Instant) {
+    fn keep_house(&mut self, now: Instant, waits: &Waits) {
         if !self.source.take_overrun() && now < self.housekeeping_at {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         self.pass_on_grown(now);
         let Self { overruns, source, tuning, log, reliable, .. } = self;
+        if let Some(note) = waits.follow_cpus(source) {
+            log.warning(note);
+        }
         overruns.look(source, tuning.buffer_max, log);
         overruns.tell(now, source, *reliable, log);
         self.tell();

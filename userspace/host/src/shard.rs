@@ -448,7 +448,10 @@ impl Shard {
         }
         self.housekeeping_at = now + HOUSEKEEPING;
         self.take_grown(now);
-        let Self { overruns, source, tuning, log, reliable, .. } = self;
+        let Self { overruns, source, tuning, log, reliable, waits, .. } = self;
+        if let Some(note) = waits.follow_cpus(source) {
+            log.warning(note);
+        }
         let lost = overruns.look(source, tuning.buffer_max, log);
         if lost > 0 && !*reliable {
             self.engine.handle(now, Input::EventsLost { count: lost });

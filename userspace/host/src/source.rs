@@ -14,6 +14,7 @@ mod btf;
 mod filter;
 mod order;
 mod hook;
+mod rings;
 pub mod tap;
 pub(crate) mod queue;
 
@@ -160,7 +161,7 @@ pub struct HookAccount {
     pub filtered: u64,
     /// News that found the ring full. If the flow goes on, its next packet tells it.
     pub lost_full: u64,
-    /// News on a CPU that has no ring.
+    /// News on a CPU that has no ring (yet).
     pub lost_other: u64,
 }
 
@@ -400,6 +401,15 @@ impl Source {
             Self::Tap(s) => s.ripe(now, sink)?,
         }
         Ok(())
+    }
+
+    /// Has a ring for each CPU that has come online since, and calls `watch` with the descriptor of each new one; what the
+    /// log is to be told about rings.
+    pub(crate) fn look_for_cpus(&mut self, watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => None,
+            Self::Tap(s) => s.look_for_cpus(watch),
+        }
     }
 
     /// Whether the event socket has said, since this was last asked, that it had no room. [`Source::account`] knows how

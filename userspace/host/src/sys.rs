@@ -235,15 +235,6 @@ pub fn has_capability(cap: u32) -> bool {
         .is_some_and(|caps| caps >> cap & 1 == 1)
 }
 
-/// Possible CPUs: one more than the highest number in `/sys/devices/system/cpu/possible`.
-#[must_use]
-pub fn possible_cpus() -> usize {
-    std::fs::read_to_string("/sys/devices/system/cpu/possible")
-        .ok()
-        .and_then(|text| text.trim().rsplit([',', '-']).next()?.parse::<usize>().ok())
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), |max| max + 1)
-}
-
 /// How many flows the kernel tracks in this network namespace; `None` where it does not say.
 #[must_use]
 pub fn flow_count() -> Option<u64> {

@@ -21,7 +21,7 @@ const ORDERS: u64 = 2;
 const OVERFLOW: u64 = 3;
 /// `epoll_pwait` rounds up to milliseconds. For waits shorter than this, `ppoll` does the waiting, which does not.
 const ROUNDED: Duration = Duration::from_millis(10);
-/// More descriptors than a thread waits for.
+/// Descriptors that one wait tells of. Only machines with more CPUs have more.
 const READY_MAX: usize = 128;
 
 /// What may wait to be read.
@@ -89,6 +89,15 @@ impl Waits {
         watch(&self.all, fd, EVENTS)
     }
 
+    /// Has a source make rings for CPUs that have come online, and waits for those too. Returns what the log is to be
+    /// told.
+    pub(crate) fn follow_cpus(&self, source: &mut Source) -> Option<String> {
+        source.look_for_cpus(|ring| {
+            // One that is not watched is read all the same, when something else ends the wait.
+            let _ = self.watch_events(ring);
+        })
+    }
+
     /// Waits; `before` was read before. That the main thread wants something ends it, once.
     pub(crate) fn wait(&self, how: Wait, before: Instant, longest: Duration) -> io::Result<Ready> {
         let poller = match how {
@@ -110,11 +119,13 @@ impl Waits {
             Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
             Err(error) => return Err(error.into()),
         };
+        // What there was no room to tell is asked about.
+        let all_told = ready.len() < READY_MAX;
         let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
         if has(ORDERS) {
             self.take_word();
         }
-        Ok(self.told(has(LINKS), !has(OVERFLOW), before))
+        Ok(self.told(has(LINKS) || !all_told, all_told && !has(OVERFLOW), before))
     }
 
     /// What a wait has told.

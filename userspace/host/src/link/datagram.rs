@@ -1,7 +1,8 @@
 //! Links that carry datagrams: unicast UDP between two fixed addresses, and multicast.
 //!
-//! Like conntrackd, they take datagrams from any sender: version 1 of the protocol has no authentication, which is why
-//! the link is to be a dedicated one. A multicast link takes only what was sent to its group through its interface.
+//! Version 1 of the protocol has no authentication, which is why the link is to be a dedicated one. A unicast link takes
+//! datagrams from its peer's address ([`super::peer`]), a multicast link from anybody, if they were sent to its group
+//! through its interface.
 //!
 //! ```text
 //!   UDP         one socket, bound to our address and port, sends and receives
@@ -34,24 +35,24 @@ const HEAD_LEN: usize = size_of::<usize>() + 2 * size_of::<i32>();
 const CONTROL_LEN: usize = HEAD_LEN + size_of::<usize>();
 
 impl DatagramLink {
-    /// Opens the sockets on interface number `index`.
-    pub(super) fn open(settings: &Settings, index: u32) -> Result<Self, LinkError> {
+    /// Opens the sockets on interface number `index`. `shares`: other links of ours have the same port.
+    pub(super) fn open(settings: &Settings, index: u32, shares: bool) -> Result<Self, LinkError> {
         match &settings.transport {
             Transport::Multicast { group, port, local } => {
                 let fail = |e| LinkError::Socket(format!("{group} port {port}"), e);
                 Self::multicast(settings, index, *group, *port, *local).map_err(fail)
             }
-            Transport::Udp(ends) | Transport::Tcp(ends) => Self::udp(settings, index, ends)
+            Transport::Udp(ends) | Transport::Tcp(ends) => Self::udp(settings, index, ends, shares)
                 .map_err(|e| LinkError::Socket(format!("{} port {}", ends.local, ends.port), e)),
         }
     }
 
-    fn udp(settings: &Settings, index: u32, ends: &Ends) -> io::Result<Self> {
+    fn udp(settings: &Settings, index: u32, ends: &Ends, shares: bool) -> io::Result<Self> {
         let receiver = socket::new(ends.local, Type::DGRAM)?;
         socket::set_receive_buffer(&receiver, settings, Type::DGRAM);
         socket::set_send_buffer(&receiver, settings);
         socket::set_checksum(&receiver, settings, ends.peer)?;
-        receiver.bind(&socket::scoped(ends.local, ends.port, index).into())?;
+        socket::bind(&receiver, ends, index, shares)?;
         let to = socket::scoped(ends.peer, ends.port, index).into();
         Ok(Self { receiver, sender: None, to, takes_trains: true })
     }

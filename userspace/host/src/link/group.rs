@@ -2,10 +2,11 @@
 
 use super::choice::{self, Status};
 use super::member::{Channel, LinkReport, Member};
+use super::peer::{self, Strangers};
 use super::poller::{Poller, Ready, Role, Token};
 use super::queue::{ErrorQueue, QueueReport};
-use super::tcp::Change;
-use super::{LinkError, Settings, stream};
+use super::tcp::{BACKLOG, Change, TcpLink};
+use super::{LinkCounters, LinkError, Settings, stream};
 use crate::clock;
 use crate::log::Log;
 use crate::moderation::Quota;
@@ -15,7 +16,7 @@ use common::Instant;
 use engine::Sender;
 use engine::config::limit;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,17 @@ pub enum Sent {
 /// It says whether there was a valid one among them.
 pub type Sink<'a> = dyn FnMut(Sender, &[u8], bool) -> bool + 'a;
 
+/// What a stream link takes messages with: from which address, and whole messages.
+type StreamSink<'a> = dyn FnMut(IpAddr, &[u8]) + 'a;
+
+/// What stream links have in common.
+struct Shared<'a> {
+    poller: &'a Poller,
+    queue: &'a mut ErrorQueue,
+    /// Whether the link at hand is the active one.
+    is_active: bool,
+}
+
 /// All links, for statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupReport {
@@ -84,6 +96,7 @@ pub struct Group {
     log: Arc<Log>,
     tell_at: Instant,
     untold: u64,
+    strangers: Strangers,
     /// Changes of the active link, which who speaks through all of them can cause.
     changes: Quota,
 }
@@ -94,23 +107,24 @@ impl Group {
     /// # Errors
     /// When an interface does not exist or an address cannot be bound.
     pub fn open(settings: GroupSettings, log: Arc<Log>) -> Result<Self, LinkError> {
+        let GroupSettings { links: settings, active, error_queue_len } = settings;
         let poller = Poller::new()?;
         // Before the first look, so that no change falls in between.
         let interfaces = netlink::Socket::for_interfaces()?;
         poller.add(interfaces.as_fd(), Token { link: 0, role: Role::Interfaces })?;
-        let open = |(at, link)| Member::open(link, &poller, at);
-        let links = settings.links.into_iter().enumerate().map(open);
-        let links = links.collect::<Result<Vec<_>, _>>()?;
+        let open = |at| Member::open(&settings, at, &poller);
+        let links = (0..settings.len()).map(open).collect::<Result<Vec<_>, _>>()?;
         let mut group = Self {
-            active: settings.active.min(links.len().saturating_sub(1)),
+            active: active.min(links.len().saturating_sub(1)),
             links,
             poller,
             interfaces,
-            queue: ErrorQueue::new(settings.error_queue_len),
+            queue: ErrorQueue::new(error_queue_len),
             batch: Batch::with_sources(BATCH, DATAGRAM_LEN_MAX),
             log,
             tell_at: Instant::default(),
             untold: 0,
+            strangers: Strangers::default(),
             changes: Quota::default(),
         };
         group.choose();
@@ -186,7 +200,8 @@ impl Group {
         for ready in self.poller.ready() {
             work += match ready.token.role {
                 Role::Interfaces => usize::from(self.on_interfaces()),
-                Role::Datagram => self.on_datagrams(ready.token.link, budget, sink),
+                Role::Datagram => self.on_datagrams(now, ready.token.link, budget, sink),
+                Role::Listener => self.on_listener(now, ready.token.link, sink),
                 _ => self.on_stream(now, ready, sink),
             };
         }
@@ -196,59 +211,107 @@ impl Group {
         work
     }
 
-    fn on_datagrams(&mut self, at: usize, budget: usize, sink: &mut Sink<'_>) -> usize {
-        let Self { links, batch, active, .. } = self;
-        let Member { channel: Channel::Datagram(link), counters, .. } = &mut links[at] else {
-            return 0;
-        };
-        let (mut taken, mut heard) = (0, false);
+    fn on_datagrams(
+        &mut self,
+        now: Instant,
+        at: usize,
+        budget: usize,
+        sink: &mut Sink<'_>,
+    ) -> usize {
+        let (mut taken, mut heard) = (0, None);
         while taken < budget {
-            let Ok(got) = batch.receive(link.descriptor()) else {
-                counters.errors_received += 1;
+            let Channel::Datagram(link) = &self.links[at].channel else { break };
+            let Ok(got) = self.batch.receive(link.descriptor()) else {
+                self.links[at].counters.errors_received += 1;
                 break;
             };
             for slot in 0..got {
-                let datagram = batch.datagram(slot);
+                // The kernel names the source of every datagram of these sockets.
+                let Some(from) = self.batch.source(slot) else { continue };
+                let Some(owner) = self.owner(now, at, from, "a datagram") else { continue };
+                let (datagram, counters) =
+                    (self.batch.datagram(slot), &mut self.links[owner].counters);
                 counters.bytes_received += datagram.len() as u64;
                 counters.packets_received += 1;
-                // The kernel names the source of every datagram of these sockets.
-                let Some(source) = batch.source(slot) else { continue };
-                heard |= sink(sender(at, source.ip()), datagram, at != *active);
+                if sink(sender(owner, from.ip()), datagram, owner != self.active) {
+                    heard = Some(owner);
+                }
             }
             taken += got;
             if got < BATCH {
                 break;
             }
         }
-        if heard {
-            self.on_heard(at);
+        if let Some(owner) = heard {
+            self.on_heard(owner);
         }
         taken
     }
 
+    /// The link whose peer `what` is from that came in on link number `at`. A stranger's is counted there, and told.
+    fn owner(&mut self, now: Instant, at: usize, from: SocketAddr, what: &str) -> Option<usize> {
+        let links = &self.links;
+        let owner = peer::owner(links.len(), at, |at| links[at].has_peer(from));
+        if owner.is_none() {
+            self.links[at].counters.refused += 1;
+            if let Some(line) = self.strangers.refuse(what, from.ip(), now) {
+                self.log.warning(line);
+            }
+        }
+        owner
+    }
+
+    fn on_listener(&mut self, now: Instant, at: usize, sink: &mut Sink<'_>) -> usize {
+        for _ in 0..BACKLOG {
+            let Channel::Tcp(tcp) = &self.links[at].channel else { break };
+            let Some((socket, from)) = tcp.accept() else { break };
+            let Some(owner) = self.owner(now, at, from, "a connection") else { continue };
+            self.with_stream(now, owner, sink, |tcp, shared, counters, messages| {
+                tcp.adopt((socket, from.ip()), shared.poller, counters, messages)
+            });
+        }
+        1
+    }
+
     fn on_stream(&mut self, now: Instant, ready: Ready, sink: &mut Sink<'_>) -> usize {
         let at = ready.token.link;
-        let Self { links, active, poller, queue, .. } = self;
-        let is_active = at == *active;
-        let Member { channel: Channel::Tcp(tcp), counters, .. } = &mut links[at] else { return 0 };
-        let mut heard = false;
-        let mut messages = |from, bytes: &[u8]| heard |= sink(sender(at, from), bytes, !is_active);
-        let change = match ready.token.role {
-            Role::Listener => tcp.on_listener(poller, counters, &mut messages),
-            Role::Inbound => tcp.on_inbound(counters, &mut messages),
+        self.with_stream(now, at, sink, |tcp, shared, counters, messages| match ready.token.role {
+            Role::Inbound => tcp.on_inbound(counters, messages),
             _ => {
-                let change = tcp.on_outbound(ready.writable, queue);
-                tcp.flush(is_active, poller, queue, counters);
+                let change = tcp.on_outbound(ready.writable, shared.queue);
+                tcp.flush(shared.is_active, shared.poller, shared.queue, counters);
                 change
             }
-        };
+        });
+        1
+    }
+
+    /// Has stream link number `at` do something, hands out what it reads, and tells what becomes of it.
+    fn with_stream(
+        &mut self,
+        now: Instant,
+        at: usize,
+        sink: &mut Sink<'_>,
+        act: impl FnOnce(
+            &mut TcpLink,
+            Shared<'_>,
+            &mut LinkCounters,
+            &mut StreamSink<'_>,
+        ) -> Option<Change>,
+    ) {
+        let Self { links, active, poller, queue, .. } = self;
+        let is_active = at == *active;
+        let Member { channel: Channel::Tcp(tcp), counters, .. } = &mut links[at] else { return };
+        let mut heard = false;
+        let mut messages = |from, bytes: &[u8]| heard |= sink(sender(at, from), bytes, !is_active);
+        let shared = Shared { poller, queue, is_active };
+        let change = act(tcp, shared, counters, &mut messages);
         if heard {
             self.on_heard(at);
         }
         if let Some(change) = change {
             self.tell(now, at, change);
         }
-        1
     }
 
     /// A valid message came in: if that was not through the active link, the peer has changed links.

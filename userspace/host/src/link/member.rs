@@ -4,9 +4,11 @@ use super::choice::Status;
 use super::datagram::DatagramLink;
 use super::poller::{Poller, Role, Token};
 use super::tcp::TcpLink;
-use super::{LinkCounters, LinkError, Settings, Transport, socket};
+use super::{Ends, LinkCounters, LinkError, Settings, Transport, peer, socket};
 use crate::sys::interface::{Interface, interface};
 use common::Instant;
+use socket2::Type;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The longest datagram UDP over IPv4 has; over IPv6 it is 20 bytes longer.
@@ -23,6 +25,18 @@ pub(super) enum Channel {
     Closed,
 }
 
+/// Where a link is among others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) poller: &'a Poller,
+    /// Its number.
+    pub(super) at: usize,
+    /// Number of its interface.
+    pub(super) index: u32,
+    /// Whether other links have the same port.
+    pub(super) shares: bool,
+}
+
 /// A link of the group.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -33,6 +47,8 @@ pub(super) struct Member {
     /// Last known, for while there is no interface.
     mtu: usize,
     pub(super) counters: LinkCounters,
+    /// Whether other links have the same port.
+    shares: bool,
     open_at: Instant,
 }
 
@@ -50,17 +66,32 @@ pub struct LinkReport {
 }
 
 impl Member {
-    pub(super) fn open(settings: Settings, poller: &Poller, at: usize) -> Result<Self, LinkError> {
+    /// Opens link number `at` of these.
+    pub(super) fn open(all: &[Settings], at: usize, poller: &Poller) -> Result<Self, LinkError> {
+        let settings = all[at].clone();
         let seen = interface(&settings.interface)
             .map_err(|e| LinkError::Interface(settings.interface.clone(), e))?;
+        let shares = |other: &Settings| settings.transport.shares_port(&other.transport);
+        let before = all[..at].iter().any(shares);
+        let shares = before || all[at + 1..].iter().any(shares);
+        if shares && !before {
+            probe(&settings, seen.index)?;
+        }
+        let place = Place { poller, at, index: seen.index, shares };
         Ok(Self {
-            channel: open(&settings, seen.index, poller, at)?,
+            channel: open(&settings, &place)?,
             settings,
+            shares,
             interface: Some(seen),
             mtu: seen.mtu,
             counters: LinkCounters::default(),
             open_at: Instant::default(),
         })
+    }
+
+    /// Whether the link's peer is who sent something from this address.
+    pub(super) fn has_peer(&self, from: SocketAddr) -> bool {
+        peer::is_peer(&self.settings.transport, self.interface.map(|i| i.index), from)
     }
 
     pub(super) fn status(&self) -> Status {
@@ -116,7 +147,8 @@ impl Member {
             Channel::Closed if now >= self.open_at => {
                 self.open_at = now + OPEN_INTERVAL;
                 // The address may take its time; it is tried until it is there.
-                if let Ok(channel) = open(&self.settings, seen.index, poller, at) {
+                let place = Place { poller, at, index: seen.index, shares: self.shares };
+                if let Ok(channel) = open(&self.settings, &place) {
                     self.channel = channel;
                 }
             }
@@ -142,11 +174,23 @@ impl Member {
     }
 }
 
-fn open(settings: &Settings, index: u32, poller: &Poller, at: usize) -> Result<Channel, LinkError> {
+fn open(settings: &Settings, place: &Place<'_>) -> Result<Channel, LinkError> {
     if let Transport::Tcp(ends) = &settings.transport {
-        return TcpLink::open(settings, ends, index, poller, at).map(|l| Channel::Tcp(l.into()));
+        return TcpLink::open(settings, ends, place).map(|link| Channel::Tcp(link.into()));
     }
-    let link = DatagramLink::open(settings, index)?;
-    poller.add(link.descriptor(), Token { link: at, role: Role::Datagram })?;
+    let link = DatagramLink::open(settings, place.index, place.shares)?;
+    place.poller.add(link.descriptor(), Token { link: place.at, role: Role::Datagram })?;
     Ok(Channel::Datagram(link))
+}
+
+/// Whether a port that links of ours are going to share is free.
+fn probe(settings: &Settings, index: u32) -> Result<(), LinkError> {
+    let (ends, kind) = match &settings.transport {
+        Transport::Multicast { .. } => return Ok(()),
+        Transport::Udp(ends) => (ends, Type::DGRAM),
+        Transport::Tcp(ends) => (ends, Type::STREAM),
+    };
+    let Ends { local, port, .. } = ends;
+    socket::probe(ends, kind, index)
+        .map_err(|e| LinkError::Socket(format!("{local} port {port}"), e))
 }

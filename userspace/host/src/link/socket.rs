@@ -1,6 +1,6 @@
 //! What sockets of every kind of link have in common.
 
-use super::Settings;
+use super::{Ends, Settings};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -35,6 +35,23 @@ pub(super) fn scoped(address: IpAddr, port: u16, index: u32) -> SocketAddr {
         IpAddr::V6(v6) if needs_scope(address) => SocketAddrV6::new(v6, port, 0, index).into(),
         other => SocketAddr::new(other, port),
     }
+}
+
+/// Binds a socket to our end. `shares`: other links of ours are bound to the same port.
+pub(super) fn bind(socket: &Socket, ends: &Ends, index: u32, shares: bool) -> io::Result<()> {
+    if shares {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&scoped(ends.local, ends.port, index).into())
+}
+
+/// Whether our end can be bound to without sharing it. Sockets that share a port do not notice another program that
+/// shares it too, and the kernel would give that program a part of what arrives.
+pub(super) fn probe(ends: &Ends, kind: Type, index: u32) -> io::Result<()> {
+    let socket = new(ends.local, kind)?;
+    // What is left of former connections is in nobody's way.
+    socket.set_reuse_address(kind == Type::STREAM)?;
+    bind(&socket, ends, index, false)
 }
 
 /// Whether the address has a scope that ends at the link (RFC 4291, sections 2.5.6 and 2.7).

@@ -12,6 +12,7 @@
 //! connection breaks in it, what is left is begun anew at the start of the message that was cut, because the peer
 //! throws away the half it has with the connection.
 
+use super::member::Place;
 use super::poller::{Poller, Role, Token};
 use super::queue::ErrorQueue;
 use super::stream::{Broken, Cutter, boundary};
@@ -21,7 +22,7 @@ use common::Instant;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{SockAddr, Socket, Type};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How soon after an attempt to connect the next one may follow.
@@ -31,7 +32,7 @@ const ATTEMPT_TIME: Duration = Duration::from_secs(3);
 /// How long the peer may leave what was sent unacknowledged.
 const ACKNOWLEDGE_TIME: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 8;
+pub(super) const BACKLOG: i32 = 8;
 /// Reads of a stream in one turn.
 const READS_PER_TURN: usize = 8;
 /// Reads of a connection that is replaced: all there is in its buffer, unless it has an enormous one.
@@ -72,6 +73,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct TcpLink {
     settings: Settings,
+    /// Our address, if one is named: the peer takes connections from that alone.
+    local: Option<SockAddr>,
     peer: SockAddr,
     /// Which link this is, in tokens.
     at: usize,
@@ -87,22 +90,20 @@ pub(super) struct TcpLink {
 }
 
 impl TcpLink {
-    /// Opens the listener on interface number `index`; link number `at` of the poller.
+    /// Opens the listener.
     pub(super) fn open(
         settings: &Settings,
         ends: &Ends,
-        index: u32,
-        poller: &Poller,
-        at: usize,
+        place: &Place<'_>,
     ) -> Result<Self, LinkError> {
-        let local = socket::scoped(ends.local, ends.port, index);
+        let Place { poller, at, index, shares } = *place;
         let listen = || {
             let listener = socket::new(ends.local, Type::STREAM)?;
             listener.set_reuse_address(true)?;
             listener.set_keepalive(true)?;
             // Connections that are accepted have these from the listener.
             socket::set_receive_buffer(&listener, settings, Type::STREAM);
-            listener.bind(&local.into())?;
+            socket::bind(&listener, ends, index, shares)?;
             listener.listen(BACKLOG)?;
             poller.add(&listener, Token { link: at, role: Role::Listener })?;
             Ok(listener)
@@ -111,6 +112,8 @@ impl TcpLink {
         let listener = listen().map_err(|e| LinkError::Socket(what(), e))?;
         Ok(Self {
             settings: settings.clone(),
+            local: (!ends.local.is_unspecified())
+                .then(|| socket::scoped(ends.local, 0, index).into()),
             peer: socket::scoped(ends.peer, ends.port, index).into(),
             at,
             listener,
@@ -149,6 +152,9 @@ impl TcpLink {
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(ACKNOWLEDGE_TIME))?;
         socket::set_send_buffer(&socket, &self.settings);
+        if let Some(local) = &self.local {
+            socket.bind(local)?;
+        }
         match socket.connect(&self.peer) {
             Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => return Err(e),
             _ => {}
@@ -310,29 +316,28 @@ impl TcpLink {
         }
     }
 
-    /// Accepts what waits; the latest connection is the one that counts. What the one before it has sent is still
-    /// taken.
-    pub(super) fn on_listener(
+    /// Accepts a connection that waits, and whose it is.
+    pub(super) fn accept(&self) -> Option<(Socket, SocketAddr)> {
+        let (socket, from) = self.listener.accept().ok()?;
+        Some((socket, from.as_socket()?))
+    }
+
+    /// Takes a connection of the peer that some link has accepted; the latest one is the one that counts. What the one
+    /// before it has sent is still taken.
+    pub(super) fn adopt(
         &mut self,
+        (socket, from): (Socket, IpAddr),
         poller: &Poller,
         counters: &mut LinkCounters,
         sink: &mut dyn FnMut(IpAddr, &[u8]),
     ) -> Option<Change> {
-        let mut change = None;
-        for _ in 0..BACKLOG {
-            let Ok((socket, from)) = self.listener.accept() else { break };
-            let Some(from) = from.as_socket().map(|from| from.ip()) else { continue };
-            let watched = socket
-                .set_nonblocking(true)
-                .and_then(|()| poller.add(&socket, self.token(Role::Inbound)));
-            if watched.is_err() {
-                continue;
-            }
-            self.read(READS_AT_END, counters, sink);
-            self.inbound = Some(Inbound { socket, from, cutter: Cutter::new() });
-            change = Some(Change::Accepted);
-        }
-        change
+        let watched = socket
+            .set_nonblocking(true)
+            .and_then(|()| poller.add(&socket, self.token(Role::Inbound)));
+        watched.ok()?;
+        self.read(READS_AT_END, counters, sink);
+        self.inbound = Some(Inbound { socket, from, cutter: Cutter::new() });
+        Some(Change::Accepted)
     }
 
     /// Takes what has arrived.

@@ -47,11 +47,10 @@ struct Record {
 }
 
 impl Sorter {
-    /// For so many rings.
-    pub(super) fn new(rings: usize) -> Self {
-        let mut batches = Vec::new();
-        batches.resize_with(rings, Batch::default);
-        Self { rings: batches, heads: BinaryHeap::with_capacity(rings), limit: 0 }
+    /// So many more rings.
+    pub(super) fn add(&mut self, rings: usize) {
+        self.rings.resize_with(self.rings.len() + rings, Batch::default);
+        self.heads.reserve(self.rings.len());
     }
 
     /// Begins a round: what happened after this may not be handed out yet.
@@ -171,7 +170,8 @@ mod tests {
 
     /// Drains these rings with so large a share, and returns what came out.
     fn drained(mut rings: Vec<impl Iterator<Item = u64>>, share: usize) -> Vec<u64> {
-        let (mut sorter, mut seen) = (Sorter::new(rings.len()), Vec::new());
+        let (mut sorter, mut seen) = (Sorter::default(), Vec::new());
+        sorter.add(rings.len());
         sorter.limit(u64::MAX);
         loop {
             for (index, ring) in rings.iter_mut().enumerate() {
@@ -207,7 +207,8 @@ mod tests {
             }
             let mut all: Vec<_> = rings.iter().flatten().copied().collect();
             all.sort_unstable();
-            let (mut sorter, mut seen, mut now) = (Sorter::new(4), Vec::new(), 0);
+            let (mut sorter, mut seen, mut now) = (Sorter::default(), Vec::new(), 0);
+            sorter.add(4);
             for &(pause, share, pace) in turns.iter().cycle() {
                 now += pause;
                 sorter.limit(now);

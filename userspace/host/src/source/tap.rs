@@ -13,18 +13,17 @@
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
 use super::order::Sorter;
+use super::rings::Rings;
 use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
 use crate::sys::{self, Cells};
-use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
 use common::{FlowKey, Instant, counter, maps};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
-/// `BPF_MAP_TYPE_RINGBUF` (`enum bpf_map_type`, `include/uapi/linux/bpf.h`).
-const MAP_TYPE_RINGBUF: u32 = 27;
 /// Capability numbers (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_BPF: u32 = 39;
@@ -44,7 +43,7 @@ pub const fn has_object() -> bool {
 /// Conntrack events through the eBPF tap.
 pub struct TapSource {
     socket: NetlinkSource,
-    rings: Vec<RingBuf<MapData>>,
+    rings: Rings,
     armed: Cells,
     counters: PerCpuArray<MapData, u64>,
     filter: FilterMaps,
@@ -69,7 +68,7 @@ impl std::fmt::Debug for TapSource {
 }
 
 impl TapSource {
-    /// Loads the program, makes a ring per CPU, and subscribes.
+    /// Loads the program, makes a ring for each CPU that is online, and subscribes.
     ///
     /// # Errors
     /// When there is no object, no permission, or the kernel refuses.
@@ -101,8 +100,9 @@ impl TapSource {
         // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
         program(&mut ebpf)?.load().map_err(load_error)?;
         let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
-        let rings = make_rings(&mut ebpf, settings.ring_bytes)?;
-        let batch = Sorter::new(rings.len());
+        let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
+        let mut batch = Sorter::default();
+        batch.add(rings.len());
         let mut filter = FilterMaps::take(&mut ebpf)?;
         filter.set(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
@@ -149,11 +149,12 @@ impl TapSource {
         self.batch.limit(clock::now().0);
         let (mut heard_on, mut heard_elsewhere) = (None, false);
         for (index, ring) in self.rings.iter_mut().enumerate() {
-            self.batch.fill(index, share, |batch| match ring.next() {
+            let cpu = ring.cpu;
+            self.batch.fill(index, share, |batch| match ring.records.next() {
                 Some(record) => {
                     batch.push(index, &record);
-                    heard_elsewhere |= heard_on.is_some_and(|on| on != index);
-                    heard_on = Some(index);
+                    heard_elsewhere |= heard_on.is_some_and(|on| on != cpu);
+                    heard_on = Some(cpu);
                     true
                 }
                 None => false,
@@ -181,7 +182,15 @@ impl TapSource {
 
     /// Asks every ring's program to wake the reader at the next event.
     pub(super) fn arm(&mut self) {
-        (0..self.rings.len()).for_each(|cpu| self.armed.set(cpu, 1));
+        self.rings.iter().for_each(|ring| self.armed.set(ring.cpu, 1));
+    }
+
+    /// Makes rings for CPUs that have come online, and calls `watch` with each; what the log is to be told.
+    pub(super) fn look_for_cpus(&mut self, watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
+        let before = self.rings.len();
+        let note = self.rings.look(watch);
+        self.batch.add(self.rings.len() - before);
+        note
     }
 
     /// The CPU on which all that the last [`TapSource::drain`] heard happened, if it was one.
@@ -190,7 +199,7 @@ impl TapSource {
     }
 
     pub(super) fn ring_descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.rings.iter().map(AsFd::as_fd).collect()
+        self.rings.iter().map(|ring| ring.records.as_fd()).collect()
     }
 
     pub(super) fn overflow_descriptor(&self) -> BorrowedFd<'_> {
@@ -257,22 +266,6 @@ impl TapSource {
 fn program(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, SourceError> {
     let program = ebpf.program_mut(maps::PROGRAM_TAP).ok_or_else(|| missing(maps::PROGRAM_TAP))?;
     program.try_into().map_err(load_error)
-}
-
-fn make_rings(ebpf: &mut Ebpf, bytes: usize) -> Result<Vec<RingBuf<MapData>>, SourceError> {
-    let bytes = bytes.max(4096).checked_next_power_of_two().unwrap_or(1 << 30);
-    let bytes = u32::try_from(bytes).unwrap_or(1 << 30);
-    let outer = map_of(ebpf, maps::RINGS)?;
-    let mut outer: ArrayOfMaps<MapData, MapData> =
-        ArrayOfMaps::try_from(outer).map_err(load_error)?;
-    let mut rings = Vec::new();
-    for cpu in 0..sys::possible_cpus().min(maps::RINGS_MAX as usize) {
-        let shape = aya_obj::Map::new_from_params(MAP_TYPE_RINGBUF, 0, 0, bytes, 0);
-        let data = MapData::create(shape, "ctflow_ring", None).map_err(load_error)?;
-        outer.set(cpu as u32, &data, 0).map_err(load_error)?;
-        rings.push(RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?);
-    }
-    Ok(rings)
 }
 
 /// The descriptor of a map of the kinds the object has.

@@ -68,12 +68,16 @@ fn side(out: &mut String, name: &str, table: Option<&Table>, passed: Option<&Pas
 fn link(out: &mut String, l: &Link) {
     let Link { kind, interface, status, sent_bytes, received_bytes, .. } = l;
     let errors = l.send_errors + l.receive_errors;
+    let refused = match l.refused {
+        0 => String::new(),
+        n => format!(", {n} refused from unknown senders"),
+    };
     row(
         out,
         "link",
         format!(
             "{kind} on {interface} {status}, {sent_bytes} bytes sent, {received_bytes} bytes \
-             received, {errors} errors"
+             received, {errors} errors{refused}"
         ),
     );
 }

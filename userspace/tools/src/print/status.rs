@@ -139,6 +139,8 @@ object! {
         send_errors: u64,
         /// Failed receptions.
         receive_errors: u64,
+        /// Datagrams and connections refused because they came from an address that is no link's destination address.
+        refused: u64,
     }
 }
 
@@ -442,6 +444,7 @@ fn links(s: &Report) -> Vec<Link> {
         received_packets: link.counters.packets_received,
         send_errors: link.counters.errors_sent,
         receive_errors: link.counters.errors_received,
+        refused: link.counters.refused,
     };
     group.links.iter().enumerate().map(one).collect()
 }

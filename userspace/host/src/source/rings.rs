@@ -1,0 +1,183 @@
+//! The rings that programs put records into, one for each CPU.
+//!
+//! A CPU gets its ring when it is first seen online: machines that can be given more CPUs while they run count many as
+//! possible, and a ring costs its full length in the kernel's memory, and twice that in address space. On a CPU without
+//! a ring the tap leaves events to the socket, and the hook counts its news as lost. A CPU that goes offline keeps its
+//! ring, because it may come back, and what it holds must still be read.
+
+use super::SourceError;
+use super::tap::{load_error, map_of};
+use aya::Ebpf;
+use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
+use common::maps;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::fs;
+
+/// `BPF_MAP_TYPE_RINGBUF` (`enum bpf_map_type`, `include/uapi/linux/bpf.h`).
+const MAP_TYPE_RINGBUF: u32 = 27;
+/// What the rings of the CPUs that are online at the start may take together, bytes. More CPUs get shorter rings.
+const TOTAL_MAX: usize = 256 << 20;
+/// The shortest ring, bytes: every CPU gets this much, also beyond that. A page of any kernel fits in.
+const LEN_MIN: usize = 64 << 10;
+/// Which CPUs are online: `0-3,8` (`Documentation/admin-guide/cputopology.rst`).
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// The rings there are.
+pub(super) struct Rings {
+    /// Where the programs look for them.
+    outer: ArrayOfMaps<MapData, MapData>,
+    rings: Vec<Ring>,
+    /// Bytes of a ring of full length.
+    len: usize,
+    /// Bytes of all rings.
+    total: usize,
+    /// The CPUs that were online at the last look, as the kernel lists them.
+    online: String,
+    /// What the log is to be told.
+    note: Option<String>,
+}
+
+/// A ring, and the CPU whose programs fill it.
+pub(super) struct Ring {
+    pub(super) cpu: usize,
+    pub(super) records: RingBuf<MapData>,
+}
+
+impl Rings {
+    /// Makes rings of `wanted` bytes, or less, for the CPUs that are online.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or has no memory.
+    pub(super) fn open(ebpf: &mut Ebpf, wanted: usize) -> Result<Self, SourceError> {
+        let outer = map_of(ebpf, maps::RINGS)?;
+        let outer = ArrayOfMaps::try_from(outer).map_err(load_error)?;
+        let online = fs::read_to_string(ONLINE).unwrap_or_default();
+        let cpus = usable(&online);
+        let wanted = power_of_two(wanted);
+        let len = length(wanted, cpus.len());
+        let mut rings = Self { outer, rings: Vec::new(), len, total: 0, online, note: None };
+        for &cpu in &cpus {
+            rings.make(cpu)?;
+        }
+        if len < wanted {
+            rings.note = Some(format!(
+                "rings of {} CPUs have {} KiB each instead of {}: all together are to take {} MiB \
+                 at most",
+                cpus.len(),
+                len >> 10,
+                wanted >> 10,
+                TOTAL_MAX >> 20
+            ));
+        }
+        Ok(rings)
+    }
+
+    /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns what
+    /// the log is to be told, of the start too.
+    pub(super) fn look(&mut self, mut watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
+        let online = fs::read_to_string(ONLINE).unwrap_or_default();
+        if online != self.online {
+            let has_none = |&cpu: &usize| self.rings.iter().all(|ring| ring.cpu != cpu);
+            let new: Vec<_> = usable(&online).into_iter().filter(has_none).collect();
+            self.online = online;
+            for cpu in new {
+                match self.make(cpu) {
+                    Ok(ring) => watch(ring.records.as_fd()),
+                    Err(error) => self.note = Some(format!("no ring for CPU {cpu}: {error}")),
+                }
+            }
+        }
+        self.note.take()
+    }
+
+    fn make(&mut self, cpu: usize) -> Result<&Ring, SourceError> {
+        let len = if self.total + self.len <= TOTAL_MAX.max(self.len) {
+            self.len
+        } else {
+            LEN_MIN.min(self.len)
+        };
+        let shape = aya_obj::Map::new_from_params(MAP_TYPE_RINGBUF, 0, 0, len as u32, 0);
+        let data = MapData::create(shape, "ctflow_ring", None).map_err(load_error)?;
+        self.outer.set(cpu as u32, &data, 0).map_err(load_error)?;
+        let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
+        self.total += len;
+        self.rings.push(Ring { cpu, records });
+        Ok(&self.rings[self.rings.len() - 1])
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ring> {
+        self.rings.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Ring> {
+        self.rings.iter_mut()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.rings.len()
+    }
+}
+
+/// The CPUs of such a list that can have a ring; where there is no list, as many as this process may run on.
+fn usable(list: &str) -> Vec<usize> {
+    let mut cpus = parse(list).unwrap_or_default();
+    if cpus.is_empty() {
+        let count = std::thread::available_parallelism().map_or(1, Into::into);
+        cpus = (0..count).collect();
+    }
+    cpus.retain(|&cpu| cpu < maps::RINGS_MAX as usize);
+    cpus
+}
+
+/// The numbers in a list like `0-3,8`.
+fn parse(list: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let last: usize = last.parse().ok()?;
+        cpus.extend(first.parse().ok()?..=last.min(maps::RINGS_MAX as usize));
+    }
+    Some(cpus)
+}
+
+fn power_of_two(wanted: usize) -> usize {
+    wanted.clamp(4096, 1 << 30).next_power_of_two()
+}
+
+/// How long the rings of so many CPUs are, so that all of them take `TOTAL_MAX` at most.
+fn length(wanted: usize, cpus: usize) -> usize {
+    let share = TOTAL_MAX / cpus.max(1);
+    // The largest power of two in it.
+    let share = 1 << share.max(1).ilog2();
+    wanted.min(share.max(LEN_MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(parse("0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(parse("5\n"), Some(vec![5]));
+        assert_eq!(parse("\n"), None);
+        assert_eq!(parse("0-x\n"), None);
+        assert_eq!(usable("510-600,7\n"), [510, 511, 7]);
+        assert!(parse("0-99999999999").is_some_and(|cpus| cpus.len() < 1000));
+        assert!(!usable("").is_empty(), "where the kernel does not say, there is one at least");
+    }
+
+    #[test]
+    fn all_rings_together_are_bounded_and_few_are_as_long_as_wanted() {
+        let wanted = power_of_two(4 << 20);
+        assert_eq!(length(wanted, 2), 4 << 20);
+        assert_eq!(length(wanted, 64), 4 << 20);
+        assert_eq!(length(wanted, 65), 2 << 20);
+        assert_eq!(length(wanted, 128), 2 << 20);
+        assert_eq!(length(power_of_two(usize::MAX), 2), 128 << 20);
+        assert_eq!(length(power_of_two(1), 2), 4096);
+        for cpus in 1..=maps::RINGS_MAX as usize {
+            assert!(cpus * length(1 << 30, cpus) <= TOTAL_MAX, "{cpus}");
+        }
+    }
+}
