@@ -15,6 +15,7 @@ mod vm;
 mod tidy;
 mod ledger;
 mod lint;
+mod sim;
 mod test;
 mod demo;
 mod bench;
@@ -44,6 +45,7 @@ enum Verb {
     Setup(setup::Options),
     Build(build::Options),
     Test(test::Options),
+    Sim(sim::Options),
     Lint(lint::Options),
     Tidy(tidy::Options),
     Demo(demo::Options),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Setup(options) => setup::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
         Verb::Test(options) => test::run(&options),
+        Verb::Sim(options) => sim::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Tidy(options) => tidy::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Demo(options) => demo::run(&options),
