@@ -16,6 +16,7 @@ mod tidy;
 mod ledger;
 mod lint;
 mod sim;
+mod busy;
 mod test;
 mod demo;
 mod bench;
@@ -54,6 +55,9 @@ enum Verb {
     DemoNode(demo::node::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    /// Computes for ever: `test --busy` starts it.
+    #[command(hide = true)]
+    Spin(busy::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Verb::DemoNode(options) => demo::node::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Spin(options) => busy::spin(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

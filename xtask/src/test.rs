@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every kind of test, in the order of what they need.
 
 use crate::build::{self, Built, OBJECT_VARIABLE};
+use crate::busy::Busy;
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
@@ -34,6 +35,10 @@ pub(crate) struct Options {
     /// The first of these seeds [default: derived from the commit that is checked out]
     #[arg(long, value_name = "SEED", env = "CTFLOW_SIM_BASE")]
     base: Option<u64>,
+
+    /// Keep every CPU busy by something else meanwhile: no test may depend on how fast the machine is
+    #[arg(long)]
+    busy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -106,6 +111,12 @@ fn run_parts(parts: &[Part], options: &Options) -> Tally {
     let built = match prepare(parts) {
         Ok(built) => built,
         Err(error) => return failure("preparing the tests", &error),
+    };
+    // They end with this function.
+    let busy = options.busy.then(Busy::begin).transpose();
+    let _busy = match busy {
+        Ok(busy) => busy,
+        Err(error) => return failure("keeping the CPUs busy", &error),
     };
     let (mut total, mut ignored, mut account) = (Tally::default(), 0, Vec::new());
     let base = options.base.unwrap_or_else(sim::base_of_commit);
