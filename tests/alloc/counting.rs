@@ -5,27 +5,33 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Of threads that were not left out.
-static OTHERS: AtomicU64 = AtomicU64::new(0);
+/// Whether allocations are taken down.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+/// Where in the code they were, while they are.
+static PLACES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
-    static OWN: Cell<u64> = const { Cell::new(0) };
+    /// Whether the thread's allocations do not count: it is the test's own, or is taking one down.
     static LEFT_OUT: Cell<bool> = const { Cell::new(false) };
 }
 
 fn count() {
-    OWN.set(OWN.get() + 1);
-    if !LEFT_OUT.get() {
-        OTHERS.fetch_add(1, Ordering::Relaxed);
+    if !WATCHED.load(Ordering::Relaxed) || LEFT_OUT.replace(true) {
+        return;
     }
+    let place = Backtrace::force_capture().to_string();
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+    LEFT_OUT.set(false);
 }
 
 // SAFETY: every call is the system allocator's, with the same arguments; counting touches no memory that is allocated.
@@ -48,16 +54,25 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations of the calling thread so far.
-pub(crate) fn of_this_thread() -> u64 {
-    OWN.get()
+/// Takes down every allocation of threads that were not left out, from here on.
+pub(crate) fn watch() {
+    places_mut(Vec::clear);
+    WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// Allocations so far of all threads that were not left out.
-pub(crate) fn of_other_threads() -> u64 {
-    OTHERS.load(Ordering::Relaxed)
+/// Stops that; where in the code the allocations were: a backtrace of each.
+pub(crate) fn places() -> Vec<String> {
+    WATCHED.store(false, Ordering::Relaxed);
+    places_mut(std::mem::take)
 }
 
-pub(crate) fn leave_out_this_thread() {
-    LEFT_OUT.set(true);
+fn places_mut<T>(look: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    let was = LEFT_OUT.replace(true);
+    let result = look(&mut PLACES.lock().unwrap_or_else(PoisonError::into_inner));
+    LEFT_OUT.set(was);
+    result
+}
+
+pub(crate) fn leave_out_this_thread(whether: bool) {
+    LEFT_OUT.set(whether);
 }

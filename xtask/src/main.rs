@@ -15,6 +15,8 @@ mod vm;
 mod tidy;
 mod ledger;
 mod lint;
+mod sim;
+mod busy;
 mod test;
 mod demo;
 mod bench;
@@ -44,6 +46,7 @@ enum Verb {
     Setup(setup::Options),
     Build(build::Options),
     Test(test::Options),
+    Sim(sim::Options),
     Lint(lint::Options),
     Tidy(tidy::Options),
     Demo(demo::Options),
@@ -52,6 +55,9 @@ enum Verb {
     DemoNode(demo::node::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    /// Computes for ever: `test --busy` starts it.
+    #[command(hide = true)]
+    Spin(busy::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,12 +65,14 @@ fn main() -> ExitCode {
         Verb::Setup(options) => setup::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
         Verb::Test(options) => test::run(&options),
+        Verb::Sim(options) => sim::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Tidy(options) => tidy::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Demo(options) => demo::run(&options),
         Verb::DemoNode(options) => demo::node::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Spin(options) => busy::spin(&options).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

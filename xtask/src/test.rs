@@ -1,10 +1,11 @@
 //! `cargo xtask test`: every kind of test, in the order of what they need.
 
 use crate::build::{self, Built, OBJECT_VARIABLE};
+use crate::busy::Busy;
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
-use crate::{lint, repo, setup, vm};
+use crate::{lint, repo, setup, sim, vm};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
 use std::env;
@@ -26,10 +27,18 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     parts: Vec<Part>,
 
-    /// How many clusters `sim` simulates of each world, each from its own seed; ten times as many of the one with
+    /// How many clusters `sim` simulates of each world, each from its own seed; ten times as many of those with
     /// everything, one in twenty of those with many flows
     #[arg(long, value_name = "N", default_value_t = 1000)]
     seeds: u64,
+
+    /// The first of these seeds [default: derived from the commit that is checked out]
+    #[arg(long, value_name = "SEED", env = "CTFLOW_SIM_BASE")]
+    base: Option<u64>,
+
+    /// Keep every CPU busy by something else meanwhile: no test may depend on how fast the machine is
+    #[arg(long)]
+    busy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -88,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if options.parts.is_empty() { Part::ALL.to_vec() } else { options.parts.clone() };
     parts.sort_unstable();
     parts.dedup();
-    let mut total = run_parts(&parts, options.seeds);
+    let mut total = run_parts(&parts, options);
     if repo::is_ci() {
         total += lint::checks();
     }
@@ -98,13 +107,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Runs parts one after the other; what cannot even be prepared is one failure.
-fn run_parts(parts: &[Part], seeds: u64) -> Tally {
+fn run_parts(parts: &[Part], options: &Options) -> Tally {
     let built = match prepare(parts) {
         Ok(built) => built,
         Err(error) => return failure("preparing the tests", &error),
     };
+    // They end with this function.
+    let busy = options.busy.then(Busy::begin).transpose();
+    let _busy = match busy {
+        Ok(busy) => busy,
+        Err(error) => return failure("keeping the CPUs busy", &error),
+    };
     let (mut total, mut ignored, mut account) = (Tally::default(), 0, Vec::new());
-    let run = Run { built: built.as_ref(), seeds, live: Cell::default() };
+    let base = options.base.unwrap_or_else(sim::base_of_commit);
+    let run = Run { built: built.as_ref(), seeds: (base, options.seeds), live: Cell::default() };
     for part in parts {
         let start = Instant::now();
         step(&format!("test: {}", part.name()));
@@ -141,7 +157,8 @@ fn failure(what: &str, error: &anyhow::Error) -> Tally {
 /// What the parts need to know.
 struct Run<'a> {
     built: Option<&'a Built>,
-    seeds: u64,
+    /// The first seed of the simulation, and how many.
+    seeds: (u64, u64),
     /// How many tests that other parts ignore have run.
     live: Cell<u64>,
 }
@@ -153,10 +170,7 @@ impl Run<'_> {
         }
         match part {
             Part::Unit => tally::run(&mut self.cargo_test()),
-            Part::Sim => {
-                let mut cargo = self.target("sim")?;
-                tally::run(cargo.env("CTFLOW_SIM_SEEDS", self.seeds.to_string()))
-            }
+            Part::Sim => self.sim(),
             Part::Netns => self.netns(),
             Part::Vm => self.vm(),
             Part::Interop => self.interop(),
@@ -173,6 +187,18 @@ impl Run<'_> {
             ])),
             Part::Hostile => self.hostile(),
         }
+    }
+
+    /// A range of seeds of its own for each commit. Whoever wants a run again names its base.
+    fn sim(&self) -> Result<Tally> {
+        let (base, count) = self.seeds;
+        println!("sim: seeds {base} to {} of each world", base + count.saturating_sub(1));
+        println!("sim: the same again: cargo xtask test sim --seeds {count} --base {base}");
+        let mut cargo = self.target("sim")?;
+        cargo.env("CTFLOW_SIM_BASE", base.to_string());
+        let tally = tally::run(cargo.env("CTFLOW_SIM_SEEDS", count.to_string()))?;
+        // What `cargo xtask sim` is for was not skipped.
+        Ok(Tally { skipped: tally.skipped.saturating_sub(1), ..tally })
     }
 
     /// The matrix, and what else runs beside the original; then the outcomes as a table.

@@ -1,0 +1,180 @@
+//! Which seeds are run, and what becomes of them: a range for a test, a time for `cargo xtask sim`.
+
+use crate::checkers;
+use crate::cluster::{Cluster, Outcome, Violation};
+use crate::profile::Profile;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// What a run checks when traffic is over.
+pub(crate) type Check = fn(&mut Cluster) -> Outcome;
+
+/// Which share of the seeds a world runs: so many times as many, and of those one in so many.
+pub(crate) type Share = (u64, u64);
+pub(crate) const ALL: Share = (1, 1);
+/// For worlds that take long.
+pub(crate) const FEW: Share = (1, 20);
+/// For worlds that have everything.
+pub(crate) const MANY: Share = (10, 1);
+
+/// A profile, how much of it is run, and what must be true of it.
+pub(crate) struct World {
+    pub(crate) profile: Profile,
+    pub(crate) share: Share,
+    pub(crate) check: Check,
+}
+
+/// Failing seeds that are told in full.
+const TOLD: usize = 10;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number"));
+    Some(number)
+}
+
+/// The one seed that is to be replayed, with all it does.
+fn replayed() -> Option<u64> {
+    number("CTFLOW_SIM_SEED")
+}
+
+/// The first seed: `cargo xtask` derives it from the commit.
+fn base() -> u64 {
+    number("CTFLOW_SIM_BASE").unwrap_or(0)
+}
+
+/// The seeds of a test.
+fn seeds((times, one_in): Share) -> impl Iterator<Item = u64> {
+    let count = number("CTFLOW_SIM_SEEDS").unwrap_or(200);
+    let range: Range<u64> = match replayed() {
+        Some(seed) => seed..seed + 1,
+        None => base()..base() + count.saturating_mul(times).div_ceil(one_in),
+    };
+    range
+}
+
+/// One run; its hash.
+fn simulate(world: &World, seed: u64, verbose: bool) -> Outcome<u64> {
+    let mut cluster = Cluster::new(&world.profile, seed, verbose);
+    cluster.settle()?;
+    checkers::nothing_is_left_over(&cluster)?;
+    (world.check)(&mut cluster)?;
+    checkers::nothing_is_left_over(&cluster)?;
+    Ok(cluster.trace.hash())
+}
+
+/// The run of a seed. Every sixteenth is done twice: (g) the same seed does the same.
+fn run(world: &World, seed: u64, verbose: bool) -> Outcome {
+    let once = || {
+        let run = catch_unwind(AssertUnwindSafe(|| simulate(world, seed, verbose)));
+        run.unwrap_or_else(|_| Err(Violation::new("(f) no panic", "it panicked, see above")))
+    };
+    let hash = once()?;
+    let again = if seed.is_multiple_of(16) && !verbose { once()? } else { hash };
+    let same = again == hash;
+    same.then_some(()).ok_or_else(|| Violation::new("(g) determinism", "two runs differ"))
+}
+
+/// Runs the seeds of a world, all of them whatever fails, and then tells what failed.
+pub(crate) fn test(world: &World) {
+    let verbose = replayed().is_some();
+    let (mut runs, mut failures) = (0, Vec::new());
+    for seed in seeds(world.share) {
+        runs += 1;
+        failures.extend(run(world, seed, verbose).err().map(|violation| (seed, violation)));
+    }
+    let text = told(world.profile.name, runs, &failures);
+    assert!(failures.is_empty(), "{text}");
+}
+
+/// What failed, for people: the first few in full, then how many there are of each kind.
+fn told(name: &str, runs: u64, failures: &[(u64, Violation)]) -> String {
+    let mut text =
+        format!("{} of {runs} runs of {name} violate what must be true\n", failures.len());
+    for (seed, Violation { truth, text: what }) in failures.iter().take(TOLD) {
+        let _ = write!(
+            text,
+            "seed {seed} of {name} violates {truth}\n  {what}\n  replay: CTFLOW_SIM_SEED={seed} \
+             cargo test -p tests --test sim {name} -- --exact --nocapture\n"
+        );
+    }
+    let mut kinds: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    failures.iter().for_each(|(seed, v)| kinds.entry(v.truth).or_default().push(*seed));
+    for (truth, seeds) in kinds {
+        let _ =
+            writeln!(text, "{truth}: {} seeds: {:?}", seeds.len(), &seeds[..seeds.len().min(50)]);
+    }
+    text
+}
+
+/// How far a world has come.
+#[derive(Default)]
+struct Progress {
+    /// Time spent on it, by all threads.
+    spent: Duration,
+    /// Threads that are at it.
+    busy: u32,
+    next: u64,
+    runs: u64,
+    failures: Vec<(u64, Violation)>,
+}
+
+/// Spends CTFLOW_SIM_SECONDS on the worlds, the same time on each, with CTFLOW_SIM_JOBS threads. Then a table tells of
+/// all of them.
+pub(crate) fn for_a_time(worlds: &[World]) {
+    let seconds = number("CTFLOW_SIM_SECONDS").unwrap_or(10);
+    let jobs = number("CTFLOW_SIM_JOBS").unwrap_or(1).max(1);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let start = |_: &World| Progress { next: base(), ..Progress::default() };
+    let progress = Mutex::new(worlds.iter().map(start).collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| work(worlds, &progress, end));
+        }
+    });
+    let progress = progress.into_inner().expect("runs catch their panics");
+    report(worlds, &progress);
+}
+
+/// One thread: takes the world that has had the least time, again and again. Every world has its turn at least once.
+fn work(worlds: &[World], progress: &Mutex<Vec<Progress>>, end: Instant) {
+    loop {
+        let (n, seed) = {
+            let mut all = progress.lock().expect("runs catch their panics");
+            let pending = |p: &Progress| Instant::now() < end || p.runs + u64::from(p.busy) == 0;
+            let waiting = all.iter_mut().enumerate().filter(|(_, p)| pending(p));
+            // Whoever others work at comes later: their time is not counted yet.
+            let Some((n, next)) = waiting.min_by_key(|(_, p)| (p.busy, p.spent)) else { return };
+            next.busy += 1;
+            next.next += 1;
+            (n, next.next - 1)
+        };
+        let began = Instant::now();
+        let outcome = run(&worlds[n], seed, false);
+        let mut all = progress.lock().expect("runs catch their panics");
+        let mine = &mut all[n];
+        mine.busy -= 1;
+        mine.runs += 1;
+        mine.spent += began.elapsed();
+        mine.failures.extend(outcome.err().map(|violation| (seed, violation)));
+    }
+}
+
+fn report(worlds: &[World], progress: &[Progress]) {
+    let failures = |p: &Progress| p.failures.len() as u64;
+    for (world, p) in worlds.iter().zip(progress).filter(|(_, p)| failures(p) > 0) {
+        println!("{}", told(world.profile.name, p.runs, &p.failures));
+    }
+    println!("| world | runs | violations |\n|---|---|---|");
+    for (world, p) in worlds.iter().zip(progress) {
+        println!("| {} | {} | {} |", world.profile.name, p.runs, failures(p));
+    }
+    let runs: u64 = progress.iter().map(|p| p.runs).sum();
+    let violations: u64 = progress.iter().map(failures).sum();
+    println!("| all {} worlds | {runs} | {violations} |", worlds.len());
+    assert_eq!(violations, 0, "violations, see above");
+}
