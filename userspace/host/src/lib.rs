@@ -49,6 +49,7 @@ pub mod process;
 pub mod control;
 pub mod systemd;
 pub mod overrun;
+pub mod health;
 pub mod pace;
 pub mod ended;
 mod follow;

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::ended::Ended;
 use crate::expectations::ExpectEvents;
 use crate::follow::{self, Follower};
+use crate::health::{Health, HealthProbe};
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
@@ -178,6 +179,7 @@ pub struct Shard {
     /// Polling: when the kernel's table is read next.
     resync_at: Option<Instant>,
     overruns: Overruns,
+    health: HealthProbe,
     malformed: u64,
     /// Jiffies in a second.
     hz: u32,
@@ -236,6 +238,7 @@ impl Shard {
             ended,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
+            health: HealthProbe::new(began),
             malformed: 0,
             hz: clock::jiffies_per_second(),
             traffic: wire::flow::Counters::default(),
@@ -457,6 +460,9 @@ impl Shard {
             self.engine.handle(now, Input::EventsLost { count: lost });
         }
         overruns.tell(now, source, *reliable, log);
+        if let Some(Health { flows, events }) = self.health.look(now) {
+            self.engine.handle(now, Input::KernelHealth { flows, events });
+        }
         self.observer.follow(&self.log, self.engine.commit_progress(), now);
         if self.resync_at.is_some_and(|at| now >= at) {
             self.resync_at = self.poll.map(|every| now + every);
@@ -543,6 +549,7 @@ impl Shard {
             },
             filled: self.engine.is_filled(),
             state: TableState::of(&self.engine, now),
+            because: self.engine.inexact_because(),
             committing: self.engine.is_committing(),
             commit_progress: self.engine.commit_progress(),
             purging: self.purges.is_running(),

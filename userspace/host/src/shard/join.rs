@@ -24,6 +24,9 @@ impl Snapshot {
         self.filled &= other.filled;
         self.uptime = self.uptime.max(other.uptime);
         self.latency.join(other.latency);
+        if self.state.loss().is_none() {
+            self.because = other.because;
+        }
         self.state = self.state.join(other.state);
         self.committing |= other.committing;
         self.purging |= other.purging;

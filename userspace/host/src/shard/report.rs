@@ -8,7 +8,7 @@ use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
 use engine::table::{Marks, Slot};
-use engine::{Engine, Exactness, Side, Standing};
+use engine::{Cause, Engine, Exactness, Side, Standing};
 use std::time::Duration;
 use wire::sync::v1::Control;
 use wire::{Expectation, Flow};
@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub filled: bool,
     /// How far the local table can be trusted.
     pub state: TableState,
+    /// Why it can't, or could not the last time.
+    pub because: Cause,
     /// Whether a commit is under way.
     pub committing: bool,
     /// How far the commit of flows is: flows written, and flows there are.

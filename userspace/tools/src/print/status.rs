@@ -4,6 +4,7 @@
 //! meaning makes a new one.
 
 use crate::print::stats::Report;
+use engine::Cause;
 use engine::config::limit::PEER_SILENCE;
 use engine::counters::{PassCounters, TableCounters};
 use host::link::LinkReport;
@@ -319,10 +320,7 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
     let full = |at: usize| s.keeps[at] && s.flows[at] >= s.flows_max;
     let reasons: Vec<String> = [
         (!s.filled, "the kernel's table has not been read yet"),
-        (
-            s.state.loss().is_some(),
-            "kernel events were lost, and the kernel's table has not been read again since",
-        ),
+        (s.state.loss().is_some(), inexact_reason(s.because)),
         (s.committing, "a commit is running"),
         (s.purging, "entries of the kernel are being deleted"),
         (full(0), "the internal cache is full (HashLimit)"),
@@ -335,6 +333,28 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
     .map(str::to_owned)
     .collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+/// Why the internal cache is not what the kernel holds.
+const fn inexact_reason(cause: Cause) -> &'static str {
+    match cause {
+        Cause::EventsLost => {
+            "kernel events were lost, and the kernel's table has not been read again since"
+        }
+        Cause::TableFull => {
+            "the internal cache had no room for all flows (HashLimit), and the kernel's table has not been read again since"
+        }
+        Cause::EventsOff => {
+            "the kernel does not tell of flows (net.netfilter.nf_conntrack_events is 0), or its table has not been read \
+             since it does"
+        }
+        Cause::CountDiffers => {
+            "the kernel holds another number of flows, and its table has not been read since that was seen"
+        }
+        Cause::Flushed => {
+            "the internal cache was flushed, and the kernel's table has not been read again since"
+        }
+    }
 }
 
 /// What is missing of the peer's flows. A node without a peer lacks nothing: nobody else has more.
