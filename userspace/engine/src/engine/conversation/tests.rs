@@ -28,16 +28,28 @@ struct Talk {
     engine: Engine,
     /// Number of the peer's next message.
     seq: u32,
+    /// Link and last byte of the address that speaks.
+    link: u8,
+    host: u8,
 }
 
 impl Talk {
     fn new(resend_max: usize) -> Self {
+        Self::with(resend_max, Config::default().flows_max)
+    }
+
+    /// With tables for so many flows.
+    fn full_of(flows_max: usize) -> Self {
+        Self::with(100, flows_max)
+    }
+
+    fn with(resend_max: usize, flows_max: usize) -> Self {
         let mode = Mode::Ftfw { resend_max, ack_window: 300 };
         let replication = Replication { mode, ..Replication::default() };
-        let config = Config { replication, first_seq: FIRST, ..Config::default() };
+        let config = Config { replication, first_seq: FIRST, flows_max, ..Config::default() };
         let mut engine = Engine::new(config, at_ms(0));
         engine.handle(at_ms(0), Input::DumpDone { complete: true });
-        let mut talk = Self { engine, seq: 50 };
+        let mut talk = Self { engine, seq: 50, link: 0, host: 1 };
         talk.says(0, Control::Alive, Flags::HELLO_BACK);
         talk.sent(0);
         talk
@@ -64,8 +76,30 @@ impl Talk {
         let mut writer = Writer::new(&mut bytes);
         encode(&mut writer);
         let len = writer.finish().unwrap();
-        let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+        let from = Sender { link: self.link, addr: Ipv4Addr::new(10, 0, 0, self.host).into() };
         self.engine.handle(at_ms(ms), Input::Datagram { from, bytes: &bytes[..len] });
+    }
+
+    /// The peer tells of flow `n` under number `seq`.
+    fn tells_of(&mut self, ms: u64, seq: u32, change: Change, n: u16) {
+        let options = Options { timeout: false, window_scale: false };
+        let stamp = v1::Stamp { seq, flags: Flags::empty() };
+        self.hears(ms, |w| v1::encode_flow(change, stamp, &flow(n), options, w));
+    }
+
+    /// Ports of the flows that are held of peers, in order.
+    fn remote_ports(&self) -> Vec<u16> {
+        let mut ports: Vec<_> =
+            self.engine.flows(Side::Remote).map(|flow| flow.orig.ports().0).collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    /// Whether the engine asks for everything now.
+    fn resyncs(&mut self, ms: u64) -> bool {
+        self.wakes(ms);
+        let sent = self.sent(ms);
+        sent.iter().any(|(_, message)| *message == Message::Control(Control::Resync))
     }
 
     fn kernel(&mut self, ms: u64, event: EventKind, n: u16) {
@@ -217,4 +251,119 @@ fn an_acknowledgement_of_numbers_that_were_never_given_is_counted_and_ignored() 
     talk.says(2, Control::Nack { from: FIRST, to: FIRST + 999 }, Flags::empty());
     assert_eq!(talk.engine.outbox().resend().map(crate::replica::resend::ResendQueue::len), kept);
     assert_eq!(talk.engine.counters().replica.absurd_ranges, 2);
+}
+
+/// An account of a peer whose last transfer began with message `from`.
+fn account(from: u32, flows: u32) -> Control {
+    Control::Settled(Some(v1::Account { exact: true, transfer: Some(from), flows: Some(flows) }))
+}
+
+#[test]
+fn what_a_transfer_did_not_name_goes_and_is_told() {
+    let mut talk = Talk::new(100);
+    for (seq, n) in [(51, 1), (52, 2)] {
+        talk.tells_of(1, seq, Change::New, n);
+    }
+    talk.tells_of(2, 53, Change::Update, 2);
+    talk.seq = 54;
+    talk.says(3, account(53, 1), Flags::empty());
+    talk.wakes(4);
+    let left: Vec<_> = talk.engine.flows(Side::Remote).map(|flow| flow.orig.ports().0).collect();
+    assert_eq!(left, [2]);
+    let events: Vec<_> = core::iter::from_fn(|| talk.engine.poll_event()).collect();
+    assert!(events.contains(&Event::StaleRemoved { flows: 1 }), "{events:?}");
+}
+
+#[test]
+fn nothing_goes_as_long_as_a_message_of_the_transfer_is_missing() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.seq = 53;
+    talk.says(3, account(52, 1), Flags::empty());
+    assert_eq!(talk.engine.table(Side::Remote).len(), 1, "message 52 may have named it");
+    talk.tells_of(4, 52, Change::Update, 1);
+    talk.says(5, account(52, 1), Flags::empty());
+    assert_eq!(talk.engine.table(Side::Remote).len(), 1);
+    assert!(talk.engine.standing(at_ms(6)).remote_exact);
+}
+
+#[test]
+fn a_count_that_differs_three_times_makes_the_node_ask_and_say_so() {
+    let mut talk = Talk::new(100);
+    talk.engine
+        .handle(at_ms(0), Input::Command(crate::CommandId(1), crate::Command::RequestResync));
+    let asked = talk.sent(0).last().map(|(header, _)| header.seq).unwrap();
+    talk.says(1, Control::Ack { from: FIRST, to: asked }, Flags::empty());
+    talk.tells_of(1, talk.seq, Change::New, 1);
+    talk.seq = 53;
+    talk.says(2, account(52, 2), Flags::empty());
+    for second in 1..=3 {
+        assert!(!talk.resyncs(second * 1000 - 1), "second {second}");
+        talk.says(second * 1000, account(52, 2), Flags::empty());
+    }
+    let standing = talk.engine.standing(at_ms(3000));
+    assert!(!standing.remote_exact, "{standing:?}");
+    assert!(talk.resyncs(3001));
+    let events: Vec<_> = core::iter::from_fn(|| talk.engine.poll_event()).collect();
+    assert!(events.contains(&Event::PeerDiffers { theirs: 2, ours: 1 }), "{events:?}");
+}
+
+#[test]
+fn one_forged_jump_stops_nothing_and_two_that_agree_are_believed() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.tells_of(2, 90_000, Change::New, 2);
+    assert_eq!(talk.engine.counters().replica.jumps_doubted, 1);
+    talk.tells_of(3, 52, Change::New, 3);
+    assert_eq!(talk.remote_ports(), [1, 3]);
+    talk.tells_of(4, 90_000, Change::New, 4);
+    talk.tells_of(5, 90_001, Change::New, 5);
+    assert_eq!(talk.remote_ports(), [1, 3, 4, 5], "what was held back is taken too");
+}
+
+#[test]
+fn each_sender_has_its_own_numbers() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.host = 2;
+    talk.tells_of(2, 7, Change::New, 2);
+    talk.tells_of(3, 8, Change::Destroy, 1);
+    talk.host = 1;
+    talk.tells_of(4, 52, Change::New, 3);
+    assert_eq!(talk.remote_ports(), [2, 3]);
+    let counters = talk.engine.counters().replica;
+    assert_eq!((counters.lost, counters.before, counters.peer_restarts), (0, 0, 0));
+}
+
+#[test]
+fn a_node_that_changes_the_link_goes_on_with_its_numbers() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    (talk.host, talk.link) = (9, 1);
+    talk.tells_of(2, 53, Change::New, 2);
+    talk.wakes(10);
+    let nacks = talk.sent(10).into_iter().filter_map(|(_, message)| match message {
+        Message::Control(Control::Nack { from, to }) => Some((from, to)),
+        _ => None,
+    });
+    assert_eq!(nacks.collect::<Vec<_>>(), [(52, 52)], "what the change of links lost is missed");
+}
+
+#[test]
+fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
+    let mut talk = Talk::full_of(2);
+    talk.kernel(1, EventKind::New, 1);
+    talk.kernel(1, EventKind::New, 2);
+    talk.sent(1);
+    talk.kernel(2, EventKind::Destroy, 1);
+    talk.kernel(3, EventKind::New, 3);
+    assert_eq!(talk.engine.counters().replica.ends_untold, 1);
+    talk.wakes(4);
+    talk.sent(4);
+    assert_eq!(talk.bulks(), 1);
+    let said = talk.sent(2000);
+    let exact = said.iter().any(|(_, message)| {
+        matches!(message, Message::Control(Control::Settled(Some(a))) if a.transfer.is_some())
+    });
+    assert!(exact, "{said:?}");
 }
