@@ -238,6 +238,11 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
+    /// Where the kernel's count of flows cannot be compared with ours, its table is read so long after the last reading,
+    /// and so many times as long as that took: half a percent of the time.
+    pub const AUDIT_PAUSE: Duration = Duration::from_secs(60);
+    /// See [`AUDIT_PAUSE`].
+    pub const AUDIT_REST: u32 = 200;
     /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
     pub const UNSURE_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.

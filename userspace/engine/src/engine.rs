@@ -216,7 +216,7 @@ impl Engine {
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
             Input::KernelSettled { token } => self.on_kernel_settled(token),
-            Input::Timeout => {}
+            Input::Timeout => self.on_timeout(now),
         }
         self.on_time(now);
         self.advance_commit(now);
@@ -290,6 +290,7 @@ impl Engine {
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
+            self.audit_due(),
             self.unsure_due(),
             self.reading_due(),
         ];

@@ -339,6 +339,14 @@ impl Engine {
         }
     }
 
+    /// Does what the time asks for and what no event has to wait for: only [`crate::Input::Timeout`] leads here.
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        self.sweep_remote(now);
+        self.ask_in_time(now);
+        self.pay_transfer(now);
+        self.audit(now);
+    }
+
     /// Does what the time asks for.
     pub(super) fn on_time(&mut self, now: Instant) {
         let Self { peers, outbox, .. } = self;
@@ -346,9 +354,6 @@ impl Engine {
             peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_time(now, outbox));
         }
         self.begin_due_bulk(now);
-        self.sweep_remote(now);
-        self.ask_in_time(now);
-        self.pay_transfer(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);

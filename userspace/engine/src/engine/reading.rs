@@ -63,9 +63,7 @@ impl Engine {
         if self.exactness.are_events_off() {
             self.exactness.on_events_on(now, self.config.repair_after);
         }
-        let comparable = self.config.filter.passes_all()
-            && self.config.share == crate::share::Share::ALL
-            && self.config.replication.keep_remote
+        let comparable = self.is_countable()
             && self.is_loaded()
             && self.exactness.state() == Exactness::Exact
             && !self.is_committing();

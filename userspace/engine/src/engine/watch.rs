@@ -9,10 +9,14 @@
 //! Flows that packets alone tell of may never have come to be ([`crate::table::Marks::UNSURE`]). Each is asked for
 //! once, in small steps, unless there is more news of it before.
 //!
+//! Where the kernel's count of flows cannot be compared with ours, because a filter leaves flows out or others share
+//! them, the kernel's table is read now and then to see that both are alike (an *audit*).
+//!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
 use super::Engine;
-use crate::config::limit;
+use crate::config::{Config, limit};
+use crate::share::Share;
 use crate::table::Slot;
 use alloc::vec::Vec;
 use common::Instant;
@@ -26,16 +30,21 @@ pub(super) struct Watch {
     round: Option<(Slot, Instant)>,
     /// How many readings were incomplete since the last one that was not.
     torn: u32,
+    /// When the next audit begins.
+    audit: Instant,
 }
 
 impl Watch {
     pub(super) fn new(now: Instant) -> Self {
-        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0 }
+        let audit = now + limit::AUDIT_PAUSE;
+        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0, audit }
     }
 
     /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
     pub(super) fn on_reading(&mut self, began: Instant, now: Instant, complete: bool) {
         self.rest(began, now);
+        let pause = now.since(began) * limit::AUDIT_REST;
+        self.audit = now + pause.max(limit::AUDIT_PAUSE);
         self.torn = if complete { 0 } else { self.torn + 1 };
         if self.torn > 0 {
             let pause = limit::WATCH_STEP * (1 << self.torn.min(3));
@@ -104,6 +113,26 @@ impl Engine {
         } else {
             self.watch.rest(began, now);
         }
+    }
+
+    /// Whether the kernel's count of flows is to be the same as ours.
+    pub(super) fn is_countable(&self) -> bool {
+        let Config { filter, share, replication, .. } = &self.config;
+        filter.passes_all() && *share == Share::ALL && replication.keep_remote
+    }
+
+    /// Begins an audit if it is time.
+    pub(super) fn audit(&mut self, now: Instant) {
+        if self.audit_due().is_some_and(|due| now >= due) {
+            self.start_watch_dump(now);
+            self.watch.audit = now + limit::AUDIT_PAUSE;
+        }
+    }
+
+    /// When the next audit begins, where there are any.
+    pub(super) fn audit_due(&self) -> Option<Instant> {
+        let wanted = self.config.replication.keep_local && self.is_loaded();
+        (wanted && !self.is_countable() && self.dump.is_none()).then_some(self.watch.audit)
     }
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
