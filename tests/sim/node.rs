@@ -144,6 +144,10 @@ impl Node {
 
     /// Pulls until there is no more.
     pub(crate) fn turn(&mut self, now: Instant, trace: &mut Trace) -> Outcome<Turn> {
+        // As the shard does.
+        if now >= self.engine.poll_timeout() {
+            self.engine.handle(now, Input::Timeout);
+        }
         let mut datagrams = Vec::new();
         while let Some(len) = self.engine.poll_transmit(now, &mut self.datagram) {
             if len == 0 || len > self.datagram.len() {
