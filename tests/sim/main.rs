@@ -1,4 +1,4 @@
-//! The cluster in simulation: two engines, two model kernels, a link, and a seed that decides everything.
+//! The cluster in simulation: two or more engines, as many model kernels, links, and a seed that decides everything.
 //!
 //! ```text
 //!   traffic -> kernel A -> source -> engine A -> link -> engine B <- source <- kernel B <- traffic
@@ -26,7 +26,7 @@ mod checkers;
 mod truths;
 mod runs;
 
-use network::Faults;
+use network::{Faults, Topology};
 use profile::{Profile, Rules};
 use runs::{ALL, FEW, MANY, World};
 
@@ -118,4 +118,12 @@ worlds! {
         original: Some(0), restarts: 10, prefilled: true, parts: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 500_000, ..Faults::default() };
     many_flows, FEW, truths::exact_after_bulk, prefilled: true, identities: Some(3000);
+    three, ALL, truths::exact, nodes: 3;
+    three_filled_at_start, ALL, truths::exact_after_bulk, nodes: 3, prefilled: true;
+    three_without_a_local_table, ALL, truths::passed_on, nodes: 3, keep_local: [false, true];
+    three_alarm, ALL, truths::repeated, nodes: 3, rules: Rules::Alarm, prefilled: true, parts: true,
+        network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    five_behind_a_hub, ALL, truths::exact, nodes: 5, topology: Topology::FanOut;
+    five_behind_a_hub_filled, ALL, truths::exact_after_bulk, nodes: 5, topology: Topology::FanOut,
+        prefilled: true;
 }

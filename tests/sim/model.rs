@@ -37,6 +37,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// They were sent.
+    pub(crate) fn on_sent(&mut self, messages: &[(u64, Message)]) {
+        self.sent = messages.last().map_or(self.sent, |(place, _)| *place);
+    }
+
     pub(crate) fn lost(&mut self, messages: &[(u64, Message)]) {
         for (place, message) in messages {
             let Message::Flow { change, flow } = message else { continue };

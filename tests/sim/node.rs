@@ -2,7 +2,7 @@
 
 use crate::cluster::{Outcome, Violation};
 use crate::kernel::{ENOENT, Happened, Kernel};
-use crate::model::Ledger;
+use crate::network::Link;
 use crate::prng::Rng;
 use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
@@ -43,7 +43,7 @@ pub(crate) struct Node {
     pub(crate) committed: BTreeSet<FlowKey>,
     /// A dump took flows for local that the peer had written.
     pub(crate) adopted: bool,
-    index: usize,
+    pub(crate) index: usize,
     rng: Rng,
     dump: Option<Dump>,
     open_commands: BTreeSet<CommandId>,
@@ -126,11 +126,11 @@ impl Node {
     }
 
     /// Takes note of what the kernel reports, on its way to the engine.
-    pub(crate) fn on_happened(&mut self, happened: &Happened, ledger: &mut Ledger) {
+    pub(crate) fn on_happened(&mut self, happened: &Happened, link: &mut Link) {
         let key = happened.flow.key();
         match (happened.event, happened.origin) {
             (EventKind::Destroy, _) if !self.up || !self.engine.tells_ends() => {
-                ledger.ended_unheard(key);
+                link.ledgers().for_each(|ledger| ledger.ended_unheard(key));
             }
             (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
             _ => {}

@@ -69,7 +69,8 @@ pub(crate) fn reliable_after_garbage(cluster: &mut Cluster) -> Outcome {
 /// FTFW with the original: once the link is whole again, ours needs nobody to ask for anything.
 pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
     converge(cluster)?;
-    checkers::peer_covers(cluster, cluster.profile.original.unwrap_or(0))?;
+    let original = cluster.profile.original.unwrap_or(0);
+    checkers::peer_covers(cluster, (original, 1 - original))?;
     healed_with_original(cluster)
 }
 
@@ -91,6 +92,15 @@ pub(crate) fn repeated(cluster: &mut Cluster) -> Outcome {
     checkers::remote_is_local(cluster)
 }
 
+/// FTFW of three nodes: an acknowledgement says nothing of whose messages it acknowledges, so that a node may never come
+/// to have all of the others. As long as it has not, it does not say so.
+pub(crate) fn truthful(cluster: &mut Cluster) -> Outcome {
+    checkers::no_false_claims(cluster)?;
+    converge(cluster)?;
+    checkers::local_is_kernel(cluster)?;
+    checkers::no_false_claims(cluster)
+}
+
 /// The link becomes whole; then there is time for the numbers that follow to show what was lost.
 fn converge(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
@@ -108,10 +118,10 @@ pub(crate) fn local_only(cluster: &mut Cluster) -> Outcome {
 /// B writes A's flows into its kernel.
 pub(crate) fn mirrored(cluster: &mut Cluster) -> Outcome {
     checkers::local_is_kernel(cluster)?;
-    checkers::kernel_mirrors_peer(cluster, 0)
+    checkers::kernel_mirrors_peers(cluster, 1)
 }
 
-/// A keeps no local table; B knows A's kernel all the same.
+/// A keeps no local table; the others know its kernel all the same.
 pub(crate) fn passed_on(cluster: &mut Cluster) -> Outcome {
     checkers::remote_is_kernel(cluster, 0)?;
     cluster.command(0, Command::Bulk)?;
@@ -122,7 +132,7 @@ pub(crate) fn passed_on(cluster: &mut Cluster) -> Outcome {
 /// Both nodes ask the other for everything.
 fn resync(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
-    for node in 0..2 {
+    for node in 0..cluster.nodes.len() {
         cluster.command(node, Command::RequestResync)?;
     }
     cluster.settle()
