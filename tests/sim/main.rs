@@ -119,11 +119,21 @@ worlds! {
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 500_000, ..Faults::default() };
     many_flows, FEW, truths::exact_after_bulk, prefilled: true, identities: Some(3000);
     three, ALL, truths::exact, nodes: 3;
+    three_out_of_order, ALL, truths::exact, nodes: 3, tap: Some(true),
+        network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() };
     three_filled_at_start, ALL, truths::exact_after_bulk, nodes: 3, prefilled: true;
+    three_and_messages_lost, ALL, truths::mended, nodes: 3, parts: true, prefilled: true,
+        network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    three_and_restarts, ALL, truths::healed, nodes: 3, restarts: 15, prefilled: true;
+    three_straight_into_the_kernel, ALL, truths::mirrored, nodes: 3, keep_remote: [true, false];
     three_without_a_local_table, ALL, truths::passed_on, nodes: 3, keep_local: [false, true];
     three_alarm, ALL, truths::repeated, nodes: 3, rules: Rules::Alarm, prefilled: true, parts: true,
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    three_ftfw, ALL, truths::truthful, nodes: 3, rules: Rules::Ftfw;
     five_behind_a_hub, ALL, truths::exact, nodes: 5, topology: Topology::FanOut;
     five_behind_a_hub_filled, ALL, truths::exact_after_bulk, nodes: 5, topology: Topology::FanOut,
         prefilled: true;
+    five_behind_a_hub_ftfw, ALL, truths::truthful, nodes: 5, topology: Topology::FanOut,
+        rules: Rules::Ftfw, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
 }
