@@ -3,18 +3,17 @@
 use crate::cluster::{Cluster, Outcome, Violation};
 use crate::model::{Essence, Ledger};
 use crate::node::Node;
-use crate::profile::Rules;
 use crate::trace::{brief, name};
 use common::FlowKey;
 use common::tuple::ipproto;
 use engine::{Event, Side};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use wire::Flow;
 use wire::flow::{ProtoState, TCP_FLAG_BE_LIBERAL};
 
-type Table = BTreeMap<FlowKey, Essence>;
+pub(crate) type Table = BTreeMap<FlowKey, Essence>;
 
-fn table(node: &Node, side: Side) -> Table {
+pub(crate) fn table(node: &Node, side: Side) -> Table {
     let flows = node.engine.flows(side).into_iter();
     flows.map(|flow| (flow.key(), Essence::of(&flow))).collect()
 }
@@ -68,20 +67,14 @@ pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
 /// (b) Where nothing is lost, the peer knows exactly what this node does.
 pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(b) lossless: remote == local";
-    let alarm = cluster.profile.rules == Rules::Alarm;
     for to in 0..cluster.nodes.len() {
         let local = locals(cluster, to);
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
-            let Some((from, flow)) = local.get(key) else {
+            let Some((_, flow)) = local.get(key) else {
                 return fail(TRUTH, to, key, "is no flow of the peer's any more");
             };
-            let overtaken = cluster.ledger(*from, to).overtaken.contains(key);
-            // What is told again is an update, which cannot take anything away.
-            let same = flow == known
-                || overtaken && flow.without_mark() == known.without_mark()
-                || alarm && flow.without_rare() == known.without_rare();
-            if !same {
+            if flow != known {
                 return fail(TRUTH, to, key, &format!("is {known:?}, at the peer {flow:?}"));
             }
         }
@@ -92,69 +85,8 @@ pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-/// (b) Where `from` keeps no table, the others know what its kernel holds.
-pub(crate) fn remote_is_kernel(cluster: &Cluster, from: usize) -> Outcome {
-    const TRUTH: &str = "(b) lossless: remote == kernel";
-    let node = &cluster.nodes[from];
-    let passes = |flow: &&Flow| node.engine.config().filter.passes(flow);
-    let kernel: Table =
-        node.kernel.flows().values().filter(passes).map(|f| (f.key(), Essence::of(f))).collect();
-    for to in cluster.links[from].paths.iter().map(|path| path.to) {
-        for (key, known) in &others_left_out(cluster, (from, to)) {
-            match kernel.get(key) {
-                None => return fail(TRUTH, to, key, "is no flow of the peer's any more"),
-                // An event that came late is answered by an update, which cannot take anything away.
-                Some(flow) if flow.without_rare() != known.without_rare() => {
-                    let text = format!("is {known:?}, at the peer {flow:?}");
-                    return fail(TRUTH, to, key, &text);
-                }
-                Some(_) => {}
-            }
-        }
-        let remote = table(&cluster.nodes[to], Side::Remote);
-        if let Some(key) = kernel.keys().find(|key| !remote.contains_key(key)) {
-            return fail(TRUTH, to, key, "is not known of the peer");
-        }
-    }
-    Ok(())
-}
-
-/// What `to` knows of its peers, without what it knows of others than `from`.
-fn others_left_out(cluster: &Cluster, (from, to): (usize, usize)) -> Table {
-    let mut remote = table(&cluster.nodes[to], Side::Remote);
-    let others = locals(cluster, to).into_iter().filter(|(_, (owner, _))| *owner != from);
-    others.for_each(|(key, _)| drop(remote.remove(&key)));
-    remote
-}
-
-/// (l) Who says that it has its peers' whole tables has them.
-pub(crate) fn no_false_claims(cluster: &Cluster) -> Outcome {
-    const TRUTH: &str = "(l) who says exact is exact";
-    for (to, node) in cluster.nodes.iter().enumerate() {
-        let Some(engine) = node.engine.ours() else { continue };
-        let standing = engine.standing(cluster.now);
-        if !standing.remote_complete || !standing.remote_exact {
-            continue;
-        }
-        let local = locals(cluster, to);
-        let remote = table(node, Side::Remote);
-        for (key, known) in &remote {
-            let flow = local.get(key).map(|(_, flow)| flow);
-            if flow != Some(known) {
-                let text = format!("is {known:?}, at the peer {flow:?}, and it says {standing:?}");
-                return fail(TRUTH, to, key, &text);
-            }
-        }
-        if let Some(key) = local.keys().find(|key| !remote.contains_key(key)) {
-            let text = format!("is not known of the peer, and it says {standing:?}");
-            return fail(TRUTH, to, key, &text);
-        }
-    }
-    Ok(())
-}
-
-/// (c) After a bulk transfer over a link that is whole again, the peer knows every flow as it is; what it knows beyond
-/// is only what ended without a word that reached it.
+/// (c) Beside the original: after a bulk transfer over a link that is whole again, each knows every flow of the other as it
+/// is, but for those of which the original lost a message for good. What has ended it may keep.
 pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
     pairs(cluster).into_iter().try_for_each(|pair| peer_covers(cluster, pair))
 }
@@ -162,34 +94,20 @@ pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
 /// The same in one direction.
 pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outcome {
     const TRUTH: &str = "(c) healed: remote covers local";
-    let ftfw = cluster.profile.rules == Rules::Ftfw;
     let original = cluster.profile.original == Some(from);
     let ledger = cluster.ledger(from, to);
     let local = table(&cluster.nodes[from], Side::Local);
-    let remote = others_left_out(cluster, (from, to));
-    for (key, flow) in &local {
-        // A commit is not told; here nobody asked for a bulk transfer since.
-        if (ftfw && cluster.nodes[from].committed.contains(key)) || ledger.unkept.contains(key) {
-            continue;
-        }
+    let remote = table(&cluster.nodes[to], Side::Remote);
+    for (key, flow) in local.iter().filter(|(key, _)| !ledger.unkept.contains(key)) {
         let Some(known) = remote.get(key) else {
             return fail(TRUTH, to, key, "is not known of the peer");
         };
-        let gaps = ledger.gaps.contains(key) || ledger.overtaken.contains(key);
-        let same = match (original, gaps) {
-            (true, _) => known.without_mark() == flow.without_mark(),
-            (false, true) => known.without_rare() == flow.without_rare(),
-            (false, false) => known == flow,
-        };
+        let same = known == flow || original && known.without_mark() == flow.without_mark();
         if !same {
             return fail(TRUTH, to, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }
-    let lingers = |k: &&FlowKey| {
-        !local.contains_key(k) && !ledger.may_linger(k) && !ledger.unkept.contains(k)
-    };
-    let extra = remote.keys().find(lingers);
-    extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "lingers although its end arrived"))
+    Ok(())
 }
 
 /// (j) However it was told, the peer knows every flow as it is.
@@ -341,34 +259,18 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-/// (i) Each node says that it has the peer's whole table.
-pub(crate) fn both_know_that_they_are_exact(cluster: &Cluster) -> Outcome {
-    for (n, node) in cluster.nodes.iter().enumerate() {
-        let Some(engine) = node.engine.ours() else { continue };
-        let standing = engine.standing(cluster.now);
-        if !standing.local_loaded || !standing.remote_complete || !standing.remote_exact {
-            let text = format!("{} says {standing:?}", name(n));
-            return Err(Violation::new("(i) exactness", text));
-        }
-    }
-    Ok(())
-}
-
 /// (h) The remote table is what the messages that arrived say, whatever order they arrived in.
 pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(h) remote == what arrived";
     for to in 0..cluster.nodes.len() {
         let told = cluster.heard_by(to).into_iter().map(|from| cluster.ledger(from, to));
-        let overtaken: BTreeSet<_> = told.clone().flat_map(|l| l.overtaken.iter()).collect();
         let told: Table = told.flat_map(Ledger::told).collect();
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
             let Some(flow) = told.get(key) else {
                 return fail(TRUTH, to, key, "should be gone");
             };
-            let overtaken = overtaken.contains(key);
-            let same = flow == known || overtaken && flow.without_mark() == known.without_mark();
-            if !same {
+            if flow != known {
                 return fail(TRUTH, to, key, &format!("is {known:?}, told was {flow:?}"));
             }
         }
@@ -379,7 +281,7 @@ pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-fn fail(truth: &'static str, node: usize, key: &FlowKey, what: &str) -> Outcome {
+pub(crate) fn fail(truth: &'static str, node: usize, key: &FlowKey, what: &str) -> Outcome {
     let node = name(node);
     Err(Violation::new(truth, format!("{node}: {:?} zone {} {what}", key.tuple, key.zone)))
 }

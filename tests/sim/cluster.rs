@@ -9,8 +9,8 @@ use crate::prng::Rng;
 use crate::profile::{Profile, Rules, of};
 use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
-use common::{FlowKey, Instant};
-use engine::{Command, CommandId, Input, Side, Stamp};
+use common::Instant;
+use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
 use wire::Flow;
 use wire::flow::{Known, Status};
@@ -194,22 +194,63 @@ impl Cluster {
         Ok(id)
     }
 
-    /// What an operator makes a node forget is not held against it.
+    /// What an operator makes a node forget it does not know until it reads, or hears, it again.
     fn note_flush(&mut self, node: usize, command: Command) {
         let Command::Flush { local, remote } = command else { return };
-        let engine = &self.nodes[node].engine;
-        if remote && engine.is_committing() {
+        if remote && self.nodes[node].engine.is_committing() {
             return;
         }
-        if local {
-            let keys: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
-            for ledger in self.links[node].ledgers() {
-                keys.iter().for_each(|key| ledger.ended_unheard(*key));
-            }
-        }
+        self.nodes[node].flushed |= local;
         if remote {
             self.ledgers_to(node).for_each(|ledger| ledger.forget(false));
         }
+    }
+
+    /// Whether nothing is under way between a node's kernel and its engine.
+    pub(crate) fn is_settled(&self, n: usize) -> bool {
+        let about = |step: &Step| match step {
+            Step::Event { node, .. }
+            | Step::Execute { node, .. }
+            | Step::DumpGoesOn { node, .. }
+            | Step::Loss(node)
+            | Step::Start(node) => *node == n,
+            _ => false,
+        };
+        self.nodes[n].up && !self.agenda.values().any(about)
+    }
+
+    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
+    /// seconds; what an operator made the node forget is read when somebody asks for it.
+    pub(crate) fn is_in_sight(&self, n: usize) -> bool {
+        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
+        let untold = self.profile.hook || self.profile.silent;
+        let touched = self.nodes[n].kernel.touched();
+        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
+    }
+
+    /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their
+    /// own flows.
+    pub(crate) fn has_heard_all(&self, n: usize) -> bool {
+        let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
+        let known = |from: usize| {
+            let node = &self.nodes[from];
+            let standing = node.engine.ours().map(|engine| engine.standing(self.now));
+            let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
+            let ledger = self.ledger(from, n);
+            let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
+            ready && heard && self.is_settled(from) && self.is_in_sight(from)
+        };
+        self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
+    }
+
+    /// A transfer of all flows takes away what nobody sent.
+    pub(crate) fn forgive(&mut self) {
+        self.links.iter_mut().flat_map(Link::ledgers).for_each(|ledger| ledger.forged = false);
+    }
+
+    /// Time passes.
+    pub(crate) fn wait_ms(&mut self, ms: u64) -> Outcome {
+        self.run_until(Instant(self.now.0 + ms * MILLISECOND))
     }
 
     fn run_until(&mut self, end: Instant) -> Outcome {
@@ -277,6 +318,7 @@ impl Cluster {
             return Ok(());
         }
         self.traffic_left[node] -= 1;
+        crate::claims::hold(self)?;
         let pause = self.traffic[node].step(&mut self.nodes[node].kernel, self.now);
         self.plan(pause, Step::Traffic(node));
         self.collect_events(node);
@@ -307,7 +349,7 @@ impl Cluster {
     fn forge(&mut self, node: usize) {
         let bytes = self.hostile[node].forge();
         self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
-        self.links[node].ledgers().for_each(|ledger| ledger.corrupted = true);
+        self.links[node].ledgers().for_each(Ledger::on_garbage);
         let link = &self.links[node];
         let forged = |path| (path, link.forged(bytes.clone(), path));
         let forged: Vec<_> = link.paths.iter().map(forged).map(|(p, f)| (p.to, f)).collect();
@@ -342,7 +384,7 @@ impl Cluster {
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
             if !self.nodes[node].source.hears(&happened) {
-                self.nodes[node].on_happened(&happened, &mut self.links[node]);
+                self.nodes[node].on_happened(&happened);
                 continue;
             }
             let (event, flow) = (happened.event, &happened.flow);
@@ -351,7 +393,7 @@ impl Cluster {
                 node,
                 format_args!("kernel {event:?} {:?} {}", happened.origin, brief(flow)),
             );
-            self.nodes[node].on_happened(&happened, &mut self.links[node]);
+            self.nodes[node].on_happened(&happened);
             if !self.nodes[node].up {
                 continue;
             }
@@ -389,7 +431,6 @@ impl Cluster {
         let gone = !self.nodes[node].up || packet.life != link.life();
         let Some(path) = link.path_to(node) else { return Ok(()) };
         if gone {
-            path.ledger.lost(&packet.messages);
             return Ok(());
         }
         // As long as it is greeted, the original takes what comes in whatever order it comes.
@@ -399,8 +440,7 @@ impl Cluster {
         }
         // What it has passed over it does not take any more: it waits for the second copy it asked for.
         let refused = self.nodes[node].engine.refused(packet.seq, greets, packet.messages.len());
-        let (late, taken) = packet.messages.split_at(refused);
-        path.ledger.refused(late);
+        let (_, taken) = packet.messages.split_at(refused);
         path.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);
         self.trace.fold(&packet.bytes);
         self.trace.say(
@@ -449,30 +489,8 @@ impl Cluster {
         self.nodes[node].up = false;
         self.links[node].restart();
         self.ledgers_to(node).for_each(|ledger| ledger.forget(true));
-        let under_way = self.agenda.values().filter_map(|step| match step {
-            Step::Event { node: of, happened, .. } if *of == node => Some(happened),
-            _ => None,
-        });
-        let ends = under_way.filter(|happened| happened.event == EventKind::Destroy);
-        let mut unheard: Vec<_> = ends.map(|happened| happened.flow.key()).collect();
-        let engine = &self.nodes[node].engine;
-        let told: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
-        let kernel = self.nodes[node].kernel.flows();
-        let ends = |key: &&FlowKey| {
-            kernel.get(key).is_none_or(|flow| !engine.config().filter.passes(flow))
-        };
-        unheard.extend(told.iter().filter(ends));
-        for ledger in self.links[node].ledgers() {
-            // What follows each other unheard under one identity may leave something of the first behind.
-            ledger.gaps.extend(&told);
-            unheard.iter().for_each(|key| ledger.ended_unheard(*key));
-        }
         let pause = self.rng.below(50 * MILLISECOND);
         if self.rng.chance(300) {
-            let ended: Vec<_> = self.nodes[node].kernel.flows().keys().copied().collect();
-            for ledger in self.links[node].ledgers() {
-                ended.iter().for_each(|key| ledger.ended_unheard(*key));
-            }
             self.nodes[node].kernel.reboot();
         }
         self.plan(pause, Step::Start(node));

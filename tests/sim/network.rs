@@ -135,6 +135,11 @@ impl Link {
         self.greeted = None;
     }
 
+    /// Whether the sender has spoken in this life.
+    pub(crate) const fn has_spoken(&self) -> bool {
+        self.next_seq.is_some()
+    }
+
     pub(crate) const fn life(&self) -> u32 {
         self.life
     }
@@ -199,7 +204,6 @@ impl Path {
     fn send(&mut self, now: Instant, packet: &Packet) -> Copies {
         self.ledger.on_sent(&packet.messages);
         if self.parted || self.rng.chance(self.faults.lose) {
-            self.ledger.lost(&packet.messages);
             return Vec::new();
         }
         let copies = 1 + usize::from(self.rng.chance(self.faults.duplicate));
@@ -219,8 +223,7 @@ impl Path {
         if !self.rng.chance(self.faults.corrupt) {
             return packet;
         }
-        self.ledger.lost(&packet.messages);
-        self.ledger.corrupted = true;
+        self.ledger.on_garbage();
         packet.messages = Rc::default();
         let bytes = &mut packet.bytes;
         match self.rng.below(3) {
