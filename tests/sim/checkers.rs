@@ -1,10 +1,9 @@
 //! The truths, one function each. They look at tables and kernels, never into the engine's reasons.
 
 use crate::cluster::{Cluster, Outcome, Violation};
-use crate::model::Essence;
+use crate::model::{Essence, Ledger};
 use crate::node::Node;
-use crate::profile::Rules;
-use crate::trace::brief;
+use crate::trace::{brief, name};
 use common::FlowKey;
 use common::tuple::ipproto;
 use engine::{Event, Side};
@@ -12,18 +11,33 @@ use std::collections::BTreeMap;
 use wire::Flow;
 use wire::flow::{ProtoState, TCP_FLAG_BE_LIBERAL};
 
-type Table = BTreeMap<FlowKey, Essence>;
+pub(crate) type Table = BTreeMap<FlowKey, Essence>;
 
-const NAMES: [&str; 2] = ["A", "B"];
-
-fn table(node: &Node, side: Side) -> Table {
+pub(crate) fn table(node: &Node, side: Side) -> Table {
     let flows = node.engine.flows(side).into_iter();
     flows.map(|flow| (flow.key(), Essence::of(&flow))).collect()
 }
 
+/// What the nodes that `to` hears know of their kernels, and which of them knows it. Of more than two nodes, no two have
+/// the same flows.
+fn locals(cluster: &Cluster, to: usize) -> BTreeMap<FlowKey, (usize, Essence)> {
+    let mut all = BTreeMap::new();
+    for from in cluster.heard_by(to) {
+        let local = table(&cluster.nodes[from], Side::Local).into_iter();
+        all.extend(local.map(|(key, flow)| (key, (from, flow))));
+    }
+    all
+}
+
+/// Pairs of nodes of which the second hears the first.
+fn pairs(cluster: &Cluster) -> Vec<(usize, usize)> {
+    let nodes = 0..cluster.nodes.len();
+    nodes.flat_map(|to| cluster.heard_by(to).into_iter().map(move |from| (from, to))).collect()
+}
+
 /// (a) The local table is the kernel's: nothing more, nothing less, nothing older.
 pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
-    for (node, name) in cluster.nodes.iter().zip(NAMES) {
+    for (n, node) in cluster.nodes.iter().enumerate() {
         let config = node.engine.config();
         if !config.replication.keep_local || node.engine.ours().is_none() {
             continue;
@@ -33,17 +47,17 @@ pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
         for (key, known) in &local {
             let true_one = kernel.get(key).filter(|flow| config.filter.passes(flow));
             let Some(flow) = true_one else {
-                return fail("(a) local == kernel", name, key, "is in the local table only");
+                return fail("(a) local == kernel", n, key, "is in the local table only");
             };
             if *known != Essence::of(flow) {
                 let text = format!("is {known:?} here, but in the kernel {}", brief(flow));
-                return fail("(a) local == kernel", name, key, &text);
+                return fail("(a) local == kernel", n, key, &text);
             }
         }
         for (key, flow) in kernel {
             let counts = config.filter.passes(flow) && !node.kernel.is_injected(key);
             if counts && !local.contains_key(key) && !cluster.profile.tight {
-                return fail("(a) local == kernel", name, key, "is in the kernel only");
+                return fail("(a) local == kernel", n, key, "is in the kernel only");
             }
         }
     }
@@ -53,107 +67,59 @@ pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
 /// (b) Where nothing is lost, the peer knows exactly what this node does.
 pub(crate) fn remote_is_local(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(b) lossless: remote == local";
-    let alarm = cluster.profile.rules == Rules::Alarm;
-    for (from, to) in [(0, 1), (1, 0)] {
-        let local = table(&cluster.nodes[from], Side::Local);
+    for to in 0..cluster.nodes.len() {
+        let local = locals(cluster, to);
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
-            let overtaken = cluster.links[from].ledger.overtaken.contains(key);
-            match local.get(key) {
-                None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
-                Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
-                // What is told again is an update, which cannot take anything away.
-                Some(flow) if alarm && flow.without_rare() == known.without_rare() => {}
-                Some(flow) if flow != known => {
-                    return fail(
-                        TRUTH,
-                        NAMES[to],
-                        key,
-                        &format!("is {known:?}, at the peer {flow:?}"),
-                    );
-                }
-                Some(_) => {}
+            let Some((_, flow)) = local.get(key) else {
+                return fail(TRUTH, to, key, "is no flow of the peer's any more");
+            };
+            if flow != known {
+                return fail(TRUTH, to, key, &format!("is {known:?}, at the peer {flow:?}"));
             }
         }
         if let Some(key) = local.keys().find(|key| !remote.contains_key(key)) {
-            return fail(TRUTH, NAMES[to], key, "is not known of the peer");
+            return fail(TRUTH, to, key, "is not known of the peer");
         }
     }
     Ok(())
 }
 
-/// (b) Where `from` keeps no table, the peer knows what its kernel holds.
-pub(crate) fn remote_is_kernel(cluster: &Cluster, from: usize) -> Outcome {
-    const TRUTH: &str = "(b) lossless: remote == kernel";
-    let (node, to) = (&cluster.nodes[from], 1 - from);
-    let passes = |flow: &&Flow| node.engine.config().filter.passes(flow);
-    let kernel: Table =
-        node.kernel.flows().values().filter(passes).map(|f| (f.key(), Essence::of(f))).collect();
-    let remote = table(&cluster.nodes[to], Side::Remote);
-    for (key, known) in &remote {
-        match kernel.get(key) {
-            None => return fail(TRUTH, NAMES[to], key, "is no flow of the peer's any more"),
-            // An event that came late is answered by an update, which cannot take anything away.
-            Some(flow) if flow.without_rare() != known.without_rare() => {
-                return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
-            }
-            Some(_) => {}
-        }
-    }
-    let missing = kernel.keys().find(|key| !remote.contains_key(key));
-    missing.map_or(Ok(()), |key| fail(TRUTH, NAMES[to], key, "is not known of the peer"))
-}
-
-/// (c) After a bulk transfer over a link that is whole again, the peer knows every flow as it is; what it knows beyond
-/// is only what ended without a word that reached it.
+/// (c) Beside the original: after a bulk transfer over a link that is whole again, each knows every flow of the other as it
+/// is, but for those of which the original lost a message for good. What has ended it may keep.
 pub(crate) fn remote_covers_local(cluster: &Cluster) -> Outcome {
-    (0..2).try_for_each(|from| peer_covers(cluster, from))
+    pairs(cluster).into_iter().try_for_each(|pair| peer_covers(cluster, pair))
 }
 
 /// The same in one direction.
-pub(crate) fn peer_covers(cluster: &Cluster, from: usize) -> Outcome {
+pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outcome {
     const TRUTH: &str = "(c) healed: remote covers local";
-    let to = 1 - from;
-    let ftfw = cluster.profile.rules == Rules::Ftfw;
     let original = cluster.profile.original == Some(from);
-    let ledger = &cluster.links[from].ledger;
+    let ledger = cluster.ledger(from, to);
     let local = table(&cluster.nodes[from], Side::Local);
     let remote = table(&cluster.nodes[to], Side::Remote);
-    for (key, flow) in &local {
-        // A commit is not told; here nobody asked for a bulk transfer since.
-        if (ftfw && cluster.nodes[from].committed.contains(key)) || ledger.unkept.contains(key) {
-            continue;
-        }
+    for (key, flow) in local.iter().filter(|(key, _)| !ledger.unkept.contains(key)) {
         let Some(known) = remote.get(key) else {
-            return fail(TRUTH, NAMES[to], key, "is not known of the peer");
+            return fail(TRUTH, to, key, "is not known of the peer");
         };
-        let gaps = ledger.gaps.contains(key) || ledger.overtaken.contains(key);
-        let same = match (original, gaps) {
-            (true, _) => known.without_mark() == flow.without_mark(),
-            (false, true) => known.without_rare() == flow.without_rare(),
-            (false, false) => known == flow,
-        };
+        let same = known == flow || original && known.without_mark() == flow.without_mark();
         if !same {
-            return fail(TRUTH, NAMES[to], key, &format!("is {known:?}, at the peer {flow:?}"));
+            return fail(TRUTH, to, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }
-    let lingers = |k: &&FlowKey| {
-        !local.contains_key(k) && !ledger.may_linger(k) && !ledger.unkept.contains(k)
-    };
-    let extra = remote.keys().find(lingers);
-    extra.map_or(Ok(()), |key| fail(TRUTH, NAMES[to], key, "lingers although its end arrived"))
+    Ok(())
 }
 
 /// (j) However it was told, the peer knows every flow as it is.
 pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(j) the peer knows every flow";
-    for (from, to) in [(0, 1), (1, 0)] {
+    for (from, to) in pairs(cluster) {
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, flow) in table(&cluster.nodes[from], Side::Local) {
             let known = remote.get(&key).map(Essence::without_rare);
             if known.as_ref() != Some(&flow.without_rare()) {
                 let text = format!("is {known:?}, at the peer {flow:?}");
-                return fail(TRUTH, NAMES[to], &key, &text);
+                return fail(TRUTH, to, &key, &text);
             }
         }
     }
@@ -187,7 +153,7 @@ pub(crate) fn commit_is_whole(node: &Node, before: &[Flow]) -> Outcome {
         let Some(real) = node.kernel.flows().get(&flow.key()) else {
             missing += u64::from(!is_in_way(node, flow, before));
             if !is_excused(node, flow, before, 0) {
-                return fail(TRUTH, "node", &flow.key(), "is not in the kernel, for no reason");
+                return fail(TRUTH, node.index, &flow.key(), "is not in the kernel, for no reason");
             }
             continue;
         };
@@ -229,7 +195,7 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
     const TRUTH: &str = "(d) commit";
     let (wanted, got) = (Essence::of(flow), Essence::of(real));
     if (wanted.mark, wanted.proto, wanted.reply) != (got.mark, got.proto, got.reply) {
-        return fail(TRUTH, "node", &flow.key(), &format!("is {got:?}, told was {wanted:?}"));
+        return fail(TRUTH, node.index, &flow.key(), &format!("is {got:?}, told was {wanted:?}"));
     }
     if let ProtoState::Tcp(tcp) = real.proto {
         let wants = !node.engine.config().window_tracking;
@@ -237,19 +203,18 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
             .flags
             .is_some_and(|f| f.iter().all(|f| f.flags & f.mask & TCP_FLAG_BE_LIBERAL != 0));
         if wants != is {
-            return fail(TRUTH, "node", &flow.key(), "has the wrong window flags");
+            return fail(TRUTH, node.index, &flow.key(), "has the wrong window flags");
         }
     }
     Ok(())
 }
 
-/// (e) Where the peer's flows go straight into the kernel, it holds them all, and none that has ended.
-pub(crate) fn kernel_mirrors_peer(cluster: &Cluster, from: usize) -> Outcome {
+/// (e) Where the flows of its peers go straight into the kernel, it holds them all, and none that has ended.
+pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     const TRUTH: &str = "(e) kernel mirrors the peer";
-    let to = 1 - from;
-    let local = table(&cluster.nodes[from], Side::Local);
+    let local = locals(cluster, to);
     let kernel = &cluster.nodes[to].kernel;
-    for (key, flow) in &local {
+    for (key, (_, flow)) in &local {
         // Where two flows that are each other's mirror follow one another and the news of it comes out of order, the
         // peer's kernel may end up with neither: it cannot hold both, not even for a moment.
         let mirrored = key.tuple.proto == ipproto::UDP;
@@ -257,22 +222,22 @@ pub(crate) fn kernel_mirrors_peer(cluster: &Cluster, from: usize) -> Outcome {
             if mirrored {
                 continue;
             }
-            return fail(TRUTH, NAMES[to], key, "is not in the kernel");
+            return fail(TRUTH, to, key, "is not in the kernel");
         };
         let real = Essence::of(real);
         if (flow.mark, flow.proto, flow.reply) != (real.mark, real.proto, real.reply) {
-            return fail(TRUTH, NAMES[to], key, &format!("is {real:?}, at the peer {flow:?}"));
+            return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }
     let extra = kernel.flows().keys().find(|k| kernel.is_injected(k) && !local.contains_key(k));
-    extra.map_or(Ok(()), |key| fail(TRUTH, NAMES[to], key, "has ended at the peer"))
+    extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "has ended at the peer"))
 }
 
 /// (f) Tables are sound, and every command was answered.
 pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
-    for (node, name) in cluster.nodes.iter().zip(NAMES) {
+    for (n, node) in cluster.nodes.iter().enumerate() {
         if let Some(id) = node.open_commands().first() {
-            let text = format!("{id:?} was never answered by {name}");
+            let text = format!("{id:?} was never answered by {}", name(n));
             return Err(Violation::new("(f) commands", text));
         }
         let Some(engine) = node.engine.ours() else { continue };
@@ -280,29 +245,15 @@ pub(crate) fn nothing_is_left_over(cluster: &Cluster) -> Outcome {
             let table = engine.table(side);
             for (slot, entry) in table.iter() {
                 if table.find(&entry.key()) != Some(slot) {
-                    return fail("(f) tables", name, &entry.key(), "cannot be found");
+                    return fail("(f) tables", n, &entry.key(), "cannot be found");
                 }
             }
         }
         let refused = engine.counters().replica.malformed();
-        let from = &cluster.links
-            [1 - cluster.nodes.iter().position(|n| std::ptr::eq(n, node)).unwrap_or(0)];
-        if refused > 0 && !from.ledger.corrupted {
-            let text = format!("{name} refused {refused} messages of a sound link");
+        let corrupted = |from: usize| cluster.ledger(from, n).corrupted;
+        if refused > 0 && !cluster.heard_by(n).into_iter().any(corrupted) {
+            let text = format!("{} refused {refused} messages of a sound link", name(n));
             return Err(Violation::new("(f) datagrams", text));
-        }
-    }
-    Ok(())
-}
-
-/// (i) Each node says that it has the peer's whole table.
-pub(crate) fn both_know_that_they_are_exact(cluster: &Cluster) -> Outcome {
-    for (node, name) in cluster.nodes.iter().zip(NAMES) {
-        let Some(engine) = node.engine.ours() else { continue };
-        let standing = engine.standing(cluster.now);
-        if !standing.local_loaded || !standing.remote_complete || !standing.remote_exact {
-            let text = format!("{name} says {standing:?}");
-            return Err(Violation::new("(i) exactness", text));
         }
     }
     Ok(())
@@ -311,32 +262,26 @@ pub(crate) fn both_know_that_they_are_exact(cluster: &Cluster) -> Outcome {
 /// (h) The remote table is what the messages that arrived say, whatever order they arrived in.
 pub(crate) fn remote_is_what_arrived(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(h) remote == what arrived";
-    for (from, to) in [(0, 1), (1, 0)] {
-        let told = cluster.links[from].ledger.told();
+    for to in 0..cluster.nodes.len() {
+        let told = cluster.heard_by(to).into_iter().map(|from| cluster.ledger(from, to));
+        let told: Table = told.flat_map(Ledger::told).collect();
         let remote = table(&cluster.nodes[to], Side::Remote);
         for (key, known) in &remote {
-            let overtaken = cluster.links[from].ledger.overtaken.contains(key);
-            match told.get(key) {
-                None => return fail(TRUTH, NAMES[to], key, "should be gone"),
-                Some(flow) if overtaken && flow.without_mark() == known.without_mark() => {}
-                Some(flow) if flow != known => {
-                    return fail(
-                        TRUTH,
-                        NAMES[to],
-                        key,
-                        &format!("is {known:?}, told was {flow:?}"),
-                    );
-                }
-                Some(_) => {}
+            let Some(flow) = told.get(key) else {
+                return fail(TRUTH, to, key, "should be gone");
+            };
+            if flow != known {
+                return fail(TRUTH, to, key, &format!("is {known:?}, told was {flow:?}"));
             }
         }
         if let Some(key) = told.keys().find(|key| !remote.contains_key(key)) {
-            return fail(TRUTH, NAMES[to], key, "is missing");
+            return fail(TRUTH, to, key, "is missing");
         }
     }
     Ok(())
 }
 
-fn fail(truth: &'static str, node: &str, key: &FlowKey, what: &str) -> Outcome {
+pub(crate) fn fail(truth: &'static str, node: usize, key: &FlowKey, what: &str) -> Outcome {
+    let node = name(node);
     Err(Violation::new(truth, format!("{node}: {:?} zone {} {what}", key.tuple, key.zone)))
 }

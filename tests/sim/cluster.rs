@@ -1,18 +1,17 @@
-//! Two nodes, a link, and one agenda: what happens next is the earliest entry, and nothing else happens.
+//! Nodes, links, and one agenda: what happens next is the earliest entry, and nothing else happens.
 
 use crate::hostile::Hostile;
 use crate::kernel::{Happened, Kernel};
-use crate::network::{Link, Packet};
+use crate::model::Ledger;
+use crate::network::{Copies, Link, Packet};
 use crate::node::{Node, Turn};
 use crate::prng::Rng;
-use crate::profile::{Profile, Rules};
-use crate::trace::{Trace, brief};
+use crate::profile::{Profile, Rules, of};
+use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
 use common::Instant;
-use engine::{Command, CommandId, Input, Sender, Side, Stamp};
+use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::rc::Rc;
 use wire::Flow;
 use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
@@ -71,24 +70,28 @@ const MILLISECOND: u64 = 1_000_000;
 /// Long enough for every message of a quiet network to arrive and for every pause of a bulk transfer to end.
 const SETTLE_NS: u64 = 4_000 * MILLISECOND;
 
+/// More than ever happens in a run in which nodes do not keep each other busy about nothing.
+const STEPS_MAX: u64 = 100_000;
+
 /// The world.
 pub(crate) struct Cluster {
     pub(crate) now: Instant,
     pub(crate) profile: Profile,
-    pub(crate) nodes: [Node; 2],
+    pub(crate) nodes: Vec<Node>,
     /// `links[n]` is the one that node `n` sends on.
-    pub(crate) links: [Link; 2],
+    pub(crate) links: Vec<Link>,
     pub(crate) trace: Trace,
     agenda: BTreeMap<(Instant, u64), Step>,
     serial: u64,
+    steps: u64,
     rng: Rng,
-    traffic: [Workload; 2],
-    traffic_left: [u32; 2],
+    traffic: Vec<Workload>,
+    traffic_left: Vec<u32>,
     last_command: u64,
-    /// Datagrams sent by both.
+    /// Datagrams sent by all.
     pub(crate) datagrams: u64,
     /// `hostile[n]` speaks in the name of node `n`.
-    hostile: [Hostile; 2],
+    hostile: Vec<Hostile>,
 }
 
 impl Cluster {
@@ -97,10 +100,14 @@ impl Cluster {
         let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
         let count = profile.identities.unwrap_or(*rng.pick(&[6, 24, 60]));
         let race = *rng.pick(&[0, 50]);
-        let net = [1, if profile.shared && rng.chance(500) { 1 } else { 2 }];
-        let mut traffic = net.map(|net| Workload::new(rng.fork(), net, count, race, interval_ns));
+        // Where nodes share identities, the peer's flows are ours as well; more than two nodes would not know whose.
+        let shared = profile.nodes == 2 && profile.shared && rng.chance(500);
+        let net = |node| if shared { 1 } else { 1 + node as u8 };
+        let all = 0..profile.nodes;
+        let workload = |node| Workload::new(rng.fork(), net(node), count, race, interval_ns);
+        let mut traffic: Vec<_> = all.clone().map(workload).collect();
         let now = Instant(1_000 * MILLISECOND);
-        let mut kernels = [Kernel::default(), Kernel::default()];
+        let mut kernels: Vec<_> = all.clone().map(|_| Kernel::default()).collect();
         if profile.prefilled {
             for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
                 traffic.fill(kernel, now);
@@ -110,11 +117,12 @@ impl Cluster {
                 }
             }
         }
-        let [first, second] = kernels;
-        let nodes = [(0, first), (1, second)]
-            .map(|(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now));
-        let links = [(); 2].map(|()| Link::new(profile.network, rng.fork()));
-        let hostile = [(); 2].map(|()| Hostile::new(rng.fork()));
+        let node = |(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now);
+        let nodes: Vec<_> = kernels.into_iter().enumerate().map(node).collect();
+        let ends = all.clone().map(|from| (from, profile.nodes));
+        let link = |ends| Link::new(profile.topology, ends, profile.network, &mut rng);
+        let links = ends.map(link).collect();
+        let hostile = all.clone().map(|_| Hostile::new(rng.fork())).collect();
         let mut cluster = Self {
             now,
             profile: *profile,
@@ -123,14 +131,15 @@ impl Cluster {
             trace: Trace::new(verbose),
             agenda: BTreeMap::new(),
             serial: 0,
+            steps: 0,
             rng,
             traffic,
-            traffic_left: profile.steps,
+            traffic_left: all.clone().map(|node| of(profile.steps, node)).collect(),
             last_command: 0,
             datagrams: 0,
             hostile,
         };
-        for node in 0..2 {
+        for node in all {
             cluster.plan(1 + node as u64, Step::Traffic(node));
             cluster.plan(0, Step::Timer { node, life: 0 });
         }
@@ -139,7 +148,7 @@ impl Cluster {
 
     /// Runs until traffic is over and nothing is on its way.
     pub(crate) fn settle(&mut self) -> Outcome {
-        while self.traffic_left != [0, 0] {
+        while self.traffic_left.iter().any(|left| *left > 0) {
             self.step()?;
         }
         self.run_until(Instant(self.now.0 + SETTLE_NS))
@@ -149,10 +158,28 @@ impl Cluster {
     pub(crate) fn heal(&mut self) {
         self.profile.parts = false;
         self.profile.hostile = 0;
-        for link in &mut self.links {
-            link.parted = false;
-            link.faults = crate::network::Faults::default();
+        for path in self.links.iter_mut().flat_map(|link| &mut link.paths) {
+            path.parted = false;
+            path.faults = crate::network::Faults::default();
         }
+    }
+
+    /// What is remembered of the paths to a node.
+    fn ledgers_to(&mut self, to: usize) -> impl Iterator<Item = &mut Ledger> {
+        let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
+        paths.filter(move |path| path.to == to).map(|path| &mut path.ledger)
+    }
+
+    /// The nodes that a node hears.
+    pub(crate) fn heard_by(&self, to: usize) -> Vec<usize> {
+        let hears = |from: &usize| self.links[*from].paths.iter().any(|path| path.to == to);
+        (0..self.nodes.len()).filter(hears).collect()
+    }
+
+    /// What is remembered of one direction between two nodes.
+    pub(crate) fn ledger(&self, from: usize, to: usize) -> &Ledger {
+        let path = self.links[from].paths.iter().find(|path| path.to == to);
+        &path.expect("the one hears the other").ledger
     }
 
     /// An operator types a command.
@@ -167,20 +194,63 @@ impl Cluster {
         Ok(id)
     }
 
-    /// What an operator makes a node forget is not held against it.
+    /// What an operator makes a node forget it does not know until it reads, or hears, it again.
     fn note_flush(&mut self, node: usize, command: Command) {
         let Command::Flush { local, remote } = command else { return };
-        let engine = &self.nodes[node].engine;
-        if remote && engine.is_committing() {
+        if remote && self.nodes[node].engine.is_committing() {
             return;
         }
-        if local {
-            let keys: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
-            keys.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
-        }
+        self.nodes[node].flushed |= local;
         if remote {
-            self.links[1 - node].ledger.forget(false);
+            self.ledgers_to(node).for_each(|ledger| ledger.forget(false));
         }
+    }
+
+    /// Whether nothing is under way between a node's kernel and its engine.
+    pub(crate) fn is_settled(&self, n: usize) -> bool {
+        let about = |step: &Step| match step {
+            Step::Event { node, .. }
+            | Step::Execute { node, .. }
+            | Step::DumpGoesOn { node, .. }
+            | Step::Loss(node)
+            | Step::Start(node) => *node == n,
+            _ => false,
+        };
+        self.nodes[n].up && !self.agenda.values().any(about)
+    }
+
+    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
+    /// seconds; what an operator made the node forget is read when somebody asks for it.
+    pub(crate) fn is_in_sight(&self, n: usize) -> bool {
+        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
+        let untold = self.profile.hook || self.profile.silent;
+        let touched = self.nodes[n].kernel.touched();
+        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
+    }
+
+    /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their
+    /// own flows.
+    pub(crate) fn has_heard_all(&self, n: usize) -> bool {
+        let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
+        let known = |from: usize| {
+            let node = &self.nodes[from];
+            let standing = node.engine.ours().map(|engine| engine.standing(self.now));
+            let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
+            let ledger = self.ledger(from, n);
+            let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
+            ready && heard && self.is_settled(from) && self.is_in_sight(from)
+        };
+        self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
+    }
+
+    /// A transfer of all flows takes away what nobody sent.
+    pub(crate) fn forgive(&mut self) {
+        self.links.iter_mut().flat_map(Link::ledgers).for_each(|ledger| ledger.forged = false);
+    }
+
+    /// Time passes.
+    pub(crate) fn wait_ms(&mut self, ms: u64) -> Outcome {
+        self.run_until(Instant(self.now.0 + ms * MILLISECOND))
     }
 
     fn run_until(&mut self, end: Instant) -> Outcome {
@@ -205,6 +275,11 @@ impl Cluster {
             return Err(Violation::new("(f) progress", "nothing is on the agenda"));
         };
         self.now = at;
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let text = format!("{STEPS_MAX} things happened, {} datagrams sent", self.datagrams);
+            return Err(Violation::new("(k) quiet", text));
+        }
         match step {
             Step::Traffic(node) => self.on_traffic(node),
             Step::Event { node, life, happened, stamp } if self.is_up(node, life) => {
@@ -225,7 +300,8 @@ impl Cluster {
             }
             Step::Start(node) => self.on_start(node),
             Step::Heal => {
-                self.links.iter_mut().for_each(|link| link.parted = false);
+                let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
+                paths.for_each(|path| path.parted = false);
                 Ok(())
             }
             // Meant for a process that is gone.
@@ -242,6 +318,7 @@ impl Cluster {
             return Ok(());
         }
         self.traffic_left[node] -= 1;
+        crate::claims::hold(self)?;
         let pause = self.traffic[node].step(&mut self.nodes[node].kernel, self.now);
         self.plan(pause, Step::Traffic(node));
         self.collect_events(node);
@@ -256,8 +333,9 @@ impl Cluster {
             self.forge(node);
         }
         if self.profile.parts && self.rng.chance(10) {
-            let parted = [self.rng.chance(700), self.rng.chance(700)];
-            self.links.iter_mut().zip(parted).for_each(|(link, parted)| link.parted = parted);
+            for path in self.links.iter_mut().flat_map(|link| &mut link.paths) {
+                path.parted = self.rng.chance(700);
+            }
             let pause = self.rng.below(200 * MILLISECOND);
             self.plan(pause, Step::Heal);
         }
@@ -270,12 +348,15 @@ impl Cluster {
     /// Somebody speaks in the name of `node`.
     fn forge(&mut self, node: usize) {
         let bytes = self.hostile[node].forge();
-        let link = &mut self.links[node];
-        link.ledger.corrupted = true;
         self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
-        let packet = Packet { bytes, seq: 0, messages: Rc::default(), life: link.life() };
-        let pause = self.rng.below(MILLISECOND);
-        self.plan(pause, Step::Arrival { node: 1 - node, packet });
+        self.links[node].ledgers().for_each(Ledger::on_garbage);
+        let link = &self.links[node];
+        let forged = |path| (path, link.forged(bytes.clone(), path));
+        let forged: Vec<_> = link.paths.iter().map(forged).map(|(p, f)| (p.to, f)).collect();
+        for (to, packet) in forged {
+            let pause = self.rng.below(MILLISECOND);
+            self.plan(pause, Step::Arrival { node: to, packet });
+        }
     }
 
     fn some_command(&mut self, node: usize) -> Command {
@@ -303,7 +384,7 @@ impl Cluster {
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
             if !self.nodes[node].source.hears(&happened) {
-                self.nodes[node].on_happened(&happened, &mut self.links[node].ledger);
+                self.nodes[node].on_happened(&happened);
                 continue;
             }
             let (event, flow) = (happened.event, &happened.flow);
@@ -312,7 +393,7 @@ impl Cluster {
                 node,
                 format_args!("kernel {event:?} {:?} {}", happened.origin, brief(flow)),
             );
-            self.nodes[node].on_happened(&happened, &mut self.links[node].ledger);
+            self.nodes[node].on_happened(&happened);
             if !self.nodes[node].up {
                 continue;
             }
@@ -346,25 +427,28 @@ impl Cluster {
     }
 
     fn on_arrival(&mut self, node: usize, packet: &Packet) -> Outcome {
-        let link = &mut self.links[1 - node];
-        if !self.nodes[node].up || packet.life != link.life() {
-            link.ledger.lost(&packet.messages);
+        let link = &mut self.links[packet.from];
+        let gone = !self.nodes[node].up || packet.life != link.life();
+        let Some(path) = link.path_to(node) else { return Ok(()) };
+        if gone {
             return Ok(());
         }
         // As long as it is greeted, the original takes what comes in whatever order it comes.
         let greets = packet.bytes.get(1).is_some_and(|f| f & Flags::HELLO.bits() != 0);
         if self.profile.original == Some(node) && greets {
-            link.ledger.note_disorder(&packet.messages);
+            path.ledger.note_disorder(&packet.messages);
         }
         // What it has passed over it does not take any more: it waits for the second copy it asked for.
         let refused = self.nodes[node].engine.refused(packet.seq, greets, packet.messages.len());
-        let (late, taken) = packet.messages.split_at(refused);
-        link.ledger.refused(late);
-        link.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);
+        let (_, taken) = packet.messages.split_at(refused);
+        path.ledger.arrived(packet.seq.wrapping_add(refused as u32), taken);
         self.trace.fold(&packet.bytes);
-        self.trace.say(self.now, node, format_args!("arrival {:?}", packet.messages));
-        let from = sender(1 - node);
-        self.input(node, Input::Datagram { from, bytes: &packet.bytes })
+        self.trace.say(
+            self.now,
+            node,
+            format_args!("arrival from {}: {:?}", name(packet.from), packet.messages),
+        );
+        self.input(node, Input::Datagram { from: packet.sender, bytes: &packet.bytes })
     }
 
     /// The host carries out one batch of what the engine asks of the kernel.
@@ -399,29 +483,9 @@ impl Cluster {
         self.trace.say(self.now, node, format_args!("stop"));
         self.nodes[node].up = false;
         self.links[node].restart();
-        self.links[1 - node].ledger.forget(true);
-        for step in self.agenda.values() {
-            if let Step::Event { node: of, happened, .. } = step
-                && *of == node
-                && happened.event == EventKind::Destroy
-            {
-                self.links[node].ledger.ended_unheard(happened.flow.key());
-            }
-        }
-        let engine = &self.nodes[node].engine;
-        let told: Vec<_> = engine.flows(Side::Local).iter().map(Flow::key).collect();
-        for key in told {
-            // What follows each other unheard under one identity may leave something of the first behind.
-            self.links[node].ledger.gaps.insert(key);
-            let now = self.nodes[node].kernel.flows().get(&key);
-            if now.is_none_or(|flow| !engine.config().filter.passes(flow)) {
-                self.links[node].ledger.ended_unheard(key);
-            }
-        }
+        self.ledgers_to(node).for_each(|ledger| ledger.forget(true));
         let pause = self.rng.below(50 * MILLISECOND);
         if self.rng.chance(300) {
-            let ended: Vec<_> = self.nodes[node].kernel.flows().keys().copied().collect();
-            ended.iter().for_each(|key| self.links[node].ledger.ended_unheard(*key));
             self.nodes[node].kernel.reboot();
         }
         self.plan(pause, Step::Start(node));
@@ -432,16 +496,25 @@ impl Cluster {
         self.trace.say(self.now, node, format_args!("start"));
         let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
         let far = self.rng.next() as u32;
-        let first_seq = self.links[node].ledger.first_seq(far, back);
+        let back = back.filter(|_| self.links[node].paths.len() == 1);
+        let mut ledgers = self.links[node].ledgers();
+        let first_seq = ledgers.next().map_or(far, |ledger| ledger.first_seq(far, back));
+        // Those of the others begin anew as well.
+        ledgers.for_each(|ledger| {
+            ledger.first_seq(far, None);
+        });
         self.nodes[node].start(&profile, self.now, first_seq);
         self.turn(node)
     }
 
     /// The original does not keep what it sends while its peer greets it; what is lost of that nobody asks for.
     fn note_unkept(&mut self, node: usize, bytes: &[u8]) {
+        if self.profile.original != Some(node) {
+            return;
+        }
         let greeted = self.links[1 - node].greeted;
         let shortly = |at: Instant| at.0 + 5 * MILLISECOND > self.now.0;
-        if self.profile.original != Some(node) || greeted.is_some_and(|at| !shortly(at)) {
+        if greeted.is_some_and(|at| !shortly(at)) {
             return;
         }
         let messages = Messages::datagram(bytes).flatten().filter_map(|raw| v1::decode(&raw).ok());
@@ -449,7 +522,8 @@ impl Cluster {
             Message::Flow { flow, .. } => Some(flow.key()),
             _ => None,
         });
-        self.links[node].ledger.unkept.extend(flows);
+        let flows: Vec<_> = flows.collect();
+        self.links[node].ledgers().for_each(|ledger| ledger.unkept.extend(&flows));
     }
 
     fn input(&mut self, node: usize, input: Input<'_>) -> Outcome {
@@ -466,20 +540,9 @@ impl Cluster {
             self.hostile[node].overhear(&bytes);
             self.datagrams += 1;
             let sent = self.links[node].send(self.now, &bytes);
-            let copies = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
-            self.trace.say(
-                self.now,
-                node,
-                format_args!("sends {} bytes, {} copies", bytes.len(), copies.len()),
-            );
-            if copies.is_empty() {
-                self.note_unkept(node, &bytes);
-                let messages = Messages::datagram(&bytes).flatten();
-                let lost: Vec<_> = messages.map(|raw| (raw.header.seq, v1::decode(&raw))).collect();
-                self.trace.say(self.now, node, format_args!("lost {lost:?}"));
-            }
-            for (at, packet) in copies {
-                self.plan_at(at, Step::Arrival { node: 1 - node, packet });
+            let sent = sent.map_err(|text| Violation::new("(f) datagrams", text))?;
+            for (to, copies) in sent {
+                self.on_sent((node, to), &bytes, copies);
             }
         }
         let life = self.links[node].life();
@@ -492,6 +555,24 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// A datagram was sent from one node to another one; so many copies of it arrive.
+    fn on_sent(&mut self, (node, to): (usize, usize), bytes: &[u8], copies: Copies) {
+        self.trace.say(
+            self.now,
+            node,
+            format_args!("sends {} bytes to {}, {} copies", bytes.len(), name(to), copies.len()),
+        );
+        if copies.is_empty() {
+            self.note_unkept(node, bytes);
+            let messages = Messages::datagram(bytes).flatten();
+            let lost: Vec<_> = messages.map(|raw| (raw.header.seq, v1::decode(&raw))).collect();
+            self.trace.say(self.now, node, format_args!("lost {lost:?}"));
+        }
+        for (at, packet) in copies {
+            self.plan_at(at, Step::Arrival { node: to, packet });
+        }
+    }
 }
 
 /// What a packet shows of a flow: all but what lies apart from it.
@@ -499,9 +580,4 @@ fn seen(flow: &Flow, confirmed: bool) -> Seen {
     let whole = flow.extra.is_none() && !flow.status.contains(Status::EXPECTED);
     let known = Known::STATUS | Known::TIMEOUT | Known::MARK | (flow.known & Known::ZONE);
     Seen { flow: Flow { id: 0, known, extra: None, ..flow.clone() }, confirmed, whole }
-}
-
-/// Where the datagrams of a node come from.
-fn sender(node: usize) -> Sender {
-    Sender { link: 0, addr: Ipv4Addr::new(10, 0, 0, 1 + node as u8).into() }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Kernel {
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
     clock: Instant,
+    /// When something changed that is told, or not.
+    touched: Instant,
     happened: Vec<Happened>,
 }
 
@@ -60,6 +62,11 @@ pub(crate) struct Told {
 impl Kernel {
     pub(crate) const fn flows(&self) -> &BTreeMap<FlowKey, Flow> {
         &self.flows
+    }
+
+    /// When it changed last.
+    pub(crate) const fn touched(&self) -> Instant {
+        self.touched
     }
 
     pub(crate) fn is_injected(&self, key: &FlowKey) -> bool {
@@ -122,7 +129,8 @@ impl Kernel {
 
     /// The machine was switched off and on.
     pub(crate) fn reboot(&mut self) {
-        *self = Self { last_id: self.last_id + 1000, clock: self.clock, ..Self::default() };
+        let (clock, touched) = (self.clock, self.touched);
+        *self = Self { last_id: self.last_id + 1000, clock, touched, ..Self::default() };
     }
 
     /// Carries out a request that writes.
@@ -239,6 +247,7 @@ impl Kernel {
 
     /// No two things happen at the same nanosecond.
     fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
+        self.touched = now;
         let silent = self.silent.contains(&flow.key());
         if silent && (event == EventKind::Destroy || origin != Origin::Foreign) {
             return;

@@ -1,4 +1,4 @@
-//! The cluster in simulation: two engines, two model kernels, a link, and a seed that decides everything.
+//! The cluster in simulation: two or more engines, as many model kernels, links, and a seed that decides everything.
 //!
 //! ```text
 //!   traffic -> kernel A -> source -> engine A -> link -> engine B <- source <- kernel B <- traffic
@@ -23,10 +23,12 @@ mod profile;
 mod node;
 mod cluster;
 mod checkers;
+mod limits;
+mod claims;
 mod truths;
 mod runs;
 
-use network::Faults;
+use network::{Faults, Topology};
 use profile::{Profile, Rules};
 use runs::{ALL, FEW, MANY, World};
 
@@ -69,47 +71,47 @@ fn for_a_time() {
 worlds! {
     calm, ALL, truths::exact, prefilled: false;
     events_out_of_order, ALL, truths::exact, tap: Some(true);
-    tables_filled_at_start, ALL, truths::exact_after_bulk, prefilled: true;
-    older_than_any_listener, ALL, truths::exact_after_bulk, prefilled: true, silent: true;
-    seen_in_packets, ALL, truths::exact_after_bulk, hook: true, prefilled: true;
-    seen_in_packets_and_silent, ALL, truths::exact_after_bulk, hook: true, prefilled: true, silent: true;
-    seen_in_packets_and_lost, ALL, truths::healed, hook: true, prefilled: true, overruns: true, commands: 20,
+    tables_filled_at_start, ALL, truths::sure, prefilled: true;
+    older_than_any_listener, ALL, truths::sure, prefilled: true, silent: true;
+    seen_in_packets, ALL, truths::sure, hook: true, prefilled: true;
+    seen_in_packets_and_silent, ALL, truths::sure, hook: true, prefilled: true, silent: true;
+    seen_in_packets_and_lost, ALL, truths::sure, hook: true, prefilled: true, overruns: true, commands: 20,
         restarts: 5;
-    ftfw_seen_in_packets, ALL, truths::reliable, rules: Rules::Ftfw, hook: true, prefilled: true,
+    ftfw_seen_in_packets, ALL, truths::sure, rules: Rules::Ftfw, hook: true, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     events_lost, ALL, truths::exact, overruns: true;
-    messages_out_of_order, ALL, truths::exact,
+    messages_out_of_order, ALL, truths::sure,
         network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() };
-    messages_lost, ALL, truths::mended, parts: true, prefilled: true,
+    messages_lost, ALL, truths::sure, parts: true, prefilled: true,
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    restarts, ALL, truths::healed, restarts: 15, prefilled: true;
-    operators, ALL, truths::healed, commands: 40, prefilled: true;
-    everything_at_once, ALL, truths::healed, commands: 20, restarts: 5, prefilled: true,
+    restarts, ALL, truths::sure, restarts: 15, prefilled: true;
+    operators, ALL, truths::sure, commands: 40, prefilled: true;
+    everything_at_once, ALL, truths::sure, commands: 20, restarts: 5, prefilled: true,
         overruns: true, parts: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    tight_tables, ALL, truths::local_only, tight: true, commands: 20;
-    garbage, ALL, truths::local_only, commands: 20,
+    tight_tables, ALL, truths::sure, tight: true, commands: 20;
+    garbage, ALL, truths::asked, commands: 20,
         network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 };
-    straight_into_the_kernel, ALL, truths::mirrored, keep_remote: [true, false], shared: false;
-    both_into_the_kernel, ALL, truths::local_only, keep_remote: [false; 2], commands: 10;
-    no_local_table, ALL, truths::passed_on, keep_local: [false, true];
-    ftfw_calm, ALL, truths::reliable, rules: Rules::Ftfw;
-    ftfw_messages_lost, ALL, truths::reliable, rules: Rules::Ftfw, parts: true, prefilled: true,
+    straight_into_the_kernel, ALL, truths::sure, keep_remote: [true, false], shared: false;
+    both_into_the_kernel, ALL, truths::sure, shared: false, keep_remote: [false; 2], commands: 10;
+    no_local_table, ALL, truths::sure, keep_local: [false, true];
+    ftfw_calm, ALL, truths::sure, rules: Rules::Ftfw;
+    ftfw_messages_lost, ALL, truths::sure, rules: Rules::Ftfw, parts: true, prefilled: true,
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    ftfw_everything_at_once, MANY, truths::reliable_across_lives, rules: Rules::Ftfw, commands: 10,
+    ftfw_everything_at_once, MANY, truths::sure, rules: Rules::Ftfw, commands: 10,
         restarts: 5, prefilled: true, overruns: true, parts: true,
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    ftfw_garbage, ALL, truths::local_only, rules: Rules::Ftfw, commands: 20,
+    ftfw_garbage, ALL, truths::asked, rules: Rules::Ftfw, commands: 20,
         network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 };
     ftfw_hostile, ALL, truths::reliable_after_garbage, rules: Rules::Ftfw, hostile: 200,
         prefilled: true, shared: false,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() };
-    ftfw_straight_into_the_kernel, ALL, truths::mirrored, rules: Rules::Ftfw,
+    ftfw_straight_into_the_kernel, ALL, truths::sure, rules: Rules::Ftfw,
         keep_remote: [true, false], shared: false,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() };
-    ftfw_many_flows, FEW, truths::reliable, rules: Rules::Ftfw, prefilled: true, identities: Some(3000),
+    ftfw_many_flows, FEW, truths::sure, rules: Rules::Ftfw, prefilled: true, identities: Some(3000),
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 1_000_000, ..Faults::default() };
-    alarm, ALL, truths::repeated, rules: Rules::Alarm, prefilled: true, parts: true,
+    alarm, ALL, truths::sure, rules: Rules::Alarm, prefilled: true, parts: true,
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     ftfw_ours_and_original, ALL, truths::reliable_with_original, rules: Rules::Ftfw,
         original: Some(1), prefilled: true, parts: true,
@@ -117,5 +119,23 @@ worlds! {
     ftfw_original_and_ours, ALL, truths::healed_with_original, rules: Rules::Ftfw,
         original: Some(0), restarts: 10, prefilled: true, parts: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 500_000, ..Faults::default() };
-    many_flows, FEW, truths::exact_after_bulk, prefilled: true, identities: Some(3000);
+    many_flows, FEW, truths::sure, prefilled: true, identities: Some(3000);
+    three, ALL, truths::exact, nodes: 3;
+    three_out_of_order, ALL, truths::sure, nodes: 3, tap: Some(true),
+        network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() };
+    three_filled_at_start, ALL, truths::sure, nodes: 3, prefilled: true;
+    three_and_messages_lost, ALL, truths::sure, nodes: 3, parts: true, prefilled: true,
+        network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    three_and_restarts, ALL, truths::sure, nodes: 3, restarts: 15, prefilled: true;
+    three_straight_into_the_kernel, ALL, truths::sure, nodes: 3, keep_remote: [true, false];
+    three_without_a_local_table, ALL, truths::sure, nodes: 3, keep_local: [false, true];
+    three_alarm, ALL, truths::sure, nodes: 3, rules: Rules::Alarm, prefilled: true, parts: true,
+        network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    three_ftfw, ALL, truths::sure, nodes: 3, rules: Rules::Ftfw;
+    five_behind_a_hub, ALL, truths::exact, nodes: 5, topology: Topology::FanOut;
+    five_behind_a_hub_filled, ALL, truths::sure, nodes: 5, topology: Topology::FanOut,
+        prefilled: true;
+    five_behind_a_hub_ftfw, ALL, truths::sure, nodes: 5, topology: Topology::FanOut,
+        rules: Rules::Ftfw, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
 }

@@ -1,5 +1,5 @@
-//! What must be true, worked out without the engine: the remote table that the delivered messages amount to, and the
-//! flows whose end the peer cannot know of.
+//! What must be true, worked out without the engine: the remote table that the delivered messages amount to, and what two
+//! accounts of one flow must agree on.
 
 use common::{FlowKey, Tuple};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,48 +13,26 @@ pub(crate) struct Ledger {
     /// Messages that arrived, by their place in what was sent.
     delivered: BTreeMap<u64, (Change, Flow)>,
     /// Place of the last message that was sent.
-    pub(crate) sent: u64,
+    sent: u64,
     /// Place of the last message that arrived.
     last: u64,
     /// The receiver forgot everything when it had seen this place; older news is no news.
     floor: u64,
-    /// Flows whose end was sent and did not arrive, and at which place.
-    unheard_ends: BTreeMap<FlowKey, u64>,
-    /// Flows of which some message did not arrive.
-    pub(crate) gaps: BTreeSet<FlowKey>,
     /// Flows of which the original lost a message for good, or took them in the wrong order.
     pub(crate) unkept: BTreeSet<FlowKey>,
-    /// Flows of which a message was overtaken by a later one, which was then laid over an older life than it belonged to.
-    pub(crate) overtaken: BTreeSet<FlowKey>,
-    /// Place of the last message that arrived about each flow, and which life of the receiver it arrived at.
-    last_about: BTreeMap<FlowKey, (u64, u32)>,
-    receiver: u32,
     /// Numbers this life of the receiver has seen, and the latest.
     heard: BTreeSet<u32>,
     heard_last: Option<u32>,
     /// Garbage arrived, which may have looked like messages.
     pub(crate) corrupted: bool,
+    /// And no transfer of all flows has made it good since.
+    pub(crate) forged: bool,
 }
 
 impl Ledger {
-    pub(crate) fn lost(&mut self, messages: &[(u64, Message)]) {
-        for (place, message) in messages {
-            let Message::Flow { change, flow } = message else { continue };
-            self.gaps.insert(flow.key());
-            if *change == Change::Destroy {
-                let latest = self.unheard_ends.entry(flow.key()).or_default();
-                *latest = (*latest).max(*place);
-            }
-        }
-    }
-
-    /// They arrived, but the receiver does not take them. Of second copies nothing is lost.
-    pub(crate) fn refused(&mut self, messages: &[(u64, Message)]) {
-        for message in messages {
-            if !self.delivered.contains_key(&message.0) {
-                self.lost(std::slice::from_ref(message));
-            }
-        }
+    /// They were sent.
+    pub(crate) fn on_sent(&mut self, messages: &[(u64, Message)]) {
+        self.sent = messages.last().map_or(self.sent, |(place, _)| *place);
     }
 
     pub(crate) fn arrived(&mut self, seq: u32, messages: &[(u64, Message)]) {
@@ -68,20 +46,6 @@ impl Ledger {
             let Message::Flow { change, flow } = message else { continue };
             if *place <= self.floor {
                 continue;
-            }
-            let (last, receiver) = self.last_about.entry(flow.key()).or_default();
-            if *last > *place {
-                self.overtaken.insert(flow.key());
-                if *receiver != self.receiver {
-                    // What overtook it was told to an earlier life of the receiver, and may have been the end.
-                    self.unheard_ends.insert(flow.key(), *last);
-                }
-            } else {
-                (*last, *receiver) = (*place, self.receiver);
-            }
-            let heard = self.unheard_ends.get(&flow.key()).is_none_or(|lost| lost < place);
-            if *change == Change::Destroy && heard {
-                self.unheard_ends.remove(&flow.key());
             }
             self.delivered.insert(*place, (*change, flow.clone()));
         }
@@ -100,12 +64,10 @@ impl Ledger {
 
     /// The receiver forgets what it was told.
     pub(crate) fn forget(&mut self, also_numbers: bool) {
-        // A beginning may still be on its way whose end is lost already, so what was lost is not forgotten.
         self.delivered.clear();
         self.floor = self.last;
         if also_numbers {
             self.floor = 0;
-            self.receiver += 1;
             self.heard.clear();
             self.heard_last = None;
         }
@@ -122,14 +84,14 @@ impl Ledger {
         if seen_all { first } else { far }
     }
 
-    /// A flow ended and nobody was there to tell the peer.
-    pub(crate) fn ended_unheard(&mut self, key: FlowKey) {
-        self.unheard_ends.insert(key, self.sent);
-        self.gaps.insert(key);
+    /// Whether the last message that was sent has arrived: whoever got it knows what is missing before it.
+    pub(crate) const fn is_heard(&self) -> bool {
+        self.last == self.sent
     }
 
-    pub(crate) fn may_linger(&self, key: &FlowKey) -> bool {
-        self.unheard_ends.contains_key(key)
+    /// Something arrived that nobody sent.
+    pub(crate) const fn on_garbage(&mut self) {
+        (self.corrupted, self.forged) = (true, true);
     }
 
     /// What a receiver knows that got the delivered messages in the order they were sent in.
@@ -160,7 +122,7 @@ pub(crate) struct Essence {
     pub(crate) rare: Rare,
 }
 
-/// What may be left over from an earlier life when messages in between were lost.
+/// What few flows have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rare {
     pub(crate) master: Option<Tuple>,

@@ -1,8 +1,17 @@
-//! The link between the nodes: one direction of it, what it does to datagrams, and what it remembers of them.
+//! The links between the nodes: what a node sends on, the path from there to each node that hears it, what a path does to
+//! datagrams, and what is remembered of them.
+//!
+//! ```text
+//!   multicast          A --+--> B        each datagram reaches all others, each on a path of its own
+//!                          '--> C
+//!   fan-out      B <-- A --> C           A has a link to each of the others, who do not hear one another
+//! ```
 
 use crate::model::Ledger;
 use crate::prng::Rng;
 use common::Instant;
+use engine::Sender;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use wire::sync::v1::{self, Flags, Message, Messages};
 
@@ -16,9 +25,41 @@ pub(crate) struct Faults {
     pub(crate) jitter_ns: u64,
 }
 
+/// Who hears whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topology {
+    /// Everybody hears everybody.
+    Multicast,
+    /// The first node has a link to each of the others.
+    FanOut,
+}
+
+impl Topology {
+    /// Whom a node sends to, of so many.
+    fn reached(self, from: usize, nodes: usize) -> Vec<usize> {
+        match self {
+            Self::FanOut if from > 0 => vec![0],
+            _ => (0..nodes).filter(|to| *to != from).collect(),
+        }
+    }
+
+    /// How a node sees another one.
+    const fn sender(self, from: usize, to: usize) -> Sender {
+        let link = match self {
+            Self::FanOut if to == 0 => from as u8 - 1,
+            _ => 0,
+        };
+        Sender { link, addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + from as u8)) }
+    }
+}
+
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
+    /// Whose it is.
+    pub(crate) from: usize,
+    /// Whose it is, as its receiver sees it.
+    pub(crate) sender: Sender,
     pub(crate) bytes: Vec<u8>,
     /// Number of its first message.
     pub(crate) seq: u32,
@@ -28,33 +69,55 @@ pub(crate) struct Packet {
     pub(crate) life: u32,
 }
 
-/// One direction.
+/// What arrives of a datagram, and when.
+pub(crate) type Copies = Vec<(Instant, Packet)>;
+
+/// What a node sends on.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) faults: Faults,
-    pub(crate) parted: bool,
-    /// What is known of the messages that went in here.
-    pub(crate) ledger: Ledger,
-    rng: Rng,
+    /// One to each node that hears it.
+    pub(crate) paths: Vec<Path>,
+    from: usize,
     life: u32,
     next_seq: Option<u32>,
     /// When the sender last said HELLO, in this life.
     pub(crate) greeted: Option<Instant>,
+    /// Messages sent, in all lives.
+    sent: u64,
+}
+
+/// One direction between two nodes.
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) to: usize,
+    pub(crate) faults: Faults,
+    pub(crate) parted: bool,
+    /// What is known of the messages that went in here.
+    pub(crate) ledger: Ledger,
+    sender: Sender,
+    rng: Rng,
     last_arrival: u64,
 }
 
 impl Link {
-    pub(crate) fn new(faults: Faults, rng: Rng) -> Self {
-        Self {
+    /// The link of node `from`, of so many.
+    pub(crate) fn new(
+        topology: Topology,
+        (from, nodes): (usize, usize),
+        faults: Faults,
+        rng: &mut Rng,
+    ) -> Self {
+        let path = |to| Path {
+            to,
             faults,
             parted: false,
             ledger: Ledger::default(),
-            rng,
-            life: 0,
-            next_seq: None,
-            greeted: None,
+            sender: topology.sender(from, to),
+            rng: rng.fork(),
             last_arrival: 0,
-        }
+        };
+        let paths = topology.reached(from, nodes).into_iter().map(path).collect();
+        Self { paths, from, life: 0, next_seq: None, greeted: None, sent: 0 }
     }
 
     /// The sender begins anew: its numbers may, too.
@@ -64,25 +127,46 @@ impl Link {
         self.greeted = None;
     }
 
+    /// Whether the sender has spoken in this life.
+    pub(crate) const fn has_spoken(&self) -> bool {
+        self.next_seq.is_some()
+    }
+
     pub(crate) const fn life(&self) -> u32 {
         self.life
     }
 
-    /// Takes a datagram; returns its copies and when they arrive. Refuses what no sender may send.
+    /// The path to a node, if it hears this one.
+    pub(crate) fn path_to(&mut self, to: usize) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.to == to)
+    }
+
+    /// What is remembered of each path.
+    pub(crate) fn ledgers(&mut self) -> impl Iterator<Item = &mut Ledger> {
+        self.paths.iter_mut().map(|path| &mut path.ledger)
+    }
+
+    /// A datagram without messages that anybody knows of.
+    pub(crate) fn forged(&self, bytes: Vec<u8>, path: &Path) -> Packet {
+        let (from, sender, life) = (self.from, path.sender, self.life);
+        Packet { from, sender, bytes, seq: 0, messages: Rc::default(), life }
+    }
+
+    /// Takes a datagram; returns, for each path, its copies and when they arrive. Refuses what no sender may send.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         bytes: &[u8],
-    ) -> Result<Vec<(Instant, Packet)>, String> {
+    ) -> Result<Vec<(usize, Copies)>, String> {
         let messages = Rc::new(self.read(now, bytes)?);
         let seq = self.next_seq.unwrap_or_default().wrapping_sub(messages.len() as u32);
-        let packet = Packet { bytes: bytes.to_vec(), seq, messages, life: self.life };
-        if self.parted || self.rng.chance(self.faults.lose) {
-            self.ledger.lost(&packet.messages);
-            return Ok(Vec::new());
-        }
-        let copies = 1 + usize::from(self.rng.chance(self.faults.duplicate));
-        Ok((0..copies).map(|_| (self.arrival(now), self.damaged(packet.clone()))).collect())
+        let (from, life) = (self.from, self.life);
+        let copies = self.paths.iter_mut().map(|path| {
+            let (sender, bytes, messages) = (path.sender, bytes.to_vec(), Rc::clone(&messages));
+            let packet = Packet { from, sender, bytes, seq, messages, life };
+            (path.to, path.send(now, &packet))
+        });
+        Ok(copies.collect())
     }
 
     /// Decodes as the receiver will, and checks that the numbers have no gap.
@@ -101,10 +185,21 @@ impl Link {
             if raw.header.flags.contains(Flags::HELLO) {
                 self.greeted = Some(now);
             }
-            self.ledger.sent += 1;
-            messages.push((self.ledger.sent, message));
+            self.sent += 1;
+            messages.push((self.sent, message));
         }
         Ok(messages)
+    }
+}
+
+impl Path {
+    fn send(&mut self, now: Instant, packet: &Packet) -> Copies {
+        self.ledger.on_sent(&packet.messages);
+        if self.parted || self.rng.chance(self.faults.lose) {
+            return Vec::new();
+        }
+        let copies = 1 + usize::from(self.rng.chance(self.faults.duplicate));
+        (0..copies).map(|_| (self.arrival(now), self.damaged(packet.clone()))).collect()
     }
 
     fn arrival(&mut self, now: Instant) -> Instant {
@@ -120,8 +215,7 @@ impl Link {
         if !self.rng.chance(self.faults.corrupt) {
             return packet;
         }
-        self.ledger.lost(&packet.messages);
-        self.ledger.corrupted = true;
+        self.ledger.on_garbage();
         packet.messages = Rc::default();
         let bytes = &mut packet.bytes;
         match self.rng.below(3) {

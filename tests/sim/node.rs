@@ -2,7 +2,6 @@
 
 use crate::cluster::{Outcome, Violation};
 use crate::kernel::{ENOENT, Happened, Kernel};
-use crate::model::Ledger;
 use crate::prng::Rng;
 use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
@@ -41,9 +40,11 @@ pub(crate) struct Node {
     pub(crate) events: Vec<Event>,
     /// Flows a commit made local; the peer was not told of them.
     pub(crate) committed: BTreeSet<FlowKey>,
+    /// An operator made it forget its own flows, and they have not been read since.
+    pub(crate) flushed: bool,
     /// A dump took flows for local that the peer had written.
     pub(crate) adopted: bool,
-    index: usize,
+    pub(crate) index: usize,
     rng: Rng,
     dump: Option<Dump>,
     open_commands: BTreeSet<CommandId>,
@@ -82,6 +83,7 @@ impl Node {
             execute_planned: false,
             events: Vec::new(),
             committed: BTreeSet::new(),
+            flushed: false,
             adopted: false,
             index,
             rng,
@@ -104,6 +106,7 @@ impl Node {
         self.execute_planned = false;
         self.events.clear();
         self.committed.clear();
+        self.flushed = false;
         self.losing = 0;
         self.dump = None;
         self.open_commands.clear();
@@ -126,14 +129,18 @@ impl Node {
     }
 
     /// Takes note of what the kernel reports, on its way to the engine.
-    pub(crate) fn on_happened(&mut self, happened: &Happened, ledger: &mut Ledger) {
-        let key = happened.flow.key();
-        match (happened.event, happened.origin) {
-            (EventKind::Destroy, _) if !self.up || !self.engine.tells_ends() => {
-                ledger.ended_unheard(key);
-            }
-            (EventKind::New, Origin::Commit) => drop(self.committed.insert(key)),
-            _ => {}
+    pub(crate) fn on_happened(&mut self, happened: &Happened) {
+        if (happened.event, happened.origin) == (EventKind::New, Origin::Commit) {
+            self.committed.insert(happened.flow.key());
+        }
+    }
+
+    /// Whether it keeps a table of its own flows, or of its peers'.
+    pub(crate) fn keeps(&self, side: Side) -> bool {
+        let replication = self.engine.config().replication;
+        match side {
+            Side::Local => replication.keep_local,
+            Side::Remote => replication.keep_remote,
         }
     }
 
@@ -181,6 +188,10 @@ impl Node {
             && !self.open_commands.remove(id)
         {
             return Err(Violation::new("(f) commands", format!("{event:?} answers nothing")));
+        }
+        self.flushed &= !matches!(event, Event::KernelResynced { .. });
+        if matches!(event, Event::BulkDone { .. }) {
+            self.committed.clear();
         }
         self.events.push(event);
         Ok(())

@@ -102,10 +102,6 @@ impl Original {
         &self.config
     }
 
-    pub(crate) const fn is_loaded(&self) -> bool {
-        self.held.is_none()
-    }
-
     pub(crate) fn flows(&self, side: Side) -> Vec<Flow> {
         let alive = |object: &&Object| object.change != Change::Destroy;
         match side {

@@ -1,6 +1,6 @@
 //! Which world a seed runs in.
 
-use crate::network::Faults;
+use crate::network::{Faults, Topology};
 use crate::prng::Rng;
 use crate::source::SourceKind;
 use common::filter::{FilterConfig, mode};
@@ -39,6 +39,10 @@ impl Rules {
 pub(crate) struct Profile {
     /// Name of the test, for the command that replays a seed.
     pub(crate) name: &'static str,
+    /// How many nodes. What is said of the second holds for all that follow.
+    pub(crate) nodes: usize,
+    /// Who hears whom.
+    pub(crate) topology: Topology,
     /// Steps of traffic at A and at B.
     pub(crate) steps: [u32; 2],
     /// Rules of replication.
@@ -66,11 +70,17 @@ pub(crate) struct Profile {
     pub(crate) tight: bool,
     pub(crate) keep_local: [bool; 2],
     pub(crate) keep_remote: [bool; 2],
-    /// Kernels are empty at the start, and both use the same identities.
+    /// Kernels are not empty at the start.
     pub(crate) prefilled: bool,
+    /// Two nodes may use the same identities. More than two never do.
     pub(crate) shared: bool,
     /// Of flows that were there at the start the kernel tells nothing.
     pub(crate) silent: bool,
+}
+
+/// What holds for a node, of what is said of two.
+pub(crate) fn of<T: Copy>(two: [T; 2], node: usize) -> T {
+    two[node.min(1)]
 }
 
 impl Profile {
@@ -78,6 +88,8 @@ impl Profile {
     pub(crate) const fn calm(name: &'static str) -> Self {
         Self {
             name,
+            nodes: 2,
+            topology: Topology::Multicast,
             steps: [150, 100],
             rules: Rules::NoTrack,
             tap: None,
@@ -114,8 +126,8 @@ impl Profile {
     pub(crate) fn config(&self, node: usize, rng: &mut Rng) -> Config {
         let mut config =
             Config { hash_seed: rng.next(), hears_requests: !self.hook, ..Config::default() };
-        config.replication.keep_local = self.keep_local[node];
-        config.replication.keep_remote = self.keep_remote[node];
+        config.replication.keep_local = of(self.keep_local, node);
+        config.replication.keep_remote = of(self.keep_remote, node);
         if self.rules != Rules::NoTrack {
             config.replication.mode = self.rules.mode(rng);
             config.replication.startup_resync = self.rules == Rules::Ftfw;

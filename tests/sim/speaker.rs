@@ -91,14 +91,6 @@ impl Speaker {
         }
     }
 
-    /// Whether it tells of the end of any flow. The original does not until it has read the kernel's table.
-    pub(crate) fn tells_ends(&self) -> bool {
-        match self {
-            Self::Ours(_) => true,
-            Self::Original(original) => original.is_loaded(),
-        }
-    }
-
     pub(crate) fn is_committing(&self) -> bool {
         self.ours().is_some_and(Engine::is_committing)
     }

@@ -41,10 +41,15 @@ impl Trace {
     /// One line, if somebody reads.
     pub(crate) fn say(&self, now: Instant, node: usize, text: Arguments<'_>) {
         if self.verbose {
-            let who = ["A", "B"][node];
+            let who = name(node);
             println!("{:>12.6} {who} {text}", now.0 as f64 / 1e9);
         }
     }
+}
+
+/// What a node is called.
+pub(crate) fn name(node: usize) -> char {
+    char::from(b'A' + node as u8)
 }
 
 /// A flow in one line.

@@ -11,7 +11,8 @@ use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use common::maps;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
 /// `BPF_MAP_TYPE_RINGBUF` (`enum bpf_map_type`, `include/uapi/linux/bpf.h`).
 const MAP_TYPE_RINGBUF: u32 = 27;
@@ -33,6 +34,8 @@ pub(super) struct Rings {
     total: usize,
     /// The CPUs that were online at the last look, as the kernel lists them.
     online: String,
+    /// The same, as it is being read.
+    read: String,
     /// What the log is to be told.
     note: Option<String>,
 }
@@ -55,7 +58,15 @@ impl Rings {
         let cpus = usable(&online);
         let wanted = power_of_two(wanted);
         let len = length(wanted, cpus.len());
-        let mut rings = Self { outer, rings: Vec::new(), len, total: 0, online, note: None };
+        let mut rings = Self {
+            outer,
+            rings: Vec::new(),
+            len,
+            total: 0,
+            online,
+            read: String::new(),
+            note: None,
+        };
         for &cpu in &cpus {
             rings.make(cpu)?;
         }
@@ -75,11 +86,14 @@ impl Rings {
     /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns what
     /// the log is to be told, of the start too.
     pub(super) fn look(&mut self, mut watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
-        let online = fs::read_to_string(ONLINE).unwrap_or_default();
-        if online != self.online {
+        // Read into memory that stays: this happens some times a second.
+        self.read.clear();
+        let mut file = File::open(ONLINE);
+        let read = file.as_mut().ok().and_then(|file| file.read_to_string(&mut self.read).ok());
+        if read.is_some() && self.read != self.online {
             let has_none = |&cpu: &usize| self.rings.iter().all(|ring| ring.cpu != cpu);
-            let new: Vec<_> = usable(&online).into_iter().filter(has_none).collect();
-            self.online = online;
+            let new: Vec<_> = usable(&self.read).into_iter().filter(has_none).collect();
+            self.online.clone_from(&self.read);
             for cpu in new {
                 match self.make(cpu) {
                     Ok(ring) => watch(ring.records.as_fd()),

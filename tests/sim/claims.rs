@@ -1,0 +1,122 @@
+//! The master truth: whenever a node says that it is exact, at a moment at which nothing is under way, it is.
+//!
+//! What a node says is `Engine::standing` and `Engine::exactness`. What is under way is what nobody can know of yet: an
+//! event of the kernel, a message, a loss that was not noticed, an answer of the kernel.
+
+use crate::checkers::{self, Table, fail, table};
+use crate::cluster::{Cluster, Outcome, Violation};
+use crate::limits::{self, Limit};
+use crate::model::Essence;
+use crate::trace::name;
+use common::FlowKey;
+use engine::{Exactness, Side};
+use wire::Flow;
+
+/// Every node, whatever happens around it.
+pub(crate) fn hold(cluster: &Cluster) -> Outcome {
+    for node in 0..cluster.nodes.len() {
+        if !cluster.is_settled(node) {
+            continue;
+        }
+        if says_local(cluster, node) && cluster.is_in_sight(node) {
+            local_is_kernel(cluster, node)?;
+        }
+        if says_remote(cluster, node) && cluster.has_heard_all(node) {
+            remote_is_told(cluster, node)?;
+        }
+    }
+    Ok(())
+}
+
+/// Everybody says so, and is so. Liveness: a bounded time after the last fault.
+pub(crate) fn all_exact(cluster: &Cluster) -> Outcome {
+    const TRUTH: &str = "(n) liveness: says exact in time";
+    hold(cluster)?;
+    for (n, node) in cluster.nodes.iter().enumerate() {
+        let Some(engine) = node.engine.ours() else { continue };
+        if says_local(cluster, n) && says_remote(cluster, n) {
+            continue;
+        }
+        let (standing, exactness) = (engine.standing(cluster.now), engine.exactness());
+        let Some(limit) = limits::of(cluster, n) else {
+            let text = format!("{} says {standing:?}, {exactness:?}", name(n));
+            return Err(Violation::new(TRUTH, text));
+        };
+        let Limit { name, reason, says, .. } = limit;
+        let text = format_args!("limit: {name}: {reason}. Meanwhile: {says}: {standing:?}");
+        cluster.trace.say(cluster.now, n, text);
+    }
+    Ok(())
+}
+
+/// Whether a node says that its local table is the kernel's.
+fn says_local(cluster: &Cluster, n: usize) -> bool {
+    cluster.nodes[n].engine.ours().is_some_and(|engine| {
+        engine.standing(cluster.now).local_loaded && engine.exactness() == Exactness::Exact
+    })
+}
+
+/// Whether a node says that it has what its peers have.
+fn says_remote(cluster: &Cluster, n: usize) -> bool {
+    cluster.nodes[n].engine.ours().is_some_and(|engine| {
+        let standing = engine.standing(cluster.now);
+        standing.remote_complete && standing.remote_exact
+    })
+}
+
+/// The flows of the kernel that are this node's own, as far as the filter lets them in.
+pub(crate) fn own(cluster: &Cluster, n: usize) -> Table {
+    let node = &cluster.nodes[n];
+    let filter = &node.engine.config().filter;
+    let counts = |flow: &&Flow| filter.passes(flow) && !node.kernel.is_injected(&flow.key());
+    node.kernel.flows().values().filter(counts).map(|f| (f.key(), Essence::of(f))).collect()
+}
+
+/// What a node has to tell: its local table; where it keeps none, its kernel's flows.
+fn tells(cluster: &Cluster, n: usize) -> Table {
+    let node = &cluster.nodes[n];
+    if node.keeps(Side::Local) { table(node, Side::Local) } else { own(cluster, n) }
+}
+
+fn local_is_kernel(cluster: &Cluster, n: usize) -> Outcome {
+    const TRUTH: &str = "(m) who says exact is: local == kernel";
+    let node = &cluster.nodes[n];
+    if !node.keeps(Side::Local) {
+        return Ok(());
+    }
+    let kernel = node.kernel.flows();
+    let local = table(node, Side::Local);
+    for (key, known) in &local {
+        let real = kernel.get(key).map(Essence::of);
+        if real.as_ref() != Some(known) {
+            return fail(TRUTH, n, key, &format!("is {known:?}, in the kernel {real:?}"));
+        }
+    }
+    let missing = own(cluster, n).into_keys().find(|key| !local.contains_key(key));
+    missing.map_or(Ok(()), |key| fail(TRUTH, n, &key, "is in the kernel only"))
+}
+
+fn remote_is_told(cluster: &Cluster, n: usize) -> Outcome {
+    const TRUTH: &str = "(m) who says exact is: remote == told";
+    let node = &cluster.nodes[n];
+    let mut told = Table::new();
+    for from in cluster.heard_by(n) {
+        told.extend(tells(cluster, from));
+    }
+    if !node.keeps(Side::Remote) {
+        return checkers::kernel_mirrors_peers(cluster, n);
+    }
+    // A commit makes flows local that the peer told of, and does not tell them back until somebody asks.
+    let committed = |key: &FlowKey| {
+        cluster.heard_by(n).into_iter().any(|from| cluster.nodes[from].committed.contains(key))
+    };
+    let remote = table(node, Side::Remote);
+    for (key, known) in &remote {
+        let flow = told.get(key);
+        if flow != Some(known) && !committed(key) {
+            return fail(TRUTH, n, key, &format!("is {known:?}, at the peer {flow:?}"));
+        }
+    }
+    let missing = told.keys().find(|key| !remote.contains_key(key) && !committed(key));
+    missing.map_or(Ok(()), |key| fail(TRUTH, n, key, "is not known of the peer"))
+}

@@ -1,0 +1,81 @@
+//! What version 1 of the protocol, or the kernel, does not let anybody do: the only exceptions from the truths.
+//!
+//! Where one applies, a node need not come to have everything. It may not say that it has, either: what a node says is
+//! held against it whatever applies (`claims.rs`), but for the two that are said to be out of anybody's sight.
+
+use crate::cluster::Cluster;
+use crate::profile::Rules;
+use engine::Side;
+
+/// One exception.
+pub(crate) struct Limit {
+    pub(crate) name: &'static str,
+    /// Why nobody can do better.
+    pub(crate) reason: &'static str,
+    /// What the product says while it lasts.
+    pub(crate) says: &'static str,
+    /// Whether it keeps a node from having all.
+    pub(crate) applies: fn(&Cluster, usize) -> bool,
+}
+
+/// All of them.
+pub(crate) const LIMITS: [Limit; 6] = [
+    Limit {
+        name: "table full",
+        reason: "a table holds no more flows than HashLimit says",
+        says: "not exact (local), not complete or not exact (remote)",
+        applies: |cluster, node| is_full(cluster, node),
+    },
+    Limit {
+        name: "several acknowledge",
+        reason: "FTFW: ACK and NACK do not say whose messages they are about, so nodes beyond two answer for each other",
+        says: "not complete or not exact",
+        applies: |cluster, _| cluster.profile.rules == Rules::Ftfw && cluster.nodes.len() > 2,
+    },
+    Limit {
+        name: "nobody named a table",
+        reason: "a node without a local table and without a reading has nothing that a peer could be told of",
+        says: "its peers: not complete",
+        applies: |cluster, node| {
+            let without = |from: &usize| !cluster.nodes[*from].keeps(Side::Local);
+            cluster.heard_by(node).iter().any(without) && cluster.profile.rules != Rules::NoTrack
+        },
+    },
+    Limit {
+        name: "forged",
+        reason: "messages are not signed: a whole one that somebody else sent is the peer's, for all one can know; a transfer \
+                 that names all flows takes it away",
+        says: "nothing: out of anybody's sight",
+        applies: |_, _| false,
+    },
+    Limit {
+        name: "silent flows",
+        reason: "the kernel tells nothing of flows that began before anybody listened, and the hook nothing of flows that \
+                 never came to be: they are asked for every few seconds",
+        says: "how many such flows there are; out of sight in between",
+        applies: |_, _| false,
+    },
+    Limit {
+        name: "the original forgets",
+        reason: "conntrackd forgets what it keeps when it is greeted, tells nobody of what ended before it began, and takes \
+                 nothing away that a transfer does not name (original.rs)",
+        says: "ours: not complete or not exact",
+        applies: |cluster, _| cluster.profile.original.is_some(),
+    },
+];
+
+/// The first exception that applies to a node.
+pub(crate) fn of(cluster: &Cluster, node: usize) -> Option<&'static Limit> {
+    LIMITS.iter().find(|limit| (limit.applies)(cluster, node))
+}
+
+/// Whether what a node is to hold does not fit.
+fn is_full(cluster: &Cluster, node: usize) -> bool {
+    let most = cluster.nodes[node].engine.config().flows_max;
+    let full = |n: &usize| {
+        cluster.nodes[*n].kernel.flows().len() >= cluster.nodes[*n].engine.config().flows_max
+    };
+    let heard = cluster.heard_by(node);
+    let told: usize = heard.iter().map(|from| cluster.nodes[*from].kernel.flows().len()).sum();
+    told >= most || full(&node) || heard.iter().any(full)
+}
