@@ -203,7 +203,12 @@ impl Pieces {
         let control = [
             Control::Resync,
             Control::Alive,
-            Control::Settled(Some(Account { exact: true, transfer: Some(from), flows: Some(to) })),
+            Control::Settled(Some(Account {
+                exact: true,
+                whole: true,
+                transfer: Some(from),
+                flows: Some(to),
+            })),
             Control::Ack { from, to },
             Control::Nack { from, to },
         ][self.random() as usize % 5];

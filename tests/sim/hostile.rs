@@ -87,6 +87,7 @@ impl Hostile {
                 4 | 5 => Control::Nack { from, to },
                 6 => Control::Settled(self.greets.then_some(Account {
                     exact: true,
+                    whole: true,
                     transfer: Some(from),
                     flows: Some(to),
                 })),

@@ -179,6 +179,7 @@ impl<'a> Plan<'a> {
             3 => Control::Alive,
             _ => Control::Settled((kind & 0x10 != 0).then_some(Account {
                 exact: kind & 0x20 != 0,
+                whole: kind & 0x10 != 0,
                 transfer: (kind & 0x40 != 0).then_some(seq.wrapping_sub(to & 0xff)),
                 flows: (kind & 0x80 != 0).then_some(from & 0xff),
             })),

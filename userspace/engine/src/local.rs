@@ -139,8 +139,9 @@ impl Local {
             for (slot, ticket) in due {
                 let mine = |n: &&mut Notes| n.ticket == ticket && !n.marks.contains(Marks::DEAD);
                 if let Some(notes) = self.table.notes_mut(slot).filter(mine) {
-                    // The peer may know another mark from an earlier life whose end it did not hear of.
-                    notes.marks.insert(Marks::WHOLE);
+                    // The peer may know an earlier life whose end it did not hear of: the flow is told as new, which
+                    // takes the place of all that was known, and a mark of 0 is told too.
+                    notes.marks.insert(Marks::WHOLE | Marks::AFRESH);
                     outbox.queue_entry(&mut self.table, slot);
                     self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
                 }

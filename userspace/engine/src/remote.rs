@@ -106,7 +106,7 @@ impl Remote {
         self.expiry.as_ref().and_then(|(wheel, _)| wheel.next_tick())
     }
 
-    /// Takes a peer's word about a flow. A message that was overtaken by a later one of that peer about the same flow
+    /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was overtaken by a later one of that peer about the same flow
     /// changes nothing.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Remote {
         counters: &mut Counters,
         (change, flow): (Change, Flow),
         told: Told,
-        now: Instant,
+        (now, tells_all): (Instant, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.table.find(&key);
@@ -135,7 +135,8 @@ impl Remote {
                 counters.remote.destroy_not_found += 1;
             }
             (_, Some(slot)) => {
-                self.change(slot, change, flow, told, now);
+                let anew = change == Change::New;
+                self.change(slot, flow, told, (now, anew, tells_all));
                 counters.remote.updated += 1;
             }
             (_, None) => {
@@ -160,19 +161,25 @@ impl Remote {
         self.table.remove(slot);
     }
 
-    fn change(&mut self, slot: Slot, change: Change, flow: Flow, told: Told, now: Instant) {
-        let anew = change == Change::New;
+    fn change(
+        &mut self,
+        slot: Slot,
+        flow: Flow,
+        told: Told,
+        (now, anew, tells_all): (Instant, bool, bool),
+    ) {
         if let Some(entry) = self.table.at(slot) {
             count_out(&mut self.held, &entry);
             *count_of(&mut self.held, told.peer()) += counts(&flow.key());
         }
-        if anew {
+        if anew || tells_all {
             self.table.set_flow(slot, flow);
         } else {
             self.table.absorb(slot, flow);
         }
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
-        if anew {
+        // What is told again and again is told as new each time.
+        if anew && self.expiry.is_none() {
             notes.since_s = seconds(now);
         }
         notes.stamp = told.stamp();
@@ -428,7 +435,7 @@ mod tests {
     fn at(side: &mut Remote, change: Change, n: u16, order: u64) {
         let mut counters = Counters::default();
         let told = Told::new(PeerId::FIRST, order);
-        let _ = side.on_message(&mut counters, (change, flow(n)), told, Instant(0));
+        let _ = side.on_message(&mut counters, (change, flow(n)), told, (Instant(0), false));
     }
 
     #[test]
@@ -439,7 +446,7 @@ mod tests {
         at(&mut side, Change::New, 1, 10);
         at(&mut side, Change::New, 2, 11);
         let word = (Change::New, flow(3));
-        let _ = side.on_message(&mut counters, word, Told::new(second, 5), Instant(0));
+        let _ = side.on_message(&mut counters, word, Told::new(second, 5), (Instant(0), false));
         at(&mut side, Change::Update, 2, 20);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (2, 1));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
@@ -456,7 +463,7 @@ mod tests {
         let mut counters = Counters::default();
         let mut say = |peer, change, order| {
             let told = Told::new(peer, order);
-            let _ = side.on_message(&mut counters, (change, flow(1)), told, Instant(0));
+            let _ = side.on_message(&mut counters, (change, flow(1)), told, (Instant(0), false));
             side.table.len()
         };
         let second = PeerId::FIRST.next();

@@ -194,11 +194,8 @@ pub fn change() -> impl Strategy<Value = Change> {
 /// Any account of a sender's table.
 fn account() -> impl Strategy<Value = Account> {
     let word = || option::of(any::<u32>());
-    (any::<bool>(), word(), word()).prop_map(|(exact, transfer, flows)| Account {
-        exact,
-        transfer,
-        flows,
-    })
+    (any::<bool>(), any::<bool>(), word(), word())
+        .prop_map(|(exact, whole, transfer, flows)| Account { whole, exact, transfer, flows })
 }
 
 /// Any control message that a sender makes.

@@ -26,7 +26,7 @@ impl Engine {
         let transfer = self.transferred;
         let keeps = self.config.replication.keep_local;
         let counted = keeps && transfer.is_some() && !self.untold;
-        Account { exact, transfer, flows: counted.then_some(flows) }
+        Account { exact, whole: keeps, transfer, flows: counted.then_some(flows) }
     }
 
     /// Tells the peers that there is nothing left to send, and how much they should hold.

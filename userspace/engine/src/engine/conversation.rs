@@ -7,7 +7,6 @@ use crate::output::{Event, Side};
 use crate::replica::ftfw::Ftfw;
 use crate::replica::resend::Verdict;
 use crate::replica::{Belief, Place, Step, count_fault};
-use crate::table::Full;
 use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
@@ -235,9 +234,16 @@ impl Engine {
         let told = arrival.told();
         match message {
             Message::Flow { change, flow } if self.config.replication.keep_remote => {
-                let counters = &mut self.counters;
-                let outcome = self.remote.on_message(counters, (change, flow), told, now);
-                if let (Err(Full), Some(peer)) = (outcome, self.peers.get_mut(arrival.peer)) {
+                let Self { counters, remote, peers, .. } = self;
+                let Some(peer) = peers.get_mut(arrival.peer) else { return };
+                let tells_all = peer.whole.tells_all();
+                let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
+                if !tells_all && doubt && remote.table.find(&flow.key()).is_some() {
+                    peer.whole.on_merged(told.order());
+                }
+                let how = (now, tells_all);
+                let outcome = remote.on_message(counters, (change, flow), told, how);
+                if outcome.is_err() {
                     peer.whole.on_refused(told.order());
                 }
                 self.note_room(now, Side::Remote, outcome);

@@ -36,6 +36,10 @@ pub struct Whole {
     sweeping: bool,
     /// The last account, if the peer sends any.
     account: Option<Account>,
+    /// Each message of the peer about a flow tells all of it, said its last account.
+    tells_all: bool,
+    /// Order of the last update that was laid over what may have been another flow, before that was known.
+    merged: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
     /// Accounts in a row that differ from what is held, and in which direction.
@@ -76,6 +80,8 @@ impl Default for Whole {
             refused: 0,
             sweeping: false,
             account: None,
+            tells_all: false,
+            merged: 0,
             pending: false,
             streak: (0, false),
             lingers: false,
@@ -128,6 +134,18 @@ impl Whole {
     /// There was no room for the flow of message `order`, or somebody else spoke in the peer's name after it.
     pub const fn on_refused(&mut self, order: u64) {
         self.refused = order;
+    }
+
+    /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
+    /// tell stays.
+    #[must_use]
+    pub const fn tells_all(&self) -> bool {
+        self.tells_all
+    }
+
+    /// Message `order` was laid over a flow of which messages may have been missed.
+    pub const fn on_merged(&mut self, order: u64) {
+        self.merged = order;
     }
 
     /// Nothing of the peer is held any more; the last message had this order.
@@ -193,6 +211,11 @@ impl Whole {
     /// Takes an account.
     pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
         self.account = Some(account);
+        self.tells_all = account.whole;
+        if account.whole {
+            // What the peer says from here on takes the place of that.
+            self.refused = self.refused.max(core::mem::take(&mut self.merged));
+        }
         let heard = about.transfer.filter(|order| *order > self.applied);
         self.pending = heard.is_some();
         if !about.quiet || self.sweeping {

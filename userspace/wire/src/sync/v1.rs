@@ -121,12 +121,15 @@ bitflags! {
 /// +---------------+---------------+---------------+---------------+
 /// | bits, BE      | from, BE      | flows, BE     | 0             |
 /// +---------------+---------------+---------------+---------------+
-///   1 exact, 2 `from` counts, 4 `flows` counts
+///   1 exact, 2 `from` counts, 4 `flows` counts, 8 whole
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
     /// The sender's table is what its kernel holds, as far as the sender knows.
     pub exact: bool,
+    /// Each message of the sender about a flow tells all that it knows of the flow, so that what an update does not
+    /// tell is not there. Senders without a table pass on what changed.
+    pub whole: bool,
     /// Sequence number of the first message of the sender's last complete bulk transfer: every flow that the sender
     /// holds was named in a message with this number or a later one.
     pub transfer: Option<u32>,

@@ -255,7 +255,12 @@ fn an_acknowledgement_of_numbers_that_were_never_given_is_counted_and_ignored() 
 
 /// An account of a peer whose last transfer began with message `from`.
 fn account(from: u32, flows: u32) -> Control {
-    Control::Settled(Some(v1::Account { exact: true, transfer: Some(from), flows: Some(flows) }))
+    Control::Settled(Some(v1::Account {
+        exact: true,
+        whole: true,
+        transfer: Some(from),
+        flows: Some(flows),
+    }))
 }
 
 #[test]
