@@ -64,6 +64,8 @@ pub struct Engine {
     local_expectations: expectations::Local,
     remote_expectations: expectations::Remote,
     commit: Option<Commit>,
+    /// When the last commit began.
+    commit_began: Option<Instant>,
     /// Expectations follow the flows, once the commit of those is through.
     expectations_follow: bool,
     expect_commit: Option<ExpectCommit>,
@@ -133,6 +135,7 @@ impl Engine {
             local_expectations: expectations::Local::default(),
             remote_expectations: expectations::Remote::default(),
             commit: None,
+            commit_began: None,
             expectations_follow: false,
             expect_commit: None,
             expect_dump: None,
@@ -178,6 +181,7 @@ impl Engine {
             Input::Kernel { event, flow, origin, stamp } => {
                 // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
                 // the peer never spoke of.
+                let origin = self.told_origin(origin);
                 self.untold |= origin == Origin::Commit;
                 let meant = origin == Origin::Purge
                     || event != EventKind::Destroy
@@ -483,6 +487,13 @@ impl Engine {
             }
         }
         self.advance_expect_commit(now);
+    }
+
+    /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
+    /// since: then a transfer has been sent before the commit's events came in.
+    fn told_origin(&self, origin: Origin) -> Origin {
+        let asked = self.commit_began.is_some() && self.bulk_began >= self.commit_began;
+        if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {

@@ -52,6 +52,9 @@ impl Engine {
         let table = self.config.replication.keep_remote;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, table));
+        if about.quiet {
+            peer.ftfw.iter_mut().for_each(Ftfw::on_made_good);
+        }
         match peer.whole.on_account(account, about) {
             Finding::Fine => {}
             Finding::Sweep(base) => self.begin_remote_sweep(now, id, base),
@@ -191,7 +194,9 @@ impl Engine {
         for (at, (_, peer)) in self.peers.present(now).enumerate() {
             complete = (complete || at == 0) && peer.whole.is_complete();
             let hole = peer.hole(reliable);
-            exact &= peer.is_quiet(nacks) && peer.whole.is_exact(hole);
+            let believed = peer.doubtful.is_empty();
+            let here = peer.is_quiet(nacks) && !peer.waits_for_missing();
+            exact &= believed && here && peer.whole.is_exact(hole);
         }
         (complete, exact)
     }

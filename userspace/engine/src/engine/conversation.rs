@@ -211,6 +211,9 @@ impl Engine {
             peer.whole.on_restart();
             peer.began = now;
         }
+        if flags.contains(Flags::ACCOUNTS) {
+            peer.whole.on_accountable();
+        }
         if peer.ftfw.is_none() {
             if place.restarted && self.config.replication.mode.converses() {
                 // What became of its flows since it was last heard, nobody has told us.
@@ -273,6 +276,8 @@ impl Engine {
             }
             Control::Nack { from, to } if acknowledges => {
                 let verdict = outbox.on_nack(&mut local.table, (from, to));
+                // The peer waits to hear that what it lacked has been sent.
+                self.account_next = now;
                 self.on_verdict(now, verdict);
             }
             Control::Settled(account) => {

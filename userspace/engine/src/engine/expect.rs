@@ -192,6 +192,7 @@ impl Engine {
         self.tell(Event::CommitStarted { flows, expectations });
         if flows {
             self.commit = Some(Commit::new(id, now));
+            self.commit_began = Some(now);
             self.expectations_follow = expectations && replicates;
         } else {
             self.expect_commit = Some(ExpectCommit::new(id, now));

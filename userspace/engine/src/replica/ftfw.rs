@@ -43,6 +43,9 @@ pub struct Ftfw {
     /// When the peer answered our HELLO, as long as it has not shown by an ACK that the answer was for this life of us.
     answered: Option<Instant>,
     asked: Asked,
+    /// The peer was asked for missing messages and has not said since that it has nothing left to send: it may have to
+    /// send everything, because it does not keep them any more.
+    nacked: bool,
     /// Everything was asked for since somebody took note of that.
     asked_anew: bool,
 }
@@ -77,6 +80,7 @@ impl Ftfw {
             peer_settles: false,
             answered: None,
             asked: if ask { Asked::AfterGreeting } else { Asked::No },
+            nacked: false,
             asked_anew: false,
         }
     }
@@ -179,10 +183,22 @@ impl Ftfw {
                 outbox.queue_control(Control::Ack { from, to: first.wrapping_sub(1) });
             }
             outbox.queue_control(Control::Nack { from: first, to });
+            self.nacked = true;
             from = to.wrapping_add(1);
         }
         self.unacked = (!is_before(last, from)).then_some((from, last));
         self.due = now + limit::ACK_AFTER;
+    }
+
+    /// Whether what the peer was asked for may not be here yet, as far as a peer tells that sends accounts.
+    #[must_use]
+    pub const fn waits_for_missing(&self) -> bool {
+        self.nacked
+    }
+
+    /// The peer has nothing left to send, and nothing of what it sent before is missing.
+    pub const fn on_made_good(&mut self) {
+        self.nacked = false;
     }
 
     /// Whether messages are missing that the peer has not been asked for yet.
@@ -313,7 +329,7 @@ mod tests {
     use crate::replica::Packer;
     use crate::table::FlowTable;
     use alloc::vec::Vec;
-    use wire::sync::v1::{Header, Messages, Options};
+    use wire::sync::v1::{Header, Messages, Options, RawMessage};
 
     fn outbox() -> Outbox {
         let options = Options { timeout: true, window_scale: false };
@@ -328,7 +344,11 @@ mod tests {
         let mut counters = ReplicaCounters::default();
         outbox.pack(&mut table, &mut expectations, &mut packer, &mut counters);
         let len = packer.len();
-        Messages::datagram(&bytes[..len]).map(|raw| raw.unwrap().header).collect()
+        let header = |raw: RawMessage<'_>| Header {
+            flags: raw.header.flags.difference(Flags::ACCOUNTS),
+            ..raw.header
+        };
+        Messages::datagram(&bytes[..len]).map(|raw| header(raw.unwrap())).collect()
     }
 
     fn greeted() -> (Ftfw, Outbox) {

@@ -421,7 +421,7 @@ impl Outbox {
     }
 
     const fn stamp(&self) -> Stamp {
-        Stamp { seq: self.seq, flags: self.greeting }
+        Stamp { seq: self.seq, flags: self.greeting.union(Flags::ACCOUNTS) }
     }
 
     /// The item has had its turn.

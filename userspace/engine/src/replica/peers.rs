@@ -60,6 +60,13 @@ impl Peer {
         self.ftfw.as_ref().is_none_or(|ftfw| nacks_open == 0 && !ftfw.is_missing_some())
     }
 
+    /// Whether what was missing may not have been sent again yet.
+    #[must_use]
+    pub fn waits_for_missing(&self) -> bool {
+        let waits = self.ftfw.as_ref().is_some_and(Ftfw::waits_for_missing);
+        waits && self.whole.has_account()
+    }
+
     /// Order of the last message that passed over numbers which nobody will send again. Where lost messages are sent
     /// again (`reliable`), there is none.
     #[must_use]

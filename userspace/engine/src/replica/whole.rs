@@ -36,6 +36,8 @@ pub struct Whole {
     sweeping: bool,
     /// The last account, if the peer sends any.
     account: Option<Account>,
+    /// The peer sends accounts, or is going to.
+    accounts: bool,
     /// Each message of the peer about a flow tells all of it, said its last account.
     tells_all: bool,
     /// Order of the last update that was laid over what may have been another flow, before that was known.
@@ -80,6 +82,7 @@ impl Default for Whole {
             refused: 0,
             sweeping: false,
             account: None,
+            accounts: false,
             tells_all: false,
             merged: 0,
             pending: false,
@@ -126,6 +129,7 @@ impl Whole {
     pub const fn on_restart(&mut self) {
         self.complete = false;
         self.account = None;
+        self.accounts = false;
         self.pending = false;
         self.streak = (0, false);
         self.lingers = true;
@@ -199,7 +203,12 @@ impl Whole {
     /// Whether the peer sends accounts of its table.
     #[must_use]
     pub const fn has_account(&self) -> bool {
-        self.account.is_some()
+        self.accounts
+    }
+
+    /// The peer says that it sends accounts.
+    pub const fn on_accountable(&mut self) {
+        self.accounts = true;
     }
 
     /// When everything was asked for that is not here yet.

@@ -108,6 +108,8 @@ bitflags! {
         const HELLO = 0x20;
         /// Any message: I saw your HELLO.
         const HELLO_BACK = 0x40;
+        /// Control: I give account of my table ([`Account`]). Only ctflow says so.
+        const ACCOUNTS = 0x80;
         /// Bits without a meaning are kept and ignored.
         const _ = !0;
     }
@@ -199,7 +201,8 @@ pub enum Message {
 pub struct Stamp {
     /// Sequence number: one count for all messages of a sender, wrapping.
     pub seq: u32,
-    /// [`Flags::HELLO`] and [`Flags::HELLO_BACK`]; other bits are the encoder's business and are dropped.
+    /// [`Flags::HELLO`], [`Flags::HELLO_BACK`] and, in control messages, [`Flags::ACCOUNTS`]; other bits are the
+    /// encoder's business and are dropped.
     pub flags: Flags,
 }
 

@@ -226,7 +226,9 @@ pub(super) fn begin(w: &mut Writer<'_>, kind: Kind, stamp: Stamp) -> usize {
 
 fn begin_with(w: &mut Writer<'_>, kind: Kind, stamp: Stamp, verb: Flags) -> usize {
     let start = w.position();
-    let flags = stamp.flags.intersection(GREETINGS).union(verb);
+    let own =
+        if matches!(kind, Kind::Control) { GREETINGS.union(Flags::ACCOUNTS) } else { GREETINGS };
+    let flags = stamp.flags.intersection(own).union(verb);
     w.put(&[VERSION << 4 | kind.number(), flags.bits(), 0, 0]);
     w.put(&stamp.seq.to_be_bytes());
     start
