@@ -1,5 +1,6 @@
 //! Why a command line came to nothing: the text, the exit code, and how both are printed.
 
+use crate::stdout;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ impl Failure {
 
     /// Says it on stderr.
     pub fn print(&self) -> ExitCode {
+        stdout::settle();
         eprintln!("{NAME}: {}", self.text);
         if !self.usage {
             return ExitCode::FAILURE;
