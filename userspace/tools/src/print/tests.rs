@@ -242,7 +242,7 @@ fn the_log_of_ended_flows() {
     );
 }
 
-/// Against a clock whole seconds are compared, as the original does; two stamps are subtracted first.
+/// The original subtracts seconds, without their fractions.
 #[test]
 fn age_of_a_living_and_of_an_ended_flow() {
     let age = |stop_ns: u64, now_ns: u64| {

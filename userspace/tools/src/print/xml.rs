@@ -11,7 +11,7 @@
 
 use crate::print::address::Address;
 use crate::print::text::Tag;
-use crate::print::{age_s, label_bits, state};
+use crate::print::{label_bits, lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use std::fmt::{self, Display, Write};
@@ -233,7 +233,7 @@ impl Xml<'_> {
             }
             out.write_str("</timestamp>")?;
         }
-        match self.now_ns.and_then(|now_ns| age_s(times, now_ns)) {
+        match self.now_ns.and_then(|now_ns| lifetime_s(times, now_ns)) {
             Some(age) => element(out, "deltatime", age),
             None => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use super::put::{self, Put as _};
 use super::{Event, Occasion, Style, time};
-use crate::print::{age_s, state};
+use crate::print::{lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV6, ipproto};
 use wire::flow::{ProtoState, Status, Timestamps, proto_name};
@@ -242,7 +242,7 @@ fn lifetime(out: &mut Vec<u8>, style: &Style<'_>, times: &Timestamps, now_ns: u6
             number(out, ",\"stop_ns\":", times.stop_ns);
         }
     }
-    if let Some(age) = age_s(times, now_ns) {
+    if let Some(age) = lifetime_s(times, now_ns) {
         number(out, ",\"deltatime\":", age);
     }
 }

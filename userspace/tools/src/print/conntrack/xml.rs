@@ -3,7 +3,7 @@
 use super::put::{self, Put};
 use super::{Event, Occasion, Style, time};
 use crate::print::xml::When;
-use crate::print::{age_s, state};
+use crate::print::{lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use wire::flow::{Status, Timestamps, proto_name};
@@ -134,7 +134,7 @@ fn lifetime(out: &mut Vec<u8>, style: &Style<'_>, times: &Timestamps, now_ns: u6
         }
         out.text("</timestamp>");
     }
-    if let Some(age) = age_s(times, now_ns) {
+    if let Some(age) = lifetime_s(times, now_ns) {
         element(out, "<deltatime>", age, "</deltatime>");
     }
 }
