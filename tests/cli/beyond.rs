@@ -90,6 +90,39 @@ fn what_stands_behind_a_line_that_failed_is_not_there() {
     assert_eq!(count(&side), 2, "{}", side.table());
 }
 
+/// The line is named, nothing takes effect, from a file and through a pipe, and an endless line is not read to its end.
+#[test]
+fn a_line_that_is_no_text_is_named_and_nothing_of_the_file_takes_effect() {
+    let side = ours();
+    side.prepare("empty");
+    let good = b"-I -p udp -s 10.1.1.1 -d 10.1.1.2 --sport 1 --dport 53 -t 600\n".as_slice();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lines");
+    let path = path.to_str().expect("temporary files have plain names");
+    let shell = |text: &str| {
+        let output =
+            side.within(|| Command::new("sh").args(["-c", text]).output().expect("sh starts"));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let program = side.program();
+    for (bad, why) in [
+        (b"-I -p \xff\xfe\n".as_slice(), "line 2: it is not text (UTF-8)"),
+        (b"-I -p udp\0 -s 10.1.0.1\n", "line 2: there is a NUL in it"),
+        (&[b'x'; 1 << 20], "line 2: it is too long"),
+    ] {
+        fs::write(path, [good, bad].concat()).expect("a file can be written");
+        let piped = format!("cat {path} | {program} -R -");
+        for said in [shell(&format!("{program} -R {path}")), shell(&piped)] {
+            assert!(said.contains(why), "{said}");
+            assert_eq!(count(&side), 0);
+        }
+    }
+    fs::write(path, good).expect("a file can be written");
+    let endless = format!("(cat {path}; cat /dev/zero) | {program} -R -");
+    assert!(shell(&endless).contains("line 2: it is too long"));
+    assert_eq!(count(&side), 0);
+}
+
 /// What comes through a pipe comes once, and is still checked before it takes effect.
 #[test]
 fn a_file_may_be_a_pipe() {
