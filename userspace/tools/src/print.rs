@@ -2,6 +2,7 @@
 //!
 //! Printing goes to any [`fmt::Write`](std::fmt::Write) and never ends a line, so that callers can add to it.
 
+pub mod tame;
 pub mod address;
 pub mod state;
 pub mod text;

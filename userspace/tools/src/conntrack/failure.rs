@@ -1,5 +1,6 @@
 //! Why a command line came to nothing: the text, the exit code, and how both are printed.
 
+use crate::print::tame::Tame;
 use crate::stdout;
 use std::fmt;
 use std::process::ExitCode;
@@ -42,7 +43,8 @@ impl Failure {
     /// Says it on stderr.
     pub fn print(&self) -> ExitCode {
         stdout::settle();
-        eprintln!("{NAME}: {}", self.text);
+        // Lines of files are quoted in it.
+        eprintln!("{NAME}: {}", Tame(&self.text));
         if !self.usage {
             return ExitCode::FAILURE;
         }
