@@ -1,12 +1,13 @@
 //! Standard output, written as C's stdio writes it.
 //!
-//! Scripts read both streams through one pipe (`conntrack -D 2>&1 | head -n1`) and rely on the order in which they
-//! arrive. Into a pipe or a file go whole blocks of 4 KiB; the rest goes when the program ends, behind what went to stderr
-//! before. A terminal gets every line at once. Rust's own buffer ends blocks at line ends, so it is not used.
+//! Scripts read both streams through one pipe (`conntrack -D 2>&1 | head -n1`) and rely on the order in
+//! which they arrive. Into a pipe or a file go whole blocks of 4 KiB; the rest goes when the program ends,
+//! behind what went to stderr before. A terminal gets every line at once. Rust's own buffer ends blocks at
+//! line ends, so it is not used.
 //!
-//! A reader that has gone ends the programs silently, as `SIGPIPE` ends a C program (`host::sys::process::obey_sigpipe`).
-//! Any other write that fails is kept until [`flush`], which reports it: what
-//! the program was asked to do is done all the same.
+//! A reader that has gone ends the programs silently, as `SIGPIPE` ends a C program
+//! (`host::sys::process::obey_sigpipe`). Any other write that fails is kept until [`flush`], which reports
+//! it: what the program was asked to do is done all the same.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -70,8 +70,9 @@ pub fn sleep_exactly() {
     let _: c_int = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, one, 0, 0, 0) };
 }
 
-/// Lets a write to a pipe without a reader end this process, as it ends a C program. Rust ignores the signal at the start;
-/// a process that writes to other things than its standard output, and has to go on, leaves it so.
+/// Lets a write to a pipe without a reader end this process, as it ends a C program. Rust ignores the signal
+/// at the start; a process that writes to other things than its standard output, and has to go on, leaves it
+/// so.
 pub fn obey_sigpipe() {
     // SAFETY: the default action runs no code of this process.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -1,11 +1,13 @@
-//! Text that somebody else chose: the peer (names of helpers), the kernel (security contexts), whoever runs a program
-//! (its name), files (names of labels). It must neither end a line, nor talk to a terminal, nor break a document, nor look
-//! like another field. What could is shown as a question mark; ordinary names are shown as they are.
+//! Text that somebody else chose: the peer (names of helpers), the kernel (security contexts), whoever runs
+//! a program (its name), files (names of labels). It must neither end a line, nor talk to a terminal, nor
+//! break a document, nor look like another field. What could is shown as a question mark; ordinary names are
+//! shown as they are.
 
 use std::fmt::{self, Display, Write as _};
 
-/// Whether a terminal shows a character as a sign in its place, and XML 1.0 allows it: no control characters (C0, DEL, C1),
-/// no line or paragraph separators, nothing that turns the direction of writing, no noncharacters.
+/// Whether a terminal shows a character as a sign in its place, and XML 1.0 allows it: no control
+/// characters (C0, DEL, C1), no line or paragraph separators, nothing that turns the direction of writing,
+/// no noncharacters.
 #[must_use]
 pub fn is_tame(c: char) -> bool {
     !(c.is_control()
