@@ -6,9 +6,11 @@ use crate::twins::Twins;
 use common::Tuple;
 use host::table::Table;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 use tests::ctnetlink::Requests;
+use tests::wait::wait_for;
 use wire::Flow;
 use wire::flow::{Known, Status};
 use wire::netlink::request::{self, Selection};
@@ -86,6 +88,39 @@ fn what_stands_behind_a_line_that_failed_is_not_there() {
     let done = side.output("-R -", &(line(1) + &line(2) + &line(1) + &line(3)));
     assert!(done.exit == 1 && done.stderr.contains("Such conntrack exists"), "{}", done.stderr);
     assert_eq!(count(&side), 2, "{}", side.table());
+}
+
+/// The line is named, nothing takes effect, from a file and through a pipe, and an endless line is not read to its end.
+#[test]
+fn a_line_that_is_no_text_is_named_and_nothing_of_the_file_takes_effect() {
+    let side = ours();
+    side.prepare("empty");
+    let good = b"-I -p udp -s 10.1.1.1 -d 10.1.1.2 --sport 1 --dport 53 -t 600\n".as_slice();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lines");
+    let path = path.to_str().expect("temporary files have plain names");
+    let shell = |text: &str| {
+        let output =
+            side.within(|| Command::new("sh").args(["-c", text]).output().expect("sh starts"));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let program = side.program();
+    for (bad, why) in [
+        (b"-I -p \xff\xfe\n".as_slice(), "line 2: it is not text (UTF-8)"),
+        (b"-I -p udp\0 -s 10.1.0.1\n", "line 2: there is a NUL in it"),
+        (&[b'x'; 1 << 20], "line 2: it is too long"),
+    ] {
+        fs::write(path, [good, bad].concat()).expect("a file can be written");
+        let piped = format!("cat {path} | {program} -R -");
+        for said in [shell(&format!("{program} -R {path}")), shell(&piped)] {
+            assert!(said.contains(why), "{said}");
+            assert_eq!(count(&side), 0);
+        }
+    }
+    fs::write(path, good).expect("a file can be written");
+    let endless = format!("(cat {path}; cat /dev/zero) | {program} -R -");
+    assert!(shell(&endless).contains("line 2: it is too long"));
+    assert_eq!(count(&side), 0);
 }
 
 /// What comes through a pipe comes once, and is still checked before it takes effect.
@@ -206,6 +241,69 @@ fn an_update_that_changes_nothing_is_no_event() {
     side.heard(child.id());
     let done = side.interrupt(&mut child);
     assert_eq!(done.stdout.lines().count(), 2, "{}", done.stdout);
+}
+
+/// Every form of output, as scripts read it.
+const FORMS: [&str; 9] = [
+    "-L",
+    "-L -o xml",
+    "-L -o json",
+    "-L -o save",
+    "-G -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 100 --dport 200",
+    "-D --dry-run",
+    "-C",
+    "-S",
+    "-h",
+];
+
+/// `conntrack -L | head -n1`: the reader leaves before the program writes.
+#[test]
+fn a_reader_that_has_gone_ends_the_program_silently_in_every_form() {
+    let side = ours();
+    side.prepare("many");
+    for form in FORMS {
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        let done = side.writing_to(form, writer.into());
+        assert_eq!(done.status.signal(), Some(Signal::PIPE.as_raw()), "{form}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(said.is_empty() || said.contains("flow entries"), "{form}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_told_in_every_form_and_done_all_the_same() {
+    let side = ours();
+    side.prepare("many");
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("it is there"));
+    let told = |form: &str| {
+        let done = side.writing_to(form, full());
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(said.ends_with(": write error: No space left on device\n"), "{form}: {said}");
+        assert_eq!(said.matches("write error").count(), 1, "{form}: {said}");
+        assert_eq!(done.status.code(), Some(1), "{form}");
+    };
+    FORMS.into_iter().for_each(told);
+    assert_eq!(count(&side), 60);
+    told("-D -o xml");
+    assert_eq!(count(&side), 0);
+}
+
+/// Events are written one by one: both are noticed with the first one.
+#[test]
+fn a_listener_whose_output_is_gone_ends() {
+    let side = ours();
+    side.prepare("empty");
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").expect("it is there");
+    for (out, signal) in [(Stdio::from(writer), Some(Signal::PIPE.as_raw())), (full.into(), None)] {
+        let mut child = side.listening_into(&script::words("-E"), out);
+        side.prepare("many");
+        let status = wait_for("it ends", || child.try_wait().expect("it is our child"));
+        assert_eq!(status.signal(), signal);
+        assert_eq!(status.code(), signal.map_or(Some(1), |_| None));
+    }
 }
 
 /// Who changed a flow is named, as long as it is there to be found.

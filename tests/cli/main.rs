@@ -13,4 +13,5 @@ mod record;
 mod twins;
 mod lines;
 mod property;
+mod order;
 mod beyond;

@@ -5,7 +5,7 @@ use host::listing::kernel_flows;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 use tests::ctnetlink::Requests;
 use tests::expect;
@@ -114,11 +114,42 @@ impl Side {
         })
     }
 
+    /// What a command line writes to both streams, which are one.
+    pub(crate) fn merged(&self, args: &str, stdin: &str) -> String {
+        fs::write(self.path("given"), stdin).expect("a file can be written");
+        let both = File::create(self.path("both")).expect("a file can be made");
+        let clone = both.try_clone().expect("a descriptor can be copied");
+        self.within(|| {
+            let mut command = self.command(&words(args), &self.path("given"));
+            command.stdout(both).stderr(clone).status().expect("the program starts")
+        });
+        fs::read_to_string(self.path("both")).expect("a text")
+    }
+
+    /// Runs a command line whose standard output goes into `out`.
+    pub(crate) fn writing_to(&self, args: &str, out: Stdio) -> Output {
+        let given = self.path("given");
+        fs::write(&given, "").expect("a file can be written");
+        let mut command = self.command(&words(args), &given);
+        command.stdout(out).stderr(Stdio::piped());
+        self.within(|| command.output().expect("the program starts"))
+    }
+
     /// Starts the program, and waits until it listens to events.
     pub(crate) fn listening(&self, args: &[String]) -> Child {
-        fs::write(self.path("given"), "").expect("a file can be written");
+        let out = File::create(self.path("stdout")).expect("a file can be made");
+        self.listening_into(args, out.into())
+    }
+
+    /// The same with another standard output.
+    pub(crate) fn listening_into(&self, args: &[String], out: Stdio) -> Child {
+        let given = self.path("given");
+        fs::write(&given, "").expect("a file can be written");
+        let err = File::create(self.path("stderr")).expect("a file can be made");
+        let mut command = self.command(args, &given);
+        command.stdout(out).stderr(err);
         self.namespace.within(|| {
-            let mut child = self.start(args, &self.path("given"));
+            let mut child = command.spawn().expect("the program starts");
             wait_until("the program listens", || {
                 let ended = child.try_wait().expect("it is our child");
                 assert_eq!(ended, None, "it has ended");
@@ -201,12 +232,17 @@ impl Side {
         self.folder.path().join(name)
     }
 
-    fn start(&self, args: &[String], stdin: &Path) -> Child {
+    fn command(&self, args: &[String], stdin: &Path) -> Command {
         use std::os::unix::process::CommandExt as _;
-        let create = |name| Stdio::from(File::create(self.path(name)).expect("a file can be made"));
         let mut command = Command::new(&self.program);
         command.arg0("conntrack").args(args).env("LC_ALL", "C").env("TZ", "UTC");
         command.stdin(File::open(stdin).expect("the file was written"));
+        command
+    }
+
+    fn start(&self, args: &[String], stdin: &Path) -> Child {
+        let create = |name| Stdio::from(File::create(self.path(name)).expect("a file can be made"));
+        let mut command = self.command(args, stdin);
         let command = command.stdout(create("stdout")).stderr(create("stderr"));
         command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.program.display()))
     }

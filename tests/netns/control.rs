@@ -1,7 +1,9 @@
 //! The control socket and the client: every command, and clients that misbehave.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use tests::conf::{Conf, End};
@@ -97,6 +99,54 @@ fn without_a_daemon_every_command_fails_and_says_why() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{verb}: {said}");
         assert!(said.contains("is it running?"), "{verb}: {said}");
+    }
+}
+
+/// Every way to ask: a program of ours, and what it is asked.
+const QUESTIONS: [(&str, &[&str]); 8] = [
+    ("conntrackd", &["-i"]),
+    ("conntrackd", &["-i", "-x"]),
+    ("conntrackd", &["-s"]),
+    ("conntrackd", &["-s", "network"]),
+    ("conntrackd", &["-s", "json"]),
+    ("ctflow", &["status"]),
+    ("ctflow", &["status", "--json"]),
+    ("ctflow", &["ready"]),
+];
+
+/// `conntrackd -i | head -n1`: as `SIGPIPE` ends a C program.
+#[test]
+fn a_client_without_a_reader_ends_silently() {
+    const SIGPIPE: i32 = 13;
+    let stage = Stage::new();
+    let a = stage.ours("a", &Conf::new(End::A));
+    Requests::open(&stage.a).create(&udp_flows(0..FLOWS));
+    wait_until("A has all", || active(&a, "internal") == u64::from(FLOWS));
+    for (program, args) in QUESTIONS {
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        let done = a.ask_into(program, args, writer.into());
+        assert_eq!(done.status.signal(), Some(SIGPIPE), "{program} {args:?}: {done:?}");
+        assert!(done.stderr.is_empty(), "{program} {args:?}: {done:?}");
+    }
+    assert_eq!(a.internal().len(), FLOWS as usize);
+}
+
+/// It is not the daemon that is missing, but room on the disk.
+#[test]
+fn a_client_that_cannot_write_names_the_cause() {
+    let stage = Stage::new();
+    let a = stage.ours("a", &Conf::new(End::A));
+    Requests::open(&stage.a).create(&udp_flows(0..FLOWS));
+    wait_until("A has all", || active(&a, "internal") == u64::from(FLOWS));
+    for (program, args) in QUESTIONS {
+        let full = File::options().write(true).open("/dev/full").expect("it is there");
+        let done = a.ask_into(program, args, full.into());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(said, format!("{program}: write error: No space left on device\n"), "{args:?}");
+        // Of `ctflow`, 1 is an answer.
+        let code = if program == "ctflow" { 2 } else { 1 };
+        assert_eq!(done.status.code(), Some(code), "{program} {args:?}");
     }
 }
 

@@ -245,6 +245,17 @@ impl<'a> Daemon<'a> {
         self.namespace.within(|| client.output().expect("the client can be started"))
     }
 
+    /// Runs a program of ours that asks it, `conntrackd` or `ctflow`, with `out` for standard output.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn ask_into(&self, program: &str, args: &[&str], out: Stdio) -> Output {
+        let mut client = Command::new(Brand::Ours.program().with_file_name(program));
+        client.args(args).arg("-C").arg(self.path("conf")).stdout(out).stderr(Stdio::piped());
+        self.namespace.within(|| client.output().expect("the client can be started"))
+    }
+
     /// What its client prints.
     ///
     /// # Panics

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod screen;
 pub mod act;
 
+use crate::stdout;
 use failure::Failure;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,7 +41,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
     }
-    carry_out(&words).unwrap_or_else(|failure| failure.print())
+    host::sys::process::obey_sigpipe();
+    let code = carry_out(&words).unwrap_or_else(|failure| failure.print());
+    stdout::flush().map_or_else(|error| Failure::other(error).print(), |()| code)
 }
 
 fn carry_out(words: &[String]) -> act::Outcome {

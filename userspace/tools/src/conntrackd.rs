@@ -9,6 +9,7 @@ pub mod supervise;
 pub mod daemon;
 
 use crate::conf::{self, Conf, Diagnostic};
+use crate::stdout;
 use anyhow::{Context, Result, bail};
 use flags::{Action, Args};
 use std::ffi::OsString;
@@ -37,6 +38,10 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn act(args: &Args) -> Result<()> {
+    // The daemon goes on without whoever reads what it says.
+    if !matches!(args.action, Action::Run { .. }) {
+        host::sys::process::obey_sigpipe();
+    }
     match &args.action {
         Action::Print(text) => print(text),
         Action::Check => check(&args.config),
@@ -46,10 +51,8 @@ fn act(args: &Args) -> Result<()> {
 }
 
 fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    stdout::put(text.as_bytes());
+    Ok(stdout::flush()?)
 }
 
 fn check(path: &Path) -> Result<()> {
@@ -63,14 +66,11 @@ fn client(config: &Path, request: Request) -> Result<()> {
     let conf = read(config, false)?;
     let path = conf.general.unix_path.as_deref();
     let path = path.context("the configuration names no control socket (General, UNIX, Path)")?;
-    let mut answer = Answer { refusal: None, out: io::stdout().lock() };
-    let asked = host::control::ask(path, request, &mut answer);
-    match asked {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        other => other.with_context(|| {
-            format!("cannot talk to the daemon at {} (is it running?)", path.display())
-        })?,
-    }
+    let mut answer = Answer::default();
+    host::control::ask(path, request, &mut answer).with_context(|| {
+        format!("cannot talk to the daemon at {} (is it running?)", path.display())
+    })?;
+    stdout::flush()?;
     match answer.refusal {
         Some(why) => bail!("{}", String::from_utf8_lossy(&why).trim()),
         None => Ok(()),
@@ -78,25 +78,25 @@ fn client(config: &Path, request: Request) -> Result<()> {
 }
 
 /// Copies an answer to standard output, unless it is a refusal.
-struct Answer<W> {
+#[derive(Default)]
+struct Answer {
     refusal: Option<Vec<u8>>,
-    out: W,
 }
 
-impl<W: Write> Write for Answer<W> {
+impl Write for Answer {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         match &mut self.refusal {
             Some(text) => text.extend_from_slice(piece),
             None => match piece.strip_prefix(serve::REFUSAL.as_bytes()) {
                 Some(text) => self.refusal = Some(text.to_vec()),
-                None => self.out.write_all(piece)?,
+                None => stdout::put(piece),
             },
         }
         Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        Ok(())
     }
 }
 

@@ -7,10 +7,11 @@ use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::conntrackd::serve::REFUSAL;
 use crate::print::status::Status;
+use crate::stdout;
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wire::control::Request;
@@ -66,20 +67,34 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    host::sys::process::obey_sigpipe();
     let flags = match Flags::try_parse_from(argv) {
         Ok(flags) => flags,
         Err(error) => {
-            // Help and version are no failure; a reader that has gone does not mind.
-            let _ = error.print();
-            return if error.use_stderr() { CANNOT_TELL.into() } else { ExitCode::SUCCESS };
+            if error.use_stderr() {
+                let _ = error.print();
+                return CANNOT_TELL.into();
+            }
+            // Help and version are no failure.
+            let help = error.render();
+            let help =
+                if stdout::is_terminal() { help.ansi().to_string() } else { help.to_string() };
+            return outcome(print(&help).map(|()| ExitCode::SUCCESS));
         }
     };
-    let outcome = match &flags.verb {
+    outcome(match &flags.verb {
         Verb::Status { daemon, json } => show(daemon, *json),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Bench(options) => bench::run(options),
-    };
+    })
+}
+
+fn outcome(outcome: Result<ExitCode>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
+        let cause = error.downcast_ref::<io::Error>();
+        if cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            host::sys::process::end_by_sigpipe();
+        }
         eprintln!("ctflow: {error:#}");
         CANNOT_TELL.into()
     })
@@ -126,8 +141,6 @@ impl Daemon {
 }
 
 fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    stdout::put(text.as_bytes());
+    Ok(stdout::flush()?)
 }

@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod stdout;
 pub mod conf;
 pub mod print;
 pub mod conntrackd;

@@ -2,6 +2,7 @@
 //!
 //! Printing goes to any [`fmt::Write`](std::fmt::Write) and never ends a line, so that callers can add to it.
 
+pub mod tame;
 pub mod address;
 pub mod state;
 pub mod text;
@@ -17,13 +18,21 @@ use wire::flow::Timestamps;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Seconds a flow has lived, or lived until it ended; `None` if its start is not known. `now_ns` is nanoseconds since
-/// 1970.
+/// Seconds a flow has lived, or lived until it ended, in lines of text; `None` if its start is not known. `now_ns` is
+/// nanoseconds since 1970. As the original does: the second it ended in minus the second it began in.
 fn age_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
     let end_ns = if times.stop_ns == 0 { now_ns } else { times.stop_ns };
-    // As the original does: of times without their fractions.
     let age_s = (end_ns / SECOND_NS).saturating_sub(times.start_ns / SECOND_NS);
     (times.start_ns != 0).then_some(age_s)
+}
+
+/// The same in XML, and in JSON, which says what XML says: whole seconds between two stamps of the kernel. Against the
+/// clock the original compares seconds here too.
+fn lifetime_s(times: &Timestamps, now_ns: u64) -> Option<u64> {
+    if times.start_ns == 0 || times.stop_ns == 0 {
+        return age_s(times, now_ns);
+    }
+    Some(times.stop_ns.saturating_sub(times.start_ns) / SECOND_NS)
 }
 
 /// The numbers of the labels that are set.

@@ -1,6 +1,6 @@
 //! The binary as a script meets it: exit codes, streams, a reader that goes away.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 fn conntrackd(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_conntrackd")).args(args).output().expect("the binary runs")
@@ -60,16 +60,37 @@ fn a_client_without_a_daemon_fails_and_says_where_it_looked() {
     assert!(text(&output.stderr).contains("none.sock"));
 }
 
+const PROGRAMS: [(&str, &[&str]); 5] = [
+    (env!("CARGO_BIN_EXE_conntrackd"), &["--help"]),
+    (env!("CARGO_BIN_EXE_conntrack"), &["--help"]),
+    (env!("CARGO_BIN_EXE_conntrack"), &["-V"]),
+    (env!("CARGO_BIN_EXE_ctflow"), &["--help"]),
+    (env!("CARGO_BIN_EXE_ctflow"), &["bench", "--list"]),
+];
+
+/// As `SIGPIPE` ends a C program: a script sees 141, or nothing.
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_conntrackd"))
-        .arg("--help")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+fn a_reader_that_goes_away_ends_a_program_silently() {
+    use std::os::unix::process::ExitStatusExt as _;
+    const SIGPIPE: i32 = 13;
+    for (program, args) in PROGRAMS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(program).args(args).stdout(writer).output().unwrap();
+        assert_eq!(output.status.signal(), Some(SIGPIPE), "{program} {args:?}");
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_with_its_cause() {
+    for (program, args) in PROGRAMS {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(program).args(args).stdout(full).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(said.ends_with("write error: No space left on device\n"), "{program}: {said}");
+        // Of `ctflow`, 1 is an answer.
+        let code = if program.ends_with("ctflow") { 2 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{program} {args:?}");
+    }
 }

@@ -13,6 +13,7 @@ use super::definition::{Table, Verb};
 use super::failure::Failure;
 use super::{failure, screen, usage};
 use crate::print::conntrack::{Format, Style};
+use crate::stdout;
 use std::io;
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ pub fn run(command: &Command, lines: &[Command]) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         (Verb::Version, _) => {
-            println!("{}", failure::NAME);
+            stdout::put(format!("{}\n", failure::NAME).as_bytes());
             Ok(ExitCode::SUCCESS)
         }
         (Verb::List, Table::Expect) => expect::list(command),

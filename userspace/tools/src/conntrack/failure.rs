@@ -1,5 +1,7 @@
 //! Why a command line came to nothing: the text, the exit code, and how both are printed.
 
+use crate::print::tame::Tame;
+use crate::stdout;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -40,7 +42,9 @@ impl Failure {
 
     /// Says it on stderr.
     pub fn print(&self) -> ExitCode {
-        eprintln!("{NAME}: {}", self.text);
+        stdout::settle();
+        // Lines of files are quoted in it.
+        eprintln!("{NAME}: {}", Tame(&self.text));
         if !self.usage {
             return ExitCode::FAILURE;
         }

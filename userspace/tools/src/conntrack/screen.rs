@@ -1,13 +1,11 @@
-//! Where output goes: entries to stdout in large pieces, summaries and warnings to stderr.
+//! Where output goes: entries to stdout ([`crate::stdout`]), summaries and warnings to stderr.
 
 use super::failure::NAME;
 use crate::print::Origin;
 use crate::print::conntrack::{self, Event, Format, Root, Style};
-use std::io::{self, IsTerminal as _, Write};
+use crate::stdout;
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// So much is gathered before it is written.
-const PIECE: usize = 64 << 10;
 
 /// What entries are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +35,8 @@ impl<'a> Screen<'a> {
     /// Nothing is shown yet.
     #[must_use]
     pub fn new(style: Style<'a>, root: Root, frame: Frame) -> Self {
-        let out = Vec::with_capacity(PIECE + 4096);
+        let mut out = stdout::take();
+        out.reserve(stdout::PIECE + 4096);
         Self { style, root, frame, out, begun: false, opened_ns: 0, shown: 0 }
     }
 
@@ -62,7 +61,8 @@ impl<'a> Screen<'a> {
         let now_ns = self.now_ns();
         let shown = self.print(message, event, by, now_ns);
         self.shown += u64::from(shown);
-        self.write_if(PIECE)
+        self.write_if_much();
+        Ok(())
     }
 
     /// What an entry looks like, to be shown later.
@@ -83,7 +83,8 @@ impl<'a> Screen<'a> {
         let first = self.out.last() == Some(&b'[') && line.first() == Some(&b',');
         self.out.extend_from_slice(&line[usize::from(first)..]);
         self.shown += u64::from(!line.is_empty());
-        self.write_if(PIECE)
+        self.write_if_much();
+        Ok(())
     }
 
     fn print(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>, now_ns: u64) -> bool {
@@ -120,34 +121,44 @@ impl<'a> Screen<'a> {
         }
     }
 
-    fn write_if(&mut self, least: usize) -> io::Result<()> {
-        if self.out.len() >= least {
-            io::stdout().lock().write_all(&self.out)?;
-            self.out.clear();
+    fn write_if_much(&mut self) {
+        if self.out.len() >= stdout::PIECE || stdout::is_terminal() {
+            stdout::write_blocks(&mut self.out);
         }
-        Ok(())
     }
 
-    /// Writes what was gathered.
+    /// Writes everything, whatever is to come.
     ///
     /// # Errors
     /// When stdout cannot be written to.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.write_if(1)?;
-        io::stdout().lock().flush()
+        stdout::write_all(&mut self.out)
     }
 
-    /// Ends the list.
-    ///
-    /// # Errors
-    /// When stdout cannot be written to.
-    pub fn end(&mut self) -> io::Result<()> {
+    /// Ends the list. What makes no whole block is written when the program ends, behind the summary.
+    pub fn end(&mut self) {
         // An empty XML list has never been printed, an empty JSON one must be for it to be JSON.
         let empty = !self.begun && self.style.format != Format::Json;
         if self.is_framed() && !empty {
             conntrack::list_end(&mut self.out, &self.style, self.root, self.begun);
         }
-        self.flush()
+        stdout::write_blocks(&mut self.out);
+    }
+
+    /// Ends a list that is a document: it is written whole before the summary.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn end_document(&mut self) -> io::Result<()> {
+        self.end();
+        let is_document = matches!(self.style.format, Format::Xml | Format::Json);
+        if is_document { self.flush() } else { Ok(()) }
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        stdout::give(std::mem::take(&mut self.out));
     }
 }
 
@@ -155,12 +166,18 @@ impl<'a> Screen<'a> {
 #[must_use]
 pub fn is_colourful() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal()
+    stdout::is_terminal()
         && !is_set("NO_COLOR")
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Says how many, and of what.
 pub fn summary(count: u64, what: &str) {
-    eprintln!("{NAME}: {count} {what}.");
+    say(&format!("{count} {what}."));
+}
+
+/// Says something on stderr, behind what is on stdout by now.
+pub fn say(what: &str) {
+    stdout::settle();
+    eprintln!("{NAME}: {what}");
 }

@@ -3,7 +3,6 @@
 use super::definition::{OPTIONS, Opt, Value, Verb};
 use super::protocol::{self, Names};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 /// Prints the summary, and the options of a protocol if one is given.
 pub fn print(proto: Option<u8>) {
@@ -11,8 +10,7 @@ pub fn print(proto: Option<u8>) {
     if let Some(number) = proto {
         text.push_str(&protocol_help(number));
     }
-    // A reader that has gone does not mind.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    crate::stdout::put(text.as_bytes());
 }
 
 /// Commands and options, in groups.

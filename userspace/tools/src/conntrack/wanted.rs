@@ -56,8 +56,8 @@ pub fn original(command: &Command) -> Tuple {
     }
 }
 
-/// The tuple to ask the kernel for: the original one, or the reply, which it finds a flow by as well. A reply that is
-/// translated cannot be turned around.
+/// The tuple to ask the kernel for: the original one, or the reply, which it finds a flow by as well. A reply
+/// that is translated cannot be turned around.
 #[must_use]
 pub fn asked(command: &Command) -> Tuple {
     if command.orig[0].is_some() || command.ports.has_any_of(Which::Orig) {
@@ -180,8 +180,8 @@ fn proto_state(command: &Command) -> ProtoState {
     }
 }
 
-/// A verification tag as the kernel has it. Tags on command lines have always gone to the kernel in host order, and come
-/// back so from saved files.
+/// A verification tag as the kernel has it. Tags on command lines have always gone to the kernel in host
+/// order, and come back so from saved files.
 const fn kernel_tag(given: u32) -> u32 {
     u32::from_be_bytes(given.to_ne_bytes())
 }
@@ -194,10 +194,12 @@ fn bits_to_words(bits: &[u8]) -> Vec<u32> {
     words
 }
 
-/// What `-U` writes to a flow: each value that was given and that the flow does not have yet; `None` if it has them all.
+/// What `-U` writes to a flow: each value that was given and that the flow does not have yet; `None` if it
+/// has them all.
 ///
 /// # Errors
-/// `EBUSY` where the status cannot become what was given: the kernel alone decides whether a flow was expected.
+/// `EBUSY` where the status cannot become what was given: the kernel alone decides whether a flow was
+/// expected.
 pub fn update(command: &Command, view: &FlowView<'_>) -> Result<Option<Flow>, i32> {
     let now = view.to_flow(Detail::State);
     let mut flow = Flow { zone: now.zone, ..Flow::new(now.orig) };
@@ -236,8 +238,8 @@ pub fn is_labels_alone(flow: &Flow) -> bool {
     has_labels(flow) && flow.known.is_empty() && flow.proto == ProtoState::None
 }
 
-/// What the state of the protocol is to become, where that is not how it is. What was not given of SCTP and DCCP stays
-/// as it is: the kernel takes all of it or nothing.
+/// What the state of the protocol is to become, where that is not how it is. What was not given of SCTP and
+/// DCCP stays as it is: the kernel takes all of it or nothing.
 fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
     let (was, tags, role) = match now {
         ProtoState::None => (0, [0; 2], 0),
@@ -264,7 +266,8 @@ fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
     }
 }
 
-/// What labels are to become: set, whether they are already or not, or cleared if there are any, as the original does.
+/// What labels are to become: set, whether they are already or not, or cleared if there are any, as the
+/// original does.
 fn changed_labels(command: &Command, now: Option<&[u8]>) -> Option<Vec<u32>> {
     let labels = &command.labels;
     let mut words: Vec<u32> = label_words(now.unwrap_or_default()).collect();

@@ -9,22 +9,51 @@ const LINE_MAX: usize = 10 << 10;
 const WORDS_MAX: usize = 255;
 const WORD_MAX: usize = 1023;
 
-/// Hands out the lines of a file, numbered from 0.
+/// Hands out the lines of a file, numbered from 0. However long one is, no more of it than [`LINE_MAX`] is kept.
 ///
 /// # Errors
-/// When it cannot be read, or what `each` says.
+/// When it cannot be read, a line is too long or no text, or what `each` says. Comments may be anything.
 pub fn each_line(
     file: impl Read,
     mut each: impl FnMut(usize, &str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut reader = BufReader::with_capacity(64 << 10, file);
-    let (mut line, mut number) = (String::new(), 0);
-    while reader.read_line(&mut line)? > 0 {
-        each(number, &line)?;
+    let (mut line, mut number) = (Vec::new(), 0);
+    loop {
         line.clear();
+        // One more than may be, and its end.
+        reader.by_ref().take(LINE_MAX as u64 + 2).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let is_cut = line.len() > LINE_MAX + 1 && !line.ends_with(b"\n");
+        if is_comment(&line) {
+            if is_cut {
+                reader.skip_until(b'\n')?;
+            }
+        } else if is_cut {
+            return Err(wrong(number, "it is too long"));
+        } else {
+            each(number, text(number, &line)?)?;
+        }
         number += 1;
     }
-    Ok(())
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    line.trim_ascii_start().first() == Some(&b'#')
+}
+
+fn text(number: usize, line: &[u8]) -> Result<&str, Failure> {
+    if line.contains(&0) {
+        return Err(wrong(number, "there is a NUL in it"));
+    }
+    std::str::from_utf8(line).map_err(|_| wrong(number, "it is not text (UTF-8)"))
+}
+
+/// What is wrong with a line, under the number that people give it.
+fn wrong(number: usize, why: &str) -> Failure {
+    Failure::usage(format_args!("line {}: {why}", number + 1))
 }
 
 /// The words of a line; `None` if it is empty or a comment.
@@ -36,13 +65,12 @@ pub fn of_line(number: usize, line: &str) -> Result<Option<Vec<Cow<'_, str>>>, F
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    let at = |why: &str| Failure::usage(format_args!("line {}: {why}", number + 1));
     if line.len() > LINE_MAX {
-        return Err(at("it is too long"));
+        return Err(wrong(number, "it is too long"));
     }
     let words = split(line);
     if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_MAX) {
-        return Err(at("too many words, or too long ones"));
+        return Err(wrong(number, "too many words, or too long ones"));
     }
     Ok(Some(words))
 }
@@ -81,6 +109,41 @@ fn quoted(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Endless, as `/dev/zero` would be.
+    #[test]
+    fn a_line_that_is_too_long_or_no_text_is_named_before_it_is_read_to_its_end() {
+        let read = |before: &str, then: &[u8]| {
+            let endless = before.as_bytes().chain(then).chain(std::io::repeat(b'x'));
+            let mut lines = Vec::new();
+            let outcome = each_line(endless, |number, line| {
+                lines.push((number, line.to_owned()));
+                Ok(())
+            });
+            (lines, outcome.unwrap_err().to_string())
+        };
+        let good = vec![(0, "-D\n".to_owned())];
+        assert_eq!(read("-D\n", b""), (good.clone(), "line 2: it is too long".into()));
+        assert_eq!(
+            read("-D\n", b"-p \xff\n"),
+            (good.clone(), "line 2: it is not text (UTF-8)".into())
+        );
+        assert_eq!(read("-D\n", b"-p \0\n"), (good, "line 2: there is a NUL in it".into()));
+    }
+
+    #[test]
+    fn a_comment_may_be_anything_and_the_longest_line_is_read() {
+        let longest = "x".repeat(LINE_MAX);
+        let comment = [b"  # \xff\0".as_slice(), &[b'y'; 3 * LINE_MAX]].concat();
+        let file = [longest.as_bytes(), b"\n", &comment, b"\n-D"].concat();
+        let mut lines = Vec::new();
+        each_line(&file[..], |number, line| {
+            lines.push((number, line.trim_end().len()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(lines, [(0, LINE_MAX), (2, 2)]);
+    }
 
     #[test]
     fn lines_become_words() {

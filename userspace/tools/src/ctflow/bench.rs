@@ -43,9 +43,11 @@ const INTERRUPTED: i32 = 130;
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let chosen = choose(options)?;
     if options.list {
-        print!("{}", list(&chosen));
+        super::print(&list(&chosen))?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Programs that it starts may end before they have read what it writes to them.
+    host::sys::process::ignore_sigpipe();
     let subjects = lab::subjects(options)?;
     ensure!(host::sys::has_capability(CAP_SYS_ADMIN), "making network namespaces needs root");
     refuse_company(options)?;
@@ -62,12 +64,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         began_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
     let what = format!("packets by {}, {} repetitions", head.generator, head.repetitions);
-    println!("{}\n{what}: {}", machine.line(), command_line());
+    super::print(&format!("{}\n{what}: {}\n", machine.line(), command_line()))?;
     if options.quick {
-        println!(
+        super::print(
             "a first look: one repetition shows no spread, and what is the same for few flows as for many \
-             (memory, start) weighs five times as much"
-        );
+             (memory, start) weighs five times as much\n",
+        )?;
     }
     let mut outcomes = Vec::new();
     for scenario in chosen {
@@ -75,9 +77,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         // After each, so that what ends early is not lost.
         write(options, head, &outcomes)?;
         let outcome = outcomes.last().expect("one was just added");
-        println!("\n{}", table::text(outcome).trim_end());
+        super::print(&format!("\n{}\n", table::text(outcome).trim_end()))?;
     }
-    print!("\n{}", table::break_even(&outcomes));
+    super::print(&format!("\n{}", table::break_even(&outcomes)))?;
     let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

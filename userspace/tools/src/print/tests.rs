@@ -1,6 +1,6 @@
 //! Lines as conntrack 1.4.7 printed them for the same flows.
 
-use super::{Age, Line, Origin, Tag, address::Address, state, text};
+use super::{Age, Line, Origin, Tag, Xml, address::Address, state, tame, text};
 use common::Tuple;
 use common::tuple::ipproto;
 use std::sync::Arc;
@@ -242,7 +242,7 @@ fn the_log_of_ended_flows() {
     );
 }
 
-/// Against a clock whole seconds are compared, as the original does; two stamps are subtracted first.
+/// The original subtracts seconds, without their fractions.
 #[test]
 fn age_of_a_living_and_of_an_ended_flow() {
     let age = |stop_ns: u64, now_ns: u64| {
@@ -345,12 +345,34 @@ fn addresses_are_written_as_the_c_library_does() {
     assert_eq!(Address("::1:0".parse().unwrap()).to_string(), "::0.1.0.0");
 }
 
+/// What the peer or the kernel chose, in the daemon's tables and its log: one line of text, and a document.
 #[test]
 fn a_helper_with_a_name_for_the_terminal_is_one_line_of_plain_text() {
     let mut flow = flow(Tuple::v4(A, B, ipproto::UDP).with_ports(10, 20), Status::CONFIRMED);
-    flow.extra_mut().helper = HelperName::from_bytes(b"\x1b[2J\nx\xc2\x9b");
-    let mut out = String::new();
-    Line::TABLE.flow(&mut out, &flow).unwrap();
-    assert!(out.contains(" helper=?[2J?x?"), "{out:?}");
-    assert!(!out.contains(char::is_control), "{out:?}");
+    let name = HelperName::from_bytes(b"\x1b[2J\nx<\xc2\x9b &");
+    flow.extra_mut().helper = name;
+    flow.extra_mut().secctx = Some(b"a b\x1b\xff<\0".to_vec());
+    flow.extra_mut().labels = Some(vec![1]);
+    let expected = Expectation { helper: name, ..Expectation::default() };
+    let labels = |_| Some("l\x1b<".to_owned());
+    let mut lines = vec![String::new(); 4];
+    let line = Line { labels: Some(&labels), ..Line::TABLE };
+    line.flow(&mut lines[0], &flow).unwrap();
+    text::expectation(&mut lines[1], &expected, false).unwrap();
+    let document = Xml { labels: Some(&labels), ..Xml::TABLE };
+    document.flow(&mut lines[2], &flow).unwrap();
+    document.expectation(&mut lines[3], &expected).unwrap();
+    for (line, wanted) in lines.iter().zip([
+        " secctx=a b?\u{fffd}< helper=?[2J?x<??& labels=l?<",
+        " helper=?[2J?x<??&",
+        "<helper>?[2J?x&lt;? &amp;</helper>",
+        "<helper-name>?[2J?x&lt;? &amp;</helper-name>",
+    ]) {
+        assert!(line.contains(wanted), "{line:?}");
+        assert!(line.chars().all(tame::is_tame), "{line:?}");
+    }
+    assert!(lines[2].contains("<label>l?&lt;</label>"), "{:?}", lines[2]);
+    assert!(lines[2].contains("<secctx>a b?\u{fffd}&lt;</secctx>"), "{:?}", lines[2]);
+    let origin = Origin { portid: 1, program: Some("Web\x1bContent") }.to_string();
+    assert_eq!(origin, " [USERSPACE] portid=1 progname=Web?Content");
 }

@@ -8,6 +8,7 @@
 //! A field appears if the flow has it and the [`Line`] wants it.
 
 use crate::print::address::Address;
+use crate::print::tame::{Name, Tame};
 use crate::print::{SECOND_NS, age_s, label_bits, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV6, ipproto};
@@ -147,7 +148,8 @@ impl Line<'_> {
             write!(out, " secmark={secmark}")?;
         }
         if let Some(secctx) = &extra.secctx {
-            write!(out, " secctx={}", String::from_utf8_lossy(secctx).trim_end_matches('\0'))?;
+            let text = String::from_utf8_lossy(secctx);
+            write!(out, " secctx={}", Tame(text.trim_end_matches('\0')))?;
         }
         if flow.has(Known::ZONE) {
             write!(out, " zone={}", flow.zone)?;
@@ -156,7 +158,7 @@ impl Line<'_> {
             self.times(out, times)?;
         }
         if let Some(helper) = &extra.helper {
-            write!(out, " helper={}", Plain(helper.as_str()))?;
+            write!(out, " helper={}", Name(helper.as_str()))?;
         }
         if let Some(count) = extra.use_count.filter(|_| self.use_count) {
             write!(out, " use={count}")?;
@@ -183,7 +185,7 @@ impl Line<'_> {
     fn label_names(&self, out: &mut (impl Write + ?Sized), extra: &Extra) -> fmt::Result {
         let (Some(name), Some(words)) = (self.labels, &extra.labels) else { return Ok(()) };
         for (i, label) in label_bits(words).filter_map(name).enumerate() {
-            write!(out, "{}{label}", if i == 0 { " labels=" } else { "," })?;
+            write!(out, "{}{}", if i == 0 { " labels=" } else { "," }, Name(&label))?;
         }
         Ok(())
     }
@@ -216,7 +218,7 @@ pub fn expectation(
         write!(out, " class={class}")?;
     }
     match &expectation.helper {
-        Some(helper) => write!(out, " helper={}", Plain(helper.as_str())),
+        Some(helper) => write!(out, " helper={}", Name(helper.as_str())),
         None => Ok(()),
     }
 }
@@ -246,7 +248,7 @@ impl fmt::Display for Origin<'_> {
             return Ok(());
         }
         write!(f, " [USERSPACE] portid={}", self.portid)?;
-        self.program.map_or(Ok(()), |program| write!(f, " progname={program}"))
+        self.program.map_or(Ok(()), |program| write!(f, " progname={}", Tame(program)))
     }
 }
 
@@ -291,13 +293,4 @@ fn expectation_flags(out: &mut (impl Write + ?Sized), flags: u32) -> fmt::Result
         write!(out, "{}{name}", if i == 0 { " " } else { "," })?;
     }
     Ok(())
-}
-
-/// A name that a peer told us: it must neither end the line nor talk to the terminal.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '?' } else { c }))
-    }
 }

@@ -10,8 +10,9 @@
 //! An element appears if the flow has what it is about and the [`Xml`] wants it.
 
 use crate::print::address::Address;
+use crate::print::tame;
 use crate::print::text::Tag;
-use crate::print::{age_s, label_bits, state};
+use crate::print::{label_bits, lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use std::fmt::{self, Display, Write};
@@ -100,7 +101,7 @@ impl Xml<'_> {
         self.independent(out, flow, extra)?;
         self.when(out)?;
         if let Some(helper) = &extra.helper {
-            element(out, "helper", Text(helper.as_str()))?;
+            element(out, "helper", tame::Xml(helper.as_str()))?;
         }
         out.write_str("</flow>")
     }
@@ -202,7 +203,7 @@ impl Xml<'_> {
         }
         if let Some(secctx) = &extra.secctx {
             let text = String::from_utf8_lossy(secctx);
-            element(out, "secctx", Text(text.trim_end_matches('\0')))?;
+            element(out, "secctx", tame::Xml(text.trim_end_matches('\0')))?;
         }
         if flow.has(Known::ZONE) {
             element(out, "zone", flow.zone)?;
@@ -233,7 +234,7 @@ impl Xml<'_> {
             }
             out.write_str("</timestamp>")?;
         }
-        match self.now_ns.and_then(|now_ns| age_s(times, now_ns)) {
+        match self.now_ns.and_then(|now_ns| lifetime_s(times, now_ns)) {
             Some(age) => element(out, "deltatime", age),
             None => Ok(()),
         }
@@ -247,7 +248,7 @@ impl Xml<'_> {
         }
         out.write_str("<labels>")?;
         for name in &names {
-            element(out, "label", Text(name))?;
+            element(out, "label", tame::Xml(name))?;
         }
         out.write_str("</labels>")
     }
@@ -268,7 +269,7 @@ impl Xml<'_> {
     ) -> fmt::Result {
         out.write_str("<meta>")?;
         if let Some(helper) = &expectation.helper {
-            element(out, "helper-name", Text(helper.as_str()))?;
+            element(out, "helper-name", tame::Xml(helper.as_str()))?;
         }
         if let Some(timeout_s) = expectation.timeout_s.filter(|_| self.timeout) {
             element(out, "timeout", timeout_s)?;
@@ -334,23 +335,6 @@ impl When {
             month: place(&MONTHS, month)?,
             year: year.parse().ok()?,
         })
-    }
-}
-
-/// Text that may hold what has a meaning in XML.
-struct Text<'a>(&'a str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use super::list::dump;
 use super::{Outcome, code, style};
 use crate::conntrack::command::Command;
 use crate::conntrack::definition::{Opt, Verb};
-use crate::conntrack::failure::{Failure, NAME};
-use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::failure::Failure;
+use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
@@ -112,7 +112,7 @@ pub(super) fn delete_quietly(command: &Command, lines: &[Command]) -> Result<u64
     });
     outcome?;
     writes.flush(|line, came| settle(&mut screen, &line, came.errno, &mut failed))?;
-    screen.end()?;
+    screen.end();
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
 
@@ -191,7 +191,7 @@ pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<Don
     });
     outcome?;
     writes.flush(|update, came| show(&mut screen, &update, came, &mut failed))?;
-    screen.end()?;
+    screen.end();
     let failed = failed.map(|errno| Failure::kernel(errno, &UPDATE));
     Ok(Done { count: screen.shown, failed })
 }
@@ -234,6 +234,6 @@ pub(super) fn flush(command: &Command) -> Outcome {
     let selection = Selection { family: command.family, ..Selection::default() };
     let mut kernel = Kernel::open()?;
     kernel.ask(|w, t| request::flush(w, t, &selection), |_| Ok(()))?;
-    eprintln!("{NAME}: connection tracking table has been emptied.");
+    say("connection tracking table has been emptied.");
     Ok(ExitCode::SUCCESS)
 }

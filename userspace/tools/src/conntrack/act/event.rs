@@ -7,10 +7,10 @@
 use super::{Outcome, style};
 use crate::conntrack::command::Command;
 use crate::conntrack::definition::Table;
-use crate::conntrack::failure::{Failure, NAME};
+use crate::conntrack::failure::Failure;
 use crate::conntrack::filter::Filter;
 use crate::conntrack::programs::Programs;
-use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::print::Origin;
 use crate::print::conntrack::{Event, Format, Root};
 use host::source::{self, Choice, Source, SourceError};
@@ -53,14 +53,15 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
     };
     let grows = command.buffer.is_none();
     watcher.run(&mut source, &stop, grows)?;
-    watcher.screen.end()?;
+    watcher.screen.end();
+    watcher.screen.flush()?;
     let what = if root == Root::Expect { "expectation events" } else { "flow events" };
     summary(watcher.screen.shown, &format!("{what} have been shown"));
     let lost = source.account().lost;
     if lost > 0 {
-        eprintln!(
-            "{NAME}: {lost} events were lost: they came faster than they could be shown (try -b)."
-        );
+        say(&format!(
+            "{lost} events were lost: they came faster than they could be shown (try -b)."
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

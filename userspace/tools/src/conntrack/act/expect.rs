@@ -2,8 +2,8 @@
 
 use super::{Outcome, errno_of, style};
 use crate::conntrack::command::Command;
-use crate::conntrack::failure::{Failure, NAME};
-use crate::conntrack::screen::{Frame, Screen, summary};
+use crate::conntrack::failure::Failure;
+use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
 use common::FlowKey;
@@ -19,7 +19,7 @@ pub(super) fn list(command: &Command) -> Outcome {
         |w, seq| request::dump_expectations(w, seq, command.family),
         |message| screen.listed(message),
     );
-    screen.end()?;
+    screen.end_document()?;
     outcome?;
     summary(screen.shown, "expectations have been shown");
     Ok(ExitCode::SUCCESS)
@@ -33,7 +33,7 @@ pub(super) fn get(command: &Command) -> Outcome {
     kernel
         .ask(|w, t| request::get_expectation(w, t, &key), |message| screen.listed(message))
         .map_err(|error| Failure::kernel(errno_of(&error), &[]))?;
-    screen.end()?;
+    screen.end();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,6 +62,6 @@ pub(super) fn delete(command: &Command) -> Outcome {
 /// `-F expect`
 pub(super) fn flush() -> Outcome {
     Kernel::open()?.ask(request::flush_expectations, |_| Ok(()))?;
-    eprintln!("{NAME}: expectation table has been emptied.");
+    say("expectation table has been emptied.");
     Ok(ExitCode::SUCCESS)
 }

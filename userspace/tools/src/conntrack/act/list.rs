@@ -10,6 +10,7 @@ use crate::conntrack::screen::{Frame, Screen, summary};
 use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::{self, Root};
+use crate::stdout;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use common::{FlowKey, Tuple};
 use host::table::Table as Kernel;
@@ -129,7 +130,7 @@ pub(super) fn list(command: &Command) -> Outcome {
         let choice = Choice::new(command, &[]);
         dump(&mut kernel, command, &choice, |message, _, _| screen.listed(message))
     };
-    screen.end()?;
+    screen.end_document()?;
     outcome?;
     summary(screen.shown, "flow entries have been shown");
     Ok(ExitCode::SUCCESS)
@@ -154,7 +155,7 @@ pub(super) fn get(command: &Command) -> Outcome {
         (libc::EAFNOSUPPORT, "protocol not supported"),
     ];
     outcome.map_err(|error| Failure::kernel(errno_of(&error), &texts))?;
-    screen.end()?;
+    screen.end();
     summary(screen.shown, "flow entries have been shown");
     Ok(code(screen.shown))
 }
@@ -179,7 +180,7 @@ pub(super) fn count(table: Table) -> Outcome {
             Ok(())
         })?;
     }
-    io::stdout().lock().write_all(&out)?;
+    stdout::put(&out);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -201,6 +202,6 @@ pub(super) fn stats(table: Table) -> Outcome {
             Ok(())
         },
     )?;
-    io::stdout().lock().write_all(&out)?;
+    stdout::put(&out);
     Ok(ExitCode::SUCCESS)
 }

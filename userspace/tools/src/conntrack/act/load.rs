@@ -39,13 +39,23 @@ const HANDFULS: usize = 8;
 /// What is wrong with a line, or what the kernel refused.
 pub fn run(path: &str) -> Outcome {
     let mut file = open(path)?;
-    let start = file.stream_position()?;
     let mut lines = 0;
-    words::each_line(&mut file, |number, line| {
+    let mut check = |number, line: &str| {
         lines = number + 1;
         understand(number, line).map(drop)
-    })?;
-    file.seek(SeekFrom::Start(start))?;
+    };
+    let mut file: Box<dyn Lines> = if file.metadata()?.is_file() {
+        let start = file.stream_position()?;
+        words::each_line(&mut file, &mut check)?;
+        file.seek(SeekFrom::Start(start))?;
+        Box::new(file)
+    } else {
+        // What comes through a pipe comes once, and is checked as it comes.
+        let mut kept = Kept { from: file, to: spool() };
+        words::each_line(&mut kept, &mut check)?;
+        kept.to.rewind()?;
+        Box::new(kept.to)
+    };
     let mut loader = Loader::open()?;
     if lines <= LINES_ALONE {
         words::each_line(&mut file, |number, line| match understand(number, line)? {
@@ -64,35 +74,45 @@ trait Lines: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Lines for T {}
 
-fn open(path: &str) -> Result<Box<dyn Lines>, Failure> {
-    let mut file = if path == "-" {
-        File::from(io::stdin().as_fd().try_clone_to_owned()?)
-    } else {
-        let cannot = |_| Failure::usage(format_args!("Failed to open file {path} for reading"));
-        File::open(path).map_err(cannot)?
-    };
-    if file.metadata()?.is_file() {
-        return Ok(Box::new(file));
+fn open(path: &str) -> Result<File, Failure> {
+    if path == "-" {
+        return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
     }
-    // What comes through a pipe comes once. It is put aside on disk, in a file without a name.
+    let cannot = |_| Failure::usage(format_args!("Failed to open file {path} for reading"));
+    File::open(path).map_err(cannot)
+}
+
+/// A file on disk without a name, or memory where there can be none.
+fn spool() -> Box<dyn Spool> {
     let nameless = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_TMPFILE)
         .open(std::env::temp_dir());
-    let mut kept: Box<dyn Spool> = match nameless {
+    match nameless {
         Ok(file) => Box::new(file),
         Err(_) => Box::new(Cursor::new(Vec::new())),
-    };
-    io::copy(&mut file, &mut kept)?;
-    kept.rewind()?;
-    Ok(Box::new(kept))
+    }
 }
 
 /// Where lines are put aside.
 trait Spool: Lines + io::Write {}
 
 impl<T: Lines + io::Write> Spool for T {}
+
+/// Puts aside what is read.
+struct Kept {
+    from: File,
+    to: Box<dyn Spool>,
+}
+
+impl Read for Kept {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        let len = self.from.read(piece)?;
+        self.to.write_all(&piece[..len])?;
+        Ok(len)
+    }
+}
 
 /// A thread reads and understands, this one writes.
 fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {

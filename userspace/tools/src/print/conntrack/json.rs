@@ -2,9 +2,11 @@
 
 use super::put::{self, Put as _};
 use super::{Event, Occasion, Style, time};
-use crate::print::{age_s, state};
+use crate::print::tame::is_tame;
+use crate::print::{lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV6, ipproto};
+use std::io::Write as _;
 use wire::flow::{ProtoState, Status, Timestamps, proto_name};
 use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
@@ -115,11 +117,8 @@ pub(super) fn string(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
         match c {
             '"' => out.text("\\\""),
             '\\' => out.text("\\\\"),
-            c if c.is_ascii_control() => {
-                out.text("\\u00");
-                out.push(b"0123456789abcdef"[c as usize >> 4]);
-                out.push(b"0123456789abcdef"[c as usize & 15]);
-            }
+            // None of these has more than 16 bits. Writing to memory cannot fail.
+            c if !is_tame(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
             c => out.text(c.encode_utf8(&mut [0; 4])),
         }
     }
@@ -242,7 +241,7 @@ fn lifetime(out: &mut Vec<u8>, style: &Style<'_>, times: &Timestamps, now_ns: u6
             number(out, ",\"stop_ns\":", times.stop_ns);
         }
     }
-    if let Some(age) = age_s(times, now_ns) {
+    if let Some(age) = lifetime_s(times, now_ns) {
         number(out, ",\"deltatime\":", age);
     }
 }

@@ -153,7 +153,7 @@ fn both(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, now_ns: u64) 
     }
     if let Some(helper) = &flow.helper {
         out.text(" helper=");
-        out.tame(helper.as_str().as_bytes());
+        out.name(helper.as_str());
     }
     if let Some(count) = flow.use_count {
         named(out, " use=", count);
@@ -164,7 +164,7 @@ fn both(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, now_ns: u64) 
     if let (Some(map), Some(labels)) = (style.labels, flow.labels) {
         for (i, name) in map.names_of(label_words(labels)).enumerate() {
             out.text(if i == 0 { " labels=" } else { "," });
-            out.text(name);
+            out.name(name);
         }
     }
 }

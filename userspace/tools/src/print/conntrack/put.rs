@@ -1,6 +1,7 @@
 //! Text and numbers appended to bytes, without the detour over `fmt`, which takes longer than everything else together.
 
 use crate::print::address::Address;
+use crate::print::tame::{Name, Tame};
 use common::Tuple;
 use common::tuple::FAMILY_IPV4;
 use std::io::Write as _;
@@ -20,8 +21,11 @@ pub(super) trait Put {
     /// An address as `inet_ntop(3)` writes it.
     fn address(&mut self, family: u8, address: &[u8; 16]);
 
-    /// Bytes that somebody else chose: they must neither end the line nor talk to the terminal.
+    /// Bytes that somebody else chose ([`Tame`]).
     fn tame(&mut self, bytes: &[u8]);
+
+    /// The same of a name, which is one word ([`Name`]).
+    fn name(&mut self, name: &str);
 }
 
 impl Put for Vec<u8> {
@@ -51,7 +55,11 @@ impl Put for Vec<u8> {
     }
 
     fn tame(&mut self, bytes: &[u8]) {
-        self.extend(bytes.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }));
+        let _ = write!(self, "{}", Tame(&String::from_utf8_lossy(bytes)));
+    }
+
+    fn name(&mut self, name: &str) {
+        let _ = write!(self, "{}", Name(name));
     }
 }
 

@@ -174,11 +174,11 @@ fn beyond(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>) {
     if let (Some(map), Some(labels)) = (style.labels, flow.labels) {
         for (i, name) in map.names_of(label_words(labels)).enumerate() {
             out.text(if i == 0 { " --label-add " } else { "," });
-            out.text(name);
+            out.name(name);
         }
     }
     if let Some(helper) = &flow.helper {
         out.text(" --helper ");
-        out.tame(helper.as_str().as_bytes());
+        out.name(helper.as_str());
     }
 }

@@ -2,10 +2,12 @@
 
 use super::put::{self, Put};
 use super::{Event, Occasion, Style, time};
+use crate::print::tame;
 use crate::print::xml::When;
-use crate::print::{age_s, state};
+use crate::print::{lifetime_s, state};
 use common::Tuple;
 use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use std::io::Write as _;
 use wire::flow::{Status, Timestamps, proto_name};
 use wire::netlink::FlowView;
 use wire::netlink::conntrack::label_words;
@@ -134,7 +136,7 @@ fn lifetime(out: &mut Vec<u8>, style: &Style<'_>, times: &Timestamps, now_ns: u6
         }
         out.text("</timestamp>");
     }
-    if let Some(age) = age_s(times, now_ns) {
+    if let Some(age) = lifetime_s(times, now_ns) {
         element(out, "<deltatime>", age, "</deltatime>");
     }
 }
@@ -159,16 +161,8 @@ fn element(out: &mut Vec<u8>, begin: &str, number: impl Into<u64>, end: &str) {
     out.text(end);
 }
 
-/// Bytes that may hold what has a meaning in XML.
+/// Bytes that somebody else chose.
 fn escaped(out: &mut Vec<u8>, begin: &str, bytes: &[u8], end: &str) {
-    out.text(begin);
-    for byte in bytes {
-        match byte {
-            b'&' => out.text("&amp;"),
-            b'<' => out.text("&lt;"),
-            b'>' => out.text("&gt;"),
-            byte => out.tame(&[*byte]),
-        }
-    }
-    out.text(end);
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{begin}{}{end}", tame::Xml(&String::from_utf8_lossy(bytes)));
 }

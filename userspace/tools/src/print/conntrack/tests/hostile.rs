@@ -1,6 +1,7 @@
 use super::message::{attribute, nest, whole};
 use super::*;
 use crate::print::conntrack::{count, expectation, statistics};
+use crate::print::tame::is_tame;
 use proptest::prelude::*;
 
 const FORMATS: [Format; 4] = [Format::Plain, Format::Save, Format::Xml, Format::Json];
@@ -15,7 +16,7 @@ fn rich() -> Vec<u8> {
 
 /// Prints it in every way; what is printed is one line, and JSON where it says so.
 fn printed_any_way(bytes: &[u8]) {
-    let map = LabelMap::parse("0 zero\n31 thirty-one\n127 last\n");
+    let map = LabelMap::parse("0 ze\x1bro\n31 thirty\u{9b}one<&>\n127 \"last\u{202e}\n");
     let origin = Origin { portid: 1, program: Some("a\x1b\"\n") };
     for format in FORMATS {
         let style = Style {
@@ -31,8 +32,11 @@ fn printed_any_way(bytes: &[u8]) {
             let mut out = Vec::new();
             let told = print(&mut out, &style, bytes, Some(Event::Update), origin, NOW_NS);
             assert_eq!(told, !out.is_empty());
-            assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), usize::from(told));
-            assert!(!out.contains(&0x1b));
+            let text = std::str::from_utf8(&out).expect("text");
+            let line = if told { text.strip_suffix('\n').expect("a line") } else { text };
+            // Behind the time stands a tabulator.
+            let line = line.replacen("]\t", "]", 1);
+            assert!(line.chars().all(is_tame), "{format:?}: {line:?}");
             if told && format == Format::Json {
                 serde_json::from_slice::<serde_json::Value>(&out).unwrap();
             }
@@ -52,6 +56,26 @@ fn what_a_flow_is_called_neither_ends_the_line_nor_talks_to_the_terminal() {
     printed_any_way(&rich());
 }
 
+/// What is saved is loaded as commands: a name must not become options.
+#[test]
+fn a_name_is_one_word_of_a_saved_line() {
+    let message = FlowMessage::v4([1; 4], [2; 4], 17, Ports(1, 2)).helper("x -D\" -m 5");
+    for (format, wanted) in
+        [(Format::Save, " --helper x?-D??-m?5\n"), (Format::Plain, " helper=x?-D??-m?5")]
+    {
+        let text = printed(&Style { format, ..Style::default() }, &message, None, 0);
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
+fn a_name_is_no_markup_and_no_end_of_a_document() {
+    let message = FlowMessage::v4([1; 4], [2; 4], 17, Ports(1, 2)).helper("</a>]]>&\x1b");
+    let style = Style { format: Format::Xml, ..Style::default() };
+    let text = printed(&style, &message, None, 0);
+    assert!(text.contains("<helper>&lt;/a&gt;]]&gt;&amp;?</helper>"), "{text}");
+}
+
 proptest! {
     #[test]
     fn flows_with_broken_bytes(breaks in prop::collection::vec((any::<usize>(), any::<u8>()), 0..6)) {
@@ -61,6 +85,17 @@ proptest! {
             bytes[at] = value;
         }
         printed_any_way(&bytes);
+    }
+
+    #[test]
+    fn names_of_any_bytes(
+        helper in prop::collection::vec(1_u8.., 1..15),
+        secctx in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let secctx = nest(19, &attribute(1, &secctx));
+        let helper = nest(5, &attribute(1, &helper));
+        let message = FlowMessage::v4([1; 4], [2; 4], 17, Ports(1, 2));
+        printed_any_way(&message.with(secctx).with(helper).bytes());
     }
 
     #[test]

@@ -58,3 +58,31 @@ fn events() {
     // 1.4.8 and later do not tell the origin here.
     assert!(text.ends_with("<month>11</month><year>2026</year></when></flow>\n"), "{text}");
 }
+
+/// Seen of the original: a flow that lived from 804 ms to 1203 ms has a `<deltatime>` of 0, and a `delta-time` of 1.
+#[test]
+fn whole_seconds_between_two_stamps() {
+    const SECOND: u64 = 1_000_000_000;
+    let lived = |format, start_ms: u64, stop_ms: u64| {
+        let style = Style { format, ..Style::default() };
+        let ns = |ms| SECOND + ms * SECOND / 1000;
+        let message = icmp().lived(ns(start_ms), Some(ns(stop_ms)));
+        let text = printed(&style, &message, Some(Event::Destroy), 0);
+        let at = ["<deltatime>", "\"deltatime\":", "delta-time="]
+            .into_iter()
+            .find_map(|sign| text.split_once(sign).map(|(_, rest)| rest.to_owned()));
+        let digits = |text: String| text.chars().take_while(char::is_ascii_digit).collect();
+        at.map(digits).map(|text: String| text.parse::<u64>().unwrap())
+    };
+    for (start_ms, stop_ms, xml, plain) in [
+        (804, 1203, 0, 1),
+        (804, 1804, 1, 1),
+        (804, 1803, 0, 1),
+        (200, 900, 0, 0),
+        (900, 3100, 2, 3),
+    ] {
+        assert_eq!(lived(Format::Xml, start_ms, stop_ms), Some(xml), "{start_ms} {stop_ms}");
+        assert_eq!(lived(Format::Json, start_ms, stop_ms), Some(xml), "{start_ms} {stop_ms}");
+        assert_eq!(lived(Format::Plain, start_ms, stop_ms), Some(plain), "{start_ms} {stop_ms}");
+    }
+}
