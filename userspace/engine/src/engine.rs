@@ -7,6 +7,7 @@ use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
+use crate::lack;
 use crate::local::{Desk, Local, Sweep};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
@@ -410,6 +411,13 @@ impl Engine {
             | Request::DeleteExpectation(_)
             | Request::DumpExpectations => return,
         };
+        if last_word
+            && let Some((request, part)) = lack::without_refused(&op.request, errno)
+            && self.kernel.push(op.purpose, request)
+        {
+            self.counters.written_without += 1;
+            return self.tell(Event::WrittenWithout { part, flow: key, errno });
+        }
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
             _ => {
