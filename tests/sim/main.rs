@@ -124,6 +124,9 @@ profile!(garbage, ALL, truths::local_only, commands: 20,
     network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 });
 profile!(straight_into_the_kernel, ALL, truths::mirrored, keep_remote: [true, false], shared: false);
 profile!(both_into_the_kernel, ALL, truths::local_only, keep_remote: [false; 2], commands: 10);
+profile!(seen_in_packets_and_straight_into_the_kernel, ALL, truths::local_only, hook: true, prefilled: true,
+    keep_remote: [false; 2]);
+profile!(seen_in_packets_and_mirrored, ALL, truths::mirrored, hook: true, keep_remote: [true, false], shared: false);
 profile!(no_local_table, ALL, truths::passed_on, keep_local: [false, true]);
 profile!(ftfw_calm, ALL, truths::reliable, rules: Rules::Ftfw);
 profile!(ftfw_messages_lost, ALL, truths::reliable, rules: Rules::Ftfw, parts: true, prefilled: true,

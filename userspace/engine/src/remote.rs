@@ -24,6 +24,8 @@ pub struct Remote {
     pub table: FlowTable,
     /// Ended flows; without a table, whatever flow there was a message about.
     tombstones: Tombstones,
+    /// Flows that injections put into the kernel, and when.
+    made: Tombstones,
     /// Place of the last message before the last flush.
     flushed: u64,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
@@ -49,6 +51,7 @@ impl Remote {
             table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            made: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: 0,
             expiry,
         }
@@ -165,6 +168,17 @@ impl Remote {
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
         self.table.find(key).is_some() || self.tombstones.last_about(key).is_some()
+    }
+
+    /// An injection put this flow into the kernel.
+    pub fn note_made(&mut self, key: FlowKey, now: Instant) {
+        self.made.bury(key, Span::at(now.0));
+    }
+
+    /// Whether a flow of the kernel was put there by an injection, as far as that is remembered.
+    #[must_use]
+    pub fn made(&self, key: &FlowKey) -> bool {
+        self.made.last_about(key).is_some()
     }
 
     /// Forgets every flow. `order` is the place of the latest message: what comes in late from before is forgotten too,
