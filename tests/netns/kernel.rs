@@ -1,9 +1,10 @@
 //! Writing into a real kernel and reading it: failures name the right flows, origins are told apart, nothing is lost
 //! among a hundred thousand.
 
+use common::tuple::ipproto;
 use common::{FlowKey, Tuple};
 use engine::config::Replication;
-use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Sender, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Part, Sender, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
 use host::source::{Choice, Heard, Settings, Source};
@@ -19,7 +20,7 @@ use wire::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, Tcp
 use wire::netlink::{EventKind, Message, Messages, decode};
 use wire::sync::v1::{self, Change, Options, encode_flow};
 
-const EOPNOTSUPP: i32 = 95;
+const EINVAL: i32 = 22;
 
 /// An engine on a kernel, without a daemon around them.
 struct Bench {
@@ -75,11 +76,18 @@ impl Bench {
     }
 }
 
-/// A flow the kernel refuses: there is no such helper.
+/// A flow with a helper that no kernel has.
 fn helpless(n: u32) -> Flow {
     let mut flow = udp(n);
     flow.extra_mut().helper = HelperName::from_bytes(b"nohelper");
     flow
+}
+
+/// A flow the kernel refuses: no ICMP redirect begins one.
+fn absurd(n: u32) -> Flow {
+    let udp = udp(n).orig;
+    let orig = Tuple { proto: ipproto::ICMP, ..udp }.with_icmp(1, 5, 0);
+    with_lifetime(Flow::new(orig))
 }
 
 /// A flow whose master does not exist.
@@ -100,6 +108,39 @@ fn a_flow_whose_master_is_nowhere_is_committed_without_one() {
     assert_eq!(conntrack::count(&Namespace::current()), 2);
 }
 
+#[test]
+fn a_flow_with_something_the_kernel_lacks_is_written_without_it() {
+    for keep_remote in [true, false] {
+        netns::enter_empty();
+        let here = Namespace::current();
+        let mut bench = Bench::new(Replication { keep_remote, ..Replication::default() });
+        bench.hear(Change::New, &[helpless(1), udp(2)]);
+        let events = bench.commit();
+        let failed = |e: &Event| matches!(e, Event::WriteFailed { .. });
+        assert!(!events.iter().any(failed), "{events:?}");
+        assert_eq!(conntrack::count(&here), 2);
+        assert_eq!(bench.engine.counters().written_without, 1);
+    }
+}
+
+/// Without a rule that names labels the kernel has no room for them.
+#[test]
+fn a_change_of_a_flow_with_labels_the_kernel_has_no_room_for_is_made_in_place() {
+    netns::enter_empty();
+    let here = Namespace::current();
+    let mut bench = Bench::new(Replication { keep_remote: false, ..Replication::default() });
+    bench.hear(Change::New, &[connection()]);
+    bench.settle();
+    let mut changed = connection();
+    changed.mark = 78;
+    changed.extra_mut().labels = Some(vec![1, 0, 0, 0]);
+    bench.hear(Change::Update, &[changed]);
+    let events = bench.settle();
+    assert!(events.iter().any(|e| matches!(e, Event::WrittenWithout { part: Part::Labels, .. })));
+    assert_eq!(bench.engine.counters().inject.update_failed, 0);
+    assert!(conntrack::lines(&here)[0].ends_with("mark=78"));
+}
+
 fn keys(flows: impl IntoIterator<Item = impl Borrow<Flow>>) -> BTreeSet<String> {
     flows.into_iter().map(|flow| format!("{:?}", flow.borrow().key())).collect()
 }
@@ -109,7 +150,7 @@ fn failures_in_the_middle_of_batches_name_the_flows_they_are_about() {
     netns::enter_empty();
     let mut bench = Bench::new(Replication::default());
     let bad = |n: &u32| n.is_multiple_of(7);
-    let flows: Vec<_> = (0..500).map(|n| if bad(&n) { helpless(n) } else { udp(n) }).collect();
+    let flows: Vec<_> = (0..500).map(|n| if bad(&n) { absurd(n) } else { udp(n) }).collect();
     bench.hear(Change::New, &flows);
     let events = bench.commit();
     let told: Vec<(FlowKey, i32)> = events
@@ -119,7 +160,7 @@ fn failures_in_the_middle_of_batches_name_the_flows_they_are_about() {
             _ => None,
         })
         .collect();
-    assert!(told.iter().all(|(_, errno)| *errno == EOPNOTSUPP), "{told:?}");
+    assert!(told.iter().all(|(_, errno)| *errno == EINVAL), "{told:?}");
     let told: BTreeSet<_> = told.iter().map(|(key, _)| format!("{key:?}")).collect();
     assert_eq!(told, keys(flows.iter().step_by(7)));
     let failed = flows.len().div_ceil(7);

@@ -3,6 +3,7 @@
 mod kernels;
 mod tap;
 mod cpus;
+mod clocks;
 mod filter;
 mod filtered;
 mod hook;

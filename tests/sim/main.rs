@@ -94,6 +94,9 @@ worlds! {
         network: Faults { corrupt: 300, lose: 20, duplicate: 20, jitter_ns: 1_000_000 };
     straight_into_the_kernel, ALL, truths::sure, keep_remote: [true, false], shared: false;
     both_into_the_kernel, ALL, truths::sure, shared: false, keep_remote: [false; 2], commands: 10;
+    seen_in_packets_and_straight_into_the_kernel, ALL, truths::sure, hook: true, prefilled: true,
+        keep_remote: [false; 2];
+    seen_in_packets_and_mirrored, ALL, truths::sure, hook: true, keep_remote: [true, false], shared: false;
     no_local_table, ALL, truths::sure, keep_local: [false, true];
     ftfw_calm, ALL, truths::sure, rules: Rules::Ftfw;
     ftfw_messages_lost, ALL, truths::sure, rules: Rules::Ftfw, parts: true, prefilled: true,

@@ -118,6 +118,8 @@ pub struct Counters {
     pub replica: ReplicaCounters,
     /// Kernel requests dropped because too many were waiting.
     pub kernel_no_space: u64,
+    /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
+    pub written_without: u64,
     /// Flows checked against the kernel because news about them came without an exact time.
     pub verified: u64,
     /// Times the kernel table was read into the local table.
@@ -150,6 +152,6 @@ adds! {
     }
     Counters {
         events, filtered, local, remote, bypass, inject, local_expectations,
-        remote_expectations, inject_expectations, replica, kernel_no_space, verified, resyncs,
+        remote_expectations, inject_expectations, replica, kernel_no_space, written_without, verified, resyncs,
     }
 }

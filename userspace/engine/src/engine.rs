@@ -7,6 +7,7 @@ use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
+use crate::lack;
 use crate::local::{Desk, Local, Sweep};
 use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
@@ -40,6 +41,8 @@ struct Dump {
     flows: u64,
     /// The first one, at start, of which nobody is told.
     first: bool,
+    /// A commit was over when it began: what the peer told of need not be told back.
+    after_commit: bool,
     /// Nobody asked for it, and no event is known to be lost: it is about silent flows.
     watch: bool,
     /// Operators who wait for it.
@@ -219,7 +222,7 @@ impl Engine {
             Input::KernelHealth { flows, events } => self.on_kernel_health(now, flows, events),
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => self.on_kernel_failed(now, token, errno),
-            Input::KernelSettled { token } => self.on_kernel_settled(token),
+            Input::KernelSettled { token } => self.on_kernel_settled(now, token),
             Input::Timeout => self.on_timeout(now),
         }
         self.on_time(now);
@@ -444,6 +447,13 @@ impl Engine {
             | Request::DeleteExpectation(_)
             | Request::DumpExpectations => return,
         };
+        if last_word
+            && let Some((request, part)) = lack::without_refused(&op.request, errno)
+            && self.kernel.push(op.purpose, request)
+        {
+            self.counters.written_without += 1;
+            return self.tell(Event::WrittenWithout { part, flow: key, errno });
+        }
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
             _ => {
@@ -456,8 +466,9 @@ impl Engine {
         }
     }
 
-    fn on_kernel_settled(&mut self, token: u32) {
+    fn on_kernel_settled(&mut self, now: Instant, token: u32) {
         while let Some((op, last_word)) = self.kernel.settled(token) {
+            self.note_injected(now, &op);
             if is_expect_commit(op.purpose) {
                 self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
             } else if op.purpose == Purpose::InjectReplace {
@@ -476,9 +487,9 @@ impl Engine {
             self.commit = None;
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
-                // The peer, who told us of what was written, need not hear it back.
                 self.untold = true;
-                self.start_dump(now, Vec::new(), true);
+                self.start_dump(now, Vec::new(), false);
+                self.dump.iter_mut().for_each(|dump| dump.after_commit = true);
             }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));

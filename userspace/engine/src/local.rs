@@ -235,6 +235,9 @@ impl Local {
                 let whole = told != Told::ByEvent;
                 if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
                     desk.counters.local.stale += 1;
+                    if let Some(slot) = known.filter(|_| whole) {
+                        self.tell_late(desk, slot, event);
+                    }
                     return Ok(());
                 }
                 true
@@ -242,6 +245,9 @@ impl Local {
             Age::Unclear => true,
         };
         if in_doubt {
+            if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
+                notes.marks.remove(Marks::READ_BACK);
+            }
             // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
             // was told.
             let tell = event == EventKind::New && origin == Origin::Foreign;
@@ -358,6 +364,7 @@ impl Local {
         }
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
+        notes.marks.remove(Marks::READ_BACK);
         self.note_doubts(slot, event, told, anew);
         desk.counters.local.updated += 1;
         Ok(slot)

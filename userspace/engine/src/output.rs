@@ -5,6 +5,7 @@ use crate::input::CommandId;
 use alloc::boxed::Box;
 use common::{FlowKey, Instant};
 use core::time::Duration;
+use wire::flow::HelperName;
 use wire::{Expectation, Flow};
 
 /// Which of the two tables.
@@ -60,6 +61,19 @@ impl Request {
     }
 }
 
+/// A part of a flow that a kernel may refuse, and that the flow can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The helper of this name.
+    Helper(HelperName),
+    /// Labels.
+    Labels,
+    /// Parameters of SYNPROXY.
+    Synproxy,
+    /// Sequence adjustment.
+    SeqAdj,
+}
+
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -97,6 +111,15 @@ pub enum Event {
         /// What was tried.
         what: &'static str,
         /// With which flow, or which expected one.
+        flow: FlowKey,
+        /// Positive errno.
+        errno: i32,
+    },
+    /// The kernel refused a part of a flow: the flow is written without it.
+    WrittenWithout {
+        /// Which part.
+        part: Part,
+        /// Of which flow.
         flow: FlowKey,
         /// Positive errno.
         errno: i32,

@@ -33,6 +33,8 @@ pub struct Remote {
     held: Vec<u32>,
     /// What is being removed, because transfers did not name it.
     sweeps: VecDeque<Sweep>,
+    /// Flows that injections put into the kernel, and when.
+    made: Tombstones,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
     expiry: Option<(Wheel, u32)>,
 }
@@ -70,6 +72,7 @@ impl Remote {
             flushed: Vec::new(),
             held: Vec::new(),
             sweeps: VecDeque::new(),
+            made: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             expiry,
         }
     }
@@ -202,6 +205,17 @@ impl Remote {
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
         self.table.find(key).is_some() || self.tombstones.last_about(key).is_some()
+    }
+
+    /// An injection put this flow into the kernel.
+    pub fn note_made(&mut self, key: FlowKey, now: Instant) {
+        self.made.bury(key, Span::at(now.0));
+    }
+
+    /// Whether a flow of the kernel was put there by an injection, as far as that is remembered.
+    #[must_use]
+    pub fn made(&self, key: &FlowKey) -> bool {
+        self.made.last_about(key).is_some()
     }
 
     /// Flows held of which a peer spoke last and that count in its accounts.

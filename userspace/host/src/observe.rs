@@ -3,13 +3,23 @@
 use crate::log::Log;
 use crate::moderation::Quota;
 use common::Instant;
-use engine::{Cause, Event, Side};
+use engine::{Cause, Event, Part, Side};
 use std::time::Duration;
 
 /// How often a long commit tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Failed writes logged one by one before only their number is.
 const WRITE_FAILURES_TOLD: u64 = 10;
+
+/// How soon it is told again that the kernel refuses a part of flows.
+const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+
+/// Flows that are written without some part, because the kernel refuses it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    tell_at: Instant,
+    untold: u64,
+}
 
 /// Writes events to a log, and keeps what can come by the thousand from flooding it.
 #[derive(Debug, Default)]
@@ -19,6 +29,8 @@ pub struct Observer {
     progress_at: Option<Instant>,
     /// By the numbers of [`kind`].
     quotas: [Quota; 12],
+    /// By the numbers of [`part_word`].
+    refused: [Refused; 4],
 }
 
 impl Observer {
@@ -53,6 +65,11 @@ impl Observer {
             }
             Event::WriteFailed { what, flow, errno } => {
                 self.on_write_failed(log, what, flow, *errno);
+            }
+            Event::WrittenWithout { part, errno, .. } => {
+                if let Some(line) = self.written_without(*part, *errno, now) {
+                    log.warning(line);
+                }
             }
             Event::ResyncRequested => log.notice("resync requested by other node"),
             Event::BulkStarted { .. } => log.notice("sending bulk update"),
@@ -109,6 +126,23 @@ impl Observer {
             return commit;
         }
         None
+    }
+
+    /// A line for the first flow that goes without such a part, and now and then for how many more do.
+    fn written_without(&mut self, part: Part, errno: i32, now: Instant) -> Option<String> {
+        let (kind, word) = part_word(part);
+        let refused = &mut self.refused[kind];
+        if now < refused.tell_at {
+            refused.untold += 1;
+            return None;
+        }
+        refused.tell_at = now + REFUSED_AGAIN;
+        let more = match std::mem::take(&mut refused.untold) {
+            0 => String::new(),
+            more => format!(" ({more} more flows since this was told last)"),
+        };
+        let reason = std::io::Error::from_raw_os_error(errno);
+        Some(format!("kernel refuses {word}: flows are written without ({reason}){more}"))
     }
 
     fn on_write_failed(&mut self, log: &Log, what: &str, flow: &common::FlowKey, errno: i32) {
@@ -175,6 +209,16 @@ fn tell_commit(log: &Log, what: &str, (committed, failed): (u64, u64), took: Dur
     log.notice(format!("commit has taken {s}.{us:06} seconds"));
 }
 
+/// What to call such a part, and its number.
+fn part_word(part: Part) -> (usize, String) {
+    match part {
+        Part::Helper(name) => (0, format!("helper `{}'", name.as_bytes().escape_ascii())),
+        Part::Labels => (1, "labels".into()),
+        Part::Synproxy => (2, "SYNPROXY parameters".into()),
+        Part::SeqAdj => (3, "sequence adjustment".into()),
+    }
+}
+
 /// The word conntrackd's users know a table by.
 const fn side_word(side: Side) -> &'static str {
     match side {
@@ -186,6 +230,22 @@ const fn side_word(side: Side) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_once_for_each_kind_and_then_now_and_then() {
+        let mut observer = Observer::default();
+        let helper = wire::flow::HelperName::from_bytes(b"a\nb").unwrap();
+        let mut told = |part, s: u64| {
+            observer.written_without(part, libc::EOPNOTSUPP, Instant(s * 1_000_000_000))
+        };
+        let line = told(Part::Helper(helper), 1000).unwrap();
+        assert!(line.starts_with("kernel refuses helper `a\\nb': flows are written"), "{line}");
+        assert!(told(Part::Labels, 1000).is_some(), "another kind");
+        let more = (0..500).filter(|n| told(Part::Helper(helper), 1001 + n % 500).is_some());
+        assert_eq!(more.count(), 0);
+        let line = told(Part::Helper(helper), 1600).unwrap();
+        assert!(line.ends_with("(500 more flows since this was told last)"), "{line}");
+    }
 
     #[test]
     fn a_long_commit_tells_how_far_it_is_and_a_short_one_does_not() {

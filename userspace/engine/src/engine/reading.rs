@@ -9,7 +9,7 @@ use super::{Dump, Engine};
 use crate::config::limit;
 use crate::exactness::{Cause, Exactness};
 use crate::input::CommandId;
-use crate::kernel::Purpose;
+use crate::kernel::{InFlight, Purpose};
 use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
 use alloc::vec::Vec;
@@ -17,7 +17,37 @@ use common::Instant;
 use wire::Flow;
 use wire::sync::v1::Change;
 
+impl Dump {
+    const fn new(now: Instant) -> Self {
+        Self {
+            began: now,
+            flows: 0,
+            first: false,
+            after_commit: false,
+            watch: false,
+            commands: Vec::new(),
+            sweep: None,
+        }
+    }
+}
+
 impl Engine {
+    /// An injection went through. Where only packets are seen, nobody tells what it changed.
+    pub(super) fn note_injected(&mut self, now: Instant, op: &InFlight) {
+        match (op.purpose, &op.request) {
+            (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
+                self.remote.note_made(flow.key(), now);
+            }
+            (Purpose::InjectUpdate, Request::Update(flow))
+                if self.config.replication.keep_local && !self.config.hears_requests =>
+            {
+                let (local, mut desk) = self.desk(now);
+                local.on_injected(&mut desk, flow);
+            }
+            _ => {}
+        }
+    }
+
     /// How far the local table can be trusted. Where none is kept, nothing in it can be wrong.
     #[must_use]
     pub const fn exactness(&self) -> Exactness {
@@ -120,10 +150,17 @@ impl Engine {
         }
         dump.flows += 1;
         if self.config.replication.keep_local {
-            let doubtful =
-                !self.config.replication.keep_remote && self.remote.spoke_of(&flow.key());
-            let reading =
-                Reading { began: dump.began, tell: !dump.first, doubtful, lossless: dump.watch };
+            let key = flow.key();
+            let injects = !self.config.replication.keep_remote;
+            // One that is there because of an injection alone. What traffic has done to it since the start is known.
+            let made = || self.remote.made(&key) && self.local.table.find(&key).is_none();
+            if injects && dump.first && made() {
+                return;
+            }
+            let doubtful = injects && self.remote.spoke_of(&key);
+            let committed = dump.after_commit && self.remote.table.find(&key).is_some();
+            let tell = !dump.first && !committed;
+            let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
             let (local, mut desk) = self.desk(now);
             let outcome = local.on_dumped(&mut desk, flow, reading);
             self.note_room(now, Side::Local, outcome);
@@ -194,8 +231,7 @@ impl Engine {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
             self.exactness.on_reading_began();
-            self.dump =
-                Some(Dump { began: now, flows: 0, first, watch: false, commands, sweep: None });
+            self.dump = Some(Dump { first, commands, ..Dump::new(now) });
         } else {
             self.answer(commands, false);
         }
@@ -204,9 +240,7 @@ impl Engine {
     /// Reads the kernel's table for the sake of silent flows.
     pub(super) fn start_watch_dump(&mut self, now: Instant) {
         if self.kernel.push(Purpose::Read, Request::Dump) {
-            let (commands, sweep) = (Vec::new(), None);
-            let dump = Dump { began: now, flows: 0, first: false, watch: true, commands, sweep };
-            self.dump = Some(dump);
+            self.dump = Some(Dump { watch: true, ..Dump::new(now) });
         }
     }
 

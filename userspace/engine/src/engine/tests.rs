@@ -3,15 +3,16 @@
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
 use crate::exactness::Exactness;
-use crate::{Config, Event, Input, Origin, Sender, Side, Stamp};
+use crate::{Command, CommandId, Config, Event, Input, Origin, Part, Request, Sender, Side, Stamp};
 use alloc::vec::Vec;
 use common::{Instant, Tuple};
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use wire::Flow;
 use wire::cursor::Writer;
+use wire::flow::{HelperName, Known};
 use wire::netlink::EventKind;
-use wire::sync::v1::{self, Control, Flags};
+use wire::sync::v1::{self, Change, Control, Flags, Options};
 
 /// Defect 9 of the original (`docs/defects.md`).
 #[test]
@@ -93,4 +94,70 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
     }
     assert_eq!(engine.exactness(), Exactness::Exact);
     assert_eq!(engine.table(Side::Local).len(), 1);
+}
+
+/// The peer's flow with a helper comes to this engine, which is asked to commit; the kernel, which lacks that helper,
+/// answers `second` to the request without it.
+fn meets_a_kernel_without_the_helper(keep_remote: bool, second: Option<i32>) -> Engine {
+    const EOPNOTSUPP: i32 = 95;
+    let replication = Replication { keep_remote, ..Replication::default() };
+    let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
+    while engine.poll_kernel().is_some() {}
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    let mut flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 69));
+    flow.extra_mut().helper = HelperName::from_bytes(b"tftp");
+    (flow.timeout_s, flow.known) = (100, Known::TIMEOUT);
+    let mut bytes = [0; 500];
+    let mut writer = Writer::new(&mut bytes);
+    let options = Options { timeout: true, window_scale: false };
+    v1::encode_flow(Change::New, v1::Stamp::default(), &flow, options, &mut writer);
+    let len = writer.finish().unwrap();
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+    engine.handle(Instant(2), Input::Datagram { from, bytes: &bytes[..len] });
+    engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
+    for (has_helper, answer) in [(true, Some(EOPNOTSUPP)), (false, second)] {
+        let op = engine.poll_kernel().expect("a request");
+        let (token, Request::Create(asked)) = (op.token, op.request) else { panic!("{op:?}") };
+        let helper = asked.extra.as_ref().and_then(|extra| extra.helper);
+        assert_eq!((asked.key(), helper.is_some()), (flow.key(), has_helper));
+        if let Some(errno) = answer {
+            engine.handle(Instant(4), Input::KernelFailed { token, errno });
+        }
+        engine.handle(Instant(4), Input::KernelSettled { token });
+    }
+    assert!(engine.poll_kernel().is_none(), "it is not tried again and again");
+    assert_eq!(engine.counters().written_without, 1);
+    engine
+}
+
+#[test]
+fn a_flow_is_committed_without_a_helper_that_the_kernel_lacks() {
+    let mut engine = meets_a_kernel_without_the_helper(true, None);
+    let mut events: Vec<_> = core::iter::from_fn(|| engine.poll_event()).collect();
+    events.retain(|e| matches!(e, Event::CommitDone { .. } | Event::WrittenWithout { .. }));
+    let helper = HelperName::from_bytes(b"tftp").unwrap();
+    assert!(matches!(
+        events[..],
+        [
+            Event::WrittenWithout { part: Part::Helper(name), .. },
+            Event::CommitDone { committed: 1, failed: 0, .. }
+        ] if name == helper
+    ));
+}
+
+#[test]
+fn a_flow_is_injected_without_a_helper_that_the_kernel_lacks() {
+    let engine = meets_a_kernel_without_the_helper(false, None);
+    let inject = engine.counters().inject;
+    assert_eq!((inject.created, inject.create_failed), (1, 0));
+}
+
+#[test]
+fn a_flow_that_is_refused_without_it_too_is_a_failure() {
+    const EOPNOTSUPP: i32 = 95;
+    let mut engine = meets_a_kernel_without_the_helper(true, Some(EOPNOTSUPP));
+    let mut events = core::iter::from_fn(|| engine.poll_event());
+    assert!(events.any(|e| matches!(e, Event::CommitDone { committed: 0, failed: 1, .. })));
+    let engine = meets_a_kernel_without_the_helper(false, Some(EOPNOTSUPP));
+    assert_eq!(engine.counters().inject.create_failed, 1);
 }

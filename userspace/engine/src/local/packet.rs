@@ -50,6 +50,20 @@ impl Local {
         self.table.set_unsure(slot, by_packet && began);
     }
 
+    /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been told
+    /// of it: that a flow began which a reading has shown, or a change that was read together with the peer's own word.
+    pub(super) fn tell_late(&mut self, desk: &mut Desk<'_>, slot: Slot, event: EventKind) {
+        let Some(notes) = self.table.notes_mut(slot) else { return };
+        let marks = notes.marks;
+        let began = event == EventKind::New && marks.contains(Marks::SILENT);
+        if began {
+            notes.marks.insert(Marks::AFRESH);
+        }
+        if began || marks.contains(Marks::READ_BACK) {
+            desk.outbox.queue_entry(&mut self.table, slot);
+        }
+    }
+
     /// Whether what ended at `stamp` may be another flow than the one in this slot, which began just before.
     pub(super) fn may_be_about_to_begin(&self, slot: Slot, stamp: Stamp) -> bool {
         let (Stamp::At(at) | Stamp::After(at)) = stamp else { return false };

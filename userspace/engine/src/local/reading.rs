@@ -2,6 +2,7 @@
 
 use super::{Desk, Local, seconds};
 use crate::config::limit;
+use crate::input::Stamp;
 use crate::kernel::Purpose;
 use crate::news;
 use crate::output::Request;
@@ -72,6 +73,23 @@ impl Local {
         asked
     }
 
+    /// The peer's word about a flow was written into the kernel. If the flow is ours too, the kernel is asked how it is now.
+    /// The peer need not hear that: two nodes that told each other would never come to an end.
+    pub fn on_injected(&mut self, desk: &mut Desk<'_>, word: &Flow) {
+        // The kernel finds a flow by either direction, so it may have changed the mirror of what was meant.
+        let mirror = FlowKey::new(word.orig.inverted(), word.zone);
+        for key in [word.key(), mirror] {
+            let slot = self.table.find(&key).filter(|&slot| self.is_alive(slot));
+            let notes = slot.and_then(|slot| self.table.notes_mut(slot));
+            let Some(notes) = notes else { continue };
+            // An answer that is on its way is about what happened here.
+            if !notes.marks.contains(Marks::VERIFYING) {
+                notes.marks.insert(Marks::READ_BACK);
+            }
+            self.verify(desk, &key);
+        }
+    }
+
     /// The kernel did not answer; the next doubt may ask again.
     pub fn on_unverified(&mut self, key: &FlowKey) {
         if let Some(notes) = self.table.find(key).and_then(|slot| self.table.notes_mut(slot)) {
@@ -112,8 +130,9 @@ impl Local {
         };
         self.make_room(desk, key, Span::at(desk.now.0))?;
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Marks::empty())?;
-        let untold = self.table.at(slot).is_some_and(|e| change_of(e.marks) == Change::New);
-        if changed || untold {
+        let marks = self.table.at(slot).map_or(Marks::empty(), |entry| entry.marks);
+        let untold = change_of(marks) == Change::New;
+        if (changed && !marks.contains(Marks::READ_BACK)) || untold {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
@@ -201,7 +220,11 @@ impl Local {
             if let Some(notes) = self.table.notes_mut(slot) {
                 notes.marks.remove(Marks::SHOWN);
             }
-            if hidden && complete && gone {
+            // Its packet may still be on its way to the kernel's table.
+            let about = gone && self.may_be_about_to_begin(slot, Stamp::At(began));
+            if hidden && complete && about {
+                self.verify(desk, &key);
+            } else if hidden && complete && gone {
                 self.tombstones.bury(key, Span::at(began.0));
                 self.bury(desk, slot, None);
                 sweep.purged += 1;

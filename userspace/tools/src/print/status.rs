@@ -298,6 +298,8 @@ object! {
         purges: u64,
         /// Requests to the kernel that found no room.
         kernel_no_space: u64,
+        /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
+        written_without: u64,
     }
 }
 
@@ -410,6 +412,7 @@ impl Status {
                 purging: s.purging,
                 purges: s.purges,
                 kernel_no_space: c.kernel_no_space,
+                written_without: c.written_without,
             },
             control: Control {
                 requests_unread: s.requests_unread,

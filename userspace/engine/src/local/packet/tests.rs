@@ -1,16 +1,19 @@
 //! What the engine makes of packets, and when it asks the kernel.
 
 use crate::config::limit;
-use crate::input::{Input, Origin, Stamp};
+use crate::input::{Command, CommandId, Input, Origin, Sender, Stamp};
 use crate::output::{Request, Side};
 use crate::{Config, Engine};
 use alloc::vec::Vec;
 use common::{FlowKey, Instant, Tuple};
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use wire::Flow;
+use wire::cursor::Writer;
 use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
 use wire::packet::Seen;
+use wire::sync::v1::{self, Change, Message, Messages, Options};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -199,4 +202,132 @@ fn the_table_is_read_after_a_commit_where_requests_are_not_heard() {
         let reads = asked.any(|request| request == Request::Dump);
         assert_eq!(reads, !hears_requests);
     }
+}
+
+/// The peer says this of a flow.
+fn hear(engine: &mut Engine, now: u64, change: Change, flow: &Flow) {
+    let mut bytes = [0; 500];
+    let mut writer = Writer::new(&mut bytes);
+    let (options, seq) = (Options { timeout: true, window_scale: false }, now as u32);
+    let stamp = v1::Stamp { seq, ..v1::Stamp::default() };
+    v1::encode_flow(change, stamp, flow, options, &mut writer);
+    let len = writer.finish().unwrap();
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+    engine.handle(Instant(now), Input::Datagram { from, bytes: &bytes[..len] });
+}
+
+/// What the peer is told now: of which flows, as new or as changed.
+fn told(engine: &mut Engine, now: u64) -> Vec<(Change, FlowKey)> {
+    let (mut bytes, mut told) = ([0; 1472], Vec::new());
+    while let Some(len) = engine.poll_transmit(Instant(now), &mut bytes) {
+        for raw in Messages::datagram(&bytes[..len]) {
+            let message = v1::decode(&raw.unwrap()).unwrap();
+            if let Message::Flow { change, flow } = message {
+                told.push((change, flow.key()));
+            }
+        }
+    }
+    told
+}
+
+/// The packet that began it is reported after the reading, with a time before it.
+#[test]
+fn a_flow_that_the_first_reading_shows_before_its_first_packet_is_told() {
+    let mut engine = Engine::new(Config::default(), Instant(100));
+    assert!(asked(&mut engine).is_empty());
+    engine.handle(Instant(150), Input::Dumped(flow()));
+    engine.handle(Instant(160), Input::DumpDone { complete: true });
+    assert_eq!(told(&mut engine, 170), [], "what was there at the start a bulk transfer tells");
+    packet(&mut engine, 90, false, true);
+    assert_eq!(told(&mut engine, 180), [(Change::New, flow().key())]);
+}
+
+/// Where requests are not heard of, the kernel's table is read after a commit. What the commit wrote is the peer's, but a
+/// flow that began at that moment is not, even if the reading shows it before its first packet is reported.
+#[test]
+fn after_a_commit_what_began_here_meanwhile_is_told_and_what_was_written_is_not() {
+    let config = Config { hears_requests: false, ..Config::default() };
+    let mut engine = Engine::new(config, Instant(0));
+    assert!(asked(&mut engine).is_empty());
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    let theirs = Flow { orig: flow().orig.with_ports(7, 7), ..flow() };
+    let theirs = Flow { reply: theirs.orig.inverted(), ..theirs };
+    hear(&mut engine, 2, Change::New, &theirs);
+    engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
+    let token = engine.poll_kernel().expect("the flow is written").token;
+    engine.handle(Instant(1000), Input::KernelSettled { token });
+    assert_eq!(engine.poll_kernel().map(|op| op.request.clone()), Some(Request::Dump));
+    engine.handle(Instant(1010), Input::Dumped(theirs));
+    engine.handle(Instant(1010), Input::Dumped(flow()));
+    engine.handle(Instant(1020), Input::DumpDone { complete: true });
+    assert_eq!((len(&engine), told(&mut engine, 1030)), (2, [(Change::New, flow().key())].into()));
+}
+
+#[test]
+fn a_reading_does_not_remove_a_flow_whose_first_packet_is_on_its_way() {
+    let mut engine = engine();
+    packet(&mut engine, 10, false, true);
+    engine.handle(Instant(20), Input::Command(CommandId(1), Command::ResyncKernel));
+    assert!(asked(&mut engine).is_empty());
+    engine.handle(Instant(30), Input::DumpDone { complete: true });
+    assert_eq!((len(&engine), asked(&mut engine)), (1, [flow().key()].into()));
+    answer(&mut engine, 40, Some(flow()));
+    assert_eq!(len(&engine), 1);
+    // One that should have been there long ago is gone.
+    let late = 50 + limit::CONFIRM_TIME.as_nanos() as u64;
+    packet(&mut engine, 45, false, true);
+    engine.handle(Instant(late), Input::Command(CommandId(2), Command::ResyncKernel));
+    let _ = asked(&mut engine);
+    engine.handle(Instant(late + 10), Input::DumpDone { complete: true });
+    assert_eq!(len(&engine), 0);
+}
+
+/// An engine that writes the peer's flows straight into the kernel, in which a flow of both nodes lives.
+fn injecting() -> Engine {
+    let mut config = Config { hears_requests: false, ..Config::default() };
+    config.replication.keep_remote = false;
+    let mut engine = Engine::new(config, Instant(0));
+    assert!(asked(&mut engine).is_empty());
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    packet(&mut engine, 10, true, true);
+    assert_eq!(told(&mut engine, 11).len(), 1);
+    engine
+}
+
+/// The peer says this of the flow, and the kernel does it; the flows the engine then asks for.
+fn inject(engine: &mut Engine, now: u64, change: Change, flow: &Flow) -> Vec<FlowKey> {
+    hear(engine, now, change, flow);
+    let token = engine.poll_kernel().expect("the flow is written").token;
+    engine.handle(Instant(now), Input::KernelSettled { token });
+    asked(engine)
+}
+
+/// Two nodes that told each other what the other one wrote would go on for ever.
+#[test]
+fn what_an_injection_changed_is_read_back_and_not_told_back() {
+    let mut engine = injecting();
+    let marked = Flow { mark: 7, ..flow() };
+    assert_eq!(inject(&mut engine, 20, Change::Update, &marked), [flow().key()]);
+    answer(&mut engine, 20, Some(marked.clone()));
+    assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
+    assert_eq!(told(&mut engine, 21), []);
+    // A change by traffic that was read together with it is reported later, and is told.
+    packet(&mut engine, 15, true, true);
+    assert_eq!(told(&mut engine, 22), [(Change::Update, flow().key())]);
+    assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
+}
+
+#[test]
+fn the_first_reading_does_not_take_the_peers_flows_for_ours() {
+    let mut config = Config { hears_requests: false, ..Config::default() };
+    config.replication.keep_remote = false;
+    let mut engine = Engine::new(config, Instant(0));
+    assert!(asked(&mut engine).is_empty());
+    assert_eq!(inject(&mut engine, 5, Change::New, &flow()), []);
+    engine.handle(Instant(10), Input::Dumped(flow()));
+    engine.handle(Instant(20), Input::DumpDone { complete: true });
+    assert_eq!(
+        (len(&engine), asked(&mut engine), told(&mut engine, 30)),
+        (0, [].into(), [].into())
+    );
 }
