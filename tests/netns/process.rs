@@ -304,18 +304,6 @@ fn a_broken_file_changes_nothing_and_is_told() {
     wait_until("the old filter works", || daemon.internal().len() == 4);
 }
 
-#[test]
-fn what_needs_a_restart_is_named_and_the_rest_changes() {
-    let stage = Solo::new();
-    let daemon = stage.ours("a", &solo(""));
-    let other = solo("").replace("HashLimit 262144", "HashLimit 5\n Syslog local7");
-    reload(&stage, &daemon, &other, "[warning] HashLimit changed: needs a restart");
-    wait_until("it was read", || daemon.log().contains(READ));
-    Requests::open(&stage.node).create(&udp_flows(0..20));
-    wait_until("the limit is the old one", || daemon.internal().len() == 20);
-    reload(&stage, &daemon, &other, "[warning] HashLimit changed: needs a restart");
-}
-
 /// Flows outside of the filters that come and go stay known exactly while the filter changes all the time.
 fn filters_change_under_churn(source: &str) {
     let stage = Solo::new();

@@ -3,12 +3,15 @@
 pub mod flags;
 pub mod settings;
 pub mod statistics;
+pub mod check;
+pub mod logs;
+pub mod build;
 pub mod serve;
 pub mod reload;
 pub mod supervise;
 pub mod daemon;
 
-use crate::conf::{self, Conf, Diagnostic};
+use crate::conf::{self, Conf, Found};
 use anyhow::{Context, Result, bail};
 use flags::{Action, Args};
 use std::ffi::OsString;
@@ -41,7 +44,11 @@ fn act(args: &Args) -> Result<()> {
         Action::Print(text) => print(text),
         Action::Check => check(&args.config),
         Action::Client(request) => client(&args.config, *request),
-        Action::Run { detach } => daemon::run(read(&args.config, true)?, &args.config, *detach),
+        Action::Run { detach } => {
+            // In the foreground, warnings are lines of the log, which goes to the terminal too.
+            let (conf, found) = read(&args.config, *detach)?;
+            daemon::run((conf, found.lines()), &args.config, *detach)
+        }
     }
 }
 
@@ -53,17 +60,18 @@ fn print(text: &str) -> Result<()> {
 }
 
 fn check(path: &Path) -> Result<()> {
-    let conf = read(path, true)?;
-    settings::supported(&conf)?;
+    let (conf, _) = read(path, true)?;
+    check::start(&conf)?;
     print(&format!("{}: valid\n", path.display()))
 }
 
-/// Asks the daemon. Refusals come as a line that begins with `error:`.
+/// Asks the daemon. A refusal comes as a line that begins with `error:`; a request that asks for nothing is answered
+/// with one that begins with `note:`, and is a success.
 fn client(config: &Path, request: Request) -> Result<()> {
-    let conf = read(config, false)?;
+    let (conf, _) = read(config, false)?;
     let path = conf.general.unix_path.as_deref();
     let path = path.context("the configuration names no control socket (General, UNIX, Path)")?;
-    let mut answer = Answer { refusal: None, out: io::stdout().lock() };
+    let mut answer = Answer { aside: None, out: io::stdout().lock() };
     let asked = host::control::ask(path, request, &mut answer);
     match asked {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -71,26 +79,30 @@ fn client(config: &Path, request: Request) -> Result<()> {
             format!("cannot talk to the daemon at {} (is it running?)", path.display())
         })?,
     }
-    match answer.refusal {
-        Some(why) => bail!("{}", String::from_utf8_lossy(&why).trim()),
-        None => Ok(()),
+    let Some(aside) = answer.aside else { return Ok(()) };
+    let aside = String::from_utf8_lossy(&aside);
+    if let Some(note) = aside.strip_prefix(serve::NOTE) {
+        eprintln!("conntrackd: {}", note.trim());
+        return Ok(());
     }
+    bail!("{}", aside.trim_start_matches(serve::REFUSAL).trim())
 }
 
-/// Copies an answer to standard output, unless it is a refusal.
+/// Copies an answer to standard output, unless it is a refusal or a note.
 struct Answer<W> {
-    refusal: Option<Vec<u8>>,
+    aside: Option<Vec<u8>>,
     out: W,
 }
 
 impl<W: Write> Write for Answer<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        match &mut self.refusal {
+        let begins = |words: &str| piece.starts_with(words.as_bytes());
+        match &mut self.aside {
             Some(text) => text.extend_from_slice(piece),
-            None => match piece.strip_prefix(serve::REFUSAL.as_bytes()) {
-                Some(text) => self.refusal = Some(text.to_vec()),
-                None => self.out.write_all(piece)?,
-            },
+            None if begins(serve::REFUSAL) || begins(serve::NOTE) => {
+                self.aside = Some(piece.to_vec());
+            }
+            None => self.out.write_all(piece)?,
         }
         Ok(piece.len())
     }
@@ -100,20 +112,19 @@ impl<W: Write> Write for Answer<W> {
     }
 }
 
-/// Reads the configuration; what is wrong with it goes to standard error, with the place.
-fn read(path: &Path, warn: bool) -> Result<Conf> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    let show = |found: &[Diagnostic]| {
+/// Reads the configuration. What is wrong with it goes to standard error, with the place; warnings, if `warn`.
+fn read(path: &Path, warn: bool) -> Result<(Conf, Found)> {
+    let text = conf::text(path)?;
+    let show = |found: &Found| {
         let color = io::stderr().is_terminal();
-        found.iter().for_each(|d| eprintln!("{}", d.render(&text, color)));
+        found.rendered(&text, color).iter().for_each(|piece| eprintln!("{piece}"));
     };
     match conf::parse(&text, &path.display().to_string()) {
         Ok((conf, warnings)) => {
             if warn {
                 show(&warnings);
             }
-            Ok(conf)
+            Ok((conf, warnings))
         }
         Err(found) => {
             show(&found);
