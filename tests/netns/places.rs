@@ -82,6 +82,10 @@ fn settings_that_cannot_be_are_refused_by_start_and_check() {
         refused(&stage, &conf, words);
     };
     check("HashSize 4294967295", &["out of range", "67108864"]);
+    let networks: String =
+        (0..16_385).map(|n| format!("IPv4_address 10.0.{}.{}\n", n / 256, n % 256)).collect();
+    let filter = format!("Filter From Kernelspace {{ Address Ignore {{ {networks} }} }}");
+    check(&format!("EventSource tap\n {filter}"), &["EventSource tap", "16384"]);
     let link = "Interface lo Port 1 IPv4_address 127.0.0.1\n IPv4_Destination_Address 127.0.0.2";
     let sync =
         format!("Sync {{ Mode NOTRACK {{ DisableInternalCache on\n }} UDP {{ {link}\n }} }}");

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 use tests::conf::{Conf, End};
 use tests::ctnetlink::{Requests, udp_flows};
-use tests::daemon::{Daemon, run_ours};
+use tests::daemon::{Brand, Daemon, run_ours};
 use tests::solo::{Solo, solo};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
@@ -85,22 +85,46 @@ fn another_link_is_in_use_and_both_nodes_know_each_other_again() {
     }
 }
 
+const REFUSED: &str = "the configuration is not valid: nothing was changed";
+
 #[test]
-fn settings_the_engine_does_not_start_with_leave_the_old_ones_in_force() {
+fn a_link_that_cannot_be_opened_is_refused_before_the_engine_stops_and_noted_by_the_check() {
     let stage = Stage::new();
     let b = stage.ours("b", &Conf::new(End::B));
     let a = stage.ours("a", &Conf::new(End::A));
     let text = a.file("conf");
-    reload(
-        &a,
-        &text.replace("Interface va", "Interface nope0"),
-        "the old configuration stays in force",
-    );
-    assert!(a.log().contains("nope0"), "the reason is told");
-    assert!(!a.log().contains(READ));
+    for (from, to) in [("Interface va", "Interface nope0"), ("10.99.0.1\n", "10.99.0.77\n")] {
+        let other = text.replace(from, to);
+        assert_ne!(other, text);
+        reload(&a, &other, REFUSED);
+        let word = to.rsplit(' ').next().expect("a word").trim();
+        assert!(a.log().contains(word), "{word} is told");
+        let checked =
+            run_ours(&stage.a, &["--check", "-C", a.path("conf").to_str().expect("text")]);
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success() && said.contains(word), "{said}");
+    }
+    assert!(!a.log().contains("the engine is started again"));
     Requests::open(&stage.a).create(&udp_flows(0..10));
     wait_until("it replicates", || b.external().len() == 10);
     reload(&a, &text, READ);
+}
+
+#[test]
+fn settings_the_engine_does_not_start_with_leave_the_old_ones_in_force() {
+    let stage = Solo::new();
+    stage.write("a", &solo(""));
+    let mut command = Command::new("setpriv");
+    let dropped = "-bpf,-sys_admin";
+    command.args(["--inh-caps", dropped, "--bounding-set", dropped, "--"]);
+    command.arg(Brand::Ours.program());
+    let daemon = Daemon::start_with(command, &stage.node, Brand::Ours, &stage.files, "a");
+    let text = daemon.file("conf").replace(" HashLimit", " EventSource tap\n HashLimit");
+    reload(&daemon, &text, "the old configuration stays in force");
+    assert!(daemon.log().contains("CAP_BPF"), "the reason is told");
+    Requests::open(&stage.node).create(&udp_flows(0..10));
+    wait_until("it hears", || daemon.internal().len() == 10);
+    assert!(!daemon.log().contains(READ));
 }
 
 #[test]

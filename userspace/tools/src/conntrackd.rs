@@ -62,6 +62,9 @@ fn print(text: &str) -> Result<()> {
 fn check(path: &Path) -> Result<()> {
     let (conf, _) = read(path, true)?;
     check::start(&conf)?;
+    if let Err(error) = check::links(&conf) {
+        eprintln!("conntrackd: note: {error:#}: a start at this moment would fail");
+    }
     print(&format!("{}: valid\n", path.display()))
 }
 

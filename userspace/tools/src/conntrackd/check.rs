@@ -4,9 +4,10 @@
 use super::settings::{self, supported};
 use crate::conf::{Conf, EventSource};
 use anyhow::{Context, Result, bail};
+use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
 use host::source::Source;
-use host::{control, lock, sys};
+use host::{control, link, lock, sys};
 
 /// Checks the settings themselves.
 ///
@@ -25,8 +26,29 @@ pub fn settings(conf: &Conf) -> Result<()> {
             there >> 20
         );
     }
-    if conf.general.event_source == EventSource::Tap && !Source::has_programs() {
+    if conf.general.event_source != EventSource::Tap {
+        return Ok(());
+    }
+    if !Source::has_programs() {
         bail!("EventSource tap: this build carries no eBPF object (cargo xtask build)");
+    }
+    let filter = settings::source_settings(conf).filter;
+    let networks = filter.ipv4.len().max(filter.ipv6.len());
+    if networks > FILTER_PREFIXES_MAX as usize {
+        bail!(
+            "EventSource tap: the kernel holds {FILTER_PREFIXES_MAX} networks of a family, and Address names {networks}"
+        );
+    }
+    Ok(())
+}
+
+/// Checks whether the links could be opened now: interfaces and addresses may come and go.
+///
+/// # Errors
+/// The first interface or address that is not there.
+pub fn links(conf: &Conf) -> Result<()> {
+    if let Some(links) = supported(conf)?.links {
+        link::examine(&links)?;
     }
     Ok(())
 }

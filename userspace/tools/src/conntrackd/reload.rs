@@ -152,7 +152,8 @@ fn load(path: &Path, running: &Conf, logs: &Logs) -> Result<Loaded, Vec<String>>
             let why = "the configuration is empty: is it being written?";
             return Err(vec![format!("{}: {why}", path.display())]);
         }
-        check::start(&conf).map_err(|e| vec![format!("{e:#}")])?;
+        let fine = check::start(&conf).and_then(|()| check::links(&conf));
+        fine.map_err(|e| vec![format!("{e:#}")])?;
         let logs = logs.reopened(&conf).map_err(|e| vec![format!("{e:#}")])?;
         Ok((conf, logs, warnings))
     };

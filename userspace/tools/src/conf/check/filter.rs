@@ -7,6 +7,7 @@ use crate::conf::parser::{Arg, Node};
 use crate::conf::protocol::protocol;
 use crate::conf::schema::{Key, Value};
 use common::filter::{MARKS_MAX, MarkTest};
+use common::maps::FILTER_PREFIXES_MAX;
 use std::collections::HashSet;
 use std::hash::Hash;
 
@@ -32,7 +33,19 @@ impl Checker<'_> {
             }
         }
         unrepeated(&mut filter);
+        self.fits_the_kernel(&filter, node);
         filter
+    }
+
+    fn fits_the_kernel(&mut self, filter: &Filter, node: &Node) {
+        let ipv4 = filter.ipv4.as_ref().map_or(0, |set| set.members.len());
+        let ipv6 = filter.ipv6.as_ref().map_or(0, |set| set.members.len());
+        if filter.side == FilterSide::Kernelspace && ipv4.max(ipv6) > FILTER_PREFIXES_MAX as usize {
+            let message = format!(
+                "`Address` names more than {FILTER_PREFIXES_MAX} networks of a family, which are more than the kernel holds"
+            );
+            self.warn(node.span, message, "events come through netlink, and user space filters");
+        }
     }
 
     fn set(&mut self, filter: &mut Filter, set: &Node) {
