@@ -74,44 +74,88 @@ fn client(config: &Path, request: Request) -> Result<()> {
     let (conf, _) = read(config, false)?;
     let path = conf.general.unix_path.as_deref();
     let path = path.context("the configuration names no control socket (General, UNIX, Path)")?;
-    let mut answer = Answer { aside: None, out: io::stdout().lock() };
+    let mut answer = Answer::new(io::stdout().lock());
     let asked = host::control::ask(path, request, &mut answer);
-    match asked {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        other => other.with_context(|| {
+    if asked.is_err() && answer.failure.is_none() {
+        asked.with_context(|| {
             format!("cannot talk to the daemon at {} (is it running?)", path.display())
-        })?,
+        })?;
     }
-    let Some(aside) = answer.aside else { return Ok(()) };
-    let aside = String::from_utf8_lossy(&aside);
-    if let Some(note) = aside.strip_prefix(serve::NOTE) {
-        eprintln!("conntrackd: {}", note.trim());
-        return Ok(());
+    match answer.end().context("cannot write to standard output")? {
+        Aside::Nothing => Ok(()),
+        Aside::Note(text) => {
+            eprintln!("conntrackd: {text}");
+            Ok(())
+        }
+        Aside::Refusal(text) => bail!("{text}"),
     }
-    bail!("{}", aside.trim_start_matches(serve::REFUSAL).trim())
 }
 
-/// Copies an answer to standard output, unless it is a refusal or a note.
+/// What the last line of an answer says besides the answer.
+enum Aside {
+    Nothing,
+    Note(String),
+    Refusal(String),
+}
+
+/// Copies an answer to standard output, but for its last line, which may be no part of it.
 struct Answer<W> {
-    aside: Option<Vec<u8>>,
+    /// The last line so far.
+    held: Vec<u8>,
     out: W,
+    /// Why standard output takes no more.
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Answer<W> {
+    const fn new(out: W) -> Self {
+        Self { held: Vec::new(), out, failure: None }
+    }
+
+    /// Writes, and remembers a failure: it is not the daemon's.
+    fn put(&mut self, len: usize) -> io::Result<()> {
+        let outcome = self.out.write_all(&self.held[..len]).and_then(|()| self.out.flush());
+        self.held.drain(..len);
+        outcome.inspect_err(|error| self.failure = Some(error.kind().into()))
+    }
+
+    /// Looks at the last line. A reader that has gone is no failure.
+    ///
+    /// # Errors
+    /// When standard output takes no more.
+    fn end(mut self) -> io::Result<Aside> {
+        let aside = |words: &str| {
+            let rest = self.held.strip_prefix(words.as_bytes())?;
+            Some(String::from_utf8_lossy(rest).trim().to_owned())
+        };
+        if let Some(text) = aside(serve::REFUSAL) {
+            return Ok(Aside::Refusal(text));
+        }
+        if let Some(text) = aside(serve::NOTE) {
+            return Ok(Aside::Note(text));
+        }
+        if self.failure.is_none() {
+            let _ = self.put(self.held.len());
+        }
+        match self.failure {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(Aside::Nothing),
+        }
+    }
 }
 
 impl<W: Write> Write for Answer<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let begins = |words: &str| piece.starts_with(words.as_bytes());
-        match &mut self.aside {
-            Some(text) => text.extend_from_slice(piece),
-            None if begins(serve::REFUSAL) || begins(serve::NOTE) => {
-                self.aside = Some(piece.to_vec());
-            }
-            None => self.out.write_all(piece)?,
+        self.held.extend_from_slice(piece);
+        let before_last = &self.held[..self.held.len().saturating_sub(1)];
+        if let Some(newline) = before_last.iter().rposition(|byte| *byte == b'\n') {
+            self.put(newline + 1)?;
         }
         Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        Ok(())
     }
 }
 
@@ -133,5 +177,37 @@ fn read(path: &Path, warn: bool) -> Result<(Conf, Found)> {
             show(&found);
             bail!("{}: not a valid configuration", path.display())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed of an answer that comes in these pieces, and what is said besides.
+    fn told(pieces: &[&str]) -> (String, String) {
+        let mut out = Vec::new();
+        let mut answer = Answer::new(&mut out);
+        pieces.iter().for_each(|piece| answer.write_all(piece.as_bytes()).unwrap());
+        let aside = match answer.end().unwrap() {
+            Aside::Nothing => String::new(),
+            Aside::Note(text) => format!("note {text}"),
+            Aside::Refusal(text) => format!("refused {text}"),
+        };
+        (String::from_utf8(out).unwrap(), aside)
+    }
+
+    #[test]
+    fn a_refusal_is_told_apart_wherever_it_comes_and_however_it_is_cut() {
+        let whole = "tcp 6 a\ntcp 6 b\nerror: the engine has ended\n";
+        for cut in 0..=whole.len() {
+            let (out, aside) = told(&[&whole[..cut], &whole[cut..]]);
+            assert_eq!(out, "tcp 6 a\ntcp 6 b\n", "cut at {cut}");
+            assert_eq!(aside, "refused the engine has ended", "cut at {cut}");
+        }
+        assert_eq!(told(&["note: nothing to do\n"]), (String::new(), "note nothing to do".into()));
+        let plain = "error, a line that only looks like one\n\n";
+        assert_eq!(told(&[plain, "last"]), (format!("{plain}last"), String::new()));
+        assert_eq!(told(&[]), (String::new(), String::new()));
     }
 }

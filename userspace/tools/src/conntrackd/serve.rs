@@ -7,13 +7,14 @@ use super::{settings, statistics};
 use crate::conf::{Conf, ModeConf};
 use crate::print::stats::{self, Report};
 use crate::print::status::{Status, readiness};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use engine::{Command, Side};
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, oneshot};
 use tokio::task::AbortHandle;
@@ -93,6 +94,10 @@ impl Service {
         }
         if let Err(error) = self.answer(&mut client, request).await {
             self.log.info(format!("control client: {error:#}"));
+            if error.is::<Ended>() {
+                // Part of the answer may have been sent; the client looks at the last line.
+                let _ = client.reply(&format!("{REFUSAL}{error}\n")).await;
+            }
         }
         false
     }
@@ -176,8 +181,20 @@ async fn tell(client: &mut Client, outcome: oneshot::Receiver<Outcome>) -> Resul
     }
 }
 
+/// The engine that was asked has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the engine has ended or was started anew: ask again")
+    }
+}
+
+impl std::error::Error for Ended {}
+
 fn ended() -> anyhow::Error {
-    anyhow!("the engine has ended")
+    Ended.into()
 }
 
 /// The answer to a request that is about something this daemon does not have, if it is one. Scripts that were written
