@@ -48,8 +48,8 @@ impl Bound {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Begins to serve; `faults` counts clients that do not say what they want. Must be called inside a tokio
-    /// runtime.
+    /// Begins to serve; `faults` counts clients that do not say what they want. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
     /// When the runtime cannot take the socket.
@@ -73,8 +73,8 @@ fn is_socket(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether [`Bound::bind`] would find something else than a socket at `path`. Its directory is that of its lock file
-/// ([`crate::lock::beside`]).
+/// Whether [`Bound::bind`] would find something else than a socket at `path`. Its directory is that
+/// of its lock file ([`crate::lock::beside`]).
 ///
 /// # Errors
 /// If so.
@@ -85,8 +85,9 @@ pub fn examine(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A socket that listens at `path`, which only its owner may connect to from the first moment on: the kernel takes the
-/// mode of the socket for that of the path (`net/unix/af_unix.c`), less the umask.
+/// A socket that listens at `path`, which only its owner may connect to from the first moment on:
+/// the kernel takes the mode of the socket for that of the path (`net/unix/af_unix.c`), less the
+/// umask.
 fn listen_privately(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

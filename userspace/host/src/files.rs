@@ -1,8 +1,8 @@
 //! Files the daemon opens by a name from its configuration.
 //!
-//! It runs as root, and some of these names lie in directories other users may write to. So no open follows a link,
-//! waits for the other end of a FIFO, or hands out a file of the wrong kind; what the daemon creates only its owner
-//! can read, whatever the umask is.
+//! It runs as root, and some of these names lie in directories other users may write to. So no open
+//! follows a link, waits for the other end of a FIFO, or hands out a file of the wrong kind; what
+//! the daemon creates only its owner can read, whatever the umask is.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, CWD, Mode, OFlags, fchmod, open};
@@ -16,7 +16,7 @@ use std::path::Path;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Seconds a pipe given as the configuration may stay silent.
 const PIPE_PATIENCE_S: i64 = 5;
-/// What a file that another program or a person wrote may be longer than. A process id is shorter.
+/// A lock file is never longer, bytes: it holds a process id.
 const LOCK_LEN_MAX: u64 = 32;
 
 /// What a file is for, which decides what may lie at its path.
@@ -24,7 +24,8 @@ const LOCK_LEN_MAX: u64 = 32;
 pub enum Purpose {
     /// Lines are appended to it: a file, or a character device such as `/dev/null`.
     Log,
-    /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of root.
+    /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of
+    /// root.
     Lock,
 }
 
@@ -70,7 +71,8 @@ pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
 /// Whether [`open_for`] would succeed, as far as looking can tell; nothing is created or opened.
 ///
 /// # Errors
-/// Why it would fail. Where this process lacks the rights to look or to write, it cannot tell and says nothing.
+/// Why it would fail. Where this process lacks the rights to look or to write, it cannot tell and
+/// says nothing.
 pub fn examine(path: &Path, purpose: Purpose) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => acceptable(&found, purpose).map(|()| true),
@@ -115,7 +117,8 @@ fn acceptable(found: &Metadata, purpose: Purpose) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a whole file, or what a pipe delivers, of at most `len_max` bytes. Links are followed: nothing is written.
+/// Reads a whole file, or what a pipe delivers, of at most `len_max` bytes. Links are followed:
+/// nothing is written.
 ///
 /// # Errors
 /// When it is longer, when a pipe stays silent for five seconds, or as `open(2)` and `read(2)`.

@@ -1,13 +1,14 @@
-//! What keeps a second daemon from starting: a lock on the lock file, and one on the path of the control socket.
+//! What keeps a second daemon from starting: a lock on the lock file, and one on the path of the
+//! control socket.
 //!
 //! ```text
 //!   LockFile /run/lock/conntrackd.lock           locked, holds the process id
 //!   UNIX { Path /run/conntrackd.ctl }            the socket
-//!                   /run/conntrackd.ctl.lock     locked: who holds it may replace a socket nobody answers on
+//!                   /run/conntrackd.ctl.lock     locked: the holder may replace a dead socket
 //! ```
 //!
-//! Both locks are the kernel's (`flock(2)`), not the files' existence: what a killed daemon leaves behind is taken
-//! over. Both files are removed at the end.
+//! Both locks are the kernel's (`flock(2)`), not the files' existence: what a killed daemon leaves
+//! behind is taken over. Both files are removed at the end.
 
 use crate::control;
 use crate::files::{self, Purpose};
@@ -44,10 +45,11 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Takes the lock file at `path`, and the lock on the path of the control socket if there is one.
+    /// Takes the lock file at `path`, and the lock on the path of the control socket if there is
+    /// one.
     ///
-    /// conntrack-tools' conntrackd locks by the lock file's existence alone, so a live one is recognised by its
-    /// listening on the control socket.
+    /// conntrack-tools' conntrackd locks by the lock file's existence alone, so a live one is
+    /// recognised by its listening on the control socket.
     ///
     /// # Errors
     /// When another instance runs, or a file cannot be opened.
@@ -104,7 +106,8 @@ pub fn beside(control: &Path) -> PathBuf {
     beside.into()
 }
 
-/// The lock on the control socket's path, and whether nobody listens there. `taken` is the lock file's path.
+/// The lock on the control socket's path, and whether nobody listens there. `taken` is the lock
+/// file's path.
 fn lock_socket(control: &Path, taken: &Path) -> Result<Option<LockFile>, LockError> {
     let beside = beside(control);
     let lock = if beside == taken {
@@ -140,8 +143,8 @@ impl LockFile {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.to_owned())),
                 Err(e) => return Err(io(e.into())),
             }
-            // Whoever held it may have removed it between the two calls: then this is a lock on a file without name,
-            // which keeps nobody out.
+            // Whoever held it may have removed it between the two calls: then this is a lock on a
+            // file without name, which keeps nobody out.
             if is_at(&file, path).map_err(io)? {
                 break file;
             }
@@ -171,8 +174,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // The parent of a daemon holds a copy of this and must leave the file to its child. A file somebody else put
-        // at this path is theirs.
+        // The parent of a daemon holds a copy of this and must leave the file to its child. A file
+        // somebody else put at this path is theirs.
         if self.owner == std::process::id() && is_at(&self.file, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -170,8 +170,9 @@ impl Log {
         }
     }
 
-    /// From here on, what is written to standard error goes to the log's file: the daemon has left its terminal, and
-    /// the runtime's last words (out of memory, stack overflow) go there. Without a file nothing changes.
+    /// From here on, what is written to standard error goes to the log's file: the daemon has left
+    /// its terminal, and the runtime's last words (out of memory, stack overflow) go there. Without
+    /// a file nothing changes.
     pub fn take_stderr(&self) {
         if let Some(queue) = self.queue.get() {
             let _ = queue.try_send(Job::TakeStderr);
@@ -180,13 +181,15 @@ impl Log {
         }
     }
 
-    /// From here on, every panic of every thread is a line of this log, besides what is written to standard error.
+    /// From here on, every panic of every thread is a line of this log, besides what is written to
+    /// standard error.
     pub fn report_panics(self: &Arc<Self>) {
         let log = Arc::clone(self);
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             log.error(describe(info));
-            // The process may end with this thread. The thread that writes the log cannot wait for itself.
+            // The process may end with this thread. The thread that writes the log cannot wait for
+            // itself.
             if thread::current().name() != Some(THREAD) {
                 log.finish();
             }

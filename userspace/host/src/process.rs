@@ -4,8 +4,8 @@ use crate::sys;
 use std::fs::OpenOptions;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
-/// Holds back the signals that would end the daemon before it listens to them, though they are not meant to: SIGHUP,
-/// SIGUSR1 and SIGUSR2. Threads made from here on hold them back too.
+/// Holds back the signals that would end the daemon before it listens to them, though they are not
+/// meant to: SIGHUP, SIGUSR1 and SIGUSR2. Threads made from here on hold them back too.
 ///
 /// # Errors
 /// As `sigprocmask(2)`.

@@ -313,8 +313,8 @@ pub fn possible_cpus() -> usize {
         .map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), |max| max + 1)
 }
 
-/// Bytes of memory of this machine, or what the cgroup of this process may use of it if that is less; `None` where
-/// the kernel does not say.
+/// Bytes of memory of this machine, or what the cgroup of this process may use of it if that is
+/// less; `None` where the kernel does not say.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -34,8 +34,8 @@ use diagnostic::Source;
 /// The configuration in `text`, with warnings.
 ///
 /// # Errors
-/// What was found wrong, warnings included, in the order of the text. Nothing is read from the system: whether an
-/// interface exists, for one, is not known here.
+/// What was found wrong, warnings included, in the order of the text. Nothing is read from the
+/// system: whether an interface exists, for one, is not known here.
 ///
 /// ```
 /// let text = "Stats { LogFile on }  General { HashSize 8192 UNIX { Path /run/c.sock } }";

@@ -68,8 +68,8 @@ fn check(path: &Path) -> Result<()> {
     print(&format!("{}: valid\n", path.display()))
 }
 
-/// Asks the daemon. A refusal comes as a line that begins with `error:`; a request that asks for nothing is answered
-/// with one that begins with `note:`, and is a success.
+/// Asks the daemon. A refusal comes as a line that begins with `error:`; a request that asks for
+/// nothing is answered with one that begins with `note:`, and is a success.
 fn client(config: &Path, request: Request) -> Result<()> {
     let (conf, _) = read(config, false)?;
     let path = conf.general.unix_path.as_deref();
@@ -159,7 +159,8 @@ impl<W: Write> Write for Answer<W> {
     }
 }
 
-/// Reads the configuration. What is wrong with it goes to standard error, with the place; warnings, if `warn`.
+/// Reads the configuration. What is wrong with it goes to standard error, with the place; warnings,
+/// if `warn`.
 fn read(path: &Path, warn: bool) -> Result<(Conf, Found)> {
     let text = conf::text(path)?;
     let show = |found: &Found| {

@@ -4,8 +4,8 @@ use super::{Ends, GroupSettings, LinkError, Transport, socket};
 use crate::sys::interface::interface;
 use socket2::Type;
 
-/// Looks whether the interfaces of the links exist and their local addresses are addresses of this node. Nothing is
-/// sent, and no port is taken.
+/// Looks whether the interfaces of the links exist and their local addresses are addresses of this
+/// node. Nothing is sent, and no port is taken.
 ///
 /// # Errors
 /// What [`super::Group::open`] would fail with now.

@@ -13,7 +13,8 @@ use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
 use std::path::PathBuf;
 
-/// The configuration that the keywords of the top level describe. It is of use only if there is no error.
+/// The configuration that the keywords of the top level describe. It is of use only if there is no
+/// error.
 #[must_use]
 pub fn check(source: &Source<'_>, nodes: &[Node], found: &mut Findings) -> Conf {
     Checker { source, found }.conf(nodes)
@@ -45,7 +46,8 @@ impl Checker<'_> {
             let source = self.source;
             self.found.error(|| {
                 let error = source.error(node.span, "`Sync` works with one shard only".to_owned());
-                let label = "expected 1: the replication protocol knows one speaker with one sequence of numbers";
+                let label = "expected 1: the replication protocol knows one speaker with one \
+                             sequence of numbers";
                 error.label(label).context(sync.span, "replication is asked for here")
             });
         }

@@ -169,8 +169,8 @@ impl Diagnostic {
         out
     }
 
-    /// The message with the piece of `source` it is about, over several lines. Of a text that nobody can look at (a
-    /// megabyte, or a line of two thousand bytes) there is the message alone.
+    /// The message with the piece of `source` it is about, over several lines. Of a text that
+    /// nobody can look at (a megabyte, or a line of two thousand bytes) there is the message alone.
     #[must_use]
     pub fn render(&self, source: &str, color: bool) -> String {
         if source.len() > SHOWN_TEXT_LEN || self.line_len(source) > SHOWN_LINE_LEN {
@@ -238,7 +238,8 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Gathers what is wrong. What will not be shown is counted, and not made: garbage costs little, however much it is.
+/// Gathers what is wrong. What will not be shown is counted, and not made: garbage costs little,
+/// however much it is.
 #[derive(Debug, Default)]
 pub struct Findings {
     kept: Vec<Diagnostic>,
@@ -289,7 +290,8 @@ impl Findings {
         (self.errors, self.warnings) = (to.errors, to.warnings);
     }
 
-    /// What there is to show, in the order of the text. Errors go before warnings where there is not room for all.
+    /// What there is to show, in the order of the text. Errors go before warnings where there is
+    /// not room for all.
     #[must_use]
     pub fn finish(mut self) -> Found {
         let all = self.errors + self.warnings;

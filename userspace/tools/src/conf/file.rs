@@ -8,7 +8,8 @@ use std::path::Path;
 /// The longest configuration file, bytes.
 const LEN_MAX: u64 = 16 << 20;
 
-/// The text of the file. Bytes that are no UTF-8 become U+FFFD, which is an error outside of comments.
+/// The text of the file. Bytes that are no UTF-8 become U+FFFD, which is an error outside of
+/// comments.
 ///
 /// # Errors
 /// When it cannot be read, or is longer than 16 MiB.

@@ -123,8 +123,8 @@ impl<'a> Parser<'a> {
         held.nodes
     }
 
-    /// Adds a keyword to a block. A setting given twice holds the last time. A block given twice is more likely a
-    /// mistake of copying.
+    /// Adds a keyword to a block. A setting given twice holds the last time. A block given twice is
+    /// more likely a mistake of copying.
     fn hold(&mut self, held: &mut Held, node: Node) {
         if self.found.has_error() {
             // Nobody will look at the tree.

@@ -1,4 +1,5 @@
-//! From a configuration to what the engine's threads are made of: sources, links and kernel sockets, opened.
+//! From a configuration to what the engine's threads are made of: sources, links and kernel
+//! sockets, opened.
 
 use super::logs::Logs;
 use super::{settings, statistics};

@@ -1,5 +1,5 @@
-//! What a start would refuse, as far as it can be known without the network: `conntrackd --check`, the start itself
-//! and a reload ask the same questions.
+//! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
+//! the start itself and a reload ask the same questions.
 
 use super::settings::{self, supported};
 use crate::conf::{Conf, EventSource};
@@ -36,7 +36,8 @@ pub fn settings(conf: &Conf) -> Result<()> {
     let networks = filter.ipv4.len().max(filter.ipv6.len());
     if networks > FILTER_PREFIXES_MAX as usize {
         bail!(
-            "EventSource tap: the kernel holds {FILTER_PREFIXES_MAX} networks of a family, and Address names {networks}"
+            "EventSource tap: Address names {networks} networks of a family, and the kernel holds \
+             {FILTER_PREFIXES_MAX}"
         );
     }
     Ok(())
@@ -53,7 +54,8 @@ pub fn links(conf: &Conf) -> Result<()> {
     Ok(())
 }
 
-/// Checks the settings and what lies at the paths they name. Whether another daemon runs is not looked at.
+/// Checks the settings and what lies at the paths they name. Whether another daemon runs is not
+/// looked at.
 ///
 /// # Errors
 /// The first thing the daemon would not start with.

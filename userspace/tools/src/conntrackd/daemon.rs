@@ -22,8 +22,8 @@ const CAP_NET_ADMIN: u32 = 12;
 /// What systemd shows beside the name.
 pub(super) const STATUS: &str = "serving";
 
-/// Runs until told to end. `path` is where the configuration came from, and where it is read again; `warnings` is what
-/// was found about it.
+/// Runs until told to end. `path` is where the configuration came from, and where it is read again;
+/// `warnings` is what was found about it.
 ///
 /// # Errors
 /// What the operator has to mend, or what broke.

@@ -10,8 +10,8 @@
 //!                                           they do not start: start the old ones again
 //! ```
 //!
-//! Reading and building happen on threads of their own: the main thread goes on to serve clients and systemd. While
-//! the engine is rebuilt, clients wait.
+//! Reading and building happen on threads of their own: the main thread goes on to serve clients
+//! and systemd. While the engine is rebuilt, clients wait.
 
 use super::logs::Logs;
 use super::serve::SharedHandle;
@@ -55,7 +55,8 @@ pub enum Begun {
     Refused,
     /// All of it is in force.
     Changed(Conf, Logs),
-    /// The engine has to be rebuilt for it. No request is under way, and none begins while the guard lives.
+    /// The engine has to be rebuilt for it. No request is under way, and none begins while the
+    /// guard lives.
     Rebuild(Conf, Logs, OwnedRwLockWriteGuard<Handle>),
 }
 
@@ -143,8 +144,8 @@ pub fn rebuild(crew: Crew, from: (Conf, Logs), to: (Conf, Logs)) -> Result<Rebui
 
 type Loaded = (Conf, Logs, Vec<String>);
 
-/// A configuration the daemon can run with, its logs and warnings; lines that say what is wrong with it otherwise. In
-/// either case the log files are opened again.
+/// A configuration the daemon can run with, its logs and warnings; lines that say what is wrong
+/// with it otherwise. In either case the log files are opened again.
 fn load(path: &Path, running: &Conf, logs: &Logs) -> Result<Loaded, Vec<String>> {
     let read = || {
         let (conf, warnings) = conf::read(path)?;

@@ -27,8 +27,8 @@ pub const REFUSAL: &str = "error: ";
 /// Begins the answer to a request that asks for nothing here.
 pub const NOTE: &str = "note: ";
 
-/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a reload that starts
-/// another one waits.
+/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
+/// reload that starts another one waits.
 pub type SharedHandle = Arc<RwLock<Handle>>;
 
 /// What answers need.
@@ -197,8 +197,9 @@ fn ended() -> anyhow::Error {
     Ended.into()
 }
 
-/// The answer to a request that is about something this daemon does not have, if it is one. Scripts that were written
-/// for conntrack-tools rely on exit code 0 then: statistics say nothing, commands say why nothing is done.
+/// The answer to a request that is about something this daemon does not have, if it is one. Scripts
+/// that were written for conntrack-tools rely on exit code 0 then: statistics say nothing, commands
+/// say why nothing is done.
 fn needless(request: Request, facts: Facts) -> Option<&'static str> {
     use Request::{CommitExpectations, ReloadExpectations};
     if facts.records && !statistics::knows(request) {

@@ -147,8 +147,9 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
     }
 }
 
-/// Bytes that the indexes of all flow tables take before the first flow is there: about one line of the cache for each
-/// nine flows that `HashSize` makes room for. A table makes no room for more flows than it may hold.
+/// Bytes that the indexes of all flow tables take before the first flow is there: about one line of
+/// the cache for each nine flows that `HashSize` makes room for. A table makes no room for more
+/// flows than it may hold.
 #[must_use]
 pub fn index_bytes(conf: &Conf) -> u64 {
     const LINE_LEN: u64 = 64;

@@ -1,9 +1,9 @@
 //! The main thread: control socket, signals, systemd. The engine runs in threads of its own.
 //!
 //! ```text
-//!   clients -> serve -> orders --> engine        SIGHUP -> Reading -> Rebuilding -> Filling -> Serving
-//!   SIGTERM, SIGINT, -k -> Order::Stop                        `--> Serving
-//!                                                tick   -> Order::Snapshot -> answered? -> WATCHDOG=1
+//!   clients -> serve -> orders --> engine      SIGHUP -> Reading -> Rebuilding -> Filling -> Serving
+//!   SIGTERM, SIGINT, -k -> Order::Stop                      `--> Serving
+//!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
 //! ```
 
 use super::daemon::{self, STATUS};
@@ -265,7 +265,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes over a configuration whose engine runs: what is left to change are the control socket and its like.
+    /// Takes over a configuration whose engine runs: what is left to change are the control socket
+    /// and its like.
     fn adopt(&mut self, conf: Conf, logs: Logs) {
         let old = std::mem::replace(&mut self.running.conf, conf);
         self.running.logs = logs;
@@ -334,8 +335,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells systemd that the daemon works, if the engine has answered what it was asked the last time. An engine that
-    /// hangs is asked no more, and systemd's patience runs out.
+    /// Tells systemd that the daemon works, if the engine has answered what it was asked the last
+    /// time. An engine that hangs is asked no more, and systemd's patience runs out.
     fn watch(&self, heartbeat: &mut Option<oneshot::Receiver<Box<Snapshot>>>) {
         if let Phase::Rebuilding(_, since, _) = &self.phase {
             *heartbeat = None;
@@ -411,7 +412,8 @@ fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
     }
 }
 
-/// Until the engine has read the kernel's table for the first time. Whoever waits for the daemon may then ask for it.
+/// Until the engine has read the kernel's table for the first time. Whoever waits for the daemon
+/// may then ask for it.
 async fn filled(engine: Handle) {
     loop {
         let (reply, answer) = oneshot::channel();

@@ -42,7 +42,7 @@ impl Checker<'_> {
         let ipv6 = filter.ipv6.as_ref().map_or(0, |set| set.members.len());
         if filter.side == FilterSide::Kernelspace && ipv4.max(ipv6) > FILTER_PREFIXES_MAX as usize {
             let message = format!(
-                "`Address` names more than {FILTER_PREFIXES_MAX} networks of a family, which are more than the kernel holds"
+                "`Address` names more networks of a family than the kernel holds: {FILTER_PREFIXES_MAX}"
             );
             self.warn(node.span, message, "events come through netlink, and user space filters");
         }

@@ -40,7 +40,8 @@ impl Service {
             let (reply, _) = oneshot::channel();
             let flush = Command::Flush { local: true, remote: false };
             engine.order(Order::Command(flush, reply));
-            // From here on it cannot be cancelled: the engine does it whether or not this task waits for the end.
+            // From here on it cannot be cancelled: the engine does it whether or not this task
+            // waits for the end.
             let done = order_purge(&engine, &[Subject::Flows, Subject::Expectations]);
             let _ = done.await;
         });
