@@ -136,7 +136,6 @@ fn statistics_become_replication_and_back() {
     let begin = sync.find("General").expect("there is one");
     let records = a.path("records");
     let stats = format!("Stats {{ LogFile {}\n }}\n{}", records.display(), &sync[begin..]);
-    let stats = if begin == 0 { stats } else { stats };
     reload(&a, &stats, READ);
     assert!(a.ask(&["-s"]).starts_with("cache stats:"), "{}", a.ask(&["-s"]));
     Requests::open(&stage.a).create(&udp_flows(0..10));

@@ -64,7 +64,7 @@ fn the_verbs_of_statistics_mode_work_and_the_others_do_nothing_with_success() {
         assert_eq!(output.status.code(), Some(0), "{line}: {said}");
         assert!(output.stdout.is_empty(), "{line}");
         let note = if line.starts_with("-s") { "" } else { "no other node in statistics mode" };
-        assert_eq!(said.contains(note), true, "{line}: {said}");
+        assert!(said.contains(note), "{line}: {said}");
         assert_eq!(said.is_empty(), note.is_empty(), "{line}: {said}");
     }
 }
