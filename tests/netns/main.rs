@@ -12,6 +12,8 @@ mod kernel;
 mod live;
 mod daemon;
 mod process;
+mod places;
+mod reload;
 mod shards;
 mod stats;
 mod control;

@@ -47,7 +47,10 @@ impl Solo {
     pub fn write(&self, name: &str, conf: &str) -> String {
         let stem = format!("{}/{name}", self.files.path().display());
         let path = format!("{stem}.conf");
-        fs::write(&path, conf.replace('@', &stem)).expect("a configuration is written");
+        // At once: a daemon or a client may be reading it.
+        let new = format!("{stem}.new");
+        fs::write(&new, conf.replace('@', &stem)).expect("a configuration is written");
+        fs::rename(&new, &path).expect("it takes the place of the old one");
         path
     }
 }

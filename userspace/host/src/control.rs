@@ -3,9 +3,13 @@
 //! The server runs on tokio, beside the data plane: a client that says nothing, or reads nothing, holds up nobody.
 //! The protocol is `docs/spec/control.md`.
 
+use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::control::{REQUEST_LEN, Request};
 
+/// Clients that may wait for their connection to be accepted.
+const BACKLOG: i32 = 128;
+/// Clients served at once: far fewer than a process may have descriptors.
+pub const CLIENTS_MAX: usize = 256;
 /// How long a client may take to say what it wants, and how long it may leave a piece of the answer unread.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,29 +41,73 @@ impl Bound {
     /// # Errors
     /// When the path cannot be bound, or something else than a socket is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                let what = "there is something else than a socket";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
-            }
-            Ok(_) => fs::remove_file(path)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+        if is_socket(path)? {
+            fs::remove_file(path)?;
         }
-        let listener = StdListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
+        let listener = StdListener::from(listen_privately(path)?);
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Begins to serve. Must be called inside a tokio runtime.
+    /// Begins to serve; `faults` counts clients that do not say what they want. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
     /// When the runtime cannot take the socket.
-    pub fn serve(self) -> io::Result<Server> {
+    pub fn serve(self, faults: Arc<Faults>) -> io::Result<Server> {
         let listener = UnixListener::from_std(self.listener)?;
-        Ok(Server { listener, path: self.path, faults: Arc::default() })
+        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+        Ok(Server { listener, path: self.path, faults, clients })
     }
+}
+
+/// Whether a socket is at `path`; not so if nothing is.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(_) => {
+            let what = "there is something else than a socket";
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether [`Bound::bind`] would find something else than a socket at `path`. Its directory is that
+/// of its lock file ([`crate::lock::beside`]).
+///
+/// # Errors
+/// If so.
+pub fn examine(path: &Path) -> io::Result<()> {
+    match is_socket(path) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A socket that listens at `path`, which only its owner may connect to from the first moment on:
+/// the kernel takes the mode of the socket for that of the path (`net/unix/af_unix.c`), less the
+/// umask.
+fn listen_privately(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let owner = Mode::RUSR | Mode::WUSR;
+    rustix::fs::fchmod(&socket, owner)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Whether a process listens at `path`, however busy it is.
+#[must_use]
+pub(crate) fn is_served(path: &Path) -> bool {
+    let connect = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    // AGAIN: clients wait in line there.
+    matches!(connect(), Ok(()) | Err(Errno::AGAIN))
 }
 
 /// The socket being served; its path is removed when it goes.
@@ -63,6 +116,7 @@ pub struct Server {
     listener: UnixListener,
     path: PathBuf,
     faults: Arc<Faults>,
+    clients: Arc<Semaphore>,
 }
 
 /// Clients that did not say what they want.
@@ -87,19 +141,14 @@ impl Faults {
 }
 
 impl Server {
-    /// The next client.
+    /// The next client, once fewer than [`CLIENTS_MAX`] are served; the others wait in line.
     ///
     /// # Errors
     /// As `accept(2)`.
     pub async fn accept(&self) -> io::Result<Client> {
+        let place = Arc::clone(&self.clients).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, _) = self.listener.accept().await?;
-        Ok(Client { stream, faults: Arc::clone(&self.faults) })
-    }
-
-    /// What went wrong with its clients so far, and from here on.
-    #[must_use]
-    pub fn faults(&self) -> Arc<Faults> {
-        Arc::clone(&self.faults)
+        Ok(Client { stream, faults: Arc::clone(&self.faults), _place: place })
     }
 }
 
@@ -114,6 +163,7 @@ impl Drop for Server {
 pub struct Client {
     stream: tokio::net::UnixStream,
     faults: Arc<Faults>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Client {

@@ -9,6 +9,7 @@
 //! | `place` | moves a thread to a network namespace, to CPUs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
+//! | `files` | opens logs, lock files and the configuration |
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
@@ -18,7 +19,8 @@
 //! | `listing` | reads the kernel's flows for people |
 //! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
-//! | `process` | lock file, daemonising, signals |
+//! | `lock` | keeps a second daemon from starting |
+//! | `process` | daemonising, signals |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
@@ -34,6 +36,7 @@ pub mod place;
 pub mod netlink;
 pub mod source;
 mod waits;
+pub mod files;
 pub mod log;
 pub mod moderation;
 pub mod link;
@@ -47,6 +50,7 @@ pub mod churn;
 pub mod observe;
 pub mod process;
 pub mod control;
+pub mod lock;
 pub mod systemd;
 pub mod overrun;
 pub mod health;

@@ -25,8 +25,10 @@ mod datagram;
 mod tcp;
 mod member;
 mod group;
+mod examine;
 
 pub use choice::Status;
+pub use examine::examine;
 pub use group::{Group, GroupReport, GroupSettings, Sent, Sink};
 pub use member::LinkReport;
 pub use queue::QueueReport;

@@ -15,6 +15,7 @@
 use crate::clock;
 use crossbeam::channel::{self, Sender};
 use std::io;
+use std::panic::{self, PanicHookInfo};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -27,6 +28,8 @@ use sink::{Job, Line, Sink};
 
 /// Lines that may wait for the disk.
 const QUEUE_LEN: usize = 65_536;
+/// Name of the threads that write logs.
+const THREAD: &str = "log";
 /// How long the end of the program waits for the disk.
 const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -143,7 +146,7 @@ impl Log {
         let taken = self.sink.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(sink) = taken else { return Ok(()) };
         let (sender, jobs) = channel::bounded(QUEUE_LEN);
-        thread::Builder::new().name("log".into()).spawn(move || sink.run(&jobs))?;
+        thread::Builder::new().name(THREAD.into()).spawn(move || sink.run(&jobs))?;
         // Set once only: the sink was there to take.
         let _ = self.queue.set(sender);
         Ok(())
@@ -165,6 +168,33 @@ impl Log {
                 Ok(())
             }
         }
+    }
+
+    /// From here on, what is written to standard error goes to the log's file: the daemon has left
+    /// its terminal, and the runtime's last words (out of memory, stack overflow) go there. Without
+    /// a file nothing changes.
+    pub fn take_stderr(&self) {
+        if let Some(queue) = self.queue.get() {
+            let _ = queue.try_send(Job::TakeStderr);
+        } else if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+            sink.take_stderr();
+        }
+    }
+
+    /// From here on, every panic of every thread is a line of this log, besides what is written to
+    /// standard error.
+    pub fn report_panics(self: &Arc<Self>) {
+        let log = Arc::clone(self);
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            log.error(describe(info));
+            // The process may end with this thread. The thread that writes the log cannot wait for
+            // itself.
+            if thread::current().name() != Some(THREAD) {
+                log.finish();
+            }
+            before(info);
+        }));
     }
 
     /// Waits until what was logged so far is written, or the disk has had its time.
@@ -216,9 +246,36 @@ impl Log {
     }
 }
 
+/// Thread, place and message of a panic, on one line.
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without name");
+    let message = info.payload_as_str().unwrap_or("no message").replace('\n', "; ");
+    match info.location() {
+        Some(place) => format!("thread {name} panicked at {place}: {message}"),
+        None => format!("thread {name} panicked: {message}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_a_line_with_thread_place_and_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let places = Places { file: Some(path.clone()), ..Places::default() };
+        let log = Arc::new(Log::open(Form::Daemon, &places).unwrap());
+        log.run_behind().unwrap();
+        log.report_panics();
+        let body = || panic!("the sky\nfell");
+        let thread = thread::Builder::new().name("shard-7".into()).spawn(body).unwrap();
+        assert!(thread.join().is_err());
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("[ERROR] thread shard-7 panicked at "), "{text}");
+        assert!(text.contains("log.rs:") && text.contains(": the sky; fell\n"), "{text}");
+    }
 
     #[test]
     fn a_file_that_takes_nothing_loses_lines_and_they_are_told_when_another_takes_some() {

@@ -1,105 +1,27 @@
-//! Being a daemon: the lock file, the way into the background.
+//! Being a daemon: the way into the background.
 
 use crate::sys;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
-use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
-/// Why a daemon may not run.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Somebody holds the lock.
-    #[error("lock file {0} is held: another instance is running")]
-    Held(PathBuf),
-    /// Somebody answers on the control socket.
-    #[error("a daemon answers on {0}: another instance is running")]
-    Answering(PathBuf),
-    /// There is a device, or something else that is not a file.
-    #[error("lock file {0}: there is something else than a file")]
-    NoFile(PathBuf),
-    /// The file cannot be made.
-    #[error("lock file {0}: {1}")]
-    Io(PathBuf, io::Error),
-}
-
-/// The lock file, held while this lives and removed after.
+/// Holds back the signals that would end the daemon before it listens to them, though they are not
+/// meant to: SIGHUP, SIGUSR1 and SIGUSR2. Threads made from here on hold them back too.
 ///
-/// The lock is the kernel's, not the file's existence: a file left behind by a daemon that was killed is taken over.
-#[derive(Debug)]
-pub struct LockFile {
-    path: PathBuf,
-    file: File,
-    owner: u32,
+/// # Errors
+/// As `sigprocmask(2)`.
+pub fn hold_signals() -> io::Result<()> {
+    sys::mask_signals(&HELD, true)
 }
 
-impl LockFile {
-    /// Takes the lock. `control` is the control socket's path: conntrackd locks by the file's existence alone, so a
-    /// live one is recognised by its answering there.
-    ///
-    /// # Errors
-    /// When another instance runs, or the file cannot be made.
-    pub fn take(path: &Path, control: Option<&Path>) -> Result<Self, LockError> {
-        let io = |e| LockError::Io(path.to_owned(), e);
-        let file = loop {
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).write(true).mode(0o600);
-            let file = options.open(path).map_err(io)?;
-            // It is removed in the end: nobody shall lose a device to a slip in the configuration.
-            if !file.metadata().map_err(io)?.is_file() {
-                return Err(LockError::NoFile(path.to_owned()));
-            }
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.to_owned())),
-                Err(e) => return Err(io(e.into())),
-            }
-            // Whoever held it may have removed it between the two calls: then this is a lock on a file without name,
-            // which keeps nobody out.
-            if is_at(&file, path).map_err(io)? {
-                break file;
-            }
-        };
-        if let Some(control) = control.filter(|c| UnixStream::connect(c).is_ok()) {
-            return Err(LockError::Answering(control.to_owned()));
-        }
-        let mut lock = Self { path: path.to_owned(), file, owner: 0 };
-        lock.sign().map_err(io)?;
-        Ok(lock)
-    }
-
-    /// Writes the process id into the file; again after a fork.
-    ///
-    /// # Errors
-    /// As `write(2)`.
-    pub fn sign(&mut self) -> io::Result<()> {
-        self.owner = std::process::id();
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "{}", self.owner)
-    }
+/// Lets them through to the calling thread.
+///
+/// # Errors
+/// As `sigprocmask(2)`.
+pub fn release_signals() -> io::Result<()> {
+    sys::mask_signals(&HELD, false)
 }
 
-/// Whether the file is the one with this name.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let own = file.metadata()?;
-    match std::fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-impl Drop for LockFile {
-    fn drop(&mut self) {
-        // The parent of a daemon holds a copy of this and must leave the file to its child.
-        if self.owner == std::process::id() {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
+const HELD: [i32; 3] = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
 /// Which side of the fork one is on.
 #[derive(Debug)]

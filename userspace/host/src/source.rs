@@ -254,6 +254,12 @@ impl Source {
         }
     }
 
+    /// Whether this build carries the eBPF programs that the tap and the hook are made of.
+    #[must_use]
+    pub const fn has_programs() -> bool {
+        tap::has_object()
+    }
+
     /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
     /// the flow; ends are always heard.
     #[must_use]

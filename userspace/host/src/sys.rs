@@ -235,6 +235,26 @@ pub fn has_capability(cap: u32) -> bool {
         .is_some_and(|caps| caps >> cap & 1 == 1)
 }
 
+/// Bytes of memory of this machine, or what the cgroup of this process may use of it if that is
+/// less; `None` where the kernel does not say.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let group = std::fs::read_to_string("/proc/self/cgroup").ok();
+    let group =
+        group.and_then(|text| Some(text.lines().find_map(|l| l.strip_prefix("0::"))?.to_owned()));
+    let limit = group.and_then(|path| {
+        std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    });
+    Some((kib << 10).min(limit.unwrap_or(u64::MAX)))
+}
+
 /// How many flows the kernel tracks in this network namespace; `None` where it does not say.
 #[must_use]
 pub fn flow_count() -> Option<u64> {
@@ -267,6 +287,23 @@ pub fn stop_signals() -> io::Result<OwnedFd> {
         check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
         let fd = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC))?;
         Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Holds back signals from the calling thread, or lets them through.
+///
+/// # Errors
+/// As `sigprocmask(2)`.
+pub fn mask_signals(signals: &[c_int], hold: bool) -> io::Result<()> {
+    let how = if hold { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        check(libc::sigprocmask(how, &raw const set, std::ptr::null_mut())).map(drop)
     }
 }
 

@@ -14,8 +14,13 @@ impl Systemd {
     /// Reads what systemd wants. Must be called before a fork: the watchdog is wanted of the process that was started.
     #[must_use]
     pub fn new(on: bool) -> Self {
-        let watchdog = if on { sd_notify::watchdog_enabled() } else { None };
-        Self { on, watchdog }
+        Self { on, watchdog: sd_notify::watchdog_enabled() }
+    }
+
+    /// The same, on or off. The watchdog is that of the start.
+    #[must_use]
+    pub const fn switched(self, on: bool) -> Self {
+        Self { on, ..self }
     }
 
     /// How often [`Systemd::alive`] is to be called: twice as often as systemd expects it.

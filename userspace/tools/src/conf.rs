@@ -17,9 +17,11 @@ pub mod parser;
 pub mod model;
 pub mod protocol;
 pub mod check;
+mod file;
 pub mod reference;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Found, Severity};
+pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogFile, ModeConf, Policy, Scheduler,
@@ -32,8 +34,8 @@ use diagnostic::Source;
 /// The configuration in `text`, with warnings.
 ///
 /// # Errors
-/// Everything found wrong, warnings included, in the order of the text. Nothing is read from the system: whether an
-/// interface exists, for one, is not known here.
+/// What was found wrong, warnings included, in the order of the text. Nothing is read from the
+/// system: whether an interface exists, for one, is not known here.
 ///
 /// ```
 /// let text = "Stats { LogFile on }  General { HashSize 8192 UNIX { Path /run/c.sock } }";
@@ -44,21 +46,16 @@ use diagnostic::Source;
 /// let errors = tools::conf::parse("General { HashSise 8192 }", "example.conf").unwrap_err();
 /// assert_eq!((errors[0].line(), errors[0].column()), (1, 11));
 /// ```
-pub fn parse(text: &str, file_name: &str) -> Result<(Conf, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn parse(text: &str, file_name: &str) -> Result<(Conf, Found), Found> {
     let source = Source::new(file_name, text);
     let (nodes, mut found) = parser::parse(&source);
-    let mut conf = Conf::default();
-    if !has_error(&found) {
-        let (checked, more) = check::check(&source, &nodes);
-        conf = checked;
-        found.extend(more);
+    if found.has_error() {
+        return Err(found.finish());
     }
-    found.sort_by_key(|diagnostic| diagnostic.span.start);
-    if has_error(&found) { Err(found) } else { Ok((conf, found)) }
-}
-
-fn has_error(found: &[Diagnostic]) -> bool {
-    found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    let conf = check::check(&source, &nodes, &mut found);
+    let valid = !found.has_error();
+    let found = found.finish();
+    if valid { Ok((conf, found)) } else { Err(found) }
 }
 
 #[cfg(test)]

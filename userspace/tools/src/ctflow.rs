@@ -121,8 +121,7 @@ fn ready(daemon: &Daemon) -> Result<ExitCode> {
 impl Daemon {
     fn ask(&self, request: Request) -> Result<String> {
         let path = &self.config;
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let text = conf::text(path)?;
         let Ok((conf, _)) = conf::parse(&text, &path.display().to_string()) else {
             bail!("{}: not a valid configuration (conntrackd --check says why)", path.display());
         };

@@ -1,9 +1,10 @@
 //! The end of a log where lines are written.
 
 use super::{Form, Level, Losses, Places};
+use crate::files::{self, Purpose};
 use crate::sys;
 use crossbeam::channel::{Receiver, Sender};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(super) enum Job {
     Line(Line),
     /// Write to another place from here on.
     Switch(Box<Sink>),
+    /// Let standard error go to the file.
+    TakeStderr,
     /// Say when all before is written.
     Flush(Sender<()>),
 }
@@ -38,6 +41,8 @@ pub(super) struct Sink {
     syslog: Option<i32>,
     console: bool,
     losses: Arc<Losses>,
+    /// Whether standard error goes to the file.
+    owns_stderr: bool,
     /// Bytes for the file, and the lines they are.
     gathered: Vec<u8>,
     gathered_lines: u64,
@@ -47,16 +52,17 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn open(form: Form, places: &Places, losses: Arc<Losses>) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().create(true).append(true).open(path);
+        let open = |path| files::open_for(path, Purpose::Log);
         if places.syslog.is_some() {
             sys::open_syslog();
         }
         Ok(Self {
             form,
-            file: places.file.as_ref().map(open).transpose()?,
+            file: places.file.as_deref().map(open).transpose()?,
             syslog: places.syslog,
             console: places.console,
             losses,
+            owns_stderr: false,
             gathered: Vec::new(),
             gathered_lines: 0,
             time: (i64::MIN, String::new()),
@@ -81,12 +87,26 @@ impl Sink {
             Job::Line(line) => self.add(&line),
             Job::Switch(sink) => {
                 self.flush();
+                let owns_stderr = self.owns_stderr;
                 *self = *sink;
+                if owns_stderr {
+                    self.take_stderr();
+                }
             }
+            Job::TakeStderr => self.take_stderr(),
             Job::Flush(done) => {
                 self.flush();
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// Lets standard error go to the file.
+    pub(super) fn take_stderr(&mut self) {
+        self.owns_stderr = true;
+        if let Some(file) = &self.file {
+            // Should it fail, last words are lost, as they were before.
+            let _ = rustix::stdio::dup2_stderr(file);
         }
     }
 

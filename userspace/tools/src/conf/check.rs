@@ -4,7 +4,7 @@ mod filter;
 mod helper;
 mod sync;
 
-use crate::conf::diagnostic::{Diagnostic, Source, Span};
+use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
     Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogFile, ModeConf,
     OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
@@ -13,17 +13,16 @@ use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
 use std::path::PathBuf;
 
-/// The configuration that the keywords of the top level describe. It is of use only if nothing found is an error.
+/// The configuration that the keywords of the top level describe. It is of use only if there is no
+/// error.
 #[must_use]
-pub fn check(source: &Source<'_>, nodes: &[Node]) -> (Conf, Vec<Diagnostic>) {
-    let mut checker = Checker { source, found: Vec::new() };
-    let conf = checker.conf(nodes);
-    (conf, checker.found)
+pub fn check(source: &Source<'_>, nodes: &[Node], found: &mut Findings) -> Conf {
+    Checker { source, found }.conf(nodes)
 }
 
 struct Checker<'a> {
     source: &'a Source<'a>,
-    found: Vec<Diagnostic>,
+    found: &'a mut Findings,
 }
 
 impl Checker<'_> {
@@ -44,10 +43,13 @@ impl Checker<'_> {
             (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
             && node.number() > 1
         {
-            let message = "`Sync` works with one shard only".to_owned();
-            let error = self.source.error(node.span, message);
-            let label = "expected 1: the replication protocol knows one speaker with one sequence of numbers";
-            self.found.push(error.label(label).context(sync.span, "replication is asked for here"));
+            let source = self.source;
+            self.found.error(|| {
+                let error = source.error(node.span, "`Sync` works with one shard only".to_owned());
+                let label = "expected 1: the replication protocol knows one speaker with one \
+                             sequence of numbers";
+                error.label(label).context(sync.span, "replication is asked for here")
+            });
         }
         let of_stats = block(Key::Stats).into_iter().flat_map(|node| &node.block);
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
@@ -62,9 +64,12 @@ impl Checker<'_> {
             (Some(sync), None) => ModeConf::Sync(self.sync(sync)),
             (None, Some(stats)) => ModeConf::Stats(self.stats(&stats.block)),
             (Some(sync), Some(stats)) => {
-                let message = "`Sync` and `Stats` cannot be used together".to_owned();
-                let error = self.source.error(stats.span, message).label("keep one of them");
-                self.found.push(error.context(sync.span, "the other one"));
+                let source = self.source;
+                self.found.error(|| {
+                    let message = "`Sync` and `Stats` cannot be used together".to_owned();
+                    let error = source.error(stats.span, message).label("keep one of them");
+                    error.context(sync.span, "the other one")
+                });
                 ModeConf::default()
             }
             (None, None) => {
@@ -130,18 +135,21 @@ impl Checker<'_> {
             _ => None,
         };
         if facility.is_none() {
-            let message = format!("`{name}` is not a syslog facility; this line is ignored");
+            let message =
+                format!("`{}` is not a syslog facility; this line is ignored", quoted(name));
             self.warn(node.args[0].span, message, "expected on, off, daemon, or local0 to local7");
         }
         facility
     }
 
     fn warn(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) {
-        self.found.push(self.source.warning(span, message.into()).label(label));
+        let source = self.source;
+        self.found.warning(|| source.warning(span, message.into()).label(label));
     }
 
     fn error(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) {
-        self.found.push(self.source.error(span, message.into()).label(label));
+        let source = self.source;
+        self.found.error(|| source.error(span, message.into()).label(label));
     }
 }
 

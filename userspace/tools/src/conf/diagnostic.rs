@@ -1,8 +1,18 @@
 //! What is wrong with a configuration, and where: one value that becomes a log line or an annotated snippet.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
+
+/// Diagnostics that are shown; of the others there is a count.
+pub const SHOWN_MAX: usize = 20;
+/// The longest text that pieces are shown of, and the longest line, bytes.
+const SHOWN_TEXT_LEN: usize = 1 << 20;
+const SHOWN_LINE_LEN: usize = 2000;
+/// The longest word that is quoted in full, letters.
+const SHOWN_WORD_LEN: usize = 60;
 
 /// A stretch of the text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,6 +47,8 @@ pub struct Source<'a> {
     pub name: Arc<str>,
     /// The text.
     pub text: &'a str,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
 }
 
 /// One thing to tell about a configuration.
@@ -64,7 +76,8 @@ impl<'a> Source<'a> {
     /// The text of the file called `name`.
     #[must_use]
     pub fn new(name: &str, text: &'a str) -> Self {
-        Self { name: name.into(), text }
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self { name: name.into(), text, lines }
     }
 
     /// An error at `span`.
@@ -82,7 +95,7 @@ impl<'a> Source<'a> {
     /// The number of the line that holds byte `at`, from 1.
     #[must_use]
     pub fn line(&self, at: usize) -> usize {
-        self.before(at).matches('\n').count() + 1
+        self.lines.partition_point(|start| *start <= at) + 1
     }
 
     /// The word at `span`.
@@ -91,13 +104,10 @@ impl<'a> Source<'a> {
         self.text.get(span.start..span.end).unwrap_or("")
     }
 
-    fn before(&self, at: usize) -> &'a str {
-        self.text.get(..at).unwrap_or(self.text)
-    }
-
     fn diagnostic(&self, severity: Severity, span: Span, message: String) -> Diagnostic {
-        let before = self.before(span.start);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.line(span.start);
+        let line_start = if line > 1 { self.lines[line - 2] } else { 0 };
+        let before = self.text.get(line_start..span.start).unwrap_or("");
         Diagnostic {
             severity,
             file: Arc::clone(&self.name),
@@ -106,8 +116,8 @@ impl<'a> Source<'a> {
             label: String::new(),
             context: Vec::new(),
             help: None,
-            line: self.line(span.start),
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: before.chars().count() + 1,
         }
     }
 }
@@ -159,11 +169,28 @@ impl Diagnostic {
         out
     }
 
-    /// The message with the piece of `source` it is about, over several lines.
+    /// The message with the piece of `source` it is about, over several lines. Of a text that
+    /// nobody can look at (a megabyte, or a line of two thousand bytes) there is the message alone.
     #[must_use]
     pub fn render(&self, source: &str, color: bool) -> String {
+        if source.len() > SHOWN_TEXT_LEN || self.line_len(source) > SHOWN_LINE_LEN {
+            let word = if self.severity == Severity::Error { "error" } else { "warning" };
+            return format!("{word}: {}", self.one_line());
+        }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[self.report(source)])
+    }
+
+    /// The longest line this is about, bytes.
+    fn line_len(&self, source: &str) -> usize {
+        let places = self.context.iter().map(|(span, _)| span).chain([&self.span]);
+        let len = |span: &Span| {
+            let Range { start, end } = clamped(*span, source);
+            let before = source[..start].rfind('\n').map_or(start, |newline| start - newline);
+            let after = source[end..].find('\n').unwrap_or(source.len() - end);
+            before + (end - start) + after
+        };
+        places.map(len).max().unwrap_or(0)
     }
 
     fn report<'a>(&'a self, source: &'a str) -> Group<'a> {
@@ -192,7 +219,122 @@ impl fmt::Display for Diagnostic {
 }
 
 /// Rendering with another text than the one parsed is the caller's mistake, but not worth a panic.
-fn clamped(span: Span, source: &str) -> std::ops::Range<usize> {
+fn clamped(span: Span, source: &str) -> Range<usize> {
     let floor = |at: usize| source.floor_char_boundary(at.min(source.len()));
     floor(span.start)..floor(span.end.max(span.start))
+}
+
+/// A word as messages quote it: on one line, and not longer than a line.
+#[must_use]
+pub fn quoted(word: &str) -> Cow<'_, str> {
+    if word.len() <= SHOWN_WORD_LEN && !word.contains(char::is_control) {
+        return word.into();
+    }
+    let plain = |letter: char| if letter.is_control() { '?' } else { letter };
+    let mut out: String = word.chars().take(SHOWN_WORD_LEN).map(plain).collect();
+    if word.chars().nth(SHOWN_WORD_LEN).is_some() {
+        out.push_str("...");
+    }
+    out.into()
+}
+
+/// Gathers what is wrong. What will not be shown is counted, and not made: garbage costs little,
+/// however much it is.
+#[derive(Debug, Default)]
+pub struct Findings {
+    kept: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+/// A point in time of some [`Findings`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    kept: usize,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    /// Takes the error that `make` makes.
+    pub fn error(&mut self, make: impl FnOnce() -> Diagnostic) {
+        if self.errors < SHOWN_MAX {
+            self.kept.push(make());
+        }
+        self.errors += 1;
+    }
+
+    /// Takes the warning that `make` makes.
+    pub fn warning(&mut self, make: impl FnOnce() -> Diagnostic) {
+        if self.warnings < SHOWN_MAX {
+            self.kept.push(make());
+        }
+        self.warnings += 1;
+    }
+
+    /// Whether there is an error among them.
+    #[must_use]
+    pub const fn has_error(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Where they are now, for [`Findings::rewind`].
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark { kept: self.kept.len(), errors: self.errors, warnings: self.warnings }
+    }
+
+    /// Forgets what was taken since.
+    pub fn rewind(&mut self, to: Mark) {
+        self.kept.truncate(to.kept);
+        (self.errors, self.warnings) = (to.errors, to.warnings);
+    }
+
+    /// What there is to show, in the order of the text. Errors go before warnings where there is
+    /// not room for all.
+    #[must_use]
+    pub fn finish(mut self) -> Found {
+        let all = self.errors + self.warnings;
+        if self.kept.len() > SHOWN_MAX {
+            self.kept.sort_by_key(|d| d.severity != Severity::Error);
+            self.kept.truncate(SHOWN_MAX);
+        }
+        self.kept.sort_by_key(|d| d.span.start);
+        Found { rest: all - self.kept.len(), shown: self.kept }
+    }
+}
+
+/// What was found wrong with a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// At most [`SHOWN_MAX`], in the order of the text.
+    pub shown: Vec<Diagnostic>,
+    /// How many more there are.
+    pub rest: usize,
+}
+
+impl Found {
+    /// A line for each, for a log.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.shown.iter().map(Diagnostic::one_line).chain(self.rest()).collect()
+    }
+
+    /// Each with the piece of `source` it is about.
+    #[must_use]
+    pub fn rendered(&self, source: &str, color: bool) -> Vec<String> {
+        self.shown.iter().map(|d| d.render(source, color)).chain(self.rest()).collect()
+    }
+
+    fn rest(&self) -> Option<String> {
+        (self.rest > 0).then(|| format!("{} more errors and warnings are not shown", self.rest))
+    }
+}
+
+impl Deref for Found {
+    type Target = [Diagnostic];
+
+    fn deref(&self) -> &[Diagnostic] {
+        &self.shown
+    }
 }

@@ -1,9 +1,9 @@
 //! Tokens to a tree, as the schema says. The parser goes on after an error wherever it can tell what was meant, so
 //! that one run reports as many mistakes as possible; a tree is of use only if there were none.
 
-use crate::conf::diagnostic::{Diagnostic, Source, Span};
-use crate::conf::lexer::{self, Token, TokenKind};
-use crate::conf::schema::{Block, Body, Keyword, Kind, Param, Value};
+use crate::conf::diagnostic::{Findings, Source, Span, quoted};
+use crate::conf::lexer::{Lexer, Token, TokenKind};
+use crate::conf::schema::{Block, Body, Key, Keyword, Kind, Param, Value};
 
 /// A keyword with everything that belongs to it.
 #[derive(Clone, Debug)]
@@ -31,54 +31,130 @@ pub struct Arg {
 
 /// The keywords of the top level, and everything there is to complain about.
 #[must_use]
-pub fn parse(source: &Source<'_>) -> (Vec<Node>, Vec<Diagnostic>) {
-    let (tokens, found) = lexer::tokens(source);
-    let count = |kind: &TokenKind| tokens.iter().filter(|token| token.kind == *kind).count();
-    let unclosed = count(&TokenKind::Open).saturating_sub(count(&TokenKind::Close));
+pub fn parse(source: &Source<'_>) -> (Vec<Node>, Findings) {
+    let mut found = Findings::default();
+    let unclosed = survey(source, &mut found);
+    let mut lexer = Lexer::new(source.text);
+    let ahead = lexer.next();
+    let last = Span::default();
+    let open = Vec::new();
     let mut parser =
-        Parser { source, tokens: &tokens, at: 0, open: Vec::new(), unwind: 0, unclosed, found };
+        Parser { source, lexer, ahead, taken: 0, last, open, unwind: 0, unclosed, found };
     let nodes = parser.block(Block::File);
     (nodes, parser.found)
 }
 
+/// Looks for tokens that cannot be read; how many closing braces the text lacks.
+fn survey(source: &Source<'_>, found: &mut Findings) -> usize {
+    let (mut opened, mut closed) = (0_usize, 0);
+    for token in Lexer::new(source.text) {
+        opened += usize::from(token.kind == TokenKind::Open);
+        closed += usize::from(token.kind == TokenKind::Close);
+        if !token.complete {
+            found.error(|| {
+                let message = "a quoted word is not closed".to_owned();
+                let error = source.error(token.span, message);
+                error.label("expected `\"` before the end of the line")
+            });
+        }
+        if token.text.contains(char::REPLACEMENT_CHARACTER) {
+            found.error(|| {
+                let message = format!("`{}` is not UTF-8 text", quoted(token.text));
+                source.error(token.span, message).label("only comments may hold such bytes")
+            });
+        }
+    }
+    opened.saturating_sub(closed)
+}
+
+/// How deep blocks may lie in one another. None of the language's lies deeper than four.
+const DEPTH_MAX: usize = 16;
+/// The most words in one list.
+const ITEMS_MAX: usize = 1 << 20;
+
 struct Parser<'a> {
     source: &'a Source<'a>,
-    tokens: &'a [Token],
-    at: usize,
+    lexer: Lexer<'a>,
+    /// The current token, which the lexer is past.
+    ahead: Option<Token<'a>>,
+    /// How many tokens came before it.
+    taken: usize,
+    /// Where the one before it stands.
+    last: Span,
     /// The blocks we are in, outermost first, and the keywords that opened them.
     open: Vec<(Block, Span)>,
     /// How many of them to leave, because a closing brace was forgotten.
     unwind: usize,
     /// How many closing braces the text lacks.
     unclosed: usize,
-    found: Vec<Diagnostic>,
+    found: Findings,
+}
+
+/// What a block holds so far, with the first place of each keyword.
+#[derive(Default)]
+struct Held {
+    nodes: Vec<Node>,
+    first: Vec<(Key, Span)>,
 }
 
 impl<'a> Parser<'a> {
     /// The keywords up to the closing brace of `block`.
     fn block(&mut self, block: Block) -> Vec<Node> {
-        let mut nodes: Vec<Node> = Vec::new();
+        let mut held = Held::default();
         while self.unwind == 0 {
             let Some(token) = self.peek() else {
                 self.end_of_text();
                 break;
             };
-            match &token.kind {
+            match token.kind {
                 TokenKind::Close if block != Block::File => {
-                    self.at += 1;
+                    self.next();
                     break;
                 }
-                TokenKind::Word(word) if word.starts_with(char::is_alphabetic) => {
-                    if let Some(node) = self.statement(block, word, token.span) {
-                        self.repetition(&nodes, &node);
-                        nodes.push(node);
+                TokenKind::Word if token.text.starts_with(char::is_alphabetic) => {
+                    if let Some(node) = self.statement(block, token.text, token.span) {
+                        self.hold(&mut held, node);
                     }
                 }
                 _ => self.stray(block, token),
             }
         }
         self.unwind = self.unwind.saturating_sub(1);
-        nodes
+        held.nodes
+    }
+
+    /// Adds a keyword to a block. A setting given twice holds the last time. A block given twice is
+    /// more likely a mistake of copying.
+    fn hold(&mut self, held: &mut Held, node: Node) {
+        if self.found.has_error() {
+            // Nobody will look at the tree.
+            held.nodes.clear();
+        }
+        let (key, source) = (node.keyword.key, self.source);
+        let known = held.first.iter().find(|(known, _)| *known == key && !node.keyword.repeats);
+        match known {
+            None if node.keyword.repeats => {}
+            None => held.first.push((key, node.span)),
+            Some((_, first)) => {
+                let name = source.word(node.span);
+                if node.keyword.is_block() {
+                    self.found.error(|| {
+                        let error = source.error(node.span, format!("duplicate block `{name}`"));
+                        error.context(*first, "first given here")
+                    });
+                } else {
+                    self.found.warning(|| {
+                        let warning = source.warning(node.span, format!("`{name}` is given twice"));
+                        warning.label("the last one counts").context(*first, "first given here")
+                    });
+                }
+                // From the end: what repeats most stands there.
+                if let Some(at) = held.nodes.iter().rposition(|node| node.keyword.key == key) {
+                    held.nodes.remove(at);
+                }
+            }
+        }
+        held.nodes.push(node);
     }
 
     /// One keyword of `block`, which the current token should be.
@@ -99,8 +175,11 @@ impl<'a> Parser<'a> {
     fn node(&mut self, block: Block, keyword: &'static Keyword) -> Option<Node> {
         let span = self.next()?.span;
         if let Some(why) = keyword.deprecated {
-            let message = format!("`{}` is deprecated", self.source.word(span));
-            self.found.push(self.source.warning(span, message).label(why));
+            let source = self.source;
+            self.found.warning(|| {
+                let message = format!("`{}` is deprecated", source.word(span));
+                source.warning(span, message).label(why)
+            });
         }
         let mut node = Node { keyword, span, args: Vec::new(), block: Vec::new(), items: None };
         if let Body::ListInstead(item) = keyword.body
@@ -123,11 +202,11 @@ impl<'a> Parser<'a> {
             if param.optional && self.at_open() {
                 continue;
             }
-            let before = self.at;
+            let before = self.taken;
             match self.arg(block, keyword, span, param) {
                 Some(arg) => args.push(arg),
                 // Where one is missing the next would be reported as missing too.
-                None if self.at == before => return None,
+                None if self.taken == before => return None,
                 None => complete = false,
             }
         }
@@ -138,36 +217,40 @@ impl<'a> Parser<'a> {
         if let Some(lead) = param.lead {
             self.literal(keyword, lead)?;
         }
-        let found = self.peek().and_then(|token| match &token.kind {
-            TokenKind::Quoted(word) => Some((word, token.span)),
-            TokenKind::Word(word) => {
-                let fits = !param.kind.is_open() && param.kind.value(word).is_ok();
-                (fits || !self.is_keyword(block, word)).then_some((word, token.span))
+        let found = self.peek().filter(|token| match token.kind {
+            TokenKind::Quoted => true,
+            TokenKind::Word => {
+                let fits = !param.kind.is_open() && param.kind.value(token.text).is_ok();
+                fits || !self.is_keyword(block, token.text)
             }
-            TokenKind::Open | TokenKind::Close => None,
+            TokenKind::Open | TokenKind::Close => false,
         });
-        let Some((word, at)) = found else {
+        let Some(token) = found else {
             self.missing(keyword, span, param.kind);
             return None;
         };
-        self.at += 1;
-        self.value(keyword, param.kind, word, at)
+        self.next();
+        self.value(keyword, param.kind, token)
     }
 
-    fn value(&mut self, keyword: &Keyword, kind: Kind, word: &str, span: Span) -> Option<Arg> {
-        match kind.value(word) {
+    fn value(&mut self, keyword: &Keyword, kind: Kind, token: Token<'_>) -> Option<Arg> {
+        let (source, span, word) = (self.source, token.span, token.word());
+        match kind.value(&word) {
             Ok(value) => {
-                if let Some(why) = kind.warning(word) {
-                    let message = format!("`{word}` is deprecated");
-                    self.found.push(self.source.warning(span, message).label(why));
+                if let Some(why) = kind.warning(&word) {
+                    let message = format!("`{}` is deprecated", quoted(&word));
+                    self.found.warning(|| source.warning(span, message).label(why));
                 }
                 Some(Arg { value, span })
             }
             Err(why) => {
-                let message = format!("`{word}` cannot be used with `{}`", keyword.name);
-                let label =
-                    if why.is_empty() { format!("expected {}", kind.expected()) } else { why };
-                self.found.push(self.source.error(span, message).label(label));
+                self.found.error(|| {
+                    let (word, name) = (quoted(&word), keyword.name);
+                    let message = format!("`{word}` cannot be used with `{name}`");
+                    let label =
+                        if why.is_empty() { format!("expected {}", kind.expected()) } else { why };
+                    source.error(span, message).label(label)
+                });
                 None
             }
         }
@@ -197,8 +280,13 @@ impl<'a> Parser<'a> {
             self.skip_braces();
             return Some(false);
         };
+        if self.open.len() >= DEPTH_MAX {
+            // Only what is misplaced, and reported, lies so deep.
+            self.skip_braces();
+            return Some(false);
+        }
         if self.at_open() {
-            self.at += 1;
+            self.next();
         }
         self.open.push((inside, node.span));
         node.block = self.block(inside);
@@ -211,14 +299,16 @@ impl<'a> Parser<'a> {
         if self.at_open() {
             return Some(());
         }
-        let follows = self.peek().map(|token| &token.kind);
-        let inside_follows = match (follows, inside) {
-            (Some(TokenKind::Word(word)), Some(inside)) => inside.find(word).is_some(),
+        let word = self.peek().filter(|token| token.kind == TokenKind::Word);
+        let inside_follows = match (word, inside) {
+            (Some(token), Some(inside)) => inside.find(token.text).is_some(),
             _ => false,
         };
-        let span = self.tokens.get(self.at.saturating_sub(1)).map_or(node.span, |token| token.span);
-        let message = format!("`{}` lacks its block", node.keyword.name);
-        self.found.push(self.source.error(span, message).label("expected `{` after this"));
+        let (source, span) = (self.source, self.last);
+        self.found.error(|| {
+            let message = format!("`{}` lacks its block", node.keyword.name);
+            source.error(span, message).label("expected `{` after this")
+        });
         inside_follows.then_some(())
     }
 
@@ -230,7 +320,7 @@ impl<'a> Parser<'a> {
         item: Kind,
         trailer: &[&str],
     ) -> Option<Vec<Arg>> {
-        self.at += 1;
+        self.next();
         let mut items = Vec::new();
         let mut complete = true;
         let mut trailed = true;
@@ -242,20 +332,24 @@ impl<'a> Parser<'a> {
                 complete = false;
                 break;
             };
-            match &token.kind {
+            match token.kind {
                 TokenKind::Close => break,
                 TokenKind::Open => {
                     self.stray_in_list(keyword, token);
                     complete = false;
                 }
-                TokenKind::Word(word) if trailer.first().is_some_and(|first| first == word) => {
+                TokenKind::Word if trailer.first().is_some_and(|first| *first == token.text) => {
                     complete &= trailer.iter().all(|word| self.literal(keyword, word).is_some());
                     trailed = true;
                 }
-                TokenKind::Word(word) | TokenKind::Quoted(word) => {
-                    self.at += 1;
+                TokenKind::Word | TokenKind::Quoted => {
+                    self.next();
                     trailed = trailer.is_empty();
-                    match self.value(keyword, item, word, token.span) {
+                    match self.value(keyword, item, token) {
+                        Some(_) if items.len() >= ITEMS_MAX => {
+                            self.too_many(keyword, token.span);
+                            complete = false;
+                        }
                         Some(arg) => items.push(arg),
                         None => complete = false,
                     }
@@ -266,9 +360,12 @@ impl<'a> Parser<'a> {
         if let Some(close) = self.next()
             && !trailed
         {
-            let message = format!("the words of `{}` lack their end", keyword.name);
-            let label = format!("expected `{}` before this", trailer.join(" "));
-            self.found.push(self.source.error(close.span, message).label(label));
+            let source = self.source;
+            self.found.error(|| {
+                let message = format!("the words of `{}` lack their end", keyword.name);
+                let label = format!("expected `{}` before this", trailer.join(" "));
+                source.error(close.span, message).label(label)
+            });
             complete = false;
         }
         complete.then_some(items)
@@ -276,39 +373,40 @@ impl<'a> Parser<'a> {
 
     /// A fixed word.
     fn literal(&mut self, keyword: &Keyword, word: &str) -> Option<()> {
-        match self.peek() {
-            Some(Token { kind: TokenKind::Word(found), .. }) if found == word => {
-                self.at += 1;
+        let (source, last, name) = (self.source, self.last, keyword.name);
+        match self.peek().filter(|token| token.kind == TokenKind::Word) {
+            Some(token) if token.text == word => {
+                self.next();
                 Some(())
             }
-            Some(Token { kind: TokenKind::Word(found), span }) => {
-                self.at += 1;
-                let message = format!("`{found}` cannot be used with `{}`", keyword.name);
-                self.found
-                    .push(self.source.error(*span, message).label(format!("expected `{word}`")));
+            Some(token) => {
+                self.next();
+                self.found.error(|| {
+                    let message = format!("`{}` cannot be used with `{name}`", quoted(token.text));
+                    source.error(token.span, message).label(format!("expected `{word}`"))
+                });
                 None
             }
-            _ => {
-                let span = self
-                    .tokens
-                    .get(self.at.saturating_sub(1))
-                    .map_or_else(Span::default, |t| t.span);
-                let message = format!("`{}` is not complete", keyword.name);
-                let label = format!("expected `{word}` after this");
-                self.found.push(self.source.error(span, message).label(label));
+            None => {
+                self.found.error(|| {
+                    let message = format!("`{name}` is not complete");
+                    source.error(last, message).label(format!("expected `{word}` after this"))
+                });
                 None
             }
         }
     }
 
-    fn peek(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at)
+    const fn peek(&self) -> Option<Token<'a>> {
+        self.ahead
     }
 
-    fn next(&mut self) -> Option<&'a Token> {
-        let token = self.peek();
-        self.at += usize::from(token.is_some());
-        token
+    fn next(&mut self) -> Option<Token<'a>> {
+        let token = self.ahead?;
+        self.ahead = self.lexer.next();
+        self.taken += 1;
+        self.last = token.span;
+        Some(token)
     }
 
     fn at_open(&self) -> bool {
@@ -323,20 +421,19 @@ impl<'a> Parser<'a> {
 
     /// Steps over a brace and everything up to its partner, or over nothing if no opening brace is next.
     fn skip_braces(&mut self) {
-        let mut depth = 0;
+        let mut depth = 0_usize;
         while let Some(token) = self.peek() {
             match token.kind {
                 TokenKind::Open => depth += 1,
-                TokenKind::Close => depth -= 1,
-                TokenKind::Word(_) | TokenKind::Quoted(_) => {}
+                TokenKind::Close if depth == 1 => {
+                    self.next();
+                    return;
+                }
+                TokenKind::Close if depth > 0 => depth -= 1,
+                _ if depth == 0 => return,
+                _ => {}
             }
-            if depth == 0 && token.kind != TokenKind::Close {
-                return;
-            }
-            self.at += 1;
-            if depth == 0 {
-                return;
-            }
+            self.next();
         }
     }
 }
@@ -344,19 +441,33 @@ impl<'a> Parser<'a> {
 /// Everything that can be wrong with the shape of the text.
 impl Parser<'_> {
     fn missing(&mut self, keyword: &Keyword, span: Span, kind: Kind) {
-        let last = self.tokens.get(self.at.saturating_sub(1)).map_or(span, |token| token.span);
-        let message = format!("`{}` lacks an argument", keyword.name);
-        let label = format!("expected {} after this", kind.expected());
-        self.found.push(self.source.error(last, message).label(label));
+        let source = self.source;
+        let last = if self.taken > 0 { self.last } else { span };
+        self.found.error(|| {
+            let message = format!("`{}` lacks an argument", keyword.name);
+            let label = format!("expected {} after this", kind.expected());
+            source.error(last, message).label(label)
+        });
+    }
+
+    fn too_many(&mut self, keyword: &Keyword, span: Span) {
+        let source = self.source;
+        self.found.error(|| {
+            let message = format!("`{}` names more than {ITEMS_MAX} things", keyword.name);
+            source.error(span, message).label("this is one too many")
+        });
     }
 
     fn unknown(&mut self, block: Block, word: &str, span: Span) {
-        let message = format!("unknown keyword `{word}` in {}", block.title());
-        let mut error = self.source.error(span, message).help(block.expected());
-        if let Some(near) = block.nearest(word) {
-            error = error.label(format!("did you mean `{near}`?"));
-        }
-        self.found.push(error);
+        let source = self.source;
+        self.found.error(|| {
+            let message = format!("unknown keyword `{}` in {}", quoted(word), block.title());
+            let error = source.error(span, message).help(block.expected());
+            match block.nearest(word) {
+                Some(near) => error.label(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        });
         self.skip_line(span);
     }
 
@@ -364,11 +475,11 @@ impl Parser<'_> {
     fn skip_line(&mut self, span: Span) {
         let line = self.source.line(span.start);
         while let Some(token) = self.peek() {
-            let is_word = matches!(token.kind, TokenKind::Word(_) | TokenKind::Quoted(_));
+            let is_word = matches!(token.kind, TokenKind::Word | TokenKind::Quoted);
             if !is_word || self.source.line(token.span.start) != line {
                 break;
             }
-            self.at += 1;
+            self.next();
         }
         if self.at_open() {
             self.skip_braces();
@@ -377,19 +488,20 @@ impl Parser<'_> {
 
     fn misplaced(&mut self, block: Block, keyword: &'static Keyword) {
         let Some(token) = self.peek() else { return };
-        let word = self.source.word(token.span);
-        let places = Block::ALL.iter().filter(|place| place.find(word).is_some());
-        let places: Vec<_> = places.map(|place| place.title()).collect();
-        let message = format!("`{word}` cannot be used in {}", block.title());
-        let error = self.source.error(token.span, message);
-        self.found
-            .push(error.label(format!("belongs in {}", places.join(", "))).help(block.expected()));
+        let (source, word) = (self.source, token.text);
+        self.found.error(|| {
+            let places = Block::ALL.iter().filter(|place| place.find(word).is_some());
+            let places: Vec<_> = places.map(|place| place.title()).collect();
+            let message = format!("`{word}` cannot be used in {}", block.title());
+            let error = source.error(token.span, message);
+            error.label(format!("belongs in {}", places.join(", "))).help(block.expected())
+        });
         // What belongs to it is stepped over as what it is; complaints about that would only distract.
-        let reported = self.found.len();
+        let reported = self.found.mark();
         if self.node(block, keyword).is_none() {
             self.skip_line(token.span);
         }
-        self.found.truncate(reported);
+        self.found.rewind(reported);
     }
 
     /// If the text lacks closing braces and `word` belongs in a block around this one, how many blocks to leave.
@@ -402,61 +514,49 @@ impl Parser<'_> {
     fn leave(&mut self, word: &str, span: Span, depth: usize) {
         self.unwind = depth;
         self.unclosed -= depth;
-        let Some((block, opener)) = self.open.last() else { return };
-        let message = format!("{} is not closed", block.title());
-        let error =
-            self.source.error(span, message).label(format!("expected `}}` before `{word}`"));
-        self.found.push(error.context(*opener, "opened here"));
+        let (source, Some((block, opener))) = (self.source, self.open.last()) else { return };
+        self.found.error(|| {
+            let error = source.error(span, format!("{} is not closed", block.title()));
+            error.label(format!("expected `}}` before `{word}`")).context(*opener, "opened here")
+        });
     }
 
     fn end_of_text(&mut self) {
         // One forgotten brace leaves every outer block open; the innermost tells where to look.
         let Some((_, opener)) = self.open.last().filter(|_| self.unclosed > 0) else { return };
         self.unclosed = 0;
-        let end = self.source.text.trim_end().len();
-        let message = format!("`{}` is not closed", self.source.word(*opener));
-        let error = self.source.error(Span { start: end, end }, message);
-        self.found.push(error.label("expected `}` before the end").context(*opener, "opened here"));
+        let source = self.source;
+        self.found.error(|| {
+            let end = source.text.trim_end().len();
+            let message = format!("`{}` is not closed", source.word(*opener));
+            let error = source.error(Span { start: end, end }, message);
+            error.label("expected `}` before the end").context(*opener, "opened here")
+        });
     }
 
-    fn stray(&mut self, block: Block, token: &Token) {
-        let text = self.source.word(token.span);
-        let message = format!("unexpected `{text}` in {}", block.title());
-        let label = match token.kind {
-            TokenKind::Close => "no block is open here",
-            _ => "expected a keyword",
-        };
-        self.found.push(self.source.error(token.span, message).label(label));
+    fn stray(&mut self, block: Block, token: Token<'_>) {
+        let source = self.source;
+        self.found.error(|| {
+            let text = quoted(source.word(token.span));
+            let message = format!("unexpected `{text}` in {}", block.title());
+            let label = match token.kind {
+                TokenKind::Close => "no block is open here",
+                _ => "expected a keyword",
+            };
+            source.error(token.span, message).label(label)
+        });
         match token.kind {
             TokenKind::Open => self.skip_braces(),
-            _ => self.at += 1,
+            _ => drop(self.next()),
         }
     }
 
-    fn stray_in_list(&mut self, keyword: &Keyword, token: &Token) {
-        let message = format!("unexpected `{{` among the words of `{}`", keyword.name);
-        self.found.push(
-            self.source.error(token.span, message).label("is a `}` missing before this line?"),
-        );
+    fn stray_in_list(&mut self, keyword: &Keyword, token: Token<'_>) {
+        let source = self.source;
+        self.found.error(|| {
+            let message = format!("unexpected `{{` among the words of `{}`", keyword.name);
+            source.error(token.span, message).label("is a `}` missing before this line?")
+        });
         self.skip_braces();
-    }
-
-    /// A setting given twice holds the last time. A block given twice is more likely a mistake of copying.
-    fn repetition(&mut self, before: &[Node], node: &Node) {
-        let Some(first) = before.iter().find(|other| other.keyword.key == node.keyword.key) else {
-            return;
-        };
-        if node.keyword.repeats {
-            return;
-        }
-        let name = self.source.word(node.span);
-        let diagnostic = if node.keyword.is_block() {
-            self.source.error(node.span, format!("duplicate block `{name}`"))
-        } else {
-            self.source
-                .warning(node.span, format!("`{name}` is given twice"))
-                .label("the last one counts")
-        };
-        self.found.push(diagnostic.context(first.span, "first given here"));
     }
 }

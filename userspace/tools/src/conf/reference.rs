@@ -22,6 +22,33 @@ Generated from the keyword table (`userspace/tools/src/conf/schema/table.rs`); c
    it says \"may be repeated\".
 7. Numbers are decimal and without sign unless stated otherwise. A number out of its range is an error.
 8. Exactly one of `Sync` and `Stats` makes sense; neither means `Stats`, both is an error.
+9. The file has at most 16 MiB. Outside of comments it is UTF-8. Of errors and warnings the first 20 are shown, and the
+   others counted.
+
+## What the check finds
+
+`conntrackd --check` refuses what a start refuses: settings, and what lies at the paths they name. It notes, with exit
+code 0, an interface or an address of a link that does not exist at the moment. It does not look whether a daemon runs,
+whether a port is free, or what the kernel can do.
+
+## What a reload does
+
+On SIGHUP the daemon opens its log files again, reads the file again and applies all of it. A file that is not valid,
+is empty, or names an interface or an address that does not exist changes nothing; the log says why, and so does the
+status that systemd shows.
+
+These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
+`PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
+`UNIX`, `Systemd`.
+
+Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
+`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`. It reads the kernel's
+table again, asks the peer for its flows and sends it this node's. Until the answer has come, the flows of the peer are
+unknown, and a commit writes none of them. Requests that are under way, a commit for one, are waited for; clients that
+come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with
+the new settings, it is started with the old ones, and the log says so.
+
+`HashSize` is room made when an engine starts; a change of it alone changes nothing, and the log says so.
 
 ";
 

@@ -287,6 +287,10 @@ impl Block {
     /// The keyword that was probably meant: it differs in case only, or in few letters.
     #[must_use]
     pub fn nearest(self, word: &str) -> Option<&'static str> {
+        // No keyword is half as long.
+        if word.len() > 64 {
+            return None;
+        }
         let budget = 1 + word.len() / 4;
         self.keywords()
             .flat_map(Keyword::names)

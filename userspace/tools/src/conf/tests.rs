@@ -5,7 +5,7 @@ mod examples;
 mod meaning;
 mod table;
 
-use super::diagnostic::{Diagnostic, Source};
+use super::diagnostic::{Diagnostic, Found, Source};
 use super::{Conf, parse, parser};
 use std::path::PathBuf;
 
@@ -18,15 +18,15 @@ fn clean(text: &str) -> Conf {
 }
 
 /// Everything found in the text.
-fn found(text: &str) -> Vec<Diagnostic> {
+fn found(text: &str) -> Found {
     match parse(text, "test.conf") {
         Ok((_, found)) | Err(found) => found,
     }
 }
 
 /// What the grammar alone says of the text.
-fn syntax(text: &str) -> Vec<Diagnostic> {
-    parser::parse(&Source::new("test.conf", text)).1
+fn syntax(text: &str) -> Found {
+    parser::parse(&Source::new("test.conf", text)).1.finish()
 }
 
 fn rendered(found: &[Diagnostic], text: &str) -> String {

@@ -3,19 +3,20 @@
 mod dump;
 mod purge;
 
-use super::statistics;
+use super::{settings, statistics};
+use crate::conf::{Conf, ModeConf};
 use crate::print::stats::{self, Report};
 use crate::print::status::{Status, readiness};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use engine::{Command, Side};
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
-use tokio::sync::oneshot;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{RwLock, oneshot};
 use tokio::task::AbortHandle;
 use wire::control::Request;
 
@@ -23,27 +24,68 @@ use dump::Form;
 
 /// Begins the answer to a request that was not carried out.
 pub const REFUSAL: &str = "error: ";
+/// Begins the answer to a request that asks for nothing here.
+pub const NOTE: &str = "note: ";
+
+/// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
+/// reload that starts another one waits.
+pub type SharedHandle = Arc<RwLock<Handle>>;
 
 /// What answers need.
 #[derive(Debug)]
 pub struct Service {
-    /// The engine's threads.
-    pub shard: Handle,
-    /// Where lines go.
-    pub log: Arc<Log>,
+    engine: SharedHandle,
+    log: Arc<Log>,
     /// Clients that did not say what they want.
-    pub faults: Arc<Faults>,
-    /// Whether this is statistics mode.
-    pub records: bool,
-    /// Whether expectations are replicated.
-    pub expectations: bool,
-    /// How long `-t` waits, seconds; a reload may change it.
-    pub purge_after_s: AtomicU64,
+    faults: Arc<Faults>,
+    facts: Mutex<Facts>,
     /// The purge that `-t` has scheduled.
-    pub scheduled: Mutex<Option<AbortHandle>>,
+    scheduled: Mutex<Option<AbortHandle>>,
+}
+
+/// What of the configuration answers depend on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    /// Whether this is statistics mode.
+    records: bool,
+    /// Whether expectations are replicated.
+    expectations: bool,
+    /// How long `-t` waits, seconds.
+    purge_after_s: u64,
 }
 
 impl Service {
+    /// Answers by asking `engine`; `faults` is what the socket counts.
+    #[must_use]
+    pub fn new(engine: SharedHandle, log: Arc<Log>, faults: Arc<Faults>) -> Self {
+        Self { engine, log, faults, facts: Mutex::default(), scheduled: Mutex::default() }
+    }
+
+    /// Takes over a configuration.
+    pub fn adopt(&self, conf: &Conf) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts {
+            records: matches!(conf.mode, ModeConf::Stats(_)),
+            expectations: settings::helpers(conf).any(),
+            purge_after_s: settings::purge_after_s(conf),
+        };
+    }
+
+    /// The way to the engine.
+    #[must_use]
+    pub fn engine(&self) -> SharedHandle {
+        Arc::clone(&self.engine)
+    }
+
+    /// Clients that did not say what they want.
+    #[must_use]
+    pub fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults)
+    }
+
+    fn facts(&self) -> Facts {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Serves one client. True when it asked the daemon to end.
     pub async fn serve(self: &Arc<Self>, mut client: Client) -> bool {
         let Some(request) = client.request().await else { return false };
@@ -52,16 +94,19 @@ impl Service {
         }
         if let Err(error) = self.answer(&mut client, request).await {
             self.log.info(format!("control client: {error:#}"));
+            if error.is::<Ended>() {
+                // Part of the answer may have been sent; the client looks at the last line.
+                let _ = client.reply(&format!("{REFUSAL}{error}\n")).await;
+            }
         }
         false
     }
 
     async fn answer(self: &Arc<Self>, client: &mut Client, request: Request) -> Result<()> {
+        if let Some(answer) = needless(request, self.facts()) {
+            return Ok(client.reply(answer).await?);
+        }
         match request {
-            other if self.records && !statistics::knows(other) => {
-                let text = format!("{REFUSAL}there is no other node in statistics mode\n");
-                Ok(client.reply(&text).await?)
-            }
             Request::DumpLocal => self.dump(client, Side::Local, Form::Text).await,
             Request::DumpRemote => self.dump(client, Side::Remote, Form::Text).await,
             Request::DumpLocalXml => self.dump(client, Side::Local, Form::Xml).await,
@@ -94,7 +139,7 @@ impl Service {
                         self.cancel_purge();
                     }
                     self.log.notice(note);
-                    if other == Request::Reload && self.expectations {
+                    if other == Request::Reload && self.facts().expectations {
                         self.log.notice("resync with master expect table");
                     }
                     self.carry_out(client, command).await
@@ -108,14 +153,16 @@ impl Service {
     }
 
     async fn carry_out(&self, client: &mut Client, command: Command) -> Result<()> {
+        let engine = self.engine.read().await;
         let (reply, outcome) = oneshot::channel::<Outcome>();
-        self.shard.order(Order::Command(command, reply));
+        engine.order(Order::Command(command, reply));
         tell(client, outcome).await
     }
 
     async fn report(&self) -> Result<Report> {
         let (reply, snapshot) = oneshot::channel();
-        self.shard.order(Order::Snapshot(reply));
+        let engine = self.engine.read().await;
+        engine.order(Order::Snapshot(reply));
         let snapshot = snapshot.await.map_err(|_| ended())?;
         Ok(Report {
             snapshot,
@@ -134,8 +181,34 @@ async fn tell(client: &mut Client, outcome: oneshot::Receiver<Outcome>) -> Resul
     }
 }
 
+/// The engine that was asked has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the engine has ended or was started anew: ask again")
+    }
+}
+
+impl std::error::Error for Ended {}
+
 fn ended() -> anyhow::Error {
-    anyhow!("the engine has ended")
+    Ended.into()
+}
+
+/// The answer to a request that is about something this daemon does not have, if it is one. Scripts
+/// that were written for conntrack-tools rely on exit code 0 then: statistics say nothing, commands
+/// say why nothing is done.
+fn needless(request: Request, facts: Facts) -> Option<&'static str> {
+    use Request::{CommitExpectations, ReloadExpectations};
+    if facts.records && !statistics::knows(request) {
+        let asks = text(request).is_some();
+        return Some(if asks { "" } else { "note: there is no other node in statistics mode\n" });
+    }
+    let about_expectations = matches!(request, CommitExpectations | ReloadExpectations);
+    (about_expectations && !facts.expectations)
+        .then_some("note: expectations are not replicated (ExpectationSync is off)\n")
 }
 
 /// What prints the answer to a request for statistics.

@@ -4,7 +4,7 @@ use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, FilterSide, LinkConf, LinkKind, LogFile,
     ModeConf, SchedulerPolicy, SyncConf, SyncMode, Unicast,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use engine::config::{Helpers, Mode, Replication};
 use engine::{Config, Share};
 use host::link::{self, Ends, Transport};
@@ -13,7 +13,6 @@ use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::{Change, Tuning};
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::time::Duration;
 
 /// The most bytes of a ring; there is one for each CPU.
@@ -146,6 +145,18 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
     }
+}
+
+/// Bytes that the indexes of all flow tables take before the first flow is there: about one line of
+/// the cache for each nine flows that `HashSize` makes room for. A table makes no room for more
+/// flows than it may hold.
+#[must_use]
+pub fn index_bytes(conf: &Conf) -> u64 {
+    const LINE_LEN: u64 = 64;
+    const FLOWS_PER_LINE: u64 = 9;
+    let flows = (u64::from(conf.general.hash_size) * 2).min(conf.general.hash_limit.into());
+    let tables = if matches!(conf.mode, ModeConf::Sync(_)) { 2 } else { 1 };
+    flows / FLOWS_PER_LINE * LINE_LEN * tables
 }
 
 /// Flows that each of several shards takes. Not all shards have the same number of flows, so each takes an eighth more
@@ -283,15 +294,6 @@ fn places(file: &LogFile, syslog: Option<Facility>, console: bool) -> Places {
         LogFile::To(path) => Some(path.clone()),
     };
     Places { file, syslog: syslog.map(facility_number), console }
-}
-
-/// The control socket's path.
-///
-/// # Errors
-/// When the configuration names none.
-pub fn control_path(conf: &Conf) -> Result<&Path> {
-    let path = conf.general.unix_path.as_deref();
-    path.context("the configuration names no control socket (General, UNIX, Path)")
 }
 
 /// How long `-t` waits, in seconds, before it empties the kernel's table. Without a peer there is nobody to

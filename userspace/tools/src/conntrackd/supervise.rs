@@ -1,97 +1,135 @@
-//! The main thread: control socket, signals, systemd. The shards run in threads of their own.
+//! The main thread: control socket, signals, systemd. The engine runs in threads of its own.
 //!
 //! ```text
-//!   clients -> serve -> orders --> shard         SIGHUP -> reload -> Order::Reconfigure
-//!   SIGTERM, SIGINT, -k -> Order::Stop           tick   -> Order::Snapshot -> answered? -> WATCHDOG=1
+//!   clients -> serve -> orders --> engine      SIGHUP -> Reading -> Rebuilding -> Filling -> Serving
+//!   SIGTERM, SIGINT, -k -> Order::Stop                      `--> Serving
+//!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
 //! ```
 
-use super::reload::Reload;
-use super::serve::Service;
+use super::daemon::{self, STATUS};
+use super::logs::Logs;
+use super::reload::{self, Begun, Rebuilt, Running};
+use super::serve::{Service, SharedHandle};
+use crate::conf::{Conf, ModeConf, SyncMode};
 use anyhow::{Context, Result, bail};
-use host::control::{Bound, Server};
+use common::Instant;
+use engine::Command;
+use host::clock;
+use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{self, Crew, FleetParts, Handle};
 use host::log::Log;
-use host::process::Child;
+use host::moderation::Quota;
+use host::process::{self, Child};
 use host::shard::{Order, Snapshot};
-use host::systemd::Systemd;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{self, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// How often the logs are asked for losses.
 const LOSSES: Duration = Duration::from_secs(1);
 /// How often a shard that reads the kernel's table for the first time is asked how far it is.
 const FILLING: Duration = Duration::from_millis(5);
+/// How long after a client could not be accepted the next one is tried: descriptors come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long rebuilding the engine may take before systemd's watchdog is not fed any more.
+const REBUILD_PATIENCE: Duration = Duration::from_secs(30);
+/// What systemd shows after a reload that was refused.
+const STATUS_REFUSED: &str = "serving; the last reload changed nothing, see the log";
 
 /// Who is told that the daemon serves.
 #[derive(Debug)]
 pub enum Readiness {
     /// systemd, by the daemon itself.
-    Console(Systemd),
+    Console,
     /// The process that was started, which tells systemd.
     Daemon(Child),
 }
 
-impl Readiness {
-    fn tell(self, log: &Log) -> Result<()> {
-        log.notice("initialization completed");
+/// What the main thread waits for besides its clients.
+enum Phase {
+    Serving,
+    /// SIGHUP: the configuration is read.
+    Reading(JoinHandle<Begun>),
+    /// The engine is rebuilt, since when; requests wait.
+    Rebuilding(JoinHandle<Result<Rebuilt>>, time::Instant, OwnedRwLockWriteGuard<Handle>),
+    /// The engine reads the kernel's table for the first time.
+    Filling(JoinHandle<()>, Filled),
+}
+
+/// Who is told when the engine has read the kernel's table.
+enum Filled {
+    Start(Readiness),
+    Reload { refused: bool },
+}
+
+/// What came of a phase.
+enum Step {
+    Read(Result<Begun, JoinError>),
+    Rebuilt(Result<Result<Rebuilt>, JoinError>),
+    Filled,
+}
+
+impl Phase {
+    /// The end of this phase. Of no use after that.
+    async fn end(&mut self) -> Step {
         match self {
-            Self::Console(systemd) => {
-                log.notice("-- starting in console mode --");
-                systemd.ready(std::process::id(), "serving");
-            }
-            Self::Daemon(child) => {
-                log.notice("-- starting in daemon mode --");
-                child.is_ready().context("leaving the terminal")?;
+            Self::Serving => std::future::pending().await,
+            Self::Reading(task) => Step::Read(task.await),
+            Self::Rebuilding(task, ..) => Step::Rebuilt(task.await),
+            Self::Filling(task, _) => {
+                // It ends early only if the engine does, which is looked after elsewhere.
+                let _ = task.await;
+                Step::Filled
             }
         }
-        Ok(())
     }
 }
 
-/// Runs the shards in their threads, and the control socket and signals here.
+/// Runs the engine in its threads, and the control socket and signals here.
 ///
 /// # Errors
 /// When a thread fails.
 pub async fn run(
     parts: FleetParts,
-    bound: Bound,
-    reload: Reload,
+    bound: Option<Bound>,
+    running: Running,
     readiness: Readiness,
 ) -> Result<()> {
     let signals = Signals::new()?;
-    let server = bound.serve().context("serving the control socket")?;
-    let expectations = parts.shards.iter().any(|shard| shard.expectations.is_some());
-    let log = &reload.logs.log;
-    let mut crew = fleet::start(parts, log).context("starting the engine's threads")?;
-    let handle = crew.handle();
-    let systemd = reload.systemd;
-    let service = Arc::new(Service {
-        shard: handle.clone(),
-        log: Arc::clone(&reload.logs.log),
-        faults: server.faults(),
-        records: reload.logs.records.is_some(),
-        expectations,
-        purge_after_s: AtomicU64::new(reload.purge_after_s()),
-        scheduled: Mutex::default(),
-    });
-    let supervisor = Supervisor { server, shard: handle, signals, reload, service };
-    let outcome = supervisor.run(&mut crew, readiness).await;
-    systemd.stopping();
-    if !crew.stop() {
-        bail!("a thread of the engine panicked");
-    }
-    outcome
+    process::release_signals().context("listening to signals")?;
+    let faults = Arc::<Faults>::default();
+    let server = bound.map(|bound| bound.serve(Arc::clone(&faults))).transpose();
+    let server = server.context("serving the control socket")?;
+    let log = Arc::clone(&running.logs.log);
+    let crew = fleet::start(parts, &log).context("starting the engine's threads")?;
+    let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
+    let filling = tokio::spawn(filled(crew.handle()));
+    let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
+    service.adopt(&running.conf);
+    let supervisor = Supervisor {
+        phase: Phase::Filling(filling, Filled::Start(readiness)),
+        crew: Some(crew),
+        server,
+        retry_at: time::Instant::now(),
+        again: false,
+        signals,
+        service,
+        running,
+        log,
+    };
+    supervisor.run().await
 }
 
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -100,77 +138,269 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 }
 
 struct Supervisor {
-    server: Server,
-    shard: Handle,
+    phase: Phase,
+    /// The engine's threads; `None` while they are rebuilt.
+    crew: Option<Crew>,
+    server: Option<Server>,
+    /// When a client is accepted again.
+    retry_at: time::Instant,
+    /// SIGHUP came during a reload.
+    again: bool,
     signals: Signals,
-    reload: Reload,
     service: Arc<Service>,
+    running: Running,
+    log: Arc<Log>,
 }
 
 impl Supervisor {
-    async fn run(mut self, crew: &mut Crew, readiness: Readiness) -> Result<()> {
-        let log = Arc::clone(&self.reload.logs.log);
+    async fn run(mut self) -> Result<()> {
+        let outcome = self.serve().await;
+        self.running.systemd.stopping();
+        if let Phase::Rebuilding(task, ..) = &mut self.phase
+            && let Ok(Ok(rebuilt)) = task.await
+        {
+            self.crew = Some(rebuilt.crew);
+        }
+        if self.crew.is_some_and(|crew| !crew.stop()) {
+            bail!("a thread of the engine panicked");
+        }
+        outcome
+    }
+
+    async fn serve(&mut self) -> Result<()> {
         let (kill, mut killed) = mpsc::channel::<()>(1);
-        let mut readiness = Some(readiness);
-        let mut filled = std::pin::pin!(filled(self.shard.clone()));
         let mut losses = every(LOSSES);
-        let watchdog = self.reload.systemd.watchdog_interval();
-        let mut watchdog = watchdog.map(every);
+        let mut watchdog = self.running.systemd.watchdog_interval().map(every);
         let mut heartbeat = None;
+        let mut quotas = Quotas::default();
         loop {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = killed.recv() => return Ok(()),
-                ended = crew.ended() => return outcome_of(ended),
-                _ = self.signals.hangup.recv() => {
-                    self.reload.reload(&self.shard).await;
-                    let after_s = self.reload.purge_after_s();
-                    self.service.purge_after_s.store(after_s, Ordering::Relaxed);
-                }
-                () = &mut filled, if readiness.is_some() => {
-                    if let Some(readiness) = readiness.take() {
-                        readiness.tell(&log)?;
-                    }
-                }
-                _ = losses.tick() => self.reload.logs.tell_losses(),
+                ended = ended(&mut self.crew) => return outcome_of(ended),
+                _ = self.signals.hangup.recv() => self.again = true,
+                _ = self.signals.user1.recv() => quotas.signal(&self.log, "SIGUSR1"),
+                _ = self.signals.user2.recv() => quotas.signal(&self.log, "SIGUSR2"),
+                step = self.phase.end() => self.on(step)?,
+                _ = losses.tick() => self.running.logs.tell_losses(),
                 () = tick(&mut watchdog) => self.watch(&mut heartbeat),
-                client = self.server.accept() => match client {
-                    Ok(client) => {
-                        let (service, kill) = (Arc::clone(&self.service), kill.clone());
-                        tokio::spawn(async move {
-                            if service.serve(client).await {
-                                let _ = kill.send(()).await;
-                            }
-                        });
-                    }
+                client = accept(self.server.as_ref(), self.retry_at) => match client {
+                    Ok(client) => self.take(client, &kill),
                     Err(error) => {
-                        log.warning(format!("control socket: {error}"));
-                        // Out of descriptors, most likely: they come back.
-                        sleep(Duration::from_millis(100)).await;
+                        quotas.accept(&self.log, &error);
+                        self.retry_at = time::Instant::now() + ACCEPT_PAUSE;
                     }
                 },
+            }
+            if self.again && matches!(self.phase, Phase::Serving) {
+                self.again = false;
+                self.begin_reload();
             }
         }
     }
 
-    /// Tells systemd that the daemon works, if the shard has answered what it was asked the last time. A shard that
-    /// hangs is asked no more, and systemd's patience runs out.
+    fn take(&self, client: Client, kill: &mpsc::Sender<()>) {
+        let (service, kill) = (Arc::clone(&self.service), kill.clone());
+        tokio::spawn(async move {
+            if service.serve(client).await {
+                let _ = kill.send(()).await;
+            }
+        });
+    }
+
+    fn begin_reload(&mut self) {
+        self.running.systemd.reloading();
+        self.log.notice("SIGHUP: reading the configuration again");
+        let Running { path, conf, logs, .. } = &self.running;
+        let shared = self.service.engine();
+        let task = reload::begin(path.clone(), conf.clone(), logs.clone(), shared);
+        self.phase = Phase::Reading(tokio::spawn(task));
+    }
+
+    fn on(&mut self, step: Step) -> Result<()> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Serving);
+        match (step, phase) {
+            (Step::Read(Ok(Begun::Changed(conf, logs))), _) => {
+                self.adopt(conf, logs);
+                self.end_reload(false);
+            }
+            (Step::Read(Ok(Begun::Rebuild(conf, logs, guard))), _) => {
+                let from = (self.running.conf.clone(), self.running.logs.clone());
+                let Some(crew) = self.crew.take() else { bail!("there is no engine to rebuild") };
+                let task = spawn_blocking(move || reload::rebuild(crew, from, (conf, logs)));
+                self.phase = Phase::Rebuilding(task, time::Instant::now(), guard);
+            }
+            (Step::Read(_), _) => self.end_reload(true),
+            (Step::Rebuilt(rebuilt), Phase::Rebuilding(_, _, mut guard)) => {
+                let rebuilt = rebuilt.context("the engine was not rebuilt")??;
+                let handle = rebuilt.crew.handle();
+                *guard = handle.clone();
+                self.crew = Some(rebuilt.crew);
+                let refused = rebuilt.refusal.is_some();
+                match rebuilt.refusal {
+                    None => self.adopt(rebuilt.conf, rebuilt.logs),
+                    Some(why) => {
+                        self.log.error(format!("{why:#}"));
+                        self.log.error("the old configuration stays in force");
+                    }
+                }
+                let filling = tokio::spawn(filled(handle));
+                self.phase = Phase::Filling(filling, Filled::Reload { refused });
+            }
+            (Step::Filled, Phase::Filling(_, Filled::Start(readiness))) => self.tell(readiness)?,
+            (Step::Filled, Phase::Filling(_, Filled::Reload { refused })) => {
+                self.ask_peer();
+                self.end_reload(refused);
+            }
+            (Step::Rebuilt(_) | Step::Filled, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes over a configuration whose engine runs: what is left to change are the control socket
+    /// and its like.
+    fn adopt(&mut self, conf: Conf, logs: Logs) {
+        let old = std::mem::replace(&mut self.running.conf, conf);
+        self.running.logs = logs;
+        if let Err(error) = self.move_places(&old) {
+            self.log.error(format!("control socket and lock file stay where they are: {error:#}"));
+            self.running.conf.general.lock_file = old.general.lock_file;
+            self.running.conf.general.unix_path = old.general.unix_path;
+        }
+        self.service.adopt(&self.running.conf);
+    }
+
+    fn move_places(&mut self, old: &Conf) -> Result<()> {
+        let (old, new) = (&old.general, &self.running.conf.general);
+        let control = new.unix_path.as_deref();
+        self.running.locks.change(&new.lock_file, control)?;
+        if old.unix_path != new.unix_path {
+            let bound = control.map(daemon::bind).transpose()?;
+            self.server = bound.map(|bound| bound.serve(self.service.faults())).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// What a new engine does not know, the peer does, and the other way round.
+    fn ask_peer(&self) {
+        let Some(crew) = &self.crew else { return };
+        let ModeConf::Sync(sync) = &self.running.conf.mode else { return };
+        let commands: &[Command] = match sync.mode {
+            // It repeats everything by itself.
+            SyncMode::Alarm { .. } => &[],
+            // The engine has asked by itself.
+            SyncMode::Ftfw { startup_resync: true, .. }
+            | SyncMode::NoTrack { startup_resync: true, .. } => &[Command::Bulk],
+            SyncMode::Ftfw { .. } | SyncMode::NoTrack { .. } => {
+                &[Command::Bulk, Command::RequestResync]
+            }
+        };
+        for &command in commands {
+            let (reply, _) = oneshot::channel();
+            crew.handle().order(Order::Command(command, reply));
+        }
+    }
+
+    fn end_reload(&mut self, refused: bool) {
+        if !refused {
+            self.log.notice("the configuration was read again");
+        }
+        let status = if refused { STATUS_REFUSED } else { STATUS };
+        // The old setting decides whether systemd hears of this reload.
+        self.running.systemd.ready(std::process::id(), status);
+        self.running.systemd = self.running.systemd.switched(self.running.conf.general.systemd);
+    }
+
+    fn tell(&self, readiness: Readiness) -> Result<()> {
+        self.log.notice("initialization completed");
+        match readiness {
+            Readiness::Console => {
+                self.log.notice("-- starting in console mode --");
+                self.running.systemd.ready(std::process::id(), STATUS);
+            }
+            Readiness::Daemon(child) => {
+                self.log.notice("-- starting in daemon mode --");
+                child.is_ready().context("leaving the terminal")?;
+                self.log.take_stderr();
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells systemd that the daemon works, if the engine has answered what it was asked the last
+    /// time. An engine that hangs is asked no more, and systemd's patience runs out.
     fn watch(&self, heartbeat: &mut Option<oneshot::Receiver<Box<Snapshot>>>) {
+        if let Phase::Rebuilding(_, since, _) = &self.phase {
+            *heartbeat = None;
+            if since.elapsed() < REBUILD_PATIENCE {
+                self.running.systemd.alive();
+            }
+            return;
+        }
         if let Some(asked) = heartbeat
             && asked.try_recv().is_err()
         {
             return;
         }
-        self.reload.systemd.alive();
-        let (reply, answer) = oneshot::channel();
-        self.shard.order(Order::Snapshot(reply));
-        *heartbeat = Some(answer);
+        self.running.systemd.alive();
+        if let Some(crew) = &self.crew {
+            let (reply, answer) = oneshot::channel();
+            crew.handle().order(Order::Snapshot(reply));
+            *heartbeat = Some(answer);
+        }
+    }
+}
+
+/// How often things others can cause are told.
+#[derive(Default)]
+struct Quotas {
+    accept: Quota,
+    signal: Quota,
+}
+
+impl Quotas {
+    fn accept(&mut self, log: &Log, error: &io::Error) {
+        moderate(&mut self.accept, log, &format!("control socket: {error}"));
+    }
+
+    fn signal(&mut self, log: &Log, name: &str) {
+        moderate(&mut self.signal, log, &format!("{name} means nothing to this daemon"));
+    }
+}
+
+fn moderate(quota: &mut Quota, log: &Log, text: &str) {
+    let now: Instant = clock::now();
+    match quota.take(now) {
+        Some(0) => log.warning(text),
+        Some(more) => log.warning(format!("{text} ({more} more times since the last such line)")),
+        None => {}
+    }
+}
+
+/// The next client, not before `from`.
+async fn accept(server: Option<&Server>, from: time::Instant) -> io::Result<Client> {
+    match server {
+        Some(server) => {
+            sleep_until(from).await;
+            server.accept().await
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Until a thread of the engine ends.
+async fn ended(crew: &mut Option<Crew>) -> Option<io::Result<()>> {
+    match crew {
+        Some(crew) => crew.ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -182,11 +412,12 @@ fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
     }
 }
 
-/// Until the shard has read the kernel's table for the first time. Whoever waits for the daemon may then ask for it.
-async fn filled(shard: Handle) {
+/// Until the engine has read the kernel's table for the first time. Whoever waits for the daemon
+/// may then ask for it.
+async fn filled(engine: Handle) {
     loop {
         let (reply, answer) = oneshot::channel();
-        shard.order(Order::Snapshot(reply));
+        engine.order(Order::Snapshot(reply));
         match answer.await {
             Ok(snapshot) if snapshot.keeps[0] && snapshot.counters.resyncs == 0 => {
                 sleep(FILLING).await;

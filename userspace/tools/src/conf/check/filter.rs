@@ -1,11 +1,13 @@
 //! `Filter`: which flows are looked at.
 
 use super::Checker;
+use crate::conf::diagnostic::quoted;
 use crate::conf::model::{Filter, FilterSet, FilterSide, Policy};
 use crate::conf::parser::{Arg, Node};
 use crate::conf::protocol::protocol;
 use crate::conf::schema::{Key, Value};
 use common::filter::{MARKS_MAX, MarkTest};
+use common::maps::FILTER_PREFIXES_MAX;
 use std::collections::HashSet;
 use std::hash::Hash;
 
@@ -16,18 +18,37 @@ impl Checker<'_> {
             _ => FilterSide::Userspace,
         };
         let mut filter = Filter { side, ..Filter::default() };
+        let mut firsts: Vec<&Node> = Vec::new();
         for set in &node.block {
             match set.keyword.key {
                 Key::MinimumAge => filter.min_age_ms = set.number(),
                 Key::Sample => filter.sample = set.number(),
-                _ => self.set(&mut filter, &node.block, set),
+                _ => {
+                    match firsts.iter().find(|first| first.keyword.key == set.keyword.key) {
+                        Some(first) => self.agrees(first, set),
+                        None => firsts.push(set),
+                    }
+                    self.set(&mut filter, set);
+                }
             }
         }
+        unrepeated(&mut filter);
+        self.fits_the_kernel(&filter, node);
         filter
     }
 
-    fn set(&mut self, filter: &mut Filter, all: &[Node], set: &Node) {
-        self.agrees(all, set);
+    fn fits_the_kernel(&mut self, filter: &Filter, node: &Node) {
+        let ipv4 = filter.ipv4.as_ref().map_or(0, |set| set.members.len());
+        let ipv6 = filter.ipv6.as_ref().map_or(0, |set| set.members.len());
+        if filter.side == FilterSide::Kernelspace && ipv4.max(ipv6) > FILTER_PREFIXES_MAX as usize {
+            let message = format!(
+                "`Address` names more networks of a family than the kernel holds: {FILTER_PREFIXES_MAX}"
+            );
+            self.warn(node.span, message, "events come through netlink, and user space filters");
+        }
+    }
+
+    fn set(&mut self, filter: &mut Filter, set: &Node) {
         let policy = if set.choice() == "Accept" { Policy::Accept } else { Policy::Ignore };
         match set.keyword.key {
             Key::Protocol => {
@@ -50,41 +71,43 @@ impl Checker<'_> {
 
     /// The kernel looks at one after the other, so there is a limit.
     fn marks(&mut self, filter: &mut Filter, policy: Policy, set: &Node) {
+        add(&mut filter.marks, policy, Vec::new());
+        let Some(marks) = &mut filter.marks else { return };
         for item in set.items.iter().flatten() {
             let Value::Mark(value, mask) = item.value else { continue };
-            add(&mut filter.marks, policy, vec![MarkTest { value, mask }]);
-            if filter.marks.as_ref().is_some_and(|marks| marks.members.len() > MARKS_MAX) {
-                let message = format!("`Mark` names more than {MARKS_MAX} marks");
-                self.error(
-                    item.span,
-                    message,
-                    "this is one too many; a mask may name many at once",
-                );
-                return;
+            let test = MarkTest { value, mask };
+            if marks.members.contains(&test) {
+                continue;
             }
+            if marks.members.len() == MARKS_MAX {
+                let message = format!("`Mark` names more than {MARKS_MAX} marks");
+                let label = "this is one too many; a mask may name many at once";
+                return self.error(item.span, message, label);
+            }
+            marks.members.push(test);
         }
-        add(&mut filter.marks, policy, Vec::new());
     }
 
     /// A set may be written in pieces, but a flow cannot be both accepted and ignored by it.
-    fn agrees(&mut self, sets: &[Node], set: &Node) {
-        let same = |other: &&Node| other.keyword.key == set.keyword.key;
-        let Some(first) = sets.iter().find(same).filter(|first| first.choice() != set.choice())
-        else {
+    fn agrees(&mut self, first: &Node, set: &Node) {
+        if first.choice() == set.choice() {
             return;
-        };
-        let name = set.keyword.name;
-        let message = format!("`{name}` is given with `Accept` and with `Ignore`");
-        let at = set.span.to(set.args.first().map_or(set.span, |arg| arg.span));
-        let error = self.source.error(at, message).label("keep one of them");
-        self.found.push(error.context(first.span, "the other one"));
+        }
+        let source = self.source;
+        self.found.error(|| {
+            let message =
+                format!("`{}` is given with `Accept` and with `Ignore`", set.keyword.name);
+            let at = set.span.to(set.args.first().map_or(set.span, |arg| arg.span));
+            let error = source.error(at, message).label("keep one of them");
+            error.context(first.span, "the other one")
+        });
     }
 
     fn protocol(&mut self, item: &Arg) -> Option<u8> {
         let Value::Name(name) = &item.value else { return None };
         let number = protocol(name);
         if number.is_none() {
-            let message = format!("unknown protocol `{name}`; it is ignored");
+            let message = format!("unknown protocol `{}`; it is ignored", quoted(name));
             self.warn(item.span, message, "expected a name such as TCP, or a number from 0 to 255");
         }
         number
@@ -113,10 +136,24 @@ fn intervals(set: &Node) -> Vec<(u16, u16)> {
     set.items.iter().flatten().filter_map(interval).collect()
 }
 
-fn add<T: Copy + Eq + Hash>(set: &mut Option<FilterSet<T>>, policy: Policy, members: Vec<T>) {
+fn add<T>(set: &mut Option<FilterSet<T>>, policy: Policy, members: Vec<T>) {
     let set = set.get_or_insert(FilterSet { policy, members: Vec::new() });
-    let mut known: HashSet<T> = set.members.iter().copied().collect();
-    set.members.extend(members.into_iter().filter(|member| known.insert(*member)));
+    set.members.extend(members);
+}
+
+/// Leaves each member of the sets once, where it comes first.
+fn unrepeated(filter: &mut Filter) {
+    fn once<T: Copy + Eq + Hash>(set: &mut Option<FilterSet<T>>) {
+        let mut known = HashSet::new();
+        set.iter_mut().for_each(|set| set.members.retain(|member| known.insert(*member)));
+    }
+    once(&mut filter.protocols);
+    once(&mut filter.ipv4);
+    once(&mut filter.ipv6);
+    once(&mut filter.tcp_states);
+    once(&mut filter.source_ports);
+    once(&mut filter.destination_ports);
+    once(&mut filter.zones);
 }
 
 /// `enum tcp_conntrack` of the kernel; what it calls SYN_SENT2 was LISTEN once.

@@ -96,10 +96,12 @@ impl Checker<'_> {
             return Vec::new();
         };
         for node in nodes.iter().filter(|node| node.keyword.key != first.keyword.key) {
-            let message = "dedicated links must all be of one kind".to_owned();
-            let label = format!("expected {}", first.keyword.name);
-            let error = self.source.error(node.span, message).label(label);
-            self.found.push(error.context(first.span, "the first link"));
+            let source = self.source;
+            self.found.error(|| {
+                let message = "dedicated links must all be of one kind".to_owned();
+                let label = format!("expected {}", first.keyword.name);
+                source.error(node.span, message).label(label).context(first.span, "the first link")
+            });
         }
         if let Some(node) = nodes.get(LINKS_MAX) {
             let message = format!("there are more than {LINKS_MAX} dedicated links");
@@ -114,9 +116,12 @@ impl Checker<'_> {
     fn choose_default(&mut self, nodes: &[&Node], links: &mut [LinkConf]) {
         let wanting: Vec<_> = nodes.iter().filter(|node| !node.args.is_empty()).collect();
         if let [first, .., last] = wanting.as_slice() {
-            let message = "several links are marked `Default`".to_owned();
-            let warning = self.source.warning(last.span, message).label("the last one counts");
-            self.found.push(warning.context(first.span, "first given here"));
+            let source = self.source;
+            self.found.warning(|| {
+                let message = "several links are marked `Default`".to_owned();
+                let warning = source.warning(last.span, message).label("the last one counts");
+                warning.context(first.span, "first given here")
+            });
         }
         let chosen = links.iter().rposition(|link| link.default).unwrap_or(0);
         for (i, link) in links.iter_mut().enumerate() {
@@ -142,14 +147,34 @@ impl Checker<'_> {
                 error_queue_len: given(Key::ErrorQueueLength).map_or(128, Node::number),
             }),
         };
+        let kind = kind?;
+        if let Some(node) = given(Key::Checksum).filter(|node| !node.flag()) {
+            self.checksum_off(&kind, node);
+        }
         Some(LinkConf {
-            kind: kind?,
+            kind,
             interface: interface?.name().to_owned(),
             default: !node.args.is_empty(),
             checksum: given(Key::Checksum).is_none_or(Node::flag),
             snd_buffer: given(Key::SndSocketBuffer).map(Node::number),
             rcv_buffer: given(Key::RcvSocketBuffer).map(Node::number),
         })
+    }
+
+    /// Only UDP over IPv4 can do without.
+    fn checksum_off(&mut self, kind: &LinkKind, node: &Node) {
+        let over_ipv6 = match kind {
+            LinkKind::Tcp { .. } => {
+                let message = "`Checksum off` has no effect on a TCP link";
+                return self.warn(node.span, message, "TCP always has checksums");
+            }
+            LinkKind::Udp(unicast) => unicast.remote.is_ipv6(),
+            LinkKind::Multicast { group, .. } => group.is_ipv6(),
+        };
+        if over_ipv6 {
+            let message = "`Checksum off` has no effect over IPv6";
+            self.warn(node.span, message, "IPv6 wants checksums");
+        }
     }
 
     fn multicast(&mut self, node: &Node) -> Option<LinkKind> {
@@ -197,9 +222,12 @@ impl Checker<'_> {
         match (last(&node.block, ipv4), last(&node.block, ipv6)) {
             (Some(one), None) | (None, Some(one)) => Some(one),
             (Some(first), Some(second)) => {
-                let message = "a link has either an IPv4 or an IPv6 address".to_owned();
-                let error = self.source.error(second.span, message).label("keep one of them");
-                self.found.push(error.context(first.span, "the other one"));
+                let source = self.source;
+                self.found.error(|| {
+                    let message = "a link has either an IPv4 or an IPv6 address".to_owned();
+                    let error = source.error(second.span, message).label("keep one of them");
+                    error.context(first.span, "the other one")
+                });
                 None
             }
             (None, None) => {

@@ -32,9 +32,13 @@ pub static KEYWORDS: &[Keyword] = &[
              conntrack-tools.",
     ),
     keyword(Key::HashSize, "HashSize", &[General])
-        .takes(POSITIVE)
+        .takes(Kind::Number { min: 1, max: HASH_SIZE_MAX })
         .default("65536")
-        .doc("Buckets of each flow table."),
+        .doc(
+            "Room made at the start in the index of each flow table: for twice as many flows, but no \
+             more than `HashLimit`. A table that is full of flows grows by itself. On SIGHUP a change \
+             of this alone changes nothing, which the log says.",
+        ),
     keyword(Key::HashLimit, "HashLimit", &[General])
         .takes(POSITIVE)
         .default("262144")
@@ -50,7 +54,9 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Path(256))
         .default("/var/lock/conntrackd.lock")
         .doc("File that keeps a second daemon from starting."),
-    keyword(Key::Unix, "UNIX", &[General]).opens(Body::Block(Unix)).doc("The control socket."),
+    keyword(Key::Unix, "UNIX", &[General]).opens(Body::Block(Unix)).doc(
+        "The control socket. Without it the daemon runs, and cannot be asked or told anything.",
+    ),
     keyword(Key::NetlinkBufferSize, "NetlinkBufferSize", &[General])
         .takes(SIZE)
         .aliases(&["SocketBufferSize"])
@@ -66,7 +72,7 @@ pub static KEYWORDS: &[Keyword] = &[
         .default("1")
         .doc(
             "After lost events, read the whole kernel table again this many seconds after the last \
-             of them, and ten seconds later than that at most where losses go on; `on` means 30.",
+             of them, and ten seconds later than that at most where losses go on; `on` means 1.",
         ),
     keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[General, Stats])
         .takes(Kind::Bool)
@@ -109,7 +115,10 @@ pub static KEYWORDS: &[Keyword] = &[
         .deprecated("it has no effect; use nice(1) or renice(1)")
         .doc("Without effect."),
     // UNIX
-    keyword(Key::Path, "Path", &[Unix]).takes(Kind::Path(107)).doc("The socket's path."),
+    keyword(Key::Path, "Path", &[Unix]).takes(Kind::Path(107)).doc(
+        "The socket's path. Beside it lies a file of that name with `.lock` behind it, which keeps a \
+         second daemon away.",
+    ),
     keyword(Key::Backlog, "Backlog", &[Unix])
         .takes(ANY)
         .deprecated("it has no effect")
@@ -242,8 +251,12 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("Forget a flow of the peer that was not heard of for this many seconds. ALARM only."),
     keyword(Key::CommitTimeout, "CommitTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(POSITIVE)
-        .default("estimated from the flow's state")
-        .doc("Timeout in seconds of flows that this node takes over."),
+        .default("what the peer told last, less the time since then")
+        .doc(
+            "Timeout in seconds of flows that this node takes over. A flow whose lifetime the peer \
+             did not tell, because its configuration has this setting, gets 60 seconds where this \
+             node's has not.",
+        ),
     keyword(Key::PurgeTimeout, "PurgeTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(ANY)
         .default("60")
@@ -304,7 +317,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Checksum, "Checksum", &[Multicast, Udp, Tcp])
         .takes(Kind::Bool)
         .default("on")
-        .doc("Protect messages with the transport's checksum."),
+        .doc(
+            "Protect messages with the transport's checksum. Only UDP over IPv4 can do without; \
+             elsewhere `off` has no effect, with a warning.",
+        ),
     keyword(Key::ErrorQueueLength, "ErrorQueueLength", &[Tcp])
         .takes(POSITIVE)
         .default("128")
@@ -366,6 +382,8 @@ const ANY: Kind = Kind::Number { min: 0, max: u32::MAX };
 const POSITIVE: Kind = Kind::Number { min: 1, max: u32::MAX };
 /// What `setsockopt` takes.
 const SIZE: Kind = Kind::Number { min: 0, max: i32::MAX as u32 };
+/// An index for twice as many flows takes a gigabyte.
+const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);

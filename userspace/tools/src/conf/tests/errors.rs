@@ -99,6 +99,15 @@ const MISTAKES: &[(&str, &str)] = &[
         "Sync {\n    Mode NOTRACK { }\n    RefreshTime 15\n    UDP { IPv4_Destination_Address 192.0.2.2 Interface eth0 Port 1 }\n}\n",
     ),
     (
+        "checksums off where there always are some",
+        "Sync {\n    Mode FTFW { }\n    TCP {\n        Interface eth0 Port 1 IPv4_address 192.0.2.1\n        IPv4_Destination_Address 192.0.2.2\n        Checksum off\n    }\n    TCP {\n        Interface eth0 Port 1 IPv6_address fe80::1\n        IPv6_Destination_Address fe80::2\n    }\n}\n",
+    ),
+    (
+        "no checksums over IPv6",
+        "Sync {\n    Mode FTFW { }\n    Multicast {\n        Interface eth0 Group 1 IPv6_address ff02::50\n        Checksum off\n    }\n}\n",
+    ),
+    ("more room than there can be", "General {\n    HashSize 4294967295\n}\nStats { }\n"),
+    (
         "a helper without queue",
         "Helper {\n    Type ftp inet tcp {\n        Policy ftp { }\n    }\n}\nStats { }\n",
     ),
@@ -134,4 +143,95 @@ fn a_line_for_the_log() {
 fn columns_count_letters_not_bytes() {
     let found = found("General { LogFile \"/é\" Bogus 5 }");
     assert_eq!((found[0].line(), found[0].column()), (1, 24));
+}
+
+/// 64 KiB made of this.
+fn much(piece: &str) -> String {
+    piece.repeat((64 << 10) / piece.len())
+}
+
+/// Texts that are no configuration, each of a kind that could cost more than its length.
+fn garbage() -> Vec<String> {
+    let address = "IPv4_address 1.2.3.4\n";
+    vec![
+        much("Nov 28 15:59:02 host kernel: something happened\n"),
+        much("a\n"),
+        much("a "),
+        much("{ "),
+        much("} "),
+        much("General { "),
+        much("General {\n"),
+        much("Sync General { Mode "),
+        much("Path /x\n"),
+        much("Path\n"),
+        much("\"\n"),
+        much("\"a "),
+        much("x"),
+        much("General { HashSize many }\n"),
+        format!("General {{ {}", much("HashSize many\n")),
+        format!("General {{ {}", much("HashSise 5\n")),
+        format!("General {{ {}", much("Syslog mail\n")),
+        format!("General {{ Filter {{ {}", much("Protocol Accept { foo } Protocol Ignore { }\n")),
+        format!("General {{ Filter {{ Protocol Accept {{ {} }} }} }}", much("foo ")),
+        format!("General {{ Filter {{ {} }} }}", much("SourcePort Accept { 5 }\n")),
+        format!("General {{ Filter {{ Protocol Accept {{ }} {} }} }}", much("Zone Accept { 7 }\n")),
+        format!(
+            "General {{ Filter {{ Address Ignore {{ {} {} }} }} }}",
+            much(address),
+            much("IPv6_address ::\n")
+        ),
+        format!("General {{ Filter {{ Mark Accept {{ {} }} }} }}", much("0x1 ")),
+        format!("Sync {{ {} }}", much("UDP { }\n")),
+        format!("Helper {{ {} }}", much("Type x inet tcp { }\n")),
+        much("\u{fffd} "),
+        much(" "),
+        much("# nothing\n"),
+    ]
+}
+
+#[test]
+fn garbage_is_told_in_few_short_lines_and_counted() {
+    for text in garbage() {
+        let found = found(&text);
+        let lines = found.lines();
+        assert!(lines.len() <= super::super::diagnostic::SHOWN_MAX + 1, "{}", lines.len());
+        for line in &lines {
+            assert!(line.len() < 1500 && !line.contains('\n'), "{line}");
+        }
+        if found.rest > 0 {
+            assert_eq!(
+                lines.last(),
+                Some(&format!("{} more errors and warnings are not shown", found.rest))
+            );
+        }
+        let shown = found.rendered(&text, false);
+        assert!(shown.iter().map(String::len).sum::<usize>() < 20_000);
+    }
+}
+
+#[test]
+fn every_error_of_much_garbage_is_counted() {
+    let text = "bogus 1\n".repeat(20_000);
+    let found = found(&text);
+    assert_eq!((found.len(), found.rest), (20, 20_000 - 20));
+    assert_eq!((found[19].line(), found[19].column()), (20, 1));
+}
+
+#[test]
+fn an_error_behind_many_warnings_is_shown() {
+    let text = format!("General {{\n{}Bogus 1\n}}\n", "Nice -5\n".repeat(50));
+    let found = found(&text);
+    assert!(found.iter().any(|d| d.message.contains("Bogus")), "{:?}", found.lines());
+    assert_eq!(found.len(), 20);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_an_error_outside_of_comments() {
+    let text = String::from_utf8_lossy(b"# gr\xfc\xdfe\nGeneral { LogFile /var/l\xf6g\n }");
+    let found = found(&text);
+    assert!(found[0].message.contains("not UTF-8"), "{:?}", found.lines());
+    assert_eq!(
+        (found[0].line(), found.iter().filter(|d| d.message.contains("UTF-8")).count()),
+        (2, 1)
+    );
 }

@@ -64,7 +64,7 @@ fn the_manual_s_stats_example_is_accepted() {
 }
 
 fn survives(text: &str) {
-    for diagnostic in found(text) {
+    for diagnostic in found(text).iter() {
         assert!(diagnostic.line() >= 1 && diagnostic.column() >= 1);
         let _ =
             (diagnostic.one_line(), diagnostic.render(text, true), diagnostic.render("", false));

@@ -158,7 +158,7 @@ fn links_of_each_kind() {
         "Mode FTFW { }
          TCP { IPv6_address fe80::1 IPv6_Destination_Address fe80::2 Port 1 Interface fa0 }
          TCP Default { IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 2 Interface beef
-            SndSocketBuffer 3 RcvSocketBuffer 4 Checksum off ErrorQueueLength 5 }",
+            SndSocketBuffer 3 RcvSocketBuffer 4 ErrorQueueLength 5 }",
     );
     let unicast = |local: &str, remote: &str, port| Unicast {
         local: local.parse().unwrap(),
@@ -177,11 +177,17 @@ fn links_of_each_kind() {
         kind: LinkKind::Tcp { unicast: unicast("192.0.2.1", "192.0.2.2", 2), error_queue_len: 5 },
         interface: "beef".to_owned(),
         default: true,
-        checksum: false,
+        checksum: true,
         snd_buffer: Some(3),
         rcv_buffer: Some(4),
     };
     assert_eq!(conf.links, [first, second]);
+}
+
+#[test]
+fn udp_over_ipv4_can_do_without_checksums() {
+    let udp = UDP.replace("UDP {", "UDP { Checksum off");
+    assert!(!sync(&format!("Mode FTFW {{ }} {udp}")).links[0].checksum);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Every keyword either changes at once or needs a restart.
+//! Every keyword either changes live or has the engine started anew.
 
-use super::{adopt, needs_restart};
+use super::{rebuilds, remarks};
 use crate::conf::{self, Conf};
 
 const SYNC: &str = "Sync {
@@ -25,14 +25,11 @@ fn parse(text: &str) -> Conf {
     conf::parse(text, "test").unwrap_or_else(|found| panic!("{text}\n{found:?}")).0
 }
 
-/// What a changed file needs a restart for, and whether all of the rest is taken over.
+/// What of a changed file needs an engine started anew.
 fn check(from: &str, to: &str, names: &[&str]) {
-    let (mut running, wanted) = (parse(from), parse(to));
+    let (running, wanted) = (parse(from), parse(to));
     assert_ne!(running, wanted, "{to}");
-    assert_eq!(needs_restart(&running, &wanted), names, "{to}");
-    adopt(&mut running, wanted.clone());
-    assert_eq!(needs_restart(&running, &wanted), names, "what needs a restart is not taken over");
-    assert_eq!(running == wanted, names.is_empty(), "{running:?}\n{wanted:?}");
+    assert_eq!(rebuilds(&running, &wanted), names, "{to}");
 }
 
 fn swap(from: &str, to: &str) -> String {
@@ -45,7 +42,7 @@ fn add(line: &str) -> String {
 }
 
 #[test]
-fn what_can_change_while_the_daemon_runs_does() {
+fn what_changes_live_leaves_the_engine_as_it_is() {
     for text in [
         swap("CommitTimeout 100", "CommitTimeout 7"),
         swap("CommitTimeout 100", ""),
@@ -56,6 +53,10 @@ fn what_can_change_while_the_daemon_runs_does() {
         swap("Filter From Kernelspace { Protocol Accept { TCP } }", ""),
         add("Syslog local3"),
         add("HashSize 4096"),
+        add("Systemd off"),
+        swap("/a.lock", "/b.lock"),
+        swap("/a.sock", "/b.sock"),
+        format!("{SYNC}Helper {{ Setup yes }}"),
         add("NetlinkBufferSizeMaxGrowth 77"),
         add("NetlinkOverrunResync off"),
         add("EventIterationLimit 5"),
@@ -67,25 +68,32 @@ fn what_can_change_while_the_daemon_runs_does() {
 }
 
 #[test]
-fn what_cannot_is_named() {
+fn what_does_not_is_named() {
     for (text, names) in [
         (swap("HashLimit 1000", "HashLimit 2000"), "HashLimit"),
-        (swap("/a.lock", "/b.lock"), "LockFile"),
-        (swap("/a.sock", "/b.sock"), "UNIX"),
         (swap("NetlinkBufferSize 1000", "NetlinkBufferSize 1001"), "NetlinkBufferSize"),
         (add("EventSource netlink"), "EventSource"),
         (add("NetlinkEventsReliable on"), "NetlinkEventsReliable"),
         (add("PollSecs 3"), "PollSecs"),
-        (add("Systemd off"), "Systemd"),
         (swap("PurgeTimeout 5", "DisableExternalCache on\n PurgeTimeout 5"), "Mode"),
         (swap("Mode NOTRACK", "Mode FTFW"), "Mode"),
         (swap("10.0.0.2", "10.0.0.3"), "the dedicated link"),
         (swap("  UDP {", "  Options { TCPWindowTracking on }\n  UDP {"), "Options"),
-        (format!("{SYNC}Helper {{ Setup yes }}"), "Helper"),
     ] {
         check(SYNC, &text, &[names]);
     }
     check("Stats { }", "Stats { }\nGeneral { Shards 2\n }", &["Shards"]);
     let general = &SYNC[SYNC.find("General").expect("there is one")..];
     check(SYNC, &format!("Stats {{ }}\n{general}"), &["Mode"]);
+}
+
+#[test]
+fn what_changes_nothing_now_is_named() {
+    let say = |text: &str| remarks(&parse(SYNC), &parse(text)).join("\n");
+    assert!(say(&add("HashSize 4096")).contains("HashSize"));
+    assert!(say(&format!("{SYNC}Helper {{ Setup yes }}")).contains("Helper"));
+    let with_a_new_engine =
+        SYNC.replacen("General {", "General {\n HashSize 4096\n PollSecs 3\n", 1);
+    assert_eq!(say(&with_a_new_engine), "", "a new engine takes it");
+    assert_eq!(say(&add("Syslog local3")), "");
 }

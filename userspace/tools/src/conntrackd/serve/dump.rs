@@ -27,10 +27,11 @@ pub(super) enum Form {
 
 impl Service {
     pub(super) async fn dump(&self, client: &mut Client, side: Side, form: Form) -> Result<()> {
+        let engine = self.engine.read().await.clone();
         let mut next = Some(Place::default());
         while let Some(from) = next {
             let (reply, page) = oneshot::channel::<Page>();
-            self.shard.order(Order::Page { side, from, max: PAGE_FLOWS, reply });
+            engine.order(Order::Page { side, from, max: PAGE_FLOWS, reply });
             let page = page.await.map_err(|_| ended())?;
             if let Some(filter) = page.kernel {
                 return dump_kernel(client, form, &filter).await;
@@ -49,10 +50,11 @@ impl Service {
         side: Side,
         form: Form,
     ) -> Result<()> {
+        let engine = self.engine.read().await.clone();
         let mut after = None;
         loop {
             let (reply, page) = oneshot::channel::<ExpectPage>();
-            self.shard.order(Order::Expectations { side, after, reply });
+            engine.order(Order::Expectations { side, after, reply });
             let page = page.await.map_err(|_| ended())?;
             after = page.next;
             client.reply(&expectation_lines(page, form)?).await?;

@@ -4,9 +4,9 @@ use super::{Service, tell};
 use anyhow::Result;
 use engine::Command;
 use host::control::Client;
+use host::fleet::Handle;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -20,7 +20,8 @@ impl Service {
         if subjects.contains(&Subject::Expectations) {
             self.log.notice("flushing kernel expect table");
         }
-        tell(client, self.order_purge(subjects)).await
+        let engine = self.engine.read().await;
+        tell(client, order_purge(&engine, subjects)).await
     }
 
     /// Empties them after the time the configuration names, unless that is to happen already.
@@ -29,17 +30,20 @@ impl Service {
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let after = Duration::from_secs(self.purge_after_s.load(Ordering::Relaxed));
+        let after = Duration::from_secs(self.facts().purge_after_s);
         self.log.notice(format!("flushing conntrack table in {} secs", after.as_secs()));
         let service = Arc::clone(self);
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
             service.log.notice("flushing kernel conntrack table (scheduled)");
+            let engine = service.engine.read().await;
             let (reply, _) = oneshot::channel();
             let flush = Command::Flush { local: true, remote: false };
-            service.shard.order(Order::Command(flush, reply));
-            // From here on it cannot be cancelled: nobody waits for it.
-            drop(service.order_purge(&[Subject::Flows, Subject::Expectations]));
+            engine.order(Order::Command(flush, reply));
+            // From here on it cannot be cancelled: the engine does it whether or not this task
+            // waits for the end.
+            let done = order_purge(&engine, &[Subject::Flows, Subject::Expectations]);
+            let _ = done.await;
         });
         *scheduled = Some(task.abort_handle());
     }
@@ -51,10 +55,10 @@ impl Service {
             task.abort();
         }
     }
+}
 
-    fn order_purge(&self, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
-        let (reply, outcome) = oneshot::channel();
-        self.shard.order(Order::Purge(subjects.to_vec(), reply));
-        outcome
-    }
+fn order_purge(engine: &Handle, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
+    let (reply, outcome) = oneshot::channel();
+    engine.order(Order::Purge(subjects.to_vec(), reply));
+    outcome
 }

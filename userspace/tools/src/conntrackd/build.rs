@@ -1,0 +1,137 @@
+//! From a configuration to what the engine's threads are made of: sources, links and kernel
+//! sockets, opened.
+
+use super::logs::Logs;
+use super::{settings, statistics};
+use crate::conf::{Conf, EventSource};
+use anyhow::{Context, Result};
+use engine::{Config, Share};
+use host::expectations::ExpectEvents;
+use host::fleet::FleetParts;
+use host::kernel::KernelWriter;
+use host::link::Group;
+use host::log::Log;
+use host::purge::Purger;
+use host::reader::Reader;
+use host::shard::Parts;
+use host::source::{Choice, Source, SourceError};
+use std::sync::Arc;
+
+/// Opens everything the engine of this configuration works with.
+///
+/// # Errors
+/// When a link, the event source or a kernel socket cannot be opened.
+pub fn parts(conf: &Conf, logs: &Logs) -> Result<FleetParts> {
+    let log = &logs.log;
+    let supported = settings::supported(conf)?;
+    let links =
+        supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
+    let source = open_source(conf, log)?;
+    let config = Config {
+        hears_requests: source.hears_requests(),
+        ..settings::engine_config(conf, &supported)
+    };
+    match conf.general.shards {
+        0 | 1 => Ok(FleetParts {
+            shards: vec![Parts { links, ..shard_parts(conf, config, source, logs)? }],
+            reader: None,
+        }),
+        shards => shared_out(conf, (&config, shards as usize), source, logs),
+    }
+}
+
+/// What one shard is made of that has no peer.
+fn shard_parts(conf: &Conf, config: Config, source: Source, logs: &Logs) -> Result<Parts> {
+    Ok(Parts {
+        config,
+        expectations: open_expectations(conf)?,
+        links: None,
+        writer: KernelWriter::open().context("opening the kernel request sockets")?,
+        purger: Purger::open().context("opening the kernel request sockets")?,
+        log: Arc::clone(&logs.log),
+        tuning: settings::tuning(conf),
+        poll: settings::poll_interval(conf),
+        reliable: is_reliable(conf, &source),
+        source,
+        ended: logs.records.clone().map(statistics::recorder),
+    })
+}
+
+/// Shards that share the flows, and who feeds them.
+fn shared_out(
+    conf: &Conf,
+    (config, shards): (&Config, usize),
+    source: Source,
+    logs: &Logs,
+) -> Result<FleetParts> {
+    let (seed, log) = (config.hash_seed, Arc::clone(&logs.log));
+    let (tuning, reliable) = (settings::tuning(conf), is_reliable(conf, &source));
+    let (reader, sources) = Reader::new(source, (shards, seed), tuning, reliable, log)
+        .context("setting up the reader")?;
+    logs.log.notice(format!("{shards} shards share the flows"));
+    let shard = |(index, source)| {
+        let share = Share { index, count: shards, seed };
+        let config = Config {
+            share,
+            flows_max: settings::flows_max(conf, shards),
+            flows_expected: config.flows_expected.div_ceil(shards),
+            ..config.clone()
+        };
+        shard_parts(conf, config, source, logs)
+    };
+    let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
+    Ok(FleetParts { shards, reader: Some(reader) })
+}
+
+/// Whether the kernel holds back what it has no room for. It does not for the hook.
+const fn is_reliable(conf: &Conf, source: &Source) -> bool {
+    conf.general.netlink_events_reliable && source.hears_requests()
+}
+
+fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
+    let wanted = settings::source_settings(conf);
+    if let Some(side) = settings::filter_side(conf) {
+        log.notice(format!("using {side} event filtering"));
+    }
+    let (source, why_not) = Source::open(&wanted)?;
+    if conf.general.poll_s.is_some() {
+        log.notice("running in polling mode");
+        return Ok(source);
+    }
+    let wish = if wanted.choice == Choice::Hook { "hook" } else { "tap" };
+    if conf.general.event_source == EventSource::Hook && !settings::keeps_flows(conf) {
+        log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
+    }
+    match why_not {
+        None => log.notice(format!("conntrack events come through: {}", source.name())),
+        Some(why) => log.warning(format!(
+            "conntrack events come through: {} (not through the {wish}: {})",
+            source.name(),
+            chain(&why)
+        )),
+    }
+    let size = source.receive_buffer();
+    log.notice(format!("netlink event socket buffer size has been set to {size} bytes"));
+    Ok(source)
+}
+
+fn open_expectations(conf: &Conf) -> Result<Option<ExpectEvents>> {
+    if !settings::helpers(conf).any() {
+        return Ok(None);
+    }
+    let buffer = conf.general.netlink_buffer_size.map(|n| n as usize);
+    let events = ExpectEvents::open(buffer).context("listening to events about expectations")?;
+    Ok(Some(events))
+}
+
+/// An error and its causes on one line.
+fn chain(error: &SourceError) -> String {
+    let mut out = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        out = format!("{out}: {inner}");
+        cause = inner.source();
+    }
+    // A verifier log runs over many lines; its first one says enough here.
+    out.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,81 @@
+//! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
+//! the start itself and a reload ask the same questions.
+
+use super::settings::{self, supported};
+use crate::conf::{Conf, EventSource};
+use anyhow::{Context, Result, bail};
+use common::maps::FILTER_PREFIXES_MAX;
+use host::files::{self, Purpose};
+use host::source::Source;
+use host::{control, link, lock, sys};
+
+/// Checks the settings themselves.
+///
+/// # Errors
+/// The first one the daemon would not start with.
+pub fn settings(conf: &Conf) -> Result<()> {
+    supported(conf)?;
+    let wanted = settings::index_bytes(conf);
+    if let Some(there) = sys::memory_bytes()
+        && wanted > there / 2
+    {
+        bail!(
+            "HashSize {} takes {} MiB at once, more than half of this machine's {} MiB",
+            conf.general.hash_size,
+            wanted >> 20,
+            there >> 20
+        );
+    }
+    if conf.general.event_source != EventSource::Tap {
+        return Ok(());
+    }
+    if !Source::has_programs() {
+        bail!("EventSource tap: this build carries no eBPF object (cargo xtask build)");
+    }
+    let filter = settings::source_settings(conf).filter;
+    let networks = filter.ipv4.len().max(filter.ipv6.len());
+    if networks > FILTER_PREFIXES_MAX as usize {
+        bail!(
+            "EventSource tap: Address names {networks} networks of a family, and the kernel holds \
+             {FILTER_PREFIXES_MAX}"
+        );
+    }
+    Ok(())
+}
+
+/// Checks whether the links could be opened now: interfaces and addresses may come and go.
+///
+/// # Errors
+/// The first interface or address that is not there.
+pub fn links(conf: &Conf) -> Result<()> {
+    if let Some(links) = supported(conf)?.links {
+        link::examine(&links)?;
+    }
+    Ok(())
+}
+
+/// Checks the settings and what lies at the paths they name. Whether another daemon runs is not
+/// looked at.
+///
+/// # Errors
+/// The first thing the daemon would not start with.
+pub fn start(conf: &Conf) -> Result<()> {
+    settings(conf)?;
+    let logs = [settings::log_places(conf, false).file]
+        .into_iter()
+        .chain([settings::record_places(conf).and_then(|places| places.file)]);
+    for path in logs.flatten() {
+        files::examine(&path, Purpose::Log)
+            .with_context(|| format!("cannot open the log file {}", path.display()))?;
+    }
+    let path = &conf.general.lock_file;
+    files::examine(path, Purpose::Lock).with_context(|| format!("lock file {}", path.display()))?;
+    if let Some(path) = &conf.general.unix_path {
+        let cannot = || format!("cannot bind the control socket {}", path.display());
+        control::examine(path).with_context(cannot)?;
+        let beside = lock::beside(path);
+        files::examine(&beside, Purpose::Lock)
+            .with_context(|| format!("lock file {}", beside.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Where the daemon's lines go: its own, and those about ended flows.
+
+use super::settings;
+use crate::conf::Conf;
+use anyhow::{Context, Result};
+use host::log::{Form, Log, Places};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The logs of a daemon.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// The daemon's own.
+    pub log: Arc<Log>,
+    /// Ended flows, in statistics mode.
+    pub records: Option<Arc<Log>>,
+    /// Whether the daemon's own lines go to the terminal too.
+    console: bool,
+}
+
+impl Logs {
+    /// Opens the logs of `conf`.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub fn open(conf: &Conf, console: bool) -> Result<Self> {
+        let log = open(Form::Daemon, &settings::log_places(conf, console))?;
+        let records = settings::record_places(conf).map(|places| open(Form::Record, &places));
+        Ok(Self { log, records: records.transpose()?, console })
+    }
+
+    /// The logs of `conf` in place of these. Files are opened again, under the names they have now;
+    /// one that cannot be opened is told, and the old one stays.
+    ///
+    /// # Errors
+    /// When there was no log of ended flows before and it cannot be opened.
+    pub fn reopened(&self, conf: &Conf) -> Result<Self> {
+        let log = Arc::clone(&self.log);
+        if let Err(error) = log.reopen(&settings::log_places(conf, self.console)) {
+            log.error(format!("the log file stays as it is: {error}"));
+        }
+        let records = match (&self.records, settings::record_places(conf)) {
+            (_, None) => None,
+            (Some(records), Some(places)) => {
+                if let Err(error) = records.reopen(&places) {
+                    log.error(format!("the statistics log file stays as it is: {error}"));
+                }
+                Some(Arc::clone(records))
+            }
+            (None, Some(places)) => {
+                let records = open(Form::Record, &places)?;
+                records.run_behind().context("starting the log's thread")?;
+                Some(records)
+            }
+        };
+        Ok(Self { log, records, console: self.console })
+    }
+
+    /// Has threads write them from here on.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn run_behind(&self) -> io::Result<()> {
+        self.all().try_for_each(|log| log.run_behind())
+    }
+
+    /// Waits until what was logged so far is written.
+    pub fn finish(&self) {
+        self.all().for_each(|log| log.finish());
+    }
+
+    /// Says how many lines the disk did not take.
+    pub fn tell_losses(&self) {
+        for log in self.all() {
+            let lines = log.take_regained();
+            if lines > 0 {
+                let which = if Arc::ptr_eq(log, &self.log) { "log" } else { "statistics log" };
+                self.log.warning(format!("{lines} lines of the {which} were lost"));
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.records.iter().chain([&self.log])
+    }
+}
+
+fn open(form: Form, places: &Places) -> Result<Arc<Log>> {
+    let log = Log::open(form, places).with_context(|| {
+        let path = places.file.as_deref().unwrap_or(Path::new(""));
+        format!("cannot open the log file {}", path.display())
+    });
+    Ok(Arc::new(log?))
+}
