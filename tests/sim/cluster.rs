@@ -63,10 +63,13 @@ enum Step {
     /// It is noticed that the kernel has lost an event.
     Loss(usize),
     Start(usize),
+    /// The host looks how many flows the kernel holds, and whether it tells of new ones.
+    Health(usize),
     Heal,
 }
 
 const MILLISECOND: u64 = 1_000_000;
+const HEALTH_NS: u64 = 1_000 * MILLISECOND;
 /// Long enough for every message of a quiet network to arrive and for every pause of a bulk transfer to end.
 const SETTLE_NS: u64 = 4_000 * MILLISECOND;
 
@@ -97,6 +100,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(profile: &Profile, seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
+        let profile = &if profile.mixed { profile.drawn(&mut rng) } else { *profile };
         let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
         let count = profile.identities.unwrap_or(*rng.pick(&[6, 24, 60]));
         let race = *rng.pick(&[0, 50]);
@@ -108,6 +112,9 @@ impl Cluster {
         let mut traffic: Vec<_> = all.clone().map(workload).collect();
         let now = Instant(1_000 * MILLISECOND);
         let mut kernels: Vec<_> = all.clone().map(|_| Kernel::default()).collect();
+        if profile.kernel_full {
+            kernels.iter_mut().for_each(|kernel| kernel.most = Some(count / 3 + 1));
+        }
         if profile.prefilled {
             for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
                 traffic.fill(kernel, now);
@@ -139,9 +146,11 @@ impl Cluster {
             datagrams: 0,
             hostile,
         };
+        cluster.trace.say(now, 0, format_args!("{profile:?}"));
         for node in all {
             cluster.plan(1 + node as u64, Step::Traffic(node));
             cluster.plan(0, Step::Timer { node, life: 0 });
+            cluster.plan(HEALTH_NS, Step::Health(node));
         }
         cluster
     }
@@ -154,14 +163,29 @@ impl Cluster {
         self.run_until(Instant(self.now.0 + SETTLE_NS))
     }
 
-    /// The link becomes a good one, for good.
+    /// The link becomes a good one, for good, and so do the kernels.
     pub(crate) fn heal(&mut self) {
-        self.profile.parts = false;
+        (self.profile.parts, self.profile.outages) = (false, false);
         self.profile.hostile = 0;
+        self.nodes.iter_mut().for_each(|node| node.kernel.events_off = false);
         for path in self.links.iter_mut().flat_map(|link| &mut link.paths) {
             path.parted = false;
             path.faults = crate::network::Faults::default();
         }
+    }
+
+    /// Flows end until all tables have room for the rest.
+    pub(crate) fn make_room(&mut self) -> Outcome {
+        let most = self.nodes.iter().map(|node| node.engine.config().flows_max).min().unwrap_or(0);
+        let each = most / self.nodes.len();
+        for n in 0..self.nodes.len() {
+            let kernel = &self.nodes[n].kernel;
+            let surplus: Vec<_> =
+                kernel.flows().keys().skip(each.saturating_sub(1)).copied().collect();
+            surplus.iter().for_each(|key| drop(self.nodes[n].kernel.end(self.now, key)));
+            self.collect_events(n);
+        }
+        self.settle()
     }
 
     /// What is remembered of the paths to a node.
@@ -223,7 +247,7 @@ impl Cluster {
     /// seconds; what an operator made the node forget is read when somebody asks for it.
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
         const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
-        let untold = self.profile.hook || self.profile.silent;
+        let untold = self.profile.hook || self.profile.silent || self.profile.switches > 0;
         let touched = self.nodes[n].kernel.touched();
         !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
     }
@@ -234,7 +258,7 @@ impl Cluster {
         let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
         let known = |from: usize| {
             let node = &self.nodes[from];
-            let standing = node.engine.ours().map(|engine| engine.standing(self.now));
+            let standing = node.engine.standing(self.now);
             let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
             let ledger = self.ledger(from, n);
             let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
@@ -299,6 +323,7 @@ impl Cluster {
                 self.input(node, Input::EventsLost { count: 1 })
             }
             Step::Start(node) => self.on_start(node),
+            Step::Health(node) => self.on_health(node),
             Step::Heal => {
                 let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
                 paths.for_each(|path| path.parted = false);
@@ -307,6 +332,14 @@ impl Cluster {
             // Meant for a process that is gone.
             _ => Ok(()),
         }
+    }
+
+    /// The engine does not take this yet: it is to be told of `flows` and `events` here.
+    fn on_health(&mut self, node: usize) -> Outcome {
+        let kernel = &self.nodes[node].kernel;
+        let (_flows, _events) = (kernel.flows().len(), !kernel.events_off);
+        self.plan(HEALTH_NS, Step::Health(node));
+        Ok(())
     }
 
     fn is_up(&self, node: usize, life: u32) -> bool {
@@ -339,8 +372,25 @@ impl Cluster {
             let pause = self.rng.below(200 * MILLISECOND);
             self.plan(pause, Step::Heal);
         }
+        if self.profile.outages && self.rng.chance(10) {
+            let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
+            paths.for_each(|path| path.parted = true);
+            let pause = self.rng.below(3_000 * MILLISECOND);
+            self.plan(pause, Step::Heal);
+        }
+        if self.rng.chance(self.profile.switches) {
+            let kernel = &mut self.nodes[node].kernel;
+            kernel.events_off = !kernel.events_off;
+            self.trace.say(self.now, node, format_args!("events off: {}", kernel.events_off));
+        }
         if self.nodes[node].up && self.rng.chance(self.profile.restarts) {
             self.stop(node);
+            let others = (0..self.nodes.len()).filter(|n| self.nodes[*n].up && *n != node);
+            for other in others.collect::<Vec<_>>() {
+                if self.profile.disasters && self.rng.chance(300) {
+                    self.stop(other);
+                }
+            }
         }
         Ok(())
     }
@@ -469,6 +519,11 @@ impl Cluster {
     }
 
     fn on_dump(&mut self, node: usize) -> Outcome {
+        if self.profile.disasters && self.rng.chance(self.profile.restarts) {
+            // In the middle of a reading.
+            self.stop(node);
+            return Ok(());
+        }
         let over = self.nodes[node].show_dump(self.now, &mut self.trace);
         let pause = self.nodes[node].dump_pause();
         let life = self.links[node].life();
@@ -492,6 +547,11 @@ impl Cluster {
         let pause = self.rng.below(50 * MILLISECOND);
         if self.rng.chance(300) {
             self.nodes[node].kernel.reboot();
+            if self.profile.disasters && self.rng.chance(500) {
+                // Another machine takes its place and its address; it has flows of its own.
+                self.traffic[node].fill(&mut self.nodes[node].kernel, self.now);
+                self.nodes[node].kernel.take_happened();
+            }
         }
         self.plan(pause, Step::Start(node));
     }
