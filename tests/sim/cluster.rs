@@ -6,7 +6,7 @@ use crate::model::Ledger;
 use crate::network::{Copies, Link, Packet, Sender};
 use crate::node::{Node, Turn};
 use crate::prng::Rng;
-use crate::profile::{Profile, Rules, of};
+use crate::profile::{Profile, of};
 use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
 use common::Instant;
@@ -17,6 +17,9 @@ use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
 use wire::packet::Seen;
 use wire::sync::v1::{self, Flags, Message, Messages};
+
+mod faults;
+mod quiet;
 
 /// Which truth is violated, and how.
 #[derive(Clone, Debug)]
@@ -230,43 +233,6 @@ impl Cluster {
         }
     }
 
-    /// Whether nothing is under way between a node's kernel and its engine.
-    pub(crate) fn is_settled(&self, n: usize) -> bool {
-        let about = |step: &Step| match step {
-            Step::Event { node, .. }
-            | Step::Execute { node, .. }
-            | Step::DumpGoesOn { node, .. }
-            | Step::Loss(node)
-            | Step::Start(node) => *node == n,
-            _ => false,
-        };
-        self.nodes[n].up && !self.agenda.values().any(about)
-    }
-
-    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
-    /// seconds; what an operator made the node forget is read when somebody asks for it.
-    pub(crate) fn is_in_sight(&self, n: usize) -> bool {
-        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
-        let untold = self.profile.hook || self.profile.silent || self.profile.switches > 0;
-        let touched = self.nodes[n].kernel.touched();
-        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
-    }
-
-    /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their
-    /// own flows.
-    pub(crate) fn has_heard_all(&self, n: usize) -> bool {
-        let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
-        let known = |from: usize| {
-            let node = &self.nodes[from];
-            let standing = node.engine.standing(self.now);
-            let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
-            let ledger = self.ledger(from, n);
-            let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
-            ready && heard && self.is_settled(from) && self.is_in_sight(from)
-        };
-        self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
-    }
-
     /// A transfer of all flows takes away what nobody sent.
     pub(crate) fn forgive(&mut self) {
         self.links.iter_mut().flat_map(Link::ledgers).for_each(|ledger| ledger.forged = false);
@@ -351,7 +317,9 @@ impl Cluster {
             return Ok(());
         }
         self.traffic_left[node] -= 1;
-        crate::claims::hold(self)?;
+        if self.traffic_left[node].is_multiple_of(4) {
+            crate::claims::hold(self)?;
+        }
         let pause = self.traffic[node].step(&mut self.nodes[node].kernel, self.now);
         self.plan(pause, Step::Traffic(node));
         self.collect_events(node);
@@ -393,41 +361,6 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-
-    /// Somebody speaks in the name of `node`.
-    fn forge(&mut self, node: usize) {
-        let bytes = self.hostile[node].forge();
-        self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
-        self.links[node].ledgers().for_each(Ledger::on_garbage);
-        let link = &self.links[node];
-        let forged = |path| (path, link.forged(bytes.clone(), path));
-        let forged: Vec<_> = link.paths.iter().map(forged).map(|(p, f)| (p.to, f)).collect();
-        for (to, packet) in forged {
-            let pause = self.rng.below(MILLISECOND);
-            self.plan(pause, Step::Arrival { node: to, packet });
-        }
-    }
-
-    fn some_command(&mut self, node: usize) -> Command {
-        match self.rng.below(10) {
-            0..=1 => Command::Bulk,
-            2..=3 => Command::RequestResync,
-            4..=5 => Command::ResyncKernel,
-            6 => {
-                let (local, remote) = (self.rng.chance(500), self.rng.chance(500));
-                if local {
-                    // Else the table stays empty where the kernel is not, which is what was asked for.
-                    self.plan(5 * MILLISECOND, Step::Command(node, Command::ResyncKernel));
-                }
-                if remote && self.profile.rules == Rules::Ftfw {
-                    // What was forgotten on purpose is asked for on purpose.
-                    self.plan(6 * MILLISECOND, Step::Command(node, Command::RequestResync));
-                }
-                Command::Flush { local, remote }
-            }
-            _ => Command::Commit,
-        }
     }
 
     /// Sends what the kernel reported on its way to the engine.
@@ -535,40 +468,6 @@ impl Cluster {
             }
             Some(_) => {}
         }
-        self.turn(node)
-    }
-
-    /// The process ends; after a while another one begins, on the same machine or after a reboot.
-    fn stop(&mut self, node: usize) {
-        self.trace.say(self.now, node, format_args!("stop"));
-        self.nodes[node].up = false;
-        self.links[node].restart();
-        self.ledgers_to(node).for_each(|ledger| ledger.forget(true));
-        let pause = self.rng.below(50 * MILLISECOND);
-        if self.rng.chance(300) {
-            self.nodes[node].kernel.reboot();
-            if self.profile.disasters && self.rng.chance(500) {
-                // Another machine takes its place and its address; it has flows of its own.
-                self.traffic[node].fill(&mut self.nodes[node].kernel, self.now);
-                self.nodes[node].kernel.take_happened();
-            }
-        }
-        self.plan(pause, Step::Start(node));
-    }
-
-    fn on_start(&mut self, node: usize) -> Outcome {
-        let profile = self.profile;
-        self.trace.say(self.now, node, format_args!("start"));
-        let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
-        let far = self.rng.next() as u32;
-        let back = back.filter(|_| self.links[node].paths.len() == 1);
-        let mut ledgers = self.links[node].ledgers();
-        let first_seq = ledgers.next().map_or(far, |ledger| ledger.first_seq(far, back));
-        // Those of the others begin anew as well.
-        ledgers.for_each(|ledger| {
-            ledger.first_seq(far, None);
-        });
-        self.nodes[node].start(&profile, self.now, first_seq);
         self.turn(node)
     }
 

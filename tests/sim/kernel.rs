@@ -46,6 +46,7 @@ pub(crate) struct Kernel {
     silent: BTreeSet<FlowKey>,
     /// It holds no more than so many flows (`nf_conntrack_max`).
     pub(crate) most: Option<usize>,
+    refused: bool,
     /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
     pub(crate) events_off: bool,
     ids: BTreeMap<FlowKey, u32>,
@@ -177,6 +178,7 @@ impl Kernel {
             return Err(ENOENT);
         }
         if self.is_full() {
+            self.refused = true;
             return Err(ENOMEM);
         }
         let mut made = flow.clone();
@@ -221,6 +223,11 @@ impl Kernel {
 
     fn is_free(&self, flow: &Flow) -> bool {
         ends(flow).iter().all(|end| !self.tuples.contains_key(end))
+    }
+
+    /// Whether it ever had no room for a flow that a request was to create.
+    pub(crate) const fn has_refused(&self) -> bool {
+        self.refused
     }
 
     pub(crate) fn is_full(&self) -> bool {
