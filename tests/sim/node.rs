@@ -192,7 +192,9 @@ impl Node {
         }
         self.flushed &= !matches!(event, Event::KernelResynced { .. });
         if matches!(event, Event::BulkDone { .. }) {
-            self.committed.clear();
+            let told: BTreeSet<_> =
+                self.engine.flows(Side::Local).iter().map(wire::Flow::key).collect();
+            self.committed.retain(|key| !told.contains(key));
         }
         self.events.push(event);
         Ok(())
