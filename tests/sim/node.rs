@@ -192,8 +192,7 @@ impl Node {
         }
         self.flushed &= !matches!(event, Event::KernelResynced { .. });
         if matches!(event, Event::BulkDone { .. }) {
-            let told: BTreeSet<_> =
-                self.engine.flows(Side::Local).iter().map(wire::Flow::key).collect();
+            let told: BTreeSet<_> = self.engine.flows(Side::Local).iter().map(Flow::key).collect();
             self.committed.retain(|key| !told.contains(key));
         }
         self.events.push(event);
