@@ -176,7 +176,7 @@ fn is_excused(node: &Node, flow: &Flow, all: &[Flow], depth: usize) -> bool {
                 .find(|f| f.key() == key)
                 .is_none_or(|f| depth > all.len() || is_excused(node, f, all, depth + 1))
     });
-    lost_master || is_in_way(node, flow, all)
+    lost_master || is_in_way(node, flow, all) || node.kernel.has_refused()
 }
 
 /// Whether another flow uses the tuples of this one. Of two such flows the peer may have told of, the one that is

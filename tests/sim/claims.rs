@@ -37,7 +37,7 @@ pub(crate) fn all_exact(cluster: &Cluster) -> Outcome {
         if says_local(cluster, n) && says_remote(cluster, n) {
             continue;
         }
-        let (standing, exactness) = (engine.standing(cluster.now), engine.exactness());
+        let (standing, exactness) = (node.engine.standing(cluster.now), engine.exactness());
         let Some(limit) = limits::of(cluster, n) else {
             let text = format!("{} says {standing:?}, {exactness:?}", name(n));
             return Err(Violation::new(TRUTH, text));
@@ -51,17 +51,15 @@ pub(crate) fn all_exact(cluster: &Cluster) -> Outcome {
 
 /// Whether a node says that its local table is the kernel's.
 fn says_local(cluster: &Cluster, n: usize) -> bool {
-    cluster.nodes[n].engine.ours().is_some_and(|engine| {
-        engine.standing(cluster.now).local_loaded && engine.exactness() == Exactness::Exact
-    })
+    let engine = &cluster.nodes[n].engine;
+    let loaded = engine.standing(cluster.now).is_some_and(|standing| standing.local_loaded);
+    loaded && engine.ours().is_some_and(|engine| engine.exactness() == Exactness::Exact)
 }
 
 /// Whether a node says that it has what its peers have.
 fn says_remote(cluster: &Cluster, n: usize) -> bool {
-    cluster.nodes[n].engine.ours().is_some_and(|engine| {
-        let standing = engine.standing(cluster.now);
-        standing.remote_complete && standing.remote_exact
-    })
+    let standing = cluster.nodes[n].engine.standing(cluster.now);
+    standing.is_some_and(|standing| standing.remote_complete && standing.remote_exact)
 }
 
 /// The flows of the kernel that are this node's own, as far as the filter lets them in.

@@ -6,7 +6,7 @@ use crate::model::Ledger;
 use crate::network::{Copies, Link, Packet};
 use crate::node::{Node, Turn};
 use crate::prng::Rng;
-use crate::profile::{Profile, Rules, of};
+use crate::profile::{Profile, of};
 use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
 use common::Instant;
@@ -17,6 +17,9 @@ use wire::flow::{Known, Status};
 use wire::netlink::EventKind;
 use wire::packet::Seen;
 use wire::sync::v1::{self, Flags, Message, Messages};
+
+mod faults;
+mod quiet;
 
 /// Which truth is violated, and how.
 #[derive(Clone, Debug)]
@@ -63,10 +66,13 @@ enum Step {
     /// It is noticed that the kernel has lost an event.
     Loss(usize),
     Start(usize),
+    /// The host looks how many flows the kernel holds, and whether it tells of new ones.
+    Health(usize),
     Heal,
 }
 
 const MILLISECOND: u64 = 1_000_000;
+const HEALTH_NS: u64 = 1_000 * MILLISECOND;
 /// Long enough for every message of a quiet network to arrive and for every pause of a bulk transfer to end.
 const SETTLE_NS: u64 = 4_000 * MILLISECOND;
 
@@ -97,6 +103,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(profile: &Profile, seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
+        let profile = &if profile.mixed { profile.drawn(&mut rng) } else { *profile };
         let interval_ns = *rng.pick(&[50_000, MILLISECOND, 20 * MILLISECOND]);
         let count = profile.identities.unwrap_or(*rng.pick(&[6, 24, 60]));
         let race = *rng.pick(&[0, 50]);
@@ -108,6 +115,9 @@ impl Cluster {
         let mut traffic: Vec<_> = all.clone().map(workload).collect();
         let now = Instant(1_000 * MILLISECOND);
         let mut kernels: Vec<_> = all.clone().map(|_| Kernel::default()).collect();
+        if profile.kernel_full {
+            kernels.iter_mut().for_each(|kernel| kernel.most = Some(count / 3 + 1));
+        }
         if profile.prefilled {
             for (kernel, traffic) in kernels.iter_mut().zip(&mut traffic) {
                 traffic.fill(kernel, now);
@@ -139,9 +149,11 @@ impl Cluster {
             datagrams: 0,
             hostile,
         };
+        cluster.trace.say(now, 0, format_args!("{profile:?}"));
         for node in all {
             cluster.plan(1 + node as u64, Step::Traffic(node));
             cluster.plan(0, Step::Timer { node, life: 0 });
+            cluster.plan(HEALTH_NS, Step::Health(node));
         }
         cluster
     }
@@ -154,14 +166,29 @@ impl Cluster {
         self.run_until(Instant(self.now.0 + SETTLE_NS))
     }
 
-    /// The link becomes a good one, for good.
+    /// The link becomes a good one, for good, and so do the kernels.
     pub(crate) fn heal(&mut self) {
-        self.profile.parts = false;
+        (self.profile.parts, self.profile.outages) = (false, false);
         self.profile.hostile = 0;
+        self.nodes.iter_mut().for_each(|node| node.kernel.events_off = false);
         for path in self.links.iter_mut().flat_map(|link| &mut link.paths) {
             path.parted = false;
             path.faults = crate::network::Faults::default();
         }
+    }
+
+    /// Flows end until all tables have room for the rest.
+    pub(crate) fn make_room(&mut self) -> Outcome {
+        let most = self.nodes.iter().map(|node| node.engine.config().flows_max).min().unwrap_or(0);
+        let each = most / self.nodes.len();
+        for n in 0..self.nodes.len() {
+            let kernel = &self.nodes[n].kernel;
+            let surplus: Vec<_> =
+                kernel.flows().keys().skip(each.saturating_sub(1)).copied().collect();
+            surplus.iter().for_each(|key| drop(self.nodes[n].kernel.end(self.now, key)));
+            self.collect_events(n);
+        }
+        self.settle()
     }
 
     /// What is remembered of the paths to a node.
@@ -204,43 +231,6 @@ impl Cluster {
         if remote {
             self.ledgers_to(node).for_each(|ledger| ledger.forget(false));
         }
-    }
-
-    /// Whether nothing is under way between a node's kernel and its engine.
-    pub(crate) fn is_settled(&self, n: usize) -> bool {
-        let about = |step: &Step| match step {
-            Step::Event { node, .. }
-            | Step::Execute { node, .. }
-            | Step::DumpGoesOn { node, .. }
-            | Step::Loss(node)
-            | Step::Start(node) => *node == n,
-            _ => false,
-        };
-        self.nodes[n].up && !self.agenda.values().any(about)
-    }
-
-    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
-    /// seconds; what an operator made the node forget is read when somebody asks for it.
-    pub(crate) fn is_in_sight(&self, n: usize) -> bool {
-        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
-        let untold = self.profile.hook || self.profile.silent;
-        let touched = self.nodes[n].kernel.touched();
-        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
-    }
-
-    /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their
-    /// own flows.
-    pub(crate) fn has_heard_all(&self, n: usize) -> bool {
-        let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
-        let known = |from: usize| {
-            let node = &self.nodes[from];
-            let standing = node.engine.ours().map(|engine| engine.standing(self.now));
-            let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
-            let ledger = self.ledger(from, n);
-            let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
-            ready && heard && self.is_settled(from) && self.is_in_sight(from)
-        };
-        self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
     }
 
     /// A transfer of all flows takes away what nobody sent.
@@ -299,6 +289,7 @@ impl Cluster {
                 self.input(node, Input::EventsLost { count: 1 })
             }
             Step::Start(node) => self.on_start(node),
+            Step::Health(node) => self.on_health(node),
             Step::Heal => {
                 let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
                 paths.for_each(|path| path.parted = false);
@@ -307,6 +298,14 @@ impl Cluster {
             // Meant for a process that is gone.
             _ => Ok(()),
         }
+    }
+
+    /// The engine does not take this yet: it is to be told of `flows` and `events` here.
+    fn on_health(&mut self, node: usize) -> Outcome {
+        let kernel = &self.nodes[node].kernel;
+        let (_flows, _events) = (kernel.flows().len(), !kernel.events_off);
+        self.plan(HEALTH_NS, Step::Health(node));
+        Ok(())
     }
 
     fn is_up(&self, node: usize, life: u32) -> bool {
@@ -318,7 +317,9 @@ impl Cluster {
             return Ok(());
         }
         self.traffic_left[node] -= 1;
-        crate::claims::hold(self)?;
+        if self.traffic_left[node].is_multiple_of(4) {
+            crate::claims::hold(self)?;
+        }
         let pause = self.traffic[node].step(&mut self.nodes[node].kernel, self.now);
         self.plan(pause, Step::Traffic(node));
         self.collect_events(node);
@@ -339,45 +340,27 @@ impl Cluster {
             let pause = self.rng.below(200 * MILLISECOND);
             self.plan(pause, Step::Heal);
         }
+        if self.profile.outages && self.rng.chance(10) {
+            let paths = self.links.iter_mut().flat_map(|link| &mut link.paths);
+            paths.for_each(|path| path.parted = true);
+            let pause = self.rng.below(3_000 * MILLISECOND);
+            self.plan(pause, Step::Heal);
+        }
+        if self.rng.chance(self.profile.switches) {
+            let kernel = &mut self.nodes[node].kernel;
+            kernel.events_off = !kernel.events_off;
+            self.trace.say(self.now, node, format_args!("events off: {}", kernel.events_off));
+        }
         if self.nodes[node].up && self.rng.chance(self.profile.restarts) {
             self.stop(node);
+            let others = (0..self.nodes.len()).filter(|n| self.nodes[*n].up && *n != node);
+            for other in others.collect::<Vec<_>>() {
+                if self.profile.disasters && self.rng.chance(300) {
+                    self.stop(other);
+                }
+            }
         }
         Ok(())
-    }
-
-    /// Somebody speaks in the name of `node`.
-    fn forge(&mut self, node: usize) {
-        let bytes = self.hostile[node].forge();
-        self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
-        self.links[node].ledgers().for_each(Ledger::on_garbage);
-        let link = &self.links[node];
-        let forged = |path| (path, link.forged(bytes.clone(), path));
-        let forged: Vec<_> = link.paths.iter().map(forged).map(|(p, f)| (p.to, f)).collect();
-        for (to, packet) in forged {
-            let pause = self.rng.below(MILLISECOND);
-            self.plan(pause, Step::Arrival { node: to, packet });
-        }
-    }
-
-    fn some_command(&mut self, node: usize) -> Command {
-        match self.rng.below(10) {
-            0..=1 => Command::Bulk,
-            2..=3 => Command::RequestResync,
-            4..=5 => Command::ResyncKernel,
-            6 => {
-                let (local, remote) = (self.rng.chance(500), self.rng.chance(500));
-                if local {
-                    // Else the table stays empty where the kernel is not, which is what was asked for.
-                    self.plan(5 * MILLISECOND, Step::Command(node, Command::ResyncKernel));
-                }
-                if remote && self.profile.rules == Rules::Ftfw {
-                    // What was forgotten on purpose is asked for on purpose.
-                    self.plan(6 * MILLISECOND, Step::Command(node, Command::RequestResync));
-                }
-                Command::Flush { local, remote }
-            }
-            _ => Command::Commit,
-        }
     }
 
     /// Sends what the kernel reported on its way to the engine.
@@ -464,6 +447,11 @@ impl Cluster {
     }
 
     fn on_dump(&mut self, node: usize) -> Outcome {
+        if self.profile.disasters && self.rng.chance(self.profile.restarts) {
+            // In the middle of a reading.
+            self.stop(node);
+            return Ok(());
+        }
         let over = self.nodes[node].show_dump(self.now, &mut self.trace);
         let pause = self.nodes[node].dump_pause();
         let life = self.links[node].life();
@@ -475,35 +463,6 @@ impl Cluster {
             }
             Some(_) => {}
         }
-        self.turn(node)
-    }
-
-    /// The process ends; after a while another one begins, on the same machine or after a reboot.
-    fn stop(&mut self, node: usize) {
-        self.trace.say(self.now, node, format_args!("stop"));
-        self.nodes[node].up = false;
-        self.links[node].restart();
-        self.ledgers_to(node).for_each(|ledger| ledger.forget(true));
-        let pause = self.rng.below(50 * MILLISECOND);
-        if self.rng.chance(300) {
-            self.nodes[node].kernel.reboot();
-        }
-        self.plan(pause, Step::Start(node));
-    }
-
-    fn on_start(&mut self, node: usize) -> Outcome {
-        let profile = self.profile;
-        self.trace.say(self.now, node, format_args!("start"));
-        let back = self.rng.chance(500).then(|| self.rng.below(40) as u32);
-        let far = self.rng.next() as u32;
-        let back = back.filter(|_| self.links[node].paths.len() == 1);
-        let mut ledgers = self.links[node].ledgers();
-        let first_seq = ledgers.next().map_or(far, |ledger| ledger.first_seq(far, back));
-        // Those of the others begin anew as well.
-        ledgers.for_each(|ledger| {
-            ledger.first_seq(far, None);
-        });
-        self.nodes[node].start(&profile, self.now, first_seq);
         self.turn(node)
     }
 

@@ -13,6 +13,7 @@ use wire::flow::{Known, ProtoState, Status, TcpState};
 use wire::netlink::EventKind;
 
 pub(crate) const ENOENT: i32 = 2;
+pub(crate) const ENOMEM: i32 = 12;
 pub(crate) const EBUSY: i32 = 16;
 pub(crate) const EEXIST: i32 = 17;
 
@@ -43,6 +44,11 @@ pub(crate) struct Kernel {
     injected: BTreeSet<FlowKey>,
     /// Flows that began before anybody listened: nothing is told of them.
     silent: BTreeSet<FlowKey>,
+    /// It holds no more than so many flows (`nf_conntrack_max`).
+    pub(crate) most: Option<usize>,
+    refused: bool,
+    /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
+    pub(crate) events_off: bool,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
     clock: Instant,
@@ -87,7 +93,7 @@ impl Kernel {
     /// Traffic begins a flow; false when its tuples are taken. `same_id`: the kernel's allocator hands out the memory
     /// of the flow's last life again, and with it the id.
     pub(crate) fn begin(&mut self, now: Instant, mut flow: Flow, same_id: bool) -> bool {
-        if !self.is_free(&flow) {
+        if !self.is_free(&flow) || self.is_full() {
             return false;
         }
         flow.id = self.id_for(&flow.key(), same_id);
@@ -130,7 +136,8 @@ impl Kernel {
     /// The machine was switched off and on.
     pub(crate) fn reboot(&mut self) {
         let (clock, touched) = (self.clock, self.touched);
-        *self = Self { last_id: self.last_id + 1000, clock, touched, ..Self::default() };
+        let (most, last_id) = (self.most, self.last_id + 1000);
+        *self = Self { last_id, clock, touched, most, ..Self::default() };
     }
 
     /// Carries out a request that writes.
@@ -169,6 +176,10 @@ impl Kernel {
             && !self.tuples.contains_key(&FlowKey::new(*master, flow.zone))
         {
             return Err(ENOENT);
+        }
+        if self.is_full() {
+            self.refused = true;
+            return Err(ENOMEM);
         }
         let mut made = flow.clone();
         made.status = written(flow) | translation(flow);
@@ -214,12 +225,25 @@ impl Kernel {
         ends(flow).iter().all(|end| !self.tuples.contains_key(end))
     }
 
+    /// Whether it ever had no room for a flow that a request was to create.
+    pub(crate) const fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.most.is_some_and(|most| self.flows.len() >= most)
+    }
+
     fn place(&mut self, flow: Flow) {
         let key = flow.key();
         for end in ends(&flow) {
             self.tuples.insert(end, key);
         }
-        self.silent.remove(&key);
+        if self.events_off {
+            self.silent.insert(key);
+        } else {
+            self.silent.remove(&key);
+        }
         self.flows.insert(key, flow);
     }
 

@@ -1,7 +1,7 @@
 //! What version 1 of the protocol, or the kernel, does not let anybody do: the only exceptions from the truths.
 //!
 //! Where one applies, a node need not come to have everything. It may not say that it has, either: what a node says is
-//! held against it whatever applies (`claims.rs`), but for the two that are said to be out of anybody's sight.
+//! held against it whatever applies (`claims.rs`). Two are out of anybody's sight; those only say when one looks.
 
 use crate::cluster::Cluster;
 use crate::profile::Rules;
@@ -22,7 +22,7 @@ pub(crate) struct Limit {
 pub(crate) const LIMITS: [Limit; 6] = [
     Limit {
         name: "table full",
-        reason: "a table holds no more flows than HashLimit says",
+        reason: "a table holds no more flows than HashLimit, or nf_conntrack_max, says",
         says: "not exact (local), not complete or not exact (remote)",
         applies: |cluster, node| is_full(cluster, node),
     },

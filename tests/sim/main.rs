@@ -141,4 +141,23 @@ worlds! {
     five_behind_a_hub_ftfw, ALL, truths::sure, nodes: 5, topology: Topology::FanOut,
         rules: Rules::Ftfw, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    mixed, MANY, truths::sure, mixed: true;
+    kernel_full, ALL, truths::sure, kernel_full: true, prefilled: true, commands: 10;
+    ftfw_kernel_full, ALL, truths::sure, rules: Rules::Ftfw, kernel_full: true, prefilled: true,
+        keep_remote: [true, false], shared: false;
+    events_switched_off_and_on, ALL, truths::sure, switches: 20, prefilled: true;
+    ftfw_events_switched_off_and_on, ALL, truths::sure, rules: Rules::Ftfw, switches: 20;
+    clocks_differ, ALL, truths::sure, clocks_differ: true, prefilled: true, overruns: true;
+    ftfw_clocks_differ, ALL, truths::sure, rules: Rules::Ftfw, clocks_differ: true, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    stamps_differ, ALL, truths::sure, tap: Some(true), stamps_differ: true, prefilled: true;
+    seen_in_packets_and_stamps_differ, ALL, truths::sure, hook: true, stamps_differ: true, prefilled: true;
+    tight_and_room_again, ALL, truths::sure, tight: true, room_again: true, prefilled: true;
+    ftfw_tight_and_room_again, ALL, truths::sure, rules: Rules::Ftfw, tight: true, room_again: true,
+        prefilled: true;
+    alarm_tight_and_room_again, ALL, truths::sure, rules: Rules::Alarm, tight: true, room_again: true,
+        prefilled: true;
+    ftfw_outages, ALL, truths::sure, rules: Rules::Ftfw, outages: true, prefilled: true;
+    ftfw_disasters, ALL, truths::sure, rules: Rules::Ftfw, restarts: 15, disasters: true, prefilled: true;
+    disasters, ALL, truths::sure, restarts: 15, disasters: true, prefilled: true, asks: true;
 }

@@ -12,6 +12,7 @@ use engine::config::limit;
 use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
 
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     /// A dump took flows for local that the peer had written.
     pub(crate) adopted: bool,
     pub(crate) index: usize,
+    /// How much its clock is ahead of the simulation's, and the kernel's stamps of its clock.
+    clocks: (Duration, Duration),
     rng: Rng,
     dump: Option<Dump>,
     open_commands: BTreeSet<CommandId>,
@@ -74,8 +77,10 @@ impl Node {
         let config = configure(profile, index, filtered, &mut rng);
         let source = Source::new(profile.source(index, &mut rng), rng.fork(), now);
         let datagram = vec![0; *rng.pick(&[1472, 1472, 548])];
+        let clocks = profile.clocks(&mut rng);
         Self {
-            engine: Speaker::new(profile.original == Some(index), config, now),
+            engine: Speaker::new(profile.original == Some(index), config, now, clocks),
+            clocks,
             kernel,
             source,
             up: true,
@@ -100,7 +105,7 @@ impl Node {
         let mut config = configure(profile, self.index, self.filtered, &mut self.rng);
         config.first_seq = first_seq;
         self.source = Source::new(profile.source(self.index, &mut self.rng), self.rng.fork(), now);
-        self.engine = Speaker::new(profile.original == Some(self.index), config, now);
+        self.engine = Speaker::new(profile.original == Some(self.index), config, now, self.clocks);
         self.up = true;
         self.timer_at = None;
         self.execute_planned = false;
@@ -191,7 +196,8 @@ impl Node {
         }
         self.flushed &= !matches!(event, Event::KernelResynced { .. });
         if matches!(event, Event::BulkDone { .. }) {
-            self.committed.clear();
+            let told: BTreeSet<_> = self.engine.flows(Side::Local).iter().map(Flow::key).collect();
+            self.committed.retain(|key| !told.contains(key));
         }
         self.events.push(event);
         Ok(())

@@ -64,6 +64,25 @@ pub(crate) struct Profile {
     pub(crate) commands: u32,
     /// Restarts in a thousand steps.
     pub(crate) restarts: u32,
+    /// `nf_conntrack_events` is switched off and on again: times in a thousand steps.
+    pub(crate) switches: u32,
+    /// Kernels hold fewer flows than traffic has.
+    pub(crate) kernel_full: bool,
+    /// Clocks of nodes differ.
+    pub(crate) clocks_differ: bool,
+    /// The kernel's stamps are of a clock that is ahead of its node's (`Input` says that they are of the same: this is
+    /// what a time namespace does where the host does not make up for it).
+    pub(crate) stamps_differ: bool,
+    /// The link breaks for longer than anything is kept for.
+    pub(crate) outages: bool,
+    /// A node that ends may be replaced by another machine, and the others may end with it.
+    pub(crate) disasters: bool,
+    /// Tables have room again when traffic is over.
+    pub(crate) room_again: bool,
+    /// All of this is decided by the seed.
+    pub(crate) mixed: bool,
+    /// NOTRACK: a node asks for everything when it begins.
+    pub(crate) asks: bool,
     /// The kernel loses events now and then, and says so.
     pub(crate) overruns: bool,
     /// Tables are smaller than the number of flows.
@@ -102,6 +121,15 @@ impl Profile {
             commands: 0,
             restarts: 0,
             overruns: false,
+            switches: 0,
+            kernel_full: false,
+            clocks_differ: false,
+            stamps_differ: false,
+            outages: false,
+            disasters: false,
+            room_again: false,
+            mixed: false,
+            asks: false,
             tight: false,
             keep_local: [true; 2],
             keep_remote: [true; 2],
@@ -109,6 +137,53 @@ impl Profile {
             shared: true,
             silent: false,
         }
+    }
+
+    /// Any combination that makes sense.
+    pub(crate) fn drawn(self, rng: &mut Rng) -> Self {
+        let mut it = self;
+        it.rules =
+            *rng.pick(&[Rules::NoTrack, Rules::NoTrack, Rules::Ftfw, Rules::Ftfw, Rules::Alarm]);
+        (it.nodes, it.topology) = match rng.below(10) {
+            0 => (3, Topology::Multicast),
+            1 => (4, Topology::FanOut),
+            _ => (2, Topology::Multicast),
+        };
+        it.hook = rng.chance(200);
+        if rng.chance(250) {
+            it.keep_local = [rng.chance(500), rng.chance(500)];
+        }
+        if rng.chance(250) {
+            it.keep_remote = [rng.chance(500), rng.chance(500)];
+        }
+        // Where flows go straight into the kernel, nobody can tell whose they are if both nodes have them.
+        it.shared = it.keep_remote == [true; 2] && it.keep_local == [true; 2] && rng.chance(500);
+        it.prefilled = rng.chance(700);
+        it.silent = it.prefilled && rng.chance(200);
+        it.asks = rng.chance(500);
+        it.tight = rng.chance(150);
+        it.room_again = it.tight && rng.chance(700);
+        let faults = |rng: &mut Rng, most| if rng.chance(400) { rng.below(most) as u32 } else { 0 };
+        it.commands = faults(rng, 40);
+        it.restarts = faults(rng, 15);
+        it.switches = if rng.chance(100) { 15 } else { 0 };
+        it.overruns = rng.chance(250);
+        it.kernel_full = rng.chance(100);
+        it.clocks_differ = rng.chance(150);
+        it.parts = rng.chance(300);
+        it.outages = rng.chance(150);
+        it.disasters = rng.chance(300);
+        it.network.lose = faults(rng, 150);
+        it.network.duplicate = faults(rng, 100);
+        it.network.jitter_ns = if rng.chance(400) { rng.below(5_000_000) } else { 0 };
+        it
+    }
+
+    /// How much the clock of a node is ahead of the simulation's, and the kernel's stamps of that.
+    pub(crate) fn clocks(&self, rng: &mut Rng) -> (Duration, Duration) {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        let mut some = |whether| Duration::from_nanos(if whether { rng.below(DAY_NS) } else { 0 });
+        (some(self.clocks_differ), some(self.stamps_differ))
     }
 
     pub(crate) fn source(&self, node: usize, rng: &mut Rng) -> SourceKind {
@@ -131,6 +206,8 @@ impl Profile {
         if self.rules != Rules::NoTrack {
             config.replication.mode = self.rules.mode(rng);
             config.replication.startup_resync = self.rules == Rules::Ftfw;
+        } else {
+            config.replication.startup_resync = self.asks;
         }
         if let Mode::Ftfw { resend_max, .. } = &mut config.replication.mode
             && self.original == Some(node)

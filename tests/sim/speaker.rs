@@ -2,92 +2,129 @@
 
 use crate::original::Original;
 use common::Instant;
-use engine::{Config, Engine, Event, Input, KernelOp, Side};
+use engine::{Config, Engine, Event, Input, KernelOp, Side, Stamp, Standing};
+use std::time::Duration;
 use wire::Flow;
 
+/// What speaks on a node, and how its clock differs from the one of the simulation.
+pub(crate) struct Speaker {
+    kind: Kind,
+    /// The node's clock is so much ahead.
+    ahead: Duration,
+    /// The kernel's stamps are so much ahead of that.
+    stamps_ahead: Duration,
+}
+
 /// Either of the two, driven alike.
-pub(crate) enum Speaker {
+enum Kind {
     Ours(Box<Engine>),
     Original(Box<Original>),
 }
 
 impl Speaker {
-    pub(crate) fn new(original: bool, config: Config, now: Instant) -> Self {
-        if original {
-            return Self::Original(Box::new(Original::new(config, now)));
+    pub(crate) fn new(
+        original: bool,
+        config: Config,
+        now: Instant,
+        (ahead, stamps_ahead): (Duration, Duration),
+    ) -> Self {
+        let now = now + ahead;
+        let kind = if original {
+            Kind::Original(Box::new(Original::new(config, now)))
+        } else {
+            Kind::Ours(Box::new(Engine::new(config, now)))
+        };
+        Self { kind, ahead, stamps_ahead }
+    }
+
+    /// How ours stands with its peers.
+    pub(crate) fn standing(&self, now: Instant) -> Option<Standing> {
+        self.ours().map(|engine| engine.standing(now + self.ahead))
+    }
+
+    /// The kernel's time in an input, as this node's kernel tells it.
+    fn shifted<'a>(&self, mut input: Input<'a>) -> Input<'a> {
+        let by = self.ahead + self.stamps_ahead;
+        match &mut input {
+            Input::Kernel { stamp: Stamp::At(at) | Stamp::After(at), .. }
+            | Input::Packet { at, .. } => *at += by,
+            _ => {}
         }
-        Self::Ours(Box::new(Engine::new(config, now)))
+        input
     }
 
     /// The engine, if it is ours.
     pub(crate) fn ours(&self) -> Option<&Engine> {
-        match self {
-            Self::Ours(engine) => Some(engine),
-            Self::Original(_) => None,
+        match &self.kind {
+            Kind::Ours(engine) => Some(engine),
+            Kind::Original(_) => None,
         }
     }
 
     /// How many of `count` messages of a datagram, numbered from `seq` on, come too late for it. Ours takes all.
     pub(crate) fn refused(&self, seq: u32, greets: bool, count: usize) -> usize {
-        match self {
-            Self::Ours(_) => 0,
-            Self::Original(original) => original.refused(seq, greets, count),
+        match &self.kind {
+            Kind::Ours(_) => 0,
+            Kind::Original(original) => original.refused(seq, greets, count),
         }
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
-        match self {
-            Self::Ours(engine) => engine.handle(now, input),
-            Self::Original(original) => original.handle(now, input),
+        let (now, input) = (now + self.ahead, self.shifted(input));
+        match &mut self.kind {
+            Kind::Ours(engine) => engine.handle(now, input),
+            Kind::Original(original) => original.handle(now, input),
         }
     }
 
     pub(crate) fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
-        match self {
-            Self::Ours(engine) => engine.poll_transmit(now, datagram),
-            Self::Original(original) => original.poll_transmit(now, datagram),
+        let now = now + self.ahead;
+        match &mut self.kind {
+            Kind::Ours(engine) => engine.poll_transmit(now, datagram),
+            Kind::Original(original) => original.poll_transmit(now, datagram),
         }
     }
 
     pub(crate) fn peek_kernel(&self) -> Option<KernelOp<'_>> {
-        match self {
-            Self::Ours(engine) => engine.peek_kernel(),
-            Self::Original(original) => original.peek_kernel(),
+        match &self.kind {
+            Kind::Ours(engine) => engine.peek_kernel(),
+            Kind::Original(original) => original.peek_kernel(),
         }
     }
 
     pub(crate) fn poll_kernel(&mut self) -> Option<KernelOp<'_>> {
-        match self {
-            Self::Ours(engine) => engine.poll_kernel(),
-            Self::Original(original) => original.poll_kernel(),
+        match &mut self.kind {
+            Kind::Ours(engine) => engine.poll_kernel(),
+            Kind::Original(original) => original.poll_kernel(),
         }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        match self {
-            Self::Ours(engine) => engine.poll_event(),
-            Self::Original(original) => original.poll_event(),
+        match &mut self.kind {
+            Kind::Ours(engine) => engine.poll_event(),
+            Kind::Original(original) => original.poll_event(),
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
-        match self {
-            Self::Ours(engine) => engine.poll_timeout(),
-            Self::Original(original) => original.poll_timeout(),
-        }
+        let due = match &self.kind {
+            Kind::Ours(engine) => engine.poll_timeout(),
+            Kind::Original(original) => original.poll_timeout(),
+        };
+        Instant(due.0.saturating_sub(self.ahead.as_nanos() as u64))
     }
 
     pub(crate) fn config(&self) -> &Config {
-        match self {
-            Self::Ours(engine) => engine.config(),
-            Self::Original(original) => original.config(),
+        match &self.kind {
+            Kind::Ours(engine) => engine.config(),
+            Kind::Original(original) => original.config(),
         }
     }
 
     pub(crate) fn flows(&self, side: Side) -> Vec<Flow> {
-        match self {
-            Self::Ours(engine) => engine.flows(side).collect(),
-            Self::Original(original) => original.flows(side),
+        match &self.kind {
+            Kind::Ours(engine) => engine.flows(side).collect(),
+            Kind::Original(original) => original.flows(side),
         }
     }
 

@@ -24,6 +24,9 @@ pub(crate) fn exact(cluster: &mut Cluster) -> Outcome {
 pub(crate) fn sure(cluster: &mut Cluster) -> Outcome {
     claims::hold(cluster)?;
     cluster.heal();
+    if cluster.profile.room_again {
+        cluster.make_room()?;
+    }
     match cluster.profile.rules {
         Rules::NoTrack => asked(cluster),
         Rules::Ftfw => comes_true(cluster, EXACT_IN_MS),

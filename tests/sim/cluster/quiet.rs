@@ -1,0 +1,42 @@
+//! Which moments are quiet: nothing is under way that nobody can know of yet.
+
+use super::{Cluster, MILLISECOND, Step};
+
+impl Cluster {
+    /// Whether nothing is under way between a node's kernel and its engine.
+    pub(crate) fn is_settled(&self, n: usize) -> bool {
+        let about = |step: &Step| match step {
+            Step::Event { node, .. }
+            | Step::Execute { node, .. }
+            | Step::DumpGoesOn { node, .. }
+            | Step::Loss(node)
+            | Step::Start(node) => *node == n,
+            _ => false,
+        };
+        self.nodes[n].up && !self.agenda.values().any(about)
+    }
+
+    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
+    /// seconds; what an operator made the node forget is read when somebody asks for it.
+    pub(crate) fn is_in_sight(&self, n: usize) -> bool {
+        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
+        let untold = self.profile.hook || self.profile.silent || self.profile.switches > 0;
+        let touched = self.nodes[n].kernel.touched();
+        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
+    }
+
+    /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their
+    /// own flows.
+    pub(crate) fn has_heard_all(&self, n: usize) -> bool {
+        let to_it = |step: &Step| matches!(step, Step::Arrival { node, packet } if *node == n && !packet.messages.is_empty());
+        let known = |from: usize| {
+            let node = &self.nodes[from];
+            let standing = node.engine.standing(self.now);
+            let ready = standing.is_some_and(|s| s.local_loaded && !s.in_bulk && !s.committing);
+            let ledger = self.ledger(from, n);
+            let heard = ledger.is_heard() && !ledger.forged && self.links[from].has_spoken();
+            ready && heard && self.is_settled(from) && self.is_in_sight(from)
+        };
+        self.heard_by(n).into_iter().all(known) && !self.agenda.values().any(to_it)
+    }
+}
