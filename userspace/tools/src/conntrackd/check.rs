@@ -15,17 +15,7 @@ use host::{control, link, lock, sys};
 /// The first one the daemon would not start with.
 pub fn settings(conf: &Conf) -> Result<()> {
     supported(conf)?;
-    let wanted = settings::index_bytes(conf);
-    if let Some(there) = sys::memory_bytes()
-        && wanted > there / 2
-    {
-        bail!(
-            "HashSize {} takes {} MiB at once, more than half of this machine's {} MiB",
-            conf.general.hash_size,
-            wanted >> 20,
-            there >> 20
-        );
-    }
+    memory(conf, sys::memory_bytes().unwrap_or(u64::MAX))?;
     if conf.general.event_source != EventSource::Tap {
         return Ok(());
     }
@@ -38,6 +28,20 @@ pub fn settings(conf: &Conf) -> Result<()> {
         bail!(
             "EventSource tap: Address names {networks} networks of a family, and the kernel holds \
              {FILTER_PREFIXES_MAX}"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the tables' first room fits into a machine with `there` bytes.
+fn memory(conf: &Conf, there: u64) -> Result<()> {
+    let wanted = settings::index_bytes(conf);
+    if wanted > there / 2 {
+        bail!(
+            "HashSize {} takes {} MiB at once, more than half of this machine's {} MiB",
+            conf.general.hash_size,
+            wanted >> 20,
+            there >> 20
         );
     }
     Ok(())
@@ -78,4 +82,23 @@ pub fn start(conf: &Conf) -> Result<()> {
             .with_context(|| format!("lock file {}", beside.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_the_machine_does_not_have_is_refused_by_name() {
+        let conf = |limit: &str| {
+            let text = format!("Stats {{ }} General {{ HashSize 67108864 {limit} }}");
+            crate::conf::parse(&text, "x").unwrap().0
+        };
+        let all = conf("HashLimit 4294967295");
+        let said = memory(&all, 1 << 30).unwrap_err().to_string();
+        assert!(said.contains("HashSize 67108864 takes 910 MiB"), "{said}");
+        memory(&all, 2 << 30).unwrap();
+        // A table makes no room for flows that it may not hold.
+        memory(&conf("HashLimit 262144"), 16 << 20).unwrap();
+    }
 }
