@@ -39,7 +39,7 @@ fn pairs(cluster: &Cluster) -> Vec<(usize, usize)> {
 pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
     for (n, node) in cluster.nodes.iter().enumerate() {
         let config = node.engine.config();
-        if !config.replication.keep_local || node.engine.ours().is_none() {
+        if !config.replication.keep_local || node.engine.ours().is_none() || node.kernel.unnoticed {
             continue;
         }
         let local = table(node, Side::Local);

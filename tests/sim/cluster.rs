@@ -300,12 +300,16 @@ impl Cluster {
         }
     }
 
-    /// The engine does not take this yet: it is to be told of `flows` and `events` here.
+    /// The host says how many flows the kernel holds, and whether it tells of them.
     fn on_health(&mut self, node: usize) -> Outcome {
-        let kernel = &self.nodes[node].kernel;
-        let (_flows, _events) = (kernel.flows().len(), !kernel.events_off);
+        let kernel = &mut self.nodes[node].kernel;
+        kernel.unnoticed &= !kernel.events_off;
+        let (flows, events) = (kernel.flows().len() as u64, !kernel.events_off);
         self.plan(HEALTH_NS, Step::Health(node));
-        Ok(())
+        if !self.nodes[node].up {
+            return Ok(());
+        }
+        self.input(node, Input::KernelHealth { flows, events })
     }
 
     fn is_up(&self, node: usize, life: u32) -> bool {

@@ -49,6 +49,9 @@ pub(crate) struct Kernel {
     refused: bool,
     /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
     pub(crate) events_off: bool,
+    /// Flows began while nothing was told, and the host has not seen yet that nothing was. If it never does, because
+    /// that lasted less than a second, counts that happen to be equal hide them until the next audit.
+    pub(crate) unnoticed: bool,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
     clock: Instant,
@@ -240,6 +243,7 @@ impl Kernel {
             self.tuples.insert(end, key);
         }
         if self.events_off {
+            self.unnoticed = true;
             self.silent.insert(key);
         } else {
             self.silent.remove(&key);

@@ -19,10 +19,12 @@ impl Cluster {
     /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
     /// seconds; what an operator made the node forget is read when somebody asks for it.
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
-        const LOOKED_FOR: u64 = 5_000 * MILLISECOND;
+        // Counts are compared every second, and a difference has to stay.
+        let looked_for = if self.profile.switches > 0 { 7_000 } else { 5_000 } * MILLISECOND;
         let untold = self.profile.hook || self.profile.silent || self.profile.switches > 0;
         let touched = self.nodes[n].kernel.touched();
-        !self.nodes[n].flushed && (!untold || touched.0 + LOOKED_FOR < self.now.0)
+        let noticed = !self.nodes[n].kernel.unnoticed;
+        noticed && !self.nodes[n].flushed && (!untold || touched.0 + looked_for < self.now.0)
     }
 
     /// Whether everything that its peers have sent has reached a node, or is known to be missing, and they know their

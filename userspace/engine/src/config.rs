@@ -243,6 +243,10 @@ pub mod limit {
     pub const AUDIT_PAUSE: Duration = Duration::from_secs(60);
     /// See [`AUDIT_PAUSE`].
     pub const AUDIT_REST: u32 = 200;
+    /// Where it can be compared, so much later: a tenth of a percent of the time.
+    pub const AUDIT_PAUSE_COUNTED: Duration = Duration::from_secs(600);
+    /// See [`AUDIT_PAUSE_COUNTED`].
+    pub const AUDIT_REST_COUNTED: u32 = 800;
     /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
     pub const UNSURE_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
@@ -272,12 +276,10 @@ pub mod limit {
     /// reading fills it.
     pub const FULL_PAUSE_MIN: Duration = Duration::from_millis(500);
     /// See [`FULL_PAUSE_MIN`].
-    pub const FULL_PAUSE_MAX: Duration = Duration::from_secs(60);
+    pub const FULL_PAUSE_MAX: Duration = Duration::from_secs(4);
     /// So many comparisons in a row, a second apart, in which the kernel's count of flows differs from ours in the same
     /// direction, show that flows are missing or left over.
     pub const CENSUS_DIFFERS: u8 = 4;
-    /// Flows by which the counts may always differ: packets that are on their way through the kernel.
-    pub const CENSUS_SLACK: u64 = 2;
     /// Of the events of a second, one in so many may be on its way.
     pub const CENSUS_IN_FLIGHT: u64 = 50;
     /// Slots looked at in one step of the comparison that ends a reading; and the time between two.

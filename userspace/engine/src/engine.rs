@@ -226,6 +226,7 @@ impl Engine {
             Input::Timeout => self.on_timeout(now),
         }
         self.on_time(now);
+        self.look_for_room(now);
         self.advance_commit(now);
     }
 
@@ -245,6 +246,7 @@ impl Engine {
             // That it is done is to be said at once.
             self.pack(&mut packer);
         }
+        self.look_for_room(now);
         if packer.is_empty() {
             return None;
         }
@@ -565,13 +567,8 @@ impl Engine {
     fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let table = self.table(side);
         let (room, limit) = (table.len() < table.max(), table.max());
-        if side == Side::Local {
-            let much = table.len() + limit / 16 < limit;
-            if outcome.is_err() {
-                self.doubt(now, Cause::TableFull, 1);
-            } else if much && self.exactness.is_full() {
-                self.exactness.on_room(now, self.config.repair_after);
-            }
+        if side == Side::Local && outcome.is_err() {
+            self.doubt(now, Cause::TableFull, 1);
         }
         let full = &mut self.full[side as usize];
         if outcome.is_err() && !*full {

@@ -111,7 +111,7 @@ impl Keeper {
     /// take place less and less often.
     pub(crate) fn on_room(&mut self, now: Instant, after: Option<Duration>) {
         self.full = false;
-        let pause = self.full_pause.max(after.unwrap_or_default());
+        let pause = self.full_pause.max(after.unwrap_or_default()).max(limit::WATCH_STEP);
         self.full_pause = (pause * 2).clamp(limit::FULL_PAUSE_MIN, limit::FULL_PAUSE_MAX);
         if after.is_some() {
             self.plan(now, pause);
@@ -207,9 +207,7 @@ impl Keeper {
         };
         if complete && self.is_lossless_since(began) {
             (self.state, self.due) = (Exactness::Exact, None);
-            if self.cause != Cause::TableFull {
-                self.full_pause = Duration::ZERO;
-            }
+            self.full_pause = Duration::ZERO;
             return Some((lost, now.since(since)));
         }
         self.state = Exactness::Degraded { since, lost };
@@ -253,7 +251,7 @@ impl Census {
         let events = heard.wrapping_sub(core::mem::replace(&mut self.heard, heard));
         let (more, difference) = (kernel > here, kernel.abs_diff(here));
         let explained = if self.explained.1 == more { self.explained.0 } else { 0 };
-        let slack = limit::CENSUS_SLACK + events / limit::CENSUS_IN_FLIGHT;
+        let slack = events.div_ceil(limit::CENSUS_IN_FLIGHT);
         let differs = difference.saturating_sub(explained) > slack;
         self.streak = match self.streak {
             _ if !differs => (0, 0, more),

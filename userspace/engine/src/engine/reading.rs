@@ -81,6 +81,15 @@ impl Engine {
         }
     }
 
+    /// Sees whether the local table, which had no room for a flow, has much room now. Events make room, and so does
+    /// telling the peer of an end.
+    pub(super) fn look_for_room(&mut self, now: Instant) {
+        let table = &self.local.table;
+        if self.exactness.is_full() && table.len() + table.max() / 16 < table.max() {
+            self.exactness.on_room(now, self.config.repair_after);
+        }
+    }
+
     /// The host says, about once a second, how many flows the kernel holds and whether it tells of them.
     pub(super) fn on_kernel_health(&mut self, now: Instant, flows: u64, events: bool) {
         if !self.config.replication.keep_local {

@@ -9,8 +9,9 @@
 //! Flows that packets alone tell of may never have come to be ([`crate::table::Marks::UNSURE`]). Each is asked for
 //! once, in small steps, unless there is more news of it before.
 //!
-//! Where the kernel's count of flows cannot be compared with ours, because a filter leaves flows out or others share
-//! them, the kernel's table is read now and then to see that both are alike (an *audit*).
+//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where the kernel's count of
+//! flows is compared with ours all the time, more often where it cannot be, because a filter leaves flows out or others
+//! share them.
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
@@ -20,6 +21,7 @@ use crate::share::Share;
 use crate::table::Slot;
 use alloc::vec::Vec;
 use common::Instant;
+use core::time::Duration;
 
 /// Where looking after silent flows has come to.
 #[derive(Debug)]
@@ -32,12 +34,14 @@ pub(super) struct Watch {
     torn: u32,
     /// When the next audit begins.
     audit: Instant,
+    /// How long the last reading took.
+    took: Duration,
 }
 
 impl Watch {
     pub(super) fn new(now: Instant) -> Self {
         let audit = now + limit::AUDIT_PAUSE;
-        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0, audit }
+        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0, audit, took: Duration::ZERO }
     }
 
     /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
@@ -45,6 +49,7 @@ impl Watch {
         self.rest(began, now);
         let pause = now.since(began) * limit::AUDIT_REST;
         self.audit = now + pause.max(limit::AUDIT_PAUSE);
+        self.took = now.since(began);
         self.torn = if complete { 0 } else { self.torn + 1 };
         if self.torn > 0 {
             let pause = limit::WATCH_STEP * (1 << self.torn.min(3));
@@ -132,7 +137,11 @@ impl Engine {
     /// When the next audit begins, where there are any.
     pub(super) fn audit_due(&self) -> Option<Instant> {
         let wanted = self.config.replication.keep_local && self.is_loaded();
-        (wanted && !self.is_countable() && self.dump.is_none()).then_some(self.watch.audit)
+        // Where counts are compared, an audit finds what happens to balance.
+        let seldom = self.watch.took * limit::AUDIT_REST_COUNTED;
+        let more = seldom.max(limit::AUDIT_PAUSE_COUNTED);
+        let due = if self.is_countable() { self.watch.audit + more } else { self.watch.audit };
+        (wanted && self.dump.is_none()).then_some(due)
     }
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
