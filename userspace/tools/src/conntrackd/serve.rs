@@ -135,7 +135,7 @@ async fn tell(client: &mut Client, outcome: oneshot::Receiver<Outcome>) -> Resul
 }
 
 fn ended() -> anyhow::Error {
-    anyhow!("the engine has ended")
+    anyhow!("the engine does not answer: it has ended, or too many requests wait for it")
 }
 
 /// What prints the answer to a request for statistics.
