@@ -72,8 +72,8 @@ impl Rings {
         Ok(rings)
     }
 
-    /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns what
-    /// the log is to be told, of the start too.
+    /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns
+    /// what the log is to be told, of the start too.
     pub(super) fn look(&mut self, mut watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
         let online = fs::read_to_string(ONLINE).unwrap_or_default();
         if online != self.online {
