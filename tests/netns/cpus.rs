@@ -50,7 +50,7 @@ fn ways(daemon: &Daemon<'_>) -> [u64; 2] {
     ["tap_ring", "tap_spilled"].map(|name| events[name].as_u64().expect("a number"))
 }
 
-/// Bytes that the daemon's maps take in the kernel, of one type or of all.
+/// Bytes of each ring of the daemon.
 fn ring_bytes(daemon: &Daemon<'_>) -> Vec<u64> {
     /// `BPF_MAP_TYPE_RINGBUF`
     const RINGS: &str = "27";

@@ -15,8 +15,8 @@ static AHEAD: LazyLock<i64> = LazyLock::new(|| {
     monotonic_offset(&offsets).unwrap_or(0)
 });
 
-/// Now, on the kernel's own monotonic clock: the one that `bpf_ktime_get_ns` reads, whatever time namespace this process
-/// is in, so records and the engine agree.
+/// Now, on the kernel's own monotonic clock: the one that `bpf_ktime_get_ns` reads, whatever time namespace this
+/// process is in, so records and the engine agree.
 #[must_use]
 pub fn now() -> Instant {
     let t = clock_gettime(ClockId::Monotonic);

@@ -36,7 +36,7 @@ pub struct Handle {
 pub struct Crew {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
-    ended: mpsc::UnboundedReceiver<Option<io::Result<()>>>,
+    ended: mpsc::Receiver<Option<io::Result<()>>>,
 }
 
 /// Starts the threads.
@@ -53,7 +53,8 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
         handles.push(handle);
     }
     let handle = Handle { shards: handles.into(), reader: reader.as_ref().map(Reader::handle) };
-    let (sender, ended) = mpsc::unbounded_channel();
+    // Each thread ends once.
+    let (sender, ended) = mpsc::channel(shards.len() + 1);
     let mut crew = Crew { handle, threads: Vec::new(), ended };
     let cpus = if reader.is_some() { place::cpus() } else { Vec::new() };
     let mut cpus = cpus.iter().copied().cycle();
@@ -69,7 +70,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
                 Err(panic) => (None, Some(panic)),
             };
             // If nobody listens any more, the daemon is ending anyway.
-            let _ = sender.send(told);
+            let _ = sender.try_send(told);
             // Whoever joins the thread sees it as well.
             if let Some(panic) = panic {
                 resume_unwind(panic);

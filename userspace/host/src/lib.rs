@@ -24,12 +24,14 @@
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
+//! | `orders` | hands the main thread's orders to a thread |
 //! | `shard` | the thread that runs one engine |
 //! | `reader`, `router` | the thread that reads the event source for several shards |
 //! | `fleet` | starts the threads; the shards as one |
 
 mod atomic;
 mod doorbell;
+mod orders;
 pub mod sys;
 pub mod clock;
 pub mod place;

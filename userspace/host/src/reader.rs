@@ -12,6 +12,7 @@
 
 use crate::clock;
 use crate::log::Log;
+use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
 use crate::pace::{self, Pace};
 use crate::router::Router;
@@ -20,12 +21,9 @@ use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::OwnedFd;
+use crossbeam::channel::{Receiver, TryRecvError};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -53,36 +51,26 @@ pub(crate) enum Order {
 /// The main thread's end.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
-    orders: Sender<Order>,
-    wake: Arc<OwnedFd>,
-    stop: Arc<AtomicBool>,
+    orders: Orders<Order>,
 }
 
 impl Handle {
-    /// Sends an order. If the reader is gone, the order's reply channel closes.
+    /// Sends an order. If the reader is gone, or too many orders wait, the order's reply channel closes.
     pub(crate) fn order(&self, order: Order) {
-        if self.orders.send(order).is_ok() {
-            self.wake();
-        }
+        self.orders.send(order);
     }
 
     /// Has it end, whatever it waits for.
     pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.wake();
+        self.orders.stop();
     }
+}
 
-    /// Gives a shard that is behind a moment, and counts that; false when it is not worth the wait any more.
-    fn wait_for_shard(&self, waited: &mut u64) -> bool {
-        *waited += 1;
-        thread::sleep(FULL);
-        !self.stop.load(Ordering::Relaxed)
-    }
-
-    fn wake(&self) {
-        // A full eventfd counter wakes as well as an increased one.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
+/// Gives a shard that is behind a moment, and counts that; false when it is not worth the wait any more.
+fn wait_for_shard(bell: &Bell, waited: &mut u64) -> bool {
+    *waited += 1;
+    thread::sleep(FULL);
+    !bell.is_stopped()
 }
 
 /// Reads a source for several shards.
@@ -97,6 +85,7 @@ pub struct Reader {
     reliable: bool,
     orders: Receiver<Order>,
     handle: Handle,
+    bell: Bell,
     overruns: Overruns,
     pace: Pace,
     housekeeping_at: Instant,
@@ -124,9 +113,7 @@ impl Reader {
             feeds.push(feed);
             sources.push(Source::Queue(source));
         }
-        let (sender, orders) = crossbeam::channel::unbounded();
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
+        let (sender, orders, bell) = orders::orders()?;
         let now = clock::now();
         let reader = Self {
             source,
@@ -136,7 +123,8 @@ impl Reader {
             log,
             reliable,
             orders,
-            handle: Handle { orders: sender, wake, stop },
+            handle: Handle { orders: sender },
+            bell,
             overruns: Overruns::default(),
             pace: Pace::new(now),
             housekeeping_at: now,
@@ -156,7 +144,7 @@ impl Reader {
     /// When the event source or the poller fails for good.
     pub(crate) fn run(mut self) -> io::Result<()> {
         self.tuning.schedule("reader", &self.log);
-        let waits = Waits::new(&self.source, Arc::clone(&self.handle.wake))?;
+        let waits = Waits::new(&self.source, Arc::clone(&self.bell.wake))?;
         let mut ready = Ready::ALL;
         loop {
             let now = clock::now();
@@ -187,16 +175,16 @@ impl Reader {
 
     /// Passes on events; how many, and whether the shards have all that was passed on.
     fn read(&mut self) -> io::Result<(usize, bool)> {
-        let Self { source, router, waited, handle, .. } = self;
+        let Self { source, router, waited, bell, .. } = self;
         let events = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
-            router.route(heard, stamp, &mut || handle.wait_for_shard(waited));
+            router.route(heard, stamp, &mut || wait_for_shard(bell, waited));
         })?;
         Ok((events, router.hand_over()))
     }
 
     /// Carries out waiting orders; false when it is to end.
     fn take_orders(&mut self) -> bool {
-        while !self.handle.stop.load(Ordering::Relaxed) {
+        while !self.bell.is_stopped() {
             match self.orders.try_recv() {
                 Ok(order) => self.carry_out(order),
                 Err(TryRecvError::Empty) => return true,
@@ -246,10 +234,10 @@ impl Reader {
 
     /// Lets the shards know of flows that have grown old enough since they began.
     fn pass_on_grown(&mut self, now: Instant) {
-        let Self { source, router, waited, handle, log, .. } = self;
+        let Self { source, router, waited, bell, log, .. } = self;
         let outcome = source.ripe(now, &mut |key| {
             let key = key.to_bytes();
-            router.route(Heard::Grown(&key), Stamp::InOrder, &mut || handle.wait_for_shard(waited));
+            router.route(Heard::Grown(&key), Stamp::InOrder, &mut || wait_for_shard(bell, waited));
         });
         if let Err(error) = outcome {
             log.warning(format!("flows that grew old enough cannot be read: {error}"));

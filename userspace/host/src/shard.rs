@@ -23,6 +23,7 @@ use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
@@ -31,13 +32,11 @@ use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::{FlowKey, Instant};
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use crossbeam::channel::{Receiver, TryRecvError};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +63,8 @@ const DATAGRAMS_PER_TURN: usize = 256;
 const BATCHES_PER_TURN: usize = 8;
 /// Datagrams sent in one turn before other inputs get theirs.
 const TRANSMITS_PER_TURN: usize = 256;
+/// Orders carried out in one turn.
+const ORDERS_PER_TURN: usize = 16;
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Waits beyond this count as this.
@@ -143,16 +144,15 @@ pub enum Order {
 /// The main thread's end.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    orders: Sender<Order>,
-    wake: Arc<OwnedFd>,
+    orders: Orders<Order>,
 }
 
 impl Handle {
-    /// Sends an order. If the shard is gone, the order's reply channel closes.
+    /// Sends an order. If the shard is gone, or too many orders wait, the order's reply channel closes.
     pub fn order(&self, order: Order) {
-        if self.orders.send(order).is_ok() {
-            // A full eventfd counter wakes as well as an increased one.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        match order {
+            Order::Stop => self.orders.stop(),
+            order => self.orders.send(order),
         }
     }
 }
@@ -169,6 +169,7 @@ pub struct Shard {
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
+    bell: Bell,
     waits: Waits,
     replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
     next_command: u64,
@@ -208,10 +209,8 @@ impl Shard {
     /// # Errors
     /// As `epoll_create(2)` and `eventfd(2)`.
     pub fn new(parts: Parts) -> io::Result<(Self, Handle)> {
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let wake = Arc::new(wake);
-        let (sender, orders) = crossbeam::channel::unbounded();
-        let waits = rest::waits(&parts, Arc::clone(&wake))?;
+        let (sender, orders, bell) = orders::orders()?;
+        let waits = rest::waits(&parts, Arc::clone(&bell.wake))?;
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
         let Parts { poll, reliable, ended, .. } = parts;
         let began = clock::now();
@@ -229,6 +228,7 @@ impl Shard {
             log,
             observer: Observer::default(),
             orders,
+            bell,
             waits,
             replies: HashMap::new(),
             next_command: 0,
@@ -253,7 +253,7 @@ impl Shard {
             waited: Duration::ZERO,
             began,
         };
-        Ok((shard, Handle { orders: sender, wake }))
+        Ok((shard, Handle { orders: sender }))
     }
 
     /// Runs until told to stop, or until the event source fails.
@@ -405,17 +405,18 @@ impl Shard {
         work + self.purges.step(|flow| filter.passes(flow), &self.log)
     }
 
-    /// Carries out waiting orders; `None` when the shard is to end.
+    /// Carries out some of the waiting orders; `None` when the shard is to end.
     fn take_orders(&mut self, now: Instant) -> Option<usize> {
         let mut taken = 0;
-        loop {
+        while taken < ORDERS_PER_TURN && !self.bell.is_stopped() {
             match self.orders.try_recv() {
-                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return None,
                 Ok(order) => self.carry_out(now, order),
-                Err(TryRecvError::Empty) => return Some(taken),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => break,
             }
             taken += 1;
         }
+        (!self.bell.is_stopped()).then_some(taken)
     }
 
     fn carry_out(&mut self, now: Instant, order: Order) {
@@ -540,6 +541,7 @@ impl Shard {
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],
+            orders_refused: self.bell.refused(),
             uptime: now.since(self.began),
             latency: Latency {
                 samples: self.latency.len(),

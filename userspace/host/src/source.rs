@@ -409,8 +409,8 @@ impl Source {
         Ok(())
     }
 
-    /// Has a ring for each CPU that has come online since, and calls `watch` with the descriptor of each new one; what the
-    /// log is to be told about rings.
+    /// Has a ring for each CPU that has come online since, and calls `watch` with the descriptor of each new one; what
+    /// the log is to be told about rings.
     pub(crate) fn look_for_cpus(&mut self, watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
         match self {
             Self::Netlink(_) | Self::Queue(_) => None,

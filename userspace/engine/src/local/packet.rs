@@ -50,8 +50,9 @@ impl Local {
         self.table.set_unsure(slot, by_packet && began);
     }
 
-    /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been told
-    /// of it: that a flow began which a reading has shown, or a change that was read together with the peer's own word.
+    /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been
+    /// told of it: that a flow began which a reading has shown, or a change that was read together with the peer's own
+    /// word.
     pub(super) fn tell_late(&mut self, desk: &mut Desk<'_>, slot: Slot, event: EventKind) {
         let Some(notes) = self.table.notes_mut(slot) else { return };
         let marks = notes.marks;

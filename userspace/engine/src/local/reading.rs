@@ -73,8 +73,8 @@ impl Local {
         asked
     }
 
-    /// The peer's word about a flow was written into the kernel. If the flow is ours too, the kernel is asked how it is now.
-    /// The peer need not hear that: two nodes that told each other would never come to an end.
+    /// The peer's word about a flow was written into the kernel. If the flow is ours too, the kernel is asked how it is
+    /// now. The peer need not hear that: two nodes that told each other would never come to an end.
     pub fn on_injected(&mut self, desk: &mut Desk<'_>, word: &Flow) {
         // The kernel finds a flow by either direction, so it may have changed the mirror of what was meant.
         let mirror = FlowKey::new(word.orig.inverted(), word.zone);

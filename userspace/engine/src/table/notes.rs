@@ -33,8 +33,8 @@ bitflags! {
         const UNSURE = 1 << 11;
         /// Local: its stamp is the time its last news was heard, which may be long after it happened.
         const HEARD = 1 << 10;
-        /// Local: the peer's word about it was written into the kernel, and the kernel was asked how it is now. What the
-        /// answer shows need not be told back.
+        /// Local: the peer's word about it was written into the kernel, and the kernel was asked how it is now. What
+        /// the answer shows need not be told back.
         const READ_BACK = 1 << 12;
     }
 }

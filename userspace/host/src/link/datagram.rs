@@ -1,8 +1,8 @@
 //! Links that carry datagrams: unicast UDP between two fixed addresses, and multicast.
 //!
-//! Version 1 of the protocol has no authentication, which is why the link is to be a dedicated one. A unicast link takes
-//! datagrams from its peer's address ([`super::peer`]), a multicast link from anybody, if they were sent to its group
-//! through its interface.
+//! Version 1 of the protocol has no authentication, which is why the link is to be a dedicated one. A unicast link
+//! takes datagrams from its peer's address ([`super::peer`]), a multicast link from anybody, if they were sent to its
+//! group through its interface.
 //!
 //! ```text
 //!   UDP         one socket, bound to our address and port, sends and receives

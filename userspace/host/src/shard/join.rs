@@ -31,6 +31,7 @@ impl Snapshot {
         self.committing |= other.committing;
         self.purging |= other.purging;
         self.purges += other.purges;
+        self.orders_refused += other.orders_refused;
         let Queue { len, max, no_space } = other.outbox;
         self.outbox.len += len;
         self.outbox.max += max;

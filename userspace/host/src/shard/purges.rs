@@ -41,6 +41,8 @@ impl Purges {
                 self.next.push(subject);
             }
         }
+        // Who has gone needs no answer, and there may be many.
+        self.waiting.retain(|reply| !reply.is_closed());
         self.waiting.push(reply);
     }
 

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub replicates: bool,
     /// Whether the engine keeps a local and a remote table.
     pub keeps: [bool; 2],
+    /// Orders of the main thread that found no room.
+    pub orders_refused: u64,
     /// How long the shard has run.
     pub uptime: Duration,
     /// From an event in the kernel to its handling, microseconds.

@@ -187,7 +187,9 @@ struct Ended;
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the engine has ended or was started anew: ask again")
+        f.write_str(
+            "the engine has ended, was started anew, or has too many requests waiting: ask again",
+        )
     }
 }
 

@@ -310,6 +310,8 @@ object! {
         requests_unread: u64,
         /// Clients that named a request that does not exist.
         requests_unknown: u64,
+        /// Requests that were not carried out because too many waited for the engine.
+        requests_refused: u64,
     }
 }
 
@@ -417,6 +419,7 @@ impl Status {
             control: Control {
                 requests_unread: s.requests_unread,
                 requests_unknown: s.requests_unknown,
+                requests_refused: s.orders_refused,
             },
         }
     }
