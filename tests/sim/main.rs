@@ -150,8 +150,6 @@ worlds! {
     clocks_differ, ALL, truths::sure, clocks_differ: true, prefilled: true, overruns: true;
     ftfw_clocks_differ, ALL, truths::sure, rules: Rules::Ftfw, clocks_differ: true, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    stamps_differ, ALL, truths::sure, tap: Some(true), stamps_differ: true, prefilled: true;
-    seen_in_packets_and_stamps_differ, ALL, truths::sure, hook: true, stamps_differ: true, prefilled: true;
     tight_and_room_again, ALL, truths::sure, tight: true, room_again: true, prefilled: true;
     ftfw_tight_and_room_again, ALL, truths::sure, rules: Rules::Ftfw, tight: true, room_again: true,
         prefilled: true;

@@ -46,8 +46,8 @@ pub(crate) struct Node {
     /// A dump took flows for local that the peer had written.
     pub(crate) adopted: bool,
     pub(crate) index: usize,
-    /// How much its clock is ahead of the simulation's, and the kernel's stamps of its clock.
-    clocks: (Duration, Duration),
+    /// How much its clock is ahead of the simulation's.
+    clock: Duration,
     rng: Rng,
     dump: Option<Dump>,
     open_commands: BTreeSet<CommandId>,
@@ -77,10 +77,10 @@ impl Node {
         let config = configure(profile, index, filtered, &mut rng);
         let source = Source::new(profile.source(index, &mut rng), rng.fork(), now);
         let datagram = vec![0; *rng.pick(&[1472, 1472, 548])];
-        let clocks = profile.clocks(&mut rng);
+        let clock = profile.clock(&mut rng);
         Self {
-            engine: Speaker::new(profile.original == Some(index), config, now, clocks),
-            clocks,
+            engine: Speaker::new(profile.original == Some(index), config, now, clock),
+            clock,
             kernel,
             source,
             up: true,
@@ -105,7 +105,7 @@ impl Node {
         let mut config = configure(profile, self.index, self.filtered, &mut self.rng);
         config.first_seq = first_seq;
         self.source = Source::new(profile.source(self.index, &mut self.rng), self.rng.fork(), now);
-        self.engine = Speaker::new(profile.original == Some(self.index), config, now, self.clocks);
+        self.engine = Speaker::new(profile.original == Some(self.index), config, now, self.clock);
         self.up = true;
         self.timer_at = None;
         self.execute_planned = false;

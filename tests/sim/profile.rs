@@ -70,9 +70,6 @@ pub(crate) struct Profile {
     pub(crate) kernel_full: bool,
     /// Clocks of nodes differ.
     pub(crate) clocks_differ: bool,
-    /// The kernel's stamps are of a clock that is ahead of its node's (`Input` says that they are of the same: this is
-    /// what a time namespace does where the host does not make up for it).
-    pub(crate) stamps_differ: bool,
     /// The link breaks for longer than anything is kept for.
     pub(crate) outages: bool,
     /// A node that ends may be replaced by another machine, and the others may end with it.
@@ -124,7 +121,6 @@ impl Profile {
             switches: 0,
             kernel_full: false,
             clocks_differ: false,
-            stamps_differ: false,
             outages: false,
             disasters: false,
             room_again: false,
@@ -179,11 +175,11 @@ impl Profile {
         it
     }
 
-    /// How much the clock of a node is ahead of the simulation's, and the kernel's stamps of that.
-    pub(crate) fn clocks(&self, rng: &mut Rng) -> (Duration, Duration) {
+    /// How much the clock of a node is ahead of the simulation's. The kernel's stamps are of the same clock: in a time
+    /// namespace the host sees to that (`tests/netns/clocks.rs`).
+    pub(crate) fn clock(&self, rng: &mut Rng) -> Duration {
         const DAY_NS: u64 = 86_400_000_000_000;
-        let mut some = |whether| Duration::from_nanos(if whether { rng.below(DAY_NS) } else { 0 });
-        (some(self.clocks_differ), some(self.stamps_differ))
+        Duration::from_nanos(if self.clocks_differ { rng.below(DAY_NS) } else { 0 })
     }
 
     pub(crate) fn source(&self, node: usize, rng: &mut Rng) -> SourceKind {

@@ -3,6 +3,7 @@
 use crate::checkers;
 use crate::cluster::{Cluster, Outcome, Violation};
 use crate::profile::Profile;
+use crate::trace::name;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -60,11 +61,30 @@ fn seeds((times, one_in): Share) -> impl Iterator<Item = u64> {
 /// One run; its hash.
 fn simulate(world: &World, seed: u64, verbose: bool) -> Outcome<u64> {
     let mut cluster = Cluster::new(&world.profile, seed, verbose);
-    cluster.settle()?;
-    checkers::nothing_is_left_over(&cluster)?;
-    (world.check)(&mut cluster)?;
-    checkers::nothing_is_left_over(&cluster)?;
-    Ok(cluster.trace.hash())
+    let mut judge = || {
+        cluster.settle()?;
+        checkers::nothing_is_left_over(&cluster)?;
+        (world.check)(&mut cluster)?;
+        checkers::nothing_is_left_over(&cluster)
+    };
+    let outcome = judge();
+    if verbose {
+        describe(&cluster);
+    }
+    outcome.map(|()| cluster.trace.hash())
+}
+
+/// What each node knows of its peers at the end of a run that is replayed.
+fn describe(cluster: &Cluster) {
+    println!("{:?}", cluster.profile);
+    for (n, node) in cluster.nodes.iter().enumerate() {
+        let Some(engine) = node.engine.ours() else { continue };
+        println!("{}: {:?}", name(n), engine.exactness());
+        for (id, peer) in engine.peers().iter() {
+            let (order, hole) = (peer.tracker.order(), peer.tracker.hole());
+            println!("  {id:?} at {order}, hole {hole}: {:?}", peer.whole);
+        }
+    }
 }
 
 /// The run of a seed. Every sixteenth is done twice: (g) the same seed does the same.

@@ -11,8 +11,6 @@ pub(crate) struct Speaker {
     kind: Kind,
     /// The node's clock is so much ahead.
     ahead: Duration,
-    /// The kernel's stamps are so much ahead of that.
-    stamps_ahead: Duration,
 }
 
 /// Either of the two, driven alike.
@@ -22,19 +20,14 @@ enum Kind {
 }
 
 impl Speaker {
-    pub(crate) fn new(
-        original: bool,
-        config: Config,
-        now: Instant,
-        (ahead, stamps_ahead): (Duration, Duration),
-    ) -> Self {
+    pub(crate) fn new(original: bool, config: Config, now: Instant, ahead: Duration) -> Self {
         let now = now + ahead;
         let kind = if original {
             Kind::Original(Box::new(Original::new(config, now)))
         } else {
             Kind::Ours(Box::new(Engine::new(config, now)))
         };
-        Self { kind, ahead, stamps_ahead }
+        Self { kind, ahead }
     }
 
     /// How ours stands with its peers.
@@ -44,7 +37,7 @@ impl Speaker {
 
     /// The kernel's time in an input, as this node's kernel tells it.
     fn shifted<'a>(&self, mut input: Input<'a>) -> Input<'a> {
-        let by = self.ahead + self.stamps_ahead;
+        let by = self.ahead;
         match &mut input {
             Input::Kernel { stamp: Stamp::At(at) | Stamp::After(at), .. }
             | Input::Packet { at, .. } => *at += by,

@@ -199,7 +199,7 @@ pub mod limit {
     /// Nodes that are heard on the links and told apart. One more takes the place of the one silent for longest.
     pub const PEERS_MAX: usize = 32;
     /// A node changes the link it speaks over at most so often, each change within [`LINK_SWITCH`] of the one before.
-    pub const LINK_SWITCHES: u32 = 6;
+    pub const LINK_SWITCHES: u32 = 3;
     /// See [`LINK_SWITCHES`].
     pub const LINK_SWITCH: Duration = Duration::from_secs(3);
     /// Requests for everything of one node that are answered without a pause, and the pause after which there is one

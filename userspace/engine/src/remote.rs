@@ -31,6 +31,9 @@ pub struct Remote {
     flushed: Vec<u64>,
     /// By peer: flows in the table of which it spoke last and that count in an account.
     held: Vec<u32>,
+    /// Peers of whose flows another one spoke since their last transfer, a bit each: what is held of them is not what
+    /// they count.
+    contested: u64,
     /// What is being removed, because transfers did not name it.
     sweeps: VecDeque<Sweep>,
     /// Flows that injections put into the kernel, and when.
@@ -71,6 +74,7 @@ impl Remote {
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
             held: Vec::new(),
+            contested: 0,
             sweeps: VecDeque::new(),
             made: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             expiry,
@@ -129,6 +133,7 @@ impl Remote {
         }
         match (change, known) {
             (Change::Destroy, Some(slot)) => {
+                self.contest(slot, told.peer());
                 self.remove(slot);
                 self.tombstones.replace(key, Span::at(told.stamp()));
                 counters.remote.destroyed += 1;
@@ -157,6 +162,14 @@ impl Remote {
         Ok(())
     }
 
+    /// A peer speaks of a flow of which another one may have spoken last.
+    fn contest(&mut self, slot: Slot, peer: PeerId) {
+        let last = self.table.at(slot).and_then(|entry| Told::from_stamp(entry.stamp));
+        if let Some(last) = last.filter(|last| last.peer() != peer) {
+            self.contested |= 1 << last.peer().index();
+        }
+    }
+
     fn remove(&mut self, slot: Slot) {
         if let Some(entry) = self.table.at(slot) {
             count_out(&mut self.held, &entry);
@@ -171,6 +184,7 @@ impl Remote {
         told: Told,
         (now, anew, tells_all): (Instant, bool, bool),
     ) {
+        self.contest(slot, told.peer());
         if let Some(entry) = self.table.at(slot) {
             count_out(&mut self.held, &entry);
             *count_of(&mut self.held, told.peer()) += counts(&flow.key());
@@ -218,14 +232,17 @@ impl Remote {
         self.made.last_about(key).is_some()
     }
 
-    /// Flows held of which a peer spoke last and that count in its accounts.
+    /// Flows held of which a peer spoke last and that count in its accounts; `None` if another peer has spoken of its
+    /// flows too.
     #[must_use]
-    pub fn held_of(&self, peer: PeerId) -> u32 {
-        self.held.get(peer.index()).copied().unwrap_or(0)
+    pub fn held_of(&self, peer: PeerId) -> Option<u32> {
+        let contested = self.contested & 1 << peer.index() != 0;
+        (!contested).then(|| self.held.get(peer.index()).copied().unwrap_or(0))
     }
 
     /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, what it told before.
     pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {
+        self.contested &= !(1 << peer.index());
         self.sweeps.retain(|sweep| sweep.peer != peer);
         self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
     }
@@ -263,6 +280,7 @@ impl Remote {
         self.table.clear();
         self.tombstones.clear(0);
         self.held.clear();
+        self.contested = 0;
         self.flushed = orders.collect();
     }
 
@@ -462,13 +480,13 @@ mod tests {
         let word = (Change::New, flow(3));
         let _ = side.on_message(&mut counters, word, Told::new(second, 5), (Instant(0), false));
         at(&mut side, Change::Update, 2, 20);
-        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (2, 1));
+        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(2), Some(1)));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
         assert_eq!(side.sweep_next(), Some(Instant(1)));
         assert_eq!(side.sweep(&mut counters, Instant(1)), Some((PeerId::FIRST, 1)));
         let left: Vec<_> = side.table.iter().map(|(_, entry)| entry.key()).collect();
         assert_eq!(left, [flow(2).key(), flow(3).key()]);
-        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (1, 1));
+        assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(1), Some(1)));
     }
 
     #[test]

@@ -415,6 +415,12 @@ impl Engine {
         }
     }
 
+    /// The nodes that were heard.
+    #[must_use]
+    pub const fn peers(&self) -> &crate::replica::Peers {
+        &self.peers
+    }
+
     /// What waits to be sent and what waits to be acknowledged.
     #[must_use]
     pub const fn outbox(&self) -> &crate::replica::Outbox {

@@ -81,11 +81,10 @@ impl Engine {
         }
     }
 
-    /// Sees whether the local table, which had no room for a flow, has much room now. Events make room, and so does
-    /// telling the peer of an end.
+    /// Sees whether the local table, which had no room for a flow, has much room now. Ended flows give way.
     pub(super) fn look_for_room(&mut self, now: Instant) {
         let table = &self.local.table;
-        if self.exactness.is_full() && table.len() + table.max() / 16 < table.max() {
+        if self.exactness.is_full() && table.alive() + table.max() / 16 < table.max() {
             self.exactness.on_room(now, self.config.repair_after);
         }
     }

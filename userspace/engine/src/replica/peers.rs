@@ -81,7 +81,7 @@ impl Peer {
         now: Instant,
         transfer: Option<u32>,
         (nacks_open, reliable): (usize, bool),
-        (held, table): (u32, bool),
+        (held, table): (Option<u32>, bool),
     ) -> Circumstances {
         Circumstances {
             now,
@@ -190,10 +190,14 @@ impl Peers {
         }
         if peer.is_torn(now, from.link) {
             peer.addresses.retain(|address| *address != from);
+            // What one of them told may have been taken for late, because the other was further.
+            peer.whole.on_refused(peer.tracker.order());
             peer.apart = true;
-            let other = self.meet(now, from);
-            self.all[other.index()].apart = true;
-            return (other, true);
+            let id = self.meet(now, from);
+            let other = &mut self.all[id.index()];
+            other.whole.on_refused(1);
+            other.apart = true;
+            return (id, true);
         }
         (PeerId::at(at), false)
     }

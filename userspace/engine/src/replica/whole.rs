@@ -105,8 +105,8 @@ pub struct Circumstances {
     pub hole: u64,
     /// No message is on its way that was told before the account.
     pub quiet: bool,
-    /// Flows held of this peer that count.
-    pub held: u32,
+    /// Flows held of this peer that count; `None` where that says nothing.
+    pub held: Option<u32>,
     /// Flows are held in a table, so that those which a transfer does not name can be removed.
     pub table: bool,
 }
@@ -259,17 +259,18 @@ impl Whole {
     /// Compares how many flows the peer has with how many are held of it.
     fn compare(&mut self, account: Account, about: Circumstances) -> Finding {
         let known = account.exact && self.complete && about.table;
-        let Some(theirs) = account.flows.filter(|_| known) else {
+        let (Some(theirs), Some(ours)) = (account.flows.filter(|_| known), about.held) else {
+            self.streak = (0, false);
             return Finding::Fine;
         };
-        let more = theirs > about.held;
+        let more = theirs > ours;
         self.streak = match self.streak {
-            _ if theirs == about.held => (0, more),
+            _ if theirs == ours => (0, more),
             (count, same) if same == more => (count.saturating_add(1), more),
             _ => (1, more),
         };
         if self.differs() && self.may_ask(about.now) {
-            return Finding::Differs { theirs, ours: about.held };
+            return Finding::Differs { theirs, ours };
         }
         Finding::Fine
     }
