@@ -21,6 +21,12 @@ pub(crate) struct Limit {
 /// All of them.
 pub(crate) const LIMITS: [Limit; 6] = [
     Limit {
+        name: "straight into the kernel",
+        reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
+        says: "not exact, until the external cache is flushed",
+        applies: |cluster, node| !cluster.nodes[node].keeps(Side::Remote),
+    },
+    Limit {
         name: "table full",
         reason: "a table holds no more flows than HashLimit, or nf_conntrack_max, says",
         says: "not exact (local), not complete or not exact (remote)",
@@ -31,15 +37,6 @@ pub(crate) const LIMITS: [Limit; 6] = [
         reason: "FTFW: ACK and NACK do not say whose messages they are about, so nodes beyond two answer for each other",
         says: "not complete or not exact",
         applies: |cluster, _| cluster.profile.rules == Rules::Ftfw && cluster.nodes.len() > 2,
-    },
-    Limit {
-        name: "nobody named a table",
-        reason: "a node without a local table and without a reading has nothing that a peer could be told of",
-        says: "its peers: not complete",
-        applies: |cluster, node| {
-            let without = |from: &usize| !cluster.nodes[*from].keeps(Side::Local);
-            cluster.heard_by(node).iter().any(without) && cluster.profile.rules != Rules::NoTrack
-        },
     },
     Limit {
         name: "forged",

@@ -263,6 +263,7 @@ impl Engine {
     }
 
     fn on_control(&mut self, now: Instant, arrival: Arrival, control: Control) {
+        let reliable = self.peers.are_reliable();
         let Self { peers, outbox, local, .. } = self;
         let Some(peer) = peers.get_mut(arrival.peer) else { return };
         let acknowledges = peer.ftfw.is_some();
@@ -275,7 +276,11 @@ impl Engine {
                 self.conclude(now, arrival.peer);
             }
             Control::Nack { from, to } if acknowledges => {
-                let verdict = outbox.on_nack(&mut local.table, (from, to));
+                let verdict = match outbox.on_nack(&mut local.table, (from, to)) {
+                    // Another node may have acknowledged what this one lacks.
+                    Verdict::Fine if !reliable => Verdict::Beyond,
+                    verdict => verdict,
+                };
                 // The peer waits to hear that what it lacked has been sent.
                 self.account_next = now;
                 self.on_verdict(now, verdict);
