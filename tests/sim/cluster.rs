@@ -169,11 +169,19 @@ impl Cluster {
     /// The link becomes a good one, for good, and so do the kernels.
     pub(crate) fn heal(&mut self) {
         (self.profile.parts, self.profile.outages) = (false, false);
-        self.profile.hostile = 0;
+        (self.profile.hostile, self.profile.restarts) = (0, 0);
         self.nodes.iter_mut().for_each(|node| node.kernel.events_off = false);
         for path in self.links.iter_mut().flat_map(|link| &mut link.paths) {
             path.parted = false;
             path.faults = crate::network::Faults::default();
+        }
+        // That nodes are away is a fault too.
+        let start = |step: &Step| matches!(step, Step::Start(_));
+        let away = |(at, step): (&(Instant, u64), &Step)| start(step).then_some(*at);
+        for at in self.agenda.iter().filter_map(away).collect::<Vec<_>>() {
+            if let Some(step) = self.agenda.remove(&at) {
+                self.plan(MILLISECOND, step);
+            }
         }
     }
 

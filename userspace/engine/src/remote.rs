@@ -31,9 +31,9 @@ pub struct Remote {
     flushed: Vec<u64>,
     /// By peer: flows in the table of which it spoke last and that count in an account.
     held: Vec<u32>,
-    /// Peers of whose flows another one spoke since their last transfer, a bit each: what is held of them is not what
-    /// they count.
-    contested: u64,
+    /// By peer: the latest order in which it told of a flow of which another one has spoken since. Unless it names all
+    /// its flows later than that, what is held of it is not what it counts.
+    contested: Vec<u64>,
     /// What is being removed, because transfers did not name it.
     sweeps: VecDeque<Sweep>,
     /// Flows that injections put into the kernel, and when.
@@ -74,7 +74,7 @@ impl Remote {
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
             held: Vec::new(),
-            contested: 0,
+            contested: Vec::new(),
             sweeps: VecDeque::new(),
             made: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             expiry,
@@ -166,7 +166,11 @@ impl Remote {
     fn contest(&mut self, slot: Slot, peer: PeerId) {
         let last = self.table.at(slot).and_then(|entry| Told::from_stamp(entry.stamp));
         if let Some(last) = last.filter(|last| last.peer() != peer) {
-            self.contested |= 1 << last.peer().index();
+            let at = last.peer().index();
+            if self.contested.len() <= at {
+                self.contested.resize(at + 1, 0);
+            }
+            self.contested[at] = self.contested[at].max(last.order());
         }
     }
 
@@ -236,13 +240,15 @@ impl Remote {
     /// flows too.
     #[must_use]
     pub fn held_of(&self, peer: PeerId) -> Option<u32> {
-        let contested = self.contested & 1 << peer.index() != 0;
+        let contested = self.contested.get(peer.index()).is_some_and(|order| *order > 0);
         (!contested).then(|| self.held.get(peer.index()).copied().unwrap_or(0))
     }
 
     /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, what it told before.
     pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {
-        self.contested &= !(1 << peer.index());
+        if let Some(order) = self.contested.get_mut(peer.index()).filter(|order| **order < base) {
+            *order = 0;
+        }
         self.sweeps.retain(|sweep| sweep.peer != peer);
         self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
     }
@@ -280,7 +286,7 @@ impl Remote {
         self.table.clear();
         self.tombstones.clear(0);
         self.held.clear();
-        self.contested = 0;
+        self.contested.clear();
         self.flushed = orders.collect();
     }
 

@@ -188,7 +188,7 @@ impl Peers {
         if !peer.addresses.contains(&from) {
             peer.addresses.push(from);
         }
-        if peer.is_torn(now, from.link) {
+        if peer.is_torn(now, from.link) && peer.addresses.len() > 1 {
             peer.addresses.retain(|address| *address != from);
             // What one of them told may have been taken for late, because the other was further.
             peer.whole.on_refused(peer.tracker.order());
