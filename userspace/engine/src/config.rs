@@ -202,6 +202,8 @@ pub mod limit {
     pub const LINK_SWITCHES: u32 = 3;
     /// See [`LINK_SWITCHES`].
     pub const LINK_SWITCH: Duration = Duration::from_secs(3);
+    /// How late an ALIVE may be.
+    pub const ALIVE_LATE: Duration = Duration::from_millis(200);
     /// Requests for everything of one node that are answered without a pause, and the pause after which there is one
     /// more.
     pub const RESYNCS_AT_ONCE: u32 = 4;

@@ -107,6 +107,8 @@ pub struct Engine {
     alive_next: Instant,
     began: Instant,
     full: [bool; 2],
+    /// When there was no room for a peer's flow.
+    remote_refused: Option<Instant>,
     events: VecDeque<Event>,
 }
 
@@ -165,6 +167,7 @@ impl Engine {
             alive_next: now + replication.alive_after,
             began: now,
             full: [false; 2],
+            remote_refused: None,
             events: VecDeque::new(),
             config,
         };
@@ -567,8 +570,10 @@ impl Engine {
     fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let table = self.table(side);
         let (room, limit) = (table.len() < table.max(), table.max());
-        if side == Side::Local && outcome.is_err() {
-            self.doubt(now, Cause::TableFull, 1);
+        match (side, outcome) {
+            (Side::Local, Err(Full)) => self.doubt(now, Cause::TableFull, 1),
+            (Side::Remote, Err(Full)) => self.remote_refused = Some(now),
+            (_, Ok(())) => {}
         }
         let full = &mut self.full[side as usize];
         if outcome.is_err() && !*full {

@@ -185,9 +185,10 @@ impl Engine {
     /// Whether what the peers have told is all here, and whether it is what they have, as far as that is known.
     pub(super) fn remote_standing(&self, now: Instant) -> (bool, bool) {
         if let Mode::Alarm { expire_s, .. } = self.config.replication.mode {
-            // After so long, all that is not told again has gone, and all that is has come.
-            let since = now.since(self.began);
-            return (since >= Duration::from_secs(expire_s.into()), !self.full[1]);
+            // After so long, all that is not told again has gone, and all that is has come, if there is room.
+            let round = Duration::from_secs(expire_s.into());
+            let refused = self.remote_refused.is_some_and(|at| now.since(at) < round);
+            return (now.since(self.began) >= round, !refused);
         }
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
         let (mut complete, mut exact) = (false, true);
@@ -198,6 +199,8 @@ impl Engine {
             let here = peer.is_quiet(nacks) && !peer.waits_for_missing();
             exact &= believed && here && peer.whole.is_exact(hole);
         }
-        (complete, exact)
+        // Who is there has spoken by then; of a node that was not heard yet, nobody knows.
+        let all = self.config.replication.alive_after + limit::ALIVE_LATE;
+        (complete && now.since(self.began) >= all, exact)
     }
 }
