@@ -17,8 +17,8 @@ use wire::sync::v1::{
 
 /// Where the flows come from that the forger makes up; no other flow does.
 const MADE_UP: [u8; 4] = [203, 0, 113, 0];
-/// The forger's own address on the link.
-const HOST: u8 = 66;
+/// The address of a stranger on the link.
+const STRANGER: u8 = 66;
 const PORT: u16 = 3780;
 const DATAGRAM_LEN_MAX: usize = 1472;
 
@@ -33,20 +33,27 @@ impl Forger {
         samples: Vec<Vec<u8>>,
         work: Duration,
     ) -> Self {
-        let own = address(Family::V4, SUBNET, HOST);
-        stage.a.sh(&format!("ip addr add {own}/24 dev {}", End::A.interface()));
-        let node: Namespace = stage.a.within(Namespace::current);
+        let own = stranger(stage);
+        let nodes: [Namespace; 2] =
+            [&stage.a, &stage.b].map(|node| node.within(Namespace::current));
         let end = Instant::now() + work;
         Self(thread::spawn(move || {
-            node.enter();
             let pieces = Pieces::new(samples);
             match transport {
-                Transport::Udp => send_datagrams(pieces, own, &both_ends(), end),
-                Transport::Multicast => {
-                    let group = SocketAddr::from(([225, 0, 0, 50], PORT));
-                    send_datagrams(pieces, own, &[group], end)
+                // Strangers are not heard there, so the forger speaks in the name of the peer.
+                Transport::Udp => {
+                    let ways = [1, 0].map(|from: usize| {
+                        nodes[from].enter();
+                        (socket(both_ends()[from].ip()), both_ends()[1 - from])
+                    });
+                    send_datagrams(pieces, &ways, end)
                 }
-                Transport::Tcp => connect(pieces, end),
+                Transport::Multicast => {
+                    nodes[0].enter();
+                    let group = SocketAddr::from(([225, 0, 0, 50], PORT));
+                    send_datagrams(pieces, &[(socket(own), group)], end)
+                }
+                Transport::Tcp => connect(pieces, &nodes, end),
             }
         }))
     }
@@ -61,13 +68,41 @@ fn both_ends() -> [SocketAddr; 2] {
     [1, 2].map(|host| SocketAddr::new(address(Family::V4, SUBNET, host), PORT))
 }
 
-fn send_datagrams(mut pieces: Pieces, own: IpAddr, to: &[SocketAddr], end: Instant) -> u64 {
-    let socket = UdpSocket::bind((own, 0)).expect("the address is ours");
+/// Gives the stranger's address to the interface of node A.
+fn stranger(stage: &Stage) -> IpAddr {
+    let own = address(Family::V4, SUBNET, STRANGER);
+    stage.a.sh(&format!("ip addr add {own}/24 dev {}", End::A.interface()));
+    own
+}
+
+fn socket(own: IpAddr) -> UdpSocket {
+    UdpSocket::bind((own, 0)).expect("the address is ours")
+}
+
+/// Has a stranger ask node A for everything that often. Returns the bytes it sent.
+pub(crate) fn ask_as_stranger(stage: &Stage, times: u32) -> u64 {
+    let own = stranger(stage);
+    let to = both_ends()[0];
+    stage.a.within(move || {
+        let socket = socket(own);
+        let mut sent = 0;
+        for n in 0..times {
+            let stamp = Stamp { seq: 1000 + n, flags: Flags::empty() };
+            let mut bytes = Vec::new();
+            append(&mut bytes, |w| encode_control(Control::Resync, stamp, w));
+            sent += socket.send_to(&bytes, to).expect("a datagram is sent") as u64;
+            thread::sleep(Duration::from_micros(200));
+        }
+        sent
+    })
+}
+
+fn send_datagrams(mut pieces: Pieces, ways: &[(UdpSocket, SocketAddr)], end: Instant) -> u64 {
     let mut sent = 0;
     while Instant::now() < end {
         for _ in 0..64 {
             let piece = pieces.next();
-            let to = to[pieces.random() as usize % to.len()];
+            let (socket, to) = &ways[pieces.random() as usize % ways.len()];
             // A full queue of the interface is no reason to stop.
             sent += u64::from(socket.send_to(&piece, to).is_ok());
         }
@@ -75,11 +110,13 @@ fn send_datagrams(mut pieces: Pieces, own: IpAddr, to: &[SocketAddr], end: Insta
     sent
 }
 
-/// Connects, says something, and goes or stays.
-fn connect(mut pieces: Pieces, end: Instant) -> u64 {
+/// Connects in the name of the peer, says something, and goes or stays.
+fn connect(mut pieces: Pieces, nodes: &[Namespace; 2], end: Instant) -> u64 {
     let (mut sent, mut held) = (0, Vec::new());
     while Instant::now() < end {
-        let to = both_ends()[pieces.random() as usize % 2];
+        let at = pieces.random() as usize % 2;
+        nodes[1 - at].enter();
+        let to = both_ends()[at];
         let Ok(mut stream) = TcpStream::connect_timeout(&to, Duration::from_secs(1)) else {
             continue;
         };

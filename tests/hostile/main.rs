@@ -2,7 +2,7 @@
 //! in FTFW.
 //!
 //! ```text
-//!   A (flows come and go) --- FTFW ---> B          the forger, with an address of its own, on the same link
+//!   A (flows come and go) --- FTFW ---> B          the forger, in the peer's name where strangers are not heard
 //!         ^                             ^             |
 //!         '-----------------------------'-------------'   random bytes, the peer's own datagrams again or
 //!                                                         damaged, forged flows, ACKs, NACKs, RESYNCs
@@ -72,6 +72,25 @@ fn a_forger_in_a_multicast_group_does_no_lasting_harm() {
 #[test]
 fn a_forger_that_connects_over_tcp_does_no_lasting_harm() {
     attack(Transport::Tcp);
+}
+
+/// An answer can be a million times as large as the request, so who is no peer gets none.
+#[test]
+fn a_strangers_requests_for_everything_cost_little() {
+    const TIMES: u32 = 500;
+    let stage = Stage::new();
+    let a = start(&stage, "a", &conf(End::A, Transport::Udp));
+    let b = start(&stage, "b", &conf(End::B, Transport::Udp));
+    let mut churn = Churn::new(&stage);
+    churn.turn();
+    wait_equal("B knows every flow of A", || missing(&a, &b), Vec::new);
+    let number = |name: &str| a.status()["links"][0][name].as_u64().expect("a number");
+    let before = number("sent_bytes");
+    let asked = forger::ask_as_stranger(&stage, TIMES);
+    wait_until("A has refused them all", || number("refused") >= u64::from(TIMES));
+    let cost = number("sent_bytes") - before;
+    println!("a stranger sent {asked} bytes, and A {cost}");
+    assert!(cost < 10 * asked, "A sent {cost} bytes for {asked}");
 }
 
 fn attack(transport: Transport) {
