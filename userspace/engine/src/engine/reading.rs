@@ -35,9 +35,6 @@ impl Engine {
     /// An injection went through. Where only packets are seen, nobody tells what it changed.
     pub(super) fn note_injected(&mut self, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
-            (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
-                self.remote.note_made(flow.key(), now);
-            }
             (Purpose::InjectUpdate, Request::Update(flow))
                 if self.config.replication.keep_local && !self.config.hears_requests =>
             {
@@ -148,17 +145,15 @@ impl Engine {
         if !self.config.share.holds(&flow.orig) {
             return;
         }
+        let key = flow.key();
+        // One that is there because of an injection alone. What traffic has done to it since is known.
+        if self.remote.injected(&key) && self.local.table.find(&key).is_none() {
+            return;
+        }
         dump.flows += 1;
         if self.config.replication.keep_local {
-            let key = flow.key();
-            let injects = !self.config.replication.keep_remote;
-            // One that is there because of an injection alone. What traffic has done to it since the start is known.
-            let made = || self.remote.made(&key) && self.local.table.find(&key).is_none();
-            if injects && dump.first && made() {
-                return;
-            }
-            let doubtful = injects && self.remote.spoke_of(&key);
-            let committed = dump.after_commit && self.remote.table.find(&key).is_some();
+            let doubtful = !self.config.replication.keep_remote && self.remote.spoke_of(&key);
+            let committed = dump.after_commit && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
             let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
             let (local, mut desk) = self.desk(now);
