@@ -204,7 +204,7 @@ impl Engine {
                 local.on_noticed(&mut desk, &key);
             }
             Input::Packet { seen, at } => {
-                self.note_shared(&seen.flow.key());
+                self.remote.note_shared(&seen.flow.key());
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_packet(&mut desk, seen, at);
                 self.note_room(now, Side::Local, outcome);
@@ -212,15 +212,7 @@ impl Engine {
             Input::EventsLost { count } => self.on_events_lost(now, count),
             Input::Dumped(flow) => self.on_dumped(now, flow),
             Input::DumpDone { complete } => self.on_dump_done(now, complete),
-            Input::Verified { key, flow } => {
-                let (local, mut desk) = self.desk(now);
-                let outcome = local.on_verified(&mut desk, &key, flow);
-                self.note_room(now, Side::Local, outcome);
-                if self.is_own(&key) {
-                    self.note_shared(&key);
-                }
-                self.tell_vanished();
-            }
+            Input::Verified { key, flow } => self.on_verified(now, &key, flow),
             Input::KernelExpect { event, expect, origin } => {
                 self.on_expect_event(now, event, *expect, origin);
             }

@@ -389,7 +389,8 @@ mod tests {
         at(&mut side, Change::New, 1, 10);
         at(&mut side, Change::New, 2, 11);
         let word = (Change::New, flow(3));
-        let _ = side.on_message(&mut counters.remote, word, Told::new(second, 5), (Instant(0), false));
+        let _ =
+            side.on_message(&mut counters.remote, word, Told::new(second, 5), (Instant(0), false));
         at(&mut side, Change::Update, 2, 20);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (2, 1));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
@@ -406,7 +407,8 @@ mod tests {
         let mut counters = Counters::default();
         let mut say = |peer, change, order| {
             let told = Told::new(peer, order);
-            let _ = side.on_message(&mut counters.remote, (change, flow(1)), told, (Instant(0), false));
+            let _ =
+                side.on_message(&mut counters.remote, (change, flow(1)), told, (Instant(0), false));
             side.table().len()
         };
         let second = PeerId::FIRST.next();

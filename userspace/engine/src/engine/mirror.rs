@@ -45,7 +45,7 @@ impl Engine {
         let Some(peer) = peers.get_mut(told.peer()) else { return };
         let tells_all = peer.whole.tells_all();
         let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
-        if !tells_all && doubt && remote.injected(&key) {
+        if !tells_all && doubt && remote.spoke_of(&key) {
             peer.whole.on_merged(told.order());
         }
         let mut pen = Pen { config, counters, kernel, now };
@@ -91,24 +91,24 @@ impl Engine {
         key: &FlowKey,
         origin: Origin,
     ) -> Origin {
-        if !matches!(origin, Origin::Foreign | Origin::Purge) || !self.remote.injected(key) {
+        if !matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
-        self.note_shared(key);
-        let theirs = event == EventKind::Destroy && !self.is_own(key);
+        let theirs = event == EventKind::Destroy && self.remote.made(key) && !self.is_own(key);
+        self.remote.note_shared(key);
         if theirs { Origin::Inject } else { origin }
-    }
-
-    /// If a flow is a peer's, it is no longer as the peer says: traffic of this node's uses it, too.
-    pub(super) fn note_shared(&mut self, key: &FlowKey) {
-        if !self.config.replication.keep_remote {
-            self.remote.set_unlike(key, true);
-        }
     }
 
     /// Whether a flow is this node's own, as far as a local table tells.
     pub(super) fn is_own(&self, key: &FlowKey) -> bool {
         self.local.table.find(key).is_some_and(|slot| self.local.is_alive(slot))
+    }
+
+    /// Whether the kernel would find another flow by this identity, because that is its reply direction.
+    fn is_taken(&self, key: &FlowKey) -> bool {
+        let mirror = FlowKey::new(key.tuple.inverted(), key.zone);
+        let own = self.local.table.get(&mirror).filter(|_| self.is_own(&mirror));
+        self.remote.is_taken(key) || own.is_some_and(|e| !e.has_other_reply(&key.tuple))
     }
 
     /// Whether the kernel has so much to do that nothing is to be removed by the thousand.
@@ -119,7 +119,7 @@ impl Engine {
     /// Deletes flows of the peers that have ended without a word from the kernel.
     pub(super) fn delete_gone(&mut self) {
         for key in self.remote.take_gone() {
-            if !self.is_own(&key) {
+            if !self.is_own(&key) && !self.is_taken(&key) {
                 self.counters.inject.destroyed += 1;
                 self.kernel.push(Purpose::InjectDestroy, Request::Delete(key));
             }

@@ -38,10 +38,36 @@ pub struct Pen<'a> {
 }
 
 impl Remote {
-    /// Whether a flow of the kernel is a peer's, because an injection wrote it.
+    /// An injection made this flow in the kernel.
+    pub fn note_made(&mut self, key: &FlowKey) {
+        if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
+            notes.marks.insert(Marks::MADE);
+        }
+    }
+
+    /// Whether a flow of the kernel is a peer's and nobody else's: an injection made it.
     #[must_use]
-    pub fn injected(&self, key: &FlowKey) -> bool {
-        self.injects && self.known.find(key).is_some()
+    pub fn made(&self, key: &FlowKey) -> bool {
+        self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
+    }
+
+    /// Traffic of this node's uses a flow. If it is a peer's, it is no longer as the peer says.
+    pub fn note_shared(&mut self, key: &FlowKey) {
+        if self.injects
+            && self.set_unlike(key, true).is_some()
+            && let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))
+        {
+            notes.marks.remove(Marks::MADE);
+        }
+    }
+
+    /// Whether the kernel, which finds a flow by either direction, would find a peer's flow by the wrong one.
+    #[must_use]
+    pub fn is_taken(&self, key: &FlowKey) -> bool {
+        let other = self.known.get(&FlowKey::new(key.tuple.inverted(), key.zone));
+        let is_there =
+            |marks: Marks| marks.intersection(Marks::MADE | Marks::UNLIKE) == Marks::MADE;
+        other.is_some_and(|e| is_there(e.marks) && !e.has_other_reply(&key.tuple))
     }
 
     /// Flows that this kernel may not hold as the peers have them.
