@@ -71,7 +71,7 @@ pub(crate) fn own(cluster: &Cluster, n: usize) -> Table {
 }
 
 /// What a node has to tell: its local table; where it keeps none, its kernel's flows.
-fn tells(cluster: &Cluster, n: usize) -> Table {
+pub(crate) fn tells(cluster: &Cluster, n: usize) -> Table {
     let node = &cluster.nodes[n];
     if node.keeps(Side::Local) { table(node, Side::Local) } else { own(cluster, n) }
 }

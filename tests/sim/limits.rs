@@ -3,6 +3,7 @@
 //! Where one applies, a node need not come to have everything. It may not say that it has, either: what a node says is
 //! held against it whatever applies (`claims.rs`). Two are out of anybody's sight; those only say when one looks.
 
+use crate::claims;
 use crate::cluster::Cluster;
 use crate::profile::Rules;
 use engine::Side;
@@ -19,7 +20,7 @@ pub(crate) struct Limit {
 }
 
 /// All of them.
-pub(crate) const LIMITS: [Limit; 6] = [
+pub(crate) const LIMITS: [Limit; 7] = [
     Limit {
         name: "straight into the kernel",
         reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
@@ -37,6 +38,13 @@ pub(crate) const LIMITS: [Limit; 6] = [
         reason: "FTFW: ACK and NACK do not say whose messages they are about, so nodes beyond two answer for each other",
         says: "not complete or not exact",
         applies: |cluster, _| cluster.profile.rules == Rules::Ftfw && cluster.nodes.len() > 2,
+    },
+    Limit {
+        name: "both have it",
+        reason: "DisableExternalCache: a kernel holds one flow of an identity; where traffic of both nodes uses it, each tells \
+                 the other one, and no message says who is right",
+        says: "not exact, as long as both have it",
+        applies: |cluster, node| both_have_some(cluster, node),
     },
     Limit {
         name: "forged",
@@ -72,7 +80,17 @@ fn is_full(cluster: &Cluster, node: usize) -> bool {
     let full = |n: &usize| {
         cluster.nodes[*n].kernel.flows().len() >= cluster.nodes[*n].engine.config().flows_max
     };
+    if !cluster.nodes[node].keeps(Side::Remote) && cluster.nodes[node].kernel.is_full() {
+        return true;
+    }
     let heard = cluster.heard_by(node);
     let told: usize = heard.iter().map(|from| cluster.nodes[*from].kernel.flows().len()).sum();
     told >= most || full(&node) || heard.iter().any(full)
+}
+
+/// Whether flows go straight into the kernel although a flow of this node's is a peer's, too.
+fn both_have_some(cluster: &Cluster, node: usize) -> bool {
+    let own = claims::tells(cluster, node);
+    let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
+    !cluster.nodes[node].keeps(Side::Remote) && cluster.heard_by(node).into_iter().any(has)
 }

@@ -30,6 +30,7 @@ mod tests;
 
 pub use conversation::Standing;
 
+mod mirror;
 mod reading;
 mod reconfigure;
 mod watch;
@@ -66,6 +67,7 @@ pub struct Engine {
     kernel: KernelQueue,
     local_expectations: expectations::Local,
     remote_expectations: expectations::Remote,
+    refusals: mirror::Refusals,
     commit: Option<Commit>,
     /// When the last commit began.
     commit_began: Option<Instant>,
@@ -139,6 +141,7 @@ impl Engine {
             kernel: KernelQueue::new(config.hash_seed),
             local_expectations: expectations::Local::default(),
             remote_expectations: expectations::Remote::default(),
+            refusals: mirror::Refusals::new(now),
             commit: None,
             commit_began: None,
             expectations_follow: false,
@@ -189,10 +192,12 @@ impl Engine {
                 // the peer never spoke of.
                 let origin = self.told_origin(origin);
                 self.untold |= origin == Origin::Commit;
+                let key = flow.key();
                 let meant = origin == Origin::Purge
                     || event != EventKind::Destroy
-                    || self.remote.spoke_of(&flow.key());
+                    || self.remote.spoke_of(&key);
                 let origin = if meant { origin } else { Origin::Foreign };
+                let origin = self.note_traffic(event, &key, origin);
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(now, Side::Local, outcome);
@@ -202,6 +207,7 @@ impl Engine {
                 local.on_noticed(&mut desk, &key);
             }
             Input::Packet { seen, at } => {
+                self.remote.note_shared(&seen.flow.key());
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_packet(&mut desk, seen, at);
                 self.note_room(now, Side::Local, outcome);
@@ -209,12 +215,7 @@ impl Engine {
             Input::EventsLost { count } => self.on_events_lost(now, count),
             Input::Dumped(flow) => self.on_dumped(now, flow),
             Input::DumpDone { complete } => self.on_dump_done(now, complete),
-            Input::Verified { key, flow } => {
-                let (local, mut desk) = self.desk(now);
-                let outcome = local.on_verified(&mut desk, &key, flow);
-                self.note_room(now, Side::Local, outcome);
-                self.tell_vanished();
-            }
+            Input::Verified { key, flow } => self.on_verified(now, &key, flow),
             Input::KernelExpect { event, expect, origin } => {
                 self.on_expect_event(now, event, *expect, origin);
             }
@@ -315,7 +316,7 @@ impl Engine {
     pub const fn table(&self, side: Side) -> &FlowTable {
         match side {
             Side::Local => &self.local.table,
-            Side::Remote => &self.remote.table,
+            Side::Remote => self.remote.table(),
         }
     }
 
@@ -355,7 +356,7 @@ impl Engine {
     /// How far a commit of flows is: flows the kernel has answered for, and flows there are.
     #[must_use]
     pub fn commit_progress(&self) -> Option<(u64, u64)> {
-        let of = self.remote.table.alive() as u64;
+        let of = self.remote.table().alive() as u64;
         self.commit.as_ref().map(|commit| (commit.settled().min(of), of))
     }
 
@@ -408,9 +409,12 @@ impl Engine {
                 }
                 if remote {
                     let orders = || self.peers.iter().map(|(_, peer)| peer.tracker.order());
-                    self.remote.flush(orders());
                     self.remote_expectations.flush(orders());
-                    self.on_remote_flushed();
+                    // What is in the kernel stays there, and is the peers' as before.
+                    if replication.keep_remote {
+                        self.remote.flush(orders());
+                        self.on_remote_flushed();
+                    }
                 }
                 self.tell(Event::CommandDone(id));
             }
@@ -461,10 +465,7 @@ impl Engine {
         }
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
-            _ => {
-                let counters = &mut self.counters;
-                remote::on_inject_failed(&mut self.kernel, counters, op, errno, last_word)
-            }
+            _ => self.on_inject_failed(now, op, errno, last_word),
         };
         if to_tell {
             self.tell(Event::WriteFailed { what, flow: key, errno });

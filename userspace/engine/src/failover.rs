@@ -85,9 +85,9 @@ impl Commit {
         now: Instant,
     ) -> Option<Slot> {
         for _ in 0..limit::COMMIT_STEP {
-            let (slot, entry) = remote.table.next(from)?;
+            let (slot, entry) = remote.table().next(from)?;
             from = slot + 1;
-            let generation = generation(entry, &remote.table);
+            let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
             if generation == self.pass {
                 let age_s = seconds(now).saturating_sub(entry.updated_s);

@@ -1,12 +1,10 @@
 //! Flows of the peers: messages in, a table until the commit, or writes straight into the kernel.
 
 use crate::config::{Config, Mode, limit};
-use crate::counters::Counters;
-use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::counters::{Counters, TableCounters};
 use crate::local::{count_insert, seconds};
-use crate::output::Request;
 use crate::replica::refresh::Wheel;
-use crate::table::{Entry, FlowTable, Full, Notes, Slot};
+use crate::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::told::{PeerId, Told};
 use crate::tombstone::{Span, Tombstones};
 use alloc::collections::VecDeque;
@@ -17,15 +15,24 @@ use wire::Flow;
 use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use wire::sync::v1::{Account, Change};
 
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
+mod inject;
+
+pub use inject::{Failure, Pen, on_inject_failed, on_replace};
 
 /// The remote table and what belongs to it.
 #[derive(Debug)]
 pub struct Remote {
-    /// The flows.
-    pub table: FlowTable,
-    /// Ended flows; without a table, whatever flow there was a message about.
+    /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the peers'.
+    known: FlowTable,
+    /// They go straight into the kernel: nobody is shown a table of them.
+    injects: bool,
+    /// What is shown then.
+    nothing: FlowTable,
+    /// Flows with [`Marks::UNLIKE`].
+    unlike: usize,
+    /// Flows that are to go from the kernel, because a transfer did not name them or nobody told them again.
+    gone: Vec<FlowKey>,
+    /// Ended flows.
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
@@ -36,8 +43,6 @@ pub struct Remote {
     contested: Vec<u64>,
     /// What is being removed, because transfers did not name it.
     sweeps: VecDeque<Sweep>,
-    /// Flows that injections put into the kernel, and when.
-    made: Tombstones,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
     expiry: Option<(Wheel, u32)>,
 }
@@ -69,35 +74,53 @@ impl Remote {
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
         Self {
-            table: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
+            known: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
+            injects: !config.replication.keep_remote,
+            nothing: FlowTable::new(0, 0),
+            unlike: 0,
+            gone: Vec::new(),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
             held: Vec::new(),
             contested: Vec::new(),
             sweeps: VecDeque::new(),
-            made: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             expiry,
         }
+    }
+
+    /// The peers' flows, ready for a commit: none where they go straight into the kernel.
+    #[must_use]
+    pub const fn table(&self) -> &FlowTable {
+        if self.injects { &self.nothing } else { &self.known }
+    }
+
+    /// How many of the peers' flows are known, and how many can be.
+    #[must_use]
+    pub fn room(&self) -> (usize, usize) {
+        (self.known.len(), self.known.max())
     }
 
     /// Removes the flows that were not told again in time.
     pub fn expire(&mut self, counters: &mut Counters, now: Instant) {
         let Some((wheel, after_s)) = &mut self.expiry else { return };
+        let mut ended = Vec::new();
         while let Some(due) = wheel.due(now) {
             for (slot, ticket) in due {
-                let Some(entry) = self.table.at(slot).filter(|e| e.ticket == ticket) else {
+                let Some(entry) = self.known.at(slot).filter(|e| e.ticket == ticket) else {
                     continue;
                 };
                 let end = end_of(&entry, *after_s);
                 if end <= now {
-                    count_out(&mut self.held, &entry);
-                    self.table.remove(slot);
-                    counters.remote.destroyed += 1;
+                    ended.push(slot);
                 } else {
                     wheel.plan(end, slot, ticket);
                 }
             }
+        }
+        for slot in ended {
+            self.end(slot);
+            counters.remote.destroyed += 1;
         }
     }
 
@@ -113,22 +136,22 @@ impl Remote {
         self.expiry.as_ref().and_then(|(wheel, _)| wheel.next_tick())
     }
 
-    /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was overtaken by a later one of that peer about the same flow
-    /// changes nothing.
+    /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was
+    /// overtaken by a later one of that peer about the same flow changes nothing.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_message(
         &mut self,
-        counters: &mut Counters,
+        counters: &mut TableCounters,
         (change, flow): (Change, Flow),
         told: Told,
         (now, tells_all): (Instant, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
-        let known = self.table.find(&key);
+        let known = self.known.find(&key);
         if self.is_overtaken(&key, told) {
-            counters.remote.stale += 1;
+            counters.stale += 1;
             return Ok(());
         }
         match (change, known) {
@@ -136,23 +159,23 @@ impl Remote {
                 self.contest(slot, told.peer());
                 self.remove(slot);
                 self.tombstones.replace(key, Span::at(told.stamp()));
-                counters.remote.destroyed += 1;
+                counters.destroyed += 1;
             }
             (Change::Destroy, None) => {
                 self.tombstones.replace(key, Span::at(told.stamp()));
-                counters.remote.destroy_not_found += 1;
+                counters.destroy_not_found += 1;
             }
             (_, Some(slot)) => {
                 let anew = change == Change::New;
                 self.change(slot, flow, told, (now, anew, tells_all));
-                counters.remote.updated += 1;
+                counters.updated += 1;
             }
             (_, None) => {
                 let since_s = seconds(now);
                 let ticket = self.expiry.as_mut().map_or(0, |(wheel, _)| wheel.ticket());
                 let (updated_s, stamp) = (since_s, told.stamp());
                 let notes = Notes { stamp, since_s, updated_s, ticket, ..Notes::default() };
-                let slot = count_insert(self.table.insert(flow, notes), &mut counters.remote)?;
+                let slot = count_insert(self.known.insert(flow, notes), counters)?;
                 *count_of(&mut self.held, told.peer()) += counts(&key);
                 if let Some((wheel, after_s)) = &mut self.expiry {
                     wheel.plan(now + Duration::from_secs((*after_s).into()), slot, ticket);
@@ -164,7 +187,7 @@ impl Remote {
 
     /// A peer speaks of a flow of which another one may have spoken last.
     fn contest(&mut self, slot: Slot, peer: PeerId) {
-        let last = self.table.at(slot).and_then(|entry| Told::from_stamp(entry.stamp));
+        let last = self.known.at(slot).and_then(|entry| Told::from_stamp(entry.stamp));
         if let Some(last) = last.filter(|last| last.peer() != peer) {
             let at = last.peer().index();
             if self.contested.len() <= at {
@@ -175,10 +198,19 @@ impl Remote {
     }
 
     fn remove(&mut self, slot: Slot) {
-        if let Some(entry) = self.table.at(slot) {
+        if let Some(entry) = self.known.at(slot) {
             count_out(&mut self.held, &entry);
+            self.unlike -= usize::from(entry.marks.contains(Marks::UNLIKE));
         }
-        self.table.remove(slot);
+        self.known.remove(slot);
+    }
+
+    /// Removes a flow of which no message says that it ended.
+    fn end(&mut self, slot: Slot) {
+        if self.injects {
+            self.gone.extend(self.known.at(slot).map(|entry| entry.key()));
+        }
+        self.remove(slot);
     }
 
     fn change(
@@ -189,16 +221,16 @@ impl Remote {
         (now, anew, tells_all): (Instant, bool, bool),
     ) {
         self.contest(slot, told.peer());
-        if let Some(entry) = self.table.at(slot) {
+        if let Some(entry) = self.known.at(slot) {
             count_out(&mut self.held, &entry);
             *count_of(&mut self.held, told.peer()) += counts(&flow.key());
         }
         if anew || tells_all {
-            self.table.set_flow(slot, flow);
+            self.known.set_flow(slot, flow);
         } else {
-            self.table.absorb(slot, flow);
+            self.known.absorb(slot, flow);
         }
-        let notes = self.table.notes_mut(slot).expect("the slot was just found");
+        let notes = self.known.notes_mut(slot).expect("the slot was just found");
         // What is told again and again is told as new each time.
         if anew && self.expiry.is_none() {
             notes.since_s = seconds(now);
@@ -212,7 +244,7 @@ impl Remote {
     /// the peer, and comes with a higher order.
     #[must_use]
     pub fn is_overtaken(&self, key: &FlowKey, told: Told) -> bool {
-        let entry = self.table.get(key).map(|entry| entry.stamp);
+        let entry = self.known.get(key).map(|entry| entry.stamp);
         let end = self.tombstones.last_about(key).map(|end| end.to);
         let mut words = [entry, end].into_iter().flatten().filter_map(Told::from_stamp);
         let flushed = self.flushed.get(told.peer().index()).copied().unwrap_or(0);
@@ -222,18 +254,7 @@ impl Remote {
     /// Whether a flow is a peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {
-        self.table.find(key).is_some() || self.tombstones.last_about(key).is_some()
-    }
-
-    /// An injection put this flow into the kernel.
-    pub fn note_made(&mut self, key: FlowKey, now: Instant) {
-        self.made.bury(key, Span::at(now.0));
-    }
-
-    /// Whether a flow of the kernel was put there by an injection, as far as that is remembered.
-    #[must_use]
-    pub fn made(&self, key: &FlowKey) -> bool {
-        self.made.last_about(key).is_some()
+        self.known.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
     /// Flows held of which a peer spoke last and that count in its accounts; `None` if another peer has spoken of its
@@ -253,6 +274,13 @@ impl Remote {
         self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
     }
 
+    /// Goes on removing later: there is no room for what is to be done about it.
+    pub fn postpone_sweep(&mut self, now: Instant) {
+        if let Some(sweep) = self.sweeps.front_mut() {
+            sweep.due = sweep.due.max(now + limit::SWEEP_STEP);
+        }
+    }
+
     /// When there is more to remove.
     #[must_use]
     pub fn sweep_next(&self) -> Option<Instant> {
@@ -263,7 +291,7 @@ impl Remote {
     pub fn sweep(&mut self, counters: &mut Counters, now: Instant) -> Option<(PeerId, u64)> {
         let mut sweep = self.sweeps.pop_front_if(|sweep| sweep.due <= now)?;
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
-        while let Some((slot, entry)) = self.table.next(sweep.from) {
+        while let Some((slot, entry)) = self.known.next(sweep.from) {
             if slot >= end {
                 (sweep.from, sweep.due) = (slot, now + limit::SWEEP_STEP);
                 self.sweeps.push_front(sweep);
@@ -272,7 +300,7 @@ impl Remote {
             sweep.from = slot + 1;
             let told = Told::from_stamp(entry.stamp);
             if told.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
-                self.remove(slot);
+                self.end(slot);
                 counters.remote.destroyed += 1;
                 sweep.removed += 1;
             }
@@ -283,29 +311,12 @@ impl Remote {
     /// Forgets every flow. `orders` are those of the latest message of each peer: what comes in late from before is
     /// forgotten too, or else the end of a flow would be forgotten and its beginning not.
     pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
-        self.table.clear();
+        self.known.clear();
+        self.unlike = 0;
         self.tombstones.clear(0);
         self.held.clear();
         self.contested.clear();
         self.flushed = orders.collect();
-    }
-
-    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first.
-    pub fn inject(
-        &mut self,
-        config: &Config,
-        kernel: &mut KernelQueue,
-        counters: &mut Counters,
-        (change, flow): (Change, Flow),
-        told: Told,
-    ) {
-        let key = flow.key();
-        if self.is_overtaken(&key, told) {
-            counters.remote.stale += 1;
-            return;
-        }
-        self.tombstones.replace(key, Span::at(told.stamp()));
-        inject(config, kernel, counters, change, flow);
     }
 }
 
@@ -333,88 +344,6 @@ fn count_out(held: &mut Vec<u32>, entry: &Entry<'_>) {
 /// When an entry goes if it is not told again.
 fn end_of(entry: &Notes, after_s: u32) -> Instant {
     Instant((u64::from(entry.updated_s) + u64::from(after_s)) * 1_000_000_000)
-}
-
-fn inject(
-    config: &Config,
-    kernel: &mut KernelQueue,
-    counters: &mut Counters,
-    change: Change,
-    flow: Flow,
-) {
-    let key = flow.key();
-    let (purpose, request, counter) = match change {
-        Change::New => {
-            let request = Request::Create(writable(config, flow, 0));
-            (Purpose::InjectNew, request, &mut counters.inject.created)
-        }
-        Change::Update => {
-            let request = Request::Update(writable(config, flow, 0));
-            (Purpose::InjectUpdate, request, &mut counters.inject.updated)
-        }
-        Change::Destroy => {
-            (Purpose::InjectDestroy, Request::Delete(key), &mut counters.inject.destroyed)
-        }
-    };
-    *counter += 1;
-    kernel.push(purpose, request);
-}
-
-/// What an injection's failure means: try another way, or count it. `last_word` says that nothing newer about the flow
-/// is on its way. Returns whether it is a failure to tell.
-pub fn on_inject_failed(
-    kernel: &mut KernelQueue,
-    counters: &mut Counters,
-    op: InFlight,
-    errno: i32,
-    last_word: bool,
-) -> bool {
-    let failures = &mut counters.inject;
-    match (op.purpose, op.request, errno) {
-        (Purpose::InjectDestroy, _, ENOENT) => return false,
-        (
-            Purpose::InjectNew
-            | Purpose::InjectUpdate
-            | Purpose::InjectReplace
-            | Purpose::InjectAgain,
-            Request::Create(flow) | Request::Update(flow),
-            _,
-        ) if !last_word => {
-            kernel.pass_on(op.token, flow);
-            return false;
-        }
-        (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), ENOENT) => {
-            kernel.push(Purpose::InjectAgain, Request::Create(flow));
-            return false;
-        }
-        (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
-            kernel.push(Purpose::InjectAgain, Request::Create(without_master(flow)));
-            return false;
-        }
-        (Purpose::InjectNew, Request::Create(flow), EEXIST)
-        | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
-            write_anew(kernel, flow);
-            return false;
-        }
-        (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,
-        (Purpose::InjectUpdate, ..) => failures.update_failed += 1,
-        _ => failures.create_failed += 1,
-    }
-    true
-}
-
-/// An update succeeded, but the flow it changed was another one.
-pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, last_word: bool) {
-    match op.request {
-        Request::Update(flow) if last_word => write_anew(kernel, flow),
-        Request::Update(flow) => kernel.pass_on(op.token, flow),
-        _ => {}
-    }
-}
-
-fn write_anew(kernel: &mut KernelQueue, flow: Flow) {
-    kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-    kernel.push(Purpose::InjectAgain, Request::Create(flow));
 }
 
 /// The flow as it can be written into a kernel that does not know it, `age_s` seconds after the peer spoke of it.
@@ -473,7 +402,7 @@ mod tests {
     fn at(side: &mut Remote, change: Change, n: u16, order: u64) {
         let mut counters = Counters::default();
         let told = Told::new(PeerId::FIRST, order);
-        let _ = side.on_message(&mut counters, (change, flow(n)), told, (Instant(0), false));
+        let _ = side.on_message(&mut counters.remote, (change, flow(n)), told, (Instant(0), false));
     }
 
     #[test]
@@ -484,13 +413,14 @@ mod tests {
         at(&mut side, Change::New, 1, 10);
         at(&mut side, Change::New, 2, 11);
         let word = (Change::New, flow(3));
-        let _ = side.on_message(&mut counters, word, Told::new(second, 5), (Instant(0), false));
+        let _ =
+            side.on_message(&mut counters.remote, word, Told::new(second, 5), (Instant(0), false));
         at(&mut side, Change::Update, 2, 20);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(2), Some(1)));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
         assert_eq!(side.sweep_next(), Some(Instant(1)));
         assert_eq!(side.sweep(&mut counters, Instant(1)), Some((PeerId::FIRST, 1)));
-        let left: Vec<_> = side.table.iter().map(|(_, entry)| entry.key()).collect();
+        let left: Vec<_> = side.table().iter().map(|(_, entry)| entry.key()).collect();
         assert_eq!(left, [flow(2).key(), flow(3).key()]);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(1), Some(1)));
     }
@@ -501,8 +431,9 @@ mod tests {
         let mut counters = Counters::default();
         let mut say = |peer, change, order| {
             let told = Told::new(peer, order);
-            let _ = side.on_message(&mut counters, (change, flow(1)), told, (Instant(0), false));
-            side.table.len()
+            let _ =
+                side.on_message(&mut counters.remote, (change, flow(1)), told, (Instant(0), false));
+            side.table().len()
         };
         let second = PeerId::FIRST.next();
         assert_eq!(say(PeerId::FIRST, Change::New, 9000), 1);
@@ -517,9 +448,9 @@ mod tests {
         let mut side = Remote::new(&Config::default(), Instant(0));
         at(&mut side, Change::Destroy, 1, 11);
         at(&mut side, Change::New, 1, 10);
-        assert!(side.table.is_empty());
+        assert!(side.table().is_empty());
         at(&mut side, Change::New, 1, 12);
-        assert_eq!(side.table.len(), 1);
+        assert_eq!(side.table().len(), 1);
     }
 
     #[test]
@@ -527,7 +458,7 @@ mod tests {
         let mut side = Remote::new(&Config::default(), Instant(0));
         at(&mut side, Change::New, 1, 20);
         at(&mut side, Change::Destroy, 1, 19);
-        assert_eq!(side.table.len(), 1);
+        assert_eq!(side.table().len(), 1);
     }
 
     #[test]
@@ -537,7 +468,7 @@ mod tests {
         let mut side = Remote::new(&Config { replication, ..Config::default() }, Instant(0));
         at(&mut side, Change::New, 1, 10);
         let left = |side: &Remote, at| {
-            let (_, entry) = side.table.next(0)?;
+            let (_, entry) = side.table().next(0)?;
             side.expires_in(&entry, Instant(at)).map(|left| left.as_millis())
         };
         assert_eq!(left(&side, 1), Some(5_999));
@@ -545,7 +476,7 @@ mod tests {
         side.expire(&mut Counters::default(), Instant(5_900_000_000));
         assert_eq!(left(&side, 5_900_000_000), Some(100));
         side.expire(&mut Counters::default(), Instant(7_000_000_000));
-        assert!(side.table.is_empty());
+        assert!(side.table().is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Engine {
         if matches!(arrival.place.step, Step::Late | Step::Again) {
             return;
         }
-        let table = self.config.replication.keep_remote;
+        let table = true;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, table));
         if about.quiet {
@@ -84,8 +84,7 @@ impl Engine {
         // Whether an unacknowledged request arrived, nobody can say; nor what a peer that has just begun does not know
         // yet.
         let settled = now.since(peer.began) >= limit::STRANGER_START;
-        let sure =
-            reliable && peer.ftfw.is_some() && settled && self.config.replication.keep_remote;
+        let sure = reliable && peer.ftfw.is_some() && settled;
         if let Some(base) = peer.whole.on_answered(hole, sure) {
             self.begin_remote_sweep(now, id, base);
         }
@@ -103,6 +102,9 @@ impl Engine {
 
     /// Goes on removing what the peers' transfers did not name.
     pub(super) fn sweep_remote(&mut self, now: Instant) {
+        if self.is_kernel_busy() {
+            self.remote.postpone_sweep(now);
+        }
         while let Some((id, removed)) = self.remote.sweep(&mut self.counters, now) {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.whole.on_swept();
@@ -111,6 +113,7 @@ impl Engine {
                 self.tell(Event::StaleRemoved { flows: removed });
             }
         }
+        self.delete_gone();
     }
 
     /// Asks one peer for everything once more. The request names nobody, so all of them answer it.
@@ -142,16 +145,15 @@ impl Engine {
 
     /// Peers that are to be asked again without having said anything, and when.
     fn to_ask(&self) -> impl Iterator<Item = (PeerId, Instant)> {
-        let table = &self.remote.table;
-        let room = table.len() + table.max() / 16 < table.max();
-        let ftfw = matches!(self.config.replication.mode, Mode::Ftfw { .. })
-            && self.config.replication.keep_remote;
+        let (len, max) = self.remote.room();
+        let room = len + max / 16 < max;
+        let ftfw = matches!(self.config.replication.mode, Mode::Ftfw { .. });
         self.peers.iter().filter_map(move |(id, peer)| {
             let whole = &peer.whole;
             let waits = whole.asked_at().is_some();
             let stranger = ftfw && !whole.has_account() && whole.lingers() && whole.is_complete();
             let due = if whole.lacks_some() && room && !waits {
-                whole.ask_next()
+                whole.ask_next().max(self.refusals.retry)
             } else if stranger && !waits {
                 whole.ask_next().max(peer.began + limit::STRANGER_START)
             } else {
@@ -188,10 +190,10 @@ impl Engine {
             // After so long, all that is not told again has gone, and all that is has come, if there is room.
             let round = Duration::from_secs(expire_s.into());
             let refused = self.remote_refused.is_some_and(|at| now.since(at) < round);
-            return (now.since(self.began) >= round, !refused);
+            return (now.since(self.began) >= round, !refused && self.remote.unlike() == 0);
         }
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
-        let (mut complete, mut exact) = (false, true);
+        let (mut complete, mut exact) = (false, self.remote.unlike() == 0);
         for (at, (_, peer)) in self.peers.present(now).enumerate() {
             complete = (complete || at == 0) && peer.whole.is_complete();
             let hole = peer.hole(reliable);

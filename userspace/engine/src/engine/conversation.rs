@@ -241,20 +241,17 @@ impl Engine {
                 let Some(peer) = peers.get_mut(arrival.peer) else { return };
                 let tells_all = peer.whole.tells_all();
                 let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
-                if !tells_all && doubt && remote.table.find(&flow.key()).is_some() {
+                if !tells_all && doubt && remote.table().find(&flow.key()).is_some() {
                     peer.whole.on_merged(told.order());
                 }
                 let how = (now, tells_all);
-                let outcome = remote.on_message(counters, (change, flow), told, how);
+                let outcome = remote.on_message(&mut counters.remote, (change, flow), told, how);
                 if outcome.is_err() {
                     peer.whole.on_refused(told.order());
                 }
                 self.note_room(now, Side::Remote, outcome);
             }
-            Message::Flow { change, flow } => {
-                let Self { config, kernel, counters, remote, .. } = self;
-                remote.inject(config, kernel, counters, (change, flow), told);
-            }
+            Message::Flow { change, flow } => self.inject(now, told, (change, flow)),
             Message::Expect { change, expect } => {
                 self.on_expect_message(now, (change, expect), told);
             }
@@ -372,6 +369,7 @@ impl Engine {
         self.begin_due_bulk(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
+        self.delete_gone();
         self.look_at_expectations(now);
         self.read_in_time(now);
         self.watch_silent(now);

@@ -13,9 +13,8 @@ use crate::kernel::{InFlight, Purpose};
 use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
 use alloc::vec::Vec;
-use common::Instant;
+use common::{FlowKey, Instant};
 use wire::Flow;
-use wire::sync::v1::Change;
 
 impl Dump {
     const fn new(now: Instant) -> Self {
@@ -36,7 +35,7 @@ impl Engine {
     pub(super) fn note_injected(&mut self, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
-                self.remote.note_made(flow.key(), now);
+                self.remote.note_made(&flow.key());
             }
             (Purpose::InjectUpdate, Request::Update(flow))
                 if self.config.replication.keep_local && !self.config.hears_requests =>
@@ -151,29 +150,44 @@ impl Engine {
         }
     }
 
+    /// The kernel says how a flow is.
+    pub(super) fn on_verified(&mut self, now: Instant, key: &FlowKey, flow: Option<Flow>) {
+        if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
+            // It was asked for on account of what is over by now.
+            return;
+        }
+        let (local, mut desk) = self.desk(now);
+        let outcome = local.on_verified(&mut desk, key, flow);
+        self.note_room(now, Side::Local, outcome);
+        if self.is_own(key) {
+            self.remote.note_shared(key);
+        }
+        self.tell_vanished();
+    }
+
     pub(super) fn on_dumped(&mut self, now: Instant, flow: Flow) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         if !self.config.share.holds(&flow.orig) {
             return;
         }
+        let key = flow.key();
+        // One that is there because of an injection alone. What traffic has done to it since is known.
+        if self.remote.made(&key) && self.local.table.find(&key).is_none() {
+            return;
+        }
         dump.flows += 1;
+        let doubtful = !self.config.replication.keep_remote && self.remote.spoke_of(&key);
         if self.config.replication.keep_local {
-            let key = flow.key();
-            let injects = !self.config.replication.keep_remote;
-            // One that is there because of an injection alone. What traffic has done to it since the start is known.
-            let made = || self.remote.made(&key) && self.local.table.find(&key).is_none();
-            if injects && dump.first && made() {
-                return;
-            }
-            let doubtful = injects && self.remote.spoke_of(&key);
-            let committed = dump.after_commit && self.remote.table.find(&key).is_some();
+            let committed = dump.after_commit && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
             let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
             let (local, mut desk) = self.desk(now);
             let outcome = local.on_dumped(&mut desk, flow, reading);
             self.note_room(now, Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
-            self.outbox.queue_message(Change::New, flow, &mut self.counters.replica);
+            let began = dump.began;
+            let (local, mut desk) = self.desk(now);
+            local.pass_dumped(&mut desk, flow, (began, doubtful));
         } else {
             dump.flows -= 1;
         }

@@ -6,7 +6,7 @@ use crate::kernel::Purpose;
 use crate::news::{self, Age, age};
 use crate::output::Request;
 use crate::tombstone::Span;
-use common::FlowKey;
+use common::{FlowKey, Instant};
 use wire::Flow;
 use wire::netlink::EventKind;
 use wire::sync::v1::Change;
@@ -29,7 +29,7 @@ impl Local {
         let in_order = age(stamp, last) == Age::Newer && !(ended && event == EventKind::Update);
         let when = news::span_of(stamp, desk.now);
         if !in_order {
-            desk.counters.verified += u64::from(desk.kernel.push(Purpose::Read, Request::Get(key)));
+            self.ask(desk, &key);
             return;
         }
         self.spoken.bury(key, when);
@@ -45,6 +45,29 @@ impl Local {
         if origin == Origin::Foreign {
             desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
         }
+    }
+
+    /// Asks the kernel how a flow is, which is then passed on.
+    pub(super) fn ask(&self, desk: &mut Desk<'_>, key: &FlowKey) {
+        let asked = desk.kernel.push(Purpose::Read, Request::Get(*key));
+        desk.counters.verified += u64::from(asked);
+    }
+
+    /// Passes on what a reading that began at `began` shows of a flow, unless there was news of it since: then its end may
+    /// have been told already. `doubtful`: it was a peer's.
+    pub fn pass_dumped(
+        &mut self,
+        desk: &mut Desk<'_>,
+        flow: Flow,
+        (began, doubtful): (Instant, bool),
+    ) {
+        let key = flow.key();
+        let since = self.spoken.last_about(&key).is_some_and(|last| last.to >= began.0);
+        if since || doubtful || self.spoken.forgotten() >= began.0 {
+            self.ask(desk, &key);
+            return;
+        }
+        desk.outbox.queue_message(Change::New, flow, &mut desk.counters.replica);
     }
 
     /// Passes on what the kernel says of a flow.

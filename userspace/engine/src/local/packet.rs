@@ -29,6 +29,11 @@ impl Local {
         }
         let event = if confirmed { EventKind::Update } else { EventKind::New };
         let stamp = Stamp::At(at);
+        if !desk.config.replication.keep_local && !whole {
+            // What the packet did not show is to be told, too.
+            self.ask(desk, &flow.key());
+            return Ok(());
+        }
         if !desk.config.replication.keep_local {
             self.bypass(desk, event, flow, Origin::Foreign, stamp);
             return Ok(());

@@ -136,8 +136,8 @@ impl Whole {
     }
 
     /// There was no room for the flow of message `order`, or somebody else spoke in the peer's name after it.
-    pub const fn on_refused(&mut self, order: u64) {
-        self.refused = order;
+    pub fn on_refused(&mut self, order: u64) {
+        self.refused = self.refused.max(order);
     }
 
     /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not

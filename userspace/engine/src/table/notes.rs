@@ -36,6 +36,12 @@ bitflags! {
         /// Local: the peer's word about it was written into the kernel, and the kernel was asked how it is now. What
         /// the answer shows need not be told back.
         const READ_BACK = 1 << 12;
+        /// Remote, straight into the kernel: this kernel may not hold the flow as the peer has it. It refused the flow,
+        /// or traffic of this node's uses the flow, too.
+        const UNLIKE = 1 << 13;
+        /// Remote, straight into the kernel: an injection made the flow in this kernel, and no traffic of this node's has
+        /// used it since.
+        const MADE = 1 << 14;
     }
 }
 

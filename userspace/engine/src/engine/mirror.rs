@@ -1,0 +1,128 @@
+//! Flows of the peers that go straight into the kernel (`DisableExternalCache`), beside flows of this node in there.
+
+use super::Engine;
+use crate::config::limit;
+use crate::input::Origin;
+use crate::kernel::{InFlight, Purpose};
+use crate::output::{Request, Side};
+use crate::remote::{self, Failure, Pen};
+use crate::told::Told;
+use common::{FlowKey, Instant};
+use core::time::Duration;
+use wire::Flow;
+use wire::netlink::EventKind;
+use wire::sync::v1::Change;
+
+/// When peers are asked again for what the kernel refused, most likely because it is full. A transfer of all flows may
+/// be refused like the last one, so each waits longer.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    /// Not before this.
+    pub(super) retry: Instant,
+    pause: Duration,
+}
+
+impl Refusals {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { retry: now, pause: limit::ASK_AGAIN }
+    }
+
+    /// The kernel refused a flow.
+    fn note(&mut self, now: Instant) {
+        if now >= self.retry {
+            self.retry = now + self.pause;
+            self.pause = (self.pause * 2).min(limit::ASK_AGAIN_MAX);
+        }
+    }
+}
+
+impl Engine {
+    /// Writes a peer's word into the kernel.
+    pub(super) fn inject(&mut self, now: Instant, told: Told, (change, flow): (Change, Flow)) {
+        let key = flow.key();
+        let ours = self.is_own(&key);
+        let Self { config, counters, kernel, remote, peers, .. } = self;
+        let Some(peer) = peers.get_mut(told.peer()) else { return };
+        let tells_all = peer.whole.tells_all();
+        let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
+        if !tells_all && doubt && remote.spoke_of(&key) {
+            peer.whole.on_merged(told.order());
+        }
+        let mut pen = Pen { config, counters, kernel, now };
+        let outcome = remote.inject(&mut pen, (change, flow), told, (tells_all, ours));
+        if outcome.is_err() {
+            peer.whole.on_refused(told.order());
+        }
+        self.note_room(now, Side::Remote, outcome);
+    }
+
+    /// An injection failed; whether that is to be told.
+    pub(super) fn on_inject_failed(
+        &mut self,
+        now: Instant,
+        op: InFlight,
+        errno: i32,
+        last_word: bool,
+    ) -> bool {
+        let key = match &op.request {
+            Request::Create(flow) | Request::Update(flow) => flow.key(),
+            Request::Delete(key) | Request::Get(key) => *key,
+            _ => return false,
+        };
+        let how = (last_word, self.is_own(&key));
+        let Self { kernel, counters, .. } = self;
+        if remote::on_inject_failed(kernel, counters, op, errno, how) == Failure::Fine {
+            return false;
+        }
+        self.refusals.note(now);
+        if let Some(told) = self.remote.set_unlike(&key, true)
+            && let Some(peer) = self.peers.get_mut(told.peer())
+        {
+            peer.whole.on_refused(told.order());
+        }
+        true
+    }
+
+    /// Takes note of what traffic did to a flow of a peer. What the event counts as: that the flow is gone from this
+    /// kernel says nothing of the peer's.
+    pub(super) fn note_traffic(
+        &mut self,
+        event: EventKind,
+        key: &FlowKey,
+        origin: Origin,
+    ) -> Origin {
+        if !matches!(origin, Origin::Foreign | Origin::Purge) {
+            return origin;
+        }
+        let theirs = event == EventKind::Destroy && self.remote.made(key) && !self.is_own(key);
+        self.remote.note_shared(key);
+        if theirs { Origin::Inject } else { origin }
+    }
+
+    /// Whether a flow is this node's own, as far as a local table tells.
+    pub(super) fn is_own(&self, key: &FlowKey) -> bool {
+        self.local.table.find(key).is_some_and(|slot| self.local.is_alive(slot))
+    }
+
+    /// Whether the kernel would find another flow by this identity, because that is its reply direction.
+    fn is_taken(&self, key: &FlowKey) -> bool {
+        let mirror = FlowKey::new(key.tuple.inverted(), key.zone);
+        let own = self.local.table.get(&mirror).filter(|_| self.is_own(&mirror));
+        self.remote.is_taken(key) || own.is_some_and(|e| !e.has_other_reply(&key.tuple))
+    }
+
+    /// Whether the kernel has so much to do that nothing is to be removed by the thousand.
+    pub(super) fn is_kernel_busy(&self) -> bool {
+        !self.config.replication.keep_remote && self.kernel.len() > limit::KERNEL_QUEUE_MAX / 2
+    }
+
+    /// Deletes flows of the peers that have ended without a word from the kernel.
+    pub(super) fn delete_gone(&mut self) {
+        for key in self.remote.take_gone() {
+            if !self.is_own(&key) && !self.is_taken(&key) {
+                self.counters.inject.destroyed += 1;
+                self.kernel.push(Purpose::InjectDestroy, Request::Delete(key));
+            }
+        }
+    }
+}

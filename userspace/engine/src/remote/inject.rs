@@ -1,0 +1,233 @@
+//! Flows of the peers straight into the kernel.
+//!
+//! ```text
+//!   message --> which flows are the peers' (their directions alone) --> create, update, delete --> kernel
+//! ```
+//!
+//! A flow of the kernel carries no sign of who wrote it. So it is remembered here which ones are the peers': a reading
+//! of the kernel's table must not take them for this node's own, and what a transfer did not name can be deleted.
+
+use super::Remote;
+use crate::config::Config;
+use crate::counters::{Counters, TableCounters};
+use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::output::Request;
+use crate::remote::{without_master, writable};
+use crate::table::{Full, Marks};
+use crate::told::Told;
+use crate::tombstone::Span;
+use alloc::vec::Vec;
+use common::{FlowKey, Instant};
+use wire::Flow;
+use wire::flow::Known;
+use wire::sync::v1::Change;
+
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+
+/// What a word is written into the kernel with.
+pub struct Pen<'a> {
+    /// Settings.
+    pub config: &'a Config,
+    /// Counts.
+    pub counters: &'a mut Counters,
+    /// What goes to the kernel.
+    pub kernel: &'a mut KernelQueue,
+    /// The time.
+    pub now: Instant,
+}
+
+impl Remote {
+    /// An injection made this flow in the kernel.
+    pub fn note_made(&mut self, key: &FlowKey) {
+        if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
+            notes.marks.insert(Marks::MADE);
+        }
+    }
+
+    /// Whether a flow of the kernel is a peer's and nobody else's: an injection made it.
+    #[must_use]
+    pub fn made(&self, key: &FlowKey) -> bool {
+        self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
+    }
+
+    /// Traffic of this node's uses a flow. If it is a peer's, it is no longer as the peer says.
+    pub fn note_shared(&mut self, key: &FlowKey) {
+        if self.injects
+            && self.set_unlike(key, true).is_some()
+            && let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))
+        {
+            notes.marks.remove(Marks::MADE);
+        }
+    }
+
+    /// Whether the kernel, which finds a flow by either direction, would find a peer's flow by the wrong one.
+    #[must_use]
+    pub fn is_taken(&self, key: &FlowKey) -> bool {
+        let other = self.known.get(&FlowKey::new(key.tuple.inverted(), key.zone));
+        let is_there =
+            |marks: Marks| marks.intersection(Marks::MADE | Marks::UNLIKE) == Marks::MADE;
+        other.is_some_and(|e| is_there(e.marks) && !e.has_other_reply(&key.tuple))
+    }
+
+    /// Flows that this kernel may not hold as the peers have them.
+    #[must_use]
+    pub const fn unlike(&self) -> usize {
+        self.unlike
+    }
+
+    /// The kernel may not hold a flow as the peer has it, or does. Returns who spoke of the flow last, and when.
+    pub fn set_unlike(&mut self, key: &FlowKey, unlike: bool) -> Option<Told> {
+        let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
+        let was = notes.marks.contains(Marks::UNLIKE);
+        notes.marks.set(Marks::UNLIKE, unlike);
+        self.unlike = self.unlike + usize::from(unlike) - usize::from(was);
+        Told::from_stamp(notes.stamp)
+    }
+
+    /// Flows that are to go from the kernel, if no traffic of this node's uses them.
+    pub fn take_gone(&mut self) -> Vec<FlowKey> {
+        core::mem::take(&mut self.gone)
+    }
+
+    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`: traffic
+    /// of this node's uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: what the word
+    /// does not tell is not there.
+    ///
+    /// # Errors
+    /// [`Full`] when the word could not be written, or the flow not be remembered.
+    pub fn inject(
+        &mut self,
+        pen: &mut Pen<'_>,
+        (change, mut flow): (Change, Flow),
+        told: Told,
+        (tells_all, ours): (bool, bool),
+    ) -> Result<(), Full> {
+        let key = flow.key();
+        if self.is_overtaken(&key, told) {
+            pen.counters.remote.stale += 1;
+            return Ok(());
+        }
+        if tells_all {
+            flow.known.insert(Known::MARK);
+        }
+        let known = self.known.get(&key);
+        // A reply direction never changes: this is another flow, of which the beginning was not heard.
+        let other = flow.reply.is_known() && known.is_some_and(|e| e.has_other_reply(&flow.reply));
+        let ends = Flow { zone: flow.zone, reply: flow.reply, ..Flow::new(flow.orig) };
+        let written = if other && change == Change::Update && !ours {
+            pen.counters.inject.updated += 1;
+            write_anew(pen.kernel, writable(pen.config, flow, 0))
+        } else {
+            write(pen, change, flow)
+        };
+        if !written {
+            // What is known stays, so that a transfer can show that it has ended.
+            self.set_unlike(&key, true);
+            return Err(Full);
+        }
+        // These are no flows of a table.
+        let counters = &mut TableCounters::default();
+        let outcome = self.on_message(counters, (change, ends), told, (pen.now, true));
+        if outcome.is_err() {
+            self.tombstones.replace(key, Span::at(told.stamp()));
+        }
+        self.set_unlike(&key, ours);
+        outcome
+    }
+}
+
+/// Queues the request that a word amounts to; false if there is no room for it.
+fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
+    let inject = &mut pen.counters.inject;
+    let (purpose, request, counter) = match change {
+        Change::New => {
+            let request = Request::Create(writable(pen.config, flow, 0));
+            (Purpose::InjectNew, request, &mut inject.created)
+        }
+        Change::Update => {
+            let request = Request::Update(writable(pen.config, flow, 0));
+            (Purpose::InjectUpdate, request, &mut inject.updated)
+        }
+        Change::Destroy => {
+            (Purpose::InjectDestroy, Request::Delete(flow.key()), &mut inject.destroyed)
+        }
+    };
+    *counter += 1;
+    pen.kernel.push(purpose, request)
+}
+
+/// What became of an injection that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It means nothing, or there is a second attempt.
+    Fine,
+    /// The kernel does not have what the peer said. It is to be told.
+    Refused,
+}
+
+/// What an injection's failure means: try another way, or count it. `last_word` says that nothing newer about the flow
+/// is on its way; `ours`, that traffic of this node's uses the flow.
+pub fn on_inject_failed(
+    kernel: &mut KernelQueue,
+    counters: &mut Counters,
+    op: InFlight,
+    errno: i32,
+    (last_word, ours): (bool, bool),
+) -> Failure {
+    let failures = &mut counters.inject;
+    match (op.purpose, op.request, errno) {
+        (Purpose::InjectDestroy, _, ENOENT) => return Failure::Fine,
+        (
+            Purpose::InjectNew
+            | Purpose::InjectUpdate
+            | Purpose::InjectReplace
+            | Purpose::InjectAgain,
+            Request::Create(flow) | Request::Update(flow),
+            _,
+        ) if !last_word => {
+            kernel.pass_on(op.token, flow);
+            return Failure::Fine;
+        }
+        (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), ENOENT) => {
+            return again(kernel.push(Purpose::InjectAgain, Request::Create(flow)));
+        }
+        (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
+            let request = Request::Create(without_master(flow));
+            return again(kernel.push(Purpose::InjectAgain, request));
+        }
+        // This node's own flow must not be deleted for the peer's word.
+        (Purpose::InjectNew, Request::Create(flow), EEXIST) if ours => {
+            return again(kernel.push(Purpose::InjectUpdate, Request::Update(flow)));
+        }
+        (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(_), _) if ours => {
+            return Failure::Fine;
+        }
+        (Purpose::InjectNew, Request::Create(flow), EEXIST)
+        | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
+            return again(write_anew(kernel, flow));
+        }
+        (Purpose::InjectDestroy, ..) => failures.destroy_failed += 1,
+        (Purpose::InjectUpdate, ..) => failures.update_failed += 1,
+        _ => failures.create_failed += 1,
+    }
+    Failure::Refused
+}
+
+const fn again(queued: bool) -> Failure {
+    if queued { Failure::Fine } else { Failure::Refused }
+}
+
+/// An update succeeded, but the flow it changed was another one.
+pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, last_word: bool) {
+    match op.request {
+        Request::Update(flow) if last_word => drop(write_anew(kernel, flow)),
+        Request::Update(flow) => kernel.pass_on(op.token, flow),
+        _ => {}
+    }
+}
+
+fn write_anew(kernel: &mut KernelQueue, flow: Flow) -> bool {
+    kernel.push(Purpose::Clearing, Request::Delete(flow.key()))
+        && kernel.push(Purpose::InjectAgain, Request::Create(flow))
+}
