@@ -39,7 +39,11 @@ fn pairs(cluster: &Cluster) -> Vec<(usize, usize)> {
 pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
     for (n, node) in cluster.nodes.iter().enumerate() {
         let config = node.engine.config();
-        if !config.replication.keep_local || node.engine.ours().is_none() || node.kernel.unnoticed {
+        if !config.replication.keep_local
+            || node.engine.ours().is_none()
+            || node.kernel.unnoticed
+            || !cluster.is_in_sight(n)
+        {
             continue;
         }
         let local = table(node, Side::Local);
@@ -102,7 +106,11 @@ pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outc
         let Some(known) = remote.get(key) else {
             return fail(TRUTH, to, key, "is not known of the peer");
         };
-        let same = known == flow || original && known.without_mark() == flow.without_mark();
+        // The original lays an update over what it knows, and what a message does not tell stays.
+        let merges = cluster.profile.original == Some(to);
+        let same = known == flow
+            || original && known.without_mark() == flow.without_mark()
+            || merges && known.without_rare() == flow.without_rare();
         if !same {
             return fail(TRUTH, to, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
