@@ -156,6 +156,13 @@ impl Profile {
         if rng.chance(250) {
             it.keep_remote = [rng.chance(500), rng.chance(500)];
         }
+        // The configuration knows DisableInternalCache with NOTRACK alone, and DisableExternalCache not with ALARM.
+        if it.rules != Rules::NoTrack {
+            it.keep_local = [true; 2];
+        }
+        if it.rules == Rules::Alarm {
+            it.keep_remote = [true; 2];
+        }
         // Where flows go straight into the kernel, nobody can tell whose they are if both nodes have them.
         it.shared = it.keep_remote == [true; 2] && it.keep_local == [true; 2] && rng.chance(500);
         it.prefilled = rng.chance(700);

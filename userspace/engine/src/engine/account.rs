@@ -189,11 +189,11 @@ impl Engine {
         if let Mode::Alarm { expire_s, .. } = self.config.replication.mode {
             // After so long, all that is not told again has gone, and all that is has come.
             let since = now.since(self.began);
-            let exact = !self.full[1] && self.remote.unlike() == 0;
+            let exact = !self.full[1] && self.is_mirror();
             return (since >= Duration::from_secs(expire_s.into()), exact);
         }
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
-        let (mut complete, mut exact) = (false, self.remote.unlike() == 0);
+        let (mut complete, mut exact) = (false, self.is_mirror());
         for (at, (_, peer)) in self.peers.present(now).enumerate() {
             complete = (complete || at == 0) && peer.whole.is_complete();
             let hole = peer.hole(reliable);
