@@ -1,5 +1,6 @@
 //! The truths, one function each. They look at tables and kernels, never into the engine's reasons.
 
+use crate::claims;
 use crate::cluster::{Cluster, Outcome, Violation};
 use crate::model::{Essence, Ledger};
 use crate::node::Node;
@@ -220,9 +221,15 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
 /// (e) Where the flows of its peers go straight into the kernel, it holds them all, and none that has ended.
 pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     const TRUTH: &str = "(e) kernel mirrors the peer";
-    let local = locals(cluster, to);
+    let heard = cluster.heard_by(to).into_iter();
+    // A commit makes flows local that this node told of, and does not tell them back until somebody asks.
+    let told = |from: usize| {
+        let committed = &cluster.nodes[from].committed;
+        claims::tells(cluster, from).into_iter().filter(|(key, _)| !committed.contains(key))
+    };
+    let local: Table = heard.flat_map(told).collect();
     let kernel = &cluster.nodes[to].kernel;
-    for (key, (_, flow)) in &local {
+    for (key, flow) in &local {
         // Where two flows that are each other's mirror follow one another and the news of it comes out of order, the
         // peer's kernel may end up with neither: it cannot hold both, not even for a moment.
         let mirrored = key.tuple.proto == ipproto::UDP;

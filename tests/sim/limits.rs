@@ -20,7 +20,7 @@ pub(crate) struct Limit {
 }
 
 /// All of them.
-pub(crate) const LIMITS: [Limit; 7] = [
+pub(crate) const LIMITS: [Limit; 8] = [
     Limit {
         name: "straight into the kernel",
         reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
@@ -45,6 +45,13 @@ pub(crate) const LIMITS: [Limit; 7] = [
                  the other one, and no message says who is right",
         says: "not exact, as long as both have it",
         applies: |cluster, node| both_have_some(cluster, node),
+    },
+    Limit {
+        name: "an earlier life wrote it",
+        reason: "DisableExternalCache: a flow of the kernel carries no sign of who wrote it; what an earlier life wrote and a \
+                 peer ended before this one began looks like a flow of this node's of which nothing is heard",
+        says: "not exact, until all flows that were there have been heard of or have ended",
+        applies: |cluster, node| may_have_written(cluster, node),
     },
     Limit {
         name: "forged",
@@ -93,4 +100,12 @@ fn both_have_some(cluster: &Cluster, node: usize) -> bool {
     let own = claims::tells(cluster, node);
     let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
     !cluster.nodes[node].keeps(Side::Remote) && cluster.heard_by(node).into_iter().any(has)
+}
+
+/// Whether a flow may be one that an earlier life of the node wrote.
+fn may_have_written(cluster: &Cluster, node: usize) -> bool {
+    let node = &cluster.nodes[node];
+    let silent = node.engine.ours().map_or(0, |engine| engine.silent_flows());
+    let began_again = node.engine.config().earlier_life && !node.keeps(Side::Remote);
+    began_again && (silent > 0 || !node.keeps(Side::Local))
 }

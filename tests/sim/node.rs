@@ -74,7 +74,8 @@ impl Node {
     ) -> Self {
         let plain = profile.keep_remote == [true; 2] && profile.original.is_none();
         let filtered = plain && rng.chance(150);
-        let config = configure(profile, index, filtered, &mut rng);
+        let mut config = configure(profile, index, filtered, &mut rng);
+        config.earlier_life = false;
         let source = Source::new(profile.source(index, &mut rng), rng.fork(), now);
         let datagram = vec![0; *rng.pick(&[1472, 1472, 548])];
         let clock = profile.clock(&mut rng);

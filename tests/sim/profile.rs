@@ -152,7 +152,7 @@ impl Profile {
         if rng.chance(250) {
             it.keep_remote = [rng.chance(500), rng.chance(500)];
         }
-        // As conntrackd.conf allows it.
+        // The configuration knows DisableInternalCache with NOTRACK alone, and DisableExternalCache not with ALARM.
         if it.rules != Rules::NoTrack {
             it.keep_local = [true; 2];
         }

@@ -36,6 +36,9 @@ pub struct Config {
     /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
     /// kernel's table is read after a commit.
     pub hears_requests: bool,
+    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing tells
+    /// from this node's own.
+    pub earlier_life: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
@@ -138,6 +141,7 @@ impl Default for Config {
             repair_after: Some(Duration::from_secs(1)),
             tell_vanished: false,
             hears_requests: true,
+            earlier_life: true,
             first_seq: 1,
             hash_seed: 0,
         }

@@ -190,10 +190,10 @@ impl Engine {
             // After so long, all that is not told again has gone, and all that is has come, if there is room.
             let round = Duration::from_secs(expire_s.into());
             let refused = self.remote_refused.is_some_and(|at| now.since(at) < round);
-            return (now.since(self.began) >= round, !refused && self.remote.unlike() == 0);
+            return (now.since(self.began) >= round, !refused && self.is_mirror());
         }
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
-        let (mut complete, mut exact) = (false, self.remote.unlike() == 0);
+        let (mut complete, mut exact) = (false, self.is_mirror());
         for (at, (_, peer)) in self.peers.present(now).enumerate() {
             complete = (complete || at == 0) && peer.whole.is_complete();
             let hole = peer.hole(reliable);

@@ -99,6 +99,17 @@ impl Engine {
         if theirs { Origin::Inject } else { origin }
     }
 
+    /// Whether the kernel holds the peers' flows as they were told, as far as that is known, where they go straight there.
+    pub(super) fn is_mirror(&self) -> bool {
+        let replication = &self.config.replication;
+        if replication.keep_remote {
+            return true;
+        }
+        // What an earlier life wrote and a peer has ended since looks like a flow of this node's that says nothing.
+        let sorted = replication.keep_local && self.is_filled() && self.silent_flows() == 0;
+        self.remote.unlike() == 0 && (sorted || !self.config.earlier_life)
+    }
+
     /// Whether a flow is this node's own, as far as a local table tells.
     pub(super) fn is_own(&self, key: &FlowKey) -> bool {
         self.local.table.find(key).is_some_and(|slot| self.local.is_alive(slot))

@@ -100,7 +100,9 @@ pub fn network(s: &Report) -> String {
         line(&mut out, &format!("\t\t{label}\t{count:>20}"));
     }
     let refused: u64 = s.links.links.iter().map(|link| link.counters.refused).sum();
-    line(&mut out, &format!("\t\tUnknown senders:\t{refused:>20}"));
+    if refused > 0 {
+        line(&mut out, &format!("\t\tUnknown senders:\t{refused:>20}"));
+    }
     line(&mut out, "\tsend:");
     line(&mut out, &format!("\t\tMalformed messages:\t{:>20}\n", r.send_too_large));
     line(&mut out, "sequence tracking statistics:\n\trecv:");
