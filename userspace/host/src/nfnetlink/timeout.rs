@@ -41,7 +41,7 @@ pub struct TimeoutPolicy {
     pub l4_protocol: u8,
     /// Seconds by number of the state, which counts from 1 (see [`states`]).
     pub seconds: BTreeMap<u16, u32>,
-    /// How many rules use it; told by the kernel for policies alone.
+    /// References to it: one of the kernel's list, one of each rule. Told for policies alone, not for defaults.
     pub uses: Option<u32>,
 }
 
