@@ -6,6 +6,8 @@
 //! without helpers. `helper.txt` says something else on a kernel without helpers in user space; its lines meet the table
 //! `with` or `without`.
 
+mod effect;
+
 use crate::ledger;
 use crate::lines::{Account, Subject, scripts};
 use crate::script::Line;
@@ -15,7 +17,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use tests::netns::{Namespace, nft, run};
+use tests::netns::Namespace;
 
 const NFCT: Subject = ("nfct", concat!(env!("CARGO_MANIFEST_DIR"), "/cli/nfct/differences.txt"));
 const THEIRS: &str = "/usr/sbin/nfct";

@@ -149,10 +149,10 @@ impl Client {
         Ok(told.iter().filter_map(TimeoutPolicy::decode).collect())
     }
 
-    /// Deletes the policy of a name, or all. Rules that use one keep it.
+    /// Deletes the policy of a name, or all that no rule uses.
     ///
     /// # Errors
-    /// `ENOENT` if there is none of that name.
+    /// `ENOENT` if there is none of that name, `EBUSY` if a rule uses it.
     pub fn delete_timeout(&mut self, name: Option<&str>) -> io::Result<()> {
         let name = name.map(|name| attributes::text(attribute::NAME, name));
         self.ask(request(message::DELETE, Mode::Ask, name.into_iter().collect())).map(drop)
