@@ -1,5 +1,5 @@
-//! The differences that are meant: `commands` of the entries of `docs/deviations.toml`, each a list of what differs
-//! (`exit`, `stdout`, `stderr`, `table`) and a pattern of command lines: `stdout, stderr: -L -o json*`.
+//! The differences that are meant: `commands` (of `conntrack`) and `nfct` of the entries of `docs/deviations.toml`, each a
+//! list of what differs (`exit`, `stdout`, `stderr`, `table`) and a pattern of command lines: `stdout, stderr: -L -o json*`.
 //!
 //! What is listed differs, and nothing else does. How it differs is recorded in `cli/differences.txt` (`record.rs`).
 //! `stdout?` is what Debian's program does differently from run to run: it may be equal, and ours is recorded alone.
@@ -49,20 +49,25 @@ impl Kind {
             && self.aspects.iter().all(|a| a.varies || differs.contains(&a.name.as_str()))
     }
 
+    /// The table it is about, if not about all.
+    pub(crate) fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
     /// What differs.
     pub(crate) fn aspects(&self) -> &[Aspect] {
         &self.aspects
     }
 }
 
-/// All of them.
-pub(crate) fn read() -> Vec<Deviation> {
+/// All of a program: `key` is `commands` or `nfct`.
+pub(crate) fn read(key: &str) -> Vec<Deviation> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deviations.toml");
     let text = fs::read_to_string(path).expect("the ledger is there");
     let ledger: toml::Table = text.parse().expect("the ledger is TOML");
     let entries = ledger["deviation"].as_array().expect("a list of deviations");
     let commands = |entry: &toml::Value| -> Vec<Kind> {
-        let list = entry.get("commands").and_then(toml::Value::as_array);
+        let list = entry.get(key).and_then(toml::Value::as_array);
         list.into_iter().flatten().filter_map(toml::Value::as_str).map(kind).collect()
     };
     let entry = |entry: &toml::Value| Deviation { kinds: commands(entry) };

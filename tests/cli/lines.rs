@@ -11,8 +11,9 @@ use std::fs;
 fn command_lines_do_what_debians_conntrack_does() {
     let twins = Twins::new();
     let only = std::env::var("CTFLOW_CLI").unwrap_or_default();
-    let lines: Vec<Line> = scripts().into_iter().filter(|l| l.text.contains(&only)).collect();
-    let mut account = Account { known: ledger::read(), ..Account::default() };
+    let lines: Vec<Line> =
+        scripts("lines").into_iter().filter(|l| l.text.contains(&only)).collect();
+    let mut account = Account::new(CONNTRACK, ledger::read("commands"));
     let mut dirty = false;
     for line in &lines {
         let reset = line.reset || dirty || !only.is_empty();
@@ -23,25 +24,26 @@ fn command_lines_do_what_debians_conntrack_does() {
         dirty = pair.differs().contains(&"table");
         account.take(line, &pair);
     }
-    println!(
-        "cli: {} command lines, {} equal, {} deliberate differences ({} patterns of {} entries)",
-        lines.len(),
-        account.equal,
-        lines.len() - account.equal - account.unlisted.len(),
-        account.known.iter().map(|entry| entry.kinds.len()).sum::<usize>(),
-        account.known.len(),
-    );
     account.check(only.is_empty());
 }
 
+/// A program, and the file of its differences.
+pub(crate) type Subject = (&'static str, &'static str);
+
+const CONNTRACK: Subject =
+    ("conntrack", concat!(env!("CARGO_MANIFEST_DIR"), "/cli/differences.txt"));
+
 /// What was found.
-#[derive(Debug, Default)]
-struct Account {
+#[derive(Debug)]
+pub(crate) struct Account {
+    subject: Subject,
     known: Vec<Deviation>,
     /// Command lines without a difference.
     equal: usize,
     /// Differences that are not listed as they are.
     unlisted: Vec<String>,
+    /// How many are listed.
+    met_lines: usize,
     /// Patterns that a difference fits.
     met: BTreeSet<String>,
     /// How listed ones differ.
@@ -49,7 +51,12 @@ struct Account {
 }
 
 impl Account {
-    fn take(&mut self, line: &Line, pair: &Pair) {
+    pub(crate) fn new(subject: Subject, known: Vec<Deviation>) -> Self {
+        let (unlisted, met, record) = (Vec::new(), BTreeSet::new(), Record::default());
+        Self { subject, known, equal: 0, met_lines: 0, unlisted, met, record }
+    }
+
+    pub(crate) fn take(&mut self, line: &Line, pair: &Pair) {
         let differs = pair.differs();
         let mut kinds = self.known.iter().flat_map(|entry| &entry.kinds);
         let kind = kinds.find(|kind| kind.fits(&line.text, &line.table));
@@ -57,13 +64,16 @@ impl Account {
             _ if differs.is_empty() && kind.is_none() => self.equal += 1,
             Some(kind) => {
                 self.met.insert(kind.text.clone());
+                self.met_lines += 1;
                 let how: String =
                     kind.aspects().iter().map(|aspect| pair.recorded(aspect)).collect();
-                self.record.add(&format!("{} conntrack {}", line.file(), line.text), &how);
+                let program = self.subject.0;
+                self.record.add(&format!("{} {program} {}", line.file(), line.text), &how);
             }
             None => self.unlisted.push(format!(
-                "{}: conntrack {}\n  differs in {differs:?}, listed: {:?}\n{}",
+                "{}: {} {}\n  differs in {differs:?}, listed: {:?}\n{}",
                 line.place,
+                self.subject.0,
                 line.text,
                 kind.map(|kind| &kind.text),
                 pair.shown(&differs)
@@ -72,7 +82,16 @@ impl Account {
     }
 
     /// `whole`: all command lines were run.
-    fn check(&self, whole: bool) {
+    pub(crate) fn check(&self, whole: bool) {
+        println!(
+            "cli: {}: {} command lines, {} equal, {} deliberate differences ({} patterns of {} entries)",
+            self.subject.0,
+            self.equal + self.met_lines + self.unlisted.len(),
+            self.equal,
+            self.met_lines,
+            self.known.iter().map(|entry| entry.kinds.len()).sum::<usize>(),
+            self.known.len(),
+        );
         let kinds = self.known.iter().flat_map(|entry| &entry.kinds).map(|kind| &kind.text);
         let idle: Vec<_> = kinds.filter(|text| whole && !self.met.contains(*text)).collect();
         assert!(
@@ -81,17 +100,17 @@ impl Account {
             self.unlisted.len(),
             self.unlisted.join("\n")
         );
-        if whole && self.record.write_if_asked() {
+        if whole && self.record.write_if_asked(self.subject.1) {
             return;
         }
-        let unlike = self.record.unlike(&Record::read(), whole);
+        let unlike = self.record.unlike(&Record::read(self.subject.1), whole);
         assert!(unlike.is_empty(), "differences are not as recorded (UPDATE=1 records):\n{unlike}");
     }
 }
 
-/// The files of `lines/`, in the order of their names.
-fn scripts() -> Vec<Line> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/lines");
+/// The files of `lines/` or `nfct/lines/`, in the order of their names.
+pub(crate) fn scripts(folder: &str) -> Vec<Line> {
+    let folder = format!("{}/cli/{folder}", env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(folder).expect("the folder is there");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();

@@ -2,6 +2,8 @@
 //! with the same exit code, the same output and the same table. What differs on purpose is in `docs/deviations.toml`,
 //! whose entries name command lines in `commands`.
 //!
+//! `nfct` is compared in the same way (`nfct.rs`): its entries have `nfct` instead of `commands`.
+//!
 //! The command lines are in `lines/`, the tables they meet in `tables/`; [`script`] says how they are written.
 //! `CTFLOW_CLI=TEXT` runs only the command lines that contain the text.
 
@@ -13,5 +15,6 @@ mod record;
 mod twins;
 mod lines;
 mod property;
+mod nfct;
 mod order;
 mod beyond;

@@ -11,7 +11,7 @@ const SECONDS: [&str; 6] =
     ["-t ", "<timeout>", "delta-time=", "<deltatime>", "\"timeout\":", "\"deltatime\":"];
 
 /// What is behind these, up to the mark, is left out.
-const HIDDEN: [(&str, char); 15] = [
+const HIDDEN: [(&str, char); 16] = [
     ("portid=", ' '),
     ("<id>", '<'),
     ("\"id\":", ','),
@@ -20,6 +20,7 @@ const HIDDEN: [(&str, char); 15] = [
     ("<start>", '<'),
     ("<stop>", '<'),
     ("conntrack v", ' '),
+    ("nfct v", ':'),
     // Whoever else holds a reference to the flow at that moment.
     (" use=", ' '),
     ("<use>", '<'),

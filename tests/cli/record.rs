@@ -1,11 +1,10 @@
-//! `differences.txt`: how each command line differs that is meant to. What a deviation allows to differ is thereby not
-//! free to become anything else. `UPDATE=1` writes the file anew; read what has changed in it.
+//! `differences.txt` and `nfct/differences.txt`: how each command line differs that is meant to. What a deviation allows
+//! to differ is thereby not free to become anything else. `UPDATE=1` writes the file anew; read what has changed in it.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/differences.txt");
 /// Every record begins with a line behind this.
 const MARK: &str = "## ";
 
@@ -14,9 +13,9 @@ const MARK: &str = "## ";
 pub(crate) struct Record(BTreeMap<String, String>);
 
 impl Record {
-    /// The file's.
-    pub(crate) fn read() -> Self {
-        let text = fs::read_to_string(PATH).unwrap_or_default();
+    /// That of a file.
+    pub(crate) fn read(path: &str) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
         let records = text.split(MARK).skip(1).filter_map(|record| record.split_once('\n'));
         Self(records.map(|(line, how)| (line.to_owned(), how.to_owned())).collect())
     }
@@ -39,11 +38,11 @@ impl Record {
     }
 
     /// Writes the file, if that is asked for.
-    pub(crate) fn write_if_asked(&self) -> bool {
+    pub(crate) fn write_if_asked(&self, path: &str) -> bool {
         let asked = env::var_os("UPDATE").is_some();
         if asked {
             let records = self.0.iter().map(|(line, how)| format!("{MARK}{line}\n{how}"));
-            fs::write(PATH, records.collect::<String>()).expect("the record can be written");
+            fs::write(path, records.collect::<String>()).expect("the record can be written");
         }
         asked
     }

@@ -58,6 +58,11 @@ impl Twins {
 }
 
 impl Pair {
+    /// What both did.
+    pub(crate) const fn new(ours: Done, theirs: Done) -> Self {
+        Self { ours, theirs }
+    }
+
     /// What differs: of `exit`, `stdout`, `stderr`, `table`.
     pub(crate) fn differs(&self) -> Vec<&'static str> {
         let aspects = [

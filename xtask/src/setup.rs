@@ -24,12 +24,14 @@ pub(crate) struct Options {
 }
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("cc", "build-essential"),
     ("conntrack", "conntrack"),
     ("conntrackd", "conntrackd"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("keepalived", "keepalived"),
+    ("nfct", "nfct"),
     ("nft", "nftables"),
     ("unshare", "util-linux"),
 ];

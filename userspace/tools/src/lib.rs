@@ -15,4 +15,5 @@ pub mod conf;
 pub mod print;
 pub mod conntrackd;
 pub mod conntrack;
+pub mod nfct;
 pub mod ctflow;

@@ -47,16 +47,32 @@ fn the_man_page_of_conntrack_is_fresh() {
 }
 
 #[test]
-fn the_completions_of_conntrack_are_fresh() {
+fn the_man_page_of_nfct_is_fresh() {
+    let page = clap_mangen::Man::new(tools::nfct::usage::command())
+        .section("8")
+        .date("2026-11-28")
+        .manual("ctflow");
+    let mut text = Vec::new();
+    page.render(&mut text).unwrap();
+    // Sub-commands have no pages of their own, and the page must not refer to any.
+    let text = String::from_utf8(text).unwrap().replace("nfct\\-", "nfct ").replace("(8)", "");
+    check("docs/man/nfct.8", text.as_bytes());
+}
+
+#[test]
+fn the_completions_are_fresh() {
     use clap_complete::{Shell, generate};
-    for (shell, file) in [
-        (Shell::Bash, "conntrack.bash"),
-        (Shell::Zsh, "_conntrack"),
-        (Shell::Fish, "conntrack.fish"),
-    ] {
-        let mut text = Vec::new();
-        generate(shell, &mut tools::conntrack::usage::command(), "conntrack", &mut text);
-        check(&format!("contrib/completions/{file}"), &text);
+    for mut command in [tools::conntrack::usage::command(), tools::nfct::usage::command()] {
+        let name = command.get_name().to_owned();
+        for (shell, file) in [
+            (Shell::Bash, format!("{name}.bash")),
+            (Shell::Zsh, format!("_{name}")),
+            (Shell::Fish, format!("{name}.fish")),
+        ] {
+            let mut text = Vec::new();
+            generate(shell, &mut command, &name, &mut text);
+            check(&format!("contrib/completions/{file}"), &text);
+        }
     }
 }
 

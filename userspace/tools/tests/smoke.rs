@@ -60,10 +60,11 @@ fn a_client_without_a_daemon_fails_and_says_where_it_looked() {
     assert!(text(&output.stderr).contains("none.sock"));
 }
 
-const PROGRAMS: [(&str, &[&str]); 5] = [
+const PROGRAMS: [(&str, &[&str]); 6] = [
     (env!("CARGO_BIN_EXE_conntrackd"), &["--help"]),
     (env!("CARGO_BIN_EXE_conntrack"), &["--help"]),
     (env!("CARGO_BIN_EXE_conntrack"), &["-V"]),
+    (env!("CARGO_BIN_EXE_nfct"), &["list", "version"]),
     (env!("CARGO_BIN_EXE_ctflow"), &["--help"]),
     (env!("CARGO_BIN_EXE_ctflow"), &["bench", "--list"]),
 ];

@@ -187,8 +187,9 @@ pub fn by_word(word: &str) -> Result<u8, Failure> {
     from_system(word).or_else(named).ok_or_else(unsupported)
 }
 
-/// As `/etc/protocols` has it.
-fn from_system(word: &str) -> Option<u8> {
+/// A protocol by name or alias, as `/etc/protocols` has it.
+#[must_use]
+pub fn from_system(word: &str) -> Option<u8> {
     let file = std::fs::read_to_string("/etc/protocols").ok()?;
     file.lines().find_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();

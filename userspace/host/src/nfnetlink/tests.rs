@@ -1,0 +1,145 @@
+//! Bytes of requests beside those of the original (`strace` of nfct 1.4.7 on 6.12, padding aside), and answers.
+
+use super::helper::{self, HelperKey};
+use super::timeout::{self, TimeoutPolicy};
+use super::{Attributes, Mode, Request, decode, encode};
+use netlink_packet_core::DefaultNla;
+use proptest::prelude::*;
+
+/// What follows the header of 16 bytes and that of netfilter.
+fn attributes(request: Request) -> Vec<u8> {
+    encode(request, 1)[20..].to_vec()
+}
+
+fn tftp() -> HelperKey {
+    HelperKey { name: "tftp".into(), l3_protocol: 2, l4_protocol: 17 }
+}
+
+#[test]
+fn the_header_says_subsystem_message_and_flags() {
+    let bytes = encode(helper::adding(&tftp(), tftp().known_policy().unwrap()), 7);
+    assert_eq!(bytes.len(), 104);
+    assert_eq!(bytes[..8], [104, 0, 0, 0, 0, 9, 0x05, 0x04]);
+    assert_eq!(bytes[8..20], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let list = Request { subsystem: 8, message: 1, mode: Mode::Dump, attributes: Vec::new() };
+    assert_eq!(encode(list, 7)[..8], [20, 0, 0, 0, 1, 8, 0x01, 0x03]);
+}
+
+#[test]
+fn a_new_helper_has_the_bytes_of_the_original() {
+    let expected = b"\x09\0\x01\0tftp\0\0\0\0\x08\0\x05\0\0\0\0\0\
+        \x14\0\x02\x80\x06\0\x01\0\0\x02\0\0\x05\0\x02\0\x11\0\0\0\
+        \x2c\0\x04\x80\x20\0\x02\x80\x09\0\x01\0tftp\0\0\0\0\x08\0\x02\0\0\0\0\x01\
+        \x08\0\x03\0\0\0\x01\x2c\x08\0\x01\0\0\0\0\x01";
+    let policy = tftp().known_policy().unwrap();
+    assert_eq!(attributes(helper::adding(&tftp(), policy)), expected);
+}
+
+#[test]
+fn disabling_and_deleting_a_helper_have_the_bytes_of_the_original() {
+    let key = b"\x09\0\x01\0tftp\0\0\0\0\x14\0\x02\x80\x06\0\x01\0\0\x02\0\0\x05\0\x02\0\x11\0\0\0";
+    let status = b"\x08\0\x06\0\0\0\0\0";
+    assert_eq!(attributes(helper::disabling(&tftp())), [&key[..], status].concat());
+    assert_eq!(attributes(helper::deleting(&tftp(), false)), key);
+    assert_eq!(attributes(helper::deleting(&tftp(), true)), &key[..12]);
+}
+
+#[test]
+fn a_new_policy_has_the_bytes_of_the_original() {
+    let policy = TimeoutPolicy {
+        name: "t1".into(),
+        l3_protocol: 2,
+        l4_protocol: 6,
+        seconds: [(8, 10), (3, 100)].into(),
+        uses: None,
+    };
+    let expected = b"\x07\0\x01\0t1\0\0\x06\0\x02\0\0\x02\0\0\x05\0\x03\0\x06\0\0\0\
+        \x14\0\x04\x80\x08\0\x03\0\0\0\0\x64\x08\0\x08\0\0\0\0\x0a";
+    assert_eq!(attributes(timeout::adding(&policy)), expected);
+}
+
+/// As 6.12 answers `nfct get helper tftp`: the object, then the acknowledgement.
+#[test]
+fn an_answer_is_its_objects_and_ends_with_the_acknowledgement() {
+    let mut bytes = b"\x24\0\0\0\x00\x09\x02\0\x05\0\0\0\x07\0\0\0\0\0\0\0\
+        \x09\0\x01\0tftp\0\0\0\0\x08\0\x03\0"
+        .to_vec();
+    bytes.extend([0, 0, 0, 3]);
+    bytes[0] = bytes.len() as u8;
+    let mut objects = Vec::new();
+    assert!(!decode(&bytes, 5, helper::SUBSYSTEM, &mut objects).unwrap());
+    assert_eq!(objects[0].text(1).as_deref(), Some("tftp"));
+    assert_eq!(objects[0].u32(3), Some(3));
+    let end = |code: i32, seq: u8| {
+        let mut end = b"\x24\0\0\0\x02\0\0\x01".to_vec();
+        end.extend([seq, 0, 0, 0, 7, 0, 0, 0]);
+        end.extend(code.to_ne_bytes());
+        end.extend([0; 16]);
+        end
+    };
+    bytes.extend(end(0, 5));
+    assert!(decode(&bytes, 5, helper::SUBSYSTEM, &mut objects).unwrap());
+    let refused = decode(&end(-2, 5), 5, helper::SUBSYSTEM, &mut objects).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ENOENT));
+    assert!(!decode(&end(-2, 4), 5, helper::SUBSYSTEM, &mut objects).unwrap(), "another's answer");
+}
+
+#[test]
+fn states_have_the_kernels_numbers() {
+    assert_eq!(timeout::states(6)[2], "ESTABLISHED");
+    assert_eq!(timeout::states(6).len(), 11);
+    assert_eq!(timeout::states(132)[6], "SHUTDOWN_ACK_SENT");
+    assert_eq!(timeout::states(33)[3], "OPEN");
+    assert!(timeout::states(50).is_empty());
+}
+
+fn read_back(request: Request, answer: u8) -> Vec<Attributes> {
+    let mut bytes = encode(request, 5);
+    bytes[4] = answer;
+    let mut objects = Vec::new();
+    assert!(!decode(&bytes, 5, bytes[5], &mut objects).unwrap());
+    objects
+}
+
+proptest! {
+    #[test]
+    fn a_policy_is_read_as_it_was_written(
+        name in "[a-z]{1,31}", l4_protocol in prop::sample::select(vec![1, 6, 17, 33, 132, 255]),
+        seconds in prop::collection::vec(any::<u32>(), 1..12),
+    ) {
+        let numbers = 1..=timeout::states(l4_protocol).len() as u16;
+        let seconds = numbers.zip(seconds).collect();
+        let policy = TimeoutPolicy { name, l3_protocol: 10, l4_protocol, seconds, uses: None };
+        let read = read_back(timeout::adding(&policy), 0);
+        prop_assert_eq!(TimeoutPolicy::decode(&read[0]), Some(policy));
+    }
+
+    #[test]
+    fn any_bytes_are_an_answer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        read_anything(&bytes);
+    }
+
+    /// Bytes that go as far as the attributes.
+    #[test]
+    fn any_attributes_are_read_or_passed_over(tail in prop::collection::vec(0_u8..20, 0..200)) {
+        let empty = Vec::<DefaultNla>::new();
+        for subsystem in [timeout::SUBSYSTEM, helper::SUBSYSTEM] {
+            let request =
+                Request { subsystem, message: 0, mode: Mode::Ask, attributes: empty.clone() };
+            let mut bytes = encode(request, 5);
+            bytes.extend(&tail);
+            bytes[0] = bytes.len() as u8;
+            read_anything(&bytes);
+        }
+    }
+}
+
+fn read_anything(bytes: &[u8]) {
+    for subsystem in [timeout::SUBSYSTEM, helper::SUBSYSTEM] {
+        let mut objects = Vec::new();
+        let _ = decode(bytes, 5, subsystem, &mut objects);
+        for object in &objects {
+            let _ = (TimeoutPolicy::decode(object), helper::HelperObject::decode(object));
+        }
+    }
+}
