@@ -142,6 +142,7 @@ worlds! {
         rules: Rules::Ftfw, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     mixed, MANY, truths::sure, mixed: true;
+    mixed_straight_into_the_kernel, ALL, truths::sure, mixed: true, keep_remote: [false; 2];
     kernel_full, ALL, truths::sure, kernel_full: true, prefilled: true, commands: 10;
     ftfw_kernel_full, ALL, truths::sure, rules: Rules::Ftfw, kernel_full: true, prefilled: true,
         keep_remote: [true, false], shared: false;

@@ -135,7 +135,7 @@ impl Profile {
         }
     }
 
-    /// Any combination that makes sense.
+    /// Any combination that makes sense. Whether flows may go straight into the kernel, the profile says.
     pub(crate) fn drawn(self, rng: &mut Rng) -> Self {
         let mut it = self;
         it.rules =
@@ -149,15 +149,13 @@ impl Profile {
         if rng.chance(250) {
             it.keep_local = [rng.chance(500), rng.chance(500)];
         }
-        if rng.chance(250) {
-            it.keep_remote = [rng.chance(500), rng.chance(500)];
-        }
         // The configuration knows DisableInternalCache with NOTRACK alone, and DisableExternalCache not with ALARM.
+        if it.keep_remote != [true; 2] {
+            it.keep_remote = *rng.pick(&[[false; 2], [false, true], [true, false]]);
+            it.rules = *rng.pick(&[Rules::NoTrack, Rules::Ftfw]);
+        }
         if it.rules != Rules::NoTrack {
             it.keep_local = [true; 2];
-        }
-        if it.rules == Rules::Alarm {
-            it.keep_remote = [true; 2];
         }
         // Where flows go straight into the kernel, nobody can tell whose they are if both nodes have them.
         let tables = it.keep_remote == [true; 2] && it.keep_local == [true; 2];
