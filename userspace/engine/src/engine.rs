@@ -564,10 +564,13 @@ impl Engine {
 
     /// Tells of a full table once, until it has had room again.
     fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
-        let table = self.table(side);
-        let (room, limit) = (table.len() < table.max(), table.max());
+        let (len, limit) = match side {
+            Side::Local => (self.local.table.len(), self.local.table.max()),
+            Side::Remote => self.remote.room(),
+        };
+        let room = len < limit;
         if side == Side::Local {
-            let much = table.len() + limit / 16 < limit;
+            let much = len + limit / 16 < limit;
             if outcome.is_err() {
                 self.doubt(now, Cause::TableFull, 1);
             } else if much && self.exactness.is_full() {
