@@ -569,8 +569,11 @@ impl Engine {
 
     /// Tells of a full table once, until it has had room again.
     fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
-        let table = self.table(side);
-        let (room, limit) = (table.len() < table.max(), table.max());
+        let (len, limit) = match side {
+            Side::Local => (self.local.table.len(), self.local.table.max()),
+            Side::Remote => self.remote.room(),
+        };
+        let room = len < limit;
         match (side, outcome) {
             (Side::Local, Err(Full)) => self.doubt(now, Cause::TableFull, 1),
             (Side::Remote, Err(Full)) => self.remote_refused = Some(now),

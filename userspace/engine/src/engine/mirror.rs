@@ -137,3 +137,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,13 +156,14 @@ impl Whole {
     pub fn on_flushed(&mut self, order: u64) {
         self.lingers = false;
         self.complete = false;
-        self.base = self.base.max(order);
+        self.base = self.base.max(order + 1);
     }
 
     /// Whether something was not taken as it was told, and no transfer has told it again since.
     #[must_use]
     pub const fn lacks_some(&self) -> bool {
-        self.refused > self.base
+        // The first message of a transfer may be the one that was not taken.
+        self.refused > 0 && self.refused >= self.base
     }
 
     /// Whether it is time to ask for everything, if there is a reason.

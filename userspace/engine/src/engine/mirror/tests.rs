@@ -1,0 +1,305 @@
+//! What the simulation found where flows go straight into the kernel, one by one.
+
+use super::*;
+use crate::config::{Config, Mode, Replication};
+use crate::input::{Command, CommandId, Input, Sender, Stamp};
+use alloc::vec::Vec;
+use common::Tuple;
+use core::net::Ipv4Addr;
+use wire::cursor::Writer;
+use wire::flow::{Known, Status};
+use wire::packet::Seen;
+use wire::sync::v1::{self, Account, Control, Flags, Message, Messages, Options};
+
+const ENOMEM: i32 = 12;
+const EEXIST: i32 = 17;
+
+fn at_ms(ms: u64) -> Instant {
+    Instant(1_000_000_000 + ms * 1_000_000)
+}
+
+fn flow(n: u16) -> Flow {
+    let orig = Tuple::v4([1; 4], [2; 4], 17).with_ports(n, 80);
+    Flow { known: Known::STATUS, reply: orig.inverted(), ..Flow::new(orig) }
+}
+
+fn key(n: u16) -> FlowKey {
+    flow(n).key()
+}
+
+/// An engine that writes what its peer says into the kernel, and has read that when it was empty.
+struct Talk {
+    engine: Engine,
+    now: u64,
+    seq: u32,
+}
+
+impl Talk {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let replication = Replication { keep_remote: false, ..Replication::default() };
+        let replication = Replication { mode: Mode::NoTrack, startup_resync: true, ..replication };
+        let mut config = Config { replication, earlier_life: false, ..Config::default() };
+        change(&mut config);
+        let engine = Engine::new(config, at_ms(0));
+        let mut talk = Self { engine, now: 0, seq: 50 };
+        talk.kernel(|_| None);
+        talk.handle(Input::DumpDone { complete: true });
+        talk.says(Control::Settled(None));
+        talk.sent();
+        talk
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.now += 1;
+        self.engine.handle(at_ms(self.now), input);
+    }
+
+    fn hears(&mut self, encode: impl FnOnce(&mut Writer<'_>, v1::Stamp)) {
+        let mut bytes = [0; 500];
+        let mut writer = Writer::new(&mut bytes);
+        encode(&mut writer, v1::Stamp { seq: self.seq, flags: Flags::empty() });
+        self.seq += 1;
+        let len = writer.finish().unwrap();
+        let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+        self.handle(Input::Datagram { from, bytes: &bytes[..len] });
+    }
+
+    fn says(&mut self, control: Control) {
+        self.hears(|writer, stamp| v1::encode_control(control, stamp, writer));
+    }
+
+    fn tells(&mut self, change: Change, flow: &Flow) {
+        let options = Options { timeout: false, window_scale: false };
+        self.hears(|writer, stamp| v1::encode_flow(change, stamp, flow, options, writer));
+    }
+
+    /// The peer says that it has named all its flows from message `from` on.
+    fn settles(&mut self, from: u32, flows: u32) {
+        let account =
+            Account { exact: true, whole: true, transfer: Some(from), flows: Some(flows) };
+        self.says(Control::Settled(Some(account)));
+    }
+
+    fn happens(&mut self, event: EventKind, flow: &Flow) {
+        let (origin, flow) = (Origin::Foreign, flow.clone());
+        self.handle(Input::Kernel { event, flow, origin, stamp: Stamp::InOrder });
+    }
+
+    /// The kernel carries out everything, or refuses it.
+    fn kernel(&mut self, answer: impl Fn(&Request) -> Option<i32>) -> Vec<Request> {
+        let mut requests = Vec::new();
+        while let Some(op) = self.engine.poll_kernel() {
+            let (token, request) = (op.token, op.request.clone());
+            if let Some(errno) = answer(&request) {
+                self.handle(Input::KernelFailed { token, errno });
+            }
+            self.handle(Input::KernelSettled { token });
+            requests.push(request);
+        }
+        requests
+    }
+
+    fn sent(&mut self) -> Vec<Message> {
+        let (mut all, mut bytes) = (Vec::new(), [0; 1472]);
+        while let Some(len) = self.engine.poll_transmit(at_ms(self.now), &mut bytes) {
+            let messages = Messages::datagram(&bytes[..len]).flatten();
+            all.extend(messages.map(|raw| v1::decode(&raw).unwrap()));
+        }
+        all
+    }
+
+    /// What is told of flows.
+    fn told(&mut self) -> Vec<(Change, FlowKey)> {
+        let flows = self.sent().into_iter().filter_map(|message| match message {
+            Message::Flow { change, flow } => Some((change, flow.key())),
+            _ => None,
+        });
+        flows.collect()
+    }
+
+    fn reads(&mut self, flows: &[Flow]) {
+        self.handle(Input::Command(CommandId(7), Command::ResyncKernel));
+        self.kernel(|_| None);
+        flows.iter().for_each(|flow| self.handle(Input::Dumped(flow.clone())));
+        self.handle(Input::DumpDone { complete: true });
+    }
+
+    fn is_exact(&self) -> bool {
+        let standing = self.engine.standing(at_ms(self.now));
+        standing.remote_complete && standing.remote_exact
+    }
+
+    fn own(&self) -> Vec<FlowKey> {
+        self.engine.flows(Side::Local).map(|flow| flow.key()).collect()
+    }
+}
+
+#[test]
+fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.reads(&[flow(1), flow(2)]);
+    assert_eq!((talk.own(), talk.told()), ([key(2)].into(), [(Change::New, key(2))].into()));
+    // Nor where an operator made it forget what is its own, or the peers'.
+    let flush = Command::Flush { local: true, remote: true };
+    talk.handle(Input::Command(CommandId(8), flush));
+    talk.reads(&[flow(1), flow(2)]);
+    assert_eq!(talk.own(), [key(2)]);
+    assert_eq!(talk.engine.flows(Side::Remote).count(), 0, "nobody is shown a table");
+}
+
+#[test]
+fn what_was_there_before_the_peer_spoke_of_it_is_read() {
+    let mut talk = Talk::new();
+    talk.tells(Change::Update, &flow(1));
+    talk.kernel(|_| None);
+    talk.reads(&[flow(1)]);
+    // Whose it is, is asked once more, behind what may be on its way.
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.own(), [key(1)]);
+}
+
+#[test]
+fn a_flow_that_traffic_of_both_uses_is_not_as_the_peer_says() {
+    let mut talk = Talk::new();
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(1));
+    talk.settles(first, 1);
+    talk.kernel(|_| None);
+    assert!(talk.is_exact());
+    talk.happens(EventKind::Update, &flow(1));
+    assert!(!talk.is_exact());
+    talk.kernel(|_| None);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.own(), [key(1)]);
+    // The peer's word does not delete it, although the kernel says that it is there.
+    talk.tells(Change::New, &flow(1));
+    let is_new = |request: &Request| matches!(request, Request::Create(_));
+    let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
+    assert!(matches!(requests[..], [Request::Create(_), Request::Update(_)]), "{requests:?}");
+    assert!(!talk.is_exact());
+    talk.tells(Change::Destroy, &flow(1));
+    assert!(talk.is_exact());
+}
+
+#[test]
+fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
+    let mut talk = Talk::new();
+    let mut asked = Vec::new();
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| Some(ENOMEM));
+    assert!(!talk.is_exact());
+    talk.settles(first, 1);
+    assert!(!talk.is_exact());
+    for _ in 0..30_000 {
+        talk.handle(Input::Timeout);
+        if talk.sent().contains(&Message::Control(Control::Resync)) {
+            asked.push(talk.now / 1000);
+            let first = talk.seq;
+            talk.tells(Change::New, &flow(1));
+            talk.settles(first, 1);
+            talk.kernel(|_| Some(ENOMEM));
+        }
+    }
+    assert_eq!(asked, [2, 6, 14, 30][..asked.len()]);
+    assert!(asked.len() >= 3, "{asked:?}");
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(1));
+    talk.settles(first, 1);
+    talk.kernel(|_| None);
+    assert!(talk.is_exact(), "there is room again");
+}
+
+#[test]
+fn what_a_transfer_did_not_name_goes_from_the_kernel() {
+    let mut talk = Talk::new();
+    let mirror = Flow { orig: flow(3).reply, reply: flow(3).orig, ..flow(3) };
+    for flow in [&flow(1), &flow(2), &mirror] {
+        talk.tells(Change::New, flow);
+    }
+    talk.happens(EventKind::New, &flow(2));
+    talk.kernel(|_| None);
+    let first = talk.seq;
+    // The kernel would find this one by the direction of the one that has gone.
+    talk.tells(Change::New, &flow(3));
+    talk.kernel(|_| None);
+    talk.settles(first, 1);
+    assert_eq!(talk.kernel(|_| None), [Request::Delete(key(1))], "2 is this node's, too");
+    assert!(talk.is_exact());
+}
+
+#[test]
+fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    let mut other = flow(1);
+    other.reply.dst[0] = 9;
+    other.status = Status::SRC_NAT | Status::SRC_NAT_DONE;
+    talk.tells(Change::Update, &other);
+    let requests = talk.kernel(|_| None);
+    assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
+}
+
+#[test]
+fn that_the_peers_flow_has_expired_here_is_not_told_to_the_peer() {
+    let mut talk = Talk::new();
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(1));
+    talk.settles(first, 1);
+    talk.kernel(|_| None);
+    talk.happens(EventKind::Destroy, &flow(1));
+    assert_eq!((talk.told(), talk.is_exact()), (Vec::new(), false));
+}
+
+#[test]
+fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_told() {
+    for earlier_life in [true, false] {
+        let mut talk = Talk::with(|config| config.earlier_life = earlier_life);
+        let first = talk.seq;
+        talk.settles(first, 0);
+        assert!(talk.is_exact());
+        talk.reads(&[flow(1)]);
+        assert_eq!(talk.is_exact(), !earlier_life);
+        talk.happens(EventKind::Destroy, &flow(1));
+        talk.told();
+        assert!(talk.is_exact());
+    }
+}
+
+fn without_a_local_table() -> Talk {
+    Talk::with(|config| config.replication.keep_local = false)
+}
+
+#[test]
+fn without_a_local_table_a_reading_tells_neither_what_has_ended_since_nor_what_is_the_peers() {
+    let mut talk = without_a_local_table();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.handle(Input::Command(CommandId(1), Command::Bulk));
+    talk.kernel(|_| None);
+    talk.happens(EventKind::Destroy, &flow(2));
+    for n in 1..=3 {
+        talk.handle(Input::Dumped(flow(n)));
+    }
+    assert_eq!(talk.told(), [(Change::Destroy, key(2)), (Change::New, key(3))]);
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(2))]);
+}
+
+#[test]
+fn without_a_local_table_what_a_packet_does_not_show_is_asked_for() {
+    let mut talk = without_a_local_table();
+    let seen = |whole| Seen { flow: flow(1), confirmed: false, whole };
+    let at = at_ms(5);
+    talk.handle(Input::Packet { seen: seen(false), at });
+    assert_eq!((talk.told(), talk.kernel(|_| None)), (Vec::new(), [Request::Get(key(1))].into()));
+    talk.handle(Input::Packet { seen: seen(true), at });
+    assert_eq!(talk.told(), [(Change::New, key(1))]);
+}
