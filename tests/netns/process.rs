@@ -97,7 +97,7 @@ fn systemd_hears_the_end_of_every_reload_and_whether_it_changed_anything() {
         // The engine that runs now is the one that is asked.
         systemd.expect("WATCHDOG=1");
         systemd.expect("WATCHDOG=1");
-        systemd.drain();
+        systemd.fed();
     }
     daemon.ask(&["-s"]);
 }
