@@ -154,7 +154,7 @@ impl HelperObject {
 }
 
 fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message, mode, attributes }
+    Request { subsystem: SUBSYSTEM, message, resource: 0, mode, attributes }
 }
 
 /// The request that adds a helper. Without a queue and a status the kernel keeps it disabled.
