@@ -3,8 +3,8 @@
 //!
 //! Helpers in user space are one list for the whole machine, so the programs do not run side by side: one works through
 //! all command lines, then the other. A command line that prepares its table (`script.rs`) begins in a new namespace and
-//! without helpers. `helper.txt` says something else on a kernel without helpers in user space; its lines meet the table
-//! `with` or `without`.
+//! without helpers. The answers to `helper.txt` are others on a kernel without helpers in user space: its lines meet the
+//! table `with` or `without`, and how they differ is recorded of such a kernel alone.
 
 mod effect;
 
@@ -13,20 +13,21 @@ use crate::lines::{Account, Subject, scripts};
 use crate::script::Line;
 use crate::side::Done;
 use crate::twins::Pair;
+use host::nfnetlink::Client;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tests::netns::Namespace;
 
-const NFCT: Subject = ("nfct", concat!(env!("CARGO_MANIFEST_DIR"), "/cli/nfct/differences.txt"));
+const DIFFERENCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/nfct/differences.txt");
 const THEIRS: &str = "/usr/sbin/nfct";
 
 #[test]
 fn command_lines_do_what_debians_nfct_does() {
     let only = std::env::var("CTFLOW_CLI").unwrap_or_default();
     let kernel = if has_helpers() { "with" } else { "without" };
-    println!("nfct: this kernel is {kernel} helpers in user space");
+    println!("cli: this kernel is {kernel} helpers in user space");
     let mut lines = scripts("nfct/lines");
     for line in lines.iter_mut().filter(|line| line.file() == "helper.txt") {
         kernel.clone_into(&mut line.table);
@@ -39,7 +40,8 @@ fn command_lines_do_what_debians_nfct_does() {
         let is_met = |table: &str| !table.starts_with("with") || table == kernel;
         entry.kinds.retain(|kind| kind.table().is_none_or(is_met));
     }
-    let mut account = Account::new(NFCT, known);
+    let subject: Subject = ("nfct", (kernel == "without").then_some(DIFFERENCES));
+    let mut account = Account::new(subject, known);
     for (line, (ours, theirs)) in lines.iter().zip(ours.into_iter().zip(theirs)) {
         account.take(line, &Pair::new(ours, theirs));
     }
@@ -56,6 +58,8 @@ fn work_through(program: &Path, lines: &[Line]) -> Vec<Done> {
     let mut done = Vec::new();
     for line in lines {
         if line.reset {
+            // Who watches a slow machine sees that it goes on.
+            println!("{}: {}", program.display(), line.place);
             namespace = Namespace::new();
             // Fails where there are no helpers.
             namespace.within(|| nfct(Path::new(THEIRS), &["flush", "helper"]));
@@ -85,13 +89,16 @@ fn has_helpers() -> bool {
     Namespace::new().within(|| nfct(Path::new(THEIRS), &["list", "helper"]).status.success())
 }
 
-/// What the kernel holds, as Debian's program and the kernel itself tell it: policies, helpers, default timeouts.
+/// What the kernel holds for the calling thread's namespace: policies, helpers, default timeouts. Read in this process,
+/// because a guest without hardware's help takes long to start a program.
 fn objects() -> String {
-    let told = ["timeout", "helper"].map(|subsystem| {
-        let output = nfct(Path::new(THEIRS), &["list", subsystem]);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    });
-    told.concat() + &defaults()
+    let mut client = Client::open().expect("netlink is there");
+    let timeouts = client.timeouts().expect("the kernel shows its policies");
+    // Fails where there are no helpers.
+    let helpers = client.helpers().unwrap_or_default();
+    let lines = timeouts.iter().map(|policy| format!("{policy:?}\n"));
+    lines.chain(helpers.iter().map(|helper| format!("{helper:?}\n"))).collect::<String>()
+        + &defaults()
 }
 
 /// Of the calling thread's namespace.

@@ -27,8 +27,8 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 8] =
-    ["sync", "conf", "control", "netlink", "engine", "argv", "lines", "print"];
+const TARGETS: [&str; 10] =
+    ["sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy"];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.
 const INSTRUMENTATION: [&str; 7] = [

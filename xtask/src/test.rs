@@ -49,11 +49,11 @@ enum Part {
     Sim,
     /// The running kernel in namespaces made for it: sources, codecs; needs root
     Netns,
-    /// The same for event sources on Debian's kernels 6.1 and 6.12 in QEMU, which are downloaded once; needs root
+    /// The same for event sources and nfct on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
     Vm,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
-    /// Ours beside the original conntrack, command line by command line, in namespaces; needs root
+    /// Ours beside the original conntrack and nfct, command line by command line, in namespaces; needs root
     Cli,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
@@ -236,7 +236,7 @@ impl Run<'_> {
             return Ok(Tally::SKIPPED);
         }
         let built = self.built.context("nothing was built")?;
-        vm::run(built, self.target("netns")?)
+        vm::run(built, self.target("netns")?, self.target("cli")?)
     }
 
     /// The codec's requests to a live kernel, in an empty namespace that goes when they end.

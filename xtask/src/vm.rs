@@ -1,8 +1,8 @@
-//! `cargo xtask test vm`: the tests of event sources on kernels of Debian, in QEMU.
+//! `cargo xtask test vm`: the tests of event sources, and the command lines of `nfct`, on kernels of Debian, in QEMU.
 //!
 //! ```text
 //!  apt-get download --> target/vm/NAME: vmlinuz, modules                  (vm/kernel.rs, kept)
-//!  cargo test --no-run --> the test binary, its tools, their libraries \
+//!  cargo test --no-run --> test binaries, their tools and libraries ---\
 //!                                                                       +--> initramfs (vm/image.rs)
 //!  busybox, modules, a script as init --------------------------------/
 //!  qemu -accel tcg --serial console--> lines, as of any test runner, counted here
@@ -65,7 +65,12 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("xz", "xz-utils"),
 ];
 /// What the tests run in the guest.
-const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
+const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "nfct"];
+/// Programs of ours that they run.
+const OURS: [&str; 2] = ["conntrackd", "nfct"];
+/// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
+const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
+const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, and daemons that use them.
 const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
 /// Names the one kernel to test on, and other tests to run there.
@@ -79,10 +84,10 @@ const TAIL: usize = 40;
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
-pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
+pub(crate) fn run(built: &Built, netns: Command, cli: Command) -> Result<Tally> {
     setup::ensure_programs(&PROGRAMS)?;
     let folder = repo::target().join("vm");
-    let test = test_binary(cargo)?;
+    let tests = [("netns", test_binary("netns", netns)?), ("cli", test_binary("cli", cli)?)];
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
@@ -90,7 +95,7 @@ pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
         let name = plan.name;
         let kernel = kernel::fetch(&folder, name, plan.package)?;
         let image = folder.join(name).join("initramfs");
-        contents(&kernel, &test, built, plan)?.write(&image)?;
+        contents(&kernel, &tests, built, plan)?.write(&image)?;
         step(&format!("vm: Linux {}", kernel.version));
         let log = folder.join(name).join("console.log");
         guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
@@ -103,23 +108,36 @@ pub(crate) fn run(built: &Built, cargo: Command) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Builds the tests; the program that holds them.
-fn test_binary(mut cargo: Command) -> Result<PathBuf> {
+/// Builds a test target; the program that holds its tests.
+fn test_binary(name: &str, mut cargo: Command) -> Result<PathBuf> {
     cargo.args(["--features", "kernel", "--no-run", "--message-format", "json"]);
     let text = shell::output(&mut cargo)?;
     let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
     let mut found = messages.filter_map(|message: serde_json::Value| {
-        let of_netns = message["target"]["name"] == "netns";
-        message["executable"].as_str().filter(|_| of_netns).map(PathBuf::from)
+        let is_it = message["target"]["name"] == name;
+        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
     });
     found.next_back().context("cargo named no test program")
 }
 
-fn contents(kernel: &Kernel, test: &Path, built: &Built, plan: Plan) -> Result<Contents> {
+fn contents(
+    kernel: &Kernel,
+    tests: &[(&str, PathBuf)],
+    built: &Built,
+    plan: Plan,
+) -> Result<Contents> {
     let mut contents = Contents::default();
     contents.program(&shell::find("busybox").context("no busybox")?, "bin/busybox")?;
-    contents.program(test, "bin/netns")?;
-    contents.program(&built.programs.join("conntrackd"), "ctflow/conntrackd")?;
+    for (name, test) in tests {
+        contents.program(test, &format!("bin/{name}"))?;
+    }
+    for program in OURS {
+        contents.program(&built.programs.join(program), &format!("ctflow/{program}"))?;
+    }
+    for text in NFCT_TEXTS {
+        contents.text(&repo::root().join(text))?;
+    }
+    contents.text(Path::new("/etc/protocols"))?;
     for tool in TOOLS {
         let path = shell::find(tool).with_context(|| format!("no {tool}"))?;
         contents.program(&path, &format!("bin/{tool}"))?;
@@ -132,11 +150,12 @@ fn contents(kernel: &Kernel, test: &Path, built: &Built, plan: Plan) -> Result<C
 /// What the guest does.
 fn init(plan: Plan) -> String {
     let Plan { auto, hook, more, .. } = plan;
-    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more}", TESTS.join(" ")));
+    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more} {NFCT}", TESTS.join(" ")));
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
 /bin/busybox --install -s /sbin
+ln -s /bin/nfct /usr/sbin/nfct
 export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_HOOK={hook} CTFLOW_SLOW=1 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -147,6 +166,7 @@ modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 netns --test-threads=2 {tests} 2>&1
+cli --nocapture {tests} 2>&1
 echo {DONE}
 poweroff -f
 "
@@ -194,7 +214,7 @@ impl Guest {
             match self.lines.recv_timeout(SILENCE_MAX) {
                 Ok(line) => {
                     writeln!(log, "{line}").context("cannot write the console's log")?;
-                    if line.starts_with("test ") || line.starts_with("kernel: ") {
+                    if ["test ", "kernel: ", "cli: "].iter().any(|sign| line.starts_with(sign)) {
                         println!("{name}: {line}");
                     }
                     done |= line == DONE;

@@ -1,7 +1,9 @@
 //! What a policy and a default do to real connections.
 
-use super::{nfct, ours};
+use super::{THEIRS, nfct, ours};
+use host::nfnetlink::Client;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use tests::netns::{Namespace, run};
 
 /// Far from every default of the kernel.
@@ -56,4 +58,44 @@ fn assert_lives(protocol: &str) {
     let lifetimes: Vec<u64> = lifetimes.collect();
     assert_eq!(lifetimes.len(), 1, "{flows}");
     assert!((SECONDS / 2..=SECONDS).contains(&lifetimes[0]), "{flows}");
+}
+
+/// Every request needs a capability, those that only read too.
+#[test]
+fn who_may_not_is_told_as_by_the_original() {
+    let namespace = Namespace::new();
+    for line in ["list timeout", "add timeout t inet udp replied 5", "default-get timeout inet udp"]
+    {
+        let [ours, theirs] = [ours(), THEIRS.into()].map(|program| {
+            let mut command = Command::new("setpriv");
+            command.arg("--bounding-set=-all").arg(program).args(line.split(' '));
+            let output = namespace.within(|| command.output().expect("setpriv starts"));
+            assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            said.split_once(": ").expect("a name in front").1.to_owned()
+        });
+        assert_eq!(ours, theirs, "{line}");
+        assert_eq!(ours, "netlink error: Operation not permitted\n");
+    }
+}
+
+/// The kernel lists the queue and what it shows (2: whole packets). Not every kernel can show flows with them.
+#[test]
+fn a_queue_is_taken_once_and_goes_with_its_socket() {
+    let queues = || std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue");
+    Namespace::new().within(|| {
+        let mut client = Client::open().expect("netlink is there");
+        if let Err(error) = client.take_queue(7, 100) {
+            assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");
+            println!("cli: this kernel shows no flows with packets");
+            return;
+        }
+        let listed = queues().expect("the kernel has queues");
+        let columns: Vec<_> = listed.split_whitespace().collect();
+        assert_eq!((columns[0], columns[3], columns[4]), ("7", "2", "65531"), "{listed}");
+        let refused = Client::open().and_then(|mut other| other.take_queue(7, 100)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
+        drop(client);
+        assert_eq!(queues().expect("the kernel has queues"), "");
+    });
 }

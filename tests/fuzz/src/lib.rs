@@ -16,12 +16,14 @@ mod plan;
 mod engine;
 mod argv;
 mod print;
+mod nfct;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
 pub use netlink::netlink;
+pub use nfct::{nfct, policy};
 pub use print::print;
 pub use sync::sync;
 
@@ -29,7 +31,7 @@ pub use sync::sync;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
@@ -38,4 +40,6 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("argv", argv),
     ("lines", lines),
     ("print", print),
+    ("nfct", nfct),
+    ("policy", policy),
 ];

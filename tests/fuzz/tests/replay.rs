@@ -70,6 +70,16 @@ fn the_corpus_of_print_is_survived() {
 }
 
 #[test]
+fn the_corpus_of_nfct_is_survived() {
+    replay("nfct");
+}
+
+#[test]
+fn the_corpus_of_policy_is_survived() {
+    replay("policy");
+}
+
+#[test]
 fn every_corpus_has_a_target_and_is_small() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut bytes = 0;

@@ -17,7 +17,7 @@
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
-//! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects |
+//! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
 //! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
 //! | `lock` | keeps a second daemon from starting |

@@ -1,17 +1,19 @@
-//! Objects that people give to the kernel's connection tracking: timeout policies and helpers in user space.
+//! Objects that people give to the kernel's connection tracking: timeout policies, helpers in user space, and the queues
+//! in which it shows these packets.
 //!
-//! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry both subsystems as
-//! attributes without a type; [`timeout`] and [`helper`] type them. It is a cold path: one socket, one request at a
+//! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry these subsystems as
+//! attributes without a type; [`timeout`], [`helper`] and [`queue`] type them. It is a cold path: one socket, one request at a
 //! time, and the answer in memory before anybody sees it.
 //!
 //! ```text
-//!  timeout, helper --Request--> Client --bytes--> kernel
-//!                  <--Answer--         <--bytes--
+//!  timeout, helper, queue --Request--> Client --bytes--> kernel
+//!                         <--Answer--         <--bytes--
 //! ```
 
 mod attributes;
 pub mod timeout;
 pub mod helper;
+pub mod queue;
 
 use crate::netlink::Socket;
 use attributes::Attributes;
@@ -59,6 +61,8 @@ struct Request {
     subsystem: u8,
     /// Number of the message within it.
     message: u8,
+    /// Number of what it is about, where the header says that: a queue.
+    resource: u16,
     mode: Mode,
     attributes: Vec<DefaultNla>,
 }
@@ -102,7 +106,7 @@ impl Client {
 
 /// The bytes of a request.
 fn encode(request: Request, seq: u32) -> Vec<u8> {
-    let Request { subsystem, message, mode, attributes } = request;
+    let Request { subsystem, message, resource, mode, attributes } = request;
     let mut header = NetlinkHeader::default();
     header.sequence_number = seq;
     header.flags = NLM_F_REQUEST
@@ -116,7 +120,7 @@ fn encode(request: Request, seq: u32) -> Vec<u8> {
         message_type: message,
         attributes,
     };
-    let family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, resource);
     let payload = NetlinkPayload::from(NetfilterMessage::new(family, inner));
     let mut message = NetlinkMessage::new(header, payload);
     message.finalize();

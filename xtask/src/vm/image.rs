@@ -50,6 +50,16 @@ impl Contents {
         Ok(())
     }
 
+    /// A file, or everything in a folder, where it is here.
+    pub(super) fn text(&mut self, path: &Path) -> Result<()> {
+        let inside = path.strip_prefix("/").unwrap_or(path).display().to_string();
+        if path.is_dir() {
+            return self.folder(path, &inside);
+        }
+        self.0.insert(inside, File::Copy(path.to_owned()));
+        Ok(())
+    }
+
     /// A script.
     pub(super) fn script(&mut self, to: &str, text: &str) {
         self.0.insert(to.to_owned(), File::Text(text.to_owned()));

@@ -121,6 +121,16 @@ impl HelperKey {
 }
 
 impl HelperObject {
+    /// The helpers of an answer to request number `seq`: any bytes give some, none or an error.
+    ///
+    /// # Errors
+    /// What the answer ends with, or `InvalidData` if it is malformed.
+    pub fn of_answer(bytes: &[u8], seq: u32) -> io::Result<Vec<Self>> {
+        let mut told = Vec::new();
+        super::decode(bytes, seq, SUBSYSTEM, &mut told)?;
+        Ok(told.iter().filter_map(Self::decode).collect())
+    }
+
     /// What the kernel told, or nothing if it lacks a name or a protocol.
     pub(super) fn decode(told: &Attributes) -> Option<Self> {
         let tuple = told.nested(attribute::TUPLE)?;
@@ -144,7 +154,7 @@ impl HelperObject {
 }
 
 fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message, mode, attributes }
+    Request { subsystem: SUBSYSTEM, message, resource: 0, mode, attributes }
 }
 
 /// The request that adds a helper. Without a queue and a status the kernel keeps it disabled.

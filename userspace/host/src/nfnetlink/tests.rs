@@ -1,6 +1,7 @@
 //! Bytes of requests beside those of the original (`strace` of nfct 1.4.7 on 6.12, padding aside), and answers.
 
 use super::helper::{self, HelperKey};
+use super::queue;
 use super::timeout::{self, TimeoutPolicy};
 use super::{Attributes, Mode, Request, decode, encode};
 use netlink_packet_core::DefaultNla;
@@ -21,7 +22,8 @@ fn the_header_says_subsystem_message_and_flags() {
     assert_eq!(bytes.len(), 104);
     assert_eq!(bytes[..8], [104, 0, 0, 0, 0, 9, 0x05, 0x04]);
     assert_eq!(bytes[8..20], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let list = Request { subsystem: 8, message: 1, mode: Mode::Dump, attributes: Vec::new() };
+    let list =
+        Request { subsystem: 8, message: 1, resource: 0, mode: Mode::Dump, attributes: Vec::new() };
     assert_eq!(encode(list, 7)[..8], [20, 0, 0, 0, 1, 8, 0x01, 0x03]);
 }
 
@@ -56,6 +58,16 @@ fn a_new_policy_has_the_bytes_of_the_original() {
     let expected = b"\x07\0\x01\0t1\0\0\x06\0\x02\0\0\x02\0\0\x05\0\x03\0\x06\0\0\0\
         \x14\0\x04\x80\x08\0\x03\0\0\0\0\x64\x08\0\x08\0\0\0\0\x0a";
     assert_eq!(attributes(timeout::adding(&policy)), expected);
+}
+
+#[test]
+fn taking_a_queue_has_the_bytes_of_the_original() {
+    let bind = encode(queue::binding(258), 1);
+    assert_eq!(bind[4..6], [2, 3]);
+    assert_eq!(bind[16..], *b"\0\0\x01\x02\x08\0\x01\0\x01\0\0\x02");
+    let expected = b"\x09\0\x02\0\0\0\xff\xff\x02\0\0\0\x08\0\x05\0\0\0\0\x02\
+        \x08\0\x04\0\xff\xff\xff\xff\x08\0\x03\0\0\0\x28\0";
+    assert_eq!(attributes(queue::setting(1, 10240)), expected);
 }
 
 /// As 6.12 answers `nfct get helper tftp`: the object, then the acknowledgement.
@@ -125,7 +137,7 @@ proptest! {
         let empty = Vec::<DefaultNla>::new();
         for subsystem in [timeout::SUBSYSTEM, helper::SUBSYSTEM] {
             let request =
-                Request { subsystem, message: 0, mode: Mode::Ask, attributes: empty.clone() };
+                Request { subsystem, message: 0, resource: 0, mode: Mode::Ask, attributes: empty.clone() };
             let mut bytes = encode(request, 5);
             bytes.extend(&tail);
             bytes[0] = bytes.len() as u8;

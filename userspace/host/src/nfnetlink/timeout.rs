@@ -80,6 +80,16 @@ pub const fn states(l4_protocol: u8) -> &'static [&'static str] {
 }
 
 impl TimeoutPolicy {
+    /// The policies of an answer to request number `seq`: any bytes give some, none or an error.
+    ///
+    /// # Errors
+    /// What the answer ends with, or `InvalidData` if it is malformed.
+    pub fn of_answer(bytes: &[u8], seq: u32) -> io::Result<Vec<Self>> {
+        let mut told = Vec::new();
+        super::decode(bytes, seq, SUBSYSTEM, &mut told)?;
+        Ok(told.iter().filter_map(Self::decode).collect())
+    }
+
     /// What the kernel told, or nothing if it is about no protocol.
     pub(super) fn decode(told: &Attributes) -> Option<Self> {
         let l4_protocol = told.u8(attribute::L4_PROTOCOL)?;
@@ -111,7 +121,7 @@ fn protocols(l3: u16, l4: u8) -> Vec<DefaultNla> {
 }
 
 fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message, mode, attributes }
+    Request { subsystem: SUBSYSTEM, message, resource: 0, mode, attributes }
 }
 
 /// The request that adds a policy.

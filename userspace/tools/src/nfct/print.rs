@@ -1,4 +1,4 @@
-//! Objects as text, in the original's form, and as JSON, one object a line.
+//! Objects as text, in the original's form, and as JSON, one object a line (docs/spec/nfct-json.md).
 
 use super::failure::NAME;
 use crate::print::tame::Tame;
