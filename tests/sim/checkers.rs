@@ -40,7 +40,10 @@ fn pairs(cluster: &Cluster) -> Vec<(usize, usize)> {
 pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
     for (n, node) in cluster.nodes.iter().enumerate() {
         let config = node.engine.config();
+        // What does not fit is missing, and the node says so.
+        let tight = cluster.profile.tight && !crate::claims::says_local(cluster, n);
         if !config.replication.keep_local
+            || tight
             || node.engine.ours().is_none()
             || node.kernel.unnoticed
             || !cluster.is_in_sight(n)

@@ -50,7 +50,7 @@ pub(crate) fn all_exact(cluster: &Cluster) -> Outcome {
 }
 
 /// Whether a node says that its local table is the kernel's.
-fn says_local(cluster: &Cluster, n: usize) -> bool {
+pub(crate) fn says_local(cluster: &Cluster, n: usize) -> bool {
     let engine = &cluster.nodes[n].engine;
     let loaded = engine.standing(cluster.now).is_some_and(|standing| standing.local_loaded);
     loaded && engine.ours().is_some_and(|engine| engine.exactness() == Exactness::Exact)

@@ -244,6 +244,9 @@ impl Engine {
                 if !tells_all && doubt && remote.table().find(&flow.key()).is_some() {
                     peer.whole.on_merged(told.order());
                 }
+                if peer.whole.tells_parts() && remote.is_overtaken(&flow.key(), told) {
+                    peer.whole.on_refused(told.order());
+                }
                 let how = (now, tells_all);
                 let outcome = remote.on_message(&mut counters.remote, (change, flow), told, how);
                 if outcome.is_err() {

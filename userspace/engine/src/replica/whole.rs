@@ -140,6 +140,12 @@ impl Whole {
         self.refused = self.refused.max(order);
     }
 
+    /// Whether the peer passes on what changed, so that an update which is overtaken is missing.
+    #[must_use]
+    pub const fn tells_parts(&self) -> bool {
+        matches!(self.account, Some(account) if !account.whole)
+    }
+
     /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
     /// tell stays.
     #[must_use]
@@ -155,8 +161,10 @@ impl Whole {
     /// Nothing of the peer is held any more; the last message had this order.
     pub fn on_flushed(&mut self, order: u64) {
         self.lingers = false;
-        self.complete = false;
+        // A transfer that began before has named flows that are gone now.
+        (self.asked, self.complete, self.pending) = (None, false, false);
         self.base = self.base.max(order + 1);
+        self.applied = self.applied.max(order);
     }
 
     /// Whether something was not taken as it was told, and no transfer has told it again since.
