@@ -141,6 +141,8 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         repair_after: None,
         tell_vanished: supported.sync.is_none(),
         hears_requests: true,
+        // Nobody knows: a reload begins another life, too.
+        earlier_life: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
