@@ -36,8 +36,8 @@ pub struct Config {
     /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
     /// kernel's table is read after a commit.
     pub hears_requests: bool,
-    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing tells
-    /// from this node's own.
+    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing
+    /// tells from this node's own.
     pub earlier_life: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,

@@ -22,7 +22,8 @@ pub use inject::{Failure, Pen, on_inject_failed, on_replace};
 /// The remote table and what belongs to it.
 #[derive(Debug)]
 pub struct Remote {
-    /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the peers'.
+    /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the
+    /// peers'.
     known: FlowTable,
     /// They go straight into the kernel: nobody is shown a table of them.
     injects: bool,

@@ -49,9 +49,8 @@ impl Engine {
         if matches!(arrival.place.step, Step::Late | Step::Again) {
             return;
         }
-        let table = true;
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, table));
+        let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, true));
         if about.quiet {
             peer.ftfw.iter_mut().for_each(Ftfw::on_made_good);
         }

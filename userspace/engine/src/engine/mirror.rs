@@ -99,7 +99,8 @@ impl Engine {
         if theirs { Origin::Inject } else { origin }
     }
 
-    /// Whether the kernel holds the peers' flows as they were told, as far as that is known, where they go straight there.
+    /// Whether the kernel holds the peers' flows as they were told, as far as that is known, where they go straight
+    /// there.
     pub(super) fn is_mirror(&self) -> bool {
         let replication = &self.config.replication;
         if replication.keep_remote {

@@ -90,9 +90,9 @@ impl Remote {
         core::mem::take(&mut self.gone)
     }
 
-    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`: traffic
-    /// of this node's uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: what the word
-    /// does not tell is not there.
+    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`:
+    /// traffic of this node's uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: what
+    /// the word does not tell is not there.
     ///
     /// # Errors
     /// [`Full`] when the word could not be written, or the flow not be remembered.

@@ -39,8 +39,8 @@ bitflags! {
         /// Remote, straight into the kernel: this kernel may not hold the flow as the peer has it. It refused the flow,
         /// or traffic of this node's uses the flow, too.
         const UNLIKE = 1 << 13;
-        /// Remote, straight into the kernel: an injection made the flow in this kernel, and no traffic of this node's has
-        /// used it since.
+        /// Remote, straight into the kernel: an injection made the flow in this kernel, and no traffic of this node's
+        /// has used it since.
         const MADE = 1 << 14;
     }
 }

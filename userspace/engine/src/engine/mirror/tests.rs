@@ -129,7 +129,8 @@ impl Talk {
     }
 
     fn is_exact(&self) -> bool {
-        let standing = self.engine.standing(at_ms(self.now));
+        // So long after the start who is there has spoken.
+        let standing = self.engine.standing(at_ms(self.now + 1_300));
         standing.remote_complete && standing.remote_exact
     }
 

@@ -268,7 +268,11 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::DisableExternalCache, "DisableExternalCache", &[Ftfw, NoTrack])
         .takes(Kind::Bool)
         .default("off")
-        .doc("Keep no table of the peer's flows; they go straight into the kernel."),
+        .doc(
+            "Keep no table of the peer's flows; they go straight into the kernel. What is remembered of them, about \
+             100 bytes of each and no more flows than `HashLimit`, is which flows of the kernel are the peer's. \
+             `conntrackd -f external` changes nothing about them.",
+        ),
     keyword(Key::StartupResync, "StartupResync", &[Ftfw, NoTrack])
         .takes(Kind::Bool)
         .default("off")
