@@ -141,11 +141,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         repair_after: None,
         tell_vanished: supported.sync.is_none(),
         hears_requests: true,
-<<<<<<< HEAD
-        // Nobody remembers over a restart what was written into the kernel.
-=======
         // Nobody knows: a reload begins another life, too.
->>>>>>> inject
         earlier_life: true,
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
