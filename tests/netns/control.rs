@@ -161,24 +161,6 @@ fn a_refusal_of_the_daemon_is_a_failure_of_the_client() {
     assert!(said.contains("resync is unsupported in this mode"), "{said}");
 }
 
-#[test]
-fn a_full_disk_behind_the_client_is_named_and_a_reader_that_goes_is_not() {
-    let stage = Stage::new();
-    let (a, _b) = pair(&stage, FLOWS);
-    let shell = |line: &str| {
-        let mut command = Command::new("sh");
-        let program = Brand::Ours.program();
-        command.args(["-c", line]).arg(program).arg(a.path("conf"));
-        stage.a.within(|| command.output().expect("there is a shell"))
-    };
-    let output = shell("\"$0\" -C \"$1\" -i > /dev/full");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("standard output") && !said.contains("is it running"), "{said}");
-    let output = shell("\"$0\" -C \"$1\" -i | true");
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Defect 33 of the original: it stands still until such a client speaks.
 #[test]
 fn clients_that_say_nothing_or_half_a_word_hold_up_nobody() {

@@ -41,7 +41,7 @@ pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
     for (n, node) in cluster.nodes.iter().enumerate() {
         let config = node.engine.config();
         // What does not fit is missing, and the node says so.
-        let tight = cluster.profile.tight && !crate::claims::says_local(cluster, n);
+        let tight = cluster.profile.tight && !claims::says_local(cluster, n);
         if !config.replication.keep_local
             || tight
             || node.engine.ours().is_none()

@@ -134,15 +134,19 @@ impl Tracker {
     }
 
     /// The order that message `seq` of this life of the peer had or would have had; `None` for numbers before the first
-    /// one that was heard, and for those too long ago to tell.
+    /// one that was heard, for those that were passed over in a jump, and for those too long ago to tell.
     #[must_use]
     pub fn order_of(&self, seq: u32) -> Option<u64> {
         let (last, _) = self.last?;
         if is_before(last, seq) {
             return None;
         }
-        let anchor = self.anchors.iter().rev().find(|(at, _)| !is_before(seq, *at));
-        anchor.map(|(at, order)| order + u64::from(seq.wrapping_sub(*at)))
+        let behind = self.anchors.iter().rposition(|(at, _)| !is_before(seq, *at))?;
+        let (at, order) = self.anchors[behind];
+        let order = order + u64::from(seq.wrapping_sub(at));
+        // Numbers that were passed over in a jump have no order of their own.
+        let passed_over = self.anchors.get(behind + 1).is_some_and(|(_, next)| order >= *next);
+        (!passed_over).then_some(order)
     }
 
     /// Order of the last message that passed over numbers which have not come since; 0 when none is missing.
@@ -296,6 +300,19 @@ mod tests {
         let (orders, _) = places(&[0, far, far - 1, far.wrapping_mul(2)]);
         let window = u64::from(limit::LATE_WINDOW);
         assert_eq!(orders, [0, window, window - 1, 2 * window]);
+    }
+
+    #[test]
+    fn orders_are_known_of_numbers_that_were_heard_or_nearly_so() {
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
+        for seq in [100, 101, 104, 1_000_000, 1_000_001] {
+            tracker.place(Instant(0), seq, &[], false, &mut counters);
+        }
+        let order = |seq| tracker.order_of(seq).map(|order| order - FIRST_ORDER);
+        let window = u64::from(limit::LATE_WINDOW);
+        assert_eq!([99, 100, 103, 104].map(order), [None, Some(0), Some(3), Some(4)]);
+        assert_eq!([999_999, 1_000_001].map(order), [None, Some(4 + window + 1)]);
+        assert_eq!(order(1_000_002), None, "it has not come");
     }
 
     #[test]

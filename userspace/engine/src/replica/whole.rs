@@ -140,10 +140,13 @@ impl Whole {
         self.refused = self.refused.max(order);
     }
 
-    /// Whether the peer passes on what changed, so that an update which is overtaken is missing.
+    /// Whether the peer passes on what changed, as far as is known, so that an update which is overtaken is missing.
     #[must_use]
     pub const fn tells_parts(&self) -> bool {
-        matches!(self.account, Some(account) if !account.whole)
+        match self.account {
+            Some(account) => !account.whole,
+            None => self.accounts && !self.tells_all,
+        }
     }
 
     /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
