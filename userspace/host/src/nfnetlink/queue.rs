@@ -53,7 +53,7 @@ impl Client {
     /// `len_max` do not wait. The queue goes with the socket.
     ///
     /// # Errors
-    /// `EBUSY` if another program has it, `EOPNOTSUPP` if the kernel cannot show flows with packets (it was built without
+    /// `EPERM` if another program has it, `EOPNOTSUPP` if the kernel cannot show flows with packets (it was built without
     /// `NETFILTER_NETLINK_GLUE_CT`).
     pub fn take_queue(&mut self, queue: u16, len_max: u32) -> io::Result<()> {
         self.ask(binding(queue))?;

@@ -67,8 +67,8 @@ nfct add|disable helper NAME FAMILY tcp|udp\n\n\
 nfct get|delete helper NAME [FAMILY [tcp|udp]]\n\n\
 nfct list version\n\n\
 Command and subsystem may be cut, and come in either order. FAMILY is inet or inet6, PROTOCOL a name of \
-/etc/protocols, icmpv6 or generic. NAME of a policy has 1 to 31 bytes; helpers are amanda, dhcpv6, ftp, mdns, rpc, sane, slp, ssdp, \
-tftp and tns. -o json (list, get, default-get) and --netns NAME come last.\n\n\
+/etc/protocols, icmpv6 or generic. NAME of a policy has 1 to 31 bytes; helpers are amanda, dhcpv6, ftp, mdns, \
+rpc, sane, slp, ssdp, tftp and tns. -o json (list, get, default-get) and --netns NAME come last.\n\n\
 States: tcp: syn_sent, syn_recv, established, fin_wait, close_wait, last_ack, time_wait, close, syn_sent2, retrans, \
 unacknowledged. udp, udplite, gre: unreplied, replied. sctp: closed, cookie_wait, cookie_echoed, established, \
 shutdown_sent, shutdown_recd, shutdown_ack_sent. dccp: request, respond, partopen, open, closereq, closing, timewait. \
