@@ -135,7 +135,7 @@ impl Profile {
         }
     }
 
-    /// Any combination that makes sense. Whether flows may go straight into the kernel, the profile says.
+    /// Any combination that makes sense. Whether tables may be missing, the profile says.
     pub(crate) fn drawn(self, rng: &mut Rng) -> Self {
         let mut it = self;
         it.rules =
@@ -146,8 +146,9 @@ impl Profile {
             _ => (2, Topology::Multicast),
         };
         it.hook = rng.chance(200);
-        if rng.chance(250) {
-            it.keep_local = [rng.chance(500), rng.chance(500)];
+        if it.keep_local != [true; 2] {
+            it.keep_local = *rng.pick(&[[false; 2], [false, true], [true, false]]);
+            it.rules = Rules::NoTrack;
         }
         // The configuration knows DisableInternalCache with NOTRACK alone, and DisableExternalCache not with ALARM.
         if it.keep_remote != [true; 2] {
