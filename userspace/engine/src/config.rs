@@ -244,8 +244,8 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
-    /// Where the kernel's count of flows cannot be compared with ours, its table is read so long after the last reading,
-    /// and so many times as long as that took: half a percent of the time.
+    /// Where the kernel's count of flows cannot be compared with ours, its table is read so long after the last
+    /// reading, and so many times as long as that took: half a percent of the time.
     pub const AUDIT_PAUSE: Duration = Duration::from_secs(60);
     /// See [`AUDIT_PAUSE`].
     pub const AUDIT_REST: u32 = 200;

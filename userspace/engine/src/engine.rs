@@ -567,27 +567,6 @@ impl Engine {
         }
     }
 
-    /// Tells of a full table once, until it has had room again.
-    fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
-        let (len, limit) = match side {
-            Side::Local => (self.local.table.len(), self.local.table.max()),
-            Side::Remote => self.remote.room(),
-        };
-        let room = len < limit;
-        match (side, outcome) {
-            (Side::Local, Err(Full)) => self.doubt(now, Cause::TableFull, 1),
-            (Side::Remote, Err(Full)) => self.remote_refused = Some(now),
-            (_, Ok(())) => {}
-        }
-        let full = &mut self.full[side as usize];
-        if outcome.is_err() && !*full {
-            *full = true;
-            self.tell(Event::TableFull { side, limit });
-        } else if room {
-            *full = false;
-        }
-    }
-
     fn tell(&mut self, event: Event) {
         // What a peer or a kernel causes can come by the thousand; what somebody waits for is never dropped.
         let awaited = matches!(

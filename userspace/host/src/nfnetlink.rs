@@ -1,9 +1,9 @@
-//! Objects that people give to the kernel's connection tracking: timeout policies, helpers in user space, and the queues
-//! in which it shows these packets.
+//! Objects that people give to the kernel's connection tracking: timeout policies, helpers in user space, and the
+//! queues in which it shows these packets.
 //!
 //! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry these subsystems as
-//! attributes without a type; [`timeout`], [`helper`] and [`queue`] type them. It is a cold path: one socket, one request at a
-//! time, and the answer in memory before anybody sees it.
+//! attributes without a type; [`timeout`], [`helper`] and [`queue`] type them. It is a cold path: one socket, one
+//! request at a time, and the answer in memory before anybody sees it.
 //!
 //! ```text
 //!  timeout, helper, queue --Request--> Client --bytes--> kernel

@@ -80,6 +80,27 @@ impl Engine {
         }
     }
 
+    /// Tells of a full table once, until it has had room again.
+    pub(super) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
+        let (len, limit) = match side {
+            Side::Local => (self.local.table.len(), self.local.table.max()),
+            Side::Remote => self.remote.room(),
+        };
+        let room = len < limit;
+        match (side, outcome) {
+            (Side::Local, Err(Full)) => self.doubt(now, Cause::TableFull, 1),
+            (Side::Remote, Err(Full)) => self.remote_refused = Some(now),
+            (_, Ok(())) => {}
+        }
+        let full = &mut self.full[side as usize];
+        if outcome.is_err() && !*full {
+            *full = true;
+            self.tell(Event::TableFull { side, limit });
+        } else if room {
+            *full = false;
+        }
+    }
+
     /// Sees whether the local table, which had no room for a flow, has much room now. Ended flows give way.
     pub(super) fn look_for_room(&mut self, now: Instant) {
         let table = &self.local.table;

@@ -53,8 +53,8 @@ impl Client {
     /// `len_max` do not wait. The queue goes with the socket.
     ///
     /// # Errors
-    /// `EPERM` if another program has it, `EOPNOTSUPP` if the kernel cannot show flows with packets (it was built without
-    /// `NETFILTER_NETLINK_GLUE_CT`).
+    /// `EPERM` if another program has it, `EOPNOTSUPP` if the kernel cannot show flows with packets (it was built
+    /// without `NETFILTER_NETLINK_GLUE_CT`).
     pub fn take_queue(&mut self, queue: u16, len_max: u32) -> io::Result<()> {
         self.ask(binding(queue))?;
         self.ask(setting(queue, len_max)).map(drop)

@@ -346,11 +346,12 @@ const fn inexact_reason(cause: Cause) -> &'static str {
             "kernel events were lost, and the kernel's table has not been read again since"
         }
         Cause::TableFull => {
-            "the internal cache had no room for all flows (HashLimit), and the kernel's table has not been read again since"
+            "the internal cache had no room for all flows (HashLimit), and the kernel's table has not \
+             been read again since"
         }
         Cause::EventsOff => {
-            "the kernel does not tell of flows (net.netfilter.nf_conntrack_events is 0), or its table has not been read \
-             since it does"
+            "the kernel does not tell of flows (net.netfilter.nf_conntrack_events is 0), or its table \
+             has not been read since it does"
         }
         Cause::CountDiffers => {
             "the kernel holds another number of flows, and its table has not been read since that was seen"
