@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
-use crate::exactness::{Cause, Census, Keeper};
+use crate::exactness::{Census, Keeper};
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::input::{Command, CommandId, Input, Origin};
@@ -13,7 +13,7 @@ use crate::output::{Event, KernelOp, Request, Side};
 use crate::remote::{self, Remote};
 use crate::replica::resend::ResendQueue;
 use crate::replica::{Manners, Outbox, Packer, Peers};
-use crate::table::{Entry, FlowTable, Full, Marks, Notes};
+use crate::table::{Entry, FlowTable, Marks, Notes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;

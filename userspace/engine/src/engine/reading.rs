@@ -12,6 +12,7 @@ use crate::input::CommandId;
 use crate::kernel::{InFlight, Purpose};
 use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
+use crate::table::Full;
 use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 use wire::Flow;
