@@ -410,11 +410,10 @@ impl Engine {
                 if remote {
                     let orders = || self.peers.iter().map(|(_, peer)| peer.tracker.order());
                     self.remote_expectations.flush(orders());
-                    // What is in the kernel stays there, and is the peers' as before.
-                    if replication.keep_remote {
-                        self.remote.flush(orders());
-                        self.on_remote_flushed();
-                    }
+                    // What was written straight into the kernel stays there, and is this node's own from here on: a
+                    // node that takes over flushes, and reads the kernel's table.
+                    self.remote.flush(orders());
+                    self.on_remote_flushed();
                 }
                 self.tell(Event::CommandDone(id));
             }

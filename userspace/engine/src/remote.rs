@@ -31,8 +31,6 @@ pub struct Remote {
     nothing: FlowTable,
     /// Flows with [`Marks::UNLIKE`].
     unlike: usize,
-    /// Flows that are to go from the kernel, because a transfer did not name them or nobody told them again.
-    gone: Vec<FlowKey>,
     /// Ended flows.
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
@@ -80,7 +78,6 @@ impl Remote {
             injects: !config.replication.keep_remote,
             nothing: FlowTable::new(0, 0),
             unlike: 0,
-            gone: Vec::new(),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
             held: Vec::new(),
@@ -206,12 +203,19 @@ impl Remote {
         self.known.remove(slot);
     }
 
-    /// Removes a flow of which no message says that it ended.
+    /// No message says that a flow ended, but it is not the peer's any more. A table forgets it. In the kernel it stays,
+    /// not as the peer has it: the peer may have begun anew with nothing while this node carries its connections, and of
+    /// most traffic no event tells.
     fn end(&mut self, slot: Slot) {
-        if self.injects {
-            self.gone.extend(self.known.at(slot).map(|entry| entry.key()));
+        let key = self.known.at(slot).filter(|_| self.injects).map(|entry| entry.key());
+        let Some(key) = key else { return self.remove(slot) };
+        if let Some(entry) = self.known.at(slot) {
+            count_out(&mut self.held, &entry);
         }
-        self.remove(slot);
+        self.set_unlike(&key, true);
+        if let Some(notes) = self.known.notes_mut(slot) {
+            notes.marks.insert(Marks::LEFT);
+        }
     }
 
     fn change(
@@ -275,13 +279,6 @@ impl Remote {
         self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
     }
 
-    /// Goes on removing later: there is no room for what is to be done about it.
-    pub fn postpone_sweep(&mut self, now: Instant) {
-        if let Some(sweep) = self.sweeps.front_mut() {
-            sweep.due = sweep.due.max(now + limit::SWEEP_STEP);
-        }
-    }
-
     /// When there is more to remove.
     #[must_use]
     pub fn sweep_next(&self) -> Option<Instant> {
@@ -302,8 +299,9 @@ impl Remote {
             let told = Told::from_stamp(entry.stamp);
             if told.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
                 self.end(slot);
-                counters.remote.destroyed += 1;
-                sweep.removed += 1;
+                let removed = u64::from(!self.injects);
+                counters.remote.destroyed += removed;
+                sweep.removed += removed;
             }
         }
         Some((sweep.peer, sweep.removed))
@@ -336,7 +334,8 @@ fn count_of(held: &mut Vec<u32>, peer: PeerId) -> &mut u32 {
 
 /// An entry is no longer one of which the peer spoke last that it remembers.
 fn count_out(held: &mut Vec<u32>, entry: &Entry<'_>) {
-    if let Some(told) = Told::from_stamp(entry.stamp) {
+    let counts_still = !entry.marks.contains(Marks::LEFT);
+    if let Some(told) = Told::from_stamp(entry.stamp).filter(|_| counts_still) {
         let count = count_of(held, told.peer());
         *count = count.saturating_sub(counts(&entry.key()));
     }

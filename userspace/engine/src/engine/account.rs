@@ -101,9 +101,6 @@ impl Engine {
 
     /// Goes on removing what the peers' transfers did not name.
     pub(super) fn sweep_remote(&mut self, now: Instant) {
-        if self.is_kernel_busy() {
-            self.remote.postpone_sweep(now);
-        }
         while let Some((id, removed)) = self.remote.sweep(&mut self.counters, now) {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.whole.on_swept();
@@ -112,7 +109,6 @@ impl Engine {
                 self.tell(Event::StaleRemoved { flows: removed });
             }
         }
-        self.delete_gone();
     }
 
     /// Asks one peer for everything once more. The request names nobody, so all of them answer it.

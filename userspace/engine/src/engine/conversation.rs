@@ -372,7 +372,6 @@ impl Engine {
         self.begin_due_bulk(now);
         self.local.tell_again(&mut self.outbox, now);
         self.remote.expire(&mut self.counters, now);
-        self.delete_gone();
         self.look_at_expectations(now);
         self.read_in_time(now);
         self.watch_silent(now);

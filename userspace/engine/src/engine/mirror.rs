@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::limit;
 use crate::input::Origin;
-use crate::kernel::{InFlight, Purpose};
+use crate::kernel::InFlight;
 use crate::output::{Request, Side};
 use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
@@ -96,6 +96,9 @@ impl Engine {
         }
         let theirs = event == EventKind::Destroy && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);
+        if event == EventKind::Destroy {
+            self.remote.on_ended(key);
+        }
         if theirs { Origin::Inject } else { origin }
     }
 
@@ -114,28 +117,6 @@ impl Engine {
     /// Whether a flow is this node's own, as far as a local table tells.
     pub(super) fn is_own(&self, key: &FlowKey) -> bool {
         self.local.table.find(key).is_some_and(|slot| self.local.is_alive(slot))
-    }
-
-    /// Whether the kernel would find another flow by this identity, because that is its reply direction.
-    fn is_taken(&self, key: &FlowKey) -> bool {
-        let mirror = FlowKey::new(key.tuple.inverted(), key.zone);
-        let own = self.local.table.get(&mirror).filter(|_| self.is_own(&mirror));
-        self.remote.is_taken(key) || own.is_some_and(|e| !e.has_other_reply(&key.tuple))
-    }
-
-    /// Whether the kernel has so much to do that nothing is to be removed by the thousand.
-    pub(super) fn is_kernel_busy(&self) -> bool {
-        !self.config.replication.keep_remote && self.kernel.len() > limit::KERNEL_QUEUE_MAX / 2
-    }
-
-    /// Deletes flows of the peers that have ended without a word from the kernel.
-    pub(super) fn delete_gone(&mut self) {
-        for key in self.remote.take_gone() {
-            if !self.is_own(&key) && !self.is_taken(&key) {
-                self.counters.inject.destroyed += 1;
-                self.kernel.push(Purpose::InjectDestroy, Request::Delete(key));
-            }
-        }
     }
 }
 

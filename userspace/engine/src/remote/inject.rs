@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A flow of the kernel carries no sign of who wrote it. So it is remembered here which ones are the peers': a reading
-//! of the kernel's table must not take them for this node's own, and what a transfer did not name can be deleted.
+//! of the kernel's table must not take them for this node's own, and what a transfer did not name can be told.
 
 use super::Remote;
 use crate::config::Config;
@@ -13,10 +13,9 @@ use crate::counters::{Counters, TableCounters};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
 use crate::remote::{without_master, writable};
-use crate::table::{Full, Marks};
+use crate::table::{Full, Marks, Slot};
 use crate::told::Told;
 use crate::tombstone::Span;
-use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 use wire::Flow;
 use wire::flow::Known;
@@ -61,15 +60,6 @@ impl Remote {
         }
     }
 
-    /// Whether the kernel, which finds a flow by either direction, would find a peer's flow by the wrong one.
-    #[must_use]
-    pub fn is_taken(&self, key: &FlowKey) -> bool {
-        let other = self.known.get(&FlowKey::new(key.tuple.inverted(), key.zone));
-        let is_there =
-            |marks: Marks| marks.intersection(Marks::MADE | Marks::UNLIKE) == Marks::MADE;
-        other.is_some_and(|e| is_there(e.marks) && !e.has_other_reply(&key.tuple))
-    }
-
     /// Flows that this kernel may not hold as the peers have them.
     #[must_use]
     pub const fn unlike(&self) -> usize {
@@ -85,9 +75,13 @@ impl Remote {
         Told::from_stamp(notes.stamp)
     }
 
-    /// Flows that are to go from the kernel, if no traffic of this node's uses them.
-    pub fn take_gone(&mut self) -> Vec<FlowKey> {
-        core::mem::take(&mut self.gone)
+    /// The kernel has let go of a flow. One that a transfer did not name is settled by that.
+    pub fn on_ended(&mut self, key: &FlowKey) {
+        let left =
+            |slot: &Slot| self.known.at(*slot).is_some_and(|e| e.marks.contains(Marks::LEFT));
+        if let Some(slot) = self.known.find(key).filter(|slot| self.injects && left(slot)) {
+            self.remove(slot);
+        }
     }
 
     /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`:
@@ -133,6 +127,9 @@ impl Remote {
             self.tombstones.replace(key, Span::at(told.stamp()));
         }
         self.set_unlike(&key, ours);
+        if let Some(notes) = self.known.find(&key).and_then(|slot| self.known.notes_mut(slot)) {
+            notes.marks.remove(Marks::LEFT);
+        }
         outcome
     }
 }

@@ -42,6 +42,9 @@ bitflags! {
         /// Remote, straight into the kernel: an injection made the flow in this kernel, and no traffic of this node's
         /// has used it since.
         const MADE = 1 << 14;
+        /// Remote, straight into the kernel: a transfer of all the peer's flows did not name it. It stays until the
+        /// kernel lets go of it, because traffic may use it of which no event tells.
+        const LEFT = 1 << 15;
     }
 }
 
