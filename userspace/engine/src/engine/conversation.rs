@@ -240,9 +240,8 @@ impl Engine {
                 let Self { counters, remote, peers, .. } = self;
                 let Some(peer) = peers.get_mut(arrival.peer) else { return };
                 let tells_all = peer.whole.tells_all();
-                let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
-                if !tells_all && doubt && remote.table().find(&flow.key()).is_some() {
-                    peer.whole.on_merged(told.order());
+                if change == Change::Update && remote.table().find(&flow.key()).is_some() {
+                    peer.whole.on_update(told.order());
                 }
                 if peer.whole.tells_parts() && remote.is_overtaken(&flow.key(), told) {
                     peer.whole.on_refused(told.order());

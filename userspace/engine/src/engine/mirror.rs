@@ -44,9 +44,8 @@ impl Engine {
         let Self { config, counters, kernel, remote, peers, .. } = self;
         let Some(peer) = peers.get_mut(told.peer()) else { return };
         let tells_all = peer.whole.tells_all();
-        let doubt = peer.tracker.hole() > 0 || peer.whole.lingers();
-        if !tells_all && doubt && remote.spoke_of(&key) {
-            peer.whole.on_merged(told.order());
+        if change == Change::Update && remote.spoke_of(&key) {
+            peer.whole.on_update(told.order());
         }
         let mut pen = Pen { config, counters, kernel, now };
         let outcome = remote.inject(&mut pen, (change, flow), told, (tells_all, ours));

@@ -42,6 +42,8 @@ pub struct Whole {
     tells_all: bool,
     /// Order of the last update that was laid over what may have been another flow, before that was known.
     merged: u64,
+    /// The same of the last one that took the place of what was known, on the assumption that it told all.
+    replaced: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
     /// Accounts in a row that differ from what is held, and in which direction.
@@ -85,6 +87,7 @@ impl Default for Whole {
             accounts: false,
             tells_all: false,
             merged: 0,
+            replaced: 0,
             pending: false,
             streak: (0, false),
             lingers: false,
@@ -153,12 +156,25 @@ impl Whole {
     /// tell stays.
     #[must_use]
     pub const fn tells_all(&self) -> bool {
-        self.tells_all
+        // Until the first account comes, a peer that gives accounts is taken for one that keeps a table.
+        self.tells_all || (self.accounts && self.account.is_none())
     }
 
-    /// Message `order` was laid over a flow of which messages may have been missed.
-    pub const fn on_merged(&mut self, order: u64) {
-        self.merged = order;
+    /// Whether that is only assumed.
+    const fn assumes(&self) -> bool {
+        self.account.is_none()
+    }
+
+    /// Message `order` updates a flow that is known, and no account has said yet whether it tells all of it.
+    pub const fn on_update(&mut self, order: u64) {
+        if !self.assumes() {
+            return;
+        }
+        if self.tells_all() {
+            self.replaced = order;
+        } else {
+            self.merged = order;
+        }
     }
 
     /// Nothing of the peer is held any more; the last message had this order.
@@ -233,10 +249,10 @@ impl Whole {
     pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
         self.account = Some(account);
         self.tells_all = account.whole;
-        if account.whole {
-            // What the peer says from here on takes the place of that.
-            self.refused = self.refused.max(core::mem::take(&mut self.merged));
-        }
+        // What was taken in the wrong way is to be told once more.
+        let merged = core::mem::take(&mut self.merged);
+        let replaced = core::mem::take(&mut self.replaced);
+        self.refused = self.refused.max(if account.whole { merged } else { replaced });
         let heard = about.transfer.filter(|order| *order > self.applied);
         self.pending = heard.is_some();
         if !about.quiet || self.sweeping {

@@ -146,7 +146,7 @@ fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
     assert_eq!((talk.own(), talk.told()), ([key(2)].into(), [(Change::New, key(2))].into()));
-    // Nor where an operator made it forget what is its own..
+    // Nor where an operator made it forget what is its own.
     let flush = Command::Flush { local: true, remote: false };
     talk.handle(Input::Command(CommandId(8), flush));
     talk.reads(&[flow(1), flow(2)]);
