@@ -82,8 +82,9 @@ impl Engine {
         true
     }
 
-    /// Takes note of what traffic did to a flow of a peer. What the event counts as: that the flow is gone from this
-    /// kernel says nothing of the peer's.
+    /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the flow
+    /// is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node tells
+    /// its flows from the peers', and an end is an end for all of them, as with the original.
     pub(super) fn note_traffic(
         &mut self,
         event: EventKind,
@@ -93,7 +94,8 @@ impl Engine {
         if !matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
-        let theirs = event == EventKind::Destroy && self.remote.made(key) && !self.is_own(key);
+        let ended = event == EventKind::Destroy && self.config.replication.keep_local;
+        let theirs = ended && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);
         if event == EventKind::Destroy {
             self.remote.on_ended(key);

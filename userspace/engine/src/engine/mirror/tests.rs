@@ -270,6 +270,15 @@ fn that_the_peers_flow_has_expired_here_is_not_told_to_the_peer() {
 }
 
 #[test]
+fn without_a_local_table_the_end_of_a_flow_that_a_peer_told_of_is_told() {
+    let mut talk = without_a_local_table();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.happens(EventKind::Destroy, &flow(1));
+    assert_eq!(talk.told(), [(Change::Destroy, key(1))]);
+}
+
+#[test]
 fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_told() {
     for earlier_life in [true, false] {
         let mut talk = Talk::with(|config| config.earlier_life = earlier_life);
