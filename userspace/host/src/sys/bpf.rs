@@ -13,6 +13,8 @@ const BPF_PROG_TYPE_NETFILTER: u32 = 32;
 const BPF_NETFILTER: u32 = 45;
 /// Room for what the verifier says.
 const VERIFIER_LOG_LEN: usize = 1 << 20;
+/// How often a program is handed in whose loading signals interrupt. Each attempt takes milliseconds.
+const LOAD_ATTEMPTS: u32 = 8;
 
 /// `union bpf_attr`, as `BPF_PROG_LOAD` reads it.
 #[repr(C)]
@@ -65,7 +67,7 @@ pub fn load_netfilter(
     let shown = name.to_bytes().len().min(15);
     attr.prog_name[..shown].copy_from_slice(&name.to_bytes()[..shown]);
     // SAFETY: the pointers are to live memory of the lengths given; the kernel only reads it.
-    let first = match unsafe { bpf(BPF_PROG_LOAD, &mut attr) } {
+    let first = match uninterrupted(|| unsafe { bpf(BPF_PROG_LOAD, &mut attr) }) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
@@ -102,6 +104,18 @@ pub fn link_netfilter(
     unsafe { bpf(BPF_LINK_CREATE, &mut attr) }
 }
 
+/// Makes a call again that the verifier gave up with `EAGAIN`, as it does when a signal is pending for the thread
+/// (`do_check` in kernel/bpf/verifier.c at v6.12).
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..LOAD_ATTEMPTS {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            loaded_or_refused => return loaded_or_refused,
+        }
+    }
+    call()
+}
+
 /// # Safety
 /// `attr` must be what the command reads, with valid pointers.
 unsafe fn bpf<T>(command: u32, attr: &mut T) -> io::Result<OwnedFd> {
@@ -116,4 +130,25 @@ unsafe fn bpf<T>(command: u32, attr: &mut T) -> io::Result<OwnedFd> {
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("processed ")).collect();
     lines[lines.len().saturating_sub(2)..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(errno: i32, failing: u32) -> (u32, bool) {
+        let mut made = 0;
+        let outcome = uninterrupted(|| {
+            made += 1;
+            if made <= failing { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
+        });
+        (made, outcome.is_ok())
+    }
+
+    #[test]
+    fn a_load_that_a_signal_interrupts_is_tried_again_for_a_while_and_a_refused_one_is_not() {
+        assert_eq!(attempts(libc::EAGAIN, 3), (4, true));
+        assert_eq!(attempts(libc::EAGAIN, u32::MAX), (LOAD_ATTEMPTS, false));
+        assert_eq!(attempts(libc::EACCES, u32::MAX), (1, false));
+    }
 }
