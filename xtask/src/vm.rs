@@ -147,7 +147,8 @@ fn contents(
     Ok(contents)
 }
 
-/// What the guest does.
+/// What the guest does. `cli` goes first: a test of `netns` has the kernel load its own helper for FTP, beside which
+/// `nfct` can add none of that name.
 fn init(plan: Plan) -> String {
     let Plan { auto, hook, more, .. } = plan;
     let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more} {NFCT}", TESTS.join(" ")));
@@ -165,8 +166,9 @@ depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
-netns --test-threads=2 {tests} 2>&1
 cli --nocapture {tests} 2>&1
+nfct flush helper 2>/dev/null
+netns --test-threads=2 {tests} 2>&1
 echo {DONE}
 poweroff -f
 "
