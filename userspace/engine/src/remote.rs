@@ -203,9 +203,9 @@ impl Remote {
         self.known.remove(slot);
     }
 
-    /// No message says that a flow ended, but it is not the peer's any more. A table forgets it. In the kernel it stays,
-    /// not as the peer has it: the peer may have begun anew with nothing while this node carries its connections, and of
-    /// most traffic no event tells.
+    /// No message says that a flow ended, but it is not the peer's any more. A table forgets it. In the kernel it
+    /// stays, not as the peer has it: the peer may have begun anew with nothing while this node carries its
+    /// connections, and of most traffic no event tells.
     fn end(&mut self, slot: Slot) {
         let key = self.known.at(slot).filter(|_| self.injects).map(|entry| entry.key());
         let Some(key) = key else { return self.remove(slot) };
