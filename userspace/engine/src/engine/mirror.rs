@@ -82,9 +82,9 @@ impl Engine {
         true
     }
 
-    /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the flow
-    /// is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node tells
-    /// its flows from the peers', and an end is an end for all of them, as with the original.
+    /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
+    /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
+    /// tells its flows from the peers', and an end is an end for all of them, as with the original.
     pub(super) fn note_traffic(
         &mut self,
         event: EventKind,
