@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cause;
 pub mod stdout;
 pub mod conf;
 pub mod print;

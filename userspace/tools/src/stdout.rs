@@ -9,6 +9,7 @@
 //! (`host::sys::process::obey_sigpipe`). Any other write that fails is kept until [`flush`], which reports
 //! it: what the program was asked to do is done all the same.
 
+use crate::cause::cause;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -112,10 +113,4 @@ fn write(bytes: &[u8]) {
         Err(error) => Err(io::Error::from(error.kind())),
     };
     state.failed = written.err();
-}
-
-/// The system's text for an error, without its number.
-fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -1,5 +1,6 @@
 //! Why a command line came to nothing: the text, the exit code, and how both are printed.
 
+use crate::cause::cause;
 use crate::print::tame::Tame;
 use crate::stdout;
 use std::fmt;
@@ -79,6 +80,5 @@ fn describe(errno: i32) -> String {
 /// The system's text for a number.
 #[must_use]
 pub fn plain(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    cause(&std::io::Error::from_raw_os_error(errno))
 }

@@ -1,5 +1,6 @@
 //! Why a command line came to nothing, and how that is printed.
 
+use crate::cause::cause;
 use crate::print::tame::Tame;
 use crate::stdout;
 use std::fmt;
@@ -67,10 +68,4 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines.join("\n"))
     }
-}
-
-/// The system's text for an error, without its number.
-fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
