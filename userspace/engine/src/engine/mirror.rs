@@ -94,10 +94,11 @@ impl Engine {
         if !matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
-        let ended = event == EventKind::Destroy && self.config.replication.keep_local;
-        let theirs = ended && self.remote.made(key) && !self.is_own(key);
+        let ended = event == EventKind::Destroy;
+        let keep_local = self.config.replication.keep_local;
+        let theirs = ended && keep_local && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);
-        if event == EventKind::Destroy {
+        if ended {
             self.remote.on_ended(key);
         }
         if theirs { Origin::Inject } else { origin }
