@@ -346,13 +346,19 @@ fn drain(source: &mut Source) -> usize {
     }
 }
 
+/// A socket that sends on loopback, one that hears what is sent to its port there, at whatever address, and that port.
+fn ends() -> (UdpSocket, UdpSocket, u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let sink = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let port = sink.local_addr().expect("it is bound").port();
+    (socket, sink, port)
+}
+
 #[test]
 fn a_flow_is_told_once_and_each_packet_is_counted_once() {
     netns::enter_new();
     let mut source = open(&hook());
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let sink = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    let port = sink.local_addr().expect("it is bound").port();
+    let (socket, sink, port) = ends();
     for n in 0..5_000_u16 {
         let [high, low] = n.to_be_bytes();
         socket
@@ -372,9 +378,7 @@ fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
     netns::enter_new();
     // One page of ring holds 30 records.
     let mut listener = Listener::new(&Settings { ring_bytes: 4096, ..hook() });
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let sink = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    let port = sink.local_addr().expect("it is bound").port();
+    let (socket, _sink, port) = ends();
     let targets = (0..500_u16).map(|n| SocketAddr::from(([127, 9, (n >> 8) as u8, n as u8], port)));
     let targets: Vec<_> = targets.collect();
     let send = |to: &SocketAddr| assert_eq!(socket.send_to(b"hi", to).ok(), Some(2));
