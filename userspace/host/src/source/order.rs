@@ -16,6 +16,10 @@ use common::tap::{KIND_PACKET, RecordHeader};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Bytes that memory is taken for, for every record of a ring's share: above what an event of an IPv6 flow has with
+/// counters, timestamps and labels. Longer records make the batch grow once more.
+const RECORD_ROOM: usize = 512;
+
 /// What has been taken from the rings and waits for its turn. Its memory is used again from round to round.
 #[derive(Debug, Default)]
 pub(super) struct Sorter {
@@ -66,7 +70,9 @@ impl Sorter {
         share: usize,
         mut next: impl FnMut(&mut Self) -> bool,
     ) {
-        let mut room = share.saturating_sub(self.rings[ring].records.len());
+        let batch = &mut self.rings[ring];
+        batch.make_room(share);
+        let mut room = share.saturating_sub(batch.records.len());
         while room > 0 && next(self) {
             room -= 1;
         }
@@ -119,6 +125,13 @@ impl Sorter {
 }
 
 impl Batch {
+    /// Takes the memory of a full share at once. It is not to depend on how late the thread gets to the ring whether an
+    /// event takes memory: that happens when the load is highest.
+    fn make_room(&mut self, share: usize) {
+        self.records.reserve(share.saturating_sub(self.records.len()));
+        self.bytes.reserve((share * RECORD_ROOM).saturating_sub(self.bytes.len()));
+    }
+
     fn next_at(&self) -> Option<u64> {
         self.records.get(self.gone).map(|record| record.at)
     }
