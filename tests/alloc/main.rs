@@ -262,7 +262,7 @@ fn threads_take_nothing(shards: usize) {
             assert_eq!(now.flows[Side::Local as usize], FLOWS as usize);
             assert!(round > 0 || !places.is_empty(), "nothing is taken down");
             places.retain(|place| !is_housekeeping(place));
-            let text = places.first().map_or("", String::as_str);
+            let text = places.join("\n");
             assert!(round < WARM || places.is_empty(), "round {round}: {}: {text}", places.len());
         }
         runtime.block_on(async { assert!(crew.stop()) });

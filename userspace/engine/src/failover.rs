@@ -1,12 +1,15 @@
 //! The commit: the peer's flows become flows of this node's kernel.
 //!
 //! ```text
-//!  start --> flows without master --> settled --> flows with such a master --> settled --> ... --> done
+//!  start --> flows without master --> settled --> flows with such a master --> settled --> ... --> late ones --> done
 //!              step by step, so that events and messages go on in between
 //! ```
 //!
 //! An expected flow needs its master in the kernel, and a master may be expected itself (the media of a call belong to
 //! its control connection, which belongs to its signalling), which is why there is a pass per generation.
+//!
+//! A flow of this node's may hold the reply tuple of a flow of the peer's, and be one that the commit replaces later by
+//! what the peer knows of it. So flows that found their place taken by another identity are tried once more at the end.
 
 use crate::config::{Config, limit};
 use crate::input::CommandId;
@@ -15,6 +18,7 @@ use crate::local::seconds;
 use crate::output::{Event, Request};
 use crate::remote::{Remote, without_master, writable};
 use crate::table::{Entry, FlowTable, Slot};
+use alloc::vec::Vec;
 use common::{FlowKey, Instant};
 
 const ENOENT: i32 = 2;
@@ -33,6 +37,8 @@ pub struct Commit {
     pass: usize,
     latest: usize,
     cursor: Option<Slot>,
+    /// Flows that found their place taken by another identity, at most [`limit::COMMIT_LATE_MAX`].
+    late: Vec<FlowKey>,
     /// Requests not settled yet.
     open: usize,
     committed: u64,
@@ -42,9 +48,18 @@ pub struct Commit {
 impl Commit {
     /// Begins.
     #[must_use]
-    pub const fn new(id: CommandId, now: Instant) -> Self {
-        let cursor = Some(0);
-        Self { id, began: now, pass: 0, latest: 0, cursor, open: 0, committed: 0, failed: 0 }
+    pub fn new(id: CommandId, now: Instant) -> Self {
+        Self {
+            id,
+            began: now,
+            pass: 0,
+            latest: 0,
+            cursor: Some(0),
+            late: Vec::new(),
+            open: 0,
+            committed: 0,
+            failed: 0,
+        }
     }
 
     /// Requests that the kernel has answered.
@@ -71,6 +86,10 @@ impl Commit {
             (self.pass, self.cursor) = (self.pass + 1, Some(0));
             return self.step(config, remote, kernel, now);
         }
+        self.try_late(config, remote, kernel, now);
+        if !self.late.is_empty() || self.open > 0 {
+            return None;
+        }
         let (committed, failed, took) = (self.committed, self.failed, now.since(self.began));
         Some(Event::CommitDone { committed, failed, took })
     }
@@ -90,16 +109,46 @@ impl Commit {
             let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
             if generation == self.pass {
-                let age_s = seconds(now).saturating_sub(entry.updated_s);
-                let flow = writable(config, entry.flow(), age_s);
-                if kernel.push(Purpose::Commit, Request::Create(flow)) {
-                    self.open += 1;
-                } else {
-                    self.failed += 1;
-                }
+                self.write(Purpose::Commit, entry, config, kernel, now);
             }
         }
         Some(from)
+    }
+
+    /// Queues the flows that found their place taken once more, while few requests are open.
+    fn try_late(
+        &mut self,
+        config: &Config,
+        remote: &Remote,
+        kernel: &mut KernelQueue,
+        now: Instant,
+    ) {
+        while kernel.len() < limit::KERNEL_IN_FLIGHT_MAX
+            && let Some(key) = self.late.pop()
+        {
+            match remote.table().get(&key) {
+                Some(entry) => self.write(Purpose::CommitLast, entry, config, kernel, now),
+                // The peer has ended it since.
+                None => self.failed += 1,
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        purpose: Purpose,
+        entry: Entry<'_>,
+        config: &Config,
+        kernel: &mut KernelQueue,
+        now: Instant,
+    ) {
+        let age_s = seconds(now).saturating_sub(entry.updated_s);
+        let flow = writable(config, entry.flow(), age_s);
+        if kernel.push(purpose, Request::Create(flow)) {
+            self.open += 1;
+        } else {
+            self.failed += 1;
+        }
     }
 
     /// A request of the commit succeeded.
@@ -110,21 +159,30 @@ impl Commit {
         }
     }
 
-    /// A request of the commit failed: what is in the way is removed, once, and a master that is not there is done
-    /// without. Returns whether it is a failure to tell.
+    /// A request of the commit failed: what is in the way is removed, once, a place that is taken all the same is tried
+    /// for again at the end, and a master that is not there is done without. Returns whether it is a failure to tell.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         let again = match (op.purpose, op.request, errno) {
             (Purpose::Commit, Request::Create(flow), EEXIST) => {
                 kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
-                Some(flow)
+                Some((Purpose::CommitAgain, flow))
             }
-            (_, Request::Create(flow), ENOENT) if flow.master().is_some() => {
-                Some(without_master(flow))
+            (Purpose::CommitAgain, Request::Create(flow), EEXIST)
+                if self.late.len() < limit::COMMIT_LATE_MAX =>
+            {
+                self.late.push(flow.key());
+                self.open = self.open.saturating_sub(1);
+                return false;
+            }
+            (purpose, Request::Create(flow), ENOENT) if flow.master().is_some() => {
+                let last = purpose == Purpose::CommitLast;
+                let purpose = if last { purpose } else { Purpose::CommitAgain };
+                Some((purpose, without_master(flow)))
             }
             _ => None,
         };
-        if let Some(flow) = again
-            && kernel.push(Purpose::CommitAgain, Request::Create(flow))
+        if let Some((purpose, flow)) = again
+            && kernel.push(purpose, Request::Create(flow))
         {
             return false;
         }
@@ -149,5 +207,5 @@ fn generation<'a>(mut entry: Entry<'a>, table: &'a FlowTable) -> usize {
 /// Whether a request belongs to a commit.
 #[must_use]
 pub const fn is_commit(purpose: Purpose) -> bool {
-    matches!(purpose, Purpose::Commit | Purpose::CommitAgain)
+    matches!(purpose, Purpose::Commit | Purpose::CommitAgain | Purpose::CommitLast)
 }

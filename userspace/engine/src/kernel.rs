@@ -25,6 +25,8 @@ pub enum Purpose {
     Commit,
     /// The second attempt of that, after removing what was in the way.
     CommitAgain,
+    /// The attempt at the end of a commit, for a flow whose place another identity had.
+    CommitLast,
     /// The peer's new flow goes straight into the kernel.
     InjectNew,
     /// The peer's update goes straight into the kernel.
@@ -215,7 +217,11 @@ impl KernelQueue {
 const fn is_of_commit(purpose: Purpose) -> bool {
     matches!(
         purpose,
-        Purpose::Commit | Purpose::CommitAgain | Purpose::CommitExpect | Purpose::CommitExpectAgain
+        Purpose::Commit
+            | Purpose::CommitAgain
+            | Purpose::CommitLast
+            | Purpose::CommitExpect
+            | Purpose::CommitExpectAgain
     )
 }
 

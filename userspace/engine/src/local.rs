@@ -75,6 +75,8 @@ pub struct Local {
     spoken: Tombstones,
     /// When the kernel's table had been read for the first time.
     filled: Option<Instant>,
+    /// When the last reading began that does not show all that began before it.
+    reread: Option<Instant>,
     /// Flows that ended unseen, if anybody wants to know.
     pub vanished: Vec<Flow>,
     /// Where a bulk transfer goes on, and how many flows it has sent.
@@ -127,6 +129,7 @@ impl Local {
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: None,
+            reread: None,
             vanished: Vec::new(),
             bulk: None,
             refresh,
@@ -229,7 +232,10 @@ impl Local {
                 let ended = self.tombstones.last_about(&key).is_some();
                 // And an injection may have changed it since, which left no other trace.
                 let overtaken = age(stamp, self.spoken.last_about(&key)) != Age::Newer;
-                entry.is_none() && (overtaken || (event == EventKind::Update && ended))
+                // What began before a reading may have ended since, and its end be among what was lost.
+                let before = |reread: Instant| news::span_of(stamp, desk.now).from < reread.0;
+                let doubted = overtaken || self.reread.is_some_and(before);
+                entry.is_none() && (doubted || (event == EventKind::Update && ended))
             }
             Age::Older => {
                 let whole = told != Told::ByEvent;

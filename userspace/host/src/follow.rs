@@ -13,6 +13,7 @@
 
 use crate::place;
 use common::Instant;
+use rustix::thread::CpuSet;
 use std::time::Duration;
 
 /// So many single events in a row from one CPU are a habit.
@@ -96,7 +97,7 @@ impl Policy {
 pub(crate) struct Follower {
     policy: Policy,
     /// Where it is held, and where it may run when it is not.
-    held: Option<(usize, Vec<usize>)>,
+    held: Option<(usize, CpuSet)>,
 }
 
 impl Follower {
@@ -115,16 +116,19 @@ impl Follower {
     }
 
     fn hold(&mut self, cpu: usize) {
-        let allowed = place::cpus();
-        if allowed.contains(&cpu) && place::bind(&[cpu]).is_ok() {
+        let allowed = place::allowed();
+        if cpu < CpuSet::MAX_CPU
+            && allowed.is_set(cpu)
+            && place::bind_to(&place::set_of(&[cpu])).is_ok()
+        {
             self.held = Some((cpu, allowed));
         }
     }
 
     fn free(&mut self) {
         let Some((cpu, allowed)) = self.held.take() else { return };
-        if place::cpus() == [cpu] {
-            let _ = place::bind(&allowed);
+        if place::allowed() == place::set_of(&[cpu]) {
+            let _ = place::bind_to(&allowed);
         }
     }
 }

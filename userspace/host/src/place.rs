@@ -64,11 +64,24 @@ impl Namespace {
     }
 }
 
+/// CPUs this thread may run on.
+#[must_use]
+pub(crate) fn allowed() -> CpuSet {
+    sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new())
+}
+
 /// CPUs this thread may run on, by number.
 #[must_use]
 pub fn cpus() -> Vec<usize> {
-    let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let set = allowed();
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// These CPUs, as the kernel takes them.
+pub(crate) fn set_of(cpus: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    set
 }
 
 /// Binds the calling thread to these CPUs.
@@ -76,9 +89,15 @@ pub fn cpus() -> Vec<usize> {
 /// # Errors
 /// As `sched_setaffinity(2)`.
 pub fn bind(cpus: &[usize]) -> io::Result<()> {
-    let mut wanted = CpuSet::new();
-    cpus.iter().for_each(|cpu| wanted.set(*cpu));
-    Ok(sched_setaffinity(None, &wanted)?)
+    bind_to(&set_of(cpus))
+}
+
+/// Binds the calling thread to these CPUs, without taking memory.
+///
+/// # Errors
+/// As `sched_setaffinity(2)`.
+pub(crate) fn bind_to(cpus: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(None, cpus)?)
 }
 
 /// Does something on these CPUs, if the system lets us; processes and threads started meanwhile stay on them.

@@ -193,7 +193,8 @@ impl Engine {
             return;
         }
         let key = flow.key();
-        // One that is there because of an injection alone. What traffic has done to it since is known.
+        // One that is there because of an injection alone. What traffic has done to it since is known, or will be asked
+        // for when the news of it comes in (`Local::on_reading_began`).
         if self.remote.made(&key) && self.local.table.find(&key).is_none() {
             return;
         }
@@ -275,6 +276,7 @@ impl Engine {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
             self.exactness.on_reading_began();
+            self.local.on_reading_began(now);
             self.dump = Some(Dump { first, commands, ..Dump::new(now) });
         } else {
             self.answer(commands, false);
@@ -284,6 +286,9 @@ impl Engine {
     /// Reads the kernel's table for the sake of silent flows.
     pub(super) fn start_watch_dump(&mut self, now: Instant) {
         if self.kernel.push(Purpose::Read, Request::Dump) {
+            if !self.config.replication.keep_remote {
+                self.local.on_reading_began(now);
+            }
             self.dump = Some(Dump { watch: true, ..Dump::new(now) });
         }
     }

@@ -96,6 +96,17 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
     assert_eq!(engine.table(Side::Local).len(), 1);
 }
 
+/// The peer tells of a new flow.
+fn tell(engine: &mut Engine, flow: &Flow) {
+    let mut bytes = [0; 500];
+    let mut writer = Writer::new(&mut bytes);
+    let options = Options { timeout: true, window_scale: false };
+    v1::encode_flow(Change::New, v1::Stamp::default(), flow, options, &mut writer);
+    let len = writer.finish().unwrap();
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+    engine.handle(Instant(2), Input::Datagram { from, bytes: &bytes[..len] });
+}
+
 /// The peer's flow with a helper comes to this engine, which is asked to commit; the kernel, which lacks that helper,
 /// answers `second` to the request without it.
 fn meets_a_kernel_without_the_helper(keep_remote: bool, second: Option<i32>) -> Engine {
@@ -107,13 +118,7 @@ fn meets_a_kernel_without_the_helper(keep_remote: bool, second: Option<i32>) -> 
     let mut flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 69));
     flow.extra_mut().helper = HelperName::from_bytes(b"tftp");
     (flow.timeout_s, flow.known) = (100, Known::TIMEOUT);
-    let mut bytes = [0; 500];
-    let mut writer = Writer::new(&mut bytes);
-    let options = Options { timeout: true, window_scale: false };
-    v1::encode_flow(Change::New, v1::Stamp::default(), &flow, options, &mut writer);
-    let len = writer.finish().unwrap();
-    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
-    engine.handle(Instant(2), Input::Datagram { from, bytes: &bytes[..len] });
+    tell(&mut engine, &flow);
     engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
     for (has_helper, answer) in [(true, Some(EOPNOTSUPP)), (false, second)] {
         let op = engine.poll_kernel().expect("a request");
@@ -160,4 +165,36 @@ fn a_flow_that_is_refused_without_it_too_is_a_failure() {
     assert!(events.any(|e| matches!(e, Event::CommitDone { committed: 0, failed: 1, .. })));
     let engine = meets_a_kernel_without_the_helper(false, Some(EOPNOTSUPP));
     assert_eq!(engine.counters().inject.create_failed, 1);
+}
+
+/// Commits one flow of the peer's, and answers EEXIST to so many attempts; what the commit says in the end.
+fn committed_after(refusals: usize) -> (u64, u64) {
+    const EEXIST: i32 = 17;
+    let mut engine = Engine::new(Config::default(), Instant(0));
+    while engine.poll_kernel().is_some() {}
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    tell(&mut engine, &Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 2)));
+    engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
+    let mut refused = 0;
+    while let Some(op) = engine.poll_kernel() {
+        let (token, create) = (op.token, matches!(op.request, Request::Create(_)));
+        if create && refused < refusals {
+            refused += 1;
+            engine.handle(Instant(4), Input::KernelFailed { token, errno: EEXIST });
+        }
+        engine.handle(Instant(4), Input::KernelSettled { token });
+    }
+    assert_eq!(refused, refusals);
+    let done = core::iter::from_fn(|| engine.poll_event()).find_map(|event| match event {
+        Event::CommitDone { committed, failed, .. } => Some((committed, failed)),
+        _ => None,
+    });
+    done.expect("the commit ends")
+}
+
+#[test]
+fn a_flow_whose_place_another_identity_has_is_tried_once_more_at_the_end_of_a_commit() {
+    assert_eq!(committed_after(1), (1, 0), "what is in the way is removed");
+    assert_eq!(committed_after(2), (1, 0), "another flow of the commit has freed the place");
+    assert_eq!(committed_after(3), (0, 1), "nobody has");
 }

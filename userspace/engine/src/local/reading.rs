@@ -81,7 +81,11 @@ impl Local {
         for key in [word.key(), mirror] {
             let slot = self.table.find(&key).filter(|&slot| self.is_alive(slot));
             let notes = slot.and_then(|slot| self.table.notes_mut(slot));
-            let Some(notes) = notes else { continue };
+            let Some(notes) = notes else {
+                // News of its packets may be on the way, and be older than this.
+                self.spoken.bury(key, Span::at(desk.now.0));
+                continue;
+            };
             // An answer that is on its way is about what happened here.
             if !notes.marks.contains(Marks::VERIFYING) {
                 notes.marks.insert(Marks::READ_BACK);
@@ -190,6 +194,12 @@ impl Local {
             self.verify(desk, &key);
         }
         Ok(())
+    }
+
+    /// The kernel's table is read, though events may have been lost, or though the reading passes over flows that only a
+    /// peer speaks of. So what it does not show proves nothing of flows that began before, and of which news comes late.
+    pub const fn on_reading_began(&mut self, now: Instant) {
+        self.reread = Some(now);
     }
 
     /// A reading is over. What it did not show is to be looked for with [`Local::sweep`].
