@@ -36,9 +36,15 @@ impl Engine {
         self.account_next = now + limit::ACCOUNT_EVERY;
     }
 
+    /// Whether a bulk transfer is under way: from the table, or, where none is kept, straight from the kernel's.
+    pub(super) fn is_transferring(&self) -> bool {
+        let passes_on = !self.config.replication.keep_local && self.dump.is_some();
+        self.local.is_in_bulk() || passes_on
+    }
+
     /// Whether it is time for an account although this node speaks all the time.
     pub(super) fn owes_account(&self, now: Instant) -> bool {
-        let busy = self.local.is_in_bulk() || self.bulk_due.is_some();
+        let busy = self.is_transferring() || self.bulk_due.is_some();
         self.converses() && !busy && now >= self.account_next && self.outbox.is_empty()
     }
 

@@ -397,10 +397,11 @@ impl Engine {
         if !self.converses() {
             return;
         }
-        let busy = self.local.is_in_bulk();
-        if !busy && self.bulk_due.is_none() {
+        // What a transfer from the table sends says enough.
+        let speaks = self.local.is_in_bulk();
+        if !self.is_transferring() && self.bulk_due.is_none() {
             self.queue_account(now);
-        } else if !busy || self.outbox.is_congested() {
+        } else if !speaks || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);
         }
     }
@@ -414,7 +415,7 @@ impl Engine {
             peer_heard: self.peers.heard_at().map(|at| now.since(at)),
             remote_complete,
             remote_exact,
-            in_bulk: self.local.is_in_bulk(),
+            in_bulk: self.is_transferring(),
             committing: self.is_committing(),
         }
     }

@@ -259,6 +259,9 @@ impl Engine {
         } else {
             self.queue_expectations();
             self.on_transfer_done(complete);
+            if self.bulk_due.is_none() && self.dump_again.is_none() && self.converses() {
+                self.queue_account(now);
+            }
             self.tell(Event::BulkDone { flows });
         }
         self.answer(commands, complete);

@@ -70,11 +70,12 @@ impl Local {
         desk.outbox.queue_message(Change::New, flow, &mut desk.counters.replica);
     }
 
-    /// Passes on what the kernel says of a flow.
+    /// Passes on what the kernel says of a flow: all of it, as of a new one, because a peer lays an update over what it
+    /// knew, and that may have been another flow.
     pub(super) fn pass_answer(&mut self, desk: &mut Desk<'_>, key: &FlowKey, flow: Option<Flow>) {
         self.spoken.bury(*key, Span::at(desk.now.0));
         let (change, flow) = if let Some(flow) = flow {
-            (Change::Update, flow)
+            (Change::New, flow)
         } else {
             self.note_end(key);
             (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
