@@ -16,7 +16,7 @@ use crate::replica::{Manners, Outbox, Packer, Peers};
 use crate::table::{Entry, FlowTable, Marks, Notes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use common::Instant;
+use common::{FlowKey, Instant};
 use core::time::Duration;
 use wire::Flow;
 use wire::netlink::EventKind;
@@ -188,15 +188,10 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
-                // The kernel finds what is to be deleted by either direction, so a write of ours may end a flow that
-                // the peer never spoke of.
                 let origin = self.told_origin(origin);
                 self.untold |= origin == Origin::Commit;
                 let key = flow.key();
-                let meant = origin == Origin::Purge
-                    || event != EventKind::Destroy
-                    || self.remote.spoke_of(&key);
-                let origin = if meant { origin } else { Origin::Foreign };
+                let origin = self.meant_origin(event, &key, origin);
                 let origin = self.note_traffic(event, &key, origin);
                 let (local, mut desk) = self.desk(now);
                 let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
@@ -510,6 +505,18 @@ impl Engine {
     fn told_origin(&self, origin: Origin) -> Origin {
         let asked = self.commit_began.is_some() && self.bulk_began >= self.commit_began;
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
+    }
+
+    /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a write
+    /// may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even if what
+    /// peers told was flushed since.
+    fn meant_origin(&self, event: EventKind, key: &FlowKey, origin: Origin) -> Origin {
+        let keeps = self.config.replication.keep_local;
+        let meant = origin == Origin::Purge
+            || event != EventKind::Destroy
+            || self.remote.spoke_of(key)
+            || (keeps && !self.is_own(key));
+        if meant { origin } else { Origin::Foreign }
     }
 
     fn start_bulk(&mut self, now: Instant, command: Option<CommandId>) {
