@@ -88,6 +88,7 @@ impl Hostile {
                 6 => Control::Settled(self.greets.then_some(Account {
                     exact: true,
                     whole: true,
+                    injects: self.rng.chance(500),
                     transfer: Some(from),
                     flows: Some(to),
                 })),

@@ -20,7 +20,7 @@ pub(crate) struct Limit {
 }
 
 /// All of them.
-pub(crate) const LIMITS: [Limit; 8] = [
+pub(crate) const LIMITS: [Limit; 9] = [
     Limit {
         name: "straight into the kernel",
         reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
@@ -45,6 +45,13 @@ pub(crate) const LIMITS: [Limit; 8] = [
                  the other one, and no message says who is right",
         says: "not exact, as long as both have it",
         applies: |cluster, node| both_have_some(cluster, node),
+    },
+    Limit {
+        name: "the other one writes it",
+        reason: "DisableExternalCache at the peer alone: what this node tells of a flow that the peer has, too, changes or ends \
+                 the peer's, and the peer does not tell of that",
+        says: "not exact, until the peer has told everything once more, and as long as both have it",
+        applies: |cluster, node| peers_write_some(cluster, node),
     },
     Limit {
         name: "an earlier life wrote it",
@@ -100,6 +107,15 @@ fn both_have_some(cluster: &Cluster, node: usize) -> bool {
     let own = claims::tells(cluster, node);
     let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
     !cluster.nodes[node].keeps(Side::Remote) && cluster.heard_by(node).into_iter().any(has)
+}
+
+/// Whether a peer writes what it is told straight into its kernel, and has a flow that this node tells of, too.
+fn peers_write_some(cluster: &Cluster, node: usize) -> bool {
+    let own = claims::tells(cluster, node);
+    let writes = |from: &usize| !cluster.nodes[*from].keeps(Side::Remote);
+    let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
+    cluster.nodes[node].keeps(Side::Remote)
+        && cluster.heard_by(node).into_iter().filter(writes).any(has)
 }
 
 /// Whether a flow may be one that an earlier life of the node wrote.

@@ -180,6 +180,7 @@ impl<'a> Plan<'a> {
             _ => Control::Settled((kind & 0x10 != 0).then_some(Account {
                 exact: kind & 0x20 != 0,
                 whole: kind & 0x10 != 0,
+                injects: seq & 1 != 0,
                 transfer: (kind & 0x40 != 0).then_some(seq.wrapping_sub(to & 0xff)),
                 flows: (kind & 0x80 != 0).then_some(from & 0xff),
             })),

@@ -250,7 +250,11 @@ impl Engine {
             return None;
         }
         self.alive_next = now + self.config.replication.alive_after;
-        Some(packer.len())
+        let len = packer.len();
+        if self.peers.iter().any(|(_, peer)| peer.whole.injects()) {
+            self.note_said(now, &datagram[..len]);
+        }
+        Some(len)
     }
 
     /// Packs what waits.

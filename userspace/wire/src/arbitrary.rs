@@ -194,8 +194,9 @@ pub fn change() -> impl Strategy<Value = Change> {
 /// Any account of a sender's table.
 fn account() -> impl Strategy<Value = Account> {
     let word = || option::of(any::<u32>());
-    (any::<bool>(), any::<bool>(), word(), word())
-        .prop_map(|(exact, whole, transfer, flows)| Account { whole, exact, transfer, flows })
+    (any::<[bool; 3]>(), word(), word()).prop_map(|([exact, whole, injects], transfer, flows)| {
+        Account { exact, whole, injects, transfer, flows }
+    })
 }
 
 /// Any control message that a sender makes.

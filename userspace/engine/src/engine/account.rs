@@ -8,11 +8,11 @@ use crate::output::Event;
 use crate::replica::Step;
 use crate::replica::ftfw::Ftfw;
 use crate::replica::whole::Finding;
-use crate::told::PeerId;
+use crate::told::{PeerId, Told};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use wire::sync::v1::{Account, Control};
+use wire::sync::v1::{self, Account, Control, Message, Messages};
 
 /// How long after a request everything is said to have come, where nobody acknowledges and the peer sends no accounts.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -25,8 +25,9 @@ impl Engine {
             self.exactness.state() == Exactness::Exact && self.is_loaded() && !self.owes_transfer();
         let transfer = self.transferred;
         let keeps = self.config.replication.keep_local;
+        let injects = !self.config.replication.keep_remote;
         let counted = keeps && transfer.is_some() && !self.untold;
-        Account { exact, whole: keeps, transfer, flows: counted.then_some(flows) }
+        Account { exact, whole: keeps, injects, transfer, flows: counted.then_some(flows) }
     }
 
     /// Tells the peers that there is nothing left to send, and how much they should hold.
@@ -46,6 +47,21 @@ impl Engine {
     pub(super) fn owes_account(&self, now: Instant) -> bool {
         let busy = self.is_transferring() || self.bulk_due.is_some();
         self.converses() && !busy && now >= self.account_next && self.outbox.is_empty()
+    }
+
+    /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer told
+    /// of, too, this word may change or end what the peer has, and the peer does not tell of that. So the peer is to tell
+    /// everything once more.
+    pub(super) fn note_said(&mut self, now: Instant, datagram: &[u8]) {
+        for message in Messages::datagram(datagram).flatten().map(|raw| v1::decode(&raw)) {
+            let Ok(Message::Flow { flow, .. }) = message else { continue };
+            let entry = self.remote.table().get(&flow.key());
+            let told = entry.and_then(|entry| Told::from_stamp(entry.stamp));
+            let peer = told.and_then(|told| self.peers.get_mut(told.peer()));
+            if let Some(peer) = peer.filter(|peer| peer.whole.injects()) {
+                peer.whole.on_said(now);
+            }
+        }
     }
 
     /// A peer has said how much of its table should be here.
@@ -121,7 +137,7 @@ impl Engine {
     fn ask(&mut self, now: Instant, id: PeerId) {
         let Self { peers, outbox, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
-        peer.whole.on_ask_again(now);
+        peer.whole.on_ask_again(now, peer.tracker.order());
         if peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting).is_none() {
             peer.whole.on_asked(now, peer.tracker.order());
             outbox.queue_resync();

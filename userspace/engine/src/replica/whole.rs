@@ -32,6 +32,8 @@ pub struct Whole {
     /// Order of the last message that was not taken as it was told: there was no room for its flow, or somebody else
     /// spoke in the peer's name about then.
     refused: u64,
+    /// When the peer was last told of a flow of its own, if it was not asked since ([`Whole::on_said`]).
+    said: Option<Instant>,
     /// Flows with a lower order than this are being removed.
     sweeping: bool,
     /// The last account, if the peer sends any.
@@ -82,6 +84,7 @@ impl Default for Whole {
             base: 0,
             applied: 0,
             refused: 0,
+            said: None,
             sweeping: false,
             account: None,
             accounts: false,
@@ -122,8 +125,11 @@ impl Whole {
         self.ask_next = self.ask_next.max(now + limit::ASK_AGAIN);
     }
 
-    /// The peer is asked once more: if that is in vain too, the next time is later.
-    pub fn on_ask_again(&mut self, now: Instant) {
+    /// The peer is asked once more, after its message `order`: if that is in vain too, the next time is later.
+    pub fn on_ask_again(&mut self, now: Instant, order: u64) {
+        if self.said.take().is_some() {
+            self.on_refused(order);
+        }
         self.ask_next = now + self.ask_pause;
         self.ask_pause = (self.ask_pause * 2).min(limit::ASK_AGAIN_MAX);
     }
@@ -143,6 +149,13 @@ impl Whole {
         self.refused = self.refused.max(order);
     }
 
+    /// The peer is told of a flow of its own, and does not tell what becomes of that flow. It is asked for everything when
+    /// that word has surely arrived: a transfer that is under way may have named the flow before.
+    pub fn on_said(&mut self, now: Instant) {
+        self.said = Some(now);
+        self.ask_next = self.ask_next.max(now + limit::ASK_AGAIN);
+    }
+
     /// Whether the peer passes on what changed, as far as is known, so that an update which is overtaken is missing.
     #[must_use]
     pub const fn tells_parts(&self) -> bool {
@@ -150,6 +163,12 @@ impl Whole {
             Some(account) => !account.whole,
             None => self.accounts && !self.tells_all,
         }
+    }
+
+    /// Whether the peer writes what it is told straight into its kernel, as far as is known.
+    #[must_use]
+    pub fn injects(&self) -> bool {
+        self.account.is_some_and(|account| account.injects)
     }
 
     /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
@@ -190,7 +209,7 @@ impl Whole {
     #[must_use]
     pub const fn lacks_some(&self) -> bool {
         // The first message of a transfer may be the one that was not taken.
-        self.refused > 0 && self.refused >= self.base
+        self.said.is_some() || (self.refused > 0 && self.refused >= self.base)
     }
 
     /// Whether it is time to ask for everything, if there is a reason.

@@ -123,7 +123,7 @@ bitflags! {
 /// +---------------+---------------+---------------+---------------+
 /// | bits, BE      | from, BE      | flows, BE     | 0             |
 /// +---------------+---------------+---------------+---------------+
-///   1 exact, 2 `from` counts, 4 `flows` counts, 8 whole
+///   1 exact, 2 `from` counts, 4 `flows` counts, 8 whole, 16 injects
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -132,6 +132,9 @@ pub struct Account {
     /// Each message of the sender about a flow tells all that it knows of the flow, so that what an update does not
     /// tell is not there. Senders without a table pass on what changed.
     pub whole: bool,
+    /// The sender writes what it is told straight into its kernel (`DisableExternalCache`). What it is told of a flow of its
+    /// own changes or ends that flow, and the sender does not tell of it.
+    pub injects: bool,
     /// Sequence number of the first message of the sender's last complete bulk transfer: every flow that the sender
     /// holds was named in a message with this number or a later one.
     pub transfer: Option<u32>,

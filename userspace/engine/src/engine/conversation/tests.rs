@@ -258,6 +258,7 @@ fn account(from: u32, flows: u32) -> Control {
     Control::Settled(Some(v1::Account {
         exact: true,
         whole: true,
+        injects: false,
         transfer: Some(from),
         flows: Some(flows),
     }))

@@ -79,8 +79,13 @@ impl Talk {
 
     /// The peer says that it has named all its flows from message `from` on.
     fn settles(&mut self, from: u32, flows: u32) {
-        let account =
-            Account { exact: true, whole: true, transfer: Some(from), flows: Some(flows) };
+        let account = Account {
+            exact: true,
+            whole: true,
+            injects: false,
+            transfer: Some(from),
+            flows: Some(flows),
+        };
         self.says(Control::Settled(Some(account)));
     }
 

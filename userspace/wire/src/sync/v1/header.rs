@@ -245,6 +245,7 @@ const EXACT: u32 = 1;
 const TRANSFER: u32 = 2;
 const FLOWS: u32 = 4;
 const WHOLE: u32 = 8;
+const INJECTS: u32 = 16;
 
 impl Account {
     /// Reads the account in the body of a control message; `None` where the body is too short to hold one.
@@ -258,6 +259,7 @@ impl Account {
         Some(Self {
             exact: bits & EXACT != 0,
             whole: bits & WHOLE != 0,
+            injects: bits & INJECTS != 0,
             transfer: (bits & TRANSFER != 0).then_some(from),
             flows: (bits & FLOWS != 0).then_some(flows),
         })
@@ -266,6 +268,7 @@ impl Account {
     fn encode(&self, w: &mut Writer<'_>) {
         let mut bits = if self.exact { EXACT } else { 0 };
         bits |= if self.whole { WHOLE } else { 0 };
+        bits |= if self.injects { INJECTS } else { 0 };
         bits |= if self.transfer.is_some() { TRANSFER } else { 0 };
         bits |= if self.flows.is_some() { FLOWS } else { 0 };
         for word in [bits, self.transfer.unwrap_or(0), self.flows.unwrap_or(0), 0] {

@@ -242,9 +242,14 @@ fn control_messages() {
     check("1a 68 0010 6b046f3a 6b046f39 6b046f39", ack(0x6b04_6f39, 0x6b04_6f39));
     check("1a 48 0010 6b046f3a 6b046f3a 6b046f3a", ack(0x6b04_6f3a, 0x6b04_6f3a));
     check("1a 08 0010 6b046f67 6b046f67 6b046f69", ack(0x6b04_6f67, 0x6b04_6f69));
-    let account =
-        Account { exact: true, whole: true, transfer: Some(0x6b04_6f67), flows: Some(500) };
-    let text = "1a 11 0018 6b046f68 0000000f 6b046f67 000001f4 00000000";
+    let account = Account {
+        exact: true,
+        whole: true,
+        injects: true,
+        transfer: Some(0x6b04_6f67),
+        flows: Some(500),
+    };
+    let text = "1a 11 0018 6b046f68 0000001f 6b046f67 000001f4 00000000";
     check(text, Control::Settled(Some(account)));
     check("1a 11 0008 6b046f68", Control::Settled(None));
 }
