@@ -247,7 +247,8 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }
-    let extra = kernel.flows().keys().find(|k| kernel.is_injected(k) && !local.contains_key(k));
+    let extra =
+        kernel.flows().keys().find(|k| kernel.is_kept_for_peer(k) && !local.contains_key(k));
     extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "has ended at the peer"))
 }
 

@@ -237,6 +237,7 @@ impl Cluster {
         }
         self.nodes[node].flushed |= local;
         if remote {
+            self.nodes[node].kernel.abandon();
             self.ledgers_to(node).for_each(|ledger| ledger.forget(false));
         }
     }

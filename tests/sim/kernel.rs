@@ -42,6 +42,8 @@ pub(crate) struct Kernel {
     tuples: BTreeMap<FlowKey, FlowKey>,
     /// Flows that an injection wrote and that no traffic has touched since.
     injected: BTreeSet<FlowKey>,
+    /// Those of them that the node has forgotten, because an operator flushed what peers told.
+    abandoned: BTreeSet<FlowKey>,
     /// Flows that began before anybody listened: nothing is told of them.
     silent: BTreeSet<FlowKey>,
     /// It holds no more than so many flows (`nf_conntrack_max`).
@@ -80,6 +82,16 @@ impl Kernel {
 
     pub(crate) fn is_injected(&self, key: &FlowKey) -> bool {
         self.injected.contains(key)
+    }
+
+    /// Whether a flow is one that the node wrote for a peer, and has not forgotten since.
+    pub(crate) fn is_kept_for_peer(&self, key: &FlowKey) -> bool {
+        self.injected.contains(key) && !self.abandoned.contains(key)
+    }
+
+    /// An operator makes the node forget what peers told: nobody knows any more whose these flows are.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = self.injected.clone();
     }
 
     /// Nothing will be told of some of the flows there are: they carry no event extension.
@@ -191,6 +203,7 @@ impl Kernel {
         made.known |= Known::ID | Known::STATUS | Known::MARK;
         if origin == Origin::Inject {
             self.injected.insert(made.key());
+            self.abandoned.remove(&made.key());
         }
         self.place(made.clone());
         self.report(now, EventKind::New, made, origin);
@@ -220,6 +233,7 @@ impl Kernel {
             flow.extra_mut().labels = Some(labels);
         }
         let told = flow.clone();
+        self.abandoned.remove(&owner);
         self.report(now, EventKind::Update, told, origin);
         Ok(())
     }

@@ -4,13 +4,14 @@ use super::Engine;
 use super::conversation::Arrival;
 use crate::config::{Mode, limit};
 use crate::exactness::Exactness;
+use crate::local::seconds;
 use crate::output::Event;
 use crate::replica::Step;
 use crate::replica::ftfw::Ftfw;
 use crate::replica::whole::Finding;
 use crate::told::{PeerId, Told};
 use alloc::vec::Vec;
-use common::Instant;
+use common::{FlowKey, Instant};
 use core::time::Duration;
 use wire::sync::v1::{self, Account, Control, Message, Messages};
 
@@ -64,6 +65,12 @@ impl Engine {
         }
     }
 
+    /// Whether a peer's word about a flow may have crossed one of this node's.
+    pub(super) fn may_have_crossed(&self, now: Instant, key: &FlowKey) -> bool {
+        let entry = self.local.table.find(key).and_then(|slot| self.local.table.at(slot));
+        entry.is_some_and(|entry| seconds(now).saturating_sub(entry.updated_s) <= limit::CROSSING_S)
+    }
+
     /// A peer has said how much of its table should be here.
     pub(super) fn on_account(&mut self, now: Instant, arrival: Arrival, account: Account) {
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
@@ -75,6 +82,10 @@ impl Engine {
         let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, true));
         if about.quiet {
             peer.ftfw.iter_mut().for_each(Ftfw::on_made_good);
+        }
+        if account.injects && !peer.whole.injects() && self.config.replication.keep_remote {
+            // What was said to it before this was known.
+            peer.whole.on_said(now);
         }
         match peer.whole.on_account(account, about) {
             Finding::Fine => {}

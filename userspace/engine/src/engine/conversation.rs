@@ -237,8 +237,12 @@ impl Engine {
         let told = arrival.told();
         match message {
             Message::Flow { change, flow } if self.config.replication.keep_remote => {
+                let crossed = self.may_have_crossed(now, &flow.key());
                 let Self { counters, remote, peers, .. } = self;
                 let Some(peer) = peers.get_mut(arrival.peer) else { return };
+                if crossed && peer.whole.injects() {
+                    peer.whole.on_said(now);
+                }
                 let tells_all = peer.whole.tells_all();
                 if change == Change::Update && remote.table().find(&flow.key()).is_some() {
                     peer.whole.on_update(told.order());

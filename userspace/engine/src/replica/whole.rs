@@ -34,6 +34,8 @@ pub struct Whole {
     refused: u64,
     /// When the peer was last told of a flow of its own, if it was not asked since ([`Whole::on_said`]).
     said: Option<Instant>,
+    /// The peer writes what it is told straight into its kernel, said its last account, or that of an earlier life.
+    injects: bool,
     /// Flows with a lower order than this are being removed.
     sweeping: bool,
     /// The last account, if the peer sends any.
@@ -85,6 +87,7 @@ impl Default for Whole {
             applied: 0,
             refused: 0,
             said: None,
+            injects: false,
             sweeping: false,
             account: None,
             accounts: false,
@@ -167,8 +170,8 @@ impl Whole {
 
     /// Whether the peer writes what it is told straight into its kernel, as far as is known.
     #[must_use]
-    pub fn injects(&self) -> bool {
-        self.account.is_some_and(|account| account.injects)
+    pub const fn injects(&self) -> bool {
+        self.injects
     }
 
     /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
@@ -267,6 +270,7 @@ impl Whole {
     /// Takes an account.
     pub fn on_account(&mut self, account: Account, about: Circumstances) -> Finding {
         self.account = Some(account);
+        self.injects = account.injects;
         self.tells_all = account.whole;
         // What was taken in the wrong way is to be told once more.
         let merged = core::mem::take(&mut self.merged);
