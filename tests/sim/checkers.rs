@@ -247,8 +247,10 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }
-    let extra =
-        kernel.flows().keys().find(|k| kernel.is_kept_for_peer(k) && !local.contains_key(k));
+    let is_told = |key: &FlowKey| {
+        cluster.heard_by(to).into_iter().any(|from| claims::tells(cluster, from).contains_key(key))
+    };
+    let extra = kernel.flows().keys().find(|k| kernel.is_kept_for_peer(k) && !is_told(k));
     extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "has ended at the peer"))
 }
 

@@ -62,6 +62,8 @@ pub struct InFlight {
     pub purpose: Purpose,
     /// What was asked.
     pub request: Request,
+    /// A newer request about the flow has failed: what the flow is to be was said there.
+    overtaken: bool,
 }
 
 /// The queue.
@@ -101,7 +103,7 @@ impl KernelQueue {
         }
         let token = self.next_token;
         self.next_token = token.wrapping_add(1);
-        self.ops.push_back(InFlight { token, purpose, request });
+        self.ops.push_back(InFlight { token, purpose, request, overtaken: false });
         true
     }
 
@@ -111,7 +113,7 @@ impl KernelQueue {
         if self.in_flight >= limit::KERNEL_IN_FLIGHT_MAX {
             return None;
         }
-        let InFlight { token, purpose, request } = self.ops.get(self.in_flight)?;
+        let InFlight { token, purpose, request, .. } = self.ops.get(self.in_flight)?;
         let (token, purpose) = (*token, *purpose);
         let clears = || purpose == Purpose::Clearing && self.clears_for_commit();
         Some(KernelOp { token, commit: is_of_commit(purpose) || clears(), request })
@@ -138,9 +140,15 @@ impl KernelQueue {
         let Some(key) = contested(op.purpose, &op.request) else { return Some((op, true)) };
         let left = self.forget(&key);
         // Older requests about the flow may not be settled yet.
-        let older = self.ops.range(..at);
-        let older = older.filter(|op| contested(op.purpose, &op.request) == Some(key)).count();
-        Some((op, left == older))
+        let mut older = 0;
+        for op in self.ops.range_mut(..at) {
+            if contested(op.purpose, &op.request) == Some(key) {
+                op.overtaken = true;
+                older += 1;
+            }
+        }
+        let last_word = left == older && !op.overtaken;
+        Some((op, last_word))
     }
 
     /// Takes out the oldest request that is covered by `token`, in order, and whether nothing newer about its flow is
@@ -155,7 +163,8 @@ impl KernelQueue {
         self.in_flight -= 1;
         let key = contested(op.purpose, &op.request);
         let left = key.map_or(0, |key| self.forget(&key));
-        Some((op, left == 0))
+        let last_word = left == 0 && !op.overtaken;
+        Some((op, last_word))
     }
 
     /// Leaves the flow of request `token`, which could not be written, to the next request about it. An update would
@@ -169,6 +178,12 @@ impl KernelQueue {
             let newer = core::mem::replace(news, flow);
             merge::absorb(news, newer);
         }
+    }
+
+    /// Whether a request that writes a flow of a peer's is on its way, or its outcome is not known yet.
+    #[must_use]
+    pub fn is_pending(&self, key: &FlowKey) -> bool {
+        self.pending.contains_key(key)
     }
 
     /// Whether requests wait.

@@ -178,6 +178,12 @@ impl Engine {
             // It was asked for on account of what is over by now.
             return;
         }
+        if flow.is_some() && self.kernel.is_pending(key) {
+            // Whether it is a peer's shows when it is known what became of that request.
+            self.local.on_unverified(key);
+            let (local, mut desk) = self.desk(now);
+            return local.on_noticed(&mut desk, key);
+        }
         let (local, mut desk) = self.desk(now);
         let outcome = local.on_verified(&mut desk, key, flow);
         self.note_room(now, Side::Local, outcome);

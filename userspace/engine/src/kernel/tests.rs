@@ -81,6 +81,7 @@ fn an_older_request_that_is_not_settled_does_not_take_the_last_word_from_a_faile
     ]);
     assert_eq!(polled(&mut queue).len(), 2);
     assert_eq!(queue.failed(2).map(|(_, last)| last), Some(true));
+    assert_eq!(settled(&mut queue, 2), [(1, false)], "nor does it have the last word then");
 }
 
 #[test]
