@@ -314,8 +314,8 @@ pub mod limit {
     pub const LIFETIME_UNTOLD_S: u32 = 60;
     /// Entries looked at per step of a commit.
     pub const COMMIT_STEP: usize = 256;
-    /// Seconds after which a word has surely arrived, or will not.
-    pub const CROSSING_S: u32 = 3;
+    /// After so long a word has surely arrived, or will not.
+    pub const CROSSING: Duration = Duration::from_secs(3);
     /// Flows that a commit tries once more at its end, because another identity had their place.
     pub const COMMIT_LATE_MAX: usize = 4096;
 }

@@ -92,6 +92,8 @@ pub struct Engine {
     /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
     bulk_began: Option<Instant>,
     bulk_due: Option<Instant>,
+    /// When this node last told of a flow while a peer wrote such words into its kernel.
+    said_at: Option<Instant>,
     /// Number of the first message of the bulk transfer that is under way, and of the last one that came to its end.
     bulk_from: u32,
     transferred: Option<u32>,
@@ -159,6 +161,7 @@ impl Engine {
             bulk_next: now,
             bulk_began: None,
             bulk_due: None,
+            said_at: None,
             bulk_from: config.first_seq,
             transferred: None,
             untold: true,
@@ -476,7 +479,8 @@ impl Engine {
             if is_expect_commit(op.purpose) {
                 self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
             } else if op.purpose == Purpose::InjectReplace {
-                remote::on_replace(&mut self.kernel, op, last_word);
+                let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
+                remote::on_replace(&mut self.kernel, op, (last_word, ours));
             } else if let Some(commit) = &mut self.commit {
                 commit.on_success(&op);
             }

@@ -4,7 +4,6 @@ use super::Engine;
 use super::conversation::Arrival;
 use crate::config::{Mode, limit};
 use crate::exactness::Exactness;
-use crate::local::seconds;
 use crate::output::Event;
 use crate::replica::Step;
 use crate::replica::ftfw::Ftfw;
@@ -56,6 +55,7 @@ impl Engine {
     pub(super) fn note_said(&mut self, now: Instant, datagram: &[u8]) {
         for message in Messages::datagram(datagram).flatten().map(|raw| v1::decode(&raw)) {
             let Ok(Message::Flow { flow, .. }) = message else { continue };
+            self.said_at = Some(now);
             let entry = self.remote.table().get(&flow.key());
             let told = entry.and_then(|entry| Told::from_stamp(entry.stamp));
             let peer = told.and_then(|told| self.peers.get_mut(told.peer()));
@@ -67,8 +67,7 @@ impl Engine {
 
     /// Whether a peer's word about a flow may have crossed one of this node's.
     pub(super) fn may_have_crossed(&self, now: Instant, key: &FlowKey) -> bool {
-        let entry = self.local.table.find(key).and_then(|slot| self.local.table.at(slot));
-        entry.is_some_and(|entry| seconds(now).saturating_sub(entry.updated_s) <= limit::CROSSING_S)
+        self.said_at.is_some_and(|at| now.since(at) <= limit::CROSSING) && self.is_own(key)
     }
 
     /// A peer has said how much of its table should be here.

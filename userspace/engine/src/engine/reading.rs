@@ -38,7 +38,7 @@ impl Engine {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
                 self.remote.note_made(&flow.key());
             }
-            (Purpose::InjectUpdate, Request::Update(flow))
+            (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
                 if self.config.replication.keep_local && !self.config.hears_requests =>
             {
                 let (local, mut desk) = self.desk(now);

@@ -106,6 +106,9 @@ impl Remote {
             flow.known.insert(Known::MARK);
         }
         let known = self.known.get(&key);
+        // After a flush the kernel may hold an earlier flow of that identity, which an update would change.
+        let forgotten = change == Change::Update && tells_all && known.is_none();
+        let change = if forgotten { Change::New } else { change };
         // A reply direction never changes: this is another flow, of which the beginning was not heard.
         let other = flow.reply.is_known() && known.is_some_and(|e| e.has_other_reply(&flow.reply));
         let ends = Flow { zone: flow.zone, reply: flow.reply, ..Flow::new(flow.orig) };
@@ -215,9 +218,11 @@ const fn again(queued: bool) -> Failure {
     if queued { Failure::Fine } else { Failure::Refused }
 }
 
-/// An update succeeded, but the flow it changed was another one.
-pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, last_word: bool) {
+/// An update succeeded, but the flow it changed was another one. `last_word` and `ours` as for [`on_inject_failed`].
+pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, (last_word, ours): (bool, bool)) {
     match op.request {
+        // This node's own flow must not be deleted for the peer's word.
+        Request::Update(_) if last_word && ours => {}
         Request::Update(flow) if last_word => drop(write_anew(kernel, flow)),
         Request::Update(flow) => kernel.pass_on(op.token, flow),
         _ => {}
