@@ -231,8 +231,9 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
         claims::tells(cluster, from).into_iter().filter(|(key, _)| !committed.contains(key))
     };
     let local: Table = heard.flat_map(told).collect();
-    let kernel = &cluster.nodes[to].kernel;
-    for (key, flow) in &local {
+    let node = &cluster.nodes[to];
+    let kernel = &node.kernel;
+    for (key, flow) in local.iter().filter(|(key, _)| !node.may_use_unseen(key)) {
         // Where two flows that are each other's mirror follow one another and the news of it comes out of order, the
         // peer's kernel may end up with neither: it cannot hold both, not even for a moment.
         let mirrored = key.tuple.proto == ipproto::UDP;
@@ -250,7 +251,11 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     let is_told = |key: &FlowKey| {
         cluster.heard_by(to).into_iter().any(|from| claims::tells(cluster, from).contains_key(key))
     };
-    let extra = kernel.flows().keys().find(|k| kernel.is_kept_for_peer(k) && !is_told(k));
+    // A node that took over has made them its own.
+    let own = if node.took_over { table(node, Side::Local) } else { Table::new() };
+    let is_left =
+        |key: &&FlowKey| kernel.is_kept_for_peer(key) && !is_told(key) && !own.contains_key(*key);
+    let extra = kernel.flows().keys().find(is_left);
     extra.map_or(Ok(()), |key| fail(TRUTH, to, key, "has ended at the peer"))
 }
 

@@ -238,6 +238,7 @@ impl Cluster {
         self.nodes[node].flushed |= local;
         if remote {
             self.nodes[node].kernel.abandon();
+            self.nodes[node].took_over = true;
             self.ledgers_to(node).for_each(|ledger| ledger.forget(false));
         }
     }
@@ -380,6 +381,7 @@ impl Cluster {
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
             if !self.nodes[node].source.hears(&happened) {
+                self.nodes[node].on_unseen(&happened);
                 self.nodes[node].on_happened(&happened);
                 continue;
             }
@@ -395,6 +397,7 @@ impl Cluster {
             }
             if self.profile.overruns && self.nodes[node].loses_event() {
                 self.trace.say(happened.at, node, format_args!("  lost"));
+                self.nodes[node].on_unseen(&happened);
                 self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }

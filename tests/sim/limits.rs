@@ -20,7 +20,7 @@ pub(crate) struct Limit {
 }
 
 /// All of them.
-pub(crate) const LIMITS: [Limit; 9] = [
+pub(crate) const LIMITS: [Limit; 10] = [
     Limit {
         name: "straight into the kernel",
         reason: "flows in the kernel carry no sign of who told them, so nobody can take away those whose ends were lost",
@@ -72,6 +72,13 @@ pub(crate) const LIMITS: [Limit; 9] = [
         reason: "the kernel tells nothing of flows that began before anybody listened, and the hook nothing of flows that \
                  never came to be: they are asked for every few seconds",
         says: "how many such flows there are; out of sight in between",
+        applies: |_, _| false,
+    },
+    Limit {
+        name: "unseen traffic",
+        reason: "DisableExternalCache: that traffic of this node's uses a flow of a peer's shows in events alone; while they are \
+                 off, and of one that is lost, nobody can know",
+        says: "nothing: out of anybody's sight, until the next event of the flow",
         applies: |_, _| false,
     },
     Limit {

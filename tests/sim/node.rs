@@ -43,6 +43,10 @@ pub(crate) struct Node {
     pub(crate) committed: BTreeSet<FlowKey>,
     /// An operator made it forget its own flows, and they have not been read since.
     pub(crate) flushed: bool,
+    /// An operator made it forget what peers told: what it wrote for them is its own from then on.
+    pub(crate) took_over: bool,
+    /// Flows of which the node was not told what traffic did to them.
+    unseen: BTreeSet<FlowKey>,
     /// A dump took flows for local that the peer had written.
     pub(crate) adopted: bool,
     pub(crate) index: usize,
@@ -90,6 +94,8 @@ impl Node {
             events: Vec::new(),
             committed: BTreeSet::new(),
             flushed: false,
+            took_over: false,
+            unseen: BTreeSet::new(),
             adopted: false,
             index,
             rng,
@@ -135,6 +141,18 @@ impl Node {
     }
 
     /// Takes note of what the kernel reports, on its way to the engine.
+    /// Traffic does something to a flow, and the node is not told.
+    pub(crate) fn on_unseen(&mut self, happened: &Happened) {
+        if happened.origin == Origin::Foreign {
+            self.unseen.insert(happened.flow.key());
+        }
+    }
+
+    /// Whether traffic of this node's may use a flow of a peer's without anybody knowing (`limits.rs`, "unseen traffic").
+    pub(crate) fn may_use_unseen(&self, key: &FlowKey) -> bool {
+        !self.keeps(Side::Remote) && self.unseen.contains(key)
+    }
+
     pub(crate) fn on_happened(&mut self, happened: &Happened) {
         if (happened.event, happened.origin) == (EventKind::New, Origin::Commit) {
             self.committed.insert(happened.flow.key());
