@@ -11,6 +11,7 @@ use crate::trace::name;
 use common::FlowKey;
 use engine::{Exactness, Side};
 use wire::Flow;
+use wire::sync::v1::Account;
 
 /// Every node, whatever happens around it.
 pub(crate) fn hold(cluster: &Cluster) -> Outcome {
@@ -110,13 +111,16 @@ fn remote_is_told(cluster: &Cluster, n: usize) -> Outcome {
         cluster.heard_by(n).into_iter().any(|from| cluster.nodes[from].committed.contains(key))
     };
     let remote = table(node, Side::Remote);
-    for (key, known) in &remote {
+    // Ports of UDP-Lite and keys of GRE do not travel (S4.16); damage can make a flow one of those.
+    let travels = |key: &FlowKey| Account::counts(key.tuple.proto);
+    for (key, known) in remote.iter().filter(|(key, _)| travels(key)) {
         let flow = told.get(key);
         let is_told = tables.iter().any(|table| table.get(key) == Some(known));
         if !is_told && !committed(key) {
             return fail(TRUTH, n, key, &format!("is {known:?}, at the peer {flow:?}"));
         }
     }
-    let missing = told.keys().find(|key| !remote.contains_key(key) && !committed(key));
+    let is_missing = |key: &&FlowKey| travels(key) && !remote.contains_key(*key) && !committed(key);
+    let missing = told.keys().find(is_missing);
     missing.map_or(Ok(()), |key| fail(TRUTH, n, key, "is not known of the peer"))
 }

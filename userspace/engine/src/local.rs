@@ -276,7 +276,8 @@ impl Local {
         let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
         let slot = self.put(desk, found, news)?;
         if let Some(notes) = self.table.notes_mut(slot) {
-            notes.marks.set(Marks::HEARD, !matches!(stamp, Stamp::At(_)));
+            let laid_over = known.is_some() && event == EventKind::Update && told == Told::ByEvent;
+            notes.marks.set(Marks::HEARD, laid_over || !matches!(stamp, Stamp::At(_)));
         }
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
@@ -429,8 +430,8 @@ impl Local {
                 self.verify(desk, &key);
                 return;
             }
-            // It was read after this end, which came in late, and no packet may tell that it began.
-            Age::Newer if !desk.config.hears_requests && news::is_another(entry, &flow) => {
+            // It was read after this end, which came in late: a reading's flows are as old as its beginning.
+            Age::Newer if news::is_another(entry, &flow) => {
                 self.verify(desk, &key);
                 return;
             }

@@ -239,8 +239,12 @@ impl Local {
                 self.bury(desk, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
-                // It began since, unless that only came in since, and its end is among what was lost.
-                self.verify(desk, &key);
+                // It began since, unless that only came in since, or only an update came in and was laid over an earlier life:
+                // ends are among what was lost.
+                if !self.verify(desk, &key) {
+                    sweep.from = slot;
+                    return false;
+                }
             }
         }
         true
