@@ -58,7 +58,6 @@ macro_rules! worlds {
         fn all_worlds() -> Vec<World> {
             vec![
                 unfinished::mixed_straight_into_the_kernel(),
-                unfinished::mixed_without_a_local_table(),
                 unfinished::both_into_the_kernel(),
                 $(worlds::$name()),*
             ]
@@ -67,8 +66,9 @@ macro_rules! worlds {
 }
 
 /// Worlds in which something is still wrong: `cargo xtask sim` runs them too, and counts what it finds.
-/// Seen of 1,000 seeds each on 2026-11-28: straight into the kernel 21 violations, most of them of nodes that take a
-/// peer's flow for their own after a restart; without a local table 16, most of them behind a hub: late, not wrong.
+/// Seen of 1,500 seeds each from 70,000,000 on, on 2026-11-28: mixed and straight into the kernel 3, both straight into the
+/// kernel 1. What is left is words that cross: each node deletes its own flow for the other one's word and does not tell of
+/// that, until their accounts have differed for some seconds; and nodes whose table has no room to remember whose a flow is.
 mod unfinished {
     use super::*;
 
@@ -83,30 +83,18 @@ mod unfinished {
         (profile.shared, profile.keep_remote, profile.commands) = (false, [false; 2], 10);
         World { profile, share: ALL, check: truths::sure }
     }
-
-    pub(super) fn mixed_without_a_local_table() -> World {
-        let mut profile = Profile::calm("mixed_without_a_local_table");
-        (profile.mixed, profile.keep_local) = (true, [false; 2]);
-        World { profile, share: ALL, check: truths::sure }
-    }
 }
 
 #[test]
-#[ignore = "21 of 1,000 seeds violate: see `unfinished`"]
+#[ignore = "3 of 1,500 seeds violate: see `unfinished`"]
 fn mixed_straight_into_the_kernel() {
     runs::test(&unfinished::mixed_straight_into_the_kernel());
 }
 
 #[test]
-#[ignore = "3 of 1,000 seeds violate: see `unfinished`"]
+#[ignore = "1 of 1,500 seeds violates: see `unfinished`"]
 fn both_into_the_kernel() {
     runs::test(&unfinished::both_into_the_kernel());
-}
-
-#[test]
-#[ignore = "16 of 1,000 seeds violate: see `unfinished`"]
-fn mixed_without_a_local_table() {
-    runs::test(&unfinished::mixed_without_a_local_table());
 }
 
 /// `cargo xtask sim`: all worlds for as long as CTFLOW_SIM_SECONDS says.
@@ -189,6 +177,7 @@ worlds! {
         rules: Rules::Ftfw, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     mixed, ALL, truths::sure, mixed: true;
+    mixed_without_a_local_table, ALL, truths::sure, mixed: true, keep_local: [false; 2];
     kernel_full, ALL, truths::sure, kernel_full: true, prefilled: true, commands: 10;
     ftfw_kernel_full, ALL, truths::sure, rules: Rules::Ftfw, kernel_full: true, prefilled: true,
         keep_remote: [true, false], shared: false;

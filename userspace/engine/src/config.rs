@@ -314,6 +314,8 @@ pub mod limit {
     pub const LIFETIME_UNTOLD_S: u32 = 60;
     /// Entries looked at per step of a commit.
     pub const COMMIT_STEP: usize = 256;
+    /// After so long the events of a commit have come in.
+    pub const COMMIT_EVENTS: Duration = Duration::from_secs(5);
     /// After so long a word has surely arrived, or will not.
     pub const CROSSING: Duration = Duration::from_secs(3);
     /// Flows that a commit tries once more at its end, because another identity had their place.

@@ -69,7 +69,7 @@ pub struct Engine {
     remote_expectations: expectations::Remote,
     refusals: mirror::Refusals,
     commit: Option<Commit>,
-    /// When the last commit began.
+    /// When the last commit began, or the first of several that followed soon after one another.
     commit_began: Option<Instant>,
     /// Expectations follow the flows, once the commit of those is through.
     expectations_follow: bool,

@@ -432,6 +432,10 @@ impl Local {
             }
             // It was read after this end, which came in late: a reading's flows are as old as its beginning.
             Age::Newer if news::is_another(entry, &flow) => {
+                // The news of its beginning will be older than the answer, and the first reading told nobody.
+                if let Some(notes) = self.table.notes_mut(slot) {
+                    notes.marks.insert(Marks::AFRESH);
+                }
                 self.verify(desk, &key);
                 return;
             }

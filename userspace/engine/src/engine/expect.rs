@@ -192,7 +192,9 @@ impl Engine {
         self.tell(Event::CommitStarted { flows, expectations });
         if flows {
             self.commit = Some(Commit::new(id, now));
-            self.commit_began = Some(now);
+            // Events of the last commit may still come in, and a transfer have been sent since it began.
+            let recent = |began: &Instant| now.since(*began) < limit::COMMIT_EVENTS;
+            self.commit_began = self.commit_began.filter(recent).or(Some(now));
             self.expectations_follow = expectations && replicates;
         } else {
             self.expect_commit = Some(ExpectCommit::new(id, now));
