@@ -243,6 +243,7 @@ impl Pieces {
             Control::Settled(Some(Account {
                 exact: true,
                 whole: true,
+                injects: false,
                 transfer: Some(from),
                 flows: Some(to),
             })),

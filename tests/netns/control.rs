@@ -66,7 +66,7 @@ fn every_command_does_what_it_is_for() {
     wait_until("the answer arrives", || b.external().len() == FLOWS as usize);
     b.ask(&["-c"]);
     assert_eq!(lines(&stage.b), lines(&stage.a));
-    assert!(b.log().contains(&format!("Committed {FLOWS} new entries")), "{}", b.log());
+    b.wait_to_say(&format!("Committed {FLOWS} new entries"));
     b.ask(&["-c", "ct"]);
     assert_eq!(lines(&stage.b), lines(&stage.a));
 }

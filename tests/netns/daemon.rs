@@ -85,7 +85,7 @@ fn signals_to_end_are_followed_and_leave_nothing_behind() {
         daemon.signal(signal);
         assert_eq!(daemon.wait_for_end().code(), Some(0));
         assert!(!daemon.path("lock").exists() && !daemon.path("sock").exists());
-        assert!(daemon.log().contains("---- shutdown received ----"));
+        daemon.wait_to_say("---- shutdown received ----");
     }
 }
 
@@ -182,9 +182,8 @@ fn without_the_right_to_load_programs_it_hears_events_through_netlink_and_says_s
     let command = without("bpf sys_admin");
     let (brand, files) = (Brand::Ours, &stage.files);
     let a = Daemon::start_through(command, &stage.a, brand, files, "a", &A);
-    let log = a.log();
-    assert!(log.contains("[warning] conntrack events come through: netlink"), "{log}");
-    assert!(log.contains("CAP_BPF"), "{log}");
+    a.wait_to_say("[warning] conntrack events come through: netlink");
+    a.wait_to_say("CAP_BPF");
     Requests::open(&stage.a).create(&udp_flows(0..10));
     wait_until("flows arrive", || b.external().len() == 10);
     assert!(a.ask(&["-s", "runtime"]).contains("event source: netlink"));

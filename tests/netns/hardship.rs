@@ -169,6 +169,7 @@ fn full_tables_are_told_once_counted_and_get_room_again() {
     let refused = |daemon: &Daemon<'_>| daemon.stat(&["-s", "cache"], "no space left in cache:");
     wait_until("flows are refused", || refused(&a) == 200);
     assert_eq!(a.internal().len(), 100);
+    a.wait_to_say("internal cache is full");
     assert_eq!(a.log().matches("internal cache is full").count(), 1, "{}", a.log());
     requests.delete(&udp_flows(0..300));
     wait_until("it is empty", || a.internal().is_empty() && b.external().is_empty());
@@ -209,7 +210,7 @@ fn events_lost_in_a_flood_are_counted_and_made_good_by_reading_the_kernel_again(
     assert_eq!(a.stat(&["-s"], "current active connections:"), 150_000);
     assert_eq!(sources(&a.internal()), sources(&lines(&stage.a)));
     assert!(a.stat(&["-s", "runtime"], "resync with kernel table:") > 0);
-    assert!(a.log().contains("kernel events lost"), "{}", a.log());
+    a.wait_to_say("kernel events lost");
     let status = a.ask(&["-s", "json"]);
     assert!(status.contains(r#""state":"exact""#), "{status}");
     assert!(status.contains(r#""missing_events":0"#), "{status}");

@@ -88,7 +88,7 @@ fn of_two_links_the_other_one_takes_over_and_back_over_any_kind() {
         wait_until("both begin with the first", || is_active(&a, "va") && is_active(&b, "vb"));
         stage.plug(0, false);
         wait_until("both have changed", || is_active(&a, "va1") && is_active(&b, "vb1"));
-        assert!(a.log().contains("device `va1' becomes dedicated link"), "{}", a.log());
+        a.wait_to_say("device `va1' becomes dedicated link");
         tell(&stage, &b, 50..100, 100);
         stage.plug(0, true);
         tell(&stage, &b, 100..150, 150);

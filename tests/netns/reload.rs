@@ -33,7 +33,7 @@ fn a_limit_a_source_and_shards_change_and_flows_are_known_again() {
     wait_until("the flows are known", || daemon.internal().len() == 20);
     let text = daemon.file("conf");
     reload(&daemon, &text.replace("HashLimit 262144", "HashLimit 5"), READ);
-    assert!(daemon.log().contains("HashLimit changed: the engine is started again"));
+    daemon.wait_to_say("HashLimit changed: the engine is started again");
     wait_equal("the limit is the new one", || daemon.internal().len(), || 5);
     reload(
         &daemon,
@@ -98,7 +98,7 @@ fn a_link_that_cannot_be_opened_is_refused_before_the_engine_stops_and_noted_by_
         assert_ne!(other, text);
         reload(&a, &other, REFUSED);
         let word = to.rsplit(' ').next().expect("a word").trim();
-        assert!(a.log().contains(word), "{word} is told");
+        a.wait_to_say(word);
         let checked =
             run_ours(&stage.a, &["--check", "-C", a.path("conf").to_str().expect("text")]);
         let said = String::from_utf8_lossy(&checked.stderr);
@@ -121,7 +121,7 @@ fn settings_the_engine_does_not_start_with_leave_the_old_ones_in_force() {
     let daemon = Daemon::start_with(command, &stage.node, Brand::Ours, &stage.files, "a");
     let text = daemon.file("conf").replace(" HashLimit", " EventSource tap\n HashLimit");
     reload(&daemon, &text, "the old configuration stays in force");
-    assert!(daemon.log().contains("CAP_BPF"), "the reason is told");
+    daemon.wait_to_say("CAP_BPF");
     Requests::open(&stage.node).create(&udp_flows(0..10));
     wait_until("it hears", || daemon.internal().len() == 10);
     assert!(!daemon.log().contains(READ));

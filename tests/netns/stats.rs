@@ -36,7 +36,7 @@ fn the_filter_keeps_flows_out() {
     let stage = Solo::new();
     let filter = "Filter From Kernelspace { Address Ignore { IPv4_address 100.0.0.0/28 } }";
     let daemon = stage.ours("a", &solo(filter));
-    assert!(daemon.log().contains("using kernel-space event filtering"), "{}", daemon.log());
+    daemon.wait_to_say("using kernel-space event filtering");
     flows_end(&stage.node, 0..FLOWS);
     wait_until("the lines are there", || daemon.file("records").lines().count() == 4);
     assert_eq!(daemon.ask(&["-i"]), "");
@@ -94,7 +94,7 @@ fn flows_that_were_flushed_from_the_table_are_lines_too_when_they_end() {
 fn without_sync_and_stats_it_keeps_statistics_and_says_so() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo("").replace("Stats { LogFile @.records\n }", ""));
-    assert!(daemon.log().contains("neither `Sync` nor `Stats` is given"));
+    daemon.wait_to_say("neither `Sync` nor `Stats` is given");
     assert!(daemon.ask(&["-s"]).starts_with("cache stats:"));
 }
 
@@ -131,7 +131,7 @@ fn flood(general: &str) {
     sources.sort_unstable();
     sources.dedup();
     assert_eq!(sources.len(), MANY as usize, "each flow is one line");
-    assert!(daemon.log().contains("kernel events held back"), "the flood was one");
+    daemon.wait_to_say("kernel events held back");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn polling_finds_flows_that_began_and_flows_that_ended() {
     let stage = Solo::new();
     stage.node.within(|| sysctl("net/netfilter/nf_conntrack_events", "0"));
     let daemon = stage.ours("a", &solo("PollSecs 1"));
-    assert!(daemon.log().contains("running in polling mode"));
+    daemon.wait_to_say("running in polling mode");
     Requests::open(&stage.node).create(&udp_flows(0..FLOWS));
     wait_until("they are found", || daemon.internal().len() == 20);
     Requests::open(&stage.node).delete(&udp_flows(0..5));

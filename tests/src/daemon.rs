@@ -2,15 +2,17 @@
 
 use crate::conf::Conf;
 use crate::netns::Namespace;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::{PATIENCE, wait_for, wait_until};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Seconds a program may take that is to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
+/// The thread of our daemon that writes its log.
+const LOG_THREAD: &str = "log";
 
 /// Whose program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,19 +217,41 @@ impl<'a> Daemon<'a> {
     /// Policy and priority of one of its threads: fields 41 and 40 of proc_pid_stat(5). `None` without such a thread.
     #[must_use]
     pub fn scheduling(&self, thread: &str) -> Option<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
-        let stats =
-            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        let stat = stats.into_iter().find(|stat| stat.contains(&format!("({thread})")))?;
+        let stat = self.thread_stat(thread)?;
         let words: Vec<_> = stat.split(' ').collect();
         Some(format!("{}/{}", words[40], words[39]))
     }
 
-    /// Its log.
+    /// The line of proc_pid_stat(5) about one of its threads. `None` without such a thread.
+    fn thread_stat(&self, thread: &str) -> Option<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        let mut stats =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        stats.find(|stat| stat.contains(&format!("({thread})")))
+    }
+
+    /// Whether the thread that writes our log has nothing to write: it sleeps until there is something.
+    fn log_is_written(&self) -> bool {
+        let stat = self.thread_stat(LOG_THREAD);
+        stat.is_none_or(|stat| stat.contains(&format!("({LOG_THREAD}) S")))
+    }
+
+    /// Waits until its log has these words.
+    ///
+    /// # Panics
+    /// When it never does; shows the log.
+    pub fn wait_to_say(&self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.file("log").contains(words) {
+            assert!(Instant::now() < end, "never said: {words}\n{}", self.file("log"));
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its log, with all that was told before.
     #[must_use]
     pub fn log(&self) -> String {
-        // A thread of its own writes it, a moment after what it tells.
-        thread::sleep(Duration::from_millis(30));
+        wait_until("the log is written", || self.log_is_written());
         self.file("log")
     }
 
