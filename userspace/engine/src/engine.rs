@@ -254,7 +254,8 @@ impl Engine {
         }
         self.alive_next = now + self.config.replication.alive_after;
         let len = packer.len();
-        if self.peers.iter().any(|(_, peer)| peer.whole.injects()) {
+        let keeps = self.config.replication.keep_remote;
+        if keeps && self.peers.iter().any(|(_, peer)| peer.whole.injects()) {
             self.note_said(now, &datagram[..len]);
         }
         Some(len)
@@ -519,11 +520,11 @@ impl Engine {
     /// may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even if what
     /// peers told was flushed since.
     fn meant_origin(&self, event: EventKind, key: &FlowKey, origin: Origin) -> Origin {
+        if event != EventKind::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
+            return origin;
+        }
         let keeps = self.config.replication.keep_local;
-        let meant = origin == Origin::Purge
-            || event != EventKind::Destroy
-            || self.remote.spoke_of(key)
-            || (keeps && !self.is_own(key));
+        let meant = self.remote.spoke_of(key) || (keeps && !self.is_own(key));
         if meant { origin } else { Origin::Foreign }
     }
 

@@ -315,6 +315,45 @@ fn a_count_that_differs_three_times_makes_the_node_ask_and_say_so() {
 }
 
 #[test]
+fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_ask() {
+    let mut talk = Talk::new(100);
+    let account = |from| {
+        let account = v1::Account {
+            exact: true,
+            whole: true,
+            transfer: Some(from),
+            ..v1::Account::default()
+        };
+        Control::Settled(Some(v1::Account { injects: true, ..account }))
+    };
+    let is_exact = |talk: &Talk, ms| talk.engine.standing(at_ms(ms)).remote_exact;
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.seq = 52;
+    talk.says(2, account(51), Flags::empty());
+    assert!(!is_exact(&talk, 3), "what was said before this was known may have changed the flow");
+    talk.wakes(2100);
+    let asked = talk.sent(2100).last().map(|(header, _)| header.seq).unwrap();
+    talk.seq = 53;
+    talk.says(2200, Control::Ack { from: FIRST, to: asked }, Flags::empty());
+    talk.tells_of(2200, 54, Change::Update, 1);
+    talk.seq = 55;
+    talk.says(2300, account(54), Flags::empty());
+    assert!(is_exact(&talk, 2400));
+    talk.kernel(9000, EventKind::New, 2);
+    talk.sent(9000);
+    assert!(is_exact(&talk, 9000), "the peer has no such flow");
+    talk.kernel(9000, EventKind::New, 1);
+    assert!(is_exact(&talk, 9000), "nothing was said yet");
+    talk.sent(9000);
+    assert!(!is_exact(&talk, 9000));
+    talk.tells_of(9001, 56, Change::Update, 1);
+    talk.seq = 57;
+    talk.says(9002, account(56), Flags::empty());
+    assert!(!is_exact(&talk, 9003), "this transfer may have begun before the word arrived");
+    assert!(talk.resyncs(11_100));
+}
+
+#[test]
 fn one_forged_jump_stops_nothing_and_two_that_agree_are_believed() {
     let mut talk = Talk::new(100);
     talk.tells_of(1, 51, Change::New, 1);
