@@ -96,6 +96,19 @@ const KNOWN: [(&str, bool, bool, [u32; 3]); 10] = [
 ];
 
 impl HelperKey {
+    /// The helpers of conntrack-tools: name, and the transport protocols it is for.
+    #[must_use]
+    pub fn known() -> [(&'static str, &'static str); 10] {
+        KNOWN.map(|(name, tcp, udp, _)| {
+            let protocols = match (tcp, udp) {
+                (true, true) => "tcp and udp",
+                (true, false) => "tcp",
+                (false, _) => "udp",
+            };
+            (name, protocols)
+        })
+    }
+
     /// What conntrack-tools' helper of this name and transport protocol may do, if there is one.
     #[must_use]
     pub fn known_policy(&self) -> Option<HelperPolicy> {
@@ -159,19 +172,38 @@ fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
 
 /// The request that adds a helper. Without a queue and a status the kernel keeps it disabled.
 pub(super) fn adding(key: &HelperKey, policy: HelperPolicy) -> Request {
+    let attributes = vec![
+        key.name(),
+        attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes),
+        key.tuple(),
+        attributes::nest(attribute::POLICY, &sets(key, policy)),
+    ];
+    request(message::NEW, Mode::Create, attributes)
+}
+
+/// The request that has the kernel show packets. It adds the helper if it says how much private data there is, which
+/// `create` is about.
+pub(super) fn serving(object: &HelperObject, create: bool) -> Request {
+    let HelperObject { key, policy, queue, .. } = object;
+    let size = create.then(|| attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes));
+    let mut attributes = vec![
+        key.name(),
+        attributes::u32(attribute::QUEUE, *queue),
+        key.tuple(),
+        attributes::nest(attribute::POLICY, &sets(key, *policy)),
+    ];
+    attributes.extend(size);
+    attributes.push(attributes::u32(attribute::STATUS, 1));
+    request(message::NEW, Mode::Create, attributes)
+}
+
+fn sets(key: &HelperKey, policy: HelperPolicy) -> [DefaultNla; 2] {
     let set = [
         attributes::text(set::NAME, &key.name),
         attributes::u32(set::EXPECT_MAX, policy.expect_max),
         attributes::u32(set::EXPECT_TIMEOUT, policy.expect_timeout_s),
     ];
-    let sets = [attributes::nest(policy::SET, &set), attributes::u32(policy::SET_COUNT, 1)];
-    let attributes = vec![
-        key.name(),
-        attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes),
-        key.tuple(),
-        attributes::nest(attribute::POLICY, &sets),
-    ];
-    request(message::NEW, Mode::Create, attributes)
+    [attributes::nest(policy::SET, &set), attributes::u32(policy::SET_COUNT, 1)]
 }
 
 /// The request that disables a helper.
@@ -195,6 +227,16 @@ impl Client {
     /// `EBUSY` if the kernel has a helper of its own of that name.
     pub fn add_helper(&mut self, key: &HelperKey, policy: HelperPolicy) -> io::Result<()> {
         self.ask(adding(key, policy)).map(drop)
+    }
+
+    /// Has the kernel show the packets of a helper in its queue. It adds the helper where there is none, if `create`.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none and none is to be added, or if the kernel cannot (it was built without
+    /// `NF_CT_NETLINK_HELPER`); `EBUSY` if it has one of its own of that name, or the same with private data of another
+    /// length.
+    pub fn serve_helper(&mut self, object: &HelperObject, create: bool) -> io::Result<()> {
+        self.ask(serving(object, create)).map(drop)
     }
 
     /// Disables a helper: the kernel shows no packets any more.

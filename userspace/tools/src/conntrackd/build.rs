@@ -94,6 +94,9 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
         log.notice(format!("using {side} event filtering"));
     }
     let (source, why_not) = Source::open(&wanted)?;
+    if !settings::keeps_tables(conf) {
+        return Ok(source);
+    }
     if conf.general.poll_s.is_some() {
         log.notice("running in polling mode");
         return Ok(source);

@@ -186,7 +186,7 @@ pub fn rebuilds(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
             note(a.links != b.links, "the dedicated link");
             note(a.options != b.options, "Options");
         }
-        (ModeConf::Stats(_), ModeConf::Stats(_)) => {}
+        (ModeConf::Stats(_), ModeConf::Stats(_)) | (ModeConf::Helper, ModeConf::Helper) => {}
         _ => note(true, "Mode"),
     }
     out
