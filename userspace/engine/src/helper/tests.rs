@@ -1,0 +1,114 @@
+//! What holds for every helper, and the flows that their vectors use.
+
+use super::{ANNOUNCED_MAX, Context, Direction, Kind, Outcome, Packet};
+use common::Tuple;
+use std::vec::Vec;
+use wire::flow::Status;
+
+/// Who is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nat {
+    /// Nobody.
+    None,
+    /// The client: the server sees 10.2.0.77 and a port 1000 higher.
+    Source,
+    /// The server: the client talks to 10.1.0.99.
+    Destination,
+    /// Both.
+    Both,
+}
+
+impl Nat {
+    pub(super) const ALL: [Self; 4] = [Self::None, Self::Source, Self::Destination, Self::Both];
+
+    pub(super) const fn source(self) -> bool {
+        matches!(self, Self::Source | Self::Both)
+    }
+
+    pub(super) const fn destination(self) -> bool {
+        matches!(self, Self::Destination | Self::Both)
+    }
+}
+
+pub(super) const CLIENT: [u8; 4] = [10, 1, 0, 2];
+pub(super) const SERVER: [u8; 4] = [10, 2, 0, 2];
+pub(super) const CLIENT_OUTSIDE: [u8; 4] = [10, 2, 0, 77];
+pub(super) const SERVER_OUTSIDE: [u8; 4] = [10, 1, 0, 99];
+pub(super) const PORT: u16 = 40_000;
+pub(super) const PORT_OUTSIDE: u16 = 41_000;
+
+/// A flow of the client to the server, or to the group or port that a test puts in the server's place.
+pub(super) fn flow(protocol: u8, port: u16, nat: Nat) -> (Tuple, Tuple, Status) {
+    let mut status = Status::HELPER;
+    let (mut server, mut client, mut client_port) = (SERVER, CLIENT, PORT);
+    if nat.destination() {
+        server = SERVER_OUTSIDE;
+        status |= Status::DST_NAT;
+    }
+    if nat.source() {
+        (client, client_port) = (CLIENT_OUTSIDE, PORT_OUTSIDE);
+        status |= Status::SRC_NAT;
+    }
+    let original = Tuple::v4(CLIENT, server, protocol).with_ports(PORT, port);
+    let reply = Tuple::v4(SERVER, client, protocol).with_ports(port, client_port);
+    (original, reply, status)
+}
+
+/// One packet and what its helper is given.
+#[derive(Clone, Debug)]
+pub(super) struct Vector {
+    pub kind: Kind,
+    pub original: Tuple,
+    pub reply: Tuple,
+    pub status: Status,
+    pub private: Vec<u8>,
+    pub direction: Direction,
+    pub seq: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Vector {
+    /// A packet of [`flow`] with private data of zeros.
+    pub(super) fn new(kind: Kind, protocol: u8, port: u16, nat: Nat) -> Self {
+        let (original, reply, status) = flow(protocol, port, nat);
+        let private = Vec::from_iter(core::iter::repeat_n(0, kind.private_len()));
+        let direction = Direction::Original;
+        Self { kind, original, reply, status, private, direction, seq: 1, payload: Vec::new() }
+    }
+
+    pub(super) fn says(mut self, direction: Direction, payload: &[u8]) -> Self {
+        self.direction = direction;
+        self.payload = payload.to_vec();
+        self
+    }
+
+    /// What the helper makes of it; private data is kept for what follows.
+    pub(super) fn run(&mut self) -> Outcome {
+        let mut context = Context {
+            original: self.original,
+            reply: self.reply,
+            zone: 0,
+            status: self.status,
+            policy: self.kind.policy(),
+            private: &mut self.private,
+        };
+        let packet = Packet { direction: self.direction, seq: self.seq, payload: &self.payload };
+        self.kind.packet(&mut context, &packet)
+    }
+}
+
+/// Nothing is expected towards anybody but the two ends, as each knows the other.
+pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
+    assert!(outcome.announced.len() <= ANNOUNCED_MAX, "{vector:?}");
+    for announced in &outcome.announced {
+        for port in announced.ports() {
+            let expectation = announced.expectation(port);
+            let ends = [vector.original.dst, vector.reply.dst];
+            assert!(ends.contains(&expectation.tuple.dst), "{expectation:?} of {vector:?}");
+            assert_ne!(port, 0, "{vector:?}");
+            for edit in announced.edits(port) {
+                assert!(vector.payload.get(edit.range.clone()).is_some(), "{edit:?} {vector:?}");
+            }
+        }
+    }
+}
