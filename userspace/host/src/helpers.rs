@@ -25,7 +25,7 @@ use crate::moderation::Quota;
 use crate::netlink::{Socket, set_receive_buffer, set_without_overruns};
 use crate::nfnetlink::Client;
 use crate::nfnetlink::helper::{HelperKey, HelperObject, HelperPolicy};
-use crate::sys::Batch;
+use crate::sys::{self, Batch};
 use announcer::Announcer;
 use desk::{Desk, Served};
 use engine::helper::Kind;

@@ -166,7 +166,6 @@ impl<A: Announce> Desk<A> {
             decision.private = name.map(|name| (name, private.to_vec()));
         }
         let mut edits = Vec::new();
-        let is_alone = outcome.announced.len() == 1;
         for announcement in &outcome.announced {
             if announcement.searches() {
                 edits.extend(search(announcer, announcement, counts).unwrap_or_default());
@@ -174,7 +173,8 @@ impl<A: Announce> Desk<A> {
             }
             let first = announcement.ports().next().unwrap_or_default();
             let expectation = announcement.expectation(first);
-            if is_alone {
+            // One goes with the verdict, which works where the flow is not confirmed yet.
+            if decision.expectation.is_none() {
                 counts.expectations.count();
                 decision.expectation = Some(expectation);
             } else {

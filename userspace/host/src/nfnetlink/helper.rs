@@ -4,6 +4,7 @@
 
 use super::attributes::{self, Attributes};
 use super::{Client, Mode, Request};
+use engine::helper::Kind;
 use netlink_packet_core::DefaultNla;
 use std::io;
 
@@ -81,45 +82,17 @@ pub struct HelperObject {
     pub is_enabled: bool,
 }
 
-/// The helpers of conntrack-tools: name, whether for TCP, whether for UDP, what the kernel is told of them.
-const KNOWN: [(&str, bool, bool, [u32; 3]); 10] = [
-    ("amanda", false, true, [3, 180, 0]),
-    ("dhcpv6", false, true, [1, 300, 0]),
-    ("ftp", true, false, [1, 300, 24]),
-    ("mdns", false, true, [8, 30, 0]),
-    ("rpc", true, true, [1, 300, 16]),
-    ("sane", true, false, [1, 300, 4]),
-    ("slp", false, true, [8, 16, 0]),
-    ("ssdp", true, true, [8, 300, 0]),
-    ("tftp", false, true, [1, 300, 0]),
-    ("tns", true, false, [1, 300, 1]),
-];
-
 impl HelperKey {
-    /// The helpers of conntrack-tools: name, and the transport protocols it is for.
-    #[must_use]
-    pub fn known() -> [(&'static str, &'static str); 10] {
-        KNOWN.map(|(name, tcp, udp, _)| {
-            let protocols = match (tcp, udp) {
-                (true, true) => "tcp and udp",
-                (true, false) => "tcp",
-                (false, _) => "udp",
-            };
-            (name, protocols)
-        })
-    }
-
     /// What conntrack-tools' helper of this name and transport protocol may do, if there is one.
     #[must_use]
     pub fn known_policy(&self) -> Option<HelperPolicy> {
-        let (_, tcp, udp, numbers) = KNOWN.iter().find(|(name, ..)| *name == self.name)?;
-        let fits = match self.l4_protocol {
-            6 => *tcp,
-            17 => *udp,
-            _ => false,
-        };
-        let [expect_max, expect_timeout_s, private_bytes] = *numbers;
-        fits.then_some(HelperPolicy { expect_max, expect_timeout_s, private_bytes })
+        let kind = Kind::by_name(&self.name, self.l4_protocol)?;
+        let policy = kind.policy();
+        Some(HelperPolicy {
+            expect_max: policy.expect_max,
+            expect_timeout_s: policy.expect_timeout_s,
+            private_bytes: kind.private_len() as u32,
+        })
     }
 
     fn name(&self) -> DefaultNla {

@@ -200,9 +200,6 @@ pub fn remarks(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
     {
         out.push("HashSize is room made at the start; a running table grows by itself");
     }
-    if running.helper != wanted.helper {
-        out.push("Helper is not implemented yet and ignored");
-    }
     out
 }
 

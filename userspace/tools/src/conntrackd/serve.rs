@@ -11,6 +11,7 @@ use anyhow::Result;
 use engine::{Command, Side};
 use host::control::{Client, Faults};
 use host::fleet::Handle;
+use host::helpers::Counts;
 use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
@@ -39,6 +40,8 @@ pub struct Service {
     /// Clients that did not say what they want.
     faults: Arc<Faults>,
     facts: Mutex<Facts>,
+    /// What the thread counts that serves helpers.
+    helpers: Mutex<Counts>,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -67,7 +70,14 @@ impl Service {
     /// Answers by asking `engine`; `faults` is what the socket counts.
     #[must_use]
     pub fn new(engine: SharedHandle, log: Arc<Log>, faults: Arc<Faults>) -> Self {
-        Self { engine, log, faults, facts: Mutex::default(), scheduled: Mutex::default() }
+        Self {
+            engine,
+            log,
+            faults,
+            facts: Mutex::default(),
+            helpers: Mutex::default(),
+            scheduled: Mutex::default(),
+        }
     }
 
     /// Takes over a configuration.
@@ -81,6 +91,11 @@ impl Service {
             expectations: settings::helpers(conf).any(),
             purge_after_s: settings::purge_after_s(conf),
         };
+    }
+
+    /// Takes over what the thread counts that serves helpers.
+    pub fn count_helpers(&self, counts: Counts) {
+        *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// The way to the engine.
@@ -181,6 +196,7 @@ impl Service {
             snapshot,
             requests_unread: self.faults.unread(),
             requests_unknown: self.faults.unknown(),
+            helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
         })
     }
 }

@@ -11,7 +11,7 @@ use super::attribute::{Attribute, put, put_be32, put_nest, put_text};
 use super::conntrack::{FlowView, split_family};
 use super::frame::{Header, RawMessage};
 use super::request::{put_expectation, put_message};
-use super::uapi::{cta, help, queue, subsystem};
+use super::uapi::{control, cta, help, queue, subsystem};
 use crate::DecodeError;
 use crate::cursor::Writer;
 use crate::expect::Expectation;
@@ -111,6 +111,41 @@ fn queue_number(payload: &[u8]) -> u16 {
 fn packet_header(a: &Attribute<'_>) -> Result<(u32, u16, u8), DecodeError> {
     let [a0, a1, a2, a3, b0, b1, hook] = a.array("packet header is not 7 bytes long")?;
     Ok((u32::from_be_bytes([a0, a1, a2, a3]), u16::from_be_bytes([b0, b1]), hook))
+}
+
+/// A verdict that the kernel refused: it has not decided about the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Positive errno: `ENOENT` if there is no such packet.
+    pub errno: i32,
+    /// Number of the queue.
+    pub queue: u16,
+    /// Number of the packet.
+    pub id: u32,
+    /// Whether the verdict changed nothing.
+    pub is_plain: bool,
+}
+
+impl Refusal {
+    /// Reads an error message that quotes a verdict, as one does on a socket without `NETLINK_CAP_ACK`.
+    #[must_use]
+    pub fn parse(raw: &RawMessage<'_>) -> Option<Self> {
+        let (errno, quoted) = raw.payload.split_first_chunk()?;
+        let errno = i32::from_ne_bytes(*errno).saturating_neg();
+        let (header, payload) = quoted.split_first_chunk()?;
+        let header = Header::from_bytes(header);
+        let is_verdict = header.subsystem() == subsystem::QUEUE
+            && header.message() == queue::message::VERDICT
+            && raw.header.kind == control::ERROR;
+        if !is_verdict || errno <= 0 {
+            return None;
+        }
+        let (_, mut attributes) = split_family(payload).ok()?;
+        let first = attributes.next()?.ok().filter(|a| a.kind == queue::VERDICT_HDR)?;
+        let id = u32::from_be_bytes(*first.value.last_chunk()?);
+        let is_plain = !attributes.any(|a| a.is_ok_and(|a| a.kind == queue::CT));
+        Some(Self { errno, queue: queue_number(payload), id, is_plain })
+    }
 }
 
 /// What becomes of a packet, its flow, and what is expected of that flow.

@@ -6,7 +6,7 @@ use crate::conf::model::{HelperConf, HelperPolicy, HelperType};
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
 use common::tuple::ipproto;
-use host::nfnetlink::helper::HelperKey;
+use engine::helper::Kind;
 
 /// What the kernel takes for the length of an NFQUEUE unless told otherwise.
 const QUEUE_LEN_DEFAULT: u32 = 1024;
@@ -55,14 +55,14 @@ impl Checker<'_> {
 
     /// conntrack-tools says ``Unknown `foo' helper`` whether the name or the protocol does not fit.
     fn unknown(&mut self, node: &Node) {
-        let known = HelperKey::known();
         let name = node.name();
         let span = |at: usize| node.args.get(at).map_or(node.span, |arg| arg.span);
-        if let Some((_, protocol)) = known.iter().find(|(known, _)| *known == name) {
+        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+            let protocol = if kind.takes(ipproto::TCP) { "tcp" } else { "udp" };
             let message = format!("the helper `{name}` is for {protocol} only");
             return self.error(span(2), message, format!("expected `{protocol}`"));
         }
-        let names: Vec<_> = known.into_iter().map(|(name, _)| name).collect();
+        let names = Kind::ALL.map(Kind::name);
         let message = format!("there is no helper `{}`", quoted(name));
         self.error(span(0), message, format!("expected one of: {}", names.join(", ")));
     }
