@@ -1,4 +1,5 @@
-//! `cargo xtask test vm`: the tests of event sources, and the command lines of `nfct`, on kernels of Debian, in QEMU.
+//! `cargo xtask test vm`: the tests of event sources, the command lines of `nfct`, and helpers in user space, on kernels
+//! of Debian, in QEMU.
 //!
 //! ```text
 //!  apt-get download --> target/vm/NAME: vmlinuz, modules                  (vm/kernel.rs, kept)
@@ -84,10 +85,13 @@ const TAIL: usize = 40;
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
-pub(crate) fn run(built: &Built, netns: Command, cli: Command) -> Result<Tally> {
+pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally> {
     setup::ensure_programs(&PROGRAMS)?;
     let folder = repo::target().join("vm");
-    let tests = [("netns", test_binary("netns", netns)?), ("cli", test_binary("cli", cli)?)];
+    let tests: Vec<_> = targets
+        .into_iter()
+        .map(|(name, cargo)| Ok((name, test_binary(name, cargo)?)))
+        .collect::<Result<_>>()?;
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
@@ -151,7 +155,10 @@ fn contents(
 /// `nfct` can add none of that name.
 fn init(plan: Plan) -> String {
     let Plan { auto, hook, more, .. } = plan;
-    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more} {NFCT}", TESTS.join(" ")));
+    let chosen = env::var(CHOSEN).ok();
+    let all = || format!("{} {more} {NFCT}", TESTS.join(" "));
+    let tests = chosen.clone().unwrap_or_else(all);
+    let of_helpers = chosen.unwrap_or_default();
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
@@ -167,6 +174,8 @@ modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
+nfct flush helper 2>/dev/null
+helpers --nocapture {of_helpers} 2>&1
 nfct flush helper 2>/dev/null
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}
@@ -216,7 +225,10 @@ impl Guest {
             match self.lines.recv_timeout(SILENCE_MAX) {
                 Ok(line) => {
                     writeln!(log, "{line}").context("cannot write the console's log")?;
-                    if ["test ", "kernel: ", "cli: "].iter().any(|sign| line.starts_with(sign)) {
+                    if ["test ", "kernel: ", "cli: ", "helpers: "]
+                        .iter()
+                        .any(|sign| line.starts_with(sign))
+                    {
                         println!("{name}: {line}");
                     }
                     done |= line == DONE;
