@@ -34,6 +34,7 @@ use common::tuple::ipproto;
 mod context;
 mod text;
 mod announcement;
+mod ftp;
 mod tftp;
 
 #[cfg(test)]
@@ -177,6 +178,7 @@ impl Kind {
     #[must_use]
     pub fn packet(self, context: &mut Context<'_>, packet: &Packet<'_>) -> Outcome {
         match self {
+            Self::Ftp => ftp::packet(context, packet),
             Self::Tftp => tftp::packet(context, packet),
             _ => Outcome::default(),
         }

@@ -13,7 +13,7 @@ use super::context::{Context, Direction};
 use alloc::format;
 use alloc::vec::Vec;
 use common::Tuple;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use wire::expect::{ExpectNat, Expectation, flag};
 use wire::flow::{HelperName, Name};
@@ -74,6 +74,8 @@ impl Wanted {
 pub(super) enum Form {
     /// The address as text: `10.0.0.1`, `2001:db8::1`.
     Address,
+    /// Address and port in a URL: `10.0.0.1:80`, `[2001:db8::1]:80`.
+    Endpoint,
     /// The port in decimal digits.
     Port,
     /// `10,0,0,1,19,137`, IPv4 alone.
@@ -180,7 +182,9 @@ impl Announcement {
     /// What the payload must say for the outer `port`. Nothing where it says so already.
     #[must_use]
     pub fn edits(&self, port: u16) -> Vec<Edit> {
-        if !self.searches {
+        let names_address = |piece: &Piece| !matches!(piece.form, Form::Port | Form::Port32);
+        let is_announced = port == self.expectation.tuple.ports().1;
+        if !self.searches || (is_announced && !self.pieces.iter().any(names_address)) {
             return Vec::new();
         }
         let written = |piece: &Piece| Edit {
@@ -207,6 +211,7 @@ impl Announcement {
         let [high, low] = port.to_be_bytes();
         let text = match (form, self.outer) {
             (Form::Address, outer) => format!("{outer}"),
+            (Form::Endpoint, outer) => format!("{}", SocketAddr::new(outer, port)),
             (Form::Port, _) => format!("{port}"),
             (Form::Commas, IpAddr::V4(outer)) => {
                 let [a, b, c, d] = outer.octets();

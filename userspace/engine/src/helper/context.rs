@@ -1,6 +1,7 @@
 //! What a helper is given: the flow, the packet, and the bytes it remembers.
 
 use common::Tuple;
+use core::net::IpAddr;
 use wire::flow::Status;
 
 /// Which way a packet goes, seen from who began the flow.
@@ -67,6 +68,25 @@ impl Context<'_> {
             Direction::Original => &self.original,
             Direction::Reply => &self.reply,
         }
+    }
+
+    /// Whether `address` is the one by which the end that sends in `direction` knows itself.
+    pub(super) fn is_own(&self, direction: Direction, address: IpAddr) -> bool {
+        self.tuple(direction).src_ip() == address
+    }
+
+    /// A number of the private data, native order; 0 where it is too short.
+    pub(super) fn private_u32(&self, at: usize) -> u32 {
+        let chunk = self.private.get(at..).and_then(|rest| rest.first_chunk());
+        chunk.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+
+    /// Writes a number of the private data, native order. Whether that changed anything.
+    pub(super) fn set_private_u32(&mut self, at: usize, value: u32) -> bool {
+        let Some(room) = self.private.get_mut(at..at + 4) else { return false };
+        let changed = *room != value.to_ne_bytes();
+        room.copy_from_slice(&value.to_ne_bytes());
+        changed
     }
 
     /// Whether any address or port of the flow is translated.

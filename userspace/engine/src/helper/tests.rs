@@ -2,8 +2,10 @@
 
 use super::{ANNOUNCED_MAX, Context, Direction, Kind, Outcome, Packet};
 use common::Tuple;
+use common::tuple::ipproto;
 use std::vec::Vec;
 use wire::flow::Status;
+use wire::transport::Edit;
 
 /// Who is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,19 @@ impl Vector {
     }
 }
 
+impl Vector {
+    /// The payload with these edits. (`wire::transport` does it with whole packets.)
+    pub(super) fn rewritten(&self, edits: &[Edit]) -> Vec<u8> {
+        let mut out = self.payload.clone();
+        let mut edits: Vec<_> = edits.iter().collect();
+        edits.sort_by_key(|edit| core::cmp::Reverse(edit.range.start));
+        for edit in edits {
+            out.splice(edit.range.clone(), edit.bytes.iter().copied());
+        }
+        out
+    }
+}
+
 /// Nothing is expected towards anybody but the two ends, as each knows the other.
 pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
     assert!(outcome.announced.len() <= ANNOUNCED_MAX, "{vector:?}");
@@ -111,4 +126,91 @@ pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
             }
         }
     }
+}
+
+/// The vectors of every helper.
+fn vectors() -> Vec<Vector> {
+    [super::ftp::tests::vectors(), super::tftp::tests::vectors()].concat()
+}
+
+#[test]
+fn every_vector_announces_something() {
+    for mut vector in vectors() {
+        let outcome = vector.run();
+        stays_between_the_ends(&vector, &outcome);
+        assert!(!outcome.announced.is_empty(), "{vector:?}");
+    }
+}
+
+#[test]
+fn vectors_cut_anywhere_are_survived() {
+    for vector in vectors() {
+        for len in 0..vector.payload.len() {
+            let mut cut = vector.clone();
+            cut.payload.truncate(len);
+            let outcome = cut.run();
+            stays_between_the_ends(&cut, &outcome);
+        }
+    }
+}
+
+#[test]
+fn vectors_with_any_byte_changed_are_survived() {
+    for vector in vectors() {
+        for at in 0..vector.payload.len() {
+            for flip in [1, 2, 4, 8, 16, 32, 64, 128, 255] {
+                let mut flipped = vector.clone();
+                flipped.payload[at] ^= flip;
+                let outcome = flipped.run();
+                stays_between_the_ends(&flipped, &outcome);
+            }
+        }
+    }
+}
+
+#[test]
+fn private_data_of_any_length_and_content_is_survived() {
+    for vector in vectors() {
+        for (len, byte) in (0..40).flat_map(|len| [0, 1, 0xff].map(|byte| (len, byte))) {
+            let mut foreign = vector.clone();
+            foreign.private = Vec::from_iter(core::iter::repeat_n(byte, len));
+            let outcome = foreign.run();
+            stays_between_the_ends(&foreign, &outcome);
+        }
+    }
+}
+
+#[test]
+fn helpers_are_found_by_name_and_protocol() {
+    let (tcp, udp) = (ipproto::TCP, ipproto::UDP);
+    assert_eq!(Kind::by_name("ftp", tcp), Some(Kind::Ftp));
+    assert_eq!(Kind::by_name("ftp", udp), None);
+    assert_eq!(Kind::by_name("foo", udp), None);
+    assert_eq!(Kind::by_name("", udp), None);
+    for name in ["rpc", "ssdp"] {
+        assert!(Kind::by_name(name, tcp).is_some() && Kind::by_name(name, udp).is_some());
+        assert_eq!(Kind::by_name(name, ipproto::SCTP), None);
+    }
+}
+
+/// `nfct add helper` of conntrack-tools 1.4.7 tells the kernel these numbers: most expectations, their life, bytes.
+#[test]
+fn policies_are_those_of_conntrack_tools() {
+    let numbers = |kind: Kind| {
+        let policy = kind.policy();
+        (kind.name(), policy.expect_max, policy.expect_timeout_s, kind.private_len())
+    };
+    let wanted = [
+        ("amanda", 3, 180, 0),
+        ("dhcpv6", 1, 300, 0),
+        ("ftp", 1, 300, 24),
+        ("mdns", 8, 30, 0),
+        ("rpc", 1, 300, 16),
+        ("sane", 1, 300, 4),
+        ("slp", 8, 16, 0),
+        ("ssdp", 8, 300, 0),
+        ("tftp", 1, 300, 0),
+        ("tns", 1, 300, 1),
+    ];
+    assert_eq!(Kind::ALL.map(numbers), wanted);
 }
