@@ -123,20 +123,35 @@ impl Stage {
             .replace("h6", "six")
             .as_str();
         watch += "meta nfproto ipv6 tcp dport 21 ct helper set \"six\"\n";
+        let post = format!("meta nfproto ipv4 oifname rs snat ip to {CLIENT_OUTER}\n");
+        let pre = if nat.destination() { &pre } else { "" };
+        let post = if nat.source() { &post } else { "" };
         self.router.nft(&format!(
-            "table inet f {{ {objects}
-                chain watch {{ type filter hook prerouting priority -150; {watch} }}
-                chain sent {{ type filter hook output priority -150; {watch} }}
-                chain pass {{ type filter hook forward priority 0; policy drop;
-                    ct state established accept; ct state related accept\n {pass} }}
-                chain pre {{ type nat hook prerouting priority -100; {} }}
-                chain post {{ type nat hook postrouting priority 100; {} }} }}",
-            if nat.destination() { pre } else { String::new() },
-            if nat.source() {
-                format!("meta nfproto ipv4 oifname rs snat ip to {CLIENT_OUTER};")
-            } else {
-                String::new()
-            },
+            "table inet f {{
+                {objects}
+                chain watch {{
+                    type filter hook prerouting priority -150
+                    {watch}
+                }}
+                chain sent {{
+                    type filter hook output priority -150
+                    {watch}
+                }}
+                chain pass {{
+                    type filter hook forward priority 0; policy drop
+                    ct state established accept
+                    ct state related accept
+                    {pass}
+                }}
+                chain pre {{
+                    type nat hook prerouting priority -100
+                    {pre}
+                }}
+                chain post {{
+                    type nat hook postrouting priority 100
+                    {post}
+                }}
+            }}",
         ));
     }
 
