@@ -34,8 +34,14 @@ use common::tuple::ipproto;
 mod context;
 mod text;
 mod announcement;
+mod amanda;
+mod dhcpv6;
 mod ftp;
+mod mdns;
+mod sane;
+mod slp;
 mod tftp;
+mod tns;
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +55,9 @@ pub const ANNOUNCED_MAX: usize = 8;
 /// What a helper read in a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The packet says something of the kind that the helper watches for, but not in a way it can follow: malformed, or
-    /// in the name of a third party. It is to pass untouched. Packets that are none of the helper's business are not
-    /// counted here.
+    /// The packet says something of the kind that the helper watches for, but (somewhere) not in a way it can follow:
+    /// malformed, or in the name of a third party. It is to be counted, and passes. Packets that are none of the helper's
+    /// business are not meant.
     pub not_understood: bool,
     /// `Context::private` was changed and is to go back to the kernel.
     pub private_changed: bool,
@@ -70,6 +76,16 @@ impl Outcome {
     /// The packet announces one flow.
     fn announces(announcement: Announcement) -> Self {
         Self { announced: Vec::from([announcement]), ..Self::default() }
+    }
+
+    /// Takes in what a place in the packet announces, or that it cannot be followed. Beyond [`ANNOUNCED_MAX`] it is not.
+    fn take(&mut self, announcement: Option<Announcement>) {
+        match announcement {
+            Some(announcement) if self.announced.len() < ANNOUNCED_MAX => {
+                self.announced.push(announcement);
+            }
+            _ => self.not_understood = true,
+        }
     }
 }
 
@@ -178,8 +194,14 @@ impl Kind {
     #[must_use]
     pub fn packet(self, context: &mut Context<'_>, packet: &Packet<'_>) -> Outcome {
         match self {
+            Self::Amanda => amanda::packet(context, packet),
+            Self::Dhcpv6 => dhcpv6::packet(context, packet),
             Self::Ftp => ftp::packet(context, packet),
+            Self::Mdns => mdns::packet(context, packet),
+            Self::Sane => sane::packet(context, packet),
+            Self::Slp => slp::packet(context, packet),
             Self::Tftp => tftp::packet(context, packet),
+            Self::Tns => tns::packet(context, packet),
             _ => Outcome::default(),
         }
     }

@@ -66,8 +66,8 @@ impl<'a> Segment<'a> {
             None => return Err(DecodeError::new(0, "no packet")),
         };
         match ip.tuple.proto {
-            ipproto::TCP => tcp(ip),
-            ipproto::UDP => udp(ip),
+            ipproto::TCP => tcp(&ip),
+            ipproto::UDP => udp(&ip),
             _ => Err(DecodeError::new(ip.transport_at, "neither TCP nor UDP")),
         }
     }
@@ -239,7 +239,7 @@ fn skip_extensions(bytes: &[u8], first: u8) -> Result<(u8, usize), DecodeError> 
     }
 }
 
-fn tcp(ip: Ip<'_>) -> Result<Segment<'_>, DecodeError> {
+fn tcp<'a>(ip: &Ip<'a>) -> Result<Segment<'a>, DecodeError> {
     let at = ip.transport_at;
     let header: &[u8; TCP_LEN] = ip
         .bytes
@@ -255,7 +255,7 @@ fn tcp(ip: Ip<'_>) -> Result<Segment<'_>, DecodeError> {
     Ok(Segment { bytes: ip.bytes, tuple, seq, transport_at: at, payload_at })
 }
 
-fn udp(ip: Ip<'_>) -> Result<Segment<'_>, DecodeError> {
+fn udp<'a>(ip: &Ip<'a>) -> Result<Segment<'a>, DecodeError> {
     let at = ip.transport_at;
     let header: &[u8; UDP_LEN] = ip
         .bytes

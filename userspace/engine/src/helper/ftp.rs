@@ -22,7 +22,7 @@
 
 use super::announcement::{Announcement, Form, Wanted};
 use super::text::Scanner;
-use super::{ANNOUNCED_MAX, Context, Direction, Outcome, Packet};
+use super::{Context, Direction, Outcome, Packet};
 use common::tuple::ipproto;
 use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
@@ -47,40 +47,20 @@ pub(super) fn packet(context: &mut Context<'_>, packet: &Packet<'_>) -> Outcome 
     outcome
 }
 
-/// What is to be made of a line: nothing, something that cannot be followed, or an announcement.
-enum Line {
-    Other,
-    Bad,
-    Names(Announcement),
-}
-
-impl Line {
-    fn of(announcement: Option<Announcement>) -> Self {
-        announcement.map_or(Self::Bad, Self::Names)
-    }
-}
-
 fn command(context: &Context<'_>, payload: &[u8]) -> Outcome {
-    let speaker = Direction::Original;
+    let mut outcome = Outcome::default();
     let mut line = Scanner::new(payload, 0);
-    let line = match payload.first_chunk::<5>().map(|word| word.to_ascii_uppercase()) {
-        Some(word) if word == b"PORT " => {
-            line.word(b"PORT ");
-            line.blanks();
-            Line::of(six_numbers(context, speaker, line))
-        }
-        Some(word) if word == b"EPRT " => {
-            line.word(b"EPRT ");
-            line.blanks();
-            Line::of(eprt(context, line))
-        }
-        _ => Line::Other,
-    };
-    match line {
-        Line::Other => Outcome::default(),
-        Line::Bad => Outcome::not_understood(),
-        Line::Names(announcement) => Outcome::announces(announcement),
+    if line.word(b"PORT ").is_some() {
+        line.blanks();
+        outcome.take(six_numbers(context, Direction::Original, line));
+        return outcome;
     }
+    line = Scanner::new(payload, 0);
+    if line.word(b"EPRT ").is_some() {
+        line.blanks();
+        outcome.take(eprt(context, line));
+    }
+    outcome
 }
 
 fn replies(context: &Context<'_>, payload: &[u8], begins_a_line: bool) -> Outcome {
@@ -90,12 +70,11 @@ fn replies(context: &Context<'_>, payload: &[u8], begins_a_line: bool) -> Outcom
         return outcome;
     }
     loop {
-        match reply(context, payload, lines.at()) {
-            Line::Names(announcement) if outcome.announced.len() < ANNOUNCED_MAX => {
-                outcome.announced.push(announcement);
-            }
-            Line::Names(_) | Line::Bad => outcome.not_understood = true,
-            Line::Other => {}
+        let code = payload.get(lines.at()..).and_then(|line| line.first_chunk());
+        match code {
+            Some(b"227 ") => outcome.take(pasv(context, lines)),
+            Some(b"229 ") => outcome.take(epsv(context, lines)),
+            _ => {}
         }
         if lines.find(b"\n").is_none() {
             return outcome;
@@ -103,25 +82,22 @@ fn replies(context: &Context<'_>, payload: &[u8], begins_a_line: bool) -> Outcom
     }
 }
 
-fn reply(context: &Context<'_>, payload: &[u8], at: usize) -> Line {
-    let mut line = Scanner::new(payload, at);
-    let rest = payload.get(at..).unwrap_or_default();
-    let is_a_line_end = |byte: u8| matches!(byte, b'\r' | b'\n');
-    if rest.starts_with(b"227 ") {
-        line.word(b"227 ");
-        // Servers differ in what stands before the numbers; most have a parenthesis there.
-        let text = line.while_is(|byte| byte != b'(' && !is_a_line_end(byte));
-        if line.byte(b'(').is_none() {
-            line = Scanner::new(payload, text.start);
-            line.while_is(|byte| !byte.is_ascii_digit() && !is_a_line_end(byte));
-        }
-        Line::of(six_numbers(context, Direction::Reply, line))
-    } else if rest.starts_with(b"229 ") {
-        line.while_is(|byte| byte != b'(' && !is_a_line_end(byte));
-        Line::of(epsv(context, line))
+const fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// `227 Entering Passive Mode (10,2,0,2,18,52)`. Servers differ in what stands before the numbers; most have a
+/// parenthesis there.
+fn pasv(context: &Context<'_>, mut line: Scanner<'_>) -> Option<Announcement> {
+    line.word(b"227 ")?;
+    let mut numbers = line;
+    line.while_is(|byte| byte != b'(' && !is_line_end(byte));
+    if line.byte(b'(').is_some() {
+        numbers = line;
     } else {
-        Line::Other
+        numbers.while_is(|byte| !byte.is_ascii_digit() && !is_line_end(byte));
     }
+    six_numbers(context, Direction::Reply, numbers)
 }
 
 /// `10,1,0,2,19,137`: the address of who says it and a port.
@@ -159,8 +135,9 @@ fn eprt(context: &Context<'_>, mut text: Scanner<'_>) -> Option<Announcement> {
     Some(named.written(address_at, Form::Address).written(port_at, Form::Port))
 }
 
-/// `(|||4660|)`, with any delimiter: a port of the server's own address.
+/// `229 Entering Extended Passive Mode (|||4660|)`, with any delimiter: a port of the server's own address.
 fn epsv(context: &Context<'_>, mut text: Scanner<'_>) -> Option<Announcement> {
+    text.while_is(|byte| byte != b'(' && !is_line_end(byte));
     text.byte(b'(')?;
     let delimiter = text.any().filter(u8::is_ascii_graphic)?;
     text.byte(delimiter)?;

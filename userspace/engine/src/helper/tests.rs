@@ -1,6 +1,6 @@
 //! What holds for every helper, and the flows that their vectors use.
 
-use super::{ANNOUNCED_MAX, Context, Direction, Kind, Outcome, Packet};
+use super::{ANNOUNCED_MAX, Announcement, Context, Direction, Kind, Outcome, Packet};
 use common::Tuple;
 use common::tuple::ipproto;
 use std::vec::Vec;
@@ -36,22 +36,22 @@ pub(super) const CLIENT: [u8; 4] = [10, 1, 0, 2];
 pub(super) const SERVER: [u8; 4] = [10, 2, 0, 2];
 pub(super) const CLIENT_OUTSIDE: [u8; 4] = [10, 2, 0, 77];
 pub(super) const SERVER_OUTSIDE: [u8; 4] = [10, 1, 0, 99];
-pub(super) const PORT: u16 = 40_000;
-pub(super) const PORT_OUTSIDE: u16 = 41_000;
+pub(super) const CLIENT_PORT: u16 = 40_000;
+pub(super) const CLIENT_PORT_OUTSIDE: u16 = 41_000;
 
 /// A flow of the client to the server, or to the group or port that a test puts in the server's place.
 pub(super) fn flow(protocol: u8, port: u16, nat: Nat) -> (Tuple, Tuple, Status) {
     let mut status = Status::HELPER;
-    let (mut server, mut client, mut client_port) = (SERVER, CLIENT, PORT);
+    let (mut server, mut client, mut client_port) = (SERVER, CLIENT, CLIENT_PORT);
     if nat.destination() {
         server = SERVER_OUTSIDE;
         status |= Status::DST_NAT;
     }
     if nat.source() {
-        (client, client_port) = (CLIENT_OUTSIDE, PORT_OUTSIDE);
+        (client, client_port) = (CLIENT_OUTSIDE, CLIENT_PORT_OUTSIDE);
         status |= Status::SRC_NAT;
     }
-    let original = Tuple::v4(CLIENT, server, protocol).with_ports(PORT, port);
+    let original = Tuple::v4(CLIENT, server, protocol).with_ports(CLIENT_PORT, port);
     let reply = Tuple::v4(SERVER, client, protocol).with_ports(port, client_port);
     (original, reply, status)
 }
@@ -112,6 +112,27 @@ impl Vector {
     }
 }
 
+/// A packet from the client's port to a group, which nobody translates.
+pub(super) fn asking(kind: Kind, protocol: u8, group: ([u8; 4], u16), payload: &[u8]) -> Vector {
+    let original = Tuple::v4(CLIENT, group.0, protocol).with_ports(CLIENT_PORT, group.1);
+    let vector = Vector::new(kind, protocol, group.1, Nat::None);
+    Vector { original, reply: original.inverted(), ..vector }.says(Direction::Original, payload)
+}
+
+/// Anybody's packets are expected at the port that the asker used, again and again; from `port` if it is not 0.
+pub(super) fn assert_is_for_the_asker(vector: &Vector, announced: &Announcement, port: u16) {
+    let asker = vector.original.ports().0;
+    assert_eq!(announced.ports().collect::<Vec<_>>(), [asker]);
+    let expectation = announced.expectation(asker);
+    let anybody = Tuple { src: [0; 16], ..vector.reply };
+    assert_eq!(expectation.tuple, anybody.with_ports(port, asker));
+    assert_eq!(expectation.mask.src, [0; 16]);
+    assert_eq!(expectation.mask.ports(), (if port == 0 { 0 } else { 0xffff }, 0xffff));
+    assert_eq!(expectation.flags, Some(1), "permanent");
+    assert_eq!((expectation.nat, expectation.function), (None, None));
+    assert_eq!((announced.searches(), announced.edits(asker)), (false, Vec::new()));
+}
+
 /// Nothing is expected towards anybody but the two ends, as each knows the other.
 pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
     assert!(outcome.announced.len() <= ANNOUNCED_MAX, "{vector:?}");
@@ -130,7 +151,17 @@ pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
 
 /// The vectors of every helper.
 fn vectors() -> Vec<Vector> {
-    [super::ftp::tests::vectors(), super::tftp::tests::vectors()].concat()
+    [
+        super::amanda::tests::vectors(),
+        super::dhcpv6::tests::vectors(),
+        super::ftp::tests::vectors(),
+        super::mdns::tests::vectors(),
+        super::sane::tests::vectors(),
+        super::slp::tests::vectors(),
+        super::tftp::tests::vectors(),
+        super::tns::tests::vectors(),
+    ]
+    .concat()
 }
 
 #[test]

@@ -34,9 +34,9 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::tests::*;
     use super::*;
     use crate::helper::Kind;
+    use crate::helper::tests::{CLIENT, CLIENT_PORT, Nat, Vector};
     use std::vec::Vec;
     use wire::expect::ExpectNat;
 
@@ -74,7 +74,7 @@ pub(super) mod tests {
             let mut vector = vector(nat).says(Direction::Original, b"\0\x01f\0octet\0");
             let announced = vector.run().announced.remove(0);
             let expectation = announced.expectation(1);
-            let inner = common::Tuple::v4(CLIENT, [0; 4], ipproto::UDP).with_ports(PORT, 0);
+            let inner = common::Tuple::v4(CLIENT, [0; 4], ipproto::UDP).with_ports(CLIENT_PORT, 0);
             let wanted = ExpectNat { direction: 1, tuple: inner };
             assert_eq!(expectation.nat, (nat != Nat::None).then_some(wanted), "{nat:?}");
             let function = expectation.function.map(|name| name.as_str() == "nat-follow-master");

@@ -38,7 +38,8 @@ fn udp6(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-const KINDS: [fn(&[u8]) -> Vec<u8>; 4] = [tcp4, udp4, tcp6, udp6];
+type Build = fn(&[u8]) -> Vec<u8>;
+const KINDS: [Build; 4] = [tcp4, udp4, tcp6, udp6];
 
 /// `etherparse` reads the packet, and every length and checksum in it is right.
 fn assert_right(packet: &[u8], payload: &[u8]) {

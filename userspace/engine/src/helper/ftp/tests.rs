@@ -1,8 +1,8 @@
 //! Vectors of FTP: what the scripts of `record/helpers` send, and examples of RFC 959 and 2428.
 
-use super::super::tests::*;
 use super::*;
 use crate::helper::Kind;
+use crate::helper::tests::{CLIENT, CLIENT_PORT, Nat, SERVER, Vector};
 use common::Tuple;
 use std::vec::Vec;
 use wire::expect::ExpectNat;
@@ -224,8 +224,8 @@ fn private_data_that_lies_or_is_cut_harms_nothing() {
 #[test]
 fn ipv6_is_rewritten_too() {
     let (client, outer, server) = ([0x20; 16], [0x30; 16], [0x40; 16]);
-    let original = Tuple::v6(client, server, ipproto::TCP).with_ports(PORT, 21);
-    let reply = Tuple::v6(server, outer, ipproto::TCP).with_ports(21, PORT);
+    let original = Tuple::v6(client, server, ipproto::TCP).with_ports(CLIENT_PORT, 21);
+    let reply = Tuple::v6(server, outer, ipproto::TCP).with_ports(21, CLIENT_PORT);
     let text = "EPRT |2|2020:2020:2020:2020:2020:2020:2020:2020|5001|\r\n";
     let vector = vector(Nat::Source, Direction::Original, text);
     let mut vector = Vector { original, reply, ..vector };
