@@ -13,4 +13,6 @@
 mod stage;
 mod tftp;
 mod ftp;
+mod named;
+mod groups;
 mod daemon;

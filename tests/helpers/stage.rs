@@ -104,27 +104,9 @@ impl Stage {
     /// Has the router watch flows, translate, and drop what nobody expects. The helpers' objects must be there: or the
     /// kernel takes its own.
     pub(crate) fn guard(&self, nat: Nat) {
-        let (mut objects, mut watch, mut pass, mut pre) =
-            <(String, String, String, String)>::default();
-        for (name, protocol, port, queue) in HELPERS {
-            if name != "dhcpv6" {
-                objects += &format!(
-                    "ct helper h{queue} {{ type \"{name}\" protocol {protocol}; l3proto ip; }}\n"
-                );
-                watch += &format!(
-                    "meta nfproto ipv4 {protocol} dport {port} ct helper set \"h{queue}\"\n"
-                );
-            }
-            pass += &format!("{protocol} dport {port} accept\n");
-            pre +=
-                &format!("ip daddr {SERVER_OUTER} {protocol} dport {port} dnat ip to {SERVER}\n");
-        }
-        objects += "ct helper h6 { type \"ftp\" protocol tcp; l3proto ip6; }\n"
-            .replace("h6", "six")
-            .as_str();
-        watch += "meta nfproto ipv6 tcp dport 21 ct helper set \"six\"\n";
+        let Rules { objects, watch, pass, translated } = Rules::new();
         let post = format!("meta nfproto ipv4 oifname rs snat ip to {CLIENT_OUTER}\n");
-        let pre = if nat.destination() { &pre } else { "" };
+        let pre = if nat.destination() { &translated } else { "" };
         let post = if nat.source() { &post } else { "" };
         self.router.nft(&format!(
             "table inet f {{
@@ -142,6 +124,13 @@ impl Stage {
                     ct state established accept
                     ct state related accept
                     {pass}
+                }}
+                chain take {{
+                    type filter hook input priority 0; policy drop
+                    iif lo accept
+                    meta l4proto icmpv6 accept
+                    ct state established accept
+                    ct state related accept
                 }}
                 chain pre {{
                     type nat hook prerouting priority -100
@@ -165,6 +154,46 @@ impl Stage {
     /// What the kernel expects: lines of `conntrack -L expect`, sorted, without lifetimes and the helper's flags.
     pub(crate) fn expected(&self) -> Vec<String> {
         tests::expect::lines(&self.router)
+    }
+}
+
+/// Lines of rules about each helper.
+#[derive(Default)]
+struct Rules {
+    objects: String,
+    watch: String,
+    pass: String,
+    translated: String,
+}
+
+impl Rules {
+    fn new() -> Self {
+        let mut rules = Self::default();
+        for (name, protocol, port, queue) in HELPERS {
+            let is_v6 = name == "dhcpv6";
+            let (family, l3) = if is_v6 { ("ipv6", "ip6") } else { ("ipv4", "ip") };
+            rules.watches(&format!("h{queue}"), name, protocol, (family, l3), port);
+            rules.pass += &format!("{protocol} dport {port} accept\n");
+            rules.translated +=
+                &format!("ip daddr {SERVER_OUTER} {protocol} dport {port} dnat ip to {SERVER}\n");
+        }
+        rules.watches("six", "ftp", "tcp", ("ipv6", "ip6"), 21);
+        rules
+    }
+
+    fn watches(
+        &mut self,
+        object: &str,
+        name: &str,
+        protocol: &str,
+        (family, l3): (&str, &str),
+        port: u16,
+    ) {
+        self.objects += &format!(
+            "ct helper {object} {{ type \"{name}\" protocol {protocol}; l3proto {l3}; }}\n"
+        );
+        self.watch +=
+            &format!("meta nfproto {family} {protocol} dport {port} ct helper set \"{object}\"\n");
     }
 }
 
@@ -287,6 +316,11 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 /// Runs a scene in every variant and says which passed, as a line of a table.
 pub(crate) fn in_every_variant(name: &str, scene: fn(&Stage, Nat)) {
+    in_variants(name, &Nat::ALL, scene);
+}
+
+/// Runs a scene in some variants.
+pub(crate) fn in_variants(name: &str, variants: &[Nat], scene: fn(&Stage, Nat)) {
     let _alone = alone();
     let run = |nat: Nat| {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -307,10 +341,11 @@ pub(crate) fn in_every_variant(name: &str, scene: fn(&Stage, Nat)) {
         }
         outcome.is_ok()
     };
-    let outcomes = Nat::ALL.map(|nat| (nat, run(nat)));
-    let word = |passed: bool| if passed { "pass" } else { "FAIL" };
+    let outcomes = Nat::ALL.map(|nat| (nat, variants.contains(&nat).then(|| run(nat))));
+    let word =
+        |passed: Option<bool>| passed.map_or("-   ", |yes| if yes { "pass" } else { "FAIL" });
     let row: Vec<_> =
         outcomes.iter().map(|(nat, passed)| format!("{} {}", nat.name(), word(*passed))).collect();
     println!("helpers: {name:<16} {}", row.join("   "));
-    assert!(outcomes.iter().all(|(_, passed)| *passed), "{name}: see above");
+    assert!(outcomes.iter().all(|(_, passed)| *passed != Some(false)), "{name}: see above");
 }
