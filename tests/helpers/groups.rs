@@ -7,6 +7,7 @@ use crate::stage::{
 };
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV6, UdpSocket};
+use tests::wait::wait_for;
 
 /// The router's address on the side of the server.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 99, 2, 2);
@@ -184,7 +185,10 @@ fn dhcpv6_is_answered() {
 
 /// Link-local address of an interface, and its index.
 fn link_local(stage: &tests::netns::Namespace, name: &str) -> SocketAddrV6 {
-    let text = stage.sh(&format!("ip -o -6 addr show dev {name} scope link"));
+    let text = wait_for("the address is checked", || {
+        let text = stage.sh(&format!("ip -o -6 addr show dev {name} scope link"));
+        (!text.is_empty() && !text.contains("tentative")).then_some(text)
+    });
     let (index, _) = text.split_once(':').expect("an index");
     let address = text.split_whitespace().nth(3).and_then(|word| word.split('/').next());
     let address = address.expect("an address").parse().expect("an address");
