@@ -40,6 +40,7 @@ mod ftp;
 mod mdns;
 mod sane;
 mod slp;
+mod ssdp;
 mod tftp;
 mod tns;
 
@@ -200,6 +201,7 @@ impl Kind {
             Self::Mdns => mdns::packet(context, packet),
             Self::Sane => sane::packet(context, packet),
             Self::Slp => slp::packet(context, packet),
+            Self::Ssdp => ssdp::packet(context, packet),
             Self::Tftp => tftp::packet(context, packet),
             Self::Tns => tns::packet(context, packet),
             _ => Outcome::default(),

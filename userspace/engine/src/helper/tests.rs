@@ -158,6 +158,7 @@ fn vectors() -> Vec<Vector> {
         super::mdns::tests::vectors(),
         super::sane::tests::vectors(),
         super::slp::tests::vectors(),
+        super::ssdp::tests::vectors(),
         super::tftp::tests::vectors(),
         super::tns::tests::vectors(),
     ]
