@@ -9,7 +9,8 @@
 //!
 //! Flows come here by what announced them, so the helper of UDP sees TCP, too.
 
-use super::announcement::{Announcement, Form, From, Port, Wanted};
+use super::announcement::{Announcement, From, Port, Wanted};
+use super::form::Form;
 use super::text::Scanner;
 use super::{ANNOUNCED_MAX, Context, Direction, Outcome, Packet};
 use common::Tuple;
