@@ -18,8 +18,9 @@
 //!    exclusive `IPCTNL_MSG_EXP_NEW` of [`Announcement::expectation`]. `EBUSY` and `EEXIST` mean that the port is taken:
 //!    by this same announcement, if [`Announcement::is_made`] says so of what `IPCTNL_MSG_EXP_GET` reads (a packet that
 //!    is sent again), else try the next. When none is left, the packet passes as it is, counted.
-//! 4. Of the others, one goes with the verdict, and further ones by `EXP_NEW`. Where the flow is not confirmed yet
-//!    there is never more than one, and none that searches, except in a packet nobody sends (an FTP command in a SYN).
+//! 4. Of the others, one goes with the verdict (the kernel then replaces an equal one), and further ones by `EXP_NEW`. While
+//!    the flow is not confirmed, `EXP_NEW` fails with `ENOENT`. Nothing that comes in a flow's first packet needs it but the
+//!    description that a translated device sends in answer to a search (SSDP): it passes as it is.
 //! 5. [`Announcement::edits`] of the ports that were found go, all together, through `wire::transport::Segment::rewrite`.
 //!
 //! # What no packet can do
@@ -33,13 +34,16 @@ use common::tuple::ipproto;
 
 mod context;
 mod text;
+mod form;
 mod announcement;
 mod amanda;
 mod dhcpv6;
 mod ftp;
 mod mdns;
+mod rpc;
 mod sane;
 mod slp;
+mod ssdp;
 mod tftp;
 mod tns;
 
@@ -198,11 +202,12 @@ impl Kind {
             Self::Dhcpv6 => dhcpv6::packet(context, packet),
             Self::Ftp => ftp::packet(context, packet),
             Self::Mdns => mdns::packet(context, packet),
+            Self::Rpc => rpc::packet(context, packet),
             Self::Sane => sane::packet(context, packet),
             Self::Slp => slp::packet(context, packet),
+            Self::Ssdp => ssdp::packet(context, packet),
             Self::Tftp => tftp::packet(context, packet),
             Self::Tns => tns::packet(context, packet),
-            _ => Outcome::default(),
         }
     }
 }

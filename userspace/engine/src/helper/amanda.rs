@@ -9,7 +9,8 @@
 //! Source: amanda-auth(7) and the kernel's documentation of its helper; `resp.sh` of `record/helpers`. "Client" is the side
 //! that answers here; a port of 0 or below means that there is no such stream.
 
-use super::announcement::{Announcement, Form, Wanted};
+use super::announcement::{Announcement, Wanted};
+use super::form::Form;
 use super::text::Scanner;
 use super::{Context, Direction, Outcome, Packet};
 use common::tuple::ipproto;

@@ -10,10 +10,10 @@
 //! ```
 
 use super::context::{Context, Direction};
-use alloc::format;
+use super::form::{self, Form, Piece};
 use alloc::vec::Vec;
 use common::Tuple;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::ops::Range;
 use wire::expect::{ExpectNat, Expectation, flag};
 use wire::flow::{HelperName, Name};
@@ -67,32 +67,6 @@ impl Wanted {
         let (from, port) = (From::Peer, Port::Named(port));
         Self { listener, protocol, from, port, permanent: false, helper: None }
     }
-}
-
-/// How an address or a port is written in a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// The address as text: `10.0.0.1`, `2001:db8::1`.
-    Address,
-    /// Address and port in a URL: `10.0.0.1:80`, `[2001:db8::1]:80`.
-    Endpoint,
-    /// The port in decimal digits.
-    Port,
-    /// `10,0,0,1,19,137`, IPv4 alone.
-    Commas,
-    /// Four bytes, network order, that hold the port.
-    Port32,
-    /// Two bytes, network order, that hold this length of something in which all other pieces lie.
-    Length16(u16),
-}
-
-/// A piece of the payload that names the announced flow, or depends on the length of those that do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    /// Where in the payload.
-    pub range: Range<usize>,
-    /// How it is written.
-    pub form: Form,
 }
 
 /// A flow that a packet announces. What to do with it: the head of `helper.rs`.
@@ -187,40 +161,7 @@ impl Announcement {
         if !self.searches || (is_announced && !self.pieces.iter().any(names_address)) {
             return Vec::new();
         }
-        let written = |piece: &Piece| Edit {
-            range: piece.range.clone(),
-            bytes: self.text(piece.form, port).unwrap_or_default(),
-        };
-        let is_length = |piece: &&Piece| matches!(piece.form, Form::Length16(_));
-        let mut edits: Vec<_> =
-            self.pieces.iter().filter(|piece| !is_length(piece)).map(written).collect();
-        let growth: i64 = edits.iter().map(|e| e.bytes.len() as i64 - e.range.len() as i64).sum();
-        for piece in self.pieces.iter().filter(is_length) {
-            if let Form::Length16(before) = piece.form {
-                let Ok(length) = u16::try_from(i64::from(before) + growth) else {
-                    return Vec::new();
-                };
-                let bytes = length.to_be_bytes().to_vec();
-                edits.push(Edit { range: piece.range.clone(), bytes });
-            }
-        }
-        edits
-    }
-
-    fn text(&self, form: Form, port: u16) -> Option<Vec<u8>> {
-        let [high, low] = port.to_be_bytes();
-        let text = match (form, self.outer) {
-            (Form::Address, outer) => format!("{outer}"),
-            (Form::Endpoint, outer) => format!("{}", SocketAddr::new(outer, port)),
-            (Form::Port, _) => format!("{port}"),
-            (Form::Commas, IpAddr::V4(outer)) => {
-                let [a, b, c, d] = outer.octets();
-                format!("{a},{b},{c},{d},{high},{low}")
-            }
-            (Form::Port32, _) => return Some([0, 0, high, low].to_vec()),
-            (Form::Commas, IpAddr::V6(_)) | (Form::Length16(_), _) => return None,
-        };
-        Some(text.into_bytes())
+        form::edits(&self.pieces, self.outer, port)
     }
 }
 

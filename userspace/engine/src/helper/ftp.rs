@@ -20,7 +20,8 @@
 //! While nothing is known of a direction, a packet is believed to begin a line, so that a session is helped from the
 //! middle on.
 
-use super::announcement::{Announcement, Form, Wanted};
+use super::announcement::{Announcement, Wanted};
+use super::form::Form;
 use super::text::Scanner;
 use super::{Context, Direction, Outcome, Packet};
 use common::tuple::ipproto;

@@ -156,8 +156,10 @@ fn vectors() -> Vec<Vector> {
         super::dhcpv6::tests::vectors(),
         super::ftp::tests::vectors(),
         super::mdns::tests::vectors(),
+        super::rpc::tests::vectors(),
         super::sane::tests::vectors(),
         super::slp::tests::vectors(),
+        super::ssdp::tests::vectors(),
         super::tftp::tests::vectors(),
         super::tns::tests::vectors(),
     ]
