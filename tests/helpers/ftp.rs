@@ -65,7 +65,7 @@ fn goes_on(client: &mut TcpStream, server: &mut TcpStream) {
     }
 }
 
-fn greeted(stage: &Stage, nat: Nat) -> (TcpStream, TcpStream) {
+pub(crate) fn greeted(stage: &Stage, nat: Nat) -> (TcpStream, TcpStream) {
     let (client, mut server) = stage.connection(nat, 21);
     say(&mut server, "220 ready");
     assert_eq!(hear(&client), "220 ready");
@@ -148,4 +148,14 @@ fn passive(stage: &Stage, nat: Nat, is_extended: bool) {
     assert_eq!(received.peer_addr().unwrap().ip(), IpAddr::from(nat.client()));
     passes_data(data, received);
     goes_on(&mut client, &mut server);
+}
+
+/// A passive transfer is announced, and only that.
+pub(crate) fn announces(stage: &Stage, client: &mut TcpStream, server: &mut TcpStream) {
+    say(client, "PASV");
+    assert_eq!(hear(server), "PASV");
+    say(server, &format!("227 Entering Passive Mode ({}).", with_commas(SERVER, 50_000)));
+    hear(client);
+    let lines = stage.expected();
+    assert!(lines.len() == 1 && lines[0].contains("dport=50000"), "{lines:?}");
 }

@@ -205,10 +205,14 @@ fn solicit(stage: &Stage, _: Nat) {
     let solicit =
         b"\x01\x01\x02\x03\0\x01\0\x0e\0\x01\0\x01\x01\x02\x03\x04\x01\x02\x03\x04\x05\x06";
     router.send_to(solicit, SocketAddrV6::new(all, 547, 0, here.scope_id())).unwrap();
-    let expected = stage.expected();
-    let wanted = format!("proto=17 src=:: dst={} sport=0 dport=546", here.ip());
-    assert!(expected.len() == 1 && expected[0].starts_with(&wanted), "{expected:?}");
-    assert!(expected[0].contains("PERMANENT"), "{expected:?}");
+    let expected = stage.router.sh("conntrack -L expect -f ipv6");
+    let wanted = format!(
+        "proto=17 src=:: dst={0} sport=0 dport=546 mask-src=:: \
+         mask-dst=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff sport=0 dport=65535 master-src={0} \
+         master-dst=ff02::1:2 sport=546 dport=547 PERMANENT class=0 helper=dhcpv6",
+        here.ip()
+    );
+    assert_eq!(expected.split_once(' ').map(|(_, rest)| rest.trim_end()), Some(&*wanted));
     there.set_port(0);
     let server = stage.server.within(|| UdpSocket::bind(there).expect("a port is free"));
     let client = SocketAddrV6::new(*here.ip(), 546, 0, there.scope_id());

@@ -69,6 +69,9 @@ const PROGRAMS: [(&str, &str); 4] = [
 const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "nfct"];
 /// Programs of ours that they run.
 const OURS: [&str; 2] = ["conntrackd", "nfct"];
+/// The original, and its helpers.
+const ORIGINAL: &str = "/usr/sbin/conntrackd";
+const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
 const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
@@ -141,6 +144,8 @@ fn contents(
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;
     }
+    contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
+    contents.text(Path::new(ORIGINAL_HELPERS))?;
     contents.text(Path::new("/etc/protocols"))?;
     for tool in TOOLS {
         let path = shell::find(tool).with_context(|| format!("no {tool}"))?;

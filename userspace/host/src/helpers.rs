@@ -32,6 +32,7 @@ use engine::helper::Kind;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use std::io;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -45,6 +46,10 @@ const BATCH: usize = 64;
 const MESSAGE_LEN_MAX: usize = 72 << 10;
 /// Receive buffer of the socket, bytes: what finds no room there is dropped, whatever the queue's length.
 const RECEIVE_BUFFER: usize = 8 << 20;
+/// Helpers of protocols in which anybody may answer.
+const ASKS_GROUPS: [&str; 3] = ["mdns", "slp", "ssdp"];
+/// Its function for expectations translates the source alone, as theirs must be.
+const MODULE: &str = "nf_nat_sip";
 /// How long after the socket could not be read it is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -163,11 +168,25 @@ impl Parts {
             take(&mut objects, &mut queues, helper, settings.setup)?;
             log.notice(format!("helper `{name}' configured successfully"));
         }
+        if settings.helpers.iter().any(|helper| ASKS_GROUPS.contains(&helper.key.name.as_str())) {
+            load_module(log);
+        }
         let counts = Counts::new(&settings.helpers);
         let served = settings.helpers.iter().zip(counts.iter()).filter_map(served).collect();
         let desk = Desk::new(served, Announcer::open()?);
         let (socket, waiting) = queues.into_parts();
         Ok(Self { settings, socket, waiting, objects, desk, counts, log: Arc::clone(log) })
+    }
+}
+
+/// Has the module loaded without which the kernel refuses what a translated host expects from anybody; see
+/// `engine::helper`. Nothing else of a helper needs it.
+fn load_module(log: &Log) {
+    let loaded = Command::new("modprobe").args(["-q", MODULE]).status();
+    if !loaded.is_ok_and(|status| status.success()) {
+        log.info(format!(
+            "{MODULE} cannot be loaded: where mdns, slp or ssdp are translated, answers do not pass"
+        ));
     }
 }
 
