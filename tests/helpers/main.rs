@@ -16,3 +16,4 @@ mod ftp;
 mod named;
 mod groups;
 mod daemon;
+mod speed;

@@ -55,7 +55,7 @@ impl Checker<'_> {
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
         }
-        conf.helper = block(Key::Helper).map(|node| self.helper(node));
+        conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }
 

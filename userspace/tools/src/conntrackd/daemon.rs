@@ -53,7 +53,8 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let control = conf.general.unix_path.as_deref();
     let mut locks = Locks::take(&conf.general.lock_file, control)?;
     let parts = build::parts(&conf, logs)?;
-    let helpers = helpers::open(&conf, log)?;
+    let helpers = helpers::open(&conf, log)
+        .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
     let systemd = Systemd::new(conf.general.systemd);
     let readiness = go(detach, systemd)?;

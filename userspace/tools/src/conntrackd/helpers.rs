@@ -1,7 +1,7 @@
 //! Helpers in user space: from a configuration to the thread that serves them.
 
 use crate::conf::{Conf, HelperConf, HelperType};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use host::helpers::{self, HelperSettings, Parts, Running, Settings, SetupError};
 use host::log::Log;
 use host::sys;
@@ -48,23 +48,22 @@ pub fn examine(conf: &Conf) -> Result<()> {
 pub fn open(conf: &Conf, log: &Arc<Log>) -> Result<Option<Parts>> {
     let Some(settings) = settings(conf) else { return Ok(None) };
     let setup = settings.setup;
-    let parts = Parts::open(settings, log).map_err(|error| {
-        let hint = hint(&error, setup);
-        let error = anyhow::Error::new(error);
-        if hint.is_empty() { error } else { error.context(hint) }
+    let parts = Parts::open(settings, log).map_err(|error| match hint(&error, setup) {
+        Some(hint) => anyhow!("{error} ({hint})"),
+        None => error.into(),
     });
-    Ok(Some(parts.context("conntrackd cannot start, please review your configuration")?))
+    Ok(Some(parts?))
 }
 
 /// What can be done about it.
-fn hint(error: &SetupError, setup: bool) -> String {
-    let SetupError::Object { name, cause } = error else { return String::new() };
+fn hint(error: &SetupError, setup: bool) -> Option<String> {
+    let SetupError::Object { name, cause } = error else { return None };
     match cause.raw_os_error() {
         Some(libc::EINVAL) if !setup => {
-            format!("there is no such object (`Setup on`, or `nfct add helper {name} ...`)")
+            Some(format!("there is no such object: `Setup on`, or `nfct add helper {name} ...`"))
         }
-        Some(libc::EBUSY) => format!("unload nf_conntrack_{name} first"),
-        _ => String::new(),
+        Some(libc::EBUSY) => Some(format!("unload nf_conntrack_{name} first")),
+        _ => None,
     }
 }
 

@@ -12,20 +12,17 @@ use engine::helper::Kind;
 const QUEUE_LEN_DEFAULT: u32 = 1024;
 
 impl Checker<'_> {
-    pub(super) fn helper(&mut self, node: &Node) -> HelperConf {
-        let types = node.block.iter().filter(|node| node.keyword.key == Key::HelperType);
+    pub(super) fn helper(&mut self, nodes: &[Node]) -> HelperConf {
+        let types = nodes.iter().filter(|node| node.keyword.key == Key::HelperType);
         let mut known: Vec<(HelperType, Span)> = Vec::new();
         for inner in types {
             let kind = self.helper_type(inner);
             self.differs_from(&known, (&kind, inner.span));
             known.push((kind, inner.span));
         }
-        if known.is_empty() {
-            self.warn(node.span, "there is no helper", "expected `Type` in its block");
-        }
         HelperConf {
-            setup: last(&node.block, Key::Setup).is_some_and(Node::flag),
-            disable_on_exit: last(&node.block, Key::HelperDisableOnExit).is_some_and(Node::flag),
+            setup: last(nodes, Key::Setup).is_some_and(Node::flag),
+            disable_on_exit: last(nodes, Key::HelperDisableOnExit).is_some_and(Node::flag),
             types: known.into_iter().map(|(kind, _)| kind).collect(),
         }
     }

@@ -265,6 +265,14 @@ fn helpers() {
 }
 
 #[test]
+fn helpers_alone_need_no_table_of_flows() {
+    let conf = clean(&format!("Helper {{ Type mdns inet udp {{ QueueNum 0 }} }} {GENERAL}"));
+    assert_eq!(conf.mode, ModeConf::Helper);
+    let both = format!("Helper {{ Type mdns inet udp {{ QueueNum 0 }} }} Stats {{ }} {GENERAL}");
+    assert!(matches!(clean(&both).mode, ModeConf::Stats(_)));
+}
+
+#[test]
 fn words_need_no_space_around_braces_and_lines_mean_nothing() {
     let conf = clean("General{UNIX{Path /tmp/x}HashSize#comment\n\r\n5}Stats{}");
     assert_eq!(conf.general.hash_size, 5);

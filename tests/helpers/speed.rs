@@ -1,0 +1,85 @@
+//! What a packet costs: ours beside the original, by the same traffic. It is measured, not asserted, but for packets lost.
+
+use crate::ftp::greeted;
+use crate::stage::{Nat, Stage, alone, conf, start};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+use tests::daemon::{Brand, Daemon, Files};
+
+/// Questions and answers on one control connection, each a packet.
+const ROUNDS: usize = 10_000;
+/// `USER_HZ`: what proc_pid_stat(5) counts in.
+const TICK_MS: u64 = 10;
+
+#[test]
+#[ignore = "a measurement: CTFLOW_VM_TESTS='--ignored speed::' cargo xtask test vm"]
+fn packets_of_a_control_connection() {
+    let _alone = alone();
+    let (stage, files) = (Stage::new(), Files::new());
+    let text = format!(
+        "General {{ LockFile @.lock\n LogFile @.log\n UNIX {{ Path @.sock\n }}\n Systemd off\n }}\n\
+         Helper {{ Setup on\n Type ftp inet tcp {{ QueueNum 3\n QueueLen 1024\n \
+         Policy ftp {{ ExpectMax 1\n ExpectTimeout 300\n }} }} }}\n"
+    );
+    let text = text.replace('@', &format!("{}/d", files.path().display()));
+    drop(start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", "")));
+    stage.guard(Nat::None);
+    for brand in [Brand::Original, Brand::Ours, Brand::Original, Brand::Ours] {
+        let _ = fs::remove_file(files.path().join("d.lock"));
+        let daemon = start(&stage.router, brand, &files, "d", &text);
+        let (client, server) = greeted(&stage, Nat::None);
+        let before = cpu_ms(&daemon);
+        let began = Instant::now();
+        let mut times = talk(client, server);
+        let (took, cpu) = (began.elapsed(), cpu_ms(&daemon) - before);
+        times.sort();
+        let at = |share: usize| times[times.len() * share / 100].as_micros();
+        let queue = stage.router.within(|| {
+            fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").expect("a queue")
+        });
+        let columns: Vec<_> = queue.split_whitespace().collect();
+        println!(
+            "helpers: speed of {brand:?}: {} packets in {} ms, CPU {cpu} ms, {ROUNDS} rounds of two packets \
+             p50 {} us, p99 {} us, dropped {}+{}",
+            columns[7],
+            took.as_millis(),
+            at(50),
+            at(99),
+            columns[5],
+            columns[6]
+        );
+        assert_eq!((columns[5], columns[6]), ("0", "0"), "{queue}");
+    }
+}
+
+/// Asks and is answered; how long each round took.
+fn talk(mut client: TcpStream, mut server: TcpStream) -> Vec<Duration> {
+    let answering = thread::spawn(move || {
+        let mut line = [0; 6];
+        for _ in 0..ROUNDS {
+            server.read_exact(&mut line).expect("the client speaks");
+            server.write_all(b"200 ok\r\n").expect("the client is there");
+        }
+    });
+    let mut answer = [0; 8];
+    let round = |_| {
+        let began = Instant::now();
+        client.write_all(b"NOOP\r\n").expect("the server is there");
+        client.read_exact(&mut answer).expect("the server answers");
+        began.elapsed()
+    };
+    let times = (0..ROUNDS).map(round).collect();
+    answering.join().expect("the server ends");
+    times
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5): user and system time.
+fn cpu_ms(daemon: &Daemon<'_>) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("it runs");
+    let (_, rest) = stat.rsplit_once(')').expect("a name");
+    let words: Vec<i64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    // Behind the name comes the state, which is no number.
+    (words[10] + words[11]) as u64 * TICK_MS
+}
