@@ -27,7 +27,7 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
     "helper",
 ];
