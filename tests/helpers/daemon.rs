@@ -1,7 +1,7 @@
 //! The daemon itself: its end, its restart, what it counts and says.
 
 use crate::ftp::{announces, greeted};
-use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, start};
+use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, of_ftp, start};
 use host::nfnetlink::Client;
 use std::fs;
 use tests::conf::{Conf, End, Transport};
@@ -13,7 +13,7 @@ use tests::wait::wait_until;
 fn request(stage: &Stage) -> usize {
     let server = datagrams(&stage.server, SERVER, 69);
     let client = datagrams(&stage.client, CLIENT, 0);
-    client.send_to(b"\0\x01file\0octet\0", (SERVER, 69)).unwrap();
+    client.send_to(b"\0\x01file\0octet\0", (SERVER, 69)).expect("it is sent");
     server.recv_from(&mut [0; 100]).expect("the request passes");
     let expected = stage.expected().len();
     stage.router.sh("conntrack -F");
@@ -67,13 +67,7 @@ fn what_a_helper_announces_is_replicated_and_passes_the_router_that_takes_over()
 fn ours_takes_the_place_of_the_original_and_it_takes_ours() {
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
-    // Only what the original configures without a warning.
-    let text = format!(
-        "General {{ LockFile @.lock\n LogFile @.log\n UNIX {{ Path @.sock\n }}\n Systemd off\n }}\n\
-         Helper {{ Setup on\n Type ftp inet tcp {{ QueueNum 3\n QueueLen 1024\n \
-         Policy ftp {{ ExpectMax 1\n ExpectTimeout 300\n }} }} }}\n"
-    );
-    let text = text.replace('@', &format!("{}/d", files.path().display()));
+    let text = of_ftp(&files, "d");
     let guard = start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", ""));
     stage.guard(Nat::None);
     drop(guard);
@@ -128,7 +122,7 @@ fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_if_so_w
 
     // Another one has the queue: the old ones stay in force.
     let other = Client::open().and_then(|mut other| {
-        stage.router.within(|| Client::open()).and_then(|mut client| {
+        stage.router.within(Client::open).and_then(|mut client| {
             client.take_queue(2, 10)?;
             other.helpers()?;
             Ok(client)
@@ -153,10 +147,8 @@ fn a_helper_that_the_kernel_lacks_is_told_in_the_originals_words() {
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
     let path = files.path().join("d.conf");
-    let text = format!(
-        "General {{ LockFile @.lock\n UNIX {{ Path @.sock\n }} Systemd off\n }}
-         Helper {{ Type slp inet6 udp {{ QueueNum 1 }} }}\n"
-    );
+    let text = "General { LockFile @.lock\n UNIX { Path @.sock\n } Systemd off\n }
+         Helper { Type slp inet6 udp { QueueNum 1 } }\n";
     let text = text.replace('@', &files.path().join("d").display().to_string());
     fs::write(&path, text).expect("a file");
     let output = run_ours(&stage.router, &["-C", path.to_str().expect("text")]);

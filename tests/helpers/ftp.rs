@@ -83,8 +83,8 @@ fn passes_data(mut from: TcpStream, mut to: TcpStream) {
 fn active(stage: &Stage, nat: Nat, is_extended: bool) {
     let (mut client, mut server) = greeted(stage, nat);
     let listener = listen(&stage.client, CLIENT, 0);
-    let port = listener.local_addr().unwrap().port();
-    let master = client.local_addr().unwrap().port();
+    let port = listener.local_addr().expect("it is bound").port();
+    let master = client.local_addr().expect("it is bound").port();
     if is_extended {
         say(&mut client, &format!("EPRT |1|{CLIENT}|{port}|"));
     } else {
@@ -108,7 +108,7 @@ fn active(stage: &Stage, nat: Nat, is_extended: bool) {
     assert_eq!(hear(&client), "200 fine");
     let data = connect(&stage.server, announced.0, announced.1);
     let received = accept(&listener);
-    assert_eq!(received.peer_addr().unwrap().ip(), IpAddr::from(nat.server()));
+    assert_eq!(received.peer_addr().expect("it is connected").ip(), IpAddr::from(nat.server()));
     passes_data(data, received);
     goes_on(&mut client, &mut server);
 }
@@ -116,8 +116,8 @@ fn active(stage: &Stage, nat: Nat, is_extended: bool) {
 fn passive(stage: &Stage, nat: Nat, is_extended: bool) {
     let (mut client, mut server) = greeted(stage, nat);
     let listener = listen(&stage.server, SERVER, 0);
-    let port = listener.local_addr().unwrap().port();
-    let master = client.local_addr().unwrap().port();
+    let port = listener.local_addr().expect("it is bound").port();
+    let master = client.local_addr().expect("it is bound").port();
     say(&mut client, if is_extended { "EPSV" } else { "PASV" });
     hear(&server);
     if is_extended {
@@ -145,7 +145,7 @@ fn passive(stage: &Stage, nat: Nat, is_extended: bool) {
     assert_eq!(stage.expected(), [expected.line()]);
     let data = connect(&stage.client, announced.0, announced.1);
     let received = accept(&listener);
-    assert_eq!(received.peer_addr().unwrap().ip(), IpAddr::from(nat.client()));
+    assert_eq!(received.peer_addr().expect("it is connected").ip(), IpAddr::from(nat.client()));
     passes_data(data, received);
     goes_on(&mut client, &mut server);
 }

@@ -2,7 +2,7 @@
 //! the router itself asks, and its own rules let in nothing but what is expected.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, SERVER, Stage, accept, connect, datagrams, in_every_variant,
+    CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept, connect, datagrams, in_every_variant,
     in_variants, listen,
 };
 use std::io::{Read as _, Write as _};
@@ -41,8 +41,8 @@ fn asker(stage: &Stage) -> UdpSocket {
 /// Asks a group. The server answers, from the protocol's port and from another one; only the first may.
 fn asks(stage: &Stage, (group, port): ([u8; 4], u16), question: &[u8], helper: &str) {
     let router = asker(stage);
-    let from = router.local_addr().unwrap().port();
-    router.send_to(question, (Ipv4Addr::from(group), port)).unwrap();
+    let from = router.local_addr().expect("it is bound").port();
+    router.send_to(question, (Ipv4Addr::from(group), port)).expect("it is sent");
     let expected = Expected {
         protocol: 17,
         from: Ipv4Addr::UNSPECIFIED,
@@ -53,10 +53,10 @@ fn asks(stage: &Stage, (group, port): ([u8; 4], u16), question: &[u8], helper: &
         helper,
     };
     assert_eq!(stage.expected(), [expected.line()]);
-    datagrams(&stage.server, SERVER, 0).send_to(b"no", (ROUTER, from)).unwrap();
+    datagrams(&stage.server, SERVER, 0).send_to(b"no", (ROUTER, from)).expect("it is sent");
     let server = datagrams(&stage.server, SERVER, port);
-    server.send_to(b"yes", (ROUTER, from)).unwrap();
-    server.send_to(b"again", (ROUTER, from)).unwrap();
+    server.send_to(b"yes", (ROUTER, from)).expect("it is sent");
+    server.send_to(b"again", (ROUTER, from)).expect("it is sent");
     let mut bytes = [0; 10];
     for text in [&b"yes"[..], b"again"] {
         let (len, sender) = router.recv_from(&mut bytes).expect("the answer passes");
@@ -73,9 +73,9 @@ fn ssdp_search_is_answered() {
 /// The device answers, from a port of its own, and says where its description is: there the router may connect to.
 fn search_group(stage: &Stage, _: Nat) {
     let router = asker(stage);
-    let from = router.local_addr().unwrap().port();
+    let from = router.local_addr().expect("it is bound").port();
     let group = Ipv4Addr::new(239, 255, 255, 250);
-    router.send_to(SEARCH, (group, 1900)).unwrap();
+    router.send_to(SEARCH, (group, 1900)).expect("it is sent");
     let expected = Expected {
         protocol: 17,
         from: Ipv4Addr::UNSPECIFIED,
@@ -88,7 +88,7 @@ fn search_group(stage: &Stage, _: Nat) {
     assert_eq!(stage.expected(), [expected.line()]);
     datagrams(&stage.server, SERVER, 0)
         .send_to(b"HTTP/1.1 200 OK\r\n\r\n", (ROUTER, from))
-        .unwrap();
+        .expect("it is sent");
     let mut bytes = [0; 100];
     let (_, sender) = router.recv_from(&mut bytes).expect("the answer passes");
     assert_eq!(sender.ip(), IpAddr::from(SERVER));
@@ -104,17 +104,17 @@ fn ssdp_location_is_reached() {
 fn location(stage: &Stage, nat: Nat) {
     let server = datagrams(&stage.server, SERVER, 1900);
     let client = datagrams(&stage.client, CLIENT, 0);
-    let from = client.local_addr().unwrap().port();
-    client.send_to(SEARCH, (nat.server(), 1900)).unwrap();
+    let from = client.local_addr().expect("it is bound").port();
+    client.send_to(SEARCH, (nat.server(), 1900)).expect("it is sent");
     let mut bytes = [0; 500];
     let (_, asker) = server.recv_from(&mut bytes).expect("the search passes");
     let listener = listen(&stage.server, SERVER, 0);
-    let port = listener.local_addr().unwrap().port();
+    let port = listener.local_addr().expect("it is bound").port();
     let answer = format!(
         "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=60\r\nLOCATION: http://{SERVER}:{port}/root.xml\r\n\
          ST: ssdp:all\r\nUSN: uuid:1\r\n\r\n"
     );
-    server.send_to(answer.as_bytes(), asker).unwrap();
+    server.send_to(answer.as_bytes(), asker).expect("it is sent");
     let (len, _) = client.recv_from(&mut bytes).expect("the answer passes");
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
     let told = place(&text, "http://");
@@ -130,7 +130,10 @@ fn location(stage: &Stage, nat: Nat) {
     };
     assert_eq!(stage.expected(), [expected.line()]);
     let _client = connect(&stage.client, told.0, told.1);
-    assert_eq!(accept(&listener).peer_addr().unwrap().ip(), IpAddr::from(nat.client()));
+    assert_eq!(
+        accept(&listener).peer_addr().expect("it is connected").ip(),
+        IpAddr::from(nat.client())
+    );
     stage.router.sh("conntrack -F expect");
 }
 
@@ -149,15 +152,15 @@ fn ssdp_subscribers_are_called_back() {
 
 fn subscription(stage: &Stage, nat: Nat) {
     let (mut client, mut server) = stage.connection(nat, 2869);
-    let from = client.local_addr().unwrap().port();
+    let from = client.local_addr().expect("it is bound").port();
     let listener = listen(&stage.client, CLIENT, 0);
-    let port = listener.local_addr().unwrap().port();
+    let port = listener.local_addr().expect("it is bound").port();
     let request = format!(
         "SUBSCRIBE /evt HTTP/1.1\r\nHOST: {}:2869\r\nCALLBACK: <http://{CLIENT}:{port}/cb>\r\n\
          NT: upnp:event\r\nTIMEOUT: Second-300\r\n\r\n",
         nat.server()
     );
-    client.write_all(request.as_bytes()).unwrap();
+    client.write_all(request.as_bytes()).expect("the other end is there");
     let mut bytes = [0; 500];
     let len = server.read(&mut bytes).expect("the request passes");
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
@@ -174,7 +177,10 @@ fn subscription(stage: &Stage, nat: Nat) {
     };
     assert_eq!(stage.expected(), [expected.line()]);
     let _server = connect(&stage.server, told.0, told.1);
-    assert_eq!(accept(&listener).peer_addr().unwrap().ip(), IpAddr::from(nat.server()));
+    assert_eq!(
+        accept(&listener).peer_addr().expect("it is connected").ip(),
+        IpAddr::from(nat.server())
+    );
     stage.router.sh("conntrack -F expect");
 }
 
@@ -200,11 +206,11 @@ fn solicit(stage: &Stage, _: Nat) {
     let mut there = link_local(&stage.server, "s0");
     here.set_port(546);
     let router = stage.router.within(|| UdpSocket::bind(here).expect("the port is free"));
-    router.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-    let all = "ff02::1:2".parse().unwrap();
+    router.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let all = "ff02::1:2".parse().expect("an address");
     let solicit =
         b"\x01\x01\x02\x03\0\x01\0\x0e\0\x01\0\x01\x01\x02\x03\x04\x01\x02\x03\x04\x05\x06";
-    router.send_to(solicit, SocketAddrV6::new(all, 547, 0, here.scope_id())).unwrap();
+    router.send_to(solicit, SocketAddrV6::new(all, 547, 0, here.scope_id())).expect("it is sent");
     let expected = stage.router.sh("conntrack -L expect -f ipv6");
     let wanted = format!(
         "proto=17 src=:: dst={0} sport=0 dport=546 mask-src=:: \
@@ -216,7 +222,7 @@ fn solicit(stage: &Stage, _: Nat) {
     there.set_port(0);
     let server = stage.server.within(|| UdpSocket::bind(there).expect("a port is free"));
     let client = SocketAddrV6::new(*here.ip(), 546, 0, there.scope_id());
-    server.send_to(b"\x02\x01\x02\x03", client).unwrap();
+    server.send_to(b"\x02\x01\x02\x03", client).expect("it is sent");
     let mut bytes = [0; 10];
     let (len, sender) = router.recv_from(&mut bytes).expect("the answer passes");
     assert_eq!((&bytes[..len], sender.ip()), (&b"\x02\x01\x02\x03"[..], IpAddr::from(*there.ip())));

@@ -1,7 +1,7 @@
 //! What a packet costs: ours beside the original, by the same traffic. It is measured, not asserted, but for packets lost.
 
 use crate::ftp::greeted;
-use crate::stage::{Nat, Stage, alone, conf, start};
+use crate::stage::{Nat, Stage, alone, conf, of_ftp, start};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -18,12 +18,7 @@ const TICK_MS: u64 = 10;
 fn packets_of_a_control_connection() {
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
-    let text = format!(
-        "General {{ LockFile @.lock\n LogFile @.log\n UNIX {{ Path @.sock\n }}\n Systemd off\n }}\n\
-         Helper {{ Setup on\n Type ftp inet tcp {{ QueueNum 3\n QueueLen 1024\n \
-         Policy ftp {{ ExpectMax 1\n ExpectTimeout 300\n }} }} }}\n"
-    );
-    let text = text.replace('@', &format!("{}/d", files.path().display()));
+    let text = of_ftp(&files, "d");
     drop(start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", "")));
     stage.guard(Nat::None);
     for brand in [Brand::Original, Brand::Ours, Brand::Original, Brand::Ours] {

@@ -15,7 +15,7 @@ pub(crate) const CLIENT_OUTER: Ipv4Addr = Ipv4Addr::new(10, 99, 2, 77);
 /// How the client knows the server behind DNAT.
 pub(crate) const SERVER_OUTER: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 99);
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Helpers of the daemon: name, transport protocol, port of the watched flows, queue.
 pub(crate) const HELPERS: [(&str, &str, u16, u16); 12] = [
@@ -270,6 +270,14 @@ pub(crate) fn conf(files: &Files, name: &str, more: &str) -> String {
         "General {{ LockFile {stem}.lock\n LogFile {stem}.log\n UNIX {{ Path {stem}.sock }}\n Systemd off }}
          Helper {{ Setup on {more}\n {types} }}\n"
     )
+}
+
+/// FTP alone, as the original takes it, too.
+pub(crate) fn of_ftp(files: &Files, name: &str) -> String {
+    let text = "General { LockFile @.lock\n LogFile @.log\n UNIX { Path @.sock\n }\n Systemd off\n }\n\
+                Helper { Setup on\n Type ftp inet tcp { QueueNum 3\n QueueLen 1024\n \
+                Policy ftp { ExpectMax 1\n ExpectTimeout 300\n } } }\n";
+    text.replace('@', &format!("{}/{name}", files.path().display()))
 }
 
 /// Starts a daemon with such a configuration.

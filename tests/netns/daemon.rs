@@ -214,7 +214,7 @@ fn without_the_right_to_administer_the_network_it_says_so() {
 #[test]
 fn helpers_that_this_kernel_cannot_have_are_refused_by_the_options_name() {
     let stage = Stage::new();
-    if stage.a.within(|| host::helpers::probe()).is_ok() {
+    if stage.a.within(host::helpers::probe).is_ok() {
         println!("this kernel has nfnetlink_cthelper");
         return;
     }

@@ -181,6 +181,7 @@ netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/ker
 cli --nocapture {tests} 2>&1
 nfct flush helper 2>/dev/null
 helpers --nocapture {of_helpers} 2>&1
+killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}

@@ -148,7 +148,8 @@ impl Flow {
             outside.private.fill(0);
         }
         let outcome = read(self.kind, &mut outside, direction, payload);
-        let told: Vec<_> = outcome.announced.iter().flat_map(|a| a.ports()).collect();
+        let told: Vec<_> =
+            outcome.announced.iter().flat_map(engine::helper::Announcement::ports).collect();
         let all = outcome.announced.len() == ANNOUNCED_MAX;
         assert!(all || found.iter().all(|port| told.contains(port)), "{found:?} but {told:?}");
     }

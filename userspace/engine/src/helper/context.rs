@@ -70,9 +70,11 @@ impl Context<'_> {
         }
     }
 
-    /// Whether `address` is the one by which the end that sends in `direction` knows itself.
+    /// Whether `address` is one of the end that sends in `direction`: the one by which it knows itself, or the outer one, which
+    /// a server behind translation may have been told to name.
     pub(super) fn is_own(&self, direction: Direction, address: IpAddr) -> bool {
         self.tuple(direction).src_ip() == address
+            || self.tuple(direction.opposite()).dst_ip() == address
     }
 
     /// A number of the private data, native order; 0 where it is too short.

@@ -178,7 +178,7 @@ impl<A: Announce> Desk<A> {
                 counts.expectations.count();
                 decision.expectation = Some(expectation);
             } else {
-                settle(announcer.create(&expectation, IfExists::Change), counts);
+                settle(&announcer.create(&expectation, IfExists::Change), counts);
             }
         }
         let is_changed = !edits.is_empty() && segment.rewrite(&edits, changed).is_ok();
@@ -192,7 +192,7 @@ impl<A: Announce> Desk<A> {
     }
 }
 
-fn settle(outcome: io::Result<()>, counts: &Shared) {
+fn settle(outcome: &io::Result<()>, counts: &Shared) {
     match outcome {
         Ok(()) => counts.expectations.count(),
         Err(_) => counts.expectations_refused.count(),
@@ -217,9 +217,8 @@ fn search(
                 }
             }
             _ => {
-                let is_made = outcome.is_ok();
-                settle(outcome, counts);
-                return is_made.then(|| announcement.edits(port));
+                settle(&outcome, counts);
+                return outcome.is_ok().then(|| announcement.edits(port));
             }
         }
     }

@@ -119,6 +119,16 @@ fn text_is_rewritten_where_its_speaker_is_translated_and_nowhere_else() {
 }
 
 #[test]
+fn a_speaker_may_name_its_outer_address() {
+    let text = "227 Entering Passive Mode (10,1,0,99,19,137)\r\n";
+    let mut vector = vector(Nat::Destination, Direction::Reply, text);
+    let announced = vector.run().announced.remove(0);
+    assert_eq!(announced.expectation(5001).tuple, vector.original.with_ports(0, 5001));
+    assert_eq!(vector.rewritten(&announced.edits(5001)), text.as_bytes());
+    assert_eq!(vector.rewritten(&announced.edits(5002)), SAID[3].rewritten.as_bytes());
+}
+
+#[test]
 fn the_last_port_is_the_last_that_is_tried() {
     let mut vector = vector(Nat::Source, Direction::Original, "PORT 10,1,0,2,255,254\r\n");
     let announced = vector.run().announced.remove(0);
