@@ -16,4 +16,5 @@ mod ftp;
 mod named;
 mod groups;
 mod daemon;
+mod programs;
 mod speed;

@@ -14,6 +14,7 @@
 
 mod kernel;
 mod image;
+mod programs;
 
 use crate::build::Built;
 use crate::shell::{self, step};
@@ -59,14 +60,15 @@ const PLANS: [Plan; 2] = [
     },
 ];
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
+    ("curl", "curl"),
 ];
 /// What the tests run in the guest.
-const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "nfct"];
+const TOOLS: [&str; 5] = ["ip", "nft", "conntrack", "nfct", "curl"];
 /// Programs of ours that they run.
 const OURS: [&str; 2] = ["conntrackd", "nfct"];
 /// The original, and its helpers.
@@ -95,6 +97,7 @@ pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally>
         .into_iter()
         .map(|(name, cargo)| Ok((name, test_binary(name, cargo)?)))
         .collect::<Result<_>>()?;
+    let extracted = programs::fetch(&folder)?;
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
@@ -102,7 +105,7 @@ pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally>
         let name = plan.name;
         let kernel = kernel::fetch(&folder, name, plan.package)?;
         let image = folder.join(name).join("initramfs");
-        contents(&kernel, &tests, built, plan)?.write(&image)?;
+        contents(&kernel, &tests, (built, &extracted), plan)?.write(&image)?;
         step(&format!("vm: Linux {}", kernel.version));
         let log = folder.join(name).join("console.log");
         guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
@@ -130,7 +133,7 @@ fn test_binary(name: &str, mut cargo: Command) -> Result<PathBuf> {
 fn contents(
     kernel: &Kernel,
     tests: &[(&str, PathBuf)],
-    built: &Built,
+    (built, extracted): (&Built, &Path),
     plan: Plan,
 ) -> Result<Contents> {
     let mut contents = Contents::default();
@@ -144,6 +147,9 @@ fn contents(
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;
     }
+    contents.extracted(extracted, &programs::PROGRAMS, &programs::TEXTS)?;
+    contents.script("etc/passwd", programs::PASSWD);
+    contents.script("etc/group", programs::GROUP);
     contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
     contents.text(Path::new(ORIGINAL_HELPERS))?;
     contents.text(Path::new("/etc/protocols"))?;

@@ -67,10 +67,15 @@ fn udp(payload: &[u8]) -> Vec<u8> {
 fn shown(queue: u16, packet: &[u8], more: &[u8]) -> Vec<u8> {
     let tuple = Tuple::v4(CLIENT, SERVER, ipproto::UDP).with_ports(50_000, 69);
     let flow = Flow { reply: tuple.inverted(), ..Flow::new(tuple) };
+    shown_of(queue, told(&flow), packet, more)
+}
+
+/// The same, of a flow with these attributes.
+fn shown_of(queue: u16, told: Vec<u8>, packet: &[u8], more: &[u8]) -> Vec<u8> {
     let mut body = vec![2, 0];
     body.extend(queue.to_be_bytes());
     body.extend(attribute(1, &[0, 0, 0, 5, 8, 0, 4]));
-    body.extend(attribute(11 | 0x8000, &told(&flow)));
+    body.extend(attribute(11 | 0x8000, &told));
     body.extend(attribute(12, &2_u32.to_be_bytes()));
     body.extend(attribute(10, packet));
     body.extend(more);
@@ -179,4 +184,72 @@ fn a_refused_verdict_is_followed_by_one_that_changes_nothing() {
     assert_eq!(decided(&mut desk, &refused(-libc::EINVAL, &verdict)), plain(QUEUE));
     assert!(decided(&mut desk, &refused(-libc::EINVAL, &plain(QUEUE))).is_empty(), "no loop");
     assert!(decided(&mut desk, &refused(-libc::ENOENT, &verdict)).is_empty(), "it is gone");
+}
+
+/// How the server knows the client.
+const OUTER: [u8; 4] = [10, 2, 0, 77];
+
+/// A line that the client says over FTP behind source translation.
+fn says(line: &str) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 40 + line.len() as u8, 0, 0, 0, 0, 64, 6, 0, 0];
+    packet.extend([OUTER, SERVER].concat());
+    packet.extend([0xc3, 0x50, 0, 21, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
+    packet.extend(line.as_bytes());
+    let mut out = Vec::new();
+    for (kind, tuple) in [
+        (1, Tuple::v4(CLIENT, SERVER, ipproto::TCP).with_ports(50_000, 21)),
+        (2, Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(21, 50_000)),
+    ] {
+        let flow = Flow::new(tuple);
+        let mut one = told(&flow);
+        // The tuple alone: the first attribute.
+        let len = usize::from(u16::from_ne_bytes([one[0], one[1]]));
+        one.truncate(len);
+        one[2] = kind;
+        out.extend(one);
+    }
+    let status = Status::SRC_NAT | Status::CONFIRMED | Status::SEEN_REPLY;
+    out.extend(attribute(3, &status.bits().to_be_bytes()));
+    let help = [attribute(1, b"ftp\0"), attribute(2, &[0; 24])].concat();
+    out.extend(attribute(5 | 0x8000, &help));
+    shown_of(QUEUE, out, &packet, &[])
+}
+
+fn contains(bytes: &[u8], piece: &str) -> bool {
+    bytes.windows(piece.len()).any(|window| window == piece.as_bytes())
+}
+
+#[test]
+fn a_taken_port_is_passed_over_and_a_packet_sent_again_gets_its_own() {
+    let mut desk = desk(Kind::Ftp);
+    let taken = |port| Expectation {
+        tuple: Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port),
+        ..Expectation::default()
+    };
+    desk.announcer.0 = vec![taken(5001), taken(5002)];
+    let line = says("PORT 10,1,0,2,19,137\r\n");
+    for _ in 0..2 {
+        let verdict = decided(&mut desk, &line);
+        assert!(contains(&verdict, "PORT 10,2,0,77,19,139\r\n"), "{verdict:?}");
+        assert_eq!(desk.announcer.0.len(), 3);
+    }
+    let made = &desk.announcer.0[2];
+    assert_eq!((made.tuple.ports().1, made.nat.expect("it is translated").direction), (5003, 1));
+    let counts = &desk.served[0].counts;
+    assert_eq!(format!("{:?} {:?}", counts.mangled, counts.expectations), "Counter(2) Counter(1)");
+}
+
+#[test]
+fn a_packet_for_which_no_port_is_free_passes_as_it_is() {
+    let mut desk = desk(Kind::Ftp);
+    let tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP);
+    let taken = |port| Expectation { tuple: tuple.with_ports(0, port), ..Expectation::default() };
+    desk.announcer.0 = (5001..5129).map(taken).collect();
+    let verdict = decided(&mut desk, &says("PORT 10,1,0,2,19,137\r\n"));
+    assert!(!contains(&verdict, "PORT"), "it was not changed");
+    let counts = &desk.served[0].counts;
+    assert_eq!(format!("{:?} {:?}", counts.refused_ports, counts.mangled), "Counter(1) Counter(0)");
+    desk.announcer.0.remove(127);
+    let verdict = decided(&mut desk, &says("PORT 10,1,0,2,19,137\r\n"));
+    assert!(contains(&verdict, "PORT 10,2,0,77,20,8\r\n"), "the last of 128 is tried: {verdict:?}");
 }
