@@ -5,7 +5,7 @@ use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, of_ftp, s
 use host::nfnetlink::Client;
 use std::fs;
 use tests::conf::{Conf, End, Transport};
-use tests::daemon::{Brand, Files, run_ours};
+use tests::daemon::{Brand, Daemon, Files, run_ours};
 use tests::transfer::passes_the_router_that_took_over;
 use tests::wait::wait_until;
 
@@ -34,6 +34,7 @@ fn packets_pass_without_help_when_the_daemon_is_killed_and_with_it_when_it_is_ba
     let daemon = start(&stage.router, Brand::Ours, &files, "d", &text);
     assert_eq!(request(&stage), 1);
     let status = daemon.status();
+    assert_eq!(status["ready"], true, "{status}");
     let helpers = status["helpers"].as_array().expect("a list");
     let tftp = helpers.iter().find(|helper| helper["name"] == "tftp").expect("it is served");
     let numbers = ["packets", "accepted", "expectations", "not_understood", "queue_dropped"];
@@ -71,15 +72,38 @@ fn ours_takes_the_place_of_the_original_and_it_takes_ours() {
     let guard = start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", ""));
     stage.guard(Nat::None);
     drop(guard);
-    let mut session = None;
+    let (mut session, mut said) = (None, None);
     for brand in [Brand::Original, Brand::Ours, Brand::Original, Brand::Ours] {
         let mut daemon = start(&stage.router, brand, &files, "d", &text);
         let (client, server) = session.get_or_insert_with(|| greeted(&stage, Nat::None));
         announces(&stage, client, server);
+        let answers = answers(&daemon);
+        assert_eq!(said.get_or_insert_with(|| answers.clone()), &answers, "{brand:?}");
         daemon.kill_hard();
         let _ = fs::remove_file(daemon.path("lock"));
         stage.router.sh("conntrack -F expect");
     }
+}
+
+/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run.
+fn answers(daemon: &Daemon<'_>) -> Vec<String> {
+    let asked: [&[&str]; 7] = [
+        &["-s"],
+        &["-i"],
+        &["-e"],
+        &["-s", "queue"],
+        &["-s", "network"],
+        &["-s", "process"],
+        &["-s", "runtime"],
+    ];
+    let text = |args: &[&str]| {
+        let text = daemon.ask(args);
+        text.lines()
+            .filter(|line| !line.contains("uptime"))
+            .map(|line| line.to_owned() + "\n")
+            .collect()
+    };
+    asked.map(text).to_vec()
 }
 
 fn enabled(name: &str, l3_protocol: u16) -> Option<bool> {
@@ -105,7 +129,7 @@ fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_if_so_w
     let mut daemon =
         start(&stage.router, Brand::Ours, &files, "d", &text("Type tns inet6 tcp { QueueNum 1 }"));
     assert_eq!(enabled("tns", V6), Some(true));
-    let served = |daemon: &tests::daemon::Daemon<'_>| {
+    let served = |daemon: &Daemon<'_>| {
         let status = daemon.status();
         let helpers = status["helpers"].as_array().expect("a list");
         helpers.iter().map(|helper| helper["name"].to_string()).collect::<Vec<_>>()

@@ -1,10 +1,10 @@
 //! FTP: data connections in both directions, in the old form and the extended one.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, SERVER, Stage, accept, connect, in_every_variant, listen,
+    CLIENT, Expected, Nat, SERVER, Stage, accept, connect, in_every_variant, in_variants, listen,
 };
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 
 #[test]
 fn ftp_active() {
@@ -158,4 +158,44 @@ pub(crate) fn announces(stage: &Stage, client: &mut TcpStream, server: &mut TcpS
     hear(client);
     let lines = stage.expected();
     assert!(lines.len() == 1 && lines[0].contains("dport=50000"), "{lines:?}");
+}
+
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 1, 0, 0, 0, 0, 0, 1);
+const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 2, 0, 0, 0, 0, 0, 1);
+
+#[test]
+fn ftp_over_ipv6() {
+    in_variants("ftp over IPv6", &[Nat::None], |stage, _| over_ipv6(stage));
+}
+
+/// What is expected goes from one address to a port of the other.
+fn is_expected(stage: &Stage, from: Ipv6Addr, to: Ipv6Addr, port: u16) {
+    let text = stage.router.sh("conntrack -L expect -f ipv6");
+    let wanted = format!(" proto=6 src={from} dst={to} sport=0 dport={port} ");
+    assert!(text.lines().count() == 1 && text.contains(&wanted), "{text}");
+}
+
+fn over_ipv6(stage: &Stage) {
+    let listener = listen(&stage.server, SERVER_V6, 21);
+    let mut client = connect(&stage.client, SERVER_V6, 21);
+    let mut server = accept(&listener);
+    say(&mut server, "220 ready");
+    hear(&client);
+
+    let data = listen(&stage.server, SERVER_V6, 0);
+    let port = data.local_addr().expect("it is bound").port();
+    say(&mut client, "EPSV");
+    hear(&server);
+    say(&mut server, &format!("229 Entering Extended Passive Mode (|||{port}|)"));
+    hear(&client);
+    is_expected(stage, CLIENT_V6, SERVER_V6, port);
+    passes_data(connect(&stage.client, SERVER_V6, port), accept(&data));
+
+    let data = listen(&stage.client, CLIENT_V6, 0);
+    let port = data.local_addr().expect("it is bound").port();
+    say(&mut client, &format!("EPRT |2|{CLIENT_V6}|{port}|"));
+    hear(&server);
+    is_expected(stage, SERVER_V6, CLIENT_V6, port);
+    passes_data(connect(&stage.server, CLIENT_V6, port), accept(&data));
+    goes_on(&mut client, &mut server);
 }

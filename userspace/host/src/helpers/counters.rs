@@ -90,6 +90,9 @@ impl Counts {
     /// The counters as they are now.
     #[must_use]
     pub fn report(&self) -> Vec<HelperReport> {
+        if self.helpers.is_empty() {
+            return Vec::new();
+        }
         let queues = fs::read_to_string(QUEUES).unwrap_or_default();
         let one = |((key, queue), s): (&(HelperKey, u16), &Arc<Shared>)| HelperReport {
             key: key.clone(),
