@@ -152,7 +152,9 @@ fn contents(
     contents.script("etc/group", programs::GROUP);
     contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
     contents.text(Path::new(ORIGINAL_HELPERS))?;
-    contents.text(Path::new("/etc/protocols"))?;
+    for text in ["/etc/protocols", "/etc/services"] {
+        contents.text(Path::new(text))?;
+    }
     for tool in TOOLS {
         let path = shell::find(tool).with_context(|| format!("no {tool}"))?;
         contents.program(&path, &format!("bin/{tool}"))?;

@@ -17,8 +17,8 @@ pub(super) const PROGRAMS: [&str; 5] =
 /// What they read.
 pub(super) const TEXTS: [&str; 1] = ["etc/netconfig"];
 /// Users that they become.
-pub(super) const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/srv/ftp:/bin/false\n\
-    tftp:x:101:101::/srv/tftp:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
+pub(super) const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bin/false\n\
+    tftp:x:101:101::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
     _rpc:x:102:65534::/:/bin/false\n";
 /// Their groups.
 pub(super) const GROUP: &str = "root:x:0:\nftp:x:100:\ntftp:x:101:\nnogroup:x:65534:\n";
