@@ -60,8 +60,8 @@ pub const ANNOUNCED_MAX: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The packet says something of the kind that the helper watches for, but (somewhere) not in a way it can follow:
-    /// malformed, or in the name of a third party. It is to be counted, and passes. Packets that are none of the helper's
-    /// business are not meant.
+    /// malformed, or in the name of a third party. It is to be counted, and passes; what else is said here holds all the
+    /// same. Packets that are none of the helper's business are not meant.
     pub not_understood: bool,
     /// `Context::private` was changed and is to go back to the kernel.
     pub private_changed: bool,

@@ -24,7 +24,7 @@ const TRIES: u16 = 128;
 
 /// Who will begin the announced flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Source {
     /// The other end of the watched flow, from any port.
     Peer,
     /// Anybody, from any port.
@@ -52,7 +52,7 @@ pub(super) struct Wanted {
     /// Transport protocol.
     pub protocol: u8,
     /// Who will come.
-    pub from: From,
+    pub from: Source,
     /// To which port.
     pub port: Port,
     /// Whether the expectation outlives its first flow.
@@ -64,7 +64,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// One flow from the other end to a port that the listener named.
     pub(super) const fn named(listener: Direction, protocol: u8, port: u16) -> Self {
-        let (from, port) = (From::Peer, Port::Named(port));
+        let (from, port) = (Source::Peer, Port::Named(port));
         Self { listener, protocol, from, port, permanent: false, helper: None }
     }
 }
@@ -90,9 +90,9 @@ impl Announcement {
             Port::Named(port) | Port::Fixed(port) => (port, port),
         };
         let (src, src_mask, src_port) = match wanted.from {
-            From::Peer => (other.src, ones(inner.family), 0),
-            From::Anybody => ([0; 16], [0; 16], 0),
-            From::AnybodyAt(port) => ([0; 16], [0; 16], port),
+            Source::Peer => (other.src, ones(inner.family), 0),
+            Source::Anybody => ([0; 16], [0; 16], 0),
+            Source::AnybodyAt(port) => ([0; 16], [0; 16], port),
         };
         let (family, proto) = (inner.family, wanted.protocol);
         let tuple = Tuple { src, dst: other.dst, l4: [0; 4], family, proto };
@@ -179,15 +179,14 @@ fn translation(
     inner_port: u16,
 ) -> Option<(ExpectNat, &'static str)> {
     let function = match wanted.from {
-        From::Peer if context.is_translated() => "nat-follow-master",
-        From::Anybody | From::AnybodyAt(_) if is_moved => "sip",
-        From::Peer | From::Anybody | From::AnybodyAt(_) => return None,
+        Source::Peer if is_moved || context.is_translated() => "nat-follow-master",
+        Source::Anybody | Source::AnybodyAt(_) if is_moved => "sip",
+        Source::Peer | Source::Anybody | Source::AnybodyAt(_) => return None,
     };
     let inner = context.tuple(wanted.listener);
-    let tuple = Tuple { src: inner.src, dst: [0; 16], l4: [0; 4], ..*inner };
-    let tuple = Tuple { proto: wanted.protocol, ..tuple }.with_ports(inner_port, 0);
+    let saved = Tuple { dst: [0; 16], proto: wanted.protocol, ..*inner };
     let direction = wanted.listener.opposite().index() as u32;
-    Some((ExpectNat { direction, tuple }, function))
+    Some((ExpectNat { direction, tuple: saved.with_ports(inner_port, 0) }, function))
 }
 
 /// A mask under which every bit of an address counts.

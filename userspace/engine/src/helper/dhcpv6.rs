@@ -5,7 +5,7 @@
 //!   server:any -> client:546           ADVERTISE, REPLY: expected
 //! ```
 
-use super::announcement::{Announcement, From, Port, Wanted};
+use super::announcement::{Announcement, Port, Source, Wanted};
 use super::{Context, Direction, Outcome, Packet};
 use common::tuple::ipproto;
 
@@ -26,7 +26,7 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     let wanted = Wanted {
         listener: Direction::Original,
         protocol: ipproto::UDP,
-        from: From::Anybody,
+        from: Source::Anybody,
         port: Port::Fixed(CLIENT_PORT),
         permanent: true,
         helper: None,

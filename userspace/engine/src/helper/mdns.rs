@@ -1,7 +1,7 @@
 //! Multicast DNS (RFC 6762): a host that asks the group from a port of its own is answered by whoever knows, from the
 //! answerer's own address and port 5353 (section 6.7). The asker may be any host, so may the one that answers.
 
-use super::announcement::{Announcement, From, Port, Wanted};
+use super::announcement::{Announcement, Port, Source, Wanted};
 use super::text::be16;
 use super::{Context, Direction, Outcome, Packet};
 use common::Tuple;
@@ -43,7 +43,7 @@ pub(super) fn answer(context: &Context<'_>, port: u16) -> Announcement {
     let wanted = Wanted {
         listener: Direction::Original,
         protocol: ipproto::UDP,
-        from: From::AnybodyAt(port),
+        from: Source::AnybodyAt(port),
         port: Port::OfFlow,
         permanent: true,
         helper: None,

@@ -11,7 +11,7 @@
 //! in the highest bit, that it is whole (section 11). A call is matched with its reply by its number, *xid*. Private data, native order:
 //! `u32 xid, program, version, protocol`, zeros before the first call.
 
-use super::announcement::{Announcement, From, Port, Wanted};
+use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;
 use super::text::be32;
 use super::{Context, Direction, Outcome, Packet};
@@ -185,7 +185,7 @@ fn named(context: &Context<'_>, protocol: u8, port: u16) -> Announcement {
     let wanted = Wanted {
         listener: Direction::Reply,
         protocol,
-        from: From::Peer,
+        from: Source::Peer,
         port: Port::Named(port),
         permanent: true,
         helper: None,

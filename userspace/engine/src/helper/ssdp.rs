@@ -9,7 +9,7 @@
 //!
 //! Flows come here by what announced them, so the helper of UDP sees TCP, too.
 
-use super::announcement::{Announcement, From, Port, Wanted};
+use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;
 use super::text::Scanner;
 use super::{ANNOUNCED_MAX, Context, Direction, Outcome, Packet};
@@ -39,7 +39,7 @@ fn search(context: &Context<'_>) -> Outcome {
     let wanted = Wanted {
         listener: Direction::Original,
         protocol: ipproto::UDP,
-        from: From::Anybody,
+        from: Source::Anybody,
         port: Port::OfFlow,
         permanent: true,
         helper: Some(NAME),
@@ -62,7 +62,7 @@ fn description(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     let mut text = Scanner::new(packet.payload, 0);
     if text.header(b"LOCATION").is_some() {
         let wanted = Wanted {
-            from: From::Anybody,
+            from: Source::Anybody,
             permanent: true,
             ..Wanted::named(packet.direction, ipproto::TCP, 0)
         };

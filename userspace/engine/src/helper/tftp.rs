@@ -5,7 +5,7 @@
 //!   server:q -> client:p     expected
 //! ```
 
-use super::announcement::{Announcement, From, Port, Wanted};
+use super::announcement::{Announcement, Port, Source, Wanted};
 use super::{Context, Direction, Outcome, Packet};
 use common::tuple::ipproto;
 
@@ -22,7 +22,7 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
             &Wanted {
                 listener: Direction::Original,
                 protocol: ipproto::UDP,
-                from: From::Peer,
+                from: Source::Peer,
                 port: Port::OfFlow,
                 permanent: false,
                 helper: None,

@@ -24,6 +24,8 @@ const TYPE_AT: usize = 4;
 /// Where the length of a REDIRECT's text stands, or the flags of DATA.
 const TEXT_LEN_AT: usize = 8;
 const TEXT_AT: usize = 10;
+/// The longest packet that is rewritten: it may become longer.
+const LEN_MAX: u16 = 0xff00;
 
 pub(super) fn packet(context: &mut Context<'_>, packet: &Packet<'_>) -> Outcome {
     if packet.direction == Direction::Original || packet.payload.is_empty() {
@@ -65,7 +67,7 @@ fn in_text(context: &Context<'_>, payload: &[u8]) -> Outcome {
 }
 
 fn address(context: &Context<'_>, payload: &[u8]) -> Option<Announcement> {
-    let len = be16(payload, 0)?;
+    let len = be16(payload, 0).filter(|len| usize::from(*len) >= TEXT_AT)?;
     // What follows the packet is another one. A packet that goes on in the next segment is read as far as it is here.
     let payload = payload.get(..usize::from(len)).unwrap_or(payload);
     let mut text = Scanner::new(payload, TEXT_AT);
@@ -80,14 +82,18 @@ fn address(context: &Context<'_>, payload: &[u8]) -> Option<Announcement> {
         return None;
     }
     let wanted = Wanted::named(Direction::Reply, ipproto::TCP, port);
-    let announcement = Announcement::new(context, &wanted)
+    let announcement = Announcement::new(context, &wanted);
+    if announcement.searches() && len > LEN_MAX {
+        return None;
+    }
+    let announcement = announcement
         .written(0..2, Form::Length16(len))
         .written(host_at, Form::Address)
         .written(port_at, Form::Port);
     if payload.get(TYPE_AT) != Some(&REDIRECT) {
         return Some(announcement);
     }
-    let text_len = be16(payload, TEXT_LEN_AT)?;
+    let text_len = be16(payload, TEXT_LEN_AT).filter(|text| *text <= len - TEXT_AT as u16)?;
     Some(announcement.written(TEXT_LEN_AT..TEXT_AT, Form::Length16(text_len)))
 }
 
@@ -176,10 +182,15 @@ pub(super) mod tests {
             text("(PORT=", "(port"),
             text("1522))", "1522"),
             [&[0, 40], &redirects()[2..]].concat(), // the packet ends before the port
+            [&redirects()[..8], &[0xff, 0xff], &redirects()[10..]].concat(), // text beyond the packet
         ] {
             let outcome = says(Nat::None, &payload).run();
             assert!(outcome.not_understood && outcome.announced.is_empty(), "{payload:?}");
         }
+        let long = [&[0xff, 1], &redirects()[2..]].concat();
+        assert!(!says(Nat::None, &long).run().not_understood);
+        let rewritten = says(Nat::Destination, &long).run();
+        assert!(rewritten.not_understood, "its new length could not be said");
         assert_eq!(says(Nat::None, &data()).run(), Outcome::default(), "nobody was redirected");
         let mut client = says(Nat::None, b"").says(Direction::Original, &redirects());
         assert_eq!(client.run(), Outcome::default());

@@ -199,6 +199,16 @@ fn a_command_counts_behind_the_end_of_a_line() {
 }
 
 #[test]
+fn the_end_of_a_line_that_is_not_understood_is_noted_too() {
+    let mut vector = vector(Nat::None, Direction::Original, "PORT 10,1,0,3,19,137\r\n");
+    let outcome = vector.run();
+    assert!(outcome.not_understood && outcome.private_changed);
+    let seq = vector.seq + vector.payload.len() as u32;
+    vector = Vector { seq, ..vector }.says(Direction::Original, SAID[0].text.as_bytes());
+    assert_eq!(vector.run().announced.len(), 1);
+}
+
+#[test]
 fn private_data_has_the_layout_of_the_kernel() {
     let mut vector = vector(Nat::None, Direction::Original, "USER a\r\n");
     vector.seq = u32::MAX - 3;
