@@ -85,7 +85,8 @@ fn ours_takes_the_place_of_the_original_and_it_takes_ours() {
     }
 }
 
-/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run.
+/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run, and what ours tells
+/// beyond the original.
 fn answers(daemon: &Daemon<'_>) -> Vec<String> {
     let asked: [&[&str]; 7] = [
         &["-s"],
@@ -96,12 +97,10 @@ fn answers(daemon: &Daemon<'_>) -> Vec<String> {
         &["-s", "process"],
         &["-s", "runtime"],
     ];
-    let text = |args: &[&str]| {
+    let text = |args: &[&str]| -> String {
         let text = daemon.ask(args);
-        text.lines()
-            .filter(|line| !line.contains("uptime"))
-            .map(|line| line.to_owned() + "\n")
-            .collect()
+        let lines = text.lines().take_while(|line| !line.starts_with("event source"));
+        lines.filter(|line| !line.contains("uptime")).flat_map(|line| [line, "\n"]).collect()
     };
     asked.map(text).to_vec()
 }

@@ -10,6 +10,8 @@ use tests::daemon::Files;
 use tests::netns::Namespace;
 use tests::wait::wait_until;
 
+/// Where the machines of `cargo xtask test vm` have it.
+const TFTP: &str = "/bin/tftp";
 const TEXT: &str = "the file\n";
 
 /// A service, which ends with this.
@@ -100,10 +102,11 @@ fn tftp(stage: &Stage, nat: Nat) {
     let args = ["-L", "-c", "-a", &address, "-u", "root", "-s", &served];
     let _service = Service::start(&stage.server, "in.tftpd", &args);
     let (got, server) = (files.path().join("got").display().to_string(), nat.server().to_string());
-    // What comes before the server listens is sent again.
-    succeeds(stage, "tftp", &["-m", "binary", &server, "-c", "get", "file", &got]);
+    // By its whole name: `timeout` of busybox prefers the client of busybox. What comes before the server listens is sent
+    // again.
+    succeeds(stage, TFTP, &["-m", "binary", &server, "-c", "get", "file", &got]);
     assert_eq!(fs::read_to_string(&got).expect("a file"), TEXT);
-    succeeds(stage, "tftp", &["-m", "binary", &server, "-c", "put", &got, "back"]);
+    succeeds(stage, TFTP, &["-m", "binary", &server, "-c", "put", &got, "back"]);
     let back = format!("{served}/back");
     wait_until("the file is whole", || fs::read_to_string(&back).is_ok_and(|text| text == TEXT));
 }
