@@ -49,7 +49,7 @@ enum Part {
     Sim,
     /// The running kernel in namespaces made for it: sources, codecs; needs root
     Netns,
-    /// The same for event sources, nfct and helpers on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
+    /// Event sources, nfct and helpers on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
     Vm,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,

@@ -1,5 +1,5 @@
-//! `cargo xtask test vm`: the tests of event sources, the command lines of `nfct`, and helpers in user space, on kernels
-//! of Debian, in QEMU.
+//! `cargo xtask test vm`: the tests of event sources, the command lines of `nfct`, and helpers in user space, on
+//! kernels of Debian, in QEMU.
 //!
 //! ```text
 //!  apt-get download --> target/vm/NAME: vmlinuz, modules                  (vm/kernel.rs, kept)

@@ -1,5 +1,5 @@
-//! Serves connection tracking helpers in user space: one thread takes packets of their queues, has `engine::helper` read
-//! them, and gives verdicts.
+//! Serves connection tracking helpers in user space: one thread takes packets of their queues, has `engine::helper`
+//! read them, and gives verdicts.
 //!
 //! ```text
 //!   kernel --packets of all queues, up to 64 a time--> Desk --Context, Packet--> engine::helper
@@ -8,9 +8,9 @@
 //!          <--verdicts, one buffer a time- Verdicts <----'
 //! ```
 //!
-//! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by the
-//! kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the kernel lets
-//! packets pass unhelped.
+//! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by
+//! the kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the
+//! kernel lets packets pass unhelped.
 
 mod counters;
 mod announcer;

@@ -1,5 +1,5 @@
-//! Real programs that speak what helpers watch, for a guest. They are taken out of Debian's packages and not installed: their
-//! services would start on this machine.
+//! Real programs that speak what helpers watch, for a guest. They are taken out of Debian's packages and not installed:
+//! their services would start on this machine.
 
 use super::tool;
 use crate::shell::step;

@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn what_a_queue_had_no_room_for_is_read_from_its_line() {
         // As 6.12 shows two queues.
-        let text = "    1  2735     0 2 65531     3     0       17  1\n    2  2735     0 2 65531     0     4        9  1\n";
+        let text = "    1  2735     0 2 65531     3     0       17  1\n\
+                        2  2735     0 2 65531     0     4        9  1\n";
         assert_eq!([1, 2, 3].map(|queue| dropped(text, queue)), [3, 4, 0]);
     }
 }

@@ -165,7 +165,7 @@ fn read_anything(bytes: &[u8]) {
         let mut objects = Vec::new();
         let _ = decode(bytes, 5, subsystem, &mut objects);
         for object in &objects {
-            let _ = (TimeoutPolicy::decode(object), helper::HelperObject::decode(object));
+            let _ = (TimeoutPolicy::decode(object), HelperObject::decode(object));
         }
     }
 }

@@ -4,11 +4,9 @@
 //! meaning makes a new one.
 
 use crate::print::stats::Report;
-use common::tuple::{FAMILY_IPV6, ipproto};
 use engine::Cause;
 use engine::config::limit::PEER_SILENCE;
 use engine::counters::{PassCounters, TableCounters};
-use host::helpers::HelperReport;
 use host::link::LinkReport;
 use host::shard::{self, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -26,6 +24,10 @@ macro_rules! object {
         }
     };
 }
+
+mod helper;
+
+pub use helper::Helper;
 
 object! {
     /// Everything.
@@ -319,40 +321,6 @@ object! {
     }
 }
 
-object! {
-    /// A helper in user space.
-    Helper {
-        /// Its name.
-        name: String,
-        /// `inet` or `inet6`.
-        family: String,
-        /// `tcp` or `udp`.
-        protocol: String,
-        /// Its queue.
-        queue: u64,
-        /// Taken out of service because it panicked: packets pass unhelped.
-        broken: bool,
-        /// Packets that came.
-        packets: u64,
-        /// Of these: let pass.
-        accepted: u64,
-        /// Of these: with another address or port in their text.
-        mangled: u64,
-        /// Flows announced to the kernel.
-        expectations: u64,
-        /// Flows that the kernel refused to expect.
-        expectations_refused: u64,
-        /// Flows not announced because no port was free for them.
-        refused_ports: u64,
-        /// Packets that were cut, fragments, or malformed; they passed untouched.
-        not_understood: u64,
-        /// Verdicts that the kernel refused; the packet passed untouched.
-        verdicts_refused: u64,
-        /// Packets that the kernel dropped because they found no room in the queue or the socket.
-        queue_dropped: u64,
-    }
-}
-
 /// Whether the tables of this node are complete and exact, or why they are not.
 ///
 /// # Errors
@@ -460,7 +428,7 @@ impl Status {
                 requests_unknown: s.requests_unknown,
                 requests_refused: s.orders_refused,
             },
-            helpers: s.helpers.iter().map(helper).collect(),
+            helpers: s.helpers.iter().map(Helper::of).collect(),
         }
     }
 
@@ -483,25 +451,6 @@ fn table(c: &TableCounters, flows: usize, max: usize) -> Table {
         destroyed: c.destroyed,
         destroy_not_found: c.destroy_not_found,
         stale: c.stale,
-    }
-}
-
-fn helper(h: &HelperReport) -> Helper {
-    Helper {
-        name: h.key.name.clone(),
-        family: if h.key.l3_protocol == u16::from(FAMILY_IPV6) { "inet6" } else { "inet" }.into(),
-        protocol: if h.key.l4_protocol == ipproto::TCP { "tcp" } else { "udp" }.into(),
-        queue: h.queue.into(),
-        broken: h.broken,
-        packets: h.packets,
-        accepted: h.accepted,
-        mangled: h.mangled,
-        expectations: h.expectations,
-        expectations_refused: h.expectations_refused,
-        refused_ports: h.refused_ports,
-        not_understood: h.not_understood,
-        verdicts_refused: h.verdicts_refused,
-        queue_dropped: h.queue_dropped,
     }
 }
 

@@ -67,15 +67,15 @@ fn udp(payload: &[u8]) -> Vec<u8> {
 fn shown(queue: u16, packet: &[u8], more: &[u8]) -> Vec<u8> {
     let tuple = Tuple::v4(CLIENT, SERVER, ipproto::UDP).with_ports(50_000, 69);
     let flow = Flow { reply: tuple.inverted(), ..Flow::new(tuple) };
-    shown_of(queue, told(&flow), packet, more)
+    shown_of(queue, &told(&flow), packet, more)
 }
 
 /// The same, of a flow with these attributes.
-fn shown_of(queue: u16, told: Vec<u8>, packet: &[u8], more: &[u8]) -> Vec<u8> {
+fn shown_of(queue: u16, told: &[u8], packet: &[u8], more: &[u8]) -> Vec<u8> {
     let mut body = vec![2, 0];
     body.extend(queue.to_be_bytes());
     body.extend(attribute(1, &[0, 0, 0, 5, 8, 0, 4]));
-    body.extend(attribute(11 | 0x8000, &told));
+    body.extend(attribute(11 | 0x8000, told));
     body.extend(attribute(12, &2_u32.to_be_bytes()));
     body.extend(attribute(10, packet));
     body.extend(more);
@@ -212,7 +212,7 @@ fn says(line: &str) -> Vec<u8> {
     out.extend(attribute(3, &status.bits().to_be_bytes()));
     let help = [attribute(1, b"ftp\0"), attribute(2, &[0; 24])].concat();
     out.extend(attribute(5 | 0x8000, &help));
-    shown_of(QUEUE, out, &packet, &[])
+    shown_of(QUEUE, &out, &packet, &[])
 }
 
 fn contains(bytes: &[u8], piece: &str) -> bool {
