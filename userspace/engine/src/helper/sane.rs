@@ -101,6 +101,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_request_that_is_no_start_is_not_one() {
+        for payload in [&b"\0\0\0\x07\0\0\0\0\0"[..], b"\0\0\0\x07\0\0\0", b"\0\0\x07\0\0\0\0\0"] {
+            let mut vector = asked(Nat::None).says(Direction::Original, payload);
+            assert_eq!(vector.run(), Outcome::default(), "{payload:?}");
+        }
+    }
+
+    #[test]
     fn answers_that_fail_or_are_malformed() {
         let run = |payload: &[u8]| {
             let outcome = vectors().remove(0).says(Direction::Reply, payload).run();
