@@ -85,8 +85,8 @@ fn ours_takes_the_place_of_the_original_and_it_takes_ours() {
     }
 }
 
-/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run, and what ours tells
-/// beyond the original.
+/// What is asked of a daemon that serves helpers alone; of `-s runtime` all but how long it has run, and what ours
+/// tells beyond the original.
 fn answers(daemon: &Daemon<'_>) -> Vec<String> {
     let asked: [&[&str]; 7] = [
         &["-s"],

@@ -1,5 +1,5 @@
-//! Protocols that ask a group and are answered by anybody: mdns, slp, ssdp, dhcpv6. Nothing of a group is forwarded here, so
-//! the router itself asks, and its own rules let in nothing but what is expected.
+//! Protocols that ask a group and are answered by anybody: mdns, slp, ssdp, dhcpv6. Nothing of a group is forwarded
+//! here, so the router itself asks, and its own rules let in nothing but what is expected.
 
 use crate::stage::{
     CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept, connect, datagrams, in_every_variant,

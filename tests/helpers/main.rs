@@ -7,8 +7,8 @@
 //!                         outer address    outer address      (DNAT, SNAT)
 //! ```
 //!
-//! Needs `nfnetlink_cthelper`, so it runs in the machines of `cargo xtask test vm`. Objects of helpers are one list for a
-//! whole machine: one test at a time.
+//! Needs `nfnetlink_cthelper`, so it runs in the machines of `cargo xtask test vm`. Objects of helpers are one list
+//! for a whole machine: one test at a time.
 
 mod stage;
 mod tftp;

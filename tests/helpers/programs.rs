@@ -102,8 +102,8 @@ fn tftp(stage: &Stage, nat: Nat) {
     let args = ["-L", "-c", "-a", &address, "-u", "root", "-s", &served];
     let _service = Service::start(&stage.server, "in.tftpd", &args);
     let (got, server) = (files.path().join("got").display().to_string(), nat.server().to_string());
-    // By its whole name: `timeout` of busybox prefers the client of busybox. What comes before the server listens is sent
-    // again.
+    // By its whole name: `timeout` of busybox prefers the client of busybox. What comes before the server listens is
+    // sent again.
     succeeds(stage, TFTP, &["-m", "binary", &server, "-c", "get", "file", &got]);
     assert_eq!(fs::read_to_string(&got).expect("a file"), TEXT);
     succeeds(stage, TFTP, &["-m", "binary", &server, "-c", "put", &got, "back"]);

@@ -82,6 +82,8 @@ const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
+/// Names another folder with our programs, for a measurement of a release build.
+const BUILT: &str = "CTFLOW_VM_PROGRAMS";
 /// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Lines shown of a guest that was ended.
@@ -142,7 +144,8 @@ fn contents(
         contents.program(test, &format!("bin/{name}"))?;
     }
     for program in OURS {
-        contents.program(&built.programs.join(program), &format!("ctflow/{program}"))?;
+        let folder = env::var_os(BUILT).map_or_else(|| built.programs.clone(), PathBuf::from);
+        contents.program(&folder.join(program), &format!("ctflow/{program}"))?;
     }
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;

@@ -279,12 +279,13 @@ impl Parts {
         verdicts.flush(&self.socket);
         loop {
             match self.turn(&mut batch, &mut verdicts) {
-                Ok(0) => {
+                // There may be more.
+                Ok(BATCH) => {}
+                Ok(_) => {
                     if wait(&self.socket, stop) {
                         break;
                     }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     if quota.take(clock::now()).is_some() {
                         self.log.error(format!("reading packets for helpers: {error}"));
