@@ -3,6 +3,7 @@
 use crate::ftp::{announces, greeted};
 use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, of_ftp, start};
 use host::nfnetlink::Client;
+use host::nfnetlink::helper::HelperKey;
 use std::fs;
 use tests::conf::{Conf, End, Transport};
 use tests::daemon::{Brand, Daemon, Files, run_ours};
@@ -105,6 +106,9 @@ fn answers(daemon: &Daemon<'_>) -> Vec<String> {
     asked.map(text).to_vec()
 }
 
+/// `AF_INET6`.
+const V6: u16 = 10;
+
 fn enabled(name: &str, l3_protocol: u16) -> Option<bool> {
     let objects = Client::open().and_then(|mut client| client.helpers()).expect("netlink is there");
     let mut objects = objects.into_iter();
@@ -114,7 +118,6 @@ fn enabled(name: &str, l3_protocol: u16) -> Option<bool> {
 
 #[test]
 fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_if_so_wanted() {
-    const V6: u16 = 10;
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
     let stem = files.path().join("d").display().to_string();
@@ -173,7 +176,7 @@ fn a_helper_that_the_kernel_lacks_is_told_in_the_originals_words() {
     let text = "General { LockFile @.lock\n UNIX { Path @.sock\n } Systemd off\n }
          Helper { Type slp inet6 udp { QueueNum 1 } }\n";
     let text = text.replace('@', &files.path().join("d").display().to_string());
-    fs::write(&path, text).expect("a file");
+    fs::write(&path, &text).expect("a file");
     let output = run_ours(&stage.router, &["-C", path.to_str().expect("text")]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -184,4 +187,15 @@ fn a_helper_that_the_kernel_lacks_is_told_in_the_originals_words() {
     let lines = "configuring helper `slp' with queuenum=1 and queuelen=1024";
     assert!(told.contains(lines), "{told}");
     assert!(told.contains("policy name=slp expect_timeout=16 expect_max=8"), "{told}");
+
+    // As people do who configure no `Setup`.
+    let key = HelperKey { name: "slp".into(), l3_protocol: V6, l4_protocol: 17 };
+    let policy = key.known_policy().expect("it is known");
+    let added = Client::open().and_then(|mut client| client.add_helper(&key, policy));
+    added.expect("the kernel has none of its own");
+    assert_eq!(enabled("slp", V6), Some(false));
+    let daemon = start(&stage.router, Brand::Ours, &files, "d", &text);
+    assert_eq!(enabled("slp", V6), Some(true));
+    drop(daemon);
+    assert_eq!(enabled("slp", V6), Some(true), "a daemon that is killed leaves it so");
 }

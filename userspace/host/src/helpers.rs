@@ -277,15 +277,12 @@ impl Parts {
             self.desk.datagram(&datagram, &mut verdicts);
         }
         verdicts.flush(&self.socket);
-        loop {
-            match self.turn(&mut batch, &mut verdicts) {
-                // There may be more.
-                Ok(BATCH) => {}
-                Ok(_) => {
-                    if wait(&self.socket, stop) {
-                        break;
-                    }
-                }
+        // Packets of one connection come one by one; the more there were the last time, the more are taken.
+        let mut slots = 1;
+        while !wait(&self.socket, stop) {
+            match self.turn((&mut batch, slots), &mut verdicts) {
+                Ok(got) if got < slots => slots = got.max(1),
+                Ok(_) => slots = (2 * slots).min(BATCH),
                 Err(error) => {
                     if quota.take(clock::now()).is_some() {
                         self.log.error(format!("reading packets for helpers: {error}"));
@@ -298,12 +295,16 @@ impl Parts {
             self.disable_all();
         }
         // What has come until now; the kernel drops what is left in a queue that is given back.
-        while matches!(self.turn(&mut batch, &mut verdicts), Ok(1..)) {}
+        while matches!(self.turn((&mut batch, BATCH), &mut verdicts), Ok(1..)) {}
     }
 
-    /// Takes what waits, up to a batch; how much that was.
-    fn turn(&mut self, batch: &mut Batch, verdicts: &mut Verdicts) -> io::Result<usize> {
-        let got = batch.receive(self.socket.as_fd())?;
+    /// Takes what waits, up to so many packets; how many that were.
+    fn turn(
+        &mut self,
+        (batch, slots): (&mut Batch, usize),
+        verdicts: &mut Verdicts,
+    ) -> io::Result<usize> {
+        let got = batch.receive_some(self.socket.as_fd(), slots)?;
         for at in 0..got {
             self.desk.datagram(batch.datagram(at), verdicts);
             if verdicts.is_full() {
