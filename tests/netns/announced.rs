@@ -1,5 +1,5 @@
-//! What `engine::helper` announces of flows that are translated, in this kernel: the announced flow arrives, from and at the
-//! addresses that each end knows.
+//! What `engine::helper` announces of flows that are translated, in this kernel: the announced flow arrives, from
+//! and at the addresses that each end knows.
 //!
 //! ```text
 //!   inside 10.99.60.1 --- 10.99.60.2 router 10.99.61.2 --- 10.99.61.1 outside, without a way to the inside
@@ -25,8 +25,8 @@ const OUTSIDE: [u8; 4] = [10, 99, 61, 1];
 const MDNS_GROUP: [u8; 4] = [224, 0, 0, 251];
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Without chains of this type the kernel translates nothing, and without a rule that asks for it it tracks nothing. Only what
-/// is announced passes.
+/// Without chains of this type the kernel translates nothing, and without a rule that asks for it it tracks nothing.
+/// Only what is announced passes.
 const RULES: &str = "table ip translation {
     chain arriving { type nat hook prerouting priority -100; }
     chain leaving { type nat hook postrouting priority 100; }
@@ -54,8 +54,8 @@ impl Places {
         places
     }
 
-    /// Writes the watched flow into the router, and what a packet of it announces, for the second of the ports to try where
-    /// there are several. That port is returned.
+    /// Writes the watched flow into the router, and what a packet of it announces, for the second of the ports to
+    /// try where there are several. That port is returned.
     fn announce(&self, watched: &Watched, direction: Direction, payload: &[u8]) -> u16 {
         let announced = watched.read(direction, payload);
         let port = announced.ports().nth(1).or_else(|| announced.ports().next());

@@ -2,7 +2,7 @@
 
 use common::Tuple;
 use common::tuple::ipproto;
-use engine::helper::{ANNOUNCED_MAX, Context, Direction, Kind, Outcome, Packet};
+use engine::helper::{ANNOUNCED_MAX, Announcement, Context, Direction, Kind, Outcome, Packet};
 use wire::flow::Status;
 use wire::transport::{Edit, Segment};
 
@@ -22,13 +22,14 @@ const GROUPS: [[u8; 16]; 8] = [
     SERVER,
 ];
 
-/// A conversation: which helper, what flow, private data, then packets of `direction 1 | length 2, little endian | bytes`.
+/// A conversation: which helper, what flow, the length of private data and these, then packets: direction, length in
+/// two bytes, little endian, payload.
 ///
-/// Bits of the second byte: 1 IPv6, 2 the client is translated, 4 the server is, 8 TCP where the helper takes both, 16 a group
-/// is asked (which: the three highest).
+/// Bits of the second byte: 1 IPv6, 2 the client is translated, 4 the server is, 8 TCP where the helper takes both,
+/// 16 a group is asked (which: the three highest).
 ///
-/// No expectation goes anywhere but to the ends of the flow; what is rewritten is a right packet, and who reads it where it
-/// arrives reads the port that was put in. The whole input is read as a packet, too.
+/// No expectation goes anywhere but to the ends of the flow; what is rewritten is a right packet, and who reads it
+/// where it arrives reads the port that was put in. The whole input is read as a packet, too.
 ///
 /// # Panics
 /// When one of these does not hold.
@@ -148,8 +149,7 @@ impl Flow {
             outside.private.fill(0);
         }
         let outcome = read(self.kind, &mut outside, direction, payload);
-        let told: Vec<_> =
-            outcome.announced.iter().flat_map(engine::helper::Announcement::ports).collect();
+        let told: Vec<_> = outcome.announced.iter().flat_map(Announcement::ports).collect();
         let all = outcome.announced.len() == ANNOUNCED_MAX;
         assert!(all || found.iter().all(|port| told.contains(port)), "{found:?} but {told:?}");
     }

@@ -10,24 +10,26 @@
 //!
 //! # What the caller does
 //!
-//! 1. It finds the transport payload (`wire::transport::Segment`) and fills in [`Context`] and [`Packet`]. The same [`Kind`] may
-//!    see flows of several protocols (SSDP): the context's tuples say which, not the queue.
+//! 1. It finds the transport payload (`wire::transport::Segment`) and fills in [`Context`] and [`Packet`]. The same
+//!    [`Kind`] may see flows of several protocols (SSDP): the context's tuples say which, not the queue.
 //! 2. [`Kind::packet`] says what was read. With [`Outcome::private_changed`], `Context::private` goes back with the
 //!    verdict; [`Outcome::timeout_s`] too.
 //! 3. For each announcement whose [`Announcement::searches`] is true it tries [`Announcement::ports`] in order: an
-//!    exclusive `IPCTNL_MSG_EXP_NEW` of [`Announcement::expectation`]. `EBUSY` and `EEXIST` mean that the port is taken:
-//!    by this same announcement, if [`Announcement::is_made`] says so of what `IPCTNL_MSG_EXP_GET` reads (a packet that
-//!    is sent again), else try the next. When none is left, the packet passes as it is, counted.
-//! 4. Of the others, one goes with the verdict (the kernel then replaces an equal one), and further ones by `EXP_NEW`. While
-//!    the flow is not confirmed, `EXP_NEW` fails with `ENOENT`. Nothing that comes in a flow's first packet needs it but the
-//!    description that a translated device sends in answer to a search (SSDP): it passes as it is.
-//! 5. [`Announcement::edits`] of the ports that were found go, all together, through `wire::transport::Segment::rewrite`.
+//!    exclusive `IPCTNL_MSG_EXP_NEW` of [`Announcement::expectation`]. `EBUSY` and `EEXIST` mean that the port is
+//!    taken: by this same announcement, if [`Announcement::is_made`] says so of what `IPCTNL_MSG_EXP_GET` reads (a
+//!    packet that is sent again), else try the next. When none is left, the packet passes as it is, counted.
+//! 4. Of the others, one goes with the verdict (the kernel then replaces an equal one), and further ones by
+//!    `EXP_NEW`. While the flow is not confirmed, `EXP_NEW` fails with `ENOENT`. Nothing that comes in a flow's
+//!    first packet needs it but the description that a translated device sends in answer to a search (SSDP): it
+//!    passes as it is.
+//! 5. [`Announcement::edits`] of the ports that were found go, all together, through
+//!    `wire::transport::Segment::rewrite`.
 //!
 //! # What no packet can do
 //!
-//! An expectation's destination never comes from the payload: it is the outer address of one end of the flow, taken from
-//! the kernel's tuples. Text that names another address is not understood. Private data may have been written by another
-//! program; helpers take it as a hint and nothing breaks if it lies.
+//! An expectation's destination never comes from the payload: it is the outer address of one end of the flow, taken
+//! from the kernel's tuples. Text that names another address is not understood. Private data may have been written
+//! by another program; helpers take it as a hint and nothing breaks if it lies.
 
 use alloc::vec::Vec;
 use common::tuple::ipproto;
@@ -60,8 +62,8 @@ pub const ANNOUNCED_MAX: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The packet says something of the kind that the helper watches for, but (somewhere) not in a way it can follow:
-    /// malformed, or in the name of a third party. It is to be counted, and passes; what else is said here holds all the
-    /// same. Packets that are none of the helper's business are not meant.
+    /// malformed, or in the name of a third party. It is to be counted, and passes; what else is said here holds all
+    /// the same. Packets that are none of the helper's business are not meant.
     pub not_understood: bool,
     /// `Context::private` was changed and is to go back to the kernel.
     pub private_changed: bool,
@@ -82,7 +84,8 @@ impl Outcome {
         Self { announced: Vec::from([announcement]), ..Self::default() }
     }
 
-    /// Takes in what a place in the packet announces, or that it cannot be followed. Beyond [`ANNOUNCED_MAX`] it is not.
+    /// Takes in what a place in the packet announces, or that it cannot be followed. Beyond [`ANNOUNCED_MAX`] it is
+    /// not.
     fn take(&mut self, announcement: Option<Announcement>) {
         match announcement {
             Some(announcement) if self.announced.len() < ANNOUNCED_MAX => {

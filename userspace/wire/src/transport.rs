@@ -5,8 +5,8 @@
 //!   0                                             transport_at            payload_at
 //! ```
 //!
-//! Sources: RFC 791, 8200, 9293, 768, 4302 (length of the authentication header). Only whole packets are taken: a fragment, a
-//! cut packet or one that is routed by way of another host (RFC 8200, 4.4) is an error.
+//! Sources: RFC 791, 8200, 9293, 768, 4302 (length of the authentication header). Only whole packets are taken: a
+//! fragment, a cut packet or one that is routed by way of another host (RFC 8200, 4.4) is an error.
 
 use crate::DecodeError;
 use alloc::vec::Vec;

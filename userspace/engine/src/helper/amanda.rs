@@ -6,8 +6,8 @@
 //!   server -> client:1001, 1002, 1003    expected
 //! ```
 //!
-//! Source: amanda-auth(7) and the kernel's documentation of its helper; `resp.sh` of `record/helpers`. "Client" is the side
-//! that answers here; a port of 0 or below means that there is no such stream.
+//! Source: what the scripts of `record/helpers` send and the original does with it. A port of 0 or below means that
+//! there is no such stream.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;

@@ -167,11 +167,12 @@ impl Announcement {
 
 /// How the kernel translates the announced flow, and by which of its functions.
 ///
-/// `nat-follow-master` sends the flow to the saved address and port, and lets it come from where the listener sends to: what
-/// is right for the other end, and wrong for anybody else, whose packets would seem to come from a multicast group. For
-/// these the function of SIP does it: it changes the source alone of a flow that comes from the other end
-/// (`nf_nat_sip_expected`, kernel v6.12, `net/netfilter/nf_nat_sip.c`). Where the module is absent the kernel refuses the
-/// expectation, and the flow is not let in. A listener that is not translated needs neither: the rules see to the rest.
+/// `nat-follow-master` sends the flow to the saved address and port, and lets it come from where the listener sends
+/// to: what is right for the other end, and wrong for anybody else, whose packets would seem to come from a
+/// multicast group. For these the function of SIP does it: it changes the source alone of a flow that comes from the
+/// other end (`nf_nat_sip_expected`, kernel v6.12, `net/netfilter/nf_nat_sip.c`). Where the module is absent the
+/// kernel refuses the expectation, and the flow is not let in. A listener that is not translated needs neither: the
+/// rules see to the rest.
 fn translation(
     context: &Context<'_>,
     wanted: &Wanted,

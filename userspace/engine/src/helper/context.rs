@@ -55,8 +55,8 @@ pub struct Context<'a> {
     pub status: Status,
     /// What the helper may announce.
     pub policy: Policy,
-    /// The helper's private data with this flow (`CTA_HELP_INFO`), any length; helpers read what is missing as zeros and
-    /// write nothing beyond its end.
+    /// The helper's private data with this flow (`CTA_HELP_INFO`), any length; helpers read what is missing as zeros
+    /// and write nothing beyond its end.
     pub private: &'a mut [u8],
 }
 
@@ -70,8 +70,8 @@ impl Context<'_> {
         }
     }
 
-    /// Whether `address` is one of the end that sends in `direction`: the one by which it knows itself, or the outer one, which
-    /// a server behind translation may have been told to name.
+    /// Whether `address` is one of the end that sends in `direction`: the one by which it knows itself, or the outer
+    /// one, which a server behind translation may have been told to name.
     pub(super) fn is_own(&self, direction: Direction, address: IpAddr) -> bool {
         self.tuple(direction).src_ip() == address
             || self.tuple(direction.opposite()).dst_ip() == address

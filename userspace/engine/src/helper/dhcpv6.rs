@@ -35,8 +35,9 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     Outcome { timeout_s: Some(timeout_s), ..outcome }
 }
 
-/// How long a client waits for an answer to its message at most before it sends again or gives up, in seconds (RFC 8415, 7.6;
-/// for SOLICIT and INFORMATION-REQUEST RFC 3315, 5.5, whose 120 seconds became an hour). `None`: no message of a client.
+/// How long a client waits for an answer to its message at most before it sends again or gives up, in seconds (RFC
+/// 8415, 7.6; for SOLICIT and INFORMATION-REQUEST RFC 3315, 5.5, whose 120 seconds became an hour). `None`: no
+/// message of a client.
 const fn lifetime_s(kind: u8) -> Option<u32> {
     match kind {
         1 | 11 => Some(120), // SOLICIT, INFORMATION-REQUEST

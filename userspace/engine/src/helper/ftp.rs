@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A command counts at the start of a packet that follows the end of a line, a reply at the start of any line: else a
-//! packet's boundary, which an attacker may choose, could make a command of data. Where lines ended is kept in the private data as
-//! sequence numbers, two of each direction, in the layout that the kernel and conntrackd share:
+//! packet's boundary, which an attacker may choose, could make a command of data. Where lines ended is kept in the
+//! private data as sequence numbers, two of each direction, in the layout that the kernel and conntrackd share:
 //!
 //! ```text
 //!   0        8        16     20     24

@@ -7,9 +7,9 @@
 //!   client -> server:port   expected, by the protocol that was asked for
 //! ```
 //!
-//! Messages (RFC 5531, 8) are of words of four bytes in network order; over TCP a word before each holds its length and,
-//! in the highest bit, that it is whole (section 11). A call is matched with its reply by its number, *xid*. Private data, native order:
-//! `u32 xid, program, version, protocol`, zeros before the first call.
+//! Messages (RFC 5531, 8) are of words of four bytes in network order; over TCP a word before each holds its length
+//! and, in the highest bit, that it is whole (section 11). A call is matched with its reply by its number, *xid*.
+//! Private data, native order: `u32 xid, program, version, protocol`, zeros before the first call.
 
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;
@@ -158,7 +158,8 @@ fn found(context: &Context<'_>, message: Message<'_>, protocol: u8) -> Option<Fo
     Some(Found::At(announcement.written(at..at + 4, Form::Port32)))
 }
 
-/// `10.2.0.2.8.1`: an address and, after two more dots, the bytes of a port (RFC 5665, 5.2.3.3). It must be the server's own.
+/// `10.2.0.2.8.1`: an address and, after two more dots, the bytes of a port (RFC 5665, 5.2.3.3). It must be the
+/// server's own.
 fn at_universal_address(
     context: &Context<'_>,
     message: Message<'_>,

@@ -6,7 +6,8 @@
 //!   client -> server:port    expected
 //! ```
 //!
-//! Source: the SANE standard 1.06, section 5.2.8. Private data: `u32`, 1 while the last request was NET_START, native order.
+//! Source: the SANE standard 1.06, section 5.2.8. Private data: `u32`, 1 while the last request was NET_START,
+//! native order.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;

@@ -1,13 +1,13 @@
 //! SSDP and UPnP eventing (UPnP device architecture 1.1, sections 1.3, 4.1 and 4.3).
 //!
 //! ```text
-//!   UDP  client:p -> 239.255.255.250:1900  M-SEARCH                  anybody -> client:p expected, and watched
-//!        device   -> client:p              HTTP/1.1 200, LOCATION: http://A:P/  anybody -> A:P expected by TCP, and watched
-//!   TCP  client   -> device                SUBSCRIBE, CALLBACK: <http://C:Q/>   device -> C:Q expected, and watched
-//!        device   -> C:Q                   NOTIFY                    device -> C:Q expected again, for the next event
+//!   UDP  client:p -> 239.255.255.250:1900  M-SEARCH                 expected: anybody -> client:p
+//!        device   -> client:p              LOCATION: http://A:P/    expected: anybody -> A:P by TCP
+//!   TCP  client   -> device                SUBSCRIBE, CALLBACK: <http://C:Q/>    expected: device -> C:Q
+//!        device   -> C:Q                   NOTIFY                   expected again, for the next event
 //! ```
 //!
-//! Flows come here by what announced them, so the helper of UDP sees TCP, too.
+//! What is expected is watched by this helper as well, so that of UDP sees TCP, too.
 
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;

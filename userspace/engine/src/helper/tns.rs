@@ -1,7 +1,7 @@
 //! Oracle's TNS: a listener may send the client on to another port.
 //!
 //! ```text
-//!   server:1521 -> client    | length 2 | 0 2 | 5 | 0 | 0 2 | length 2 | (ADDRESS=(PROTOCOL=tcp)(HOST=10.2.0.2)(PORT=1522))
+//!   server:1521 -> client    | length 2 | 0 2 | 5 | 0 | 0 2 | length 2 | (ADDRESS=...(HOST=10.2.0.2)(PORT=1522))
 //!                                         REDIRECT              of the text
 //!   or the REDIRECT alone, then
 //!                            | length 2 | 0 2 | 6 | 0 | 0 2 | flags 2 | (ADDRESS=...)
@@ -9,8 +9,8 @@
 //!   client -> server:1522    expected
 //! ```
 //!
-//! Lengths count from the first byte of the packet, in network order. Only the listener's own address is followed. Private data:
-//! one byte, 1 since a REDIRECT without text.
+//! Lengths count from the first byte of the packet, in network order. Only the listener's own address is followed.
+//! Private data: one byte, 1 since a REDIRECT without text.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;

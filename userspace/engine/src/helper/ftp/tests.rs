@@ -258,3 +258,41 @@ fn ipv6_is_rewritten_too() {
     let mut four = vector.says(Direction::Original, SAID[0].text.as_bytes());
     assert!(four.run().not_understood, "an IPv4 address over IPv6");
 }
+
+/// A session behind source translation that Debian's conntrackd 1.4.7 served on kernel 6.12 (`record/helpers/log-h2-6.12`):
+/// who spoke, sequence number, text, and the private data of its verdict.
+const RECORDED: [(Direction, u32, &str, [u32; 6]); 14] = {
+    use Direction::{Original as C, Reply as S};
+    const A: u32 = 0xe65b_8600;
+    const B: u32 = 0x6d3f_3200;
+    [
+        (S, B + 0xf0, "220 hi\r\n", [0, 0, B + 0xf8, 0, 0, 1]),
+        (C, A - 10, "USER anonymous\r\n", [A + 6, 0, B + 0xf8, 0, 1, 1]),
+        (S, B + 0xf8, "331 pw\r\n", [A + 6, 0, B + 0xf8, B + 0x100, 1, 2]),
+        (C, A + 6, "PASS busybox\r\n", [A + 6, A + 0x14, B + 0xf8, B + 0x100, 2, 2]),
+        (S, B + 0x100, "230 ok\r\n", [A + 6, A + 0x14, B + 0x108, B + 0x100, 2, 2]),
+        (C, A + 0x14, "TYPE I\r\n", [A + 0x1c, A + 0x14, B + 0x108, B + 0x100, 2, 2]),
+        (S, B + 0x108, "200 type\r\n", [A + 0x1c, A + 0x14, B + 0x108, B + 0x112, 2, 2]),
+        (C, A + 0x1c, "EPSV\r\n", [A + 0x1c, A + 0x22, B + 0x108, B + 0x112, 2, 2]),
+        (S, B + 0x112, "500 no\r\n", [A + 0x1c, A + 0x22, B + 0x11a, B + 0x112, 2, 2]),
+        (C, A + 0x22, "PASV\r\n", [A + 0x28, A + 0x22, B + 0x11a, B + 0x112, 2, 2]),
+        (S, B + 0x11a, PASSIVE, [A + 0x28, A + 0x22, B + 0x11a, B + 0x146, 2, 2]),
+        (C, A + 0x28, "SIZE file\r\n", [A + 0x28, A + 0x33, B + 0x11a, B + 0x146, 2, 2]),
+        (S, B + 0x146, "213 6\r\n", [A + 0x28, A + 0x33, B + 0x14d, B + 0x146, 2, 2]),
+        (C, A + 0x33, "RETR file\r\n", [A + 0x3e, A + 0x33, B + 0x14d, B + 0x146, 2, 2]),
+    ]
+};
+const PASSIVE: &str = "227 Entering Passive Mode (10,2,0,2,18,52)\r\n";
+
+#[test]
+fn a_recorded_session_leaves_the_private_data_that_conntrackd_left() {
+    let mut session = vector(Nat::Source, Direction::Original, "");
+    for (by, seq, text, private) in RECORDED {
+        session = Vector { seq, ..session }.says(by, text.as_bytes());
+        let outcome = session.run();
+        assert_eq!(session.private, private.map(u32::to_ne_bytes).concat(), "{text}");
+        let ports: Vec<_> = outcome.announced.iter().flat_map(Announcement::ports).collect();
+        let wanted: &[u16] = if text == PASSIVE { &[4660] } else { &[] };
+        assert_eq!((&ports[..], outcome.not_understood), (wanted, false), "{text}");
+    }
+}
