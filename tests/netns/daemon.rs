@@ -208,3 +208,21 @@ fn without_the_right_to_administer_the_network_it_says_so() {
     let output = stage.a.within(|| command.output().expect("setpriv is installed"));
     check_refusal(&output, &["CAP_NET_ADMIN"]);
 }
+
+/// Debian's kernels have helpers in user space; where this one has, `tests/helpers` is about them.
+#[test]
+fn helpers_that_this_kernel_cannot_have_are_refused_by_the_options_name() {
+    let stage = Stage::new();
+    if stage.a.within(host::helpers::probe).is_ok() {
+        println!("this kernel has nfnetlink_cthelper");
+        return;
+    }
+    let helper = "Helper { Setup on Type ftp inet tcp { QueueNum 1 } }";
+    let text = format!("{}{helper}", A.text(stage.files.path(), "a"));
+    refused(&stage, "a", &text, &["CONFIG_NF_CT_NETLINK_HELPER"]);
+    let path = stage.files.path().join("a.conf");
+    let output = run_ours(&stage.a, &["--check", "-C", path.to_str().expect("paths are text")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "another machine's kernel may have them: {said}");
+    assert!(said.contains("note:") && said.contains("CONFIG_NF_CT_NETLINK_HELPER"), "{said}");
+}

@@ -24,5 +24,6 @@ mod links;
 mod peers;
 mod expect;
 mod ftp;
+mod announced;
 mod older;
 mod bench;

@@ -19,3 +19,4 @@ pub mod conf;
 pub mod daemon;
 pub mod stage;
 pub mod solo;
+pub mod transfer;

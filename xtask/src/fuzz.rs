@@ -27,8 +27,10 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 10] =
-    ["sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy"];
+const TARGETS: [&str; 11] = [
+    "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
+    "helper",
+];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.
 const INSTRUMENTATION: [&str; 7] = [

@@ -49,7 +49,7 @@ enum Part {
     Sim,
     /// The running kernel in namespaces made for it: sources, codecs; needs root
     Netns,
-    /// The same for event sources and nfct on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
+    /// Event sources, nfct and helpers on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
     Vm,
     /// Ours beside the original conntrackd in namespaces; needs root
     Interop,
@@ -236,7 +236,8 @@ impl Run<'_> {
             return Ok(Tally::SKIPPED);
         }
         let built = self.built.context("nothing was built")?;
-        vm::run(built, self.target("netns")?, self.target("cli")?)
+        let target = |name: &'static str| -> Result<_> { Ok((name, self.target(name)?)) };
+        vm::run(built, [target("netns")?, target("cli")?, target("helpers")?])
     }
 
     /// The codec's requests to a live kernel, in an empty namespace that goes when they end.

@@ -1,4 +1,5 @@
-//! `cargo xtask test vm`: the tests of event sources, and the command lines of `nfct`, on kernels of Debian, in QEMU.
+//! `cargo xtask test vm`: the tests of event sources, the command lines of `nfct`, and helpers in user space, on
+//! kernels of Debian, in QEMU.
 //!
 //! ```text
 //!  apt-get download --> target/vm/NAME: vmlinuz, modules                  (vm/kernel.rs, kept)
@@ -13,6 +14,7 @@
 
 mod kernel;
 mod image;
+mod programs;
 
 use crate::build::Built;
 use crate::shell::{self, step};
@@ -58,16 +60,20 @@ const PLANS: [Plan; 2] = [
     },
 ];
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
+    ("curl", "curl"),
 ];
 /// What the tests run in the guest.
-const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "nfct"];
+const TOOLS: [&str; 5] = ["ip", "nft", "conntrack", "nfct", "curl"];
 /// Programs of ours that they run.
 const OURS: [&str; 2] = ["conntrackd", "nfct"];
+/// The original, and its helpers.
+const ORIGINAL: &str = "/usr/sbin/conntrackd";
+const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
 const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
@@ -76,6 +82,10 @@ const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
+/// Names another folder with our programs, for a measurement of a release build.
+const BUILT: &str = "CTFLOW_VM_PROGRAMS";
+/// Set for a measurement: one CPU whose clock is its instructions, a nanosecond each.
+const COUNTED: &str = "CTFLOW_VM_COUNTED";
 /// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Lines shown of a guest that was ended.
@@ -84,10 +94,14 @@ const TAIL: usize = 40;
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
-pub(crate) fn run(built: &Built, netns: Command, cli: Command) -> Result<Tally> {
+pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally> {
     setup::ensure_programs(&PROGRAMS)?;
     let folder = repo::target().join("vm");
-    let tests = [("netns", test_binary("netns", netns)?), ("cli", test_binary("cli", cli)?)];
+    let tests: Vec<_> = targets
+        .into_iter()
+        .map(|(name, cargo)| Ok((name, test_binary(name, cargo)?)))
+        .collect::<Result<_>>()?;
+    let extracted = programs::fetch(&folder)?;
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
@@ -95,7 +109,7 @@ pub(crate) fn run(built: &Built, netns: Command, cli: Command) -> Result<Tally> 
         let name = plan.name;
         let kernel = kernel::fetch(&folder, name, plan.package)?;
         let image = folder.join(name).join("initramfs");
-        contents(&kernel, &tests, built, plan)?.write(&image)?;
+        contents(&kernel, &tests, (built, &extracted), plan)?.write(&image)?;
         step(&format!("vm: Linux {}", kernel.version));
         let log = folder.join(name).join("console.log");
         guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
@@ -123,7 +137,7 @@ fn test_binary(name: &str, mut cargo: Command) -> Result<PathBuf> {
 fn contents(
     kernel: &Kernel,
     tests: &[(&str, PathBuf)],
-    built: &Built,
+    (built, extracted): (&Built, &Path),
     plan: Plan,
 ) -> Result<Contents> {
     let mut contents = Contents::default();
@@ -132,12 +146,20 @@ fn contents(
         contents.program(test, &format!("bin/{name}"))?;
     }
     for program in OURS {
-        contents.program(&built.programs.join(program), &format!("ctflow/{program}"))?;
+        let folder = env::var_os(BUILT).map_or_else(|| built.programs.clone(), PathBuf::from);
+        contents.program(&folder.join(program), &format!("ctflow/{program}"))?;
     }
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;
     }
-    contents.text(Path::new("/etc/protocols"))?;
+    contents.extracted(extracted, &programs::PROGRAMS, &programs::TEXTS)?;
+    contents.script("etc/passwd", programs::PASSWD);
+    contents.script("etc/group", programs::GROUP);
+    contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
+    contents.text(Path::new(ORIGINAL_HELPERS))?;
+    for text in ["/etc/protocols", "/etc/services"] {
+        contents.text(Path::new(text))?;
+    }
     for tool in TOOLS {
         let path = shell::find(tool).with_context(|| format!("no {tool}"))?;
         contents.program(&path, &format!("bin/{tool}"))?;
@@ -151,7 +173,10 @@ fn contents(
 /// `nfct` can add none of that name.
 fn init(plan: Plan) -> String {
     let Plan { auto, hook, more, .. } = plan;
-    let tests = env::var(CHOSEN).unwrap_or_else(|_| format!("{} {more} {NFCT}", TESTS.join(" ")));
+    let chosen = env::var(CHOSEN).ok();
+    let all = || format!("{} {more} {NFCT}", TESTS.join(" "));
+    let tests = chosen.clone().unwrap_or_else(all);
+    let of_helpers = chosen.unwrap_or_default();
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
@@ -167,6 +192,9 @@ modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
+nfct flush helper 2>/dev/null
+helpers --nocapture {of_helpers} 2>&1
+killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}
@@ -185,7 +213,14 @@ struct Guest {
 impl Guest {
     fn start(name: &'static str, kernel: &Kernel, image: &Path) -> Result<Self> {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        // A clock that counts instructions makes what is measured the same whatever else this machine does.
+        let counted = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"];
+        let usual = ["-accel", "tcg,thread=multi", "-smp", "2"];
+        match env::var_os(COUNTED) {
+            Some(_) => command.args(counted),
+            None => command.args(usual),
+        };
+        command.args(["-cpu", "max", "-m", "1024"]);
         command.args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
         command.args(["-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off"]);
@@ -216,7 +251,10 @@ impl Guest {
             match self.lines.recv_timeout(SILENCE_MAX) {
                 Ok(line) => {
                     writeln!(log, "{line}").context("cannot write the console's log")?;
-                    if ["test ", "kernel: ", "cli: "].iter().any(|sign| line.starts_with(sign)) {
+                    if ["test ", "kernel: ", "cli: ", "helpers: "]
+                        .iter()
+                        .any(|sign| line.starts_with(sign))
+                    {
                         println!("{name}: {line}");
                     }
                     done |= line == DONE;

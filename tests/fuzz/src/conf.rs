@@ -1,7 +1,7 @@
 //! The configuration language.
 
 use tools::conf::{Diagnostic, parse};
-use tools::conntrackd::settings;
+use tools::conntrackd::{helpers, settings};
 
 /// Any text is parsed without a panic, every complaint points at a piece of it and can be shown, and what is accepted
 /// can be turned into settings or is refused with words. Bytes that are no text are made one first.
@@ -13,7 +13,7 @@ pub fn conf(data: &[u8]) {
     match parse(&text, "fuzz.conf") {
         Ok((conf, warnings)) => {
             warnings.iter().for_each(|warning| points_inside(warning, &text));
-            let _ = settings::ignored(&conf);
+            let _ = helpers::settings(&conf);
             if let Ok(supported) = settings::supported(&conf) {
                 let _ = settings::engine_config(&conf, &supported);
                 let _ = settings::source_settings(&conf);

@@ -17,11 +17,13 @@ mod engine;
 mod argv;
 mod print;
 mod nfct;
+mod helper;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
+pub use helper::helper;
 pub use netlink::netlink;
 pub use nfct::{nfct, policy};
 pub use print::print;
@@ -31,7 +33,7 @@ pub use sync::sync;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
@@ -42,4 +44,5 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("print", print),
     ("nfct", nfct),
     ("policy", policy),
+    ("helper", helper),
 ];

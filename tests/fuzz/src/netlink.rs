@@ -1,9 +1,12 @@
 //! The decoder of what the kernel says.
 
 use wire::cursor::Writer;
+use wire::netlink::queue::Refusal;
 use wire::netlink::request::{self, IfExists, Ticket};
 use wire::netlink::uapi::subsystem;
-use wire::netlink::{Detail, Message, Messages, RawMessage, RequestView, decode};
+use wire::netlink::{
+    Detail, Message, Messages, PacketView, RawMessage, RequestView, Verdict, decode,
+};
 
 /// Every message lies inside the bytes, errors point into them, flows and expectations become values, and a value can
 /// be written as a request that reads as a flow or an expectation again.
@@ -18,10 +21,30 @@ pub fn netlink(data: &[u8]) {
         };
         assert!(raw.at + raw.payload.len() <= data.len());
         let _ = RequestView::parse(raw.payload);
+        let _ = Refusal::parse(&raw);
+        shown(data, &raw);
         match decode(&raw) {
             Ok(message) => can_be_used(&message),
             Err(error) => assert!(error.at as usize <= data.len(), "{error} of {}", data.len()),
         }
+    }
+}
+
+/// A packet for user space lies inside the bytes, and a verdict that gives all of it back reads.
+fn shown(data: &[u8], raw: &RawMessage<'_>) {
+    let number = PacketView::number(raw);
+    match PacketView::parse(raw) {
+        Ok(packet) => {
+            assert_eq!(number, Some((packet.queue, packet.id)));
+            let flow = packet.flow.as_ref();
+            let private = flow.and_then(|flow| flow.helper.zip(flow.helper_info));
+            reads(|w| {
+                let payload = Some(packet.payload);
+                let (queue, id) = (packet.queue, packet.id);
+                Verdict { queue, id, payload, private, ..Verdict::default() }.encode(w, 1);
+            });
+        }
+        Err(error) => assert!(error.at as usize <= data.len(), "{error} of {}", data.len()),
     }
 }
 

@@ -93,3 +93,8 @@ fn every_corpus_has_a_target_and_is_small() {
     }
     assert!(bytes < 1 << 20, "{bytes} bytes of corpora; minimise them");
 }
+
+#[test]
+fn the_corpus_of_helper_is_survived() {
+    replay("helper");
+}

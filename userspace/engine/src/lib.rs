@@ -54,6 +54,7 @@ pub mod kernel;
 pub mod lack;
 pub mod expectations;
 pub mod replica;
+pub mod helper;
 pub mod local;
 pub mod remote;
 pub mod failover;

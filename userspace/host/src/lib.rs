@@ -18,6 +18,7 @@
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `listing` | reads the kernel's flows for people |
 //! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
+//! | `helpers` | serves helpers in user space: packets of queues, verdicts, expectations |
 //! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
 //! | `lock` | keeps a second daemon from starting |
@@ -50,6 +51,7 @@ pub mod kernel;
 pub mod purge;
 pub mod listing;
 pub mod nfnetlink;
+pub mod helpers;
 pub mod churn;
 pub mod observe;
 pub mod process;

@@ -107,6 +107,14 @@ impl AsFd for Socket {
     }
 }
 
+/// Lets the kernel go on without a word when this socket has no room (`NETLINK_NO_ENOBUFS`); netlink(7).
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn set_without_overruns(fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_option(fd, libc::SOL_NETLINK, option::NO_ENOBUFS, 1)
+}
+
 /// Sets the receive buffer, past the system's limit where we may.
 ///
 /// # Errors

@@ -31,8 +31,9 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::io;
 
-/// The kernel fills an answer up to 32 KiB when the reader offers that much.
-const ANSWER_BYTES: usize = 32 << 10;
+/// The kernel fills an answer up to 32 KiB when the reader offers that much. A packet of a queue may come before it: up
+/// to 64 KiB, and its flow.
+const ANSWER_BYTES: usize = 72 << 10;
 /// Length of a message's header (`NLMSG_HDRLEN`).
 const HEADER_BYTES: usize = 16;
 
@@ -41,6 +42,8 @@ const HEADER_BYTES: usize = 16;
 pub struct Client {
     socket: Socket,
     seq: u32,
+    /// Packets that came before an answer, from queues that were taken.
+    packets: Vec<Vec<u8>>,
 }
 
 /// What a request is to do.
@@ -73,7 +76,19 @@ impl Client {
     /// # Errors
     /// As `socket(2)` and `bind(2)`.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: Socket::for_requests()?, seq: 0 })
+        Ok(Self::of(Socket::for_requests()?))
+    }
+
+    /// A client that asks through this socket.
+    #[must_use]
+    pub const fn of(socket: Socket) -> Self {
+        Self { socket, seq: 0, packets: Vec::new() }
+    }
+
+    /// The socket, and the packets that have come already from queues that were taken.
+    #[must_use]
+    pub fn into_parts(self) -> (Socket, Vec<Vec<u8>>) {
+        (self.socket, self.packets)
     }
 
     /// Sends a request and returns the objects of its answer.
@@ -85,7 +100,9 @@ impl Client {
         let mut objects = Vec::new();
         loop {
             let got = self.receive(&mut buffer)?;
-            if decode(&buffer[..got], self.seq, subsystem, &mut objects)? {
+            if queue::is_packet(&buffer[..got]) {
+                self.packets.push(buffer[..got].to_vec());
+            } else if decode(&buffer[..got], self.seq, subsystem, &mut objects)? {
                 return Ok(objects);
             }
         }

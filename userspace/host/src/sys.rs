@@ -255,6 +255,13 @@ pub fn memory_bytes() -> Option<u64> {
     Some((kib << 10).min(limit.unwrap_or(u64::MAX)))
 }
 
+/// The system's text for an error, without the number that Rust appends, as the original's messages show it.
+#[must_use]
+pub fn error_name(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// How many flows the kernel tracks in this network namespace; `None` where it does not say.
 #[must_use]
 pub fn flow_count() -> Option<u64> {

@@ -5,6 +5,7 @@ pub mod settings;
 pub mod statistics;
 pub mod check;
 pub mod logs;
+pub mod helpers;
 pub mod build;
 pub mod serve;
 pub mod reload;
@@ -67,6 +68,9 @@ fn check(path: &Path) -> Result<()> {
     check::start(&conf)?;
     if let Err(error) = check::links(&conf) {
         eprintln!("conntrackd: note: {error:#}: a start at this moment would fail");
+    }
+    if let Err(error) = helpers::examine(&conf) {
+        eprintln!("conntrackd: note: {error:#}: a start on this machine would fail");
     }
     print(&format!("{}: valid\n", path.display()))
 }

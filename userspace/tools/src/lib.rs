@@ -10,7 +10,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod cause;
 pub mod stdout;
 pub mod conf;
 pub mod print;

@@ -9,7 +9,7 @@
 //! (`host::sys::process::obey_sigpipe`). Any other write that fails is kept until [`flush`], which reports
 //! it: what the program was asked to do is done all the same.
 
-use crate::cause::cause;
+use host::sys::error_name;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -83,7 +83,9 @@ pub fn write_all(out: &mut Vec<u8>) -> io::Result<()> {
     let was_reported = state.is_reported;
     state.is_reported = state.failed.is_some();
     match state.failed.as_ref().filter(|_| !was_reported) {
-        Some(error) => Err(io::Error::new(error.kind(), format!("write error: {}", cause(error)))),
+        Some(error) => {
+            Err(io::Error::new(error.kind(), format!("write error: {}", error_name(error))))
+        }
         None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Events, Hook, Link, Passed, Queue, Queues, Replication, Status, Table, Work,
+    Events, Helper, Hook, Link, Passed, Queue, Queues, Replication, Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -39,6 +39,7 @@ fn full() -> Value {
         bypass: Some(Passed::default()),
         inject: Some(Passed::default()),
         links: vec![Link::default()],
+        helpers: vec![Helper::default()],
         events: Events { hook: Some(Hook::default()), ..Events::default() },
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
         work: Work {

@@ -19,6 +19,7 @@ extern crate std;
 pub mod error;
 pub mod cursor;
 pub mod flow;
+pub mod transport;
 pub mod expect;
 pub mod netlink;
 pub mod packet;

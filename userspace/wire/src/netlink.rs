@@ -28,12 +28,14 @@ pub mod conntrack;
 pub mod asked;
 pub mod expect;
 pub mod request;
+pub mod queue;
 
 pub use asked::RequestView;
 pub use attribute::{Attribute, Attributes};
 pub use conntrack::{Detail, FlowView};
 pub use expect::ExpectView;
 pub use frame::{Header, Messages, RawMessage};
+pub use queue::{PacketView, Verdict};
 
 use crate::DecodeError;
 use frame::HEADER_LEN;

@@ -34,6 +34,32 @@ impl Contents {
         Ok(())
     }
 
+    /// Programs and texts out of a folder with the contents of packages, at the places they have there (programs: in
+    /// `bin`), with the libraries of the programs: those of the folder, else those of this machine.
+    pub(super) fn extracted(
+        &mut self,
+        root: &Path,
+        programs: &[&str],
+        texts: &[&str],
+    ) -> Result<()> {
+        let libraries = ["lib", "usr/lib"].map(|lib| root.join(lib).join("x86_64-linux-gnu"));
+        let path = libraries.map(|path| path.display().to_string()).join(":");
+        for program in programs {
+            let (from, name) = (root.join(program), program.rsplit('/').next().unwrap_or(program));
+            let text = shell::output(Command::new("ldd").arg(&from).env("LD_LIBRARY_PATH", &path))?;
+            for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
+                let library = Path::new(library);
+                let inside = library.strip_prefix(root).or_else(|_| library.strip_prefix("/"))?;
+                self.0.insert(inside.display().to_string(), File::Copy(library.to_owned()));
+            }
+            self.0.insert(format!("bin/{name}"), File::Copy(from));
+        }
+        for text in texts {
+            self.0.insert((*text).to_owned(), File::Copy(root.join(text)));
+        }
+        Ok(())
+    }
+
     /// Everything in a folder.
     pub(super) fn folder(&mut self, from: &Path, to: &str) -> Result<()> {
         let entries = fs::read_dir(from).with_context(|| format!("no {}", from.display()))?;

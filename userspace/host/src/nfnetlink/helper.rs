@@ -4,6 +4,7 @@
 
 use super::attributes::{self, Attributes};
 use super::{Client, Mode, Request};
+use engine::helper::Kind;
 use netlink_packet_core::DefaultNla;
 use std::io;
 
@@ -81,32 +82,17 @@ pub struct HelperObject {
     pub is_enabled: bool,
 }
 
-/// The helpers of conntrack-tools: name, whether for TCP, whether for UDP, what the kernel is told of them.
-const KNOWN: [(&str, bool, bool, [u32; 3]); 10] = [
-    ("amanda", false, true, [3, 180, 0]),
-    ("dhcpv6", false, true, [1, 300, 0]),
-    ("ftp", true, false, [1, 300, 24]),
-    ("mdns", false, true, [8, 30, 0]),
-    ("rpc", true, true, [1, 300, 16]),
-    ("sane", true, false, [1, 300, 4]),
-    ("slp", false, true, [8, 16, 0]),
-    ("ssdp", true, true, [8, 300, 0]),
-    ("tftp", false, true, [1, 300, 0]),
-    ("tns", true, false, [1, 300, 1]),
-];
-
 impl HelperKey {
     /// What conntrack-tools' helper of this name and transport protocol may do, if there is one.
     #[must_use]
     pub fn known_policy(&self) -> Option<HelperPolicy> {
-        let (_, tcp, udp, numbers) = KNOWN.iter().find(|(name, ..)| *name == self.name)?;
-        let fits = match self.l4_protocol {
-            6 => *tcp,
-            17 => *udp,
-            _ => false,
-        };
-        let [expect_max, expect_timeout_s, private_bytes] = *numbers;
-        fits.then_some(HelperPolicy { expect_max, expect_timeout_s, private_bytes })
+        let kind = Kind::by_name(&self.name, self.l4_protocol)?;
+        let policy = kind.policy();
+        Some(HelperPolicy {
+            expect_max: policy.expect_max,
+            expect_timeout_s: policy.expect_timeout_s,
+            private_bytes: kind.private_len() as u32,
+        })
     }
 
     fn name(&self) -> DefaultNla {
@@ -159,19 +145,38 @@ fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
 
 /// The request that adds a helper. Without a queue and a status the kernel keeps it disabled.
 pub(super) fn adding(key: &HelperKey, policy: HelperPolicy) -> Request {
+    let attributes = vec![
+        key.name(),
+        attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes),
+        key.tuple(),
+        attributes::nest(attribute::POLICY, &sets(key, policy)),
+    ];
+    request(message::NEW, Mode::Create, attributes)
+}
+
+/// The request that has the kernel show packets. It adds the helper if it says how much private data there is, which
+/// `create` is about.
+pub(super) fn serving(object: &HelperObject, create: bool) -> Request {
+    let HelperObject { key, policy, queue, .. } = object;
+    let size = create.then(|| attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes));
+    let mut attributes = vec![
+        key.name(),
+        attributes::u32(attribute::QUEUE, *queue),
+        key.tuple(),
+        attributes::nest(attribute::POLICY, &sets(key, *policy)),
+    ];
+    attributes.extend(size);
+    attributes.push(attributes::u32(attribute::STATUS, 1));
+    request(message::NEW, Mode::Create, attributes)
+}
+
+fn sets(key: &HelperKey, policy: HelperPolicy) -> [DefaultNla; 2] {
     let set = [
         attributes::text(set::NAME, &key.name),
         attributes::u32(set::EXPECT_MAX, policy.expect_max),
         attributes::u32(set::EXPECT_TIMEOUT, policy.expect_timeout_s),
     ];
-    let sets = [attributes::nest(policy::SET, &set), attributes::u32(policy::SET_COUNT, 1)];
-    let attributes = vec![
-        key.name(),
-        attributes::u32(attribute::PRIVATE_BYTES, policy.private_bytes),
-        key.tuple(),
-        attributes::nest(attribute::POLICY, &sets),
-    ];
-    request(message::NEW, Mode::Create, attributes)
+    [attributes::nest(policy::SET, &set), attributes::u32(policy::SET_COUNT, 1)]
 }
 
 /// The request that disables a helper.
@@ -195,6 +200,16 @@ impl Client {
     /// `EBUSY` if the kernel has a helper of its own of that name.
     pub fn add_helper(&mut self, key: &HelperKey, policy: HelperPolicy) -> io::Result<()> {
         self.ask(adding(key, policy)).map(drop)
+    }
+
+    /// Has the kernel show the packets of a helper in its queue. It adds the helper where there is none, if `create`.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none and none is to be added, or if the kernel cannot (it was built without
+    /// `NF_CT_NETLINK_HELPER`); `EBUSY` if it has one of its own of that name, or the same with private data of another
+    /// length.
+    pub fn serve_helper(&mut self, object: &HelperObject, create: bool) -> io::Result<()> {
+        self.ask(serving(object, create)).map(drop)
     }
 
     /// Disables a helper: the kernel shows no packets any more.

@@ -5,6 +5,7 @@ use super::attributes;
 use super::{Client, Mode, Request};
 use netlink_packet_core::DefaultNla;
 use std::io;
+use wire::netlink::{Messages, PacketView};
 
 /// `NFNL_SUBSYS_QUEUE`.
 pub(super) const SUBSYSTEM: u8 = 3;
@@ -25,6 +26,13 @@ const BIND: u8 = 1;
 const WHOLE_PACKETS: [u8; 5] = [0, 0, 0xff, 0xff, 2];
 /// `NFQA_CFG_F_CONNTRACK`: each packet with its flow.
 const WITH_FLOWS: u32 = 2;
+
+/// Whether a datagram is a packet: the kernel sends each alone.
+pub(super) fn is_packet(datagram: &[u8]) -> bool {
+    Messages::new(datagram)
+        .next()
+        .is_some_and(|raw| raw.is_ok_and(|raw| PacketView::is_packet(&raw.header)))
+}
 
 fn request(queue: u16, attributes: Vec<DefaultNla>) -> Request {
     Request { subsystem: SUBSYSTEM, message: CONFIG, resource: queue, mode: Mode::Ask, attributes }
@@ -50,7 +58,8 @@ pub(super) fn setting(queue: u16, len_max: u32) -> Request {
 
 impl Client {
     /// Takes a queue: from now on its packets wait for this socket. They are whole and come with their flows; more than
-    /// `len_max` do not wait. The queue goes with the socket.
+    /// `len_max` do not wait. The queue goes with the socket; packets that come before the client does are in
+    /// [`Client::into_parts`].
     ///
     /// # Errors
     /// `EPERM` if another program has it, `EOPNOTSUPP` if the kernel cannot show flows with packets (it was built

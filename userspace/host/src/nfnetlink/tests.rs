@@ -1,6 +1,6 @@
 //! Bytes of requests beside those of the original (`strace` of nfct 1.4.7 on 6.12, padding aside), and answers.
 
-use super::helper::{self, HelperKey};
+use super::helper::{self, HelperKey, HelperObject};
 use super::queue;
 use super::timeout::{self, TimeoutPolicy};
 use super::{Attributes, Mode, Request, decode, encode};
@@ -35,6 +35,20 @@ fn a_new_helper_has_the_bytes_of_the_original() {
         \x08\0\x03\0\0\0\x01\x2c\x08\0\x01\0\0\0\0\x01";
     let policy = tftp().known_policy().unwrap();
     assert_eq!(attributes(helper::adding(&tftp(), policy)), expected);
+}
+
+/// As conntrackd 1.4.7 asks; with `Setup`, it says how much private data there is, too.
+#[test]
+fn a_helper_that_is_served_has_the_bytes_of_the_original() {
+    let policy = tftp().known_policy().unwrap();
+    let object = HelperObject { key: tftp(), policy, queue: 1, is_enabled: true };
+    let before = b"\x09\0\x01\0tftp\0\0\0\0\x08\0\x03\0\0\0\0\x01\
+        \x14\0\x02\x80\x06\0\x01\0\0\x02\0\0\x05\0\x02\0\x11\0\0\0\
+        \x2c\0\x04\x80\x20\0\x02\x80\x09\0\x01\0tftp\0\0\0\0\x08\0\x02\0\0\0\0\x01\
+        \x08\0\x03\0\0\0\x01\x2c\x08\0\x01\0\0\0\0\x01";
+    let (size, status) = (b"\x08\0\x05\0\0\0\0\0", b"\x08\0\x06\0\0\0\0\x01");
+    assert_eq!(attributes(helper::serving(&object, false)), [&before[..], status].concat());
+    assert_eq!(attributes(helper::serving(&object, true)), [&before[..], size, status].concat());
 }
 
 #[test]
@@ -151,7 +165,7 @@ fn read_anything(bytes: &[u8]) {
         let mut objects = Vec::new();
         let _ = decode(bytes, 5, subsystem, &mut objects);
         for object in &objects {
-            let _ = (TimeoutPolicy::decode(object), helper::HelperObject::decode(object));
+            let _ = (TimeoutPolicy::decode(object), HelperObject::decode(object));
         }
     }
 }

@@ -84,9 +84,19 @@ impl Batch {
     /// # Errors
     /// As `recvmmsg(2)`; `ENOBUFS` means that the kernel dropped messages before the ones it still holds.
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        self.receive_some(fd, self.lens.len())
+    }
+
+    /// As [`Batch::receive`], no more than `slots` datagrams: whoever expects few need not have all slots made ready.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_some(&mut self, fd: BorrowedFd<'_>, slots: usize) -> io::Result<usize> {
+        let slots = slots.min(self.lens.len());
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS_MAX];
-        let buffers = self.buffers.chunks_exact_mut(self.stride).map(|b| &mut b[..self.slot_len]);
+        let buffers = self.buffers.chunks_exact_mut(self.stride).take(slots);
+        let buffers = buffers.map(|b| &mut b[..self.slot_len]);
         for ((header, vector), buffer) in headers.iter_mut().zip(&mut vectors).zip(buffers) {
             let iov_base = buffer.as_mut_ptr().cast();
             let vector = vector.write(libc::iovec { iov_base, iov_len: buffer.len() });
@@ -95,7 +105,7 @@ impl Batch {
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
         }
-        for (header, source) in headers.iter_mut().zip(&mut self.sources) {
+        for (header, source) in headers.iter_mut().zip(&mut self.sources).take(slots) {
             // SAFETY: as many headers were filled in as there are slots, and there are no more sources than slots.
             let header = unsafe { header.assume_init_mut() };
             source.0.sin6_family = libc::AF_UNSPEC as u16;
@@ -103,7 +113,7 @@ impl Batch {
             header.msg_hdr.msg_namelen = Source::LEN;
         }
         let (at, none) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
-        let (slots, flags) = (self.lens.len() as u32, libc::MSG_DONTWAIT);
+        let (slots, flags) = (slots as u32, libc::MSG_DONTWAIT);
         // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the
         // call: neither the arrays nor the vectors of `self` are moved before it returns.
         let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), at, slots, flags, none) };

@@ -37,7 +37,7 @@ impl Checker<'_> {
             let at = block(Key::General).map_or_else(Span::default, |node| node.span);
             self.warn(at, message, "expected `UNIX { Path /run/conntrackd.sock }`, for example");
         }
-        conf.mode = self.mode(block(Key::Sync), block(Key::Stats));
+        conf.mode = self.mode(block(Key::Sync), block(Key::Stats), block(Key::Helper).is_some());
         let general = block(Key::General).map(|node| node.block.as_slice());
         if let (Some(sync), Some(node)) =
             (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
@@ -59,7 +59,7 @@ impl Checker<'_> {
         conf
     }
 
-    fn mode(&mut self, sync: Option<&Node>, stats: Option<&Node>) -> ModeConf {
+    fn mode(&mut self, sync: Option<&Node>, stats: Option<&Node>, helps: bool) -> ModeConf {
         match (sync, stats) {
             (Some(sync), None) => ModeConf::Sync(self.sync(sync)),
             (None, Some(stats)) => ModeConf::Stats(self.stats(&stats.block)),
@@ -72,6 +72,7 @@ impl Checker<'_> {
                 });
                 ModeConf::default()
             }
+            (None, None) if helps => ModeConf::Helper,
             (None, None) => {
                 let message = "neither `Sync` nor `Stats` is given";
                 self.warn(Span::default(), message, "running as if `Stats { }` were");

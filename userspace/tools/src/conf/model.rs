@@ -2,6 +2,8 @@
 
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
+use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -169,6 +171,8 @@ pub enum ModeConf {
     Sync(SyncConf),
     /// Logging of ended flows.
     Stats(StatsConf),
+    /// Neither: there is only `Helper`, and no table of flows.
+    Helper,
 }
 
 /// `Sync`
@@ -312,6 +316,8 @@ pub struct StatsConf {
 pub struct HelperConf {
     /// `Setup`
     pub setup: bool,
+    /// `HelperDisableOnExit`
+    pub disable_on_exit: bool,
     /// `Type`
     pub types: Vec<HelperType>,
 }
@@ -330,14 +336,12 @@ pub struct HelperType {
     /// `QueueLen`
     pub queue_len: u32,
     /// `Policy`
-    pub policies: Vec<HelperPolicy>,
+    pub policy: Option<HelperPolicy>,
 }
 
 /// `Policy` of a helper. What is not given is the helper's own default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelperPolicy {
-    /// Its name.
-    pub name: String,
     /// `ExpectMax`
     pub expect_max: Option<u32>,
     /// `ExpectTimeout`, seconds.
@@ -373,6 +377,25 @@ impl Default for General {
             systemd: true,
             scheduler: None,
             filter: None,
+        }
+    }
+}
+
+impl HelperType {
+    /// Whether both are about the same object of the kernel.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.protocol, self.ipv6, &self.name) == (other.protocol, other.ipv6, &other.name)
+    }
+
+    /// The kernel's object.
+    #[must_use]
+    pub fn key(&self) -> HelperKey {
+        let family = if self.ipv6 { FAMILY_IPV6 } else { FAMILY_IPV4 };
+        HelperKey {
+            name: self.name.clone(),
+            l3_protocol: family.into(),
+            l4_protocol: self.protocol,
         }
     }
 }

@@ -21,7 +21,8 @@ Generated from the keyword table (`userspace/tools/src/conf/schema/table.rs`); c
 6. A setting given twice in a block holds the last time, with a warning. A block given twice is an error, except where
    it says \"may be repeated\".
 7. Numbers are decimal and without sign unless stated otherwise. A number out of its range is an error.
-8. Exactly one of `Sync` and `Stats` makes sense; neither means `Stats`, both is an error.
+8. Exactly one of `Sync` and `Stats` makes sense; neither means `Stats`, or with `Helper` that only helpers are served;
+   both is an error.
 9. The file has at most 16 MiB. Outside of comments it is UTF-8. Of errors and warnings the first 20 are shown, and the
    others counted.
 
@@ -29,7 +30,8 @@ Generated from the keyword table (`userspace/tools/src/conf/schema/table.rs`); c
 
 `conntrackd --check` refuses what a start refuses: settings, and what lies at the paths they name. It notes, with exit
 code 0, an interface or an address of a link that does not exist at the moment. It does not look whether a daemon runs,
-whether a port is free, or what the kernel can do.
+whether a port is free, or what the kernel can do; except that it notes a kernel without helpers in user space, if the
+file names any.
 
 ## What a reload does
 
@@ -47,6 +49,10 @@ table again, asks the peer for its flows and sends it this node's. Until the ans
 unknown, and a commit writes none of them. Requests that are under way, a commit for one, are waited for; clients that
 come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with
 the new settings, it is started with the old ones, and the log says so.
+
+A changed `Helper` has the thread that serves helpers started anew, and nothing else; what it does not name any more
+stays as it is in the kernel, or is disabled (`HelperDisableOnExit`). If the kernel refuses it, the old one is served
+again.
 
 `HashSize` is room made when an engine starts; a change of it alone changes nothing, and the log says so.
 

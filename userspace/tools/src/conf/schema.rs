@@ -76,6 +76,7 @@ pub enum Key {
     HashLimit,
     HashSize,
     Helper,
+    HelperDisableOnExit,
     HelperType,
     Interface,
     Ipv4Address,

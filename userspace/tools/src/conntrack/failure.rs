@@ -1,8 +1,8 @@
 //! Why a command line came to nothing: the text, the exit code, and how both are printed.
 
-use crate::cause::cause;
 use crate::print::tame::Tame;
 use crate::stdout;
+use host::sys::error_name;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -80,5 +80,5 @@ fn describe(errno: i32) -> String {
 /// The system's text for a number.
 #[must_use]
 pub fn plain(errno: i32) -> String {
-    cause(&std::io::Error::from_raw_os_error(errno))
+    error_name(&std::io::Error::from_raw_os_error(errno))
 }

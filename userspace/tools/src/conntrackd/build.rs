@@ -32,11 +32,13 @@ pub fn parts(conf: &Conf, logs: &Logs) -> Result<FleetParts> {
         ..settings::engine_config(conf, &supported)
     };
     match conf.general.shards {
-        0 | 1 => Ok(FleetParts {
+        shards if shards > 1 && settings::keeps_tables(conf) => {
+            shared_out(conf, (&config, shards as usize), source, logs)
+        }
+        _ => Ok(FleetParts {
             shards: vec![Parts { links, ..shard_parts(conf, config, source, logs)? }],
             reader: None,
         }),
-        shards => shared_out(conf, (&config, shards as usize), source, logs),
     }
 }
 
@@ -94,6 +96,9 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
         log.notice(format!("using {side} event filtering"));
     }
     let (source, why_not) = Source::open(&wanted)?;
+    if !settings::keeps_tables(conf) {
+        return Ok(source);
+    }
     if conf.general.poll_s.is_some() {
         log.notice("running in polling mode");
         return Ok(source);

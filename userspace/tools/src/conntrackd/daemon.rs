@@ -6,7 +6,7 @@
 use super::logs::Logs;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
-use super::{build, check, settings};
+use super::{build, check, helpers};
 use crate::conf::Conf;
 use anyhow::{Context, Result, bail};
 use host::control::Bound;
@@ -52,10 +52,9 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     }
     let control = conf.general.unix_path.as_deref();
     let mut locks = Locks::take(&conf.general.lock_file, control)?;
-    for keyword in settings::ignored(&conf) {
-        log.warning(format!("{keyword} is not implemented yet and ignored"));
-    }
     let parts = build::parts(&conf, logs)?;
+    let helpers = helpers::open(&conf, log)
+        .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
     let systemd = Systemd::new(conf.general.systemd);
     let readiness = go(detach, systemd)?;
@@ -63,7 +62,7 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     logs.run_behind().context("starting the log's thread")?;
     let running = Running { conf, path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run(parts, bound, running, readiness));
+    let outcome = runtime.block_on(supervise::run((parts, helpers), bound, running, readiness));
     log.notice("---- shutdown received ----");
     outcome
 }

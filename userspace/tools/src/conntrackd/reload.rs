@@ -186,7 +186,7 @@ pub fn rebuilds(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
             note(a.links != b.links, "the dedicated link");
             note(a.options != b.options, "Options");
         }
-        (ModeConf::Stats(_), ModeConf::Stats(_)) => {}
+        (ModeConf::Stats(_), ModeConf::Stats(_)) | (ModeConf::Helper, ModeConf::Helper) => {}
         _ => note(true, "Mode"),
     }
     out
@@ -199,9 +199,6 @@ pub fn remarks(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
     if running.general.hash_size != wanted.general.hash_size && rebuilds(running, wanted).is_empty()
     {
         out.push("HashSize is room made at the start; a running table grows by itself");
-    }
-    if running.helper != wanted.helper {
-        out.push("Helper is not implemented yet and ignored");
     }
     out
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use engine::{Command, Side};
 use host::control::{Client, Faults};
 use host::fleet::Handle;
+use host::helpers::Counts;
 use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
@@ -39,6 +40,8 @@ pub struct Service {
     /// Clients that did not say what they want.
     faults: Arc<Faults>,
     facts: Mutex<Facts>,
+    /// What the thread counts that serves helpers.
+    helpers: Mutex<Counts>,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -46,28 +49,53 @@ pub struct Service {
 /// What of the configuration answers depend on.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
-    /// Whether this is statistics mode.
-    records: bool,
+    /// What the daemon is for.
+    mode: Mode,
     /// Whether expectations are replicated.
     expectations: bool,
     /// How long `-t` waits, seconds.
     purge_after_s: u64,
 }
 
+/// What the daemon is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Sync,
+    Stats,
+    Helper,
+}
+
 impl Service {
     /// Answers by asking `engine`; `faults` is what the socket counts.
     #[must_use]
     pub fn new(engine: SharedHandle, log: Arc<Log>, faults: Arc<Faults>) -> Self {
-        Self { engine, log, faults, facts: Mutex::default(), scheduled: Mutex::default() }
+        Self {
+            engine,
+            log,
+            faults,
+            facts: Mutex::default(),
+            helpers: Mutex::default(),
+            scheduled: Mutex::default(),
+        }
     }
 
     /// Takes over a configuration.
     pub fn adopt(&self, conf: &Conf) {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts {
-            records: matches!(conf.mode, ModeConf::Stats(_)),
+            mode: match conf.mode {
+                ModeConf::Sync(_) => Mode::Sync,
+                ModeConf::Stats(_) => Mode::Stats,
+                ModeConf::Helper => Mode::Helper,
+            },
             expectations: settings::helpers(conf).any(),
             purge_after_s: settings::purge_after_s(conf),
         };
+    }
+
+    /// Takes over what the thread counts that serves helpers.
+    pub fn count_helpers(&self, counts: Counts) {
+        *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
     /// The way to the engine.
@@ -163,11 +191,16 @@ impl Service {
         let (reply, snapshot) = oneshot::channel();
         let engine = self.engine.read().await;
         engine.order(Order::Snapshot(reply));
-        let snapshot = snapshot.await.map_err(|_| ended())?;
+        let mut snapshot = snapshot.await.map_err(|_| ended())?;
+        if self.facts().mode == Mode::Helper {
+            // Nobody listens to events there.
+            snapshot.receive_buffer = 0;
+        }
         Ok(Report {
             snapshot,
             requests_unread: self.faults.unread(),
             requests_unknown: self.faults.unknown(),
+            helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
         })
     }
 }
@@ -204,13 +237,52 @@ fn ended() -> anyhow::Error {
 /// say why nothing is done.
 fn needless(request: Request, facts: Facts) -> Option<&'static str> {
     use Request::{CommitExpectations, ReloadExpectations};
-    if facts.records && !statistics::knows(request) {
-        let asks = text(request).is_some();
-        return Some(if asks { "" } else { "note: there is no other node in statistics mode\n" });
+    let why = match facts.mode {
+        Mode::Stats if !statistics::knows(request) => {
+            "note: there is no other node in statistics mode\n"
+        }
+        Mode::Helper if needs_tables(request) => "note: only helpers are served\n",
+        _ => "",
+    };
+    if !why.is_empty() {
+        let asks = text(request).is_some() || (facts.mode == Mode::Helper && is_dump(request));
+        return Some(if asks { "" } else { why });
     }
     let about_expectations = matches!(request, CommitExpectations | ReloadExpectations);
     (about_expectations && !facts.expectations)
         .then_some("note: expectations are not replicated (ExpectationSync is off)\n")
+}
+
+/// Whether a request is about tables of flows, or another node.
+const fn needs_tables(request: Request) -> bool {
+    use Request::{FlushKernel, FlushKernelExpectations, FlushKernelFlows};
+    !matches!(
+        request,
+        FlushKernel
+            | FlushKernelExpectations
+            | FlushKernelFlows
+            | Request::Kill
+            | Request::Ready
+            | Request::StatsJson
+            | Request::StatsRuntime
+    )
+}
+
+/// Whether a request is answered with a table.
+const fn is_dump(request: Request) -> bool {
+    use Request::{DumpLocal, DumpLocalExpectations, DumpLocalExpectationsXml, DumpLocalXml};
+    use Request::{DumpRemote, DumpRemoteExpectations, DumpRemoteExpectationsXml, DumpRemoteXml};
+    matches!(
+        request,
+        DumpLocal
+            | DumpLocalExpectations
+            | DumpLocalExpectationsXml
+            | DumpLocalXml
+            | DumpRemote
+            | DumpRemoteExpectations
+            | DumpRemoteExpectationsXml
+            | DumpRemoteXml
+    )
 }
 
 /// What prints the answer to a request for statistics.

@@ -37,7 +37,13 @@ pub struct Supported<'a> {
 /// Says which setting asks for something that is not there yet.
 pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     let ModeConf::Sync(sync) = &conf.mode else {
-        let replication = Replication { has_peer: false, ..Replication::default() };
+        let tables = keeps_tables(conf);
+        let replication = Replication {
+            has_peer: false,
+            keep_local: tables,
+            keep_remote: tables,
+            ..Replication::default()
+        };
         return Ok(Supported { sync: None, links: None, replication });
     };
     let replication = match sync.mode {
@@ -81,14 +87,10 @@ pub fn supported(conf: &Conf) -> Result<Supported<'_>> {
     Ok(Supported { sync: Some(sync), links: Some(links(&sync.links)), replication })
 }
 
-/// Settings that are accepted and not acted on yet, for the log.
+/// Whether flows are of interest at all: not to a daemon that only serves helpers.
 #[must_use]
-pub fn ignored(conf: &Conf) -> Vec<&'static str> {
-    let mut out = Vec::new();
-    if conf.helper.is_some() {
-        out.push("Helper");
-    }
-    out
+pub const fn keeps_tables(conf: &Conf) -> bool {
+    !matches!(conf.mode, ModeConf::Helper)
 }
 
 fn links(confs: &[LinkConf]) -> link::GroupSettings {
@@ -139,7 +141,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         expectations: helpers(conf),
         // A matter of the shard's tuning, which can change.
         repair_after: None,
-        tell_vanished: supported.sync.is_none(),
+        tell_vanished: matches!(conf.mode, ModeConf::Stats(_)),
         hears_requests: true,
         // Nobody knows: a reload begins another life, too.
         earlier_life: true,
@@ -157,7 +159,11 @@ pub fn index_bytes(conf: &Conf) -> u64 {
     const LINE_LEN: u64 = 64;
     const FLOWS_PER_LINE: u64 = 9;
     let flows = (u64::from(conf.general.hash_size) * 2).min(conf.general.hash_limit.into());
-    let tables = if matches!(conf.mode, ModeConf::Sync(_)) { 2 } else { 1 };
+    let tables = match conf.mode {
+        ModeConf::Sync(_) => 2,
+        ModeConf::Stats(_) => 1,
+        ModeConf::Helper => 0,
+    };
     flows / FLOWS_PER_LINE * LINE_LEN * tables
 }
 
@@ -178,7 +184,7 @@ pub fn helpers(conf: &Conf) -> Helpers {
             ExpectationSync::All => Helpers::All,
             ExpectationSync::Helpers(names) => Helpers::Named(names.clone()),
         },
-        ModeConf::Stats(_) => Helpers::None,
+        ModeConf::Stats(_) | ModeConf::Helper => Helpers::None,
     }
 }
 
@@ -186,7 +192,7 @@ pub fn helpers(conf: &Conf) -> Helpers {
 #[must_use]
 pub fn source_settings(conf: &Conf) -> source::Settings {
     let general = &conf.general;
-    let events = general.poll_s.is_none();
+    let events = poll_interval(conf).is_none() && keeps_tables(conf);
     source::Settings {
         choice: match general.event_source {
             _ if !events => source::Choice::Netlink,
@@ -243,7 +249,7 @@ pub fn filter_side(conf: &Conf) -> Option<&'static str> {
 /// How often to read the kernel's table instead of listening to events.
 #[must_use]
 pub fn poll_interval(conf: &Conf) -> Option<Duration> {
-    conf.general.poll_s.map(seconds)
+    conf.general.poll_s.filter(|_| keeps_tables(conf)).map(seconds)
 }
 
 /// From one configuration to another, for a running shard.
@@ -261,7 +267,7 @@ fn seconds(s: u32) -> Duration {
 const fn commit_timeout_s(conf: &Conf) -> Option<u32> {
     match &conf.mode {
         ModeConf::Sync(sync) => sync.mode.commit_timeout_s(),
-        ModeConf::Stats(_) => None,
+        ModeConf::Stats(_) | ModeConf::Helper => None,
     }
 }
 
@@ -286,7 +292,7 @@ pub fn log_places(conf: &Conf, console: bool) -> Places {
 pub fn record_places(conf: &Conf) -> Option<Places> {
     match &conf.mode {
         ModeConf::Stats(stats) => Some(places(&stats.log_file, stats.syslog, false)),
-        ModeConf::Sync(_) => None,
+        ModeConf::Sync(_) | ModeConf::Helper => None,
     }
 }
 
@@ -304,6 +310,6 @@ fn places(file: &LogFile, syslog: Option<Facility>, console: bool) -> Places {
 pub fn purge_after_s(conf: &Conf) -> u64 {
     match &conf.mode {
         ModeConf::Sync(sync) => sync.mode.purge_timeout_s().into(),
-        ModeConf::Stats(_) => 0,
+        ModeConf::Stats(_) | ModeConf::Helper => 0,
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use super::daemon::{self, STATUS};
+use super::helpers;
 use super::logs::Logs;
 use super::reload::{self, Begun, Rebuilt, Running};
 use super::serve::{Service, SharedHandle};
@@ -17,6 +18,7 @@ use engine::Command;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{self, Crew, FleetParts, Handle};
+use host::helpers::Parts as HelperParts;
 use host::log::Log;
 use host::moderation::Quota;
 use host::process::{self, Child};
@@ -94,7 +96,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    parts: FleetParts,
+    (parts, helpers): (FleetParts, Option<HelperParts>),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -106,13 +108,16 @@ pub async fn run(
     let server = server.context("serving the control socket")?;
     let log = Arc::clone(&running.logs.log);
     let crew = fleet::start(parts, &log).context("starting the engine's threads")?;
+    let helpers = helpers::Service::start(helpers)?;
     let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
     let filling = tokio::spawn(filled(crew.handle()));
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.conf);
+    service.count_helpers(helpers.counts());
     let supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
+        helpers,
         server,
         retry_at: time::Instant::now(),
         again: false,
@@ -148,6 +153,8 @@ struct Supervisor {
     phase: Phase,
     /// The engine's threads; `None` while they are rebuilt.
     crew: Option<Crew>,
+    /// The thread that serves helpers.
+    helpers: helpers::Service,
     server: Option<Server>,
     /// When a client is accepted again.
     retry_at: time::Instant,
@@ -168,7 +175,8 @@ impl Supervisor {
         {
             self.crew = Some(rebuilt.crew);
         }
-        if self.crew.is_some_and(|crew| !crew.stop()) {
+        let is_sound = self.helpers.stop();
+        if self.crew.is_some_and(|crew| !crew.stop()) || !is_sound {
             bail!("a thread of the engine panicked");
         }
         outcome
@@ -270,12 +278,18 @@ impl Supervisor {
     fn adopt(&mut self, conf: Conf, logs: Logs) {
         let old = std::mem::replace(&mut self.running.conf, conf);
         self.running.logs = logs;
+        if let Err(error) = self.helpers.change((&old, &self.running.conf), &self.log) {
+            self.log.error(format!("{error:#}"));
+            self.log.error("the helpers of the old configuration stay in force");
+            self.running.conf.helper.clone_from(&old.helper);
+        }
         if let Err(error) = self.move_places(&old) {
             self.log.error(format!("control socket and lock file stay where they are: {error:#}"));
             self.running.conf.general.lock_file = old.general.lock_file;
             self.running.conf.general.unix_path = old.general.unix_path;
         }
         self.service.adopt(&self.running.conf);
+        self.service.count_helpers(self.helpers.counts());
     }
 
     fn move_places(&mut self, old: &Conf) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The status as text for people.
 
-use crate::print::status::{Link, Passed, Status, Table, Work};
+use crate::print::status::{Helper, Link, Passed, Status, Table, Work};
 use std::fmt::Write;
 
 /// The text.
@@ -39,7 +39,31 @@ pub(super) fn text(s: &Status) -> String {
             e.latency_max_us
         ),
     );
+    s.helpers.iter().for_each(|h| helper(&mut out, h));
     out
+}
+
+fn helper(out: &mut String, h: &Helper) {
+    let broken = if h.broken { ", out of service: it panicked" } else { "" };
+    row(
+        out,
+        "helper",
+        format!(
+            "{} {} {} on queue {}: {} packets, {} mangled, {} expectations, {} refused, {} without a free port, \
+             {} not understood, {} dropped{broken}",
+            h.name,
+            h.family,
+            h.protocol,
+            h.queue,
+            h.packets,
+            h.mangled,
+            h.expectations,
+            h.expectations_refused + h.verdicts_refused,
+            h.refused_ports,
+            h.not_understood,
+            h.queue_dropped
+        ),
+    );
 }
 
 /// How far the local table can be trusted.

@@ -1,8 +1,8 @@
 //! Why a command line came to nothing, and how that is printed.
 
-use crate::cause::cause;
 use crate::print::tame::Tame;
 use crate::stdout;
+use host::sys::error_name;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -43,13 +43,13 @@ impl Failure {
     /// The kernel refused.
     #[must_use]
     pub fn kernel(error: &io::Error) -> Self {
-        Self::new(format_args!("netlink error: {}", cause(error)))
+        Self::new(format_args!("netlink error: {}", error_name(error)))
     }
 
     /// There is no socket to ask the kernel by.
     #[must_use]
     pub fn no_netlink(error: &io::Error) -> Self {
-        let failure = Self::new(format_args!("cannot open netlink: {}", cause(error)));
+        let failure = Self::new(format_args!("cannot open netlink: {}", error_name(error)));
         Self { code: NO_NETLINK, ..failure }
     }
 

@@ -74,6 +74,6 @@ unacknowledged. udp, udplite, gre: unreplied, replied. sctp: closed, cookie_wait
 shutdown_sent, shutdown_recd, shutdown_ack_sent. dccp: request, respond, partopen, open, closereq, closing, timewait. \
 icmp, icmpv6, generic: timeout. States that are not named get the namespace's defaults of that moment.\n\n\
 Timeout policies belong to a network namespace; rules of iptables use them by name (-t raw -j CT --timeout NAME); nft \
-has objects of its own. Helpers are one list for the whole machine; conntrackd is the program that serves them, which \
-ours does not do yet.\n\n\
+has objects of its own. Helpers are one list for the whole machine; conntrackd is the program that serves them \
+(Helper in its configuration).\n\n\
 Objects and the version go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 255 no netlink.";

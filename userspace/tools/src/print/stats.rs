@@ -1,6 +1,7 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use engine::counters::{PassCounters, TableCounters};
+use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Snapshot};
 use std::fmt::Write;
@@ -15,6 +16,8 @@ pub struct Report {
     pub requests_unread: u64,
     /// Control clients that named a request that does not exist.
     pub requests_unknown: u64,
+    /// What became of the packets of each helper that is served.
+    pub helpers: Vec<HelperReport>,
 }
 
 impl Deref for Report {

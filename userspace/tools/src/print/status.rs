@@ -25,6 +25,10 @@ macro_rules! object {
     };
 }
 
+mod helper;
+
+pub use helper::Helper;
+
 object! {
     /// Everything.
     Status {
@@ -62,6 +66,8 @@ object! {
         work: Work,
         /// The control socket.
         control: Control,
+        /// Helpers in user space that this daemon serves, in the order of the configuration.
+        helpers: Vec<Helper>,
     }
 }
 
@@ -422,6 +428,7 @@ impl Status {
                 requests_unknown: s.requests_unknown,
                 requests_refused: s.orders_refused,
             },
+            helpers: s.helpers.iter().map(Helper::of).collect(),
         }
     }
 

@@ -122,6 +122,13 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
+    /// Reads a flow inside another message.
+    pub(super) fn of_nest(family: u8, nest: &Attribute<'a>) -> Result<Self, DecodeError> {
+        let mut view = Self { family, ..Self::NOTHING };
+        view.fill(nest.nest())?;
+        if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
+    }
+
     /// Its identity.
     #[must_use]
     pub fn key(&self) -> FlowKey {

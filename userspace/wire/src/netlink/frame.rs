@@ -33,6 +33,9 @@ pub struct Header {
 }
 
 impl Header {
+    /// Bytes it takes.
+    pub const LEN: usize = HEADER_LEN;
+
     /// Reads a header.
     #[must_use]
     pub const fn from_bytes(b: &[u8; HEADER_LEN]) -> Self {

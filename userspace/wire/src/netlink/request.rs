@@ -16,6 +16,8 @@ pub use expect::{
     stats_per_cpu as expectation_stats_per_cpu,
 };
 
+pub(super) use expect::put_expectation;
+
 use super::attribute::{put, put_be16, put_be32, put_nest};
 use super::frame::HEADER_LEN;
 use super::tuple;
@@ -225,6 +227,19 @@ fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
     });
 }
 
+/// Appends a request to another subsystem of netfilter (its number and the message's), about the object with number
+/// `resource`. Only failure is answered.
+pub(super) fn put_message(
+    w: &mut Writer<'_>,
+    (subsystem, message): (u8, u8),
+    resource: u16,
+    seq: u32,
+    body: impl FnOnce(&mut Writer<'_>),
+) {
+    let head = Head { subsystem, ..Head::new(message, 0, ANY_FAMILY) };
+    head.message_about(w, resource, Ticket::silent(seq), body);
+}
+
 /// What differs between the headers of requests.
 struct Head {
     subsystem: u8,
@@ -245,6 +260,17 @@ impl Head {
 
     /// Appends both headers and what `body` appends.
     fn message(&self, w: &mut Writer<'_>, ticket: Ticket, body: impl FnOnce(&mut Writer<'_>)) {
+        self.message_about(w, 0, ticket, body);
+    }
+
+    /// The same, about the object with number `resource`.
+    fn message_about(
+        &self,
+        w: &mut Writer<'_>,
+        resource: u16,
+        ticket: Ticket,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) {
         let start = w.position();
         let ack = if ticket.ack { flag::ACK } else { 0 };
         let mut header = [0; HEADER_LEN];
@@ -253,7 +279,8 @@ impl Head {
         header[6..8].copy_from_slice(&(flag::REQUEST | self.flags | ack).to_ne_bytes());
         header[8..12].copy_from_slice(&ticket.seq.to_ne_bytes());
         w.put(&header);
-        w.put(&[self.family, self.version, 0, 0]);
+        let [high, low] = resource.to_be_bytes();
+        w.put(&[self.family, self.version, high, low]);
         body(w);
         // Attributes pad themselves, so the message ends at a multiple of 4 from where it began.
         let len = (w.position() - start) as u32;

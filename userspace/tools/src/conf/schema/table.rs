@@ -355,6 +355,13 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default("off")
         .doc("Create the kernel's helper objects too, so that `nfct` is not needed."),
+    keyword(Key::HelperDisableOnExit, "HelperDisableOnExit", &[Helper])
+        .takes(Kind::Bool)
+        .default("off")
+        .doc(
+            "Disable the kernel's helper objects when the daemon ends. Without it they stay as they are, and \
+             packets pass without help until the next start.",
+        ),
     keyword(Key::HelperType, "Type", &[Helper])
         .takes(Kind::Name)
         .takes(HELPER_FAMILY)
@@ -372,11 +379,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Policy, "Policy", &[HelperType])
         .takes(Kind::Name)
         .opens(Body::Block(Policy))
-        .repeats()
         .doc("Limits of the expectations it makes."),
     keyword(Key::ExpectMax, "ExpectMax", &[Policy])
-        .takes(ANY)
-        .doc("Most expectations of one flow."),
+        .takes(Kind::Number { min: 0, max: 255 })
+        .doc("Most expectations of one flow at a time; 0 is no limit."),
     keyword(Key::ExpectTimeout, "ExpectTimeout", &[Policy])
         .takes(ANY)
         .doc("Life of an expectation in seconds."),

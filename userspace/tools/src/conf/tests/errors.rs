@@ -111,6 +111,22 @@ const MISTAKES: &[(&str, &str)] = &[
         "a helper without queue",
         "Helper {\n    Type ftp inet tcp {\n        Policy ftp { }\n    }\n}\nStats { }\n",
     ),
+    (
+        "helpers that do not exist",
+        "Helper {\n    Type foo inet udp { QueueNum 1 }\n    Type ftp inet udp { QueueNum 2 }\n}\n",
+    ),
+    (
+        "helpers that get in each other's way",
+        "Helper {\n    Type tftp inet udp { QueueNum 1 }\n    Type ftp inet tcp { QueueNum 1 }\n    Type tftp inet udp { QueueNum 2 }\n}\n",
+    ),
+    (
+        "policies that are not the helper's",
+        "Helper {\n    Type tftp inet udp {\n        QueueNum 1\n        Policy xyz { ExpectMax 1 }\n    }\n}\n",
+    ),
+    (
+        "policies that are too many, or too generous",
+        "Helper {\n    Type ftp inet tcp {\n        QueueNum 2\n        Policy ftp { ExpectMax 300 }\n        Policy ftp { ExpectMax 2 }\n    }\n}\n",
+    ),
 ];
 
 #[test]

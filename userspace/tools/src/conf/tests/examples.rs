@@ -26,7 +26,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn our_examples_are_right() {
     let ours = files(&root().join("contrib"));
-    assert_eq!(ours.len(), 3);
+    assert_eq!(ours.len(), 4);
     for path in ours {
         clean(&std::fs::read_to_string(path).unwrap());
     }

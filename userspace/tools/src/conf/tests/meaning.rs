@@ -249,20 +249,27 @@ fn helpers() {
             QueueNum 4 QueueLen 10240 Policy dhcpv6 {{ ExpectMax 1 ExpectTimeout 300 }}
         }} }} Stats {{ }} {GENERAL}"
     ));
-    let policy = HelperPolicy {
-        name: "dhcpv6".to_owned(),
-        expect_max: Some(1),
-        expect_timeout_s: Some(300),
-    };
+    let policy = HelperPolicy { expect_max: Some(1), expect_timeout_s: Some(300) };
     let helper = HelperType {
         name: "dhcpv6".to_owned(),
         ipv6: true,
         protocol: 17,
         queue_num: 4,
         queue_len: 10_240,
-        policies: vec![policy],
+        policy: Some(policy),
     };
-    assert_eq!(conf.helper, Some(HelperConf { setup: true, types: vec![helper] }));
+    assert_eq!(
+        conf.helper,
+        Some(HelperConf { setup: true, disable_on_exit: false, types: vec![helper] })
+    );
+}
+
+#[test]
+fn helpers_alone_need_no_table_of_flows() {
+    let conf = clean(&format!("Helper {{ Type mdns inet udp {{ QueueNum 0 }} }} {GENERAL}"));
+    assert_eq!(conf.mode, ModeConf::Helper);
+    let both = format!("Helper {{ Type mdns inet udp {{ QueueNum 0 }} }} Stats {{ }} {GENERAL}");
+    assert!(matches!(clean(&both).mode, ModeConf::Stats(_)));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn what_changes_live_leaves_the_engine_as_it_is() {
         add("Systemd off"),
         swap("/a.lock", "/b.lock"),
         swap("/a.sock", "/b.sock"),
-        format!("{SYNC}Helper {{ Setup yes }}"),
+        format!("{SYNC}Helper {{ Setup yes Type ftp inet tcp {{ QueueNum 1 }} }}"),
         add("NetlinkBufferSizeMaxGrowth 77"),
         add("NetlinkOverrunResync off"),
         add("EventIterationLimit 5"),
@@ -91,7 +91,6 @@ fn what_does_not_is_named() {
 fn what_changes_nothing_now_is_named() {
     let say = |text: &str| remarks(&parse(SYNC), &parse(text)).join("\n");
     assert!(say(&add("HashSize 4096")).contains("HashSize"));
-    assert!(say(&format!("{SYNC}Helper {{ Setup yes }}")).contains("Helper"));
     let with_a_new_engine =
         SYNC.replacen("General {", "General {\n HashSize 4096\n PollSecs 3\n", 1);
     assert_eq!(say(&with_a_new_engine), "", "a new engine takes it");

@@ -16,19 +16,22 @@ use common::FlowKey;
 pub fn create(w: &mut Writer<'_>, ticket: Ticket, given: &Expectation, if_exists: IfExists) {
     let flags = create_flags(if_exists);
     let head = Head::of_expectations(exp::NEW, flags, given.tuple.family);
-    head.message(w, ticket, |w| {
-        put_tuples(w, given);
-        put_numbers(w, given);
-        if let Some(name) = &given.helper {
-            put_text(w, expect::HELP_NAME, name.as_bytes());
-        }
-        if let Some(nat) = &given.nat {
-            put_nat(w, nat);
-        }
-        if let Some(name) = &given.function {
-            put_text(w, expect::FN, name.as_bytes());
-        }
-    });
+    head.message(w, ticket, |w| put_expectation(w, given));
+}
+
+/// Appends the attributes of an expectation, of a request or inside another message.
+pub(in crate::netlink) fn put_expectation(w: &mut Writer<'_>, given: &Expectation) {
+    put_tuples(w, given);
+    put_numbers(w, given);
+    if let Some(name) = &given.helper {
+        put_text(w, expect::HELP_NAME, name.as_bytes());
+    }
+    if let Some(nat) = &given.nat {
+        put_nat(w, nat);
+    }
+    if let Some(name) = &given.function {
+        put_text(w, expect::FN, name.as_bytes());
+    }
 }
 
 /// Deletes the expectation that a flow with this identity would fulfil; with `id` only if it is that one.

@@ -1,0 +1,347 @@
+//! Serves connection tracking helpers in user space: one thread takes packets of their queues, has `engine::helper`
+//! read them, and gives verdicts.
+//!
+//! ```text
+//!   kernel --packets of all queues, up to 64 a time--> Desk --Context, Packet--> engine::helper
+//!                                                        |  <-----Outcome------
+//!          <--expectations, one by one---- Announcer <---+
+//!          <--verdicts, one buffer a time- Verdicts <----'
+//! ```
+//!
+//! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by
+//! the kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the
+//! kernel lets packets pass unhelped.
+
+mod counters;
+mod announcer;
+mod verdicts;
+mod desk;
+
+pub use counters::{Counts, HelperReport};
+
+use crate::clock;
+use crate::log::Log;
+use crate::moderation::Quota;
+use crate::netlink::{Socket, set_receive_buffer, set_without_overruns};
+use crate::nfnetlink::Client;
+use crate::nfnetlink::helper::{HelperKey, HelperObject, HelperPolicy};
+use crate::sys::{self, Batch};
+use announcer::Announcer;
+use desk::{Desk, Served};
+use engine::helper::Kind;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use verdicts::Verdicts;
+
+/// Name of the thread.
+const THREAD: &str = "helpers";
+/// Packets taken with one system call.
+const BATCH: usize = 64;
+/// A packet of 64 KiB, and its flow.
+const MESSAGE_LEN_MAX: usize = 72 << 10;
+/// Receive buffer of the socket, bytes: what finds no room there is dropped, whatever the queue's length.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// Helpers of protocols in which anybody may answer.
+const ASKS_GROUPS: [&str; 3] = ["mdns", "slp", "ssdp"];
+/// Its function for expectations translates the source alone, as theirs must be.
+const MODULE: &str = "nf_nat_sip";
+/// How long after the socket could not be read it is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One helper to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelperSettings {
+    /// Which one.
+    pub key: HelperKey,
+    /// Its queue, its alone.
+    pub queue: u16,
+    /// Most packets that wait there.
+    pub queue_len: u32,
+    /// What it may do.
+    pub policy: HelperPolicy,
+}
+
+/// What to serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether helper objects that the kernel lacks are added to it.
+    pub setup: bool,
+    /// Whether they are disabled at the end.
+    pub disable_on_exit: bool,
+    /// Which.
+    pub helpers: Vec<HelperSettings>,
+}
+
+/// Why helpers cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The kernel knows no helpers in user space.
+    #[error(
+        "this kernel cannot serve helpers in user space: it lacks CONFIG_NF_CT_NETLINK_HELPER \
+         (nfnetlink_cthelper)"
+    )]
+    NoHelpers,
+    /// The kernel does not show flows with packets.
+    #[error(
+        "this kernel cannot serve helpers in user space: it lacks CONFIG_NETFILTER_NETLINK_GLUE_CT"
+    )]
+    NoFlows,
+    /// The kernel refuses a helper object.
+    #[error("trying to configure cthelper `{name}': {}", sys::error_name(cause))]
+    Object {
+        /// Its name.
+        name: String,
+        /// How it refuses.
+        cause: io::Error,
+    },
+    /// A queue cannot be had.
+    #[error("taking queue {queue} for the helper `{name}': {}", sys::error_name(cause))]
+    Queue {
+        /// Whose.
+        name: String,
+        /// Which.
+        queue: u16,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A socket cannot be had.
+    #[error("opening netlink sockets for helpers: {}", sys::error_name(.0))]
+    Socket(#[from] io::Error),
+}
+
+/// Queues that were taken, and what serves them.
+#[derive(Debug)]
+pub struct Parts {
+    settings: Settings,
+    socket: Socket,
+    /// Packets that have come already.
+    waiting: Vec<Vec<u8>>,
+    objects: Client,
+    desk: Desk<Announcer>,
+    counts: Counts,
+    log: Arc<Log>,
+}
+
+/// Whether this kernel has helpers in user space.
+///
+/// # Errors
+/// [`SetupError::NoHelpers`], or why it cannot be asked.
+pub fn probe() -> Result<(), SetupError> {
+    has_helpers(&mut Client::open()?)
+}
+
+fn has_helpers(objects: &mut Client) -> Result<(), SetupError> {
+    match objects.helpers() {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(SetupError::NoHelpers),
+        other => other.map(drop).map_err(SetupError::Socket),
+    }
+}
+
+impl Parts {
+    /// Tells the kernel of the helpers and takes their queues; the log hears of each, last one first, in conntrackd's
+    /// words.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn open(settings: Settings, log: &Arc<Log>) -> Result<Self, SetupError> {
+        let mut objects = Client::open()?;
+        has_helpers(&mut objects)?;
+        let mut queues = Client::of(Socket::open(0, |fd| {
+            set_receive_buffer(fd, RECEIVE_BUFFER)?;
+            set_without_overruns(fd)
+        })?);
+        for helper in settings.helpers.iter().rev() {
+            let HelperSettings { key, queue, queue_len, policy } = helper;
+            let name = &key.name;
+            log.notice(format!(
+                "configuring helper `{name}' with queuenum={queue} and queuelen={queue_len}"
+            ));
+            log.notice(format!(
+                "policy name={name} expect_timeout={} expect_max={}",
+                policy.expect_timeout_s, policy.expect_max
+            ));
+            take(&mut objects, &mut queues, helper, settings.setup)?;
+            log.notice(format!("helper `{name}' configured successfully"));
+        }
+        if settings.helpers.iter().any(|helper| ASKS_GROUPS.contains(&helper.key.name.as_str())) {
+            load_module(log);
+        }
+        let counts = Counts::new(&settings.helpers);
+        let served = settings.helpers.iter().zip(counts.iter()).filter_map(served).collect();
+        let desk = Desk::new(served, Announcer::open()?);
+        let (socket, waiting) = queues.into_parts();
+        Ok(Self { settings, socket, waiting, objects, desk, counts, log: Arc::clone(log) })
+    }
+}
+
+/// Has the module loaded without which the kernel refuses what a translated host expects from anybody; see
+/// `engine::helper`. Nothing else of a helper needs it.
+fn load_module(log: &Log) {
+    let loaded = Command::new("modprobe").args(["-q", MODULE]).status();
+    if !loaded.is_ok_and(|status| status.success()) {
+        log.info(format!(
+            "{MODULE} cannot be loaded: where mdns, slp or ssdp are translated, answers do not pass"
+        ));
+    }
+}
+
+fn take(
+    objects: &mut Client,
+    queues: &mut Client,
+    helper: &HelperSettings,
+    setup: bool,
+) -> Result<(), SetupError> {
+    let HelperSettings { key, queue, queue_len, policy } = helper;
+    let name = key.name.clone();
+    let object = HelperObject {
+        key: key.clone(),
+        policy: *policy,
+        queue: (*queue).into(),
+        is_enabled: true,
+    };
+    let refused = |cause| SetupError::Object { name: name.clone(), cause };
+    objects.serve_helper(&object, setup).map_err(refused)?;
+    queues.take_queue(*queue, *queue_len).map_err(|cause| match cause.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => SetupError::NoFlows,
+        _ => SetupError::Queue { name: name.clone(), queue: *queue, cause },
+    })
+}
+
+fn served((helper, counts): (&HelperSettings, &Arc<counters::Shared>)) -> Option<Served> {
+    let kind = Kind::by_name(&helper.key.name, helper.key.l4_protocol)?;
+    Some(Served {
+        kind,
+        queue: helper.queue,
+        policy: engine::helper::Policy {
+            expect_max: helper.policy.expect_max,
+            expect_timeout_s: helper.policy.expect_timeout_s,
+        },
+        counts: Arc::clone(counts),
+    })
+}
+
+/// The thread, at work.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<OwnedFd>,
+    thread: JoinHandle<()>,
+    counts: Counts,
+    settings: Settings,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there can be none.
+pub fn start(parts: Parts) -> io::Result<Running> {
+    let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let (counts, settings) = (parts.counts.clone(), parts.settings.clone());
+    let until = Arc::clone(&stop);
+    let thread = thread::Builder::new().name(THREAD.into()).spawn(move || parts.run(&until))?;
+    Ok(Running { stop, thread, counts, settings })
+}
+
+impl Running {
+    /// What the thread counts.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
+    }
+
+    /// What it serves.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Ends the thread and gives the queues back. False when it had panicked.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        // An eventfd that is full is set, too.
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        self.thread.join().is_ok()
+    }
+}
+
+impl Parts {
+    fn run(mut self, stop: &OwnedFd) {
+        let mut batch = Batch::new(BATCH, MESSAGE_LEN_MAX);
+        let mut verdicts = Verdicts::new();
+        let mut quota = Quota::default();
+        for datagram in std::mem::take(&mut self.waiting) {
+            self.desk.datagram(&datagram, &mut verdicts);
+        }
+        verdicts.flush(&self.socket);
+        // Packets of one connection come one by one; the more there were the last time, the more are taken.
+        let mut slots = 1;
+        while !wait(&self.socket, stop) {
+            match self.turn((&mut batch, slots), &mut verdicts) {
+                Ok(got) if got < slots => slots = got.max(1),
+                Ok(_) => slots = (2 * slots).min(BATCH),
+                Err(error) => {
+                    if quota.take(clock::now()).is_some() {
+                        self.log.error(format!("reading packets for helpers: {error}"));
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        if self.settings.disable_on_exit {
+            self.disable_all();
+        }
+        // What has come until now; the kernel drops what is left in a queue that is given back.
+        while matches!(self.turn((&mut batch, BATCH), &mut verdicts), Ok(1..)) {}
+    }
+
+    /// Takes what waits, up to so many packets; how many that were.
+    fn turn(
+        &mut self,
+        (batch, slots): (&mut Batch, usize),
+        verdicts: &mut Verdicts,
+    ) -> io::Result<usize> {
+        let got = batch.receive_some(self.socket.as_fd(), slots)?;
+        for at in 0..got {
+            self.desk.datagram(batch.datagram(at), verdicts);
+            if verdicts.is_full() {
+                verdicts.flush(&self.socket);
+            }
+        }
+        verdicts.flush(&self.socket);
+        while let Some(kind) = self.desk.broken.pop() {
+            self.disable(kind);
+        }
+        Ok(got)
+    }
+
+    /// Takes a helper that panicked out of service, in every form it has. The log has a line with the place already.
+    fn disable(&mut self, kind: Kind) {
+        self.log.warning(format!("helper `{}' is disabled: it panicked", kind.name()));
+        let of_kind = self.settings.helpers.iter().filter(|h| h.key.name == kind.name());
+        for helper in of_kind {
+            // Whatever the kernel says, its packets pass untouched from now on.
+            let _ = self.objects.disable_helper(&helper.key);
+        }
+    }
+
+    fn disable_all(&mut self) {
+        for helper in &self.settings.helpers {
+            if let Err(error) = self.objects.disable_helper(&helper.key) {
+                self.log.warning(format!("disabling helper `{}': {error}", helper.key.name));
+            }
+        }
+    }
+}
+
+/// Waits until packets come or the thread is to end; whether it is.
+fn wait(socket: &Socket, stop: &OwnedFd) -> bool {
+    let (socket, stop) = (socket.as_fd(), stop.as_fd());
+    let mut both = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+    // Interrupted or not, the caller looks again.
+    let _ = poll(&mut both, None);
+    !both[1].revents().is_empty()
+}

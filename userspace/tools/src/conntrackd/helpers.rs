@@ -1,0 +1,116 @@
+//! Helpers in user space: from a configuration to the thread that serves them.
+
+use crate::conf::{Conf, HelperConf, HelperType};
+use anyhow::{Context, Result, anyhow};
+use host::helpers::{self, HelperSettings, Parts, Running, Settings, SetupError};
+use host::log::Log;
+use host::sys;
+use std::sync::Arc;
+
+/// `CAP_NET_ADMIN` (`include/uapi/linux/capability.h`).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// What of a configuration is about helpers; `None` if it names none.
+#[must_use]
+pub fn settings(conf: &Conf) -> Option<Settings> {
+    let conf = conf.helper.as_ref().filter(|conf| !conf.types.is_empty())?;
+    let HelperConf { setup, disable_on_exit, types } = conf;
+    let helpers = types.iter().filter_map(one).collect();
+    Some(Settings { setup: *setup, disable_on_exit: *disable_on_exit, helpers })
+}
+
+/// The parser has refused helpers that are not known.
+fn one(kind: &HelperType) -> Option<HelperSettings> {
+    let key = kind.key();
+    let mut policy = key.known_policy()?;
+    if let Some(given) = &kind.policy {
+        policy.expect_max = given.expect_max.unwrap_or(policy.expect_max);
+        policy.expect_timeout_s = given.expect_timeout_s.unwrap_or(policy.expect_timeout_s);
+    }
+    Some(HelperSettings { key, queue: kind.queue_num, queue_len: kind.queue_len, policy })
+}
+
+/// Whether this kernel can serve helpers, if any are to be served and the caller may ask.
+///
+/// # Errors
+/// Says what the kernel lacks.
+pub fn examine(conf: &Conf) -> Result<()> {
+    if settings(conf).is_some() && sys::has_capability(CAP_NET_ADMIN) {
+        helpers::probe()?;
+    }
+    Ok(())
+}
+
+/// Tells the kernel of the helpers and takes their queues.
+///
+/// # Errors
+/// What the kernel refuses, and what an administrator can do about it.
+pub fn open(conf: &Conf, log: &Arc<Log>) -> Result<Option<Parts>> {
+    let Some(settings) = settings(conf) else { return Ok(None) };
+    let setup = settings.setup;
+    let parts = Parts::open(settings, log).map_err(|error| match hint(&error, setup) {
+        Some(hint) => anyhow!("{error} ({hint})"),
+        None => error.into(),
+    });
+    Ok(Some(parts?))
+}
+
+/// What can be done about it.
+fn hint(error: &SetupError, setup: bool) -> Option<String> {
+    let SetupError::Object { name, cause } = error else { return None };
+    match cause.raw_os_error() {
+        Some(libc::EINVAL) if !setup => {
+            Some(format!("there is no such object: `Setup on`, or `nfct add helper {name} ...`"))
+        }
+        Some(libc::EBUSY) => Some(format!("unload nf_conntrack_{name} first")),
+        _ => None,
+    }
+}
+
+/// The thread, and what it takes to have it serve something else.
+#[derive(Debug, Default)]
+pub struct Service {
+    running: Option<Running>,
+}
+
+impl Service {
+    /// Starts the thread, if there is something to serve.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(parts: Option<Parts>) -> Result<Self> {
+        let start = |parts| helpers::start(parts).context("starting the helpers' thread");
+        Ok(Self { running: parts.map(start).transpose()? })
+    }
+
+    /// What the thread counts.
+    #[must_use]
+    pub fn counts(&self) -> helpers::Counts {
+        self.running.as_ref().map(Running::counts).unwrap_or_default()
+    }
+
+    /// Serves what another configuration says. Queues belong to one thread, so the old one ends first.
+    ///
+    /// # Errors
+    /// When the kernel refuses the new ones; then those of `old` are served again, if it takes them.
+    pub fn change(&mut self, (old, new): (&Conf, &Conf), log: &Arc<Log>) -> Result<()> {
+        if settings(old) == settings(new) {
+            return Ok(());
+        }
+        self.stop();
+        let Err(why) = self.serve(new, log) else { return Ok(()) };
+        self.serve(old, log)
+            .context("the helpers of the old configuration are not served either")?;
+        Err(why)
+    }
+
+    fn serve(&mut self, conf: &Conf, log: &Arc<Log>) -> Result<()> {
+        *self = Self::start(open(conf, log)?)?;
+        Ok(())
+    }
+
+    /// Ends the thread. False when it had panicked.
+    pub fn stop(&mut self) -> bool {
+        self.running.take().is_none_or(Running::stop)
+    }
+}
