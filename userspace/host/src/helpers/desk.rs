@@ -133,8 +133,13 @@ impl<A: Announce> Desk<A> {
         let outcome = catch_unwind(AssertUnwindSafe(|| read(kind, &mut context, &packet)));
         let private = &*context.private;
         match outcome {
-            Ok(outcome) if outcome.not_understood => None,
-            Ok(outcome) => Some(self.carry_out(at, flow, &segment, &outcome, private)),
+            Ok(outcome) => {
+                if outcome.not_understood {
+                    served.counts.not_understood.count();
+                }
+                // What the packet says beside that counts: a third party's PORT moves the place of the next command.
+                Some(self.carry_out(at, flow, &segment, &outcome, private))
+            }
             Err(_) => {
                 self.take_out(kind);
                 None

@@ -151,6 +151,15 @@ fn what_is_not_understood_passes_and_is_counted() {
 }
 
 #[test]
+fn what_a_packet_says_beside_what_is_not_understood_is_carried_out() {
+    let mut desk = desk(Kind::Tftp);
+    desk.read =
+        |_, _, _| Outcome { not_understood: true, timeout_s: Some(9), ..Outcome::default() };
+    assert_ne!(decided(&mut desk, &shown(QUEUE, &udp(REQUEST), &[])), plain(QUEUE));
+    assert_eq!(counted(&desk), "(1) (1) (0) (1)");
+}
+
+#[test]
 fn a_packet_of_another_queue_passes() {
     let mut desk = desk(Kind::Tftp);
     assert_eq!(decided(&mut desk, &shown(9, &udp(REQUEST), &[])), plain(9));
