@@ -516,9 +516,9 @@ impl Engine {
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }
 
-    /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a write
-    /// may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even if what
-    /// peers told was flushed since.
+    /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a
+    /// write may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even
+    /// if what peers told was flushed since.
     fn meant_origin(&self, event: EventKind, key: &FlowKey, origin: Origin) -> Origin {
         if event != EventKind::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;

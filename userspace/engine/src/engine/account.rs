@@ -49,9 +49,9 @@ impl Engine {
         self.converses() && !busy && now >= self.account_next && self.outbox.is_empty()
     }
 
-    /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer told
-    /// of, too, this word may change or end what the peer has, and the peer does not tell of that. So the peer is to tell
-    /// everything once more.
+    /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer
+    /// told of, too, this word may change or end what the peer has, and the peer does not tell of that. So the peer is
+    /// to tell everything once more.
     pub(super) fn note_said(&mut self, now: Instant, datagram: &[u8]) {
         for message in Messages::datagram(datagram).flatten().map(|raw| v1::decode(&raw)) {
             let Ok(Message::Flow { flow, .. }) = message else { continue };

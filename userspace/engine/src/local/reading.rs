@@ -196,8 +196,9 @@ impl Local {
         Ok(())
     }
 
-    /// The kernel's table is read, though events may have been lost, or though the reading passes over flows that only a
-    /// peer speaks of. So what it does not show proves nothing of flows that began before, and of which news comes late.
+    /// The kernel's table is read, though events may have been lost, or though the reading passes over flows that only
+    /// a peer speaks of. So what it does not show proves nothing of flows that began before, and of which news comes
+    /// late.
     pub const fn on_reading_began(&mut self, now: Instant) {
         self.reread = Some(now);
     }
@@ -239,8 +240,8 @@ impl Local {
                 self.bury(desk, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
-                // It began since, unless that only came in since, or only an update came in and was laid over an earlier life:
-                // ends are among what was lost.
+                // It began since, unless that only came in since, or only an update came in and was laid over an
+                // earlier life: ends are among what was lost.
                 if !self.verify(desk, &key) {
                     sweep.from = slot;
                     return false;

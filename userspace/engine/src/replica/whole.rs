@@ -152,8 +152,8 @@ impl Whole {
         self.refused = self.refused.max(order);
     }
 
-    /// The peer is told of a flow of its own, and does not tell what becomes of that flow. It is asked for everything when
-    /// that word has surely arrived: a transfer that is under way may have named the flow before.
+    /// The peer is told of a flow of its own, and does not tell what becomes of that flow. It is asked for everything
+    /// when that word has surely arrived: a transfer that is under way may have named the flow before.
     pub fn on_said(&mut self, now: Instant) {
         self.said = Some(now);
         self.ask_next = self.ask_next.max(now + limit::ASK_AGAIN);

@@ -31,8 +31,8 @@ bitflags! {
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_unsure`].
         const UNSURE = 1 << 11;
-        /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was laid
-        /// over what was known, which may have been an earlier life.
+        /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
+        /// laid over what was known, which may have been an earlier life.
         const HEARD = 1 << 10;
         /// Local: the peer's word about it was written into the kernel, and the kernel was asked how it is now. What
         /// the answer shows need not be told back.
