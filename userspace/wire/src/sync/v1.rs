@@ -132,8 +132,8 @@ pub struct Account {
     /// Each message of the sender about a flow tells all that it knows of the flow, so that what an update does not
     /// tell is not there. Senders without a table pass on what changed.
     pub whole: bool,
-    /// The sender writes what it is told straight into its kernel (`DisableExternalCache`). What it is told of a flow of
-    /// its own changes or ends that flow, and the sender does not tell of it.
+    /// The sender writes what it is told straight into its kernel (`DisableExternalCache`). What it is told of a flow
+    /// of its own changes or ends that flow, and the sender does not tell of it.
     pub injects: bool,
     /// Sequence number of the first message of the sender's last complete bulk transfer: every flow that the sender
     /// holds was named in a message with this number or a later one.
