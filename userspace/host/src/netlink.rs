@@ -1,7 +1,11 @@
 //! Netlink sockets: the netfilter family, and the news about interfaces.
 
 use crate::sys;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use rustix::time::Timespec;
 use std::io;
 
 /// Socket options (`include/uapi/linux/netlink.h`).
@@ -61,12 +65,11 @@ impl Socket {
     /// Reads and forgets what waits; whether there was something, or had been something the socket had no room for.
     #[must_use]
     pub fn discard(&self) -> bool {
-        use rustix::net::RecvFlags;
         let mut any = false;
         loop {
             // One byte is enough: the rest of a datagram goes with its first byte.
             match rustix::net::recv(&self.fd, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
-                Ok(_) | Err(rustix::io::Errno::NOBUFS) => any = true,
+                Ok(_) | Err(Errno::NOBUFS) => any = true,
                 Err(_) => return any,
             }
         }
@@ -85,6 +88,26 @@ impl Socket {
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.fd, bytes, rustix::net::SendFlags::empty())?;
         Ok(())
+    }
+
+    /// Takes one datagram, and waits for it until `patience` is over, or for ever. Returns its length, at most that of
+    /// `buffer`.
+    ///
+    /// # Errors
+    /// As `recv(2)`; `TimedOut` when none came in time.
+    pub fn receive(&self, buffer: &mut [u8], patience: Option<&Timespec>) -> io::Result<usize> {
+        loop {
+            match rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((got, _)) => return Ok(got),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], patience) == Ok(0) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Messages the kernel dropped because this socket was full.

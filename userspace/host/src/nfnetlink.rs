@@ -25,10 +25,6 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     NetfilterSubsystem,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::AsFd as _;
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use std::io;
 
 /// The kernel fills an answer up to 32 KiB when the reader offers that much. A packet of a queue may come before it: up
@@ -99,23 +95,11 @@ impl Client {
         let mut buffer = vec![0; ANSWER_BYTES];
         let mut objects = Vec::new();
         loop {
-            let got = self.receive(&mut buffer)?;
+            let got = self.socket.receive(&mut buffer, None)?;
             if queue::is_packet(&buffer[..got]) {
                 self.packets.push(buffer[..got].to_vec());
             } else if decode(&buffer[..got], self.seq, subsystem, &mut objects)? {
                 return Ok(objects);
-            }
-        }
-    }
-
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((got, _)) => return Ok(got),
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    let _ = poll(&mut [PollFd::new(&self.socket.as_fd(), PollFlags::IN)], None);
-                }
-                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -2,10 +2,6 @@
 
 use crate::netlink::Socket;
 use common::FlowKey;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::AsFd as _;
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use rustix::time::Timespec;
 use std::io;
 use wire::Expectation;
@@ -62,7 +58,7 @@ impl Announcer {
         self.socket.send(&bytes[..len])?;
         let mut found = None;
         loop {
-            let got = self.receive(&mut bytes)?;
+            let got = self.socket.receive(&mut bytes, Some(&PATIENCE))?;
             for raw in Messages::new(&bytes[..got]).map_while(Result::ok) {
                 if raw.header.seq != self.seq {
                     continue;
@@ -75,22 +71,6 @@ impl Announcer {
                     Ok(Message::Error(_)) => return Ok(found),
                     _ => {}
                 }
-            }
-        }
-    }
-
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((got, _)) => return Ok(got),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    let socket = self.socket.as_fd();
-                    if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&PATIENCE)) == Ok(0) {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                }
-                Err(error) => return Err(error.into()),
             }
         }
     }
