@@ -227,16 +227,7 @@ impl Local {
         self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
         let entry = known.and_then(|slot| self.table.at(slot));
         let in_doubt = match age(stamp, self.last_word(&key, known)) {
-            // A packet that was on its way when the flow ended is reported after the end.
-            Age::Newer => {
-                let ended = self.tombstones.last_about(&key).is_some();
-                // And an injection may have changed it since, which left no other trace.
-                let overtaken = age(stamp, self.spoken.last_about(&key)) != Age::Newer;
-                // What began before a reading may have ended since, and its end be among what was lost.
-                let before = |reread: Instant| news::span_of(stamp, desk.now).from < reread.0;
-                let doubted = overtaken || self.reread.is_some_and(before);
-                entry.is_none() && (doubted || (event == EventKind::Update && ended))
-            }
+            Age::Newer => entry.is_none() && self.may_be_over(&key, event, stamp, desk.now),
             Age::Older => {
                 let whole = told != Told::ByEvent;
                 if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
@@ -285,6 +276,17 @@ impl Local {
             desk.outbox.queue_entry(&mut self.table, slot);
         }
         Ok(())
+    }
+
+    /// Whether what is told of a flow that is not in the table, and of which nothing newer is known, may be over.
+    fn may_be_over(&self, key: &FlowKey, event: EventKind, stamp: Stamp, now: Instant) -> bool {
+        // A packet that was on its way when the flow ended is reported after the end.
+        let ended = || event == EventKind::Update && self.tombstones.last_about(key).is_some();
+        // An injection may have changed it since, which left no other trace.
+        let overtaken = || age(stamp, self.spoken.last_about(key)) != Age::Newer;
+        // What began before a reading may have ended since, and its end be among what was lost.
+        let before = |reread: Instant| news::span_of(stamp, now).from < reread.0;
+        self.reread.is_some_and(before) || ended() || overtaken()
     }
 
     /// Whether news of a flow leaves something to ask for.
