@@ -117,10 +117,7 @@ impl Follower {
 
     fn hold(&mut self, cpu: usize) {
         let allowed = place::allowed();
-        if cpu < CpuSet::MAX_CPU
-            && allowed.is_set(cpu)
-            && place::bind_to(&place::set_of(&[cpu])).is_ok()
-        {
+        if cpu < CpuSet::MAX_CPU && allowed.is_set(cpu) && place::bind(&[cpu]).is_ok() {
             self.held = Some((cpu, allowed));
         }
     }

@@ -239,13 +239,20 @@ fn skip_extensions(bytes: &[u8], first: u8) -> Result<(u8, usize), DecodeError> 
     }
 }
 
+impl<'a> Ip<'a> {
+    /// The fixed part of the transport header; `cut` says that there is less.
+    fn transport_header<const N: usize>(
+        &self,
+        cut: &'static str,
+    ) -> Result<&'a [u8; N], DecodeError> {
+        let rest = self.bytes.get(self.transport_at..).unwrap_or_default();
+        rest.first_chunk().ok_or_else(|| DecodeError::new(self.transport_at, cut))
+    }
+}
+
 fn tcp<'a>(ip: &Ip<'a>) -> Result<Segment<'a>, DecodeError> {
     let at = ip.transport_at;
-    let header: &[u8; TCP_LEN] = ip
-        .bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .ok_or_else(|| DecodeError::new(at, "TCP header cut"))?;
+    let header = ip.transport_header::<TCP_LEN>("TCP header cut")?;
     let payload_at = at + usize::from(header[12] >> 4) * 4;
     if payload_at < at + TCP_LEN || payload_at > ip.bytes.len() {
         return Err(DecodeError::new(at + 12, "bad TCP header length"));
@@ -257,11 +264,7 @@ fn tcp<'a>(ip: &Ip<'a>) -> Result<Segment<'a>, DecodeError> {
 
 fn udp<'a>(ip: &Ip<'a>) -> Result<Segment<'a>, DecodeError> {
     let at = ip.transport_at;
-    let header: &[u8; UDP_LEN] = ip
-        .bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .ok_or_else(|| DecodeError::new(at, "UDP header cut"))?;
+    let header = ip.transport_header::<UDP_LEN>("UDP header cut")?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let bytes = ip.bytes.get(..at + length).filter(|_| length >= UDP_LEN);
     let bytes = bytes.ok_or_else(|| DecodeError::new(at + 4, "bad UDP length"))?;
