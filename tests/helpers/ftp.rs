@@ -1,10 +1,11 @@
 //! FTP: data connections in both directions, in the old form and the extended one.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, SERVER, Stage, accept, connect, in_every_variant, in_variants, listen,
+    CLIENT, Expected, Nat, SERVER, Stage, accept, accept_from, connect, in_every_variant,
+    in_variants, listen,
 };
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 
 #[test]
 fn ftp_active() {
@@ -94,22 +95,12 @@ fn active(stage: &Stage, nat: Nat, is_extended: bool) {
     let (_, words) = line.split_once(' ').expect("two words");
     let announced = if is_extended { extended(words) } else { commas(words) };
     assert_eq!(announced.0, nat.client(), "{line}");
-    let expected = Expected {
-        protocol: 6,
-        from: SERVER,
-        from_port: 0,
-        to: announced,
-        master: [(CLIENT, master), (nat.server(), 21)],
-        permanent: false,
-        helper: "ftp",
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(CLIENT, master), (nat.server(), 21)];
+    stage.expects(&Expected::once("ftp", 6, SERVER, announced, masters));
     say(&mut server, "200 fine");
     assert_eq!(hear(&client), "200 fine");
     let data = connect(&stage.server, announced.0, announced.1);
-    let received = accept(&listener);
-    assert_eq!(received.peer_addr().expect("it is connected").ip(), IpAddr::from(nat.server()));
-    passes_data(data, received);
+    passes_data(data, accept_from(&listener, nat.server()));
     goes_on(&mut client, &mut server);
 }
 
@@ -133,20 +124,10 @@ fn passive(stage: &Stage, nat: Nat, is_extended: bool) {
         commas(inside)
     };
     assert_eq!(announced.0, nat.server(), "{line}");
-    let expected = Expected {
-        protocol: 6,
-        from: CLIENT,
-        from_port: 0,
-        to: announced,
-        master: [(CLIENT, master), (nat.server(), 21)],
-        permanent: false,
-        helper: "ftp",
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(CLIENT, master), (nat.server(), 21)];
+    stage.expects(&Expected::once("ftp", 6, CLIENT, announced, masters));
     let data = connect(&stage.client, announced.0, announced.1);
-    let received = accept(&listener);
-    assert_eq!(received.peer_addr().expect("it is connected").ip(), IpAddr::from(nat.client()));
-    passes_data(data, received);
+    passes_data(data, accept_from(&listener, nat.client()));
     goes_on(&mut client, &mut server);
 }
 

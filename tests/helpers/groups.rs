@@ -2,8 +2,8 @@
 //! here, so the router itself asks, and its own rules let in nothing but what is expected.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept, connect, datagrams, in_every_variant,
-    in_variants, listen,
+    CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept_from, connect, datagrams,
+    in_every_variant, in_variants, listen,
 };
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV6, UdpSocket};
@@ -43,16 +43,9 @@ fn asks(stage: &Stage, (group, port): ([u8; 4], u16), question: &[u8], helper: &
     let router = asker(stage);
     let from = router.local_addr().expect("it is bound").port();
     router.send_to(question, (Ipv4Addr::from(group), port)).expect("it is sent");
-    let expected = Expected {
-        protocol: 17,
-        from: Ipv4Addr::UNSPECIFIED,
-        from_port: port,
-        to: (ROUTER, from),
-        master: [(ROUTER, from), (group.into(), port)],
-        permanent: true,
-        helper,
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(ROUTER, from), (group.into(), port)];
+    let anybody = Expected::from_anybody(helper, 17, (ROUTER, from), masters);
+    stage.expects(&Expected { from_port: port, ..anybody });
     datagrams(&stage.server, SERVER, 0).send_to(b"no", (ROUTER, from)).expect("it is sent");
     let server = datagrams(&stage.server, SERVER, port);
     server.send_to(b"yes", (ROUTER, from)).expect("it is sent");
@@ -76,16 +69,8 @@ fn search_group(stage: &Stage, _: Nat) {
     let from = router.local_addr().expect("it is bound").port();
     let group = Ipv4Addr::new(239, 255, 255, 250);
     router.send_to(SEARCH, (group, 1900)).expect("it is sent");
-    let expected = Expected {
-        protocol: 17,
-        from: Ipv4Addr::UNSPECIFIED,
-        from_port: 0,
-        to: (ROUTER, from),
-        master: [(ROUTER, from), (group, 1900)],
-        permanent: true,
-        helper: "ssdp",
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(ROUTER, from), (group, 1900)];
+    stage.expects(&Expected::from_anybody("ssdp", 17, (ROUTER, from), masters));
     datagrams(&stage.server, SERVER, 0)
         .send_to(b"HTTP/1.1 200 OK\r\n\r\n", (ROUTER, from))
         .expect("it is sent");
@@ -119,21 +104,10 @@ fn location(stage: &Stage, nat: Nat) {
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
     let told = place(&text, "http://");
     assert_eq!(told.0, nat.server(), "{text}");
-    let expected = Expected {
-        protocol: 6,
-        from: Ipv4Addr::UNSPECIFIED,
-        from_port: 0,
-        to: told,
-        master: [(CLIENT, from), (nat.server(), 1900)],
-        permanent: true,
-        helper: "ssdp",
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(CLIENT, from), (nat.server(), 1900)];
+    stage.expects(&Expected::from_anybody("ssdp", 6, told, masters));
     let _client = connect(&stage.client, told.0, told.1);
-    assert_eq!(
-        accept(&listener).peer_addr().expect("it is connected").ip(),
-        IpAddr::from(nat.client())
-    );
+    accept_from(&listener, nat.client());
     stage.router.sh("conntrack -F expect");
 }
 
@@ -166,21 +140,10 @@ fn subscription(stage: &Stage, nat: Nat) {
     let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
     let told = place(&text, "<http://");
     assert_eq!(told.0, nat.client(), "{text}");
-    let expected = Expected {
-        protocol: 6,
-        from: SERVER,
-        from_port: 0,
-        to: told,
-        master: [(CLIENT, from), (nat.server(), 2869)],
-        permanent: false,
-        helper: "ssdp",
-    };
-    assert_eq!(stage.expected(), [expected.line()]);
+    let masters = [(CLIENT, from), (nat.server(), 2869)];
+    stage.expects(&Expected::once("ssdp", 6, SERVER, told, masters));
     let _server = connect(&stage.server, told.0, told.1);
-    assert_eq!(
-        accept(&listener).peer_addr().expect("it is connected").ip(),
-        IpAddr::from(nat.server())
-    );
+    accept_from(&listener, nat.server());
     stage.router.sh("conntrack -F expect");
 }
 

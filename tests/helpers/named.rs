@@ -1,7 +1,7 @@
 //! Protocols whose server names ports that the client then connects to: amanda, sane, tns, rpc.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, SERVER, Stage, accept, connect, datagrams, in_every_variant, listen,
+    CLIENT, Expected, Nat, SERVER, Stage, accept_from, connect, datagrams, in_every_variant, listen,
 };
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -41,8 +41,7 @@ fn listener(stage: &Stage) -> (TcpListener, u16) {
 /// The client connects to what it was told, and data pass.
 fn connects(stage: &Stage, nat: Nat, to: u16, listener: &TcpListener) {
     let mut client = connect(&stage.client, nat.server(), to);
-    let mut server = accept(listener);
-    assert_eq!(server.peer_addr().expect("it is connected").ip(), IpAddr::from(nat.client()));
+    let mut server = accept_from(listener, nat.client());
     client.write_all(b"data").expect("the other end is there");
     let mut bytes = [0; 4];
     server.read_exact(&mut bytes).expect("data pass");
@@ -51,15 +50,8 @@ fn connects(stage: &Stage, nat: Nat, to: u16, listener: &TcpListener) {
 
 /// The client is expected at a port.
 fn expected(nat: Nat, (protocol, port): (u8, u16), master: [u16; 2], helper: &str) -> Expected<'_> {
-    Expected {
-        protocol,
-        from: CLIENT,
-        from_port: 0,
-        to: (nat.server(), port),
-        master: [(CLIENT, master[0]), (nat.server(), master[1])],
-        permanent: false,
-        helper,
-    }
+    let masters = [(CLIENT, master[0]), (nat.server(), master[1])];
+    Expected::once(helper, protocol, CLIENT, (nat.server(), port), masters)
 }
 
 fn amanda(stage: &Stage, nat: Nat) {
@@ -112,7 +104,7 @@ fn sane(stage: &Stage, nat: Nat) {
     server.write_all(words.map(u32::to_be_bytes).as_flattened()).expect("the other end is there");
     let answer = take(&mut client, 16);
     let told = u16::from_be_bytes([answer[6], answer[7]]);
-    assert_eq!(stage.expected(), [expected(nat, (6, told), [from, 6566], "sane").line()]);
+    stage.expects(&expected(nat, (6, told), [from, 6566], "sane"));
     connects(stage, nat, told, &listener);
 }
 
@@ -134,7 +126,7 @@ fn tns(stage: &Stage, nat: Nat) {
     let host: Ipv4Addr = value("(HOST=").expect("a host").parse().expect("an address");
     assert_eq!(host, nat.server(), "{text}");
     let told = value("(PORT=").expect("a port").parse().expect("a number");
-    assert_eq!(stage.expected(), [expected(nat, (6, told), [from, 1521], "tns").line()]);
+    stage.expects(&expected(nat, (6, told), [from, 1521], "tns"));
     connects(stage, nat, told, &listener);
     // The listener's connection goes on: lengths may have changed in it.
     server.write_all(b"more").expect("the other end is there");
@@ -188,7 +180,7 @@ fn rpc(stage: &Stage, nat: Nat, protocol: u8, by: Call) {
     let told = u16::from_be_bytes([heard[26], heard[27]]);
     let expected =
         Expected { permanent: true, ..expected(nat, (protocol, told), [from, 111], "rpc") };
-    assert_eq!(stage.expected(), [expected.line()]);
+    stage.expects(&expected);
     if protocol == 6 {
         connects(stage, nat, told, &listener);
     } else {

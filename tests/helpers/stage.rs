@@ -155,6 +155,11 @@ impl Stage {
     pub(crate) fn expected(&self) -> Vec<String> {
         tests::expect::lines(&self.router)
     }
+
+    /// Asserts that the kernel expects this and nothing else.
+    pub(crate) fn expects(&self, expected: &Expected<'_>) {
+        assert_eq!(self.expected(), [expected.line()]);
+    }
 }
 
 /// Lines of rules about each helper.
@@ -226,6 +231,13 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
+/// Takes the next connection, which must come from this address.
+pub(crate) fn accept_from(listener: &TcpListener, address: Ipv4Addr) -> TcpStream {
+    let stream = accept(listener);
+    assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from(address));
+    stream
+}
+
 /// A line of `conntrack -L expect`: from whom to where, and whose announcement.
 pub(crate) struct Expected<'a> {
     pub(crate) protocol: u8,
@@ -240,7 +252,29 @@ pub(crate) struct Expected<'a> {
     pub(crate) helper: &'a str,
 }
 
-impl Expected<'_> {
+impl<'a> Expected<'a> {
+    /// A flow from any port, once.
+    pub(crate) const fn once(
+        helper: &'a str,
+        protocol: u8,
+        from: Ipv4Addr,
+        to: (Ipv4Addr, u16),
+        master: [(Ipv4Addr, u16); 2],
+    ) -> Self {
+        Self { protocol, from, from_port: 0, to, master, permanent: false, helper }
+    }
+
+    /// Flows from anybody and any port.
+    pub(crate) const fn from_anybody(
+        helper: &'a str,
+        protocol: u8,
+        to: (Ipv4Addr, u16),
+        master: [(Ipv4Addr, u16); 2],
+    ) -> Self {
+        let once = Self::once(helper, protocol, Ipv4Addr::UNSPECIFIED, to, master);
+        Self { permanent: true, ..once }
+    }
+
     pub(crate) fn line(&self) -> String {
         let Self { protocol, from, from_port, to, master: [source, target], permanent, helper } =
             self;

@@ -17,16 +17,8 @@ fn transfer(stage: &Stage, nat: Nat) {
         let (len, from) = server.recv_from(&mut bytes).expect("the request passes");
         assert_eq!(&bytes[..len], request);
         assert_eq!(from.ip(), nat.client());
-        let expected = Expected {
-            protocol: 17,
-            from: SERVER,
-            from_port: 0,
-            to: (nat.client(), from.port()),
-            master: [(CLIENT, port), (nat.server(), 69)],
-            permanent: false,
-            helper: "tftp",
-        };
-        assert_eq!(stage.expected(), [expected.line()]);
+        let (to, masters) = ((nat.client(), from.port()), [(CLIENT, port), (nat.server(), 69)]);
+        stage.expects(&Expected::once("tftp", 17, SERVER, to, masters));
 
         let transfer = datagrams(&stage.server, SERVER, 0);
         transfer.send_to(b"\0\x03\0\x01data", from).expect("it is sent");
