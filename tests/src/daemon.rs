@@ -2,12 +2,11 @@
 
 use crate::conf::Conf;
 use crate::netns::Namespace;
-use crate::wait::{PATIENCE, wait_for, wait_until};
+use crate::wait::{wait_for, wait_or_tell, wait_until};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Seconds a program may take that is to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
@@ -241,11 +240,11 @@ impl<'a> Daemon<'a> {
     /// # Panics
     /// When it never does; shows the log.
     pub fn wait_to_say(&self, words: &str) {
-        let end = Instant::now() + PATIENCE;
-        while !self.file("log").contains(words) {
-            assert!(Instant::now() < end, "never said: {words}\n{}", self.file("log"));
-            thread::sleep(Duration::from_millis(5));
-        }
+        let said = || {
+            let log = self.file("log");
+            if log.contains(words) { Ok(()) } else { Err(log) }
+        };
+        wait_or_tell(said, |log| format!("never said: {words}\n{log}"));
     }
 
     /// Its log, with all that was told before.

@@ -9,21 +9,29 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const STEP_MIN: Duration = Duration::from_millis(2);
 const STEP_MAX: Duration = Duration::from_millis(50);
 
+/// Waits until `now` gives a value.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`], with what `tell` makes of the last error.
+pub fn wait_or_tell<T, E>(mut now: impl FnMut() -> Result<T, E>, tell: impl Fn(E) -> String) -> T {
+    let end = Instant::now() + PATIENCE;
+    let mut step = STEP_MIN;
+    loop {
+        match now() {
+            Ok(value) => return value,
+            Err(last) => assert!(Instant::now() < end, "{}", tell(last)),
+        }
+        sleep(step);
+        step = (step * 2).min(STEP_MAX);
+    }
+}
+
 /// Waits until `now` gives something.
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`]; `what` says what was waited for.
 pub fn wait_for<T>(what: &str, mut now: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    let mut step = STEP_MIN;
-    loop {
-        if let Some(value) = now() {
-            return value;
-        }
-        assert!(Instant::now() < end, "this did not come true: {what}");
-        sleep(step);
-        step = (step * 2).min(STEP_MAX);
-    }
+    wait_or_tell(|| now().ok_or(()), |()| format!("this did not come true: {what}"))
 }
 
 /// Waits until `now` holds.
@@ -43,17 +51,11 @@ pub fn wait_equal<T: PartialEq + Debug>(
     mut left: impl FnMut() -> T,
     mut right: impl FnMut() -> T,
 ) -> T {
-    let end = Instant::now() + PATIENCE;
-    let mut step = STEP_MIN;
-    loop {
+    let pair = || {
         let (l, r) = (left(), right());
-        if l == r {
-            return l;
-        }
-        assert!(Instant::now() < end, "never became equal: {what}\n left: {l:#?}\nright: {r:#?}");
-        sleep(step);
-        step = (step * 2).min(STEP_MAX);
-    }
+        if l == r { Ok(l) } else { Err((l, r)) }
+    };
+    wait_or_tell(pair, |(l, r)| format!("never became equal: {what}\n left: {l:#?}\nright: {r:#?}"))
 }
 
 /// So much work, or a tenth of it where `CTFLOW_SLOW` says that the machine is an emulated one.
