@@ -47,8 +47,6 @@ pub(crate) struct Node {
     pub(crate) took_over: bool,
     /// Flows of which the node was not told what traffic did to them.
     unseen: BTreeSet<FlowKey>,
-    /// A dump took flows for local that the peer had written.
-    pub(crate) adopted: bool,
     pub(crate) index: usize,
     /// How much its clock is ahead of the simulation's.
     clock: Duration,
@@ -96,7 +94,6 @@ impl Node {
             flushed: false,
             took_over: false,
             unseen: BTreeSet::new(),
-            adopted: false,
             index,
             rng,
             dump: None,
@@ -302,7 +299,6 @@ impl Node {
         }
         for flow in ready {
             trace.say(now, self.index, format_args!("dump shows {}", brief(&flow)));
-            self.adopted |= self.kernel.is_injected(&flow.key());
             self.engine.handle(now, Input::Dumped(flow));
         }
         self.read_ahead();
