@@ -228,12 +228,15 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     // A commit makes flows local that this node told of, and does not tell them back until somebody asks.
     let told = |from: usize| {
         let committed = &cluster.nodes[from].committed;
-        claims::tells(cluster, from).into_iter().filter(|(key, _)| !committed.contains(key))
+        let mut table = claims::tells(cluster, from);
+        table.retain(|key, _| !committed.contains(key));
+        table
     };
-    let local: Table = heard.flat_map(told).collect();
+    let tables: Vec<Table> = heard.map(told).collect();
     let node = &cluster.nodes[to];
     let kernel = &node.kernel;
-    for (key, flow) in local.iter().filter(|(key, _)| !node.may_use_unseen(key)) {
+    let flows = tables.iter().flatten();
+    for (key, flow) in flows.filter(|(key, _)| !node.may_use_unseen(key)) {
         // Where two flows that are each other's mirror follow one another and the news of it comes out of order, the
         // peer's kernel may end up with neither: it cannot hold both, not even for a moment.
         let mirrored = key.tuple.proto == ipproto::UDP;
@@ -244,7 +247,11 @@ pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
             return fail(TRUTH, to, key, "is not in the kernel");
         };
         let real = Essence::of(real);
-        if (flow.mark, flow.proto, flow.reply) != (real.mark, real.proto, real.reply) {
+        let is_real = |flow: &Essence| {
+            (flow.mark, &flow.proto, flow.reply) == (real.mark, &real.proto, real.reply)
+        };
+        // Of a flow that several peers have, a kernel holds what one of them says.
+        if !tables.iter().filter_map(|table| table.get(key)).any(is_real) {
             return fail(TRUTH, to, key, &format!("is {real:?}, at the peer {flow:?}"));
         }
     }

@@ -457,6 +457,11 @@ impl Local {
         if is_kept_from_peer(origin)
             && let Some(notes) = self.table.notes_mut(slot)
         {
+            // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
+            // transfer that it is gone: an answer to each such word would be answered by others, without an end.
+            if origin == Origin::Inject && notes.marks.contains(Marks::SENT) {
+                desk.outbox.forget_end();
+            }
             notes.marks.remove(Marks::SENT);
         }
         self.bury(desk, slot, Some(flow));

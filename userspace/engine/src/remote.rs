@@ -31,6 +31,9 @@ pub struct Remote {
     nothing: FlowTable,
     /// Flows with [`Marks::UNLIKE`].
     unlike: usize,
+    /// Flows that were written into the kernel since the last flush though there was no room to remember whose they
+    /// are.
+    unremembered: u64,
     /// Ended flows.
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
@@ -78,6 +81,7 @@ impl Remote {
             injects: !config.replication.keep_remote,
             nothing: FlowTable::new(0, 0),
             unlike: 0,
+            unremembered: 0,
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
             held: Vec::new(),
@@ -311,7 +315,7 @@ impl Remote {
     /// forgotten too, or else the end of a flow would be forgotten and its beginning not.
     pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
         self.known.clear();
-        self.unlike = 0;
+        (self.unlike, self.unremembered) = (0, 0);
         self.tombstones.clear(0);
         self.held.clear();
         self.contested.clear();

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::config::limit;
+use crate::exactness::Cause;
 use crate::input::Origin;
 use crate::kernel::InFlight;
 use crate::output::{Request, Side};
@@ -47,12 +48,18 @@ impl Engine {
         if change == Change::Update && remote.spoke_of(&key) {
             peer.whole.on_update(told.order());
         }
+        let before = remote.unremembered();
         let mut pen = Pen { config, counters, kernel, now };
         let outcome = remote.inject(&mut pen, (change, flow), told, (tells_all, ours));
         if outcome.is_err() {
             peer.whole.on_refused(told.order());
         }
+        let unremembered = remote.unremembered() > before;
         self.note_room(now, Side::Remote, outcome);
+        if unremembered && self.config.replication.keep_local {
+            // The local table holds all flows of the kernel but those that are known to be a peer's.
+            self.doubt(now, Cause::TableFull, 1);
+        }
     }
 
     /// An injection failed; whether that is to be told.
@@ -112,8 +119,10 @@ impl Engine {
             return true;
         }
         // What an earlier life wrote and a peer has ended since looks like a flow of this node's that says nothing.
-        let sorted = replication.keep_local && self.is_filled() && self.silent_flows() == 0;
-        self.remote.unlike() == 0 && (sorted || !self.config.earlier_life)
+        let all_seen = self.is_filled() && !self.exactness.is_full();
+        let sorted = replication.keep_local && all_seen && self.silent_flows() == 0;
+        let remembers = self.remote.unremembered() == 0;
+        self.remote.unlike() == 0 && remembers && (sorted || !self.config.earlier_life)
     }
 
     /// Whether a flow is this node's own, as far as a local table tells.

@@ -174,13 +174,14 @@ impl Engine {
 
     /// The kernel says how a flow is.
     pub(super) fn on_verified(&mut self, now: Instant, key: &FlowKey, flow: Option<Flow>) {
+        // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
+        self.local.on_unverified(key);
         if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
             // It was asked for on account of what is over by now.
             return;
         }
         if flow.is_some() && self.kernel.is_pending(key) {
             // Whether it is a peer's shows when it is known what became of that request.
-            self.local.on_unverified(key);
             let (local, mut desk) = self.desk(now);
             return local.on_noticed(&mut desk, key);
         }

@@ -111,7 +111,6 @@ impl Local {
         key: &FlowKey,
         flow: Option<Flow>,
     ) -> Result<(), Full> {
-        self.on_unverified(key);
         // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
         let flow = flow.filter(|flow| flow.key() == *key && desk.config.filter.passes(flow));
         if !desk.config.replication.keep_local {

@@ -66,6 +66,13 @@ impl Remote {
         self.unlike
     }
 
+    /// Flows that were written into the kernel since the last flush though there was no room to remember whose they
+    /// are: if a peer ends one without a word, nobody can tell it from this node's own.
+    #[must_use]
+    pub const fn unremembered(&self) -> u64 {
+        self.unremembered
+    }
+
     /// The kernel may not hold a flow as the peer has it, or does. Returns who spoke of the flow last, and when.
     pub fn set_unlike(&mut self, key: &FlowKey, unlike: bool) -> Option<Told> {
         let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
@@ -128,6 +135,7 @@ impl Remote {
         let outcome = self.on_message(counters, (change, ends), told, (pen.now, true));
         if outcome.is_err() {
             self.tombstones.replace(key, Span::at(told.stamp()));
+            self.unremembered += 1;
         }
         self.set_unlike(&key, ours);
         if let Some(notes) = self.known.find(&key).and_then(|slot| self.known.notes_mut(slot)) {

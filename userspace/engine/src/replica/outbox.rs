@@ -180,6 +180,11 @@ impl Outbox {
         }
     }
 
+    /// Peers are not told of an end, though they may know the flow: only a bulk transfer can show it.
+    pub const fn forget_end(&mut self) {
+        self.forgotten = true;
+    }
+
     /// Whether something was forgotten that the peer was to be told, since [`Outbox::take_forgotten`].
     #[must_use]
     pub fn has_forgotten(&self) -> bool {

@@ -298,6 +298,63 @@ fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_t
     }
 }
 
+#[test]
+fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
+    let mut talk = Talk::new();
+    talk.happens(EventKind::New, &flow(1));
+    talk.sent();
+    // The entry stays until the peer has been told of the end.
+    talk.happens(EventKind::Destroy, &flow(1));
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.handle(Input::Noticed(key(1)));
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.own(), [], "it is the peer's");
+    // Traffic of this node's uses it now.
+    talk.happens(EventKind::Update, &flow(1));
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.own(), [key(1)]);
+}
+
+#[test]
+fn a_flow_that_a_peers_word_ended_here_is_owed_to_the_peers_that_were_told_of_it() {
+    let mut talk = Talk::new();
+    talk.happens(EventKind::New, &flow(1));
+    talk.happens(EventKind::New, &flow(2));
+    talk.sent();
+    talk.tells(Change::Destroy, &flow(1));
+    talk.kernel(|_| None);
+    let (event, origin, stamp) = (EventKind::Destroy, Origin::Inject, Stamp::InOrder);
+    talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
+    assert_eq!(talk.told(), [], "words that answer each other have no end");
+    talk.now += 60_000;
+    talk.handle(Input::Timeout);
+    assert_eq!(talk.told(), [(Change::Update, key(2))], "a transfer shows what is left");
+}
+
+#[test]
+fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
+    let mut talk = Talk::with(|config| config.flows_max = 1);
+    talk.tells(Change::New, &flow(1));
+    talk.tells(Change::New, &flow(2));
+    let requests = talk.kernel(|_| None);
+    assert!(matches!(requests[..], [Request::Create(_), Request::Create(_)]), "{requests:?}");
+    // The peer has lost the second one since.
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(1));
+    talk.settles(first, 1);
+    talk.kernel(|_| None);
+    talk.reads(&[flow(1), flow(2)]);
+    talk.kernel(|_| None);
+    talk.handle(Input::Verified { key: key(2), flow: Some(flow(2)) });
+    assert_eq!((talk.own(), talk.is_exact()), ([key(2)].into(), false));
+    let flush = Command::Flush { local: false, remote: true };
+    talk.handle(Input::Command(CommandId(1), flush));
+    assert_eq!(talk.engine.remote.unremembered(), 0);
+}
+
 fn without_a_local_table() -> Talk {
     Talk::with(|config| config.replication.keep_local = false)
 }
