@@ -3,7 +3,7 @@
 //! Figures are per item. The rival of the event decoder is netlink-packet-netfilter on the same captured events; it
 //! takes fewer attributes and builds owned values, so the comparison favours neither: it is what a user would have.
 
-#[path = "../userspace/wire/src/netlink/tests/vectors.rs"]
+#[path = "../userspace/ctnetlink/src/message/tests/vectors.rs"]
 #[expect(dead_code, reason = "the unit tests of `wire` use the rest")]
 mod vectors;
 mod codec;

@@ -2,12 +2,10 @@
 
 use crate::{sample, vectors};
 use criterion::{Criterion, Throughput};
+use ctnetlink::{Detail, Flow, Message, Messages, Writer};
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_netfilter::NetfilterMessage;
 use std::hint::black_box;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::netlink::{self, Detail, Message, Messages};
 use wire::sync::v1::{self, Change, Options, Stamp};
 
 const OPTIONS: Options = Options { timeout: true, window_scale: false };
@@ -54,7 +52,7 @@ fn flow_events() -> Vec<Vec<u8>> {
 
 fn decode(event: &[u8]) -> Option<Flow> {
     let raw = Messages::new(event).next()?.ok()?;
-    match netlink::decode(&raw) {
+    match ctnetlink::decode(&raw) {
         Ok(Message::Flow { flow, .. }) => Some(flow.to_flow(Detail::State)),
         _ => None,
     }

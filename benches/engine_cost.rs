@@ -1,14 +1,13 @@
 //! What the engine adds to an event: table, order, outbox, and the message that leaves.
 
 use crate::sample;
-use common::{FlowKey, Instant};
+use common::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
+use ctnetlink::{EventKind, FlowKey, Writer};
 use engine::{Config, Engine, Input, Origin, Sender, Stamp};
 use host::ahead::Ahead;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use wire::cursor::Writer;
-use wire::netlink::EventKind;
 use wire::sync::v1::{self, Change, Options};
 
 /// Flows in the table before the measured events come.

@@ -15,7 +15,7 @@ fn main() {
     }
     let bytes = resident_bytes() - before;
     println!("memory: {} bytes resident per flow, {FLOWS} IPv4 flows", bytes / table.len() as u64);
-    println!("        (a flow on its way is {} bytes)", size_of::<wire::Flow>());
+    println!("        (a flow on its way is {} bytes)", size_of::<ctnetlink::Flow>());
     let _ = sample::tcp_v6(0);
 }
 

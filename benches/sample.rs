@@ -1,8 +1,8 @@
 //! Flows to measure with.
 
-use common::{Tuple, tuple::ipproto};
-use wire::Flow;
-use wire::flow::{Known, ProtoState, Status, TcpState};
+use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Flow, Tuple};
 
 /// The `n`-th of many established TCP flows over IPv4.
 pub(crate) fn tcp_v4(n: u32) -> Flow {

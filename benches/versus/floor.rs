@@ -11,16 +11,15 @@
 //!
 //! Each prints how many it met, and the seconds it took.
 
-use common::tuple::{FAMILY_IPV4, ipproto};
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{Known, ProtoState, Status, TcpFlags, TcpState};
+use ctnetlink::request::{self, IfExists, Selection, Source};
+use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
+use ctnetlink::uapi::filter::flag;
+use ctnetlink::{Flow, FlowKey, Tuple};
 use host::table::{Outcome, Table, Writes};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
-use wire::Flow;
-use wire::flow::{Known, ProtoState, Status, TcpFlags, TcpState};
-use wire::netlink::request::{self, IfExists, Selection, Source};
-use wire::netlink::uapi::filter::flag;
 
 const ESTABLISHED: u8 = 3;
 /// Ports that flows go to, from this one on.

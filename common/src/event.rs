@@ -13,8 +13,8 @@
 //! ```
 
 use crate::filter::{Kind, Subject, told};
-use crate::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use core::sync::atomic::{Ordering, compiler_fence};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 
 /// Where a message lies.
 pub trait Bytes {

@@ -9,7 +9,7 @@
 //!  grown   age                                          asked where events are heard, by who remembers beginnings
 //! ```
 
-use crate::tuple::{FAMILY_IPV4, FAMILY_IPV6, FlowKey, Tuple, ipproto};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, FlowKey, Tuple, ipproto};
 
 /// What a filter set does with what it names.
 pub mod mode {

@@ -21,7 +21,7 @@
 //! machine. It is the state of the whole flow as the packet left it, just before the kernel confirms the flow.
 
 use crate::filter::{Subject, told};
-use crate::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 /// Length of what lies behind the header.
 pub const BODY_LEN: usize = 112;

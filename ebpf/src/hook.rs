@@ -28,9 +28,9 @@ use common::hook::{
     counter, ext,
 };
 use common::tap::{HEADER_LEN, KIND_PACKET, RecordHeader};
-use common::tuple::ipproto;
 use core::arch::asm;
 use core::mem::transmute;
+use ctnetlink::tuple::ipproto;
 
 /// `struct bpf_nf_ctx` (`include/linux/netfilter/nf_bpf_link.h`).
 #[repr(C)]

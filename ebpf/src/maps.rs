@@ -3,7 +3,8 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use common::filter::{FilterConfig, Numbers, Subject};
-use common::{FlowKey, counter, hook, maps as shape};
+use common::{counter, hook, maps as shape};
+use ctnetlink::FlowKey;
 
 /// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): user space writes the cells without a system call.
 const MMAPABLE: usize = 1 << 10;

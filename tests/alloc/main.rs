@@ -7,6 +7,7 @@
 mod counting;
 
 use common::Instant;
+use ctnetlink::{Detail, Message, Messages, decode};
 use engine::config::Replication;
 use engine::{Config, Engine, Input, Origin, Request, Share, Side, Stamp};
 use host::clock;
@@ -26,7 +27,6 @@ use tests::netns::{self, Namespace};
 use tests::wait::wait_for;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use wire::netlink::{Detail, Message, Messages, decode};
 use wire::packet;
 
 /// More than there are tombstones, so that those have taken what they need as well.

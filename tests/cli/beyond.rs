@@ -3,7 +3,9 @@
 use crate::script;
 use crate::side::Side;
 use crate::twins::Twins;
-use common::Tuple;
+use ctnetlink::flow::{Known, Status};
+use ctnetlink::request::{self, Selection};
+use ctnetlink::{Flow, Tuple};
 use host::table::Table;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -11,9 +13,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use tests::ctnetlink::Requests;
 use tests::wait::wait_for;
-use wire::Flow;
-use wire::flow::{Known, Status};
-use wire::netlink::request::{self, Selection};
 
 /// A side of ours with the flows of `tables/flows.txt`.
 fn ours() -> Side {

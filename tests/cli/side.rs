@@ -1,6 +1,7 @@
 //! One of the twins: a namespace, a program, and what it did.
 
 use crate::script::{Line, words};
+use ctnetlink::Flow;
 use host::listing::kernel_flows;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -11,7 +12,6 @@ use tests::ctnetlink::Requests;
 use tests::expect;
 use tests::netns::{Namespace, enter_empty, feed, nft, run, sysctl};
 use tests::wait::{wait_for, wait_until};
-use wire::Flow;
 
 /// What a command line did.
 #[derive(Clone, Debug, Default)]

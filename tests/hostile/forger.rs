@@ -1,5 +1,7 @@
 //! Who sends what nobody asked for.
 
+use ctnetlink::flow::HelperName;
+use ctnetlink::{Flow, Writer};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread::{self, JoinHandle};
@@ -7,9 +9,6 @@ use std::time::{Duration, Instant};
 use tests::conf::{End, SUBNET, Transport};
 use tests::netns::{Family, Namespace, address};
 use tests::stage::Stage;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::HelperName;
 use wire::sync::v1::{
     Account, Change, Control, Flags, Message, Messages, Options, Stamp, decode, encode_control,
     encode_flow,

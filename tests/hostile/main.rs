@@ -189,7 +189,7 @@ impl Churn {
             self.requests.delete(&numbers(self.turns - 1).collect::<Vec<_>>());
             let changed = stay.into_iter().map(|mut flow| {
                 flow.mark = self.turns;
-                flow.known |= wire::flow::Known::MARK;
+                flow.known |= ctnetlink::flow::Known::MARK;
                 flow
             });
             self.requests.update(&changed.collect::<Vec<_>>());

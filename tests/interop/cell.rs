@@ -10,7 +10,8 @@
 //! Beside the two daemons of the cell run two of the original on the same namespaces and another port. They hear the
 //! same events, so whatever the daemons of the cell show must be what these show, to the character.
 
-use common::Tuple;
+use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
+use ctnetlink::{Flow, Tuple};
 use tests::conf::{Conf, End, Rules, Transport};
 use tests::conntrack::{
     allow_labels, catalogue_len, insert_catalogue, lines, lines_for_peer, table,
@@ -20,8 +21,6 @@ use tests::daemon::{Brand, Daemon};
 use tests::netns::{Family, Namespace};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_for, wait_until};
-use wire::Flow;
-use wire::flow::{Known, ProtoState, Status, TcpState};
 
 /// Which of the two tables between a flow and the other kernel exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@
 
 use crate::cell::heard;
 use crate::tables::wait_for_agreement;
+use ctnetlink::flow::Known;
 use tests::conf::{Conf, End, Transport};
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::netns::Namespace;
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::flow::Known;
 
 crate::in_each_direction!(
     udp_that_loses_1_percent,

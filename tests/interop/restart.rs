@@ -4,12 +4,12 @@
 //! where the last one ended: only HELLO tells.
 
 use crate::tables::wait_for_agreement;
+use ctnetlink::flow::Known;
 use tests::conf::{Conf, End};
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::flow::Known;
 
 crate::in_each_direction!(
     a_node_that_is_killed_and_starts_again_knows_everything_and_is_known,

@@ -7,16 +7,15 @@
 //!
 //! The flow that the helper watches is written into the kernel; nobody sends its packets.
 
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::flow::{HelperName, ProtoState, Status, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Flow, Tuple};
 use engine::helper::{Announcement, Context, Direction, Kind, Packet};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::slice::from_ref;
 use std::time::Duration;
 use tests::ctnetlink::{Requests, with_lifetime};
 use tests::netns::{Namespace, sysctl};
-use wire::Flow;
-use wire::flow::{HelperName, ProtoState, Status, TcpState};
 
 const INSIDE: [u8; 4] = [10, 99, 60, 1];
 const ROUTER_INSIDE: [u8; 4] = [10, 99, 60, 2];

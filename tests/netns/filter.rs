@@ -1,9 +1,11 @@
 //! The filter in the kernel: it lets pass what user space would, and what it refuses is accounted for.
 
 use crate::tap::check_balance;
+use common::Instant;
 use common::filter::{FilterConfig, MarkTest, mode};
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use common::{FlowKey, Instant, Tuple};
+use ctnetlink::flow::{Known, ProtoState, TcpState};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::{Detail, EventKind, Flow, FlowKey, Message, Messages, Tuple, decode};
 use engine::filter::{Filter, Prefix};
 use host::clock;
 use host::source::{Choice, Heard, KernelFilter, Settings, Source};
@@ -13,9 +15,6 @@ use tests::conntrack::{catalogue_len, insert_catalogue};
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::Namespace;
 use tests::wait::scaled;
-use wire::Flow;
-use wire::flow::{Known, ProtoState, TcpState};
-use wire::netlink::{Detail, EventKind, Message, Messages, decode};
 
 fn open(choice: Choice, filter: KernelFilter) -> Source {
     let settings = Settings { choice, filter, buffer_bytes: Some(64 << 20), ..Settings::default() };

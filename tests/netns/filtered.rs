@@ -2,6 +2,8 @@
 //! was changed meanwhile.
 
 use common::filter::in_sample;
+use ctnetlink::Flow;
+use ctnetlink::flow::{Known, ProtoState, TcpState};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use tests::conf::{Conf, End};
@@ -11,8 +13,6 @@ use tests::daemon::Daemon;
 use tests::solo::{Solo, solo};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
-use wire::Flow;
-use wire::flow::{Known, ProtoState, TcpState};
 
 const READ: &str = "the configuration was read again";
 
@@ -161,7 +161,7 @@ fn what_was_let_in_ends_whatever_it_has_become() {
     let daemon = stage.ours("a", &conf("tap", filter));
     let flow = |state, mark| {
         let mut flow =
-            with_lifetime(Flow::new(common::Tuple::v4([1; 4], [2; 4], 6).with_ports(1, 2)));
+            with_lifetime(Flow::new(ctnetlink::Tuple::v4([1; 4], [2; 4], 6).with_ports(1, 2)));
         flow.proto = ProtoState::Tcp(TcpState { state, ..TcpState::default() });
         (flow.mark, flow.known) = (mark, flow.known | Known::MARK);
         flow

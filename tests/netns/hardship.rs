@@ -1,6 +1,6 @@
 //! Bad company: a peer that sends garbage, one that is not there, tables that are full, more events than fit.
 
-use common::Tuple;
+use ctnetlink::{Flow, Tuple, Writer};
 use std::net::UdpSocket;
 use tests::conf::{Conf, End, SUBNET};
 use tests::conntrack::{lines, sources};
@@ -9,8 +9,6 @@ use tests::daemon::Daemon;
 use tests::netns::{Family, address};
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::Flow;
-use wire::cursor::Writer;
 use wire::sync::v1::{Change, Options, Stamp, encode_flow};
 
 const GARBAGE: u64 = 100_000;

@@ -2,6 +2,8 @@
 //! the kernel has.
 
 use common::Instant;
+use ctnetlink::flow::{Extra, Known, ProtoState, Status, TcpFlags};
+use ctnetlink::{Detail, Flow, Message, Messages, decode};
 use engine::{Config, Engine, Input, Origin, Side, Stamp};
 use host::clock;
 use host::kernel::KernelWriter;
@@ -19,9 +21,7 @@ use tests::daemon::{Brand, Daemon};
 use tests::netns::{self, Family, Namespace, address, sysctl};
 use tests::solo::{Solo, solo};
 use tests::wait::wait_equal;
-use wire::flow::{Extra, Known, ProtoState, Status, TcpFlags};
-use wire::netlink::{Detail, Message, Messages, decode};
-use wire::{Flow, packet};
+use wire::packet;
 
 fn hook() -> Settings {
     Settings { choice: Choice::Hook, ..Settings::default() }

@@ -1,13 +1,11 @@
 //! The filter in the hook: it judges packets as user space judges what they tell.
 
-use common::FlowKey;
 use common::filter::{FilterConfig, MarkTest, mode};
+use ctnetlink::{Detail, EventKind, Flow, FlowKey, Message, Messages, decode};
 use engine::filter::Filter;
 use host::source::{Choice, Heard, KernelFilter, Settings, Source};
 use std::collections::BTreeSet;
 use tests::{churn, netns};
-use wire::Flow;
-use wire::netlink::{Detail, EventKind, Message, Messages, decode};
 
 const RULES: &str = "table inet t { chain c {
     type filter hook output priority 0;

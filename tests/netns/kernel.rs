@@ -1,8 +1,9 @@
 //! Writing into a real kernel and reading it: failures name the right flows, origins are told apart, nothing is lost
 //! among a hundred thousand.
 
-use common::tuple::ipproto;
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{EventKind, Flow, FlowKey, Message, Messages, Tuple, Writer, decode};
 use engine::config::Replication;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Part, Sender, Side, Stamp};
 use host::clock;
@@ -14,10 +15,6 @@ use std::net::Ipv4Addr;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::{self, Namespace};
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
-use wire::netlink::{EventKind, Message, Messages, decode};
 use wire::sync::v1::{self, Change, Options, encode_flow};
 
 const EINVAL: i32 = 22;

@@ -1,6 +1,9 @@
 //! What must hold on every kernel: the source that `auto` takes, and that each source ends with the kernel's table.
 //! `cargo xtask test vm` runs this, among others, on older kernels.
 
+use ctnetlink::flow::Known;
+use ctnetlink::request::{self, Selection};
+use ctnetlink::{Detail, EventKind, Flow, Message, Messages, decode};
 use host::source::{Choice, Heard, Settings, Source};
 use host::table::Table;
 use std::collections::BTreeMap;
@@ -9,10 +12,6 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use tests::churn;
 use tests::ctnetlink::Requests;
 use tests::netns::{self, Namespace};
-use wire::Flow;
-use wire::flow::Known;
-use wire::netlink::request::{self, Selection};
-use wire::netlink::{Detail, EventKind, Message, Messages, decode};
 
 fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc says it")
@@ -88,7 +87,7 @@ fn take(source: &mut Source, flows: &mut BTreeMap<String, Flow>) {
 fn dump() -> Flows {
     let mut flows = Flows::new();
     let mut table = Table::open().expect("a socket");
-    let ask = |w: &mut wire::cursor::Writer<'_>, seq| {
+    let ask = |w: &mut ctnetlink::Writer<'_>, seq| {
         request::dump(w, seq, request::Source::Table, &Selection::default());
     };
     table

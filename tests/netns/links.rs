@@ -1,5 +1,6 @@
 //! Links under ours: cables pulled, interfaces that come and go, peers that misbehave.
 
+use ctnetlink::Writer;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,7 +10,6 @@ use tests::daemon::{Daemon, run_ours};
 use tests::netns::{Family, Namespace, address};
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::cursor::Writer;
 use wire::sync::v1::{Control, Stamp, encode_control};
 
 const KINDS: [(Transport, Family); 6] = [

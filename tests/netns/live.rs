@@ -1,9 +1,11 @@
 //! Events captured live, each read by two decoders that know nothing of each other, and by both sources: what comes
 //! through the tap is what netlink delivers, byte for byte.
 
-#[path = "../../userspace/wire/tests/support/reference.rs"]
+#[path = "../../userspace/ctnetlink/tests/support/reference.rs"]
 mod reference;
 
+use ctnetlink::uapi::subsystem;
+use ctnetlink::{EventKind, Message, Messages, decode};
 use host::source::{Choice, Heard, Settings, Source};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,8 +15,6 @@ use tests::conntrack::insert_catalogue;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::netns::{self, Namespace};
 use tests::wait::wait_until;
-use wire::netlink::uapi::subsystem;
-use wire::netlink::{EventKind, Message, Messages, decode};
 
 /// Addresses of the service, and of its translated double.
 const SERVICES: [&str; 4] = ["127.0.0.1:7000", "127.0.0.9:7000", "[::1]:7000", "[fd99::9]:7000"];

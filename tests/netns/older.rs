@@ -1,11 +1,11 @@
 //! Flows that began before anybody listened: the kernel tells neither what becomes of them nor that they ended
 //! (`nf_conntrack_events=2`, the default).
 
+use ctnetlink::flow::Known;
 use tests::ctnetlink::{Requests, udp, udp_flows};
 use tests::netns::sysctl;
 use tests::solo::{Solo, solo};
 use tests::wait::{wait_equal, wait_until};
-use wire::flow::Known;
 
 /// More than are asked for one by one.
 const FLOWS: u32 = 1000;

@@ -1,5 +1,6 @@
 //! Several links of ours on one port, and who may speak on which: what comes in belongs to the link whose peer sent it.
 
+use ctnetlink::Writer;
 use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
@@ -12,7 +13,6 @@ use tests::daemon::{Brand, Daemon};
 use tests::netns::{Family, address};
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::cursor::Writer;
 use wire::sync::v1::{Control, Stamp, encode_control};
 
 /// Own addresses of two links that share their port.

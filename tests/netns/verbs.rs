@@ -1,6 +1,7 @@
 //! Purges of the kernel's tables, and what machines ask.
 
-use common::Tuple;
+use ctnetlink::flow::HelperName;
+use ctnetlink::{Expectation, Flow, Tuple};
 use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::thread;
@@ -10,8 +11,6 @@ use tests::ctnetlink::{Requests, udp_flows, with_lifetime};
 use tests::daemon::{Daemon, run_ctflow};
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
-use wire::flow::HelperName;
-use wire::{Expectation, Flow};
 
 const FLOWS: u32 = 20;
 

@@ -5,12 +5,11 @@ use crate::cluster::{Cluster, Outcome, Violation};
 use crate::model::{Essence, Ledger};
 use crate::node::Node;
 use crate::trace::{brief, name};
-use common::FlowKey;
-use common::tuple::ipproto;
+use ctnetlink::flow::{ProtoState, TCP_FLAG_BE_LIBERAL};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Flow, FlowKey};
 use engine::{Event, Side};
 use std::collections::BTreeMap;
-use wire::Flow;
-use wire::flow::{ProtoState, TCP_FLAG_BE_LIBERAL};
 
 pub(crate) type Table = BTreeMap<FlowKey, Essence>;
 

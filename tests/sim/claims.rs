@@ -8,9 +8,8 @@ use crate::cluster::{Cluster, Outcome, Violation};
 use crate::limits::{self, Limit};
 use crate::model::Essence;
 use crate::trace::name;
-use common::FlowKey;
+use ctnetlink::{Flow, FlowKey};
 use engine::{Exactness, Side};
-use wire::Flow;
 use wire::sync::v1::Account;
 
 /// Every node, whatever happens around it.

@@ -10,11 +10,10 @@ use crate::profile::{Profile, of};
 use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
 use common::Instant;
+use ctnetlink::flow::{Known, Status};
+use ctnetlink::{EventKind, Flow};
 use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
-use wire::Flow;
-use wire::flow::{Known, Status};
-use wire::netlink::EventKind;
 use wire::packet::Seen;
 use wire::sync::v1::{self, Flags, Message, Messages};
 

@@ -1,9 +1,8 @@
 //! Somebody on the link who is not the peer: it sees what the peer sends, and sends what it likes.
 
 use crate::prng::Rng;
+use ctnetlink::{Flow, Writer};
 use std::collections::VecDeque;
-use wire::Flow;
-use wire::cursor::Writer;
 use wire::sync::v1::{self, Account, Change, Control, Flags, Messages, Options, Stamp};
 
 /// Datagrams it remembers.
@@ -107,9 +106,9 @@ impl Hostile {
         bytes
     }
 
-    fn tuple(&mut self) -> common::Tuple {
+    fn tuple(&mut self) -> ctnetlink::Tuple {
         let port = 1 + self.rng.below(60_000) as u16;
-        common::Tuple::v4([198, 51, 100, 1], [198, 51, 100, 2], 6).with_ports(port, 80)
+        ctnetlink::Tuple::v4([198, 51, 100, 1], [198, 51, 100, 2], 6).with_ports(port, 80)
     }
 
     fn number(&mut self) -> u32 {

@@ -5,19 +5,18 @@
 //! of traffic tells what changed, while an event of a request tells everything.
 
 use crate::prng::Rng;
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
+use ctnetlink::{EventKind, Flow, FlowKey};
 use engine::{Origin, Request};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::Flow;
-use wire::flow::{Known, ProtoState, Status, TcpState};
-use wire::netlink::EventKind;
 
 pub(crate) const ENOENT: i32 = 2;
 pub(crate) const ENOMEM: i32 = 12;
 pub(crate) const EBUSY: i32 = 16;
 pub(crate) const EEXIST: i32 = 17;
 
-/// Status bits that a writer decides; `wire::netlink::request` sends no others.
+/// Status bits that a writer decides; `ctnetlink::request` sends no others.
 const WRITABLE: Status =
     Status::SEEN_REPLY.union(Status::ASSURED).union(Status::FIXED_TIMEOUT).union(Status::HELPER);
 

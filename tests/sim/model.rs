@@ -1,10 +1,9 @@
 //! What must be true, worked out without the engine: the remote table that the delivered messages amount to, and what two
 //! accounts of one flow must agree on.
 
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{HelperName, Known, ProtoState, Status};
+use ctnetlink::{Flow, FlowKey, Tuple};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::Flow;
-use wire::flow::{HelperName, Known, ProtoState, Status};
 use wire::sync::v1::{Change, Message};
 
 /// What became of the messages of one direction.

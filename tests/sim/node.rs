@@ -7,14 +7,13 @@ use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
 use crate::speaker::Speaker;
 use crate::trace::{Trace, brief};
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::{EventKind, Flow, FlowKey};
 use engine::config::limit;
 use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
-use wire::Flow;
-use wire::netlink::EventKind;
 
 /// Requests the host hands to the kernel at once.
 const BATCH_OPS: usize = 64;

@@ -8,14 +8,12 @@
 //! - As long as its peer greets, it takes messages in whatever order they come.
 //! - Its updates cannot take away what the peer knows of an earlier life: a helper, a label, a master, a mark.
 
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::{EventKind, Flow, FlowKey, Writer};
 use engine::config::Mode;
 use engine::{Command, Config, Event, Input, KernelOp, Request, Side, merge};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::netlink::EventKind;
 use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, Options, Stamp};
 
 const ALIVE_AFTER: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use crate::network::{Faults, Topology};
 use crate::prng::Rng;
 use crate::source::SourceKind;
 use common::filter::{FilterConfig, mode};
-use common::tuple::FAMILY_IPV4;
+use ctnetlink::tuple::FAMILY_IPV4;
 use engine::Config;
 use engine::config::Mode;
 use engine::filter::{Filter, Prefix};

@@ -11,8 +11,8 @@
 use crate::kernel::Happened;
 use crate::prng::Rng;
 use common::Instant;
+use ctnetlink::EventKind;
 use engine::{Origin, Stamp};
-use wire::netlink::EventKind;
 
 const CPUS: usize = 4;
 

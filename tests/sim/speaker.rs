@@ -2,9 +2,9 @@
 
 use crate::original::Original;
 use common::Instant;
+use ctnetlink::Flow;
 use engine::{Config, Engine, Event, Input, KernelOp, Side, Stamp, Standing};
 use std::time::Duration;
-use wire::Flow;
 
 /// What speaks on a node, and how its clock differs from the one of the simulation.
 pub(crate) struct Speaker {

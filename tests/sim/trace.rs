@@ -1,8 +1,8 @@
 //! What a run did: always as one number, and as text when a seed is replayed.
 
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::{Flow, FlowKey};
 use std::fmt::Arguments;
-use wire::Flow;
 
 /// Folds everything that happens into one hash; prints it when asked.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use crate::kernel::{Kernel, Told};
 use crate::prng::Rng;
-use common::tuple::ipproto;
-use common::{FlowKey, Instant, Tuple};
-use wire::Flow;
-use wire::flow::{HelperName, Known, ProtoState, Status, TcpState};
+use common::Instant;
+use ctnetlink::flow::{HelperName, Known, ProtoState, Status, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Flow, FlowKey, Tuple};
 
 /// One node's traffic.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ fn advance(flow: &mut Flow) {
 
 /// Translates one end, to a port that belongs to this identity.
 fn translate(flow: &mut Flow, rng: &mut Rng, net: u8, n: usize) {
-    let v6 = flow.orig.family == common::tuple::FAMILY_IPV6;
+    let v6 = flow.orig.family == ctnetlink::tuple::FAMILY_IPV6;
     let (src, dst) = flow.reply.ports();
     let mut to = [0; 16];
     to[..4].copy_from_slice(&if v6 { [0x20, 0x01, 0xff, net] } else { [203, 0, 113, net] });

@@ -2,10 +2,9 @@
 
 use crate::ctnetlink::{Requests, with_lifetime};
 use crate::netns::{Namespace, feed};
-use common::Tuple;
+use ctnetlink::flow::{ProtoState, Status, TcpState};
+use ctnetlink::{Flow, Tuple};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::Flow;
-use wire::flow::{ProtoState, Status, TcpState};
 
 /// Flows by their line, without lifetime and use count, and with the lifetime beside it.
 pub type Table = BTreeMap<String, u32>;

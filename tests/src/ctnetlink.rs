@@ -2,16 +2,13 @@
 //! of them than it can make in reasonable time.
 
 use crate::netns::Namespace;
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{Known, Status};
+use ctnetlink::request::{self, IfExists, Ticket};
+use ctnetlink::{Expectation, Flow, FlowKey, Message, Messages, Tuple, Writer};
 use host::netlink::Socket;
 use host::sys::Batch;
 use rustix::fd::AsFd;
 use std::fmt::Debug;
-use wire::cursor::Writer;
-use wire::flow::{Known, Status};
-use wire::netlink::request::{self, IfExists, Ticket};
-use wire::netlink::{self, Message, Messages};
-use wire::{Expectation, Flow};
 
 /// Requests per batch.
 const BATCH: usize = 64;
@@ -98,7 +95,7 @@ impl Requests {
             let got = self.answers.receive(self.socket.as_fd()).expect("answers arrive");
             assert!(got > 0, "the kernel answers inside of send");
             for raw in (0..got).flat_map(|i| Messages::new(self.answers.datagram(i)).flatten()) {
-                let Ok(Message::Error(answer)) = netlink::decode(&raw) else { continue };
+                let Ok(Message::Error(answer)) = ctnetlink::decode(&raw) else { continue };
                 let seq = raw.header.seq;
                 let flow = &flows[seq as usize];
                 assert!(answer.errno == 0, "the kernel refused {flow:?}: errno {}", answer.errno);

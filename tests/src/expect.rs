@@ -2,9 +2,8 @@
 
 use crate::ctnetlink::with_lifetime;
 use crate::netns::Namespace;
-use common::Tuple;
-use wire::flow::{HelperName, ProtoState, Status, TcpState};
-use wire::{Expectation, Flow};
+use ctnetlink::flow::{HelperName, ProtoState, Status, TcpState};
+use ctnetlink::{Expectation, Flow, Tuple};
 
 /// A connection to an IRC server, with the helper that watches it. It may announce eight others; that of FTP could
 /// announce but one.

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// Check form and house rules: rustfmt, clippy, the no_std proof, tidy, the ledger of deviations.
 ///
-/// The no_std proof compiles wire and engine for a target that has no std, so that sockets, clocks and files cannot
-/// have crept in.
+/// The no_std proof compiles ctnetlink, wire and engine for a target that has no std, so that sockets, clocks and files
+/// cannot have crept in.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -67,7 +67,14 @@ fn no_std() -> Result<()> {
     let toolchain = Toolchain::find()
         .context("needs a rustc with the sources of core; `cargo xtask setup` gets one")?;
     let mut cargo = toolchain.cargo("build");
-    cargo.args(["--package", "ctflow-wire", "--package", "ctflow-engine"]);
+    cargo.args([
+        "--package",
+        "ctnetlink",
+        "--package",
+        "ctflow-wire",
+        "--package",
+        "ctflow-engine",
+    ]);
     cargo.args(["-Zbuild-std=core,alloc", "--target", "x86_64-unknown-none", "--target-dir"]);
     shell::run(cargo.arg(repo::target().join("no-std")))
 }

@@ -242,7 +242,7 @@ impl Run<'_> {
 
     /// The codec's requests to a live kernel, in an empty namespace that goes when they end.
     fn live_codec(&self) -> Result<Tally> {
-        let test = ["--package", "ctflow-wire", "--test", "kernel"];
+        let test = ["--package", "ctnetlink", "--test", "kernel"];
         // Built outside: nothing can be fetched from within an empty namespace.
         shell::run(self.cargo_test().args(test).arg("--no-run"))?;
         let inner = self.cargo_test();

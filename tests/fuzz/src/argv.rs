@@ -1,13 +1,11 @@
 //! Command lines of `conntrack`, from a shell and from files for `-R`.
 
-use common::Tuple;
+use ctnetlink::request::{self, IfExists, Source, Ticket};
+use ctnetlink::{FlowView, Tuple, Writer};
 use tools::conntrack::command::{self, Command};
 use tools::conntrack::definition::Verb;
 use tools::conntrack::filter::Filter;
 use tools::conntrack::{act, wanted};
-use wire::cursor::Writer;
-use wire::netlink::FlowView;
-use wire::netlink::request::{self, IfExists, Source, Ticket};
 
 /// Words, one a line, are a command or an error, and a command can be carried out as far as no kernel is needed.
 ///
@@ -64,7 +62,7 @@ fn can_be_used(command: &Command) {
     request::delete_expectation(
         &mut w,
         Ticket::acked(1),
-        &common::FlowKey::new(wanted::expected(command), 0),
+        &ctnetlink::FlowKey::new(wanted::expected(command), 0),
         None,
     );
 }

@@ -1,10 +1,9 @@
 //! The control socket: what clients ask, and the lines they get.
 
-use common::Tuple;
+use ctnetlink::{Flow, Tuple};
 use std::fmt;
 use tools::print::text::expectation;
 use tools::print::{Age, Line};
-use wire::Flow;
 use wire::control::Request;
 use wire::sync::v1::{Message, Messages, decode};
 

@@ -1,9 +1,9 @@
 //! The helpers, whatever the two ends of a flow say to each other.
 
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::Tuple;
+use ctnetlink::flow::Status;
+use ctnetlink::tuple::ipproto;
 use engine::helper::{ANNOUNCED_MAX, Announcement, Context, Direction, Kind, Outcome, Packet};
-use wire::flow::Status;
 use wire::transport::{Edit, Segment};
 
 const CLIENT: [u8; 16] = [10, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -184,7 +184,7 @@ fn packet(tuple: Tuple, payload: &[u8]) -> Vec<u8> {
     let is_tcp = tuple.proto == ipproto::TCP;
     let transport_len = payload.len() + if is_tcp { 20 } else { 8 };
     let mut out = Vec::new();
-    if tuple.family == common::tuple::FAMILY_IPV4 {
+    if tuple.family == ctnetlink::tuple::FAMILY_IPV4 {
         let [high, low] = ((transport_len + 20) as u16).to_be_bytes();
         out.extend([0x45, 0, high, low, 0, 0, 0, 0, 64, tuple.proto, 0, 0]);
         out.extend_from_slice(&tuple.src[..4]);

@@ -1,12 +1,10 @@
 //! The decoder of what the kernel says.
 
-use wire::cursor::Writer;
-use wire::netlink::queue::Refusal;
-use wire::netlink::request::{self, IfExists, Ticket};
-use wire::netlink::uapi::subsystem;
-use wire::netlink::{
-    Detail, Message, Messages, PacketView, RawMessage, RequestView, Verdict, decode,
-};
+use ctnetlink::request::{self, IfExists, Ticket};
+use ctnetlink::uapi::subsystem;
+use ctnetlink::{Detail, Message, Messages, RawMessage, RequestView, Writer, decode};
+use wire::queue::Refusal;
+use wire::queue::{PacketView, Verdict};
 
 /// Every message lies inside the bytes, errors point into them, flows and expectations become values, and a value can
 /// be written as a request that reads as a flow or an expectation again.

@@ -7,15 +7,13 @@
 //! Bytes that are not there are zeros. Few flows and numbers near the right ones make it likely that steps have
 //! something to do with each other; raw datagrams are there for the rest.
 
-use common::tuple::ipproto;
-use common::{Instant, Tuple};
+use common::Instant;
 use core::time::Duration;
+use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{EventKind, Flow, Tuple, Writer};
 use engine::config::{Mode, Replication};
 use engine::{Command, Config, Origin, Stamp};
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::{Known, ProtoState, Status, TcpState};
-use wire::netlink::EventKind;
 use wire::sync::v1::{self, Account, Change, Control, Flags};
 
 /// A step of a plan.

@@ -1,11 +1,11 @@
 //! What `conntrack` prints of what the kernel says.
 
+use ctnetlink::Messages;
+use ctnetlink::frame::HEADER_LEN;
 use tools::print::Origin;
 use tools::print::conntrack::{
     Event, Format, LabelMap, Style, count, expectation, flow, statistics,
 };
-use wire::netlink::Messages;
-use wire::netlink::frame::HEADER_LEN;
 
 const FORMATS: [Format; 4] = [Format::Plain, Format::Save, Format::Xml, Format::Json];
 

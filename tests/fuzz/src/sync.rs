@@ -1,14 +1,12 @@
 //! The decoder of the replication protocol.
 
-use common::Tuple;
-use common::tuple::ipproto;
-use wire::cursor::Writer;
-use wire::flow::{Known, Synproxy};
+use ctnetlink::flow::{Known, Synproxy};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Expectation, Flow, Tuple, Writer};
 use wire::sync::v1::{
     Flags, Message, Messages, Options, RawMessage, Stamp, decode, encode_control,
     encode_expectation, encode_flow,
 };
-use wire::{Expectation, Flow};
 
 const ALL: Options = Options { timeout: true, window_scale: true };
 /// Longest helper and function names that travel.

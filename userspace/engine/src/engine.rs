@@ -16,10 +16,9 @@ use crate::replica::{Manners, Outbox, Packer, Peers};
 use crate::table::{Entry, FlowTable, Marks, Notes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::time::Duration;
-use wire::Flow;
-use wire::netlink::EventKind;
+use ctnetlink::{EventKind, Flow, FlowKey};
 use wire::sync::v1::Options;
 
 mod conversation;

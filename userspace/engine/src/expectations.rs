@@ -19,10 +19,9 @@ use crate::counters::TableCounters;
 use crate::input::Origin;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use common::{Instant, Tuple};
+use common::Instant;
 use core::ops::Bound;
-use wire::Expectation;
-use wire::netlink::EventKind;
+use ctnetlink::{EventKind, Expectation, Tuple};
 use wire::sync::v1::Change;
 
 /// What makes two expectations the same one.

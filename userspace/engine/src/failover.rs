@@ -19,7 +19,8 @@ use crate::output::{Event, Request};
 use crate::remote::{Remote, without_master, writable};
 use crate::table::{Entry, FlowTable, Slot};
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::FlowKey;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;

@@ -3,9 +3,9 @@
 
 use alloc::vec::Vec;
 use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
-use common::tuple::FAMILY_IPV6;
-use wire::Flow;
-use wire::flow::Known;
+use ctnetlink::Flow;
+use ctnetlink::flow::Known;
+use ctnetlink::tuple::FAMILY_IPV6;
 
 /// An address prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@
 //! by another program; helpers take it as a hint and nothing breaks if it lies.
 
 use alloc::vec::Vec;
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 mod context;
 mod text;

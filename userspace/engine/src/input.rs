@@ -1,11 +1,10 @@
 //! Everything that can happen to an engine.
 
 use alloc::boxed::Box;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::net::IpAddr;
-use wire::netlink::EventKind;
+use ctnetlink::{EventKind, Expectation, Flow, FlowKey};
 use wire::packet::Seen;
-use wire::{Expectation, Flow};
 
 /// Whose request caused a kernel event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

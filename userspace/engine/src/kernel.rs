@@ -13,10 +13,9 @@ use crate::config::limit;
 use crate::merge;
 use crate::output::{KernelOp, Request};
 use alloc::collections::VecDeque;
-use common::FlowKey;
+use ctnetlink::{Flow, FlowKey};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use wire::Flow;
 
 /// What a request is for; decides what its failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! no such part left. What makes a flow another one (its zone, its translation) is never left out.
 
 use crate::output::{Part, Request};
-use wire::Flow;
+use ctnetlink::Flow;
 
 const ENOSPC: i32 = 28;
 const ERANGE: i32 = 34;
@@ -52,8 +52,8 @@ mod tests {
     use super::*;
     use alloc::vec;
     use alloc::vec::Vec;
-    use common::Tuple;
-    use wire::flow::{HelperName, SeqAdj, Synproxy};
+    use ctnetlink::Tuple;
+    use ctnetlink::flow::{HelperName, SeqAdj, Synproxy};
 
     const EINVAL: i32 = 22;
 

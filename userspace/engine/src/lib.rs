@@ -15,9 +15,10 @@
 //! - Iteration is in slot order, never in hash order.
 //!
 //! ```
-//! use common::{Instant, Tuple};
+//! use common::Instant;
+//! use ctnetlink::Tuple;
 //! use engine::{Config, Engine, Input, Origin, Stamp, Side};
-//! use wire::{Flow, netlink::EventKind};
+//! use ctnetlink::{Flow, EventKind};
 //!
 //! let mut engine = Engine::new(Config::default(), Instant(0));
 //! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));

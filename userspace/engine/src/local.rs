@@ -19,12 +19,11 @@ use crate::replica::{Outbox, Packer};
 use crate::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::tombstone::{Span, Tombstones};
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::hash::BuildHasher;
 use core::time::Duration;
+use ctnetlink::{EventKind, Flow, FlowKey};
 use foldhash::fast::FixedState;
-use wire::Flow;
-use wire::netlink::EventKind;
 use wire::sync::v1::Change;
 
 mod bypass;

@@ -1,7 +1,7 @@
 //! Newer news over older: an event tells only what changed, and what it leaves out stays as it was.
 
 use alloc::sync::Arc;
-use wire::flow::{Extra, Flow, Known, ProtoState, Status};
+use ctnetlink::flow::{Extra, Flow, Known, ProtoState, Status};
 
 /// Lays `news` over `flow`.
 pub fn absorb(flow: &mut Flow, news: Flow) {
@@ -80,8 +80,8 @@ fn absorb_extra(old: &mut Extra, new: Extra) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Tuple;
-    use wire::flow::{Status, TcpState};
+    use ctnetlink::Tuple;
+    use ctnetlink::flow::{Status, TcpState};
 
     #[test]
     fn what_an_update_leaves_out_stays() {

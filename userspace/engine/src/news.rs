@@ -8,8 +8,8 @@ use crate::merge;
 use crate::table::Entry;
 use crate::tombstone::Span;
 use common::Instant;
-use wire::Flow;
-use wire::flow::Known;
+use ctnetlink::Flow;
+use ctnetlink::flow::Known;
 
 /// News about a flow compared with the last word about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use crate::exactness::Cause;
 use crate::input::CommandId;
 use alloc::boxed::Box;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::time::Duration;
-use wire::flow::HelperName;
-use wire::{Expectation, Flow};
+use ctnetlink::flow::HelperName;
+use ctnetlink::{Expectation, Flow, FlowKey};
 
 /// Which of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use crate::told::{PeerId, Told};
 use crate::tombstone::{Span, Tombstones};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::time::Duration;
-use wire::Flow;
-use wire::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
+use ctnetlink::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
+use ctnetlink::{Flow, FlowKey};
 use wire::sync::v1::{Account, Change};
 
 mod inject;
@@ -397,7 +397,7 @@ fn lifetime(config: &Config, flow: &Flow, age_s: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Tuple;
+    use ctnetlink::Tuple;
 
     fn flow(n: u16) -> Flow {
         Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80))

@@ -1,7 +1,7 @@
 //! Several engines share the flows: each flow belongs to one of them, by its identity alone.
 
-use common::Tuple;
 use core::hash::BuildHasher;
+use ctnetlink::Tuple;
 use foldhash::fast::FixedState;
 
 /// Keeps this hash apart from that of the tables, which would fill unevenly with what it has sorted.

@@ -5,10 +5,9 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use common::{FlowKey, Tuple};
 use core::ops::Deref;
+use ctnetlink::{Flow, FlowKey, Tuple};
 use foldhash::fast::FixedState;
-use wire::Flow;
 use wire::sync::v1::Account;
 
 mod index;

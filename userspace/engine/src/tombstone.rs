@@ -1,7 +1,7 @@
 //! Ended flows, remembered for a while so that news about them which comes late does not revive them.
 
 use alloc::collections::VecDeque;
-use common::FlowKey;
+use ctnetlink::FlowKey;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -88,7 +88,7 @@ impl Tombstones {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Tuple;
+    use ctnetlink::Tuple;
 
     fn key(n: u16) -> FlowKey {
         FlowKey::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80), 0)

@@ -8,7 +8,8 @@
 //! takes that is done about it. Of several at once, the waits overlap.
 
 use crate::sys;
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::FlowKey;
 use engine::table::{FlowTable, Trail};
 use engine::{Engine, Input, Side};
 use wire::sync::v1::{Messages, glimpse};
@@ -95,12 +96,9 @@ fn fetch(table: &FlowTable, trails: impl Iterator<Item = Trail> + Clone) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Tuple;
-    use common::tuple::{FAMILY_IPV4, ipproto};
+    use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
+    use ctnetlink::{EventKind, Flow, Tuple, Writer};
     use engine::{Config, Origin, Stamp};
-    use wire::Flow;
-    use wire::cursor::Writer;
-    use wire::netlink::EventKind;
     use wire::sync::v1::{self, Change};
 
     fn flow(n: u8) -> Flow {

@@ -1,11 +1,10 @@
 //! Flows that have ended, each handed out once.
 
-use common::FlowKey;
+use ctnetlink::{Flow, FlowKey};
 use engine::table::Marks;
 use engine::{Engine, Side};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use wire::Flow;
 
 /// Ended flows remembered, so that an end that is reported twice is handed out once.
 const REMEMBERED: usize = 8192;

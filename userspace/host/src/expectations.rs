@@ -3,10 +3,9 @@
 use crate::netlink::{Socket, set_receive_buffer};
 use crate::source::group;
 use crate::sys::Batch;
+use ctnetlink::{EventKind, Expectation, Message, Messages};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
-use wire::Expectation;
-use wire::netlink::{self, EventKind, Message, Messages};
 
 /// Messages taken with one system call, which is also the most of one turn.
 const BATCH: usize = 64;
@@ -71,7 +70,7 @@ impl ExpectEvents {
             Err(e) => return Err(e),
         };
         for raw in (0..got).flat_map(|i| Messages::new(self.batch.datagram(i))) {
-            match raw.and_then(|raw| Ok((raw.header.portid, netlink::decode(&raw)?))) {
+            match raw.and_then(|raw| Ok((raw.header.portid, ctnetlink::decode(&raw)?))) {
                 Ok((portid, Message::Expect { event, expect })) => {
                     let expect = Box::new(expect.to_expectation());
                     news.events.push(ExpectEvent { portid, event, expect });

@@ -17,13 +17,12 @@ mod expectations;
 use crate::ahead::Ahead;
 use crate::netlink::Socket;
 use crate::sys::Batch;
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::request::{self, IfExists, Selection, Source, Ticket};
+use ctnetlink::{Detail, FlowKey, Message, Messages, Writer};
 use engine::{Engine, Input, KernelOp, Origin, Request};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
-use wire::cursor::Writer;
-use wire::netlink::request::{self, IfExists, Selection, Source, Ticket};
-use wire::netlink::{self, Detail, Message, Messages};
 
 /// Requests per `send`. Their answers must fit the socket's default receive buffer even if all fail.
 const BATCH_OPS: usize = 64;
@@ -177,8 +176,8 @@ impl KernelWriter {
         for index in 0..got {
             let mut end = None;
             for raw in Messages::new(self.dumped.datagram(index)).flatten() {
-                self.dump_torn |= raw.header.has(netlink::uapi::flag::DUMP_INTR);
-                match netlink::decode(&raw) {
+                self.dump_torn |= raw.header.has(ctnetlink::uapi::flag::DUMP_INTR);
+                match ctnetlink::decode(&raw) {
                     Ok(Message::Flow { flow, .. }) => {
                         flows += 1;
                         let flow = flow.to_flow(Detail::State);
@@ -293,14 +292,14 @@ fn read_answers(
 
 /// Reports one answer; true when it is the barrier.
 fn on_answer(
-    raw: &netlink::RawMessage<'_>,
+    raw: &ctnetlink::RawMessage<'_>,
     written: &Written,
     reads: &mut [Read],
     sink: &mut impl FnMut(Input<'_>),
 ) -> bool {
     let token = raw.header.seq;
     let read = reads.iter_mut().find(|read| read.token == token);
-    match (netlink::decode(raw), read) {
+    match (ctnetlink::decode(raw), read) {
         (Ok(Message::Flow { flow, .. }), Some(read)) => {
             read.shown = true;
             sink(Input::Verified { key: read.key, flow: Some(flow.to_flow(Detail::State)) });

@@ -2,14 +2,12 @@
 
 use crate::netlink::Socket;
 use crate::sys::Batch;
+use ctnetlink::request::{self, Selection, Source};
+use ctnetlink::{Detail, Flow, Message, Messages, Writer};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use rustix::time::Timespec;
 use std::io;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::netlink::request::{self, Selection, Source};
-use wire::netlink::{self, Detail, Message, Messages};
 
 /// The kernel fills dump buffers up to 32 KiB when the reader offers that much.
 const DUMP_SLOT: usize = 32 << 10;
@@ -38,7 +36,7 @@ pub fn kernel_flows(mut sink: impl FnMut(Vec<Flow>) -> bool) -> io::Result<()> {
         let mut flows = Vec::new();
         let mut ended = false;
         for raw in (0..got).flat_map(|i| Messages::new(piece.datagram(i)).flatten()) {
-            match netlink::decode(&raw) {
+            match ctnetlink::decode(&raw) {
                 Ok(Message::Flow { flow, .. }) => flows.push(flow.to_flow(Detail::Full)),
                 Ok(Message::Done(answer) | Message::Error(answer)) => match answer.errno {
                     0 => ended = true,

@@ -145,7 +145,7 @@ impl Observer {
         Some(format!("kernel refuses {word}: flows are written without ({reason}){more}"))
     }
 
-    fn on_write_failed(&mut self, log: &Log, what: &str, flow: &common::FlowKey, errno: i32) {
+    fn on_write_failed(&mut self, log: &Log, what: &str, flow: &ctnetlink::FlowKey, errno: i32) {
         self.write_failures += 1;
         if self.write_failures <= WRITE_FAILURES_TOLD {
             let reason = std::io::Error::from_raw_os_error(errno);
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_is_told_once_for_each_kind_and_then_now_and_then() {
         let mut observer = Observer::default();
-        let helper = wire::flow::HelperName::from_bytes(b"a\nb").unwrap();
+        let helper = ctnetlink::flow::HelperName::from_bytes(b"a\nb").unwrap();
         let mut told = |part, s: u64| {
             observer.written_without(part, libc::EOPNOTSUPP, Instant(s * 1_000_000_000))
         };

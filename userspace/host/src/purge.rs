@@ -14,14 +14,11 @@
 
 use crate::netlink::Socket;
 use crate::sys::Batch;
-use common::FlowKey;
+use ctnetlink::request::{self, Selection, Source, Ticket};
+use ctnetlink::{Detail, Flow, FlowKey, Message, Messages, Writer};
 use rustix::fd::AsFd;
 use std::collections::VecDeque;
 use std::io;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::netlink::request::{self, Selection, Source, Ticket};
-use wire::netlink::{self, Detail, Message, Messages};
 
 /// The kernel fills dump buffers up to 32 KiB when the reader offers that much.
 const DUMP_SLOT: usize = 32 << 10;
@@ -161,8 +158,8 @@ impl Purger {
         let Ok(got) = self.pieces.receive(self.dump.as_fd()) else { return Some(false) };
         let mut ended = None;
         for raw in (0..got).flat_map(|i| Messages::new(self.pieces.datagram(i)).flatten()) {
-            reading.torn |= raw.header.has(netlink::uapi::flag::DUMP_INTR);
-            match netlink::decode(&raw) {
+            reading.torn |= raw.header.has(ctnetlink::uapi::flag::DUMP_INTR);
+            match ctnetlink::decode(&raw) {
                 Ok(Message::Flow { flow, .. }) => victims.extend(flow_victim(&flow, counts)),
                 Ok(Message::Expect { expect, .. }) => {
                     victims.extend(expectation_victim(&expect, counts));
@@ -218,7 +215,7 @@ impl Purger {
             }
             let mut done = false;
             for raw in (0..got).flat_map(|i| Messages::new(self.answers.datagram(i)).flatten()) {
-                let Ok(Message::Error(answer)) = netlink::decode(&raw) else { continue };
+                let Ok(Message::Error(answer)) = ctnetlink::decode(&raw) else { continue };
                 match answer.errno {
                     0 => {}
                     ENOENT => refusals.gone += 1,
@@ -241,17 +238,17 @@ struct Refusals {
     kept: u64,
 }
 
-fn flow_victim(view: &netlink::FlowView<'_>, counts: &impl Fn(&Flow) -> bool) -> Option<Victim> {
+fn flow_victim(view: &ctnetlink::FlowView<'_>, counts: &impl Fn(&Flow) -> bool) -> Option<Victim> {
     let flow = view.to_flow(Detail::State);
     // Where the zones of the directions differ, a flow is found by that of the original one.
     let zone = flow.extra.as_deref().and_then(|extra| extra.zones[0]).unwrap_or(flow.zone);
-    let id = flow.has(wire::flow::Known::ID).then_some(flow.id);
+    let id = flow.has(ctnetlink::flow::Known::ID).then_some(flow.id);
     counts(&flow).then(|| (FlowKey::new(flow.orig, zone), id))
 }
 
 /// An expectation counts if the flow that it belongs to does.
 fn expectation_victim(
-    view: &netlink::ExpectView<'_>,
+    view: &ctnetlink::ExpectView<'_>,
     counts: &impl Fn(&Flow) -> bool,
 ) -> Option<Victim> {
     let expectation = view.to_expectation();

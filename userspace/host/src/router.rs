@@ -2,10 +2,9 @@
 
 use crate::source::queue::Feed;
 use crate::source::{Heard, Stamp};
-use common::{FlowKey, Tuple};
+use ctnetlink::uapi::subsystem;
+use ctnetlink::{FlowKey, Messages, RawMessage, Tuple, view};
 use engine::Share;
-use wire::netlink::uapi::subsystem;
-use wire::netlink::{Messages, RawMessage, conntrack};
 use wire::packet;
 
 /// Sorts events by flow, and keeps the order of those that go to one shard.
@@ -76,7 +75,7 @@ impl Router {
 
 fn original(raw: &RawMessage<'_>) -> Option<Tuple> {
     let about_flow = raw.header.subsystem() == subsystem::CTNETLINK;
-    about_flow.then(|| conntrack::original(raw.payload)).flatten()
+    about_flow.then(|| view::original(raw.payload)).flatten()
 }
 
 #[cfg(test)]
@@ -87,15 +86,14 @@ mod tests {
     use crate::source::queue::{self, Nature};
     use crate::waits::{Wait, Waits};
     use common::Instant;
+    use ctnetlink::request::{self, Ticket};
+    use ctnetlink::{Flow, Writer};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use rustix::event::{EventfdFlags, eventfd};
     use std::collections::HashMap;
     use std::sync::Arc;
     use std::time::Duration;
-    use wire::Flow;
-    use wire::cursor::Writer;
-    use wire::netlink::request::{self, Ticket};
 
     const NATURE: Nature = Nature { name: "test", hears_requests: true };
     const SEED: u64 = 11;

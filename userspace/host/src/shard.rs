@@ -31,8 +31,9 @@ use crate::source::{Heard, Source, Stamp as SourceStamp};
 use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
-use common::{FlowKey, Instant};
+use common::Instant;
 use crossbeam::channel::{Receiver, TryRecvError};
+use ctnetlink::{Detail, EventKind, FlowKey, Message, Messages};
 use engine::config::limit;
 use engine::expectations::ExpectKey;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
@@ -42,7 +43,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::netlink::{self, Detail, EventKind, Message, Messages};
 use wire::packet;
 
 mod expect;
@@ -184,7 +184,7 @@ pub struct Shard {
     malformed: u64,
     /// Jiffies in a second.
     hz: u32,
-    traffic: wire::flow::Counters,
+    traffic: ctnetlink::flow::Counters,
     /// Microseconds.
     latency: Histogram<u64>,
     housekeeping_at: Instant,
@@ -241,7 +241,7 @@ impl Shard {
             health: HealthProbe::new(began),
             malformed: 0,
             hz: clock::jiffies_per_second(),
-            traffic: wire::flow::Counters::default(),
+            traffic: ctnetlink::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
             housekeeping_at: began,
@@ -339,7 +339,7 @@ impl Shard {
             };
             for raw in Messages::new(bytes) {
                 let decoded = raw.and_then(|raw| {
-                    netlink::decode(&raw).map(|message| (raw.header.portid, message))
+                    ctnetlink::decode(&raw).map(|message| (raw.header.portid, message))
                 });
                 match decoded {
                     Ok((portid, Message::Flow { event, flow })) => {

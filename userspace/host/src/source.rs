@@ -4,7 +4,8 @@
 //! The first two hand out the same messages with the same filter applied; they differ in what an event costs. The hook
 //! hands out flows as packets left them, and messages about their ends.
 
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::FlowKey;
 use rustix::fd::BorrowedFd;
 use std::io;
 

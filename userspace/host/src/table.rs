@@ -12,6 +12,8 @@
 
 use crate::netlink::{Socket, set_receive_buffer};
 use crate::sys::Batch;
+use ctnetlink::request::Ticket;
+use ctnetlink::{Message, Messages, Writer, frame, uapi};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::time::Timespec;
@@ -20,9 +22,6 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
-use wire::cursor::Writer;
-use wire::netlink::request::Ticket;
-use wire::netlink::{self, Message, Messages, frame, uapi};
 
 /// The kernel fills dump buffers up to 32 KiB when the reader offers that much.
 const SLOT: usize = 32 << 10;
@@ -246,11 +245,11 @@ fn receive(answers: &mut Batch, socket: BorrowedFd<'_>) -> io::Result<usize> {
 }
 
 /// The errno an answer ends with, 0 for success; `None` if it goes on.
-fn end_of(raw: &netlink::RawMessage<'_>) -> Option<i32> {
+fn end_of(raw: &ctnetlink::RawMessage<'_>) -> Option<i32> {
     if raw.header.subsystem() != 0 {
         return None;
     }
-    match netlink::decode(raw) {
+    match ctnetlink::decode(raw) {
         Ok(Message::Error(answer) | Message::Done(answer)) => Some(answer.errno),
         Ok(Message::Overrun) => Some(libc::ENOBUFS),
         _ => None,
@@ -258,7 +257,7 @@ fn end_of(raw: &netlink::RawMessage<'_>) -> Option<i32> {
 }
 
 /// A message with its header.
-fn whole<'a>(datagram: &'a [u8], raw: &netlink::RawMessage<'_>) -> &'a [u8] {
+fn whole<'a>(datagram: &'a [u8], raw: &ctnetlink::RawMessage<'_>) -> &'a [u8] {
     &datagram[raw.at..raw.at + frame::HEADER_LEN + raw.payload.len()]
 }
 

@@ -14,7 +14,7 @@ pub mod conntrack;
 pub use text::{Age, Line, Origin, Tag};
 pub use xml::Xml;
 
-use wire::flow::Timestamps;
+use ctnetlink::flow::Timestamps;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

@@ -3,14 +3,15 @@
 //! [`v1_flow`] and [`v1_expectation`] give what version 1 of the replication protocol carries whole, so that
 //! decoding an encoding must give the same value back.
 
-use crate::expect::ExpectNat;
-use crate::flow::{Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use crate::sync::v1::{Account, Change, Control, Flags, Options, Stamp};
-use crate::{Expectation, Flow};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::expectation::ExpectNat;
+use ctnetlink::flow::{
+    Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState,
+};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Expectation, Flow, Tuple};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{collection, option, prop_oneof};
 
@@ -108,7 +109,7 @@ fn v1_extra() -> impl Strategy<Value = Option<Arc<Extra>>> {
 fn v1_reply(orig: Tuple, status: Status) -> impl Strategy<Value = Tuple> {
     (any::<[Option<[u8; 16]>; 2]>(), any::<[Option<u16>; 2]>()).prop_map(move |(addr, port)| {
         let mut reply = orig.inverted();
-        let len = if orig.family == common::tuple::FAMILY_IPV6 { 16 } else { 4 };
+        let len = if orig.family == ctnetlink::tuple::FAMILY_IPV6 { 16 } else { 4 };
         let (mut sport, mut dport) = reply.ports();
         if status.contains(Status::SRC_NAT_DONE) {
             addr[0].inspect(|addr| reply.dst[..len].copy_from_slice(&addr[..len]));
@@ -162,7 +163,7 @@ pub fn v1_expectation() -> impl Strategy<Value = Expectation> {
                 tuple_of(proto).prop_map(l4)
             };
             let nat = (any::<u32>(), end()).prop_filter_map("IPv6", |(direction, tuple)| {
-                let v4 = tuple.family == common::tuple::FAMILY_IPV4;
+                let v4 = tuple.family == ctnetlink::tuple::FAMILY_IPV4;
                 v4.then_some(ExpectNat { direction, tuple })
             });
             let numbers = any::<(Option<u32>, Option<u32>, Option<u32>)>();

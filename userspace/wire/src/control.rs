@@ -10,8 +10,8 @@
 //! +-------------------------------+
 //! ```
 
-use crate::DecodeError;
 use crate::cursor::Reader;
+use ctnetlink::DecodeError;
 
 /// Bytes of a request.
 pub const REQUEST_LEN: usize = 4;

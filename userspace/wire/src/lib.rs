@@ -1,13 +1,17 @@
-//! Bytes to values and back: ctnetlink, the conntrackd replication protocol, the control protocol.
+//! Bytes to values and back, beside ctnetlink: the conntrackd replication protocol, the control protocol, the hook's
+//! record, packets that the kernel shows to a helper.
 //!
 //! It does no I/O, reads no clock and takes no decision. Every decoder is total: any input gives a value or a
-//! [`DecodeError`], never a panic, and reporting an error allocates nothing. Floor: above `common`.
+//! [`ctnetlink::DecodeError`], never a panic, and reporting an error allocates nothing. Floor: above `common`.
 //!
 //! ```
-//! use wire::Flow;
-//! use common::Tuple;
-//! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(53, 53));
-//! assert_eq!(flow.key().zone, 0);
+//! use ctnetlink::Writer;
+//! use wire::sync::v1::{Control, Messages, Stamp, encode_control};
+//! let mut bytes = [0; 64];
+//! let mut writer = Writer::new(&mut bytes);
+//! encode_control(Control::Resync, Stamp::default(), &mut writer);
+//! let len = writer.finish().unwrap();
+//! assert_eq!(Messages::datagram(&bytes[..len]).count(), 1);
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,18 +20,11 @@ extern crate alloc;
 #[cfg(any(test, feature = "arbitrary"))]
 extern crate std;
 
-pub mod error;
 pub mod cursor;
-pub mod flow;
 pub mod transport;
-pub mod expect;
-pub mod netlink;
+pub mod queue;
 pub mod packet;
 pub mod sync;
 pub mod control;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
-
-pub use error::DecodeError;
-pub use expect::Expectation;
-pub use flow::Flow;

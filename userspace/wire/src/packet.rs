@@ -1,11 +1,10 @@
 //! What the hook's program reports (`common::hook`), as a flow.
 
-use crate::DecodeError;
-use crate::flow::{Extra, Flow, Known, ProtoState, Status, TcpFlags, TcpState};
 use alloc::sync::Arc;
-use common::Tuple;
 use common::hook::{BODY_LEN, Direction, PacketRecord, ext, zone_dir};
-use common::tuple::ipproto;
+use ctnetlink::flow::{Extra, Flow, Known, ProtoState, Status, TcpFlags, TcpState};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{DecodeError, Tuple};
 
 /// A flow as a packet left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
         return Err(DecodeError::new(bytes.len(), "record is shorter than its layout"));
     };
     let family = record.family;
-    if !matches!(family, common::tuple::FAMILY_IPV4 | common::tuple::FAMILY_IPV6) {
+    if !matches!(family, ctnetlink::tuple::FAMILY_IPV4 | ctnetlink::tuple::FAMILY_IPV6) {
         return Err(DecodeError::new(BODY_LEN, "record of an unknown family"));
     }
     let status = Status::from_bits_retain(record.status);
@@ -104,7 +103,7 @@ fn zones_apart(record: &PacketRecord) -> Arc<Extra> {
 mod tests {
     use super::*;
     use alloc::vec::Vec;
-    use common::tuple::FAMILY_IPV4;
+    use ctnetlink::tuple::FAMILY_IPV4;
     use proptest::prelude::*;
 
     const HZ: u32 = 250;

@@ -8,11 +8,10 @@
 //! Sources: RFC 791, 8200, 9293, 768, 4302 (length of the authentication header). Only whole packets are taken: a
 //! fragment, a cut packet or one that is routed by way of another host (RFC 8200, 4.4) is an error.
 
-use crate::DecodeError;
 use alloc::vec::Vec;
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use core::ops::Range;
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::{DecodeError, Tuple};
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use crate::replica::ftfw::Ftfw;
 use crate::replica::whole::Finding;
 use crate::told::{PeerId, Told};
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::time::Duration;
+use ctnetlink::FlowKey;
 use wire::sync::v1::{self, Account, Control, Message, Messages};
 
 /// How long after a request everything is said to have come, where nobody acknowledges and the peer sends no accounts.

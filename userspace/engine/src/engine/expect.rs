@@ -13,9 +13,8 @@ use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use wire::netlink::EventKind;
+use ctnetlink::{EventKind, Expectation, Flow};
 use wire::sync::v1::Change;
-use wire::{Expectation, Flow};
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
@@ -58,7 +57,7 @@ impl Engine {
 
     /// Whether an expectation is replicated.
     fn counts(&self, expect: &Expectation) -> bool {
-        let helper = expect.helper.as_ref().map(wire::flow::Name::as_str);
+        let helper = expect.helper.as_ref().map(ctnetlink::flow::Name::as_str);
         self.config.expectations.counts(helper)
             && self.config.filter.passes(&Flow::new(expect.master))
     }

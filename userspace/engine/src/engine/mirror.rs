@@ -8,10 +8,9 @@ use crate::kernel::InFlight;
 use crate::output::{Request, Side};
 use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
-use common::{FlowKey, Instant};
+use common::Instant;
 use core::time::Duration;
-use wire::Flow;
-use wire::netlink::EventKind;
+use ctnetlink::{EventKind, Flow, FlowKey};
 use wire::sync::v1::Change;
 
 /// When peers are asked again for what the kernel refused, most likely because it is full. A transfer of all flows may

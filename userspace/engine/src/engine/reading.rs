@@ -14,8 +14,8 @@ use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
 use crate::table::Full;
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
-use wire::Flow;
+use common::Instant;
+use ctnetlink::{Flow, FlowKey};
 
 impl Dump {
     const fn new(now: Instant) -> Self {

@@ -5,13 +5,11 @@ use crate::config::{Mode, Replication, limit};
 use crate::exactness::Exactness;
 use crate::{Command, CommandId, Config, Event, Input, Origin, Part, Request, Sender, Side, Stamp};
 use alloc::vec::Vec;
-use common::{Instant, Tuple};
+use common::Instant;
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::{HelperName, Known};
-use wire::netlink::EventKind;
+use ctnetlink::flow::{HelperName, Known};
+use ctnetlink::{EventKind, Flow, Tuple, Writer};
 use wire::sync::v1::{self, Change, Control, Flags, Options};
 
 /// Defect 9 of the original (`docs/defects.md`).

@@ -9,9 +9,9 @@ use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use common::{FlowKey, Instant};
-use wire::Expectation;
-use wire::expect::flag;
+use common::Instant;
+use ctnetlink::expectation::flag;
+use ctnetlink::{Expectation, FlowKey};
 use wire::sync::v1::Change;
 
 const ENOENT: i32 = 2;

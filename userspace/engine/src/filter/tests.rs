@@ -1,12 +1,12 @@
 use super::*;
+use common::event;
 use common::filter::mode;
 use common::hook::{BODY_LEN, PacketRecord};
-use common::tuple::FAMILY_IPV4;
-use common::{Tuple, event};
+use ctnetlink::flow::{ProtoState, Status, TcpState};
+use ctnetlink::request::{self, IfExists, Ticket};
+use ctnetlink::tuple::FAMILY_IPV4;
+use ctnetlink::{Tuple, Writer};
 use proptest::prelude::*;
-use wire::cursor::Writer;
-use wire::flow::{ProtoState, Status, TcpState};
-use wire::netlink::request::{self, IfExists, Ticket};
 
 fn flow(src: [u8; 4], proto: u8) -> Flow {
     let orig = Tuple::v4(src, [9, 9, 9, 9], proto);

@@ -13,7 +13,7 @@ use super::announcement::{Announcement, Wanted};
 use super::form::Form;
 use super::text::Scanner;
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 /// Seconds that the flow lives on after an answer: the next one may take that long.
 const TIMEOUT_S: u32 = 300;
@@ -80,7 +80,7 @@ pub(super) mod tests {
             for (announced, port) in outcome.announced.iter().zip(told) {
                 let expectation = announced.expectation(port);
                 let wanted = vector.original.with_ports(0, port);
-                assert_eq!(expectation.tuple, common::Tuple { proto: ipproto::TCP, ..wanted });
+                assert_eq!(expectation.tuple, ctnetlink::Tuple { proto: ipproto::TCP, ..wanted });
                 assert_eq!((expectation.flags, expectation.timeout_s), (Some(0), Some(180)));
             }
         }

@@ -12,11 +12,11 @@
 use super::context::{Context, Direction};
 use super::form::{self, Form, Piece};
 use alloc::vec::Vec;
-use common::Tuple;
 use core::net::IpAddr;
 use core::ops::Range;
-use wire::expect::{ExpectNat, Expectation, flag};
-use wire::flow::{HelperName, Name};
+use ctnetlink::Tuple;
+use ctnetlink::expectation::{ExpectNat, Expectation, flag};
+use ctnetlink::flow::{HelperName, Name};
 use wire::transport::Edit;
 
 /// Ports that are tried, upward from the announced one, before the packet is left as it is.
@@ -192,7 +192,7 @@ fn translation(
 
 /// A mask under which every bit of an address counts.
 const fn ones(family: u8) -> [u8; 16] {
-    if family == common::tuple::FAMILY_IPV6 {
+    if family == ctnetlink::tuple::FAMILY_IPV6 {
         return [0xff; 16];
     }
     let mut out = [0; 16];

@@ -1,8 +1,8 @@
 //! What a helper is given: the flow, the packet, and the bytes it remembers.
 
-use common::Tuple;
 use core::net::IpAddr;
-use wire::flow::Status;
+use ctnetlink::Tuple;
+use ctnetlink::flow::Status;
 
 /// Which way a packet goes, seen from who began the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

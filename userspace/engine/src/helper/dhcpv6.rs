@@ -7,7 +7,7 @@
 
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 /// The port that clients listen on.
 const CLIENT_PORT: u16 = 546;
@@ -54,7 +54,7 @@ pub(super) mod tests {
     use super::*;
     use crate::helper::Kind;
     use crate::helper::tests::{Nat, Vector};
-    use common::Tuple;
+    use ctnetlink::Tuple;
     use std::vec::Vec;
 
     /// A SOLICIT with a client identifier, as the script of `record/helpers` sends it.

@@ -24,9 +24,9 @@ use super::announcement::{Announcement, Wanted};
 use super::form::Form;
 use super::text::Scanner;
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
 use core::net::{IpAddr, Ipv4Addr};
 use core::ops::Range;
+use ctnetlink::tuple::ipproto;
 
 /// Sequence numbers kept of each direction.
 const REMEMBERED: usize = 2;

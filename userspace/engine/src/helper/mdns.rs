@@ -4,8 +4,8 @@
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::text::be16;
 use super::{Context, Direction, Outcome, Packet};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, ipproto};
+use ctnetlink::Tuple;
+use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
 
 /// The port that answers come from.
 const PORT: u16 = 5353;
@@ -110,7 +110,7 @@ pub(super) mod tests {
     #[test]
     fn an_asker_that_is_translated_is_answered_by_its_outer_address() {
         let mut vector = vectors().remove(0);
-        vector.status |= wire::flow::Status::SRC_NAT;
+        vector.status |= ctnetlink::flow::Status::SRC_NAT;
         vector.reply.dst[..4].copy_from_slice(&CLIENT_OUTSIDE);
         vector.reply = vector.reply.with_ports(PORT, 999);
         let announced = vector.run().announced.remove(0);

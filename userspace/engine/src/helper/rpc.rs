@@ -15,9 +15,9 @@ use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;
 use super::text::be32;
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
 use core::net::IpAddr;
 use core::ops::Range;
+use ctnetlink::tuple::ipproto;
 
 const CALL: u32 = 0;
 const REPLY: u32 = 1;

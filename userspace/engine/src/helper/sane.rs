@@ -13,7 +13,7 @@ use super::announcement::{Announcement, Wanted};
 use super::form::Form;
 use super::text::be32;
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 const NET_START: u32 = 7;
 /// Code and handle.

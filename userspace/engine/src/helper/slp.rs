@@ -1,8 +1,8 @@
 //! The service location protocol (RFC 2608, RFC 3111): as multicast DNS, from port 427.
 
 use super::{Context, Direction, Outcome, Packet, mdns};
-use common::Tuple;
-use common::tuple::FAMILY_IPV4;
+use ctnetlink::Tuple;
+use ctnetlink::tuple::FAMILY_IPV4;
 
 /// The port that answers come from.
 const PORT: u16 = 427;
@@ -39,7 +39,7 @@ pub(super) mod tests {
     use super::*;
     use crate::helper::Kind;
     use crate::helper::tests::{Nat, Vector, asking, assert_is_for_the_asker};
-    use common::tuple::ipproto;
+    use ctnetlink::tuple::ipproto;
     use std::vec::Vec;
 
     /// A request for a service, as the script of `record/helpers` sends it.

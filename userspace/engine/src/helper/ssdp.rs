@@ -13,8 +13,8 @@ use super::announcement::{Announcement, Port, Source, Wanted};
 use super::form::Form;
 use super::text::Scanner;
 use super::{ANNOUNCED_MAX, Context, Direction, Outcome, Packet};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, ipproto};
+use ctnetlink::Tuple;
+use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
 
 const GROUP_V4: [u8; 4] = [239, 255, 255, 250];
 const NAME: &str = "ssdp";

@@ -1,10 +1,10 @@
 //! What holds for every helper, and the flows that their vectors use.
 
 use super::{ANNOUNCED_MAX, Announcement, Context, Direction, Kind, Outcome, Packet};
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::Tuple;
+use ctnetlink::flow::Status;
+use ctnetlink::tuple::ipproto;
 use std::vec::Vec;
-use wire::flow::Status;
 use wire::transport::Edit;
 
 /// Who is translated.

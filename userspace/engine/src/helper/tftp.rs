@@ -7,7 +7,7 @@
 
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 const READ: [u8; 2] = [0, 1];
 const WRITE: [u8; 2] = [0, 2];
@@ -37,8 +37,8 @@ pub(super) mod tests {
     use super::*;
     use crate::helper::Kind;
     use crate::helper::tests::{CLIENT, CLIENT_PORT, Nat, Vector};
+    use ctnetlink::expectation::ExpectNat;
     use std::vec::Vec;
-    use wire::expect::ExpectNat;
 
     /// A request to read and one to write, in each of the four kinds of translation.
     pub(crate) fn vectors() -> Vec<Vector> {
@@ -74,7 +74,8 @@ pub(super) mod tests {
             let mut vector = vector(nat).says(Direction::Original, b"\0\x01f\0octet\0");
             let announced = vector.run().announced.remove(0);
             let expectation = announced.expectation(1);
-            let inner = common::Tuple::v4(CLIENT, [0; 4], ipproto::UDP).with_ports(CLIENT_PORT, 0);
+            let inner =
+                ctnetlink::Tuple::v4(CLIENT, [0; 4], ipproto::UDP).with_ports(CLIENT_PORT, 0);
             let wanted = ExpectNat { direction: 1, tuple: inner };
             assert_eq!(expectation.nat, (nat != Nat::None).then_some(wanted), "{nat:?}");
             let function = expectation.function.map(|name| name.as_str() == "nat-follow-master");

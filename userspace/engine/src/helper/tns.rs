@@ -16,7 +16,7 @@ use super::announcement::{Announcement, Wanted};
 use super::form::Form;
 use super::text::{Scanner, be16};
 use super::{Context, Direction, Outcome, Packet};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 const REDIRECT: u8 = 5;
 const DATA: u8 = 6;

@@ -1,6 +1,6 @@
 use super::*;
 use alloc::vec::Vec;
-use common::Tuple;
+use ctnetlink::Tuple;
 
 fn flow(n: u16) -> Flow {
     Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80))

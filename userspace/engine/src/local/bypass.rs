@@ -6,9 +6,8 @@ use crate::kernel::Purpose;
 use crate::news::{self, Age, age};
 use crate::output::Request;
 use crate::tombstone::Span;
-use common::{FlowKey, Instant};
-use wire::Flow;
-use wire::netlink::EventKind;
+use common::Instant;
+use ctnetlink::{EventKind, Flow, FlowKey};
 use wire::sync::v1::Change;
 
 impl Local {

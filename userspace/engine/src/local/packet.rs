@@ -8,8 +8,8 @@ use super::{Desk, Local, News, Told, seconds};
 use crate::config::limit;
 use crate::input::{Origin, Stamp};
 use crate::table::{Entry, Full, Marks, Slot};
-use common::{FlowKey, Instant};
-use wire::netlink::EventKind;
+use common::Instant;
+use ctnetlink::{EventKind, FlowKey};
 use wire::packet::Seen;
 
 #[cfg(test)]

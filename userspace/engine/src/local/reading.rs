@@ -9,8 +9,8 @@ use crate::output::Request;
 use crate::replica::change_of;
 use crate::table::{Entry, Full, Marks, Slot};
 use crate::tombstone::Span;
-use common::{FlowKey, Instant};
-use wire::Flow;
+use common::Instant;
+use ctnetlink::{Flow, FlowKey};
 use wire::sync::v1::Change;
 
 /// How to take a flow of a dump of the kernel's table.

@@ -16,9 +16,9 @@ use crate::remote::{without_master, writable};
 use crate::table::{Full, Marks, Slot};
 use crate::told::Told;
 use crate::tombstone::Span;
-use common::{FlowKey, Instant};
-use wire::Flow;
-use wire::flow::Known;
+use common::Instant;
+use ctnetlink::flow::Known;
+use ctnetlink::{Flow, FlowKey};
 use wire::sync::v1::Change;
 
 const ENOENT: i32 = 2;

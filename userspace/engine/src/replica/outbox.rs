@@ -9,9 +9,9 @@ use crate::table::{Entry, FlowTable, Marks, Slot};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use wire::flow::Known;
+use ctnetlink::flow::Known;
+use ctnetlink::{Expectation, Flow};
 use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
-use wire::{Expectation, Flow};
 
 /// Something to send.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! One datagram, filled with whole messages.
 
-use wire::cursor::Writer;
+use ctnetlink::Writer;
 
 /// Whether a message went into the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

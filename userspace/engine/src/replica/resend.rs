@@ -20,7 +20,7 @@ use crate::table::{Entry, FlowTable, Marks, Slot};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use wire::Expectation;
+use ctnetlink::Expectation;
 use wire::sync::v1::Control;
 
 #[derive(Debug)]
@@ -389,8 +389,7 @@ fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
 mod tests {
     use super::*;
     use crate::table::Notes;
-    use common::Tuple;
-    use wire::Flow;
+    use ctnetlink::{Flow, Tuple};
     use wire::sync::v1::Change;
 
     /// A queue with entries in slots 0.. sent as `numbers`.

@@ -20,12 +20,11 @@ use super::notes::Notes;
 use crate::merge::Fields;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use common::tuple::FAMILY_IPV4;
-use common::{FlowKey, Tuple};
 use core::hash::BuildHasher;
+use ctnetlink::flow::{Extra, Known, ProtoState, Status};
+use ctnetlink::tuple::FAMILY_IPV4;
+use ctnetlink::{Flow, FlowKey, Tuple};
 use foldhash::fast::FixedState;
-use wire::Flow;
-use wire::flow::{Extra, Known, ProtoState, Status};
 
 /// One direction over IPv4; the row says which protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,10 +353,10 @@ impl Row {
 mod tests {
     use super::*;
     use crate::merge;
+    use ctnetlink::flow::TcpState;
     use proptest::prelude::*;
     use std::vec;
     use wire::arbitrary;
-    use wire::flow::TcpState;
 
     /// Any tuple at all: known or not, and with bytes that no decoder would let through.
     fn any_tuple() -> impl Strategy<Value = Tuple> {

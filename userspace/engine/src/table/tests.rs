@@ -1,6 +1,6 @@
 use super::*;
 use alloc::collections::BTreeMap;
-use wire::flow::ProtoState;
+use ctnetlink::flow::ProtoState;
 
 fn flow(n: u16, zone: u16) -> Flow {
     let tuple = Tuple::v4([1; 4], [2; 4], 6).with_ports(n, 80);

@@ -1,6 +1,6 @@
 //! The frames of made-up flows: templates in which only the client's address, and what sums over it, changes.
 
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 const ETHERNET: usize = 14;
 /// The router's interface and the one before it.

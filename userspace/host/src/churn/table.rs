@@ -2,14 +2,11 @@
 
 use crate::netlink::Socket;
 use crate::sys::Batch;
-use common::Tuple;
+use ctnetlink::flow::{Known, ProtoState, Status, TcpState, tcp};
+use ctnetlink::request::{self, IfExists, Selection, Ticket};
+use ctnetlink::{Flow, Message, Messages, Tuple, Writer};
 use rustix::fd::AsFd;
 use std::io;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::{Known, ProtoState, Status, TcpState, tcp};
-use wire::netlink::request::{self, IfExists, Selection, Ticket};
-use wire::netlink::{self, Message, Messages};
 
 /// Requests per batch.
 const BATCH: u32 = 64;
@@ -74,7 +71,7 @@ impl Requests {
                 return Err(io::Error::other(why));
             }
             for raw in (0..got).flat_map(|i| Messages::new(self.answers.datagram(i)).flatten()) {
-                let Ok(Message::Error(answer)) = netlink::decode(&raw) else { continue };
+                let Ok(Message::Error(answer)) = ctnetlink::decode(&raw) else { continue };
                 if answer.errno != 0 {
                     return Err(io::Error::from_raw_os_error(answer.errno));
                 }
@@ -89,7 +86,7 @@ impl Requests {
 /// The `n`-th of many TCP connections.
 fn established(n: u32) -> Flow {
     let [_, a, b, c] = n.to_be_bytes();
-    let orig = Tuple::v4([10, a, b, c], [172, 16, 0, 1], common::tuple::ipproto::TCP);
+    let orig = Tuple::v4([10, a, b, c], [172, 16, 0, 1], ctnetlink::tuple::ipproto::TCP);
     let mut flow = Flow::new(orig.with_ports(40_000, 443));
     flow.reply = flow.orig.inverted();
     flow.timeout_s = 3000;

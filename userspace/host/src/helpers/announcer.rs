@@ -1,13 +1,10 @@
 //! Expectations through ctnetlink: where a free port is looked for, or a packet announces more than one.
 
 use crate::netlink::Socket;
-use common::FlowKey;
+use ctnetlink::request::{self, IfExists, Ticket};
+use ctnetlink::{Expectation, FlowKey, Message, Messages, Writer};
 use rustix::time::Timespec;
 use std::io;
-use wire::Expectation;
-use wire::cursor::Writer;
-use wire::netlink::request::{self, IfExists, Ticket};
-use wire::netlink::{self, Message, Messages};
 
 /// More than any request or answer about one expectation takes.
 const MESSAGE_LEN_MAX: usize = 4096;
@@ -63,7 +60,7 @@ impl Announcer {
                 if raw.header.seq != self.seq {
                     continue;
                 }
-                match netlink::decode(&raw) {
+                match ctnetlink::decode(&raw) {
                     Ok(Message::Expect { expect, .. }) => found = Some(expect.to_expectation()),
                     Ok(Message::Error(answer)) if answer.errno != 0 => {
                         return Err(io::Error::from_raw_os_error(answer.errno));

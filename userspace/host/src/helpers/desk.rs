@@ -3,16 +3,16 @@
 use super::announcer::Announce;
 use super::counters::Shared;
 use super::verdicts::Verdicts;
+use ctnetlink::flow::{HelperName, Status};
+use ctnetlink::request::IfExists;
+use ctnetlink::{Expectation, FlowView, Messages, RawMessage};
 use engine::helper::{Announcement, Context, Direction, Kind, Outcome, Packet, Policy};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wire::Expectation;
-use wire::flow::{HelperName, Status};
-use wire::netlink::queue::Refusal;
-use wire::netlink::request::IfExists;
-use wire::netlink::{FlowView, Messages, PacketView, RawMessage, Verdict};
+use wire::queue::Refusal;
+use wire::queue::{PacketView, Verdict};
 use wire::transport::{Edit, Segment};
 
 /// Longest packet that a verdict can hold: an attribute's value.
@@ -215,7 +215,7 @@ fn search(
         let outcome = announcer.create(&expectation, IfExists::Fail);
         match outcome.as_ref().map_err(io::Error::raw_os_error) {
             Err(Some(libc::EEXIST | libc::EBUSY)) => {
-                let key = common::FlowKey::new(expectation.tuple, expectation.zone.unwrap_or(0));
+                let key = ctnetlink::FlowKey::new(expectation.tuple, expectation.zone.unwrap_or(0));
                 let existing = announcer.existing(&key);
                 if existing.is_ok_and(|existing| announcement.is_made(port, &existing)) {
                     return Some(announcement.edits(port));

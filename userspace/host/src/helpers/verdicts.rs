@@ -1,8 +1,8 @@
 //! Verdicts, gathered and handed to the kernel in one buffer.
 
 use crate::netlink::Socket;
-use wire::cursor::Writer;
-use wire::netlink::Verdict;
+use ctnetlink::Writer;
+use wire::queue::Verdict;
 
 /// Bytes from which on the buffer is handed over. With the longest verdict after that it fits the socket's default send
 /// buffer.

@@ -2,11 +2,10 @@
 
 use crate::netlink::Socket;
 use crate::sys::Batch;
+use ctnetlink::{Message, Messages, Writer, request};
 use engine::Input;
 use rustix::fd::AsFd;
 use std::io;
-use wire::cursor::Writer;
-use wire::netlink::{self, Message, Messages, request};
 
 /// The kernel fills dump buffers up to 32 KiB when the reader offers that much.
 const DUMP_SLOT: usize = 32 << 10;
@@ -34,8 +33,8 @@ fn read(sink: &mut impl FnMut(Input<'_>)) -> io::Result<bool> {
             return Ok(false);
         }
         for raw in (0..got).flat_map(|i| Messages::new(piece.datagram(i)).flatten()) {
-            torn |= raw.header.has(netlink::uapi::flag::DUMP_INTR);
-            match netlink::decode(&raw) {
+            torn |= raw.header.has(ctnetlink::uapi::flag::DUMP_INTR);
+            match ctnetlink::decode(&raw) {
                 Ok(Message::Expect { expect, .. }) => {
                     sink(Input::DumpedExpectation(Box::new(expect.to_expectation())));
                 }

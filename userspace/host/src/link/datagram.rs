@@ -12,11 +12,11 @@
 
 use super::{Ends, LinkError, Settings, Transport, socket};
 use crate::sys;
+use ctnetlink::Writer;
 use rustix::fd::{AsFd, BorrowedFd};
 use socket2::{InterfaceIndexOrAddress, MsgHdr, SockAddr, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
-use wire::cursor::Writer;
 
 /// A link that carries datagrams.
 #[derive(Debug)]

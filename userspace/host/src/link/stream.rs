@@ -73,7 +73,7 @@ pub(super) fn first(row: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::cursor::Writer;
+    use ctnetlink::Writer;
     use wire::sync::v1::{Control, Stamp, encode_control};
 
     /// `ALIVE` (8 bytes) and `RESYNC` (16 bytes) in turn.

@@ -3,9 +3,10 @@
 
 use super::attributes;
 use super::{Client, Mode, Request};
+use ctnetlink::Messages;
 use netlink_packet_core::DefaultNla;
 use std::io;
-use wire::netlink::{Messages, PacketView};
+use wire::queue::PacketView;
 
 /// `NFNL_SUBSYS_QUEUE`.
 pub(super) const SUBSYSTEM: u8 = 3;

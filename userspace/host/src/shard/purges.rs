@@ -3,8 +3,8 @@
 use super::Outcome;
 use crate::log::Log;
 use crate::purge::{Purger, Subject, Tally};
+use ctnetlink::Flow;
 use tokio::sync::oneshot;
-use wire::Flow;
 
 /// The purger and who waits for it.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use crate::link::GroupReport;
 use crate::source::Account;
 use crate::sys;
 use common::Instant;
+use ctnetlink::{Expectation, Flow};
 use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
@@ -11,7 +12,6 @@ use engine::table::{Marks, Slot};
 use engine::{Cause, Engine, Exactness, Side, Standing};
 use std::time::Duration;
 use wire::sync::v1::Control;
-use wire::{Expectation, Flow};
 
 /// The state of things.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct Snapshot {
     /// Times events were found to have been lost.
     pub overruns: u64,
     /// Bytes and packets of flows that have ended, where the kernel counts them (`nf_conntrack_acct`).
-    pub traffic: wire::flow::Counters,
+    pub traffic: ctnetlink::flow::Counters,
     /// Name of the event source.
     pub source: &'static str,
     /// Receive buffer of the event socket, bytes.

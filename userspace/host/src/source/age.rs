@@ -2,7 +2,8 @@
 //! pass (`ebpf/src/filter.rs`).
 
 use common::filter::{Kind, Subject};
-use common::{FlowKey, Instant, event};
+use common::{Instant, event};
+use ctnetlink::FlowKey;
 use std::collections::HashMap;
 use std::time::Duration;
 

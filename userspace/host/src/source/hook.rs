@@ -23,7 +23,7 @@ use aya::maps::PerCpuArray;
 use aya_obj::generated::bpf_insn;
 use common::hook::{AREA_LEN, CALL_CAST, FIELD_COUNT, FIELD_OFFSET, TYPE_AREA, counter};
 use common::maps;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::HashSet;
 use std::io;

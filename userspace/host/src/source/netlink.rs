@@ -5,7 +5,8 @@ use super::{Account, KernelFilter, Settings, SourceError};
 use crate::clock;
 use crate::netlink::{Socket, set_receive_buffer, set_reliable};
 use crate::sys::Batch;
-use common::{FlowKey, Instant};
+use common::Instant;
+use ctnetlink::FlowKey;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 

@@ -20,7 +20,8 @@ use crate::sys::{self, Cells};
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
-use common::{FlowKey, Instant, counter, maps};
+use common::{Instant, counter, maps};
+use ctnetlink::FlowKey;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

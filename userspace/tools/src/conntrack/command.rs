@@ -7,9 +7,9 @@ use super::labels::{self, LabelMap};
 use super::ports::Ports;
 use super::protocol::{self, ProtoOpt};
 use super::values::{self, Addr, Nat, StatusWanted, items};
+use ctnetlink::flow::HelperName;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use wire::flow::HelperName;
 
 /// What `-o` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -412,7 +412,7 @@ impl Parser {
         let command = &mut self.command;
         match option {
             ProtoOpt::Port(which, dst) => {
-                let key = number == common::tuple::ipproto::GRE;
+                let key = number == ctnetlink::tuple::ipproto::GRE;
                 let read = if key { values::number } else { values::decimal };
                 command.ports.set(which, dst, read(name, text, u16::MAX.into())? as u16);
             }

@@ -4,13 +4,12 @@ use super::command::Command;
 use super::definition::{Opt, Verb};
 use super::protocol::Which;
 use super::values::{Addr, Address, Nat};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, ipproto};
-use wire::flow::{ProtoState, Status};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
-use wire::netlink::request::Selection;
-use wire::netlink::uapi::filter::flag;
+use ctnetlink::flow::{ProtoState, Status};
+use ctnetlink::request::Selection;
+use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
+use ctnetlink::uapi::filter::flag;
+use ctnetlink::view::label_words;
+use ctnetlink::{FlowView, Tuple};
 
 /// Which flows.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::definition::{Table, Verb};
 use super::failure::Failure;
 use super::values;
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 
 /// An option of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

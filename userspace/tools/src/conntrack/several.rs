@@ -8,12 +8,12 @@ use super::failure::Failure;
 use super::filter::Filter;
 use super::values::Addr;
 use super::words;
+use ctnetlink::FlowView;
+use ctnetlink::request::Selection;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use wire::netlink::FlowView;
-use wire::netlink::request::Selection;
 
 /// Understands the lines of a file, `-` being stdin, behind the words they follow.
 ///
@@ -105,7 +105,7 @@ impl<'a> Choice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Tuple;
+    use ctnetlink::Tuple;
 
     fn commands(lines: &[&str]) -> Vec<Command> {
         lines.iter().map(|line| command::parse(&words(line)).unwrap()).collect()

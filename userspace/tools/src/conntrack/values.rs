@@ -1,8 +1,8 @@
 //! Values of options, strictly: what is no number, or does not fit, is an error, and never 0 or its lower bits.
 
 use super::failure::Failure;
+use ctnetlink::flow::Status;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use wire::flow::Status;
 
 /// An address, network order, IPv4 in the first four bytes.
 pub type Addr = [u8; 16];
@@ -22,11 +22,11 @@ impl From<IpAddr> for Address {
         let family = match ip {
             IpAddr::V4(v4) => {
                 bytes[..4].copy_from_slice(&v4.octets());
-                common::tuple::FAMILY_IPV4
+                ctnetlink::tuple::FAMILY_IPV4
             }
             IpAddr::V6(v6) => {
                 bytes = v6.octets();
-                common::tuple::FAMILY_IPV6
+                ctnetlink::tuple::FAMILY_IPV6
             }
         };
         Self { family, bytes }
@@ -50,7 +50,7 @@ pub fn address(text: &str) -> Result<Address, Failure> {
 pub fn network(text: &str) -> Result<(Address, Option<Addr>), Failure> {
     let Some((ip, bits)) = text.split_once('/') else { return Ok((address(text)?, None)) };
     let ip = address(ip)?;
-    let most = if ip.family == common::tuple::FAMILY_IPV4 { 32 } else { 128 };
+    let most = if ip.family == ctnetlink::tuple::FAMILY_IPV4 { 32 } else { 128 };
     let bits: u32 = bits
         .parse()
         .ok()
@@ -252,9 +252,9 @@ pub fn bad(word: &str) -> Failure {
 /// When it is none.
 pub fn family(text: &str) -> Result<u8, Failure> {
     if text.starts_with("ipv4") {
-        Ok(common::tuple::FAMILY_IPV4)
+        Ok(ctnetlink::tuple::FAMILY_IPV4)
     } else if text.starts_with("ipv6") {
-        Ok(common::tuple::FAMILY_IPV6)
+        Ok(ctnetlink::tuple::FAMILY_IPV6)
     } else {
         Err(Failure::usage(format_args!("`{text}' unsupported protocol")))
     }

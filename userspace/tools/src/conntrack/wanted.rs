@@ -4,12 +4,10 @@ use super::command::Command;
 use super::failure::Failure;
 use super::protocol::Which;
 use super::values::{Addr, Nat};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
-use wire::flow::{Flow, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags, TcpState};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
-use wire::{Expectation, netlink::Detail};
+use ctnetlink::flow::{Flow, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags, TcpState};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::view::label_words;
+use ctnetlink::{Detail, Expectation, FlowView, Tuple};
 
 /// `IP_CT_TCP_FLAG_SACK_PERM` and `IP_CT_TCP_FLAG_CLOSE_INIT`
 /// (`include/uapi/linux/netfilter/nf_conntrack_tcp.h`).

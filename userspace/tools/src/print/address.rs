@@ -1,6 +1,6 @@
 //! Addresses as `inet_ntop(3)` writes them, which scripts compare with.
 
-use common::Tuple;
+use ctnetlink::Tuple;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

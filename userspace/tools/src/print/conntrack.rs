@@ -2,12 +2,11 @@
 //! format. Nothing is allocated per flow, because listings have millions of them.
 //!
 //! ```
-//! use common::Tuple;
+//! use ctnetlink::Tuple;
 //! use tools::print::Origin;
 //! use tools::print::conntrack::{Style, flow};
-//! use wire::Flow;
-//! use wire::cursor::Writer;
-//! use wire::netlink::request::{self, Ticket};
+//! use ctnetlink::{Flow, Writer};
+//! use ctnetlink::request::{self, Ticket};
 //!
 //! let udp = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
 //! let mut buffer = [0; 512];
@@ -36,9 +35,9 @@ pub use statistics::{count, entries, statistics};
 
 use crate::print::Origin;
 use crate::print::xml::HEAD;
+use ctnetlink::uapi::subsystem;
+use ctnetlink::{ExpectView, FlowView, Messages};
 use put::Put as _;
-use wire::netlink::uapi::subsystem;
-use wire::netlink::{ExpectView, FlowView, Messages};
 
 /// What entries look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

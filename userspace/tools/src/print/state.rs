@@ -1,6 +1,6 @@
 //! What layer-4 states are called, by the number the kernel gives them.
 
-use wire::flow::ProtoState;
+use ctnetlink::flow::ProtoState;
 
 /// `enum tcp_conntrack`
 pub const TCP: [&str; 10] = [

@@ -1,13 +1,12 @@
 //! Lines as conntrack 1.4.7 printed them for the same flows.
 
 use super::{Age, Line, Origin, Tag, Xml, address::Address, state, tame, text};
-use common::Tuple;
-use common::tuple::ipproto;
-use std::sync::Arc;
-use wire::flow::{
+use ctnetlink::flow::{
     Counters, Extra, Flow, HelperName, Known, ProtoState, Status, TcpState, Timestamps,
 };
-use wire::{Expectation, expect};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Expectation, Tuple, expectation};
+use std::sync::Arc;
 
 const A: [u8; 4] = [1, 1, 1, 1];
 const B: [u8; 4] = [2, 2, 2, 2];
@@ -304,7 +303,7 @@ fn a_listed_expectation() {
 #[test]
 fn an_expectation_in_a_table_of_the_daemon() {
     let mut out = String::new();
-    let flags = expect::flag::PERMANENT | expect::flag::USERSPACE;
+    let flags = expectation::flag::PERMANENT | expectation::flag::USERSPACE;
     let expectation = Expectation { flags: Some(flags), zone: Some(5), ..expected() };
     text::expectation(&mut out, &expectation, false).unwrap();
     assert_eq!(out, format!("{EXPECTED} zone=5 PERMANENT,USERSPACE class=0 helper=ftp"));

@@ -10,11 +10,10 @@
 use crate::print::address::Address;
 use crate::print::tame::{Name, Tame};
 use crate::print::{SECOND_NS, age_s, label_bits, state};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::flow::{Counters, Extra, Flow, Known, Status, Timestamps, proto_name};
+use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::{Expectation, Tuple, expectation};
 use std::fmt::{self, Write};
-use wire::flow::{Counters, Extra, Flow, Known, Status, Timestamps, proto_name};
-use wire::{Expectation, expect};
 
 /// Which fields a line may have beyond those it always has.
 #[derive(Clone, Copy, Default)]
@@ -284,9 +283,9 @@ fn fate(flow: &Flow) -> &'static str {
 
 fn expectation_flags(out: &mut (impl Write + ?Sized), flags: u32) -> fmt::Result {
     let names = [
-        (expect::flag::PERMANENT, "PERMANENT"),
-        (expect::flag::INACTIVE, "INACTIVE"),
-        (expect::flag::USERSPACE, "USERSPACE"),
+        (expectation::flag::PERMANENT, "PERMANENT"),
+        (expectation::flag::INACTIVE, "INACTIVE"),
+        (expectation::flag::USERSPACE, "USERSPACE"),
     ];
     let set = names.iter().filter(|(bit, _)| flags & bit != 0);
     for (i, (_, name)) in set.enumerate() {

@@ -13,11 +13,10 @@ use crate::print::address::Address;
 use crate::print::tame;
 use crate::print::text::Tag;
 use crate::print::{label_bits, lifetime_s, state};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::flow::{Extra, Flow, Known, Status, Timestamps, proto_name};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::{Expectation, Tuple, expectation};
 use std::fmt::{self, Display, Write};
-use wire::flow::{Extra, Flow, Known, Status, Timestamps, proto_name};
-use wire::{Expectation, expect};
 
 /// Stands before the first element of a document, and then the root of it.
 pub const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>";
@@ -283,9 +282,9 @@ impl Xml<'_> {
         self.when(out)?;
         let flags = expectation.flags.unwrap_or(0);
         for (bit, name) in [
-            (expect::flag::PERMANENT, "<permanent/>"),
-            (expect::flag::INACTIVE, "<inactive/>"),
-            (expect::flag::USERSPACE, "<userspace/>"),
+            (expectation::flag::PERMANENT, "<permanent/>"),
+            (expectation::flag::INACTIVE, "<inactive/>"),
+            (expectation::flag::USERSPACE, "<userspace/>"),
         ] {
             out.write_str(if flags & bit == 0 { "" } else { name })?;
         }

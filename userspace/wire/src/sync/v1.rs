@@ -21,11 +21,10 @@
 //! Two things are lost on the way through version 1: GRE keys and UDP-Lite ports. Two such flows between the same
 //! hosts are one flow to the receiver.
 
-use crate::{DecodeError, Expectation, Flow};
 use bitflags::bitflags;
-use common::FlowKey;
-use common::tuple::ipproto;
 use core::fmt;
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{DecodeError, Expectation, Flow, FlowKey};
 
 mod attribute;
 mod header;

@@ -4,12 +4,9 @@ use super::*;
 use crate::config::{Config, Replication};
 use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;
-use common::Tuple;
 use core::net::Ipv4Addr;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::Known;
-use wire::netlink::EventKind;
+use ctnetlink::flow::Known;
+use ctnetlink::{EventKind, Flow, Tuple, Writer};
 use wire::sync::v1::{Change, Header, Options};
 
 const FIRST: u32 = 1000;

@@ -4,13 +4,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use common::{Instant, Tuple};
+use common::Instant;
 use core::net::Ipv4Addr;
-use wire::cursor::Writer;
-use wire::flow::HelperName;
-use wire::netlink::EventKind;
+use ctnetlink::flow::HelperName;
+use ctnetlink::{EventKind, Expectation, Flow, Tuple, Writer};
 use wire::sync::v1::{self, Change, Control, Kind, Messages, Options};
-use wire::{Expectation, Flow};
 
 const NOW: Instant = Instant(1_000_000_000);
 const ENOENT: i32 = 2;
@@ -295,7 +293,8 @@ fn messages_are_taken_but_not_committed_where_expectations_are_not_replicated() 
 fn what_has_expired_is_not_committed_unless_it_is_permanent() {
     let mut engine = engine(Replication::default());
     say(&mut engine, 1, Change::New, &expectation(1));
-    let permanent = Expectation { flags: Some(wire::expect::flag::PERMANENT), ..expectation(2) };
+    let permanent =
+        Expectation { flags: Some(ctnetlink::expectation::flag::PERMANENT), ..expectation(2) };
     say(&mut engine, 2, Change::New, &permanent);
     say(&mut engine, 3, Change::New, &Expectation { timeout_s: Some(9000), ..expectation(3) });
     let later = NOW + core::time::Duration::from_secs(301);

@@ -4,10 +4,9 @@ use super::*;
 use crate::config::{Config, Mode, Replication};
 use crate::input::{Command, CommandId, Input, Sender, Stamp};
 use alloc::vec::Vec;
-use common::Tuple;
 use core::net::Ipv4Addr;
-use wire::cursor::Writer;
-use wire::flow::{Known, Status};
+use ctnetlink::flow::{Known, Status};
+use ctnetlink::{Tuple, Writer};
 use wire::packet::Seen;
 use wire::sync::v1::{self, Account, Control, Flags, Message, Messages, Options};
 

@@ -3,9 +3,9 @@
 use super::*;
 use crate::helper::Kind;
 use crate::helper::tests::{CLIENT, CLIENT_PORT, Nat, SERVER, Vector};
-use common::Tuple;
+use ctnetlink::Tuple;
+use ctnetlink::expectation::ExpectNat;
 use std::vec::Vec;
-use wire::expect::ExpectNat;
 
 /// Who says it, what it says, and what it says of port 5002 where the speaker is known as 10.2.0.77 or 10.1.0.99.
 struct Said {

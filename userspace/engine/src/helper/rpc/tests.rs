@@ -3,7 +3,7 @@
 use super::*;
 use crate::helper::Kind;
 use crate::helper::tests::{Nat, Vector};
-use common::Tuple;
+use ctnetlink::Tuple;
 use std::vec::Vec;
 
 /// The call of the script: version 2, GETPORT, program 100003 (NFS), version 3, UDP.

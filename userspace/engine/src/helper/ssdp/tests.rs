@@ -5,9 +5,9 @@ use crate::helper::Kind;
 use crate::helper::tests::{
     CLIENT, CLIENT_PORT, Nat, SERVER, Vector, asking, assert_is_for_the_asker,
 };
+use ctnetlink::flow::Status;
 use std::string::String;
 use std::vec::Vec;
-use wire::flow::Status;
 
 const SEARCH: &str = "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\n\
     MAN: \"ssdp:discover\"\r\nMX: 1\r\nST: ssdp:all\r\n\r\n";

@@ -5,13 +5,11 @@ use crate::input::{Command, CommandId, Input, Origin, Sender, Stamp};
 use crate::output::{Request, Side};
 use crate::{Config, Engine};
 use alloc::vec::Vec;
-use common::{FlowKey, Instant, Tuple};
+use common::Instant;
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::flow::{Known, Status};
-use wire::netlink::EventKind;
+use ctnetlink::flow::{Known, Status};
+use ctnetlink::{EventKind, Flow, FlowKey, Tuple, Writer};
 use wire::packet::Seen;
 use wire::sync::v1::{self, Change, Message, Messages, Options};
 

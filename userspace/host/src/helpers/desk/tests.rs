@@ -1,11 +1,9 @@
 //! Packets as the kernel would show them, and what is decided about them.
 
 use super::*;
-use common::tuple::ipproto;
-use common::{FlowKey, Tuple};
-use wire::Flow;
-use wire::cursor::Writer;
-use wire::netlink::request::{self, Ticket};
+use ctnetlink::request::{self, Ticket};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Flow, FlowKey, Tuple, Writer};
 
 /// A kernel that holds these expectations.
 #[derive(Debug, Default)]

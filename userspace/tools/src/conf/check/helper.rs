@@ -5,7 +5,7 @@ use crate::conf::diagnostic::{Span, quoted};
 use crate::conf::model::{HelperConf, HelperPolicy, HelperType};
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 use engine::helper::Kind;
 
 /// What the kernel takes for the length of an NFQUEUE unless told otherwise.

@@ -9,14 +9,13 @@ use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{Flow, Known, Status};
+use ctnetlink::frame::HEADER_LEN;
+use ctnetlink::request::{self, IfExists, Selection, Ticket};
+use ctnetlink::{FlowKey, FlowView, Tuple};
 use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::io;
 use std::process::ExitCode;
-use wire::flow::{Flow, Known, Status};
-use wire::netlink::FlowView;
-use wire::netlink::frame::HEADER_LEN;
-use wire::netlink::request::{self, IfExists, Selection, Ticket};
 
 /// What numbers mean when a flow is to be made.
 pub(super) const CREATE: [(i32, &str); 2] = [

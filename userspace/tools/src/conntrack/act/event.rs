@@ -13,6 +13,9 @@ use crate::conntrack::programs::Programs;
 use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::print::Origin;
 use crate::print::conntrack::{Event, Format, Root};
+use ctnetlink::frame::HEADER_LEN;
+use ctnetlink::uapi::{ct, flag, group, subsystem};
+use ctnetlink::{FlowView, Messages};
 use host::source::{self, Choice, Source, SourceError};
 use host::sys::stop_signals;
 use host::table::wait_for_any;
@@ -20,9 +23,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::Duration;
-use wire::netlink::frame::HEADER_LEN;
-use wire::netlink::uapi::{ct, flag, group, subsystem};
-use wire::netlink::{FlowView, Messages};
 
 /// Unless `-b` says otherwise: a burst of 100,000 events, where the kernel lets us.
 const BUFFER: usize = 128 << 20;

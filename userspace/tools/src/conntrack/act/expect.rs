@@ -6,10 +6,10 @@ use crate::conntrack::failure::Failure;
 use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::conntrack::wanted;
 use crate::print::conntrack::Root;
-use common::FlowKey;
+use ctnetlink::FlowKey;
+use ctnetlink::request::{self, IfExists};
 use host::table::Table as Kernel;
 use std::process::ExitCode;
-use wire::netlink::request::{self, IfExists};
 
 /// `-L expect`
 pub(super) fn list(command: &Command) -> Outcome {

@@ -11,14 +11,13 @@ use crate::conntrack::several::Choice;
 use crate::conntrack::wanted;
 use crate::print::conntrack::{self, Root};
 use crate::stdout;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use common::{FlowKey, Tuple};
+use ctnetlink::frame::HEADER_LEN;
+use ctnetlink::request::{self, Selection, Source};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::{FlowKey, FlowView, Tuple};
 use host::table::Table as Kernel;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use wire::netlink::FlowView;
-use wire::netlink::frame::HEADER_LEN;
-use wire::netlink::request::{self, Selection, Source};
 
 /// Reads the flows that a command means, and hands each to `each`: as a message, understood, and the command that it
 /// fits.

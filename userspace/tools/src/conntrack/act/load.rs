@@ -15,6 +15,8 @@ use crate::conntrack::definition::{Opt, Table, Verb};
 use crate::conntrack::failure::Failure;
 use crate::conntrack::progress::Progress;
 use crate::conntrack::{wanted, words};
+use ctnetlink::Flow;
+use ctnetlink::request::{self, IfExists};
 use host::table::{Outcome as Came, Table as Kernel, Writes};
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -24,8 +26,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use wire::Flow;
-use wire::netlink::request::{self, IfExists};
 
 /// Files of more lines are worth a thread.
 const LINES_ALONE: usize = 1000;

@@ -3,7 +3,7 @@
 use super::{REFUSAL, Service, ended};
 use crate::print::{Age, Line, Xml, text};
 use anyhow::Result;
-use common::Tuple;
+use ctnetlink::{Flow, Tuple};
 use engine::Side;
 use engine::filter::Filter;
 use host::control::Client;
@@ -11,7 +11,6 @@ use host::shard::{ExpectPage, Order, Page, Place};
 use host::{clock, listing};
 use std::fmt::Write;
 use tokio::sync::{mpsc, oneshot};
-use wire::Flow;
 
 /// Flows copied out of a table at a time: the shard is held up for as long as that takes, well under a millisecond.
 const PAGE_FLOWS: usize = 1024;

@@ -2,7 +2,7 @@
 
 use crate::conf::{Conf, Filter, FilterSet, FilterSide, Policy};
 use common::filter::{FilterConfig, mode};
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use engine::filter::{Filter as FlowFilter, Prefix};
 use host::source::KernelFilter;
 

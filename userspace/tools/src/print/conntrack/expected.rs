@@ -4,8 +4,7 @@ use super::put::Put as _;
 use super::{Event, Format, Occasion, Style, json, plain, time};
 use crate::print::text::{self, Tag};
 use crate::print::xml::Xml;
-use wire::netlink::ExpectView;
-use wire::{Expectation, expect};
+use ctnetlink::{ExpectView, Expectation, expectation};
 
 /// Appends an expectation and a line end.
 pub(super) fn expectation(
@@ -73,9 +72,9 @@ fn object(out: &mut Vec<u8>, style: &Style<'_>, given: &Expectation, on: &Occasi
     }
     let flags = given.flags.unwrap_or(0);
     for (bit, name) in [
-        (expect::flag::PERMANENT, ",\"permanent\":true"),
-        (expect::flag::INACTIVE, ",\"inactive\":true"),
-        (expect::flag::USERSPACE, ",\"userspace\":true"),
+        (expectation::flag::PERMANENT, ",\"permanent\":true"),
+        (expectation::flag::INACTIVE, ",\"inactive\":true"),
+        (expectation::flag::USERSPACE, ",\"userspace\":true"),
     ] {
         out.text(if flags & bit == 0 { "" } else { name });
     }

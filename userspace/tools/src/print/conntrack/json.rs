@@ -4,12 +4,11 @@ use super::put::{self, Put as _};
 use super::{Event, Occasion, Style, time};
 use crate::print::tame::is_tame;
 use crate::print::{lifetime_s, state};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::flow::{ProtoState, Status, Timestamps, proto_name};
+use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::view::label_words;
+use ctnetlink::{FlowView, Tuple};
 use std::io::Write as _;
-use wire::flow::{ProtoState, Status, Timestamps, proto_name};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
 
 /// What the bits are called, `enum ip_conntrack_status` without `IPS_`.
 const STATUS: [(Status, &str); 16] = [

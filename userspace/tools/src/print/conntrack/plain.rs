@@ -8,11 +8,10 @@
 use super::put::{self, Put as _};
 use super::{Event, Occasion, Style, time};
 use crate::print::{age_s, state};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV6, ipproto};
-use wire::flow::{Counters, Status, Timestamps, proto_name};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
+use ctnetlink::flow::{Counters, Status, Timestamps, proto_name};
+use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::view::label_words;
+use ctnetlink::{FlowView, Tuple};
 
 /// Appends a flow and a line end.
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {

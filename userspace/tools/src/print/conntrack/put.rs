@@ -2,8 +2,8 @@
 
 use crate::print::address::Address;
 use crate::print::tame::{Name, Tame};
-use common::Tuple;
-use common::tuple::FAMILY_IPV4;
+use ctnetlink::Tuple;
+use ctnetlink::tuple::FAMILY_IPV4;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 

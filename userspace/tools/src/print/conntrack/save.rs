@@ -11,11 +11,10 @@ use super::plain::{self, named};
 use super::put::{self, Put as _};
 use super::{Event, Occasion, Style};
 use crate::print::state;
-use common::Tuple;
-use common::tuple::ipproto;
-use wire::flow::{ProtoState, Status, proto_name};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
+use ctnetlink::flow::{ProtoState, Status, proto_name};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::view::label_words;
+use ctnetlink::{FlowView, Tuple};
 
 /// The bits that `-u` can set, in the order they are printed in.
 const STATUS: [(Status, &str); 4] = [

@@ -2,9 +2,9 @@
 
 use super::plain::named;
 use super::put::Put as _;
-use wire::netlink::frame::FAMILY_HEADER_LEN;
-use wire::netlink::uapi::{exp, subsystem};
-use wire::netlink::{Attributes, Messages};
+use ctnetlink::frame::FAMILY_HEADER_LEN;
+use ctnetlink::uapi::{exp, subsystem};
+use ctnetlink::{Attributes, Messages};
 
 /// `CTA_STATS_*` (kernel v6.12, `include/uapi/linux/netfilter/nfnetlink_conntrack.h`) in the order of their numbers,
 /// the first being 1, and room for four more.

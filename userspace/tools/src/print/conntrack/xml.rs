@@ -5,12 +5,11 @@ use super::{Event, Occasion, Style, time};
 use crate::print::tame;
 use crate::print::xml::When;
 use crate::print::{lifetime_s, state};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::flow::{Status, Timestamps, proto_name};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::view::label_words;
+use ctnetlink::{FlowView, Tuple};
 use std::io::Write as _;
-use wire::flow::{Status, Timestamps, proto_name};
-use wire::netlink::FlowView;
-use wire::netlink::conntrack::label_words;
 
 /// Appends a flow and a line end.
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {

@@ -1,6 +1,6 @@
 //! What is told of helpers in user space.
 
-use common::tuple::{FAMILY_IPV6, ipproto};
+use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use host::helpers::HelperReport;
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,9 @@
 
 use super::{When, Xml};
 use crate::print::Tag;
-use common::Tuple;
-use common::tuple::ipproto;
-use wire::flow::{Counters, Flow, HelperName, Known, Status, Timestamps};
-use wire::{Expectation, expect};
+use ctnetlink::flow::{Counters, Flow, HelperName, Known, Status, Timestamps};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Expectation, Tuple, expectation};
 
 /// `1.1.1.6:1 -> 2.2.2.2:3`, with mark 0 and id 3465354748.
 fn udp() -> Flow {
@@ -93,7 +92,7 @@ fn an_expectation() {
         mask: Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 65_535),
         timeout_s: Some(298),
         class: Some(0),
-        flags: Some(expect::flag::PERMANENT),
+        flags: Some(expectation::flag::PERMANENT),
         helper: HelperName::from_bytes(b"ftp"),
         ..Expectation::default()
     };

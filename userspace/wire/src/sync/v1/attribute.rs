@@ -7,11 +7,10 @@
 //! +-----------------+-----------------+---------------+---------------------------+
 //! ```
 
-use crate::DecodeError;
-use crate::cursor::{Reader, Writer};
-use crate::flow::Name;
-use common::Tuple;
-use common::tuple::FAMILY_IPV6;
+use crate::cursor::Reader;
+use ctnetlink::flow::Name;
+use ctnetlink::tuple::FAMILY_IPV6;
+use ctnetlink::{DecodeError, Tuple, Writer};
 
 /// Bytes in front of the value.
 const HEADER_LEN: usize = 4;

@@ -2,11 +2,9 @@
 
 use super::attribute::{self, Attribute, Attributes};
 use super::{Change, Kind, Options, Stamp, header};
-use crate::cursor::Writer;
-use crate::expect::ExpectNat;
-use crate::{DecodeError, Expectation};
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::expectation::ExpectNat;
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::{DecodeError, Expectation, Tuple, Writer};
 
 /// Attribute numbers. Numbers are in network order throughout.
 mod number {

@@ -5,12 +5,10 @@
 
 use super::attribute::{self, Attribute, Attributes};
 use super::{Change, Kind, Options, Stamp, header};
-use crate::cursor::Writer;
-use crate::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
-use crate::{DecodeError, Flow};
 use alloc::vec::Vec;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
-use common::{FlowKey, Tuple};
+use ctnetlink::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use ctnetlink::{DecodeError, Flow, FlowKey, Tuple, Writer};
 
 /// Attribute numbers. "LE" marks the fields that lie on the wire in little-endian order.
 ///

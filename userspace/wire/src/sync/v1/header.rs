@@ -1,7 +1,7 @@
 //! The message header, and cutting datagrams and streams into messages.
 
 use super::{Account, Control, Fault, FaultKind, Flags, Kind, Stamp, VERSION};
-use crate::cursor::Writer;
+use ctnetlink::Writer;
 
 /// Bytes of the header every message has.
 pub const HEADER_LEN: usize = 8;

@@ -1,8 +1,8 @@
 //! Tests of the version-1 codec: cutting datagrams and streams here, captured bytes and properties below.
 
 use super::*;
-use crate::cursor::Writer;
 use alloc::vec::Vec;
+use ctnetlink::Writer;
 use std::vec;
 
 mod vector;

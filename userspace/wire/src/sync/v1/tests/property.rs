@@ -3,7 +3,7 @@
 use super::super::{attribute, flow};
 use super::*;
 use crate::arbitrary;
-use common::tuple::ipproto;
+use ctnetlink::tuple::ipproto;
 use proptest::prelude::*;
 
 /// The one message in `bytes`.

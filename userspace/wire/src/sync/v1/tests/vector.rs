@@ -5,10 +5,10 @@
 
 use super::super::Kind;
 use super::*;
-use crate::expect::ExpectNat;
-use crate::flow::{HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState};
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::Tuple;
+use ctnetlink::expectation::ExpectNat;
+use ctnetlink::flow::{HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState};
+use ctnetlink::tuple::ipproto;
 
 const V6_A: [u8; 16] = v6(1);
 const V6_B: [u8; 16] = v6(2);
@@ -399,7 +399,7 @@ fn lan(sport: u16, dport: u16) -> Tuple {
 
 #[test]
 fn what_few_flows_have() {
-    let with = |flow: Flow, set: fn(&mut crate::flow::Extra)| {
+    let with = |flow: Flow, set: fn(&mut ctnetlink::flow::Extra)| {
         let mut flow = flow;
         set(flow.extra_mut());
         flow
@@ -459,7 +459,7 @@ fn expectations() {
 
     let saved = Tuple::v4([7; 4], [0; 4], ipproto::TCP).with_ports(4242, 0);
     let expect = Expectation {
-        flags: Some(crate::expect::flag::PERMANENT),
+        flags: Some(ctnetlink::expectation::flag::PERMANENT),
         nat: Some(ExpectNat { direction: 1, tuple: saved }),
         function: Name::from_bytes(b"nat-follow-master"),
         ..expectation(lan(46687, 21), expected(51211), mask)

@@ -11,6 +11,7 @@
 //! The first five fields are in native byte order, and messages begin at multiples of 4.
 
 use crate::DecodeError;
+use crate::attribute::Attributes;
 
 /// Bytes of `struct nlmsghdr`.
 pub const HEADER_LEN: usize = 16;
@@ -22,9 +23,9 @@ pub const FAMILY_HEADER_LEN: usize = 4;
 pub struct Header {
     /// Bytes of the message, header included, padding excluded.
     pub len: u32,
-    /// Message type: below 16 one of [`super::uapi::control`], else subsystem and message.
+    /// Message type: below 16 one of [`crate::uapi::control`], else subsystem and message.
     pub kind: u16,
-    /// Bits of [`super::uapi::flag`].
+    /// Bits of [`crate::uapi::flag`].
     pub flags: u16,
     /// Sequence number of the request that this answers; 0 in events.
     pub seq: u32,
@@ -48,7 +49,7 @@ impl Header {
         }
     }
 
-    /// Upper byte of the type: a number of [`super::uapi::subsystem`], 0 for control messages.
+    /// Upper byte of the type: a number of [`crate::uapi::subsystem`], 0 for control messages.
     #[must_use]
     pub const fn subsystem(&self) -> u8 {
         self.kind.to_be_bytes()[0]
@@ -117,4 +118,12 @@ impl<'a> Iterator for Messages<'a> {
         self.at = at.saturating_add((header.len as usize).next_multiple_of(4));
         Some(Ok(RawMessage { header, payload, at }))
     }
+}
+
+/// Splits `nfgenmsg` off a payload: the family, and the attributes.
+pub fn split_family(payload: &[u8]) -> Result<(u8, Attributes<'_>), DecodeError> {
+    let Some((head, rest)) = payload.split_first_chunk::<FAMILY_HEADER_LEN>() else {
+        return Err(DecodeError::new(payload.len(), "family header is cut short"));
+    };
+    Ok((head[0], Attributes::new(rest, FAMILY_HEADER_LEN)))
 }

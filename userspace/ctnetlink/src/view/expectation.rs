@@ -1,13 +1,12 @@
 //! The expectation as ctnetlink tells it.
 
-use super::attribute::Attribute;
-use super::conntrack::{helper_name, split_family};
-use super::tuple;
-use super::uapi::expect;
-use crate::DecodeError;
-use crate::expect::{ExpectNat, Expectation};
+use super::flow::helper_name;
+use crate::attribute::Attribute;
+use crate::expectation::{ExpectNat, Expectation};
 use crate::flow::{HelperName, Name};
-use common::Tuple;
+use crate::frame::split_family;
+use crate::uapi::expect;
+use crate::{DecodeError, Tuple, direction};
 
 /// An expectation in a datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,9 +74,9 @@ impl<'a> ExpectView<'a> {
 
     fn take(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
         match a.kind {
-            expect::MASTER => self.master = tuple::decode(a)?.0,
-            expect::TUPLE => self.tuple = tuple::decode(a)?.0,
-            expect::MASK => self.mask = tuple::decode(a)?.0,
+            expect::MASTER => self.master = direction::decode(a)?.0,
+            expect::TUPLE => self.tuple = direction::decode(a)?.0,
+            expect::MASK => self.mask = direction::decode(a)?.0,
             expect::TIMEOUT => self.timeout_s = Some(a.be32()?),
             expect::ID => self.id = Some(a.be32()?),
             expect::HELP_NAME => self.helper = helper_name(a)?,
@@ -98,7 +97,7 @@ fn translation(nest: &Attribute<'_>) -> Result<ExpectNat, DecodeError> {
         let attribute = attribute?;
         match attribute.kind {
             expect::NAT_DIR => out.direction = attribute.be32()?,
-            expect::NAT_TUPLE => out.tuple = tuple::decode(&attribute)?.0,
+            expect::NAT_TUPLE => out.tuple = direction::decode(&attribute)?.0,
             _ => {}
         }
     }

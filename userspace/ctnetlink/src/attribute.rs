@@ -9,9 +9,8 @@
 //!
 //! The two top bits of the kind are flags; the kernel does not set them reliably, so they are masked off and ignored.
 
-use super::uapi::nla;
-use crate::DecodeError;
-use crate::cursor::Writer;
+use crate::uapi::nla;
+use crate::{DecodeError, Writer};
 
 const HEADER_LEN: usize = 4;
 
@@ -127,32 +126,32 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 /// Appends an attribute. `value` is at most 65,531 bytes long, which every caller's type sees to.
-pub(super) fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
+pub fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
     w.put(&header(value.len() as u16, kind));
     w.put(value);
     w.pad4();
 }
 
 /// What four bytes an attribute begins with.
-pub(super) const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
+pub const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
     let (len, kind) = ((value_len + HEADER_LEN as u16).to_ne_bytes(), kind.to_ne_bytes());
     [len[0], len[1], kind[0], kind[1]]
 }
 
 /// Appends a 16-bit number in network byte order.
-pub(super) fn put_be16(w: &mut Writer<'_>, kind: u16, value: u16) {
+pub fn put_be16(w: &mut Writer<'_>, kind: u16, value: u16) {
     put(w, kind, &value.to_be_bytes());
 }
 
 /// Appends a 32-bit number in network byte order.
-pub(super) fn put_be32(w: &mut Writer<'_>, kind: u16, value: u32) {
+pub fn put_be32(w: &mut Writer<'_>, kind: u16, value: u32) {
     let (header, value) = (header(4, kind), value.to_be_bytes());
     let whole = [header, value];
     w.put(whole.as_flattened());
 }
 
 /// Appends a name with the terminator the kernel's `nla_strcmp` and `strncmp` users want.
-pub(super) fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
+pub fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
     w.put(&header(text.len() as u16 + 1, kind));
     w.put(text);
     w.put(&[0]);
@@ -160,7 +159,7 @@ pub(super) fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
 }
 
 /// Appends an attribute that holds what `body` appends.
-pub(super) fn put_nest(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
+pub fn put_nest(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
     let start = w.position();
     w.put(&header(0, kind | nla::NESTED));
     body(w);

@@ -4,25 +4,22 @@
 //!
 //! ```text
 //! ip netns add ctflow-test
-//! ip netns exec ctflow-test cargo test -p ctflow-wire --test kernel -- --ignored
+//! ip netns exec ctflow-test cargo test -p ctnetlink --test kernel -- --ignored
 //! ip netns del ctflow-test
 //! ```
 #![expect(clippy::unwrap_used, reason = "it is a test, helpers included")]
 
-use common::Tuple;
-use common::tuple::ipproto;
+use ctnetlink::flow::{
+    HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState,
+};
+use ctnetlink::request::{self, IfExists, Selection, Source, Ticket};
+use ctnetlink::tuple::ipproto;
+use ctnetlink::{Detail, Expectation, Flow, Message, Messages, Tuple, Writer};
 use rustix::fd::OwnedFd;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use wire::cursor::Writer;
-use wire::flow::{
-    HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState,
-};
-use wire::netlink::request::{self, IfExists, Selection, Source, Ticket};
-use wire::netlink::{self, Detail, Message, Messages};
-use wire::{Expectation, Flow};
 
 const ENOENT: i32 = 2;
 const EBUSY: i32 = 16;
@@ -87,7 +84,7 @@ impl Kernel {
             let (len, _) =
                 rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()).unwrap();
             for raw in Messages::new(&buffer[..len]) {
-                match netlink::decode(&raw.unwrap()).unwrap() {
+                match ctnetlink::decode(&raw.unwrap()).unwrap() {
                     Message::Flow { flow, .. } => reply.flows.push(flow.to_flow(Detail::State)),
                     Message::Expect { expect, .. } => {
                         reply.expectations.push(expect.to_expectation());
@@ -376,7 +373,7 @@ fn expectations_come_and_go(kernel: &mut Kernel) {
         function: Name::from_bytes(b"nat-follow-master"),
         ..Expectation::default()
     };
-    given.nat = Some(wire::expect::ExpectNat {
+    given.nat = Some(ctnetlink::expectation::ExpectNat {
         direction: 1,
         tuple: Tuple::v4([10, 0, 0, 7], [0; 4], ipproto::TCP).with_ports(5001, 0),
     });
@@ -394,7 +391,7 @@ fn expectations_come_and_go(kernel: &mut Kernel) {
         ..given.clone()
     };
     assert_eq!(read, kept);
-    let key = common::FlowKey::new(given.tuple.with_ports(1234, 5000), 0);
+    let key = ctnetlink::FlowKey::new(given.tuple.with_ports(1234, 5000), 0);
     let delete = |w: &mut Writer<'_>, t| request::delete_expectation(w, t, &key, read.id);
     assert_eq!(kernel.ask(delete).errno, 0);
     assert_eq!(kernel.ask(delete).errno, ENOENT);

@@ -1,10 +1,11 @@
 //! What requests carry beyond what events do: attributes that the kernel takes and never tells. Nobody on the hot path
 //! looks at them, so they have a walk of their own.
 
-use super::attribute::Attribute;
-use super::conntrack::{find, label_bytes, split_family};
-use super::uapi::{cta, filter, nat};
+use super::flow::{find, label_bytes};
 use crate::DecodeError;
+use crate::attribute::Attribute;
+use crate::frame::split_family;
+use crate::uapi::{cta, filter, nat};
 
 /// The request side of a flow message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,19 +1,19 @@
 //! What is written says what it was given, read back the way the kernel would.
 
 use super::*;
-use crate::Expectation;
-use crate::expect::ExpectNat;
+use crate::expectation::ExpectNat;
 use crate::flow::{
     Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState,
 };
-use crate::netlink::asked::NatRange;
-use crate::netlink::uapi::flag;
-use crate::netlink::{Detail, EventKind, FlowView, Message, Messages, RequestView, decode};
+use crate::tuple::{FAMILY_IPV6, ipproto};
+use crate::uapi::flag;
+use crate::view::NatRange;
+use crate::{
+    Detail, EventKind, Expectation, FlowView, Message, Messages, RequestView, Tuple, decode,
+};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use common::Tuple;
-use common::tuple::{FAMILY_IPV6, ipproto};
 use proptest::prelude::*;
 
 /// Runs a writer twice, counting and for real, and holds the two against each other.
@@ -316,7 +316,7 @@ fn a_dump_carries_its_selection() {
         (raw.header.message(), raw.header.flags),
         (ct::GET_CTRZERO, flag::REQUEST | flag::DUMP)
     );
-    let (family, attributes) = crate::netlink::conntrack::split_family(raw.payload).unwrap();
+    let (family, attributes) = crate::frame::split_family(raw.payload).unwrap();
     assert_eq!(family, FAMILY_IPV6);
     let kinds: Vec<_> = attributes.map(|attribute| attribute.unwrap().kind).collect();
     assert_eq!(kinds, [cta::MARK, cta::MARK_MASK, cta::STATUS, cta::STATUS_MASK, cta::ZONE]);

@@ -1,25 +1,23 @@
 //! One direction of a flow as a nest: an address nest, a protocol nest, and sometimes a zone.
 
-use super::attribute::{Attribute, header, put, put_be16, put_nest};
-use super::uapi::{ip, nla, proto, tuple};
-use crate::DecodeError;
-use crate::cursor::Writer;
-use common::Tuple;
-use common::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use crate::attribute::{Attribute, header, put, put_be16, put_nest};
+use crate::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
+use crate::uapi::{ip, nla, proto, tuple};
+use crate::{DecodeError, Tuple, Writer};
 
 /// Reads a tuple nest: the tuple, and the zone that holds for this direction only.
 ///
 /// The kernel writes addresses and protocol number into every tuple it sends
 /// (`ctnetlink_dump_tuples`, kernel v6.12 `net/netfilter/nf_conntrack_netlink.c`), so one without them is an error;
 /// layer-4 identities depend on the tracker and may be missing.
-pub(super) fn decode(nest: &Attribute<'_>) -> Result<(Tuple, Option<u16>), DecodeError> {
+pub(crate) fn decode(nest: &Attribute<'_>) -> Result<(Tuple, Option<u16>), DecodeError> {
     let mut out = Tuple::default();
     let zone = decode_into(&mut out, nest)?;
     Ok((out, zone))
 }
 
 /// The same, into a tuple that is unknown so far.
-pub(super) fn decode_into(
+pub(crate) fn decode_into(
     out: &mut Tuple,
     nest: &Attribute<'_>,
 ) -> Result<Option<u16>, DecodeError> {
@@ -159,7 +157,7 @@ fn half(attribute: &Attribute<'_>) -> Result<[u8; 2], DecodeError> {
 }
 
 /// Writes a tuple as the nest `kind`.
-pub(super) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<u16>) {
+pub(crate) fn encode(w: &mut Writer<'_>, kind: u16, tuple: &Tuple, zone: Option<u16>) {
     put_nest(w, kind, |w| {
         encode_addresses(w, tuple);
         if tuple.has_ports() {

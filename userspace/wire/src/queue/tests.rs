@@ -2,12 +2,10 @@
 
 use super::*;
 use crate::arbitrary::v1_expectation;
-use crate::flow::Status;
-use crate::netlink::tests::bytes_of;
-use crate::netlink::{ExpectView, Messages};
 use alloc::vec;
 use alloc::vec::Vec;
-use common::Tuple;
+use ctnetlink::flow::Status;
+use ctnetlink::{ExpectView, Messages, Tuple};
 use proptest::prelude::*;
 
 /// A read request for TFTP, the first packet of its flow, source NAT done.
@@ -27,6 +25,11 @@ const FTP: &str = "6c010000000300000000000000000000020000020b0001000000000408000
     0100667470001c000200000000000000000000000000000000000000000000000000080008000000000008000c0000000003\
     40000a004500003cc45c40003f0663590a0200020a0100020015cbdc6d3f32f0e65b85f6801801fe36f700000101080a4df9\
     e89c43a0ff413232302068690d0a";
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().map(|d| (d as char).to_digit(16).unwrap() as u8).collect();
+    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
+}
 
 /// The only message of a datagram.
 fn only(datagram: &[u8]) -> RawMessage<'_> {

@@ -1,13 +1,11 @@
 //! The attributes of flow requests.
 
 use super::put_zone;
-use crate::cursor::Writer;
+use crate::attribute::{put, put_be32, put_nest, put_text};
 use crate::flow::{Extra, Flow, Known, ProtoState, SeqAdj, Status, Synproxy, TcpState};
-use crate::netlink::attribute::{put, put_be32, put_nest, put_text};
-use crate::netlink::tuple;
-use crate::netlink::uapi::{cta, help, nat, protoinfo, seqadj, synproxy};
-use common::Tuple;
-use common::tuple::FAMILY_IPV6;
+use crate::tuple::FAMILY_IPV6;
+use crate::uapi::{cta, help, nat, protoinfo, seqadj, synproxy};
+use crate::{Tuple, Writer, direction};
 
 /// Status bits that a writer decides. The kernel ignores all others of `IPS_UNCHANGEABLE_MASK`
 /// (`include/uapi/linux/netfilter/nf_conntrack_common.h`), except for the three that `written_status` is about.
@@ -31,7 +29,7 @@ pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
     }
     let Some(extra) = flow.extra.as_deref() else { return };
     if let Some(master) = &extra.master {
-        tuple::encode(w, cta::TUPLE_MASTER, master, None);
+        direction::encode(w, cta::TUPLE_MASTER, master, None);
     }
     if let Some(name) = &extra.helper {
         put_nest(w, cta::HELP, |w| put_text(w, help::NAME, name.as_bytes()));
@@ -42,7 +40,7 @@ pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
 pub(super) fn update(w: &mut Writer<'_>, flow: &Flow, fixed: bool) {
     let extra = flow.extra.as_deref();
     let own = extra.map_or([None; 2], |extra| extra.zones);
-    tuple::encode(w, cta::TUPLE_ORIG, &flow.orig, own[0]);
+    direction::encode(w, cta::TUPLE_ORIG, &flow.orig, own[0]);
     if own == [None; 2] {
         put_zone(w, flow.zone);
     }
@@ -63,8 +61,8 @@ fn put_tuples(w: &mut Writer<'_>, flow: &Flow, translated: bool) {
     let own = flow.extra.as_deref().map_or([None; 2], |extra| extra.zones);
     let as_told = flow.reply.is_known() && !translated;
     let reply = if as_told { flow.reply } else { flow.orig.inverted() };
-    tuple::encode(w, cta::TUPLE_ORIG, &flow.orig, own[0]);
-    tuple::encode(w, cta::TUPLE_REPLY, &reply, own[1]);
+    direction::encode(w, cta::TUPLE_ORIG, &flow.orig, own[0]);
+    direction::encode(w, cta::TUPLE_REPLY, &reply, own[1]);
     if own == [None; 2] {
         put_zone(w, flow.zone);
     }
@@ -221,7 +219,7 @@ fn put_synproxy(w: &mut Writer<'_>, given: &Synproxy) {
     });
 }
 
-/// The counterpart of [`crate::netlink::conntrack::label_words`]. Always the full 128 bits: the kernel clears what
+/// The counterpart of [`crate::view::label_words`]. Always the full 128 bits: the kernel clears what
 /// is not given, and on 64-bit big-endian machines half a word has no place.
 fn put_labels(w: &mut Writer<'_>, labels: &[u32]) {
     let swapped = cfg!(all(target_endian = "big", target_pointer_width = "64"));

@@ -2,12 +2,12 @@
 
 #[path = "support/reference.rs"]
 mod reference;
-#[path = "../src/netlink/tests/vectors.rs"]
+#[path = "../src/message/tests/vectors.rs"]
 #[expect(dead_code, reason = "the unit tests use the rest")]
 mod vectors;
 
-use wire::netlink::Messages;
-use wire::netlink::uapi::subsystem;
+use ctnetlink::Messages;
+use ctnetlink::uapi::subsystem;
 
 #[test]
 fn captured_events_read_the_same() {

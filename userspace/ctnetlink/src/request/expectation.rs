@@ -1,12 +1,10 @@
 //! Requests about expectations.
 
 use super::{Head, IfExists, Ticket, create_flags};
-use crate::cursor::Writer;
-use crate::expect::{ExpectNat, Expectation};
-use crate::netlink::attribute::{put_be16, put_be32, put_nest, put_text};
-use crate::netlink::tuple;
-use crate::netlink::uapi::{exp, expect, flag};
-use common::FlowKey;
+use crate::attribute::{put_be16, put_be32, put_nest, put_text};
+use crate::expectation::{ExpectNat, Expectation};
+use crate::uapi::{exp, expect, flag};
+use crate::{FlowKey, Writer, direction};
 
 /// Creates an expectation.
 ///
@@ -20,7 +18,7 @@ pub fn create(w: &mut Writer<'_>, ticket: Ticket, given: &Expectation, if_exists
 }
 
 /// Appends the attributes of an expectation, of a request or inside another message.
-pub(in crate::netlink) fn put_expectation(w: &mut Writer<'_>, given: &Expectation) {
+pub fn put_expectation(w: &mut Writer<'_>, given: &Expectation) {
     put_tuples(w, given);
     put_numbers(w, given);
     if let Some(name) = &given.helper {
@@ -37,7 +35,7 @@ pub(in crate::netlink) fn put_expectation(w: &mut Writer<'_>, given: &Expectatio
 /// Deletes the expectation that a flow with this identity would fulfil; with `id` only if it is that one.
 pub fn delete(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey, id: Option<u32>) {
     Head::of_expectations(exp::DELETE, 0, key.tuple.family).message(w, ticket, |w| {
-        tuple::encode(w, expect::TUPLE, &key.tuple, None);
+        direction::encode(w, expect::TUPLE, &key.tuple, None);
         if key.zone != 0 {
             put_be16(w, expect::ZONE, key.zone);
         }
@@ -55,7 +53,7 @@ pub fn dump(w: &mut Writer<'_>, seq: u32, family: u8) {
 /// Reads the expectation that a flow with this identity would fulfil. The answer is a message of type NEW.
 pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
     Head::of_expectations(exp::GET, 0, key.tuple.family).message(w, ticket, |w| {
-        tuple::encode(w, expect::TUPLE, &key.tuple, None);
+        direction::encode(w, expect::TUPLE, &key.tuple, None);
         if key.zone != 0 {
             put_be16(w, expect::ZONE, key.zone);
         }
@@ -75,11 +73,11 @@ pub fn flush(w: &mut Writer<'_>, ticket: Ticket) {
 
 fn put_tuples(w: &mut Writer<'_>, given: &Expectation) {
     if given.master.is_known() {
-        tuple::encode(w, expect::MASTER, &given.master, None);
+        direction::encode(w, expect::MASTER, &given.master, None);
     }
-    tuple::encode(w, expect::TUPLE, &given.tuple, None);
+    direction::encode(w, expect::TUPLE, &given.tuple, None);
     if given.mask.is_known() {
-        tuple::encode(w, expect::MASK, &given.mask, None);
+        direction::encode(w, expect::MASK, &given.mask, None);
     }
 }
 
@@ -101,6 +99,6 @@ fn put_numbers(w: &mut Writer<'_>, given: &Expectation) {
 fn put_nat(w: &mut Writer<'_>, nat: &ExpectNat) {
     put_nest(w, expect::NAT, |w| {
         put_be32(w, expect::NAT_DIR, nat.direction);
-        tuple::encode(w, expect::NAT_TUPLE, &nat.tuple, None);
+        direction::encode(w, expect::NAT_TUPLE, &nat.tuple, None);
     });
 }

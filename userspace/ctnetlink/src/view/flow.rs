@@ -4,20 +4,23 @@
 //! length stay in the datagram. Building a view allocates nothing, and [`FlowView::to_flow`] only does for what
 //! few flows have.
 
-use super::attribute::{Attribute, Attributes};
-use super::frame::FAMILY_HEADER_LEN;
-use super::tuple;
-use super::uapi::{counters, cta, help, protoinfo, secctx, seqadj, synproxy, timestamp};
-use crate::DecodeError;
+use crate::attribute::{Attribute, Attributes};
 use crate::flow::{
-    Counters, Extra, Flow, HelperName, Known, ProtoState, SeqAdj, Status, Synproxy, TcpFlags,
-    TcpState, Timestamps,
+    Counters, HelperName, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState, Timestamps,
 };
+use crate::flow::{Extra, Flow, Known};
+use crate::frame::split_family;
+use crate::uapi::{counters, cta, help, protoinfo, secctx, seqadj, synproxy, timestamp};
+use crate::{DecodeError, direction};
+#[cfg(feature = "alloc")]
+use crate::{FlowKey, Tuple};
+#[cfg(feature = "alloc")]
 use alloc::sync::Arc;
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
-use common::{FlowKey, Tuple};
 
 /// How much of an event goes into a [`Flow`].
+#[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// What belongs to the flow. Common flows take no allocation.
@@ -123,7 +126,7 @@ impl<'a> FlowView<'a> {
     }
 
     /// Reads a flow inside another message.
-    pub(super) fn of_nest(family: u8, nest: &Attribute<'a>) -> Result<Self, DecodeError> {
+    pub fn of_nest(family: u8, nest: &Attribute<'a>) -> Result<Self, DecodeError> {
         let mut view = Self { family, ..Self::NOTHING };
         view.fill(nest.nest())?;
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
@@ -142,6 +145,68 @@ impl<'a> FlowView<'a> {
         self.zone.or(self.zones[0]).unwrap_or(0)
     }
 
+    /// Apart from `parse` so that the view stays in one place: inlined, the compiler takes it to pieces and spends more
+    /// time on putting it together again than on reading.
+    #[inline(never)]
+    fn fill(&mut self, attributes: Attributes<'a>) -> Result<(), DecodeError> {
+        for attribute in attributes {
+            self.take(&attribute?)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn take(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
+        match a.kind {
+            cta::TUPLE_ORIG => self.zones[0] = direction::decode_into(&mut self.orig, a)?,
+            cta::TUPLE_REPLY => self.zones[1] = direction::decode_into(&mut self.reply, a)?,
+            cta::ID => self.id = Some(a.be32()?),
+            cta::STATUS => self.status = Some(Status::from_bits_retain(a.be32()?)),
+            cta::TIMEOUT => self.timeout_s = Some(a.be32()?),
+            cta::PROTOINFO => self.proto = proto_state(a)?,
+            cta::MARK => self.mark = Some(a.be32()?),
+            cta::ZONE => self.zone = Some(a.be16()?),
+            cta::COUNTERS_ORIG => self.counters[0] = Some(traffic(a)?),
+            cta::COUNTERS_REPLY => self.counters[1] = Some(traffic(a)?),
+            cta::TIMESTAMP => self.timestamps = Some(lifetime(a)?),
+            cta::TIMESTAMP_EVENT => self.event_ns = Some(a.be64()?),
+            _ => self.take_rare(a)?,
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn take_rare(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
+        match a.kind {
+            cta::TUPLE_MASTER => self.master = Some(direction::decode(a)?.0),
+            cta::HELP => self.take_helper(a)?,
+            cta::LABELS => self.labels = Some(label_bytes(a)?),
+            cta::SEQ_ADJ_ORIG => self.seq_adj[0] = Some(adjustment(a)?),
+            cta::SEQ_ADJ_REPLY => self.seq_adj[1] = Some(adjustment(a)?),
+            cta::SYNPROXY => self.synproxy = Some(proxied(a)?),
+            cta::USE => self.use_count = Some(a.be32()?),
+            cta::SECMARK => self.secmark = Some(a.be32()?),
+            cta::SECCTX => self.secctx = find(a, secctx::NAME)?.map(|name| name.text()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_helper(&mut self, nest: &Attribute<'a>) -> Result<(), DecodeError> {
+        for attribute in nest.nest() {
+            let attribute = attribute?;
+            match attribute.kind {
+                help::NAME => self.helper = helper_name(&attribute)?,
+                help::INFO => self.helper_info = Some(attribute.value),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl FlowView<'_> {
     /// The same as an owned value.
     #[must_use]
     pub fn to_flow(&self, detail: Detail) -> Flow {
@@ -217,65 +282,6 @@ impl<'a> FlowView<'a> {
     fn synproxy_set(&self) -> Option<Synproxy> {
         self.synproxy.filter(|given| *given != Synproxy::default())
     }
-
-    /// Apart from `parse` so that the view stays in one place: inlined, the compiler takes it to pieces and spends more
-    /// time on putting it together again than on reading.
-    #[inline(never)]
-    fn fill(&mut self, attributes: Attributes<'a>) -> Result<(), DecodeError> {
-        for attribute in attributes {
-            self.take(&attribute?)?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn take(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
-        match a.kind {
-            cta::TUPLE_ORIG => self.zones[0] = tuple::decode_into(&mut self.orig, a)?,
-            cta::TUPLE_REPLY => self.zones[1] = tuple::decode_into(&mut self.reply, a)?,
-            cta::ID => self.id = Some(a.be32()?),
-            cta::STATUS => self.status = Some(Status::from_bits_retain(a.be32()?)),
-            cta::TIMEOUT => self.timeout_s = Some(a.be32()?),
-            cta::PROTOINFO => self.proto = proto_state(a)?,
-            cta::MARK => self.mark = Some(a.be32()?),
-            cta::ZONE => self.zone = Some(a.be16()?),
-            cta::COUNTERS_ORIG => self.counters[0] = Some(traffic(a)?),
-            cta::COUNTERS_REPLY => self.counters[1] = Some(traffic(a)?),
-            cta::TIMESTAMP => self.timestamps = Some(lifetime(a)?),
-            cta::TIMESTAMP_EVENT => self.event_ns = Some(a.be64()?),
-            _ => self.take_rare(a)?,
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn take_rare(&mut self, a: &Attribute<'a>) -> Result<(), DecodeError> {
-        match a.kind {
-            cta::TUPLE_MASTER => self.master = Some(tuple::decode(a)?.0),
-            cta::HELP => self.take_helper(a)?,
-            cta::LABELS => self.labels = Some(label_bytes(a)?),
-            cta::SEQ_ADJ_ORIG => self.seq_adj[0] = Some(adjustment(a)?),
-            cta::SEQ_ADJ_REPLY => self.seq_adj[1] = Some(adjustment(a)?),
-            cta::SYNPROXY => self.synproxy = Some(proxied(a)?),
-            cta::USE => self.use_count = Some(a.be32()?),
-            cta::SECMARK => self.secmark = Some(a.be32()?),
-            cta::SECCTX => self.secctx = find(a, secctx::NAME)?.map(|name| name.text()),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn take_helper(&mut self, nest: &Attribute<'a>) -> Result<(), DecodeError> {
-        for attribute in nest.nest() {
-            let attribute = attribute?;
-            match attribute.kind {
-                help::NAME => self.helper = helper_name(&attribute)?,
-                help::INFO => self.helper_info = Some(attribute.value),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The original direction of the flow that the payload of a flow message is about, without reading on behind it; `None`
@@ -286,18 +292,10 @@ pub fn original(payload: &[u8]) -> Option<Tuple> {
     for attribute in attributes {
         let attribute = attribute.ok()?;
         if attribute.kind == cta::TUPLE_ORIG {
-            return tuple::decode(&attribute).ok().map(|(tuple, _)| tuple);
+            return direction::decode(&attribute).ok().map(|(tuple, _)| tuple);
         }
     }
     None
-}
-
-/// Splits `nfgenmsg` off a payload: the family, and the attributes.
-pub(super) fn split_family(payload: &[u8]) -> Result<(u8, Attributes<'_>), DecodeError> {
-    let Some((head, rest)) = payload.split_first_chunk::<FAMILY_HEADER_LEN>() else {
-        return Err(DecodeError::new(payload.len(), "family header is cut short"));
-    };
-    Ok((head[0], Attributes::new(rest, FAMILY_HEADER_LEN)))
 }
 
 /// A helper name; `None` when it is empty.

@@ -7,15 +7,15 @@
 //!  kernel --PACKET {id, hook, payload, flow}--> helper --VERDICT {id, payload?, flow?, expectation?}--> kernel
 //! ```
 
-use super::attribute::{Attribute, put, put_be32, put_nest, put_text};
-use super::conntrack::{FlowView, split_family};
-use super::frame::{Header, RawMessage};
-use super::request::{put_expectation, put_message};
-use super::uapi::{control, cta, help, queue, subsystem};
-use crate::DecodeError;
-use crate::cursor::Writer;
-use crate::expect::Expectation;
-use crate::flow::HelperName;
+pub mod uapi;
+
+use ctnetlink::attribute::{Attribute, put, put_be32, put_nest, put_text};
+use ctnetlink::flow::HelperName;
+use ctnetlink::frame::split_family;
+use ctnetlink::request::{put_expectation, put_message};
+use ctnetlink::uapi::{control, cta, help, subsystem};
+use ctnetlink::{DecodeError, Expectation, FlowView, Header, RawMessage, Writer};
+use uapi as queue;
 
 /// A packet in a datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,45 +1,10 @@
-//! ctnetlink: what the kernel says about flows and expectations, and how it is asked.
-//!
-//! A datagram is walked with [`Messages`]; each message is understood by [`decode`]; requests are written by
-//! [`request`]. Decoding copies nothing that has no fixed size, so views borrow from the datagram.
-//!
-//! ```
-//! use common::Tuple;
-//! use wire::Flow;
-//! use wire::cursor::Writer;
-//! use wire::netlink::{self, Message, Messages, request::{self, Ticket}};
-//!
-//! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
-//! let mut buffer = [0; 512];
-//! let mut writer = Writer::new(&mut buffer);
-//! request::update(&mut writer, Ticket::acked(1), &flow);
-//! let len = writer.finish().unwrap();
-//!
-//! let message = Messages::new(&buffer[..len]).next().unwrap().unwrap();
-//! let Ok(Message::Flow { flow: view, .. }) = netlink::decode(&message) else { panic!() };
-//! assert_eq!(view.orig, flow.orig);
-//! ```
-
-pub mod uapi;
-pub mod frame;
-pub mod attribute;
-mod tuple;
-pub mod conntrack;
-pub mod asked;
-pub mod expect;
-pub mod request;
-pub mod queue;
-
-pub use asked::RequestView;
-pub use attribute::{Attribute, Attributes};
-pub use conntrack::{Detail, FlowView};
-pub use expect::ExpectView;
-pub use frame::{Header, Messages, RawMessage};
-pub use queue::{PacketView, Verdict};
+//! What a message says, of whatever kind it is.
 
 use crate::DecodeError;
-use frame::HEADER_LEN;
-use uapi::{control, ct, exp, extack, flag, subsystem};
+use crate::attribute::Attributes;
+use crate::frame::{HEADER_LEN, Header, RawMessage};
+use crate::uapi::{control, ct, exp, extack, flag, subsystem};
+use crate::view::{ExpectView, FlowView};
 
 /// What happened to a flow or an expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +45,7 @@ pub enum Message<'a> {
     Overrun,
     /// Something else, among it statistics; its payload is in the raw message.
     Other {
-        /// A number of [`uapi::subsystem`] or one not listed there.
+        /// A number of [`crate::uapi::subsystem`] or one not listed there.
         subsystem: u8,
         /// The message within the subsystem.
         kind: u8,

@@ -4,7 +4,7 @@ mod properties;
 mod vectors;
 
 use super::*;
-use crate::flow::Flow;
+use crate::{Detail, Flow, Messages};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! The expectation: a flow that a helper announces before it begins.
 
+use crate::Tuple;
 use crate::flow::{HelperName, Name};
-use common::Tuple;
 
 /// Expectation flags, `NF_CT_EXPECT_*`.
 pub mod flag {

@@ -2,7 +2,7 @@
 
 use super::vectors::{ANSWERS, EVENTS};
 use super::{bytes_of, decode};
-use crate::netlink::{Detail, Header, Message, Messages, RawMessage};
+use crate::{Detail, Header, Message, Messages, RawMessage};
 use alloc::vec::Vec;
 use proptest::prelude::*;
 

@@ -7,24 +7,25 @@
 //! What is written is what the kernel accepts, found out by trying on 6.18 (the reasons are at the places): a create
 //! carries everything a flow has, an update leaves out what can only be set at birth.
 
+#[cfg(feature = "alloc")]
 mod flow;
-mod expect;
+mod expectation;
 
-pub use expect::{
+pub use expectation::{
     create as create_expectation, delete as delete_expectation, dump as dump_expectations,
     flush as flush_expectations, get as get_expectation,
     stats_per_cpu as expectation_stats_per_cpu,
 };
 
-pub(super) use expect::put_expectation;
+pub use expectation::put_expectation;
 
-use super::attribute::{put, put_be16, put_be32, put_nest};
-use super::frame::HEADER_LEN;
-use super::tuple;
-use super::uapi::{ct, cta, filter, flag, subsystem};
-use crate::cursor::Writer;
+use crate::attribute::{put, put_be16, put_be32, put_nest};
 use crate::flow::{Flow, Status};
-use common::{FlowKey, Tuple};
+use crate::frame::HEADER_LEN;
+use crate::uapi::{ct, cta, filter, flag, subsystem};
+#[cfg(feature = "alloc")]
+use crate::{FlowKey, Tuple};
+use crate::{Writer, direction};
 
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
@@ -76,6 +77,7 @@ pub fn acknowledge(message: &mut [u8]) {
 /// is a master it does not know, `EOPNOTSUPP` when there is a helper it does not know for this protocol and family.
 /// Labels are passed over in a namespace whose rules set none. Bits of the status that the kernel sets by itself
 /// are left out; so are labels beyond 128 bits.
+#[cfg(feature = "alloc")]
 pub fn create(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow, if_exists: IfExists) {
     let head = Head::new(ct::NEW, create_flags(if_exists), flow.orig.family);
     head.message(w, ticket, |w| flow::create(w, flow));
@@ -87,6 +89,7 @@ pub fn create(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow, if_exists: IfExis
 /// The kernel cannot take `SEEN_REPLY` and `ASSURED` back: a status without a bit that is set there fails with
 /// `EBUSY`. Labels fail with `ENOSPC` in a namespace whose rules set none, after everything else has been applied.
 /// The timeout is left out when the status says that it is fixed, because that fails with `EPERM`.
+#[cfg(feature = "alloc")]
 pub fn update(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     let head = Head::new(ct::NEW, 0, flow.orig.family);
     let fixed = flow.status.contains(Status::FIXED_TIMEOUT);
@@ -95,6 +98,7 @@ pub fn update(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
 
 /// As [`update`], with the timeout whatever the status: a flow whose timeout becomes fixed can get its last one in the
 /// same request. The kernel answers `EPERM`, and changes nothing, if the timeout is fixed already.
+#[cfg(feature = "alloc")]
 pub fn update_with_timeout(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     let head = Head::new(ct::NEW, 0, flow.orig.family);
     head.message(w, ticket, |w| flow::update(w, flow, false));
@@ -127,7 +131,7 @@ pub struct Selection {
     /// Only flows of this zone. Older kernels ignore it (seen to work on 6.18).
     pub zone: Option<u16>,
     /// Only flows whose tuples, original and reply, are as these in the parts that the bits name
-    /// ([`super::uapi::filter::flag`]). Needs kernel 5.8; addresses need the family.
+    /// ([`crate::uapi::filter::flag`]). Needs kernel 5.8; addresses need the family.
     pub tuples: Option<[(Tuple, u32); 2]>,
 }
 
@@ -184,7 +188,7 @@ const fn create_flags(if_exists: IfExists) -> u16 {
 }
 
 fn put_key(w: &mut Writer<'_>, key: &FlowKey) {
-    tuple::encode(w, cta::TUPLE_ORIG, &key.tuple, None);
+    direction::encode(w, cta::TUPLE_ORIG, &key.tuple, None);
     put_zone(w, key.zone);
 }
 
@@ -217,7 +221,7 @@ fn put_selection(w: &mut Writer<'_>, selection: &Selection) {
 fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
     for ((tuple, bits), kind) in tuples.iter().zip([cta::TUPLE_ORIG, cta::TUPLE_REPLY]) {
         if *bits != 0 {
-            tuple::encode(w, kind, tuple, None);
+            direction::encode(w, kind, tuple, None);
         }
     }
     put_nest(w, cta::FILTER, |w| {
@@ -229,7 +233,7 @@ fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
 
 /// Appends a request to another subsystem of netfilter (its number and the message's), about the object with number
 /// `resource`. Only failure is answered.
-pub(super) fn put_message(
+pub fn put_message(
     w: &mut Writer<'_>,
     (subsystem, message): (u8, u8),
     resource: u16,

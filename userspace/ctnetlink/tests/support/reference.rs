@@ -4,6 +4,8 @@
 //! captured themselves.
 #![expect(clippy::unwrap_used, reason = "it is part of tests")]
 
+use ctnetlink::flow::ProtoState;
+use ctnetlink::{FlowView, RawMessage};
 use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple,
@@ -11,8 +13,6 @@ use netlink_packet_netfilter::conntrack::{
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use std::net::IpAddr;
-use wire::flow::ProtoState;
-use wire::netlink::{FlowView, RawMessage};
 
 /// What both decoders know how to tell.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ fn ours(view: &FlowView<'_>) -> Common {
     }
 }
 
-fn our_direction(tuple: &common::Tuple) -> Direction {
+fn our_direction(tuple: &ctnetlink::Tuple) -> Direction {
     let (src, dst) = tuple.ports();
     let addrs = || [Some(tuple.src_ip()), Some(tuple.dst_ip())];
     Direction {
