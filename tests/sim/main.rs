@@ -141,7 +141,7 @@ worlds! {
     five_behind_a_hub_ftfw, ALL, truths::sure, nodes: 5, topology: Topology::FanOut,
         rules: Rules::Ftfw, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    mixed, ALL, truths::sure, mixed: true;
+    mixed, MANY, truths::sure, mixed: true;
     mixed_straight_into_the_kernel, ALL, truths::sure, mixed: true, keep_remote: [false; 2];
     mixed_without_a_local_table, ALL, truths::sure, mixed: true, keep_local: [false; 2];
     kernel_full, ALL, truths::sure, kernel_full: true, prefilled: true, commands: 10;
