@@ -2,7 +2,7 @@
 
 mod sample;
 
-use engine::table::{FlowTable, Notes};
+use engine::flows::table::{FlowTable, Notes};
 
 const FLOWS: u32 = 1_000_000;
 

@@ -101,7 +101,7 @@ impl Ledger {
                 Change::New => drop(table.insert(flow.key(), flow.clone())),
                 Change::Update => {
                     let known = table.entry(flow.key()).or_insert_with(|| flow.clone());
-                    engine::merge::absorb(known, flow.clone());
+                    engine::flows::merge::absorb(known, flow.clone());
                 }
                 Change::Destroy => drop(table.remove(&flow.key())),
             }

@@ -11,7 +11,8 @@
 use common::Instant;
 use ctnetlink::{EventKind, Flow, FlowKey, Writer};
 use engine::config::Mode;
-use engine::{Command, Config, Event, Input, KernelOp, Request, Side, merge};
+use engine::flows::merge;
+use engine::{Command, Config, Event, Input, KernelOp, Request, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, Options, Stamp};

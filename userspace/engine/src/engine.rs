@@ -1,19 +1,19 @@
 //! One shard: routes inputs to the local and the remote side, and orders what they want.
 
+use crate::changed::Changed;
 use crate::config::{Config, Mode, limit};
 use crate::counters::Counters;
-use crate::exactness::{Census, Keeper};
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
+use crate::flows::exactness::{Census, Keeper};
+use crate::flows::table::{Entry, FlowTable, Marks, Notes};
+use crate::flows::{Desk, Flows, Sweep};
 use crate::input::{Command, CommandId, Input, Origin};
 use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
-use crate::local::{Desk, Local, Sweep};
 use crate::output::{Event, KernelOp, Request, Side};
-use crate::remote::{self, Remote};
-use crate::replica::resend::ResendQueue;
-use crate::replica::{Manners, Outbox, Packer, Peers};
-use crate::table::{Entry, FlowTable, Marks, Notes};
+use crate::peer::remote::{self, Remote};
+use crate::peer::v1::{Manners, Outbox, Packer, Peers};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
@@ -56,7 +56,7 @@ struct Dump {
 pub struct Engine {
     config: Config,
     counters: Counters,
-    local: Local,
+    flows: Flows,
     remote: Remote,
     outbox: Outbox,
     /// The nodes that were heard, and how much of what they have is here.
@@ -133,10 +133,11 @@ impl Engine {
         };
         let mut engine = Self {
             counters: Counters::default(),
-            local: Local::new(&config, now),
+            flows: Flows::new(&config),
             remote: Remote::new(&config, now),
             outbox: Outbox::new(config.first_seq, options, resend_max)
-                .speaking(config.replication.has_peer),
+                .speaking(config.replication.has_peer)
+                .refreshing(&config, now),
             peers: Peers::new(Manners { seed: config.hash_seed, ack_window, ask }),
             peer_silent: false,
             kernel: KernelQueue::new(config.hash_seed),
@@ -195,18 +196,18 @@ impl Engine {
                 let key = flow.key();
                 let origin = self.meant_origin(event, &key, origin);
                 let origin = self.note_traffic(event, &key, origin);
-                let (local, mut desk) = self.desk(now);
-                let outcome = local.on_event(&mut desk, event, flow, origin, stamp);
+                let (flows, mut desk) = self.desk(now);
+                let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
                 self.note_room(now, Side::Local, outcome);
             }
             Input::Noticed(key) => {
-                let (local, mut desk) = self.desk(now);
-                local.on_noticed(&mut desk, &key);
+                let (flows, mut desk) = self.desk(now);
+                flows.on_noticed(&mut desk, &key);
             }
             Input::Packet { seen, at } => {
                 self.remote.note_shared(&seen.flow.key());
-                let (local, mut desk) = self.desk(now);
-                let outcome = local.on_packet(&mut desk, seen, at);
+                let (flows, mut desk) = self.desk(now);
+                let outcome = flows.on_packet(&mut desk, seen, at);
                 self.note_room(now, Side::Local, outcome);
             }
             Input::EventsLost { count } => self.on_events_lost(now, count),
@@ -242,7 +243,7 @@ impl Engine {
             self.queue_account(now);
             self.pack(&mut packer);
         }
-        if self.outbox.is_empty() && self.local.is_in_bulk() {
+        if self.outbox.is_empty() && self.outbox.is_in_bulk() {
             self.pack_bulk(now, &mut packer);
             // That it is done is to be said at once.
             self.pack(&mut packer);
@@ -262,8 +263,8 @@ impl Engine {
 
     /// Packs what waits.
     fn pack(&mut self, packer: &mut Packer<'_>) {
-        let Self { outbox, local, local_expectations, counters, .. } = self;
-        outbox.pack(&mut local.table, local_expectations, packer, &mut counters.replica);
+        let Self { outbox, flows, local_expectations, counters, .. } = self;
+        outbox.pack(&mut flows.table, local_expectations, packer, &mut counters.replica);
     }
 
     /// The next request for the kernel; `None` when there is none now.
@@ -291,7 +292,7 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Input::Timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let pausing = self.local.is_in_bulk() && !self.outbox.is_congested();
+        let pausing = self.outbox.is_in_bulk() && !self.outbox.is_congested();
         // What a bulk transfer sends says enough.
         let times = [
             (self.converses() && !pausing).then_some(self.alive_next),
@@ -301,7 +302,7 @@ impl Engine {
             self.remote.sweep_next(),
             self.ask_due(),
             self.pay_due(),
-            self.local.refresh_next(),
+            self.outbox.refresh_next(),
             self.remote.expiry_next(),
             self.expectations_due(),
             self.watch_due(),
@@ -317,7 +318,7 @@ impl Engine {
     #[must_use]
     pub const fn table(&self, side: Side) -> &FlowTable {
         match side {
-            Side::Local => &self.local.table,
+            Side::Local => &self.flows.table,
             Side::Remote => self.remote.table(),
         }
     }
@@ -366,14 +367,7 @@ impl Engine {
     /// read.
     #[must_use]
     pub const fn is_filled(&self) -> bool {
-        self.local.is_filled() || !self.config.replication.keep_local
-    }
-
-    /// Messages that were sent and not acknowledged, with the table that their flows are in; `None` in a mode without
-    /// acknowledgements.
-    #[must_use]
-    pub fn resend(&self) -> Option<(&ResendQueue, &FlowTable)> {
-        self.outbox.resend().map(|queue| (queue, &self.local.table))
+        self.flows.is_filled() || !self.config.replication.keep_local
     }
 
     /// Messages that wait to be sent.
@@ -382,15 +376,15 @@ impl Engine {
         self.outbox.len()
     }
 
-    fn desk(&mut self, now: Instant) -> (&mut Local, Desk<'_>) {
+    fn desk(&mut self, now: Instant) -> (&mut Flows, Desk<'_>) {
         let desk = Desk {
             config: &self.config,
             counters: &mut self.counters,
-            outbox: &mut self.outbox,
+            changed: Changed::new(&mut self.outbox, now),
             kernel: &mut self.kernel,
             now,
         };
-        (&mut self.local, desk)
+        (&mut self.flows, desk)
     }
 
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
@@ -404,7 +398,7 @@ impl Engine {
             }
             Command::Flush { local, remote } => {
                 if local {
-                    self.local.flush(&mut self.outbox, now);
+                    self.flows.flush(Changed::new(&mut self.outbox, now), now);
                     self.local_expectations.flush();
                     self.outbox.withdraw_expectations(|_| true);
                     self.on_local_flushed(now);
@@ -451,7 +445,7 @@ impl Engine {
             Request::Update(flow) => ("update", flow.key()),
             Request::Delete(_) if op.purpose == Purpose::Clearing => return,
             Request::Delete(key) => ("delete", *key),
-            Request::Get(key) => return self.local.on_unverified(key),
+            Request::Get(key) => return self.flows.on_unverified(key),
             Request::Dump => return self.on_dump_done(now, false),
             Request::CreateExpectation(_)
             | Request::DeleteExpectation(_)
@@ -540,9 +534,9 @@ impl Engine {
             self.bulk_wanted = true;
             return;
         }
-        self.tell(Event::BulkStarted { flows: self.local.table.len() });
+        self.tell(Event::BulkStarted { flows: self.flows.table.len() });
         self.on_transfer_began();
-        self.local.start_bulk(&mut self.outbox);
+        self.outbox.start_bulk(&mut self.flows.table);
         self.bulk_began = Some(now);
         self.bulk_due = None;
         self.bulk_next = now;
@@ -560,7 +554,8 @@ impl Engine {
             return;
         }
         self.bulk_left -= 1;
-        let done = self.local.pack_bulk(&mut self.outbox, packer, &mut self.counters);
+        let Self { outbox, flows, counters, .. } = self;
+        let done = outbox.pack_bulk(&mut flows.table, packer, &mut counters.replica);
         if let Some(flows) = done {
             self.queue_expectations();
             self.on_transfer_done(true);

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::config::limit;
-use crate::merge;
+use crate::flows::merge;
 use crate::output::{KernelOp, Request};
 use alloc::collections::VecDeque;
 use ctnetlink::{Flow, FlowKey};

@@ -1,6 +1,6 @@
 //! Everything an engine can ask for or say.
 
-use crate::exactness::Cause;
+use crate::flows::exactness::Cause;
 use crate::input::CommandId;
 use alloc::boxed::Box;
 use common::Instant;

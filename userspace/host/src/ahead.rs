@@ -10,7 +10,7 @@
 use crate::sys;
 use common::Instant;
 use ctnetlink::FlowKey;
-use engine::table::{FlowTable, Trail};
+use engine::flows::table::{FlowTable, Trail};
 use engine::{Engine, Input, Side};
 use wire::sync::v1::{Messages, glimpse};
 

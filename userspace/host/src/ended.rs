@@ -1,7 +1,6 @@
 //! Flows that have ended, each handed out once.
 
 use ctnetlink::{Flow, FlowKey};
-use engine::table::Marks;
 use engine::{Engine, Side};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -43,7 +42,7 @@ impl Ended {
     pub fn on_destroy(&mut self, engine: &Engine, flow: &Flow) {
         let table = engine.table(Side::Local);
         let entry = table.find(&flow.key()).and_then(|slot| table.at(slot));
-        let known = entry.is_some_and(|entry| !entry.marks.contains(Marks::DEAD));
+        let known = entry.is_some_and(|entry| !entry.has_ended());
         let filter = &engine.config().filter;
         // Of one that the table does not hold, nobody knows whether it grew old enough to count.
         if !known && (filter.asks_for_age() || !filter.passes(flow)) {

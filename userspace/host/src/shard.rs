@@ -563,14 +563,7 @@ impl Shard {
                 max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
                 no_space: self.engine.counters().replica.send_no_space,
             },
-            resend: self.engine.resend().map(|(queue, flows)| ResendReport {
-                queue: Queue {
-                    len: queue.len(),
-                    max: queue.max(),
-                    no_space: queue.dropped_count(),
-                },
-                waiting: queue.iter(flows).map(report::resend).collect(),
-            }),
+            resend: report::resend(self.engine.outbox()),
         }
     }
 }

@@ -3,12 +3,13 @@
 use super::Engine;
 use super::conversation::Arrival;
 use crate::config::{Mode, limit};
-use crate::exactness::Exactness;
+use crate::flows::exactness::Exactness;
 use crate::output::Event;
-use crate::replica::Step;
-use crate::replica::ftfw::Ftfw;
-use crate::replica::whole::Finding;
-use crate::told::{PeerId, Told};
+use crate::peer::told::{PeerId, Told};
+use crate::peer::v1::Step;
+use crate::peer::v1::counted;
+use crate::peer::v1::ftfw::Ftfw;
+use crate::peer::v1::whole::Finding;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -21,7 +22,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 impl Engine {
     /// What this node says of its own table.
     fn account(&self) -> Account {
-        let flows = self.local.table.alive_counted() as u32;
+        let flows = counted(&self.flows.table) as u32;
         let exact =
             self.exactness.state() == Exactness::Exact && self.is_loaded() && !self.owes_transfer();
         let transfer = self.transferred;
@@ -41,7 +42,7 @@ impl Engine {
     /// Whether a bulk transfer is under way: from the table, or, where none is kept, straight from the kernel's.
     pub(super) fn is_transferring(&self) -> bool {
         let passes_on = !self.config.replication.keep_local && self.dump.is_some();
-        self.local.is_in_bulk() || passes_on
+        self.outbox.is_in_bulk() || passes_on
     }
 
     /// Whether it is time for an account although this node speaks all the time.
@@ -207,7 +208,7 @@ impl Engine {
 
     /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.
     pub(super) fn pay_due(&self) -> Option<Instant> {
-        let busy = self.local.is_in_bulk() || self.bulk_due.is_some() || self.dump.is_some();
+        let busy = self.outbox.is_in_bulk() || self.bulk_due.is_some() || self.dump.is_some();
         let heard = self.peers.heard_at().is_some() && !self.peer_silent;
         (self.owes_transfer() && !busy && heard && self.converses()).then_some(self.pay_next)
     }

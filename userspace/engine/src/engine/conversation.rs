@@ -4,10 +4,10 @@ use super::Engine;
 use crate::config::{Mode, limit};
 use crate::input::Sender;
 use crate::output::{Event, Side};
-use crate::replica::ftfw::Ftfw;
-use crate::replica::resend::Verdict;
-use crate::replica::{Belief, Place, Step, count_fault};
-use crate::told::{PeerId, Told};
+use crate::peer::told::{PeerId, Told};
+use crate::peer::v1::ftfw::Ftfw;
+use crate::peer::v1::resend::Verdict;
+use crate::peer::v1::{Belief, Place, Step, count_fault};
 use common::Instant;
 use core::time::Duration;
 use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, RawMessage};
@@ -205,7 +205,7 @@ impl Engine {
     /// Takes note of a message. False if it was here before.
     fn on_arrival(&mut self, now: Instant, arrival: Arrival) -> bool {
         let Arrival { peer: id, seq, flags, place } = arrival;
-        let Self { peers, outbox, local, .. } = self;
+        let Self { peers, outbox, flows, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return true };
         if place.restarted {
             peer.whole.on_restart();
@@ -227,7 +227,7 @@ impl Engine {
             ftfw.on_arrival(now, outbox, (seq, flags), step);
         });
         if place.restarted {
-            outbox.on_peer_restart(&mut local.table);
+            outbox.on_peer_restart(&mut flows.table);
             peer.with_ftfw(now, outbox, Ftfw::ask_after_greeting);
         }
         place.step != Step::Again
@@ -267,19 +267,19 @@ impl Engine {
 
     fn on_control(&mut self, now: Instant, arrival: Arrival, control: Control) {
         let reliable = self.peers.are_reliable();
-        let Self { peers, outbox, local, .. } = self;
+        let Self { peers, outbox, flows, .. } = self;
         let Some(peer) = peers.get_mut(arrival.peer) else { return };
         let acknowledges = peer.ftfw.is_some();
         match control {
             Control::Resync => self.on_resync(now, arrival.peer),
             Control::Ack { from, to } if acknowledges => {
-                let verdict = outbox.on_ack(&mut local.table, (from, to));
+                let verdict = outbox.on_ack(&mut flows.table, (from, to));
                 peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_acknowledged(outbox, to));
                 self.on_verdict(now, verdict);
                 self.conclude(now, arrival.peer);
             }
             Control::Nack { from, to } if acknowledges => {
-                let verdict = match outbox.on_nack(&mut local.table, (from, to)) {
+                let verdict = match outbox.on_nack(&mut flows.table, (from, to)) {
                     // Another node may have acknowledged what this one lacks.
                     Verdict::Fine if !reliable => Verdict::Beyond,
                     verdict => verdict,
@@ -373,7 +373,7 @@ impl Engine {
             peer.with_ftfw(now, outbox, |ftfw, outbox| ftfw.on_time(now, outbox));
         }
         self.begin_due_bulk(now);
-        self.local.tell_again(&mut self.outbox, now);
+        self.outbox.tell_again(&self.flows.table, now);
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(now);
         self.read_in_time(now);
@@ -402,7 +402,7 @@ impl Engine {
             return;
         }
         // What a transfer from the table sends says enough.
-        let speaks = self.local.is_in_bulk();
+        let speaks = self.outbox.is_in_bulk();
         if !self.is_transferring() && self.bulk_due.is_none() {
             self.queue_account(now);
         } else if !speaks || self.outbox.is_congested() {
@@ -426,13 +426,13 @@ impl Engine {
 
     /// The nodes that were heard.
     #[must_use]
-    pub const fn peers(&self) -> &crate::replica::Peers {
+    pub const fn peers(&self) -> &crate::peer::v1::Peers {
         &self.peers
     }
 
     /// What waits to be sent and what waits to be acknowledged.
     #[must_use]
-    pub const fn outbox(&self) -> &crate::replica::Outbox {
+    pub const fn outbox(&self) -> &crate::peer::v1::Outbox {
         &self.outbox
     }
 }

@@ -9,7 +9,7 @@ use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Event, Request, Side};
-use crate::told::Told;
+use crate::peer::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;

@@ -2,12 +2,12 @@
 
 use super::Engine;
 use crate::config::limit;
-use crate::exactness::Cause;
+use crate::flows::exactness::Cause;
 use crate::input::Origin;
 use crate::kernel::InFlight;
 use crate::output::{Request, Side};
-use crate::remote::{self, Failure, Pen};
-use crate::told::Told;
+use crate::peer::remote::{self, Failure, Pen};
+use crate::peer::told::Told;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{EventKind, Flow, FlowKey};
@@ -126,7 +126,7 @@ impl Engine {
 
     /// Whether a flow is this node's own, as far as a local table tells.
     pub(super) fn is_own(&self, key: &FlowKey) -> bool {
-        self.local.table.find(key).is_some_and(|slot| self.local.is_alive(slot))
+        self.flows.table.find(key).is_some_and(|slot| self.flows.is_alive(slot))
     }
 }
 

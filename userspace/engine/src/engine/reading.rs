@@ -7,12 +7,12 @@
 
 use super::{Dump, Engine};
 use crate::config::limit;
-use crate::exactness::{Cause, Exactness};
+use crate::flows::exactness::{Cause, Exactness};
+use crate::flows::table::Full;
+use crate::flows::{Ended, Reading};
 use crate::input::CommandId;
 use crate::kernel::{InFlight, Purpose};
-use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
-use crate::table::Full;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
@@ -41,8 +41,8 @@ impl Engine {
             (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
                 if self.config.replication.keep_local && !self.config.hears_requests =>
             {
-                let (local, mut desk) = self.desk(now);
-                local.on_injected(&mut desk, flow);
+                let (flows, mut desk) = self.desk(now);
+                flows.on_injected(&mut desk, flow);
             }
             _ => {}
         }
@@ -57,7 +57,7 @@ impl Engine {
     /// How many flows have been read while the kernel's table is read for the first time; `None` before and after.
     #[must_use]
     pub fn loading(&self) -> Option<u64> {
-        let first = self.dump.as_ref().filter(|dump| dump.first && !self.local.is_filled());
+        let first = self.dump.as_ref().filter(|dump| dump.first && !self.flows.is_filled());
         first.map(|dump| dump.flows)
     }
 
@@ -84,7 +84,7 @@ impl Engine {
     /// Tells of a full table once, until it has had room again.
     pub(super) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let (len, limit) = match side {
-            Side::Local => (self.local.table.len(), self.local.table.max()),
+            Side::Local => (self.flows.table.len(), self.flows.table.max()),
             Side::Remote => self.remote.room(),
         };
         let room = len < limit;
@@ -104,7 +104,7 @@ impl Engine {
 
     /// Sees whether the local table, which had no room for a flow, has much room now. Ended flows give way.
     pub(super) fn look_for_room(&mut self, now: Instant) {
-        let table = &self.local.table;
+        let table = &self.flows.table;
         if self.exactness.is_full() && table.alive() + table.max() / 16 < table.max() {
             self.exactness.on_room(now, self.config.repair_after);
         }
@@ -126,7 +126,7 @@ impl Engine {
             && self.is_loaded()
             && self.exactness.state() == Exactness::Exact
             && !self.is_committing();
-        let (here, heard) = (self.local.table.alive() as u64, self.counters.events);
+        let (here, heard) = (self.flows.table.alive() as u64, self.counters.events);
         if !comparable {
             return self.census.skip(heard);
         }
@@ -175,18 +175,18 @@ impl Engine {
     /// The kernel says how a flow is.
     pub(super) fn on_verified(&mut self, now: Instant, key: &FlowKey, flow: Option<Flow>) {
         // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
-        self.local.on_unverified(key);
+        self.flows.on_unverified(key);
         if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
             // It was asked for on account of what is over by now.
             return;
         }
         if flow.is_some() && self.kernel.is_pending(key) {
             // Whether it is a peer's shows when it is known what became of that request.
-            let (local, mut desk) = self.desk(now);
-            return local.on_noticed(&mut desk, key);
+            let (flows, mut desk) = self.desk(now);
+            return flows.on_noticed(&mut desk, key);
         }
-        let (local, mut desk) = self.desk(now);
-        let outcome = local.on_verified(&mut desk, key, flow);
+        let (flows, mut desk) = self.desk(now);
+        let outcome = flows.on_verified(&mut desk, key, flow);
         self.note_room(now, Side::Local, outcome);
         if self.is_own(key) {
             self.remote.note_shared(key);
@@ -202,7 +202,7 @@ impl Engine {
         let key = flow.key();
         // One that is there because of an injection alone. What traffic has done to it since is known, or will be asked
         // for when the news of it comes in (`Local::on_reading_began`).
-        if self.remote.made(&key) && self.local.table.find(&key).is_none() {
+        if self.remote.made(&key) && self.flows.table.find(&key).is_none() {
             return;
         }
         dump.flows += 1;
@@ -211,13 +211,13 @@ impl Engine {
             let committed = dump.after_commit && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
             let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
-            let (local, mut desk) = self.desk(now);
-            let outcome = local.on_dumped(&mut desk, flow, reading);
+            let (flows, mut desk) = self.desk(now);
+            let outcome = flows.on_dumped(&mut desk, flow, reading);
             self.note_room(now, Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             let began = dump.began;
-            let (local, mut desk) = self.desk(now);
-            local.pass_dumped(&mut desk, flow, (began, doubtful));
+            let (flows, mut desk) = self.desk(now);
+            flows.pass_dumped(&mut desk, flow, (began, doubtful));
         } else {
             dump.flows -= 1;
         }
@@ -227,7 +227,7 @@ impl Engine {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         let (began, lossless) = (dump.began, dump.watch);
         if self.config.replication.keep_local {
-            let sweep = self.local.begin_sweep(now, Ended { began, complete, lossless });
+            let sweep = self.flows.begin_sweep(now, Ended { began, complete, lossless });
             dump.sweep = Some((sweep, now));
             self.sweep(now);
         } else {
@@ -239,8 +239,8 @@ impl Engine {
     pub(super) fn sweep(&mut self, now: Instant) {
         let Some(dump) = &mut self.dump else { return };
         let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
-        let (local, mut desk) = self.desk(now);
-        let over = local.sweep(&mut desk, &mut sweep);
+        let (flows, mut desk) = self.desk(now);
+        let over = flows.sweep(&mut desk, &mut sweep);
         self.tell_vanished();
         if over {
             self.end_reading(now, sweep.is_complete(), sweep.purged);
@@ -286,7 +286,7 @@ impl Engine {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
             self.exactness.on_reading_began();
-            self.local.on_reading_began(now);
+            self.flows.on_reading_began(now);
             self.dump = Some(Dump { first, commands, ..Dump::new(now) });
         } else {
             self.answer(commands, false);
@@ -297,7 +297,7 @@ impl Engine {
     pub(super) fn start_watch_dump(&mut self, now: Instant) {
         if self.kernel.push(Purpose::Read, Request::Dump) {
             if !self.config.replication.keep_remote {
-                self.local.on_reading_began(now);
+                self.flows.on_reading_began(now);
             }
             self.dump = Some(Dump { watch: true, ..Dump::new(now) });
         }

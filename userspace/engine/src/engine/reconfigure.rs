@@ -22,7 +22,7 @@ impl Engine {
 
     /// Tells of flows that ended while nobody saw it, where somebody wants to know.
     pub(super) fn tell_vanished(&mut self) {
-        for flow in core::mem::take(&mut self.local.vanished) {
+        for flow in core::mem::take(&mut self.flows.vanished) {
             self.events.push_back(Event::Vanished(Box::new(flow)));
         }
     }

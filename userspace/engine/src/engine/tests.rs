@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
-use crate::exactness::Exactness;
+use crate::flows::exactness::Exactness;
 use crate::{Command, CommandId, Config, Event, Input, Origin, Part, Request, Sender, Side, Stamp};
 use alloc::vec::Vec;
 use common::Instant;

@@ -2,11 +2,11 @@
 //!
 //! With `nf_conntrack_events=2`, the default, a flow that began before anybody listened carries no event extension: the
 //! kernel tells of no change of it, and not of its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows are
-//! known from a dump alone ([`crate::table::Marks::SILENT`]). They are looked at again and again: one by one while
+//! known from a dump alone ([`crate::flows::table::Marks::SILENT`]). They are looked at again and again: one by one while
 //! they are few, by reading the whole table while they are many. The first event of one shows that the kernel does
 //! tell of it.
 //!
-//! Flows that packets alone tell of may never have come to be ([`crate::table::Marks::UNSURE`]). Each is asked for
+//! Flows that packets alone tell of may never have come to be ([`crate::flows::table::Marks::UNSURE`]). Each is asked for
 //! once, in small steps, unless there is more news of it before.
 //!
 //! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where the kernel's count of
@@ -17,8 +17,8 @@
 
 use super::Engine;
 use crate::config::{Config, limit};
+use crate::flows::table::Slot;
 use crate::share::Share;
-use crate::table::Slot;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -85,15 +85,15 @@ impl Engine {
             return;
         }
         let from = self.unsure.from;
-        let (local, mut desk) = self.desk(now);
-        let to = local.verify_unsure(&mut desk, from);
+        let (flows, mut desk) = self.desk(now);
+        let to = flows.verify_unsure(&mut desk, from);
         let pause = if to.is_some() { limit::UNSURE_STEP } else { limit::UNSURE_PAUSE };
         self.unsure = Unsure { next: now + pause, from: to.unwrap_or(0) };
     }
 
     /// When there is one to look after; `None` while there is none.
     pub(super) fn unsure_due(&self) -> Option<Instant> {
-        (self.local.table.unsure() > 0).then_some(self.unsure.next)
+        (self.flows.table.unsure() > 0).then_some(self.unsure.next)
     }
 
     /// Looks after silent flows if it is time.
@@ -104,15 +104,15 @@ impl Engine {
         if self.watch.torn > 0 {
             return self.start_dump(now, Vec::new(), false);
         }
-        let (silent, all) = (self.local.table.silent(), self.local.table.alive());
+        let (silent, all) = (self.flows.table.silent(), self.flows.table.alive());
         if silent > limit::WATCH_FEW && silent * limit::WATCH_SHARE > all {
             self.start_watch_dump(now);
             self.watch.next = now + limit::WATCH_STEP;
             return;
         }
         let (from, began) = self.watch.round.unwrap_or((0, now));
-        let (local, mut desk) = self.desk(now);
-        if let Some(to) = local.verify_silent(&mut desk, from) {
+        let (flows, mut desk) = self.desk(now);
+        if let Some(to) = flows.verify_silent(&mut desk, from) {
             self.watch.round = Some((to, began));
             self.watch.next = now + limit::WATCH_STEP;
         } else {
@@ -146,7 +146,7 @@ impl Engine {
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
     pub(super) fn watch_due(&self) -> Option<Instant> {
-        let silent = self.local.is_filled() && self.local.table.silent() > 0;
+        let silent = self.flows.is_filled() && self.flows.table.silent() > 0;
         let wanted = self.config.replication.keep_local && (silent || self.watch.torn > 0);
         (wanted && self.dump.is_none()).then_some(self.watch.next)
     }
@@ -154,6 +154,6 @@ impl Engine {
     /// Flows of which the kernel may never say anything, and that are looked after instead.
     #[must_use]
     pub fn silent_flows(&self) -> usize {
-        self.local.table.silent()
+        self.flows.table.silent()
     }
 }

@@ -8,10 +8,10 @@ use ctnetlink::{Expectation, Flow};
 use engine::counters::Counters;
 use engine::expectations::ExpectKey;
 use engine::filter::Filter;
-use engine::table::{Marks, Slot};
+use engine::flows::table::Slot;
+use engine::peer::v1::Outbox;
 use engine::{Cause, Engine, Exactness, Side, Standing};
 use std::time::Duration;
-use wire::sync::v1::Control;
 
 /// The state of things.
 #[derive(Clone, Debug)]
@@ -223,16 +223,13 @@ pub struct ResendReport {
     pub waiting: Vec<Resend>,
 }
 
-pub(super) const fn resend((seq, control): (u32, Option<Control>)) -> Resend {
-    // Bits of the header's flags (`docs/spec/sync.md`).
-    let control_flags = match control {
-        None => None,
-        Some(Control::Resync) => Some(0x02),
-        Some(Control::Nack { .. }) => Some(0x04),
-        Some(Control::Ack { .. }) => Some(0x08),
-        Some(Control::Alive | Control::Settled(_)) => Some(0x10),
-    };
-    Resend { seq, control_flags }
+/// What waits to be acknowledged; `None` in a mode without acknowledgements.
+pub(super) fn resend(outbox: &Outbox) -> Option<ResendReport> {
+    let (queue, waiting) = (outbox.resend()?, outbox.waiting()?);
+    Some(ResendReport {
+        queue: Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() },
+        waiting: waiting.map(|(seq, control_flags)| Resend { seq, control_flags }).collect(),
+    })
 }
 
 /// Flows of a table, at most `max`, from a slot on.
@@ -249,7 +246,7 @@ pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: In
             return Page { flows, next, kernel };
         };
         slot = at + 1;
-        if !entry.marks.contains(Marks::DEAD) {
+        if !entry.has_ended() {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             let expires_s = engine.expires_in(side, &entry, now).map(|left| left.as_secs());
             flows.push((entry.flow(), Age { active_s, expires_s }));

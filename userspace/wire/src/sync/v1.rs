@@ -40,16 +40,8 @@ pub use header::{HEADER_LEN, Header, Messages, RANGE_HEADER_LEN, RawMessage, enc
 /// The version this module speaks: high half of a message's first byte.
 pub const VERSION: u8 = 1;
 
-/// What happened to the thing a message is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// It began, or the receiver is to start over with it.
-    New,
-    /// It changed.
-    Update,
-    /// It is gone.
-    Destroy,
-}
+/// What happened to the thing a message is about. New: it began, or the receiver is to start over with it.
+pub use ctnetlink::EventKind as Change;
 
 /// What a message is about: low half of its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

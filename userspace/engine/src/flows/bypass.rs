@@ -1,16 +1,15 @@
 //! Where no local table is kept: events go straight to the peer, unless they are out of order.
 
-use super::{Desk, Local};
+use super::{Desk, Flows};
+use crate::flows::news::{self, Age, age};
+use crate::flows::tombstone::Span;
 use crate::input::{Origin, Stamp};
 use crate::kernel::Purpose;
-use crate::news::{self, Age, age};
 use crate::output::Request;
-use crate::tombstone::Span;
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey};
-use wire::sync::v1::Change;
+use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
 
-impl Local {
+impl Flows {
     /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
     pub(super) fn bypass(
         &mut self,
@@ -42,7 +41,7 @@ impl Local {
         };
         *counter += 1;
         if origin == Origin::Foreign {
-            desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
+            desk.changed.passed(change, flow, &mut desk.counters.replica);
         }
     }
 
@@ -66,7 +65,7 @@ impl Local {
             self.ask(desk, &key);
             return;
         }
-        desk.outbox.queue_message(Change::New, flow, &mut desk.counters.replica);
+        desk.changed.passed(Change::New, flow, &mut desk.counters.replica);
     }
 
     /// Passes on what the kernel says of a flow: all of it, as of a new one, because a peer lays an update over what it
@@ -79,7 +78,7 @@ impl Local {
             self.note_end(key);
             (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
         };
-        desk.outbox.queue_message(change, flow, &mut desk.counters.replica);
+        desk.changed.passed(change, flow, &mut desk.counters.replica);
     }
 
     /// The last word about the flow was its end.

@@ -10,7 +10,7 @@
 //!       Do we hold 384 flows of this peer? If not for several accounts in a row, ask again.
 //! ```
 //!
-//! A place in the peer's sequence is an *order* ([`crate::replica::Tracker`]); it grows with every message.
+//! A place in the peer's sequence is an *order* ([`crate::peer::v1::Tracker`]); it grows with every message.
 
 use crate::config::limit;
 use common::Instant;

@@ -16,7 +16,7 @@ use super::is_before;
 use super::resend::ResendQueue;
 use super::tracker::Step;
 use crate::config::limit;
-use crate::replica::Outbox;
+use crate::peer::v1::Outbox;
 use alloc::collections::VecDeque;
 use common::Instant;
 use wire::sync::v1::{Control, Flags};
@@ -326,8 +326,8 @@ impl Ftfw {
 mod tests {
     use super::*;
     use crate::counters::ReplicaCounters;
-    use crate::replica::Packer;
-    use crate::table::FlowTable;
+    use crate::flows::table::FlowTable;
+    use crate::peer::v1::Packer;
     use alloc::vec::Vec;
     use wire::sync::v1::{Header, Messages, Options, RawMessage};
 

@@ -71,12 +71,12 @@ fn form(n: u16, turn: u64) -> Flow {
 #[test]
 fn a_flow_may_change_its_form_and_stays_where_it_is() {
     let mut t = FlowTable::new(10, 1);
-    let slot = t.insert(form(1, 0), Notes { ticket: 5, ..Notes::default() }).unwrap();
+    let slot = t.insert(form(1, 0), Notes { stamp: 5, ..Notes::default() }).unwrap();
     assert_eq!(t.pairs.counts(), (0, 0));
     for (turn, counts) in [(2, (1, 0)), (6, (1, 0)), (3, (0, 1)), (10, (1, 0)), (4, (0, 1))] {
         let flow = Flow { proto: ProtoState::Dccp { state: 1, role: 0 }, ..form(1, turn) };
         t.set_flow(slot, flow.clone());
-        assert_eq!(t.get(&flow.key()).map(|e| (e.flow(), e.ticket)), Some((flow, 5)));
+        assert_eq!(t.get(&flow.key()).map(|e| (e.flow(), e.stamp)), Some((flow, 5)));
         assert_eq!(t.pairs.counts(), counts);
     }
 }

@@ -10,12 +10,12 @@
 use super::Remote;
 use crate::config::Config;
 use crate::counters::{Counters, TableCounters};
+use crate::flows::table::{Full, Marks, Slot};
+use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
-use crate::remote::{without_master, writable};
-use crate::table::{Full, Marks, Slot};
-use crate::told::Told;
-use crate::tombstone::Span;
+use crate::peer::remote::{without_master, writable};
+use crate::peer::told::Told;
 use common::Instant;
 use ctnetlink::flow::Known;
 use ctnetlink::{Flow, FlowKey};

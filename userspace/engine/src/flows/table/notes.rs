@@ -6,25 +6,12 @@ bitflags! {
     /// What the owner of a table remembers of an entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Marks: u16 {
-        /// Waits in the outbox.
-        const QUEUED = 1 << 0;
-        /// The peer may know it.
-        const SENT = 1 << 1;
-        /// Ended; kept only until the peer has been told.
+        /// Ended; kept until whoever was told of it is told of that.
         const DEAD = 1 << 2;
         /// The kernel has been asked about it.
         const VERIFYING = 1 << 3;
         /// Shown by the dump that is running.
         const SHOWN = 1 << 4;
-        /// What the peer may know under this identity was another flow: it is to start over.
-        const AFRESH = 1 << 5;
-        /// Sent, and the peer has not acknowledged it.
-        const WAITING = 1 << 6;
-        /// The message that told it as new is not acknowledged, though a later one may be: if it is lost, it must be
-        /// told as new again, or the peer lays it over what it knows of an earlier life.
-        const NEW_WAITING = 1 << 7;
-        /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
-        const WHOLE = 1 << 8;
         /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
         /// away with [`FlowTable::set_silent`].
         const SILENT = 1 << 9;
@@ -62,24 +49,6 @@ pub struct Notes {
     pub since_s: u32,
     /// Second it was last changed.
     pub updated_s: u32,
-    /// What it waits under: FTFW, the number of the message to be acknowledged; ALARM, the name of its timer.
-    pub ticket: u32,
-    /// Under [`Marks::NEW_WAITING`], the number of the message that told it as new.
-    pub began: u32,
     /// Notes of the owner.
     pub marks: Marks,
-}
-
-impl Notes {
-    /// Whether it waits for the acknowledgement of message `seq`.
-    #[must_use]
-    pub const fn waits_under(&self, seq: u32) -> bool {
-        self.marks.contains(Marks::WAITING) && self.ticket == seq
-    }
-
-    /// Whether message `seq` told it as new, which the peer has not acknowledged.
-    #[must_use]
-    pub const fn began_under(&self, seq: u32) -> bool {
-        self.marks.contains(Marks::NEW_WAITING) && self.began == seq
-    }
 }

@@ -1,6 +1,6 @@
 //! Timers of table entries, for ALARM: when an entry is told again, and when one that nobody told of any more goes.
 
-use crate::table::Slot;
+use crate::flows::table::Slot;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;

@@ -2,18 +2,19 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
-use crate::local::{count_insert, seconds};
-use crate::replica::refresh::Wheel;
-use crate::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
-use crate::told::{PeerId, Told};
-use crate::tombstone::{Span, Tombstones};
+use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
+use crate::flows::tombstone::{Span, Tombstones};
+use crate::flows::{count_insert, seconds};
+use crate::peer::told::{PeerId, Told};
+use crate::peer::v1::travels;
+use crate::peer::wheel::Wheel;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
+use ctnetlink::EventKind as Change;
 use ctnetlink::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use ctnetlink::{Flow, FlowKey};
-use wire::sync::v1::{Account, Change};
 
 mod inject;
 
@@ -46,7 +47,28 @@ pub struct Remote {
     /// What is being removed, because transfers did not name it.
     sweeps: VecDeque<Sweep>,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
-    expiry: Option<(Wheel, u32)>,
+    expiry: Option<Expiry>,
+}
+
+/// ALARM: when flows go that are not told again.
+#[derive(Debug)]
+struct Expiry {
+    wheel: Wheel,
+    /// Seconds a flow stays if it is not told again.
+    after_s: u32,
+    /// By slot: the name of the flow's timer.
+    tickets: Vec<u32>,
+}
+
+impl Expiry {
+    /// Plans when the flow that was added in a slot goes.
+    fn plan(&mut self, now: Instant, slot: Slot) {
+        let ticket = self.wheel.ticket();
+        let at = slot as usize;
+        self.tickets.resize(self.tickets.len().max(at + 1), 0);
+        self.tickets[at] = ticket;
+        self.wheel.plan(now + Duration::from_secs(self.after_s.into()), slot, ticket);
+    }
 }
 
 /// A peer has told all its flows in messages from order `base` on: what it told before that and not since does not
@@ -71,7 +93,8 @@ impl Remote {
             Mode::Alarm { expire_s, .. } => {
                 let expire_s = expire_s.clamp(1, limit::ALARM_LONGEST_S);
                 let longest = Duration::from_secs(expire_s.into());
-                Some((Wheel::new(Duration::from_secs(1), longest, now), expire_s))
+                let wheel = Wheel::new(Duration::from_secs(1), longest, now);
+                Some(Expiry { wheel, after_s: expire_s, tickets: Vec::new() })
             }
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
@@ -105,13 +128,12 @@ impl Remote {
 
     /// Removes the flows that were not told again in time.
     pub fn expire(&mut self, counters: &mut Counters, now: Instant) {
-        let Some((wheel, after_s)) = &mut self.expiry else { return };
+        let Some(Expiry { wheel, after_s, tickets }) = &mut self.expiry else { return };
         let mut ended = Vec::new();
         while let Some(due) = wheel.due(now) {
             for (slot, ticket) in due {
-                let Some(entry) = self.known.at(slot).filter(|e| e.ticket == ticket) else {
-                    continue;
-                };
+                let mine = tickets.get(slot as usize) == Some(&ticket);
+                let Some(entry) = self.known.at(slot).filter(|_| mine) else { continue };
                 let end = end_of(&entry, *after_s);
                 if end <= now {
                     ended.push(slot);
@@ -129,13 +151,13 @@ impl Remote {
     /// How long an entry stays if it is not told again; `None` where entries just stay.
     #[must_use]
     pub fn expires_in(&self, entry: &Notes, now: Instant) -> Option<Duration> {
-        self.expiry.as_ref().map(|(_, after_s)| end_of(entry, *after_s).since(now))
+        self.expiry.as_ref().map(|expiry| end_of(entry, expiry.after_s).since(now))
     }
 
     /// When the next flow may have to go.
     #[must_use]
     pub fn expiry_next(&self) -> Option<Instant> {
-        self.expiry.as_ref().and_then(|(wheel, _)| wheel.next_tick())
+        self.expiry.as_ref().and_then(|expiry| expiry.wheel.next_tick())
     }
 
     /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was
@@ -174,14 +196,11 @@ impl Remote {
             }
             (_, None) => {
                 let since_s = seconds(now);
-                let ticket = self.expiry.as_mut().map_or(0, |(wheel, _)| wheel.ticket());
                 let (updated_s, stamp) = (since_s, told.stamp());
-                let notes = Notes { stamp, since_s, updated_s, ticket, ..Notes::default() };
+                let notes = Notes { stamp, since_s, updated_s, ..Notes::default() };
                 let slot = count_insert(self.known.insert(flow, notes), counters)?;
                 *count_of(&mut self.held, told.peer()) += counts(&key);
-                if let Some((wheel, after_s)) = &mut self.expiry {
-                    wheel.plan(now + Duration::from_secs((*after_s).into()), slot, ticket);
-                }
+                self.expiry.iter_mut().for_each(|expiry| expiry.plan(now, slot));
             }
         }
         Ok(())
@@ -325,7 +344,7 @@ impl Remote {
 
 /// 1 if a flow counts in accounts.
 fn counts(key: &FlowKey) -> u32 {
-    u32::from(Account::counts(key.tuple.proto))
+    u32::from(travels(key.tuple.proto))
 }
 
 /// How many flows are held of a peer.

@@ -3,10 +3,10 @@
 //! Events come from several CPUs and overtake each other, so the order they are handed in says nothing. What tells is
 //! the time each one carries, as far as it carries one.
 
+use crate::flows::merge;
+use crate::flows::table::Entry;
+use crate::flows::tombstone::Span;
 use crate::input::Stamp;
-use crate::merge;
-use crate::table::Entry;
-use crate::tombstone::Span;
 use common::Instant;
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;

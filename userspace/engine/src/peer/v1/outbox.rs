@@ -1,14 +1,19 @@
 //! What is to be sent, and the numbers it gets.
 
+use super::bulk::Bulk;
+use super::column::{Column, Marks};
 use super::packer::{Packed, Packer};
+use super::refresh::Refresh;
 use super::resend::{Requests, ResendQueue, Verdict};
-use crate::config::limit;
+use crate::changed::Elsewhere;
+use crate::config::{Config, limit};
 use crate::counters::ReplicaCounters;
 use crate::expectations::{self, ExpectKey};
-use crate::table::{Entry, FlowTable, Marks, Slot};
+use crate::flows::table::{Entry, FlowTable, Slot};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use common::Instant;
 use ctnetlink::flow::Known;
 use ctnetlink::{Expectation, Flow};
 use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
@@ -29,6 +34,12 @@ pub enum Item {
 /// What is to be sent.
 #[derive(Debug)]
 pub struct Outbox {
+    /// What is remembered of each flow of this node.
+    pub(super) column: Column,
+    /// Where a bulk transfer goes on.
+    pub(super) bulk: Option<Bulk>,
+    /// ALARM: when each flow is told again.
+    pub(super) refresh: Option<Refresh>,
     queue: VecDeque<Item>,
     messages: usize,
     controls: usize,
@@ -57,6 +68,9 @@ impl Outbox {
     #[must_use]
     pub fn new(first_seq: u32, options: Options, resend_max: Option<usize>) -> Self {
         Self {
+            column: Column::default(),
+            bulk: None,
+            refresh: None,
             queue: VecDeque::new(),
             messages: 0,
             controls: 0,
@@ -80,10 +94,11 @@ impl Outbox {
         self
     }
 
-    /// Whether what is queued is thrown away.
+    /// The same outbox, which tells flows again where that is the mode.
     #[must_use]
-    pub const fn is_mute(&self) -> bool {
-        self.mute
+    pub fn refreshing(mut self, config: &Config, now: Instant) -> Self {
+        self.refresh = Refresh::of(config, now);
+        self
     }
 
     /// Whether messages carry remaining lifetimes from here on.
@@ -92,21 +107,75 @@ impl Outbox {
     }
 
     /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
-    pub fn queue_entry(&mut self, table: &mut FlowTable, slot: Slot) {
+    pub fn queue_entry(&mut self, slot: Slot) {
         if self.mute {
-            return told(table, slot, None);
-        }
-        let Some(notes) = table.notes_mut(slot) else { return };
-        if notes.marks.contains(Marks::QUEUED) {
             return;
         }
-        notes.marks.insert(Marks::QUEUED);
-        if notes.marks.contains(Marks::WAITING) {
+        let marks = self.column.marks_mut(slot);
+        if marks.contains(Marks::QUEUED) {
+            return;
+        }
+        marks.insert(Marks::QUEUED);
+        if marks.contains(Marks::WAITING) {
             // What is on its way is outdated; it is not to be sent again.
-            notes.marks.remove(Marks::WAITING);
+            marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
         self.queue.push_back(Item::Entry(slot));
+    }
+
+    /// A flow was added in a slot.
+    pub fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant) {
+        if self.mute {
+            return;
+        }
+        self.column.reset(
+            slot,
+            match elsewhere {
+                Elsewhere::Unknown => Marks::empty(),
+                Elsewhere::Known => Marks::SENT,
+                Elsewhere::Other => Marks::SENT | Marks::RESEND_AS_NEW,
+            },
+        );
+        self.restart_timer(slot, now);
+    }
+
+    /// A slot is empty.
+    pub fn on_removed(&mut self, slot: Slot) {
+        self.column.reset(slot, Marks::empty());
+    }
+
+    /// The next message about a flow tells it as new.
+    pub fn start_over(&mut self, slot: Slot) {
+        if !self.mute {
+            self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW);
+        }
+    }
+
+    /// Whether the next message about a living flow tells it as new.
+    #[must_use]
+    pub fn is_untold(&self, slot: Slot) -> bool {
+        let marks = self.column.marks(slot);
+        !marks.contains(Marks::SENT) || marks.contains(Marks::RESEND_AS_NEW)
+    }
+
+    /// Whether the peers may know a flow, so that its end is to be told.
+    #[must_use]
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.column.has(slot, Marks::SENT)
+    }
+
+    /// Peers are not told of a flow's end.
+    pub fn silence(&mut self, slot: Slot) {
+        if self.holds(slot) {
+            self.column.marks_mut(slot).remove(Marks::SENT);
+        }
+    }
+
+    /// Peers are not told of a flow's end by itself. If they may know the flow, a bulk transfer is to show it.
+    pub fn owe_end(&mut self, slot: Slot) {
+        self.forgotten |= self.holds(slot);
+        self.silence(slot);
     }
 
     /// Queues a message of a flow that no table keeps.
@@ -180,11 +249,6 @@ impl Outbox {
         }
     }
 
-    /// Peers are not told of an end, though they may know the flow: only a bulk transfer can show it.
-    pub const fn forget_end(&mut self) {
-        self.forgotten = true;
-    }
-
     /// Whether something was forgotten that the peer was to be told, since [`Outbox::take_forgotten`].
     #[must_use]
     pub fn has_forgotten(&self) -> bool {
@@ -217,6 +281,7 @@ impl Outbox {
 
     /// Forgets the entries that wait; their slots are about to be cleared.
     pub fn forget_entries(&mut self) {
+        self.column.clear();
         self.queue.retain(|item| !matches!(item, Item::Entry(_)));
         self.resend.iter_mut().for_each(ResendQueue::forget_entries);
     }
@@ -255,6 +320,13 @@ impl Outbox {
         self.resend.as_ref().is_some_and(full)
     }
 
+    /// The messages that were sent and not acknowledged, oldest first: the number, and the flags in the header of a control
+    /// message; `None` where nobody acknowledges.
+    #[must_use]
+    pub fn waiting(&self) -> Option<impl Iterator<Item = (u32, Option<u8>)>> {
+        self.resend.as_ref().map(|resend| resend.iter(&self.column))
+    }
+
     /// What was sent and not acknowledged; `None` where nobody acknowledges.
     #[must_use]
     pub const fn resend(&self) -> Option<&ResendQueue> {
@@ -287,8 +359,8 @@ impl Outbox {
 
     /// The peer has begun anew.
     pub fn on_peer_restart(&mut self, table: &mut FlowTable) {
-        self.review(table, |resend, table, again| {
-            resend.on_peer_restart(table, again);
+        self.review(table, |resend, kept, again| {
+            resend.on_peer_restart(kept, again);
             Verdict::Fine
         });
         self.review_requests();
@@ -296,25 +368,25 @@ impl Outbox {
 
     /// The peer has messages `from` to `to`.
     pub fn on_ack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
-        self.review(table, |resend, table, again| resend.on_ack(table, range, again))
+        self.review(table, |resend, kept, again| resend.on_ack(kept, range, again))
     }
 
     /// The peer lacks messages `from` to `to`.
     pub fn on_nack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
-        self.review(table, |resend, table, again| resend.on_nack(table, range, again))
+        self.review(table, |resend, kept, again| resend.on_nack(kept, range, again))
     }
 
     fn review(
         &mut self,
         table: &mut FlowTable,
-        judge: impl FnOnce(&mut ResendQueue, &mut FlowTable, &mut Vec<Item>) -> Verdict,
+        judge: impl FnOnce(&mut ResendQueue, &mut Kept<'_>, &mut Vec<Item>) -> Verdict,
     ) -> Verdict {
         let Some(resend) = &mut self.resend else { return Verdict::Fine };
         let mut again = Vec::new();
-        let verdict = judge(resend, table, &mut again);
+        let verdict = judge(resend, &mut Kept { column: &mut self.column, table }, &mut again);
         for item in again {
             match item {
-                Item::Entry(slot) => self.queue_entry(table, slot),
+                Item::Entry(slot) => self.queue_entry(slot),
                 // The flow began after the message was sent: its end is not this one's.
                 Item::Message(_, flow) if table.find(&flow.key()).is_some() => {}
                 Item::Expect(expect) => self.queue_expectation_again(expect),
@@ -330,8 +402,9 @@ impl Outbox {
 
     /// Queues the ends the peer could not be told of when they happened.
     pub fn queue_unheard(&mut self, table: &mut FlowTable) {
-        let unheard = self.resend.as_mut().map(|resend| resend.take_unheard(table));
-        unheard.into_iter().flatten().for_each(|slot| self.queue_entry(table, slot));
+        let kept = &Kept { column: &mut self.column, table };
+        let unheard = self.resend.as_mut().map(|resend| resend.take_unheard(kept));
+        unheard.into_iter().flatten().for_each(|slot| self.queue_entry(slot));
         let unheard = self.resend.as_mut().map(ResendQueue::take_unheard_expectations);
         unheard.into_iter().flatten().for_each(|expect| self.queue_expectation_again(expect));
     }
@@ -340,12 +413,12 @@ impl Outbox {
     /// before one that does not, whatever keeps the peer from hearing. False when no ended flow is left.
     pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
         let Some(slot) = table.take_grave() else { return false };
-        if let (Some(entry), Some(resend)) = (table.at(slot), &mut self.resend)
-            && entry.marks.contains(Marks::WAITING)
+        if let Some(resend) = &mut self.resend
+            && self.column.has(slot, Marks::WAITING)
         {
-            resend.give_up_end(entry.ticket);
+            resend.give_up_end(self.column.ticket(slot));
         }
-        table.remove(slot);
+        Kept { column: &mut self.column, table }.release(slot);
         counters.ends_untold += 1;
         self.forgotten = true;
         true
@@ -364,9 +437,9 @@ impl Outbox {
             let packed = match item {
                 // A slot without the mark has lost the entry that was queued, or was served out of turn.
                 Item::Entry(slot) => match table.at(*slot) {
-                    Some(entry) if entry.marks.contains(Marks::QUEUED) => {
-                        let change = change_of(entry.marks);
-                        let flow = telling(entry);
+                    Some(entry) if self.column.has(*slot, Marks::QUEUED) => {
+                        let marks = self.column.marks(*slot);
+                        let (change, flow) = (change_of(entry, marks), telling(entry, marks));
                         packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w))
                     }
                     _ => Packed::Nothing,
@@ -407,16 +480,16 @@ impl Outbox {
         packer: &mut Packer<'_>,
         counters: &mut ReplicaCounters,
     ) -> bool {
-        let Some(notes) = table.notes_mut(slot) else { return true };
+        let Some(entry) = table.at(slot) else { return true };
+        let marks = self.column.marks_mut(slot);
         // What is on its way is outdated, as when it is queued.
-        if notes.marks.contains(Marks::WAITING) {
-            notes.marks.remove(Marks::WAITING);
+        if marks.contains(Marks::WAITING) {
+            marks.remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
-        notes.marks.insert(Marks::WHOLE);
-        let Some(entry) = table.at(slot) else { return true };
-        let (change, stamp, options) = (change_of(entry.marks), self.stamp(), self.options);
-        let flow = telling(entry);
+        marks.insert(Marks::FULL_STATE);
+        let (change, flow) = (change_of(entry, *marks), telling(entry, *marks));
+        let (stamp, options) = (self.stamp(), self.options);
         let packed = packer.put(|w| v1::encode_flow(change, stamp, &flow, options, w));
         if packed == Packed::LaterOne {
             return false;
@@ -427,6 +500,31 @@ impl Outbox {
 
     const fn stamp(&self) -> Stamp {
         Stamp { seq: self.seq, flags: self.greeting.union(Flags::ACCOUNTS) }
+    }
+
+    /// An entry's news is out: it is no longer queued. If that was its end, the entry may go, unless it waits for an
+    /// acknowledgement under the number `waits_as`.
+    fn on_told(&mut self, table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
+        let Some(entry) = table.at(slot) else { return };
+        let ended = entry.has_ended();
+        let marks = self.column.marks_mut(slot);
+        let change = change_of(entry, *marks);
+        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW);
+        marks.insert(Marks::SENT);
+        if let Some(seq) = waits_as {
+            self.column.on_sent(slot, seq);
+            match change {
+                Change::New => self.column.on_begun(slot, seq),
+                // Whatever the peer knows ends with it.
+                Change::Destroy => self.column.marks_mut(slot).remove(Marks::NEW_WAITING),
+                Change::Update => {}
+            }
+            return;
+        }
+        marks.remove(Marks::FULL_STATE);
+        if ended {
+            Kept { column: &mut self.column, table }.release(slot);
+        }
     }
 
     /// The item has had its turn.
@@ -449,64 +547,61 @@ impl Outbox {
         }
         let keep = packed == Packed::Yes && self.resend.is_some();
         if let Item::Entry(slot) = item {
-            told(table, slot, keep.then_some(seq));
+            self.on_told(table, slot, keep.then_some(seq));
         }
         match &mut self.resend {
             // Nobody acknowledges or misses an ALIVE.
             Some(resend) if matches!(item, Item::Control(Control::Alive | Control::Settled(_))) => {
                 resend.note_sent(seq);
             }
-            Some(resend) if keep => resend.push(table, seq, item),
+            Some(resend) if keep => {
+                resend.push(&mut Kept { column: &mut self.column, table }, seq, item);
+            }
             _ => {}
         }
     }
 }
 
+/// The flow table and what is remembered of its flows.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// What is remembered.
+    pub column: &'a mut Column,
+    /// The flows.
+    pub table: &'a mut FlowTable,
+}
+
+impl Kept<'_> {
+    /// Whether the flow in a slot has ended, and is kept until the peers have been told.
+    #[must_use]
+    pub fn has_ended(&self, slot: Slot) -> bool {
+        self.table.at(slot).is_some_and(|entry| entry.has_ended())
+    }
+
+    /// Lets go of an ended flow: its slot is free.
+    pub fn release(&mut self, slot: Slot) {
+        self.column.reset(slot, Marks::empty());
+        self.table.remove(slot);
+    }
+}
+
 /// What the peer is told of an entry.
-fn telling(entry: Entry<'_>) -> Flow {
+fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
     let mut flow = entry.flow();
-    if entry.marks.contains(Marks::WHOLE) {
+    if marks.contains(Marks::FULL_STATE) {
         flow.known |= Known::MARK;
     }
     flow
 }
 
 /// What the message of an entry is called.
-#[must_use]
-pub const fn change_of(marks: Marks) -> Change {
-    if marks.contains(Marks::DEAD) {
+fn change_of(entry: Entry<'_>, marks: Marks) -> Change {
+    if entry.has_ended() {
         Change::Destroy
-    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::AFRESH) {
+    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::RESEND_AS_NEW) {
         Change::Update
     } else {
         Change::New
-    }
-}
-
-/// The entry's news is out: it is no longer queued. If it was its death, it may go, unless it waits for an
-/// acknowledgement under the number `waits_as`.
-fn told(table: &mut FlowTable, slot: Slot, waits_as: Option<u32>) {
-    let Some(notes) = table.notes_mut(slot) else { return };
-    let change = change_of(notes.marks);
-    notes.marks.remove(Marks::QUEUED | Marks::AFRESH);
-    notes.marks.insert(Marks::SENT);
-    if let Some(seq) = waits_as {
-        notes.marks.insert(Marks::WAITING);
-        notes.ticket = seq;
-        match change {
-            Change::New => {
-                notes.marks.insert(Marks::NEW_WAITING);
-                notes.began = seq;
-            }
-            // Whatever the peer knows ends with it.
-            Change::Destroy => notes.marks.remove(Marks::NEW_WAITING),
-            Change::Update => {}
-        }
-        return;
-    }
-    notes.marks.remove(Marks::WHOLE);
-    if notes.marks.contains(Marks::DEAD) {
-        table.remove(slot);
     }
 }
 

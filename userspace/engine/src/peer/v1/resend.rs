@@ -13,15 +13,16 @@
 //! since, or has gone, stands for nothing; but if it told the entry as new, it is kept until that is heard, because
 //! what came later said less.
 
+use super::column::{Column, Marks};
 use super::is_before;
-use super::outbox::Item;
+use super::outbox::{Item, Kept};
 use crate::config::limit;
-use crate::table::{Entry, FlowTable, Marks, Slot};
+use crate::flows::table::Slot;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use ctnetlink::Expectation;
-use wire::sync::v1::Control;
+use wire::sync::v1::{Control, Flags};
 
 #[derive(Debug)]
 struct Record {
@@ -161,14 +162,11 @@ impl ResendQueue {
         self.dropped_count
     }
 
-    /// The messages that wait, oldest first: the number, and what a control message says.
-    pub fn iter<'a>(
-        &'a self,
-        table: &'a FlowTable,
-    ) -> impl Iterator<Item = (u32, Option<Control>)> + 'a {
-        let waiting = self.records.iter().filter(|record| stands(record, table));
+    /// The messages that wait, oldest first: the number, and the flags in the header of a control message.
+    pub fn iter<'a>(&'a self, column: &'a Column) -> impl Iterator<Item = (u32, Option<u8>)> + 'a {
+        let waiting = self.records.iter().filter(|record| stands(record, column));
         waiting.map(|record| match record.item {
-            Item::Control(control) => (record.seq, Some(control)),
+            Item::Control(control) => (record.seq, Some(flags_of(control).bits())),
             _ => (record.seq, None),
         })
     }
@@ -179,16 +177,16 @@ impl ResendQueue {
     }
 
     /// Keeps a message that was sent. The entry of an [`Item::Entry`] must carry its number as ticket.
-    pub fn push(&mut self, table: &mut FlowTable, seq: u32, item: Item) {
+    pub fn push(&mut self, kept: &mut Kept<'_>, seq: u32, item: Item) {
         self.last = seq;
         self.controls += usize::from(is_control(&item));
         self.records.push_back(Record { seq, item });
         self.live += 1;
         while self.news() > self.max || self.controls > limit::RESEND_CONTROLS_MAX {
-            self.drop_oldest(table);
+            self.drop_oldest(kept);
         }
         if self.records.len() > self.compact_at {
-            self.records.retain(|record| stands(record, table) || begins(record, table));
+            self.records.retain(|record| stands(record, kept.column) || begins(record, kept));
             self.compact_at = 2 * self.records.len() + COMPACT_AT;
         }
         // A number that was dropped half a count ago would seem to lie ahead.
@@ -228,13 +226,13 @@ impl ResendQueue {
         core::mem::take(&mut self.unheard_expectations)
     }
 
-    fn drop_oldest(&mut self, table: &mut FlowTable) {
+    fn drop_oldest(&mut self, kept: &mut Kept<'_>) {
         let Some(record) = self.records.pop_front() else {
             (self.live, self.controls) = (0, 0);
             return;
         };
         let seq = record.seq;
-        let Some(item) = self.give_up(table, record) else { return };
+        let Some(item) = self.give_up(kept, record) else { return };
         self.dropped_count += 1;
         self.dropped = Some(seq);
         self.lost.count(&item);
@@ -248,11 +246,11 @@ impl ResendQueue {
         }
         // The entry goes on; if this was its end, that is to be told by a bulk transfer.
         if let Item::Entry(slot) = item
-            && table.at(slot).is_some_and(|entry| entry.marks.contains(Marks::DEAD))
+            && kept.has_ended(slot)
         {
             self.unheard.push_back((slot, seq));
             if self.unheard.len() > limit::ENDS_UNHEARD_MAX {
-                self.forget_oldest_unheard(table);
+                self.forget_oldest_unheard(kept);
             }
         }
     }
@@ -264,23 +262,23 @@ impl ResendQueue {
     }
 
     /// The message of a record that has been taken out was lost. Returns what is to be told again, if anything.
-    fn give_up(&mut self, table: &mut FlowTable, record: Record) -> Option<Item> {
-        if stands(&record, table) {
+    fn give_up(&mut self, kept: &mut Kept<'_>, record: Record) -> Option<Item> {
+        if stands(&record, kept.column) {
             self.count_out(&record.item);
-        } else if !begins(&record, table) {
+        } else if !begins(&record, kept) {
             return None;
         }
         if let Item::Entry(slot) = record.item {
-            table.on_lost(slot, record.seq);
+            kept.column.on_lost(slot, record.seq);
         }
         Some(record.item)
     }
 
     /// Gives up the oldest end that could not be told.
-    fn forget_oldest_unheard(&mut self, table: &mut FlowTable) {
+    fn forget_oldest_unheard(&mut self, kept: &mut Kept<'_>) {
         while let Some((slot, ticket)) = self.unheard.pop_front() {
-            if is_unheard(table, slot, ticket) {
-                table.remove(slot);
+            if is_unheard(kept, slot, ticket) {
+                kept.release(slot);
                 self.forgotten = true;
                 return;
             }
@@ -288,16 +286,16 @@ impl ResendQueue {
     }
 
     /// Takes out the ends that could not be told.
-    pub fn take_unheard(&mut self, table: &FlowTable) -> Vec<Slot> {
+    pub fn take_unheard(&mut self, kept: &Kept<'_>) -> Vec<Slot> {
         let unheard = self.unheard.drain(..);
-        unheard.filter(|&(slot, at)| is_unheard(table, slot, at)).map(|(slot, _)| slot).collect()
+        unheard.filter(|&(slot, at)| is_unheard(kept, slot, at)).map(|(slot, _)| slot).collect()
     }
 
     /// The peer has begun anew: all news goes to `again`. It may have had some of it in its new life, before it was
     /// heard, so that even an end may be news to it. What it was asked, it does not know any more.
-    pub fn on_peer_restart(&mut self, table: &mut FlowTable, again: &mut Vec<Item>) {
+    pub fn on_peer_restart(&mut self, kept: &mut Kept<'_>, again: &mut Vec<Item>) {
         for record in core::mem::take(&mut self.records) {
-            match self.give_up(table, record) {
+            match self.give_up(kept, record) {
                 Some(item @ Item::Control(_)) => self.settled.count(&item),
                 item => again.extend(item),
             }
@@ -307,7 +305,7 @@ impl ResendQueue {
     /// The peer has `from` to `to`. What is older and was not acknowledged goes to `again`.
     pub fn on_ack(
         &mut self,
-        table: &mut FlowTable,
+        kept: &mut Kept<'_>,
         (from, to): (u32, u32),
         again: &mut Vec<Item>,
     ) -> Verdict {
@@ -319,15 +317,19 @@ impl ResendQueue {
             let Some(record) = self.records.pop_front() else { break };
             if older {
                 // An acknowledgement is repeated by the next one; and were it kept, two peers would never be done.
-                let item = self.give_up(table, record);
+                let item = self.give_up(kept, record);
                 again.extend(item.filter(|i| !matches!(i, Item::Control(Control::Ack { .. }))));
                 continue;
             }
-            if stands(&record, table) {
+            if stands(&record, kept.column) {
                 self.count_out(&record.item);
             }
             match record.item {
-                Item::Entry(slot) => table.on_heard(slot, record.seq),
+                Item::Entry(slot) => {
+                    if kept.column.on_heard(slot, record.seq) && kept.has_ended(slot) {
+                        kept.release(slot);
+                    }
+                }
                 other => self.settled.count(&other),
             }
         }
@@ -337,7 +339,7 @@ impl ResendQueue {
     /// The peer lacks `from` to `to`: what is kept of them goes to `again`.
     pub fn on_nack(
         &mut self,
-        table: &mut FlowTable,
+        kept: &mut Kept<'_>,
         (from, to): (u32, u32),
         again: &mut Vec<Item>,
     ) -> Verdict {
@@ -347,7 +349,7 @@ impl ResendQueue {
         let first = self.records.partition_point(|record| is_before(record.seq, from));
         let end = self.records.partition_point(|record| !is_before(to, record.seq));
         let lacked: Vec<_> = self.records.drain(first..end.max(first)).collect();
-        again.extend(lacked.into_iter().filter_map(|record| self.give_up(table, record)));
+        again.extend(lacked.into_iter().filter_map(|record| self.give_up(kept, record)));
         match self.dropped {
             Some(dropped) if !is_before(dropped, from) => Verdict::Beyond,
             _ => Verdict::Fine,
@@ -362,48 +364,79 @@ const fn is_control(item: &Item) -> bool {
     matches!(item, Item::Control(_))
 }
 
+/// What a control message says in its header.
+const fn flags_of(control: Control) -> Flags {
+    match control {
+        Control::Resync => Flags::RESYNC,
+        Control::Nack { .. } => Flags::NACK,
+        Control::Ack { .. } => Flags::ACK,
+        Control::Alive | Control::Settled(_) => Flags::ALIVE,
+    }
+}
+
 /// Whether a record stands for something that waits.
-fn stands(record: &Record, table: &FlowTable) -> bool {
+fn stands(record: &Record, column: &Column) -> bool {
     match &record.item {
-        Item::Entry(slot) => table.at(*slot).is_some_and(|entry| entry.waits_under(record.seq)),
+        Item::Entry(slot) => column.waits_under(*slot, record.seq),
         Item::Message(..) | Item::Expect(_) | Item::Control(_) => true,
     }
 }
 
 /// Whether a record tells of a life that goes on and that the peer may not know to have begun.
-fn begins(record: &Record, table: &FlowTable) -> bool {
+fn begins(record: &Record, kept: &Kept<'_>) -> bool {
     let Item::Entry(slot) = record.item else { return false };
-    let begins = |e: Entry<'_>| e.began_under(record.seq) && !e.marks.contains(Marks::DEAD);
-    table.at(slot).is_some_and(begins)
+    kept.column.began_under(slot, record.seq) && !kept.has_ended(slot)
 }
 
 /// Whether a slot still holds the ended flow that was left there.
-fn is_unheard(table: &FlowTable, slot: Slot, ticket: u32) -> bool {
-    let busy = Marks::QUEUED | Marks::WAITING;
-    table.at(slot).is_some_and(|e| {
-        e.ticket == ticket && e.marks.contains(Marks::DEAD) && !e.marks.intersects(busy)
-    })
+fn is_unheard(kept: &Kept<'_>, slot: Slot, ticket: u32) -> bool {
+    let busy = kept.column.has(slot, Marks::QUEUED | Marks::WAITING);
+    kept.has_ended(slot) && kept.column.ticket(slot) == ticket && !busy
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Notes;
+    use crate::flows::table::{FlowTable, Notes};
     use ctnetlink::{Flow, Tuple};
     use wire::sync::v1::Change;
 
-    /// A queue with entries in slots 0.. sent as `numbers`.
-    fn sent(max: usize, numbers: &[u32]) -> (ResendQueue, FlowTable) {
-        let (mut table, mut queue) =
-            (FlowTable::new(100, 0), ResendQueue::new(max, numbers[0] - 1));
-        for (n, &seq) in numbers.iter().enumerate() {
-            let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n as u16, 80));
-            let marks = Marks::SENT | Marks::WAITING;
-            let slot =
-                table.insert(flow, Notes { marks, ticket: seq, ..Notes::default() }).unwrap();
-            queue.push(&mut table, seq, Item::Entry(slot));
+    /// A queue, and flows in slots 0.. of which the numbers of `sent` told.
+    struct Sent {
+        queue: ResendQueue,
+        table: FlowTable,
+        column: Column,
+        again: Vec<Item>,
+    }
+
+    impl Sent {
+        fn new(max: usize, numbers: &[u32]) -> Self {
+            let queue = ResendQueue::new(max, numbers[0].wrapping_sub(1));
+            let (table, column) = (FlowTable::new(100, 0), Column::default());
+            let mut sent = Self { queue, table, column, again: Vec::new() };
+            for (n, &seq) in numbers.iter().enumerate() {
+                let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(n as u16, 80));
+                let slot = sent.table.insert(flow, Notes::default()).unwrap();
+                sent.column.on_sent(slot, seq);
+                sent.push(seq, Item::Entry(slot));
+            }
+            sent
         }
-        (queue, table)
+
+        fn push(&mut self, seq: u32, item: Item) {
+            let Self { queue, table, column, .. } = self;
+            queue.push(&mut Kept { column, table }, seq, item);
+        }
+
+        fn on_ack(&mut self, range: (u32, u32)) -> Verdict {
+            let Self { queue, table, column, again } = self;
+            queue.on_ack(&mut Kept { column, table }, range, again)
+        }
+
+        fn on_nack(&mut self, range: (u32, u32)) -> Verdict {
+            let Self { queue, table, column, again } = self;
+            queue.on_nack(&mut Kept { column, table }, range, again)
+        }
     }
 
     fn slots(items: &[Item]) -> Vec<Slot> {
@@ -416,60 +449,56 @@ mod tests {
 
     #[test]
     fn what_is_acknowledged_is_forgotten_and_what_was_passed_over_is_sent_again() {
-        let (mut queue, mut table) = sent(10, &[5, 6, 8, 9]);
-        let mut again = Vec::new();
-        assert_eq!(queue.on_ack(&mut table, (6, 8), &mut again), Verdict::Fine);
-        assert_eq!(slots(&again), [0]);
-        assert_eq!(queue.iter(&table).map(|(seq, _)| seq).collect::<Vec<_>>(), [9]);
-        assert_eq!(queue.len(), 1);
+        let mut sent = Sent::new(10, &[5, 6, 8, 9]);
+        assert_eq!(sent.on_ack((6, 8)), Verdict::Fine);
+        assert_eq!(slots(&sent.again), [0]);
+        assert_eq!(sent.queue.iter(&sent.column).map(|(seq, _)| seq).collect::<Vec<_>>(), [9]);
+        assert_eq!(sent.queue.len(), 1);
     }
 
     #[test]
     fn what_is_asked_for_is_sent_again_and_the_rest_goes_on_waiting() {
-        let (mut queue, mut table) = sent(10, &[5, 6, 8, 9]);
-        let mut again = Vec::new();
-        assert_eq!(queue.on_nack(&mut table, (6, 8), &mut again), Verdict::Fine);
-        assert_eq!(slots(&again), [1, 2]);
-        assert_eq!(queue.on_nack(&mut table, (6, 8), &mut again), Verdict::Fine);
-        assert_eq!((again.len(), queue.len()), (2, 2), "it is sent again once");
+        let mut sent = Sent::new(10, &[5, 6, 8, 9]);
+        assert_eq!(sent.on_nack((6, 8)), Verdict::Fine);
+        assert_eq!(slots(&sent.again), [1, 2]);
+        assert_eq!(sent.on_nack((6, 8)), Verdict::Fine);
+        assert_eq!((sent.again.len(), sent.queue.len()), (2, 2), "it is sent again once");
     }
 
     /// Defect 16 of the original (`docs/defects.md`).
     #[test]
     fn what_was_dropped_and_is_asked_for_needs_a_bulk_transfer() {
-        let (mut queue, mut table) = sent(2, &[5, 6, 7, 8]);
-        assert_eq!((queue.len(), queue.dropped_count()), (2, 2));
-        let mut again = Vec::new();
-        assert_eq!(queue.on_nack(&mut table, (7, 7), &mut again), Verdict::Fine);
-        assert_eq!(queue.on_nack(&mut table, (6, 7), &mut again), Verdict::Beyond);
+        let mut sent = Sent::new(2, &[5, 6, 7, 8]);
+        assert_eq!((sent.queue.len(), sent.queue.dropped_count()), (2, 2));
+        assert_eq!(sent.on_nack((7, 7)), Verdict::Fine);
+        assert_eq!(sent.on_nack((6, 7)), Verdict::Beyond);
     }
 
     #[test]
     fn numbers_that_were_never_given_are_absurd_and_change_nothing() {
-        let (mut queue, mut table) = sent(9, &[5, 6]);
-        let mut again = Vec::new();
-        assert_eq!(queue.on_ack(&mut table, (5, 7), &mut again), Verdict::Absurd);
-        assert_eq!(queue.on_nack(&mut table, (6, 0x7fff), &mut again), Verdict::Absurd);
-        assert_eq!((queue.len(), again.len()), (2, 0));
+        let mut sent = Sent::new(9, &[5, 6]);
+        assert_eq!(sent.on_ack((5, 7)), Verdict::Absurd);
+        assert_eq!(sent.on_nack((6, 0x7fff)), Verdict::Absurd);
+        assert_eq!((sent.queue.len(), sent.again.len()), (2, 0));
     }
 
     #[test]
     fn an_end_that_was_dropped_is_kept_for_the_next_bulk_transfer() {
-        let (mut queue, mut table) = sent(1, &[5]);
-        table.set_dead(0, true);
+        let mut sent = Sent::new(1, &[5]);
+        sent.table.set_dead(0, true);
         let other = Flow::new(Tuple::v4([9; 4], [2; 4], 6));
-        queue.push(&mut table, 6, Item::Message(Change::Destroy, Box::new(other)));
-        assert_eq!(table.len(), 1);
-        assert_eq!(queue.take_unheard(&table), [0]);
+        sent.push(6, Item::Message(Change::Destroy, Box::new(other)));
+        assert_eq!(sent.table.len(), 1);
+        let Sent { queue, table, column, .. } = &mut sent;
+        assert_eq!(queue.take_unheard(&Kept { column, table }), [0]);
     }
 
     #[test]
     fn numbers_wrap() {
-        let (mut queue, mut table) = sent(10, &[u32::MAX - 1, u32::MAX, 0, 1]);
-        let mut again = Vec::new();
-        assert_eq!(queue.on_nack(&mut table, (u32::MAX, 0), &mut again), Verdict::Fine);
-        assert_eq!(slots(&again), [1, 2]);
-        assert_eq!(queue.on_ack(&mut table, (u32::MAX - 1, 1), &mut again), Verdict::Fine);
-        assert!(queue.is_empty());
+        let mut sent = Sent::new(10, &[u32::MAX - 1, u32::MAX, 0, 1]);
+        assert_eq!(sent.on_nack((u32::MAX, 0)), Verdict::Fine);
+        assert_eq!(slots(&sent.again), [1, 2]);
+        assert_eq!(sent.on_ack((u32::MAX - 1, 1)), Verdict::Fine);
+        assert!(sent.queue.is_empty());
     }
 }

@@ -4,10 +4,10 @@
 //! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until anything
 //! more is heard of it, the flow is *unsure* ([`Marks::UNSURE`]), and after a while the kernel is asked.
 
-use super::{Desk, Local, News, Told, seconds};
+use super::{Desk, Flows, News, Told, seconds};
 use crate::config::limit;
+use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::input::{Origin, Stamp};
-use crate::table::{Entry, Full, Marks, Slot};
 use common::Instant;
 use ctnetlink::{EventKind, FlowKey};
 use wire::packet::Seen;
@@ -15,7 +15,7 @@ use wire::packet::Seen;
 #[cfg(test)]
 mod tests;
 
-impl Local {
+impl Flows {
     /// Takes what a packet showed of its flow.
     ///
     /// # Errors
@@ -58,15 +58,14 @@ impl Local {
     /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been
     /// told of it: that a flow began which a reading has shown, or a change that was read together with the peer's own
     /// word.
-    pub(super) fn tell_late(&mut self, desk: &mut Desk<'_>, slot: Slot, event: EventKind) {
-        let Some(notes) = self.table.notes_mut(slot) else { return };
-        let marks = notes.marks;
-        let began = event == EventKind::New && marks.contains(Marks::SILENT);
+    pub(super) fn tell_late(&self, desk: &mut Desk<'_>, slot: Slot, event: EventKind) {
+        let Some(entry) = self.table.at(slot) else { return };
+        let began = event == EventKind::New && entry.marks.contains(Marks::SILENT);
         if began {
-            notes.marks.insert(Marks::AFRESH);
+            desk.changed.starts_over(slot);
         }
-        if began || marks.contains(Marks::READ_BACK) {
-            desk.outbox.queue_entry(&mut self.table, slot);
+        if began || entry.marks.contains(Marks::READ_BACK) {
+            desk.changed.changed(slot);
         }
     }
 

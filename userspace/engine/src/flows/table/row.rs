@@ -1,7 +1,7 @@
 //! A row of the table: what nearly every flow is like takes the least room, and nothing of any flow is lost.
 //!
 //! ```text
-//!             12      12      4      12      16                           2      2       8       28    = 96 bytes
+//!             12      12      4      12      16                           2      2       8       20    = 88 bytes
 //!           +-------+-------+------+-------+----------------------------+------+-------+-------+-------+
 //!  two-way  | orig  | reply | tag, | state | status, timeout, mark, id  | zone | known | extra | notes |
 //!           +-------+-------+ prot-+-------+----------------------------+------+-------+-------+-------+
@@ -17,7 +17,7 @@
 //! up, such as an IPv4 address with something behind its fourth byte.
 
 use super::notes::Notes;
-use crate::merge::Fields;
+use crate::flows::merge::Fields;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -238,7 +238,7 @@ pub(super) struct Row {
 }
 
 // A million flows are a million of these. A slot without one takes no more.
-const _: () = assert!(size_of::<Row>() == 96 && size_of::<Option<Row>>() == 96);
+const _: () = assert!(size_of::<Row>() == 88 && size_of::<Option<Row>>() == 88);
 
 impl Row {
     #[inline]
@@ -304,6 +304,13 @@ impl Row {
         self.ends.knows_reply(pairs) && !self.ends.reply_is(reply, pairs)
     }
 
+    pub(super) fn proto(&self, pairs: &Pairs) -> u8 {
+        match &self.ends {
+            Ends::TwoWay { proto, .. } | Ends::OneWay { proto, .. } => *proto,
+            Ends::Wide(place) => pairs.at(*place)[0].proto,
+        }
+    }
+
     pub(super) const fn zone(&self) -> u16 {
         self.zone
     }
@@ -352,7 +359,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merge;
+    use crate::flows::merge;
     use ctnetlink::flow::TcpState;
     use proptest::prelude::*;
     use std::vec;

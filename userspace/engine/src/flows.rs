@@ -9,23 +9,23 @@
 //!  event DESTROY --> DEAD --told to the peer--> gone, a tombstone stays
 //! ```
 
-use crate::config::{Config, Mode, limit};
+use self::news::{Age, age};
+use crate::changed::{Changed, Elsewhere};
+use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
+use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
+use crate::flows::tombstone::{Span, Tombstones};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
-use crate::news::{self, Age, age};
-use crate::replica::refresh::Wheel;
-use crate::replica::{Outbox, Packer};
-use crate::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
-use crate::tombstone::{Span, Tombstones};
 use alloc::vec::Vec;
 use common::Instant;
-use core::hash::BuildHasher;
-use core::time::Duration;
-use ctnetlink::{EventKind, Flow, FlowKey};
-use foldhash::fast::FixedState;
-use wire::sync::v1::Change;
+use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
 
+pub mod tombstone;
+pub mod merge;
+pub mod table;
+pub mod news;
+pub mod exactness;
 mod bypass;
 mod packet;
 mod reading;
@@ -38,8 +38,8 @@ pub struct Desk<'a> {
     pub config: &'a Config,
     /// Counts.
     pub counters: &'a mut Counters,
-    /// What goes to the peer.
-    pub outbox: &'a mut Outbox,
+    /// Whoever listens.
+    pub changed: Changed<'a>,
     /// What goes to the kernel.
     pub kernel: &'a mut KernelQueue,
     /// The time.
@@ -66,7 +66,7 @@ enum Told {
 
 /// The local table and what belongs to it.
 #[derive(Debug)]
-pub struct Local {
+pub struct Flows {
     /// The flows.
     pub table: FlowTable,
     tombstones: Tombstones,
@@ -78,50 +78,12 @@ pub struct Local {
     reread: Option<Instant>,
     /// Flows that ended unseen, if anybody wants to know.
     pub vanished: Vec<Flow>,
-    /// Where a bulk transfer goes on, and how many flows it has sent.
-    bulk: Option<(Slot, u64)>,
-    /// ALARM: when each flow is told again.
-    refresh: Option<Refresh>,
 }
 
-/// When flows are told again.
-#[derive(Debug)]
-struct Refresh {
-    wheel: Wheel,
-    /// Longest pause, seconds.
-    longest_s: u32,
-    hasher: FixedState,
-}
-
-/// How exact the time is at which a flow is told again.
-const REFRESH_TICK: Duration = Duration::from_millis(100);
-
-impl Refresh {
-    fn new(longest_s: u32, seed: u64, now: Instant) -> Self {
-        let longest_s = longest_s.clamp(1, limit::ALARM_LONGEST_S);
-        let longest = Duration::from_secs(u64::from(longest_s) + 1);
-        let wheel = Wheel::new(REFRESH_TICK, longest, now);
-        Self { wheel, longest_s, hasher: FixedState::with_seed(seed) }
-    }
-
-    /// Plans the next time: after 1 to `longest_s` seconds and a part of one, so that flows that began together are
-    /// not told together.
-    fn plan(&mut self, now: Instant, slot: Slot, ticket: u32) {
-        let random = self.hasher.hash_one((now.0, slot, ticket));
-        let whole = 1 + random % u64::from(self.longest_s);
-        let part = Duration::from_millis(200 + (random >> 32) % 800);
-        self.wheel.plan(now + Duration::from_secs(whole) + part, slot, ticket);
-    }
-}
-
-impl Local {
+impl Flows {
     /// An empty side.
     #[must_use]
-    pub fn new(config: &Config, now: Instant) -> Self {
-        let refresh = match config.replication.mode {
-            Mode::Alarm { refresh_s, .. } => Some(Refresh::new(refresh_s, config.hash_seed, now)),
-            Mode::NoTrack | Mode::Ftfw { .. } => None,
-        };
+    pub fn new(config: &Config) -> Self {
         Self {
             table: FlowTable::new(config.flows_max, config.hash_seed)
                 .with_room_for(config.flows_expected),
@@ -130,39 +92,7 @@ impl Local {
             filled: None,
             reread: None,
             vanished: Vec::new(),
-            bulk: None,
-            refresh,
         }
-    }
-
-    /// Queues the flows whose turn it is to be told again.
-    pub fn tell_again(&mut self, outbox: &mut Outbox, now: Instant) {
-        while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
-            for (slot, ticket) in due {
-                let mine = |n: &&mut Notes| n.ticket == ticket && !n.marks.contains(Marks::DEAD);
-                if let Some(notes) = self.table.notes_mut(slot).filter(mine) {
-                    // The peer may know an earlier life whose end it did not hear of: the flow is told as new, which
-                    // takes the place of all that was known, and a mark of 0 is told too.
-                    notes.marks.insert(Marks::WHOLE | Marks::AFRESH);
-                    outbox.queue_entry(&mut self.table, slot);
-                    self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
-                }
-            }
-        }
-    }
-
-    /// A flow of another life in the same slot: its timer is a new one.
-    fn restart_timer(&mut self, now: Instant, slot: Slot) {
-        if let (Some(refresh), Some(notes)) = (&mut self.refresh, self.table.notes_mut(slot)) {
-            notes.ticket = refresh.wheel.ticket();
-            refresh.plan(now, slot, notes.ticket);
-        }
-    }
-
-    /// When the next flow may have to be told again.
-    #[must_use]
-    pub fn refresh_next(&self) -> Option<Instant> {
-        self.refresh.as_ref().and_then(|r| r.wheel.next_tick())
     }
 
     /// Takes a kernel event. `Err` when the flow is new and the table is full.
@@ -247,10 +177,7 @@ impl Local {
             // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
             // was told.
             let tell = event == EventKind::New && origin == Origin::Foreign;
-            if let Some(notes) = known.filter(|_| tell).and_then(|slot| self.table.notes_mut(slot))
-            {
-                notes.marks.insert(Marks::AFRESH);
-            }
+            known.filter(|_| tell).into_iter().for_each(|slot| desk.changed.starts_over(slot));
             self.verify(desk, &key);
             return Ok(());
         }
@@ -272,7 +199,7 @@ impl Local {
         // Half a flow is not told: a peer might commit it.
         let asked = partial && self.verify(desk, &key);
         if origin == Origin::Foreign && !(asked && half) {
-            desk.outbox.queue_entry(&mut self.table, slot);
+            desk.changed.changed(slot);
         }
         Ok(())
     }
@@ -307,7 +234,7 @@ impl Local {
     /// older news does not pass for the latest when there is room again.
     fn make_room(&mut self, desk: &mut Desk<'_>, key: &FlowKey, when: Span) -> Result<(), Full> {
         let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
-        if full && !desk.outbox.reclaim(&mut self.table, &mut desk.counters.replica) {
+        if full && !desk.changed.reclaim(&mut self.table, &mut desk.counters.replica) {
             self.tombstones.bury(*key, when);
             desk.counters.local.create_no_space += 1;
             return Err(Full);
@@ -321,9 +248,9 @@ impl Local {
         let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
         self.table.set_silent(slot, false);
         let asked = silent && self.verify(desk, key);
-        if let Some(notes) = self.table.notes_mut(slot).filter(|_| asked) {
+        if asked {
             // The reading may have shown it as it is by now, and nobody was told of that.
-            notes.marks.insert(Marks::AFRESH);
+            desk.changed.starts_over(slot);
         }
         asked
     }
@@ -348,15 +275,15 @@ impl Local {
         flow.drop_volatile();
         let Some(slot) = found else {
             // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
-            let marks = match origin {
-                Origin::Commit => Marks::SENT | Marks::AFRESH,
-                Origin::Foreign | Origin::Inject | Origin::Purge => Marks::empty(),
+            let elsewhere = match origin {
+                Origin::Commit => Elsewhere::Other,
+                Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
             };
-            let slot = self.add(desk, flow, at, marks)?;
+            let slot = self.add(desk, flow, at, elsewhere)?;
             self.note_doubts(slot, event, told, true);
             return Ok(slot);
         };
-        let dead = self.revive(desk.now, slot);
+        let dead = self.revive(desk, slot);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
         // This is not the flow we knew under this identity.
         let anew = event == EventKind::New || dead || self.table.at(slot).is_some_and(is_another);
@@ -368,7 +295,7 @@ impl Local {
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if anew {
             notes.since_s = seconds(desk.now);
-            notes.marks.insert(Marks::AFRESH);
+            desk.changed.starts_over(slot);
         }
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
@@ -379,11 +306,11 @@ impl Local {
     }
 
     /// Lets an entry live that may have ended; whether it had.
-    fn revive(&mut self, now: Instant, slot: Slot) -> bool {
+    fn revive(&mut self, desk: &mut Desk<'_>, slot: Slot) -> bool {
         let dead = !self.is_alive(slot);
         if dead {
             self.table.set_dead(slot, false);
-            self.restart_timer(now, slot);
+            desk.changed.revived(slot);
         }
         dead
     }
@@ -393,14 +320,13 @@ impl Local {
         desk: &mut Desk<'_>,
         mut flow: Flow,
         at: u64,
-        marks: Marks,
+        elsewhere: Elsewhere,
     ) -> Result<Slot, Full> {
         flow.drop_volatile();
         let since_s = seconds(desk.now);
-        let ticket = self.refresh.as_mut().map_or(0, |r| r.wheel.ticket());
-        let notes = Notes { stamp: at, since_s, updated_s: since_s, ticket, marks, began: 0 };
+        let notes = Notes { stamp: at, since_s, updated_s: since_s, ..Notes::default() };
         let slot = count_insert(self.table.insert(flow, notes), &mut desk.counters.local)?;
-        self.refresh.iter_mut().for_each(|r| r.plan(desk.now, slot, ticket));
+        desk.changed.added(slot, elsewhere);
         Ok(slot)
     }
 
@@ -419,9 +345,9 @@ impl Local {
             // The peer may know it from an earlier life of this daemon.
             // So may one that happened before the first reading was over, and comes in after it.
             let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
-            if self.filled.is_none_or(late) && !is_kept_from_peer(origin) {
-                let counters = &mut desk.counters.replica;
-                desk.outbox.queue_message(Change::Destroy, flow, counters);
+            let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
+            if self.filled.is_none_or(late) && is_told {
+                desk.changed.passed(Change::Destroy, flow, &mut desk.counters.replica);
             }
             return;
         };
@@ -434,9 +360,7 @@ impl Local {
             // It was read after this end, which came in late: a reading's flows are as old as its beginning.
             Age::Newer if news::is_another(entry, &flow) => {
                 // The news of its beginning will be older than the answer, and the first reading told nobody.
-                if let Some(notes) = self.table.notes_mut(slot) {
-                    notes.marks.insert(Marks::AFRESH);
-                }
+                desk.changed.starts_over(slot);
                 self.verify(desk, &key);
                 return;
             }
@@ -453,15 +377,13 @@ impl Local {
             }
         }
         self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
-        if is_kept_from_peer(origin)
-            && let Some(notes) = self.table.notes_mut(slot)
-        {
+        match origin {
             // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
             // transfer that it is gone: an answer to each such word would be answered by others, without an end.
-            if origin == Origin::Inject && notes.marks.contains(Marks::SENT) {
-                desk.outbox.forget_end();
-            }
-            notes.marks.remove(Marks::SENT);
+            Origin::Inject => desk.changed.owe_end(slot),
+            // A peer may be about to carry it on.
+            Origin::Purge => desk.changed.silence(slot),
+            Origin::Foreign | Origin::Commit => {}
         }
         self.bury(desk, slot, Some(flow));
     }
@@ -473,7 +395,7 @@ impl Local {
         if desk.config.tell_vanished && last_words.is_none() {
             self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
         }
-        if entry.marks.contains(Marks::SENT) && !desk.outbox.is_mute() {
+        if desk.changed.holds(slot) {
             if let Some(mut flow) = last_words {
                 flow.drop_volatile();
                 self.table.absorb(slot, flow);
@@ -482,10 +404,11 @@ impl Local {
                 notes.marks.remove(Marks::VERIFYING);
             }
             self.table.set_dead(slot, true);
-            desk.outbox.queue_entry(&mut self.table, slot);
+            desk.changed.changed(slot);
         } else {
-            // Born and dead before its turn came: the peer is spared both. The outbox passes over its slot.
+            // It began and ended before anybody was told of it: both are spared.
             self.table.remove(slot);
+            desk.changed.removed(slot);
         }
     }
 
@@ -495,50 +418,10 @@ impl Local {
         self.filled.is_some()
     }
 
-    /// Begins to send everything.
-    pub fn start_bulk(&mut self, outbox: &mut Outbox) {
-        outbox.queue_unheard(&mut self.table);
-        // Ends that wait for an acknowledgement are told again too: what the transfer sends may push them out of the
-        // queue that keeps them, after it has begun.
-        let ended = self.table.iter().filter(|(_, entry)| entry.marks.contains(Marks::DEAD));
-        let ended: Vec<Slot> = ended.map(|(slot, _)| slot).collect();
-        ended.into_iter().for_each(|slot| outbox.queue_entry(&mut self.table, slot));
-        self.bulk = Some((0, 0));
-    }
-
-    /// Whether a bulk transfer is under way.
-    #[must_use]
-    pub const fn is_in_bulk(&self) -> bool {
-        self.bulk.is_some()
-    }
-
-    /// Packs more of a bulk transfer. `Some(flows)` when this was its end.
-    pub fn pack_bulk(
-        &mut self,
-        outbox: &mut Outbox,
-        packer: &mut Packer<'_>,
-        counters: &mut Counters,
-    ) -> Option<u64> {
-        let (mut from, mut sent) = self.bulk?;
-        while let Some((slot, entry)) = self.table.next(from) {
-            if !entry.marks.intersects(Marks::DEAD | Marks::QUEUED) {
-                let counters = &mut counters.replica;
-                if !outbox.pack_entry(&mut self.table, slot, packer, counters) {
-                    self.bulk = Some((from, sent));
-                    return None;
-                }
-                sent += 1;
-            }
-            from = slot + 1;
-        }
-        self.bulk = None;
-        Some(sent)
-    }
-
     /// Forgets every flow without telling anybody. What happened until `now` is then nobody's news any more. A bulk
     /// transfer that is under way finds nothing more to send.
-    pub fn flush(&mut self, outbox: &mut Outbox, now: Instant) {
-        outbox.forget_entries();
+    pub fn flush(&mut self, mut changed: Changed<'_>, now: Instant) {
+        changed.forget_all();
         self.table.clear();
         self.tombstones.clear(now.0);
     }
@@ -548,11 +431,6 @@ impl Local {
     pub fn is_alive(&self, slot: Slot) -> bool {
         self.table.at(slot).is_some_and(|e| !e.marks.contains(Marks::DEAD))
     }
-}
-
-/// Whether the peer must not hear of an end: of its own flow, or of one that it may be about to carry on.
-const fn is_kept_from_peer(origin: Origin) -> bool {
-    matches!(origin, Origin::Inject | Origin::Purge)
 }
 
 /// Counts the outcome of an insertion.

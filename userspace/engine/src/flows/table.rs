@@ -3,12 +3,12 @@
 //! Slots are stable and iterated in order, so a long walk (a dump, a commit, a bulk transfer) is a cursor that
 //! survives changes in between: it sees every entry that stays, and nothing twice.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Deref;
 use ctnetlink::{Flow, FlowKey, Tuple};
 use foldhash::fast::FixedState;
-use wire::sync::v1::Account;
 
 mod index;
 mod notes;
@@ -45,6 +45,18 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn key(&self) -> FlowKey {
         self.row.key(self.pairs)
+    }
+
+    /// Whether the flow has ended. Its entry stays until whoever was told of the flow is told of that.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.row.notes.marks.contains(Marks::DEAD)
+    }
+
+    /// The flow's IP protocol.
+    #[must_use]
+    pub fn proto(&self) -> u8 {
+        self.row.proto(self.pairs)
     }
 
     /// The flow's zone.
@@ -104,8 +116,8 @@ pub struct FlowTable {
     hasher: FixedState,
     max: usize,
     dead: usize,
-    /// Flows that live and do not count in accounts of the table ([`Account::counts`]).
-    uncounted: usize,
+    /// Flows that live, by IP protocol.
+    protos: Box<[u32; 256]>,
     silent: usize,
     unsure: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
@@ -129,7 +141,7 @@ impl FlowTable {
             hasher,
             max,
             dead: 0,
-            uncounted: 0,
+            protos: Box::new([0; 256]),
             silent: 0,
             unsure: 0,
             graves: VecDeque::new(),
@@ -148,36 +160,10 @@ impl FlowTable {
         self.len() - self.dead
     }
 
-    /// Flows that live and count in accounts of the table ([`Account::counts`]).
+    /// Flows of an IP protocol that live.
     #[must_use]
-    pub fn alive_counted(&self) -> usize {
-        self.alive() - self.uncounted
-    }
-
-    /// Message `seq` about the entry in a slot was lost: what it told is to be told again.
-    pub fn on_lost(&mut self, slot: Slot, seq: u32) {
-        let Some(notes) = self.notes_mut(slot) else { return };
-        if notes.waits_under(seq) {
-            notes.marks.remove(Marks::WAITING);
-        }
-        if notes.began_under(seq) {
-            notes.marks.remove(Marks::NEW_WAITING);
-            notes.marks.insert(Marks::AFRESH);
-        }
-    }
-
-    /// The peer has message `seq` about the entry in a slot. If that was its end, the entry goes.
-    pub fn on_heard(&mut self, slot: Slot, seq: u32) {
-        let Some(notes) = self.notes_mut(slot) else { return };
-        if notes.began_under(seq) {
-            notes.marks.remove(Marks::NEW_WAITING);
-        }
-        if notes.waits_under(seq) {
-            notes.marks.remove(Marks::WAITING | Marks::WHOLE);
-            if notes.marks.contains(Marks::DEAD) {
-                self.remove(slot);
-            }
-        }
+    pub fn alive_of(&self, proto: u8) -> usize {
+        self.protos[usize::from(proto)] as usize
     }
 
     /// Notes that the flow in a slot has ended, or lives again.
@@ -186,9 +172,9 @@ impl FlowTable {
         let was = notes.marks.contains(Marks::DEAD);
         notes.marks.set(Marks::DEAD, dead);
         self.dead = self.dead + usize::from(dead) - usize::from(was);
-        let counts = self.at(slot).is_some_and(|entry| Account::counts(entry.key().tuple.proto));
-        if !counts {
-            self.uncounted = self.uncounted + usize::from(was) - usize::from(dead);
+        if let Some(proto) = self.at(slot).map(|entry| entry.proto()) {
+            let alive = &mut self.protos[usize::from(proto)];
+            *alive = *alive + u32::from(was) - u32::from(dead);
         }
         if dead && !was {
             self.graves.push_back(slot);
@@ -313,7 +299,7 @@ impl FlowTable {
         row.set_flow(flow, &mut self.pairs);
     }
 
-    /// Lays news over the flow in a slot, as [`merge::absorb`](crate::merge::absorb) does.
+    /// Lays news over the flow in a slot, as [`merge::absorb`](crate::flows::merge::absorb) does.
     pub fn absorb(&mut self, slot: Slot, news: Flow) {
         let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         row.absorb(news, &mut self.pairs);
@@ -329,7 +315,7 @@ impl FlowTable {
         }
         let key = flow.key();
         debug_assert!(self.find(&key).is_none(), "an identity is in the table once");
-        self.uncounted += usize::from(!Account::counts(key.tuple.proto));
+        self.protos[usize::from(key.tuple.proto)] += 1;
         let row = Some(Row::new(flow, notes, &mut self.pairs));
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = row;
@@ -351,9 +337,9 @@ impl FlowTable {
         let row = self.slots.get_mut(slot as usize)?.take()?;
         self.index.remove(row.hash(&self.pairs, &self.hasher), slot);
         self.free.push(slot);
-        let counts = Account::counts(row.key(&self.pairs).tuple.proto);
+        let proto = row.proto(&self.pairs);
         let notes = row.release(&mut self.pairs);
-        self.uncounted -= usize::from(!counts && !notes.marks.contains(Marks::DEAD));
+        self.protos[usize::from(proto)] -= u32::from(!notes.marks.contains(Marks::DEAD));
         self.dead -= usize::from(notes.marks.contains(Marks::DEAD));
         self.silent -= usize::from(notes.marks.contains(Marks::SILENT));
         self.unsure -= usize::from(notes.marks.contains(Marks::UNSURE));
@@ -366,7 +352,7 @@ impl FlowTable {
         self.pairs.clear();
         self.free.clear();
         self.index.clear();
-        (self.dead, self.uncounted) = (0, 0);
+        (self.dead, *self.protos) = (0, [0; 256]);
         (self.silent, self.unsure) = (0, 0);
         self.graves.clear();
     }

@@ -8,22 +8,38 @@
 //! ```
 
 use crate::counters::ReplicaCounters;
-use wire::sync::v1::{Fault, FaultKind};
+use crate::flows::table::FlowTable;
+use wire::sync::v1::{Account, Fault, FaultKind};
 
+pub mod column;
 pub mod packer;
-pub mod refresh;
 pub mod tracker;
 pub mod resend;
 pub mod outbox;
+mod bulk;
+mod refresh;
 pub mod ftfw;
 pub mod whole;
 pub mod peers;
 
-pub use outbox::{Outbox, change_of};
+pub use outbox::Outbox;
 pub use packer::{Packed, Packer};
 pub use peers::{Manners, Peer, Peers};
 pub use tracker::{Belief, Place, Step, Tracker};
 pub use whole::{Finding, Whole};
+
+/// Whether flows of an IP protocol travel as what they are, so that they count in accounts.
+#[must_use]
+pub const fn travels(proto: u8) -> bool {
+    Account::counts(proto)
+}
+
+/// How many flows of a table count in accounts.
+#[must_use]
+pub fn counted(table: &FlowTable) -> usize {
+    let others = (0..=u8::MAX).filter(|proto| !travels(*proto));
+    table.alive() - others.map(|proto| table.alive_of(proto)).sum::<usize>()
+}
 
 /// Whether `a` comes before `b` in a count that wraps.
 const fn is_before(a: u32, b: u32) -> bool {

@@ -1,17 +1,16 @@
 //! What the kernel answers when it is asked: one flow, or all of them.
 
-use super::{Desk, Local, seconds};
+use super::{Desk, Flows, seconds};
+use crate::changed::Elsewhere;
 use crate::config::limit;
+use crate::flows::news;
+use crate::flows::table::{Entry, Full, Marks, Slot};
+use crate::flows::tombstone::Span;
 use crate::input::Stamp;
 use crate::kernel::Purpose;
-use crate::news;
 use crate::output::Request;
-use crate::replica::change_of;
-use crate::table::{Entry, Full, Marks, Slot};
-use crate::tombstone::Span;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
-use wire::sync::v1::Change;
 
 /// How to take a flow of a dump of the kernel's table.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +55,7 @@ impl Sweep {
     }
 }
 
-impl Local {
+impl Flows {
     /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
     pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) -> bool {
         let known = self.table.find(key).and_then(|slot| self.table.notes_mut(slot));
@@ -132,11 +131,10 @@ impl Local {
             return Ok(());
         };
         self.make_room(desk, key, Span::at(desk.now.0))?;
-        let (slot, changed) = self.replace(desk, flow, desk.now.0, Marks::empty())?;
-        let marks = self.table.at(slot).map_or(Marks::empty(), |entry| entry.marks);
-        let untold = change_of(marks) == Change::New;
-        if (changed && !marks.contains(Marks::READ_BACK)) || untold {
-            desk.outbox.queue_entry(&mut self.table, slot);
+        let (slot, changed) = self.replace(desk, flow, desk.now.0, Elsewhere::Unknown)?;
+        let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
+        if (changed && !read_back) || desk.changed.is_untold(slot) {
+            desk.changed.changed(slot);
         }
         Ok(())
     }
@@ -176,8 +174,8 @@ impl Local {
                 (slot, false)
             }
             // The peer may know it from an earlier life of this daemon, so its end must be told.
-            None if tell => self.replace(desk, flow, began.0, Marks::SENT | Marks::AFRESH)?,
-            None => self.replace(desk, flow, began.0, Marks::SENT)?,
+            None if tell => self.replace(desk, flow, began.0, Elsewhere::Other)?,
+            None => self.replace(desk, flow, began.0, Elsewhere::Known)?,
         };
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.insert(Marks::SHOWN);
@@ -187,7 +185,7 @@ impl Local {
         }
         // What events told of it before was told on.
         if changed && (tell || known.is_some()) {
-            desk.outbox.queue_entry(&mut self.table, slot);
+            desk.changed.changed(slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
             self.verify(desk, &key);
@@ -275,13 +273,13 @@ impl Local {
         desk: &mut Desk<'_>,
         mut flow: Flow,
         at: u64,
-        marks: Marks,
+        elsewhere: Elsewhere,
     ) -> Result<(Slot, bool), Full> {
         flow.drop_volatile();
         let Some(slot) = self.table.find(&flow.key()) else {
-            return Ok((self.add(desk, flow, at, marks)?, true));
+            return Ok((self.add(desk, flow, at, elsewhere)?, true));
         };
-        let dead = self.revive(desk.now, slot);
+        let dead = self.revive(desk, slot);
         let entry = self.table.at(slot).expect("the slot was just found");
         let other = dead || news::is_another(entry, &flow);
         let known = entry.flow();
@@ -290,7 +288,7 @@ impl Local {
         self.table.set_flow(slot, flow);
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if afresh {
-            notes.marks.insert(Marks::AFRESH);
+            desk.changed.starts_over(slot);
         }
         if other {
             notes.since_s = seconds(desk.now);
