@@ -122,6 +122,11 @@ impl Engine {
         if self.exactness.are_events_off() {
             self.exactness.on_events_on(now, self.config.repair_after);
         }
+        let max = self.flows.table.max() as u64;
+        if self.exactness.is_full() && flows + max / 16 < max {
+            // What fills the table has ended unseen: only a reading shows that.
+            self.exactness.on_room(now, self.config.repair_after);
+        }
         let comparable = self.is_countable()
             && self.is_loaded()
             && self.exactness.state() == Exactness::Exact

@@ -131,7 +131,12 @@ impl Flows {
             return Ok(());
         };
         self.make_room(desk, key, Span::at(desk.now.0))?;
+        let known = self.table.find(key).is_some_and(|slot| self.is_alive(slot));
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Elsewhere::Unknown)?;
+        if !known {
+            // It may be another one than that of which there was news, and one of which no event ever tells.
+            self.table.set_silent(slot, true);
+        }
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
         if (changed && !read_back) || desk.changed.is_untold(slot) {
             desk.changed.changed(slot);

@@ -354,6 +354,29 @@ fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
     assert_eq!(talk.engine.remote.unremembered(), 0);
 }
 
+#[test]
+fn a_flow_that_an_answer_alone_shows_may_be_one_of_which_no_event_tells() {
+    let mut talk = Talk::new();
+    talk.handle(Input::Noticed(key(1)));
+    talk.kernel(|_| None);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!((talk.own(), talk.engine.silent_flows()), ([key(1)].into(), 1));
+}
+
+#[test]
+fn a_table_full_of_flows_that_ended_unseen_is_compared_with_a_kernel_that_has_room() {
+    let mut talk = Talk::with(|config| config.flows_max = 1);
+    talk.happens(EventKind::New, &flow(1));
+    talk.happens(EventKind::New, &flow(2));
+    talk.now += 60_000;
+    talk.handle(Input::KernelHealth { flows: 1, events: true });
+    assert_eq!(talk.kernel(|_| None), [], "it is as full as the kernel says");
+    talk.handle(Input::KernelHealth { flows: 0, events: true });
+    talk.now += 60_000;
+    talk.handle(Input::Timeout);
+    assert_eq!(talk.kernel(|_| None), [Request::Dump]);
+}
+
 fn without_a_local_table() -> Talk {
     Talk::with(|config| config.replication.keep_local = false)
 }
