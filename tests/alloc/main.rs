@@ -186,8 +186,7 @@ fn events_of_the_hook_take_no_memory() {
 fn threads(shards: usize) -> FleetParts {
     let source = Source::open(&settings(Choice::Tap)).expect("the tap opens").0;
     let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log to nowhere"));
-    let tuning =
-        Tuning { overrun_resync: None, buffer_max: 0, events_per_turn: 4096, scheduling: None };
+    let tuning = Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None };
     let part = |(index, source): (usize, Source)| Parts {
         config: Config { share: Share { index, count: shards, seed: 0 }, ..config() },
         source,

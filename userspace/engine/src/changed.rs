@@ -10,7 +10,7 @@
 
 use crate::counters::ReplicaCounters;
 use crate::flows::table::{FlowTable, Slot};
-use crate::peer::v1::Outbox;
+use crate::peer::session::Session;
 use common::Instant;
 use ctnetlink::{EventKind as Change, Flow};
 
@@ -27,14 +27,14 @@ pub enum Elsewhere {
 
 /// Whoever listens to changes of the flow table, while one input is handled.
 pub struct Changed<'a> {
-    session: &'a mut Outbox,
+    session: &'a mut Session,
     now: Instant,
 }
 
 impl<'a> Changed<'a> {
     /// Changes reach `session`.
     #[must_use]
-    pub const fn new(session: &'a mut Outbox, now: Instant) -> Self {
+    pub const fn new(session: &'a mut Session, now: Instant) -> Self {
         Self { session, now }
     }
 
@@ -45,7 +45,7 @@ impl<'a> Changed<'a> {
 
     /// The flow in a slot is not as it was: whoever listens hears how it is by then.
     pub fn changed(&mut self, slot: Slot) {
-        self.session.queue_entry(slot);
+        self.session.on_changed(slot);
     }
 
     /// The flow in a slot is not the one that was told of under this identity, or not as one that lays what it hears
@@ -56,7 +56,7 @@ impl<'a> Changed<'a> {
 
     /// Another flow lives where one had ended.
     pub fn revived(&mut self, slot: Slot) {
-        self.session.restart_timer(slot, self.now);
+        self.session.on_revived(slot, self.now);
     }
 
     /// Whether nobody was told of the living flow in a slot as it is identified now.
@@ -89,7 +89,7 @@ impl<'a> Changed<'a> {
 
     /// The flow of no slot changed: no table is kept, or the table did not know it.
     pub fn passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
-        self.session.queue_message(change, flow, counters);
+        self.session.on_passed(change, flow, counters);
     }
 
     /// Makes room in the table: the flow that ended first and is still held is given up. False if there is none.

@@ -21,8 +21,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use common::Instant;
 use core::ops::Bound;
+use ctnetlink::EventKind as Change;
 use ctnetlink::{EventKind, Expectation, Tuple};
-use wire::sync::v1::Change;
 
 /// What makes two expectations the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

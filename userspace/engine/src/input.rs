@@ -1,8 +1,10 @@
 //! Everything that can happen to an engine.
 
+use crate::filter::Filter;
 use alloc::boxed::Box;
 use common::Instant;
 use core::net::IpAddr;
+use core::time::Duration;
 use ctnetlink::{EventKind, Expectation, Flow, FlowKey};
 use wire::packet::Seen;
 
@@ -95,6 +97,8 @@ pub enum Input<'a> {
         /// When.
         at: Instant,
     },
+    /// Settings change.
+    Reconfigure(Reconfigure),
     /// Events about flows were lost.
     EventsLost {
         /// How many.
@@ -163,4 +167,17 @@ pub enum Input<'a> {
     },
     /// The time [`crate::Engine::poll_timeout`] named has come.
     Timeout,
+}
+
+/// What can change while an engine runs.
+#[derive(Clone, Debug)]
+pub struct Reconfigure {
+    /// Which flows count; `None`: as before. Flows that came before it changed stay as they are until the kernel's
+    /// table is read the next time ([`Command::ResyncKernel`]): then those it refuses go, and those it refused before
+    /// come in.
+    pub filter: Option<Box<Filter>>,
+    /// As [`Config::commit_timeout_s`](crate::Config::commit_timeout_s).
+    pub commit_timeout_s: Option<u32>,
+    /// As [`Config::repair_after`](crate::Config::repair_after), from the next loss of events on.
+    pub repair_after: Option<Duration>,
 }

@@ -53,11 +53,13 @@ pub mod changed;
 pub mod flows;
 pub mod peer;
 pub mod failover;
+pub mod node;
 pub mod engine;
 
 pub use config::Config;
-pub use engine::{Engine, Standing};
+pub use engine::Engine;
 pub use flows::exactness::{Cause, Exactness};
-pub use input::{Command, CommandId, Input, Origin, Sender, Stamp};
+pub use input::{Command, CommandId, Input, Origin, Reconfigure, Sender, Stamp};
 pub use output::{Event, KernelOp, Part, Request, Side};
+pub use peer::Standing;
 pub use share::Share;

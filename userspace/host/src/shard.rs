@@ -214,8 +214,7 @@ impl Shard {
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
         let Parts { poll, reliable, ended, .. } = parts;
         let began = clock::now();
-        let mut engine = Engine::new(config, began);
-        engine.set_repair_after(tuning.overrun_resync);
+        let engine = Engine::new(config, began);
         let shard = Self {
             engine,
             train: Train::new(),

@@ -9,8 +9,6 @@ use std::time::Duration;
 /// How a shard deals with its thread and its event source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// How long after a loss of events the kernel's table is read again; `None`: never by itself.
-    pub overrun_resync: Option<Duration>,
     /// How large the event socket's buffer may grow after losses, bytes.
     pub buffer_max: usize,
     /// About how many events are taken before the other inputs get their turn.
@@ -37,6 +35,8 @@ pub struct Change {
     pub tuning: Tuning,
     /// Which flows count, in user space and in the kernel; `None`: as before.
     pub filter: Option<(Filter, KernelFilter)>,
-    /// Seconds a committed flow gets.
+    /// As [`engine::Config::commit_timeout_s`].
     pub commit_timeout_s: Option<u32>,
+    /// As [`engine::Config::repair_after`].
+    pub repair_after: Option<Duration>,
 }

@@ -3,14 +3,17 @@
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
 use crate::flows::exactness::Exactness;
-use crate::{Command, CommandId, Config, Event, Input, Origin, Part, Request, Sender, Side, Stamp};
+use crate::peer::v1::codec::{self as v1, Change, Control, Flags, Options};
+use crate::{
+    Command, CommandId, Config, Event, Input, Origin, Part, Reconfigure, Request, Sender, Side,
+    Stamp,
+};
 use alloc::vec::Vec;
 use common::Instant;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use ctnetlink::flow::{HelperName, Known};
 use ctnetlink::{EventKind, Flow, Tuple, Writer};
-use wire::sync::v1::{self, Change, Control, Flags, Options};
 
 /// Defect 9 of the original (`docs/defects.md`).
 #[test]
@@ -80,7 +83,9 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
         let (event, flow) = (EventKind::Destroy, flow(n));
         engine.handle(Instant(3), Input::Kernel { event, flow, origin, stamp });
     }
-    engine.set_repair_after(Some(Duration::from_nanos(1)));
+    let repair_after = Some(Duration::from_nanos(1));
+    let settings = Reconfigure { filter: None, commit_timeout_s: None, repair_after };
+    engine.handle(Instant(3), Input::Reconfigure(settings));
     engine.handle(Instant(4), Input::EventsLost { count: 1 });
     engine.handle(Instant(5), Input::Timeout);
     while engine.poll_kernel().is_some() {}

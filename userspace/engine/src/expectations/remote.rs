@@ -10,9 +10,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use common::Instant;
+use ctnetlink::EventKind as Change;
 use ctnetlink::expectation::flag;
 use ctnetlink::{Expectation, FlowKey};
-use wire::sync::v1::Change;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;

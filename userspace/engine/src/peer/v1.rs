@@ -21,12 +21,20 @@ mod refresh;
 pub mod ftfw;
 pub mod whole;
 pub mod peers;
+pub mod session;
+mod account;
+mod transfer;
 
 pub use outbox::Outbox;
 pub use packer::{Packed, Packer};
 pub use peers::{Manners, Peer, Peers};
+pub use session::V1;
+
+// Whoever plays a peer in a test speaks by this.
 pub use tracker::{Belief, Place, Step, Tracker};
 pub use whole::{Finding, Whole};
+#[cfg(test)]
+pub(crate) use wire::sync::v1 as codec;
 
 /// Whether flows of an IP protocol travel as what they are, so that they count in accounts.
 #[must_use]

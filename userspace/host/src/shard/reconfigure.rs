@@ -4,25 +4,26 @@ use super::Shard;
 use crate::source::SourceError;
 use crate::tuning::Change;
 use common::Instant;
-use engine::Input;
+use engine::{Input, Reconfigure};
 
 impl Shard {
     /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
     pub(super) fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
-        let Change { tuning, filter, commit_timeout_s } = change;
+        let Change { tuning, filter, commit_timeout_s, repair_after } = change;
         let rescheduled = tuning.scheduling != self.tuning.scheduling;
         self.tuning = tuning;
-        self.engine.set_repair_after(tuning.overrun_resync);
         if rescheduled {
             self.tuning.schedule("engine", &self.log);
         }
+        let settings =
+            |filter| Input::Reconfigure(Reconfigure { filter, commit_timeout_s, repair_after });
         let Some((filter, in_kernel)) = filter else {
-            self.engine.reconfigure(self.engine.config().filter.clone(), commit_timeout_s);
+            self.engine.handle(now, settings(None));
             return Ok(());
         };
         let told = |e: SourceError| format!("the filter in the kernel: {e}");
         self.source.open_filter().map_err(told)?;
-        self.engine.reconfigure(filter, commit_timeout_s);
+        self.engine.handle(now, settings(Some(Box::new(filter))));
         let outcome = self.source.set_filter(&in_kernel).map_err(told);
         if self.engine.config().replication.keep_local {
             self.read_kernel(now);

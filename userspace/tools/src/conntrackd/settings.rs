@@ -139,8 +139,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         commit_timeout_s: commit_timeout_s(conf),
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
         expectations: helpers(conf),
-        // A matter of the shard's tuning, which can change.
-        repair_after: None,
+        repair_after: repair_after(conf),
         tell_vanished: matches!(conf.mode, ModeConf::Stats(_)),
         hears_requests: true,
         // Nobody knows: a reload begins another life, too.
@@ -222,12 +221,16 @@ pub fn keeps_flows(conf: &Conf) -> bool {
     supported(conf).is_ok_and(|supported| supported.replication.keep_local)
 }
 
+/// How long after a loss of events the kernel's table is read again.
+fn repair_after(conf: &Conf) -> Option<Duration> {
+    conf.general.netlink_overrun_resync_s.map(seconds)
+}
+
 /// What of a shard's settings can change while it runs.
 #[must_use]
 pub fn tuning(conf: &Conf) -> Tuning {
     let general = &conf.general;
     Tuning {
-        overrun_resync: general.netlink_overrun_resync_s.map(seconds),
         buffer_max: general.netlink_buffer_size_max_growth as usize,
         events_per_turn: general.event_iteration_limit as usize,
         scheduling: general.scheduler.map(|scheduler| match scheduler.policy {
@@ -257,7 +260,8 @@ pub fn poll_interval(conf: &Conf) -> Option<Duration> {
 pub fn change(from: &Conf, to: &Conf) -> Change {
     let filter = (from.general.filter != to.general.filter)
         .then(|| (filter::in_user_space(to), filter::in_kernel(to)));
-    Change { tuning: tuning(to), filter, commit_timeout_s: commit_timeout_s(to) }
+    let (commit_timeout_s, repair_after) = (commit_timeout_s(to), repair_after(to));
+    Change { tuning: tuning(to), filter, commit_timeout_s, repair_after }
 }
 
 fn seconds(s: u32) -> Duration {

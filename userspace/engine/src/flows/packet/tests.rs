@@ -3,6 +3,7 @@
 use crate::config::limit;
 use crate::input::{Command, CommandId, Input, Origin, Sender, Stamp};
 use crate::output::{Request, Side};
+use crate::peer::v1::codec::{self as v1, Change, Message, Messages, Options};
 use crate::{Config, Engine};
 use alloc::vec::Vec;
 use common::Instant;
@@ -11,7 +12,6 @@ use core::time::Duration;
 use ctnetlink::flow::{Known, Status};
 use ctnetlink::{EventKind, Flow, FlowKey, Tuple, Writer};
 use wire::packet::Seen;
-use wire::sync::v1::{self, Change, Message, Messages, Options};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -17,9 +17,9 @@ use crate::output::Request;
 use crate::peer::remote::{without_master, writable};
 use crate::peer::told::Told;
 use common::Instant;
+use ctnetlink::EventKind as Change;
 use ctnetlink::flow::Known;
 use ctnetlink::{Flow, FlowKey};
-use wire::sync::v1::Change;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;

@@ -1,6 +1,6 @@
 //! Expectations between the kernel, the tables and the peer.
 
-use super::Engine;
+use super::Node;
 use crate::config::{Mode, limit};
 use crate::expectations::{
     self, Entry, ExpectCommit, ExpectKey, News, is_expect_commit, next_after,
@@ -9,12 +9,12 @@ use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Event, Request, Side};
+use crate::peer::session::Session;
 use crate::peer::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, Expectation, Flow};
-use wire::sync::v1::Change;
+use ctnetlink::{EventKind, EventKind as Change, Expectation, Flow};
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
@@ -31,7 +31,7 @@ pub(super) struct ExpectDump {
     commands: Vec<CommandId>,
 }
 
-impl Engine {
+impl Node {
     /// Expectations of one of the two tables, from behind `last` on, in order of identity.
     pub fn expectations(
         &self,
@@ -62,11 +62,11 @@ impl Engine {
             && self.config.filter.passes(&Flow::new(expect.master))
     }
 
-    pub(super) fn on_expect_event(
+    pub(crate) fn on_expect_event(
         &mut self,
+        session: &mut Session,
         now: Instant,
-        event: EventKind,
-        expect: Expectation,
+        (event, expect): (EventKind, Expectation),
         origin: Origin,
     ) {
         // Ends are told of what the table holds, whatever its helper says by then.
@@ -77,16 +77,13 @@ impl Engine {
         let counters = &mut self.counters.local_expectations;
         let told = expect.clone();
         match self.local_expectations.on_event(counters, event, expect, origin, now) {
-            News::Tell => self.outbox.queue_expectation(&told, &mut self.counters.replica),
-            News::Withdraw => {
-                let gone = ExpectKey::of(&told);
-                self.outbox.withdraw_expectations(|key| *key == gone);
-            }
+            News::Tell => session.on_expectation(&told, &mut self.counters.replica),
+            News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&told)),
             News::Keep => {}
         }
     }
 
-    pub(super) fn on_expect_message(
+    pub(crate) fn on_expect_message(
         &mut self,
         now: Instant,
         (change, expect): (Change, Expectation),
@@ -102,7 +99,7 @@ impl Engine {
     }
 
     /// Has the kernel's expectations read for an operator.
-    pub(super) fn read_expectations(&mut self, now: Instant, id: CommandId) {
+    pub(crate) fn read_expectations(&mut self, now: Instant, id: CommandId) {
         if self.config.expectations.any() {
             self.start_expect_dump(now, alloc::vec![id], false);
         } else {
@@ -111,7 +108,7 @@ impl Engine {
     }
 
     /// Has the kernel's expectations read, if any count; once more if they are being read.
-    pub(super) fn start_expect_dump(
+    pub(crate) fn start_expect_dump(
         &mut self,
         now: Instant,
         commands: Vec<CommandId>,
@@ -131,7 +128,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_dumped_expectation(&mut self, now: Instant, expect: Expectation) {
+    pub(crate) fn on_dumped_expectation(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        expect: Expectation,
+    ) {
         let Some(dump) = &self.expect_dump else { return };
         let key = ExpectKey::of(&expect);
         let known = self.local_expectations.table().contains_key(&key);
@@ -146,17 +148,22 @@ impl Engine {
         let counters = &mut self.counters.local_expectations;
         let told = expect.clone();
         if self.local_expectations.on_dumped(counters, expect, first, now) {
-            self.outbox.queue_expectation(&told, &mut self.counters.replica);
+            session.on_expectation(&told, &mut self.counters.replica);
         }
     }
 
-    pub(super) fn on_expect_dump_done(&mut self, now: Instant, complete: bool) {
+    pub(crate) fn on_expect_dump_done(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        complete: bool,
+    ) {
         let Some(ExpectDump { began, again, commands, .. }) = self.expect_dump.take() else {
             return;
         };
         let counters = &mut self.counters.local_expectations;
         for gone in self.local_expectations.on_dump_done(counters, began, complete) {
-            self.outbox.queue_expectation(&gone, &mut self.counters.replica);
+            session.on_expectation(&gone, &mut self.counters.replica);
         }
         if again {
             self.start_expect_dump(now, commands, false);
@@ -165,15 +172,8 @@ impl Engine {
         }
     }
 
-    /// Tells the peer of all local expectations, as the last part of a bulk transfer.
-    pub(super) fn queue_expectations(&mut self) {
-        for entry in self.local_expectations.table().values() {
-            self.outbox.queue_expectation(&entry.expect, &mut self.counters.replica);
-        }
-    }
-
     /// Begins a commit of flows, of expectations or of both.
-    pub(super) fn start_commit(
+    pub(crate) fn start_commit(
         &mut self,
         now: Instant,
         id: CommandId,
@@ -200,7 +200,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn advance_expect_commit(&mut self, now: Instant) {
+    pub(crate) fn advance_expect_commit(&mut self, now: Instant) {
         let Some(commit) = &mut self.expect_commit else { return };
         let done = commit.step(&self.config, &self.remote_expectations, &mut self.kernel, now);
         if let Some(done) = done {
@@ -211,11 +211,17 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_expect_failed(&mut self, now: Instant, op: InFlight, errno: i32) {
+    pub(crate) fn on_expect_failed(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        op: InFlight,
+        errno: i32,
+    ) {
         let (what, flow) = match &op.request {
             Request::CreateExpectation(e) => ("create expectation", expectations::target(e)),
             Request::DeleteExpectation(key) => ("delete expectation", *key),
-            _ => return self.on_expect_dump_done(now, false),
+            _ => return self.on_expect_dump_done(session, now, false),
         };
         let to_tell = match &mut self.expect_commit {
             Some(commit) if is_expect_commit(op.purpose) => {
@@ -232,7 +238,7 @@ impl Engine {
     }
 
     /// ALARM: tells expectations again, and forgets those of the peer that were not.
-    pub(super) fn look_at_expectations(&mut self, now: Instant) {
+    pub(crate) fn look_at_expectations(&mut self, session: &mut Session, now: Instant) {
         let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
         if now < self.expect_look {
             return;
@@ -242,12 +248,12 @@ impl Engine {
         self.remote_expectations.expire(counters, expire_s, now);
         if now >= self.expect_refresh {
             self.expect_refresh = now + Duration::from_secs(refresh_s.into());
-            self.queue_expectations();
+            session.tell_expectations(self);
         }
     }
 
     /// When expectations are to be looked at the next time.
-    pub(super) fn expectations_due(&self) -> Option<Instant> {
+    pub(crate) fn expectations_due(&self) -> Option<Instant> {
         let any = self.expectation_counts() != [0, 0];
         (any && !self.config.replication.mode.converses()).then_some(self.expect_look)
     }

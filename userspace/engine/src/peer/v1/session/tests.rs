@@ -1,6 +1,7 @@
 //! What the simulation found in conversations by FTFW, one by one, with a peer played by hand.
 
 use super::*;
+use crate::Engine;
 use crate::config::{Config, Replication};
 use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;

@@ -15,9 +15,10 @@
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
-use super::Engine;
+use super::Node;
 use crate::config::{Config, limit};
 use crate::flows::table::Slot;
+use crate::peer::session::Session;
 use crate::share::Share;
 use alloc::vec::Vec;
 use common::Instant;
@@ -39,13 +40,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         let audit = now + limit::AUDIT_PAUSE;
         Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0, audit, took: Duration::ZERO }
     }
 
     /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
-    pub(super) fn on_reading(&mut self, began: Instant, now: Instant, complete: bool) {
+    pub(crate) fn on_reading(&mut self, began: Instant, now: Instant, complete: bool) {
         self.rest(began, now);
         let pause = now.since(began) * limit::AUDIT_REST;
         self.audit = now + pause.max(limit::AUDIT_PAUSE);
@@ -73,31 +74,31 @@ pub(super) struct Unsure {
 }
 
 impl Unsure {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { next: now + limit::UNSURE_PAUSE, from: 0 }
     }
 }
 
-impl Engine {
+impl Node {
     /// Looks after unsure flows if it is time.
-    pub(super) fn watch_unsure(&mut self, now: Instant) {
+    pub(crate) fn watch_unsure(&mut self, session: &mut Session, now: Instant) {
         if self.unsure_due().is_none_or(|due| now < due) {
             return;
         }
         let from = self.unsure.from;
-        let (flows, mut desk) = self.desk(now);
+        let (flows, mut desk) = self.desk(session, now);
         let to = flows.verify_unsure(&mut desk, from);
         let pause = if to.is_some() { limit::UNSURE_STEP } else { limit::UNSURE_PAUSE };
         self.unsure = Unsure { next: now + pause, from: to.unwrap_or(0) };
     }
 
     /// When there is one to look after; `None` while there is none.
-    pub(super) fn unsure_due(&self) -> Option<Instant> {
+    pub(crate) fn unsure_due(&self) -> Option<Instant> {
         (self.flows.table.unsure() > 0).then_some(self.unsure.next)
     }
 
     /// Looks after silent flows if it is time.
-    pub(super) fn watch_silent(&mut self, now: Instant) {
+    pub(crate) fn watch_silent(&mut self, session: &mut Session, now: Instant) {
         if self.watch_due().is_none_or(|due| now < due) {
             return;
         }
@@ -111,7 +112,7 @@ impl Engine {
             return;
         }
         let (from, began) = self.watch.round.unwrap_or((0, now));
-        let (flows, mut desk) = self.desk(now);
+        let (flows, mut desk) = self.desk(session, now);
         if let Some(to) = flows.verify_silent(&mut desk, from) {
             self.watch.round = Some((to, began));
             self.watch.next = now + limit::WATCH_STEP;
@@ -121,13 +122,13 @@ impl Engine {
     }
 
     /// Whether the kernel's count of flows is to be the same as ours.
-    pub(super) fn is_countable(&self) -> bool {
+    pub(crate) fn is_countable(&self) -> bool {
         let Config { filter, share, replication, .. } = &self.config;
         filter.passes_all() && *share == Share::ALL && replication.keep_remote
     }
 
     /// Begins an audit if it is time.
-    pub(super) fn audit(&mut self, now: Instant) {
+    pub(crate) fn audit(&mut self, now: Instant) {
         if self.audit_due().is_some_and(|due| now >= due) {
             self.start_watch_dump(now);
             self.watch.audit = now + limit::AUDIT_PAUSE;
@@ -135,7 +136,7 @@ impl Engine {
     }
 
     /// When the next audit begins, where there are any.
-    pub(super) fn audit_due(&self) -> Option<Instant> {
+    pub(crate) fn audit_due(&self) -> Option<Instant> {
         let wanted = self.config.replication.keep_local && self.is_loaded();
         // Where counts are compared, an audit finds what happens to balance.
         let seldom = self.watch.took * limit::AUDIT_REST_COUNTED;
@@ -145,7 +146,7 @@ impl Engine {
     }
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
-    pub(super) fn watch_due(&self) -> Option<Instant> {
+    pub(crate) fn watch_due(&self) -> Option<Instant> {
         let silent = self.flows.is_filled() && self.flows.table.silent() > 0;
         let wanted = self.config.replication.keep_local && (silent || self.watch.torn > 0);
         (wanted && self.dump.is_none()).then_some(self.watch.next)

@@ -1,4 +1,5 @@
 use crate::config::{Config, Helpers, Mode, Replication};
+use crate::peer::v1::codec::{self as v1, Change, Control, Kind, Messages, Options};
 use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Sender, Side, Stamp};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -8,7 +9,6 @@ use common::Instant;
 use core::net::Ipv4Addr;
 use ctnetlink::flow::HelperName;
 use ctnetlink::{EventKind, Expectation, Flow, Tuple, Writer};
-use wire::sync::v1::{self, Change, Control, Kind, Messages, Options};
 
 const NOW: Instant = Instant(1_000_000_000);
 const ENOENT: i32 = 2;

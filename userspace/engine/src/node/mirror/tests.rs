@@ -1,14 +1,15 @@
 //! What the simulation found where flows go straight into the kernel, one by one.
 
 use super::*;
+use crate::Engine;
 use crate::config::{Config, Mode, Replication};
 use crate::input::{Command, CommandId, Input, Sender, Stamp};
+use crate::peer::v1::codec::{self as v1, Account, Control, Flags, Message, Messages, Options};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use ctnetlink::flow::{Known, Status};
 use ctnetlink::{Tuple, Writer};
 use wire::packet::Seen;
-use wire::sync::v1::{self, Account, Control, Flags, Message, Messages, Options};
 
 const ENOMEM: i32 = 12;
 const EEXIST: i32 = 17;
@@ -351,7 +352,7 @@ fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
     assert_eq!((talk.own(), talk.is_exact()), ([key(2)].into(), false));
     let flush = Command::Flush { local: false, remote: true };
     talk.handle(Input::Command(CommandId(1), flush));
-    assert_eq!(talk.engine.remote.unremembered(), 0);
+    assert_eq!(talk.engine.node().remote.unremembered(), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!                        events go on in between, all the way
 //! ```
 
-use super::{Dump, Engine};
+use super::{Dump, Node};
 use crate::config::limit;
 use crate::flows::exactness::{Cause, Exactness};
 use crate::flows::table::Full;
@@ -13,6 +13,7 @@ use crate::flows::{Ended, Reading};
 use crate::input::CommandId;
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Event, Request, Side};
+use crate::peer::session::Session;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
@@ -31,9 +32,9 @@ impl Dump {
     }
 }
 
-impl Engine {
+impl Node {
     /// An injection went through. Where only packets are seen, nobody tells what it changed.
-    pub(super) fn note_injected(&mut self, now: Instant, op: &InFlight) {
+    pub(crate) fn note_injected(&mut self, session: &mut Session, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
                 self.remote.note_made(&flow.key());
@@ -41,17 +42,11 @@ impl Engine {
             (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
                 if self.config.replication.keep_local && !self.config.hears_requests =>
             {
-                let (flows, mut desk) = self.desk(now);
+                let (flows, mut desk) = self.desk(session, now);
                 flows.on_injected(&mut desk, flow);
             }
             _ => {}
         }
-    }
-
-    /// How far the local table can be trusted. Where none is kept, nothing in it can be wrong.
-    #[must_use]
-    pub const fn exactness(&self) -> Exactness {
-        self.exactness.state()
     }
 
     /// How many flows have been read while the kernel's table is read for the first time; `None` before and after.
@@ -61,18 +56,13 @@ impl Engine {
         first.map(|dump| dump.flows)
     }
 
-    /// Why the local table is not exact, or was not the last time.
-    #[must_use]
-    pub const fn inexact_because(&self) -> Cause {
-        self.exactness.cause()
-    }
-
-    pub(super) fn on_events_lost(&mut self, now: Instant, count: u64) {
+    /// Events were lost.
+    pub(crate) fn on_events_lost(&mut self, now: Instant, count: u64) {
         self.doubt(now, Cause::EventsLost, count);
     }
 
     /// The local table is not what the kernel holds.
-    pub(super) fn doubt(&mut self, now: Instant, cause: Cause, count: u64) {
+    pub(crate) fn doubt(&mut self, now: Instant, cause: Cause, count: u64) {
         if !self.config.replication.keep_local {
             return;
         }
@@ -82,7 +72,7 @@ impl Engine {
     }
 
     /// Tells of a full table once, until it has had room again.
-    pub(super) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
+    pub(crate) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let (len, limit) = match side {
             Side::Local => (self.flows.table.len(), self.flows.table.max()),
             Side::Remote => self.remote.room(),
@@ -103,7 +93,7 @@ impl Engine {
     }
 
     /// Sees whether the local table, which had no room for a flow, has much room now. Ended flows give way.
-    pub(super) fn look_for_room(&mut self, now: Instant) {
+    pub(crate) fn look_for_room(&mut self, now: Instant) {
         let table = &self.flows.table;
         if self.exactness.is_full() && table.alive() + table.max() / 16 < table.max() {
             self.exactness.on_room(now, self.config.repair_after);
@@ -111,7 +101,7 @@ impl Engine {
     }
 
     /// The host says, about once a second, how many flows the kernel holds and whether it tells of them.
-    pub(super) fn on_kernel_health(&mut self, now: Instant, flows: u64, events: bool) {
+    pub(crate) fn on_kernel_health(&mut self, now: Instant, flows: u64, events: bool) {
         if !self.config.replication.keep_local {
             return;
         }
@@ -141,44 +131,18 @@ impl Engine {
     }
 
     /// Whether the kernel's table has been read, and is not being read again.
-    pub(super) fn is_loaded(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         self.dump.as_ref().is_none_or(|dump| dump.watch) && self.is_filled()
     }
 
-    /// Everything was forgotten that the kernel holds, and with it ends of which peers were to be told.
-    pub(super) fn on_local_flushed(&mut self, now: Instant) {
-        self.owes = true;
-        self.doubt(now, Cause::Flushed, 0);
-    }
-
-    /// Nothing of the peers is held any more.
-    pub(super) fn on_remote_flushed(&mut self) {
-        for (_, peer) in self.peers.iter_mut() {
-            let order = peer.tracker.order();
-            peer.tracker.forgive(order);
-            peer.whole.on_flushed(order);
-        }
-    }
-
-    pub(super) fn on_transfer_began(&mut self) {
-        self.bulk_from = self.outbox.next_seq();
-        self.untold = false;
-        self.owes = false;
-        self.outbox.take_forgotten();
-    }
-
-    /// A bulk transfer has come to its end; `whole`: it has named every flow.
-    pub(super) fn on_transfer_done(&mut self, whole: bool) {
-        if whole && !self.outbox.has_forgotten() {
-            self.transferred = Some(self.bulk_from);
-            self.pay_pause = limit::ASK_AGAIN;
-        } else {
-            self.owes = true;
-        }
-    }
-
     /// The kernel says how a flow is.
-    pub(super) fn on_verified(&mut self, now: Instant, key: &FlowKey, flow: Option<Flow>) {
+    pub(crate) fn on_verified(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        key: &FlowKey,
+        flow: Option<Flow>,
+    ) {
         // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
         self.flows.on_unverified(key);
         if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
@@ -187,10 +151,10 @@ impl Engine {
         }
         if flow.is_some() && self.kernel.is_pending(key) {
             // Whether it is a peer's shows when it is known what became of that request.
-            let (flows, mut desk) = self.desk(now);
+            let (flows, mut desk) = self.desk(session, now);
             return flows.on_noticed(&mut desk, key);
         }
-        let (flows, mut desk) = self.desk(now);
+        let (flows, mut desk) = self.desk(session, now);
         let outcome = flows.on_verified(&mut desk, key, flow);
         self.note_room(now, Side::Local, outcome);
         if self.is_own(key) {
@@ -199,7 +163,7 @@ impl Engine {
         self.tell_vanished();
     }
 
-    pub(super) fn on_dumped(&mut self, now: Instant, flow: Flow) {
+    pub(crate) fn on_dumped(&mut self, session: &mut Session, now: Instant, flow: Flow) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         if !self.config.share.holds(&flow.orig) {
             return;
@@ -216,45 +180,50 @@ impl Engine {
             let committed = dump.after_commit && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
             let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
-            let (flows, mut desk) = self.desk(now);
+            let (flows, mut desk) = self.desk(session, now);
             let outcome = flows.on_dumped(&mut desk, flow, reading);
             self.note_room(now, Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             let began = dump.began;
-            let (flows, mut desk) = self.desk(now);
+            let (flows, mut desk) = self.desk(session, now);
             flows.pass_dumped(&mut desk, flow, (began, doubtful));
         } else {
             dump.flows -= 1;
         }
     }
 
-    pub(super) fn on_dump_done(&mut self, now: Instant, complete: bool) {
+    pub(crate) fn on_dump_done(&mut self, session: &mut Session, now: Instant, complete: bool) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         let (began, lossless) = (dump.began, dump.watch);
         if self.config.replication.keep_local {
             let sweep = self.flows.begin_sweep(now, Ended { began, complete, lossless });
             dump.sweep = Some((sweep, now));
-            self.sweep(now);
+            self.sweep(session, now);
         } else {
-            self.end_reading(now, complete, 0);
+            self.end_reading(session, now, (complete, 0));
         }
     }
 
     /// Goes on comparing what was read, if it is time.
-    pub(super) fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self, session: &mut Session, now: Instant) {
         let Some(dump) = &mut self.dump else { return };
         let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
-        let (flows, mut desk) = self.desk(now);
+        let (flows, mut desk) = self.desk(session, now);
         let over = flows.sweep(&mut desk, &mut sweep);
         self.tell_vanished();
         if over {
-            self.end_reading(now, sweep.is_complete(), sweep.purged);
+            self.end_reading(session, now, (sweep.is_complete(), sweep.purged));
         } else if let Some(dump) = &mut self.dump {
             dump.sweep = Some((sweep, now + limit::SWEEP_STEP));
         }
     }
 
-    fn end_reading(&mut self, now: Instant, complete: bool, purged: u64) {
+    fn end_reading(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        (complete, purged): (bool, u64),
+    ) {
         let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
         self.watch.on_reading(began, now, complete || watch);
         if self.config.replication.keep_local {
@@ -269,24 +238,17 @@ impl Engine {
                 self.census.on_read();
             }
         } else {
-            self.queue_expectations();
-            self.on_transfer_done(complete);
-            if self.bulk_due.is_none() && self.dump_again.is_none() && self.converses() {
-                self.queue_account(now);
-            }
-            self.tell(Event::BulkDone { flows });
+            session.on_passed_on(self, now, (flows, complete));
         }
         self.answer(commands, complete);
-        if core::mem::take(&mut self.bulk_wanted) {
-            self.start_bulk(now, None);
-        }
+        session.on_read(self, now);
         if let Some(commands) = self.dump_again.take() {
             self.start_dump(now, commands, false);
         }
     }
 
     /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
-    pub(super) fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
+    pub(crate) fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
         if self.dump.is_some() {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
@@ -299,7 +261,7 @@ impl Engine {
     }
 
     /// Reads the kernel's table for the sake of silent flows.
-    pub(super) fn start_watch_dump(&mut self, now: Instant) {
+    pub(crate) fn start_watch_dump(&mut self, now: Instant) {
         if self.kernel.push(Purpose::Read, Request::Dump) {
             if !self.config.replication.keep_remote {
                 self.flows.on_reading_began(now);
@@ -309,8 +271,8 @@ impl Engine {
     }
 
     /// Reads the kernel's table if losses are to be made good now, and goes on with what was read.
-    pub(super) fn read_in_time(&mut self, now: Instant) {
-        self.sweep(now);
+    pub(crate) fn read_in_time(&mut self, session: &mut Session, now: Instant) {
+        self.sweep(session, now);
         if self.dump.is_none() && self.exactness.due().is_some_and(|due| due <= now) {
             self.start_dump(now, Vec::new(), false);
             self.exactness.postpone(now);
@@ -318,7 +280,7 @@ impl Engine {
     }
 
     /// When there is something to do next about readings.
-    pub(super) fn reading_due(&self) -> Option<Instant> {
+    pub(crate) fn reading_due(&self) -> Option<Instant> {
         match &self.dump {
             Some(dump) => dump.sweep.as_ref().map(|(_, due)| *due),
             None => self.exactness.due(),

@@ -1,29 +1,30 @@
 //! Flows of the peers that go straight into the kernel (`DisableExternalCache`), beside flows of this node in there.
 
-use super::Engine;
+use super::Node;
 use crate::config::limit;
 use crate::flows::exactness::Cause;
+use crate::flows::table::Full;
 use crate::input::Origin;
 use crate::kernel::InFlight;
 use crate::output::{Request, Side};
 use crate::peer::remote::{self, Failure, Pen};
+use crate::peer::session::Session;
 use crate::peer::told::Told;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, Flow, FlowKey};
-use wire::sync::v1::Change;
+use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
 
 /// When peers are asked again for what the kernel refused, most likely because it is full. A transfer of all flows may
 /// be refused like the last one, so each waits longer.
 #[derive(Debug)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
     /// Not before this.
-    pub(super) retry: Instant,
+    pub(crate) retry: Instant,
     pause: Duration,
 }
 
 impl Refusals {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant) -> Self {
         Self { retry: now, pause: limit::ASK_AGAIN }
     }
 
@@ -36,34 +37,36 @@ impl Refusals {
     }
 }
 
-impl Engine {
+impl Node {
     /// Writes a peer's word into the kernel.
-    pub(super) fn inject(&mut self, now: Instant, told: Told, (change, flow): (Change, Flow)) {
-        let key = flow.key();
-        let ours = self.is_own(&key);
-        let Self { config, counters, kernel, remote, peers, .. } = self;
-        let Some(peer) = peers.get_mut(told.peer()) else { return };
-        let tells_all = peer.whole.tells_all();
-        if change == Change::Update && remote.spoke_of(&key) {
-            peer.whole.on_update(told.order());
-        }
+    ///
+    /// # Errors
+    /// [`Full`] when the word could not be written, or the flow not be remembered.
+    pub(crate) fn inject(
+        &mut self,
+        now: Instant,
+        told: Told,
+        word: (Change, Flow),
+        tells_all: bool,
+    ) -> Result<(), Full> {
+        let ours = self.is_own(&word.1.key());
+        let Self { config, counters, kernel, remote, .. } = self;
         let before = remote.unremembered();
         let mut pen = Pen { config, counters, kernel, now };
-        let outcome = remote.inject(&mut pen, (change, flow), told, (tells_all, ours));
-        if outcome.is_err() {
-            peer.whole.on_refused(told.order());
-        }
+        let outcome = remote.inject(&mut pen, word, told, (tells_all, ours));
         let unremembered = remote.unremembered() > before;
         self.note_room(now, Side::Remote, outcome);
         if unremembered && self.config.replication.keep_local {
             // The local table holds all flows of the kernel but those that are known to be a peer's.
             self.doubt(now, Cause::TableFull, 1);
         }
+        outcome
     }
 
     /// An injection failed; whether that is to be told.
-    pub(super) fn on_inject_failed(
+    pub(crate) fn on_inject_failed(
         &mut self,
+        session: &mut Session,
         now: Instant,
         op: InFlight,
         errno: i32,
@@ -80,10 +83,8 @@ impl Engine {
             return false;
         }
         self.refusals.note(now);
-        if let Some(told) = self.remote.set_unlike(&key, true)
-            && let Some(peer) = self.peers.get_mut(told.peer())
-        {
-            peer.whole.on_refused(told.order());
+        if let Some(told) = self.remote.set_unlike(&key, true) {
+            session.on_refused(told);
         }
         true
     }
@@ -91,7 +92,7 @@ impl Engine {
     /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
     /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
     /// tells its flows from the peers', and an end is an end for all of them, as with the original.
-    pub(super) fn note_traffic(
+    pub(crate) fn note_traffic(
         &mut self,
         event: EventKind,
         key: &FlowKey,
@@ -112,7 +113,7 @@ impl Engine {
 
     /// Whether the kernel holds the peers' flows as they were told, as far as that is known, where they go straight
     /// there.
-    pub(super) fn is_mirror(&self) -> bool {
+    pub(crate) fn is_mirror(&self) -> bool {
         let replication = &self.config.replication;
         if replication.keep_remote {
             return true;
@@ -125,7 +126,7 @@ impl Engine {
     }
 
     /// Whether a flow is this node's own, as far as a local table tells.
-    pub(super) fn is_own(&self, key: &FlowKey) -> bool {
+    pub(crate) fn is_own(&self, key: &FlowKey) -> bool {
         self.flows.table.find(key).is_some_and(|slot| self.flows.is_alive(slot))
     }
 }

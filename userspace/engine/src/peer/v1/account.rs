@@ -1,15 +1,14 @@
 //! Whether this node holds what its peers have, and whether they hold what it has (`docs/spec/sync.md` S10).
 
-use super::Engine;
-use super::conversation::Arrival;
+use super::ftfw::Ftfw;
+use super::session::{Arrival, V1};
+use super::whole::Finding;
+use super::{Step, counted};
 use crate::config::{Mode, limit};
 use crate::flows::exactness::Exactness;
+use crate::node::Node;
 use crate::output::Event;
 use crate::peer::told::{PeerId, Told};
-use crate::peer::v1::Step;
-use crate::peer::v1::counted;
-use crate::peer::v1::ftfw::Ftfw;
-use crate::peer::v1::whole::Finding;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -19,46 +18,46 @@ use wire::sync::v1::{self, Account, Control, Message, Messages};
 /// How long after a request everything is said to have come, where nobody acknowledges and the peer sends no accounts.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-impl Engine {
+impl V1 {
     /// What this node says of its own table.
-    fn account(&self) -> Account {
-        let flows = counted(&self.flows.table) as u32;
+    fn account(&self, node: &Node) -> Account {
+        let flows = counted(&node.flows.table) as u32;
         let exact =
-            self.exactness.state() == Exactness::Exact && self.is_loaded() && !self.owes_transfer();
+            node.exactness.state() == Exactness::Exact && node.is_loaded() && !self.owes_transfer();
         let transfer = self.transferred;
-        let keeps = self.config.replication.keep_local;
-        let injects = !self.config.replication.keep_remote;
+        let keeps = node.config.replication.keep_local;
+        let injects = !node.config.replication.keep_remote;
         let counted = keeps && transfer.is_some() && !self.untold;
         Account { exact, whole: keeps, injects, transfer, flows: counted.then_some(flows) }
     }
 
     /// Tells the peers that there is nothing left to send, and how much they should hold.
-    pub(super) fn queue_account(&mut self, now: Instant) {
-        let account = self.account();
+    pub(super) fn queue_account(&mut self, node: &mut Node, now: Instant) {
+        let account = self.account(node);
         self.outbox.queue_control(Control::Settled(Some(account)));
         self.account_next = now + limit::ACCOUNT_EVERY;
     }
 
     /// Whether a bulk transfer is under way: from the table, or, where none is kept, straight from the kernel's.
-    pub(super) fn is_transferring(&self) -> bool {
-        let passes_on = !self.config.replication.keep_local && self.dump.is_some();
+    pub(super) fn is_transferring(&self, node: &Node) -> bool {
+        let passes_on = !node.config.replication.keep_local && node.dump.is_some();
         self.outbox.is_in_bulk() || passes_on
     }
 
     /// Whether it is time for an account although this node speaks all the time.
-    pub(super) fn owes_account(&self, now: Instant) -> bool {
-        let busy = self.is_transferring() || self.bulk_due.is_some();
-        self.converses() && !busy && now >= self.account_next && self.outbox.is_empty()
+    pub(super) fn owes_account(&self, node: &Node, now: Instant) -> bool {
+        let busy = self.is_transferring(node) || self.bulk_due.is_some();
+        self.converses(node) && !busy && now >= self.account_next && self.outbox.is_empty()
     }
 
     /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer
     /// told of, too, this word may change or end what the peer has, and the peer does not tell of that. So the peer is
     /// to tell everything once more.
-    pub(super) fn note_said(&mut self, now: Instant, datagram: &[u8]) {
+    pub(super) fn note_said(&mut self, node: &mut Node, now: Instant, datagram: &[u8]) {
         for message in Messages::datagram(datagram).flatten().map(|raw| v1::decode(&raw)) {
             let Ok(Message::Flow { flow, .. }) = message else { continue };
             self.said_at = Some(now);
-            let entry = self.remote.table().get(&flow.key());
+            let entry = node.remote.table().get(&flow.key());
             let told = entry.and_then(|entry| Told::from_stamp(entry.stamp));
             let peer = told.and_then(|told| self.peers.get_mut(told.peer()));
             if let Some(peer) = peer.filter(|peer| peer.whole.injects()) {
@@ -68,14 +67,20 @@ impl Engine {
     }
 
     /// Whether a peer's word about a flow may have crossed one of this node's.
-    pub(super) fn may_have_crossed(&self, now: Instant, key: &FlowKey) -> bool {
-        self.said_at.is_some_and(|at| now.since(at) <= limit::CROSSING) && self.is_own(key)
+    pub(super) fn may_have_crossed(&self, node: &Node, now: Instant, key: &FlowKey) -> bool {
+        self.said_at.is_some_and(|at| now.since(at) <= limit::CROSSING) && node.is_own(key)
     }
 
     /// A peer has said how much of its table should be here.
-    pub(super) fn on_account(&mut self, now: Instant, arrival: Arrival, account: Account) {
+    pub(super) fn on_account(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        arrival: Arrival,
+        account: Account,
+    ) {
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
-        let (id, held) = (arrival.peer, self.remote.held_of(arrival.peer));
+        let (id, held) = (arrival.peer, node.remote.held_of(arrival.peer));
         if matches!(arrival.place.step, Step::Late | Step::Again) {
             return;
         }
@@ -84,23 +89,23 @@ impl Engine {
         if about.quiet {
             peer.ftfw.iter_mut().for_each(Ftfw::on_made_good);
         }
-        if account.injects && !peer.whole.injects() && self.config.replication.keep_remote {
+        if account.injects && !peer.whole.injects() && node.config.replication.keep_remote {
             // What was said to it before this was known.
             peer.whole.on_said(now);
         }
         match peer.whole.on_account(account, about) {
             Finding::Fine => {}
-            Finding::Sweep(base) => self.begin_remote_sweep(now, id, base),
+            Finding::Sweep(base) => self.begin_remote_sweep(node, now, id, base),
             Finding::Ask => self.ask(now, id),
             Finding::Differs { theirs, ours } => {
-                self.tell(Event::PeerDiffers { theirs, ours });
+                node.tell(Event::PeerDiffers { theirs, ours });
                 self.ask(now, id);
             }
         }
     }
 
     /// Looks whether a peer that sends no accounts has sent what it was asked for.
-    pub(super) fn conclude(&mut self, now: Instant, id: PeerId) {
+    pub(super) fn conclude(&mut self, node: &mut Node, now: Instant, id: PeerId) {
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(asked) = peer.whole.asked_at().filter(|_| !peer.whole.has_account()) else {
@@ -119,28 +124,28 @@ impl Engine {
         let settled = now.since(peer.began) >= limit::STRANGER_START;
         let sure = reliable && peer.ftfw.is_some() && settled;
         if let Some(base) = peer.whole.on_answered(hole, sure) {
-            self.begin_remote_sweep(now, id, base);
+            self.begin_remote_sweep(node, now, id, base);
         }
     }
 
-    fn begin_remote_sweep(&mut self, now: Instant, id: PeerId, base: u64) {
+    fn begin_remote_sweep(&mut self, node: &mut Node, now: Instant, id: PeerId, base: u64) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.tracker.forgive(base);
         }
-        let counters = &mut self.counters.remote_expectations;
-        self.remote_expectations.sweep(counters, id, base);
-        self.remote.begin_sweep(id, base, now);
-        self.sweep_remote(now);
+        let counters = &mut node.counters.remote_expectations;
+        node.remote_expectations.sweep(counters, id, base);
+        node.remote.begin_sweep(id, base, now);
+        self.sweep_remote(node, now);
     }
 
     /// Goes on removing what the peers' transfers did not name.
-    pub(super) fn sweep_remote(&mut self, now: Instant) {
-        while let Some((id, removed)) = self.remote.sweep(&mut self.counters, now) {
+    pub(super) fn sweep_remote(&mut self, node: &mut Node, now: Instant) {
+        while let Some((id, removed)) = node.remote.sweep(&mut node.counters, now) {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.whole.on_swept();
             }
             if removed > 0 {
-                self.tell(Event::StaleRemoved { flows: removed });
+                node.tell(Event::StaleRemoved { flows: removed });
             }
         }
     }
@@ -158,31 +163,31 @@ impl Engine {
 
     /// Asks again those peers that have told what was not taken, when there is room, and those that were asked
     /// too soon after they began.
-    pub(super) fn ask_in_time(&mut self, now: Instant) {
-        if !self.config.replication.mode.converses() {
+    pub(super) fn ask_in_time(&mut self, node: &mut Node, now: Instant) {
+        if !node.config.replication.mode.converses() {
             return;
         }
-        let due: Vec<_> = self.to_ask().filter(|(_, due)| *due <= now).collect();
+        let due: Vec<_> = self.to_ask(node).filter(|(_, due)| *due <= now).collect();
         due.into_iter().for_each(|(id, _)| self.ask(now, id));
     }
 
     /// When a peer is to be asked again.
-    pub(super) fn ask_due(&self) -> Option<Instant> {
-        let converses = self.config.replication.mode.converses();
-        self.to_ask().map(|(_, due)| due).filter(|_| converses).min()
+    pub(super) fn ask_due(&self, node: &Node) -> Option<Instant> {
+        let converses = node.config.replication.mode.converses();
+        self.to_ask(node).map(|(_, due)| due).filter(|_| converses).min()
     }
 
     /// Peers that are to be asked again without having said anything, and when.
-    fn to_ask(&self) -> impl Iterator<Item = (PeerId, Instant)> {
-        let (len, max) = self.remote.room();
+    fn to_ask(&self, node: &Node) -> impl Iterator<Item = (PeerId, Instant)> {
+        let (len, max) = node.remote.room();
         let room = len + max / 16 < max;
-        let ftfw = matches!(self.config.replication.mode, Mode::Ftfw { .. });
+        let ftfw = matches!(node.config.replication.mode, Mode::Ftfw { .. });
         self.peers.iter().filter_map(move |(id, peer)| {
             let whole = &peer.whole;
             let waits = whole.asked_at().is_some();
             let stranger = ftfw && !whole.has_account() && whole.lingers() && whole.is_complete();
             let due = if whole.lacks_some() && room && !waits {
-                whole.ask_next().max(self.refusals.retry)
+                whole.ask_next().max(node.refusals.retry)
             } else if stranger && !waits {
                 whole.ask_next().max(peer.began + limit::STRANGER_START)
             } else {
@@ -193,11 +198,11 @@ impl Engine {
     }
 
     /// Begins the transfer that this node owes its peers, because it has forgotten an end that they were to be told of.
-    pub(super) fn pay_transfer(&mut self, now: Instant) {
-        if self.pay_due().is_some_and(|due| now >= due) {
+    pub(super) fn pay_transfer(&mut self, node: &mut Node, now: Instant) {
+        if self.pay_due(node).is_some_and(|due| now >= due) {
             self.pay_next = now + self.pay_pause;
             self.pay_pause = (self.pay_pause * 2).min(limit::ASK_AGAIN_MAX);
-            self.start_bulk(now, None);
+            self.start_bulk(node, now, None);
         }
     }
 
@@ -207,22 +212,22 @@ impl Engine {
     }
 
     /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.
-    pub(super) fn pay_due(&self) -> Option<Instant> {
-        let busy = self.outbox.is_in_bulk() || self.bulk_due.is_some() || self.dump.is_some();
+    pub(super) fn pay_due(&self, node: &Node) -> Option<Instant> {
+        let busy = self.outbox.is_in_bulk() || self.bulk_due.is_some() || node.dump.is_some();
         let heard = self.peers.heard_at().is_some() && !self.peer_silent;
-        (self.owes_transfer() && !busy && heard && self.converses()).then_some(self.pay_next)
+        (self.owes_transfer() && !busy && heard && self.converses(node)).then_some(self.pay_next)
     }
 
     /// Whether what the peers have told is all here, and whether it is what they have, as far as that is known.
-    pub(super) fn remote_standing(&self, now: Instant) -> (bool, bool) {
-        if let Mode::Alarm { expire_s, .. } = self.config.replication.mode {
+    pub(super) fn remote_standing(&self, node: &Node, now: Instant) -> (bool, bool) {
+        if let Mode::Alarm { expire_s, .. } = node.config.replication.mode {
             // After so long, all that is not told again has gone, and all that is has come, if there is room.
             let round = Duration::from_secs(expire_s.into());
-            let refused = self.remote_refused.is_some_and(|at| now.since(at) < round);
-            return (now.since(self.began) >= round, !refused && self.is_mirror());
+            let refused = node.remote_refused.is_some_and(|at| now.since(at) < round);
+            return (now.since(self.began) >= round, !refused && node.is_mirror());
         }
         let (nacks, reliable) = (self.outbox.open_requests().nacks, self.peers.are_reliable());
-        let (mut complete, mut exact) = (false, self.is_mirror());
+        let (mut complete, mut exact) = (false, node.is_mirror());
         for (at, (_, peer)) in self.peers.present(now).enumerate() {
             complete = (complete || at == 0) && peer.whole.is_complete();
             let hole = peer.hole(reliable);
@@ -231,7 +236,7 @@ impl Engine {
             exact &= believed && here && peer.whole.is_exact(hole);
         }
         // Who is there has spoken by then; of a node that was not heard yet, nobody knows.
-        let all = self.config.replication.alive_after + limit::ALIVE_LATE;
+        let all = node.config.replication.alive_after + limit::ALIVE_LATE;
         (complete && now.since(self.began) >= all, exact)
     }
 }

@@ -1,0 +1,348 @@
+//! This node: its flows and its kernel's, what the peers told, and what it wants of the kernel.
+//!
+//! ```text
+//!   kernel events, answers, readings --> Node --changed--> Session --> datagrams
+//!                                         ^  \--> kernel queue
+//!   datagrams --> Session --what peers told-'
+//! ```
+//!
+//! A node knows no message. What it tells, it tells the seam ([`Changed`]); what peers told comes in as [`Told`].
+
+use crate::changed::Changed;
+use crate::config::{Config, limit};
+use crate::counters::Counters;
+use crate::expectations::{self, ExpectCommit, is_expect_commit};
+use crate::failover::{Commit, is_commit};
+use crate::flows::exactness::{Census, Keeper};
+use crate::flows::{Desk, Flows, Sweep};
+use crate::input::{CommandId, Origin, Stamp};
+use crate::kernel::{KernelQueue, Purpose};
+use crate::lack;
+use crate::output::{Event, Request, Side};
+use crate::peer::remote::{self, Remote};
+use crate::peer::session::Session;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use common::Instant;
+use ctnetlink::{EventKind, Flow, FlowKey};
+use wire::packet::Seen;
+
+mod expect;
+mod mirror;
+mod reading;
+mod watch;
+
+/// The kernel's table is being read: into the local table or, where none is kept, for the peer.
+#[derive(Debug)]
+pub struct Dump {
+    began: Instant,
+    flows: u64,
+    /// The first one, at start, of which nobody is told.
+    pub first: bool,
+    /// A commit was over when it began: what the peer told of need not be told back.
+    after_commit: bool,
+    /// Nobody asked for it, and no event is known to be lost: it is about silent flows.
+    watch: bool,
+    /// Operators who wait for it.
+    commands: Vec<CommandId>,
+    /// Everything has been read, and is being compared; and when to go on with that.
+    sweep: Option<(Sweep, Instant)>,
+}
+
+/// All that is this node's, or is known of its peers' flows.
+#[derive(Debug)]
+pub struct Node {
+    /// Settings.
+    pub(crate) config: Config,
+    /// Counts.
+    pub(crate) counters: Counters,
+    /// Flows of this node.
+    pub(crate) flows: Flows,
+    /// What the peers told of theirs.
+    pub(crate) remote: Remote,
+    /// What goes to the kernel.
+    pub(crate) kernel: KernelQueue,
+    /// Expectations of this node.
+    pub(crate) local_expectations: expectations::Local,
+    /// Those of the peers.
+    pub(crate) remote_expectations: expectations::Remote,
+    /// When peers are asked again for what the kernel refused.
+    pub(crate) refusals: mirror::Refusals,
+    pub(crate) commit: Option<Commit>,
+    /// When the last commit began, or the first of several that followed soon after one another.
+    commit_began: Option<Instant>,
+    /// Expectations follow the flows, once the commit of those is through.
+    expectations_follow: bool,
+    expect_commit: Option<ExpectCommit>,
+    expect_dump: Option<expect::ExpectDump>,
+    /// ALARM: when expectations are looked at, and when they are told again.
+    expect_look: Instant,
+    expect_refresh: Instant,
+    /// The reading that is under way.
+    pub(crate) dump: Option<Dump>,
+    watch: watch::Watch,
+    unsure: watch::Unsure,
+    /// How far the local table can be trusted.
+    pub(crate) exactness: Keeper,
+    /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
+    pub(crate) dump_again: Option<Vec<CommandId>>,
+    /// The kernel's count of flows, beside ours.
+    census: Census,
+    full: [bool; 2],
+    /// When there was no room for a peer's flow.
+    pub(crate) remote_refused: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+impl Node {
+    /// A node that begins at `now`, and has its kernel's tables read.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        let keep_local = config.replication.keep_local;
+        let mut node = Self {
+            counters: Counters::default(),
+            flows: Flows::new(&config),
+            remote: Remote::new(&config, now),
+            kernel: KernelQueue::new(config.hash_seed),
+            local_expectations: expectations::Local::default(),
+            remote_expectations: expectations::Remote::default(),
+            refusals: mirror::Refusals::new(now),
+            commit: None,
+            commit_began: None,
+            expectations_follow: false,
+            expect_commit: None,
+            expect_dump: None,
+            expect_look: now,
+            expect_refresh: now,
+            dump: None,
+            watch: watch::Watch::new(now),
+            unsure: watch::Unsure::new(now),
+            exactness: Keeper::default(),
+            dump_again: None,
+            census: Census::default(),
+            full: [false; 2],
+            remote_refused: None,
+            events: VecDeque::new(),
+            config,
+        };
+        node.start_expect_dump(now, Vec::new(), true);
+        if keep_local {
+            node.start_dump(now, Vec::new(), true);
+        }
+        node
+    }
+
+    /// Whether a commit is under way.
+    #[must_use]
+    pub const fn is_committing(&self) -> bool {
+        self.commit.is_some() || self.expect_commit.is_some()
+    }
+
+    /// The kernel reported something about a flow.
+    pub(crate) fn on_event(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        (event, flow): (EventKind, Flow),
+        (origin, stamp): (Origin, Stamp),
+    ) {
+        let origin = self.told_origin(session, origin);
+        if origin == Origin::Commit {
+            session.note_untold();
+        }
+        let key = flow.key();
+        let origin = self.meant_origin(event, &key, origin);
+        let origin = self.note_traffic(event, &key, origin);
+        let (flows, mut desk) = self.desk(session, now);
+        let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
+        self.note_room(now, Side::Local, outcome);
+    }
+
+    /// A packet of a flow was seen.
+    pub(crate) fn on_packet(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        seen: Seen,
+        at: Instant,
+    ) {
+        self.remote.note_shared(&seen.flow.key());
+        let (flows, mut desk) = self.desk(session, now);
+        let outcome = flows.on_packet(&mut desk, seen, at);
+        self.note_room(now, Side::Local, outcome);
+    }
+
+    /// Whether the kernel's table has been read once since the start. Where no local table is kept, there is nothing to
+    /// read.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.flows.is_filled() || !self.config.replication.keep_local
+    }
+
+    /// Does what the time asks for.
+    pub(crate) fn on_time(&mut self, session: &mut Session, now: Instant) {
+        self.remote.expire(&mut self.counters, now);
+        self.look_at_expectations(session, now);
+        self.read_in_time(session, now);
+        self.watch_silent(session, now);
+        self.watch_unsure(session, now);
+    }
+
+    /// When there is something to do next, if nothing else happens before.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let times = [
+            self.remote.sweep_next(),
+            self.remote.expiry_next(),
+            self.expectations_due(),
+            self.watch_due(),
+            self.audit_due(),
+            self.unsure_due(),
+            self.reading_due(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// The flows, and what they work with while one input is handled.
+    pub(crate) fn desk<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        now: Instant,
+    ) -> (&'a mut Flows, Desk<'a>) {
+        let desk = Desk {
+            config: &self.config,
+            counters: &mut self.counters,
+            changed: Changed::new(session, now),
+            kernel: &mut self.kernel,
+            now,
+        };
+        (&mut self.flows, desk)
+    }
+
+    pub(crate) fn on_kernel_failed(
+        &mut self,
+        session: &mut Session,
+        now: Instant,
+        token: u32,
+        errno: i32,
+    ) {
+        let Some((op, last_word)) = self.kernel.failed(token) else { return };
+        if op.request.is_about_expectations() && op.purpose != Purpose::Clearing {
+            return self.on_expect_failed(session, now, op, errno);
+        }
+        let (what, key) = match &op.request {
+            Request::Create(flow) => ("create", flow.key()),
+            Request::Update(flow) => ("update", flow.key()),
+            Request::Delete(_) if op.purpose == Purpose::Clearing => return,
+            Request::Delete(key) => ("delete", *key),
+            Request::Get(key) => return self.flows.on_unverified(key),
+            Request::Dump => return self.on_dump_done(session, now, false),
+            Request::CreateExpectation(_)
+            | Request::DeleteExpectation(_)
+            | Request::DumpExpectations => return,
+        };
+        if last_word
+            && let Some((request, part)) = lack::without_refused(&op.request, errno)
+            && self.kernel.push(op.purpose, request)
+        {
+            self.counters.written_without += 1;
+            return self.tell(Event::WrittenWithout { part, flow: key, errno });
+        }
+        let to_tell = match &mut self.commit {
+            Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
+            _ => self.on_inject_failed(session, now, op, errno, last_word),
+        };
+        if to_tell {
+            self.tell(Event::WriteFailed { what, flow: key, errno });
+        }
+    }
+
+    pub(crate) fn on_kernel_settled(&mut self, session: &mut Session, now: Instant, token: u32) {
+        while let Some((op, last_word)) = self.kernel.settled(token) {
+            self.note_injected(session, now, &op);
+            if is_expect_commit(op.purpose) {
+                self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
+            } else if op.purpose == Purpose::InjectReplace {
+                let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
+                remote::on_replace(&mut self.kernel, op, (last_word, ours));
+            } else if let Some(commit) = &mut self.commit {
+                commit.on_success(&op);
+            }
+        }
+    }
+
+    pub(crate) fn advance_commit(&mut self, session: &mut Session, now: Instant) {
+        if let Some(commit) = &mut self.commit
+            && let Some(done) = commit.step(&self.config, &self.remote, &mut self.kernel, now)
+        {
+            let id = commit.id;
+            self.commit = None;
+            self.tell(done);
+            if !self.config.hears_requests && self.config.replication.keep_local {
+                session.note_untold();
+                self.start_dump(now, Vec::new(), false);
+                self.dump.iter_mut().for_each(|dump| dump.after_commit = true);
+            }
+            if core::mem::take(&mut self.expectations_follow) {
+                self.expect_commit = Some(ExpectCommit::new(id, now));
+            } else {
+                self.tell(Event::CommandDone(id));
+            }
+        }
+        self.advance_expect_commit(now);
+    }
+
+    /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
+    /// since: then a transfer has been sent before the commit's events came in.
+    pub(crate) fn told_origin(&self, session: &Session, origin: Origin) -> Origin {
+        let asked = session.has_told_all_since(self.commit_began);
+        if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
+    }
+
+    /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a
+    /// write may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even
+    /// if what peers told was flushed since.
+    pub(crate) fn meant_origin(&self, event: EventKind, key: &FlowKey, origin: Origin) -> Origin {
+        if event != EventKind::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
+            return origin;
+        }
+        let keeps = self.config.replication.keep_local;
+        let meant = self.remote.spoke_of(key) || (keeps && !self.is_own(key));
+        if meant { origin } else { Origin::Foreign }
+    }
+
+    /// The next thing worth telling.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Tells of flows that ended while nobody saw it, where somebody wants to know.
+    fn tell_vanished(&mut self) {
+        for flow in core::mem::take(&mut self.flows.vanished) {
+            self.events.push_back(Event::Vanished(Box::new(flow)));
+        }
+    }
+
+    fn answer(&mut self, commands: Vec<CommandId>, complete: bool) {
+        for id in commands {
+            self.tell(if complete {
+                Event::CommandDone(id)
+            } else {
+                Event::CommandRefused(id, "the kernel's table was not read")
+            });
+        }
+    }
+
+    /// Tells something.
+    pub fn tell(&mut self, event: Event) {
+        // What a peer or a kernel causes can come by the thousand; what somebody waits for is never dropped.
+        let awaited = matches!(
+            event,
+            Event::CommandDone(_) | Event::CommandRefused(..) | Event::CommitDone { .. }
+        );
+        if awaited || self.events.len() < limit::EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+}
