@@ -7,19 +7,21 @@
 mod counting;
 
 use common::Instant;
-use ctnetlink::{Detail, Message, Messages, decode};
 use engine::config::Replication;
-use engine::{Config, Engine, Input, Origin, Request, Share, Side, Stamp};
+use engine::drive::{Io, drive};
+use engine::{Config, Engine, Input, Origin, Request, Share, Side};
 use host::clock;
 use host::fleet::{self, FleetParts, Handle};
+use host::hear::{Ears, Hearing};
 use host::kernel::KernelWriter;
 use host::log::{Form, Log, Places};
 use host::place;
 use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::{Order, Parts, Snapshot};
-use host::source::{Choice, Heard, Settings, Source, Stamp as SourceStamp};
+use host::source::{Choice, Heard, Settings, Source};
 use host::tuning::Tuning;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use tests::churn;
 use tests::ctnetlink::{Requests, udp_flows};
@@ -27,7 +29,6 @@ use tests::netns::{self, Namespace};
 use tests::wait::wait_for;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use wire::packet;
 
 /// More than there are tombstones, so that those have taken what they need as well.
 const FLOWS: u32 = 10_000;
@@ -44,54 +45,54 @@ fn config() -> Config {
     Config { replication, ..Config::default() }
 }
 
-/// As a shard hears.
-fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: SourceStamp) {
-    let bytes = match (heard, stamp) {
-        (Heard::Message(bytes), _) => bytes,
-        (Heard::Packet(bytes), SourceStamp::At(at)) => {
-            let seen = packet::decode(bytes, hz).expect("a record is as agreed");
-            return engine.handle(now, Input::Packet { seen, at });
-        }
-        (Heard::Packet(_) | Heard::Grown(_), _) => panic!("{heard:?} is not to come"),
-    };
-    let stamp = match stamp {
-        SourceStamp::InOrder => Stamp::InOrder,
-        SourceStamp::At(at) => Stamp::At(at),
-        SourceStamp::After(at) => Stamp::After(at),
-    };
-    for raw in Messages::new(bytes).flatten() {
-        if let Ok(Message::Flow { event, flow }) = decode(&raw) {
-            let (flow, origin) = (flow.to_flow(Detail::State), Origin::Foreign);
-            engine.handle(now, Input::Kernel { event, flow, origin, stamp });
-        }
-    }
-}
-
 /// Hears what there is; how many events that was. Of what the engine asks the kernel, the host would take care.
-fn listen(source: &mut Source, engine: &mut Engine, hz: u32) -> u64 {
+fn listen(source: &mut Source, engine: &mut Engine, hearing: &mut Hearing) -> u64 {
+    let mut ears = Ears { origin: |_| Origin::Foreign, ended: None };
     let mut events = 0;
     loop {
         let now = clock::now();
         let mut sink = |heard: Heard<'_>, stamp| {
             events += 1;
-            hear(engine, now, hz, heard, stamp);
+            hearing.take(engine, now, (heard, stamp), &mut ears);
         };
-        if source.drain(4096, &mut sink).expect("draining works") == 0 {
+        let taken = source.drain(4096, &mut sink).expect("draining works");
+        hearing.finish(engine, now);
+        if taken == 0 {
+            assert_eq!(hearing.malformed, 0);
             return events;
         }
         source.arm();
-        answer(engine, now);
+        let Ok(_) = drive(engine, now, &mut EmptyKernel);
     }
 }
 
-/// Answers what the engine asks the kernel: there is no such flow.
-fn answer(engine: &mut Engine, now: Instant) {
-    while let Some(op) = engine.poll_kernel() {
-        let token = op.token;
-        if let Request::Get(key) = *op.request {
-            engine.handle(now, Input::Verified { key, flow: None });
+/// A kernel that has no flow, whatever the engine asks it for.
+struct EmptyKernel;
+
+impl Io<Engine> for EmptyKernel {
+    type Error = Infallible;
+
+    fn kernel(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        let mut answered = 0;
+        while let Some(op) = engine.poll_kernel() {
+            let token = op.token;
+            if let Request::Get(key) = *op.request {
+                engine.handle(now, Input::Verified { key, flow: None });
+            }
+            engine.handle(now, Input::KernelSettled { token });
+            answered += 1;
         }
-        engine.handle(now, Input::KernelSettled { token });
+        Ok(answered)
+    }
+
+    fn transmit(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        assert_eq!(engine.poll_transmit(now, &mut [0; 1500]), None, "it has no peer");
+        Ok(0)
+    }
+
+    fn tell(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
+        while engine.poll_event().is_some() {}
+        Ok(())
     }
 }
 
@@ -99,7 +100,7 @@ fn answer(engine: &mut Engine, now: Instant) {
 fn make_room(engine: &mut Engine, flows: std::ops::Range<u32>) {
     let now = clock::now();
     udp_flows(flows).iter().for_each(|flow| engine.handle(now, Input::Noticed(flow.key())));
-    answer(engine, now);
+    let Ok(_) = drive(engine, now, &mut EmptyKernel);
 }
 
 /// Flows begin, change where requests can do that, and end.
@@ -140,7 +141,8 @@ fn takes_no_memory(choice: Choice) {
         let mut requests = Requests::open(&node);
         let (mut source, instead) = Source::open(&settings(choice)).expect("the source opens");
         assert!(instead.is_none(), "not the one that was asked for: {instead:?}");
-        let (mut engine, hz) = (Engine::new(config(), clock::now()), clock::jiffies_per_second());
+        let mut engine = Engine::new(config(), clock::now());
+        let mut hearing = Hearing::new(clock::jiffies_per_second());
         // Twice as many flows as later, each time all of it on one of the CPUs: the table, the buffer of each ring and the
         // queue of questions take what they need. So does the map of ended flows, which grows once more when so many
         // have come and gone that their places are used up (some 60,000).
@@ -149,7 +151,7 @@ fn takes_no_memory(choice: Choice) {
             place::bind(&[cpus[round as usize % cpus.len()]]).expect("a CPU of ours");
             let base = round * FLOWS * 2;
             churn_for(choice, &node, &mut requests, base..base + FLOWS * 2);
-            listen(&mut source, &mut engine, hz);
+            listen(&mut source, &mut engine, &mut hearing);
         }
         make_room(&mut engine, 0..FLOWS * 2);
         counting::leave_out_this_thread(false);
@@ -158,7 +160,7 @@ fn takes_no_memory(choice: Choice) {
             let base = 1_000_000 + round * FLOWS;
             churn_for(choice, &node, &mut requests, base..base + FLOWS);
             counting::watch();
-            let events = listen(&mut source, &mut engine, hz);
+            let events = listen(&mut source, &mut engine, &mut hearing);
             let places = counting::places();
             assert!(events >= u64::from(FLOWS) * 2, "only {events} events");
             assert!(places.is_empty(), "round {round}: {}: {}", places.len(), places[0]);

@@ -2,13 +2,16 @@
 //! the kernel has.
 
 use common::Instant;
+use ctnetlink::Flow;
 use ctnetlink::flow::{Extra, Known, ProtoState, Status, TcpFlags};
-use ctnetlink::{Detail, Flow, Message, Messages, decode};
-use engine::{Config, Engine, Input, Origin, Side, Stamp};
+use engine::drive::{Io, drive};
+use engine::{Config, Engine, Origin, Side};
 use host::clock;
+use host::hear::{Ears, Hearing};
 use host::kernel::KernelWriter;
-use host::source::{self, Account, Choice, Heard, HookAccount, KernelFilter, Settings, Source};
+use host::source::{Account, Choice, Heard, HookAccount, KernelFilter, Settings, Source};
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,7 +24,6 @@ use tests::daemon::{Brand, Daemon};
 use tests::netns::{self, Family, Namespace, address, sysctl};
 use tests::solo::{Solo, solo};
 use tests::wait::wait_equal;
-use wire::packet;
 
 fn hook() -> Settings {
     Settings { choice: Choice::Hook, ..Settings::default() }
@@ -38,6 +40,30 @@ struct Listener {
     source: Source,
     engine: Engine,
     writer: KernelWriter,
+    hearing: Hearing,
+}
+
+/// The kernel, and nobody else.
+struct Kernel<'a> {
+    writer: &'a mut KernelWriter,
+}
+
+impl Io<Engine> for Kernel<'_> {
+    type Error = Infallible;
+
+    fn kernel(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        Ok(self.writer.read_dump(engine, now) + self.writer.execute(engine, now))
+    }
+
+    fn transmit(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        while engine.poll_transmit(now, &mut [0; 1500]).is_some() {}
+        Ok(0)
+    }
+
+    fn tell(&mut self, engine: &mut Engine, _: Instant) -> Result<(), Infallible> {
+        while engine.poll_event().is_some() {}
+        Ok(())
+    }
 }
 
 impl Listener {
@@ -47,23 +73,26 @@ impl Listener {
         let config = Config { hears_requests: source.hears_requests(), ..Config::default() };
         let engine = Engine::new(config, clock::now());
         let writer = KernelWriter::open().expect("sockets");
-        let mut listener = Self { source, engine, writer };
+        let hearing = Hearing::new(clock::jiffies_per_second());
+        let mut listener = Self { source, engine, writer, hearing };
         listener.turn();
         listener
     }
 
     /// Takes what there is, as a shard does, until nothing is left to do.
     fn turn(&mut self) {
-        let hz = clock::jiffies_per_second();
+        let mut ears = Ears { origin: |_| Origin::Foreign, ended: None };
         loop {
-            let Self { source, engine, writer } = self;
+            let Self { source, engine, writer, hearing } = self;
             let now = clock::now();
-            let mut sink = |heard: Heard<'_>, stamp| hear(engine, now, hz, heard, stamp);
+            let mut sink = |heard: Heard<'_>, stamp| {
+                hearing.take(engine, now, (heard, stamp), &mut ears);
+            };
             let heard = source.drain(4096, &mut sink).expect("draining works");
-            let read = writer.read_dump(engine, now);
-            let done = writer.execute(engine, now);
-            engine.handle(now, Input::Timeout);
-            if heard + read + done == 0 && !writer.is_dumping() {
+            hearing.finish(engine, now);
+            let Ok(turn) = drive(engine, now, &mut Kernel { writer });
+            if heard + turn.kernel == 0 && !writer.is_dumping() {
+                assert_eq!(hearing.malformed, 0);
                 return;
             }
         }
@@ -78,29 +107,6 @@ impl Listener {
 
     fn hook_account(&self) -> HookAccount {
         self.source.account().hook.expect("there is a hook")
-    }
-}
-
-fn hear(engine: &mut Engine, now: Instant, hz: u32, heard: Heard<'_>, stamp: source::Stamp) {
-    let stamp = match stamp {
-        source::Stamp::InOrder => Stamp::InOrder,
-        source::Stamp::At(at) => Stamp::At(at),
-        source::Stamp::After(at) => Stamp::After(at),
-    };
-    match (heard, stamp) {
-        (Heard::Packet(bytes), Stamp::At(at)) => {
-            let seen = packet::decode(bytes, hz).expect("a record is as agreed");
-            engine.handle(now, Input::Packet { seen, at });
-        }
-        (Heard::Packet(_) | Heard::Grown(_), _) => panic!("a record without its time"),
-        (Heard::Message(bytes), stamp) => {
-            for raw in Messages::new(bytes).flatten() {
-                if let Ok(Message::Flow { event, flow }) = decode(&raw) {
-                    let (flow, origin) = (flow.to_flow(Detail::State), Origin::Foreign);
-                    engine.handle(now, Input::Kernel { event, flow, origin, stamp });
-                }
-            }
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::workload::Workload;
 use common::Instant;
 use ctnetlink::flow::{Known, Status};
 use ctnetlink::{EventKind, Flow};
+use engine::drive::Driven as _;
 use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
 use wire::packet::Seen;

@@ -10,6 +10,7 @@ use crate::trace::{Trace, brief};
 use common::Instant;
 use ctnetlink::{EventKind, Flow, FlowKey};
 use engine::config::limit;
+use engine::drive::{Driven as _, Io, drive};
 use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -171,21 +172,17 @@ impl Node {
 
     /// Pulls until there is no more.
     pub(crate) fn turn(&mut self, now: Instant, trace: &mut Trace) -> Outcome<Turn> {
-        // As the shard does.
-        if now >= self.engine.poll_timeout() {
-            self.engine.handle(now, Input::Timeout);
-        }
-        let mut datagrams = Vec::new();
-        while let Some(len) = self.engine.poll_transmit(now, &mut self.datagram) {
-            if len == 0 || len > self.datagram.len() {
-                let text = format!("a datagram of {len} bytes in room for {}", self.datagram.len());
-                return Err(Violation::new("(f) datagrams", text));
-            }
-            datagrams.push(self.datagram[..len].to_vec());
-        }
-        let wants_kernel = self.engine.peek_kernel().is_some() && !self.execute_planned;
-        self.execute_planned |= wants_kernel;
-        while let Some(event) = self.engine.poll_event() {
+        let Self { engine, datagram, execute_planned, .. } = self;
+        let mut pulls = Pulls {
+            datagram,
+            datagrams: Vec::new(),
+            execute_planned,
+            wants_kernel: false,
+            events: Vec::new(),
+        };
+        drive(engine, now, &mut pulls)?;
+        let Pulls { datagrams, wants_kernel, events, .. } = pulls;
+        for event in events {
             self.on_engine_event(now, event, trace)?;
         }
         self.check_bounds()?;
@@ -326,4 +323,39 @@ fn configure(profile: &Profile, index: usize, filtered: bool, rng: &mut Rng) -> 
         ignore_v4_destination(&mut config);
     }
     config
+}
+
+/// What a turn pulls out of an engine. The kernel answers later.
+struct Pulls<'a> {
+    datagram: &'a mut [u8],
+    datagrams: Vec<Vec<u8>>,
+    execute_planned: &'a mut bool,
+    wants_kernel: bool,
+    events: Vec<Event>,
+}
+
+impl Io<Speaker> for Pulls<'_> {
+    type Error = Violation;
+
+    fn kernel(&mut self, engine: &mut Speaker, _: Instant) -> Outcome<usize> {
+        self.wants_kernel = engine.peek_kernel().is_some() && !*self.execute_planned;
+        *self.execute_planned |= self.wants_kernel;
+        Ok(0)
+    }
+
+    fn transmit(&mut self, engine: &mut Speaker, now: Instant) -> Outcome<usize> {
+        while let Some(len) = engine.poll_transmit(now, self.datagram) {
+            if len == 0 || len > self.datagram.len() {
+                let text = format!("a datagram of {len} bytes in room for {}", self.datagram.len());
+                return Err(Violation::new("(f) datagrams", text));
+            }
+            self.datagrams.push(self.datagram[..len].to_vec());
+        }
+        Ok(self.datagrams.len())
+    }
+
+    fn tell(&mut self, engine: &mut Speaker, _: Instant) -> Outcome {
+        self.events.extend(std::iter::from_fn(|| engine.poll_event()));
+        Ok(())
+    }
 }

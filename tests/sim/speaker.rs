@@ -3,6 +3,7 @@
 use crate::original::Original;
 use common::Instant;
 use ctnetlink::Flow;
+use engine::drive::Driven;
 use engine::{Config, Engine, Event, Input, KernelOp, Side, Stamp, Standing};
 use std::time::Duration;
 
@@ -17,6 +18,24 @@ pub(crate) struct Speaker {
 enum Kind {
     Ours(Box<Engine>),
     Original(Box<Original>),
+}
+
+impl Driven for Speaker {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let (now, input) = (now + self.ahead, self.shifted(input));
+        match &mut self.kind {
+            Kind::Ours(engine) => engine.handle(now, input),
+            Kind::Original(original) => original.handle(now, input),
+        }
+    }
+
+    fn poll_timeout(&self) -> Instant {
+        let due = match &self.kind {
+            Kind::Ours(engine) => engine.poll_timeout(),
+            Kind::Original(original) => original.poll_timeout(),
+        };
+        Instant(due.0.saturating_sub(self.ahead.as_nanos() as u64))
+    }
 }
 
 impl Speaker {
@@ -62,14 +81,6 @@ impl Speaker {
         }
     }
 
-    pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
-        let (now, input) = (now + self.ahead, self.shifted(input));
-        match &mut self.kind {
-            Kind::Ours(engine) => engine.handle(now, input),
-            Kind::Original(original) => original.handle(now, input),
-        }
-    }
-
     pub(crate) fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
         let now = now + self.ahead;
         match &mut self.kind {
@@ -97,14 +108,6 @@ impl Speaker {
             Kind::Ours(engine) => engine.poll_event(),
             Kind::Original(original) => original.poll_event(),
         }
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Instant {
-        let due = match &self.kind {
-            Kind::Ours(engine) => engine.poll_timeout(),
-            Kind::Original(original) => original.poll_timeout(),
-        };
-        Instant(due.0.saturating_sub(self.ahead.as_nanos() as u64))
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -130,6 +130,12 @@ impl Engine {
         &self.node
     }
 
+    /// Whether the last datagram held a message that was understood.
+    #[must_use]
+    pub const fn understood(&self) -> bool {
+        self.session.understood()
+    }
+
     /// The nodes that were heard.
     #[must_use]
     pub const fn peers(&self) -> &Peers {

@@ -9,8 +9,9 @@
 //! - Every method that can depend on time takes `now`. The same inputs give the same outputs, always.
 //! - [`Engine::handle`] never fails and never blocks. Bad bytes from outside are a counter; a command that cannot be
 //!   carried out is an [`Event`].
-//! - After each batch of inputs, pull in this order until each says there is no more: [`Engine::poll_transmit`],
-//!   [`Engine::poll_kernel`], [`Engine::poll_event`]; then sleep until [`Engine::poll_timeout`] at the latest.
+//! - After each batch of inputs, [`drive::drive`] does a turn: [`Input::Timeout`] if it is due, then
+//!   [`Engine::poll_kernel`], [`Engine::poll_transmit`], [`Engine::poll_event`]. The one real dependency is from the
+//!   kernel's answers, which are inputs, to what is sent. Then sleep until [`Engine::poll_timeout`] at the latest.
 //! - Every queue has a maximum named in [`config::limit`]; hitting it is counted and told.
 //! - Iteration is in slot order, never in hash order.
 //!
@@ -55,6 +56,7 @@ pub mod peer;
 pub mod failover;
 pub mod node;
 pub mod engine;
+pub mod drive;
 
 pub use config::Config;
 pub use engine::Engine;

@@ -25,6 +25,7 @@
 //! | `process` | daemonising, signals |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
+//! | `ahead`, `hear` | hands what a source heard to the engine |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `orders` | hands the main thread's orders to a thread |
 //! | `shard` | the thread that runs one engine |
@@ -62,6 +63,7 @@ pub mod overrun;
 pub mod health;
 pub mod pace;
 pub mod ended;
+pub mod hear;
 mod follow;
 mod train;
 pub mod tuning;

@@ -13,37 +13,37 @@
 //! A turn takes a bounded piece of each input, so that no input starves another. While events stream in, the next turn
 //! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
 
-use crate::ahead::{Ahead, Glimpse};
+use crate::ahead::Glimpse;
 use crate::clock;
 use crate::ended::Ended;
 use crate::expectations::ExpectEvents;
 use crate::follow::{self, Follower};
 use crate::health::{Health, HealthProbe};
+use crate::hear::{Ears, Hearing};
 use crate::kernel::KernelWriter;
-use crate::link::{Group, Sent};
+use crate::link::Group;
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
 use crate::pace::Pace;
 use crate::purge::{Purger, Subject};
-use crate::source::{Heard, Source, Stamp as SourceStamp};
+use crate::source::Source;
 use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::{Receiver, TryRecvError};
-use ctnetlink::{Detail, EventKind, FlowKey, Message, Messages};
 use engine::config::limit;
+use engine::drive::Turn;
 use engine::expectations::ExpectKey;
-use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Side, Stamp};
+use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use hdrhistogram::Histogram;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use wire::packet;
 
 mod expect;
 mod join;
@@ -51,6 +51,7 @@ mod purges;
 mod reconfigure;
 mod report;
 mod rest;
+mod turn;
 
 use purges::Purges;
 pub use report::{
@@ -181,17 +182,13 @@ pub struct Shard {
     resync_at: Option<Instant>,
     overruns: Overruns,
     health: HealthProbe,
-    malformed: u64,
-    /// Jiffies in a second.
-    hz: u32,
-    traffic: ctnetlink::flow::Counters,
     /// Microseconds.
     latency: Histogram<u64>,
     housekeeping_at: Instant,
     /// When the kernel's table is read on although events wait.
     read_at: Instant,
     pace: Pace,
-    ahead: Ahead,
+    hearing: Hearing,
     glimpse: Glimpse,
     follower: Follower,
     /// How long the first event of this turn had waited.
@@ -238,15 +235,12 @@ impl Shard {
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
             health: HealthProbe::new(began),
-            malformed: 0,
-            hz: clock::jiffies_per_second(),
-            traffic: ctnetlink::flow::Counters::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
                 .expect("the bounds are constants that fit"),
             housekeeping_at: began,
             read_at: began,
             pace: Pace::new(began),
-            ahead: Ahead::new(),
+            hearing: Hearing::new(clock::jiffies_per_second()),
             glimpse: Glimpse::default(),
             follower: Follower::new(),
             waited: Duration::ZERO,
@@ -267,15 +261,10 @@ impl Shard {
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
-            let requests = self.talk_to_kernel(now, behind);
             let Some(orders) = self.take_orders(now) else { return Ok(()) };
             self.keep_house(now);
-            if now >= self.engine.poll_timeout() {
-                self.engine.handle(now, Input::Timeout);
-            }
-            let sent = self.transmit(now);
-            self.tell(now);
-            let more = requests + orders > 0
+            let Turn { kernel, sent } = self.drive(now, behind);
+            let more = kernel + orders > 0
                 || behind
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
@@ -307,67 +296,21 @@ impl Shard {
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, malformed, traffic, ended, hz, .. } = self;
+        let Self { source, engine, writer, purges, ended, hearing, .. } = self;
         let (latency, waited) = (&mut self.latency, &mut self.waited);
-        let ahead = &mut self.ahead;
-        let (mut first, hz) = (true, *hz);
+        let mut first = true;
+        let origin = |portid| {
+            if purges.caused(portid) { Origin::Purge } else { writer.origin(portid) }
+        };
+        let mut ears = Ears { origin, ended: ended.as_mut() };
         let taken = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
-            if let (true, SourceStamp::At(at)) = (std::mem::take(&mut first), stamp) {
+            if let (true, Stamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 *waited = clock::now().since(at);
                 latency.saturating_record(waited.as_micros() as u64);
             }
-            let bytes = match (heard, stamp) {
-                (Heard::Message(bytes), _) => bytes,
-                (Heard::Packet(bytes), SourceStamp::At(at)) => {
-                    match packet::decode(bytes, hz) {
-                        Ok(seen) => {
-                            let key = seen.flow.key();
-                            ahead.push(engine, now, &key, Input::Packet { seen, at });
-                        }
-                        Err(_) => *malformed += 1,
-                    }
-                    return;
-                }
-                (Heard::Grown(bytes), _) => {
-                    let key = bytes.first_chunk().map(FlowKey::from_bytes);
-                    let noticed = |key| ahead.push(engine, now, &key, Input::Noticed(key));
-                    return key.into_iter().for_each(noticed);
-                }
-                // Only rings hold such records, and what they hold has its time.
-                (Heard::Packet(_), _) => return,
-            };
-            for raw in Messages::new(bytes) {
-                let decoded = raw.and_then(|raw| {
-                    ctnetlink::decode(&raw).map(|message| (raw.header.portid, message))
-                });
-                match decoded {
-                    Ok((portid, Message::Flow { event, flow })) => {
-                        if event == EventKind::Destroy {
-                            for counted in flow.counters.iter().flatten() {
-                                traffic.packets += counted.packets;
-                                traffic.bytes += counted.bytes;
-                            }
-                            if let Some(ended) = ended {
-                                ahead.finish(engine, now);
-                                ended.on_destroy(engine, &flow.to_flow(Detail::Full));
-                            }
-                        }
-                        let origin = match purges.caused(portid) {
-                            true => Origin::Purge,
-                            false => writer.origin(portid),
-                        };
-                        let stamp = engine_stamp(stamp);
-                        let flow = flow.to_flow(Detail::State);
-                        let key = flow.key();
-                        let input = Input::Kernel { event, flow, origin, stamp };
-                        ahead.push(engine, now, &key, input);
-                    }
-                    Ok(_) => {}
-                    Err(_) => *malformed += 1,
-                }
-            }
+            hearing.take(engine, now, (heard, stamp), &mut ears);
         });
-        ahead.finish(engine, now);
+        hearing.finish(engine, now);
         taken
     }
 
@@ -378,30 +321,10 @@ impl Shard {
         }
         let Self { links: Some(links), engine, glimpse, .. } = self else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |from, bytes, elsewhere| {
-            let understood = |engine: &Engine| engine.counters().replica.received;
-            let before = elsewhere.then(|| understood(engine));
             glimpse.take(engine, bytes);
             engine.handle(now, Input::Datagram { from, bytes });
-            before.is_some_and(|before| understood(engine) > before)
+            elsewhere && engine.understood()
         })
-    }
-
-    /// Asks the kernel what the engine wants to know and has it do what the engine wants done, a piece of it. `behind`:
-    /// events wait. They go before a reading of the table, but not before a commit, which connections wait for.
-    fn talk_to_kernel(&mut self, now: Instant, behind: bool) -> usize {
-        let mut work = 0;
-        if !behind || now >= self.read_at {
-            work = self.writer.read_dump(&mut self.engine, now);
-            self.read_at = now + READ_PAUSE;
-        }
-        for _ in 0..BATCHES_PER_TURN {
-            match self.writer.execute(&mut self.engine, now) {
-                0 => break,
-                done => work += done,
-            }
-        }
-        let filter = &self.engine.config().filter;
-        work + self.purges.step(|flow| filter.passes(flow), &self.log)
     }
 
     /// Carries out some of the waiting orders; `None` when the shard is to end.
@@ -475,54 +398,6 @@ impl Shard {
         self.command(now, Command::ResyncKernel, None);
     }
 
-    /// Sends what the engine wants sent. When the link has no room, the datagrams are kept and the engine is not asked
-    /// for more: what happens to a flow meanwhile merges into the message that waits for it.
-    fn transmit(&mut self, now: Instant) -> usize {
-        let Self { links, engine, train, .. } = self;
-        let Some(links) = links else {
-            let mut nowhere = [0; DISCARD_LEN];
-            let discard = |_: &usize| engine.poll_transmit(now, &mut nowhere).is_none();
-            return (0..TRANSMITS_PER_TURN).find(discard).unwrap_or(TRANSMITS_PER_TURN);
-        };
-        let mut sent = 0;
-        while sent < TRANSMITS_PER_TURN {
-            let (room, most) = (links.payload_max(), links.train_max());
-            sent += train.fill(room, most, |bytes| engine.poll_transmit(now, bytes));
-            if train.is_empty() {
-                break;
-            }
-            let (bytes, piece) = train.head();
-            match links.send(bytes, piece) {
-                Sent::Bytes(len) => train.advance(len),
-                Sent::NoRoom(retry) => {
-                    self.link_retry = retry;
-                    break;
-                }
-            }
-        }
-        sent
-    }
-
-    fn tell(&mut self, now: Instant) {
-        while let Some(event) = self.engine.poll_event() {
-            if let (Event::Vanished(flow), Some(ended)) = (&event, &mut self.ended) {
-                ended.on_vanished(flow);
-            }
-            // Who polls would be told of every reading.
-            if self.poll.is_none() || !matches!(event, Event::KernelResynced { .. }) {
-                self.observer.observe(&self.log, &event, now);
-            }
-            let (id, outcome) = match event {
-                Event::CommandDone(id) => (id, Ok(())),
-                Event::CommandRefused(id, why) => (id, Err(why)),
-                _ => continue,
-            };
-            if let Some(reply) = self.replies.remove(&id) {
-                let _ = reply.send(outcome);
-            }
-        }
-    }
-
     fn snapshot(&self, now: Instant) -> Snapshot {
         let replication = self.engine.config().replication;
         Snapshot {
@@ -531,9 +406,9 @@ impl Shard {
             expectations: self.expectation_counts(),
             shards: 1,
             account: self.source.account(),
-            events_malformed: self.malformed,
+            events_malformed: self.hearing.malformed,
             overruns: self.overruns.times,
-            traffic: self.traffic,
+            traffic: self.hearing.traffic,
             source: self.source.name(),
             receive_buffer: self.source.receive_buffer(),
             standing: self.engine.standing(now),
@@ -564,13 +439,5 @@ impl Shard {
             },
             resend: report::resend(self.engine.outbox()),
         }
-    }
-}
-
-const fn engine_stamp(stamp: SourceStamp) -> Stamp {
-    match stamp {
-        SourceStamp::InOrder => Stamp::InOrder,
-        SourceStamp::At(at) => Stamp::At(at),
-        SourceStamp::After(at) => Stamp::After(at),
     }
 }

@@ -112,16 +112,9 @@ impl Default for KernelFilter {
     }
 }
 
-/// When an event happened, as well as its source knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamp {
-    /// Sources in order: it happened after everything that was handed out before.
-    InOrder,
-    /// It happened exactly then.
-    At(Instant),
-    /// It happened after then; the tap's overflow path loses the exact time.
-    After(Instant),
-}
+/// When an event happened, as well as its source knows. Sources in order know no more; the tap's overflow path loses the
+/// exact time.
+pub use engine::Stamp;
 
 /// Something that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,6 +124,13 @@ impl Session {
         v1.outbox.send_lifetimes(send);
     }
 
+    /// Whether the last datagram held a message that was understood.
+    #[must_use]
+    pub const fn understood(&self) -> bool {
+        let Self::V1(v1) = self;
+        v1.understood
+    }
+
     /// The nodes that were heard.
     #[must_use]
     pub const fn peers(&self) -> &Peers {

@@ -29,7 +29,7 @@ impl Shard {
             };
             self.engine.handle(now, Input::KernelExpect { event, expect, origin });
         }
-        self.malformed += news.malformed;
+        self.hearing.malformed += news.malformed;
         if news.lost {
             self.log.warning("kernel events about expectations lost: the event socket was full");
             self.engine.handle(now, Input::ExpectEventsLost);

@@ -53,6 +53,8 @@ pub struct V1 {
     /// When peers are told how many flows they should hold, even if there is always something else to tell.
     pub(super) account_next: Instant,
     alive_next: Instant,
+    /// The last datagram held a message that was understood.
+    pub(in crate::peer) understood: bool,
     pub(super) began: Instant,
 }
 
@@ -143,12 +145,14 @@ impl V1 {
             pay_pause: limit::ASK_AGAIN,
             account_next: now,
             alive_next: now + replication.alive_after,
+            understood: false,
             began: now,
         }
     }
 
     /// Takes a datagram that came from an address.
     pub fn handle_datagram(&mut self, node: &mut Node, now: Instant, from: Sender, bytes: &[u8]) {
+        self.understood = false;
         let Some(Numbers { first, next, hello, in_order }) = numbers(bytes) else {
             return self.on_messages(node, now, None, bytes);
         };
@@ -238,6 +242,7 @@ impl V1 {
         if alarm && (!flags.is_empty() || matches!(message, Message::Control(_))) {
             return;
         }
+        self.understood = true;
         let counters = &mut node.counters.replica;
         counters.received += 1;
         let Some(peer) = self.peers.get_mut(id) else { return };

@@ -1,0 +1,85 @@
+//! One turn of whoever runs an engine, in the order that all of them keep: the daemon, the simulation, the tests.
+//!
+//! ```text
+//!   inputs: events, datagrams, commands --> handle
+//!   drive:  time due? --> Timeout;  kernel, which may answer at once --> handle;  transmit;  events
+//!   sleep until poll_timeout, or until there is more input
+//! ```
+//!
+//! What the kernel answers may be told to the peers, so datagrams are pulled after requests were carried out. What is
+//! sent never asks the kernel for anything. Events come last: they tell of all that the turn did.
+
+use crate::engine::Engine;
+use crate::input::Input;
+use common::Instant;
+
+/// What is driven.
+pub trait Driven {
+    /// Takes one input.
+    fn handle(&mut self, now: Instant, input: Input<'_>);
+
+    /// When it wants [`Input::Timeout`].
+    fn poll_timeout(&self) -> Instant;
+}
+
+impl Driven for Engine {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        Self::handle(self, now, input);
+    }
+
+    fn poll_timeout(&self) -> Instant {
+        Self::poll_timeout(self)
+    }
+}
+
+/// The world around an engine. Each method pulls until there is no more, or until it has done a turn's share.
+pub trait Io<E> {
+    /// Why a turn fails.
+    type Error;
+
+    /// Carries out what the engine asks of the kernel, and hands in the answers that are there. Returns how much was
+    /// done.
+    ///
+    /// # Errors
+    /// Whatever makes going on pointless.
+    fn kernel(&mut self, engine: &mut E, now: Instant) -> Result<usize, Self::Error>;
+
+    /// Sends what the engine wants sent. Returns how many datagrams that were.
+    ///
+    /// # Errors
+    /// As above.
+    fn transmit(&mut self, engine: &mut E, now: Instant) -> Result<usize, Self::Error>;
+
+    /// Tells what the engine has to tell.
+    ///
+    /// # Errors
+    /// As above.
+    fn tell(&mut self, engine: &mut E, now: Instant) -> Result<(), Self::Error>;
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Requests carried out, and flows read.
+    pub kernel: usize,
+    /// Datagrams sent.
+    pub sent: usize,
+}
+
+/// Does one turn, after the inputs were handed in.
+///
+/// # Errors
+/// The first that the world around the engine returns.
+pub fn drive<E: Driven, I: Io<E>>(
+    engine: &mut E,
+    now: Instant,
+    io: &mut I,
+) -> Result<Turn, I::Error> {
+    if now >= engine.poll_timeout() {
+        engine.handle(now, Input::Timeout);
+    }
+    let kernel = io.kernel(engine, now)?;
+    let sent = io.transmit(engine, now)?;
+    io.tell(engine, now)?;
+    Ok(Turn { kernel, sent })
+}

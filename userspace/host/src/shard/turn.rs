@@ -1,0 +1,126 @@
+//! What a turn of a shard pulls out of its engine, and where that goes: the kernel, the links, the log.
+
+use super::purges::Purges;
+use super::{BATCHES_PER_TURN, DISCARD_LEN, READ_PAUSE, Shard, TRANSMITS_PER_TURN};
+use crate::ended::Ended;
+use crate::kernel::KernelWriter;
+use crate::link::{Group, Sent};
+use crate::log::Log;
+use crate::observe::Observer;
+use crate::shard::Outcome;
+use crate::train::Train;
+use common::Instant;
+use engine::drive::{Io, Turn, drive};
+use engine::{CommandId, Engine, Event};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The world around the engine of a shard.
+struct Pulls<'a> {
+    writer: &'a mut KernelWriter,
+    purges: &'a mut Purges,
+    /// Events wait: they go before a reading of the kernel's table, but not before a commit, which connections wait for.
+    behind: bool,
+    read_at: &'a mut Instant,
+    links: Option<&'a mut Group>,
+    train: &'a mut Train,
+    link_retry: &'a mut Duration,
+    log: &'a Log,
+    observer: &'a mut Observer,
+    ended: Option<&'a mut Ended>,
+    /// The kernel's table is read all the time, instead of listening to events.
+    polls: bool,
+    replies: &'a mut HashMap<CommandId, oneshot::Sender<Outcome>>,
+}
+
+impl Shard {
+    /// Does what the engine wants done, a turn's share of it.
+    pub(super) fn drive(&mut self, now: Instant, behind: bool) -> Turn {
+        let mut pulls = Pulls {
+            writer: &mut self.writer,
+            purges: &mut self.purges,
+            behind,
+            read_at: &mut self.read_at,
+            links: self.links.as_mut(),
+            train: &mut self.train,
+            link_retry: &mut self.link_retry,
+            log: &self.log,
+            observer: &mut self.observer,
+            ended: self.ended.as_mut(),
+            polls: self.poll.is_some(),
+            replies: &mut self.replies,
+        };
+        let Ok(turn) = drive(&mut self.engine, now, &mut pulls);
+        turn
+    }
+}
+
+impl Io<Engine> for Pulls<'_> {
+    type Error = Infallible;
+
+    fn kernel(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        let mut work = 0;
+        if !self.behind || now >= *self.read_at {
+            work = self.writer.read_dump(engine, now);
+            *self.read_at = now + READ_PAUSE;
+        }
+        for _ in 0..BATCHES_PER_TURN {
+            match self.writer.execute(engine, now) {
+                0 => break,
+                done => work += done,
+            }
+        }
+        let filter = &engine.config().filter;
+        Ok(work + self.purges.step(|flow| filter.passes(flow), self.log))
+    }
+
+    /// When the link has no room, the datagrams are kept and the engine is not asked for more: what happens to a flow
+    /// meanwhile merges into the message that waits for it.
+    fn transmit(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        let Some(links) = &mut self.links else {
+            let mut nowhere = [0; DISCARD_LEN];
+            let discard = |_: &usize| engine.poll_transmit(now, &mut nowhere).is_none();
+            return Ok((0..TRANSMITS_PER_TURN).find(discard).unwrap_or(TRANSMITS_PER_TURN));
+        };
+        let mut sent = 0;
+        while sent < TRANSMITS_PER_TURN {
+            let (room, most) = (links.payload_max(), links.train_max());
+            sent += self.train.fill(room, most, |bytes| engine.poll_transmit(now, bytes));
+            if self.train.is_empty() {
+                break;
+            }
+            let (bytes, piece) = self.train.head();
+            match links.send(bytes, piece) {
+                Sent::Bytes(len) => self.train.advance(len),
+                Sent::NoRoom(retry) => {
+                    *self.link_retry = retry;
+                    break;
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    fn tell(&mut self, engine: &mut Engine, now: Instant) -> Result<(), Infallible> {
+        while let Some(event) = engine.poll_event() {
+            if let (Event::Vanished(flow), Some(ended)) = (&event, &mut self.ended) {
+                ended.on_vanished(flow);
+            }
+            // Who polls would be told of every reading.
+            if !self.polls || !matches!(event, Event::KernelResynced { .. }) {
+                self.observer.observe(self.log, &event, now);
+            }
+            let (id, outcome) = match event {
+                Event::CommandDone(id) => (id, Ok(())),
+                Event::CommandRefused(id, why) => (id, Err(why)),
+                _ => continue,
+            };
+            if let Some(reply) = self.replies.remove(&id) {
+                let _ = reply.send(outcome);
+            }
+        }
+        Ok(())
+    }
+}
