@@ -4,6 +4,7 @@ use core::fmt;
 
 /// Why bytes could not be decoded: what was wrong, and where. `Copy`, so that reporting costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeError {
     /// Offset in bytes from the start of the buffer the failing decoder was given.
     pub at: u32,

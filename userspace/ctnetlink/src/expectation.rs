@@ -24,6 +24,7 @@ pub struct ExpectNat {
 
 /// A flow that is expected to begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Expectation {
     /// Original tuple of the flow whose helper made it.
     pub master: Tuple,
@@ -47,4 +48,21 @@ pub struct Expectation {
     pub helper: Option<HelperName>,
     /// Name of the function called when it matches.
     pub function: Option<Name<31>>,
+}
+
+impl Expectation {
+    /// What the kernel wants to be told at least: the original tuple of the flow whose helper expects another one, what
+    /// that looks like, and which bits of it count.
+    #[must_use]
+    pub fn new(master: Tuple, tuple: Tuple, mask: Tuple) -> Self {
+        Self { master, tuple, mask, ..Self::default() }
+    }
+
+    /// The same with what `change` makes of its fields: one cannot be written as a struct literal elsewhere, because
+    /// newer kernels may add fields.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }

@@ -76,6 +76,7 @@ bitflags! {
 
 /// What a layer-4 tracker remembers of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProtoState {
     /// The protocol has no state, or the sender did not say.
     #[default]

@@ -19,6 +19,7 @@ pub enum EventKind {
 
 /// A message that was understood.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Message<'a> {
     /// A flow.
     Flow {
@@ -54,6 +55,7 @@ pub enum Message<'a> {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer<'a> {
     /// Positive errno; 0 is success.
     pub errno: i32,

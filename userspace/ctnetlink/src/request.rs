@@ -121,6 +121,7 @@ pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
 
 /// Which flows a dump or a flush is about. The default is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// Address family; [`ANY_FAMILY`] is both.
     pub family: u8,
@@ -135,8 +136,19 @@ pub struct Selection {
     pub tuples: Option<[(Tuple, u32); 2]>,
 }
 
+impl Selection {
+    /// The same with what `change` makes of its fields: a selection cannot be written as a struct literal elsewhere, because
+    /// newer kernels may add fields.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 /// What a dump reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Source {
     /// The table.
     #[default]

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 /// What few flows have. Arrays hold the original direction first, then the reply direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extra {
     /// Original tuple of the flow whose expectation began this one.
     pub master: Option<Tuple>,
@@ -37,6 +38,14 @@ pub struct Extra {
 }
 
 impl Extra {
+    /// The same with what `change` makes of its fields: extras cannot be written as a struct literal elsewhere, because
+    /// newer kernels may add fields.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Whether it says anything that belongs to one reading of a flow.
     fn is_volatile(&self) -> bool {
         self.counters != [None; 2]

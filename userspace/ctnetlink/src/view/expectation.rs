@@ -10,6 +10,7 @@ use crate::{DecodeError, Tuple, direction};
 
 /// An expectation in a datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpectView<'a> {
     /// `nfgenmsg.nfgen_family`.
     pub family: u8,

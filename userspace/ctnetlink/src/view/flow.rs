@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 /// How much of an event goes into a [`Flow`].
 #[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Detail {
     /// What belongs to the flow. Common flows take no allocation.
     State,
@@ -31,6 +32,7 @@ pub enum Detail {
 
 /// A flow in a datagram. Arrays hold the original direction first, then the reply direction, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FlowView<'a> {
     /// `nfgenmsg.nfgen_family`.
     pub family: u8,
@@ -130,6 +132,14 @@ impl<'a> FlowView<'a> {
         let mut view = Self { family, ..Self::NOTHING };
         view.fill(nest.nest())?;
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
+    }
+
+    /// The same with what `change` makes of its fields: a view cannot be written as a struct literal elsewhere, because
+    /// newer kernels may add fields.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 
     /// Its identity.

@@ -9,6 +9,7 @@ use crate::uapi::{cta, filter, nat};
 
 /// The request side of a flow message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequestView<'a> {
     /// `CTA_NAT_SRC` and `CTA_NAT_DST`.
     pub nat: [Option<NatRange>; 2],
@@ -24,6 +25,7 @@ pub struct RequestView<'a> {
 
 /// What an end of a flow may be translated to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NatRange {
     /// First and last address, network order, IPv4 in the first four bytes; the last is as the first if not given.
     pub addrs: Option<[[u8; 16]; 2]>,
