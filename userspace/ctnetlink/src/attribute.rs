@@ -133,7 +133,7 @@ pub fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
 }
 
 /// What four bytes an attribute begins with.
-pub const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
+pub(crate) const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
     let (len, kind) = ((value_len + HEADER_LEN as u16).to_ne_bytes(), kind.to_ne_bytes());
     [len[0], len[1], kind[0], kind[1]]
 }

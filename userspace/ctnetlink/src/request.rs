@@ -20,12 +20,11 @@ pub use expectation::{
 pub use expectation::put_expectation;
 
 use crate::attribute::{put, put_be16, put_be32, put_nest};
-use crate::flow::{Flow, Status};
 use crate::frame::HEADER_LEN;
 use crate::uapi::{ct, cta, filter, flag, subsystem};
 #[cfg(feature = "alloc")]
-use crate::{FlowKey, Tuple};
-use crate::{Writer, direction};
+use crate::{Flow, flow::Status};
+use crate::{FlowKey, Tuple, Writer, direction};
 
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
