@@ -43,24 +43,36 @@ impl<'a> Attribute<'a> {
     }
 
     /// The value as one byte.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn u8(&self) -> Result<u8, DecodeError> {
         self.array("attribute is not 1 byte long").map(|[byte]| byte)
     }
 
     /// The value as a 16-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be16(&self) -> Result<u16, DecodeError> {
         self.array("attribute is not 2 bytes long").map(u16::from_be_bytes)
     }
 
     /// The value as a 32-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be32(&self) -> Result<u32, DecodeError> {
         self.array("attribute is not 4 bytes long").map(u32::from_be_bytes)
     }
 
     /// The value as a 64-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be64(&self) -> Result<u64, DecodeError> {
         self.array("attribute is not 8 bytes long").map(u64::from_be_bytes)

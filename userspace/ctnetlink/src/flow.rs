@@ -1,7 +1,7 @@
 //! The flow: the value that every codec, the table and the printers speak.
 //!
 //! What every flow has lies in one fixed struct of 128 bytes for IPv4 and IPv6 alike; what few flows have (helper,
-//! labels, sequence adjustment, counters, ...) lies in an [`Extra`] that copies of a flow share.
+//! labels, sequence adjustment, counters, ...) lies in an `Extra` that copies of a flow share.
 
 #[cfg(feature = "alloc")]
 mod owned;

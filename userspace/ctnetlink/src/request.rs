@@ -103,6 +103,27 @@ pub fn update_with_timeout(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     head.message(w, ticket, |w| flow::update(w, flow, false));
 }
 
+/// Sets the labels of a flow whose bits are set in `mask` to what they are in `labels`, and leaves the others as they are:
+/// 128 bits each, bit 0 of word 0 first. An update replaces all of them.
+///
+/// `ENOENT` if there is no such flow, `ENOSPC` in a namespace whose rules set no labels.
+pub fn set_labels(
+    w: &mut Writer<'_>,
+    ticket: Ticket,
+    key: &FlowKey,
+    labels: &[u32; 4],
+    mask: &[u32; 4],
+) {
+    // The kernel takes the masked bits away and then flips those of the value (`nf_connlabels_replace`, kernel v6.12
+    // `net/netfilter/nf_conntrack_labels.c`): a bit outside the mask would be flipped.
+    let labels = core::array::from_fn::<_, 4, _>(|i| labels[i] & mask[i]);
+    Head::new(ct::NEW, 0, key.tuple.family).message(w, ticket, |w| {
+        put_key(w, key);
+        put_labels(w, cta::LABELS, &labels);
+        put_labels(w, cta::LABELS_MASK, mask);
+    });
+}
+
 /// Deletes a flow; with `id` only if the flow that now has this identity is that one. `ENOENT` if there is none.
 pub fn delete(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey, id: Option<u32>) {
     Head::new(ct::DELETE, 0, key.tuple.family).message(w, ticket, |w| {
@@ -242,8 +263,9 @@ fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
     });
 }
 
-/// Appends a request to another subsystem of netfilter (its number and the message's), about the object with number
-/// `resource`. Only failure is answered.
+/// Appends a request to another subsystem of netfilter (its number of [`subsystem`] and the
+/// message's), about the object with number `resource` (`nfgenmsg.res_id`). Only failure is answered. `body` appends
+/// the attributes.
 pub fn put_message(
     w: &mut Writer<'_>,
     (subsystem, message): (u8, u8),
@@ -253,6 +275,21 @@ pub fn put_message(
 ) {
     let head = Head { subsystem, ..Head::new(message, 0, ANY_FAMILY) };
     head.message_about(w, resource, Ticket::silent(seq), body);
+}
+
+/// Most label words the kernel takes: `NF_CT_LABELS_MAX_SIZE` is 128 bits; more is `ERANGE`.
+const LABEL_WORDS_MAX: usize = 4;
+
+/// The counterpart of [`crate::view::label_words`]. Always the full 128 bits: the kernel clears what
+/// is not given, and on 64-bit big-endian machines half a word has no place.
+fn put_labels(w: &mut Writer<'_>, kind: u16, labels: &[u32]) {
+    let swapped = cfg!(all(target_endian = "big", target_pointer_width = "64"));
+    let mut bytes = [0; 4 * LABEL_WORDS_MAX];
+    for (i, word) in labels.iter().take(LABEL_WORDS_MAX).enumerate() {
+        let to = if swapped { i ^ 1 } else { i };
+        bytes[4 * to..4 * to + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+    put(w, kind, &bytes);
 }
 
 /// What differs between the headers of requests.

@@ -21,6 +21,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+#[path = "../examples/follow.rs"]
+#[expect(dead_code, reason = "an example is a program")]
+mod follow;
+#[path = "../examples/list.rs"]
+#[expect(dead_code, reason = "an example is a program")]
+mod list;
+
 const ENOENT: i32 = 2;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
@@ -297,7 +304,37 @@ fn the_kernel_keeps_what_is_written() {
     an_expected_flow_needs_its_master(&mut kernel);
     a_taken_port_is_not_replaced(&mut kernel);
     selections_select(&mut kernel);
+    labels_are_set_one_by_one(&mut kernel);
+    examples_show_what_the_kernel_says(&mut kernel);
     expectations_come_and_go(&mut kernel);
+}
+
+fn labels_are_set_one_by_one(kernel: &mut Kernel) {
+    let mut labelled = flow(v4(ipproto::UDP).with_ports(4001, 80));
+    labelled.extra_mut().labels = Some(vec![0b0101, 0, 0, 1]);
+    assert_eq!(kernel.create(&labelled), 0);
+    let (labels, mask) = ([0b1010, 7, 0, 0], [0b0011, 0, 0, 0]);
+    let key = labelled.key();
+    assert_eq!(kernel.ask(|w, t| request::set_labels(w, t, &key, &labels, &mask)).errno, 0);
+    let read = kernel.read(&labelled);
+    assert_eq!(read.extra.unwrap().labels, Some(vec![0b0110, 0, 0, 1]));
+    assert_eq!(kernel.delete(&labelled, None), 0);
+    assert_eq!(kernel.ask(|w, t| request::set_labels(w, t, &key, &labels, &mask)).errno, ENOENT);
+}
+
+fn examples_show_what_the_kernel_says(kernel: &mut Kernel) {
+    let (subscribed, made) = (follow::subscribe().unwrap(), flow(v4(ipproto::UDP)));
+    assert_eq!(kernel.create(&made), 0);
+    let mut listed = Vec::new();
+    assert_eq!(list::list(&mut listed).unwrap(), 1);
+    assert_eq!(kernel.delete(&made, None), 0);
+    let mut followed = Vec::new();
+    follow::follow(&subscribed, 2, &mut followed).unwrap();
+    let tuple = "Tuple(17 10.0.0.1 -> 10.0.0.2 4000 -> 80)";
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.starts_with(tuple) && listed.lines().count() == 1, "{listed}");
+    let followed = String::from_utf8(followed).unwrap();
+    assert_eq!(followed, format!("new {tuple} None\ndestroy {tuple} None\n"));
 }
 
 fn an_expected_flow_needs_its_master(kernel: &mut Kernel) {

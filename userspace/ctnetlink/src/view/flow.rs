@@ -115,7 +115,11 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
-    /// Reads a flow inside another message.
+    /// Reads a flow that lies in an attribute of another message: `NFQA_CT` of a queued packet, `NFULA_CT` of a logged one.
+    /// `family` is that of the message.
+    ///
+    /// # Errors
+    /// As [`FlowView::parse`]; offsets count from where those of `nest` do.
     pub fn of_nest(family: u8, nest: &Attribute<'a>) -> Result<Self, DecodeError> {
         let mut view = Self { family, ..Self::NOTHING };
         view.fill(nest.nest())?;
