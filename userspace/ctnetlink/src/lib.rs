@@ -119,3 +119,8 @@ pub use tuple::{FlowKey, Tuple};
 pub use view::Detail;
 pub use view::{ExpectView, FlowView, RequestView};
 pub use writer::{NoRoom, Writer};
+
+/// The example of the README runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
