@@ -25,8 +25,8 @@
 //! # Any bytes
 //!
 //! Every decoder is total: any input gives a value or a [`DecodeError`] that says what is wrong and at which byte,
-//! never a panic, and reporting an error allocates nothing. Attributes that the crate does not know are skipped. Property
-//! tests and a fuzzer hold that.
+//! never a panic, and reporting an error allocates nothing. Attributes that the crate does not know are skipped.
+//! Property tests and a fuzzer hold that.
 //!
 //! # Numbers
 //!

@@ -115,8 +115,8 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
-    /// Reads a flow that lies in an attribute of another message: `NFQA_CT` of a queued packet, `NFULA_CT` of a logged one.
-    /// `family` is that of the message.
+    /// Reads a flow that lies in an attribute of another message: `NFQA_CT` of a queued packet, `NFULA_CT` of a logged
+    /// one. `family` is that of the message.
     ///
     /// # Errors
     /// As [`FlowView::parse`]; offsets count from where those of `nest` do.
@@ -126,8 +126,8 @@ impl<'a> FlowView<'a> {
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
     }
 
-    /// The same with what `change` makes of its fields: a view cannot be written as a struct literal elsewhere, because
-    /// newer kernels may add fields.
+    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more when
+    /// a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

@@ -231,7 +231,7 @@ fn a_taken_port_is_passed_over_and_a_packet_sent_again_gets_its_own() {
     let mut desk = desk(Kind::Ftp);
     let taken = |port| {
         Expectation::default().with(|expect| {
-            expect.tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port)
+            expect.tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port);
         })
     };
     desk.announcer.0 = vec![taken(5001), taken(5002)];
