@@ -2,8 +2,8 @@
 //! `cargo bench -p benches --bench ctnetlink`.
 //!
 //! Both read the same datagrams, captured from a kernel. What they make of them differs: `ctnetlink` reads all
-//! attributes into a view that borrows, or into an owned `Flow`; the other reads six of them, and copies the rest as they
-//! are into an owned message. So the figures are what a user of either has, not what the same work costs twice.
+//! attributes into a view that borrows, or into an owned `Flow`; the other reads six of them, and copies the rest as
+//! they are into an owned message. So the figures are what a user of either has, not what the same work costs twice.
 
 #[path = "../userspace/ctnetlink/src/message/tests/vectors.rs"]
 #[expect(dead_code, reason = "the unit tests of `ctnetlink` use the rest")]

@@ -58,8 +58,8 @@ impl Expectation {
         Self { master, tuple, mask, ..Self::default() }
     }
 
-    /// The same after `change` has set fields. Other crates make one so: a struct literal would not compile any more when
-    /// a newer kernel adds a field.
+    /// The same after `change` has set fields. Other crates make one so: a struct literal would not compile any more
+    /// when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

@@ -103,8 +103,8 @@ pub fn update_with_timeout(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     head.message(w, ticket, |w| flow::update(w, flow, false));
 }
 
-/// Sets the labels of a flow whose bits are set in `mask` to what they are in `labels`, and leaves the others alone: 128
-/// bits each, bit 0 of word 0 first. An update replaces all of them.
+/// Sets the labels of a flow whose bits are set in `mask` to what they are in `labels`, and leaves the others alone.
+/// Both are 128 bits, bit 0 of word 0 first. An update replaces all labels.
 ///
 /// `ENOENT` if there is no such flow, `ENOSPC` in a namespace whose rules set no labels.
 pub fn set_labels(
@@ -157,8 +157,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The same after `change` has set fields. Other crates make a selection so: a struct literal would not compile any more when
-    /// a newer kernel adds a field.
+    /// The same after `change` has set fields. Other crates make a selection so: a struct literal would not compile any
+    /// more when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

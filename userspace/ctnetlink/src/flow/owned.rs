@@ -38,8 +38,8 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// The same after `change` has set fields. Other crates make extras so: a struct literal would not compile any more when
-    /// a newer kernel adds a field.
+    /// The same after `change` has set fields. Other crates make extras so: a struct literal would not compile any more
+    /// when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

@@ -126,8 +126,8 @@ impl<'a> FlowView<'a> {
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
     }
 
-    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more when
-    /// a newer kernel adds a field.
+    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
+    /// when a newer kernel adds a field.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
