@@ -1,8 +1,8 @@
 //! `cargo xtask public-api`: what other people's code can name of the crates that are published.
 //!
 //! The text of each crate stands in `xtask/public-api/`, so that the diff of a commit shows what it changes of the
-//! interface. The compiler writes the interface as rustdoc JSON, whose format is unstable: the stable compiler writes it
-//! where `RUSTC_BOOTSTRAP` is set, and the crate `public-api` reads it.
+//! interface. The compiler writes the interface as rustdoc JSON, whose format is unstable: the stable compiler writes
+//! it where `RUSTC_BOOTSTRAP` is set, and the crate `public-api` reads it.
 
 use crate::{repo, shell};
 use anyhow::{Context as _, Result, bail};

@@ -79,7 +79,8 @@ pub struct RawMessage<'a> {
     pub at: usize,
 }
 
-/// Walks the messages of a datagram. After an error it ends: without a length nobody knows where the next begins.
+/// Iterates over the messages of a datagram; ends after an error, because the next message cannot be found without a
+/// length.
 #[derive(Clone, Copy, Debug)]
 pub struct Messages<'a> {
     datagram: &'a [u8],

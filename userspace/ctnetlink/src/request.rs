@@ -4,8 +4,8 @@
 //! that one `send` hands over; the kernel works through it in order and answers each message by its sequence number.
 //! On [`Writer::counting`] the same calls tell the length.
 //!
-//! What is written is what the kernel accepts, found out by trying on 6.18 (the reasons are at the places): a create
-//! carries everything a flow has, an update leaves out what can only be set at birth.
+//! A request carries only what the kernel accepts, as tried on 6.18; comments in the code give the reasons. A create
+//! carries all of a flow, an update leaves out what the kernel only sets when a flow begins.
 
 #[cfg(feature = "alloc")]
 mod flow;
@@ -29,12 +29,12 @@ use crate::{FlowKey, Tuple, Writer, direction};
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
 
-/// How the answer to a request finds its way back.
+/// Which answers a request gets, and how they are recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
-    /// Sequence number that the answer will bear.
+    /// Sequence number, which the answer repeats.
     pub seq: u32,
-    /// Whether success is answered too; failure always is.
+    /// Whether the kernel answers success too (`NLM_F_ACK`); it always answers failure.
     pub ack: bool,
 }
 
@@ -57,13 +57,13 @@ impl Ticket {
 pub enum IfExists {
     /// It fails with `EEXIST`.
     Fail,
-    /// It changes what exists. For flows with translation or a master that fails with `EOPNOTSUPP`, because
-    /// these can only be set at birth.
+    /// It changes what exists. For flows with translation or a master it fails with `EOPNOTSUPP`, because the kernel
+    /// sets these only when a flow begins.
     Change,
 }
 
-/// Has success answered too, of the silent request at the beginning of `message`: of the last one of a batch, when
-/// which one that is was not known before.
+/// Turns the silent request at the beginning of `message` into one whose success is answered too, such as the last one
+/// of a batch that has grown long enough.
 pub fn acknowledge(message: &mut [u8]) {
     let flags = message.get_mut(6..8).and_then(|flags| flags.first_chunk_mut());
     let Some(flags) = flags else { return };
@@ -139,7 +139,7 @@ pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
     Head::new(ct::GET, 0, key.tuple.family).message(w, ticket, |w| put_key(w, key));
 }
 
-/// Which flows a dump or a flush is about. The default is all.
+/// Which flows a dump or a flush selects. The default is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selection {
@@ -166,7 +166,7 @@ impl Selection {
     }
 }
 
-/// What a dump reads.
+/// The list that a dump reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {

@@ -1,4 +1,4 @@
-//! The flow as ctnetlink tells it: a view that is filled in one walk over the attributes.
+//! The view of a flow, which one pass over the attributes fills.
 //!
 //! Numbers are taken out right away, because that costs less than remembering where they were; bytes of variable
 //! length stay in the datagram. Building a view allocates nothing, and [`FlowView::to_flow`] only does for what
@@ -26,11 +26,11 @@ pub struct FlowView<'a> {
     pub family: u8,
     /// `CTA_TUPLE_ORIG`.
     pub orig: Tuple,
-    /// `CTA_TUPLE_REPLY`; unknown where not told.
+    /// `CTA_TUPLE_REPLY`; unknown if the message did not carry it.
     pub reply: Tuple,
     /// `CTA_ZONE`: the zone of both directions.
     pub zone: Option<u16>,
-    /// `CTA_TUPLE_ZONE`: the zone of one direction. The kernel tells either this or `zone`.
+    /// `CTA_TUPLE_ZONE`: the zone of one direction. The kernel sends either this or `zone`.
     pub zones: [Option<u16>; 2],
     /// `CTA_TUPLE_MASTER`.
     pub master: Option<Tuple>,
@@ -44,7 +44,7 @@ pub struct FlowView<'a> {
     pub id: Option<u32>,
     /// `CTA_USE`.
     pub use_count: Option<u32>,
-    /// `CTA_PROTOINFO`. In events of destruction only the state of TCP is told.
+    /// `CTA_PROTOINFO`. Events of destruction carry only the state of TCP.
     pub proto: ProtoState,
     /// `CTA_HELP_NAME`.
     pub helper: Option<HelperName>,
@@ -104,7 +104,8 @@ impl<'a> FlowView<'a> {
     /// Reads the payload of a flow message: family header and attributes. Unknown attributes are skipped.
     ///
     /// # Errors
-    /// Offsets count from the start of `payload`.
+    /// When the family header or an attribute is cut short, an attribute has the wrong length, or there is no original
+    /// tuple. Offsets count from the start of `payload`.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (family, attributes) = split_family(payload)?;
         let mut view = Self { family, ..Self::NOTHING };
@@ -134,7 +135,7 @@ impl<'a> FlowView<'a> {
         self
     }
 
-    /// Its identity.
+    /// The identity of the flow.
     #[must_use]
     pub fn key(&self) -> FlowKey {
         FlowKey::new(self.orig, self.identity_zone())
@@ -207,8 +208,8 @@ impl<'a> FlowView<'a> {
     }
 }
 
-/// The original direction of the flow that the payload of a flow message is about, without reading on behind it; `None`
-/// where [`FlowView::parse`] would find none.
+/// The original tuple in the payload of a flow message; `None` where there is none. It reads no further than that
+/// tuple, so it is cheaper than [`FlowView::parse`] for whoever only sorts messages by flow.
 #[must_use]
 pub fn original(payload: &[u8]) -> Option<Tuple> {
     let (_, attributes) = split_family(payload).ok()?;

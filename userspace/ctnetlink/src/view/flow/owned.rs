@@ -9,14 +9,14 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Detail {
-    /// What belongs to the flow. Common flows take no allocation.
+    /// The state of the flow. Most flows need no allocation.
     State,
-    /// Also what belongs to this one reading: counters, timestamps, reference count.
+    /// Also the fields that describe one moment: counters, timestamps, reference count. They take an allocation.
     Full,
 }
 
 impl FlowView<'_> {
-    /// The same as an owned value.
+    /// The flow as an owned value.
     #[must_use]
     pub fn to_flow(&self, detail: Detail) -> Flow {
         let mut known = Known::empty();
