@@ -1,11 +1,7 @@
 //! What one event, one message, one flow costs. `cargo xtask bench`, or `cargo bench -p benches --bench bench`.
 //!
-//! Figures are per item. The rival of the event decoder is netlink-packet-netfilter on the same captured events; it
-//! takes fewer attributes and builds owned values, so the comparison favours neither: it is what a user would have.
+//! Figures are per item. The decoder of kernel events has a benchmark of its own, `ctnetlink.rs`.
 
-#[path = "../userspace/ctnetlink/src/message/tests/vectors.rs"]
-#[expect(dead_code, reason = "the unit tests of `wire` use the rest")]
-mod vectors;
 mod codec;
 mod engine_cost;
 mod sample;

@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
     let start = Instant::now();
     let met = match *words {
         ["fill", n] => fill(number(n)?)?,
-        ["dump"] => read(&Selection { family: FAMILY_IPV4, ..Selection::default() })?,
+        ["dump"] => read(&Selection::default().with(|selection| selection.family = FAMILY_IPV4))?,
         ["pick", port] => read(&to_port(number(port)? as u16))?,
         ["delete", n] => delete((0..number(n)?).collect())?,
         ["delete", n, port] => {
@@ -76,7 +76,10 @@ fn to_port(port: u16) -> Selection {
     let wanted = Tuple::v4([0; 4], [0; 4], ipproto::TCP).with_ports(0, port);
     let bits = flag::PROTO_NUM | flag::PROTO_DST_PORT;
     let tuples = Some([(wanted, bits), (wanted, 0)]);
-    Selection { family: FAMILY_IPV4, tuples, ..Selection::default() }
+    Selection::default().with(|selection| {
+        selection.family = FAMILY_IPV4;
+        selection.tuples = tuples;
+    })
 }
 
 fn read(selection: &Selection) -> io::Result<u32> {

@@ -311,7 +311,7 @@ fn events_name_the_program_that_caused_them() {
     let side = ours();
     let mut child = side.listening(&script::words("-E -e DESTROY"));
     let mut table = side.within(|| Table::open().expect("a netlink socket"));
-    let udp = Selection { family: 2, ..Selection::default() };
+    let udp = Selection::default().with(|selection| selection.family = 2);
     table.ask(|w, t| request::flush(w, t, &udp), |_| Ok(())).expect("it may flush");
     side.heard(child.id());
     let done = side.interrupt(&mut child);

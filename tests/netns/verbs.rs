@@ -104,16 +104,15 @@ fn expectations_are_deleted_one_by_one() {
 }
 
 fn expectation(master: &Flow, port: u16) -> Expectation {
-    Expectation {
-        master: master.orig,
-        tuple: master.orig.inverted().with_ports(0, port),
-        mask: Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff),
-        timeout_s: Some(300),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"ftp"),
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = master.orig;
+        expect.tuple = master.orig.inverted().with_ports(0, port);
+        expect.mask = Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff);
+        expect.timeout_s = Some(300);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"ftp");
+    })
 }
 
 #[test]

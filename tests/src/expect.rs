@@ -21,16 +21,15 @@ pub fn irc() -> Flow {
 #[must_use]
 pub fn data(port: u16) -> Expectation {
     let master = irc().orig;
-    Expectation {
-        master,
-        tuple: master.inverted().with_ports(0, port),
-        mask: Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff),
-        timeout_s: Some(300),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"irc"),
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = master;
+        expect.tuple = master.inverted().with_ports(0, port);
+        expect.mask = Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff);
+        expect.timeout_s = Some(300);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"irc");
+    })
 }
 
 /// The kernel's expectations, sorted, without lifetimes.

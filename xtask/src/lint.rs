@@ -4,12 +4,13 @@ use crate::build::OBJECT_VARIABLE;
 use crate::shell::{self, step};
 use crate::tally::Tally;
 use crate::toolchain::Toolchain;
-use crate::{ledger, repo, tidy};
+use crate::{ledger, public_api, repo, tidy};
 use anyhow::{Context as _, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Check form and house rules: rustfmt, clippy, the no_std proof, tidy, the ledger of deviations.
+/// Check form and house rules: rustfmt, clippy, the no_std proof, tidy, the ledger of deviations, the interface of what
+/// is published.
 ///
 /// The no_std proof compiles ctnetlink, wire and engine for a target that has no std, so that sockets, clocks and files
 /// cannot have crept in.
@@ -26,12 +27,14 @@ type Check = fn() -> Result<()>;
 
 /// Every check, each counted as one test.
 pub(crate) fn checks() -> Tally {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("fmt", fmt),
         ("tidy", tidy::check),
         ("ledger", ledger::check),
         ("clippy", clippy),
         ("no_std", no_std),
+        ("no alloc", no_alloc),
+        ("public api", public_api::check),
     ];
     let mut total = Tally::default();
     for (name, check) in checks {
@@ -77,4 +80,11 @@ fn no_std() -> Result<()> {
     ]);
     cargo.args(["-Zbuild-std=core,alloc", "--target", "x86_64-unknown-none", "--target-dir"]);
     shell::run(cargo.arg(repo::target().join("no-std")))
+}
+
+/// The part of ctnetlink that the eBPF programs use must not allocate.
+fn no_alloc() -> Result<()> {
+    let mut cargo = shell::cargo("clippy");
+    cargo.args(["--package", "ctnetlink", "--no-default-features"]);
+    shell::run(cargo.args(["--", "-D", "warnings"]))
 }

@@ -14,6 +14,7 @@ mod tally;
 mod vm;
 mod tidy;
 mod ledger;
+mod public_api;
 mod lint;
 mod sim;
 mod busy;
@@ -49,6 +50,7 @@ enum Verb {
     Sim(sim::Options),
     Lint(lint::Options),
     Tidy(tidy::Options),
+    PublicApi(public_api::Options),
     Demo(demo::Options),
     /// A part of the demonstration, run inside one of its namespaces.
     #[command(hide = true)]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Sim(options) => sim::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Tidy(options) => tidy::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::PublicApi(options) => public_api::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Demo(options) => demo::run(&options),
         Verb::DemoNode(options) => demo::node::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),

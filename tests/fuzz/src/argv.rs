@@ -48,7 +48,10 @@ fn can_be_used(command: &Command) {
     let filter = Filter::new(command);
     request::dump(&mut w, 1, Source::Table, &filter.selection());
     let orig = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 6).with_ports(1, 2);
-    let flow = FlowView { orig, reply: orig.inverted(), ..FlowView::default() };
+    let flow = FlowView::default().with(|view| {
+        view.orig = orig;
+        view.reply = orig.inverted();
+    });
     assert!(!filter.is_everything() || filter.passes(&flow), "all flows are meant, but not one");
     if matches!(command.verb, Verb::Create | Verb::Add)
         && let Ok(flow) = wanted::flow(command)

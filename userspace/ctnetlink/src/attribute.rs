@@ -17,7 +17,7 @@ const HEADER_LEN: usize = 4;
 /// One attribute of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attribute<'a> {
-    /// Its number in the C enum of its level, flag bits masked off.
+    /// Its number in the enum of its nest ([`crate::uapi`]), flag bits masked off.
     pub kind: u16,
     /// Its value, padding excluded.
     pub value: &'a [u8],
@@ -43,24 +43,36 @@ impl<'a> Attribute<'a> {
     }
 
     /// The value as one byte.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn u8(&self) -> Result<u8, DecodeError> {
         self.array("attribute is not 1 byte long").map(|[byte]| byte)
     }
 
     /// The value as a 16-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be16(&self) -> Result<u16, DecodeError> {
         self.array("attribute is not 2 bytes long").map(u16::from_be_bytes)
     }
 
     /// The value as a 32-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be32(&self) -> Result<u32, DecodeError> {
         self.array("attribute is not 4 bytes long").map(u32::from_be_bytes)
     }
 
     /// The value as a 64-bit number in network byte order.
+    ///
+    /// # Errors
+    /// When it has another length.
     #[inline]
     pub fn be64(&self) -> Result<u64, DecodeError> {
         self.array("attribute is not 8 bytes long").map(u64::from_be_bytes)
@@ -81,7 +93,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// Walks a list of attributes. After an error it ends.
+/// Iterates over a list of attributes; ends after an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Attributes<'a> {
     bytes: &'a [u8],
@@ -90,7 +102,7 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// The attributes in `bytes`, which begin at offset `base` of the buffer errors shall point into.
+    /// The attributes in `bytes`. Offsets in errors are relative to a buffer in which `bytes` begins at `base`.
     #[must_use]
     pub const fn new(bytes: &'a [u8], base: usize) -> Self {
         Self { bytes, base, at: 0 }
@@ -125,15 +137,21 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// Appends an attribute. `value` is at most 65,531 bytes long, which every caller's type sees to.
+/// Appends an attribute. One with a value of more than 65,531 bytes cannot be encoded: [`Writer::finish`] then fails.
 pub fn put(w: &mut Writer<'_>, kind: u16, value: &[u8]) {
-    w.put(&header(value.len() as u16, kind));
+    let Some(len) = value_len(value.len()) else { return w.fail() };
+    w.put(&header(len, kind));
     w.put(value);
     w.pad4();
 }
 
-/// What four bytes an attribute begins with.
-pub const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
+/// The length of a value that leaves room for the header in the 16 bits that hold both.
+fn value_len(len: usize) -> Option<u16> {
+    u16::try_from(len).ok().filter(|&len| len <= u16::MAX - HEADER_LEN as u16)
+}
+
+/// `struct nlattr`.
+pub(crate) const fn header(value_len: u16, kind: u16) -> [u8; HEADER_LEN] {
     let (len, kind) = ((value_len + HEADER_LEN as u16).to_ne_bytes(), kind.to_ne_bytes());
     [len[0], len[1], kind[0], kind[1]]
 }
@@ -150,19 +168,56 @@ pub fn put_be32(w: &mut Writer<'_>, kind: u16, value: u32) {
     w.put(whole.as_flattened());
 }
 
-/// Appends a name with the terminator the kernel's `nla_strcmp` and `strncmp` users want.
+/// Appends a name and its terminating NUL, which the kernel requires (`NLA_NUL_STRING`).
 pub fn put_text(w: &mut Writer<'_>, kind: u16, text: &[u8]) {
-    w.put(&header(text.len() as u16 + 1, kind));
+    let Some(len) = value_len(text.len() + 1) else { return w.fail() };
+    w.put(&header(len, kind));
     w.put(text);
     w.put(&[0]);
     w.pad4();
 }
 
-/// Appends an attribute that holds what `body` appends.
+/// Appends a nest: an attribute that holds the attributes which `body` appends, with `NLA_F_NESTED` set. One of more
+/// than 65,535 bytes cannot be encoded: [`Writer::finish`] then fails.
 pub fn put_nest(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
     let start = w.position();
     w.put(&header(0, kind | nla::NESTED));
     body(w);
-    let len = (w.position() - start) as u16;
+    let Ok(len) = u16::try_from(w.position() - start) else { return w.fail() };
     w.patch(start, &len.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoRoom;
+    use alloc::vec;
+
+    const IMPOSSIBLE: NoRoom = NoRoom { needed: usize::MAX };
+
+    #[test]
+    fn the_longest_attribute_is_written_and_a_longer_one_is_refused() {
+        let (value, mut buffer) = (vec![1; 65_532], vec![0; 70_000]);
+        let mut w = Writer::new(&mut buffer);
+        put(&mut w, 5, &value[1..]);
+        let len = w.finish().unwrap();
+        let read = Attributes::new(&buffer[..len], 0).next().unwrap().unwrap();
+        assert_eq!((read.kind, read.value), (5, &value[1..]));
+
+        let mut w = Writer::new(&mut buffer);
+        put(&mut w, 5, &value);
+        put_be32(&mut w, 6, 7);
+        assert_eq!(w.finish(), Err(IMPOSSIBLE));
+        let mut w = Writer::new(&mut buffer);
+        put_text(&mut w, 5, &value[1..]);
+        assert_eq!(w.finish(), Err(IMPOSSIBLE), "the terminator has no room");
+    }
+
+    #[test]
+    fn a_nest_that_is_too_long_is_refused() {
+        let (value, mut buffer) = (vec![1; 40_000], vec![0; 100_000]);
+        let mut w = Writer::new(&mut buffer);
+        put_nest(&mut w, 1, |w| (0..2).for_each(|_| put(w, 2, &value)));
+        assert_eq!(w.finish(), Err(IMPOSSIBLE));
+    }
 }

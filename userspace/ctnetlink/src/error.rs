@@ -1,9 +1,10 @@
-//! The one error of this floor.
+//! The one error of all decoders.
 
 use core::fmt;
 
-/// Why bytes could not be decoded: what was wrong, and where. `Copy`, so that reporting costs nothing.
+/// Why bytes could not be decoded: what was wrong, and where. It is `Copy` and holds no heap memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeError {
     /// Offset in bytes from the start of the buffer the failing decoder was given.
     pub at: u32,

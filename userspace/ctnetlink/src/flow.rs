@@ -1,7 +1,7 @@
-//! The flow: the value that every codec, the table and the printers speak.
+//! What is known of a flow, as values.
 //!
 //! What every flow has lies in one fixed struct of 128 bytes for IPv4 and IPv6 alike; what few flows have (helper,
-//! labels, sequence adjustment, counters, ...) lies in an [`Extra`] that copies of a flow share.
+//! labels, sequence adjustment, counters, ...) lies in an `Extra` that copies of a flow share.
 
 #[cfg(feature = "alloc")]
 mod owned;
@@ -22,9 +22,9 @@ bitflags! {
         const EXPECTED = 1 << 0;
         /// Packets were seen in both directions.
         const SEEN_REPLY = 1 << 1;
-        /// Not to be evicted early.
+        /// The kernel does not evict it when the table is full (`IPS_ASSURED`).
         const ASSURED = 1 << 2;
-        /// Its first packet has left the host.
+        /// Its first packet has passed the host; it is in the table.
         const CONFIRMED = 1 << 3;
         /// Its source is to be translated.
         const SRC_NAT = 1 << 4;
@@ -42,7 +42,7 @@ bitflags! {
         const FIXED_TIMEOUT = 1 << 10;
         /// A template, not a real flow.
         const TEMPLATE = 1 << 11;
-        /// The kernel's own bookkeeping (was: untracked).
+        /// The kernel resolved a clash of translations (`IPS_NAT_CLASH`; `IPS_UNTRACKED` of old kernels).
         const NAT_CLASH = 1 << 12;
         /// A helper is attached.
         const HELPER = 1 << 13;
@@ -67,70 +67,73 @@ bitflags! {
         const MARK = 1 << 2;
         /// `id`.
         const ID = 1 << 3;
-        /// `zone`, given explicitly; a flow without it is in zone 0.
+        /// `zone`, given as `CTA_ZONE`; a flow without it is in zone 0 or in a zone of one direction.
         const ZONE = 1 << 4;
-        /// Synproxy parameters were given. They are all zero unless `Extra::synproxy` says otherwise.
+        /// SYNPROXY parameters, all zero unless `Extra::synproxy` holds others.
         const SYNPROXY = 1 << 5;
     }
 }
 
-/// What a layer-4 tracker remembers of a flow.
+/// State of the layer-4 tracker (`CTA_PROTOINFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProtoState {
-    /// The protocol has no state, or the sender did not say.
+    /// No state: the protocol has none, or the message did not carry it.
     #[default]
     None,
-    /// TCP.
+    /// `CTA_PROTOINFO_TCP`.
     Tcp(TcpState),
-    /// DCCP.
+    /// `CTA_PROTOINFO_DCCP`.
     Dccp {
-        /// `enum ct_dccp_states`.
+        /// `enum ct_dccp_states` of kernels that track DCCP.
         state: u8,
-        /// 0 client, 1 server: who the original direction's source is.
+        /// `enum ct_dccp_roles`: 0 if the source of the original direction is the client, 1 if it is the server.
         role: u8,
     },
-    /// SCTP.
+    /// `CTA_PROTOINFO_SCTP`.
     Sctp {
-        /// `enum sctp_conntrack`.
+        /// `enum sctp_conntrack` (`linux/netfilter/nf_conntrack_sctp.h`).
         state: u8,
         /// Verification tags, original direction then reply, host order.
         vtag: [u32; 2],
     },
 }
 
-/// TCP tracker state. Arrays hold the original direction first, then the reply direction.
+/// State of the TCP tracker (`enum ctattr_protoinfo_tcp`). Arrays hold the original direction first, then the reply
+/// direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpState {
-    /// `enum tcp_conntrack`: 1 SYN_SENT, 2 SYN_RECV, 3 ESTABLISHED, 4 FIN_WAIT, 5 CLOSE_WAIT, 6 LAST_ACK,
-    /// 7 TIME_WAIT, 8 CLOSE, 9 SYN_SENT2.
+    /// `enum tcp_conntrack` (`linux/netfilter/nf_conntrack_tcp.h`): 1 SYN_SENT, 2 SYN_RECV, 3 ESTABLISHED, 4
+    /// FIN_WAIT, 5 CLOSE_WAIT, 6 LAST_ACK, 7 TIME_WAIT, 8 CLOSE, 9 SYN_SENT2.
     pub state: u8,
-    /// Window scale factors, if given.
+    /// Window scale factors (powers of two, 0 to 14), if given.
     pub wscale: Option<[u8; 2]>,
-    /// `nf_ct_tcp_flags`: flags and, on writes, the mask of flags to set; if given.
+    /// `struct nf_ct_tcp_flags`, if given: the flags and, in requests, the mask of flags to set.
     pub flags: Option<[TcpFlags; 2]>,
 }
 
-/// `struct nf_ct_tcp_flags` of one direction.
+/// `struct nf_ct_tcp_flags` of one direction (`linux/netfilter/nf_conntrack_tcp.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpFlags {
     /// `IP_CT_TCP_FLAG_*` values.
     pub flags: u8,
-    /// Which of them are meant.
+    /// Which of them a request sets; 0 in what the kernel sends.
     pub mask: u8,
 }
 
-/// `IP_CT_TCP_FLAG_BE_LIBERAL`: packets outside the window are not invalid.
+/// `IP_CT_TCP_FLAG_BE_LIBERAL`: the tracker accepts packets outside the window.
 pub const TCP_FLAG_BE_LIBERAL: u8 = 0x08;
 
-/// TCP state numbers that decisions are made on.
+/// Numbers of `enum tcp_conntrack` (`linux/netfilter/nf_conntrack_tcp.h`).
 pub mod tcp {
-    /// Handshake done.
+    /// `TCP_CONNTRACK_ESTABLISHED`: the handshake is complete.
     pub const ESTABLISHED: u8 = 3;
-    /// Past the end of the name table.
+    /// The first number that is no state.
     pub const MAX: u8 = 10;
 }
 
-/// Packets and bytes of one direction.
+/// Packets and bytes of one direction (`CTA_COUNTERS_ORIG`, `CTA_COUNTERS_REPLY`). The kernel counts only where
+/// `net.netfilter.nf_conntrack_acct` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
     /// Packets.
@@ -139,7 +142,7 @@ pub struct Counters {
     pub bytes: u64,
 }
 
-/// TCP sequence adjustment of one direction (`struct nf_ct_seqadj`).
+/// TCP sequence adjustment of one direction (`enum ctattr_seqadj`), host byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeqAdj {
     /// Sequence number where the last change took place.
@@ -150,7 +153,7 @@ pub struct SeqAdj {
     pub offset_after: u32,
 }
 
-/// SYNPROXY parameters.
+/// SYNPROXY parameters (`enum ctattr_synproxy`), host byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Synproxy {
     /// Initial sequence number sent to the client.
@@ -161,7 +164,8 @@ pub struct Synproxy {
     pub tsoff: u32,
 }
 
-/// When a flow began and ended: wall clock, nanoseconds since 1970; 0 where not known.
+/// When a flow began and ended (`CTA_TIMESTAMP`): wall clock, nanoseconds since 1970; 0 where not known. The kernel
+/// records it only where `net.netfilter.nf_conntrack_timestamp` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timestamps {
     /// First packet.
@@ -213,7 +217,7 @@ impl<const N: usize> fmt::Debug for Name<N> {
     }
 }
 
-/// The name people and tools use for an IP protocol that conntrack knows; `None` otherwise.
+/// The name of an IP protocol that conntrack knows, as `/etc/protocols` spells it; `None` for others.
 #[must_use]
 pub const fn proto_name(proto: u8) -> Option<&'static str> {
     Some(match proto {

@@ -79,7 +79,8 @@ pub struct RawMessage<'a> {
     pub at: usize,
 }
 
-/// Walks the messages of a datagram. After an error it ends: without a length nobody knows where the next begins.
+/// Iterates over the messages of a datagram; ends after an error, because the next message cannot be found without a
+/// length.
 #[derive(Clone, Copy, Debug)]
 pub struct Messages<'a> {
     datagram: &'a [u8],
@@ -120,7 +121,12 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Splits `nfgenmsg` off a payload: the family, and the attributes.
+/// Splits `struct nfgenmsg` (`include/uapi/linux/netfilter/nfnetlink.h`) off the payload of a message: the address
+/// family, and the attributes. Version and resource id lie in bytes 1 and 2 to 3.
+///
+/// # Errors
+/// When the payload is shorter than [`FAMILY_HEADER_LEN`]. Offsets, also of the attributes, count from the start of
+/// `payload`.
 pub fn split_family(payload: &[u8]) -> Result<(u8, Attributes<'_>), DecodeError> {
     let Some((head, rest)) = payload.split_first_chunk::<FAMILY_HEADER_LEN>() else {
         return Err(DecodeError::new(payload.len(), "family header is cut short"));

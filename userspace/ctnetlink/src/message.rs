@@ -1,4 +1,4 @@
-//! What a message says, of whatever kind it is.
+//! Messages of all kinds: flows, expectations, answers.
 
 use crate::DecodeError;
 use crate::attribute::Attributes;
@@ -7,43 +7,48 @@ use crate::uapi::{control, ct, exp, extack, flag, subsystem};
 use crate::view::{ExpectView, FlowView};
 
 /// What happened to a flow or an expectation.
+///
+/// Not `non_exhaustive`: the kernel has one multicast group for each of these three, and a program that passed over a
+/// fourth would keep a wrong table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// It began.
+    /// It began: `IPCTNL_MSG_CT_NEW` with `NLM_F_CREATE` or `NLM_F_EXCL`.
     New,
-    /// It changed, or, in the answer to a dump or a read (which look the same), it exists.
+    /// It changed; or it exists, in the answer to a dump or a read, which looks the same: `IPCTNL_MSG_CT_NEW` without
+    /// those flags.
     Update,
-    /// It ended.
+    /// It ended: `IPCTNL_MSG_CT_DELETE`.
     Destroy,
 }
 
-/// A message that was understood.
+/// A decoded message.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Message<'a> {
     /// A flow.
     Flow {
         /// What happened to it.
         event: EventKind,
-        /// What is known of it.
+        /// Its attributes.
         flow: FlowView<'a>,
     },
     /// An expectation.
     Expect {
         /// What happened to it.
         event: EventKind,
-        /// What is known of it.
+        /// Its attributes.
         expect: ExpectView<'a>,
     },
-    /// A request failed, or, with errno 0, succeeded.
+    /// `NLMSG_ERROR`: a request failed, or, with errno 0, succeeded.
     Error(Answer<'a>),
-    /// A dump is complete, or, with an errno, broke off. It is inconsistent if [`flag::DUMP_INTR`] is set in
-    /// the header of this or of an earlier message.
+    /// `NLMSG_DONE`: a dump is complete, or, with an errno, broke off. It is inconsistent if [`flag::DUMP_INTR`] is
+    /// set in the header of this or of an earlier message.
     Done(Answer<'a>),
-    /// Nothing.
+    /// `NLMSG_NOOP`.
     Noop,
-    /// The socket lost messages.
+    /// `NLMSG_OVERRUN`: data was lost. (A full socket buffer shows as `ENOBUFS` from `recv`, not as this.)
     Overrun,
-    /// Something else, among it statistics; its payload is in the raw message.
+    /// Any other message, statistics among them; the payload is in the raw message.
     Other {
         /// A number of [`crate::uapi::subsystem`] or one not listed there.
         subsystem: u8,
@@ -52,22 +57,24 @@ pub enum Message<'a> {
     },
 }
 
-/// How a request ended.
+/// How a request ended (`struct nlmsgerr`, `linux/netlink.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer<'a> {
     /// Positive errno; 0 is success.
     pub errno: i32,
-    /// Header of the request, if it is quoted.
+    /// Header of the request, if the kernel quotes it.
     pub request: Option<Header>,
-    /// What the kernel says about it: text for people.
+    /// `NLMSGERR_ATTR_MSG`: the reason in words; needs `NETLINK_EXT_ACK` on the socket.
     pub text: Option<&'a str>,
-    /// Offset in the request of the attribute it is about.
+    /// `NLMSGERR_ATTR_OFFS`: offset in the request of the attribute that was refused.
     pub offset: Option<u32>,
 }
 
-/// Understands one message. A message with an unknown type is no error.
+/// Decodes one message. An unknown type is no error but [`Message::Other`].
 ///
 /// # Errors
+/// When a header or an attribute is cut short or has the wrong length, or a flow or an expectation has no tuple.
 /// Offsets count from the start of the datagram the message came from.
 pub fn decode<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
     let header = &raw.header;

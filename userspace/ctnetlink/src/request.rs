@@ -4,8 +4,8 @@
 //! that one `send` hands over; the kernel works through it in order and answers each message by its sequence number.
 //! On [`Writer::counting`] the same calls tell the length.
 //!
-//! What is written is what the kernel accepts, found out by trying on 6.18 (the reasons are at the places): a create
-//! carries everything a flow has, an update leaves out what can only be set at birth.
+//! A request carries only what the kernel accepts, as tried on 6.18; comments in the code give the reasons. A create
+//! carries all of a flow, an update leaves out what the kernel only sets when a flow begins.
 
 #[cfg(feature = "alloc")]
 mod flow;
@@ -20,22 +20,21 @@ pub use expectation::{
 pub use expectation::put_expectation;
 
 use crate::attribute::{put, put_be16, put_be32, put_nest};
-use crate::flow::{Flow, Status};
 use crate::frame::HEADER_LEN;
 use crate::uapi::{ct, cta, filter, flag, subsystem};
 #[cfg(feature = "alloc")]
-use crate::{FlowKey, Tuple};
-use crate::{Writer, direction};
+use crate::{Flow, flow::Status};
+use crate::{FlowKey, Tuple, Writer, direction};
 
 /// `AF_UNSPEC`: both address families.
 pub const ANY_FAMILY: u8 = 0;
 
-/// How the answer to a request finds its way back.
+/// Which answers a request gets, and how they are recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
-    /// Sequence number that the answer will bear.
+    /// Sequence number, which the answer repeats.
     pub seq: u32,
-    /// Whether success is answered too; failure always is.
+    /// Whether the kernel answers success too (`NLM_F_ACK`); it always answers failure.
     pub ack: bool,
 }
 
@@ -58,13 +57,13 @@ impl Ticket {
 pub enum IfExists {
     /// It fails with `EEXIST`.
     Fail,
-    /// It changes what exists. For flows with translation or a master that fails with `EOPNOTSUPP`, because
-    /// these can only be set at birth.
+    /// It changes what exists. For flows with translation or a master it fails with `EOPNOTSUPP`, because the kernel
+    /// sets these only when a flow begins.
     Change,
 }
 
-/// Has success answered too, of the silent request at the beginning of `message`: of the last one of a batch, when
-/// which one that is was not known before.
+/// Turns the silent request at the beginning of `message` into one whose success is answered too, such as the last one
+/// of a batch that has grown long enough.
 pub fn acknowledge(message: &mut [u8]) {
     let flags = message.get_mut(6..8).and_then(|flags| flags.first_chunk_mut());
     let Some(flags) = flags else { return };
@@ -104,6 +103,27 @@ pub fn update_with_timeout(w: &mut Writer<'_>, ticket: Ticket, flow: &Flow) {
     head.message(w, ticket, |w| flow::update(w, flow, false));
 }
 
+/// Sets the labels of a flow whose bits are set in `mask` to what they are in `labels`, and leaves the others alone.
+/// Both are 128 bits, bit 0 of word 0 first. An update replaces all labels.
+///
+/// `ENOENT` if there is no such flow, `ENOSPC` in a namespace whose rules set no labels.
+pub fn set_labels(
+    w: &mut Writer<'_>,
+    ticket: Ticket,
+    key: &FlowKey,
+    labels: &[u32; 4],
+    mask: &[u32; 4],
+) {
+    // The kernel takes the masked bits away and then flips those of the value (`nf_connlabels_replace`, kernel v6.12
+    // `net/netfilter/nf_conntrack_labels.c`): a bit outside the mask would be flipped.
+    let labels = core::array::from_fn::<_, 4, _>(|i| labels[i] & mask[i]);
+    Head::new(ct::NEW, 0, key.tuple.family).message(w, ticket, |w| {
+        put_key(w, key);
+        put_labels(w, cta::LABELS, &labels);
+        put_labels(w, cta::LABELS_MASK, mask);
+    });
+}
+
 /// Deletes a flow; with `id` only if the flow that now has this identity is that one. `ENOENT` if there is none.
 pub fn delete(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey, id: Option<u32>) {
     Head::new(ct::DELETE, 0, key.tuple.family).message(w, ticket, |w| {
@@ -119,8 +139,9 @@ pub fn get(w: &mut Writer<'_>, ticket: Ticket, key: &FlowKey) {
     Head::new(ct::GET, 0, key.tuple.family).message(w, ticket, |w| put_key(w, key));
 }
 
-/// Which flows a dump or a flush is about. The default is all.
+/// Which flows a dump or a flush selects. The default is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// Address family; [`ANY_FAMILY`] is both.
     pub family: u8,
@@ -135,8 +156,19 @@ pub struct Selection {
     pub tuples: Option<[(Tuple, u32); 2]>,
 }
 
-/// What a dump reads.
+impl Selection {
+    /// The same after `change` has set fields. Other crates make a selection so: a struct literal would not compile any
+    /// more when a newer kernel adds a field.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+/// The list that a dump reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Source {
     /// The table.
     #[default]
@@ -231,8 +263,9 @@ fn put_tuple_filter(w: &mut Writer<'_>, tuples: &[(Tuple, u32); 2]) {
     });
 }
 
-/// Appends a request to another subsystem of netfilter (its number and the message's), about the object with number
-/// `resource`. Only failure is answered.
+/// Appends a request to another subsystem of netfilter (its number of [`subsystem`] and the
+/// message's), about the object with number `resource` (`nfgenmsg.res_id`). Only failure is answered. `body` appends
+/// the attributes.
 pub fn put_message(
     w: &mut Writer<'_>,
     (subsystem, message): (u8, u8),
@@ -242,6 +275,21 @@ pub fn put_message(
 ) {
     let head = Head { subsystem, ..Head::new(message, 0, ANY_FAMILY) };
     head.message_about(w, resource, Ticket::silent(seq), body);
+}
+
+/// Most label words the kernel takes: `NF_CT_LABELS_MAX_SIZE` is 128 bits; more is `ERANGE`.
+const LABEL_WORDS_MAX: usize = 4;
+
+/// The counterpart of [`crate::view::label_words`]. Always the full 128 bits: the kernel clears what
+/// is not given, and on 64-bit big-endian machines half a word has no place.
+fn put_labels(w: &mut Writer<'_>, kind: u16, labels: &[u32]) {
+    let swapped = cfg!(all(target_endian = "big", target_pointer_width = "64"));
+    let mut bytes = [0; 4 * LABEL_WORDS_MAX];
+    for (i, word) in labels.iter().take(LABEL_WORDS_MAX).enumerate() {
+        let to = if swapped { i ^ 1 } else { i };
+        bytes[4 * to..4 * to + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+    put(w, kind, &bytes);
 }
 
 /// What differs between the headers of requests.

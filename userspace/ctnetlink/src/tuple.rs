@@ -3,12 +3,12 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// `AF_INET`, as the kernel numbers it.
+/// `AF_INET` (`linux/socket.h`).
 pub const FAMILY_IPV4: u8 = 2;
-/// `AF_INET6`, as the kernel numbers it.
+/// `AF_INET6` (`linux/socket.h`).
 pub const FAMILY_IPV6: u8 = 10;
 
-/// IP protocol numbers that conntrack tracks with a tracker of its own.
+/// IP protocol numbers (`linux/in.h`, `linux/in6.h`) for which conntrack has a tracker.
 pub mod ipproto {
     /// ICMP.
     pub const ICMP: u8 = 1;
@@ -61,7 +61,7 @@ pub struct Tuple {
 const _: () = assert!(size_of::<Tuple>() == 38);
 
 impl Tuple {
-    /// The tuple that says nothing.
+    /// A tuple of which nothing is known: family 0.
     pub const UNKNOWN: Self = Self { src: [0; 16], dst: [0; 16], l4: [0; 4], family: 0, proto: 0 };
 
     /// An IPv4 tuple without layer-4 identity.
@@ -104,7 +104,7 @@ impl Tuple {
         (u16::from_be_bytes([self.l4[0], self.l4[1]]), self.l4[2], self.l4[3])
     }
 
-    /// Whether the tuple says anything.
+    /// Whether the tuple is known: its family is not 0.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         self.family != 0
@@ -137,7 +137,7 @@ impl Tuple {
         self.ip(&self.dst)
     }
 
-    /// The tuple that the answer to this one has when nobody translates addresses.
+    /// The tuple of the reply direction where no address is translated.
     ///
     /// Ports swap; ICMP queries turn into their replies and the other way round, as
     /// `nf_conntrack_invert_icmp_tuple` does (kernel v6.12, `net/netfilter/nf_conntrack_proto_icmp.c`).
@@ -179,7 +179,7 @@ impl fmt::Debug for Tuple {
 
 /// The identity of a flow: its original direction and its zone.
 ///
-/// The zone is part of it. Two zones may hold the same tuple, and mixing them up loses flows.
+/// Two zones may hold flows with the same tuple, so a table that is keyed by the tuple alone loses flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FlowKey {
@@ -198,7 +198,7 @@ impl FlowKey {
         Self { tuple, zone }
     }
 
-    /// As it lies in a map of the kernel.
+    /// The 40 bytes of the key in a BPF map: the fields in order, the zone in native byte order.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 40] {
         let mut out = [0; 40];
@@ -210,7 +210,7 @@ impl FlowKey {
         out
     }
 
-    /// From the bytes it has in a map of the kernel.
+    /// The key that [`FlowKey::to_bytes`] gave.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 40]) -> Self {
         let part = |at: usize| {

@@ -2,9 +2,10 @@
 //!
 //! Taken from `include/uapi/linux/netlink.h`, `include/uapi/linux/netfilter/nfnetlink.h` and
 //! `include/uapi/linux/netfilter/nfnetlink_conntrack.h` at v6.1, and `CTA_TIMESTAMP_EVENT` as 6.18 sends it. Only what
-//! is spoken here is listed; the kernel never renumbers, so newer kernels only add.
+//! is spoken here is listed; the kernel never renumbers, so newer kernels only add. Where no header is named, it is
+//! the last of these.
 
-/// `NLMSG_*`: message types below the subsystems'.
+/// `NLMSG_*` (`linux/netlink.h`): message types below the subsystems'.
 pub mod control {
     /// Nothing.
     pub const NOOP: u16 = 1;
@@ -16,7 +17,7 @@ pub mod control {
     pub const OVERRUN: u16 = 4;
 }
 
-/// `NLM_F_*`: bits of `nlmsghdr.nlmsg_flags`.
+/// `NLM_F_*` (`linux/netlink.h`): bits of `nlmsghdr.nlmsg_flags`.
 pub mod flag {
     /// A request, not an answer.
     pub const REQUEST: u16 = 0x01;
@@ -38,7 +39,7 @@ pub mod flag {
     pub const ACK_TLVS: u16 = 0x200;
 }
 
-/// `NLMSGERR_ATTR_*`.
+/// `NLMSGERR_ATTR_*` (`enum nlmsgerr_attrs`, `linux/netlink.h`): the extended acknowledgement.
 pub mod extack {
     /// Text for people, NUL-terminated.
     pub const MSG: u16 = 1;
@@ -46,7 +47,7 @@ pub mod extack {
     pub const OFFS: u16 = 2;
 }
 
-/// `NLA_F_*` and the mask of the type proper.
+/// `NLA_F_*` (`linux/netlink.h`) and the mask of the type proper.
 pub mod nla {
     /// The value holds attributes.
     pub const NESTED: u16 = 1 << 15;
@@ -54,7 +55,7 @@ pub mod nla {
     pub const TYPE_MASK: u16 = 0x3fff;
 }
 
-/// `NFNL_SUBSYS_*`: upper byte of the message type.
+/// `NFNL_SUBSYS_*` (`nfnetlink.h`): upper byte of the message type.
 pub mod subsystem {
     /// Flows.
     pub const CTNETLINK: u8 = 1;
@@ -64,7 +65,8 @@ pub mod subsystem {
     pub const QUEUE: u8 = 3;
 }
 
-/// `NFNLGRP_*`: multicast groups that events are sent to.
+/// `NFNLGRP_*` (`enum nfnetlink_groups`, `nfnetlink.h`): multicast groups that events are sent to.
+/// Group `n` is bit `n - 1` of `sockaddr_nl.nl_groups`.
 pub mod group {
     /// New flows.
     pub const CONNTRACK_NEW: u32 = 1;
@@ -80,7 +82,7 @@ pub mod group {
     pub const CONNTRACK_EXP_DESTROY: u32 = 6;
 }
 
-/// `IPCTNL_MSG_CT_*`: lower byte of the message type, flows.
+/// `IPCTNL_MSG_CT_*` (`enum cntl_msg_types`, `nfnetlink_conntrack.h`): lower byte of the message type, flows.
 pub mod ct {
     /// Create or change; also every event and dump reply that is not a destruction.
     pub const NEW: u8 = 0;
@@ -100,7 +102,8 @@ pub mod ct {
     pub const GET_UNCONFIRMED: u8 = 7;
 }
 
-/// `IPCTNL_MSG_EXP_*`: lower byte of the message type, expectations.
+/// `IPCTNL_MSG_EXP_*` (`enum ctnl_exp_msg_types`, `nfnetlink_conntrack.h`): lower byte of the message type,
+/// expectations.
 pub mod exp {
     /// Create; also the event.
     pub const NEW: u8 = 0;
@@ -112,7 +115,7 @@ pub mod exp {
     pub const GET_STATS_CPU: u8 = 3;
 }
 
-/// `CTA_*`: attributes of a flow. Numbers in them are in network byte order.
+/// `CTA_*` (`enum ctattr_type`): attributes of a flow. Numbers in them are in network byte order unless said otherwise.
 pub mod cta {
     /// Nest of [`super::tuple`].
     pub const TUPLE_ORIG: u16 = 1;
@@ -170,7 +173,7 @@ pub mod cta {
     pub const TIMESTAMP_EVENT: u16 = 27;
 }
 
-/// `CTA_TUPLE_*`.
+/// `CTA_TUPLE_*` (`enum ctattr_tuple`).
 pub mod tuple {
     /// Nest of [`super::ip`].
     pub const IP: u16 = 1;
@@ -180,7 +183,7 @@ pub mod tuple {
     pub const ZONE: u16 = 3;
 }
 
-/// `CTA_IP_*`.
+/// `CTA_IP_*` (`enum ctattr_ip`), all addresses in network order.
 pub mod ip {
     /// 4 bytes.
     pub const V4_SRC: u16 = 1;
@@ -192,7 +195,7 @@ pub mod ip {
     pub const V6_DST: u16 = 4;
 }
 
-/// `CTA_PROTO_*`.
+/// `CTA_PROTO_*` (`enum ctattr_l4proto`); numbers in network byte order.
 pub mod proto {
     /// `u8`, IP protocol number.
     pub const NUM: u16 = 1;
@@ -214,7 +217,8 @@ pub mod proto {
     pub const ICMPV6_CODE: u16 = 9;
 }
 
-/// `CTA_PROTOINFO_*` and the nests below it.
+/// `CTA_PROTOINFO_*` (`enum ctattr_protoinfo`) and the nests below it (`enum ctattr_protoinfo_tcp`, `_dccp`, `_sctp`);
+/// numbers in network byte order.
 pub mod protoinfo {
     /// Nest of `TCP_*`.
     pub const TCP: u16 = 1;
@@ -255,7 +259,7 @@ pub mod protoinfo {
     pub const SCTP_VTAG_REPLY: u16 = 3;
 }
 
-/// `CTA_HELP_*`.
+/// `CTA_HELP_*` (`enum ctattr_help`).
 pub mod help {
     /// NUL-terminated.
     pub const NAME: u16 = 1;
@@ -263,7 +267,7 @@ pub mod help {
     pub const INFO: u16 = 2;
 }
 
-/// `CTA_NAT_*` and `CTA_PROTONAT_*`.
+/// `CTA_NAT_*` (`enum ctattr_nat`) and `CTA_PROTONAT_*` (`enum ctattr_protonat`); everything in network byte order.
 pub mod nat {
     /// 4 bytes.
     pub const V4_MINIP: u16 = 1;
@@ -282,7 +286,7 @@ pub mod nat {
     pub const PORT_MAX: u16 = 2;
 }
 
-/// `CTA_COUNTERS_*`.
+/// `CTA_COUNTERS_*` (`enum ctattr_counters`): packets, and bytes with their IP headers, in network byte order.
 pub mod counters {
     /// `u64`.
     pub const PACKETS: u16 = 1;
@@ -294,7 +298,7 @@ pub mod counters {
     pub const BYTES32: u16 = 4;
 }
 
-/// `CTA_SEQADJ_*`, all `u32`.
+/// `CTA_SEQADJ_*` (`enum ctattr_seqadj`), all `u32` in network byte order.
 pub mod seqadj {
     /// Where the last change took place.
     pub const CORRECTION_POS: u16 = 1;
@@ -304,13 +308,13 @@ pub mod seqadj {
     pub const OFFSET_AFTER: u16 = 3;
 }
 
-/// `CTA_SECCTX_*`.
+/// `CTA_SECCTX_*` (`enum ctattr_secctx`).
 pub mod secctx {
     /// NUL-terminated.
     pub const NAME: u16 = 1;
 }
 
-/// `CTA_TIMESTAMP_*`, both `u64` nanoseconds since 1970.
+/// `CTA_TIMESTAMP_*` (`enum ctattr_tstamp`), both `u64` nanoseconds since 1970 in network byte order.
 pub mod timestamp {
     /// First packet.
     pub const START: u16 = 1;
@@ -318,7 +322,7 @@ pub mod timestamp {
     pub const STOP: u16 = 2;
 }
 
-/// `CTA_SYNPROXY_*`, all `u32`.
+/// `CTA_SYNPROXY_*` (`enum ctattr_synproxy`), all `u32` in network byte order.
 pub mod synproxy {
     /// Initial sequence number.
     pub const ISN: u16 = 1;
@@ -328,7 +332,7 @@ pub mod synproxy {
     pub const TSOFF: u16 = 3;
 }
 
-/// `CTA_FILTER_*`, both `u32` bit sets of what of a tuple counts.
+/// `CTA_FILTER_*` (`enum ctattr_filter`), both `u32` bit sets of what of a tuple counts, in native byte order.
 pub mod filter {
     /// Original direction.
     pub const ORIG_FLAGS: u16 = 1;
@@ -350,7 +354,8 @@ pub mod filter {
     }
 }
 
-/// `CTA_EXPECT_*`: attributes of an expectation.
+/// `CTA_EXPECT_*` (`enum ctattr_expect`) and `CTA_EXPECT_NAT_*` (`enum ctattr_expect_nat`): attributes of an
+/// expectation. Numbers in network byte order.
 pub mod expect {
     /// Nest of [`super::tuple`].
     pub const MASTER: u16 = 1;

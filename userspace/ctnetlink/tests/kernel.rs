@@ -21,6 +21,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+#[path = "../examples/follow.rs"]
+#[expect(dead_code, reason = "an example is a program")]
+mod follow;
+#[path = "../examples/list.rs"]
+#[expect(dead_code, reason = "an example is a program")]
+mod list;
+
 const ENOENT: i32 = 2;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
@@ -297,7 +304,37 @@ fn the_kernel_keeps_what_is_written() {
     an_expected_flow_needs_its_master(&mut kernel);
     a_taken_port_is_not_replaced(&mut kernel);
     selections_select(&mut kernel);
+    labels_are_set_one_by_one(&mut kernel);
+    examples_show_what_the_kernel_says(&mut kernel);
     expectations_come_and_go(&mut kernel);
+}
+
+fn labels_are_set_one_by_one(kernel: &mut Kernel) {
+    let mut labelled = flow(v4(ipproto::UDP).with_ports(4001, 80));
+    labelled.extra_mut().labels = Some(vec![0b0101, 0, 0, 1]);
+    assert_eq!(kernel.create(&labelled), 0);
+    let (labels, mask) = ([0b1010, 7, 0, 0], [0b0011, 0, 0, 0]);
+    let key = labelled.key();
+    assert_eq!(kernel.ask(|w, t| request::set_labels(w, t, &key, &labels, &mask)).errno, 0);
+    let read = kernel.read(&labelled);
+    assert_eq!(read.extra.unwrap().labels, Some(vec![0b0110, 0, 0, 1]));
+    assert_eq!(kernel.delete(&labelled, None), 0);
+    assert_eq!(kernel.ask(|w, t| request::set_labels(w, t, &key, &labels, &mask)).errno, ENOENT);
+}
+
+fn examples_show_what_the_kernel_says(kernel: &mut Kernel) {
+    let (subscribed, made) = (follow::subscribe().unwrap(), flow(v4(ipproto::UDP)));
+    assert_eq!(kernel.create(&made), 0);
+    let mut listed = Vec::new();
+    assert_eq!(list::list(&mut listed).unwrap(), 1);
+    assert_eq!(kernel.delete(&made, None), 0);
+    let mut followed = Vec::new();
+    follow::follow(&subscribed, 2, &mut followed).unwrap();
+    let tuple = "Tuple(17 10.0.0.1 -> 10.0.0.2 4000 -> 80)";
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.starts_with(tuple) && listed.lines().count() == 1, "{listed}");
+    let followed = String::from_utf8(followed).unwrap();
+    assert_eq!(followed, format!("new {tuple} None\ndestroy {tuple} None\n"));
 }
 
 fn an_expected_flow_needs_its_master(kernel: &mut Kernel) {
@@ -339,14 +376,14 @@ fn selections_select(kernel: &mut Kernel) {
     };
     let all = Selection::default();
     assert_eq!(count(all), 3);
-    assert_eq!(count(Selection { family: 10, ..all }), 1);
-    assert_eq!(count(Selection { mark: Some((5, !0)), ..all }), 1);
-    assert_eq!(count(Selection { zone: Some(7), ..all }), 1);
+    assert_eq!(count(all.with(|selection| selection.family = 10)), 1);
+    assert_eq!(count(all.with(|selection| selection.mark = Some((5, !0)))), 1);
+    assert_eq!(count(all.with(|selection| selection.zone = Some(7))), 1);
     let assured = Status::ASSURED.bits();
-    assert_eq!(count(Selection { status: Some((0, assured)), ..all }), 0);
-    assert_eq!(count(Selection { status: Some((assured, assured)), ..all }), 3);
+    assert_eq!(count(all.with(|selection| selection.status = Some((0, assured)))), 0);
+    assert_eq!(count(all.with(|selection| selection.status = Some((assured, assured)))), 3);
 
-    let flush = Selection { family: 10, ..all };
+    let flush = all.with(|selection| selection.family = 10);
     assert_eq!(kernel.ask(|w, t| request::flush(w, t, &flush)).errno, 0);
     let left = kernel.ask(|w, t| request::dump(w, t.seq, Source::TableZeroingCounters, &all));
     assert_eq!(left.flows.len(), 2);
@@ -362,17 +399,16 @@ fn expectations_come_and_go(kernel: &mut Kernel) {
     let mut master = flow(v4(ipproto::TCP).with_ports(4000, 21));
     master.extra_mut().helper = HelperName::from_bytes(b"ftp");
     assert_eq!(kernel.create(&master), 0);
-    let mut given = Expectation {
-        master: master.orig,
-        tuple: master.orig.inverted().with_ports(0, 5000),
-        mask: Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 0xffff),
-        timeout_s: Some(300),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"ftp"),
-        function: Name::from_bytes(b"nat-follow-master"),
-        ..Expectation::default()
-    };
+    let mut given = Expectation::default().with(|expect| {
+        expect.master = master.orig;
+        expect.tuple = master.orig.inverted().with_ports(0, 5000);
+        expect.mask = Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 0xffff);
+        expect.timeout_s = Some(300);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"ftp");
+        expect.function = Name::from_bytes(b"nat-follow-master");
+    });
     given.nat = Some(ctnetlink::expectation::ExpectNat {
         direction: 1,
         tuple: Tuple::v4([10, 0, 0, 7], [0; 4], ipproto::TCP).with_ports(5001, 0),
@@ -384,12 +420,11 @@ fn expectations_come_and_go(kernel: &mut Kernel) {
 
     let mut read = kernel.ask(|w, t| request::dump_expectations(w, t.seq, 0)).expectations;
     let read = read.pop().unwrap();
-    let kept = Expectation {
-        mask: Tuple { dst: read.mask.dst, l4: read.mask.l4, ..given.mask },
-        timeout_s: read.timeout_s,
-        id: read.id,
-        ..given.clone()
-    };
+    let kept = given.clone().with(|expect| {
+        expect.mask = Tuple { dst: read.mask.dst, l4: read.mask.l4, ..given.mask };
+        expect.timeout_s = read.timeout_s;
+        expect.id = read.id;
+    });
     assert_eq!(read, kept);
     let key = ctnetlink::FlowKey::new(given.tuple.with_ports(1234, 5000), 0);
     let delete = |w: &mut Writer<'_>, t| request::delete_expectation(w, t, &key, read.id);

@@ -100,7 +100,13 @@ fn v1_extra() -> impl Strategy<Value = Option<Arc<Extra>>> {
         option::of(synproxy),
     );
     parts.prop_map(|(master, helper, labels, seq_adj, synproxy)| {
-        let extra = Extra { master, helper, labels, seq_adj, synproxy, ..Extra::default() };
+        let extra = Extra::default().with(|extra| {
+            extra.master = master;
+            extra.helper = helper;
+            extra.labels = labels;
+            extra.seq_adj = seq_adj;
+            extra.synproxy = synproxy;
+        });
         (extra != Extra::default()).then(|| Arc::new(extra))
     })
 }
@@ -172,18 +178,17 @@ pub fn v1_expectation() -> impl Strategy<Value = Expectation> {
         })
         .prop_map(|((master, tuple, mask), (timeout_s, flags, class), nat, (helper, function))| {
             let mask = mask.unwrap_or_default();
-            Expectation {
-                master,
-                tuple,
-                mask,
-                timeout_s,
-                flags,
-                class,
-                nat,
-                helper,
-                function,
-                ..Expectation::default()
-            }
+            Expectation::default().with(|expect| {
+                expect.master = master;
+                expect.tuple = tuple;
+                expect.mask = mask;
+                expect.timeout_s = timeout_s;
+                expect.flags = flags;
+                expect.class = class;
+                expect.nat = nat;
+                expect.helper = helper;
+                expect.function = function;
+            })
         })
 }
 

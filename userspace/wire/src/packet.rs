@@ -96,7 +96,7 @@ fn proto_state(record: &PacketRecord) -> ProtoState {
 #[cold]
 fn zones_apart(record: &PacketRecord) -> Arc<Extra> {
     let of = |bit| (record.zone_dir & bit != 0).then_some(record.zone);
-    Arc::new(Extra { zones: [of(zone_dir::ORIG), of(zone_dir::REPLY)], ..Extra::default() })
+    Arc::new(Extra::default().with(|extra| extra.zones = [of(zone_dir::ORIG), of(zone_dir::REPLY)]))
 }
 
 #[cfg(test)]

@@ -7,37 +7,46 @@ use crate::{FlowKey, Tuple};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What few flows have. Arrays hold the original direction first, then the reply direction.
+/// The fields that few flows have. Arrays hold the original direction first, then the reply direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extra {
-    /// Original tuple of the flow whose expectation began this one.
+    /// `CTA_TUPLE_MASTER`: original tuple of the flow whose helper expected this one.
     pub master: Option<Tuple>,
-    /// Attached helper.
+    /// `CTA_HELP_NAME`: the helper that is attached.
     pub helper: Option<HelperName>,
-    /// Connection labels, 32 bits a word, bit 0 of word 0 first.
+    /// `CTA_LABELS`: 32 bits a word, host byte order, bit 0 of word 0 first.
     pub labels: Option<Vec<u32>>,
-    /// Sequence adjustment.
+    /// `CTA_SEQ_ADJ_*`: sequence adjustment.
     pub seq_adj: Option<[SeqAdj; 2]>,
-    /// Synproxy parameters that are not all zero.
+    /// `CTA_SYNPROXY`, unless all zero.
     pub synproxy: Option<Synproxy>,
-    /// Zones that differ between the directions.
+    /// `CTA_TUPLE_ZONE`: the zone of one direction, host byte order.
     pub zones: [Option<u16>; 2],
-    /// Traffic counters.
+    /// `CTA_COUNTERS_*`.
     pub counters: [Option<Counters>; 2],
-    /// When it began and ended.
+    /// `CTA_TIMESTAMP`.
     pub timestamps: Option<Timestamps>,
-    /// When the event happened (`CTA_TIMESTAMP_EVENT`): wall clock, nanoseconds since 1970.
+    /// `CTA_TIMESTAMP_EVENT`: when the event happened; wall clock, nanoseconds since 1970.
     pub event_ns: Option<u64>,
-    /// Reference count, in dumps.
+    /// `CTA_USE`: references that the kernel holds; only in dumps.
     pub use_count: Option<u32>,
-    /// Deprecated security mark.
+    /// `CTA_SECMARK`, obsolete.
     pub secmark: Option<u32>,
-    /// Security context.
+    /// `CTA_SECCTX_NAME`: security context, without terminator.
     pub secctx: Option<Vec<u8>>,
 }
 
 impl Extra {
-    /// Whether it says anything that belongs to one reading of a flow.
+    /// The same after `change` has set fields. Other crates make extras so: a struct literal would not compile any more
+    /// when a newer kernel adds a field.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Whether it holds fields that describe one moment of the flow.
     fn is_volatile(&self) -> bool {
         self.counters != [None; 2]
             || self.timestamps.is_some()
@@ -46,28 +55,29 @@ impl Extra {
     }
 }
 
-/// One tracked connection, as much of it as its source told.
+/// One tracked connection: an owned value of at most 128 bytes. [`Flow::known`] says which fields the message carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// The direction of the first packet.
+    /// `CTA_TUPLE_ORIG`: the direction of the first packet.
     pub orig: Tuple,
-    /// The direction of the answers, with translation applied. Unknown (`!is_known()`) where not told.
+    /// `CTA_TUPLE_REPLY`: the direction of the replies, with translation applied. Unknown (`!is_known()`) if the
+    /// message did not carry it.
     pub reply: Tuple,
-    /// Zone, host order; part of the identity.
+    /// `CTA_ZONE`, or `CTA_TUPLE_ZONE` of the original direction: host byte order; part of the identity.
     pub zone: u16,
-    /// Which of the following carry a value.
+    /// Which of the following fields the message carried.
     pub known: Known,
-    /// Status bits.
+    /// `CTA_STATUS`.
     pub status: Status,
-    /// Seconds until it expires, counted from when the source spoke.
+    /// `CTA_TIMEOUT`: seconds from the message until the flow expires.
     pub timeout_s: u32,
-    /// Packet mark of the connection.
+    /// `CTA_MARK`, host byte order.
     pub mark: u32,
-    /// The kernel's id: stable for the life of the flow, not across kernels.
+    /// `CTA_ID`: one number for the life of the flow in this kernel; other kernels number it differently.
     pub id: u32,
-    /// Layer-4 state.
+    /// `CTA_PROTOINFO`.
     pub proto: ProtoState,
-    /// What few flows have. Copies of a flow share it until one of them changes it ([`Flow::extra_mut`]).
+    /// The fields that few flows have. Copies of a flow share them until one of them changes it ([`Flow::extra_mut`]).
     pub extra: Option<Arc<Extra>>,
 }
 
@@ -115,23 +125,23 @@ impl Flow {
         FlowKey::new(self.orig, self.zone)
     }
 
-    /// The extras, made on first use.
+    /// The extras, to be changed: allocated if there are none, copied if another flow shares them.
     pub fn extra_mut(&mut self) -> &mut Extra {
         Arc::make_mut(self.extra.get_or_insert_default())
     }
 
-    /// Lets go of extras that say nothing.
+    /// Frees extras in which no field is set.
     pub fn drop_empty_extra(&mut self) {
         self.extra = self.extra.take().filter(|extra| **extra != Extra::default());
     }
 
-    /// Whether the source gave this field.
+    /// Whether the message carried this field.
     #[must_use]
     pub const fn has(&self, field: Known) -> bool {
         self.known.contains(field)
     }
 
-    /// Original tuple of the master flow, for an expected flow.
+    /// Original tuple of the flow whose helper expected this one.
     #[must_use]
     pub fn master(&self) -> Option<&Tuple> {
         self.extra.as_deref()?.master.as_ref()
@@ -144,7 +154,7 @@ impl Flow {
         given.then(|| self.extra.as_deref().and_then(|e| e.synproxy).unwrap_or_default())
     }
 
-    /// How the source is translated: the status says it is, and the reply goes to somebody else.
+    /// Translation of the source: `SRC_NAT_DONE` is set, and replies go to another address or port than the source.
     #[must_use]
     pub fn source_nat(&self) -> Option<NatEnd> {
         let set = self.status.contains(Status::SRC_NAT_DONE) && self.reply.is_known();
@@ -156,7 +166,8 @@ impl Flow {
         .filter(NatEnd::is_some)
     }
 
-    /// How the destination is translated: the status says it is, and the reply comes from somebody else.
+    /// Translation of the destination: `DST_NAT_DONE` is set, and replies come from another address or port than the
+    /// destination.
     #[must_use]
     pub fn destination_nat(&self) -> Option<NatEnd> {
         let set = self.status.contains(Status::DST_NAT_DONE) && self.reply.is_known();
@@ -168,8 +179,7 @@ impl Flow {
         .filter(NatEnd::is_some)
     }
 
-    /// Drops what belongs to one reading of a flow rather than to the flow: counters, timestamps, reference count.
-    /// A table keeps flows in this form.
+    /// Removes the fields that describe one moment of the flow: counters, timestamps, reference count.
     pub fn drop_volatile(&mut self) {
         if self.extra.as_deref().is_some_and(Extra::is_volatile) {
             let extra = self.extra_mut();
@@ -181,7 +191,7 @@ impl Flow {
         self.drop_empty_extra();
     }
 
-    /// Whether a state that only TCP has may be acted on.
+    /// The state of the TCP tracker, if the flow has one.
     #[must_use]
     pub const fn tcp(&self) -> Option<&TcpState> {
         match &self.proto {
@@ -192,7 +202,7 @@ impl Flow {
 }
 
 impl NatEnd {
-    /// Whether it translates anything.
+    /// Whether address or port is translated.
     #[must_use]
     pub const fn is_some(&self) -> bool {
         self.addr.is_some() || self.port.is_some()

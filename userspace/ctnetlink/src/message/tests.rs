@@ -4,7 +4,9 @@ mod properties;
 mod vectors;
 
 use super::*;
-use crate::{Detail, Flow, Messages};
+use crate::uapi::cta;
+use crate::view::RequestView;
+use crate::{Detail, Flow, Messages, Tuple, Writer, direction};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -211,4 +213,49 @@ fn after_a_framing_error_the_walk_ends() {
     let mut messages = Messages::new(&datagram);
     assert!(messages.next().unwrap().is_err());
     assert!(messages.next().is_none());
+}
+
+/// A flow message that holds, behind its original tuple, one attribute of kind `kind`.
+fn with_attribute(kind: u16) -> Vec<u8> {
+    use crate::attribute::{put, put_nest};
+    let numbers = |w: &mut Writer<'_>| (1..=3).for_each(|kind| put(w, kind, &[0, 0, 0, 9]));
+    let mut bytes = alloc::vec![0; 512];
+    let mut w = Writer::new(&mut bytes);
+    w.put(&[2, 0, 0, 0]);
+    let tuple = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 6).with_ports(1, 2);
+    direction::encode(&mut w, cta::TUPLE_ORIG, &tuple, None);
+    match kind {
+        // The last of its kind counts.
+        cta::TUPLE_ORIG | cta::TUPLE_REPLY | cta::TUPLE_MASTER => {
+            direction::encode(&mut w, kind, &tuple.inverted(), None);
+        }
+        cta::PROTOINFO => put_nest(&mut w, kind, |w| put_nest(w, 1, |w| put(w, 1, &[3]))),
+        cta::HELP | cta::SECCTX => put_nest(&mut w, kind, |w| put(w, 1, b"ftp\0")),
+        cta::NAT_SRC | cta::NAT_DST => put_nest(&mut w, kind, |w| put(w, 1, &[10, 0, 0, 9])),
+        cta::COUNTERS_ORIG | cta::COUNTERS_REPLY | cta::TIMESTAMP => {
+            put_nest(&mut w, kind, |w| put(w, 1, &[9; 8]));
+        }
+        cta::SEQ_ADJ_ORIG | cta::SEQ_ADJ_REPLY | cta::SYNPROXY => put_nest(&mut w, kind, numbers),
+        cta::FILTER => put_nest(&mut w, kind, |w| put(w, 1, &[9; 4])),
+        cta::ZONE => put(&mut w, kind, &[0, 9]),
+        cta::LABELS | cta::LABELS_MASK => put(&mut w, kind, &[9; 16]),
+        cta::TIMESTAMP_EVENT => put(&mut w, kind, &[9; 8]),
+        _ => put(&mut w, kind, &[0, 0, 0, 9]),
+    }
+    let len = w.finish().unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The table in the crate's documentation: each of the 27 is read into one of the two views.
+#[test]
+fn every_attribute_of_a_flow_is_read() {
+    let read = |bytes: &[u8]| {
+        let views = (FlowView::parse(bytes).unwrap(), RequestView::parse(bytes).unwrap());
+        format!("{views:?}")
+    };
+    let nothing = read(&with_attribute(u16::from(u8::MAX)));
+    for kind in 1..=27 {
+        assert_ne!(read(&with_attribute(kind)), nothing, "attribute {kind} is not read");
+    }
 }

@@ -1,6 +1,6 @@
 //! The attributes of flow requests.
 
-use super::put_zone;
+use super::{put_labels, put_zone};
 use crate::attribute::{put, put_be32, put_nest, put_text};
 use crate::flow::{Extra, Flow, Known, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use crate::tuple::FAMILY_IPV6;
@@ -11,9 +11,6 @@ use crate::{Tuple, Writer, direction};
 /// (`include/uapi/linux/netfilter/nf_conntrack_common.h`), except for the three that `written_status` is about.
 const WRITABLE: Status =
     Status::SEEN_REPLY.union(Status::ASSURED).union(Status::FIXED_TIMEOUT).union(Status::HELPER);
-
-/// Most label words the kernel takes: `NF_CT_LABELS_MAX_SIZE` is 128 bits; more is `ERANGE`.
-const LABEL_WORDS_MAX: usize = 4;
 
 /// Writes a flow that is to begin.
 pub(super) fn create(w: &mut Writer<'_>, flow: &Flow) {
@@ -199,7 +196,7 @@ fn put_rare(w: &mut Writer<'_>, extra: &Extra) {
         put_synproxy(w, synproxy);
     }
     if let Some(labels) = &extra.labels {
-        put_labels(w, labels);
+        put_labels(w, cta::LABELS, labels);
     }
 }
 
@@ -217,16 +214,4 @@ fn put_synproxy(w: &mut Writer<'_>, given: &Synproxy) {
         put_be32(w, synproxy::ITS, given.its);
         put_be32(w, synproxy::TSOFF, given.tsoff);
     });
-}
-
-/// The counterpart of [`crate::view::label_words`]. Always the full 128 bits: the kernel clears what
-/// is not given, and on 64-bit big-endian machines half a word has no place.
-fn put_labels(w: &mut Writer<'_>, labels: &[u32]) {
-    let swapped = cfg!(all(target_endian = "big", target_pointer_width = "64"));
-    let mut bytes = [0; 4 * LABEL_WORDS_MAX];
-    for (i, word) in labels.iter().take(LABEL_WORDS_MAX).enumerate() {
-        let to = if swapped { i ^ 1 } else { i };
-        bytes[4 * to..4 * to + 4].copy_from_slice(&word.to_ne_bytes());
-    }
-    put(w, cta::LABELS, &bytes);
 }

@@ -323,6 +323,18 @@ fn a_dump_carries_its_selection() {
 }
 
 #[test]
+fn labels_outside_the_mask_are_not_written() {
+    let key = plain().key();
+    let bytes = written(|w| set_labels(w, Ticket::acked(3), &key, &[7, 1, 0, 0], &[5, 0, 0, 2]));
+    let raw = Messages::new(&bytes).next().unwrap().unwrap();
+    let words = |bytes| crate::view::label_words(bytes).collect::<Vec<_>>();
+    let view = FlowView::parse(raw.payload).unwrap();
+    assert_eq!((view.key(), words(view.labels.unwrap())), (key, vec![5, 0, 0, 0]));
+    let mask = RequestView::parse(raw.payload).unwrap().labels_mask.unwrap();
+    assert_eq!(words(mask), [5, 0, 0, 2]);
+}
+
+#[test]
 fn requests_on_one_writer_make_a_batch() {
     let batch = written(|w| {
         create(w, Ticket::silent(1), &plain(), IfExists::Fail);

@@ -1,4 +1,4 @@
-//! The expectation as ctnetlink tells it.
+//! The view of an expectation.
 
 use super::flow::helper_name;
 use crate::attribute::Attribute;
@@ -10,14 +10,15 @@ use crate::{DecodeError, Tuple, direction};
 
 /// An expectation in a datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpectView<'a> {
     /// `nfgenmsg.nfgen_family`.
     pub family: u8,
-    /// `CTA_EXPECT_MASTER`: original tuple of the flow whose helper made it; unknown where not told.
+    /// `CTA_EXPECT_MASTER`: original tuple of the flow whose helper made it; unknown if the message did not carry it.
     pub master: Tuple,
     /// `CTA_EXPECT_TUPLE`: what the expected flow looks like.
     pub tuple: Tuple,
-    /// `CTA_EXPECT_MASK`: which bits of the tuple count; unknown where not told.
+    /// `CTA_EXPECT_MASK`: which bits of the tuple are compared; unknown if the message did not carry it.
     pub mask: Tuple,
     /// `CTA_EXPECT_TIMEOUT`: seconds left.
     pub timeout_s: Option<u32>,
@@ -41,6 +42,7 @@ impl<'a> ExpectView<'a> {
     /// Reads the payload of an expectation message: family header and attributes. Unknown attributes are skipped.
     ///
     /// # Errors
+    /// When the family header or an attribute is cut short, an attribute has the wrong length, or there is no tuple.
     /// Offsets count from the start of `payload`.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (family, attributes) = split_family(payload)?;
@@ -54,7 +56,7 @@ impl<'a> ExpectView<'a> {
         Ok(view)
     }
 
-    /// The same as an owned value. A function name too long for [`Name`] is left out.
+    /// The expectation as an owned value. A function name too long for [`Name`] is left out.
     #[must_use]
     pub fn to_expectation(&self) -> Expectation {
         Expectation {

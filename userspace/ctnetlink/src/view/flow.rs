@@ -1,46 +1,36 @@
-//! The flow as ctnetlink tells it: a view that is filled in one walk over the attributes.
+//! The view of a flow, which one pass over the attributes fills.
 //!
 //! Numbers are taken out right away, because that costs less than remembering where they were; bytes of variable
 //! length stay in the datagram. Building a view allocates nothing, and [`FlowView::to_flow`] only does for what
 //! few flows have.
 
+#[cfg(feature = "alloc")]
+mod owned;
+
+#[cfg(feature = "alloc")]
+pub use owned::Detail;
+
 use crate::attribute::{Attribute, Attributes};
 use crate::flow::{
     Counters, HelperName, ProtoState, SeqAdj, Status, Synproxy, TcpFlags, TcpState, Timestamps,
 };
-use crate::flow::{Extra, Flow, Known};
 use crate::frame::split_family;
 use crate::uapi::{counters, cta, help, protoinfo, secctx, seqadj, synproxy, timestamp};
-use crate::{DecodeError, direction};
-#[cfg(feature = "alloc")]
-use crate::{FlowKey, Tuple};
-#[cfg(feature = "alloc")]
-use alloc::sync::Arc;
-#[cfg(feature = "alloc")]
-use alloc::vec::Vec;
-
-/// How much of an event goes into a [`Flow`].
-#[cfg(feature = "alloc")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// What belongs to the flow. Common flows take no allocation.
-    State,
-    /// Also what belongs to this one reading: counters, timestamps, reference count.
-    Full,
-}
+use crate::{DecodeError, FlowKey, Tuple, direction};
 
 /// A flow in a datagram. Arrays hold the original direction first, then the reply direction, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FlowView<'a> {
     /// `nfgenmsg.nfgen_family`.
     pub family: u8,
     /// `CTA_TUPLE_ORIG`.
     pub orig: Tuple,
-    /// `CTA_TUPLE_REPLY`; unknown where not told.
+    /// `CTA_TUPLE_REPLY`; unknown if the message did not carry it.
     pub reply: Tuple,
     /// `CTA_ZONE`: the zone of both directions.
     pub zone: Option<u16>,
-    /// `CTA_TUPLE_ZONE`: the zone of one direction. The kernel tells either this or `zone`.
+    /// `CTA_TUPLE_ZONE`: the zone of one direction. The kernel sends either this or `zone`.
     pub zones: [Option<u16>; 2],
     /// `CTA_TUPLE_MASTER`.
     pub master: Option<Tuple>,
@@ -54,7 +44,7 @@ pub struct FlowView<'a> {
     pub id: Option<u32>,
     /// `CTA_USE`.
     pub use_count: Option<u32>,
-    /// `CTA_PROTOINFO`. In events of destruction only the state of TCP is told.
+    /// `CTA_PROTOINFO`. Events of destruction carry only the state of TCP.
     pub proto: ProtoState,
     /// `CTA_HELP_NAME`.
     pub helper: Option<HelperName>,
@@ -114,7 +104,8 @@ impl<'a> FlowView<'a> {
     /// Reads the payload of a flow message: family header and attributes. Unknown attributes are skipped.
     ///
     /// # Errors
-    /// Offsets count from the start of `payload`.
+    /// When the family header or an attribute is cut short, an attribute has the wrong length, or there is no original
+    /// tuple. Offsets count from the start of `payload`.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let (family, attributes) = split_family(payload)?;
         let mut view = Self { family, ..Self::NOTHING };
@@ -125,14 +116,26 @@ impl<'a> FlowView<'a> {
         Ok(view)
     }
 
-    /// Reads a flow inside another message.
+    /// Reads a flow that lies in an attribute of another message: `NFQA_CT` of a queued packet, `NFULA_CT` of a logged
+    /// one. `family` is that of the message.
+    ///
+    /// # Errors
+    /// As [`FlowView::parse`]; offsets count from where those of `nest` do.
     pub fn of_nest(family: u8, nest: &Attribute<'a>) -> Result<Self, DecodeError> {
         let mut view = Self { family, ..Self::NOTHING };
         view.fill(nest.nest())?;
         if view.orig.is_known() { Ok(view) } else { Err(nest.error("flow without original tuple")) }
     }
 
-    /// Its identity.
+    /// The same after `change` has set fields. Other crates make a view so: a struct literal would not compile any more
+    /// when a newer kernel adds a field.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// The identity of the flow.
     #[must_use]
     pub fn key(&self) -> FlowKey {
         FlowKey::new(self.orig, self.identity_zone())
@@ -205,87 +208,8 @@ impl<'a> FlowView<'a> {
     }
 }
 
-#[cfg(feature = "alloc")]
-impl FlowView<'_> {
-    /// The same as an owned value.
-    #[must_use]
-    pub fn to_flow(&self, detail: Detail) -> Flow {
-        let mut known = Known::empty();
-        known.set(Known::STATUS, self.status.is_some());
-        known.set(Known::TIMEOUT, self.timeout_s.is_some());
-        known.set(Known::MARK, self.mark.is_some());
-        known.set(Known::ID, self.id.is_some());
-        known.set(Known::ZONE, self.zone.is_some());
-        known.set(Known::SYNPROXY, self.synproxy.is_some());
-        Flow {
-            orig: self.orig,
-            reply: self.reply,
-            zone: self.identity_zone(),
-            known,
-            status: self.status.unwrap_or_default(),
-            timeout_s: self.timeout_s.unwrap_or(0),
-            mark: self.mark.unwrap_or(0),
-            id: self.id.unwrap_or(0),
-            proto: self.proto,
-            extra: self.extra(detail),
-        }
-    }
-
-    fn extra(&self, detail: Detail) -> Option<Arc<Extra>> {
-        let volatile = detail == Detail::Full && self.has_volatile();
-        if !volatile && !self.has_rare() {
-            return None;
-        }
-        let mut extra = Extra {
-            master: self.master,
-            helper: self.helper,
-            labels: self.labels.map(|labels| label_words(labels).collect()),
-            seq_adj: self.has_seq_adj().then(|| self.seq_adj.map(Option::unwrap_or_default)),
-            synproxy: self.synproxy_set(),
-            zones: self.zones,
-            secmark: self.secmark,
-            secctx: self.secctx.map(Vec::from),
-            ..Extra::default()
-        };
-        if volatile {
-            extra.counters = self.counters;
-            extra.timestamps = self.timestamps;
-            extra.event_ns = self.event_ns;
-            extra.use_count = self.use_count;
-        }
-        Some(Arc::new(extra))
-    }
-
-    fn has_rare(&self) -> bool {
-        self.master.is_some()
-            || self.helper.is_some()
-            || self.labels.is_some()
-            || self.has_seq_adj()
-            || self.synproxy_set().is_some()
-            || self.zones != [None; 2]
-            || self.secmark.is_some()
-            || self.secctx.is_some()
-    }
-
-    fn has_volatile(&self) -> bool {
-        self.counters != [None; 2]
-            || self.timestamps.is_some()
-            || self.event_ns.is_some()
-            || self.use_count.is_some()
-    }
-
-    fn has_seq_adj(&self) -> bool {
-        self.seq_adj != [None; 2]
-    }
-
-    /// The kernel tells zeros for every flow made through netlink (seen on 6.18): the request reserves the room.
-    fn synproxy_set(&self) -> Option<Synproxy> {
-        self.synproxy.filter(|given| *given != Synproxy::default())
-    }
-}
-
-/// The original direction of the flow that the payload of a flow message is about, without reading on behind it; `None`
-/// where [`FlowView::parse`] would find none.
+/// The original tuple in the payload of a flow message; `None` where there is none. It reads no further than that
+/// tuple, so it is cheaper than [`FlowView::parse`] for whoever only sorts messages by flow.
 #[must_use]
 pub fn original(payload: &[u8]) -> Option<Tuple> {
     let (_, attributes) = split_family(payload).ok()?;

@@ -1,5 +1,5 @@
-//! What requests carry beyond what events do: attributes that the kernel takes and never tells. Nobody on the hot path
-//! looks at them, so they have a walk of their own.
+//! Attributes that the kernel accepts in requests and never sends. [`crate::FlowView`] skips them, so that events are
+//! read without them.
 
 use super::flow::{find, label_bytes};
 use crate::DecodeError;
@@ -7,8 +7,9 @@ use crate::attribute::Attribute;
 use crate::frame::split_family;
 use crate::uapi::{cta, filter, nat};
 
-/// The request side of a flow message.
+/// The attributes of a flow message that only requests carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequestView<'a> {
     /// `CTA_NAT_SRC` and `CTA_NAT_DST`.
     pub nat: [Option<NatRange>; 2],
@@ -18,12 +19,13 @@ pub struct RequestView<'a> {
     pub status_mask: Option<u32>,
     /// `CTA_LABELS_MASK`, laid out as the labels.
     pub labels_mask: Option<&'a [u8]>,
-    /// `CTA_FILTER`: which parts of the tuples count, original direction first.
+    /// `CTA_FILTER`: bits of [`crate::uapi::filter::flag`], original direction first.
     pub filter: Option<[u32; 2]>,
 }
 
-/// What an end of a flow may be translated to.
+/// What source or destination of a flow may be translated to (`enum ctattr_nat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NatRange {
     /// First and last address, network order, IPv4 in the first four bytes; the last is as the first if not given.
     pub addrs: Option<[[u8; 16]; 2]>,
@@ -35,7 +37,8 @@ impl<'a> RequestView<'a> {
     /// Reads the payload of a flow message: family header and attributes. Other attributes are skipped.
     ///
     /// # Errors
-    /// Offsets count from the start of `payload`.
+    /// When the family header or an attribute is cut short, or an attribute has the wrong length. Offsets count from
+    /// the start of `payload`.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut view = Self::default();
         for attribute in split_family(payload)?.1 {

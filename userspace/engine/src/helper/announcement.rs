@@ -100,18 +100,17 @@ impl Announcement {
         let mask_of_port = if src_port == 0 { 0 } else { u16::MAX };
         let is_moved = inner.src != other.dst || inner_port != outer_port;
         let translation = translation(context, wanted, is_moved, inner_port);
-        let expectation = Expectation {
-            master: context.original,
-            tuple: tuple.with_ports(src_port, outer_port),
-            mask: mask.with_ports(mask_of_port, u16::MAX),
-            timeout_s: Some(context.policy.expect_timeout_s),
-            flags: Some(if wanted.permanent { flag::PERMANENT } else { 0 }),
-            zone: Some(context.zone).filter(|&zone| zone != 0),
-            helper: wanted.helper.and_then(|name| HelperName::from_bytes(name.as_bytes())),
-            nat: translation.map(|(nat, _)| nat),
-            function: translation.and_then(|(_, name)| Name::from_bytes(name.as_bytes())),
-            ..Expectation::default()
-        };
+        let expectation = Expectation::default().with(|expect| {
+            expect.master = context.original;
+            expect.tuple = tuple.with_ports(src_port, outer_port);
+            expect.mask = mask.with_ports(mask_of_port, u16::MAX);
+            expect.timeout_s = Some(context.policy.expect_timeout_s);
+            expect.flags = Some(if wanted.permanent { flag::PERMANENT } else { 0 });
+            expect.zone = Some(context.zone).filter(|&zone| zone != 0);
+            expect.helper = wanted.helper.and_then(|name| HelperName::from_bytes(name.as_bytes()));
+            expect.nat = translation.map(|(nat, _)| nat);
+            expect.function = translation.and_then(|(_, name)| Name::from_bytes(name.as_bytes()));
+        });
         let searches = matches!(wanted.port, Port::Named(_)) && inner.src != other.dst;
         Self { expectation, outer: other.dst_ip(), searches, pieces: Vec::new() }
     }

@@ -48,14 +48,14 @@ impl<'a> Filter<'a> {
         let update = command.verb == Verb::Update;
         let status = command.status.filter(|_| command.verb == Verb::List);
         let tuples = [self.tuple(Which::Orig), self.tuple(Which::Reply)];
-        Selection {
-            family: command.family,
-            mark: command.mark.filter(|_| !update),
-            status: status.map(super::values::StatusWanted::selection),
+        Selection::default().with(|selection| {
+            selection.family = command.family;
+            selection.mark = command.mark.filter(|_| !update);
+            selection.status = status.map(super::values::StatusWanted::selection);
             // A zone of one direction only is zone 0 to whoever asks for both, and not to the kernel.
-            zone: command.zones[0].filter(|zone| *zone != 0),
-            tuples: (tuples[0].1 | tuples[1].1 != 0).then_some(tuples),
-        }
+            selection.zone = command.zones[0].filter(|zone| *zone != 0);
+            selection.tuples = (tuples[0].1 | tuples[1].1 != 0).then_some(tuples);
+        })
     }
 
     /// A tuple for the kernel to compare, and which parts of it.
@@ -151,7 +151,7 @@ impl<'a> Filter<'a> {
         wanted.is_none_or(|wanted| match flow.proto {
             ProtoState::Tcp(tcp) => tcp.state == wanted,
             ProtoState::Sctp { state, .. } | ProtoState::Dccp { state, .. } => state == wanted,
-            ProtoState::None => false,
+            _ => false,
         })
     }
 

@@ -85,12 +85,14 @@ impl<'a> Choice<'a> {
     #[must_use]
     pub fn selection(&self) -> Selection {
         let all = self.filters.iter().map(Filter::selection);
-        let common = all.reduce(|left, right| Selection {
-            family: if left.family == right.family { left.family } else { 0 },
-            mark: left.mark.filter(|mark| right.mark == Some(*mark)),
-            status: left.status.filter(|status| right.status == Some(*status)),
-            zone: left.zone.filter(|zone| right.zone == Some(*zone)),
-            tuples: left.tuples.filter(|tuples| right.tuples == Some(*tuples)),
+        let common = all.reduce(|left, right| {
+            Selection::default().with(|selection| {
+                selection.family = if left.family == right.family { left.family } else { 0 };
+                selection.mark = left.mark.filter(|mark| right.mark == Some(*mark));
+                selection.status = left.status.filter(|status| right.status == Some(*status));
+                selection.zone = left.zone.filter(|zone| right.zone == Some(*zone));
+                selection.tuples = left.tuples.filter(|tuples| right.tuples == Some(*tuples));
+            })
         });
         common.unwrap_or_default()
     }
@@ -117,7 +119,10 @@ mod tests {
 
     fn flow(source: u8, proto: u8, port: u16) -> FlowView<'static> {
         let orig = Tuple::v4([10, 0, 0, source], [10, 0, 0, 9], proto).with_ports(1, port);
-        FlowView { orig, reply: orig.inverted(), ..FlowView::default() }
+        FlowView::default().with(|view| {
+            view.orig = orig;
+            view.reply = orig.inverted();
+        })
     }
 
     #[test]

@@ -240,10 +240,10 @@ pub fn is_labels_alone(flow: &Flow) -> bool {
 /// DCCP stays as it is: the kernel takes all of it or nothing.
 fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
     let (was, tags, role) = match now {
-        ProtoState::None => (0, [0; 2], 0),
         ProtoState::Tcp(tcp) => (tcp.state, [0; 2], 0),
         ProtoState::Sctp { state, vtag } => (state, vtag, 0),
         ProtoState::Dccp { state, role } => (state, [0; 2], role),
+        _ => (0, [0; 2], 0),
     };
     if command.state.is_none() && command.vtag == [None; 2] {
         return None;
@@ -285,13 +285,12 @@ fn changed_labels(command: &Command, now: Option<&[u8]>) -> Option<Vec<u32>> {
 /// An expectation to create.
 #[must_use]
 pub fn expectation(command: &Command) -> Expectation {
-    Expectation {
-        master: tuple(command, Which::Orig, command.orig),
-        tuple: tuple(command, Which::Tuple, command.tuple),
-        mask: tuple(command, Which::Mask, command.mask),
-        timeout_s: command.timeout_s,
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = tuple(command, Which::Orig, command.orig);
+        expect.tuple = tuple(command, Which::Tuple, command.tuple);
+        expect.mask = tuple(command, Which::Mask, command.mask);
+        expect.timeout_s = command.timeout_s;
+    })
 }
 
 /// The tuple of an expectation to delete or to show.
@@ -327,15 +326,14 @@ mod tests {
     #[test]
     fn what_a_flow_has_already_is_not_written() {
         let orig = Tuple::v4([10, 1, 0, 1], [10, 2, 0, 1], ipproto::TCP).with_ports(1000, 80);
-        let view = FlowView {
-            orig,
-            reply: orig.inverted(),
-            timeout_s: Some(999),
-            mark: Some(5),
-            status: Some(Status::SEEN_REPLY | Status::ASSURED),
-            proto: ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() }),
-            ..FlowView::default()
-        };
+        let view = FlowView::default().with(|view| {
+            view.orig = orig;
+            view.reply = orig.inverted();
+            view.timeout_s = Some(999);
+            view.mark = Some(5);
+            view.status = Some(Status::SEEN_REPLY | Status::ASSURED);
+            view.proto = ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() });
+        });
         let written = |line: &str| {
             let line = format!("-U -p tcp {line}");
             let words: Vec<_> = line.split_whitespace().collect();

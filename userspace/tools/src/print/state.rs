@@ -40,10 +40,10 @@ pub const DCCP: [&str; 10] = [
 #[must_use]
 pub fn name(proto: &ProtoState) -> Option<&'static str> {
     let (table, state) = match proto {
-        ProtoState::None => return None,
         ProtoState::Tcp(tcp) => (&TCP, tcp.state),
         ProtoState::Sctp { state, .. } => (&SCTP, *state),
         ProtoState::Dccp { state, .. } => (&DCCP, *state),
+        _ => return None,
     };
     Some(table.get(usize::from(state)).copied().unwrap_or(table[0]))
 }

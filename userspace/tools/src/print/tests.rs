@@ -25,7 +25,7 @@ fn flow(orig: Tuple, status: Status) -> Flow {
         status,
         timeout_s: 49,
         known: Known::STATUS | Known::TIMEOUT | Known::MARK,
-        extra: Some(Arc::new(Extra { use_count: Some(1), ..Extra::default() })),
+        extra: Some(Arc::new(Extra::default().with(|extra| extra.use_count = Some(1)))),
         ..Flow::default()
     }
 }
@@ -277,16 +277,15 @@ fn events() {
 fn expected() -> Expectation {
     let client = [10, 9, 0, 1];
     let server = [10, 9, 0, 2];
-    Expectation {
-        master: Tuple::v4(client, server, ipproto::TCP).with_ports(46_687, 21),
-        tuple: Tuple::v4(server, client, ipproto::TCP).with_ports(0, 51_210),
-        mask: Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 65_535),
-        timeout_s: Some(298),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"ftp"),
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = Tuple::v4(client, server, ipproto::TCP).with_ports(46_687, 21);
+        expect.tuple = Tuple::v4(server, client, ipproto::TCP).with_ports(0, 51_210);
+        expect.mask = Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 65_535);
+        expect.timeout_s = Some(298);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"ftp");
+    })
 }
 
 const EXPECTED: &str = "proto=6 src=10.9.0.2 dst=10.9.0.1 sport=0 dport=51210 mask-src=255.255.255.255 \
@@ -304,7 +303,10 @@ fn a_listed_expectation() {
 fn an_expectation_in_a_table_of_the_daemon() {
     let mut out = String::new();
     let flags = expectation::flag::PERMANENT | expectation::flag::USERSPACE;
-    let expectation = Expectation { flags: Some(flags), zone: Some(5), ..expected() };
+    let expectation = expected().with(|expect| {
+        expect.flags = Some(flags);
+        expect.zone = Some(5);
+    });
     text::expectation(&mut out, &expectation, false).unwrap();
     assert_eq!(out, format!("{EXPECTED} zone=5 PERMANENT,USERSPACE class=0 helper=ftp"));
 }
@@ -352,7 +354,7 @@ fn a_helper_with_a_name_for_the_terminal_is_one_line_of_plain_text() {
     flow.extra_mut().helper = name;
     flow.extra_mut().secctx = Some(b"a b\x1b\xff<\0".to_vec());
     flow.extra_mut().labels = Some(vec![1]);
-    let expected = Expectation { helper: name, ..Expectation::default() };
+    let expected = Expectation::default().with(|expect| expect.helper = name);
     let labels = |_| Some("l\x1b<".to_owned());
     let mut lines = vec![String::new(); 4];
     let line = Line { labels: Some(&labels), ..Line::TABLE };

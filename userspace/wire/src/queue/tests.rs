@@ -101,7 +101,11 @@ fn a_changed_packet_and_an_expectation_bring_a_flow_attribute() {
     assert_eq!(written(&verdict)[32..], *b"\x07\0\x0a\0\x45\x01\x02\0\x04\0\x0b\x80");
     let tuple = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(0, 5);
     let mask = Tuple::v4([255; 4], [255; 4], 17).with_ports(0, 65_535);
-    let expectation = Expectation { tuple, mask, master: tuple, ..Expectation::default() };
+    let expectation = Expectation::default().with(|expect| {
+        expect.tuple = tuple;
+        expect.mask = mask;
+        expect.master = tuple;
+    });
     let verdict = Verdict { expectation: Some(&expectation), ..Verdict::default() };
     assert_eq!(written(&verdict)[32..36], *b"\x04\0\x0b\x80");
 }

@@ -19,16 +19,15 @@ fn master() -> Flow {
 }
 
 fn expectation(port: u16) -> Expectation {
-    Expectation {
-        master: master().orig,
-        tuple: master().orig.inverted().with_ports(0, port),
-        mask: Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff),
-        timeout_s: Some(300),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"ftp"),
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = master().orig;
+        expect.tuple = master().orig.inverted().with_ports(0, port);
+        expect.mask = Tuple::v4([255; 4], [255; 4], 6).with_ports(0, 0xffff);
+        expect.timeout_s = Some(300);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"ftp");
+    })
 }
 
 fn engine(replication: Replication) -> Engine {
@@ -124,7 +123,7 @@ fn a_life_is_told_and_the_next_one_begins_anew() {
     hear(
         &mut engine,
         EventKind::Update,
-        &Expectation { class: Some(1), ..expectation(5000) },
+        &expectation(5000).with(|expect| expect.class = Some(1)),
         Origin::Foreign,
     );
     told.extend(kinds(&mut engine));
@@ -150,7 +149,7 @@ fn helpers_that_are_not_named_are_left_out() {
     assert!(!Helpers::None.counts(Some("ftp")) && Helpers::All.counts(None));
     let config = Config { expectations: named, ..Config::default() };
     let mut engine = Engine::new(config, Instant(0));
-    let sip = Expectation { helper: HelperName::from_bytes(b"sip"), ..expectation(5060) };
+    let sip = expectation(5060).with(|expect| expect.helper = HelperName::from_bytes(b"sip"));
     hear(&mut engine, EventKind::New, &sip, Origin::Foreign);
     hear(&mut engine, EventKind::New, &expectation(5000), Origin::Foreign);
     assert_eq!(engine.expectation_counts(), [1, 0]);
@@ -294,9 +293,9 @@ fn what_has_expired_is_not_committed_unless_it_is_permanent() {
     let mut engine = engine(Replication::default());
     say(&mut engine, 1, Change::New, &expectation(1));
     let permanent =
-        Expectation { flags: Some(ctnetlink::expectation::flag::PERMANENT), ..expectation(2) };
+        expectation(2).with(|expect| expect.flags = Some(ctnetlink::expectation::flag::PERMANENT));
     say(&mut engine, 2, Change::New, &permanent);
-    say(&mut engine, 3, Change::New, &Expectation { timeout_s: Some(9000), ..expectation(3) });
+    say(&mut engine, 3, Change::New, &expectation(3).with(|expect| expect.timeout_s = Some(9000)));
     let later = NOW + core::time::Duration::from_secs(301);
     engine.handle(later, Input::Command(CommandId(1), Command::CommitExpectations));
     let writes = answer_reads(&mut engine, &[]);

@@ -112,7 +112,7 @@ fn what_a_packet_announces_goes_with_its_verdict() {
     let mut desk = desk(Kind::Tftp);
     let verdict = decided(&mut desk, &shown(QUEUE, &udp(REQUEST), &[]));
     let tuple = Tuple::v4(SERVER, CLIENT, ipproto::UDP).with_ports(0, 50_000);
-    let expect = Expectation { tuple, ..Expectation::default() };
+    let expect = Expectation::default().with(|expect| expect.tuple = tuple);
     let mut bytes = [0; 256];
     let mut writer = Writer::new(&mut bytes);
     request::create_expectation(&mut writer, Ticket::silent(0), &expect, IfExists::Fail);
@@ -229,9 +229,10 @@ fn contains(bytes: &[u8], piece: &str) -> bool {
 #[test]
 fn a_taken_port_is_passed_over_and_a_packet_sent_again_gets_its_own() {
     let mut desk = desk(Kind::Ftp);
-    let taken = |port| Expectation {
-        tuple: Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port),
-        ..Expectation::default()
+    let taken = |port| {
+        Expectation::default().with(|expect| {
+            expect.tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port);
+        })
     };
     desk.announcer.0 = vec![taken(5001), taken(5002)];
     let line = says("PORT 10,1,0,2,19,137\r\n");
@@ -250,7 +251,8 @@ fn a_taken_port_is_passed_over_and_a_packet_sent_again_gets_its_own() {
 fn a_packet_for_which_no_port_is_free_passes_as_it_is() {
     let mut desk = desk(Kind::Ftp);
     let tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP);
-    let taken = |port| Expectation { tuple: tuple.with_ports(0, port), ..Expectation::default() };
+    let taken =
+        |port| Expectation::default().with(|expect| expect.tuple = tuple.with_ports(0, port));
     desk.announcer.0 = (5001..5129).map(taken).collect();
     let verdict = decided(&mut desk, &says("PORT 10,1,0,2,19,137\r\n"));
     assert!(!contains(&verdict, "PORT"), "it was not changed");

@@ -230,7 +230,7 @@ pub(super) fn flush(command: &Command) -> Outcome {
         summary(would, "flow entries would be deleted");
         return Ok(ExitCode::SUCCESS);
     }
-    let selection = Selection { family: command.family, ..Selection::default() };
+    let selection = Selection::default().with(|selection| selection.family = command.family);
     let mut kernel = Kernel::open()?;
     kernel.ask(|w, t| request::flush(w, t, &selection), |_| Ok(()))?;
     say("connection tracking table has been emptied.");

@@ -53,7 +53,7 @@ fn read(
         progress.step();
         each(message)
     };
-    let plain = Selection { tuples: None, ..*selection };
+    let plain = selection.with(|selection| selection.tuples = None);
     // The kernel compares tuples in its table only.
     let picks = selection.tuples.is_some() && matches!(source, Source::Table);
     if !picks {
@@ -91,7 +91,10 @@ fn read_picked(
 
 fn of_family(selection: &Selection, family: u8) -> Selection {
     let tuples = selection.tuples.map(|both| both.map(|(t, bits)| (Tuple { family, ..t }, bits)));
-    Selection { family, tuples, ..*selection }
+    selection.with(|selection| {
+        selection.family = family;
+        selection.tuples = tuples;
+    })
 }
 
 /// How many flows the table has.

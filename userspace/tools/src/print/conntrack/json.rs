@@ -180,7 +180,7 @@ fn tracker(out: &mut Vec<u8>, proto: &ProtoState) {
             0 => ",\"role\":\"client\"",
             _ => ",\"role\":\"server\"",
         }),
-        ProtoState::None | ProtoState::Tcp(_) => {}
+        _ => {}
     }
 }
 

@@ -155,7 +155,7 @@ fn tracker(out: &mut Vec<u8>, proto: &ProtoState) {
         ProtoState::Dccp { role, .. } => {
             out.text(if *role == 0 { " --role client" } else { " --role server" });
         }
-        ProtoState::None | ProtoState::Tcp(_) => {}
+        _ => {}
     }
 }
 

@@ -86,16 +86,15 @@ fn names_cannot_break_out_of_their_element() {
 #[test]
 fn an_expectation() {
     let master = Tuple::v4([10, 9, 0, 1], [10, 9, 0, 2], ipproto::TCP).with_ports(46_687, 21);
-    let given = Expectation {
-        master,
-        tuple: Tuple::v4([10, 9, 0, 2], [10, 9, 0, 1], ipproto::TCP).with_ports(0, 51_210),
-        mask: Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 65_535),
-        timeout_s: Some(298),
-        class: Some(0),
-        flags: Some(expectation::flag::PERMANENT),
-        helper: HelperName::from_bytes(b"ftp"),
-        ..Expectation::default()
-    };
+    let given = Expectation::default().with(|expect| {
+        expect.master = master;
+        expect.tuple = Tuple::v4([10, 9, 0, 2], [10, 9, 0, 1], ipproto::TCP).with_ports(0, 51_210);
+        expect.mask = Tuple::v4([255; 4], [255; 4], ipproto::TCP).with_ports(0, 65_535);
+        expect.timeout_s = Some(298);
+        expect.class = Some(0);
+        expect.flags = Some(expectation::flag::PERMANENT);
+        expect.helper = HelperName::from_bytes(b"ftp");
+    });
     let mut out = String::new();
     Xml::LIST.expectation(&mut out, &given).unwrap();
     assert_eq!(

@@ -143,7 +143,6 @@ fn put_protocol(w: &mut Writer<'_>, flow: &Flow, options: Options) {
         _ => {}
     }
     match flow.proto {
-        ProtoState::None => {}
         ProtoState::Tcp(tcp) => {
             attribute::put(w, number::TCP_STATE, &[tcp.state]);
             if let Some([orig, reply]) = tcp.wscale.filter(|_| options.window_scale) {
@@ -160,6 +159,8 @@ fn put_protocol(w: &mut Writer<'_>, flow: &Flow, options: Options) {
             attribute::put(w, number::SCTP_VTAG_ORIG, &orig.to_le_bytes());
             attribute::put(w, number::SCTP_VTAG_REPL, &reply.to_le_bytes());
         }
+        // No state, or one of a protocol that version 1 has no attribute for.
+        _ => {}
     }
 }
 

@@ -436,16 +436,15 @@ fn a_related_flow_names_its_master() {
 }
 
 fn expectation(master: Tuple, tuple: Tuple, mask: Tuple) -> Expectation {
-    Expectation {
-        master,
-        tuple,
-        mask: mask.with_ports(0, 0xffff),
-        timeout_s: Some(300),
-        flags: Some(0),
-        class: Some(0),
-        helper: HelperName::from_bytes(b"ftp"),
-        ..Expectation::default()
-    }
+    Expectation::default().with(|expect| {
+        expect.master = master;
+        expect.tuple = tuple;
+        expect.mask = mask.with_ports(0, 0xffff);
+        expect.timeout_s = Some(300);
+        expect.flags = Some(0);
+        expect.class = Some(0);
+        expect.helper = HelperName::from_bytes(b"ftp");
+    })
 }
 
 #[test]
@@ -458,12 +457,11 @@ fn expectations() {
     check(&destroy, &Message::Expect { change: Change::Destroy, expect });
 
     let saved = Tuple::v4([7; 4], [0; 4], ipproto::TCP).with_ports(4242, 0);
-    let expect = Expectation {
-        flags: Some(ctnetlink::expectation::flag::PERMANENT),
-        nat: Some(ExpectNat { direction: 1, tuple: saved }),
-        function: Name::from_bytes(b"nat-follow-master"),
-        ..expectation(lan(46687, 21), expected(51211), mask)
-    };
+    let expect = expectation(lan(46687, 21), expected(51211), mask).with(|expect| {
+        expect.flags = Some(ctnetlink::expectation::flag::PERMANENT);
+        expect.nat = Some(ExpectNat { direction: 1, tuple: saved });
+        expect.function = Name::from_bytes(b"nat-follow-master");
+    });
     check(EXPECT_NAT, &Message::Expect { change: Change::New, expect });
 
     let master = Tuple::v6(V6_A, V6_B, ipproto::TCP).with_ports(46692, 21);
