@@ -69,13 +69,13 @@ fn scattered(c: &mut Criterion) {
             let n = next();
             for &event in events {
                 let (key, input) = input(event, n);
-                ahead.push(&mut engine, Instant(1), &key, input);
+                ahead.push(&mut engine, Instant(1), (&key, input), (None, None));
                 if !together {
-                    ahead.finish(&mut engine, Instant(1));
+                    ahead.finish(&mut engine, Instant(1), None);
                 }
             }
             if sent && at.is_multiple_of(256) {
-                ahead.finish(&mut engine, Instant(1));
+                ahead.finish(&mut engine, Instant(1), None);
                 send(&mut engine);
             }
         };

@@ -7,11 +7,14 @@
 mod counting;
 
 use common::Instant;
+use ctnetlink::Flow;
 use engine::config::Replication;
 use engine::drive::{Io, drive};
 use engine::{Config, Engine, Input, Origin, Request, Share, Side};
+use export::records::Sink;
 use host::clock;
-use host::fleet::{self, FleetParts, Handle};
+use host::ended;
+use host::fleet::{self, Consumer, FleetParts, Handle};
 use host::hear::{Ears, Hearing};
 use host::kernel::KernelWriter;
 use host::log::{Form, Log, Places};
@@ -22,6 +25,7 @@ use host::shard::{Order, Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
 use host::tuning::Tuning;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tests::churn;
 use tests::ctnetlink::{Requests, udp_flows};
@@ -47,7 +51,7 @@ fn config() -> Config {
 
 /// Hears what there is; how many events that was. Of what the engine asks the kernel, the host would take care.
 fn listen(source: &mut Source, engine: &mut Engine, hearing: &mut Hearing) -> u64 {
-    let mut ears = Ears { origin: |_| Origin::Foreign, ended: None };
+    let mut ears = Ears { origin: |_| Origin::Foreign, ends: None };
     let mut events = 0;
     loop {
         let now = clock::now();
@@ -56,7 +60,7 @@ fn listen(source: &mut Source, engine: &mut Engine, hearing: &mut Hearing) -> u6
             hearing.take(engine, now, (heard, stamp), &mut ears);
         };
         let taken = source.drain(4096, &mut sink).expect("draining works");
-        hearing.finish(engine, now);
+        hearing.finish(engine, now, &mut ears);
         if taken == 0 {
             assert_eq!(hearing.malformed, 0);
             return events;
@@ -184,12 +188,34 @@ fn events_of_the_hook_take_no_memory() {
     takes_no_memory(Choice::Hook);
 }
 
-/// The threads of a daemon without its control socket.
-fn threads(shards: usize) -> FleetParts {
+/// Counts ended flows, as statistics mode makes lines of them.
+struct Counter(Arc<AtomicU64>);
+
+impl Sink for Counter {
+    fn on_end(&mut self, _: u64, _: &Flow) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_lost(&mut self, ends: u64) {
+        panic!("{ends} ends found no room");
+    }
+}
+
+/// The threads of a daemon in statistics mode without its control socket. What is made of `ended` flows takes memory, on
+/// a thread of its own that is left out.
+fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     let source = Source::open(&settings(Choice::Tap)).expect("the tap opens").0;
     let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log to nowhere"));
     let tuning = Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None };
-    let part = |(index, source): (usize, Source)| Parts {
+    let (mut ends, readers): (Vec<_>, Vec<_>) =
+        (0..shards).map(|_| ended::ends().expect("a lane")).unzip();
+    let mut counter = Counter(Arc::clone(ended));
+    let run = Box::new(move || {
+        counting::leave_out_this_thread(true);
+        export::records::run(readers, &mut counter);
+    });
+    let consumers = vec![Consumer { name: "records", run }];
+    let mut part = |(index, source): (usize, Source)| Parts {
         config: Config { share: Share { index, count: shards, seed: 0 }, ..config() },
         source,
         expectations: None,
@@ -200,14 +226,15 @@ fn threads(shards: usize) -> FleetParts {
         tuning,
         poll: None,
         reliable: false,
-        ended: None,
+        ends: ends.pop(),
     };
     if shards == 1 {
-        return FleetParts { shards: vec![part((0, source))], reader: None };
+        return FleetParts { shards: vec![part((0, source))], reader: None, consumers };
     }
     let reader = Reader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
     let (reader, sources) = reader.expect("a reader");
-    FleetParts { shards: sources.into_iter().enumerate().map(part).collect(), reader: Some(reader) }
+    let shards = sources.into_iter().enumerate().map(part).collect();
+    FleetParts { shards, reader: Some(reader), consumers }
 }
 
 fn snapshot(handle: &Handle, runtime: &Runtime) -> Snapshot {
@@ -249,7 +276,8 @@ fn threads_take_nothing(shards: usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log"));
-        let crew = fleet::start(threads(shards), &log).expect("threads start");
+        let ended = Arc::default();
+        let crew = fleet::start(threads(shards, &ended), &log).expect("threads start");
         let handle = crew.handle();
         requests.create(&udp_flows(0..FLOWS));
         let mut expected = u64::from(FLOWS);
@@ -267,6 +295,7 @@ fn threads_take_nothing(shards: usize) {
             assert!(round < WARM || places.is_empty(), "round {round}: {}: {text}", places.len());
         }
         runtime.block_on(async { assert!(crew.stop()) });
+        assert_eq!(ended.load(Ordering::Relaxed), u64::from(FLOWS * (WARM + 3)));
     });
 }
 

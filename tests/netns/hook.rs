@@ -81,7 +81,7 @@ impl Listener {
 
     /// Takes what there is, as a shard does, until nothing is left to do.
     fn turn(&mut self) {
-        let mut ears = Ears { origin: |_| Origin::Foreign, ended: None };
+        let mut ears = Ears { origin: |_| Origin::Foreign, ends: None };
         loop {
             let Self { source, engine, writer, hearing } = self;
             let now = clock::now();
@@ -89,7 +89,7 @@ impl Listener {
                 hearing.take(engine, now, (heard, stamp), &mut ears);
             };
             let heard = source.drain(4096, &mut sink).expect("draining works");
-            hearing.finish(engine, now);
+            hearing.finish(engine, now, &mut ears);
             let Ok(turn) = drive(engine, now, &mut Kernel { writer });
             if heard + turn.kernel == 0 && !writer.is_dumping() {
                 assert_eq!(hearing.malformed, 0);

@@ -7,6 +7,7 @@
 //! A table of many flows is in no cache, and a flow that is looked for alone waits for memory longer than all else
 //! takes that is done about it. Of several at once, the waits overlap.
 
+use crate::ended::Ends;
 use crate::sys;
 use common::Instant;
 use ctnetlink::FlowKey;
@@ -25,7 +26,18 @@ const GLIMPSED: usize = 40;
 /// Inputs about flows, in order, on their way to the engine. Nothing may be left in it at the end of a turn.
 #[derive(Debug)]
 pub struct Ahead {
-    waiting: Vec<(Trail, Input<'static>)>,
+    waiting: Vec<Waiting>,
+    /// The kernel's messages of the ends that wait, one behind the other.
+    messages: Vec<u8>,
+}
+
+/// An input on its way.
+#[derive(Debug)]
+struct Waiting {
+    trail: Trail,
+    input: Input<'static>,
+    /// Where its message ends in [`Ahead::messages`], if whoever wants to know of ends is to see it.
+    message_end: Option<usize>,
 }
 
 impl Default for Ahead {
@@ -38,30 +50,46 @@ impl Ahead {
     /// With nothing in it.
     #[must_use]
     pub fn new() -> Self {
-        Self { waiting: Vec::with_capacity(ROOM) }
+        Self { waiting: Vec::with_capacity(ROOM), messages: Vec::new() }
     }
 
-    /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before.
+    /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before; `ends`
+    /// hears of it just before that, if there is a `message` for it.
     #[inline]
     pub fn push(
         &mut self,
         engine: &mut Engine,
         now: Instant,
-        key: &FlowKey,
-        input: Input<'static>,
+        (key, input): (&FlowKey, Input<'static>),
+        (message, ends): (Option<&[u8]>, Option<&mut Ends>),
     ) {
-        self.waiting.push((engine.table(Side::Local).trail(key), input));
+        let message_end = message.map(|message| {
+            self.messages.extend_from_slice(message);
+            self.messages.len()
+        });
+        let trail = engine.table(Side::Local).trail(key);
+        self.waiting.push(Waiting { trail, input, message_end });
         if self.waiting.len() == ROOM {
-            self.finish(engine, now);
+            self.finish(engine, now, ends);
         }
     }
 
     /// Hands the engine all of them.
-    pub fn finish(&mut self, engine: &mut Engine, now: Instant) {
+    pub fn finish(&mut self, engine: &mut Engine, now: Instant, mut ends: Option<&mut Ends>) {
         if self.waiting.len() > FEW {
-            fetch(engine.table(Side::Local), self.waiting.iter().map(|(trail, _)| *trail));
+            fetch(engine.table(Side::Local), self.waiting.iter().map(|waiting| waiting.trail));
         }
-        self.waiting.drain(..).for_each(|(_, input)| engine.handle(now, input));
+        let mut from = 0;
+        for Waiting { input, message_end, .. } in self.waiting.drain(..) {
+            if let (Some(end), Some(ends), Input::Kernel { flow, .. }) =
+                (message_end, &mut ends, &input)
+            {
+                ends.on_destroy(engine, flow, &self.messages[from..end]);
+                from = end;
+            }
+            engine.handle(now, input);
+        }
+        self.messages.clear();
     }
 }
 
@@ -110,7 +138,7 @@ mod tests {
     fn push(ahead: &mut Ahead, engine: &mut Engine, event: EventKind, n: u8) {
         let (flow, stamp) = (flow(n), Stamp::InOrder);
         let input = Input::Kernel { event, flow: flow.clone(), origin: Origin::Foreign, stamp };
-        ahead.push(engine, Instant(1), &flow.key(), input);
+        ahead.push(engine, Instant(1), (&flow.key(), input), (None, None));
     }
 
     #[test]
@@ -125,9 +153,9 @@ mod tests {
         }
         let events = |engine: &Engine| engine.counters().events;
         assert_eq!(events(&engine), 60 / ROOM as u64 * ROOM as u64, "what is together goes on");
-        ahead.finish(&mut engine, Instant(1));
+        ahead.finish(&mut engine, Instant(1), None);
         assert_eq!((events(&engine), engine.table(Side::Local).alive()), (60, 20));
-        ahead.finish(&mut engine, Instant(1));
+        ahead.finish(&mut engine, Instant(1), None);
         assert_eq!(events(&engine), 60);
     }
 

@@ -1,45 +1,86 @@
-//! Flows that have ended, each handed out once.
+//! Flows that have ended, for whoever wants to know (statistics mode), on a thread of its own.
+//!
+//! ```text
+//!   shard: DESTROY --is it one that counts?--> Ends --lane: time, known, the kernel's message--> EndsReader
+//!          ended unseen ----------------------------> a queue of flows -------------------------'
+//! ```
+//!
+//! The shard copies the kernel's message; decoding it, with counters and times, and making something of it is the
+//! reader's. A shard never waits for the reader: what finds no room is counted.
 
-use ctnetlink::{Flow, FlowKey};
+use crate::lane::{self, lane};
+use crossbeam::queue::ArrayQueue;
+use ctnetlink::Flow;
 use engine::{Engine, Side};
-use std::collections::{HashSet, VecDeque};
-use std::fmt;
+use rustix::fd::BorrowedFd;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Ended flows remembered, so that an end that is reported twice is handed out once.
-const REMEMBERED: usize = 8192;
+/// Bytes in a block of the lane, and blocks: some ten thousands of ends.
+const BLOCK_LEN: usize = 64 << 10;
+const BLOCKS: usize = 128;
+/// Flows that ended unseen and wait.
+const UNSEEN_MAX: usize = 8192;
+/// In front of each message: when it was heard, and whether the table held the flow.
+const HEAD_LEN: usize = 9;
 
-/// Takes ended flows.
-pub type Sink = Box<dyn FnMut(&Flow) + Send>;
+/// What both ends share beside the lane.
+#[derive(Debug)]
+struct Shared {
+    unseen: ArrayQueue<(u64, Box<Flow>)>,
+    lost: AtomicU64,
+}
 
-/// One life of a flow: its key, the kernel's id, and when it began, where the kernel tells.
-type Life = (FlowKey, u32, u64);
+/// The shard's end.
+#[derive(Debug)]
+pub struct Ends {
+    lane: lane::Writer,
+    shared: Arc<Shared>,
+}
 
-/// Hands flows that have ended to a sink.
+/// The reader's end.
+#[derive(Debug)]
+pub struct EndsReader {
+    lane: lane::Reader,
+    shared: Arc<Shared>,
+}
+
+/// An end.
+#[derive(Debug)]
+pub enum End<'a> {
+    /// The kernel reported it, in this message of ctnetlink, header included.
+    Reported {
+        /// Whether the table held the flow.
+        known: bool,
+        /// The message.
+        message: &'a [u8],
+    },
+    /// Nobody did: the flow was found to be gone.
+    Unseen(Box<Flow>),
+}
+
+/// Both ends of a lane.
 ///
-/// A flow of the local table is handed out when it ends. One that is not, because it was flushed, found no room or
-/// began before its events were heard, too, if the filter lets it pass. The kernel may report an end more than once, to
-/// listeners it is to be reliable for.
-pub struct Ended {
-    sink: Sink,
-    told: HashSet<Life>,
-    order: VecDeque<Life>,
+/// # Errors
+/// As `eventfd(2)`.
+pub fn ends() -> io::Result<(Ends, EndsReader)> {
+    let (writer, reader) = lane(BLOCKS, BLOCK_LEN)?;
+    let shared = Arc::new(Shared { unseen: ArrayQueue::new(UNSEEN_MAX), lost: AtomicU64::new(0) });
+    let ends = Ends { lane: writer, shared: Arc::clone(&shared) };
+    Ok((ends, EndsReader { lane: reader, shared }))
 }
 
-impl fmt::Debug for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ended").field("told", &self.order.len()).finish_non_exhaustive()
-    }
+/// Nanoseconds since 1970.
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
-impl Ended {
-    /// Hands flows to `sink`.
-    #[must_use]
-    pub fn new(sink: Sink) -> Self {
-        Self { sink, told: HashSet::new(), order: VecDeque::new() }
-    }
-
-    /// Takes the kernel's report of an end, before the engine does.
-    pub fn on_destroy(&mut self, engine: &Engine, flow: &Flow) {
+impl Ends {
+    /// The kernel reports an end, which the engine has not heard of yet. One that the table does not hold began before
+    /// its events were heard; it counts if the filter lets it pass.
+    pub fn on_destroy(&mut self, engine: &Engine, flow: &Flow, message: &[u8]) {
         let table = engine.table(Side::Local);
         let entry = table.find(&flow.key()).and_then(|slot| table.at(slot));
         let known = entry.is_some_and(|entry| !entry.has_ended());
@@ -48,31 +89,65 @@ impl Ended {
         if !known && (filter.asks_for_age() || !filter.passes(flow)) {
             return;
         }
-        if self.remember(flow) || known {
-            (self.sink)(flow);
+        let mut head = [0; HEAD_LEN];
+        head[..8].copy_from_slice(&now_ns().to_ne_bytes());
+        head[8] = u8::from(known);
+        if !self.lane.put([&head, message]) {
+            self.lose();
         }
     }
 
-    /// Takes a flow whose end was not reported.
-    pub fn on_vanished(&mut self, flow: &Flow) {
-        if self.remember(flow) {
-            (self.sink)(flow);
+    /// A flow ended without a report.
+    pub fn on_vanished(&self, flow: Box<Flow>) {
+        if self.shared.unseen.push((now_ns(), flow)).is_err() {
+            self.lose();
+        }
+        self.lane.wake();
+    }
+
+    /// Lets the reader have what there is. What it has no room for now goes with the next.
+    pub fn hand_over(&mut self) {
+        let _ = self.lane.hand_over();
+    }
+
+    fn lose(&self) {
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl EndsReader {
+    /// Hands out what waits: when each end was heard of, nanoseconds since 1970, and the end.
+    pub fn drain(&mut self, sink: &mut impl FnMut(u64, End<'_>)) {
+        while let Some(record) = self.lane.next() {
+            let Some((head, message)) = record.split_first_chunk::<HEAD_LEN>() else { continue };
+            let [time @ .., known] = *head;
+            let (at, known) = (u64::from_ne_bytes(time), known != 0);
+            sink(at, End::Reported { known, message });
+        }
+        while let Some((at, flow)) = self.shared.unseen.pop() {
+            sink(at, End::Unseen(flow));
         }
     }
 
-    /// Whether this life is new.
-    fn remember(&mut self, flow: &Flow) -> bool {
-        let times = flow.extra.as_deref().and_then(|extra| extra.timestamps.as_ref());
-        let life = (flow.key(), flow.id, times.map_or(0, |times| times.start_ns));
-        if !self.told.insert(life) {
-            return false;
-        }
-        self.order.push_back(life);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.told.remove(&oldest);
-        }
-        true
+    /// Ends that found no room, since this was asked the last time.
+    pub fn take_lost(&self) -> u64 {
+        self.shared.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the shard is gone. What it left may still wait.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lane.is_closed()
+    }
+
+    /// Asks to be woken by [`EndsReader::descriptor`]. Look once more before you sleep.
+    pub fn arm(&self) {
+        self.lane.arm();
+    }
+
+    /// Becomes readable when an armed reader is to be woken.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lane.descriptor()
     }
 }

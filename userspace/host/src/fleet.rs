@@ -9,6 +9,7 @@ use crate::place;
 use crate::reader::{self, Reader};
 use crate::shard::{self, Order, Parts, Shard, Snapshot};
 use crate::tuning::Change;
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -22,6 +23,22 @@ pub struct FleetParts {
     pub shards: Vec<Parts>,
     /// Who feeds them, if they are several.
     pub reader: Option<Reader>,
+    /// Who makes something of what they hand out. Each ends by itself when they have.
+    pub consumers: Vec<Consumer>,
+}
+
+/// A thread beside the shards.
+pub struct Consumer {
+    /// What the thread is called.
+    pub name: &'static str,
+    /// What it does, until all shards are gone.
+    pub run: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// The main thread's end.
@@ -44,7 +61,7 @@ pub struct Crew {
 /// # Errors
 /// When a thread cannot be made, or what it waits with.
 pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
-    let FleetParts { shards: parts, reader } = parts;
+    let FleetParts { shards: parts, reader, consumers } = parts;
     let mut shards = Vec::new();
     let mut handles = Vec::new();
     for parts in parts {
@@ -54,12 +71,12 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
     }
     let handle = Handle { shards: handles.into(), reader: reader.as_ref().map(Reader::handle) };
     // Each thread ends once.
-    let (sender, ended) = mpsc::channel(shards.len() + 1);
+    let (sender, ended) = mpsc::channel(shards.len() + 1 + consumers.len());
     let mut crew = Crew { handle, threads: Vec::new(), ended };
     let cpus = if reader.is_some() { place::cpus() } else { Vec::new() };
     let mut cpus = cpus.iter().copied().cycle();
-    let mut spawn = |name: String, body: Box<dyn FnOnce() -> io::Result<()> + Send>| {
-        let (cpu, sender, log) = (cpus.next(), sender.clone(), Arc::clone(log));
+    let mut spawn = |name: String, cpu, body: Box<dyn FnOnce() -> io::Result<()> + Send>| {
+        let (sender, log) = (sender.clone(), Arc::clone(log));
         let body = move || {
             if let Some(cpu) = cpu {
                 pin(cpu, &log);
@@ -79,10 +96,17 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
         thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
     };
     if let Some(reader) = reader {
-        spawn("reader".into(), Box::new(move || reader.run()))?;
+        spawn("reader".into(), cpus.next(), Box::new(move || reader.run()))?;
     }
     for (index, shard) in shards.into_iter().enumerate() {
-        spawn(format!("shard-{index}"), Box::new(move || shard.run()))?;
+        spawn(format!("shard-{index}"), cpus.next(), Box::new(move || shard.run()))?;
+    }
+    for Consumer { name, run } in consumers {
+        let body = move || {
+            run();
+            Ok(())
+        };
+        spawn(name.into(), None, Box::new(body))?;
     }
     Ok(crew)
 }

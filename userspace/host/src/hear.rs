@@ -5,7 +5,7 @@
 //! ```
 
 use crate::ahead::Ahead;
-use crate::ended::Ended;
+use crate::ended::Ends;
 use crate::source::Heard;
 use common::Instant;
 use ctnetlink::flow::Counters;
@@ -30,7 +30,7 @@ pub struct Ears<'a, F> {
     /// Whose request caused an event, by the port of the netlink socket it came from; 0 is traffic.
     pub origin: F,
     /// Whoever wants to know of each flow that ends.
-    pub ended: Option<&'a mut Ended>,
+    pub ends: Option<&'a mut Ends>,
 }
 
 impl Hearing {
@@ -53,12 +53,16 @@ impl Hearing {
             (Heard::Packet(bytes), Stamp::At(at)) => match packet::decode(bytes, self.hz) {
                 Ok(seen) => {
                     let key = seen.flow.key();
-                    self.ahead.push(engine, now, &key, Input::Packet { seen, at });
+                    let input = Input::Packet { seen, at };
+                    self.ahead.push(engine, now, (&key, input), (None, ears.ends.as_deref_mut()));
                 }
                 Err(_) => self.malformed += 1,
             },
             (Heard::Grown(bytes), _) => match bytes.first_chunk().map(FlowKey::from_bytes) {
-                Some(key) => self.ahead.push(engine, now, &key, Input::Noticed(key)),
+                Some(key) => {
+                    let input = Input::Noticed(key);
+                    self.ahead.push(engine, now, (&key, input), (None, ears.ends.as_deref_mut()));
+                }
                 None => self.malformed += 1,
             },
             // Only rings hold such records, and what they hold has its time.
@@ -66,9 +70,10 @@ impl Hearing {
         }
     }
 
-    /// Hands in all that waits.
-    pub fn finish(&mut self, engine: &mut Engine, now: Instant) {
-        self.ahead.finish(engine, now);
+    /// Hands in all that waits, at the end of a turn.
+    pub fn finish<F>(&mut self, engine: &mut Engine, now: Instant, ears: &mut Ears<'_, F>) {
+        self.ahead.finish(engine, now, ears.ends.as_deref_mut());
+        ears.ends.iter_mut().for_each(|ends| ends.hand_over());
     }
 
     fn take_messages<F: Fn(u32) -> Origin>(
@@ -79,16 +84,21 @@ impl Hearing {
         ears: &mut Ears<'_, F>,
     ) {
         for raw in Messages::new(bytes) {
-            let decoded = raw.and_then(|raw| Ok((raw.header.portid, ctnetlink::decode(&raw)?)));
+            let decoded = raw.and_then(|raw| Ok((raw, ctnetlink::decode(&raw)?)));
             match decoded {
-                Ok((portid, Message::Flow { event, flow })) => {
-                    if event == EventKind::Destroy {
-                        self.on_end(engine, now, &flow, ears);
+                Ok((raw, Message::Flow { event, flow })) => {
+                    let ended = event == EventKind::Destroy;
+                    if ended {
+                        self.count(&flow);
                     }
-                    let (origin, flow) = ((ears.origin)(portid), flow.to_flow(Detail::State));
+                    let origin = (ears.origin)(raw.header.portid);
+                    let flow = flow.to_flow(Detail::State);
                     let key = flow.key();
                     let input = Input::Kernel { event, flow, origin, stamp };
-                    self.ahead.push(engine, now, &key, input);
+                    let whole = raw.at..raw.at + raw.header.len as usize;
+                    let message = bytes.get(whole).filter(|_| ended && ears.ends.is_some());
+                    let ends = ears.ends.as_deref_mut();
+                    self.ahead.push(engine, now, (&key, input), (message, ends));
                 }
                 Ok(_) => {}
                 Err(_) => self.malformed += 1,
@@ -96,21 +106,11 @@ impl Hearing {
         }
     }
 
-    /// A flow ended: its packets are counted, and who wants to know is told before the engine is.
-    fn on_end<F>(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        flow: &FlowView<'_>,
-        ears: &mut Ears<'_, F>,
-    ) {
+    /// A flow ended, after so many packets.
+    fn count(&mut self, flow: &FlowView<'_>) {
         for counted in flow.counters.iter().flatten() {
             self.traffic.packets += counted.packets;
             self.traffic.bytes += counted.bytes;
-        }
-        if let Some(ended) = &mut ears.ended {
-            self.ahead.finish(engine, now);
-            ended.on_destroy(engine, &flow.to_flow(Detail::Full));
         }
     }
 }

@@ -181,7 +181,9 @@ impl KernelWriter {
                     Ok(Message::Flow { flow, .. }) => {
                         flows += 1;
                         let flow = flow.to_flow(Detail::State);
-                        self.ahead.push(engine, now, &flow.key(), Input::Dumped(flow));
+                        let key = flow.key();
+                        let input = Input::Dumped(flow);
+                        self.ahead.push(engine, now, (&key, input), (None, None));
                     }
                     Ok(Message::Done(answer) | Message::Error(answer)) => {
                         end = Some(answer.errno == 0);
@@ -190,7 +192,7 @@ impl KernelWriter {
                     Err(_) => self.dump_torn = true,
                 }
             }
-            self.ahead.finish(engine, now);
+            self.ahead.finish(engine, now, None);
             if let Some(complete) = end {
                 self.end_dump(engine, now, complete);
             }

@@ -5,6 +5,7 @@
 //! | module | what it does to the world |
 //! |---|---|
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
+//! | `lane` | carries records from one thread to another |
 //! | `clock` | reads the time |
 //! | `place` | moves a thread to a network namespace, to CPUs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
@@ -34,6 +35,7 @@
 
 mod atomic;
 mod doorbell;
+pub mod lane;
 mod orders;
 pub mod sys;
 pub mod clock;

@@ -15,7 +15,7 @@
 
 use crate::ahead::Glimpse;
 use crate::clock;
-use crate::ended::Ended;
+use crate::ended::Ends;
 use crate::expectations::ExpectEvents;
 use crate::follow::{self, Follower};
 use crate::health::{Health, HealthProbe};
@@ -101,7 +101,7 @@ pub struct Parts {
     /// Whether the kernel keeps events that the source has no room for.
     pub reliable: bool,
     /// Who wants to know of ended flows.
-    pub ended: Option<Ended>,
+    pub ends: Option<Ends>,
 }
 
 /// How a command ended.
@@ -177,7 +177,7 @@ pub struct Shard {
     tuning: Tuning,
     poll: Option<Duration>,
     reliable: bool,
-    ended: Option<Ended>,
+    ends: Option<Ends>,
     /// Polling: when the kernel's table is read next.
     resync_at: Option<Instant>,
     overruns: Overruns,
@@ -209,7 +209,7 @@ impl Shard {
         let (sender, orders, bell) = orders::orders()?;
         let waits = rest::waits(&parts, Arc::clone(&bell.wake))?;
         let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
-        let Parts { poll, reliable, ended, .. } = parts;
+        let Parts { poll, reliable, ends, .. } = parts;
         let began = clock::now();
         let engine = Engine::new(config, began);
         let shard = Self {
@@ -231,7 +231,7 @@ impl Shard {
             tuning,
             poll,
             reliable,
-            ended,
+            ends,
             resync_at: poll.map(|every| began + every),
             overruns: Overruns::default(),
             health: HealthProbe::new(began),
@@ -296,13 +296,13 @@ impl Shard {
     }
 
     fn take_flow_events(&mut self, now: Instant) -> io::Result<usize> {
-        let Self { source, engine, writer, purges, ended, hearing, .. } = self;
+        let Self { source, engine, writer, purges, ends, hearing, .. } = self;
         let (latency, waited) = (&mut self.latency, &mut self.waited);
         let mut first = true;
         let origin = |portid| {
             if purges.caused(portid) { Origin::Purge } else { writer.origin(portid) }
         };
-        let mut ears = Ears { origin, ended: ended.as_mut() };
+        let mut ears = Ears { origin, ends: ends.as_mut() };
         let taken = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, Stamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 *waited = clock::now().since(at);
@@ -310,7 +310,7 @@ impl Shard {
             }
             hearing.take(engine, now, (heard, stamp), &mut ears);
         });
-        hearing.finish(engine, now);
+        hearing.finish(engine, now, &mut ears);
         taken
     }
 

@@ -2,7 +2,7 @@
 
 use super::purges::Purges;
 use super::{BATCHES_PER_TURN, DISCARD_LEN, READ_PAUSE, Shard, TRANSMITS_PER_TURN};
-use crate::ended::Ended;
+use crate::ended::Ends;
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
@@ -29,7 +29,7 @@ struct Pulls<'a> {
     link_retry: &'a mut Duration,
     log: &'a Log,
     observer: &'a mut Observer,
-    ended: Option<&'a mut Ended>,
+    ends: Option<&'a Ends>,
     /// The kernel's table is read all the time, instead of listening to events.
     polls: bool,
     replies: &'a mut HashMap<CommandId, oneshot::Sender<Outcome>>,
@@ -48,7 +48,7 @@ impl Shard {
             link_retry: &mut self.link_retry,
             log: &self.log,
             observer: &mut self.observer,
-            ended: self.ended.as_mut(),
+            ends: self.ends.as_ref(),
             polls: self.poll.is_some(),
             replies: &mut self.replies,
         };
@@ -105,8 +105,8 @@ impl Io<Engine> for Pulls<'_> {
 
     fn tell(&mut self, engine: &mut Engine, now: Instant) -> Result<(), Infallible> {
         while let Some(event) = engine.poll_event() {
-            if let (Event::Vanished(flow), Some(ended)) = (&event, &mut self.ended) {
-                ended.on_vanished(flow);
+            if let (Event::Vanished(flow), Some(ends)) = (&event, self.ends) {
+                ends.on_vanished(flow.clone());
             }
             // Who polls would be told of every reading.
             if !self.polls || !matches!(event, Event::KernelResynced { .. }) {

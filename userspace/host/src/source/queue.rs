@@ -7,15 +7,13 @@
 //!             empty: the same blocks once more
 //! ```
 //!
-//! Both ways are bounded lock-free queues, and the blocks go round: an event costs a copy, and a block of them one
-//! turn of each queue. When no block is empty, the shard is behind by all of them: the reader has to wait.
+//! An event is a record of a [`lane`](crate::lane). When no block is empty, the shard is behind by all of them: the
+//! reader has to wait.
 
 use super::{Account, Heard, Stamp};
-use crate::doorbell::Doorbell;
+use crate::lane::{self, lane};
 use common::Instant;
-use crossbeam::queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const BLOCK_LEN: usize = 32 << 10;
 /// Blocks that wait for a shard: some thousands of events.
 const BLOCKS: usize = 64;
-/// In front of each event: when it happened, its length, and what kinds of event and stamp these are.
-const HEAD_LEN: usize = 16;
+/// In front of each event: when it happened, and what kinds of event and stamp these are.
+const HEAD_LEN: usize = 12;
 
 /// What the reader knows and every shard may ask for. Read some times a second, not for each event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,30 +45,14 @@ impl Board {
     }
 }
 
-/// What the two ends share.
-#[derive(Debug)]
-struct Lane {
-    full: ArrayQueue<Vec<u8>>,
-    empty: ArrayQueue<Vec<u8>>,
-    bell: Doorbell,
-    wake: OwnedFd,
-}
-
 /// The reader's end.
 #[derive(Debug)]
-pub(crate) struct Feed {
-    lane: Arc<Lane>,
-    /// The block that is being filled.
-    open: Vec<u8>,
-}
+pub(crate) struct Feed(lane::Writer);
 
 /// The shard's end.
 #[derive(Debug)]
 pub struct QueueSource {
-    lane: Arc<Lane>,
-    /// The block that is being read, and how far it has been.
-    block: Vec<u8>,
-    at: usize,
+    lane: lane::Reader,
     board: Arc<Board>,
     nature: Nature,
 }
@@ -95,17 +77,8 @@ pub(crate) fn sized(
     board: Arc<Board>,
     [blocks, block_len]: [usize; 2],
 ) -> io::Result<(Feed, QueueSource)> {
-    let block = || Vec::with_capacity(block_len);
-    let empty = ArrayQueue::new(blocks);
-    while empty.push(block()).is_ok() {}
-    let lane = Arc::new(Lane {
-        full: ArrayQueue::new(blocks),
-        empty,
-        bell: Doorbell::new(),
-        wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
-    });
-    let feed = Feed { lane: Arc::clone(&lane), open: block() };
-    Ok((feed, QueueSource { lane, block: block(), at: 0, board, nature }))
+    let (writer, lane) = lane(blocks, block_len)?;
+    Ok((Feed(writer), QueueSource { lane, board, nature }))
 }
 
 impl Feed {
@@ -115,30 +88,12 @@ impl Feed {
         let bytes = match heard {
             Heard::Message(bytes) | Heard::Packet(bytes) | Heard::Grown(bytes) => bytes,
         };
-        let room = self.open.capacity() - self.open.len();
-        if room < HEAD_LEN + bytes.len() && !self.hand_over() {
-            return false;
-        }
-        self.open.extend_from_slice(&head(heard, bytes.len(), stamp));
-        self.open.extend_from_slice(bytes);
-        true
+        self.0.put([&head(heard, stamp), bytes])
     }
 
     /// Lets the shard have what was put in, and wakes it if it sleeps. False when it is too far behind to take it now.
     pub(crate) fn hand_over(&mut self) -> bool {
-        if self.open.is_empty() {
-            return true;
-        }
-        let Some(empty) = self.lane.empty.pop() else { return false };
-        let block = std::mem::replace(&mut self.open, empty);
-        // There is room: each end holds one of the blocks.
-        let pushed = self.lane.full.push(block);
-        debug_assert!(pushed.is_ok(), "a queue has room for all blocks");
-        if self.lane.bell.ring() {
-            // A full counter wakes as well as an increased one.
-            let _ = rustix::io::write(&self.lane.wake, &1_u64.to_ne_bytes());
-        }
-        true
+        self.0.hand_over()
     }
 }
 
@@ -150,32 +105,21 @@ impl QueueSource {
         sink: &mut impl FnMut(Heard<'_>, Stamp),
     ) -> usize {
         let mut taken = 0;
-        while taken < budget {
-            if let Some((heard, stamp, end)) = event(&self.block, self.at) {
-                sink(heard, stamp);
-                self.at = end;
-                taken += 1;
-            } else {
-                let Some(next) = self.lane.full.pop() else { break };
-                let mut read = std::mem::replace(&mut self.block, next);
-                self.at = 0;
-                read.clear();
-                // As in `hand_over`.
-                let pushed = self.lane.empty.push(read);
-                debug_assert!(pushed.is_ok(), "a queue has room for all blocks");
-            }
+        while taken < budget
+            && let Some((heard, stamp)) = self.lane.next().and_then(event)
+        {
+            sink(heard, stamp);
+            taken += 1;
         }
         taken
     }
 
     pub(super) fn arm(&self) {
-        // Empties the eventfd; an empty one says "again".
-        let _ = rustix::io::read(&self.lane.wake, &mut [0; 8]);
-        self.lane.bell.arm();
+        self.lane.arm();
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.lane.wake.as_fd()
+        self.lane.descriptor()
     }
 
     pub(super) fn account(&self) -> Account {
@@ -195,7 +139,7 @@ impl QueueSource {
     }
 }
 
-fn head(heard: Heard<'_>, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
+fn head(heard: Heard<'_>, stamp: Stamp) -> [u8; HEAD_LEN] {
     let (kind, at) = match stamp {
         Stamp::InOrder => (0, Instant(0)),
         Stamp::At(at) => (1, at),
@@ -209,19 +153,16 @@ fn head(heard: Heard<'_>, len: usize, stamp: Stamp) -> [u8; HEAD_LEN] {
         };
     let mut head = [0; HEAD_LEN];
     head[..8].copy_from_slice(&at.0.to_ne_bytes());
-    head[8..12].copy_from_slice(&(len as u32).to_ne_bytes());
-    head[12..].copy_from_slice(&kind.to_ne_bytes());
+    head[8..].copy_from_slice(&kind.to_ne_bytes());
     head
 }
 
-/// The event at an offset of a block, and where the next one is.
-fn event(block: &[u8], at: usize) -> Option<(Heard<'_>, Stamp, usize)> {
-    let (head, rest) = block.get(at..)?.split_first_chunk::<HEAD_LEN>()?;
-    let [time @ .., _, _, _, _, _, _, _, _] = *head;
-    let [_, _, _, _, _, _, _, _, l0, l1, l2, l3, k0, k1, k2, k3] = *head;
-    let (len, kind) = (u32::from_ne_bytes([l0, l1, l2, l3]), u32::from_ne_bytes([k0, k1, k2, k3]));
-    let time = Instant(u64::from_ne_bytes(time));
-    let bytes = rest.get(..len as usize)?;
+/// The event that a record holds.
+fn event(record: &[u8]) -> Option<(Heard<'_>, Stamp)> {
+    let (head, bytes) = record.split_first_chunk::<HEAD_LEN>()?;
+    let [time @ .., _, _, _, _] = *head;
+    let [_, _, _, _, _, _, _, _, kind @ ..] = *head;
+    let (time, kind) = (Instant(u64::from_ne_bytes(time)), u32::from_ne_bytes(kind));
     let stamp = match kind >> 2 {
         0 => Stamp::InOrder,
         1 => Stamp::At(time),
@@ -232,7 +173,7 @@ fn event(block: &[u8], at: usize) -> Option<(Heard<'_>, Stamp, usize)> {
         1 => Heard::Packet(bytes),
         _ => Heard::Grown(bytes),
     };
-    Some((heard, stamp, at + HEAD_LEN + bytes.len()))
+    Some((heard, stamp))
 }
 
 #[cfg(test)]
@@ -273,23 +214,5 @@ mod tests {
         assert!(feed.hand_over());
         take(&mut source, 100);
         assert_eq!(taken, put);
-    }
-
-    #[test]
-    fn only_an_armed_shard_is_woken() {
-        let (mut feed, source) = queue(NATURE, Arc::default()).unwrap();
-        let woken =
-            |source: &QueueSource| rustix::io::read(source.descriptor(), &mut [0; 8]).is_ok();
-        let mut put =
-            || assert!(feed.put(Heard::Message(&[1]), Stamp::InOrder) && feed.hand_over());
-        put();
-        assert!(!woken(&source));
-        source.arm();
-        assert!(!woken(&source));
-        put();
-        put();
-        assert!(woken(&source));
-        put();
-        assert!(!woken(&source), "once is enough");
     }
 }

@@ -6,8 +6,9 @@ use super::{settings, statistics};
 use crate::conf::{Conf, EventSource};
 use anyhow::{Context, Result};
 use engine::{Config, Share};
+use host::ended::{self, Ends};
 use host::expectations::ExpectEvents;
-use host::fleet::FleetParts;
+use host::fleet::{Consumer, FleetParts};
 use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::Log;
@@ -15,6 +16,7 @@ use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::Parts;
 use host::source::{Choice, Source, SourceError};
+use std::io;
 use std::sync::Arc;
 
 /// Opens everything the engine of this configuration works with.
@@ -35,15 +37,21 @@ pub fn parts(conf: &Conf, logs: &Logs) -> Result<FleetParts> {
         shards if shards > 1 && settings::keeps_tables(conf) => {
             shared_out(conf, (&config, shards as usize), source, logs)
         }
-        _ => Ok(FleetParts {
-            shards: vec![Parts { links, ..shard_parts(conf, config, source, logs)? }],
-            reader: None,
-        }),
+        _ => {
+            let (ends, consumers) = recorded(logs, 1)?;
+            let parts = shard_parts(conf, config, source, (logs, ends.into_iter().next()))?;
+            Ok(FleetParts { shards: vec![Parts { links, ..parts }], reader: None, consumers })
+        }
     }
 }
 
 /// What one shard is made of that has no peer.
-fn shard_parts(conf: &Conf, config: Config, source: Source, logs: &Logs) -> Result<Parts> {
+fn shard_parts(
+    conf: &Conf,
+    config: Config,
+    source: Source,
+    (logs, ends): (&Logs, Option<Ends>),
+) -> Result<Parts> {
     Ok(Parts {
         config,
         expectations: open_expectations(conf)?,
@@ -55,7 +63,7 @@ fn shard_parts(conf: &Conf, config: Config, source: Source, logs: &Logs) -> Resu
         poll: settings::poll_interval(conf),
         reliable: is_reliable(conf, &source),
         source,
-        ended: logs.records.clone().map(statistics::recorder),
+        ends,
     })
 }
 
@@ -71,6 +79,7 @@ fn shared_out(
     let (reader, sources) = Reader::new(source, (shards, seed), tuning, reliable, log)
         .context("setting up the reader")?;
     logs.log.notice(format!("{shards} shards share the flows"));
+    let (mut ends, consumers) = recorded(logs, shards)?;
     let shard = |(index, source)| {
         let share = Share { index, count: shards, seed };
         let config = Config {
@@ -79,10 +88,21 @@ fn shared_out(
             flows_expected: config.flows_expected.div_ceil(shards),
             ..config.clone()
         };
-        shard_parts(conf, config, source, logs)
+        shard_parts(conf, config, source, (logs, ends.pop()))
     };
     let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
-    Ok(FleetParts { shards, reader: Some(reader) })
+    Ok(FleetParts { shards, reader: Some(reader), consumers })
+}
+
+/// For each shard the end of a lane to the thread that records ended flows, and that thread; nothing where they are
+/// not recorded.
+fn recorded(logs: &Logs, shards: usize) -> Result<(Vec<Ends>, Vec<Consumer>)> {
+    let Some(records) = logs.records.clone() else { return Ok((Vec::new(), Vec::new())) };
+    let lanes = (0..shards).map(|_| ended::ends()).collect::<io::Result<Vec<_>>>();
+    let (ends, readers) = lanes.context("making room for ended flows")?.into_iter().unzip();
+    let mut sink = statistics::Recorder { records, log: Arc::clone(&logs.log) };
+    let run = Box::new(move || export::records::run(readers, &mut sink));
+    Ok((ends, vec![Consumer { name: "records", run }]))
 }
 
 /// Whether the kernel holds back what it has no room for. It does not for the hook.

@@ -186,7 +186,11 @@ pub fn rebuilds(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
             note(a.links != b.links, "the dedicated link");
             note(a.options != b.options, "Options");
         }
-        (ModeConf::Stats(_), ModeConf::Stats(_)) | (ModeConf::Helper, ModeConf::Helper) => {}
+        (ModeConf::Stats(_), ModeConf::Stats(_)) => {
+            let records = |conf| settings::record_places(conf).is_some();
+            note(records(running) != records(wanted), "whether ended flows are recorded");
+        }
+        (ModeConf::Helper, ModeConf::Helper) => {}
         _ => note(true, "Mode"),
     }
     out

@@ -140,7 +140,7 @@ pub fn engine_config(conf: &Conf, supported: &Supported<'_>) -> Config {
         window_tracking: supported.sync.is_some_and(|sync| sync.options.tcp_window_tracking),
         expectations: helpers(conf),
         repair_after: repair_after(conf),
-        tell_vanished: matches!(conf.mode, ModeConf::Stats(_)),
+        tell_vanished: record_places(conf).is_some(),
         hears_requests: true,
         // Nobody knows: a reload begins another life, too.
         earlier_life: true,
@@ -291,11 +291,13 @@ pub fn log_places(conf: &Conf, console: bool) -> Places {
     places(&conf.general.log_file, conf.general.syslog, console)
 }
 
-/// Where lines about ended flows go, in statistics mode.
+/// Where lines about ended flows go, in statistics mode; `None` if they go nowhere.
 #[must_use]
 pub fn record_places(conf: &Conf) -> Option<Places> {
     match &conf.mode {
-        ModeConf::Stats(stats) => Some(places(&stats.log_file, stats.syslog, false)),
+        ModeConf::Stats(stats) => {
+            Some(places(&stats.log_file, stats.syslog, false)).filter(Places::any)
+        }
         ModeConf::Sync(_) | ModeConf::Helper => None,
     }
 }

@@ -1,23 +1,33 @@
 //! Statistics mode: a line per flow that has ended.
 
 use crate::print::Line;
-use host::ended::Ended;
+use ctnetlink::Flow;
+use export::records::Sink;
 use host::log::Log;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use wire::control::Request;
 
 /// Writes ended flows to a log.
-#[must_use]
-pub fn recorder(records: Arc<Log>) -> Ended {
-    Ended::new(Box::new(move |flow| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = Line { now_ns: Some(now.as_nanos() as u64), ..Line::ENDED };
+#[derive(Debug)]
+pub struct Recorder {
+    /// Where the lines go.
+    pub records: Arc<Log>,
+    /// Where losses are told.
+    pub log: Arc<Log>,
+}
+
+impl Sink for Recorder {
+    fn on_end(&mut self, at_ns: u64, flow: &Flow) {
+        let line = Line { now_ns: Some(at_ns), ..Line::ENDED };
         let mut text = String::new();
         // Strings take everything.
         let _ = line.flow(&mut text, flow);
-        records.info(text);
-    }))
+        self.records.info(text);
+    }
+
+    fn on_lost(&mut self, ends: u64) {
+        self.log.warning(format!("{ends} flows ended faster than they could be recorded"));
+    }
 }
 
 /// Whether a request means anything without a peer.

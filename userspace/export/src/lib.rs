@@ -1,0 +1,10 @@
+//! Consumers of what the engine's threads hand out. They run on threads of their own, never on a shard's: a consumer that
+//! is slow loses what finds no room, and is told how much that was; a shard never waits for one.
+//!
+//! Floor: above `host`, below `tools`.
+//!
+//! | module | what it makes of what |
+//! |---|---|
+//! | `records` | a record of each flow that has ended (statistics mode) |
+
+pub mod records;
