@@ -278,6 +278,10 @@ impl Node {
         }
         let outcome = self.kernel.write(now, request, origin);
         trace.say(now, self.index, format_args!("writes {request:?} for {origin:?}: {outcome:?}"));
+        // Whether or not events tell of it.
+        if let (true, Request::Create(flow), Ok(())) = (commit, request, &outcome) {
+            self.committed.insert(flow.key());
+        }
         let failed = outcome.err().map(|errno| Input::KernelFailed { token, errno });
         failed.into_iter().collect()
     }

@@ -118,6 +118,8 @@ pub struct Counters {
     pub replica: ReplicaCounters,
     /// Kernel requests dropped because too many were waiting.
     pub kernel_no_space: u64,
+    /// Things worth telling that nobody was told, because too many were waiting ([`crate::Event`]).
+    pub events_untold: u64,
     /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
     pub written_without: u64,
     /// Flows checked against the kernel because news about them came without an exact time.
@@ -152,6 +154,7 @@ adds! {
     }
     Counters {
         events, filtered, local, remote, bypass, inject, local_expectations,
-        remote_expectations, inject_expectations, replica, kernel_no_space, written_without, verified, resyncs,
+        remote_expectations, inject_expectations, replica, kernel_no_space, events_untold, written_without, verified,
+        resyncs,
     }
 }

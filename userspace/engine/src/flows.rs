@@ -76,6 +76,8 @@ pub struct Flows {
     filled: Option<Instant>,
     /// When the last reading began that does not show all that began before it.
     reread: Option<Instant>,
+    /// Events and packets that were heard.
+    pub heard: u64,
     /// Flows that ended unseen, if anybody wants to know.
     pub vanished: Vec<Flow>,
 }
@@ -91,6 +93,7 @@ impl Flows {
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             filled: None,
             reread: None,
+            heard: 0,
             vanished: Vec::new(),
         }
     }
@@ -105,6 +108,7 @@ impl Flows {
         stamp: Stamp,
     ) -> Result<(), Full> {
         desk.counters.events += 1;
+        self.heard += 1;
         // What an injection began is the peer's; what it changed or ended may have been ours.
         let peers = origin == Origin::Inject;
         if peers && (event == EventKind::New || !desk.config.replication.keep_local) {

@@ -317,7 +317,8 @@ impl Node {
         self.events.pop_front()
     }
 
-    /// Tells of flows that ended while nobody saw it, where somebody wants to know.
+    /// Tells of flows that ended while nobody saw it, where somebody wants to know. They are no more than a step of a
+    /// sweep finds, which is told before the next one is taken.
     fn tell_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
             self.events.push_back(Event::Vanished(Box::new(flow)));
@@ -343,6 +344,8 @@ impl Node {
         );
         if awaited || self.events.len() < limit::EVENTS_MAX {
             self.events.push_back(event);
+        } else {
+            self.counters.events_untold += 1;
         }
     }
 }

@@ -22,6 +22,7 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_packet(&mut self, desk: &mut Desk<'_>, seen: Seen, at: Instant) -> Result<(), Full> {
         desk.counters.events += 1;
+        self.heard += 1;
         let Seen { flow, confirmed, whole } = seen;
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;

@@ -121,7 +121,7 @@ impl Node {
             && self.is_loaded()
             && self.exactness.state() == Exactness::Exact
             && !self.is_committing();
-        let (here, heard) = (self.flows.table.alive() as u64, self.counters.events);
+        let (here, heard) = (self.flows.table.alive() as u64, self.flows.heard);
         if !comparable {
             return self.census.skip(heard);
         }

@@ -304,6 +304,8 @@ object! {
         purges: u64,
         /// Requests to the kernel that found no room.
         kernel_no_space: u64,
+        /// Lines that were not written, because too many things happened at once.
+        events_untold: u64,
         /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
         written_without: u64,
     }
@@ -421,6 +423,7 @@ impl Status {
                 purging: s.purging,
                 purges: s.purges,
                 kernel_no_space: c.kernel_no_space,
+                events_untold: c.events_untold,
                 written_without: c.written_without,
             },
             control: Control {
