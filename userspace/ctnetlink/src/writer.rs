@@ -42,7 +42,7 @@ impl<'a> Writer<'a> {
     /// Appends `data`.
     #[inline]
     pub fn put(&mut self, data: &[u8]) {
-        let end = self.at.saturating_add(data.len());
+        let end = self.at + data.len();
         if let Some(room) = self.bytes.get_mut(self.at..end) {
             room.copy_from_slice(data);
         }
@@ -58,22 +58,24 @@ impl<'a> Writer<'a> {
 
     /// Overwrites earlier bytes, such as a length that is known only afterwards. Bytes that were only counted stay so.
     pub fn patch(&mut self, at: usize, data: &[u8]) {
-        if let Some(room) = self.bytes.get_mut(at..).and_then(|rest| rest.get_mut(..data.len())) {
+        if let Some(room) = self.bytes.get_mut(at..at + data.len()) {
             room.copy_from_slice(data);
         }
     }
 
-    /// Makes [`Writer::finish`] fail: what was to be written does not fit its format.
+    /// Makes [`Writer::finish`] fail: what was to be written does not fit its format. The position is then longer
+    /// than any slice, and can still grow by as much: adding with a check for overflow would double what a request
+    /// costs.
     pub(crate) const fn fail(&mut self) {
-        self.at = usize::MAX;
+        self.at = usize::MAX / 2;
     }
 
     /// The length written.
     ///
     /// # Errors
-    /// [`NoRoom`] when the buffer was too small, with the length that would do; or with `usize::MAX` when no buffer
-    /// would, because an attribute is longer than the 16 bits of its length. The contents of the buffer are then
-    /// meaningless.
+    /// [`NoRoom`] when the buffer was too small, with the length that would do; or with more than any buffer has
+    /// (`isize::MAX` or more) because an attribute is longer than the 16 bits of its length can say. The contents of
+    /// the buffer are then meaningless.
     pub const fn finish(self) -> Result<usize, NoRoom> {
         if self.at <= self.bytes.len() { Ok(self.at) } else { Err(NoRoom { needed: self.at }) }
     }
