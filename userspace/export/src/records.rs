@@ -12,7 +12,7 @@ use std::collections::{HashSet, VecDeque};
 
 /// Lives that are remembered as told. The kernel may report an end more than once, to listeners it is to be reliable
 /// for; what comes later than so many others is no repetition.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 32_768;
 /// The longest sleep, seconds: bounds how late losses are told.
 const SLEEP_MAX_S: i64 = 1;
 
