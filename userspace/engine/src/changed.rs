@@ -1,18 +1,18 @@
 //! The one seam through which every change of the flow table reaches whoever listens.
 //!
 //! ```text
-//!   kernel --> flows --(slot, what happened)--> Changed --> column of the session: the slot is queued, once,
-//!                                                           and told as it is when its turn comes
+//!   kernel --> flows --(slot, what happened)--> Listener --> column of the session: the slot is queued, once,
+//!                                                            and told as it is when its turn comes
 //! ```
 //!
 //! The table knows no peer. It says what happened to a slot; the session remembers in a column of its own what the
 //! peers know of the flow. An entry that ended stays until the session has let go of it.
 
 use crate::counters::ReplicaCounters;
+use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
-use crate::peer::session::Session;
 use common::Instant;
-use ctnetlink::{EventKind as Change, Flow};
+use ctnetlink::{EventKind as Change, Expectation, Flow};
 
 /// What the peers may know of a flow that is added to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,80 +25,52 @@ pub enum Elsewhere {
     Other,
 }
 
-/// Whoever listens to changes of the flow table, while one input is handled.
-pub struct Changed<'a> {
-    session: &'a mut Session,
-    now: Instant,
-}
-
-impl<'a> Changed<'a> {
-    /// Changes reach `session`.
-    #[must_use]
-    pub const fn new(session: &'a mut Session, now: Instant) -> Self {
-        Self { session, now }
-    }
-
+/// Whoever listens to changes of the flow table. These methods only note what is to be told, and never send.
+pub trait Listener {
     /// A flow was added in a slot.
-    pub fn added(&mut self, slot: Slot, elsewhere: Elsewhere) {
-        self.session.on_added(slot, elsewhere, self.now);
-    }
+    fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant);
 
-    /// The flow in a slot is not as it was: whoever listens hears how it is by then.
-    pub fn changed(&mut self, slot: Slot) {
-        self.session.on_changed(slot);
-    }
+    /// The flow in a slot is not as it was, or has ended: whoever listens hears how it is by then.
+    fn on_changed(&mut self, slot: Slot);
 
     /// The flow in a slot is not the one that was told of under this identity, or not as one that lays what it hears
     /// over what it knows would have it. What is told next begins it anew.
-    pub fn starts_over(&mut self, slot: Slot) {
-        self.session.start_over(slot);
-    }
+    fn start_over(&mut self, slot: Slot);
 
     /// Another flow lives where one had ended.
-    pub fn revived(&mut self, slot: Slot) {
-        self.session.on_revived(slot, self.now);
-    }
+    fn on_revived(&mut self, slot: Slot, now: Instant);
+
+    /// The entry of a flow that nobody holds was removed.
+    fn on_removed(&mut self, slot: Slot);
 
     /// Whether nobody was told of the living flow in a slot as it is identified now.
-    #[must_use]
-    pub fn is_untold(&self, slot: Slot) -> bool {
-        self.session.is_untold(slot)
-    }
+    fn is_untold(&self, slot: Slot) -> bool;
 
     /// Whether the entry of a flow that ended is to stay until it is let go of, because somebody was told of the flow.
     /// If not, the slot may be filled again.
-    #[must_use]
-    pub fn holds(&self, slot: Slot) -> bool {
-        self.session.holds(slot)
-    }
-
-    /// The entry of a flow that nobody holds was removed.
-    pub fn removed(&mut self, slot: Slot) {
-        self.session.on_removed(slot);
-    }
+    fn holds(&self, slot: Slot) -> bool;
 
     /// The flow in a slot is about to end, and nobody is to hear of that.
-    pub fn silence(&mut self, slot: Slot) {
-        self.session.silence(slot);
-    }
+    fn silence(&mut self, slot: Slot);
 
     /// The same, though somebody who was told of the flow should know: it is left to the next transfer.
-    pub fn owe_end(&mut self, slot: Slot) {
-        self.session.owe_end(slot);
-    }
+    fn owe_end(&mut self, slot: Slot);
 
     /// The flow of no slot changed: no table is kept, or the table did not know it.
-    pub fn passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
-        self.session.on_passed(change, flow, counters);
-    }
+    fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters);
 
     /// Makes room in the table: the flow that ended first and is still held is given up. False if there is none.
-    pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
-        self.session.reclaim(table, counters)
-    }
+    fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool;
 
-    /// Everything is about to be forgotten without a word.
-    pub fn forget_all(&mut self) {
-        self.session.forget_entries();
-    }
+    /// All entries are about to be forgotten without a word.
+    fn forget_entries(&mut self);
+
+    /// A flow became this node's of which nobody need be told.
+    fn note_untold(&mut self);
+
+    /// Something happened to an expectation.
+    fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters);
+
+    /// What waits to be said of an expectation is not to be said.
+    fn withdraw_expectation(&mut self, gone: &ExpectKey);
 }

@@ -1,6 +1,5 @@
 //! One shard: takes inputs to the node and to the session, and hands out what they want.
 
-use crate::changed::Changed;
 use crate::config::{Config, Mode};
 use crate::counters::Counters;
 use crate::expectations::{Entry as Expected, ExpectKey};
@@ -10,7 +9,7 @@ use crate::input::{Command, CommandId, Input, Reconfigure};
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Side};
 use crate::peer::session::{Session, Standing};
-use crate::peer::v1::{Outbox, Peers};
+use crate::peer::v1::{self, Outbox, Peers};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -32,7 +31,7 @@ impl Engine {
     pub fn new(config: Config, now: Instant) -> Self {
         let replication = config.replication;
         let session = Session::new(&config, now);
-        let mut engine = Self { node: Node::new(config, now), session };
+        let mut engine = Self { node: Node::new(config, now, v1::travels), session };
         if replication.startup_resync && replication.mode == Mode::NoTrack {
             engine.session.ask_for_everything(&mut engine.node, now);
         }
@@ -270,7 +269,7 @@ impl Engine {
             }
             Command::Flush { local, remote } => {
                 if local {
-                    node.flows.flush(Changed::new(session, now), now);
+                    node.flows.flush(session, now);
                     node.local_expectations.flush();
                     session.on_local_flushed();
                     node.doubt(now, Cause::Flushed, 0);

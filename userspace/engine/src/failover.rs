@@ -12,12 +12,12 @@
 //! what the peer knows of it. So flows that found their place taken by another identity are tried once more at the end.
 
 use crate::config::{Config, limit};
-use crate::flows::seconds;
 use crate::flows::table::{Entry, FlowTable, Slot};
 use crate::input::CommandId;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::local::seconds;
 use crate::output::{Event, Request};
-use crate::peer::remote::{Remote, without_master, writable};
+use crate::remote::{Remote, without_master, writable};
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;

@@ -6,21 +6,21 @@
 //!   datagrams --> Session --what peers told-'
 //! ```
 //!
-//! A node knows no message. What it tells, it tells the seam ([`Changed`]); what peers told comes in as [`Told`].
+//! A node knows no message. What it tells, it tells the seam ([`Listener`]); what peers told comes in as [`Told`].
 
-use crate::changed::Changed;
+use crate::changed::Listener;
 use crate::config::{Config, limit};
 use crate::counters::Counters;
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::flows::exactness::{Census, Keeper};
-use crate::flows::{Desk, Flows, Sweep};
 use crate::input::{CommandId, Origin, Stamp};
 use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
+use crate::local::{Desk, Flows, Sweep};
 use crate::output::{Event, Request, Side};
-use crate::peer::remote::{self, Remote};
-use crate::peer::session::Session;
+use crate::remote::{self, Remote};
+use crate::told::Told;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -32,6 +32,25 @@ mod expect;
 mod mirror;
 mod reading;
 mod watch;
+
+/// Whoever speaks with the peers, as far as the node has to tell it more than changes of flows.
+pub trait Peers: Listener {
+    /// The kernel refused what a peer told: it is not here as it was told.
+    fn on_refused(&mut self, told: Told);
+
+    /// A reading of the kernel's table is over that passed so many of its flows on, because no table is kept; and
+    /// whether those were all.
+    fn on_passed_on(&mut self, node: &mut Node, now: Instant, passed: (u64, bool));
+
+    /// The kernel's table has been read.
+    fn on_read(&mut self, node: &mut Node, now: Instant);
+
+    /// All local expectations are to be told.
+    fn tell_expectations(&mut self, node: &mut Node);
+
+    /// Whether everything was told since `since`.
+    fn has_told_all_since(&self, since: Option<Instant>) -> bool;
+}
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
 #[derive(Debug)]
@@ -96,14 +115,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that begins at `now`, and has its kernel's tables read.
+    /// A node that begins at `now`, and has its kernel's tables read. `travels`: whether flows of an IP protocol reach
+    /// the peers as what they are.
     #[must_use]
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: Config, now: Instant, travels: fn(u8) -> bool) -> Self {
         let keep_local = config.replication.keep_local;
         let mut node = Self {
             counters: Counters::default(),
             flows: Flows::new(&config),
-            remote: Remote::new(&config, now),
+            remote: Remote::new(&config, now, travels),
             kernel: KernelQueue::new(config.hash_seed),
             local_expectations: expectations::Local::default(),
             remote_expectations: expectations::Remote::default(),
@@ -142,7 +162,7 @@ impl Node {
     /// The kernel reported something about a flow.
     pub(crate) fn on_event(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         (event, flow): (EventKind, Flow),
         (origin, stamp): (Origin, Stamp),
@@ -162,7 +182,7 @@ impl Node {
     /// A packet of a flow was seen.
     pub(crate) fn on_packet(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         seen: Seen,
         at: Instant,
@@ -181,7 +201,7 @@ impl Node {
     }
 
     /// Does what the time asks for.
-    pub(crate) fn on_time(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn on_time(&mut self, session: &mut impl Peers, now: Instant) {
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(session, now);
         self.read_in_time(session, now);
@@ -205,15 +225,15 @@ impl Node {
     }
 
     /// The flows, and what they work with while one input is handled.
-    pub(crate) fn desk<'a>(
+    pub(crate) fn desk<'a, S: Peers>(
         &'a mut self,
-        session: &'a mut Session,
+        session: &'a mut S,
         now: Instant,
-    ) -> (&'a mut Flows, Desk<'a>) {
+    ) -> (&'a mut Flows, Desk<'a, S>) {
         let desk = Desk {
             config: &self.config,
             counters: &mut self.counters,
-            changed: Changed::new(session, now),
+            listener: session,
             kernel: &mut self.kernel,
             now,
         };
@@ -222,7 +242,7 @@ impl Node {
 
     pub(crate) fn on_kernel_failed(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         token: u32,
         errno: i32,
@@ -258,7 +278,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_kernel_settled(&mut self, session: &mut Session, now: Instant, token: u32) {
+    pub(crate) fn on_kernel_settled(&mut self, session: &mut impl Peers, now: Instant, token: u32) {
         while let Some((op, last_word)) = self.kernel.settled(token) {
             self.note_injected(session, now, &op);
             if is_expect_commit(op.purpose) {
@@ -272,7 +292,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn advance_commit(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
             && let Some(done) = commit.step(&self.config, &self.remote, &mut self.kernel, now)
         {
@@ -295,7 +315,7 @@ impl Node {
 
     /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
     /// since: then a transfer has been sent before the commit's events came in.
-    pub(crate) fn told_origin(&self, session: &Session, origin: Origin) -> Origin {
+    pub(crate) fn told_origin(&self, session: &impl Peers, origin: Origin) -> Origin {
         let asked = session.has_told_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }

@@ -112,8 +112,8 @@ impl Default for KernelFilter {
     }
 }
 
-/// When an event happened, as well as its source knows. Sources in order know no more; the tap's overflow path loses the
-/// exact time.
+/// When an event happened, as well as its source knows. Sources in order know no more; the tap's overflow path loses
+/// the exact time.
 pub use engine::Stamp;
 
 /// Something that was heard.

@@ -5,7 +5,7 @@ use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
-use crate::peer::told::{PeerId, Told};
+use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;

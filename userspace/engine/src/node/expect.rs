@@ -1,6 +1,6 @@
 //! Expectations between the kernel, the tables and the peer.
 
-use super::Node;
+use super::{Node, Peers};
 use crate::config::{Mode, limit};
 use crate::expectations::{
     self, Entry, ExpectCommit, ExpectKey, News, is_expect_commit, next_after,
@@ -9,8 +9,7 @@ use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Event, Request, Side};
-use crate::peer::session::Session;
-use crate::peer::told::Told;
+use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -64,7 +63,7 @@ impl Node {
 
     pub(crate) fn on_expect_event(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         (event, expect): (EventKind, Expectation),
         origin: Origin,
@@ -130,7 +129,7 @@ impl Node {
 
     pub(crate) fn on_dumped_expectation(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         expect: Expectation,
     ) {
@@ -154,7 +153,7 @@ impl Node {
 
     pub(crate) fn on_expect_dump_done(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         complete: bool,
     ) {
@@ -213,7 +212,7 @@ impl Node {
 
     pub(crate) fn on_expect_failed(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         op: InFlight,
         errno: i32,
@@ -238,7 +237,7 @@ impl Node {
     }
 
     /// ALARM: tells expectations again, and forgets those of the peer that were not.
-    pub(crate) fn look_at_expectations(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn look_at_expectations(&mut self, session: &mut impl Peers, now: Instant) {
         let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
         if now < self.expect_look {
             return;

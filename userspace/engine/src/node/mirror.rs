@@ -1,15 +1,14 @@
 //! Flows of the peers that go straight into the kernel (`DisableExternalCache`), beside flows of this node in there.
 
-use super::Node;
+use super::{Node, Peers};
 use crate::config::limit;
 use crate::flows::exactness::Cause;
 use crate::flows::table::Full;
 use crate::input::Origin;
 use crate::kernel::InFlight;
 use crate::output::{Request, Side};
-use crate::peer::remote::{self, Failure, Pen};
-use crate::peer::session::Session;
-use crate::peer::told::Told;
+use crate::remote::{self, Failure, Pen};
+use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
@@ -66,7 +65,7 @@ impl Node {
     /// An injection failed; whether that is to be told.
     pub(crate) fn on_inject_failed(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         op: InFlight,
         errno: i32,

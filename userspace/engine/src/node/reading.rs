@@ -5,15 +5,14 @@
 //!                        events go on in between, all the way
 //! ```
 
-use super::{Dump, Node};
+use super::{Dump, Node, Peers};
 use crate::config::limit;
 use crate::flows::exactness::{Cause, Exactness};
 use crate::flows::table::Full;
-use crate::flows::{Ended, Reading};
 use crate::input::CommandId;
 use crate::kernel::{InFlight, Purpose};
+use crate::local::{Ended, Reading};
 use crate::output::{Event, Request, Side};
-use crate::peer::session::Session;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
@@ -34,7 +33,7 @@ impl Dump {
 
 impl Node {
     /// An injection went through. Where only packets are seen, nobody tells what it changed.
-    pub(crate) fn note_injected(&mut self, session: &mut Session, now: Instant, op: &InFlight) {
+    pub(crate) fn note_injected(&mut self, session: &mut impl Peers, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
                 self.remote.note_made(&flow.key());
@@ -138,7 +137,7 @@ impl Node {
     /// The kernel says how a flow is.
     pub(crate) fn on_verified(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         key: &FlowKey,
         flow: Option<Flow>,
@@ -163,7 +162,7 @@ impl Node {
         self.tell_vanished();
     }
 
-    pub(crate) fn on_dumped(&mut self, session: &mut Session, now: Instant, flow: Flow) {
+    pub(crate) fn on_dumped(&mut self, session: &mut impl Peers, now: Instant, flow: Flow) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         if !self.config.share.holds(&flow.orig) {
             return;
@@ -192,7 +191,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_dump_done(&mut self, session: &mut Session, now: Instant, complete: bool) {
+    pub(crate) fn on_dump_done(&mut self, session: &mut impl Peers, now: Instant, complete: bool) {
         let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
         let (began, lossless) = (dump.began, dump.watch);
         if self.config.replication.keep_local {
@@ -205,7 +204,7 @@ impl Node {
     }
 
     /// Goes on comparing what was read, if it is time.
-    pub(crate) fn sweep(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn sweep(&mut self, session: &mut impl Peers, now: Instant) {
         let Some(dump) = &mut self.dump else { return };
         let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
         let (flows, mut desk) = self.desk(session, now);
@@ -220,7 +219,7 @@ impl Node {
 
     fn end_reading(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Peers,
         now: Instant,
         (complete, purged): (bool, u64),
     ) {
@@ -271,7 +270,7 @@ impl Node {
     }
 
     /// Reads the kernel's table if losses are to be made good now, and goes on with what was read.
-    pub(crate) fn read_in_time(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn read_in_time(&mut self, session: &mut impl Peers, now: Instant) {
         self.sweep(session, now);
         if self.dump.is_none() && self.exactness.due().is_some_and(|due| due <= now) {
             self.start_dump(now, Vec::new(), false);

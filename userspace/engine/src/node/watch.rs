@@ -2,12 +2,14 @@
 //!
 //! With `nf_conntrack_events=2`, the default, a flow that began before anybody listened carries no event extension: the
 //! kernel tells of no change of it, and not of its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows are
-//! known from a dump alone ([`crate::flows::table::Marks::SILENT`]). They are looked at again and again: one by one while
-//! they are few, by reading the whole table while they are many. The first event of one shows that the kernel does
-//! tell of it.
+//! known from a dump alone ([`Marks::SILENT`]). They are looked at again and again: one by one while they are few, by
+//! reading the whole table while they are many. The first event of one shows that the kernel does tell of it.
 //!
-//! Flows that packets alone tell of may never have come to be ([`crate::flows::table::Marks::UNSURE`]). Each is asked for
-//! once, in small steps, unless there is more news of it before.
+//! Flows that packets alone tell of may never have come to be ([`Marks::UNSURE`]). Each is asked for once, in small
+//! steps, unless there is more news of it before.
+//!
+//! [`Marks::SILENT`]: crate::flows::table::Marks::SILENT
+//! [`Marks::UNSURE`]: crate::flows::table::Marks::UNSURE
 //!
 //! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where the kernel's count of
 //! flows is compared with ours all the time, more often where it cannot be, because a filter leaves flows out or others
@@ -15,10 +17,9 @@
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
-use super::Node;
+use super::{Node, Peers};
 use crate::config::{Config, limit};
 use crate::flows::table::Slot;
-use crate::peer::session::Session;
 use crate::share::Share;
 use alloc::vec::Vec;
 use common::Instant;
@@ -81,7 +82,7 @@ impl Unsure {
 
 impl Node {
     /// Looks after unsure flows if it is time.
-    pub(crate) fn watch_unsure(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn watch_unsure(&mut self, session: &mut impl Peers, now: Instant) {
         if self.unsure_due().is_none_or(|due| now < due) {
             return;
         }
@@ -98,7 +99,7 @@ impl Node {
     }
 
     /// Looks after silent flows if it is time.
-    pub(crate) fn watch_silent(&mut self, session: &mut Session, now: Instant) {
+    pub(crate) fn watch_silent(&mut self, session: &mut impl Peers, now: Instant) {
         if self.watch_due().is_none_or(|due| now < due) {
             return;
         }

@@ -4,8 +4,8 @@
 //!
 //! A session has four kinds of methods.
 //!
-//! - *What happened to flows of this node* ([`crate::changed::Changed`] calls them, nobody else): they only note in the
-//!   session's own column what is to be told. They cost nothing but that, and never send.
+//! - *What happened to flows of this node* ([`Listener`], which only the node calls): they only note in the session's
+//!   own column what is to be told. They cost nothing but that, and never send.
 //! - *What came in*: [`Session::handle_datagram`], and [`Session::handle_timeout`] when the time of
 //!   [`Session::poll_timeout`] has come. They may change the [`Node`]: its remote tables, its kernel queue, its events.
 //! - *What is to go out*: [`Session::poll_transmit`], until it has nothing more. It may let go of flows that ended, so
@@ -16,17 +16,17 @@
 //! something to send.
 //!
 //! A session keeps what it must remember of each flow in a column of its own, by slot. The entry of a flow that ended
-//! stays in the table for as long as [`Session::holds`] it: the session itself lets go of it.
+//! stays in the table for as long as [`Listener::holds`] says so: the session itself lets go of it.
 
-use super::told::Told;
 use super::v1::{Outbox, Peers, V1};
-use crate::changed::Elsewhere;
+use crate::changed::{Elsewhere, Listener};
 use crate::config::Config;
 use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
 use crate::input::{CommandId, Sender};
-use crate::node::Node;
+use crate::node::{self, Node};
+use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{EventKind as Change, Expectation, Flow};
@@ -146,16 +146,8 @@ impl Session {
     }
 }
 
-/// What became of what was told, or asked for.
+/// What was flushed.
 impl Session {
-    /// The kernel refused what a peer told: it is not here as it was told.
-    pub fn on_refused(&mut self, told: Told) {
-        let Self::V1(v1) = self;
-        if let Some(peer) = v1.peers.get_mut(told.peer()) {
-            peer.whole.on_refused(told.order());
-        }
-    }
-
     /// Everything was forgotten that the kernel holds.
     pub fn on_local_flushed(&mut self) {
         let Self::V1(v1) = self;
@@ -174,124 +166,110 @@ impl Session {
         let Self::V1(v1) = self;
         v1.on_remote_flushed();
     }
+}
 
-    /// A reading of the kernel's table is over that passed `flows` of its flows on, because no table is kept.
-    pub fn on_passed_on(&mut self, node: &mut Node, now: Instant, passed: (u64, bool)) {
+impl node::Peers for Session {
+    fn on_refused(&mut self, told: Told) {
+        let Self::V1(v1) = self;
+        if let Some(peer) = v1.peers.get_mut(told.peer()) {
+            peer.whole.on_refused(told.order());
+        }
+    }
+
+    fn on_passed_on(&mut self, node: &mut Node, now: Instant, passed: (u64, bool)) {
         let Self::V1(v1) = self;
         v1.on_passed_on(node, now, passed);
     }
 
-    /// The kernel's table has been read.
-    pub fn on_read(&mut self, node: &mut Node, now: Instant) {
+    fn on_read(&mut self, node: &mut Node, now: Instant) {
         let Self::V1(v1) = self;
         v1.on_read(node, now);
     }
 
-    /// Whether everything was told since `since`.
-    #[must_use]
-    pub fn has_told_all_since(&self, since: Option<Instant>) -> bool {
+    fn tell_expectations(&mut self, node: &mut Node) {
+        let Self::V1(v1) = self;
+        v1.queue_expectations(node);
+    }
+
+    fn has_told_all_since(&self, since: Option<Instant>) -> bool {
         let Self::V1(v1) = self;
         v1.has_told_all_since(since)
     }
 }
 
-/// What happened to flows of this node, and to expectations.
-impl Session {
-    /// A flow was added in a slot.
-    pub fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant) {
+impl Listener for Session {
+    fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant) {
         let Self::V1(v1) = self;
         v1.outbox.on_added(slot, elsewhere, now);
     }
 
-    /// The flow in a slot has changed, or ended.
-    pub fn on_changed(&mut self, slot: Slot) {
+    fn on_changed(&mut self, slot: Slot) {
         let Self::V1(v1) = self;
         v1.outbox.queue_entry(slot);
     }
 
-    /// What is told next of a flow begins it anew.
-    pub fn start_over(&mut self, slot: Slot) {
+    fn start_over(&mut self, slot: Slot) {
         let Self::V1(v1) = self;
         v1.outbox.start_over(slot);
     }
 
-    /// Another flow lives where one had ended.
-    pub fn on_revived(&mut self, slot: Slot, now: Instant) {
+    fn on_revived(&mut self, slot: Slot, now: Instant) {
         let Self::V1(v1) = self;
         v1.outbox.restart_timer(slot, now);
     }
 
-    /// The entry in a slot is gone.
-    pub fn on_removed(&mut self, slot: Slot) {
+    fn on_removed(&mut self, slot: Slot) {
         let Self::V1(v1) = self;
         v1.outbox.on_removed(slot);
     }
 
-    /// Whether nobody was told of the living flow in a slot as it is identified now.
-    #[must_use]
-    pub fn is_untold(&self, slot: Slot) -> bool {
+    fn is_untold(&self, slot: Slot) -> bool {
         let Self::V1(v1) = self;
         v1.outbox.is_untold(slot)
     }
 
-    /// Whether somebody may know the flow in a slot, so that its entry stays until its end was told.
-    #[must_use]
-    pub fn holds(&self, slot: Slot) -> bool {
+    fn holds(&self, slot: Slot) -> bool {
         let Self::V1(v1) = self;
         v1.outbox.holds(slot)
     }
 
-    /// Nobody is told of a flow's end.
-    pub fn silence(&mut self, slot: Slot) {
+    fn silence(&mut self, slot: Slot) {
         let Self::V1(v1) = self;
         v1.outbox.silence(slot);
     }
 
-    /// The same, but it is owed to those who may know the flow.
-    pub fn owe_end(&mut self, slot: Slot) {
+    fn owe_end(&mut self, slot: Slot) {
         let Self::V1(v1) = self;
         v1.outbox.owe_end(slot);
     }
 
-    /// A flow became this node's of which nobody need be told.
-    pub const fn note_untold(&mut self) {
-        let Self::V1(v1) = self;
-        v1.note_untold();
-    }
-
-    /// Something happened to a flow that no slot holds.
-    pub fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
+    fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
         let Self::V1(v1) = self;
         v1.outbox.queue_message(change, flow, counters);
     }
 
-    /// Gives up the flow that ended first and is still held. False if there is none.
-    pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
+    fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
         let Self::V1(v1) = self;
         v1.outbox.reclaim(table, counters)
     }
 
-    /// All entries are about to be forgotten without a word.
-    pub fn forget_entries(&mut self) {
+    fn forget_entries(&mut self) {
         let Self::V1(v1) = self;
         v1.outbox.forget_entries();
     }
 
-    /// Something happened to an expectation.
-    pub fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {
+    fn note_untold(&mut self) {
+        let Self::V1(v1) = self;
+        v1.note_untold();
+    }
+
+    fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {
         let Self::V1(v1) = self;
         v1.outbox.queue_expectation(expect, counters);
     }
 
-    /// What waits to be said of an expectation is not to be said.
-    pub fn withdraw_expectation(&mut self, gone: &ExpectKey) {
+    fn withdraw_expectation(&mut self, gone: &ExpectKey) {
         let Self::V1(v1) = self;
         v1.outbox.withdraw_expectations(|key| key == gone);
-    }
-
-    /// All local expectations are to be told.
-    pub fn tell_expectations(&mut self, node: &mut Node) {
-        let Self::V1(v1) = self;
-        v1.queue_expectations(node);
     }
 }

@@ -12,6 +12,7 @@ use crate::flows::table::FlowTable;
 use wire::sync::v1::{Account, Fault, FaultKind};
 
 pub mod column;
+pub mod kept;
 pub mod packer;
 pub mod tracker;
 pub mod resend;

@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 struct Pulls<'a> {
     writer: &'a mut KernelWriter,
     purges: &'a mut Purges,
-    /// Events wait: they go before a reading of the kernel's table, but not before a commit, which connections wait for.
+    /// Events wait: they go before a reading of the kernel's table, but not before a commit, which connections wait
+    /// for.
     behind: bool,
     read_at: &'a mut Instant,
     links: Option<&'a mut Group>,

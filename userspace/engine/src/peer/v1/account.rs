@@ -8,7 +8,7 @@ use crate::config::{Mode, limit};
 use crate::flows::exactness::Exactness;
 use crate::node::Node;
 use crate::output::Event;
-use crate::peer::told::{PeerId, Told};
+use crate::told::{PeerId, Told};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;

@@ -6,7 +6,7 @@
 //!                             +-------+-------+-------+-------+
 //!   marks                     |       |       |       |       |    1 byte, where there are peers
 //!                             +-------+-------+-------+-------+
-//!   ticket, began             |       |       |       |       |    8 bytes, where messages are acknowledged or told again
+//!   ticket, began             |       |       |       |       |    8 bytes, for FTFW and ALARM
 //!                             +-------+-------+-------+-------+
 //! ```
 //!

@@ -2,6 +2,7 @@
 
 use super::bulk::Bulk;
 use super::column::{Column, Marks};
+use super::kept::{Kept, change_of, telling};
 use super::packer::{Packed, Packer};
 use super::refresh::Refresh;
 use super::resend::{Requests, ResendQueue, Verdict};
@@ -9,12 +10,11 @@ use crate::changed::Elsewhere;
 use crate::config::{Config, limit};
 use crate::counters::ReplicaCounters;
 use crate::expectations::{self, ExpectKey};
-use crate::flows::table::{Entry, FlowTable, Slot};
+use crate::flows::table::{FlowTable, Slot};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::flow::Known;
 use ctnetlink::{Expectation, Flow};
 use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
 
@@ -320,8 +320,8 @@ impl Outbox {
         self.resend.as_ref().is_some_and(full)
     }
 
-    /// The messages that were sent and not acknowledged, oldest first: the number, and the flags in the header of a control
-    /// message; `None` where nobody acknowledges.
+    /// The messages that were sent and not acknowledged, oldest first: the number, and the flags in the header of a
+    /// control message; `None` where nobody acknowledges.
     #[must_use]
     pub fn waiting(&self) -> Option<impl Iterator<Item = (u32, Option<u8>)>> {
         self.resend.as_ref().map(|resend| resend.iter(&self.column))
@@ -559,49 +559,6 @@ impl Outbox {
             }
             _ => {}
         }
-    }
-}
-
-/// The flow table and what is remembered of its flows.
-#[derive(Debug)]
-pub struct Kept<'a> {
-    /// What is remembered.
-    pub column: &'a mut Column,
-    /// The flows.
-    pub table: &'a mut FlowTable,
-}
-
-impl Kept<'_> {
-    /// Whether the flow in a slot has ended, and is kept until the peers have been told.
-    #[must_use]
-    pub fn has_ended(&self, slot: Slot) -> bool {
-        self.table.at(slot).is_some_and(|entry| entry.has_ended())
-    }
-
-    /// Lets go of an ended flow: its slot is free.
-    pub fn release(&mut self, slot: Slot) {
-        self.column.reset(slot, Marks::empty());
-        self.table.remove(slot);
-    }
-}
-
-/// What the peer is told of an entry.
-fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
-    let mut flow = entry.flow();
-    if marks.contains(Marks::FULL_STATE) {
-        flow.known |= Known::MARK;
-    }
-    flow
-}
-
-/// What the message of an entry is called.
-fn change_of(entry: Entry<'_>, marks: Marks) -> Change {
-    if entry.has_ended() {
-        Change::Destroy
-    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::RESEND_AS_NEW) {
-        Change::Update
-    } else {
-        Change::New
     }
 }
 

@@ -4,7 +4,7 @@ use super::column::Marks;
 use super::outbox::Outbox;
 use crate::config::{Config, Mode, limit};
 use crate::flows::table::{FlowTable, Slot};
-use crate::peer::wheel::Wheel;
+use crate::wheel::Wheel;
 use common::Instant;
 use core::hash::BuildHasher;
 use core::time::Duration;

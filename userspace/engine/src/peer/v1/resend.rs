@@ -15,7 +15,8 @@
 
 use super::column::{Column, Marks};
 use super::is_before;
-use super::outbox::{Item, Kept};
+use super::kept::Kept;
+use super::outbox::Item;
 use crate::config::limit;
 use crate::flows::table::Slot;
 use alloc::boxed::Box;

@@ -16,7 +16,7 @@ use crate::input::Sender;
 use crate::node::Node;
 use crate::output::{Event, Side};
 use crate::peer::session::Standing;
-use crate::peer::told::{PeerId, Told};
+use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::EventKind as Change;

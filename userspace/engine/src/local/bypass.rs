@@ -1,6 +1,7 @@
 //! Where no local table is kept: events go straight to the peer, unless they are out of order.
 
 use super::{Desk, Flows};
+use crate::changed::Listener;
 use crate::flows::news::{self, Age, age};
 use crate::flows::tombstone::Span;
 use crate::input::{Origin, Stamp};
@@ -13,7 +14,7 @@ impl Flows {
     /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
     pub(super) fn bypass(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'_, impl Listener>,
         event: EventKind,
         flow: Flow,
         origin: Origin,
@@ -41,12 +42,12 @@ impl Flows {
         };
         *counter += 1;
         if origin == Origin::Foreign {
-            desk.changed.passed(change, flow, &mut desk.counters.replica);
+            desk.listener.on_passed(change, flow, &mut desk.counters.replica);
         }
     }
 
     /// Asks the kernel how a flow is, which is then passed on.
-    pub(super) fn ask(&self, desk: &mut Desk<'_>, key: &FlowKey) {
+    pub(super) fn ask(&self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
         let asked = desk.kernel.push(Purpose::Read, Request::Get(*key));
         desk.counters.verified += u64::from(asked);
     }
@@ -55,7 +56,7 @@ impl Flows {
     /// may have been told already, and the kernel is asked. `doubtful`: it was a peer's.
     pub fn pass_dumped(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'_, impl Listener>,
         flow: Flow,
         (began, doubtful): (Instant, bool),
     ) {
@@ -65,12 +66,17 @@ impl Flows {
             self.ask(desk, &key);
             return;
         }
-        desk.changed.passed(Change::New, flow, &mut desk.counters.replica);
+        desk.listener.on_passed(Change::New, flow, &mut desk.counters.replica);
     }
 
     /// Passes on what the kernel says of a flow: all of it, as of a new one, because a peer lays an update over what it
     /// knew, and that may have been another flow.
-    pub(super) fn pass_answer(&mut self, desk: &mut Desk<'_>, key: &FlowKey, flow: Option<Flow>) {
+    pub(super) fn pass_answer(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        key: &FlowKey,
+        flow: Option<Flow>,
+    ) {
         self.spoken.bury(*key, Span::at(desk.now.0));
         let (change, flow) = if let Some(flow) = flow {
             (Change::New, flow)
@@ -78,7 +84,7 @@ impl Flows {
             self.note_end(key);
             (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
         };
-        desk.changed.passed(change, flow, &mut desk.counters.replica);
+        desk.listener.on_passed(change, flow, &mut desk.counters.replica);
     }
 
     /// The last word about the flow was its end.

@@ -1,7 +1,7 @@
 //! What the kernel answers when it is asked: one flow, or all of them.
 
 use super::{Desk, Flows, seconds};
-use crate::changed::Elsewhere;
+use crate::changed::{Elsewhere, Listener};
 use crate::config::limit;
 use crate::flows::news;
 use crate::flows::table::{Entry, Full, Marks, Slot};
@@ -57,7 +57,7 @@ impl Sweep {
 
 impl Flows {
     /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
-    pub(super) fn verify(&mut self, desk: &mut Desk<'_>, key: &FlowKey) -> bool {
+    pub(super) fn verify(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) -> bool {
         let known = self.table.find(key).and_then(|slot| self.table.notes_mut(slot));
         if known.as_ref().is_some_and(|notes| notes.marks.contains(Marks::VERIFYING)) {
             return true;
@@ -74,7 +74,7 @@ impl Flows {
 
     /// The peer's word about a flow was written into the kernel. If the flow is ours too, the kernel is asked how it is
     /// now. The peer need not hear that: two nodes that told each other would never come to an end.
-    pub fn on_injected(&mut self, desk: &mut Desk<'_>, word: &Flow) {
+    pub fn on_injected(&mut self, desk: &mut Desk<'_, impl Listener>, word: &Flow) {
         // The kernel finds a flow by either direction, so it may have changed the mirror of what was meant.
         let mirror = FlowKey::new(word.orig.inverted(), word.zone);
         for key in [word.key(), mirror] {
@@ -106,7 +106,7 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_verified(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'_, impl Listener>,
         key: &FlowKey,
         flow: Option<Flow>,
     ) -> Result<(), Full> {
@@ -138,8 +138,8 @@ impl Flows {
             self.table.set_silent(slot, true);
         }
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
-        if (changed && !read_back) || desk.changed.is_untold(slot) {
-            desk.changed.changed(slot);
+        if (changed && !read_back) || desk.listener.is_untold(slot) {
+            desk.listener.on_changed(slot);
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_dumped(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'_, impl Listener>,
         flow: Flow,
         Reading { began, tell, doubtful, lossless }: Reading,
     ) -> Result<(), Full> {
@@ -190,7 +190,7 @@ impl Flows {
         }
         // What events told of it before was told on.
         if changed && (tell || known.is_some()) {
-            desk.changed.changed(slot);
+            desk.listener.on_changed(slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
             self.verify(desk, &key);
@@ -217,7 +217,7 @@ impl Flows {
 
     /// Goes on looking for entries that a reading did not show and that are older than it: they are gone from the
     /// kernel. True when it has looked at all.
-    pub fn sweep(&mut self, desk: &mut Desk<'_>, sweep: &mut Sweep) -> bool {
+    pub fn sweep(&mut self, desk: &mut Desk<'_, impl Listener>, sweep: &mut Sweep) -> bool {
         let Ended { began, complete, .. } = sweep.reading;
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.table.next(sweep.from) {
@@ -255,7 +255,11 @@ impl Flows {
 
     /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or
     /// `None` when all were asked for.
-    pub fn verify_silent(&mut self, desk: &mut Desk<'_>, from: Slot) -> Option<Slot> {
+    pub fn verify_silent(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        from: Slot,
+    ) -> Option<Slot> {
         let (mut slot, mut asked) = (from, 0);
         let end = from.saturating_add(limit::WATCH_STEP_SLOTS);
         while let Some((at, entry)) = self.table.next(slot) {
@@ -275,7 +279,7 @@ impl Flows {
     /// Puts a flow as the kernel showed it in the place of what was known. Returns whether a peer would see a change.
     fn replace(
         &mut self,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'_, impl Listener>,
         mut flow: Flow,
         at: u64,
         elsewhere: Elsewhere,
@@ -293,7 +297,7 @@ impl Flows {
         self.table.set_flow(slot, flow);
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if afresh {
-            desk.changed.starts_over(slot);
+            desk.listener.start_over(slot);
         }
         if other {
             notes.since_s = seconds(desk.now);

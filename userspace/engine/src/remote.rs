@@ -4,10 +4,9 @@ use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
-use crate::flows::{count_insert, seconds};
-use crate::peer::told::{PeerId, Told};
-use crate::peer::v1::travels;
-use crate::peer::wheel::Wheel;
+use crate::local::{count_insert, seconds};
+use crate::told::{PeerId, Told};
+use crate::wheel::Wheel;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
@@ -39,8 +38,7 @@ pub struct Remote {
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
-    /// By peer: flows in the table of which it spoke last and that count in an account.
-    held: Vec<u32>,
+    held: Held,
     /// By peer: the latest order in which it told of a flow of which another one has spoken since. Unless it names all
     /// its flows later than that, what is held of it is not what it counts.
     contested: Vec<u64>,
@@ -88,7 +86,7 @@ const _: () = assert!(limit::TOMBSTONES_MAX > limit::LATE_WINDOW as usize);
 impl Remote {
     /// An empty side.
     #[must_use]
-    pub fn new(config: &Config, now: Instant) -> Self {
+    pub fn new(config: &Config, now: Instant, travels: fn(u8) -> bool) -> Self {
         let expiry = match config.replication.mode {
             Mode::Alarm { expire_s, .. } => {
                 let expire_s = expire_s.clamp(1, limit::ALARM_LONGEST_S);
@@ -107,7 +105,7 @@ impl Remote {
             unremembered: 0,
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
-            held: Vec::new(),
+            held: Held { counts: Vec::new(), travels },
             contested: Vec::new(),
             sweeps: VecDeque::new(),
             expiry,
@@ -199,7 +197,7 @@ impl Remote {
                 let (updated_s, stamp) = (since_s, told.stamp());
                 let notes = Notes { stamp, since_s, updated_s, ..Notes::default() };
                 let slot = count_insert(self.known.insert(flow, notes), counters)?;
-                *count_of(&mut self.held, told.peer()) += counts(&key);
+                self.held.add(told.peer(), &key);
                 self.expiry.iter_mut().for_each(|expiry| expiry.plan(now, slot));
             }
         }
@@ -220,7 +218,7 @@ impl Remote {
 
     fn remove(&mut self, slot: Slot) {
         if let Some(entry) = self.known.at(slot) {
-            count_out(&mut self.held, &entry);
+            self.held.remove(&entry);
             self.unlike -= usize::from(entry.marks.contains(Marks::UNLIKE));
         }
         self.known.remove(slot);
@@ -233,7 +231,7 @@ impl Remote {
         let key = self.known.at(slot).filter(|_| self.injects).map(|entry| entry.key());
         let Some(key) = key else { return self.remove(slot) };
         if let Some(entry) = self.known.at(slot) {
-            count_out(&mut self.held, &entry);
+            self.held.remove(&entry);
         }
         self.set_unlike(&key, true);
         if let Some(notes) = self.known.notes_mut(slot) {
@@ -250,8 +248,8 @@ impl Remote {
     ) {
         self.contest(slot, told.peer());
         if let Some(entry) = self.known.at(slot) {
-            count_out(&mut self.held, &entry);
-            *count_of(&mut self.held, told.peer()) += counts(&flow.key());
+            self.held.remove(&entry);
+            self.held.add(told.peer(), &flow.key());
         }
         if anew || tells_all {
             self.known.set_flow(slot, flow);
@@ -290,7 +288,7 @@ impl Remote {
     #[must_use]
     pub fn held_of(&self, peer: PeerId) -> Option<u32> {
         let contested = self.contested.get(peer.index()).is_some_and(|order| *order > 0);
-        (!contested).then(|| self.held.get(peer.index()).copied().unwrap_or(0))
+        (!contested).then(|| self.held.of(peer))
     }
 
     /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, what it told before.
@@ -336,31 +334,40 @@ impl Remote {
         self.known.clear();
         (self.unlike, self.unremembered) = (0, 0);
         self.tombstones.clear(0);
-        self.held.clear();
+        self.held.counts.clear();
         self.contested.clear();
         self.flushed = orders.collect();
     }
 }
 
-/// 1 if a flow counts in accounts.
-fn counts(key: &FlowKey) -> u32 {
-    u32::from(travels(key.tuple.proto))
+/// By peer: flows in the table of which it spoke last.
+#[derive(Debug)]
+struct Held {
+    counts: Vec<u32>,
+    /// Whether flows of an IP protocol reach this node as what they are: others do not count.
+    travels: fn(u8) -> bool,
 }
 
-/// How many flows are held of a peer.
-fn count_of(held: &mut Vec<u32>, peer: PeerId) -> &mut u32 {
-    if held.len() <= peer.index() {
-        held.resize(peer.index() + 1, 0);
+impl Held {
+    fn of(&self, peer: PeerId) -> u32 {
+        self.counts.get(peer.index()).copied().unwrap_or(0)
     }
-    &mut held[peer.index()]
-}
 
-/// An entry is no longer one of which the peer spoke last that it remembers.
-fn count_out(held: &mut Vec<u32>, entry: &Entry<'_>) {
-    let counts_still = !entry.marks.contains(Marks::LEFT);
-    if let Some(told) = Told::from_stamp(entry.stamp).filter(|_| counts_still) {
-        let count = count_of(held, told.peer());
-        *count = count.saturating_sub(counts(&entry.key()));
+    /// A peer spoke of a flow last.
+    fn add(&mut self, peer: PeerId, key: &FlowKey) {
+        let at = peer.index();
+        self.counts.resize(self.counts.len().max(at + 1), 0);
+        self.counts[at] += u32::from((self.travels)(key.tuple.proto));
+    }
+
+    /// An entry is no longer one of which the peer spoke last that it remembers.
+    fn remove(&mut self, entry: &Entry<'_>) {
+        let counts_still = !entry.marks.contains(Marks::LEFT);
+        if let Some(told) = Told::from_stamp(entry.stamp).filter(|_| counts_still)
+            && let Some(count) = self.counts.get_mut(told.peer().index())
+        {
+            *count = count.saturating_sub(u32::from((self.travels)(entry.proto())));
+        }
     }
 }
 
@@ -430,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_a_transfer_did_not_name_goes_and_nothing_else() {
-        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut side = Remote::new(&Config::default(), Instant(0), |_| true);
         let mut counters = Counters::default();
         let second = PeerId::FIRST.next();
         at(&mut side, Change::New, 1, 10);
@@ -450,7 +457,7 @@ mod tests {
 
     #[test]
     fn what_different_peers_say_has_the_order_in_which_it_arrives() {
-        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut side = Remote::new(&Config::default(), Instant(0), |_| true);
         let mut counters = Counters::default();
         let mut say = |peer, change, order| {
             let told = Told::new(peer, order);
@@ -468,7 +475,7 @@ mod tests {
 
     #[test]
     fn a_new_that_comes_after_the_destroy_it_preceded_does_not_revive_the_flow() {
-        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut side = Remote::new(&Config::default(), Instant(0), |_| true);
         at(&mut side, Change::Destroy, 1, 11);
         at(&mut side, Change::New, 1, 10);
         assert!(side.table().is_empty());
@@ -478,7 +485,7 @@ mod tests {
 
     #[test]
     fn an_overtaken_update_changes_nothing() {
-        let mut side = Remote::new(&Config::default(), Instant(0));
+        let mut side = Remote::new(&Config::default(), Instant(0), |_| true);
         at(&mut side, Change::New, 1, 20);
         at(&mut side, Change::Destroy, 1, 19);
         assert_eq!(side.table().len(), 1);
@@ -488,7 +495,8 @@ mod tests {
     fn what_is_not_told_again_has_less_and_less_time_left_and_goes_when_it_has_none() {
         let mode = Mode::Alarm { refresh_s: 1, expire_s: 6 };
         let replication = crate::config::Replication { mode, ..Default::default() };
-        let mut side = Remote::new(&Config { replication, ..Config::default() }, Instant(0));
+        let mut side =
+            Remote::new(&Config { replication, ..Config::default() }, Instant(0), |_| true);
         at(&mut side, Change::New, 1, 10);
         let left = |side: &Remote, at| {
             let (_, entry) = side.table().next(0)?;

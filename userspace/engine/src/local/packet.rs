@@ -5,6 +5,7 @@
 //! more is heard of it, the flow is *unsure* ([`Marks::UNSURE`]), and after a while the kernel is asked.
 
 use super::{Desk, Flows, News, Told, seconds};
+use crate::changed::Listener;
 use crate::config::limit;
 use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::input::{Origin, Stamp};
@@ -20,7 +21,12 @@ impl Flows {
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
-    pub fn on_packet(&mut self, desk: &mut Desk<'_>, seen: Seen, at: Instant) -> Result<(), Full> {
+    pub fn on_packet(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        seen: Seen,
+        at: Instant,
+    ) -> Result<(), Full> {
         desk.counters.events += 1;
         self.heard += 1;
         let Seen { flow, confirmed, whole } = seen;
@@ -59,14 +65,19 @@ impl Flows {
     /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been
     /// told of it: that a flow began which a reading has shown, or a change that was read together with the peer's own
     /// word.
-    pub(super) fn tell_late(&self, desk: &mut Desk<'_>, slot: Slot, event: EventKind) {
+    pub(super) fn tell_late(
+        &self,
+        desk: &mut Desk<'_, impl Listener>,
+        slot: Slot,
+        event: EventKind,
+    ) {
         let Some(entry) = self.table.at(slot) else { return };
         let began = event == EventKind::New && entry.marks.contains(Marks::SILENT);
         if began {
-            desk.changed.starts_over(slot);
+            desk.listener.start_over(slot);
         }
         if began || entry.marks.contains(Marks::READ_BACK) {
-            desk.changed.changed(slot);
+            desk.listener.on_changed(slot);
         }
     }
 
@@ -87,7 +98,11 @@ impl Flows {
 
     /// Asks the kernel about flows in the slots from `from` on that may never have come to be. Returns where to go on,
     /// or `None` at the end.
-    pub fn verify_unsure(&mut self, desk: &mut Desk<'_>, from: Slot) -> Option<Slot> {
+    pub fn verify_unsure(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        from: Slot,
+    ) -> Option<Slot> {
         let end = from.saturating_add(limit::UNSURE_STEP_SLOTS);
         let (mut slot, mut asked, mut overdue) = (from, 0, 0);
         let now_s = seconds(desk.now);

@@ -1,0 +1,466 @@
+//! Flows of this node: kernel events in, messages for the peer out.
+//!
+//! ```text
+//!  event NEW/UPDATE --older than what is known?--> dropped, counted stale
+//!        |             (cannot tell, or it says what the newer one left out --> ask the kernel)
+//!        v
+//!  table entry --QUEUED--> outbox --sent--> SENT
+//!        |
+//!  event DESTROY --> DEAD --told to the peer--> gone, a tombstone stays
+//! ```
+
+use crate::changed::{Elsewhere, Listener};
+use crate::config::{Config, limit};
+use crate::counters::{Counters, TableCounters};
+use crate::flows::news::{self, Age, age};
+use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
+use crate::flows::tombstone::{Span, Tombstones};
+use crate::input::{Origin, Stamp};
+use crate::kernel::KernelQueue;
+use alloc::vec::Vec;
+use common::Instant;
+use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
+
+mod bypass;
+mod packet;
+mod reading;
+
+pub use reading::{Ended, Reading, Sweep};
+
+/// What the local side works with while it handles one input.
+pub struct Desk<'a, L> {
+    /// Settings.
+    pub config: &'a Config,
+    /// Counts.
+    pub counters: &'a mut Counters,
+    /// Whoever listens.
+    pub listener: &'a mut L,
+    /// What goes to the kernel.
+    pub kernel: &'a mut KernelQueue,
+    /// The time.
+    pub now: Instant,
+}
+
+/// Something that was heard of a flow.
+struct News {
+    event: EventKind,
+    flow: Flow,
+    origin: Origin,
+    stamp: Stamp,
+    told: Told,
+}
+
+/// How something was heard of a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// By an event: an update tells what has changed.
+    ByEvent,
+    /// By a packet: it tells the state of the flow, all of it or all but what few flows have.
+    ByPacket { whole: bool },
+}
+
+/// The local table and what belongs to it.
+#[derive(Debug)]
+pub struct Flows {
+    /// The flows.
+    pub table: FlowTable,
+    tombstones: Tombstones,
+    /// Flows not in the table that were spoken of lately, and when.
+    spoken: Tombstones,
+    /// When the kernel's table had been read for the first time.
+    filled: Option<Instant>,
+    /// When the last reading began that does not show all that began before it.
+    reread: Option<Instant>,
+    /// Events and packets that were heard.
+    pub heard: u64,
+    /// Flows that ended unseen, if anybody wants to know.
+    pub vanished: Vec<Flow>,
+}
+
+impl Flows {
+    /// An empty side.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            table: FlowTable::new(config.flows_max, config.hash_seed)
+                .with_room_for(config.flows_expected),
+            tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            filled: None,
+            reread: None,
+            heard: 0,
+            vanished: Vec::new(),
+        }
+    }
+
+    /// Takes a kernel event. `Err` when the flow is new and the table is full.
+    pub fn on_event(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        event: EventKind,
+        flow: Flow,
+        origin: Origin,
+        stamp: Stamp,
+    ) -> Result<(), Full> {
+        desk.counters.events += 1;
+        self.heard += 1;
+        // What an injection began is the peer's; what it changed or ended may have been ours.
+        let peers = origin == Origin::Inject;
+        if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
+            return Ok(());
+        }
+        let found = self.table.find(&flow.key());
+        // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
+        // ones were.
+        let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
+        let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
+        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        if !lets_in {
+            desk.counters.filtered += 1;
+            return Ok(());
+        }
+        if !desk.config.replication.keep_local {
+            self.bypass(desk, event, flow, origin, stamp);
+            return Ok(());
+        }
+        let known = found.filter(|&slot| self.is_alive(slot));
+        match event {
+            EventKind::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
+            EventKind::Update if peers && known.is_none() => {
+                self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
+            }
+            EventKind::New | EventKind::Update => {
+                let news = News { event, flow, origin, stamp, told: Told::ByEvent };
+                return self.on_change(desk, found, news);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody says that there is a flow: the kernel is asked how it is.
+    pub fn on_noticed(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
+        self.verify(desk, key);
+    }
+
+    /// Takes news of a flow, which may have been found in the table, dead or alive.
+    fn on_change(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        found: Option<Slot>,
+        news: News,
+    ) -> Result<(), Full> {
+        let known = found.filter(|&slot| self.is_alive(slot));
+        let News { event, origin, stamp, told, .. } = news;
+        let key = news.flow.key();
+        self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
+        let entry = known.and_then(|slot| self.table.at(slot));
+        let in_doubt = match age(stamp, self.last_word(&key, known)) {
+            Age::Newer => entry.is_none() && self.may_be_over(&key, event, stamp, desk.now),
+            Age::Older => {
+                let whole = told != Told::ByEvent;
+                if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
+                    desk.counters.local.stale += 1;
+                    if let Some(slot) = known.filter(|_| whole) {
+                        self.tell_late(desk, slot, event);
+                    }
+                    return Ok(());
+                }
+                true
+            }
+            Age::Unclear => true,
+        };
+        if in_doubt {
+            if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
+                notes.marks.remove(Marks::READ_BACK);
+            }
+            // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
+            // was told.
+            let tell = event == EventKind::New && origin == Origin::Foreign;
+            known.filter(|_| tell).into_iter().for_each(|slot| desk.listener.start_over(slot));
+            self.verify(desk, &key);
+            return Ok(());
+        }
+        if let Some(slot) = known
+            && event == EventKind::Update
+            && told == Told::ByEvent
+            && self.break_silence(desk, slot, &key)
+        {
+            return Ok(());
+        }
+        let partial = self.is_partial(known, &news);
+        // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
+        let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
+        let slot = self.put(desk, found, news)?;
+        if let Some(notes) = self.table.notes_mut(slot) {
+            let laid_over = known.is_some() && event == EventKind::Update && told == Told::ByEvent;
+            notes.marks.set(Marks::HEARD, laid_over || !matches!(stamp, Stamp::At(_)));
+        }
+        // Half a flow is not told: a peer might commit it.
+        let asked = partial && self.verify(desk, &key);
+        if origin == Origin::Foreign && !(asked && half) {
+            desk.listener.on_changed(slot);
+        }
+        Ok(())
+    }
+
+    /// Whether what is told of a flow that is not in the table, and of which nothing newer is known, may be over.
+    fn may_be_over(&self, key: &FlowKey, event: EventKind, stamp: Stamp, now: Instant) -> bool {
+        // A packet that was on its way when the flow ended is reported after the end.
+        let ended = || event == EventKind::Update && self.tombstones.last_about(key).is_some();
+        // An injection may have changed it since, which left no other trace.
+        let overtaken = || age(stamp, self.spoken.last_about(key)) != Age::Newer;
+        // What began before a reading may have ended since, and its end be among what was lost.
+        let before = |reread: Instant| news::span_of(stamp, now).from < reread.0;
+        self.reread.is_some_and(before) || ended() || overtaken()
+    }
+
+    /// Whether news of a flow leaves something to ask for.
+    fn is_partial(&self, known: Option<Slot>, news: &News) -> bool {
+        let entry = known.and_then(|slot| self.table.at(slot));
+        match (news.told, news.event) {
+            // An update tells what changed; of a flow that is not known it does not tell enough.
+            (Told::ByEvent, EventKind::Update) => {
+                entry.is_none_or(|entry| news::is_another(entry, &news.flow))
+            }
+            (Told::ByEvent, _) => false,
+            // Two packets may begin a flow at once, and the kernel keeps the one or the other.
+            (Told::ByPacket { whole }, EventKind::New) => !whole || entry.is_some(),
+            (Told::ByPacket { whole }, _) => !whole,
+        }
+    }
+
+    /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
+    /// older news does not pass for the latest when there is room again.
+    fn make_room(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        key: &FlowKey,
+        when: Span,
+    ) -> Result<(), Full> {
+        let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
+        if full && !desk.listener.reclaim(&mut self.table, &mut desk.counters.replica) {
+            self.tombstones.bury(*key, when);
+            desk.counters.local.create_no_space += 1;
+            return Err(Full);
+        }
+        Ok(())
+    }
+
+    /// The first event about a flow that was known from reading alone: either the kernel does tell of it, or it ended
+    /// without a word and this is another one, even if it has the id of the first. Whether the kernel has been asked.
+    fn break_silence(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        slot: Slot,
+        key: &FlowKey,
+    ) -> bool {
+        let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
+        self.table.set_silent(slot, false);
+        let asked = silent && self.verify(desk, key);
+        if asked {
+            // The reading may have shown it as it is by now, and nobody was told of that.
+            desk.listener.start_over(slot);
+        }
+        asked
+    }
+
+    /// When the last word about a flow was spoken, as far as that is known.
+    fn last_word(&self, key: &FlowKey, known: Option<Slot>) -> Option<Span> {
+        let entry = known.and_then(|slot| self.table.at(slot)).map(|e| Span::at(e.stamp));
+        let forgotten = || {
+            let to = self.tombstones.forgotten();
+            (to > 0).then_some(Span { from: 0, to })
+        };
+        match (entry, self.tombstones.last_about(key)) {
+            (Some(entry), Some(end)) => Some(entry.later(end)),
+            (entry, end) => entry.or(end).or_else(forgotten),
+        }
+    }
+
+    /// Lays news over an entry, or makes one.
+    fn put(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        found: Option<Slot>,
+        news: News,
+    ) -> Result<Slot, Full> {
+        let News { event, mut flow, origin, stamp, told } = news;
+        let at = news::span_of(stamp, desk.now).to;
+        flow.drop_volatile();
+        let Some(slot) = found else {
+            // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
+            let elsewhere = match origin {
+                Origin::Commit => Elsewhere::Other,
+                Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
+            };
+            let slot = self.add(desk, flow, at, elsewhere)?;
+            self.note_doubts(slot, event, told, true);
+            return Ok(slot);
+        };
+        let dead = self.revive(desk, slot);
+        let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
+        // This is not the flow we knew under this identity.
+        let anew = event == EventKind::New || dead || self.table.at(slot).is_some_and(is_another);
+        if anew {
+            self.table.set_flow(slot, flow);
+        } else {
+            self.table.absorb(slot, flow);
+        }
+        let notes = self.table.notes_mut(slot).expect("the slot was just found");
+        if anew {
+            notes.since_s = seconds(desk.now);
+            desk.listener.start_over(slot);
+        }
+        notes.stamp = at;
+        notes.updated_s = seconds(desk.now);
+        notes.marks.remove(Marks::READ_BACK);
+        self.note_doubts(slot, event, told, anew);
+        desk.counters.local.updated += 1;
+        Ok(slot)
+    }
+
+    /// Lets an entry live that may have ended; whether it had.
+    fn revive(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot) -> bool {
+        let dead = !self.is_alive(slot);
+        if dead {
+            self.table.set_dead(slot, false);
+            desk.listener.on_revived(slot, desk.now);
+        }
+        dead
+    }
+
+    fn add(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        mut flow: Flow,
+        at: u64,
+        elsewhere: Elsewhere,
+    ) -> Result<Slot, Full> {
+        flow.drop_volatile();
+        let since_s = seconds(desk.now);
+        let notes = Notes { stamp: at, since_s, updated_s: since_s, ..Notes::default() };
+        let slot = count_insert(self.table.insert(flow, notes), &mut desk.counters.local)?;
+        desk.listener.on_added(slot, elsewhere, desk.now);
+        Ok(slot)
+    }
+
+    fn on_destroy(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        known: Option<Slot>,
+        flow: Flow,
+        origin: Origin,
+        stamp: Stamp,
+    ) {
+        let (key, when) = (flow.key(), news::span_of(stamp, desk.now));
+        let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.table.at(slot)?))) else {
+            desk.counters.local.destroy_not_found += 1;
+            self.tombstones.bury(key, when);
+            // The peer may know it from an earlier life of this daemon.
+            // So may one that happened before the first reading was over, and comes in after it.
+            let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
+            let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
+            if self.filled.is_none_or(late) && is_told {
+                desk.listener.on_passed(Change::Destroy, flow, &mut desk.counters.replica);
+            }
+            return;
+        };
+        match age(stamp, Some(Span::at(entry.stamp))) {
+            // The end of an earlier life may come between the first packet of this one and its place in the table.
+            Age::Newer if self.may_be_about_to_begin(slot, stamp) => {
+                self.verify(desk, &key);
+                return;
+            }
+            // It was read after this end, which came in late: a reading's flows are as old as its beginning.
+            Age::Newer if news::is_another(entry, &flow) => {
+                // The news of its beginning will be older than the answer, and the first reading told nobody.
+                desk.listener.start_over(slot);
+                self.verify(desk, &key);
+                return;
+            }
+            Age::Newer => {}
+            // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
+            // or the kernel gave the next life the same id.
+            Age::Older if news::is_another(entry, &flow) => {
+                desk.counters.local.stale += 1;
+                return;
+            }
+            Age::Older | Age::Unclear => {
+                self.verify(desk, &key);
+                return;
+            }
+        }
+        self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
+        match origin {
+            // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
+            // transfer that it is gone: an answer to each such word would be answered by others, without an end.
+            Origin::Inject => desk.listener.owe_end(slot),
+            // A peer may be about to carry it on.
+            Origin::Purge => desk.listener.silence(slot),
+            Origin::Foreign | Origin::Commit => {}
+        }
+        self.bury(desk, slot, Some(flow));
+    }
+
+    /// Ends an entry: the peer is told if it may know the flow, then it goes.
+    fn bury(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot, last_words: Option<Flow>) {
+        let Some(entry) = self.table.at(slot) else { return };
+        desk.counters.local.destroyed += 1;
+        if desk.config.tell_vanished && last_words.is_none() {
+            self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
+        }
+        if desk.listener.holds(slot) {
+            if let Some(mut flow) = last_words {
+                flow.drop_volatile();
+                self.table.absorb(slot, flow);
+            }
+            if let Some(notes) = self.table.notes_mut(slot) {
+                notes.marks.remove(Marks::VERIFYING);
+            }
+            self.table.set_dead(slot, true);
+            desk.listener.on_changed(slot);
+        } else {
+            // It began and ended before anybody was told of it: both are spared.
+            self.table.remove(slot);
+            desk.listener.on_removed(slot);
+        }
+    }
+
+    /// Whether the kernel's table has been read since the start.
+    #[must_use]
+    pub const fn is_filled(&self) -> bool {
+        self.filled.is_some()
+    }
+
+    /// Forgets every flow without telling anybody. What happened until `now` is then nobody's news any more. A bulk
+    /// transfer that is under way finds nothing more to send.
+    pub fn flush(&mut self, listener: &mut impl Listener, now: Instant) {
+        listener.forget_entries();
+        self.table.clear();
+        self.tombstones.clear(now.0);
+    }
+
+    /// Flows that live.
+    #[must_use]
+    pub fn is_alive(&self, slot: Slot) -> bool {
+        self.table.at(slot).is_some_and(|e| !e.marks.contains(Marks::DEAD))
+    }
+}
+
+/// Counts the outcome of an insertion.
+pub fn count_insert(
+    outcome: Result<Slot, Full>,
+    counters: &mut TableCounters,
+) -> Result<Slot, Full> {
+    match outcome {
+        Ok(_) => counters.created += 1,
+        Err(Full) => counters.create_no_space += 1,
+    }
+    outcome
+}
+
+/// Seconds on the engine's clock, as entries keep them.
+#[must_use]
+pub const fn seconds(now: Instant) -> u32 {
+    now.as_secs() as u32
+}
