@@ -1,8 +1,8 @@
 //! Objects that people give to the kernel's connection tracking: timeout policies, helpers in user space, and the
-//! queues in which it shows these packets.
+//! queues in which it shows these packets; and which functions and nftables objects there are beside it.
 //!
 //! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry these subsystems as
-//! attributes without a type; [`timeout`], [`helper`] and [`queue`] type them. It is a cold path: one socket, one
+//! attributes without a type; the modules here type them. It is a cold path: one socket, one
 //! request at a time, and the answer in memory before anybody sees it.
 //!
 //! ```text
@@ -13,6 +13,8 @@
 mod attributes;
 pub mod timeout;
 pub mod helper;
+pub mod hook;
+pub mod nftables;
 pub mod queue;
 
 use crate::netlink::Socket;
@@ -62,6 +64,8 @@ struct Request {
     message: u8,
     /// Number of what it is about, where the header says that: a queue.
     resource: u16,
+    /// `NFPROTO_*`: which protocol family's objects it is about; 0 for all.
+    family: u8,
     mode: Mode,
     attributes: Vec<DefaultNla>,
 }
@@ -107,7 +111,7 @@ impl Client {
 
 /// The bytes of a request.
 fn encode(request: Request, seq: u32) -> Vec<u8> {
-    let Request { subsystem, message, resource, mode, attributes } = request;
+    let Request { subsystem, message, resource, family, mode, attributes } = request;
     let mut header = NetlinkHeader::default();
     header.sequence_number = seq;
     header.flags = NLM_F_REQUEST
@@ -121,8 +125,8 @@ fn encode(request: Request, seq: u32) -> Vec<u8> {
         message_type: message,
         attributes,
     };
-    let family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, resource);
-    let payload = NetlinkPayload::from(NetfilterMessage::new(family, inner));
+    let about = NetfilterHeader::new(NetfilterProtoFamily::from(family), 0, resource);
+    let payload = NetlinkPayload::from(NetfilterMessage::new(about, inner));
     let mut message = NetlinkMessage::new(header, payload);
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];

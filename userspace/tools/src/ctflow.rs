@@ -1,6 +1,7 @@
 //! The program `ctflow`: the state of this node, for people, scripts and health checks.
 
 mod bench;
+mod doctor;
 mod status;
 
 use crate::conf;
@@ -28,7 +29,7 @@ pub struct Flags {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 success, 1 not ready, 2 no answer (no daemon, unreadable configuration, wrong usage).";
+Exit codes: 0 success, 1 not ready or an error found, 2 no answer (no daemon, unreadable configuration, wrong usage).";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -46,13 +47,15 @@ enum Verb {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
+    Doctor(doctor::Options),
     /// Measure what hearing of new flows costs, ours beside the original
     #[command(after_help = bench::MORE)]
     Bench(bench::Options),
 }
 
 /// Which daemon.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Daemon {
     /// Configuration file of the daemon, which says where its control socket is
     #[arg(short = 'C', long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
@@ -85,6 +88,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     outcome(match &flags.verb {
         Verb::Status { daemon, json } => show(daemon, *json),
         Verb::Ready { daemon } => ready(daemon),
+        Verb::Doctor(options) => doctor::run(options),
         Verb::Bench(options) => bench::run(options),
     })
 }

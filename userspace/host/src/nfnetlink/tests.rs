@@ -22,8 +22,14 @@ fn the_header_says_subsystem_message_and_flags() {
     assert_eq!(bytes.len(), 104);
     assert_eq!(bytes[..8], [104, 0, 0, 0, 0, 9, 0x05, 0x04]);
     assert_eq!(bytes[8..20], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let list =
-        Request { subsystem: 8, message: 1, resource: 0, mode: Mode::Dump, attributes: Vec::new() };
+    let list = Request {
+        subsystem: 8,
+        message: 1,
+        resource: 0,
+        family: 0,
+        mode: Mode::Dump,
+        attributes: Vec::new(),
+    };
     assert_eq!(encode(list, 7)[..8], [20, 0, 0, 0, 1, 8, 0x01, 0x03]);
 }
 
@@ -151,7 +157,7 @@ proptest! {
         let empty = Vec::<DefaultNla>::new();
         for subsystem in [timeout::SUBSYSTEM, helper::SUBSYSTEM] {
             let request =
-                Request { subsystem, message: 0, resource: 0, mode: Mode::Ask, attributes: empty.clone() };
+                Request { subsystem, message: 0, resource: 0, family: 0, mode: Mode::Ask, attributes: empty.clone() };
             let mut bytes = encode(request, 5);
             bytes.extend(&tail);
             bytes[0] = bytes.len() as u8;
