@@ -17,7 +17,7 @@ pub mod report;
 pub mod reference;
 
 use crate::conf::Conf;
-use check::{CHECKS, Check, Status};
+use check::{Check, Status, all};
 use facts::{Facts, Part};
 use host::log::Log;
 use std::collections::BTreeSet;
@@ -51,20 +51,29 @@ pub fn parts<'a>(checks: impl IntoIterator<Item = &'a Check>) -> BTreeSet<Part> 
     checks.into_iter().flat_map(|check| check.parts).copied().collect()
 }
 
-/// Runs the checks that cost next to nothing, and logs what they warn of: a line for each, once. `conf` is the
-/// configuration the daemon starts with, from the file `path`.
+/// The parts that a daemon looks at when it starts: a few short files. What else the checks of the start would look at
+/// leads to no warning.
+fn cheap_parts() -> BTreeSet<Part> {
+    [Part::Modules, Part::Sysctl].into()
+}
+
+/// Runs the checks of a daemon's start, and logs what they warn of: a line for each, once. `conf` is the configuration
+/// it starts with, from the file `path`.
 pub fn at_start(conf: &Conf, path: &Path, log: &Log) {
-    let checks = || CHECKS.iter().flat_map(|family| family.iter()).filter(|check| check.at_start);
-    let mut facts = gather::files(Path::new("/"), &parts(checks()));
+    let mut facts = gather::files(Path::new("/"), &cheap_parts());
     facts.conf.path = path.to_owned();
     facts.conf.conf = Ok(conf.clone());
-    for outcome in examine(&facts, checks()) {
-        let Ok(finding) = &outcome.finding else { continue };
-        if finding.status >= Status::Warning {
-            let id = outcome.check.id;
-            log.warning(format!("{}; see `ctflow doctor --only {id}`", finding.found));
-        }
-    }
+    warnings(&facts).iter().for_each(|line| log.warning(line));
+}
+
+/// A line for each warning and error of the checks of a start.
+fn warnings(facts: &Facts) -> Vec<String> {
+    let checks = all().filter(|check| check.at_start);
+    let line = |outcome: Outcome| {
+        let finding = outcome.finding.ok().filter(|found| found.status >= Status::Warning)?;
+        Some(format!("{}; see `ctflow doctor --only {}`", finding.found, outcome.check.id))
+    };
+    examine(facts, checks).into_iter().filter_map(line).collect()
 }
 
 #[cfg(test)]
