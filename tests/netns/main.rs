@@ -27,3 +27,5 @@ mod ftp;
 mod announced;
 mod older;
 mod bench;
+mod doctor;
+mod doctor_machine;

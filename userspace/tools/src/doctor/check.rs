@@ -169,6 +169,11 @@ fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// The flag that names the configuration, for a command line of ours.
+fn config(facts: &Facts) -> String {
+    format!("-C {}", word(&facts.conf.path.display().to_string()))
+}
+
 /// The command that sets a sysctl.
 fn sysctl_command(name: &str, value: u64) -> String {
     format!("sysctl -w net.netfilter.{name}={value}")

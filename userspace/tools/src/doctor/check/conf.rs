@@ -1,7 +1,7 @@
 //! The configuration.
 
 use super::super::facts::{Facts, Known, Part};
-use super::{Check, Finding, Status, word};
+use super::{Check, Finding, Status, config, word};
 use crate::conf::ModeConf;
 
 pub(super) static CHECKS: [Check; 3] = [
@@ -47,7 +47,7 @@ fn path(facts: &Facts) -> String {
 fn check(facts: &Facts) -> Known<Finding> {
     let conf = &facts.conf;
     conf.text.as_ref().map_err(Clone::clone)?;
-    let fix = format!("conntrackd --check -C {}", path(facts));
+    let fix = format!("conntrackd --check {}", config(facts));
     if !conf.errors.is_empty() {
         return Ok(Finding::error(conf.errors.join("; ")).fix(fix));
     }
@@ -86,6 +86,6 @@ fn ignored(facts: &Facts) -> Known<Finding> {
     if warnings.is_empty() {
         return Ok(Finding::ok("there is no warning about it"));
     }
-    let fix = format!("conntrackd --check -C {}", path(facts));
+    let fix = format!("conntrackd --check {}", config(facts));
     Ok(Finding::info(warnings.join("; ")).fix(fix))
 }

@@ -1,7 +1,7 @@
 //! The daemon, as it tells of itself.
 
 use super::super::facts::{Answer, Facts, Known, Part};
-use super::{Check, Finding, Status, word};
+use super::{Check, Finding, Status, config};
 use crate::conf::EventSource;
 
 /// How long the local table may be inexact before that is more than a repair that runs, seconds.
@@ -25,8 +25,8 @@ pub(super) static CHECKS: [Check; 6] = [
         looks_at: "its status",
         bad: &[(Status::Warning, "its tables are not complete or not exact")],
         why: "a node that takes over now lacks flows",
-        fix: "wait while it loads; else what the reasons say",
-        parts: &[Part::Daemon],
+        fix: "wait while it loads; else -R reads the kernel's table again, -n asks the peer",
+        parts: &[Part::Daemon, Part::Conf],
         at_start: false,
         run: ready,
     },
@@ -95,11 +95,28 @@ fn running(facts: &Facts) -> Known<Finding> {
 
 fn ready(facts: &Facts) -> Known<Finding> {
     let status = facts.status()?;
-    Ok(match status.ready {
-        true => Finding::ok("its tables are complete and exact"),
-        false => Finding::warning(format!("not ready: {}", status.not_ready.join("; ")))
-            .fix("ctflow status"),
-    })
+    if status.ready {
+        return Ok(Finding::ok("its tables are complete and exact"));
+    }
+    let finding = Finding::warning(format!("not ready: {}", status.not_ready.join("; ")));
+    let fixes = status.not_ready.iter().filter_map(|reason| remedy(facts, reason));
+    Ok(fixes.fold(finding, Finding::fix).fix(format!("ctflow status {}", config(facts))))
+}
+
+/// What to do about a reason of [`crate::print::status::readiness`]; nothing where waiting is enough.
+fn remedy(facts: &Facts, reason: &str) -> Option<String> {
+    let says = |words: &str| reason.contains(words);
+    if says("full (HashLimit)") {
+        Some(format!("ctflow doctor {} --only conf.hashlimit", config(facts)))
+    } else if says("nf_conntrack_events is 0") {
+        Some("ctflow doctor --only sysctl.events".into())
+    } else if says("asked for and received") || says("messages of the other node are missing") {
+        Some(format!("conntrackd {} -n", config(facts)))
+    } else if says("has not been read") && !says("read yet") {
+        Some(format!("conntrackd {} -R", config(facts)))
+    } else {
+        None
+    }
 }
 
 fn source(facts: &Facts) -> Known<Finding> {
@@ -137,8 +154,7 @@ fn exact(facts: &Facts) -> Known<Finding> {
         Some(seconds) if seconds > REPAIR_S => {
             let lost = work.missing_events;
             let found = format!("not exact for {seconds} s, {lost} events lost");
-            let conf = word(&facts.conf.path.display().to_string());
-            Finding::error(found).fix(format!("conntrackd -C {conf} -R"))
+            Finding::error(found).fix(format!("conntrackd {} -R", config(facts)))
         }
         Some(seconds) => Finding::ok(format!("not exact for {seconds} s; that is being repaired")),
         None => Finding::ok("it is"),

@@ -13,7 +13,7 @@ const FLOW_GROUPS: u32 = 0b111;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// Its port; a program's first socket has its process id.
-    pub(crate) port: String,
+    port: String,
     inode: String,
 }
 

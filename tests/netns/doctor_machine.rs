@@ -1,0 +1,191 @@
+//! `ctflow doctor` and settings of a whole machine: files of `/etc`, in a mount namespace of their own; and, where the
+//! machine is a guest that goes with the test (`CTFLOW_SLOW`, `cargo xtask test vm`), limits of the kernel and modules.
+
+use crate::doctor::{commands, expect, find, mends};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::ctnetlink::{Requests, udp_flows};
+use tests::daemon::{Brand, Files};
+use tests::netns::{Namespace, run, sysctl};
+use tests::solo::{Solo, solo};
+
+/// A program of ours.
+pub(crate) fn program(name: &str) -> PathBuf {
+    Brand::Ours.program().with_file_name(name)
+}
+
+/// A folder that takes the place of `/etc` for the programs that are started through it.
+struct Etc {
+    files: Files,
+}
+
+impl Etc {
+    /// With these files in it, by their names below `/etc`.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let etc = Self { files: Files::new() };
+        let users = [("passwd", "root:x:0:0:root:/:/bin/sh\n"), ("group", "root:x:0:\n")];
+        for (name, text) in files.iter().chain(&users) {
+            let path = etc.root().join(name);
+            let folder = path.parent().expect("it lies below the root");
+            fs::create_dir_all(folder).expect("a folder can be made");
+            fs::write(path, text).expect("a file can be written");
+        }
+        etc
+    }
+
+    fn root(&self) -> PathBuf {
+        self.files.path().join("etc")
+    }
+
+    /// Runs a line of a shell where this is `/etc`, from the top of the repository; what it prints. It may end with
+    /// codes up to `code_max`.
+    fn run(&self, line: &str, code_max: i32) -> Vec<u8> {
+        let script = format!("mount --bind {} /etc || exit 99\n{line}\n", self.root().display());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let output = command.output().expect("unshare is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code().is_some_and(|code| code <= code_max), "{line}: {said}");
+        output.stdout
+    }
+
+    fn find(&self, check: &str) -> Value {
+        let line = format!("{} doctor -o json --only {check}", program("ctflow").display());
+        let answer: Value = serde_json::from_slice(&self.run(&line, 1)).expect("JSON");
+        answer["checks"][0].clone()
+    }
+
+    /// Finds a fault, runs the commands, and finds it no more.
+    fn mends(&self, check: &str, status: &str) {
+        let finding = self.find(check);
+        assert_eq!(finding["status"], status, "{finding}");
+        for line in commands(&finding) {
+            self.run(&line, 0);
+        }
+        let finding = self.find(check);
+        assert_eq!(finding["status"], "ok", "{finding}");
+    }
+}
+
+const CONTRIB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib");
+
+fn contrib(name: &str) -> String {
+    fs::read_to_string(Path::new(CONTRIB).join(name)).expect("contrib is there")
+}
+
+#[test]
+fn a_bare_unit_is_hardened_by_the_commands() {
+    let unit = "[Service]\nExecStart=/usr/local/sbin/conntrackd\n";
+    let etc = Etc::new(&[("systemd/system/conntrackd.service", unit)]);
+    etc.mends("service.unit", "info");
+}
+
+#[test]
+fn a_script_that_keepalived_would_not_run_is_mended_by_the_commands() {
+    let (conf, script) = (contrib("keepalived.conf"), contrib("primary-backup.sh"));
+    let name = "conntrackd/primary-backup.sh";
+    let etc = Etc::new(&[("keepalived/keepalived.conf", &conf), (name, &script)]);
+    let mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(etc.root().join(name), mode).unwrap();
+    };
+    mode(0o777);
+    etc.mends("keepalived.script", "error");
+    mode(0o644);
+    etc.mends("keepalived.script", "error");
+    std::os::unix::fs::chown(etc.root().join(name), Some(65534), None).unwrap();
+    etc.mends("keepalived.script", "error");
+    fs::remove_file(etc.root().join(name)).unwrap();
+    etc.mends("keepalived.script", "error");
+    // The file of contrib has what the other checks look for.
+    assert_eq!(etc.find("keepalived.track")["status"], "ok");
+}
+
+#[test]
+fn a_gate_is_made_by_the_commands() {
+    let files = [
+        ("keepalived/keepalived.conf", contrib("keepalived.conf")),
+        ("conntrackd/conntrackd.conf", contrib("conntrackd-failover.conf")),
+        ("default/keepalived", String::new()),
+    ];
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    Etc::new(&files).mends("keepalived.gate", "warning");
+}
+
+/// Whether this machine goes with the test.
+fn is_guest() -> bool {
+    let guest = std::env::var_os("CTFLOW_SLOW").is_some();
+    if !guest {
+        println!("skipped: changes settings of the whole machine (cargo xtask test vm)");
+    }
+    guest
+}
+
+#[test]
+fn limits_of_the_kernels_table_are_raised_by_the_commands() {
+    if !is_guest() {
+        return;
+    }
+    // These settings can be changed in the first namespace alone.
+    let (node, files) = (Namespace::current(), Solo::new());
+    let conf = files.write("a", &solo(""));
+    sysctl("net/netfilter/nf_conntrack_max", "100");
+    Requests::open(&node).create(&udp_flows(0..90));
+    mends(&node, &conf, "sysctl.max", "warning");
+    sysctl("net/netfilter/nf_conntrack_max", "100");
+    sysctl("net/netfilter/nf_conntrack_tcp_timeout_established", "432000");
+    mends(&node, &conf, "sysctl.timeouts", "info");
+    Requests::open(&node).create(&udp_flows(90..98));
+    mends(&node, &conf, "sysctl.max", "error");
+    sysctl("net/netfilter/nf_conntrack_max", "1000000");
+    sysctl("net/netfilter/nf_conntrack_buckets", "1024");
+    mends(&node, &conf, "sysctl.buckets", "warning");
+    Requests::open(&node).delete(&udp_flows(0..98));
+    // A packet that finds no room is seen.
+    expect(&node, &conf, "kernel.tap", "ok");
+}
+
+#[test]
+fn a_flowtable_that_counts_nothing_gets_a_counter_by_the_command() {
+    if !is_guest() {
+        return;
+    }
+    let stage = Solo::new();
+    let conf = stage.write("a", &solo(""));
+    expect(&stage.node, &conf, "flowtable.counter", "ok");
+    run("modprobe", &["nf_flow_table"]);
+    stage.node.nft("table inet t { flowtable f { hook ingress priority 5; devices = { lo }; }; }");
+    mends(&stage.node, &conf, "flowtable.counter", "warning");
+}
+
+#[test]
+fn functions_at_the_hooks_say_whether_packets_are_tracked() {
+    if !is_guest() {
+        return;
+    }
+    run("modprobe", &["nfnetlink_hook"]);
+    let stage = Solo::new();
+    let conf = stage.write("a", &solo(""));
+    let finding = expect(&stage.node, &conf, "conntrack.active", "warning");
+    assert!(finding["found"].as_str().unwrap().contains("meets conntrack"), "{finding}");
+    stage.node.nft("table inet filter { chain forward { type filter hook forward priority 0; }; }");
+    mends(&stage.node, &conf, "conntrack.active", "warning");
+}
+
+#[test]
+fn a_module_that_nobody_loads_at_boot_is_loaded_by_the_command() {
+    if !is_guest() {
+        return;
+    }
+    let setting = "net.netfilter.nf_conntrack_acct = 1\n";
+    let etc = Etc::new(&[
+        ("sysctl.d/90-conntrack.conf", setting),
+        ("modules-load.d/other.conf", "e1000\n"),
+    ]);
+    etc.mends("module.boot", "warning");
+    let node = Namespace::current();
+    assert_eq!(find(&node, "/nowhere", "module.conntrack")["status"], "ok");
+}
