@@ -23,6 +23,7 @@ use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
     NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     NetfilterSubsystem,
@@ -167,7 +168,10 @@ fn decode(
 
 fn object(message: NetfilterMessage) -> Option<Attributes> {
     match message.inner {
-        NetfilterMessageInner::Other { attributes, .. } => Some(Attributes::from(attributes)),
+        NetfilterMessageInner::Other { attributes, .. }
+        | NetfilterMessageInner::NfTables(NfTablesMessage::NewFlowTable(attributes)) => {
+            Some(Attributes::from(attributes))
+        }
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use super::{Client, Mode, Request};
 use std::io;
 
 /// `NFNL_SUBSYS_HOOK`.
-const SUBSYSTEM: u8 = 12;
+pub(super) const SUBSYSTEM: u8 = 12;
 /// `NFNL_MSG_HOOK_GET`.
 const GET: u8 = 0;
 /// `NF_INET_PRE_ROUTING`, where conntrack looks for a packet's flow first.

@@ -7,7 +7,7 @@ use netlink_packet_core::DefaultNla;
 use std::io;
 
 /// `NFNL_SUBSYS_NFTABLES`.
-const SUBSYSTEM: u8 = 10;
+pub(super) const SUBSYSTEM: u8 = 10;
 /// `NFTA_TABLE_NAME`.
 const TABLE_NAME: u16 = 1;
 /// `NFT_FLOWTABLE_COUNTER`.
