@@ -178,7 +178,10 @@ fn init(plan: Plan) -> String {
     let chosen = env::var(CHOSEN).ok();
     let all = || format!("{} {more} {NFCT}", TESTS.join(" "));
     let tests = chosen.clone().unwrap_or_else(all);
-    let of_machine = if chosen.is_some() { "none" } else { OF_MACHINE };
+    let of_machine = match chosen {
+        Some(_) => String::new(),
+        None => format!("netns --test-threads=1 {OF_MACHINE} 2>&1"),
+    };
     let of_helpers = chosen.unwrap_or_default();
     format!(
         "#!/bin/busybox sh
@@ -199,7 +202,7 @@ nfct flush helper 2>/dev/null
 helpers --nocapture {of_helpers} 2>&1
 killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
-netns --test-threads=1 {of_machine} 2>&1
+{of_machine}
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}
 poweroff -f
