@@ -29,3 +29,4 @@ mod older;
 mod bench;
 mod doctor;
 mod doctor_machine;
+mod doctor_guest;

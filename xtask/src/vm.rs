@@ -80,7 +80,7 @@ const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, and daemons that use them.
 const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
-const OF_MACHINE: &str = "doctor_machine::";
+const OF_MACHINE: &str = "doctor_guest::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
