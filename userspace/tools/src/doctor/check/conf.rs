@@ -63,10 +63,10 @@ fn hash_limit(facts: &Facts) -> Known<Finding> {
         return Ok(Finding::ok("no table of flows is kept"));
     }
     let (limit, max) = (u64::from(conf.general.hash_limit), facts.sysctl("nf_conntrack_max")?);
-    let found = format!("HashLimit {limit}, nf_conntrack_max {max}");
     if limit >= max {
-        return Ok(Finding::ok(found));
+        return Ok(Finding::ok(format!("HashLimit {limit}, nf_conntrack_max {max}")));
     }
+    let found = format!("HashLimit {limit} is less than nf_conntrack_max {max}");
     let wanted = max.saturating_mul(2).min(u64::from(u32::MAX));
     let has_one = facts.conf.text.as_ref().is_ok_and(|text| text.contains("HashLimit"));
     let script = match has_one {
