@@ -1,7 +1,7 @@
 //! `ctflow doctor`: its command line, and what it does.
 
 use super::{Daemon, print};
-use crate::conf;
+use crate::conf::{self, Conf};
 use crate::conntrackd::check as start;
 use crate::doctor::check::{Check, all};
 use crate::doctor::facts::{Answer, Facts, Known};
@@ -9,6 +9,7 @@ use crate::doctor::report::{Totals, json, text};
 use crate::doctor::{examine, gather, parts, reference};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
+use host::sys;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -18,6 +19,9 @@ use wire::control::Request;
 
 /// How long the daemon may take to answer. One that is busy takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Number of the capability to look at every file (`include/uapi/linux/capability.h`).
+const CAP_DAC_OVERRIDE: u32 = 1;
 
 /// What to look at, and how to show it.
 #[derive(Args, Clone, Debug)]
@@ -111,12 +115,25 @@ fn facts(daemon: &Daemon, checks: &[&'static Check]) -> Result<Facts> {
     let text = conf::text(&path).map_err(|error| format!("{error:#}"));
     gather::configuration(&mut facts, root, &path, text);
     if let Ok(conf) = &facts.conf.conf {
-        let refused = start::start(conf).and_then(|()| start::links(conf));
-        facts.conf.refused = refused.err().map(|error| format!("{error:#}"));
+        facts.conf.refused = refused(conf);
     }
     let ask = |facts: &Facts| ask(facts, daemon);
     gather::system(&mut facts, &parts, &ask);
     Ok(facts)
+}
+
+/// Why the daemon would not start with a configuration, if so. What lies at the paths that it names, root alone sees.
+fn refused(conf: &Conf) -> Known<Option<String>> {
+    let sees_all = sys::has_capability(CAP_DAC_OVERRIDE);
+    let tried = match sees_all {
+        true => start::start(conf).and_then(|()| start::links(conf)),
+        false => start::settings(conf),
+    };
+    match tried {
+        Err(error) => Ok(Some(format!("{error:#}"))),
+        Ok(()) if sees_all => Ok(None),
+        Ok(()) => Err("what lies at the paths it names cannot be seen: needs root".into()),
+    }
 }
 
 /// Asks the daemon for its state. One that does not answer in time is silent.

@@ -186,8 +186,8 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// Its meaning.
     pub conf: Known<Conf>,
-    /// Why the daemon would not start with it.
-    pub refused: Option<String>,
+    /// Why the daemon would not start with it, if so.
+    pub refused: Known<Option<String>>,
 }
 
 impl Default for Configuration {
@@ -198,7 +198,7 @@ impl Default for Configuration {
             errors: Vec::new(),
             warnings: Vec::new(),
             conf: Err(NOT_ASKED.into()),
-            refused: None,
+            refused: Ok(None),
         }
     }
 }

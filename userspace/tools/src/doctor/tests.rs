@@ -153,7 +153,7 @@ fn facts(root: &Path, patches: &[Value]) -> Facts {
     let mut value = serde_json::to_value(&facts).unwrap();
     patches.iter().for_each(|patch| merge(&mut value, patch));
     let mut conf = facts.conf;
-    conf.refused = value["refused"].as_str().map(str::to_owned);
+    conf.refused = Ok(value["refused"].as_str().map(str::to_owned));
     Facts {
         conf,
         ..serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}: {patches:?}"))

@@ -51,7 +51,7 @@ fn check(facts: &Facts) -> Known<Finding> {
     if !conf.errors.is_empty() {
         return Ok(Finding::error(conf.errors.join("; ")).fix(fix));
     }
-    Ok(match &conf.refused {
+    Ok(match conf.refused.clone()? {
         Some(why) => Finding::error(format!("the daemon would not start: {why}")).fix(fix),
         None => Finding::ok("the daemon would start with it"),
     })

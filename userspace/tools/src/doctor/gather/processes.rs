@@ -38,6 +38,17 @@ pub(super) fn name(root: Root<'_>, pid: u32) -> String {
     root.text(&format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
+/// The network namespace of a process; `None` if the process has ended meanwhile.
+pub(super) fn namespace(root: Root<'_>, pid: u32) -> Known<Option<String>> {
+    match root.target(&format!("/proc/{pid}/ns/net")) {
+        Ok(namespace) => Ok(Some(namespace)),
+        Err(_) if !root.has(&format!("/proc/{pid}/comm"))? => Ok(None),
+        // A process that ends just now has its name still.
+        Err(why) if why.ends_with("No such file or directory") => Ok(None),
+        Err(_) => Err("processes of other users cannot be seen: needs root".into()),
+    }
+}
+
 /// Sockets that hear of flows, in every network namespace that has a process.
 pub(crate) fn listeners(root: Root<'_>) -> Known<Vec<Listener>> {
     let ids = ids(root);
@@ -47,16 +58,12 @@ pub(crate) fn listeners(root: Root<'_>) -> Known<Vec<Listener>> {
     let mut sockets = BTreeMap::new();
     let mut namespaces = BTreeSet::new();
     for pid in &ids {
-        // Whose namespace cannot be seen (another user's process) may have been seen with another process.
-        let Ok(namespace) = root.target(&format!("/proc/{pid}/ns/net")) else { continue };
+        let Some(namespace) = namespace(root, *pid)? else { continue };
         if namespaces.insert(namespace) {
             let table = root.text(&format!("/proc/{pid}/net/netlink")).unwrap_or_default();
             let heard = table.lines().filter_map(Heard::parse);
             sockets.extend(heard.map(|socket| (format!("socket:[{}]", socket.inode), socket.port)));
         }
-    }
-    if namespaces.is_empty() {
-        return Err("namespaces of processes cannot be seen: needs root".into());
     }
     if sockets.is_empty() {
         return Ok(Vec::new());

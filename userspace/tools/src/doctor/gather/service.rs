@@ -76,8 +76,7 @@ fn running(root: Root<'_>, originals: &[String]) -> Known<Vec<u32>> {
         if processes::name(root, pid) != "conntrackd" {
             continue;
         }
-        // The process may have ended meanwhile.
-        let Ok(namespace) = root.target(&format!("/proc/{pid}/ns/net")) else { continue };
+        let Some(namespace) = processes::namespace(root, pid)? else { continue };
         let program = root.target(&format!("/proc/{pid}/exe"))?;
         if namespace == own && originals.contains(&program) {
             found.push(pid);
