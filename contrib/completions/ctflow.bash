@@ -273,7 +273,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__status)
-            opts="-C -h --config --json --help"
+            opts="-C -h --config --json --brief --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -33,6 +33,7 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "bench" -d 'Measure wh
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ctflow -n "__fish_ctflow_using_subcommand status" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand status" -l json -d 'As one JSON object (docs/spec/status.md) instead of text'
+complete -c ctflow -n "__fish_ctflow_using_subcommand status" -l brief -d 'On one line, for health checks'
 complete -c ctflow -n "__fish_ctflow_using_subcommand status" -s h -l help -d 'Print help'
 complete -c ctflow -n "__fish_ctflow_using_subcommand ready" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand ready" -s h -l help -d 'Print help'

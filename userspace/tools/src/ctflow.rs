@@ -41,6 +41,9 @@ enum Verb {
         /// As one JSON object (docs/spec/status.md) instead of text
         #[arg(long)]
         json: bool,
+        /// On one line, for health checks
+        #[arg(long, conflicts_with = "json")]
+        brief: bool,
     },
     /// Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons
     Ready {
@@ -86,7 +89,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     outcome(match &flags.verb {
-        Verb::Status { daemon, json } => show(daemon, *json),
+        Verb::Status { daemon, json, brief } => show(daemon, *json, *brief),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Bench(options) => bench::run(options),
@@ -104,11 +107,15 @@ fn outcome(outcome: Result<ExitCode>) -> ExitCode {
     })
 }
 
-fn show(daemon: &Daemon, json: bool) -> Result<ExitCode> {
+fn show(daemon: &Daemon, json: bool, brief: bool) -> Result<ExitCode> {
     let answer = daemon.ask(Request::StatsJson)?;
     let status: Status = serde_json::from_str(&answer)
         .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
-    print(&if json { answer } else { status::text(&status) })?;
+    print(&match (json, brief) {
+        (true, _) => answer,
+        (false, true) => status::brief(&status),
+        (false, false) => status::text(&status),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
