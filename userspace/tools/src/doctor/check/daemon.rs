@@ -2,7 +2,7 @@
 
 use super::super::facts::{Answer, Facts, Known, Part};
 use super::{Check, Finding, Status, config};
-use crate::conf::EventSource;
+use crate::conf::{Conf, EventSource, ModeConf, SyncMode};
 
 /// How long the local table may be inexact before that is more than a repair that runs, seconds.
 const REPAIR_S: u64 = 60;
@@ -35,7 +35,7 @@ pub(super) static CHECKS: [Check; 6] = [
         title: "events come through the source that was asked for",
         looks_at: "its status and the configuration",
         bad: &[(Status::Warning, "it fell back to another one")],
-        why: "netlink costs more CPU for each event than the tap, and loses events in bursts",
+        why: "from hook to tap to netlink an event costs more CPU, and netlink loses events in bursts",
         fix: "kernel.tap and kernel.hook say what is missing",
         parts: &[Part::Daemon, Part::Conf],
         at_start: false,
@@ -124,10 +124,10 @@ fn source(facts: &Facts) -> Known<Finding> {
     let conf = facts.conf.conf.as_ref().map_err(Clone::clone)?;
     let name = status.events.source.as_str();
     let wanted = match conf.general.event_source {
-        _ if conf.general.poll_s.is_some() => name,
-        EventSource::Auto | EventSource::Tap => "tap",
+        _ if conf.general.poll_s.is_some() || matches!(conf.mode, ModeConf::Helper) => name,
         EventSource::Netlink => "netlink",
-        EventSource::Hook => "hook",
+        EventSource::Hook if keeps_flows(conf) => "hook",
+        EventSource::Hook | EventSource::Auto | EventSource::Tap => "tap",
     };
     let found = format!("events come through: {name}");
     if name == wanted {
@@ -135,6 +135,16 @@ fn source(facts: &Facts) -> Known<Finding> {
     }
     let finding = Finding::warning(found).wanted(wanted);
     Ok(finding.fix("ctflow doctor --only kernel"))
+}
+
+/// Whether a table of this node's flows is kept, which the hook cannot do without.
+const fn keeps_flows(conf: &Conf) -> bool {
+    match &conf.mode {
+        ModeConf::Sync(sync) => {
+            !matches!(sync.mode, SyncMode::NoTrack { disable_internal_cache: true, .. })
+        }
+        ModeConf::Stats(_) | ModeConf::Helper => true,
+    }
 }
 
 fn metrics(facts: &Facts) -> Known<Finding> {

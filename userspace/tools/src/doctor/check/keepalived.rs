@@ -65,21 +65,16 @@ fn text(facts: &Facts) -> Known<&str> {
 
 fn script(facts: &Facts) -> Known<Finding> {
     let text = text(facts)?;
-    let calls = |role: &str| {
-        let lines = text.lines().filter(|line| line.trim_start().starts_with(role));
-        lines.clone().any(|line| line.contains("primary-backup.sh"))
+    // `notify` alone calls a script with other words than these.
+    let is_missing = |line: &&&str| {
+        let role = line.split(' ').next().unwrap_or_default();
+        let mut lines = text.lines().filter(|line| line.trim_start().starts_with(role));
+        !lines.any(|line| line.contains("primary-backup.sh"))
     };
-    // `notify` alone is called for every role.
-    let missing = |role: &&str| !calls(role.split(' ').next().unwrap_or_default());
-    let missing: Vec<_> = NOTIFY[..3].iter().filter(|role| missing(role)).collect();
-    if !missing.is_empty() && !calls("notify ") {
-        let found = match missing.len() {
-            3 => "keepalived does not call primary-backup.sh when the role changes".to_owned(),
-            _ => format!(
-                "keepalived does not call primary-backup.sh for each role, lacks: {}",
-                names(&missing)
-            ),
-        };
+    let missing: Vec<_> = NOTIFY[..3].iter().filter(is_missing).collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().filter_map(|line| line.split(' ').next()).collect();
+        let found = format!("keepalived does not call primary-backup.sh by {}", names.join(", "));
         let lines = NOTIFY.iter().map(|line| format!("#   {line}"));
         let finding = Finding::warning(found).fix("# in the vrrp_sync_group of keepalived.conf:");
         return Ok(lines.fold(finding, Finding::fix));
@@ -97,11 +92,6 @@ fn script(facts: &Facts) -> Known<Finding> {
     });
     let bad = Finding::of_all(bad.collect());
     Ok(bad.unwrap_or_else(|| Finding::ok("every role is told to primary-backup.sh")))
-}
-
-fn names(lines: &[&&str]) -> String {
-    let names = lines.iter().filter_map(|line| line.split(' ').next());
-    names.collect::<Vec<_>>().join(", ")
 }
 
 fn track(facts: &Facts) -> Known<Finding> {

@@ -72,11 +72,11 @@ fn boot(facts: &Facts) -> Known<Finding> {
     if facts.modules.conntrack.clone()? && !is(&facts.modules.loaded.clone()?) {
         return Ok(Finding::ok("conntrack is built into the kernel, so its settings are made"));
     }
-    let more = match settings.len() - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more"),
+    let (more, verb) = match settings.len() - 1 {
+        0 => (String::new(), "is"),
+        more => (format!(" and {more} more"), "are"),
     };
-    Ok(Finding::warning(format!("{first}{more} is set at boot before nf_conntrack is loaded"))
+    Ok(Finding::warning(format!("{first}{more} {verb} set at boot before nf_conntrack is loaded"))
         .fix("echo nf_conntrack > /etc/modules-load.d/ctflow.conf"))
 }
 

@@ -6,7 +6,7 @@ use host::source::{Source, SourceError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that checks look at, in `/proc/sys/net/netfilter`.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 8] = [
     "nf_conntrack_max",
     "nf_conntrack_count",
     "nf_conntrack_buckets",
@@ -14,7 +14,6 @@ const SETTINGS: [&str; 9] = [
     "nf_conntrack_acct",
     "nf_conntrack_timestamp",
     "nf_conntrack_tcp_loose",
-    "nf_conntrack_tcp_be_liberal",
     "nf_conntrack_tcp_timeout_established",
 ];
 /// Functions that failure events probe. A compiler may have given their names an ending.
