@@ -3,6 +3,7 @@
 use crate::doctor::commands;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::daemon::{Brand, Files};
@@ -92,8 +93,10 @@ fn a_script_that_keepalived_would_not_run_is_mended_by_the_commands() {
     etc.mends("keepalived.script", "error");
     mode(0o644);
     etc.mends("keepalived.script", "error");
-    std::os::unix::fs::chown(etc.root().join(name), Some(65534), None).unwrap();
-    etc.mends("keepalived.script", "error");
+    for path in [name, "conntrackd"] {
+        chown(etc.root().join(path), Some(65534), None).expect("root may do that");
+        etc.mends("keepalived.script", "error");
+    }
     fs::remove_file(etc.root().join(name)).unwrap();
     etc.mends("keepalived.script", "error");
     // The file of contrib has what the other checks look for.

@@ -239,11 +239,24 @@ pub struct Keepalived {
     /// Its configuration, variables replaced and comments removed.
     pub text: Known<String>,
     /// Scripts of ours that it calls: path, and what is wrong with the file, if anything.
-    pub scripts: Known<Vec<(String, Option<String>)>>,
+    pub scripts: Known<Vec<(String, Option<Fault>)>>,
     /// Whether `CTFLOW_GATE` is in its environment, or in the file that its unit reads.
     pub knows_gate: Known<bool>,
     /// Whether the gate is shut now: nftables has its table.
     pub gate_shut: Known<bool>,
+}
+
+/// Why keepalived does not run a script (`enable_script_security`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// There is none.
+    Absent,
+    /// Root cannot execute it.
+    NotExecutable,
+    /// This file, or a folder that it lies in, belongs to somebody else.
+    Owner(String),
+    /// Others than root may write this file, or a folder that it lies in.
+    Writable(String),
 }
 
 /// How the daemon is started, and the original beside it.

@@ -1,8 +1,8 @@
 //! keepalived, which decides who carries the traffic.
 
-use super::super::facts::{Facts, Known, Part};
+use super::super::facts::{Facts, Fault, Known, Part};
 use super::sysctl::commits;
-use super::{Check, Finding, Status};
+use super::{Check, Finding, Status, word};
 
 /// The lines of contrib that a notify section is made of.
 const NOTIFY: [&str; 4] = [
@@ -20,7 +20,7 @@ pub(super) static CHECKS: [Check; 3] = [
         bad: &[
             (
                 Status::Error,
-                "a script is absent, not root's, not executable, or others may write it",
+                "a script is absent or not executable; it or a folder above it is not root's, or others may write it",
             ),
             (Status::Warning, "no notify line calls primary-backup.sh, or not for every role"),
         ],
@@ -79,19 +79,30 @@ fn script(facts: &Facts) -> Known<Finding> {
         let finding = Finding::warning(found).fix("# in the vrrp_sync_group of keepalived.conf:");
         return Ok(lines.fold(finding, Finding::fix));
     }
-    let bad = facts.keepalived.scripts.clone()?.into_iter().filter_map(|(path, why)| {
-        let why = why?;
-        let quoted = super::word(&path);
-        let finding = Finding::error(format!("keepalived will not run {path}: {why}"));
-        Some(match why.as_str() {
-            "absent" => finding.fix(format!("install -m 755 contrib/primary-backup.sh {quoted}")),
-            _ => {
-                finding.fix(format!("chown root:root {quoted}")).fix(format!("chmod 755 {quoted}"))
-            }
-        })
-    });
+    let scripts = facts.keepalived.scripts.clone()?.into_iter();
+    let bad = scripts.filter_map(|(path, fault)| Some(not_run(&path, &fault?)));
     let bad = Finding::of_all(bad.collect());
     Ok(bad.unwrap_or_else(|| Finding::ok("every role is told to primary-backup.sh")))
+}
+
+/// A script that keepalived does not run.
+fn not_run(path: &str, fault: &Fault) -> Finding {
+    let (why, fix) = match fault {
+        Fault::Absent => (
+            "it is absent".to_owned(),
+            format!("install -m 755 contrib/primary-backup.sh {}", word(path)),
+        ),
+        Fault::NotExecutable => {
+            ("it is not executable".to_owned(), format!("chmod 755 {}", word(path)))
+        }
+        Fault::Owner(name) => {
+            (format!("{name} is not root's"), format!("chown root:root {}", word(name)))
+        }
+        Fault::Writable(name) => {
+            (format!("others than root may write {name}"), format!("chmod go-w {}", word(name)))
+        }
+    };
+    Finding::error(format!("keepalived will not run {path}: {why}")).fix(fix)
 }
 
 fn track(facts: &Facts) -> Known<Finding> {

@@ -64,9 +64,9 @@ pub(super) static CHECKS: [Check; 6] = [
     },
     Check {
         id: "kernel.failures",
-        title: "failures can be told with their packet",
+        title: "what it takes to tell of failures with their packet",
         looks_at: "kprobes and the functions they would probe (/proc/kallsyms); else version and types for the hook",
-        bad: &[(Status::Warning, "neither is there: failures are only counted")],
+        bad: &[(Status::Warning, "neither is there: failures can only be counted")],
         why: "a packet that conntrack refuses can then not be named, only counted (`conntrack -S`)",
         fix: "a kernel with KPROBES, or 6.4 with BTF",
         parts: &[Part::Kernel],
@@ -169,7 +169,7 @@ fn failures(facts: &Facts) -> Known<Finding> {
     let release = kernel.release.clone()?;
     let has_hook = number_of(&release).is_some_and(|version| version >= HOOK_SINCE);
     if has_hook && kernel.types.clone()? {
-        return Ok(Finding::ok("no kprobes; the hook can tell of them"));
+        return Ok(Finding::ok("no kprobes; the hook could tell of them"));
     }
     let fix = "# take a kernel with KPROBES, or 6.4 or newer with BTF";
     Ok(Finding::warning("neither kprobes nor the hook: failures can only be counted").fix(fix))

@@ -1,9 +1,11 @@
 //! keepalived's configuration and environment.
 
-use super::super::facts::{Keepalived, Known};
+use super::super::facts::{Fault, Keepalived, Known};
 use super::{Root, processes, said};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 const CONF: &str = "/etc/keepalived/keepalived.conf";
 /// Files that its unit takes its environment from: Debian's, and Red Hat's.
@@ -22,7 +24,7 @@ pub(super) fn read(root: Root<'_>) -> Keepalived {
         Err(why) => Err(why),
     };
     Keepalived {
-        scripts: text.clone().map(|text| scripts(root, &text)),
+        scripts: text.clone().and_then(|text| scripts(root, &text)),
         knows_gate: knows_gate(root),
         gate_shut: Err("nftables was not asked".into()),
         text,
@@ -102,29 +104,37 @@ fn replaced(text: &str) -> String {
 }
 
 /// The files of scripts of ours that are called, and what is wrong with each.
-fn scripts(root: Root<'_>, text: &str) -> Vec<(String, Option<String>)> {
+fn scripts(root: Root<'_>, text: &str) -> Known<Vec<(String, Option<Fault>)>> {
     let words = text.split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
     let mut paths: Vec<_> = words.filter(|word| word.ends_with("/primary-backup.sh")).collect();
     paths.sort_unstable();
     paths.dedup();
-    paths.into_iter().map(|path| (path.to_owned(), fault(root, path))).collect()
+    paths.into_iter().map(|path| Ok((path.to_owned(), fault(root, path)?))).collect()
 }
 
-fn fault(root: Root<'_>, path: &str) -> Option<String> {
-    let metadata = match fs::metadata(root.at(path)) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("absent".into()),
-        Err(error) => return Some(said(&error)),
-    };
-    fault_of(metadata.uid(), metadata.mode())
+/// What keepalived holds against a script, or against a folder that it lies in.
+fn fault(root: Root<'_>, path: &str) -> Known<Option<Fault>> {
+    for at in Path::new(path).ancestors().filter(|at| at.parent().is_some()) {
+        let name = at.display().to_string();
+        let metadata = match fs::metadata(root.at(&name)) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Fault::Absent)),
+            Err(error) => return Err(format!("cannot look at {name}: {}", said(&error))),
+        };
+        let (uid, mode) = (metadata.uid(), metadata.mode());
+        if let Some(fault) = fault_of(name, uid, mode) {
+            return Ok(Some(fault));
+        }
+    }
+    Ok(None)
 }
 
-/// What keepalived holds against a script (`enable_script_security`).
-fn fault_of(uid: u32, mode: u32) -> Option<String> {
+/// What is wrong with the owner and the mode of a file or a folder. (A folder that nobody may enter is none of ours.)
+fn fault_of(name: String, uid: u32, mode: u32) -> Option<Fault> {
     match () {
-        () if uid != 0 => Some("it does not belong to root".into()),
-        () if mode & WRITABLE != 0 => Some("others than root may write it".into()),
-        () if mode & EXECUTABLE == 0 => Some("it is not executable".into()),
+        () if uid != 0 => Some(Fault::Owner(name)),
+        () if mode & WRITABLE != 0 => Some(Fault::Writable(name)),
+        () if mode & EXECUTABLE == 0 => Some(Fault::NotExecutable),
         () => None,
     }
 }
@@ -160,9 +170,11 @@ mod tests {
 
     #[test]
     fn a_script_that_keepalived_would_not_run_is_at_fault() {
-        assert_eq!(fault_of(0, 0o100_755), None);
-        let whys = [(1000, 0o755), (0, 0o775), (0, 0o757), (0, 0o644)]
-            .map(|(uid, mode)| fault_of(uid, mode));
-        assert!(whys.iter().all(Option::is_some), "{whys:?}");
+        let fault = |uid, mode| fault_of("x".into(), uid, mode);
+        assert_eq!(fault(0, 0o100_755), None);
+        assert_eq!(fault(1000, 0o755), Some(Fault::Owner("x".into())));
+        let writable = [fault(0, 0o775), fault(0, 0o757), fault(0, 0o1777)];
+        assert!(writable.iter().all(|it| *it == Some(Fault::Writable("x".into()))), "{writable:?}");
+        assert_eq!(fault(0, 0o644), Some(Fault::NotExecutable));
     }
 }
