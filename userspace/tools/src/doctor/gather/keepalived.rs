@@ -149,9 +149,13 @@ fn knows_gate(root: Root<'_>) -> Known<bool> {
     }
     for pid in processes::ids(root) {
         if processes::name(root, pid) == "keepalived" {
-            let environment = root.text(&format!("/proc/{pid}/environ"))?;
-            if environment.split('\0').any(|variable| variable.starts_with(GATE)) {
-                return Ok(true);
+            match root.text(&format!("/proc/{pid}/environ")) {
+                Ok(text) if text.split('\0').any(|variable| variable.starts_with(GATE)) => {
+                    return Ok(true);
+                }
+                // It may have ended meanwhile.
+                Err(why) if root.has(&format!("/proc/{pid}/comm"))? => return Err(why),
+                Ok(_) | Err(_) => {}
             }
         }
     }

@@ -3,6 +3,9 @@
 use super::super::facts::{Known, Listener};
 use super::Root;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 
 /// `NETLINK_NETFILTER`, as `/proc/net/netlink` shows it.
 const NETFILTER: &str = "12";
@@ -38,15 +41,22 @@ pub(super) fn name(root: Root<'_>, pid: u32) -> String {
     root.text(&format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
-/// The network namespace of a process; `None` if the process has ended meanwhile.
+/// The network namespace of a process; `None` if the process has ended meanwhile, or if not even root may see it, as
+/// the first process of some containers.
 pub(super) fn namespace(root: Root<'_>, pid: u32) -> Known<Option<String>> {
-    match root.target(&format!("/proc/{pid}/ns/net")) {
-        Ok(namespace) => Ok(Some(namespace)),
+    let name = format!("/proc/{pid}/ns/net");
+    match fs::read_link(root.at(&name)) {
+        Ok(namespace) => Ok(Some(namespace.display().to_string())),
+        Err(error) if error.kind() != ErrorKind::PermissionDenied || is_root(root) => Ok(None),
+        // For one that has just ended, the kernel says this, too.
         Err(_) if !root.has(&format!("/proc/{pid}/comm"))? => Ok(None),
-        // A process that ends just now has its name still.
-        Err(why) if why.ends_with("No such file or directory") => Ok(None),
         Err(_) => Err("processes of other users cannot be seen: needs root".into()),
     }
+}
+
+/// Whether this process is root's.
+fn is_root(root: Root<'_>) -> bool {
+    fs::metadata(root.at("/proc/self")).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// Sockets that hear of flows, in every network namespace that has a process.

@@ -76,9 +76,12 @@ fn running(root: Root<'_>, originals: &[String]) -> Known<Vec<u32>> {
         if processes::name(root, pid) != "conntrackd" {
             continue;
         }
-        let Some(namespace) = processes::namespace(root, pid)? else { continue };
-        let program = root.target(&format!("/proc/{pid}/exe"))?;
-        if namespace == own && originals.contains(&program) {
+        if processes::namespace(root, pid)? != Some(own.clone()) {
+            continue;
+        }
+        // It may have ended meanwhile. A file that was replaced while it runs is shown as deleted.
+        let program = root.target(&format!("/proc/{pid}/exe")).unwrap_or_default();
+        if originals.iter().any(|own| own == program.trim_end_matches(" (deleted)")) {
             found.push(pid);
         }
     }
