@@ -27,3 +27,6 @@ mod ftp;
 mod announced;
 mod older;
 mod bench;
+mod doctor;
+mod doctor_machine;
+mod doctor_guest;

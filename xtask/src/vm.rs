@@ -70,7 +70,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 /// What the tests run in the guest.
 const TOOLS: [&str; 5] = ["ip", "nft", "conntrack", "nfct", "curl"];
 /// Programs of ours that they run.
-const OURS: [&str; 2] = ["conntrackd", "nfct"];
+const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
 /// The original, and its helpers.
 const ORIGINAL: &str = "/usr/sbin/conntrackd";
 const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
@@ -79,6 +79,8 @@ const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, and daemons that use them.
 const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
+/// Tests that change settings of the whole machine: nothing else may run beside them.
+const OF_MACHINE: &str = "doctor_guest::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
@@ -176,6 +178,10 @@ fn init(plan: Plan) -> String {
     let chosen = env::var(CHOSEN).ok();
     let all = || format!("{} {more} {NFCT}", TESTS.join(" "));
     let tests = chosen.clone().unwrap_or_else(all);
+    let of_machine = match chosen {
+        Some(_) => String::new(),
+        None => format!("netns --test-threads=1 {OF_MACHINE} 2>&1"),
+    };
     let of_helpers = chosen.unwrap_or_default();
     format!(
         "#!/bin/busybox sh
@@ -196,6 +202,7 @@ nfct flush helper 2>/dev/null
 helpers --nocapture {of_helpers} 2>&1
 killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
+{of_machine}
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}
 poweroff -f

@@ -26,11 +26,13 @@ mod tcp;
 mod member;
 mod group;
 mod examine;
+mod path;
 
 pub use choice::Status;
 pub use examine::examine;
 pub use group::{Group, GroupReport, GroupSettings, Sent, Sink};
 pub use member::LinkReport;
+pub use path::{Path, try_path};
 pub use queue::QueueReport;
 
 /// The ends of a link to one peer, of one address family.

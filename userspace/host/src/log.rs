@@ -111,11 +111,14 @@ pub struct Log {
 pub(crate) struct Losses {
     lost: AtomicU64,
     regained: AtomicU64,
+    /// Ever, told or not.
+    total: AtomicU64,
 }
 
 impl Losses {
     fn lose(&self, lines: u64) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
+        self.total.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// A line got through: what was lost before can be told.
@@ -212,6 +215,12 @@ impl Log {
         self.losses.regained.swap(0, Ordering::Relaxed)
     }
 
+    /// Lines that were lost since the log was opened, told of or not.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.losses.total.load(Ordering::Relaxed)
+    }
+
     /// Writes a line everywhere.
     pub fn line(&self, level: Level, text: &str) {
         let line = Line { wall_s: clock::wall_s(), level, text: text.to_owned() };
@@ -290,5 +299,6 @@ mod tests {
         log.finish();
         assert_eq!(log.take_regained(), 10);
         assert_eq!(log.take_regained(), 0);
+        assert_eq!(log.lost_total(), 10);
     }
 }

@@ -1,8 +1,8 @@
 //! Objects that people give to the kernel's connection tracking: timeout policies, helpers in user space, and the
-//! queues in which it shows these packets.
+//! queues in which it shows these packets; and which functions and nftables objects there are beside it.
 //!
 //! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry these subsystems as
-//! attributes without a type; [`timeout`], [`helper`] and [`queue`] type them. It is a cold path: one socket, one
+//! attributes without a type; the modules here type them. It is a cold path: one socket, one
 //! request at a time, and the answer in memory before anybody sees it.
 //!
 //! ```text
@@ -13,6 +13,8 @@
 mod attributes;
 pub mod timeout;
 pub mod helper;
+pub mod hook;
+pub mod nftables;
 pub mod queue;
 
 use crate::netlink::Socket;
@@ -21,6 +23,7 @@ use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
     NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     NetfilterSubsystem,
@@ -62,6 +65,8 @@ struct Request {
     message: u8,
     /// Number of what it is about, where the header says that: a queue.
     resource: u16,
+    /// `NFPROTO_*`: which protocol family's objects it is about; 0 for all.
+    family: u8,
     mode: Mode,
     attributes: Vec<DefaultNla>,
 }
@@ -107,7 +112,7 @@ impl Client {
 
 /// The bytes of a request.
 fn encode(request: Request, seq: u32) -> Vec<u8> {
-    let Request { subsystem, message, resource, mode, attributes } = request;
+    let Request { subsystem, message, resource, family, mode, attributes } = request;
     let mut header = NetlinkHeader::default();
     header.sequence_number = seq;
     header.flags = NLM_F_REQUEST
@@ -121,8 +126,8 @@ fn encode(request: Request, seq: u32) -> Vec<u8> {
         message_type: message,
         attributes,
     };
-    let family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, resource);
-    let payload = NetlinkPayload::from(NetfilterMessage::new(family, inner));
+    let about = NetfilterHeader::new(NetfilterProtoFamily::from(family), 0, resource);
+    let payload = NetlinkPayload::from(NetfilterMessage::new(about, inner));
     let mut message = NetlinkMessage::new(header, payload);
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -163,7 +168,10 @@ fn decode(
 
 fn object(message: NetfilterMessage) -> Option<Attributes> {
     match message.inner {
-        NetfilterMessageInner::Other { attributes, .. } => Some(Attributes::from(attributes)),
+        NetfilterMessageInner::Other { attributes, .. }
+        | NetfilterMessageInner::NfTables(NfTablesMessage::NewFlowTable(attributes)) => {
+            Some(Attributes::from(attributes))
+        }
         _ => None,
     }
 }

@@ -211,6 +211,20 @@ pub enum SourceError {
     Load(Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl SourceError {
+    /// The error and its causes on one line. A verifier log runs over many lines; its first one says enough here.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        let mut out = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            out = format!("{out}: {inner}");
+            cause = inner.source();
+        }
+        out.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
 /// Where conntrack events are heard.
 #[derive(Debug)]
 pub enum Source {
@@ -246,6 +260,15 @@ impl Source {
                 }
             },
         }
+    }
+
+    /// Loads the programs of the tap, or with `hooked` of the hook, and lets them go at once. They are attached to
+    /// nothing, and nobody subscribes: no event and no packet meets them.
+    ///
+    /// # Errors
+    /// Why they cannot be loaded: this build, this process or the kernel.
+    pub fn try_programs(hooked: bool) -> Result<(), SourceError> {
+        tap::load(hooked).map(drop)
     }
 
     /// Whether this build carries the eBPF programs that the tap and the hook are made of.

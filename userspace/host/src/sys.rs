@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod bpf;
 mod batch;
+pub mod clock;
 mod entries;
 mod memory;
 pub mod interface;

@@ -1,6 +1,7 @@
 //! The program `ctflow`: the state of this node, for people, scripts and health checks.
 
 mod bench;
+mod doctor;
 mod status;
 
 use crate::conf;
@@ -28,7 +29,7 @@ pub struct Flags {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 success, 1 not ready, 2 no answer (no daemon, unreadable configuration, wrong usage).";
+Exit codes: 0 success, 1 not ready or an error found, 2 no answer (no daemon, unreadable configuration, wrong usage).";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -40,19 +41,24 @@ enum Verb {
         /// As one JSON object (docs/spec/status.md) instead of text
         #[arg(long)]
         json: bool,
+        /// On one line, for health checks
+        #[arg(long, conflicts_with = "json")]
+        brief: bool,
     },
     /// Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons
     Ready {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
+    Doctor(doctor::Options),
     /// Measure what hearing of new flows costs, ours beside the original
     #[command(after_help = bench::MORE)]
     Bench(bench::Options),
 }
 
 /// Which daemon.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Daemon {
     /// Configuration file of the daemon, which says where its control socket is
     #[arg(short = 'C', long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
@@ -83,8 +89,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     outcome(match &flags.verb {
-        Verb::Status { daemon, json } => show(daemon, *json),
+        Verb::Status { daemon, json, brief } => show(daemon, *json, *brief),
         Verb::Ready { daemon } => ready(daemon),
+        Verb::Doctor(options) => doctor::run(options),
         Verb::Bench(options) => bench::run(options),
     })
 }
@@ -100,11 +107,15 @@ fn outcome(outcome: Result<ExitCode>) -> ExitCode {
     })
 }
 
-fn show(daemon: &Daemon, json: bool) -> Result<ExitCode> {
+fn show(daemon: &Daemon, json: bool, brief: bool) -> Result<ExitCode> {
     let answer = daemon.ask(Request::StatsJson)?;
     let status: Status = serde_json::from_str(&answer)
         .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
-    print(&if json { answer } else { status::text(&status) })?;
+    print(&match (json, brief) {
+        (true, _) => answer,
+        (false, true) => status::brief(&status),
+        (false, false) => status::text(&status),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,7 @@
 pub mod stdout;
 pub mod conf;
 pub mod print;
+pub mod doctor;
 pub mod conntrackd;
 pub mod conntrack;
 pub mod nfct;

@@ -29,6 +29,14 @@ fn the_man_page_of_ctflow_is_fresh() {
         let page = clap_mangen::Man::new(verb.clone());
         page.render_description_section(&mut text).unwrap();
         page.render_options_section(&mut text).unwrap();
+        if verb.get_after_help().is_some() {
+            let mut extra = Vec::new();
+            page.render_extra_section(&mut extra).unwrap();
+            // Its lines are to stay lines.
+            let extra =
+                String::from_utf8(extra).unwrap().replacen(".SH EXTRA\n", ".SH EXTRA\n.nf\n", 1);
+            text.extend_from_slice(format!("{extra}.fi\n").as_bytes());
+        }
     }
     let text = String::from_utf8(text).unwrap();
     let (head, rest) = text.split_at(text.find(".TH").unwrap());
@@ -62,7 +70,8 @@ fn the_man_page_of_nfct_is_fresh() {
 #[test]
 fn the_completions_are_fresh() {
     use clap_complete::{Shell, generate};
-    for mut command in [tools::conntrack::usage::command(), tools::nfct::usage::command()] {
+    let ours = tools::ctflow::command();
+    for mut command in [tools::conntrack::usage::command(), tools::nfct::usage::command(), ours] {
         let name = command.get_name().to_owned();
         for (shell, file) in [
             (Shell::Bash, format!("{name}.bash")),

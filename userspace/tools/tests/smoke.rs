@@ -60,13 +60,14 @@ fn a_client_without_a_daemon_fails_and_says_where_it_looked() {
     assert!(text(&output.stderr).contains("none.sock"));
 }
 
-const PROGRAMS: [(&str, &[&str]); 6] = [
+const PROGRAMS: [(&str, &[&str]); 7] = [
     (env!("CARGO_BIN_EXE_conntrackd"), &["--help"]),
     (env!("CARGO_BIN_EXE_conntrack"), &["--help"]),
     (env!("CARGO_BIN_EXE_conntrack"), &["-V"]),
     (env!("CARGO_BIN_EXE_nfct"), &["list", "version"]),
     (env!("CARGO_BIN_EXE_ctflow"), &["--help"]),
     (env!("CARGO_BIN_EXE_ctflow"), &["bench", "--list"]),
+    (env!("CARGO_BIN_EXE_ctflow"), &["doctor", "--list"]),
 ];
 
 /// As `SIGPIPE` ends a C program: a script sees 141, or nothing.
@@ -94,4 +95,37 @@ fn what_cannot_be_written_is_an_error_with_its_cause() {
         let code = if program.ends_with("ctflow") { 2 } else { 1 };
         assert_eq!(output.status.code(), Some(code), "{program} {args:?}");
     }
+}
+
+/// Whatever this machine is like: it looks, or says why it could not.
+#[test]
+fn doctor_says_by_its_code_what_it_found_and_whether_it_could_look() {
+    let doctor = |args: &[&str]| {
+        let ctflow = Command::new(env!("CARGO_BIN_EXE_ctflow")).arg("doctor").args(args).output();
+        let output = ctflow.expect("the binary runs");
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let conf = |words: &str| {
+        let path = dir.path().join("doctor.conf");
+        std::fs::write(&path, words).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (code, out, _) = doctor(&["--only", "conf.check", "-C", &conf("General { Wrong 1 }")]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("[x] conf.check: "), "{out}");
+    let warned = conf("Stats { }\nGeneral { UNIX { Path /run/none.sock\n Backlog 20\n } }\n");
+    let ignored = ["--only", "conf.ignored", "-C", &warned];
+    let (code, out, _) = doctor(&ignored);
+    assert_eq!(code, Some(0), "a note is no error: {out}");
+    assert!(out.contains("[i] conf.ignored: "), "{out}");
+    for wrong in [&["--only", "conf.none"][..], &["--explain", "none"], &["--none"]] {
+        let (code, out, said) = doctor(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}");
+        assert!(out.is_empty() && said.contains("none"), "{said}");
+    }
+    let (code, out, _) = doctor(&["--explain", "sysctl.max"]);
+    assert!(code == Some(0) && out.starts_with("sysctl.max: "), "{out}");
+    let (code, out, _) = doctor(&["--skip", "conf,kernel", "--list"]);
+    assert!(code == Some(0) && out.contains("peer.heard"), "{out}");
 }

@@ -52,6 +52,12 @@ impl Attributes {
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
+    /// All texts of a kind, in their order, each as [`Attributes::text`] reads it.
+    pub(super) fn texts(&self, kind: u16) -> Vec<String> {
+        let same = self.0.iter().filter(|nla| nla.kind() & NLA_TYPE_MASK == kind);
+        same.filter_map(|nla| Self(vec![nla.clone()]).text(kind)).collect()
+    }
+
     pub(super) fn u8(&self, kind: u16) -> Option<u8> {
         self.value(kind)?.first().copied()
     }

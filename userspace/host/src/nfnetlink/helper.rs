@@ -140,7 +140,7 @@ impl HelperObject {
 }
 
 fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message, resource: 0, mode, attributes }
+    Request { subsystem: SUBSYSTEM, message, resource: 0, family: 0, mode, attributes }
 }
 
 /// The request that adds a helper. Without a queue and a status the kernel keeps it disabled.

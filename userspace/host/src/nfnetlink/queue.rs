@@ -36,7 +36,14 @@ pub(super) fn is_packet(datagram: &[u8]) -> bool {
 }
 
 fn request(queue: u16, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message: CONFIG, resource: queue, mode: Mode::Ask, attributes }
+    Request {
+        subsystem: SUBSYSTEM,
+        message: CONFIG,
+        resource: queue,
+        family: 0,
+        mode: Mode::Ask,
+        attributes,
+    }
 }
 
 /// The request that makes a queue, which belongs to the socket that sends it.

@@ -121,7 +121,7 @@ fn protocols(l3: u16, l4: u8) -> Vec<DefaultNla> {
 }
 
 fn request(message: u8, mode: Mode, attributes: Vec<DefaultNla>) -> Request {
-    Request { subsystem: SUBSYSTEM, message, resource: 0, mode, attributes }
+    Request { subsystem: SUBSYSTEM, message, resource: 0, family: 0, mode, attributes }
 }
 
 /// The request that adds a policy.

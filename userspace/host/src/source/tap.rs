@@ -87,20 +87,7 @@ impl TapSource {
     }
 
     fn open_as(settings: &Settings, hooked: bool) -> Result<Self, SourceError> {
-        let object = OBJECT.ok_or(SourceError::NoObject)?;
-        if !sys::has_capability(CAP_BPF) && !sys::has_capability(CAP_SYS_ADMIN) {
-            return Err(SourceError::NoCapability);
-        }
-        let mut loader = EbpfLoader::new();
-        if hooked {
-            hook::check_capabilities()?;
-        } else {
-            loader.map_max_entries(maps::SIGNATURES, 1);
-        }
-        let mut ebpf = loader.load(object).map_err(load_error)?;
-        // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
-        program(&mut ebpf)?.load().map_err(load_error)?;
-        let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
+        let (mut ebpf, hook) = load(hooked)?;
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();
         batch.add(rings.len());
@@ -262,6 +249,25 @@ impl TapSource {
     pub(super) fn receive_buffer(&self) -> usize {
         self.socket.receive_buffer()
     }
+}
+
+/// Loads the tap's program, and the hook's if `hooked`: neither runs yet.
+pub(super) fn load(hooked: bool) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
+    let object = OBJECT.ok_or(SourceError::NoObject)?;
+    if !sys::has_capability(CAP_BPF) && !sys::has_capability(CAP_SYS_ADMIN) {
+        return Err(SourceError::NoCapability);
+    }
+    let mut loader = EbpfLoader::new();
+    if hooked {
+        hook::check_capabilities()?;
+    } else {
+        loader.map_max_entries(maps::SIGNATURES, 1);
+    }
+    let mut ebpf = loader.load(object).map_err(load_error)?;
+    // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
+    program(&mut ebpf)?.load().map_err(load_error)?;
+    let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
+    Ok((ebpf, hook))
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, SourceError> {

@@ -15,7 +15,7 @@ use host::log::Log;
 use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::Parts;
-use host::source::{Choice, Source, SourceError};
+use host::source::{Choice, Source};
 use std::io;
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
         Some(why) => log.warning(format!(
             "conntrack events come through: {} (not through the {wish}: {})",
             source.name(),
-            chain(&why)
+            why.on_one_line()
         )),
     }
     let size = source.receive_buffer();
@@ -147,16 +147,4 @@ fn open_expectations(conf: &Conf) -> Result<Option<ExpectEvents>> {
     let buffer = conf.general.netlink_buffer_size.map(|n| n as usize);
     let events = ExpectEvents::open(buffer).context("listening to events about expectations")?;
     Ok(Some(events))
-}
-
-/// An error and its causes on one line.
-fn chain(error: &SourceError) -> String {
-    let mut out = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        out = format!("{out}: {inner}");
-        cause = inner.source();
-    }
-    // A verifier log runs over many lines; its first one says enough here.
-    out.lines().next().unwrap_or_default().to_owned()
 }

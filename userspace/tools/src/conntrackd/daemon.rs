@@ -8,6 +8,7 @@ use super::reload::Running;
 use super::supervise::{self, Readiness};
 use super::{build, check, helpers};
 use crate::conf::Conf;
+use crate::doctor;
 use anyhow::{Context, Result, bail};
 use host::control::Bound;
 use host::lock::Locks;
@@ -57,6 +58,7 @@ fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
     let systemd = Systemd::new(conf.general.systemd);
+    doctor::at_start(&conf, path, log);
     let readiness = go(detach, systemd)?;
     locks.sign().context("writing the lock file")?;
     logs.run_behind().context("starting the log's thread")?;

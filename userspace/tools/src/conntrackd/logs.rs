@@ -70,6 +70,12 @@ impl Logs {
         self.all().for_each(|log| log.finish());
     }
 
+    /// How many lines the disk did not take so far.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.all().map(|log| log.lost_total()).sum()
+    }
+
     /// Says how many lines the disk did not take.
     pub fn tell_losses(&self) {
         for log in self.all() {

@@ -16,6 +16,7 @@ use host::log::Log;
 use host::purge::Subject;
 use host::shard::{Order, Outcome};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, oneshot};
 use tokio::task::AbortHandle;
@@ -40,6 +41,8 @@ pub struct Service {
     /// Clients that did not say what they want.
     faults: Arc<Faults>,
     facts: Mutex<Facts>,
+    /// Lines that the disk did not take.
+    log_lines_lost: AtomicU64,
     /// What the thread counts that serves helpers.
     helpers: Mutex<Counts>,
     /// The purge that `-t` has scheduled.
@@ -75,6 +78,7 @@ impl Service {
             log,
             faults,
             facts: Mutex::default(),
+            log_lines_lost: AtomicU64::default(),
             helpers: Mutex::default(),
             scheduled: Mutex::default(),
         }
@@ -96,6 +100,11 @@ impl Service {
     /// Takes over what the thread counts that serves helpers.
     pub fn count_helpers(&self, counts: Counts) {
         *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Takes over how many lines the disk did not take so far.
+    pub fn note_lost_lines(&self, lines: u64) {
+        self.log_lines_lost.store(lines, Ordering::Relaxed);
     }
 
     /// The way to the engine.
@@ -200,6 +209,7 @@ impl Service {
             snapshot,
             requests_unread: self.faults.unread(),
             requests_unknown: self.faults.unknown(),
+            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
         })
     }

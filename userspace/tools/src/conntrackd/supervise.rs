@@ -198,7 +198,10 @@ impl Supervisor {
                 _ = self.signals.user1.recv() => quotas.signal(&self.log, "SIGUSR1"),
                 _ = self.signals.user2.recv() => quotas.signal(&self.log, "SIGUSR2"),
                 step = self.phase.end() => self.on(step)?,
-                _ = losses.tick() => self.running.logs.tell_losses(),
+                _ = losses.tick() => {
+                    self.service.note_lost_lines(self.running.logs.lost_lines());
+                    self.running.logs.tell_losses();
+                }
                 () = tick(&mut watchdog) => self.watch(&mut heartbeat),
                 client = accept(self.server.as_ref(), self.retry_at) => match client {
                     Ok(client) => self.take(client, &kill),

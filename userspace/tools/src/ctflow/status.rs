@@ -43,6 +43,22 @@ pub(super) fn text(s: &Status) -> String {
     out
 }
 
+/// The text on one line: whether it is ready, and what that stands on.
+pub(super) fn brief(s: &Status) -> String {
+    let verdict =
+        if s.ready { "ready".into() } else { format!("not ready ({})", s.not_ready.join("; ")) };
+    let flows = s.local.as_ref().map(|local| format!("{} flows", local.flows));
+    let remote = s.remote.as_ref().filter(|_| !s.links.is_empty());
+    let remote = remote.map(|remote| format!("{} of the peer", remote.flows));
+    let peer = (!s.links.is_empty()).then(|| match s.replication.peer_heard_s {
+        Some(ago) => format!("peer heard {ago} s ago"),
+        None => "peer never heard".into(),
+    });
+    let source = format!("events through {}, {} lost", s.events.source, s.events.lost);
+    let parts = [Some(verdict), Some(s.work.state.clone()), flows, remote, peer, Some(source)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ") + "\n"
+}
+
 fn helper(out: &mut String, h: &Helper) {
     let broken = if h.broken { ", out of service: it panicked" } else { "" };
     row(
@@ -110,4 +126,29 @@ fn link(out: &mut String, l: &Link) {
 fn row(out: &mut String, name: &str, text: impl AsRef<str>) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{name:<14}{}", text.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::print::status::Replication;
+
+    #[test]
+    fn a_health_check_gets_one_line() {
+        let mut s = Status { ready: true, ..Status::default() };
+        s.work.state = "exact".into();
+        s.events.source = "tap".into();
+        s.local = Some(Table { flows: 7, ..Table::default() });
+        assert_eq!(brief(&s), "ready, exact, 7 flows, events through tap, 0 lost\n");
+        s.ready = false;
+        s.not_ready = vec!["a commit is running".into(), "entries are deleted".into()];
+        s.links = vec![Link::default()];
+        s.remote = Some(Table { flows: 5, ..Table::default() });
+        s.replication = Replication { peer_heard_s: Some(3), ..Replication::default() };
+        let line = "not ready (a commit is running; entries are deleted), exact, 7 flows, 5 of the peer, peer \
+                    heard 3 s ago, events through tap, 0 lost\n";
+        assert_eq!(brief(&s), line);
+        s.replication.peer_heard_s = None;
+        assert!(brief(&s).contains("peer never heard"));
+    }
 }

@@ -31,7 +31,7 @@ mod statistics;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
-pub use statistics::{count, entries, statistics};
+pub use statistics::{count, counters, entries, statistics};
 
 use crate::print::Origin;
 use crate::print::xml::HEAD;

@@ -16,6 +16,8 @@ pub struct Report {
     pub requests_unread: u64,
     /// Control clients that named a request that does not exist.
     pub requests_unknown: u64,
+    /// Log lines that the disk did not take.
+    pub log_lines_lost: u64,
     /// What became of the packets of each helper that is served.
     pub helpers: Vec<HelperReport>,
 }

@@ -66,6 +66,8 @@ object! {
         work: Work,
         /// The control socket.
         control: Control,
+        /// Lines of its logs, those about ended flows included, that the disk did not take.
+        log_lines_lost: u64,
         /// Helpers in user space that this daemon serves, in the order of the configuration.
         helpers: Vec<Helper>,
     }
@@ -431,6 +433,7 @@ impl Status {
                 requests_unknown: s.requests_unknown,
                 requests_refused: s.orders_refused,
             },
+            log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
         }
     }

@@ -1,17 +1,18 @@
 //! The machine: what it is, who else listens on it, and the one setting that is changed for a while.
 
+use crate::doctor::facts::Listener;
+use crate::doctor::gather::Root;
+use crate::doctor::gather::processes::{self, Heard};
 use anyhow::{Context, Result};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// Flows that the largest scenario makes, and room for what garbage collection has not removed yet.
 const MAX_WANTED: u64 = 4_000_000;
 /// `NETLINK_NETFILTER`, as `/proc/net/netlink` shows it.
 const NETFILTER: &str = "12";
-/// Groups that carry events about flows; above them are those of expectations and of nftables.
-const FLOW_GROUPS: u32 = 0b111;
 
 /// What it was measured on.
 #[derive(Clone, Debug, Serialize)]
@@ -58,40 +59,18 @@ impl Machine {
 
 /// Processes' sockets that hear of flows, in every network namespace that has a process: a word for each.
 pub(super) fn listeners() -> Vec<String> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for process in processes.flatten() {
-        let path = process.path();
-        let Ok(namespace) = fs::read_link(path.join("ns/net")) else { continue };
-        if !seen.insert(namespace) {
-            continue;
-        }
-        let table = fs::read_to_string(path.join("net/netlink")).unwrap_or_default();
-        found.extend(table.lines().filter_map(listener));
-    }
-    found
+    let found = processes::listeners(Root::new(Path::new("/"))).unwrap_or_default();
+    let word = |listener: Listener| match listener.pid {
+        Some(pid) => format!("{} (pid {pid})", listener.name),
+        None => listener.name,
+    };
+    found.into_iter().map(word).collect()
 }
 
 /// Whether somebody in the network namespace of a process hears of flows.
 pub(super) fn listens(pid: u32) -> bool {
     let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
-    table.lines().any(|line| listener(line).is_some())
-}
-
-/// Whether a line of `/proc/net/netlink` is a socket that hears of flows, and whose.
-fn listener(line: &str) -> Option<String> {
-    let mut fields = line.split_whitespace().skip(1);
-    let (family, port, groups) = (fields.next()?, fields.next()?, fields.next()?);
-    let groups = u32::from_str_radix(groups, 16).ok()?;
-    if family != NETFILTER || groups & FLOW_GROUPS == 0 {
-        return None;
-    }
-    let name = fs::read_to_string(format!("/proc/{port}/comm")).unwrap_or_default();
-    Some(match name.trim() {
-        "" => format!("port {port}"),
-        name => format!("{name} (pid {port})"),
-    })
+    table.lines().any(|line| Heard::parse(line).is_some())
 }
 
 /// Drops of all conntrack sockets in the network namespace of a process: the kernel's own count of lost events.
@@ -135,21 +114,4 @@ impl Limit {
 
 fn number(path: &str) -> u64 {
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::listener;
-
-    #[test]
-    fn only_listeners_to_flows_count() {
-        let line = |protocol: &str, groups: &str| {
-            format!("00000000c0ffee00 {protocol} 4294967295 {groups} 0 0 0 2 0 12345")
-        };
-        assert_eq!(listener(&line("12", "00000004")).as_deref(), Some("port 4294967295"));
-        assert_eq!(listener(&line("12", "00000000")), None);
-        assert_eq!(listener(&line("12", "00000038")), None, "expectations are no flows");
-        assert_eq!(listener(&line("0", "00000007")), None, "another protocol");
-        assert_eq!(listener("sk Eth Pid Groups Rmem"), None);
-    }
 }

@@ -70,6 +70,20 @@ pub fn statistics(out: &mut Vec<u8>, message: &[u8]) -> bool {
     true
 }
 
+/// The numbers of one processor with their names, as [`statistics`] shows them; none if the message is no answer to
+/// `IPCTNL_MSG_CT_GET_STATS_CPU`.
+#[must_use]
+pub fn counters(message: &[u8]) -> Vec<(&'static str, u32)> {
+    let Some(Ok(raw)) = Messages::new(message).next() else { return Vec::new() };
+    let rest = raw.payload.get(FAMILY_HEADER_LEN..).unwrap_or_default();
+    let attributes = Attributes::new(rest, FAMILY_HEADER_LEN).flatten();
+    let named = attributes.filter_map(|attribute| {
+        let name = FLOWS.get(usize::from(attribute.kind).wrapping_sub(1))?;
+        Some((*name, attribute.be32().ok()?))
+    });
+    named.collect()
+}
+
 /// How many flows there are: `message` is the answer to `IPCTNL_MSG_CT_GET_STATS`, header included.
 #[must_use]
 pub fn entries(message: &[u8]) -> Option<u32> {

@@ -1,0 +1,71 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ctflow_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_ctflow_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ctflow_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ctflow_using_subcommand
+    set -l cmd (__fish_ctflow_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ctflow -n "__fish_ctflow_needs_command" -s h -l help -d 'Print help'
+complete -c ctflow -n "__fish_ctflow_needs_command" -s V -l version -d 'Print version'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand status" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand status" -l json -d 'As one JSON object (docs/spec/status.md) instead of text'
+complete -c ctflow -n "__fish_ctflow_using_subcommand status" -l brief -d 'On one line, for health checks'
+complete -c ctflow -n "__fish_ctflow_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ctflow -n "__fish_ctflow_using_subcommand ready" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand ready" -s h -l help -d 'Print help'
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l only -d 'Only these checks, by name or by family (sysctl.max, peer)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l skip -d 'Not these, likewise' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s o -l output -d 'As text for people, or as one JSON object (docs/spec/doctor.md)' -r -f -a "text\t'Text'
+json\t'JSON'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l explain -d 'Tell all about one check, and end' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l strict -d 'Take a warning for an error'
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s v -l verbose -d 'Show what is ok, and why a check was skipped, too'
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l list -d 'List the checks, and end'
+complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l reps -d 'How often each subject is measured; subjects take turns, so that a slow minute hits all of them' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l flows -d 'How many flows, instead of what each scenario takes by itself' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l rate -d 'New flows per second in sync-paced, latency-busy, watch and every churn, which are flat out by themselves' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l duration -d 'How long paced traffic lasts; the number of flows follows from it' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l subjects -d 'Whom to measure, separated by commas: nobody, original, and our event sources by name' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l conntrackd -d 'Our daemon; the one beside this program if left out' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l original -d 'The original daemon to compare with; it is left out where it does not exist' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l generator -d 'How packets are made' -r -f -a "auto\t'The strongest that works here'
+xdp\t'By the kernel itself, from an XDP program (kernel 5.18)'
+packet\t'Through a packet socket'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l cpus -d 'CPUs of the generator and of the subject' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l json -d 'Write everything that was measured to this file, as JSON' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l svg -d 'Draw the results into this file, as SVG' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List the scenarios, what each measures and against which goal, and end'
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
