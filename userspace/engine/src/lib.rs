@@ -41,6 +41,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod share;
+pub mod interval;
 pub mod filter;
 pub mod config;
 pub mod counters;
@@ -52,6 +53,7 @@ pub mod expectations;
 pub mod helper;
 pub mod changed;
 pub mod flows;
+pub mod query;
 pub mod peer;
 pub mod failover;
 pub mod node;

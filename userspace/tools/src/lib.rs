@@ -13,7 +13,8 @@
 pub mod stdout;
 pub mod conf;
 pub mod print;
-pub mod conntrackd;
 pub mod conntrack;
+pub mod filter;
+pub mod conntrackd;
 pub mod nfct;
 pub mod ctflow;
