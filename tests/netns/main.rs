@@ -26,4 +26,5 @@ mod expect;
 mod ftp;
 mod announced;
 mod older;
+mod ops;
 mod bench;

@@ -2,6 +2,9 @@
 
 mod bench;
 mod status;
+mod words;
+pub mod outcome;
+pub mod ops;
 
 use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
@@ -10,6 +13,7 @@ use crate::print::status::Status;
 use crate::stdout;
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use outcome::settle;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +34,14 @@ pub struct Flags {
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 not ready, 2 no answer (no daemon, unreadable configuration, wrong usage).";
 
+const FILTERS: &str = "\
+Filters (docs/spec/filter.md): tests joined by and, or, not and parentheses; side by side is and.
+  ctflow list tcp dst port 443 and src 10.0.0.0/8
+  ctflow count --by src/24 --top 10 unreplied
+  ctflow delete zone 5 and not assured
+Exit codes: 0 done, also without a match; 1 --require-match and none; 2 wrong usage or filter, no answer; 3 refused by
+a limit; 4 the kernel refused some.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -46,6 +58,18 @@ enum Verb {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Show flows
+    #[command(after_help = FILTERS)]
+    List(ops::ListOptions),
+    /// Count flows
+    #[command(after_help = FILTERS)]
+    Count(ops::CountOptions),
+    /// Delete flows from the kernel's table, each by its exact tuple and the kernel's id
+    #[command(after_help = FILTERS)]
+    Delete(ops::DeleteOptions),
+    /// Show how a filter is understood
+    #[command(after_help = FILTERS)]
+    Filter(ops::FilterOptions),
     /// Measure what hearing of new flows costs, ours beside the original
     #[command(after_help = bench::MORE)]
     Bench(bench::Options),
@@ -68,7 +92,7 @@ pub fn command() -> clap::Command {
 /// Does what the command line says.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     host::sys::process::obey_sigpipe();
-    let flags = match Flags::try_parse_from(argv) {
+    let flags = match Flags::try_parse_from(words::parted(&Flags::command(), argv)) {
         Ok(flags) => flags,
         Err(error) => {
             if error.use_stderr() {
@@ -83,6 +107,10 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     outcome(match &flags.verb {
+        Verb::List(options) => Ok(settle(ops::list(options))),
+        Verb::Count(options) => Ok(settle(ops::count(options))),
+        Verb::Delete(options) => Ok(settle(ops::delete(options))),
+        Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Status { daemon, json } => show(daemon, *json),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Bench(options) => bench::run(options),

@@ -15,6 +15,7 @@ pub mod conf;
 pub mod print;
 pub mod conntrack;
 pub mod filter;
+pub mod grouping;
 pub mod conntrackd;
 pub mod nfct;
 pub mod ctflow;
