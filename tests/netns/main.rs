@@ -27,4 +27,5 @@ mod ftp;
 mod announced;
 mod older;
 mod ops;
+mod ops_daemon;
 mod bench;
