@@ -29,6 +29,10 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -s V -l version -d 'Print ve
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "status" -d 'Show the state of the node'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "filter" -d 'Show how a filter is understood'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ctflow -n "__fish_ctflow_using_subcommand status" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
@@ -47,6 +51,51 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l strict -d 'Take
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s v -l verbose -d 'Show what is ok, and why a check was skipped, too'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l list -d 'List the checks, and end'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s o -l output -d 'What flows look like' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+json\t'JSON (docs/spec/conntrack-json.md)'
+save\t'Command lines that make the flows, for `conntrack -R`'
+xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l limit -d 'Show at most so many' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l kernel -d 'Ask the kernel itself, not the daemon'
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s o -l output -d 'Text or JSON' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+json\t'JSON (docs/spec/conntrack-json.md)'
+save\t'Command lines that make the flows, for `conntrack -R`'
+xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l by -d 'Count by these, with commas between them: zone proto state src dst dport nat; addresses with /N' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l top -d 'Show the largest N groups' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l kernel -d 'Ask the kernel itself, not the daemon'
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s o -l output -d 'How the result is told: text on stderr, or JSON on stdout' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+json\t'JSON (docs/spec/conntrack-json.md)'
+save\t'Command lines that make the flows, for `conntrack -R`'
+xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l max -d 'Delete nothing if more than N flows match' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l kernel -d 'Ask the kernel itself, not the daemon'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l dry-run -d 'Say what would be deleted, and delete nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l yes -d 'Do not ask; needed without a terminal to delete more than half of the table'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l require-match -d 'Fail with exit code 1 if no flow matches'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l all -d 'Take an empty filter as every flow'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s o -l output -d 'Text or JSON' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+json\t'JSON (docs/spec/conntrack-json.md)'
+save\t'Command lines that make the flows, for `conntrack -R`'
+xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l kernel -d 'Ask the kernel itself, not the daemon'
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l explain -d 'Also say what runs in the kernel, what may be unknown, what conntrack\'s options would be, and how many flows match now'
+complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l reps -d 'How often each subject is measured; subjects take turns, so that a slow minute hits all of them' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l flows -d 'How many flows, instead of what each scenario takes by itself' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l rate -d 'New flows per second in sync-paced, latency-busy, watch and every churn, which are flat out by themselves' -r
@@ -64,8 +113,12 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List th
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "status" -d 'Show the state of the node'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "filter" -d 'Show how a filter is understood'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -26,6 +26,8 @@ mod expect;
 mod ftp;
 mod announced;
 mod older;
+mod ops;
+mod ops_daemon;
 mod bench;
 mod doctor;
 mod doctor_machine;

@@ -41,6 +41,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod share;
+pub mod interval;
 pub mod filter;
 pub mod config;
 pub mod counters;
@@ -54,6 +55,7 @@ pub mod lack;
 pub mod expectations;
 pub mod helper;
 pub mod changed;
+pub mod query;
 pub mod local;
 pub mod remote;
 pub mod failover;

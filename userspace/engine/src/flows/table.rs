@@ -16,6 +16,7 @@ mod row;
 
 use index::Index;
 pub use notes::{Marks, Notes};
+pub use row::look::{Facts, address};
 use row::{Key, Pairs, Row};
 
 /// One flow of a table and what is remembered of it. The table holds flows packed: [`Entry::flow`] unpacks, all else
@@ -355,6 +356,12 @@ impl FlowTable {
         (self.dead, *self.protos) = (0, [0; 256]);
         (self.silent, self.unsure) = (0, 0);
         self.graves.clear();
+    }
+
+    /// One past the last slot that may be filled.
+    #[must_use]
+    pub fn slots(&self) -> Slot {
+        self.slots.len() as Slot
     }
 
     /// The first filled slot at or after `from`, and its entry.

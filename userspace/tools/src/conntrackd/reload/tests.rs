@@ -64,7 +64,7 @@ fn what_changes_live_leaves_the_engine_as_it_is() {
     ] {
         check(SYNC, &text, &[]);
     }
-    check("Stats { }", "Stats { LogFile /x\n Syslog on }", &[]);
+    check("Stats { LogFile /x }", "Stats { LogFile /x\n Syslog on }", &[]);
 }
 
 #[test]
