@@ -27,9 +27,9 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
-    "helper",
+    "helper", "filter",
 ];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.

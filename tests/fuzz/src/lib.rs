@@ -18,11 +18,13 @@ mod argv;
 mod print;
 mod nfct;
 mod helper;
+mod filter;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
+pub use filter::filter;
 pub use helper::helper;
 pub use netlink::netlink;
 pub use nfct::{nfct, policy};
@@ -33,7 +35,7 @@ pub use sync::sync;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
@@ -45,4 +47,5 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("nfct", nfct),
     ("policy", policy),
     ("helper", helper),
+    ("filter", filter),
 ];

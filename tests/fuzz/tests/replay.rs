@@ -98,3 +98,8 @@ fn every_corpus_has_a_target_and_is_small() {
 fn the_corpus_of_helper_is_survived() {
     replay("helper");
 }
+
+#[test]
+fn the_corpus_of_filter_is_survived() {
+    replay("filter");
+}

@@ -1,7 +1,7 @@
 //! Which flows count. The same decision, over maps of the same contents, also runs in the kernel (`common::filter`);
 //! this side always runs, so the sources agree and dumps are filtered too.
 
-use alloc::vec::Vec;
+use crate::interval::Intervals;
 use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;
@@ -109,30 +109,6 @@ pub fn subject(flow: &Flow) -> Subject {
         mark: flow.mark,
         tcp_state: flow.tcp().map_or(0, |tcp| tcp.state.into()),
         told,
-    }
-}
-
-/// Intervals that do not touch, in order; each first and last value belongs to it.
-#[derive(Clone, Debug)]
-struct Intervals<T>(Vec<(T, T)>);
-
-impl<T: Copy + Ord> Intervals<T> {
-    fn new(given: impl Iterator<Item = (T, T)>) -> Self {
-        let mut given: Vec<_> = given.collect();
-        given.sort_unstable();
-        let mut out: Vec<(T, T)> = Vec::with_capacity(given.len());
-        for (first, last) in given {
-            match out.last_mut().filter(|before| first <= before.1) {
-                Some(before) => before.1 = before.1.max(last),
-                None => out.push((first, last)),
-            }
-        }
-        Self(out)
-    }
-
-    fn hold(&self, value: T) -> bool {
-        let after = self.0.partition_point(|interval| interval.0 <= value);
-        after.checked_sub(1).is_some_and(|at| value <= self.0[at].1)
     }
 }
 

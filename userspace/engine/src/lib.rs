@@ -41,11 +41,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod share;
+pub mod interval;
 pub mod filter;
 pub mod config;
 pub mod counters;
 pub mod input;
 pub mod flows;
+pub mod query;
 pub mod told;
 pub mod wheel;
 pub mod output;

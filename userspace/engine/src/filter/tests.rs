@@ -7,6 +7,7 @@ use ctnetlink::request::{self, IfExists, Ticket};
 use ctnetlink::tuple::FAMILY_IPV4;
 use ctnetlink::{Tuple, Writer};
 use proptest::prelude::*;
+use std::vec::Vec;
 
 fn flow(src: [u8; 4], proto: u8) -> Flow {
     let orig = Tuple::v4(src, [9, 9, 9, 9], proto);

@@ -16,6 +16,7 @@ mod row;
 
 use index::Index;
 pub use notes::{Marks, Notes};
+pub use row::look::{Facts, address};
 use row::{Key, Pairs, Row};
 
 /// One flow of a table and what is remembered of it. The table holds flows packed: [`Entry::flow`] unpacks, all else

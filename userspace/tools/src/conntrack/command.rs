@@ -119,6 +119,8 @@ pub struct Command {
     pub netns: Option<String>,
     /// File of lines that say which flows; `-` is stdin.
     pub from_file: Option<String>,
+    /// The first word that is neither an option nor the value of one. The original passes over such words.
+    pub stray: Option<String>,
 }
 
 impl Command {
@@ -237,6 +239,7 @@ impl Parser {
                 helper: None,
                 netns: None,
                 from_file: None,
+                stray: None,
             },
         }
     }
@@ -266,6 +269,7 @@ impl Parser {
                 }
             }
         }
+        self.command.stray = words.stray().map(str::to_owned);
         self.finish()
     }
 

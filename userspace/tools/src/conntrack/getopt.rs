@@ -74,13 +74,15 @@ pub struct Words<'a> {
     at: usize,
     /// Letters of a cluster that are left.
     cluster: &'a str,
+    /// The first word that was passed over: neither an option nor the value of one.
+    stray: Option<&'a str>,
 }
 
 impl<'a> Words<'a> {
     /// `words` without the program's name.
     #[must_use]
     pub const fn new(words: &'a [&'a str]) -> Self {
-        Self { words, at: 0, cluster: "" }
+        Self { words, at: 0, cluster: "", stray: None }
     }
 
     /// The next option, of the vocabularies that hold now; `None` at the end.
@@ -89,6 +91,7 @@ impl<'a> Words<'a> {
             let word = *self.words.get(self.at)?;
             self.at += 1;
             if word == "--" {
+                self.stray = self.stray.or_else(|| self.words.get(self.at).copied());
                 self.at = self.words.len();
                 return None;
             }
@@ -98,8 +101,16 @@ impl<'a> Words<'a> {
             if let Some(letters) = word.strip_prefix('-') {
                 self.cluster = letters;
             }
+            if self.cluster.is_empty() {
+                self.stray.get_or_insert(word);
+            }
         }
         Some(self.letter(known))
+    }
+
+    /// The first word that was passed over so far: neither an option nor the value of one.
+    pub const fn stray(&self) -> Option<&'a str> {
+        self.stray
     }
 
     /// The next word, if it is no option: the value of an option that need not have one.

@@ -172,6 +172,8 @@ pub struct StatusWanted {
     pub value: u32,
     /// Bits named with `!`, that are to be unset.
     pub unset: u32,
+    /// Whether words were named that select nothing.
+    pub ignored: bool,
 }
 
 impl StatusWanted {
@@ -209,6 +211,7 @@ pub fn status(list: &str) -> Result<StatusWanted, Failure> {
         if let Some(name) = ["SRC_NAT", "DST_NAT"].into_iter().find(|name| fits(name, word)) {
             let option = if name == "SRC_NAT" { "src" } else { "dst" };
             eprintln!("WARNING: ignoring {name}, use --{option}-nat instead");
+            wanted.ignored = true;
             continue;
         }
         let bits = words.iter().find(|(name, _)| fits(name, word)).ok_or_else(|| bad(shown))?.1;
@@ -320,7 +323,10 @@ mod tests {
     #[test]
     fn status_words_may_be_cut_and_negated() {
         assert_eq!(status("a,see").unwrap().value, 6);
-        assert_eq!(status("!assured").unwrap(), StatusWanted { value: 0, unset: 4 });
+        assert_eq!(
+            status("!assured").unwrap(),
+            StatusWanted { unset: 4, ..StatusWanted::default() }
+        );
         assert_eq!(status("UNREPLIED").unwrap().selection(), (0, 2));
         assert_eq!(status("unreplied").unwrap_err().to_string(), "Bad parameter `unreplied'");
         assert!(status("").is_err());

@@ -16,6 +16,8 @@
 //! *Wide* is what fits neither of the others: IPv6, a reply of another family or protocol, and whatever a peer may make
 //! up, such as an IPv4 address with something behind its fourth byte.
 
+pub(super) mod look;
+
 use super::notes::Notes;
 use crate::flows::merge::Fields;
 use alloc::sync::Arc;

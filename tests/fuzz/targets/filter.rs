@@ -1,0 +1,3 @@
+//! The filter language.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::filter(data));
