@@ -26,6 +26,7 @@ mod expect;
 mod ftp;
 mod announced;
 mod older;
+mod ops;
 mod bench;
 mod doctor;
 mod doctor_machine;

@@ -17,6 +17,7 @@
 //! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
+//! | `table`, `removal` | read and change the kernel's table for programs that ask and go; delete flows one by one |
 //! | `listing` | reads the kernel's flows for people |
 //! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
 //! | `helpers` | serves helpers in user space: packets of queues, verdicts, expectations |
@@ -50,6 +51,7 @@ pub mod link;
 pub mod expectations;
 pub mod table;
 pub mod ended;
+pub mod removal;
 pub mod ahead;
 pub mod kernel;
 pub mod purge;

@@ -3,6 +3,9 @@
 mod bench;
 mod doctor;
 mod status;
+mod words;
+pub mod outcome;
+pub mod ops;
 
 use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
@@ -11,6 +14,7 @@ use crate::print::status::Status;
 use crate::stdout;
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use outcome::settle;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +34,14 @@ pub struct Flags {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 not ready or an error found, 2 no answer (no daemon, unreadable configuration, wrong usage).";
+
+const FILTERS: &str = "\
+Filters (docs/spec/filter.md): tests joined by and, or, not and parentheses; side by side is and.
+  ctflow list tcp dst port 443 and src 10.0.0.0/8
+  ctflow count --by src/24 --top 10 unreplied
+  ctflow delete zone 5 and not assured
+Exit codes: 0 done, also without a match; 1 --require-match and none; 2 wrong usage or filter, no answer; 3 refused by
+a limit; 4 the kernel refused some.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -52,6 +64,18 @@ enum Verb {
     },
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
+    /// Show flows
+    #[command(after_help = FILTERS)]
+    List(ops::ListOptions),
+    /// Count flows
+    #[command(after_help = FILTERS)]
+    Count(ops::CountOptions),
+    /// Delete flows from the kernel's table, each by its exact tuple and the kernel's id
+    #[command(after_help = FILTERS)]
+    Delete(ops::DeleteOptions),
+    /// Show how a filter is understood
+    #[command(after_help = FILTERS)]
+    Filter(ops::FilterOptions),
     /// Measure what hearing of new flows costs, ours beside the original
     #[command(after_help = bench::MORE)]
     Bench(bench::Options),
@@ -74,7 +98,7 @@ pub fn command() -> clap::Command {
 /// Does what the command line says.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     host::sys::process::obey_sigpipe();
-    let flags = match Flags::try_parse_from(argv) {
+    let flags = match Flags::try_parse_from(words::parted(&Flags::command(), argv)) {
         Ok(flags) => flags,
         Err(error) => {
             if error.use_stderr() {
@@ -90,6 +114,10 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     outcome(match &flags.verb {
         Verb::Status { daemon, json, brief } => show(daemon, *json, *brief),
+        Verb::List(options) => Ok(settle(ops::list(options))),
+        Verb::Count(options) => Ok(settle(ops::count(options))),
+        Verb::Delete(options) => Ok(settle(ops::delete(options))),
+        Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Bench(options) => bench::run(options),

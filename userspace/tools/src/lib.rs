@@ -16,6 +16,7 @@ pub mod print;
 pub mod doctor;
 pub mod conntrack;
 pub mod filter;
+pub mod grouping;
 pub mod conntrackd;
 pub mod nfct;
 pub mod ctflow;

@@ -154,16 +154,16 @@ impl<T: Ord + Display> Display for Span<T> {
 fn addresses(set: &Addresses) -> impl Iterator<Item = String> {
     let v4 = set.v4.as_slice().iter().map(|(first, last)| {
         let len = prefix_len((*first).into(), (*last).into(), 32);
-        interval(Ipv4Addr::from_bits(*first), Ipv4Addr::from_bits(*last), len)
+        interval(&Ipv4Addr::from_bits(*first), &Ipv4Addr::from_bits(*last), len)
     });
     let v6 = set.v6.as_slice().iter().map(|(first, last)| {
         let len = prefix_len(*first, *last, 128);
-        interval(Ipv6Addr::from_bits(*first), Ipv6Addr::from_bits(*last), len)
+        interval(&Ipv6Addr::from_bits(*first), &Ipv6Addr::from_bits(*last), len)
     });
     v4.chain(v6)
 }
 
-fn interval<A: Display + PartialEq>(first: A, last: A, len: Option<u32>) -> String {
+fn interval<A: Display + PartialEq>(first: &A, last: &A, len: Option<u32>) -> String {
     match len {
         _ if first == last => first.to_string(),
         Some(len) => format!("{first}/{len}"),

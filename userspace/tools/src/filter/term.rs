@@ -153,7 +153,7 @@ impl<W: World> Parser<'_, W> {
                 whole.map(Term::Helper).ok_or_else(|| Error::new(long(), self.last))
             }
             _ => {
-                let mut bits = self.list("a label", |parser, word| parser.label(word))?;
+                let mut bits = self.list("a label", Self::label)?;
                 bits.sort_unstable();
                 bits.dedup();
                 Ok(Term::Label(bits))

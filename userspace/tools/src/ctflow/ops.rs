@@ -1,0 +1,200 @@
+//! `ctflow list`, `count` and `delete`: operations on the table (`docs/spec/filter.md`, "Operations").
+//!
+//! ```text
+//!  words --filter--> Asked --+--> daemon: its table, deletes by exact tuple and id
+//!                            '--> kernel: one dump, the same deletes       (--kernel, no daemon, or it cannot know)
+//! ```
+
+pub mod asked;
+mod kernel;
+pub mod delete;
+
+use super::outcome::{Code, Fault, note};
+use crate::grouping::{self, Groups};
+use crate::print::conntrack::{Format, Style};
+use crate::stdout;
+use asked::Asked;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+use asked::explain;
+pub use delete::{Options as DeleteOptions, delete};
+
+/// Which flows, and who is asked.
+#[derive(Debug, Args)]
+pub struct Where {
+    /// Which flows: the filter language of docs/spec/filter.md, or selection options of conntrack; nothing: all
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Configuration file of the daemon, which says where its control socket is
+    #[arg(short = 'C', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask the kernel itself, not the daemon
+    #[arg(long)]
+    pub kernel: bool,
+    /// Work in this network namespace (/run/netns/NAME)
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// Take a file of values without values as a set that holds nothing
+    #[arg(long)]
+    pub allow_empty: bool,
+}
+
+/// What flows look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people, as those of `conntrack -L`
+    #[default]
+    Text,
+    /// JSON (docs/spec/conntrack-json.md)
+    Json,
+    /// Command lines that make the flows, for `conntrack -R`
+    Save,
+    /// XML, as that of `conntrack -L -o xml`
+    Xml,
+}
+
+impl Output {
+    /// As flows are printed.
+    #[must_use]
+    pub fn style(self) -> Style<'static> {
+        let format = match self {
+            Self::Text => Format::Plain,
+            Self::Json => Format::Json,
+            Self::Save => Format::Save,
+            Self::Xml => Format::Xml,
+        };
+        Style { format, ..Style::default() }
+    }
+}
+
+/// What `list` is told.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    #[command(flatten)]
+    which: Where,
+    /// What flows look like
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+    /// Show at most so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// What `count` is told.
+#[derive(Debug, Args)]
+pub struct CountOptions {
+    #[command(flatten)]
+    which: Where,
+    /// Text or JSON
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+    /// Count by these, with commas between them: zone proto state src dst dport nat; addresses with /N
+    #[arg(long, value_name = "KEY")]
+    by: Option<String>,
+    /// Show the largest N groups
+    #[arg(long, value_name = "N", requires = "by")]
+    top: Option<usize>,
+}
+
+/// `ctflow list`
+///
+/// # Errors
+/// Why it could not.
+pub fn list(options: &ListOptions) -> Result<Code, Fault> {
+    let asked = Asked::new(&options.which)?;
+    kernel::list(&asked, options.output.style(), options.limit)?;
+    Ok(Code::Done)
+}
+
+/// `ctflow count`
+///
+/// # Errors
+/// Why it could not.
+pub fn count(options: &CountOptions) -> Result<Code, Fault> {
+    let json = plain_or_json(options.output)?;
+    let keys = options.by.as_deref().map(grouping::keys).transpose().map_err(Fault::usage)?;
+    let asked = Asked::new(&options.which)?;
+    let mut groups = keys.map(Groups::by);
+    let found = kernel::count(&asked, groups.as_mut())?;
+    let text = match (json, &groups) {
+        (false, None) => format!("{}\n", found.matched),
+        (false, Some(groups)) => groups.text(options.top),
+        (true, None) => format!("{}\n", found.json()),
+        (true, Some(groups)) => {
+            let mut object = found.json();
+            object["groups"] = groups.json(options.top);
+            format!("{object}\n")
+        }
+    };
+    stdout::put(text.as_bytes());
+    Ok(Code::Done)
+}
+
+/// Whether a format is JSON; only text is possible beside it.
+fn plain_or_json(output: Output) -> Result<bool, Fault> {
+    match output {
+        Output::Text => Ok(false),
+        Output::Json => Ok(true),
+        Output::Save | Output::Xml => Err(Fault::usage("-o: only text and json are possible here")),
+    }
+}
+
+/// How many flows a filter selects of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Selected.
+    pub matched: u64,
+    /// In the table.
+    pub table: u64,
+}
+
+impl Found {
+    fn json(self) -> serde_json::Value {
+        serde_json::json!({ "count": self.matched, "table": self.table })
+    }
+}
+
+/// What `filter` is told.
+#[derive(Debug, Args)]
+pub struct FilterOptions {
+    #[command(flatten)]
+    which: Where,
+    /// Also say what runs in the kernel, what may be unknown, what conntrack's options would be, and how many flows
+    /// match now
+    #[arg(long)]
+    explain: bool,
+    /// Text or JSON
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+/// `ctflow filter`
+///
+/// # Errors
+/// What is wrong with the filter.
+pub fn filter(options: &FilterOptions) -> Result<Code, Fault> {
+    let json = plain_or_json(options.output)?;
+    let asked = Asked::new(&options.which)?;
+    let mut lines = explain(&asked);
+    if !options.explain {
+        lines.truncate(1);
+    } else {
+        // Whoever may not read the table may still ask what a filter means.
+        let matches = match kernel::count(&asked, None) {
+            Ok(found) => format!("{} of {} flows", found.matched, found.table),
+            Err(fault) => format!("not known: {fault}"),
+        };
+        lines.push(("matches", matches));
+    }
+    let text = if json {
+        let pairs = lines.iter().map(|(name, text)| (name.replace(' ', "_"), text.clone()));
+        format!("{}\n", pairs.collect::<serde_json::Value>())
+    } else if options.explain {
+        lines.iter().map(|(name, text)| format!("{name:<15} {text}\n")).collect()
+    } else {
+        lines.iter().map(|(_, text)| format!("{text}\n")).collect()
+    };
+    stdout::put(text.as_bytes());
+    Ok(Code::Done)
+}

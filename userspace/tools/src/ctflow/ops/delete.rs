@@ -1,0 +1,149 @@
+//! `ctflow delete`: counts first, asks, deletes, tells.
+
+use super::asked::Asked;
+use super::{Found, Output, Where, kernel, note, plain_or_json};
+use crate::ctflow::outcome::{Code, Fault};
+use crate::stdout;
+use clap::Args;
+use engine::query::Expr;
+use host::removal::Victim;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Instant;
+
+/// What `delete` is told.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags that may each be given")]
+pub struct Options {
+    #[command(flatten)]
+    which: Where,
+    /// How the result is told: text on stderr, or JSON on stdout
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete nothing if more than N flows match
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    max: u64,
+    /// Do not ask; needed without a terminal to delete more than half of the table
+    #[arg(long)]
+    yes: bool,
+    /// Fail with exit code 1 if no flow matches
+    #[arg(long)]
+    require_match: bool,
+    /// Take an empty filter as every flow
+    #[arg(long)]
+    all: bool,
+}
+
+/// What a delete is about to do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// How many flows.
+    pub found: Found,
+    /// Some of them, as lines.
+    pub examples: Vec<String>,
+    /// The flows, if this program deletes them itself.
+    pub victims: Vec<Victim>,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many flows matched.
+    pub found: Found,
+    /// Flows that are deleted.
+    pub deleted: u64,
+    /// Flows that had ended by themselves.
+    pub ended: u64,
+    /// Flows that the kernel kept.
+    pub refused: u64,
+}
+
+/// `ctflow delete`
+///
+/// # Errors
+/// Why it could not, or what refused it.
+pub fn delete(options: &Options) -> Result<Code, Fault> {
+    let json = plain_or_json(options.output)?;
+    let asked = Asked::new(&options.which)?;
+    if asked.parsed.expr == Expr::Everything && !options.all {
+        return Err(Fault::usage(
+            "an empty filter selects every flow: --all says that it is meant",
+        ));
+    }
+    let began = Instant::now();
+    let plan = kernel::plan(&asked, options.max)?;
+    within_limits(&plan, options)?;
+    let verdict = if options.dry_run || plan.found.matched == 0 {
+        Verdict { found: plan.found, ..Verdict::default() }
+    } else {
+        kernel::delete(plan)?
+    };
+    tell(&verdict, options.dry_run, json, began);
+    let none = verdict.found.matched == 0 && options.require_match;
+    Ok(match verdict.refused {
+        0 if none => Code::NoMatch,
+        0 => Code::Done,
+        _ => Code::Kept,
+    })
+}
+
+/// Refuses what is too much, and asks whoever sits at a terminal.
+fn within_limits(plan: &Plan, options: &Options) -> Result<(), Fault> {
+    let Found { matched, table } = plan.found;
+    if matched > options.max {
+        return Err(Fault::limit(format_args!(
+            "{matched} flows match, more than --max {}; nothing deleted",
+            options.max
+        )));
+    }
+    if options.dry_run {
+        plan.examples.iter().for_each(note);
+        return Ok(());
+    }
+    if options.yes || matched == 0 {
+        return Ok(());
+    }
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        return confirm(plan);
+    }
+    if matched > table / 2 {
+        return Err(Fault::limit(format_args!(
+            "{matched} of {table} flows match, more than half of the table: --yes says that they are \
+             meant; nothing deleted"
+        )));
+    }
+    Ok(())
+}
+
+fn confirm(plan: &Plan) -> Result<(), Fault> {
+    let Found { matched, table } = plan.found;
+    plan.examples.iter().for_each(note);
+    eprint!("ctflow: delete {matched} of {table} flows? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Fault::limit("nothing deleted"))
+}
+
+fn tell(verdict: &Verdict, dry_run: bool, json: bool, began: Instant) {
+    let Verdict { found: Found { matched, table }, deleted, ended, refused } = *verdict;
+    let ms = began.elapsed().as_millis();
+    if json {
+        let object = serde_json::json!({
+            "matched": matched, "table": table, "deleted": deleted, "ended": ended,
+            "refused": refused, "dry_run": dry_run, "ms": ms as u64,
+        });
+        stdout::put(format!("{object}\n").as_bytes());
+    } else if dry_run {
+        note(format_args!("would delete {matched} of {table} flows"));
+    } else {
+        note(format_args!(
+            "deleted {deleted} of {table} flows in {ms} ms ({ended} had ended, {refused} refused)"
+        ));
+    }
+}
