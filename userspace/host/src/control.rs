@@ -1,7 +1,9 @@
 //! The control socket: a stream socket on which a client writes one request number and reads text until the end.
 //!
 //! The server runs on tokio, beside the data plane: a client that says nothing, or reads nothing, holds up nobody.
-//! The protocol is `docs/spec/control.md`.
+//! The protocol is `docs/spec/control.md`; [`framed`] has the ends of the framed one.
+
+pub mod framed;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;

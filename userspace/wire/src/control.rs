@@ -1,7 +1,8 @@
 //! The control socket of the daemon: what a client may ask (`docs/spec/control.md`).
 //!
-//! A request is one number; the answer is text until the daemon closes the connection. There is no status: a
-//! client that got nothing cannot tell success from refusal.
+//! A request is one number; the answer is text until the daemon closes the connection. A refusal is a last line that
+//! begins with `error: `. One number opens the framed protocol ([`framed`]), in which a refusal cannot be taken for
+//! data, and an answer that was cut short not for a whole one.
 //!
 //! ```text
 //!  0                               4
@@ -9,6 +10,8 @@
 //! | number, native order          |  client to daemon, once
 //! +-------------------------------+
 //! ```
+
+pub mod framed;
 
 use crate::cursor::Reader;
 use ctnetlink::DecodeError;
@@ -124,6 +127,8 @@ requests! {
     StatsJson = 1000, "statistics as json";
     /// Say whether the tables of this node are complete and exact (`ctflow ready`). Ours.
     Ready = 1001, "ready";
+    /// Begins the framed protocol ([`framed`]). Ours.
+    Framed = 1002, "framed protocol";
 }
 
 impl Request {
@@ -178,12 +183,12 @@ mod tests {
             49,
             50,
             999,
-            1002,
+            1003,
             i32::MAX,
         ]) {
             assert_eq!(Request::from_number(number), None);
         }
-        assert_eq!(Request::ALL.len(), 36);
+        assert_eq!(Request::ALL.len(), 37);
     }
 
     /// What `conntrackd -s network` of version 1.4.7 sends on x86-64.
