@@ -27,6 +27,7 @@ mod ftp;
 mod announced;
 mod older;
 mod ops;
+mod ops_daemon;
 mod bench;
 mod doctor;
 mod doctor_machine;

@@ -14,11 +14,13 @@ mod subject;
 mod test;
 mod program;
 mod lower;
+mod scan;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
 
 pub use lower::lower;
 pub use program::{DEPTH_MAX, Program, TERMS_MAX, TooLarge};
+pub use scan::scan;
 pub use subject::{Age, Instance, Read, Subject};
 pub use test::{Gap, gap};
 pub use tree::{Expr, Measure, Op, PeerIs, Quantity, Scope, States, Term, Unit, Which};

@@ -150,7 +150,8 @@ impl Server {
     pub async fn accept(&self) -> io::Result<Client> {
         let place = Arc::clone(&self.clients).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, _) = self.listener.accept().await?;
-        Ok(Client { stream, faults: Arc::clone(&self.faults), _place: place })
+        let faults = Arc::clone(&self.faults);
+        Ok(Client { stream, faults, broken: false, _place: place })
     }
 }
 
@@ -165,6 +166,8 @@ impl Drop for Server {
 pub struct Client {
     stream: tokio::net::UnixStream,
     faults: Arc<Faults>,
+    /// A piece of the answer was not taken whole.
+    broken: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -182,13 +185,25 @@ impl Client {
         request
     }
 
-    /// Sends it a piece of text.
+    /// Sends it a piece of text. A client that did not take a piece whole gets nothing any more: what comes next would
+    /// stand inside of that piece.
     ///
     /// # Errors
     /// When it has gone, or does not read.
     pub async fn reply(&mut self, text: &str) -> io::Result<()> {
-        let write = self.stream.write_all(text.as_bytes());
-        tokio::time::timeout(CLIENT_PATIENCE, write).await.map_err(io::Error::other)?
+        self.write(&[text.as_bytes()]).await
+    }
+
+    async fn write(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        for piece in pieces {
+            let write = self.stream.write_all(piece);
+            tokio::time::timeout(CLIENT_PATIENCE, write).await.map_err(io::Error::other)??;
+        }
+        self.broken = false;
+        Ok(())
     }
 }
 

@@ -148,7 +148,7 @@ impl Handle {
             Order::Reconfigure(change, reply) => {
                 tokio::spawn(self.clone().reconfigure(reader.clone(), change, reply));
             }
-            Order::Page { from, .. } => {
+            Order::Page { from, .. } | Order::Query(shard::Query { from, .. }) => {
                 if let Some(shard) = self.shards.get(from.shard) {
                     shard.order(order);
                 }

@@ -48,12 +48,15 @@ use tokio::sync::oneshot;
 mod expect;
 mod join;
 mod purges;
+mod queries;
 mod reconfigure;
 mod report;
 mod rest;
 mod turn;
 
 use purges::Purges;
+use queries::Queries;
+pub use queries::{Answer, Query, Trust, Want};
 pub use report::{
     Age, ExpectPage, Latency, Page, Place, Queue, Resend, ResendReport, Snapshot, TableState,
 };
@@ -136,6 +139,8 @@ pub enum Order {
         /// Where the answer goes.
         reply: oneshot::Sender<ExpectPage>,
     },
+    /// Run a filter over the local table, a slice in each turn.
+    Query(Query),
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
@@ -167,6 +172,7 @@ pub struct Shard {
     links: Option<Group>,
     writer: KernelWriter,
     purges: Purges,
+    queries: Queries,
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
@@ -221,6 +227,7 @@ impl Shard {
             links,
             writer,
             purges: Purges::new(purger),
+            queries: Queries::default(),
             log,
             observer: Observer::default(),
             orders,
@@ -262,9 +269,10 @@ impl Shard {
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
             let Some(orders) = self.take_orders(now) else { return Ok(()) };
+            let queries = self.queries.step(&self.engine, now);
             self.keep_house(now);
             let Turn { kernel, sent } = self.drive(now, behind);
-            let more = kernel + orders > 0
+            let more = kernel + orders + queries > 0
                 || behind
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
@@ -353,6 +361,7 @@ impl Shard {
             Order::Expectations { side, after, reply } => {
                 drop(reply.send(self.expect_page(side, after, now)));
             }
+            Order::Query(query) => self.queries.order(query),
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
         }
@@ -415,7 +424,7 @@ impl Shard {
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],
-            orders_refused: self.bell.refused(),
+            orders_refused: self.bell.refused() + self.queries.refused,
             uptime: now.since(self.began),
             latency: Latency {
                 samples: self.latency.len(),

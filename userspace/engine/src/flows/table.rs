@@ -358,6 +358,12 @@ impl FlowTable {
         self.graves.clear();
     }
 
+    /// One past the last slot that may be filled.
+    #[must_use]
+    pub fn slots(&self) -> Slot {
+        self.slots.len() as Slot
+    }
+
     /// The first filled slot at or after `from`, and its entry.
     #[must_use]
     pub fn next(&self, from: Slot) -> Option<(Slot, Entry<'_>)> {

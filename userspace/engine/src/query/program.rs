@@ -56,6 +56,18 @@ impl Program {
         self.start == ACCEPT
     }
 
+    /// How many tests it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether it has none: then it selects every flow or no flow.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Whether the filter is true of a flow.
     #[must_use]
     #[inline]

@@ -1,12 +1,13 @@
 //! Both ends of the framed protocol (`wire::control::framed`): the daemon's on tokio, the client's blocking.
 
 use super::{CLIENT_PATIENCE, Client};
+use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
 use std::io::{self, Read, Write};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use wire::control::Request;
 use wire::control::framed::{
@@ -87,11 +88,7 @@ impl Client {
 
     async fn send(&mut self, kind: Kind, status: Status, body: &[u8]) -> io::Result<()> {
         let header = Header { len: body.len(), kind, status }.encode();
-        let write = async {
-            self.stream.write_all(&header).await?;
-            self.stream.write_all(body).await
-        };
-        timeout(CLIENT_PATIENCE, write).await.map_err(io::Error::other)?
+        self.write(&[&header, body]).await
     }
 
     /// Sends a piece of the answer, however long.
@@ -145,31 +142,49 @@ pub struct End {
     pub body: Vec<u8>,
 }
 
+/// Why there is no whole answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nobody answers there.
+    #[error("{0}")]
+    Unreachable(io::Error),
+    /// Who answers does not speak the framed protocol, and has done nothing.
+    #[error("it does not speak the framed protocol")]
+    Foreign,
+    /// The answer broke off, or could not be used. Something may have been done.
+    #[error("{0}")]
+    Answer(#[from] io::Error),
+}
+
 /// The client's side: sends a request to the daemon at `path`, and hands the pieces of its answer to `each`.
 ///
 /// # Errors
-/// When nobody answers there, it does not speak the framed protocol, the answer is not complete, or `each` fails.
+/// [`Failure`]; of [`Failure::Answer`], also what `each` says.
 pub fn ask(
     path: &Path,
     filter: &str,
     ask: &Ask<'_>,
     mut each: impl FnMut(Piece<'_>) -> io::Result<()>,
-) -> io::Result<End> {
-    let mut stream = UnixStream::connect(path)?;
+) -> Result<End, Failure> {
+    let mut stream = UnixStream::connect(path).map_err(Failure::Unreachable)?;
     stream.set_read_timeout(Some(DAEMON_PATIENCE))?;
+    // A daemon that refuses while it is being asked has said why: that is read first.
     let sent = send_question(&mut stream, filter, ask);
     let mut answer = Answer::New;
     loop {
         let mut head = [0; HEADER_LEN];
         if let Err(error) = stream.read_exact(&mut head) {
-            // A daemon that refuses without reading has said why; only one that says nothing has broken off.
+            let closed = matches!(error.kind(), UnexpectedEof | ConnectionReset);
+            if closed && answer == Answer::New {
+                return Err(Failure::Foreign);
+            }
             sent?;
-            return Err(broken_off(answer, error));
+            return Err(broken_off(error).into());
         }
         let header = Header::decode(&head).map_err(damaged)?;
         answer.take(&header).map_err(damaged)?;
         let mut body = vec![0; header.len];
-        stream.read_exact(&mut body).map_err(|error| broken_off(answer, error))?;
+        stream.read_exact(&mut body).map_err(broken_off)?;
         match header.kind {
             Kind::Data => each(Piece::Data(&body))?,
             Kind::Note => each(Piece::Note(&body))?,
@@ -200,17 +215,11 @@ fn damaged(why: ctnetlink::DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the daemon's answer: {why}"))
 }
 
-fn broken_off(answer: Answer, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::UnexpectedEof {
-        return error;
+fn broken_off(error: io::Error) -> io::Error {
+    match error.kind() {
+        UnexpectedEof => io::Error::new(UnexpectedEof, "the daemon broke off its answer"),
+        _ => error,
     }
-    let why = match answer {
-        Answer::New => {
-            "the daemon does not speak the framed protocol (an older one, or another program's?)"
-        }
-        _ => "the daemon broke off its answer",
-    };
-    io::Error::new(io::ErrorKind::UnexpectedEof, why)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the daemon answers on its control socket.
 
 mod dump;
+mod framed;
 mod purge;
 
 use super::{settings, statistics};
@@ -18,7 +19,7 @@ use host::shard::{Order, Outcome};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{RwLock, oneshot};
+use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use wire::control::Request;
 
@@ -28,6 +29,9 @@ use dump::Form;
 pub const REFUSAL: &str = "error: ";
 /// Begins the answer to a request that asks for nothing here.
 pub const NOTE: &str = "note: ";
+
+/// Requests of the framed protocol that are served at once.
+const FRAMED_MAX: usize = 8;
 
 /// The way to the engine that runs. Who holds the lock for reading can rely on its staying: a
 /// reload that starts another one waits.
@@ -45,6 +49,8 @@ pub struct Service {
     log_lines_lost: AtomicU64,
     /// What the thread counts that serves helpers.
     helpers: Mutex<Counts>,
+    /// Places for requests of the framed protocol.
+    framed: Semaphore,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -80,6 +86,7 @@ impl Service {
             facts: Mutex::default(),
             log_lines_lost: AtomicU64::default(),
             helpers: Mutex::default(),
+            framed: Semaphore::new(FRAMED_MAX),
             scheduled: Mutex::default(),
         }
     }
@@ -129,12 +136,17 @@ impl Service {
         if request == Request::Kill {
             return true;
         }
+        if request == Request::Framed {
+            if let Err(error) = self.framed(&mut client).await {
+                self.log.info(format!("control client: {error:#}"));
+            }
+            return false;
+        }
         if let Err(error) = self.answer(&mut client, request).await {
             self.log.info(format!("control client: {error:#}"));
-            if error.is::<Ended>() {
-                // Part of the answer may have been sent; the client looks at the last line.
-                let _ = client.reply(&format!("{REFUSAL}{error}\n")).await;
-            }
+            // Part of the answer may have been sent; the client looks at the last line. If it was the client that did
+            // not take it, nothing reaches it any more.
+            let _ = client.reply(&format!("{REFUSAL}{error:#}\n")).await;
         }
         false
     }

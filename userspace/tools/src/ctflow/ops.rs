@@ -6,8 +6,9 @@
 //! ```
 
 pub mod asked;
-mod kernel;
 pub mod delete;
+mod kernel;
+pub mod daemon;
 
 use super::outcome::{Code, Fault, note};
 use crate::grouping::{self, Groups};
@@ -15,6 +16,7 @@ use crate::print::conntrack::{Format, Style};
 use crate::stdout;
 use asked::Asked;
 use clap::{Args, ValueEnum};
+use daemon::{Came, Daemon};
 use std::path::PathBuf;
 
 use asked::explain;
@@ -103,7 +105,12 @@ pub struct CountOptions {
 /// Why it could not.
 pub fn list(options: &ListOptions) -> Result<Code, Fault> {
     let asked = Asked::new(&options.which)?;
-    kernel::list(&asked, options.output.style(), options.limit)?;
+    let saved = "only the kernel knows the timeouts that saved flows have";
+    let why = (options.output == Output::Save).then_some(saved);
+    let from_table = answered(&asked, why, |daemon| daemon.list(options.output, options.limit))?;
+    if from_table.is_none() {
+        kernel::list(&asked, options.output.style(), options.limit)?;
+    }
     Ok(Code::Done)
 }
 
@@ -115,20 +122,63 @@ pub fn count(options: &CountOptions) -> Result<Code, Fault> {
     let json = plain_or_json(options.output)?;
     let keys = options.by.as_deref().map(grouping::keys).transpose().map_err(Fault::usage)?;
     let asked = Asked::new(&options.which)?;
-    let mut groups = keys.map(Groups::by);
-    let found = kernel::count(&asked, groups.as_mut())?;
-    let text = match (json, &groups) {
+    let by = options.by.as_deref();
+    let answer = answered(&asked, None, |daemon| daemon.count(by, options.top, json))?;
+    let (found, groups) = match answer {
+        Some(answer) => answer,
+        None => counted(&asked, keys, options.top, json)?,
+    };
+    let text = match (json, by) {
         (false, None) => format!("{}\n", found.matched),
-        (false, Some(groups)) => groups.text(options.top),
+        (false, Some(_)) => groups,
         (true, None) => format!("{}\n", found.json()),
-        (true, Some(groups)) => {
+        (true, Some(_)) => {
             let mut object = found.json();
-            object["groups"] = groups.json(options.top);
+            object["groups"] = serde_json::from_str(&groups).map_err(Fault::usage)?;
             format!("{object}\n")
         }
     };
     stdout::put(text.as_bytes());
     Ok(Code::Done)
+}
+
+/// Counts the kernel's flows; groups as text, or as JSON.
+fn counted(
+    asked: &Asked,
+    keys: Option<Vec<grouping::Key>>,
+    top: Option<usize>,
+    json: bool,
+) -> Result<(Found, String), Fault> {
+    let mut groups = keys.map(Groups::by);
+    let found = kernel::count(asked, groups.as_mut())?;
+    let text = groups.map_or(String::new(), |groups| match json {
+        true => groups.json(top).to_string(),
+        false => groups.text(top),
+    });
+    Ok((found, text))
+}
+
+/// The answer of the daemon's table; `None` if the kernel is to be asked, which is said.
+fn answered<T>(
+    asked: &Asked,
+    why_kernel: Option<&str>,
+    ask: impl FnOnce(&Daemon) -> Result<Came<T>, Fault>,
+) -> Result<Option<T>, Fault> {
+    if let Some(why) = why_kernel.or_else(|| asked.needs_kernel()) {
+        note(format_args!("asking the kernel itself: {why}"));
+        return Ok(None);
+    }
+    let came = match Daemon::find(asked)? {
+        Came::Answer(daemon) => ask(&daemon)?,
+        Came::Elsewhere(why) => Came::Elsewhere(why),
+    };
+    Ok(match came {
+        Came::Answer(answer) => Some(answer),
+        Came::Elsewhere(why) => {
+            note(format_args!("asking the kernel itself: {why}"));
+            None
+        }
+    })
 }
 
 /// Whether a format is JSON; only text is possible beside it.
@@ -181,7 +231,12 @@ pub fn filter(options: &FilterOptions) -> Result<Code, Fault> {
         lines.truncate(1);
     } else {
         // Whoever may not read the table may still ask what a filter means.
-        let matches = match kernel::count(&asked, None) {
+        let from_table = answered(&asked, None, |daemon| daemon.count(None, None, false));
+        let found = from_table.and_then(|answer| match answer {
+            Some((found, _)) => Ok(found),
+            None => kernel::count(&asked, None),
+        });
+        let matches = match found {
             Ok(found) => format!("{} of {} flows", found.matched, found.table),
             Err(fault) => format!("not known: {fault}"),
         };

@@ -61,9 +61,9 @@ mod tests {
 
     #[test]
     fn our_options_may_stand_anywhere_and_the_rest_is_the_filter() {
-        let parted = |line: &str| {
+        let becoming = |line: &str| {
             let words = line.split(' ').map(OsString::from);
-            let words = super::parted(&crate::ctflow::command(), words);
+            let words = parted(&crate::ctflow::command(), words);
             words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
         };
         for (line, becomes) in [
@@ -79,7 +79,7 @@ mod tests {
             ("ctflow status --json -C x", "ctflow status --json -C x"),
             ("ctflow", "ctflow"),
         ] {
-            assert_eq!(parted(line), becomes, "{line}");
+            assert_eq!(becoming(line), becomes, "{line}");
         }
     }
 }

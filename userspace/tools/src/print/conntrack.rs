@@ -28,6 +28,7 @@ mod xml;
 mod json;
 mod expected;
 mod statistics;
+mod owned;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
@@ -36,7 +37,7 @@ pub use statistics::{count, counters, entries, statistics};
 use crate::print::Origin;
 use crate::print::xml::HEAD;
 use ctnetlink::uapi::subsystem;
-use ctnetlink::{ExpectView, FlowView, Messages};
+use ctnetlink::{ExpectView, Flow, FlowView, Messages};
 use put::Put as _;
 
 /// What entries look like.
@@ -112,14 +113,28 @@ pub fn flow(
 ) -> bool {
     let Some(payload) = payload(message, subsystem::CTNETLINK) else { return false };
     let Ok(flow) = FlowView::parse(payload) else { return false };
-    let occasion = Occasion { event, origin, now_ns };
-    match style.format {
-        Format::Plain => plain::flow(out, style, &flow, &occasion),
-        Format::Save => save::flow(out, style, &flow, &occasion),
-        Format::Xml => xml::flow(out, style, &flow, &occasion),
-        Format::Json => json::flow(out, style, &flow, &occasion),
-    }
+    print(out, style, &flow, &Occasion { event, origin, now_ns });
     true
+}
+
+/// Appends a flow of a table and a line end; otherwise as [`flow`], in lists.
+pub fn table_flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &Flow, now_ns: u64) {
+    let labels = owned::label_bytes(flow);
+    print(
+        out,
+        style,
+        &owned::view(flow, labels.as_deref()),
+        &Occasion { now_ns, ..Occasion::default() },
+    );
+}
+
+fn print(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, occasion: &Occasion<'_>) {
+    match style.format {
+        Format::Plain => plain::flow(out, style, flow, occasion),
+        Format::Save => save::flow(out, style, flow, occasion),
+        Format::Xml => xml::flow(out, style, flow, occasion),
+        Format::Json => json::flow(out, style, flow, occasion),
+    }
 }
 
 /// Appends an expectation and a line end; otherwise as [`flow`].

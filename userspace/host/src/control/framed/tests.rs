@@ -7,7 +7,7 @@ use wire::control::framed::Verb;
 fn meet<F: Future<Output = ()> + Send + 'static>(
     filter: &str,
     serve: impl FnOnce(Client) -> F + Send + 'static,
-) -> (io::Result<End>, Vec<u8>) {
+) -> (Result<End, Failure>, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sock");
     let bound = Bound::bind(&path).unwrap();
@@ -54,15 +54,16 @@ fn an_answer_that_breaks_off_is_no_answer() {
         client.send_data(b"tcp 6 a\n").await.unwrap();
     });
     assert_eq!(data, b"tcp 6 a\n");
-    assert!(end.unwrap_err().to_string().contains("broke off"));
+    assert!(
+        matches!(&end, Err(Failure::Answer(why)) if why.to_string().contains("broke off")),
+        "{end:?}"
+    );
 }
 
 #[test]
 fn a_daemon_that_does_not_know_the_protocol_is_told_from_one_that_breaks_off() {
     let (end, _) = meet("tcp", |client| async move { drop(client) });
-    let error = end.unwrap_err();
-    let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-    assert!(gone || error.to_string().contains("does not speak"), "{error}");
+    assert!(matches!(end, Err(Failure::Foreign)), "{end:?}");
 }
 
 #[test]
@@ -94,4 +95,26 @@ fn bytes_that_are_no_frames_are_refused() {
     stream.write_all(&Request::Framed.encode()).unwrap();
     stream.write_all(&[0xff; 64]).unwrap();
     assert_eq!(daemon.join().unwrap().0, Status::Malformed);
+}
+
+/// What came next would stand inside of the piece that it did not take.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_did_not_take_a_piece_whole_gets_nothing_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sock");
+    let server = Bound::bind(&path).unwrap().serve(Arc::new(Faults::default())).unwrap();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let mut client = server.accept().await.unwrap();
+    // It reads nothing, until the daemon's patience is at its end (the clock is the test's).
+    let line = "x".repeat(1 << 20) + "\n";
+    assert!(client.reply(&line).await.is_err());
+    let mut taken = vec![0; 1 << 20];
+    let len = stream.read(&mut taken).unwrap();
+    assert!(len > 0 && taken[..len].iter().all(|byte| *byte == b'x'));
+    assert!(client.reply("error: too late\n").await.is_err());
+    assert!(client.end(Status::Failed, b"too late").await.is_err());
+    drop(client);
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.iter().all(|byte| *byte == b'x'), "nothing stands behind a piece of a line");
 }

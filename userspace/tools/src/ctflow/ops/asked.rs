@@ -56,7 +56,7 @@ impl Asked {
     #[must_use]
     pub fn needs_kernel(&self) -> Option<&'static str> {
         if self.kernel {
-            return Some("--kernel");
+            return Some("as --kernel says");
         }
         let mut why = None;
         self.parsed.expr.for_each_term(&mut |term| match gap(term) {

@@ -1,7 +1,8 @@
 //! `ctflow delete`: counts first, asks, deletes, tells.
 
 use super::asked::Asked;
-use super::{Found, Output, Where, kernel, note, plain_or_json};
+use super::daemon::{Came, Daemon};
+use super::{Found, Output, Where, answered, kernel, note, plain_or_json};
 use crate::ctflow::outcome::{Code, Fault};
 use crate::stdout;
 use clap::Args;
@@ -73,12 +74,9 @@ pub fn delete(options: &Options) -> Result<Code, Fault> {
         ));
     }
     let began = Instant::now();
-    let plan = kernel::plan(&asked, options.max)?;
-    within_limits(&plan, options)?;
-    let verdict = if options.dry_run || plan.found.matched == 0 {
-        Verdict { found: plan.found, ..Verdict::default() }
-    } else {
-        kernel::delete(plan)?
+    let verdict = match answered(&asked, None, |daemon| by_daemon(daemon, options))? {
+        Some(verdict) => verdict,
+        None => by_kernel(&asked, options)?,
     };
     tell(&verdict, options.dry_run, json, began);
     let none = verdict.found.matched == 0 && options.require_match;
@@ -89,14 +87,60 @@ pub fn delete(options: &Options) -> Result<Code, Fault> {
     })
 }
 
+/// Through the daemon, which counts again before it deletes.
+fn by_daemon(daemon: &Daemon, options: &Options) -> Result<Came<Verdict>, Fault> {
+    if options.dry_run || (is_terminal() && !options.yes) {
+        let plan = match daemon.plan()? {
+            Came::Answer(plan) => plan,
+            Came::Elsewhere(why) => return Ok(Came::Elsewhere(why)),
+        };
+        within_limits(&plan, options)?;
+        if options.dry_run || plan.found.matched == 0 {
+            return Ok(Came::Answer(Verdict { found: plan.found, ..Verdict::default() }));
+        }
+    }
+    let confirmed = options.yes || is_terminal();
+    match daemon.delete(options.max, confirmed)? {
+        Came::Answer(Ok(verdict)) => Ok(Came::Answer(verdict)),
+        Came::Answer(Err(found)) => Err(too_many(found, options)),
+        Came::Elsewhere(why) => Ok(Came::Elsewhere(why)),
+    }
+}
+
+fn by_kernel(asked: &Asked, options: &Options) -> Result<Verdict, Fault> {
+    let plan = kernel::plan(asked, options.max)?;
+    within_limits(&plan, options)?;
+    if options.dry_run || plan.found.matched == 0 {
+        return Ok(Verdict { found: plan.found, ..Verdict::default() });
+    }
+    kernel::delete(plan)
+}
+
+/// Whether somebody can be asked.
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// A limit refuses to delete so many.
+fn too_many(found: Found, options: &Options) -> Fault {
+    let Found { matched, table } = found;
+    if matched > options.max {
+        let max = options.max;
+        return Fault::limit(format_args!(
+            "{matched} flows match, more than --max {max}; nothing deleted"
+        ));
+    }
+    Fault::limit(format_args!(
+        "{matched} of {table} flows match, more than half of the table: --yes says that they are meant; \
+         nothing deleted"
+    ))
+}
+
 /// Refuses what is too much, and asks whoever sits at a terminal.
 fn within_limits(plan: &Plan, options: &Options) -> Result<(), Fault> {
     let Found { matched, table } = plan.found;
     if matched > options.max {
-        return Err(Fault::limit(format_args!(
-            "{matched} flows match, more than --max {}; nothing deleted",
-            options.max
-        )));
+        return Err(too_many(plan.found, options));
     }
     if options.dry_run {
         plan.examples.iter().for_each(note);
@@ -105,14 +149,11 @@ fn within_limits(plan: &Plan, options: &Options) -> Result<(), Fault> {
     if options.yes || matched == 0 {
         return Ok(());
     }
-    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+    if is_terminal() {
         return confirm(plan);
     }
     if matched > table / 2 {
-        return Err(Fault::limit(format_args!(
-            "{matched} of {table} flows match, more than half of the table: --yes says that they are \
-             meant; nothing deleted"
-        )));
+        return Err(too_many(plan.found, options));
     }
     Ok(())
 }

@@ -1,0 +1,173 @@
+//! Filters over the local table, a slice of it in each turn, so that events wait for none of them.
+
+use super::{Age, Place, TableState};
+use crate::removal::Victim;
+use common::Instant;
+use ctnetlink::Flow;
+use engine::flows::table::Entry;
+use engine::query::{Program, scan};
+use engine::{Engine, Side};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+use tokio::sync::oneshot;
+
+/// Slots looked at in one turn.
+const SLICE_SLOTS: u32 = 8192;
+/// The longest that a turn goes on with them.
+const SLICE_TIME: Duration = Duration::from_micros(500);
+/// Slots between two looks at the clock, for a filter of one test.
+const PIECE_SLOTS: usize = 1024;
+/// Most queries under way.
+const RUNNING_MAX: usize = 64;
+
+/// What is wanted of the flows that match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// How many they are.
+    Count,
+    /// Their identities and ids, at most so many. All are counted.
+    Victims(usize),
+    /// The flows themselves, until there are so many.
+    Flows(usize),
+}
+
+/// A filter over the local table of one shard.
+#[derive(Debug)]
+pub struct Query {
+    /// The filter.
+    pub program: Arc<Program>,
+    /// Where to begin.
+    pub from: Place,
+    /// What is wanted.
+    pub want: Want,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What came of a query.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Flows that match, of those looked at.
+    pub matched: u64,
+    /// Flows that were looked at.
+    pub looked_at: u64,
+    /// If victims were wanted.
+    pub victims: Vec<Victim>,
+    /// If flows were wanted.
+    pub flows: Vec<(Flow, Age)>,
+    /// Where to go on; `None` at the end of the last shard's table.
+    pub next: Option<Place>,
+    /// How far the table can be trusted; `None` if there is none.
+    pub trust: Option<Trust>,
+}
+
+/// How far the local table can be trusted to answer for the kernel's.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// Whether news is missing.
+    pub state: TableState,
+    /// Whether the configured filter keeps flows out of it.
+    pub filtered: bool,
+    /// New flows that found no room since the start.
+    pub no_room: u64,
+}
+
+/// Queries under way, one slice each in turn.
+#[derive(Debug, Default)]
+pub(super) struct Queries {
+    running: VecDeque<(Query, Answer)>,
+    /// Those that were one too many.
+    pub(super) refused: u64,
+}
+
+impl Queries {
+    /// Takes one. If there are too many, its reply channel closes.
+    pub(super) fn order(&mut self, query: Query) {
+        if self.running.len() >= RUNNING_MAX {
+            self.refused += 1;
+            return;
+        }
+        self.running.push_back((query, Answer::default()));
+    }
+
+    /// Goes on with the one whose turn it is; how many are under way.
+    pub(super) fn step(&mut self, engine: &Engine, now: Instant) -> usize {
+        let Some((mut query, mut answer)) = self.running.pop_front() else { return 0 };
+        // Nobody waits for what a client that has gone asked.
+        if query.reply.is_closed() {
+            return self.running.len() + 1;
+        }
+        if engine.config().replication.keep_local {
+            answer.trust = Some(trust(engine, now));
+            if !slice(&mut query, &mut answer, engine, now) {
+                self.running.push_back((query, answer));
+                return self.running.len();
+            }
+        }
+        let _ = query.reply.send(answer);
+        self.running.len() + 1
+    }
+}
+
+fn trust(engine: &Engine, now: Instant) -> Trust {
+    Trust {
+        state: TableState::of(engine, now),
+        filtered: !engine.config().filter.passes_all(),
+        no_room: engine.counters().local.create_no_space,
+    }
+}
+
+/// A slice of the table. True when the answer is complete.
+fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) -> bool {
+    let table = engine.table(Side::Local);
+    let began = Clock::now();
+    let Query { program, from, want, .. } = query;
+    let end = table.slots();
+    let last = end.min(from.slot.saturating_add(SLICE_SLOTS));
+    // A filter of thousands of tests looks at the clock after each row.
+    let piece = (PIECE_SLOTS / (1 + program.len())).max(1) as u32;
+    while from.slot < last {
+        let slots = from.slot..last.min(from.slot.saturating_add(piece));
+        let (alive, next) = scan(table, program, slots, now, |entry| {
+            answer.matched += 1;
+            keep(answer, entry, *want, now)
+        });
+        answer.looked_at += alive;
+        from.slot = next;
+        if matches!(want, Want::Flows(max) if answer.flows.len() >= *max) {
+            answer.next = Some(*from);
+            return true;
+        }
+        if began.elapsed() > SLICE_TIME {
+            break;
+        }
+    }
+    if from.slot < end {
+        return false;
+    }
+    let more = from.shard + 1 < engine.config().share.count;
+    answer.next = more.then_some(Place { shard: from.shard + 1, slot: 0 });
+    true
+}
+
+/// Keeps what is wanted of a flow that matches; whether to go on.
+fn keep(answer: &mut Answer, entry: Entry<'_>, want: Want, now: Instant) -> bool {
+    match want {
+        Want::Count => true,
+        Want::Victims(max) => {
+            if answer.victims.len() < max {
+                answer.victims.push((entry.key(), entry.id()));
+            }
+            true
+        }
+        Want::Flows(max) => {
+            let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
+            answer.flows.push((entry.flow(), Age { active_s, expires_s: None }));
+            answer.flows.len() < max
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

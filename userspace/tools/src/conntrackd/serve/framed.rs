@@ -1,0 +1,302 @@
+//! What the daemon answers in the framed protocol: operations on its table by filter.
+//!
+//! ```text
+//!  request --> Program --Order::Query, slice by slice--> shard(s) --> flows, or identities with ids
+//!                                                                          |
+//!  DATA, NOTE, END <-- this task <-- deletes, on a thread of their own ----+
+//! ```
+
+use super::{Mode, Service};
+use crate::conf::diagnostic::quoted;
+use crate::filter::{Limits, Sealed, parse};
+use crate::grouping::{self, Groups};
+use crate::print::conntrack::{self, Root, Style};
+use engine::query::{Gap, Program, gap};
+use host::clock;
+use host::control::Client;
+use host::control::framed::{Received, Refusal, namespace};
+use host::fleet::Handle;
+use host::removal::{self, Removed, Victim};
+use host::shard::{Answer, Order, Place, Query, TableState, Trust, Want};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use wire::control::framed::{Ask, Format, Status, Tally, Verb};
+
+/// Flows copied out of a table at a time.
+const PAGE_FLOWS: usize = 1024;
+/// Flows that a dry run shows.
+const EXAMPLES: usize = 3;
+/// Rendered flows are sent when they are so many bytes.
+const PIECE_BYTES: usize = 48 << 10;
+/// Deleted at most, if the client names no limit.
+const MAX_DEFAULT: u64 = 100_000;
+
+/// How a request came to its end: the status, and the body.
+type Ended = Result<Vec<u8>, (Status, Vec<u8>)>;
+
+fn refused((status, text): Refusal) -> (Status, Vec<u8>) {
+    (status, text.into_bytes())
+}
+
+fn failed(why: impl std::fmt::Display) -> (Status, Vec<u8>) {
+    (Status::Failed, why.to_string().into_bytes())
+}
+
+fn busy() -> (Status, Vec<u8>) {
+    (Status::Busy, super::Ended.to_string().into_bytes())
+}
+
+impl Service {
+    /// Serves one request of the framed protocol.
+    pub(super) async fn framed(&self, client: &mut Client) -> std::io::Result<()> {
+        // Filters may be large: a few are read and run at once, the others wait.
+        let _place = self.framed.acquire().await.map_err(std::io::Error::other)?;
+        let ended = match client.framed_request().await {
+            Ok(received) => self.operate(client, &received).await,
+            Err(refusal) => Err(refused(refusal)),
+        };
+        match ended {
+            Ok(body) => client.end(Status::Done, &body).await,
+            Err((status, body)) => client.end(status, &body).await,
+        }
+    }
+
+    async fn operate(&self, client: &mut Client, received: &Received) -> Ended {
+        let malformed = |why: ctnetlink::DecodeError| (Status::Malformed, why.to_string());
+        let ask = Ask::decode(&received.ask).map_err(malformed).map_err(refused)?;
+        if ask.namespace.is_some_and(|wanted| namespace() != Some(wanted)) {
+            let why = "the daemon works in another network namespace";
+            return Err((Status::Namespace, why.into()));
+        }
+        if self.facts().mode == Mode::Helper {
+            return Err((Status::NoTable, "the daemon only serves helpers".into()));
+        }
+        let program = program(&received.filter)?;
+        let engine = self.engine.read().await.clone();
+        let mut work = Work { engine, program, client, trusted: false };
+        match ask.verb {
+            Verb::List => work.list(&ask).await,
+            Verb::Count => work.count(&ask).await,
+            Verb::Delete => {
+                let ended = work.delete(&ask).await;
+                let filter = quoted(&received.filter);
+                if let Ok(Some(tally)) = ended.as_ref().map(|body| Tally::decode(body).ok())
+                    && !ask.dry_run
+                {
+                    let Tally { deleted, ended, refused, .. } = tally;
+                    self.log.notice(format!(
+                        "flows deleted from the kernel by request ({filter}): {deleted}, had ended: {ended}, \
+                         refused: {refused}"
+                    ));
+                }
+                ended
+            }
+        }
+    }
+}
+
+/// A filter in normal form, ready to run over the table.
+fn program(filter: &str) -> Result<Arc<Program>, (Status, Vec<u8>)> {
+    let wrong = |error: crate::filter::Error| (Status::Filter, error.to_json(filter).into_bytes());
+    let parsed = parse(filter, &Limits::NORMAL, &mut Sealed).map_err(wrong)?;
+    let unknown = |term: &_| match gap(term)? {
+        Gap::Never(why) => Some(why),
+        Gap::Counters | Gap::Left => Some("the table does not tell it; the kernel does"),
+        Gap::Began => None,
+    };
+    parsed.check(unknown).map_err(wrong)?;
+    let program = Program::new(&parsed.expr).map_err(|_| failed("the filter is too large"))?;
+    Ok(Arc::new(program))
+}
+
+/// A request being carried out.
+struct Work<'a> {
+    engine: Handle,
+    program: Arc<Program>,
+    client: &'a mut Client,
+    /// Whether the client was told how far the table can be trusted.
+    trusted: bool,
+}
+
+impl Work<'_> {
+    /// The answer of one shard, or a page of it.
+    async fn query(&mut self, from: Place, want: Want) -> Result<Answer, (Status, Vec<u8>)> {
+        let (reply, answer) = oneshot::channel();
+        let program = Arc::clone(&self.program);
+        self.engine.order(Order::Query(Query { program, from, want, reply }));
+        let answer = answer.await.map_err(|_| busy())?;
+        let Some(trust) = answer.trust else {
+            return Err((Status::NoTable, "the daemon keeps no table of flows".into()));
+        };
+        if matches!(trust.state, TableState::Loading { .. }) {
+            let why = "the daemon is reading the kernel's table for the first time";
+            return Err((Status::NoTable, why.into()));
+        }
+        if !std::mem::replace(&mut self.trusted, true) {
+            for note in notes(&trust) {
+                self.client.send_note(&note).await.map_err(failed)?;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn list(&mut self, ask: &Ask<'_>) -> Ended {
+        let limit = ask.limit.unwrap_or(u64::MAX);
+        let mut out = Rendered::new(ask.format);
+        let mut tally = Tally::default();
+        let mut next = Some(Place::default()).filter(|_| limit > 0);
+        while let Some(from) = next {
+            let most = usize::try_from(limit - tally.matched).unwrap_or(usize::MAX);
+            let answer = self.query(from, Want::Flows(PAGE_FLOWS.min(most))).await?;
+            tally.matched += answer.matched;
+            tally.table += answer.looked_at;
+            for (flow, _) in &answer.flows {
+                out.add(flow);
+                if out.bytes.len() >= PIECE_BYTES {
+                    self.client.send_data(&out.take()).await.map_err(failed)?;
+                }
+            }
+            next = answer.next.filter(|_| tally.matched < limit);
+        }
+        self.client.send_data(&out.end()).await.map_err(failed)?;
+        Ok(tally.encode().to_vec())
+    }
+
+    async fn count(&mut self, ask: &Ask<'_>) -> Ended {
+        let keys = ask.keys.map(grouping::keys).transpose();
+        let mut groups = keys.map_err(|why| (Status::Malformed, why.into_bytes()))?.map(Groups::by);
+        let want = if groups.is_some() { Want::Flows(PAGE_FLOWS) } else { Want::Count };
+        let mut tally = Tally::default();
+        let mut next = Some(Place::default());
+        while let Some(from) = next {
+            let answer = self.query(from, want).await?;
+            tally.matched += answer.matched;
+            tally.table += answer.looked_at;
+            if let Some(groups) = &mut groups {
+                answer.flows.iter().for_each(|(flow, _)| groups.count(flow));
+            }
+            next = answer.next;
+        }
+        if let Some(groups) = groups {
+            let top = ask.top.map(|top| usize::try_from(top).unwrap_or(usize::MAX));
+            let text = match ask.format {
+                Format::Json => groups.json(top).to_string(),
+                _ => groups.text(top),
+            };
+            self.client.send_data(text.as_bytes()).await.map_err(failed)?;
+        }
+        Ok(tally.encode().to_vec())
+    }
+
+    async fn delete(&mut self, ask: &Ask<'_>) -> Ended {
+        let max = ask.max.unwrap_or(MAX_DEFAULT);
+        let most = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut victims: Vec<Victim> = Vec::new();
+        let mut tally = Tally::default();
+        let mut next = Some(Place::default());
+        while let Some(from) = next {
+            let want = Want::Victims(if ask.dry_run { 0 } else { most - victims.len() });
+            let answer = self.query(from, want).await?;
+            tally.matched += answer.matched;
+            tally.table += answer.looked_at;
+            victims.extend(answer.victims);
+            next = answer.next;
+        }
+        let too_many = tally.matched > max;
+        if ask.dry_run {
+            self.examples().await?;
+            return Ok(tally.encode().to_vec());
+        }
+        if too_many || (!ask.confirmed && tally.matched > tally.table / 2) {
+            return Err((Status::Limit, tally.encode().to_vec()));
+        }
+        let removed = tokio::task::spawn_blocking(move || removal::remove(victims)).await;
+        let Removed { deleted, ended, refused, errno } =
+            removed.map_err(failed)?.map_err(failed)?;
+        if refused > 0 {
+            let why = format!("the kernel says: {}", std::io::Error::from_raw_os_error(errno));
+            self.client.send_note(&why).await.map_err(failed)?;
+        }
+        Ok(Tally { deleted, ended, refused, ..tally }.encode().to_vec())
+    }
+
+    /// Shows a few of the flows.
+    async fn examples(&mut self) -> Result<(), (Status, Vec<u8>)> {
+        let mut out = Rendered::new(Format::Text);
+        let mut left = EXAMPLES;
+        let mut next = Some(Place::default());
+        while let Some(from) = next.filter(|_| left > 0) {
+            let answer = self.query(from, Want::Flows(left)).await?;
+            left -= answer.flows.len().min(left);
+            answer.flows.iter().for_each(|(flow, _)| out.add(flow));
+            next = answer.next;
+        }
+        self.client.send_data(&out.end()).await.map_err(failed)
+    }
+}
+
+/// What people must know of an answer that a table gave for the kernel.
+fn notes(trust: &Trust) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some((ago, _)) = trust.state.loss() {
+        let (word, seconds) = (trust.state.word(), ago.as_secs());
+        out.push(format!(
+            "the table is {word} since {seconds} s; use --kernel to ask the kernel itself"
+        ));
+    }
+    if trust.filtered {
+        out.push(
+            "the configured Filter keeps flows out of the table; --kernel asks the kernel itself"
+                .into(),
+        );
+    }
+    if trust.no_room > 0 {
+        let flows = trust.no_room;
+        out.push(format!(
+            "{flows} flows found no room in the table; --kernel asks the kernel itself"
+        ));
+    }
+    out
+}
+
+/// Flows as they are shown.
+struct Rendered {
+    style: Style<'static>,
+    bytes: Vec<u8>,
+    begun: bool,
+    now_ns: u64,
+}
+
+impl Rendered {
+    fn new(format: Format) -> Self {
+        let format = match format {
+            Format::Text => conntrack::Format::Plain,
+            Format::Json => conntrack::Format::Json,
+            Format::Xml => conntrack::Format::Xml,
+        };
+        let style = Style { format, ..Style::default() };
+        Self { style, bytes: Vec::new(), begun: false, now_ns: clock::wall_ns() }
+    }
+
+    fn add(&mut self, flow: &ctnetlink::Flow) {
+        if !std::mem::replace(&mut self.begun, true) {
+            conntrack::list_begin(&mut self.bytes, &self.style, Root::Conntrack);
+        }
+        // What the table knows of it is how much was left when its last news came.
+        let mut flow = flow.clone();
+        flow.known.remove(ctnetlink::flow::Known::TIMEOUT);
+        conntrack::table_flow(&mut self.bytes, &self.style, &flow, self.now_ns);
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        // As `conntrack` does: an empty list of elements is nothing, an empty array is one.
+        if self.begun || self.style.format == conntrack::Format::Json {
+            conntrack::list_end(&mut self.bytes, &self.style, Root::Conntrack, self.begun);
+        }
+        self.bytes
+    }
+}
