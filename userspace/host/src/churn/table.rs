@@ -34,13 +34,21 @@ impl Requests {
     /// # Errors
     /// When the kernel refuses one.
     pub fn fill(&mut self, base: u32, count: u32) -> io::Result<()> {
+        self.fill_zone(base, count, 0)
+    }
+
+    /// The same in a conntrack zone.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn fill_zone(&mut self, base: u32, count: u32, zone: u16) -> io::Result<()> {
         let mut at = 0;
         while at < count {
             let batch = BATCH.min(count - at);
             let mut writer = Writer::new(&mut self.buffer);
             for seq in 0..batch {
                 let ticket = Ticket { seq, ack: seq + 1 == batch };
-                let flow = established(base.wrapping_add(at + seq));
+                let flow = Flow { zone, ..established(base.wrapping_add(at + seq)) };
                 request::create(&mut writer, ticket, &flow, IfExists::Fail);
             }
             let len = writer.finish().expect("the buffer holds a batch");

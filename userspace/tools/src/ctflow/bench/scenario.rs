@@ -16,6 +16,7 @@ mod packet;
 mod start;
 mod growth;
 mod watch;
+mod operations;
 
 /// What one measurement of one subject gave, by figure.
 pub(super) type Values = BTreeMap<&'static str, f64>;
@@ -105,6 +106,7 @@ pub(super) fn all() -> Vec<Scenario> {
         contended::scenario(),
         packet::scenario(),
         start::scenario(),
+        operations::scenario(),
     ]);
     all.sort_by_key(|scenario| ORDER.iter().position(|name| *name == scenario.name));
     all
@@ -125,6 +127,7 @@ const ORDER: &[&str] = &[
     "packets",
     "start",
     "watch",
+    "ops",
     "churn-tcp",
     "churn-v6",
     "churn-nat",

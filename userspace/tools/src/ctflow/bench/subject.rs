@@ -241,6 +241,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Its configuration.
+    pub(super) fn conf(&self) -> PathBuf {
+        self.stem.with_extension("conf")
+    }
+
     /// When it was started.
     pub(super) const fn started(&self) -> Instant {
         self.started
