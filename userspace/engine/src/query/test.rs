@@ -168,6 +168,8 @@ fn state(subject: &impl Subject, states: States) -> Option<bool> {
             let has_states = matches!(subject.family_and_proto().1, TCP | SCTP | DCCP);
             (!has_states).then_some(false)
         }
+        // A state of another protocol, which no name is for.
+        _ => Some(false),
     }
 }
 

@@ -15,19 +15,15 @@ pub(super) fn label_bytes(flow: &Flow) -> Option<Vec<u8>> {
 /// The view that a message about the flow would have.
 pub(super) fn view<'a>(flow: &'a Flow, labels: Option<&'a [u8]>) -> FlowView<'a> {
     let has = |field| flow.has(field);
-    let mut view = FlowView {
-        family: flow.orig.family,
-        orig: flow.orig,
-        reply: flow.reply,
-        zone: zone(flow),
-        status: has(Known::STATUS).then_some(flow.status),
-        timeout_s: has(Known::TIMEOUT).then_some(flow.timeout_s),
-        mark: has(Known::MARK).then_some(flow.mark),
-        id: has(Known::ID).then_some(flow.id),
-        proto: flow.proto,
-        labels,
-        ..FlowView::default()
-    };
+    let mut view = FlowView::default();
+    view.family = flow.orig.family;
+    (view.orig, view.reply) = (flow.orig, flow.reply);
+    view.zone = zone(flow);
+    view.status = has(Known::STATUS).then_some(flow.status);
+    view.timeout_s = has(Known::TIMEOUT).then_some(flow.timeout_s);
+    view.mark = has(Known::MARK).then_some(flow.mark);
+    view.id = has(Known::ID).then_some(flow.id);
+    (view.proto, view.labels) = (flow.proto, labels);
     if let Some(extra) = flow.extra.as_deref() {
         view.zones = extra.zones;
         view.master = extra.master;
