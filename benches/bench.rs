@@ -4,6 +4,7 @@
 
 mod codec;
 mod engine_cost;
+mod query_cost;
 mod sample;
 
 use criterion::Criterion;
@@ -17,5 +18,6 @@ fn main() {
         .configure_from_args();
     codec::benchmarks(&mut criterion);
     engine_cost::benchmarks(&mut criterion);
+    query_cost::benchmarks(&mut criterion);
     criterion.final_summary();
 }

@@ -2,13 +2,19 @@
 
 use crate::ops::{FILTERS, said};
 use ctnetlink::Flow;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
+use tests::conf::{Conf, End};
 use tests::conntrack::{catalogue_len, count, insert_catalogue};
 use tests::ctnetlink::{Requests, udp, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::netns::Namespace;
 use tests::solo::{Solo, solo};
+use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
+use wire::control::Request;
+use wire::control::framed::{Ask, HEADER_LEN, Header, Kind, Status, Verb, versions};
 
 /// Runs `ctflow` against a daemon, in a namespace, without a terminal.
 fn ask_in(namespace: &Namespace, daemon: &Daemon<'_>, line: &str) -> (i32, String, String) {
@@ -208,4 +214,135 @@ fn without_a_daemon_that_understands_the_kernel_is_asked() {
     let (code, out, err) = ask(&stage, &original, "count tcp");
     assert_eq!((code, out.as_str()), (0, "13\n"), "{err}");
     assert!(err.contains("does not speak this protocol"), "{err}");
+}
+
+/// A delete by filter is no flush: the peer must not carry the flows on.
+#[test]
+fn the_peer_hears_of_the_ends() {
+    let stage = Stage::new();
+    let conf = |end| Conf { protocol: "FTFW", ..Conf::new(end) };
+    let (a, b) = (stage.ours("a", &conf(End::A)), stage.ours("b", &conf(End::B)));
+    let mut requests = Requests::open(&stage.a);
+    requests.create(&udp_flows(0..50));
+    wait_until("the peer knows them", || {
+        let knows = b.external().len() == 50;
+        if !knows {
+            // What the link has lost.
+            b.ask(&["-n"]);
+        }
+        knows
+    });
+    let hosts = "100.0.0.0-100.0.0.19";
+    let (code, _, err) = ask_in(&stage.a, &a, &format!("delete src {hosts}"));
+    assert_eq!((code, err.contains("deleted 20 of 50")), (0, true), "{err}");
+    wait_equal("the peer has forgotten them", || b.external().len(), || 30);
+}
+
+/// Sends bytes behind the number that opens the framed protocol; the status of the answer's END, and its body.
+fn raw(daemon: &Daemon<'_>, frames: &[u8]) -> Option<(Status, String)> {
+    let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();
+    stream.write_all(&Request::Framed.encode()).unwrap();
+    // A daemon that has refused the first frame may not read the others.
+    let _ = stream.write_all(frames);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    loop {
+        let mut head = [0; HEADER_LEN];
+        stream.read_exact(&mut head).ok()?;
+        let header = Header::decode(&head).unwrap();
+        let mut body = vec![0; header.len];
+        stream.read_exact(&mut body).unwrap();
+        if header.kind == Kind::End {
+            return Some((header.status, String::from_utf8_lossy(&body).into_owned()));
+        }
+    }
+}
+
+fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
+    let header = Header { len: body.len(), kind, status: Status::Done }.encode();
+    [&header[..], body].concat()
+}
+
+#[test]
+fn requests_that_are_not_understood_are_refused_and_delete_nothing() {
+    let stage = Solo::new();
+    insert_catalogue(&stage.node);
+    let daemon = ready(&stage, "");
+    let body = |ask: Ask<'_>| {
+        let mut bytes = vec![0; 256];
+        let mut writer = ctnetlink::Writer::new(&mut bytes);
+        ask.encode(&mut writer);
+        let len = writer.finish().unwrap();
+        bytes.truncate(len);
+        bytes
+    };
+    let hello = frame(Kind::Hello, &versions());
+    let delete = frame(Kind::Ask, &body(Ask { confirmed: true, ..Ask::new(Verb::Delete) }));
+    let mut unknown = body(Ask { confirmed: true, ..Ask::new(Verb::Delete) });
+    unknown.extend_from_slice(&[99, 0, 0, 0]);
+    let later = [2_u16.to_ne_bytes(), 9_u16.to_ne_bytes()].concat();
+    let mut damaged = delete.clone();
+    damaged[0] ^= 1;
+    for (frames, status) in [
+        (vec![0xff; 40], Status::Malformed),
+        (delete.clone(), Status::Malformed),
+        ([hello.clone(), damaged].concat(), Status::Malformed),
+        ([hello.clone(), frame(Kind::Ask, &unknown)].concat(), Status::Malformed),
+        ([frame(Kind::Hello, &later), delete.clone()].concat(), Status::Version),
+        (
+            [hello.clone(), frame(Kind::Part, b"tcp or udp and ip"), delete.clone()].concat(),
+            Status::Filter,
+        ),
+        (
+            [hello.clone(), frame(Kind::Part, b"src @/etc/passwd"), delete.clone()].concat(),
+            Status::Filter,
+        ),
+        (
+            [hello.clone(), frame(Kind::Part, b"-s 1.1.1.1"), delete.clone()].concat(),
+            Status::Filter,
+        ),
+        ([hello.clone(), frame(Kind::Part, b"bytes > 5"), delete.clone()].concat(), Status::Filter),
+        ([hello.clone(), frame(Kind::Part, &[0xff]), delete].concat(), Status::Malformed),
+        // Cut in the middle of what would have been everything.
+        ([hello.clone(), frame(Kind::Part, b"tcp")].concat(), Status::Malformed),
+        (hello, Status::Malformed),
+    ] {
+        let end = raw(&daemon, &frames);
+        let is = end.as_ref().map(|(status, _)| *status);
+        assert_eq!(is, Some(status), "{end:?} to {frames:?}");
+        assert_eq!(count(&stage.node), catalogue_len());
+    }
+    // What comes next is served.
+    assert_eq!(ask(&stage, &daemon, "count tcp").1, "13\n");
+    assert!(daemon.ask(&["-s"]).contains("28"));
+}
+
+/// Runs `ctflow` at a terminal at which somebody types `answer`.
+fn at_terminal(stage: &Solo, daemon: &Daemon<'_>, line: &str, answer: &str) -> (i32, String) {
+    let program = Brand::Ours.program().with_file_name("ctflow");
+    let line = format!("{} {line} -C {}", program.display(), daemon.path("conf").display());
+    // `script` (bsdutils) runs it at a terminal of its own, and ends as it did.
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = stage.node.within(|| command.spawn().expect("script can be started"));
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn at_a_terminal_somebody_is_asked() {
+    let stage = Solo::new();
+    insert_catalogue(&stage.node);
+    let daemon = ready(&stage, "");
+    let question = "delete 15 of 28 flows? [y/N]";
+    let (code, said) = at_terminal(&stage, &daemon, "delete not tcp", "n\n");
+    assert_eq!((code, said.contains(question), count(&stage.node)), (3, true, 28), "{said}");
+    assert_eq!(said.matches("src=").count(), 2 * 3, "three examples: {said}");
+    let (code, said) = at_terminal(&stage, &daemon, "delete not tcp --max 3", "y\n");
+    assert_eq!((code, said.contains(question), count(&stage.node)), (3, false, 28), "{said}");
+    let (code, said) = at_terminal(&stage, &daemon, "delete not tcp", "y\n");
+    assert_eq!((code, said.contains(question), count(&stage.node)), (0, true, 13), "{said}");
+    let (code, said) = at_terminal(&stage, &daemon, "delete --kernel tcp", "y\n");
+    assert_eq!((code, said.contains("delete 13 of 13 flows?")), (0, true), "{said}");
+    assert_eq!(count(&stage.node), 0);
 }
