@@ -47,6 +47,7 @@ pub mod config;
 pub mod counters;
 pub mod input;
 pub mod flows;
+pub mod query;
 pub mod told;
 pub mod wheel;
 pub mod output;
