@@ -55,7 +55,8 @@ pub(super) static CHECKS: [Check; 5] = [
         looks_at: "/proc/net/netlink of every network namespace, and whose sockets these are",
         bad: &[(Status::Warning, "somebody other than the daemon listens")],
         why: "as soon as anybody listens, anywhere on the machine, the kernel builds a message for each change of a \
-              flow (about 2.6 us for a new one), and a slow listener that wants to lose nothing holds up the ends of flows",
+              flow (about 2.6 us for a new one), and a slow listener that wants to lose nothing holds up the ends of \
+              flows",
         fix: "stop it, or have it ask the daemon",
         parts: &[Part::Listeners, Part::Daemon, Part::Conf],
         at_start: false,
