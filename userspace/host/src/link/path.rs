@@ -1,8 +1,8 @@
 //! Whether full datagrams reach the peer whole: a question to its kernel that needs no program there.
 //!
-//! A datagram that may not be fragmented goes to a port that nobody listens on (discard, RFC 863), and the peer's kernel
-//! refuses it: ICMP "port unreachable" says that it came in whole. What a switch without jumbo frames swallows has no
-//! answer, while a small datagram has one.
+//! A datagram that may not be fragmented goes to a port that nobody listens on (discard, RFC 863), and the peer's
+//! kernel refuses it: ICMP "port unreachable" says that it came in whole. What a switch without jumbo frames swallows
+//! has no answer, while a small datagram has one.
 //!
 //! ```text
 //!  small --> refused       it answers        small --> nothing     it does not: nothing is known

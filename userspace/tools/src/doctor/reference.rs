@@ -12,12 +12,12 @@ const PREAMBLE: &str = "\
 Generated from the table of checks (`userspace/tools/src/doctor/check/`); change it there and run
 `UPDATE=1 cargo test -p ctflow-tools doctor`.
 
-`ctflow doctor` changes nothing. It reads `/proc`, `/sys` and `/etc`, asks the kernel by netlink, loads two eBPF programs
-and lets them go, asks the daemon for its state, and sends a few datagrams to the peer's port 9. What it finds wrong it
-explains, with commands to copy. It runs without root too: what it may not see is skipped, never ok.
+`ctflow doctor` changes nothing. It reads `/proc`, `/sys` and `/etc`, asks the kernel by netlink, loads two eBPF
+programs and lets them go, asks the daemon for its state, and sends a few datagrams to the peer's port 9. What it finds
+wrong it explains, with commands to copy. It runs without root too: what it may not see is skipped, never ok.
 
-It also holds what the daemon's log says at the start: the daemon runs the checks marked *start*, and logs what they
-warn of, with their names.
+The daemon runs the checks marked *start* when it starts, and logs a line for each warning and error, with the name of
+the check.
 
 ## Exit codes
 
@@ -31,7 +31,8 @@ warn of, with their names.
 
 `ctflow doctor -o json` prints one object on one line:
 
-    {\"v\":1, \"errors\":N, \"warnings\":N, \"checks\":[{\"id\", \"status\", \"title\", \"found\", \"wanted\", \"why\", \"fix\":[...], \"see\"}]}
+    {\"v\":1, \"errors\":N, \"warnings\":N, \"checks\":[
+        {\"id\", \"status\", \"title\", \"found\", \"wanted\", \"why\", \"fix\":[...], \"see\"}, ...]}
 
 `status` is `ok`, `info`, `warning`, `error` or `skipped`; of what was skipped, `found` says why. `fix` holds commands
 in their order; a line that begins with `#` is for people, and harmless to a shell.

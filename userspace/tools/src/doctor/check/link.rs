@@ -27,7 +27,8 @@ pub(super) static CHECKS: [Check; 3] = [
         title: "full datagrams reach the peer",
         looks_at: "MTU of each interface, and what becomes of a datagram as large, sent to the peer's port 9",
         bad: &[(Status::Error, "the path takes less, or swallows it")],
-        why: "large messages vanish while small ones arrive: jumbo frames on the node, but not on the switch or the peer",
+        why: "large messages vanish while small ones arrive: jumbo frames on the node, but not on the switch or the \
+              peer",
         fix: "an MTU that all of the path can do",
         parts: &[Part::Links, Part::Paths],
         at_start: false,

@@ -77,8 +77,8 @@ pub(super) static CHECKS: [Check; 7] = [
         title: "connections in the middle, on a node that takes over",
         looks_at: "nf_conntrack_tcp_loose, the configuration, the gate",
         bad: &[(Status::Info, "1 with an external cache and without a gate")],
-        why: "a packet that comes before the commit begins a flow of its own, without translation, which then stands in \
-              the way of the one that is committed",
+        why: "a packet that comes before the commit begins a flow of its own, without translation, which then \
+              stands in the way of the one that is committed",
         fix: "a gate (contrib/gate.nft), or tcp_loose=0",
         parts: &[Part::Sysctl, Part::Conf, Part::Keepalived],
         at_start: true,

@@ -20,8 +20,8 @@ pub(super) static CHECKS: [Check; 5] = [
         title: "flows that could not be entered",
         looks_at: "insert_failed and chaintoolong of all CPUs, twice, a second apart",
         bad: &[(Status::Warning, "growing"), (Status::Info, "there were some since the boot")],
-        why: "the packet that would have begun the flow is lost: two packets of one flow at once (DNS over one socket), \
-              one translated address for two flows, or chains that are too long",
+        why: "the packet that would have begun the flow is lost: two packets of one flow at once (DNS over one \
+              socket), one translated address for two flows, or chains that are too long",
         fix: "chains: sysctl.buckets; clashes: more addresses or ports for translation",
         parts: &[Part::Counters],
         at_start: false,
@@ -54,8 +54,9 @@ pub(super) static CHECKS: [Check; 5] = [
         title: "who else hears of flows",
         looks_at: "/proc/net/netlink of every network namespace, and whose sockets these are",
         bad: &[(Status::Warning, "somebody other than the daemon listens")],
-        why: "as soon as anybody listens, anywhere on the machine, the kernel builds a message for each change of a flow \
-              (about 2.6 us for a new one), and a slow listener that wants to lose nothing holds up the ends of flows",
+        why: "as soon as anybody listens, anywhere on the machine, the kernel builds a message for each change of a \
+              flow (about 2.6 us for a new one), and a slow listener that wants to lose nothing holds up the ends of \
+              flows",
         fix: "stop it, or have it ask the daemon",
         parts: &[Part::Listeners, Part::Daemon, Part::Conf],
         at_start: false,
