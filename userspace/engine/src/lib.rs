@@ -56,7 +56,6 @@ pub mod lack;
 pub mod expectations;
 pub mod helper;
 pub mod changed;
-pub mod query;
 pub mod local;
 pub mod remote;
 pub mod failover;

@@ -52,7 +52,6 @@ pub mod expectations;
 pub mod table;
 pub mod removal;
 pub mod ended;
-pub mod removal;
 pub mod ahead;
 pub mod kernel;
 pub mod purge;

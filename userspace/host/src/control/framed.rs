@@ -18,8 +18,8 @@ use wire::control::framed::{
 /// How long the daemon may take for the next frame: a large table, or a large delete.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The network namespace of the calling thread, by which two processes tell whether they are in the same one: device and
-/// inode of its file. `None` without `/proc`.
+/// The network namespace of the calling thread, by which two processes tell whether they are in the same one: device
+/// and inode of its file. `None` without `/proc`.
 #[must_use]
 pub fn namespace() -> Option<(u64, u64)> {
     let file = std::fs::metadata("/proc/thread-self/ns/net").ok()?;

@@ -1,4 +1,5 @@
-//! The framed protocol of the control socket (`docs/spec/control.md`, section 2), which [`super::Request::Framed`] opens.
+//! The framed protocol of the control socket (`docs/spec/control.md`, section 2), which [`super::Request::Framed`]
+//! opens.
 //!
 //! ```text
 //!  client                                        daemon
@@ -149,8 +150,8 @@ impl Header {
     /// From its bytes.
     ///
     /// # Errors
-    /// When a byte of it is wrong, it is longer than a frame may be, of an unknown kind or status, or has a status where
-    /// none can be.
+    /// When a byte of it is wrong, it is longer than a frame may be, of an unknown kind or status, or has a status
+    /// where none can be.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, DecodeError> {
         let [a, b, c, d, kind, given, low, high] = *bytes;
         if given != check(bytes) {
