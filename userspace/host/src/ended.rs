@@ -118,7 +118,7 @@ impl Ends {
 impl EndsReader {
     /// Hands out what waits: when each end was heard of, nanoseconds since 1970, and the end.
     pub fn drain(&mut self, sink: &mut impl FnMut(u64, End<'_>)) {
-        while let Some(record) = self.lane.next() {
+        while let Some(record) = self.lane.take() {
             let Some((head, message)) = record.split_first_chunk::<HEAD_LEN>() else { continue };
             let [time @ .., known] = *head;
             let (at, known) = (u64::from_ne_bytes(time), known != 0);

@@ -120,7 +120,7 @@ impl Drop for Writer {
 
 impl Reader {
     /// The next record; `None` when none waits.
-    pub fn next(&mut self) -> Option<&[u8]> {
+    pub fn take(&mut self) -> Option<&[u8]> {
         while self.at >= self.block.len() {
             let next = self.lane.full.pop()?;
             let mut read = std::mem::replace(&mut self.block, next);
@@ -176,7 +176,7 @@ mod tests {
         assert!(!writer.hand_over(), "there is no block to go on with");
         let mut taken = 0;
         let mut take = |reader: &mut Reader| {
-            while let Some(seen) = reader.next() {
+            while let Some(seen) = reader.take() {
                 assert_eq!(seen, [&[taken], &record(taken)[..]].concat());
                 taken += 1;
             }
@@ -205,7 +205,7 @@ mod tests {
         assert!(writer.put([&[2], &[]]) && !reader.is_closed());
         drop(writer);
         assert!(woken(&reader) && reader.is_closed());
-        let last = std::iter::from_fn(|| reader.next().map(|record| record[0])).last();
+        let last = std::iter::from_fn(|| reader.take().map(|record| record[0])).last();
         assert_eq!(last, Some(2), "what was put in comes out");
     }
 }

@@ -106,7 +106,7 @@ impl QueueSource {
     ) -> usize {
         let mut taken = 0;
         while taken < budget
-            && let Some((heard, stamp)) = self.lane.next().and_then(event)
+            && let Some((heard, stamp)) = self.lane.take().and_then(event)
         {
             sink(heard, stamp);
             taken += 1;
