@@ -153,8 +153,8 @@ impl Handle {
                     shard.order(order);
                 }
             }
-            // The kernel's table is one; expectations are not shared out.
-            Order::Purge(..) | Order::Expectations { .. } => self.shards[0].order(order),
+            // The kernel's table is one; expectations are not shared out, and where there is a peer, there is one shard.
+            Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => self.shards[0].order(order),
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));

@@ -58,7 +58,7 @@ use purges::Purges;
 use queries::Queries;
 pub use queries::{Answer, Query, Trust, Want};
 pub use report::{
-    Age, ExpectPage, Latency, Page, Place, Queue, Resend, ResendReport, Snapshot, TableState,
+    Age, ExpectPage, Latency, Page, Place, Queue, Resend, Snapshot, TableState,
 };
 
 /// Datagrams taken from each link in one turn.
@@ -119,6 +119,9 @@ pub enum Order {
     Purge(Vec<Subject>, oneshot::Sender<Outcome>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
+    /// Copy out what may have to be sent again, oldest first. Only whoever wants to see the messages asks for that: there
+    /// may be a hundred thousand.
+    Resend(oneshot::Sender<Vec<Resend>>),
     /// Copy out flows of a table.
     Page {
         /// Which table.
@@ -355,6 +358,7 @@ impl Shard {
             Order::Command(command, reply) => self.command(now, command, Some(reply)),
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
+            Order::Resend(reply) => drop(reply.send(report::waiting(self.engine.outbox()))),
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(report::page(&self.engine, side, from, max, now)));
             }

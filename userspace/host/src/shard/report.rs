@@ -69,7 +69,7 @@ pub struct Snapshot {
     /// Messages that wait to be sent.
     pub outbox: Queue,
     /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
-    pub resend: Option<ResendReport>,
+    pub resend: Option<Queue>,
 }
 
 /// How far the local table can be trusted to be what the kernel holds.
@@ -214,22 +214,16 @@ pub struct Resend {
     pub control_flags: Option<u8>,
 }
 
-/// What was sent and may have to be sent again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResendReport {
-    /// How full the queue is.
-    pub queue: Queue,
-    /// What is in it, oldest first.
-    pub waiting: Vec<Resend>,
+/// How full the queue is of what waits to be acknowledged; `None` in a mode without acknowledgements.
+pub(super) fn resend(outbox: &Outbox) -> Option<Queue> {
+    let queue = outbox.resend()?;
+    Some(Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() })
 }
 
-/// What waits to be acknowledged; `None` in a mode without acknowledgements.
-pub(super) fn resend(outbox: &Outbox) -> Option<ResendReport> {
-    let (queue, waiting) = (outbox.resend()?, outbox.waiting()?);
-    Some(ResendReport {
-        queue: Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() },
-        waiting: waiting.map(|(seq, control_flags)| Resend { seq, control_flags }).collect(),
-    })
+/// What waits to be acknowledged, oldest first.
+pub(super) fn waiting(outbox: &Outbox) -> Vec<Resend> {
+    let waiting = outbox.waiting().into_iter().flatten();
+    waiting.map(|(seq, control_flags)| Resend { seq, control_flags }).collect()
 }
 
 /// Flows of a table, at most `max`, from a slot on.

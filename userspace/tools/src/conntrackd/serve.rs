@@ -181,6 +181,7 @@ impl Service {
                 self.purge_later();
                 Ok(())
             }
+            Request::StatsResendQueue => self.resend_queue(client).await,
             other => match (text(other), command(other)) {
                 (Some(text), _) => Ok(client.reply(&text(&self.report().await?)).await?),
                 (None, Some((command, note))) => {
@@ -206,6 +207,17 @@ impl Service {
         let (reply, outcome) = oneshot::channel::<Outcome>();
         engine.order(Order::Command(command, reply));
         tell(client, outcome).await
+    }
+
+    /// What may have to be sent again; nothing in a mode that sends nothing again.
+    async fn resend_queue(&self, client: &mut Client) -> Result<()> {
+        if self.report().await?.resend.is_none() {
+            return Ok(());
+        }
+        let (reply, waiting) = oneshot::channel();
+        self.engine.read().await.order(Order::Resend(reply));
+        let waiting = waiting.await.map_err(|_| ended())?;
+        Ok(client.reply(&stats::resend_queue(&waiting)).await?)
     }
 
     async fn report(&self) -> Result<Report> {
@@ -317,7 +329,6 @@ fn text(request: Request) -> Option<fn(&Report) -> String> {
         Request::StatsLinks => stats::links,
         Request::StatsProcesses => stats::processes,
         Request::StatsQueues => stats::queues,
-        Request::StatsResendQueue => stats::resend_queue,
         Request::StatsExpectations => stats::expectations,
         Request::StatsJson => |report| Status::of(report).to_json(),
         Request::Ready => |report| match readiness(&report.snapshot) {

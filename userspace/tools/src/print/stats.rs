@@ -3,7 +3,7 @@
 use engine::counters::{PassCounters, TableCounters};
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
-use host::shard::{Queue, Snapshot};
+use host::shard::{Queue, Resend, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
 
@@ -231,7 +231,7 @@ pub fn processes(s: &Report) -> String {
 /// `-s queue`: how full the queues to the peer are.
 #[must_use]
 pub fn queues(s: &Report) -> String {
-    let resend = s.resend.as_ref().map(|resend| resend.queue);
+    let resend = s.resend;
     let errors = &s.links.error_queue;
     let errors = Queue { len: errors.current, max: errors.max, no_space: errors.dropped };
     let nodes = s.outbox.len + errors.len + resend.map_or(0, |queue| queue.len);
@@ -251,12 +251,11 @@ fn queue(out: &mut String, name: &str, queue: &Queue) {
     line(out, &format!("not enough space errors:\t{:>12}\n", queue.no_space));
 }
 
-/// `-s rsqueue`: what may have to be sent again; nothing in a mode that sends nothing again.
+/// `-s rsqueue`: what may have to be sent again.
 #[must_use]
-pub fn resend_queue(s: &Report) -> String {
-    let Some(resend) = &s.resend else { return String::new() };
-    let mut out = format!("resent queue (len={})\n", resend.waiting.len());
-    for message in &resend.waiting {
+pub fn resend_queue(waiting: &[Resend]) -> String {
+    let mut out = format!("resent queue (len={})\n", waiting.len());
+    for message in waiting {
         let seq = message.seq;
         line(
             &mut out,

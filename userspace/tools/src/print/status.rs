@@ -554,6 +554,6 @@ fn queues(s: &Report) -> Queues {
             max: errors.max,
             no_space: errors.dropped,
         }),
-        resend: s.resend.as_ref().map(|resend| queue(&resend.queue)),
+        resend: s.resend.as_ref().map(queue),
     }
 }
