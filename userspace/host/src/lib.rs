@@ -7,7 +7,7 @@
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
 //! | `lane` | carries records from one thread to another |
 //! | `clock` | reads the time |
-//! | `place` | moves a thread to a network namespace, to CPUs |
+//! | `place` | moves a thread to CPUs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `files` | opens logs, lock files and the configuration |
@@ -21,7 +21,6 @@
 //! | `listing` | reads the kernel's flows for people |
 //! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
 //! | `helpers` | serves helpers in user space: packets of queues, verdicts, expectations |
-//! | `churn` | makes traffic and flows, for measurements |
 //! | `control` | serves the control socket; and its client |
 //! | `lock` | keeps a second daemon from starting |
 //! | `process` | daemonising, signals |
@@ -58,7 +57,6 @@ pub mod purge;
 pub mod listing;
 pub mod nfnetlink;
 pub mod helpers;
-pub mod churn;
 pub mod observe;
 pub mod process;
 pub mod control;

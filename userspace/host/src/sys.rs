@@ -15,9 +15,7 @@ pub mod clock;
 mod entries;
 mod memory;
 pub mod interface;
-pub mod packet;
 pub mod process;
-pub mod xdp;
 
 pub use batch::Batch;
 pub use entries::Entries;
@@ -276,7 +274,11 @@ pub fn raw(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }
 
-fn check(result: c_int) -> io::Result<c_int> {
+/// What a system call returned, or the error it left in `errno` where that is negative.
+///
+/// # Errors
+/// The system call's.
+pub fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 

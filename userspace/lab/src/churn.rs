@@ -15,7 +15,7 @@ pub mod program;
 pub mod table;
 
 use crate::place::Namespace;
-use crate::sys::interface::interface;
+use host::sys::interface::interface;
 use crate::sys::packet::PacketSocket;
 use crate::sys::process::{sleep_exactly, thread_cpu_ns};
 use crate::sys::xdp;

@@ -11,7 +11,7 @@
 
 use super::Cable;
 use super::frame::{Life, Shape, Template};
-use crate::sys::interface::interface;
+use host::sys::interface::interface;
 use crate::sys::packet::{ETH_P_ALL, PacketSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
@@ -53,7 +53,7 @@ impl Probe {
         let sender = sender.within(|| PacketSocket::open(interface(name)?.index, 0))??;
         let link =
             cable.router.0.within(|| PacketSocket::open(interface(link)?.index, ETH_P_ALL))??;
-        crate::netlink::set_receive_buffer(link.as_fd(), BUFFER as usize)?;
+        host::netlink::set_receive_buffer(link.as_fd(), BUFFER as usize)?;
         // From here on the kernel stamps what it hands to the socket.
         let _ = link.last_stamp();
         let frame = vec![0; template.bytes.len()];

@@ -1,6 +1,6 @@
 //! Raw frames out of an interface and into one (packet(7)).
 
-use super::check;
+use host::sys::check;
 use libc::{c_int, c_void, socklen_t};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
@@ -37,8 +37,8 @@ impl PacketSocket {
             fd
         };
         if protocol == 0 {
-            super::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
-            super::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 8 << 20)?;
+            host::sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+            host::sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 8 << 20)?;
         }
         Ok(Self { fd })
     }

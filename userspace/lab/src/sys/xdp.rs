@@ -1,7 +1,7 @@
 //! bpf(2), as far as sending frames into the stack from inside the kernel takes it. (aya loads every program that
 //! listens; it cannot run one over live frames.)
 
-use super::check;
+use host::sys::check;
 use libc::{c_int, c_long};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
@@ -9,7 +9,6 @@ use std::io;
 /// Commands and numbers of `include/uapi/linux/bpf.h` (v6.12).
 mod uapi {
     pub(super) const MAP_CREATE: i32 = 0;
-    pub(super) const MAP_UPDATE_ELEM: i32 = 2;
     pub(super) const PROG_LOAD: i32 = 5;
     pub(super) const PROG_TEST_RUN: i32 = 10;
     pub(super) const LINK_CREATE: i32 = 28;
@@ -30,18 +29,6 @@ pub fn counter() -> io::Result<OwnedFd> {
     let mut attr = Attr::default();
     attr.set32(0, uapi::MAP_TYPE_ARRAY).set32(4, 4).set32(8, 8).set32(12, 1);
     own(attr.call(uapi::MAP_CREATE)?)
-}
-
-/// Writes the cell.
-///
-/// # Errors
-/// As `bpf(2)`.
-pub fn set_counter(map: BorrowedFd<'_>, value: u64) -> io::Result<()> {
-    let key = 0_u32;
-    let mut attr = Attr::default();
-    attr.set32(0, map.as_raw_fd() as u32);
-    attr.set_pointer(8, (&raw const key).cast()).set_pointer(16, (&raw const value).cast());
-    attr.call(uapi::MAP_UPDATE_ELEM).map(drop)
 }
 
 /// Loads an XDP program, given as instructions.
