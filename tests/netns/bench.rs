@@ -1,8 +1,8 @@
 //! `ctflow bench`: its traffic is what it says it is, and its numbers add up. How long anything takes is not asserted.
 
-use host::churn::frame::{Life, Shape};
-use host::churn::program::{Range, assemble};
-use host::sys::xdp;
+use lab::churn::frame::{Life, Shape};
+use lab::churn::program::{Range, assemble};
+use lab::sys::xdp;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

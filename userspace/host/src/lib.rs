@@ -1,4 +1,4 @@
-//! The shell around the engine: every side effect of ctflow happens in this crate.
+//! The shell around the engine: every side effect of the programs that run on a firewall happens in this crate.
 //!
 //! It takes no decision about flows. Floor: above `engine`, below `tools`. The side effects, by module:
 //!

@@ -15,11 +15,11 @@ pub mod program;
 pub mod table;
 
 use crate::place::Namespace;
-use host::sys::interface::interface;
 use crate::sys::packet::PacketSocket;
 use crate::sys::process::{sleep_exactly, thread_cpu_ns};
 use crate::sys::xdp;
 use frame::{Shape, Template};
+use host::sys::interface::interface;
 use program::Range;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use std::io;

@@ -7,7 +7,9 @@
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this crate |
 //! | `place` | moves a thread to a network namespace, to CPUs |
 //! | `churn` | makes traffic and flows: an XDP program, a packet socket, requests |
+//! | `bench` | `ctflow bench`: namespaces, daemons, scenarios; the results as text, JSON and SVG |
 
 pub mod sys;
 pub mod place;
 pub mod churn;
+pub mod bench;

@@ -11,8 +11,8 @@
 
 use super::Cable;
 use super::frame::{Life, Shape, Template};
-use host::sys::interface::interface;
 use crate::sys::packet::{ETH_P_ALL, PacketSocket};
+use host::sys::interface::interface;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::io;

@@ -1,10 +1,10 @@
 //! Flows written into the kernel's table by request, without packets: the fastest way to fill and to empty it.
 
-use host::netlink::Socket;
-use host::sys::Batch;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState, tcp};
 use ctnetlink::request::{self, IfExists, Selection, Ticket};
 use ctnetlink::{Flow, Message, Messages, Tuple, Writer};
+use host::netlink::Socket;
+use host::sys::Batch;
 use rustix::fd::AsFd;
 use std::io;
 

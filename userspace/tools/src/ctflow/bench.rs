@@ -1,278 +1,269 @@
-//! `ctflow bench`: conntrack churn, and what listening to it costs: our daemon on each of its event sources beside the
-//! original, in namespaces of its own.
-//!
-//! ```text
-//!  for each scenario, size and repetition, each subject in turn:
-//!      stage (routers) + subject (a daemon) + generator  -->  values
-//!  then: table, JSON, SVG
-//! ```
+//! `ctflow bench`: conntrack churn, and what listening to it costs. Its command line, and what `lab`, which measures, has
+//! to know of the configuration language and of the statistics.
 
-mod flags;
-mod statistics;
-mod machine;
-mod stage;
-mod subject;
-mod lab;
-mod scenario;
-mod table;
-mod json;
-mod svg;
-
-pub(super) use flags::MORE;
-pub(super) use flags::Options;
-
-use anyhow::{Context, Result, ensure};
-use json::Head;
-use lab::{Case, Lab};
-use machine::{Limit, Machine};
-use scenario::{Outcome, Sample, Scenario};
+use crate::conf;
+use crate::conf::schema::{Keyword, Kind};
+use crate::conntrackd::settings;
+use crate::doctor::facts::Listener;
+use crate::doctor::gather::Root;
+use crate::doctor::gather::processes::{self, Heard};
+use crate::print::status::Status;
+use anyhow::{Result, anyhow};
+use clap::{Args, ValueEnum};
+use host::source::Settings;
+use lab::bench::{self, Product, Told};
+use lab::churn::Method;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use subject::Subject;
 
-/// How long to wait for somebody else to stop listening.
-const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
-/// Number of the capability that making namespaces takes.
-const CAP_SYS_ADMIN: u32 = 21;
-/// The exit code after a signal that was obeyed.
-const INTERRUPTED: i32 = 130;
+/// How to measure.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Options {
+    /// What to measure (see --list); everything if left out
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// List the scenarios, what each measures and against which goal, and end
+    #[arg(long)]
+    list: bool,
+    /// A first look: a fifth of the work, one repetition, no growth, under two minutes
+    #[arg(long)]
+    quick: bool,
+    /// How often each subject is measured; subjects take turns, so that a slow minute hits all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    reps: Option<u32>,
+    /// How many flows, instead of what each scenario takes by itself
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=8_000_000))]
+    flows: Option<u32>,
+    /// New flows per second in sync-paced, latency-busy, watch and every churn, which are flat out by themselves
+    #[arg(long, value_name = "FLOWS/S", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// How long paced traffic lasts; the number of flows follows from it
+    #[arg(long, value_name = "SECONDS", conflicts_with = "flows", requires = "rate")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
+    duration: Option<u32>,
+    /// Whom to measure, separated by commas: nobody, original, and our event sources by name
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    subjects: Vec<String>,
+    /// Our daemon; the one beside this program if left out
+    #[arg(long, value_name = "PATH")]
+    conntrackd: Option<PathBuf>,
+    /// The original daemon to compare with; it is left out where it does not exist
+    #[arg(long, value_name = "PATH", default_value = "/usr/sbin/conntrackd")]
+    original: PathBuf,
+    /// How packets are made
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    generator: Way,
+    /// CPUs of the generator and of the subject
+    #[arg(long, value_name = "GENERATOR,SUBJECT", value_delimiter = ',', num_args = 1)]
+    cpus: Vec<usize>,
+    /// Write everything that was measured to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the results into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Measure although somebody else on this machine listens to conntrack events
+    #[arg(long)]
+    force: bool,
+}
+
+/// How packets are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// The strongest that works here
+    Auto,
+    /// By the kernel itself, from an XDP program (kernel 5.18)
+    Xdp,
+    /// Through a packet socket
+    Packet,
+}
+
+/// What stands below the options in `--help`.
+pub(super) const MORE: &str = "\
+Needs root, iproute2 and nftables. Everything happens in network namespaces without names, which go with this program,
+whatever becomes of it. The one thing it changes outside is net.netfilter.nf_conntrack_max: raised while it runs if it
+is too small, put back at the end and on Ctrl-C.
+
+How to read the table: the median of the repetitions, their [least .. greatest], how many times better than the
+original, the goal, and by how much it is met or missed. \"nobody\" is the same traffic with no listener anywhere.
+
+The kernel builds event messages for everybody as soon as anyone listens, in whatever namespace. So no other listener
+may run (conntrackd, conntrack -E, ulogd): this program looks for them and refuses; --force measures all the same.
+Compile jobs and the like beside it make figures worse for all subjects alike: trust ratios more than figures.
+
+Examples:
+  ctflow bench --quick                             the whole table, roughly
+  ctflow bench --list                              what there is
+  ctflow bench churn --reps 7                      one row, exactly
+  ctflow bench churn-tcp --rate 5000 --duration 20 TCP connections from SYN to FIN, paced
+  ctflow bench --subjects nobody,original,tap --json result.json --svg result.svg";
 
 /// Measures.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let chosen = choose(options)?;
-    if options.list {
-        super::print(&list(&chosen))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    // Programs that it starts may end before they have read what it writes to them.
-    host::sys::process::ignore_sigpipe();
-    let subjects = lab::subjects(options)?;
-    ensure!(host::sys::has_capability(CAP_SYS_ADMIN), "making network namespaces needs root");
-    refuse_company(options)?;
-    let machine = Machine::this();
-    let cleanup = CleanUp(Arc::new(Mess::make(options)?));
-    clean_up_on_signals(Arc::clone(&cleanup.0))?;
-    host::place::outrank();
-    let lab = Lab::new(options.clone(), cleanup.0.dir.clone())?;
-    let subjects = lab.available(subjects)?;
-    let head = Head {
-        machine: &machine,
-        generator: lab.method.name(),
-        repetitions: lab.reps(),
-        began_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-    };
-    let what = format!("packets by {}, {} repetitions", head.generator, head.repetitions);
-    super::print(&format!("{}\n{what}: {}\n", machine.line(), command_line()))?;
-    if options.quick {
-        super::print(
-            "a first look: one repetition shows no spread, and what is the same for few flows as for many \
-             (memory, start) weighs five times as much\n",
-        )?;
-    }
-    let mut outcomes = Vec::new();
-    for scenario in chosen {
-        outcomes.push(measure(&lab, &subjects, scenario));
-        // After each, so that what ends early is not lost.
-        write(options, head, &outcomes)?;
-        let outcome = outcomes.last().expect("one was just added");
-        super::print(&format!("\n{}\n", table::text(outcome).trim_end()))?;
-    }
-    super::print(&format!("\n{}", table::break_even(&outcomes)))?;
-    let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    bench::run(&options.as_lab_takes_them(), product(), &mut super::print)
 }
 
-/// Writes the files that were asked for.
-fn write(options: &Options, head: Head<'_>, outcomes: &[Outcome]) -> Result<()> {
-    if let Some(path) = &options.json {
-        let text = json::Report::new(head, outcomes).text()?;
-        std::fs::write(path, text).with_context(|| cannot_write(path))?;
-    }
-    if let Some(path) = &options.svg {
-        let picture = svg::draw(&head.machine.line(), outcomes);
-        std::fs::write(path, picture).with_context(|| cannot_write(path))?;
-    }
-    Ok(())
-}
-
-fn choose(options: &Options) -> Result<Vec<Scenario>> {
-    let names = &options.scenarios;
-    let all = scenario::all();
-    for name in names {
-        let known = all.iter().any(|scenario| scenario.name == name);
-        ensure!(known, "there is no scenario {name} (ctflow bench --list)");
-    }
-    let first_look = options.quick && !options.list;
-    let wanted = |scenario: &Scenario| match &names[..] {
-        [] => !(first_look && scenario.is_deeper()),
-        names => names.iter().any(|name| name == scenario.name),
-    };
-    Ok(all.into_iter().filter(wanted).collect())
-}
-
-fn list(scenarios: &[Scenario]) -> String {
-    let mut out = String::new();
-    for scenario in scenarios {
-        out += &format!("{:<17} {}\n", scenario.name, scenario.title);
-        for figure in &scenario.figures {
-            let goals = figure.goals.iter();
-            let goals = goals.map(|(who, goal)| format!("{who} {}", goal.text()));
-            let goals = goals.collect::<Vec<_>>().join(", ");
-            let unit = if figure.unit.is_empty() { "" } else { ", " };
-            let line = format!("{:<17}   {}{unit}{}  {goals}", "", figure.title, figure.unit);
-            out += line.trim_end();
-            out.push('\n');
+impl Options {
+    fn as_lab_takes_them(&self) -> bench::Options {
+        let Self {
+            scenarios,
+            list,
+            quick,
+            reps,
+            flows,
+            rate,
+            duration,
+            subjects,
+            conntrackd,
+            original,
+            generator,
+            cpus,
+            json,
+            svg,
+            force,
+        } = self.clone();
+        bench::Options {
+            scenarios,
+            list,
+            quick,
+            reps,
+            flows,
+            rate,
+            duration,
+            subjects,
+            conntrackd,
+            original,
+            generator: generator.method(),
+            cpus,
+            json,
+            svg,
+            force,
         }
     }
-    out
 }
 
-/// Every repetition of every subject at every size. What fails is told and left out.
-fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario) -> Outcome {
-    let subjects: Vec<&Subject> = subjects.iter().filter(|s| (scenario.suits)(s)).collect();
-    let mut outcome = Outcome { scenario, samples: Vec::new(), failures: Vec::new() };
-    for case in (outcome.scenario.cases)(lab) {
-        for rep in 0..lab.reps() {
-            let round = outcome.samples.len();
-            for at in 0..subjects.len() {
-                // Each repetition begins with another one.
-                let subject = subjects[(at + rep as usize) % subjects.len()];
-                let turn = format!("{}/{}", rep + 1, lab.reps());
-                match once(lab, &outcome.scenario, subject, &case, &turn) {
-                    Ok(sample) => outcome.samples.push(sample),
-                    Err(error) => {
-                        outcome.failures.push(format!("{subject}, {}: {error:#}", case.label));
-                    }
-                }
-            }
-            relate(&mut outcome.samples[round..]);
+impl Way {
+    const fn method(self) -> Option<Method> {
+        match self {
+            Self::Auto => None,
+            Self::Xdp => Some(Method::Xdp),
+            Self::Packet => Some(Method::Packet),
         }
     }
-    outcome
 }
 
-/// Measures once, and tells of it.
-fn once(
-    lab: &Lab,
-    scenario: &Scenario,
-    subject: &Subject,
-    case: &Case,
-    turn: &str,
-) -> Result<Sample> {
-    let company = company(lab.options.force);
-    if let Some(who) = &company {
-        eprintln!("WARNING: {who} listens too");
-    }
-    let start = Instant::now();
-    eprint!("{} {} {turn} {subject} ... ", scenario.name, case.label);
-    let values = (scenario.run)(lab, subject, case);
-    match &values {
-        Ok(_) => eprintln!("{:.1} s", start.elapsed().as_secs_f64()),
-        Err(error) => eprintln!("failed: {error:#}"),
-    }
-    Ok(Sample {
-        case: case.clone(),
-        subject: subject.clone(),
-        values: values?,
-        disturbed: company.is_some(),
+/// Our daemon, as the configuration language, the statistics and the doctor's readers know it: a source that is new there is measured without
+/// being named here.
+fn product() -> Product {
+    let sources = Keyword::anywhere("EventSource")
+        .into_iter()
+        .flat_map(Keyword::params)
+        .flat_map(|param| match param.kind {
+            Kind::Choice { words, .. } => words,
+            _ => &[],
+        })
+        .map(|choice| choice.name)
+        .filter(|name| *name != "auto")
+        .collect();
+    Product { sources, source_settings, told, listeners, hears }
+}
+
+fn source_settings(text: &str) -> Result<Settings> {
+    let (conf, _) = conf::parse(text, "alone.conf").map_err(|errors| anyhow!("{errors:?}"))?;
+    Ok(settings::source_settings(&conf))
+}
+
+fn told(answer: &str) -> Result<Told> {
+    let Status { events, work, .. } = serde_json::from_str(answer)?;
+    Ok(Told {
+        source: events.source,
+        state: work.state,
+        heard_p50_us: events.latency_p50_us,
+        heard_p99_us: events.latency_p99_us,
+        heard_max_us: events.latency_max_us,
     })
 }
 
-/// What others' listening does.
-const COMPANY: &str = "the kernel builds event messages as soon as anyone listens";
-
-/// Nobody else may listen.
-fn refuse_company(options: &Options) -> Result<()> {
-    let Some(who) = company(options.force) else { return Ok(()) };
-    ensure!(
-        options.force,
-        "{who} listens to conntrack events, and {COMPANY}: end it, or use --force"
-    );
-    eprintln!("ctflow: WARNING: {who} listens too, and {COMPANY}: \"nobody\" is not nobody");
-    Ok(())
+fn listeners() -> Vec<String> {
+    let found = processes::listeners(Root::new(Path::new("/"))).unwrap_or_default();
+    let word = |listener: Listener| match listener.pid {
+        Some(pid) => format!("{} (pid {pid})", listener.name),
+        None => listener.name,
+    };
+    found.into_iter().map(word).collect()
 }
 
-/// Who else listens; waits a while for them to stop, unless they may.
-fn company(may: bool) -> Option<String> {
-    let start = Instant::now();
-    loop {
-        let listeners = machine::listeners();
-        if listeners.is_empty() {
-            return None;
-        }
-        if may || start.elapsed() > OTHERS_PATIENCE {
-            return Some(listeners.join(", "));
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
+fn hears(line: &str) -> bool {
+    Heard::parse(line).is_some()
 }
 
-/// Adds to the samples of a repetition how they stand to nobody's, where that was not measured beside each.
-fn relate(round: &mut [Sample]) {
-    let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
-    let Some(nobody) = nobody.map(|sample| sample.values.clone()) else { return };
-    for values in round.iter_mut().map(|sample| &mut sample.values) {
-        let mut relate = |from, to, relation: fn(f64, f64) -> f64| {
-            if let (Some(own), Some(base)) = (values.get(from), nobody.get(from)) {
-                let relation = relation(*own, *base);
-                values.entry(to).or_insert(relation);
-            }
+#[cfg(test)]
+mod tests {
+    use super::{product, source_settings, told};
+    use crate::conf;
+    use crate::print::status::Status;
+    use host::source::Choice;
+    use lab::bench::subject::{Buffers, Role, Setup, Subject};
+    use std::path::Path;
+
+    fn configuration(subject: &Subject, role: Role, settings: &str) -> String {
+        let setup = Setup {
+            program: "conntrackd".into(),
+            product: &product(),
+            subject,
+            dir: Path::new("/tmp"),
+            name: "a",
+            role,
+            buffers: Buffers::DEFAULT,
+            settings,
         };
-        relate("rate", "kept", |own, base| own / base);
-        relate("packet_us", "kept_cpu", |own, base| base / own);
-    }
-}
-
-fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
-}
-
-/// What must be put back.
-#[derive(Debug)]
-struct Mess {
-    dir: PathBuf,
-    limit: Limit,
-}
-
-impl Mess {
-    fn make(options: &Options) -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("ctflow-bench-{}", std::process::id()));
-        let limit = Limit::raise(options.flows)?;
-        std::fs::create_dir_all(&dir).with_context(|| cannot_write(&dir))?;
-        Ok(Self { dir, limit })
+        setup.configuration()
     }
 
-    fn clean_up(&self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-        self.limit.restore();
-    }
-}
-
-/// Puts it back when this goes. (The thread that waits for signals holds on to the mess itself.)
-#[derive(Debug)]
-struct CleanUp(Arc<Mess>);
-
-impl Drop for CleanUp {
-    fn drop(&mut self) {
-        self.0.clean_up();
-    }
-}
-
-/// Daemons go with this program, and namespaces with the daemons; the rest is put back.
-fn clean_up_on_signals(mess: Arc<Mess>) -> Result<()> {
-    let signals = host::sys::stop_signals()?;
-    std::thread::spawn(move || {
-        if std::io::Read::read(&mut std::fs::File::from(signals), &mut [0; 128]).is_ok() {
-            eprintln!("interrupted");
-            mess.clean_up();
-            std::process::exit(INTERRUPTED);
+    #[test]
+    fn every_source_of_the_language_is_a_subject() {
+        let sources = product().sources;
+        assert!(sources.contains(&"netlink") && sources.contains(&"tap"), "{sources:?}");
+        assert!(!sources.contains(&"auto"), "auto is one of the others");
+        let subjects = Subject::all(&sources);
+        for source in sources {
+            assert!(subjects.contains(&Subject::Ours(source.into())), "{source}");
         }
-    });
-    Ok(())
-}
+    }
 
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
+    #[test]
+    fn configurations_are_valid() {
+        let ours = Subject::Ours("netlink".into());
+        // As the scenario that counts shards sets them.
+        for settings in ["", " Shards 2\n"] {
+            let text = configuration(&ours, Role::Alone, settings);
+            assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");
+        }
+        let text = configuration(&ours, Role::Replicates { host: 2, direct: true }, "");
+        assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");
+    }
+
+    #[test]
+    fn a_source_without_a_daemon_is_opened_as_the_configuration_says() {
+        let text = configuration(&Subject::Ours("tap".into()), Role::Alone, "");
+        let settings = source_settings(&text).expect("a valid configuration");
+        assert_eq!(settings.choice, Choice::Tap);
+        assert_eq!(settings.buffer_bytes, Some(2 << 20));
+        assert!(source_settings("General {").is_err());
+    }
+
+    #[test]
+    fn what_scenarios_ask_for_is_read_from_the_statistics() {
+        let mut status = Status::default();
+        status.events.source = "hook".into();
+        status.work.state = "exact".into();
+        status.events.latency_p50_us = 1;
+        status.events.latency_p99_us = 2;
+        status.events.latency_max_us = 3;
+        let text = serde_json::to_string(&status).expect("numbers and text");
+        let read = told(&text).expect("our own statistics");
+        assert_eq!((read.source.as_str(), read.state.as_str()), ("hook", "exact"));
+        assert_eq!((read.heard_p50_us, read.heard_p99_us, read.heard_max_us), (1, 2, 3));
+        assert!(told("").is_err(), "the original answers nothing");
+    }
 }

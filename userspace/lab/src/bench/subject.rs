@@ -1,11 +1,10 @@
 //! Who is measured: a daemon of ours on one of its event sources, the original, or nobody.
 
 use super::machine;
-use crate::conf::schema::{Keyword, Kind};
-use crate::print::status::Status;
+use super::product::{Product, Told};
+use crate::place::{Namespace, on_cpus};
+use crate::sys::process::{cpu_ns, die_with_parent};
 use anyhow::{Context, Result, bail};
-use host::place::{Namespace, on_cpus};
-use host::sys::process::{cpu_ns, die_with_parent};
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use wire::control::Request;
 
 /// Whom a figure is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
+pub enum Subject {
     /// Nobody listens.
     Nobody,
     /// conntrack-tools' daemon.
@@ -28,7 +27,7 @@ pub(super) enum Subject {
 
 /// Whose program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Brand {
+pub enum Brand {
     /// conntrack-tools'.
     Original,
     /// Ours.
@@ -36,25 +35,18 @@ pub(super) enum Brand {
 }
 
 impl Subject {
-    /// Every subject there is, by the words of the configuration language: a new source is here without being told.
-    pub(super) fn all() -> Vec<Self> {
-        let words = Keyword::anywhere("EventSource")
-            .into_iter()
-            .flat_map(Keyword::params)
-            .flat_map(|param| match param.kind {
-                Kind::Choice { words, .. } => words,
-                _ => &[],
-            })
-            .map(|choice| choice.name)
-            .filter(|name| *name != "auto");
-        let mut ours: Vec<Self> = words.map(|name| Self::Ours(name.to_owned())).collect();
+    /// Every subject there is, ours with each of these sources.
+    #[must_use]
+    pub fn all(sources: &[&str]) -> Vec<Self> {
+        let mut ours: Vec<Self> =
+            sources.iter().map(|name| Self::Ours((*name).to_owned())).collect();
         ours.sort();
         let watchers = [Brand::Original, Brand::Ours].map(Self::Watcher);
         [Self::Nobody, Self::Original].into_iter().chain(ours).chain(watchers).collect()
     }
 
     /// Its name on command lines and in results.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Nobody => "nobody",
             Self::Original => "original",
@@ -65,22 +57,22 @@ impl Subject {
     }
 
     /// Whether it is ours.
-    pub(super) const fn is_ours(&self) -> bool {
+    pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Ours(_) | Self::Watcher(Brand::Ours))
     }
 
     /// Whether it is a daemon.
-    pub(super) const fn is_daemon(&self) -> bool {
+    pub const fn is_daemon(&self) -> bool {
         matches!(self, Self::Original | Self::Ours(_))
     }
 
     /// Whether it is a daemon, or nobody.
-    pub(super) const fn is_no_watcher(&self) -> bool {
+    pub const fn is_no_watcher(&self) -> bool {
         !matches!(self, Self::Watcher(_))
     }
 
     /// Whom it is compared with, if it is ours.
-    pub(super) const fn rival(&self) -> Option<Self> {
+    pub const fn rival(&self) -> Option<Self> {
         match self {
             Self::Ours(_) => Some(Self::Original),
             Self::Watcher(Brand::Ours) => Some(Self::Watcher(Brand::Original)),
@@ -97,21 +89,21 @@ impl fmt::Display for Subject {
 
 /// Buffers of the event socket, and how far they may grow, bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Buffers {
+pub struct Buffers {
     start: u32,
     most: u32,
 }
 
 impl Buffers {
     /// As the original's documentation suggests.
-    pub(super) const DEFAULT: Self = Self { start: 2 << 20, most: 8 << 20 };
+    pub const DEFAULT: Self = Self { start: 2 << 20, most: 8 << 20 };
     /// Enough for everything that is no burst.
-    pub(super) const LARGE: Self = Self { start: 8 << 20, most: 64 << 20 };
+    pub const LARGE: Self = Self { start: 8 << 20, most: 64 << 20 };
 }
 
 /// What a daemon is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
     /// Statistics: no peer.
     Alone,
     /// Replicates; host 1 or 2 on the link.
@@ -125,21 +117,23 @@ pub(super) enum Role {
 
 /// How to start a daemon.
 #[derive(Clone, Debug)]
-pub(super) struct Setup<'a> {
+pub struct Setup<'a> {
     /// Its program.
-    pub(super) program: PathBuf,
+    pub program: PathBuf,
+    /// Reads what ours tells.
+    pub product: &'a Product,
     /// Who it is.
-    pub(super) subject: &'a Subject,
+    pub subject: &'a Subject,
     /// Where it keeps its files.
-    pub(super) dir: &'a Path,
+    pub dir: &'a Path,
     /// A name for them.
-    pub(super) name: &'a str,
+    pub name: &'a str,
     /// What for.
-    pub(super) role: Role,
+    pub role: Role,
     /// Its event socket.
-    pub(super) buffers: Buffers,
+    pub buffers: Buffers,
     /// More lines for its `General`.
-    pub(super) settings: &'a str,
+    pub settings: &'a str,
 }
 
 impl Setup<'_> {
@@ -148,7 +142,7 @@ impl Setup<'_> {
     }
 
     /// Its configuration.
-    pub(super) fn configuration(&self) -> String {
+    pub fn configuration(&self) -> String {
         let file = |ending: &str| self.path(ending).display().to_string();
         let source = match self.subject {
             Subject::Ours(source) => format!(" EventSource {source}\n{}", self.settings),
@@ -192,7 +186,7 @@ impl Setup<'_> {
         let child = on_cpus(cpus, || namespace.within(|| command.spawn()))?
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let stem = self.dir.join(self.name);
-        Ok(Daemon { child, stem, started })
+        Ok(Daemon { child, stem, started, told: self.product.told })
     }
 }
 
@@ -202,6 +196,7 @@ pub(super) struct Daemon {
     child: Child,
     stem: PathBuf,
     started: Instant,
+    told: fn(&str) -> Result<Told>,
 }
 
 /// How long a daemon may take to become ready, to end, to become idle.
@@ -271,9 +266,9 @@ impl Daemon {
     }
 
     /// What only ours tells.
-    pub(super) fn status(&self) -> Result<Status> {
+    pub(super) fn told(&self) -> Result<Told> {
         let answer = self.ask(Request::StatsJson)?;
-        serde_json::from_str(&answer).context("its status is not understood")
+        (self.told)(&answer).context("its status is not understood")
     }
 
     /// CPU time it has used, seconds.
@@ -327,7 +322,7 @@ impl Daemon {
         let start = Instant::now();
         loop {
             self.settle()?;
-            let exact = self.status().map_or(true, |status| status.work.state == "exact");
+            let exact = self.told().map_or(true, |told| told.state == "exact");
             if exact || start.elapsed() > PATIENCE {
                 return Ok(());
             }
@@ -365,35 +360,13 @@ fn number_after(text: &str, label: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Buffers, Role, Setup, Subject, flows_in, number_after};
-    use crate::conf;
-    use std::path::Path;
+    use super::{Subject, flows_in, number_after};
 
     #[test]
-    fn every_source_of_the_language_is_a_subject() {
-        let names: Vec<String> = Subject::all().iter().map(ToString::to_string).collect();
-        assert_eq!(names[..2], ["nobody", "original"]);
-        assert_eq!(names[names.len() - 2..], ["conntrack-E", "our-E"]);
-        assert!(names.contains(&"netlink".into()) && names.contains(&"tap".into()));
-        assert!(!names.contains(&"auto".into()), "auto is one of the others");
-    }
-
-    #[test]
-    fn configurations_are_valid() {
-        let ours = Subject::Ours("netlink".into());
-        for role in [Role::Alone, Role::Replicates { host: 2, direct: true }] {
-            let setup = Setup {
-                program: "conntrackd".into(),
-                subject: &ours,
-                dir: Path::new("/tmp"),
-                name: "a",
-                role,
-                buffers: Buffers::DEFAULT,
-                settings: "",
-            };
-            let text = setup.configuration();
-            assert!(conf::parse(&text, "a.conf").is_ok(), "{text}");
-        }
+    fn every_source_is_a_subject_between_nobody_and_the_watchers() {
+        let all = Subject::all(&["tap", "netlink"]);
+        let names: Vec<&str> = all.iter().map(Subject::name).collect();
+        assert_eq!(names, ["nobody", "original", "netlink", "tap", "conntrack-E", "our-E"]);
     }
 
     #[test]

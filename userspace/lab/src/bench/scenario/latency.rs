@@ -2,17 +2,17 @@
 
 use super::sync::Pair;
 use super::{Figure, Goal, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::LINK;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::AtMost;
-use crate::ctflow::bench::subject::Subject;
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::LINK;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::statistics::Goal::AtMost;
+use crate::bench::subject::Subject;
+use crate::churn::frame::{Life, Shape};
+use crate::churn::probe::Probe;
+use crate::churn::program::Range;
+use crate::place::on_cpus;
 use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::Histogram;
-use host::churn::frame::{Life, Shape};
-use host::churn::probe::Probe;
-use host::churn::program::Range;
-use host::place::on_cpus;
 use std::thread;
 use std::time::Duration;
 

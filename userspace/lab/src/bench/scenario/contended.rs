@@ -2,16 +2,16 @@
 
 use super::churn::Start;
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
-use crate::ctflow::bench::subject::{Buffers, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::statistics::Goal::{AtLeast, AtMost};
+use crate::bench::subject::{Buffers, Subject};
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::churn::{Run, WINDOW};
+use crate::place::on_cpus;
 use anyhow::{Result, anyhow};
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::churn::{Run, WINDOW};
-use host::place::on_cpus;
 use std::thread;
 
 fn figures() -> Vec<Figure> {

@@ -1,16 +1,16 @@
 //! New flows as fast as they come: what a listener leaves of the kernel's rate, and what an event costs it.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::{self, AtLeast, AtMost};
-use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::statistics::Goal::{self, AtLeast, AtMost};
+use crate::bench::subject::{Buffers, Daemon, Subject};
+use crate::churn::Run;
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::place::on_cpus;
 use anyhow::{Result, ensure};
-use host::churn::Run;
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::place::on_cpus;
 use std::time::Duration;
 
 /// What a listener leaves of the rate. `kept` is a part of what nobody's listening allows; it is worked out from `rate`
@@ -145,11 +145,10 @@ impl Start {
         values.insert("event_us", cpu_s * 1e6 / events as f64);
         values.insert("lost", (daemon.drops() - self.drops) as f64);
         // Only ours tells, and only where the kernel says when an event happened.
-        let heard = daemon.status().map(|status| status.events);
-        if let Some(heard) = heard.ok().filter(|heard| heard.latency_max_us > 0) {
-            values.insert("heard_p50_us", heard.latency_p50_us as f64);
-            values.insert("heard_p99_us", heard.latency_p99_us as f64);
-            values.insert("heard_max_us", heard.latency_max_us as f64);
+        if let Some(told) = daemon.told().ok().filter(|told| told.heard_max_us > 0) {
+            values.insert("heard_p50_us", told.heard_p50_us as f64);
+            values.insert("heard_p99_us", told.heard_p99_us as f64);
+            values.insert("heard_max_us", told.heard_max_us as f64);
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! Operations by filter: deletes of a few flows out of very many, beside what `conntrack -D` takes.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::Lower;
-use crate::ctflow::bench::statistics::Goal::AtMost;
-use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::Lower;
+use crate::bench::statistics::Goal::AtMost;
+use crate::bench::subject::{Buffers, Daemon, Subject};
+use crate::place::on_cpus;
 use anyhow::{Context, Result, bail, ensure};
-use host::place::on_cpus;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -98,7 +98,7 @@ fn started(lab: &Lab, subject: &Subject, router: &Router, flows: u64) -> Result<
         return Ok(None);
     }
     let daemon = lab.launch(subject, router, Buffers::LARGE, &[lab.subject_cpu])?;
-    let is_exact = || daemon.status().is_ok_and(|status| status.work.state == "exact");
+    let is_exact = || daemon.told().is_ok_and(|told| told.state == "exact");
     while !(is_exact() && daemon.flows("stats").is_ok_and(|held| held >= flows)) {
         if daemon.started().elapsed() > PATIENCE {
             bail!("it has not loaded the kernel's flows: {}", daemon.complaint());

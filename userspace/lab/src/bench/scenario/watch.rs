@@ -2,16 +2,16 @@
 
 use super::churn::rates;
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::machine;
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::subject::Subject;
+use crate::bench::lab::{Case, Lab};
+use crate::bench::machine;
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::subject::Subject;
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::place::on_cpus;
+use crate::sys::process::{cpu_ns, die_with_parent};
 use anyhow::{Context, Result, ensure};
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::place::on_cpus;
-use host::sys::process::{cpu_ns, die_with_parent};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -69,7 +69,7 @@ fn start(lab: &Lab, subject: &Subject, router: &Router, out: &Path) -> Result<Ch
     let child = on_cpus(&[lab.subject_cpu], || router.namespace.within(|| command.spawn()))?;
     let child = child.with_context(|| format!("cannot start {}", program.display()))?;
     let began = Instant::now();
-    while !machine::listens(child.id()) {
+    while !machine::listens(child.id(), lab.product.hears) {
         ensure!(began.elapsed() < Duration::from_secs(5), "{} does not listen", program.display());
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -3,22 +3,21 @@
 use super::churn::{Start, run as churn};
 use super::contended::everywhere;
 use super::{Figure, Scenario, Values};
-use crate::conf::schema::Keyword;
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::subject::{Buffers, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::subject::{Buffers, Subject};
+use crate::churn::frame::{Life, Shape};
 use anyhow::Result;
-use host::churn::frame::{Life, Shape};
 use host::place;
 
 const RINGS_MAX: usize = 8;
-/// The setting that says how many threads listen, where the language has it.
+/// The setting that says how many threads listen.
 const SHARDS: &str = "Shards";
 
 /// The scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let mut scenarios = vec![
+    vec![
         Scenario {
             name: "growth-flows",
             title: "new UDP flows, flat out, until the table holds so many",
@@ -43,18 +42,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             },
             run: rings,
         },
-    ];
-    if Keyword::anywhere(SHARDS).is_some() {
-        scenarios.push(Scenario {
+        Scenario {
             name: "growth-shards",
             title: "new UDP flows, flat out from all CPUs, so many threads that listen",
             figures: figures(),
             suits: |subject| subject.is_ours() && subject.is_daemon(),
             cases: |lab| [1, 2, 4, 8].map(|n| numbered(lab, n, "shard")).to_vec(),
             run: shards,
-        });
-    }
-    scenarios
+        },
+    ]
 }
 
 fn figures() -> Vec<Figure> {

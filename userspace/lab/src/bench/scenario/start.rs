@@ -1,11 +1,11 @@
 //! Starting on a firewall that is full of flows.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
-use crate::ctflow::bench::subject::{Buffers, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::statistics::Goal::{AtLeast, AtMost};
+use crate::bench::subject::{Buffers, Subject};
 use anyhow::{Result, bail};
 use std::time::Duration;
 use wire::control::Request;
@@ -51,7 +51,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
                 answered = seconds();
             }
             loading |= answer.contains("loading");
-            loading |= daemon.status().is_ok_and(|status| status.work.state == "loading");
+            loading |= daemon.told().is_ok_and(|told| told.state == "loading");
         }
         if daemon.flows("stats").is_ok_and(|flows| flows >= case.flows.into()) {
             break seconds();

@@ -1,16 +1,16 @@
 //! Two nodes: what a replicated flow costs each, how soon the peer is told, and what it can do with what it was told.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::Lower;
-use crate::ctflow::bench::statistics::Goal::{AtMost, TimesOriginal};
-use crate::ctflow::bench::subject::{Daemon, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::Lower;
+use crate::bench::statistics::Goal::{AtMost, TimesOriginal};
+use crate::bench::subject::{Daemon, Subject};
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::churn::sleep_until;
+use crate::place::on_cpus;
 use anyhow::{Result, ensure};
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::churn::sleep_until;
-use host::place::on_cpus;
 use std::time::{Duration, Instant};
 use wire::control::Request;
 

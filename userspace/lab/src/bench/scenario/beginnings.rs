@@ -3,18 +3,16 @@
 
 use super::churn::{kept, rates};
 use super::{Figure, Scenario, Values};
-use crate::conf;
-use crate::conntrackd::settings;
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::Lower;
-use crate::ctflow::bench::statistics::Goal::AtLeast;
-use crate::ctflow::bench::subject::{Buffers, Role, Subject};
-use anyhow::{Context, Result, anyhow, ensure};
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::Lower;
+use crate::bench::statistics::Goal::AtLeast;
+use crate::bench::subject::{Buffers, Role, Subject};
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::place::on_cpus;
+use anyhow::{Context, Result, ensure};
 use host::pace::NAP;
-use host::place::on_cpus;
 use host::source::{Settings, Source, group};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -62,8 +60,7 @@ fn open(lab: &Lab, subject: &Subject) -> Result<Option<Source>> {
         return Ok(None);
     }
     let text = lab.setup(subject, "alone", Role::Alone, Buffers::LARGE).configuration();
-    let (conf, _) = conf::parse(&text, "alone.conf").map_err(|errors| anyhow!("{errors:?}"))?;
-    let settings = Settings { groups: group::NEW, ..settings::source_settings(&conf) };
+    let settings = Settings { groups: group::NEW, ..(lab.product.source_settings)(&text)? };
     let (source, instead) = Source::open(&settings).context("opening the source")?;
     ensure!(instead.is_none(), "{subject} does not work here");
     Ok(Some(source))

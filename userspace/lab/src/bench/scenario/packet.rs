@@ -2,17 +2,17 @@
 //! more than a message for every event.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::{Higher, Lower};
-use crate::ctflow::bench::statistics::Goal::{AtLeast, AtMost};
-use crate::ctflow::bench::statistics::Spread;
-use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::{Higher, Lower};
+use crate::bench::statistics::Goal::{AtLeast, AtMost};
+use crate::bench::statistics::Spread;
+use crate::bench::subject::{Buffers, Daemon, Subject};
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::churn::{Generator, Run};
+use crate::place::on_cpus;
 use anyhow::Result;
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::churn::{Generator, Run};
-use host::place::on_cpus;
 
 /// Established connections that the packets belong to, a power of two.
 const FLOWS: u32 = 4096;

@@ -1,12 +1,8 @@
 //! The machine: what it is, who else listens on it, and the one setting that is changed for a while.
 
-use crate::doctor::facts::Listener;
-use crate::doctor::gather::Root;
-use crate::doctor::gather::processes::{self, Heard};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// Flows that the largest scenario makes, and room for what garbage collection has not removed yet.
@@ -57,20 +53,11 @@ impl Machine {
     }
 }
 
-/// Processes' sockets that hear of flows, in every network namespace that has a process: a word for each.
-pub(super) fn listeners() -> Vec<String> {
-    let found = processes::listeners(Root::new(Path::new("/"))).unwrap_or_default();
-    let word = |listener: Listener| match listener.pid {
-        Some(pid) => format!("{} (pid {pid})", listener.name),
-        None => listener.name,
-    };
-    found.into_iter().map(word).collect()
-}
-
-/// Whether somebody in the network namespace of a process hears of flows.
-pub(super) fn listens(pid: u32) -> bool {
+/// Whether somebody in the network namespace of a process hears of flows, where `hears` says it of a line of
+/// `/proc/net/netlink`.
+pub(super) fn listens(pid: u32, hears: fn(&str) -> bool) -> bool {
     let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
-    table.lines().any(|line| Heard::parse(line).is_some())
+    table.lines().any(hears)
 }
 
 /// Drops of all conntrack sockets in the network namespace of a process: the kernel's own count of lost events.

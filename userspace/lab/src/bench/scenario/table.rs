@@ -1,15 +1,15 @@
 //! The table: what a flow takes, whether it is right after a burst, and after a start on a living firewall.
 
 use super::{Figure, Scenario, Values};
-use crate::ctflow::bench::lab::{Case, Lab};
-use crate::ctflow::bench::stage::Router;
-use crate::ctflow::bench::statistics::Better::Lower;
-use crate::ctflow::bench::statistics::Goal::AtMost;
-use crate::ctflow::bench::subject::{Buffers, Daemon, Subject};
+use crate::bench::lab::{Case, Lab};
+use crate::bench::stage::Router;
+use crate::bench::statistics::Better::Lower;
+use crate::bench::statistics::Goal::AtMost;
+use crate::bench::subject::{Buffers, Daemon, Subject};
+use crate::churn::frame::{Life, Shape};
+use crate::churn::program::Range;
+use crate::place::on_cpus;
 use anyhow::Result;
-use host::churn::frame::{Life, Shape};
-use host::churn::program::Range;
-use host::place::on_cpus;
 use std::time::{Duration, Instant};
 use wire::control::Request;
 

@@ -1,12 +1,13 @@
 //! What every measurement needs: where the programs are, which CPUs are whose, how much work is asked for.
 
-use super::flags::{Options, Way};
+use super::options::Options;
+use super::product::Product;
 use super::stage::Router;
 use super::subject::{Brand, Buffers, Daemon, Role, Setup, Subject};
+use crate::churn::frame::Shape;
+use crate::churn::program::Range;
+use crate::churn::{Generator, Method};
 use anyhow::{Context, Result, bail, ensure};
-use host::churn::frame::Shape;
-use host::churn::program::Range;
-use host::churn::{Generator, Method};
 use host::place;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,8 +36,8 @@ impl Case {
 }
 
 /// Whom to measure.
-pub(super) fn subjects(options: &Options) -> Result<Vec<Subject>> {
-    let all = Subject::all();
+pub(super) fn subjects(options: &Options, product: &Product) -> Result<Vec<Subject>> {
+    let all = Subject::all(&product.sources);
     let names: Vec<&str> = all.iter().map(Subject::name).collect();
     for asked in &options.subjects {
         let known = names.contains(&asked.as_str());
@@ -60,6 +61,8 @@ pub(super) fn subjects(options: &Options) -> Result<Vec<Subject>> {
 pub(super) struct Lab {
     /// What was asked for.
     pub(super) options: Options,
+    /// What is measured, beside the original.
+    pub(super) product: Product,
     /// Where daemons keep their files.
     pub(super) dir: PathBuf,
     /// Our daemon.
@@ -74,7 +77,7 @@ pub(super) struct Lab {
 
 impl Lab {
     /// Sets it up, with `dir` for files.
-    pub(super) fn new(options: Options, dir: PathBuf) -> Result<Self> {
+    pub(super) fn new(options: Options, product: Product, dir: PathBuf) -> Result<Self> {
         let ours = match &options.conntrackd {
             Some(path) => path.clone(),
             None => std::env::current_exe()?.with_file_name("conntrackd"),
@@ -90,12 +93,11 @@ impl Lab {
         let router = Router::new(false)?;
         let best = Generator::best(router.cable()).context("no packets can be made here")?;
         let method = match options.generator {
-            Way::Auto => best,
-            Way::Packet => Method::Packet,
-            Way::Xdp if best == Method::Xdp => Method::Xdp,
-            Way::Xdp => bail!("XDP live frames need kernel 5.18"),
+            None => best,
+            Some(Method::Xdp) if best != Method::Xdp => bail!("XDP live frames need kernel 5.18"),
+            Some(method) => method,
         };
-        Ok(Self { options, dir, ours, method, generator_cpu, subject_cpu })
+        Ok(Self { options, product, dir, ours, method, generator_cpu, subject_cpu })
     }
 
     /// Leaves out the sources that do not work here, and says why, unless they were asked for.
@@ -123,7 +125,7 @@ impl Lab {
             return Ok(());
         };
         if subject.is_ours() {
-            let source = daemon.status()?.events.source;
+            let source = daemon.told()?.source;
             ensure!(
                 source == subject.name(),
                 "the daemon took {source} instead: {}",
@@ -256,6 +258,7 @@ impl Lab {
     ) -> Setup<'a> {
         Setup {
             program: self.program(subject),
+            product: &self.product,
             subject,
             dir: &self.dir,
             name,

@@ -1,9 +1,9 @@
 //! The stage: routers in namespaces of their own, traffic before them, nothing behind them.
 
+use crate::churn::Cable;
+use crate::churn::table::Requests;
+use crate::place::Namespace;
 use anyhow::{Context, Result, bail};
-use host::churn::Cable;
-use host::churn::table::Requests;
-use host::place::Namespace;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
