@@ -46,8 +46,8 @@ pub type Print<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 /// Measures `product`; success is that everything could be measured.
 ///
 /// # Errors
-/// When a scenario or a subject is not known, the machine is not fit (no root, somebody else listens), results cannot be
-/// written, or `print` fails.
+/// When a scenario or a subject is not known, the machine is not fit (no root, somebody else listens), results cannot
+/// be written, or `print` fails.
 pub fn run(options: &Options, product: Product, print: Print<'_>) -> Result<ExitCode> {
     let chosen = choose(options)?;
     if options.list {

@@ -1,5 +1,5 @@
-//! `ctflow bench`: conntrack churn, and what listening to it costs. Its command line, and what `lab`, which measures, has
-//! to know of the configuration language and of the statistics.
+//! `ctflow bench`: conntrack churn, and what listening to it costs. Its command line, and what `lab`, which measures,
+//! has to know of the configuration language and of the statistics.
 
 use crate::conf;
 use crate::conf::schema::{Keyword, Kind};
