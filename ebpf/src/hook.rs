@@ -18,6 +18,7 @@
 //! the state, and the state once more after that: if it is another by then, it is reported again. If it changes later,
 //! whoever changes it reads a later time.
 
+use crate::diagnose::diagnose;
 use crate::emit::wakeup;
 use crate::filter;
 use crate::maps::{HOOK_COUNTERS, RINGS, SIGNATURES};
@@ -126,6 +127,12 @@ fn tell(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
         Outcome::Full => counter::LOST_FULL,
         Outcome::NoRing => counter::LOST_NO_RING,
     });
+    match outcome {
+        Outcome::Recorded => {}
+        Outcome::Filtered => diagnose!(&(), "hook: the filter refuses a report"),
+        Outcome::Full => diagnose!(&(), "hook: a report is lost, the ring is full"),
+        Outcome::NoRing => diagnose!(&(), "hook: a report is lost, the CPU has no ring"),
+    }
     if outcome != Outcome::Recorded {
         return (outcome, word);
     }

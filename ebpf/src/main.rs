@@ -5,6 +5,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod diagnose;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod filter;
@@ -18,6 +20,7 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod entry {
+    use crate::diagnose::diagnose;
     use crate::{emit, filter, hook, maps};
     use aya_ebpf::{macros::socket_filter, programs::SkBuffContext};
     use common::counter;
@@ -43,6 +46,7 @@ mod entry {
         maps::count(counter::SEEN);
         if !filter::passes(&ctx) {
             maps::count(counter::FILTERED);
+            diagnose!(&ctx, "tap: the filter refuses an event");
             return DROP;
         }
         match emit::emit(&ctx) {
@@ -52,6 +56,11 @@ mod entry {
             }
             Err(spill) => {
                 maps::count(spill.counter());
+                diagnose!(
+                    &ctx,
+                    "tap: left to the socket, {} (see common::counter)",
+                    spill.counter()
+                );
                 KEEP
             }
         }

@@ -3,8 +3,9 @@
 use crate::shell::{self, step};
 use crate::toolchain::Toolchain;
 use crate::{repo, setup};
-use anyhow::{Result, ensure};
-use std::path::PathBuf;
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -21,6 +22,10 @@ pub(crate) struct Options {
     /// Optimised programs, in target/release
     #[arg(long)]
     release: bool,
+    /// eBPF programs that log what they refuse and lose, in programs that write that to standard error;
+    /// in target/diagnostics
+    #[arg(long, conflicts_with = "release")]
+    diagnostics: bool,
 }
 
 /// What a build leaves.
@@ -32,7 +37,22 @@ pub(crate) struct Built {
 }
 
 pub(crate) fn run(options: &Options) -> Result<Built> {
-    all(options.release)
+    if options.diagnostics { diagnostics() } else { all(options.release) }
+}
+
+/// Builds the programs with everything that logs, in a folder of its own: nothing that tests or packages take is made of
+/// them by mistake.
+fn diagnostics() -> Result<Built> {
+    let folder = repo::target().join("diagnostics");
+    let object = ebpf(&folder.join("ebpf"), true)?;
+    let start = Instant::now();
+    step("build: programs (diagnostics)");
+    let mut cargo = shell::cargo("build");
+    cargo.env(OBJECT_VARIABLE, &object).args(["--package", "ctflow-tools"]);
+    cargo.args(["--features", "diagnostics", "--target-dir"]).arg(&folder);
+    shell::run(&mut cargo)?;
+    println!("programs built in {}", shell::took(start));
+    Ok(Built { object, programs: folder.join("debug") })
 }
 
 /// Builds everything.
@@ -42,7 +62,7 @@ pub(crate) fn all(release: bool) -> Result<Built> {
 
 /// Builds the programs of these names; no names are all of them.
 pub(crate) fn some(release: bool, names: &[&str]) -> Result<Built> {
-    let object = ebpf()?;
+    let object = ebpf(&ebpf_target(), false)?;
     let start = Instant::now();
     step(&format!("build: programs ({})", if release { "release" } else { "debug" }));
     let mut cargo = shell::cargo("build");
@@ -61,22 +81,56 @@ pub(crate) fn some(release: bool, names: &[&str]) -> Result<Built> {
     Ok(Built { object, programs: repo::programs(release) })
 }
 
-/// Builds the eBPF object.
-fn ebpf() -> Result<PathBuf> {
+/// Builds the eBPF object in this folder.
+fn ebpf(target: &Path, diagnostics: bool) -> Result<PathBuf> {
     let toolchain = setup::check_ebpf()?;
     let start = Instant::now();
     step("build: eBPF object");
-    shell::run(&mut ebpf_command(&toolchain))?;
-    let object = ebpf_target().join("bpfel-unknown-none/release/ctflow-ebpf");
+    let mut cargo = ebpf_command(&toolchain, target);
+    if diagnostics {
+        cargo.args(["--features", "diagnostics"]);
+    }
+    shell::run(&mut cargo)?;
+    let object = target.join("bpfel-unknown-none/release/ctflow-ebpf");
     ensure!(object.is_file(), "cargo made no {}", object.display());
+    let logs = has_log(&object)?;
+    ensure!(logs == diagnostics, "{}: {}", object.display(), wrong_log(logs));
     println!("eBPF object built in {}", shell::took(start));
     Ok(object)
 }
 
-fn ebpf_command(toolchain: &Toolchain) -> Command {
+/// Checks that the object that programs are released with, if it was built, has nothing that logs.
+pub(crate) fn check_log() -> Result<()> {
+    let object = ebpf_target().join("bpfel-unknown-none/release/ctflow-ebpf");
+    ensure!(!object.is_file() || !has_log(&object)?, "{}: {}", object.display(), wrong_log(true));
+    Ok(())
+}
+
+fn has_log(object: &Path) -> Result<bool> {
+    let bytes = fs::read(object).with_context(|| format!("reading {}", object.display()))?;
+    Ok(names_log(&bytes))
+}
+
+/// Whether an object names the map that aya-log-ebpf writes lines into.
+fn names_log(object: &[u8]) -> bool {
+    object.windows(LOG_MAP.len()).any(|bytes| bytes == LOG_MAP)
+}
+
+/// The name of that map.
+const LOG_MAP: &[u8] = b"AYA_LOGS";
+
+const fn wrong_log(logs: bool) -> &'static str {
+    if logs {
+        "it has the map of lines, which belongs to diagnostics builds alone"
+    } else {
+        "it has no map of lines, although it is to log"
+    }
+}
+
+fn ebpf_command(toolchain: &Toolchain, target: &Path) -> Command {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--package", "ctflow-ebpf", "--release", "--target", "bpfel-unknown-none"]);
-    cargo.args(["-Zbuild-std=core", "--target-dir"]).arg(ebpf_target());
+    cargo.args(["-Zbuild-std=core", "--target-dir"]).arg(target);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", EBPF_FLAGS.join("\x1f"));
     cargo
 }
@@ -96,4 +150,17 @@ const EBPF_FLAGS: [&str; 7] = [
 
 fn ebpf_target() -> PathBuf {
     repo::target().join("ebpf")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOG_MAP, names_log};
+
+    #[test]
+    fn an_object_that_logs_is_told_from_one_that_does_not() {
+        let object = |name: &[u8]| [b"\x7fELF.maps\0".as_slice(), name, b"\0COUNTERS"].concat();
+        assert!(names_log(&object(LOG_MAP)));
+        assert!(!names_log(&object(b"AYA_LOG")));
+        assert!(!names_log(b""));
+    }
 }

@@ -4,13 +4,13 @@ use crate::build::OBJECT_VARIABLE;
 use crate::shell::{self, step};
 use crate::tally::Tally;
 use crate::toolchain::Toolchain;
-use crate::{ledger, public_api, repo, tidy};
+use crate::{build, ledger, public_api, repo, tidy};
 use anyhow::{Context as _, Result};
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Check form and house rules: rustfmt, clippy, the no_std proof, tidy, the ledger of deviations, the interface of what
-/// is published.
+/// is published, and that the eBPF object, if it was built, logs nothing.
 ///
 /// The no_std proof compiles ctnetlink, wire and engine for a target that has no std, so that sockets, clocks and files
 /// cannot have crept in.
@@ -27,7 +27,7 @@ type Check = fn() -> Result<()>;
 
 /// Every check, each counted as one test.
 pub(crate) fn checks() -> Tally {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("fmt", fmt),
         ("tidy", tidy::check),
         ("ledger", ledger::check),
@@ -35,6 +35,7 @@ pub(crate) fn checks() -> Tally {
         ("no_std", no_std),
         ("no alloc", no_alloc),
         ("public api", public_api::check),
+        ("no log in the object", build::check_log),
     ];
     let mut total = Tally::default();
     for (name, check) in checks {

@@ -13,6 +13,7 @@ mod age;
 pub mod netlink;
 mod btf;
 mod filter;
+mod diagnostics;
 mod order;
 mod hook;
 mod rings;

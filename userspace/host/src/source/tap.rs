@@ -10,6 +10,7 @@
 //! queued on the socket and nobody is woken unless the reader asked. When a ring is full, the event stays on the
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
+use super::diagnostics::Diagnostics;
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
 use super::order::Sorter;
@@ -48,6 +49,8 @@ pub struct TapSource {
     armed: Cells,
     counters: PerCpuArray<MapData, u64>,
     filter: FilterMaps,
+    /// Hands on what the programs log, in a diagnostics build.
+    _diagnostics: Option<Diagnostics>,
     /// Holds the program and the maps that nobody reads from user space.
     _ebpf: Ebpf,
     batch: Sorter,
@@ -88,6 +91,7 @@ impl TapSource {
 
     fn open_as(settings: &Settings, hooked: bool) -> Result<Self, SourceError> {
         let (mut ebpf, hook) = load(hooked)?;
+        let diagnostics = Diagnostics::start(&mut ebpf);
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();
         batch.add(rings.len());
@@ -115,6 +119,7 @@ impl TapSource {
             armed,
             counters,
             filter,
+            _diagnostics: diagnostics,
             _ebpf: ebpf,
             batch,
             from_rings: 0,
@@ -282,7 +287,8 @@ pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
         | Map::ArrayOfMaps(data)
         | Map::HashMap(data)
         | Map::LpmTrie(data)
-        | Map::PerCpuArray(data) => Some(data.fd().as_fd()),
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }
