@@ -1,6 +1,7 @@
 //! Lines for the log of a diagnostics build.
 
-/// Writes a line at debug level, as `aya_log_ebpf::debug!` does; other builds than a diagnostics build have nothing here.
+/// Writes a line at debug level, as `aya_log_ebpf::debug!` does. In any other build than a diagnostics build it is
+/// nothing.
 macro_rules! diagnose {
     ($context:expr, $($what:tt)+) => {{
         #[cfg(feature = "diagnostics")]

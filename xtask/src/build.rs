@@ -40,8 +40,8 @@ pub(crate) fn run(options: &Options) -> Result<Built> {
     if options.diagnostics { diagnostics() } else { all(options.release) }
 }
 
-/// Builds the programs with everything that logs, in a folder of its own: nothing that tests or packages take is made of
-/// them by mistake.
+/// Builds the programs with everything that logs, in a folder of its own, so that tests and packages never take them by
+/// mistake.
 fn diagnostics() -> Result<Built> {
     let folder = repo::target().join("diagnostics");
     let object = ebpf(&folder.join("ebpf"), true)?;

@@ -1,5 +1,5 @@
-//! Lines that the eBPF programs of a diagnostics build log (`cargo xtask build --diagnostics`): a thread hands them on to
-//! standard error, which in the background is the log's file. The threads that read events do nothing for it.
+//! Lines that the eBPF programs of a diagnostics build log (`cargo xtask build --diagnostics`): a thread hands them on
+//! to standard error, which in the background is the log's file. The threads that read events do nothing for it.
 //!
 //! Without the feature `diagnostics` there is no thread, and no program that logs.
 

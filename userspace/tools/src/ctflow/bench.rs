@@ -152,8 +152,8 @@ impl Way {
     }
 }
 
-/// Our daemon, as the configuration language, the statistics and the doctor's readers know it: a source that is new there is measured without
-/// being named here.
+/// Our daemon, as the configuration language, the statistics and the doctor's readers know it. A source that is new in
+/// the language is measured without being named here.
 fn product() -> Product {
     let sources = Keyword::anywhere("EventSource")
         .into_iter()
