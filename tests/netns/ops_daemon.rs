@@ -240,17 +240,17 @@ fn the_peer_hears_of_the_ends() {
 
 /// Sends bytes behind the number that opens the framed protocol; the status of the answer's END, and its body.
 fn raw(daemon: &Daemon<'_>, frames: &[u8]) -> Option<(Status, String)> {
-    let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();
-    stream.write_all(&Request::Framed.encode()).unwrap();
+    let mut stream = UnixStream::connect(daemon.path("sock")).expect("it listens");
+    stream.write_all(&Request::Framed.encode()).expect("it reads a number");
     // A daemon that has refused the first frame may not read the others.
     let _ = stream.write_all(frames);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     loop {
         let mut head = [0; HEADER_LEN];
         stream.read_exact(&mut head).ok()?;
-        let header = Header::decode(&head).unwrap();
+        let header = Header::decode(&head).expect("it answers in frames");
         let mut body = vec![0; header.len];
-        stream.read_exact(&mut body).unwrap();
+        stream.read_exact(&mut body).expect("a frame is whole");
         if header.kind == Kind::End {
             return Some((header.status, String::from_utf8_lossy(&body).into_owned()));
         }
@@ -324,9 +324,11 @@ fn at_terminal(stage: &Solo, daemon: &Daemon<'_>, line: &str, answer: &str) -> (
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = stage.node.within(|| command.spawn().expect("script can be started"));
-    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let mut typed = child.stdin.take().expect("it is piped");
+    typed.write_all(answer.as_bytes()).expect("script reads");
+    drop(typed);
+    let output = child.wait_with_output().expect("script ends");
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn filter(data: &[u8]) {
     if text.contains("/dev") || text.contains("/proc") {
         return;
     }
-    let limits = Limits { allow_empty: data.len() % 2 == 0, ..Limits::TYPED };
+    let limits = Limits { allow_empty: data.len().is_multiple_of(2), ..Limits::TYPED };
     match parse(&text, &limits, &mut Echo(&text)) {
         Err(error) => {
             assert!(error.span.start <= error.span.end && error.span.end <= text.len());

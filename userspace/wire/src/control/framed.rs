@@ -150,7 +150,7 @@ impl Header {
     /// From its bytes.
     ///
     /// # Errors
-    /// When a byte of it is wrong, it is longer than a frame may be, of an unknown kind or status, or has a status
+    /// When a byte of it is wrong, the frame is longer than it may be, of an unknown kind or status, or has a status
     /// where none can be.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, DecodeError> {
         let [a, b, c, d, kind, given, low, high] = *bytes;

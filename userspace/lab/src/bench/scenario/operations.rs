@@ -97,7 +97,7 @@ fn started(lab: &Lab, subject: &Subject, router: &Router, flows: u64) -> Result<
     if !subject.is_daemon() {
         return Ok(None);
     }
-    let daemon = lab.launch(subject, router, Buffers::LARGE, &[lab.subject_cpu])?;
+    let daemon = lab.launch(subject, router, Buffers::LARGE, &cpus(lab))?;
     let is_exact = || daemon.told().is_ok_and(|told| told.state == "exact");
     while !(is_exact() && daemon.flows("stats").is_ok_and(|held| held >= flows)) {
         if daemon.started().elapsed() > PATIENCE {
@@ -107,6 +107,11 @@ fn started(lab: &Lab, subject: &Subject, router: &Router, flows: u64) -> Result<
     }
     daemon.settle()?;
     Ok(Some(daemon))
+}
+
+/// Nothing makes traffic: whoever works may use both CPUs.
+const fn cpus(lab: &Lab) -> [usize; 2] {
+    [lab.subject_cpu, lab.generator_cpu]
 }
 
 /// Writes the file of ranges of sources; its path, and how many flows are of them.
@@ -137,7 +142,7 @@ fn timed(
     command.args(words).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
     // The original prints every flow that it deletes.
     let start = Instant::now();
-    let output = on_cpus(&[lab.generator_cpu], || router.namespace.within(|| command.output()))?
+    let output = on_cpus(&cpus(lab), || router.namespace.within(|| command.output()))?
         .with_context(|| format!("cannot start {}", program.display()))?;
     let ms = start.elapsed().as_secs_f64() * 1e3;
     if !output.status.success() {

@@ -300,3 +300,52 @@ impl Rendered {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_table_that_cannot_vouch_for_the_kernel_says_why() {
+        let exact = Trust { state: TableState::Exact, filtered: false, no_room: 0 };
+        assert!(notes(&exact).is_empty());
+        let ago = Duration::from_millis(3900);
+        let state = TableState::Degraded { ago, lost: 7 };
+        let words = "the table is degraded since 3 s; use --kernel to ask the kernel itself";
+        assert_eq!(notes(&Trust { state, ..exact }), [words]);
+        let all = notes(&Trust { state, filtered: true, no_room: 12 });
+        assert_eq!(all.len(), 3);
+        assert!(
+            all[1].contains("Filter") && all[2].starts_with("12 flows found no room"),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn a_filter_that_the_table_cannot_answer_is_refused_with_its_place() {
+        let refusal = |filter: &str| {
+            let (status, body) = program(filter).unwrap_err();
+            (status, String::from_utf8(body).unwrap())
+        };
+        for (filter, kind, column) in [
+            ("tcp and bytes > 5", "not-known", 9),
+            ("left < 5s", "not-known", 1),
+            ("iif eth0", "not-known", 1),
+            ("tcp or udp and ip", "mixed-and-or", 5),
+            ("port http", "bad-port", 6),
+            ("src @/etc/hosts", "set-unreadable", 5),
+        ] {
+            let (status, body) = refusal(filter);
+            let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let error = &json["error"];
+            assert_eq!(status, Status::Filter, "{filter}");
+            assert_eq!(
+                (&error["kind"], &error["column"]),
+                (&kind.into(), &column.into()),
+                "{body}"
+            );
+        }
+        assert!(program("tcp and age > 5s").is_ok());
+    }
+}
