@@ -153,7 +153,7 @@ impl Handle {
                     shard.order(order);
                 }
             }
-            // The kernel's table is one; expectations are not shared out, and where there is a peer, there is one shard.
+            // The kernel's table is one; expectations are not shared out, and with a peer there is one shard.
             Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => self.shards[0].order(order),
             Order::Stop => {
                 reader.stop();
