@@ -57,9 +57,7 @@ mod turn;
 use purges::Purges;
 use queries::Queries;
 pub use queries::{Answer, Query, Trust, Want};
-pub use report::{
-    Age, ExpectPage, Latency, Page, Place, Queue, Resend, Snapshot, TableState,
-};
+pub use report::{Age, ExpectPage, Latency, Page, Place, Queue, Resend, Snapshot, TableState};
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;

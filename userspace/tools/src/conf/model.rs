@@ -247,6 +247,13 @@ pub struct LinkConf {
     pub rcv_buffer: Option<u32>,
 }
 
+impl LinkConf {
+    /// `Checksum` where it is not given.
+    pub const CHECKSUM: bool = true;
+    /// `ErrorQueueLength` where it is not given.
+    pub const ERROR_QUEUE_LEN: u32 = 128;
+}
+
 /// The transport of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinkKind {
@@ -268,6 +275,19 @@ pub enum LinkKind {
         /// `ErrorQueueLength`
         error_queue_len: u32,
     },
+}
+
+impl LinkKind {
+    /// Why messages on such a link cannot do without checksums (`Checksum off`); `None` where they can.
+    #[must_use]
+    pub const fn checksum_required(&self) -> Option<&'static str> {
+        let far = match self {
+            Self::Tcp { .. } => return Some("TCP always has checksums"),
+            Self::Udp(unicast) => unicast.remote,
+            Self::Multicast { group, .. } => *group,
+        };
+        if far.is_ipv6() { Some("IPv6 wants checksums") } else { None }
+    }
 }
 
 /// The ends of a link to one peer; both are of one family.

@@ -163,17 +163,10 @@ impl Checker<'_> {
 
     /// Only UDP over IPv4 can do without.
     fn checksum_off(&mut self, kind: &LinkKind, node: &Node) {
-        let over_ipv6 = match kind {
-            LinkKind::Tcp { .. } => {
-                let message = "`Checksum off` has no effect on a TCP link";
-                return self.warn(node.span, message, "TCP always has checksums");
-            }
-            LinkKind::Udp(unicast) => unicast.remote.is_ipv6(),
-            LinkKind::Multicast { group, .. } => group.is_ipv6(),
-        };
-        if over_ipv6 {
-            let message = "`Checksum off` has no effect over IPv6";
-            self.warn(node.span, message, "IPv6 wants checksums");
+        if let Some(why) = kind.checksum_required() {
+            let place =
+                if matches!(kind, LinkKind::Tcp { .. }) { "on a TCP link" } else { "over IPv6" };
+            self.warn(node.span, format!("`Checksum off` has no effect {place}"), why);
         }
     }
 
