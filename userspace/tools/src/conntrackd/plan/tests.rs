@@ -162,6 +162,32 @@ fn no_keyword_of_general_changes_without_a_word() {
     assert_eq!(tried, all);
 }
 
+/// The list of the reference is the one that holds.
+#[test]
+fn the_reference_says_what_a_reload_does_about_each_keyword() {
+    let reference = conf::reference::markdown();
+    let paragraph = |start: &str| {
+        let at = reference.find(start).unwrap_or_else(|| panic!("{start}"));
+        reference[at..].split("\n\n").next().expect("there is one")
+    };
+    let live = paragraph("These change while the engine runs");
+    let rebuilds = paragraph("Every other change has the engine started anew");
+    let later = paragraph("`HashSize` is room made");
+    for &line in OTHERWISE {
+        let name = line.split(' ').next().expect("it is not empty");
+        let wanted = plan(&format!("Stats {{ }} General {{ {line} }}"));
+        let difference = plan("Stats { }").difference(&wanted);
+        let told = |text: &str| text.contains(&format!("`{name}`"));
+        let is = (told(live), told(rebuilds), told(later));
+        let holds = (
+            !difference.live.is_empty(),
+            !difference.rebuilds.is_empty(),
+            !difference.later.is_empty(),
+        );
+        assert_eq!(is, holds, "{name}: live, new engine, next engine");
+    }
+}
+
 #[test]
 fn the_same_text_is_the_same_plan() {
     for text in [SYNC, "Stats { LogFile /x }", "Helper { Type ftp inet tcp { QueueNum 1 } }"] {
