@@ -85,8 +85,8 @@ fn shared_out(plan: &Plan, config: &Config, source: Source, logs: &Logs) -> Resu
     Ok(FleetParts { shards, reader: Some(reader), consumers })
 }
 
-/// The settings of one of several shards. Not all shards have the same number of flows, so each takes an eighth more than
-/// its share.
+/// The settings of one of several shards. Not all shards have the same number of flows, so each takes an eighth more
+/// than its share.
 fn of_shard(config: &Config, share: Share) -> Config {
     let flows = config.flows_max.div_ceil(share.count);
     Config {

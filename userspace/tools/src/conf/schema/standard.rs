@@ -1,5 +1,5 @@
-//! What holds where a keyword is not given: taken from the model ([`crate::conf::model`]), so that the documented default
-//! is the one that holds.
+//! What holds where a keyword is not given: taken from the model ([`crate::conf::model`]), so that the documented
+//! default is the one that holds.
 
 use super::Value;
 use crate::conf::model::{Facility, LogFile};

@@ -27,7 +27,10 @@ pub static KEYWORDS: &[Keyword] = &[
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
     // General
-    keyword(Key::EventSource, "EventSource", &[General]).takes(EVENT_SOURCE).default(|| Value::Choice(model::General::default().event_source.name())).doc(
+    keyword(Key::EventSource, "EventSource", &[General])
+        .takes(EVENT_SOURCE)
+        .default(|| Value::Choice(model::General::default().event_source.name()))
+        .doc(
         "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
              tap on it, `auto` the tap where the kernel has what it needs and the socket \
              elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
@@ -53,9 +56,11 @@ pub static KEYWORDS: &[Keyword] = &[
         .default(|| model::General::default().log_file.into())
         .doc("Log to a file.")
         .on(|| Value::Path(LOG_FILE_DEFAULT.into())),
-    keyword(Key::Syslog, "Syslog", &[General, Stats]).takes(SWITCH_OR_NAME).default(|| model::General::default().syslog.into()).doc(
-        "Log to syslog, as a facility: `daemon`, or `local0` to `local7`.",
-    ).on(|| Some(SYSLOG_DEFAULT).into()),
+    keyword(Key::Syslog, "Syslog", &[General, Stats])
+        .takes(SWITCH_OR_NAME)
+        .default(|| model::General::default().syslog.into())
+        .doc("Log to syslog, as a facility: `daemon`, or `local0` to `local7`.")
+        .on(|| Some(SYSLOG_DEFAULT).into()),
     keyword(Key::LockFile, "LockFile", &[General])
         .takes(Kind::Path(256))
         .default(|| Value::Path(model::General::default().lock_file))
