@@ -47,13 +47,28 @@ fn a_limit_a_source_and_shards_change_and_flows_are_known_again() {
 }
 
 #[test]
-fn a_room_that_changes_nothing_now_is_named() {
+fn a_room_that_only_the_next_engine_makes_is_named() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     let text = daemon.file("conf").replace("HashSize 16384", "HashSize 8192");
     reload(&daemon, &text, "HashSize is room made at the start");
     wait_until("it was read", || daemon.log().contains(READ));
+    assert!(daemon.log().contains("the change takes effect with the next one"));
     assert!(!daemon.log().contains("the engine is started again"));
+}
+
+#[test]
+fn a_scheduler_that_is_taken_out_of_the_file_leaves_the_shard_as_any_other_thread() {
+    let stage = Solo::new();
+    let real_time = "Scheduler { Type FIFO\n Priority 7 }";
+    let daemon = stage.ours("a", &solo(real_time));
+    let policy = || daemon.scheduling("shard-0").expect("there is a shard");
+    let refused = || daemon.log().contains("[warning] cannot schedule the engine as Fifo(7)");
+    wait_until("it is so, or a warning", || policy() == "1/7" || refused());
+    reload(&daemon, &daemon.file("conf").replace(real_time, ""), READ);
+    wait_until("it is ordinary", || policy() == "0/0");
+    let log = daemon.log();
+    assert!(log.contains("Scheduler changed: the engine goes on"), "{log}");
 }
 
 #[test]

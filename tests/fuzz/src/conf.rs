@@ -1,10 +1,10 @@
 //! The configuration language.
 
 use tools::conf::{Diagnostic, parse};
-use tools::conntrackd::{helpers, settings};
+use tools::conntrackd::plan::Plan;
 
 /// Any text is parsed without a panic, every complaint points at a piece of it and can be shown, and what is accepted
-/// can be turned into settings or is refused with words. Bytes that are no text are made one first.
+/// can be made a plan of, which differs in nothing from itself. Bytes that are no text are made one first.
 ///
 /// # Panics
 /// When that does not hold.
@@ -13,12 +13,9 @@ pub fn conf(data: &[u8]) {
     match parse(&text, "fuzz.conf") {
         Ok((conf, warnings)) => {
             warnings.iter().for_each(|warning| points_inside(warning, &text));
-            let _ = helpers::settings(&conf);
-            if let Ok(supported) = settings::supported(&conf) {
-                let _ = settings::engine_config(&conf, &supported);
-                let _ = settings::source_settings(&conf);
-                let _ = settings::tuning(&conf);
-            }
+            let plan = Plan::from(&conf);
+            let difference = plan.difference(&plan);
+            assert_eq!(difference.lines(), [""; 0], "a reload of the same text changes nothing");
         }
         Err(errors) => {
             assert!(!errors.is_empty(), "what is refused is refused with a reason");

@@ -1,11 +1,11 @@
 //! The daemon and its client.
 
 pub mod flags;
-pub mod settings;
+pub mod helpers;
 pub mod statistics;
+pub mod plan;
 pub mod check;
 pub mod logs;
-pub mod helpers;
 pub mod build;
 pub mod serve;
 pub mod reload;
@@ -16,6 +16,7 @@ use crate::conf::{self, Conf, Found};
 use crate::stdout;
 use anyhow::{Context, Result, bail};
 use flags::{Action, Args};
+use plan::Plan;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -65,11 +66,12 @@ fn print(text: &str) -> Result<()> {
 
 fn check(path: &Path) -> Result<()> {
     let (conf, _) = read(path, true)?;
-    check::start(&conf)?;
-    if let Err(error) = check::links(&conf) {
+    let plan = Plan::from(&conf);
+    check::start(&plan)?;
+    if let Err(error) = check::links(&plan) {
         eprintln!("conntrackd: note: {error:#}: a start at this moment would fail");
     }
-    if let Err(error) = helpers::examine(&conf) {
+    if let Err(error) = helpers::examine(&plan) {
         eprintln!("conntrackd: note: {error:#}: a start on this machine would fail");
     }
     print(&format!("{}: valid\n", path.display()))

@@ -47,6 +47,39 @@ fn a_wrong_line_is_shown_with_its_place() {
     assert!(said.contains("HashSize"), "{said}");
 }
 
+/// `Checksum off` where it has no effect: the check says so, and so does a start, this one before it is refused for
+/// another reason.
+#[test]
+fn a_checksum_that_cannot_be_left_out_is_warned_of_by_the_check_and_by_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sum.conf");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let udp6 =
+        "UDP {\n IPv6_address ::1\n IPv6_Destination_Address ::1\n Port 3780\n Interface lo\n";
+    let tcp = "TCP {\n IPv4_address 127.0.0.1\n IPv4_Destination_Address 127.0.0.1\n Port 3780\n Interface lo\n";
+    for (link, place) in [(udp6, "over IPv6"), (tcp, "on a TCP link")] {
+        let conf = |mode: &str, general: &str| {
+            let text = format!(
+                "Sync {{\n Mode NOTRACK {{ {mode} }}\n {link} Checksum off\n }}\n}}\nGeneral {{\n {general}\n \
+                 LockFile {}\n UNIX {{ Path {} }}\n}}\n",
+                at("lock"),
+                at("sock"),
+            );
+            std::fs::write(&path, text).unwrap();
+        };
+        let warning = format!("`Checksum off` has no effect {place}");
+        conf("", "");
+        let output = conntrackd(&["--check", "-C", path.to_str().unwrap()]);
+        let said = text(&output.stderr);
+        assert!(output.status.success() && said.contains(&warning), "{said}");
+        conf("DisableInternalCache on", "PollSecs 3");
+        let output = conntrackd(&["-C", path.to_str().unwrap()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(&warning) && said.contains("PollSecs compares"), "{said}");
+    }
+}
+
 #[test]
 fn a_client_without_a_daemon_fails_and_says_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,8 @@ mod sync;
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
     Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogFile, ModeConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
+    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, Scheduler, SchedulerPolicy,
+    StatsConf,
 };
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
@@ -128,7 +129,7 @@ impl Checker<'_> {
 
     fn syslog(&mut self, node: &Node) -> Option<Facility> {
         let Some(Value::Name(name)) = node.value() else {
-            return node.flag().then_some(Facility::Daemon);
+            return node.flag().then_some(SYSLOG_DEFAULT);
         };
         let facility = match (name.as_str(), name.strip_prefix("local").map(str::as_bytes)) {
             ("daemon", _) => Some(Facility::Daemon),
@@ -201,18 +202,18 @@ fn overrun_resync(node: &Node) -> Option<u32> {
 }
 
 fn event_source(node: &Node) -> EventSource {
-    match node.choice() {
-        "tap" => EventSource::Tap,
-        "netlink" => EventSource::Netlink,
-        "hook" => EventSource::Hook,
-        _ => EventSource::Auto,
-    }
+    let named = |source: &EventSource| source.name() == node.choice();
+    EventSource::ALL.into_iter().find(named).unwrap_or_default()
 }
 
 fn scheduler(nodes: &[Node]) -> Scheduler {
-    let fifo = last(nodes, Key::SchedulerType).is_some_and(|node| node.choice() == "FIFO");
+    let standard = Scheduler::default();
+    let policy = |node: &Node| match node.choice() {
+        "FIFO" => SchedulerPolicy::Fifo,
+        _ => SchedulerPolicy::RoundRobin,
+    };
     Scheduler {
-        policy: if fifo { SchedulerPolicy::Fifo } else { SchedulerPolicy::RoundRobin },
-        priority: last(nodes, Key::Priority).map_or(99, |node| node.number() as u8),
+        policy: last(nodes, Key::SchedulerType).map_or(standard.policy, policy),
+        priority: last(nodes, Key::Priority).map_or(standard.priority, |node| node.number() as u8),
     }
 }

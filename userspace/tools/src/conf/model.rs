@@ -71,6 +71,22 @@ pub enum EventSource {
     Hook,
 }
 
+impl EventSource {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Hook, Self::Tap, Self::Netlink];
+
+    /// How it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Tap => "tap",
+            Self::Netlink => "netlink",
+            Self::Hook => "hook",
+        }
+    }
+}
+
 /// `LogFile`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LogFile {
@@ -109,6 +125,23 @@ pub enum SchedulerPolicy {
     Fifo,
 }
 
+impl SchedulerPolicy {
+    /// How it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "RR",
+            Self::Fifo => "FIFO",
+        }
+    }
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self { policy: SchedulerPolicy::default(), priority: 99 }
+    }
+}
+
 /// `Filter`. A flow is looked at if every set that exists lets it pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -144,6 +177,17 @@ pub enum FilterSide {
     Userspace,
     /// The kernel.
     Kernelspace,
+}
+
+impl FilterSide {
+    /// How it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Userspace => "Userspace",
+            Self::Kernelspace => "Kernelspace",
+        }
+    }
 }
 
 /// What happens to the members of a set.
@@ -186,7 +230,8 @@ pub struct SyncConf {
     pub options: SyncOptions,
 }
 
-/// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means an estimate.
+/// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that
+/// the peer told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncMode {
     /// Reliable.
@@ -247,6 +292,17 @@ pub struct LinkConf {
     pub rcv_buffer: Option<u32>,
 }
 
+impl LinkConf {
+    /// `Checksum` where it is not given.
+    pub const CHECKSUM: bool = true;
+    /// `ErrorQueueLength` where it is not given.
+    pub const ERROR_QUEUE_LEN: u32 = 128;
+    /// `SndSocketBuffer` where it is not given.
+    pub const SND_BUFFER: Option<u32> = None;
+    /// `RcvSocketBuffer` where it is not given.
+    pub const RCV_BUFFER: Option<u32> = None;
+}
+
 /// The transport of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinkKind {
@@ -268,6 +324,19 @@ pub enum LinkKind {
         /// `ErrorQueueLength`
         error_queue_len: u32,
     },
+}
+
+impl LinkKind {
+    /// Why messages on such a link cannot do without checksums (`Checksum off`); `None` where they can.
+    #[must_use]
+    pub const fn checksum_required(&self) -> Option<&'static str> {
+        let far = match self {
+            Self::Tcp { .. } => return Some("TCP always has checksums"),
+            Self::Udp(unicast) => unicast.remote,
+            Self::Multicast { group, .. } => *group,
+        };
+        if far.is_ipv6() { Some("IPv6 wants checksums") } else { None }
+    }
 }
 
 /// The ends of a link to one peer; both are of one family.
@@ -340,7 +409,7 @@ pub struct HelperType {
 }
 
 /// `Policy` of a helper. What is not given is the helper's own default.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelperPolicy {
     /// `ExpectMax`
     pub expect_max: Option<u32>,
@@ -352,6 +421,8 @@ pub struct HelperPolicy {
 pub const LOG_FILE_DEFAULT: &str = "/var/log/conntrackd.log";
 /// Where `Stats` logs to when its `LogFile` is just on.
 pub const STATS_LOG_FILE_DEFAULT: &str = "/var/log/conntrackd-stats.log";
+/// The facility when `Syslog` is just on.
+pub const SYSLOG_DEFAULT: Facility = Facility::Daemon;
 /// Seconds until the resync when `NetlinkOverrunResync` is just on.
 pub const OVERRUN_RESYNC_S_DEFAULT: u32 = 1;
 /// Most dedicated links.
@@ -382,6 +453,9 @@ impl Default for General {
 }
 
 impl HelperType {
+    /// `QueueLen` where it is not given: what the kernel takes for the length of an NFQUEUE unless told otherwise.
+    pub const QUEUE_LEN: u32 = 1024;
+
     /// Whether both are about the same object of the kernel.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
@@ -404,6 +478,30 @@ impl Default for ModeConf {
     fn default() -> Self {
         Self::Stats(StatsConf::default())
     }
+}
+
+/// What holds in a `Mode` where nothing is given.
+impl SyncMode {
+    /// Which `Mode` it is.
+    pub const NAME: &'static str = "FTFW";
+    /// `ResendQueueSize`
+    pub const RESEND_QUEUE_SIZE: u32 = 131_072;
+    /// `ACKWindowSize`
+    pub const ACK_WINDOW_SIZE: u32 = 300;
+    /// `RefreshTime`
+    pub const REFRESH_TIME_S: u32 = 60;
+    /// `CacheTimeout`
+    pub const CACHE_TIMEOUT_S: u32 = 180;
+    /// `CommitTimeout`
+    pub const COMMIT_TIMEOUT_S: Option<u32> = None;
+    /// `PurgeTimeout`
+    pub const PURGE_TIMEOUT_S: u32 = 60;
+    /// `DisableInternalCache`
+    pub const DISABLE_INTERNAL_CACHE: bool = false;
+    /// `DisableExternalCache`
+    pub const DISABLE_EXTERNAL_CACHE: bool = false;
+    /// `StartupResync`
+    pub const STARTUP_RESYNC: bool = false;
 }
 
 impl SyncMode {

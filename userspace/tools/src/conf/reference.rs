@@ -1,4 +1,5 @@
-//! The language as a document, written from the schema so that it cannot disagree with the parser.
+//! The language as a document. Keywords, arguments and ranges come from the schema that the parser reads, defaults from
+//! the model that it fills.
 
 use crate::conf::schema::{Block, Body, Keyword, Kind};
 use std::fmt::Write;
@@ -41,10 +42,11 @@ status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
 `PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
-`UNIX`, `Systemd`.
+`UNIX`, `Systemd`. The log names what changed so.
 
 Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
-`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`. It reads the kernel's
+`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
+at all. It reads the kernel's
 table again, asks the peer for its flows and sends it this node's. Until the answer has come, the flows of the peer are
 unknown, and a commit writes none of them. Requests that are under way, a commit for one, are waited for; clients that
 come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with
@@ -54,7 +56,8 @@ A changed `Helper` has the thread that serves helpers started anew, and nothing 
 stays as it is in the kernel, or is disabled (`HelperDisableOnExit`). If the kernel refuses it, the old one is served
 again.
 
-`HashSize` is room made when an engine starts; a change of it alone changes nothing, and the log says so.
+`HashSize` is room made when an engine starts; a change of it alone takes effect with the next engine, and the log says
+so.
 
 ";
 
@@ -82,10 +85,14 @@ fn entry(out: &mut String, keyword: &Keyword) {
     if keyword.repeats {
         out.push_str(", may be repeated");
     }
-    if !keyword.default.is_empty() {
-        let _ = write!(out, " (default: {})", keyword.default);
+    if let Some(default) = keyword.default.text() {
+        let _ = write!(out, " (default: {default})");
     }
-    let _ = writeln!(out, "<br>\n  {}", keyword.doc);
+    let _ = write!(out, "<br>\n  {}", keyword.doc);
+    if let Some(on) = keyword.on {
+        let _ = write!(out, " `on` means `{}`.", on());
+    }
+    out.push('\n');
     if let Some(why) = keyword.deprecated {
         let _ = writeln!(out, "  **Deprecated:** {why}.");
     }

@@ -5,9 +5,11 @@
 //! `docs/spec/conf.md` documents.
 
 pub mod kind;
+pub mod standard;
 pub mod table;
 
 pub use kind::{Choice, IpPrefix, Kind, Value};
+pub use standard::Standard;
 pub use table::KEYWORDS;
 
 /// A place where keywords may stand.
@@ -146,8 +148,10 @@ pub struct Keyword {
     pub body: Body,
     /// Whether it may be given more than once in its block.
     pub repeats: bool,
-    /// What holds without it, for people; empty if there is nothing to say.
-    pub default: &'static str,
+    /// What holds without it.
+    pub default: Standard,
+    /// What `on` means, where it may be given in place of a value.
+    pub on: Option<fn() -> Value>,
     /// Why not to use it, for the warning.
     pub deprecated: Option<&'static str>,
     /// What it means, in one line.

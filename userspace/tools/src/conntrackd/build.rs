@@ -1,9 +1,8 @@
-//! From a configuration to what the engine's threads are made of: sources, links and kernel
-//! sockets, opened.
+//! From a plan to what the engine's threads are made of: sources, links and kernel sockets, opened.
 
 use super::logs::Logs;
-use super::{settings, statistics};
-use crate::conf::{Conf, EventSource};
+use super::plan::Plan;
+use super::statistics;
 use anyhow::{Context, Result};
 use engine::{Config, Share};
 use host::ended::{self, Ends};
@@ -16,82 +15,86 @@ use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::Parts;
 use host::source::{Choice, Source};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 
-/// Opens everything the engine of this configuration works with.
+/// Opens everything the engine of this plan works with.
 ///
 /// # Errors
 /// When a link, the event source or a kernel socket cannot be opened.
-pub fn parts(conf: &Conf, logs: &Logs) -> Result<FleetParts> {
+pub fn parts(plan: &Plan, logs: &Logs) -> Result<FleetParts> {
     let log = &logs.log;
-    let supported = settings::supported(conf)?;
-    let links =
-        supported.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
-    let source = open_source(conf, log)?;
-    let config = Config {
+    let links = plan.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
+    let source = open_source(plan, log)?;
+    let config = of_this_start(&plan.config, &source);
+    if plan.shards > 1 {
+        return shared_out(plan, &config, source, logs);
+    }
+    let (ends, consumers) = recorded(logs, 1)?;
+    let parts = shard_parts(plan, config, source, (logs, ends.into_iter().next()))?;
+    Ok(FleetParts { shards: vec![Parts { links, ..parts }], reader: None, consumers })
+}
+
+/// The engine's settings with what the plan leaves to each start.
+fn of_this_start(config: &Config, source: &Source) -> Config {
+    Config {
         hears_requests: source.hears_requests(),
-        ..settings::engine_config(conf, &supported)
-    };
-    match conf.general.shards {
-        shards if shards > 1 && settings::keeps_tables(conf) => {
-            shared_out(conf, (&config, shards as usize), source, logs)
-        }
-        _ => {
-            let (ends, consumers) = recorded(logs, 1)?;
-            let parts = shard_parts(conf, config, source, (logs, ends.into_iter().next()))?;
-            Ok(FleetParts { shards: vec![Parts { links, ..parts }], reader: None, consumers })
-        }
+        // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
+        first_seq: host::clock::wall_s() as u32,
+        hash_seed: RandomState::new().hash_one(0_u8),
+        ..config.clone()
     }
 }
 
 /// What one shard is made of that has no peer.
 fn shard_parts(
-    conf: &Conf,
+    plan: &Plan,
     config: Config,
     source: Source,
     (logs, ends): (&Logs, Option<Ends>),
 ) -> Result<Parts> {
     Ok(Parts {
         config,
-        expectations: open_expectations(conf)?,
+        expectations: open_expectations(plan)?,
         links: None,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
         purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(&logs.log),
-        tuning: settings::tuning(conf),
-        poll: settings::poll_interval(conf),
-        reliable: is_reliable(conf, &source),
+        tuning: plan.tuning,
+        poll: plan.poll,
+        reliable: is_reliable(plan, &source),
         source,
         ends,
     })
 }
 
 /// Shards that share the flows, and who feeds them.
-fn shared_out(
-    conf: &Conf,
-    (config, shards): (&Config, usize),
-    source: Source,
-    logs: &Logs,
-) -> Result<FleetParts> {
-    let (seed, log) = (config.hash_seed, Arc::clone(&logs.log));
-    let (tuning, reliable) = (settings::tuning(conf), is_reliable(conf, &source));
-    let (reader, sources) = Reader::new(source, (shards, seed), tuning, reliable, log)
+fn shared_out(plan: &Plan, config: &Config, source: Source, logs: &Logs) -> Result<FleetParts> {
+    let (shards, seed, log) = (plan.shards, config.hash_seed, Arc::clone(&logs.log));
+    let reliable = is_reliable(plan, &source);
+    let (reader, sources) = Reader::new(source, (shards, seed), plan.tuning, reliable, log)
         .context("setting up the reader")?;
     logs.log.notice(format!("{shards} shards share the flows"));
     let (mut ends, consumers) = recorded(logs, shards)?;
     let shard = |(index, source)| {
-        let share = Share { index, count: shards, seed };
-        let config = Config {
-            share,
-            flows_max: settings::flows_max(conf, shards),
-            flows_expected: config.flows_expected.div_ceil(shards),
-            ..config.clone()
-        };
-        shard_parts(conf, config, source, (logs, ends.pop()))
+        let config = of_shard(config, Share { index, count: shards, seed });
+        shard_parts(plan, config, source, (logs, ends.pop()))
     };
     let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
     Ok(FleetParts { shards, reader: Some(reader), consumers })
+}
+
+/// The settings of one of several shards. Not all shards have the same number of flows, so each takes an eighth more
+/// than its share.
+fn of_shard(config: &Config, share: Share) -> Config {
+    let flows = config.flows_max.div_ceil(share.count);
+    Config {
+        share,
+        flows_max: flows + flows.div_ceil(8),
+        flows_expected: config.flows_expected.div_ceil(share.count),
+        ..config.clone()
+    }
 }
 
 /// For each shard the end of a lane to the thread that records ended flows, and that thread; nothing where they are
@@ -106,25 +109,25 @@ fn recorded(logs: &Logs, shards: usize) -> Result<(Vec<Ends>, Vec<Consumer>)> {
 }
 
 /// Whether the kernel holds back what it has no room for. It does not for the hook.
-const fn is_reliable(conf: &Conf, source: &Source) -> bool {
-    conf.general.netlink_events_reliable && source.hears_requests()
+const fn is_reliable(plan: &Plan, source: &Source) -> bool {
+    plan.source.reliable && source.hears_requests()
 }
 
-fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
-    let wanted = settings::source_settings(conf);
-    if let Some(side) = settings::filter_side(conf) {
+fn open_source(plan: &Plan, log: &Log) -> Result<Source> {
+    let wanted = &plan.source;
+    if let Some(side) = plan.filter.side_name() {
         log.notice(format!("using {side} event filtering"));
     }
-    let (source, why_not) = Source::open(&wanted)?;
-    if !settings::keeps_tables(conf) {
+    let (source, why_not) = Source::open(wanted)?;
+    if !plan.keeps_tables() {
         return Ok(source);
     }
-    if conf.general.poll_s.is_some() {
+    if plan.poll.is_some() {
         log.notice("running in polling mode");
         return Ok(source);
     }
     let wish = if wanted.choice == Choice::Hook { "hook" } else { "tap" };
-    if conf.general.event_source == EventSource::Hook && !settings::keeps_flows(conf) {
+    if plan.declines_hook() {
         log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
     }
     match why_not {
@@ -140,11 +143,11 @@ fn open_source(conf: &Conf, log: &Log) -> Result<Source> {
     Ok(source)
 }
 
-fn open_expectations(conf: &Conf) -> Result<Option<ExpectEvents>> {
-    if !settings::helpers(conf).any() {
+fn open_expectations(plan: &Plan) -> Result<Option<ExpectEvents>> {
+    if !plan.config.expectations.any() {
         return Ok(None);
     }
-    let buffer = conf.general.netlink_buffer_size.map(|n| n as usize);
-    let events = ExpectEvents::open(buffer).context("listening to events about expectations")?;
+    let events = ExpectEvents::open(plan.source.buffer_bytes)
+        .context("listening to events about expectations")?;
     Ok(Some(events))
 }

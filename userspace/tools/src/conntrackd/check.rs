@@ -1,28 +1,31 @@
 //! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
 //! the start itself and a reload ask the same questions.
 
-use super::settings::{self, supported};
-use crate::conf::{Conf, EventSource};
+use super::plan::Plan;
 use anyhow::{Context, Result, bail};
 use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
-use host::source::Source;
+use host::source::{Choice, Source};
 use host::{control, link, lock, sys};
 
 /// Checks the settings themselves.
 ///
 /// # Errors
 /// The first one the daemon would not start with.
-pub fn settings(conf: &Conf) -> Result<()> {
-    supported(conf)?;
-    memory(conf, sys::memory_bytes().unwrap_or(u64::MAX))?;
-    if conf.general.event_source != EventSource::Tap {
+pub fn settings(plan: &Plan) -> Result<()> {
+    if plan.poll.is_some() && !plan.config.replication.keep_local {
+        bail!(
+            "PollSecs compares the kernel's table with the internal cache: it cannot be disabled"
+        );
+    }
+    memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
+    if plan.source.choice != Choice::Tap {
         return Ok(());
     }
     if !Source::has_programs() {
         bail!("EventSource tap: this build carries no eBPF object (cargo xtask build)");
     }
-    let filter = settings::source_settings(conf).filter;
+    let filter = &plan.source.filter;
     let networks = filter.ipv4.len().max(filter.ipv6.len());
     if networks > FILTER_PREFIXES_MAX as usize {
         bail!(
@@ -34,12 +37,12 @@ pub fn settings(conf: &Conf) -> Result<()> {
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.
-fn memory(conf: &Conf, there: u64) -> Result<()> {
-    let wanted = settings::index_bytes(conf);
+fn memory(plan: &Plan, there: u64) -> Result<()> {
+    let wanted = plan.index_bytes();
     if wanted > there / 2 {
         bail!(
             "HashSize {} takes {} MiB at once, more than half of this machine's {} MiB",
-            conf.general.hash_size,
+            plan.hash_size(),
             wanted >> 20,
             there >> 20
         );
@@ -51,9 +54,9 @@ fn memory(conf: &Conf, there: u64) -> Result<()> {
 ///
 /// # Errors
 /// The first interface or address that is not there.
-pub fn links(conf: &Conf) -> Result<()> {
-    if let Some(links) = supported(conf)?.links {
-        link::examine(&links)?;
+pub fn links(plan: &Plan) -> Result<()> {
+    if let Some(links) = &plan.links {
+        link::examine(links)?;
     }
     Ok(())
 }
@@ -63,18 +66,16 @@ pub fn links(conf: &Conf) -> Result<()> {
 ///
 /// # Errors
 /// The first thing the daemon would not start with.
-pub fn start(conf: &Conf) -> Result<()> {
-    settings(conf)?;
-    let logs = [settings::log_places(conf, false).file]
-        .into_iter()
-        .chain([settings::record_places(conf).and_then(|places| places.file)]);
-    for path in logs.flatten() {
-        files::examine(&path, Purpose::Log)
+pub fn start(plan: &Plan) -> Result<()> {
+    settings(plan)?;
+    let logs = [Some(&plan.log), plan.records.as_ref()];
+    for path in logs.into_iter().flatten().filter_map(|places| places.file.as_deref()) {
+        files::examine(path, Purpose::Log)
             .with_context(|| format!("cannot open the log file {}", path.display()))?;
     }
-    let path = &conf.general.lock_file;
+    let path = &plan.lock_file;
     files::examine(path, Purpose::Lock).with_context(|| format!("lock file {}", path.display()))?;
-    if let Some(path) = &conf.general.unix_path {
+    if let Some(path) = &plan.control {
         let cannot = || format!("cannot bind the control socket {}", path.display());
         control::examine(path).with_context(cannot)?;
         let beside = lock::beside(path);
@@ -90,15 +91,15 @@ mod tests {
 
     #[test]
     fn room_that_the_machine_does_not_have_is_refused_by_name() {
-        let conf = |limit: &str| {
+        let plan = |limit: &str| {
             let text = format!("Stats {{ }} General {{ HashSize 67108864 {limit} }}");
-            crate::conf::parse(&text, "x").unwrap().0
+            Plan::from(&crate::conf::parse(&text, "x").unwrap().0)
         };
-        let all = conf("HashLimit 4294967295");
+        let all = plan("HashLimit 4294967295");
         let said = memory(&all, 1 << 30).unwrap_err().to_string();
         assert!(said.contains("HashSize 67108864 takes 910 MiB"), "{said}");
         memory(&all, 2 << 30).unwrap();
         // A table makes no room for flows that it may not hold.
-        memory(&conf("HashLimit 262144"), 16 << 20).unwrap();
+        memory(&plan("HashLimit 262144"), 16 << 20).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 //! goes into the background leaves its parent, which exits when it is told that the daemon serves.
 
 use super::logs::Logs;
+use super::plan::Plan;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
 use super::{build, check, helpers};
@@ -32,10 +33,11 @@ pub fn run((conf, warnings): (Conf, Vec<String>), path: &Path, detach: bool) -> 
     process::hold_signals().context("holding back signals")?;
     // The daemon leaves the directory it was started in.
     let path = std::path::absolute(path)?;
-    let logs = Logs::open(&conf, !detach)?;
+    let plan = Plan::from(&conf);
+    let logs = Logs::open(&plan, !detach)?;
     logs.log.report_panics();
     warnings.iter().for_each(|line| logs.log.warning(line));
-    let outcome = start(conf, &path, detach, &logs);
+    let outcome = start((&conf, plan), &path, detach, &logs);
     if let Err(error) = &outcome
         && detach
     {
@@ -45,24 +47,25 @@ pub fn run((conf, warnings): (Conf, Vec<String>), path: &Path, detach: bool) -> 
     outcome
 }
 
-fn start(conf: Conf, path: &Path, detach: bool, logs: &Logs) -> Result<()> {
+fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let log = &logs.log;
-    check::settings(&conf)?;
+    check::settings(&plan)?;
     if !sys::has_capability(CAP_NET_ADMIN) {
         bail!("reading conntrack needs CAP_NET_ADMIN: run as root, or grant the capability");
     }
-    let control = conf.general.unix_path.as_deref();
-    let mut locks = Locks::take(&conf.general.lock_file, control)?;
-    let parts = build::parts(&conf, logs)?;
-    let helpers = helpers::open(&conf, log)
+    let control = plan.control.as_deref();
+    let mut locks = Locks::take(&plan.lock_file, control)?;
+    let parts = build::parts(&plan, logs)?;
+    let helpers = helpers::open(&plan, log)
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
-    let systemd = Systemd::new(conf.general.systemd);
-    doctor::at_start(&conf, path, log);
+    let systemd = Systemd::new(plan.systemd);
+    doctor::at_start(conf, path, log);
     let readiness = go(detach, systemd)?;
     locks.sign().context("writing the lock file")?;
     logs.run_behind().context("starting the log's thread")?;
-    let running = Running { conf, path: path.to_owned(), logs: logs.clone(), locks, systemd };
+    let running =
+        Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(supervise::run((parts, helpers), bound, running, readiness));
     log.notice("---- shutdown received ----");

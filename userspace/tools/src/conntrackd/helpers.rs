@@ -1,6 +1,7 @@
 //! Helpers in user space: from a configuration to the thread that serves them.
 
-use crate::conf::{Conf, HelperConf, HelperType};
+use super::plan::Plan;
+use crate::conf::{HelperConf, HelperType};
 use anyhow::{Context, Result, anyhow};
 use host::helpers::{self, HelperSettings, Parts, Running, Settings, SetupError};
 use host::log::Log;
@@ -10,11 +11,13 @@ use std::sync::Arc;
 /// `CAP_NET_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
 
-/// What of a configuration is about helpers; `None` if it names none.
+/// What to serve; `None` if the block names no helper.
 #[must_use]
-pub fn settings(conf: &Conf) -> Option<Settings> {
-    let conf = conf.helper.as_ref().filter(|conf| !conf.types.is_empty())?;
+pub fn settings(conf: &HelperConf) -> Option<Settings> {
     let HelperConf { setup, disable_on_exit, types } = conf;
+    if types.is_empty() {
+        return None;
+    }
     let helpers = types.iter().filter_map(one).collect();
     Some(Settings { setup: *setup, disable_on_exit: *disable_on_exit, helpers })
 }
@@ -34,8 +37,8 @@ fn one(kind: &HelperType) -> Option<HelperSettings> {
 ///
 /// # Errors
 /// Says what the kernel lacks.
-pub fn examine(conf: &Conf) -> Result<()> {
-    if settings(conf).is_some() && sys::has_capability(CAP_NET_ADMIN) {
+pub fn examine(plan: &Plan) -> Result<()> {
+    if plan.helpers.is_some() && sys::has_capability(CAP_NET_ADMIN) {
         helpers::probe()?;
     }
     Ok(())
@@ -45,8 +48,8 @@ pub fn examine(conf: &Conf) -> Result<()> {
 ///
 /// # Errors
 /// What the kernel refuses, and what an administrator can do about it.
-pub fn open(conf: &Conf, log: &Arc<Log>) -> Result<Option<Parts>> {
-    let Some(settings) = settings(conf) else { return Ok(None) };
+pub fn open(plan: &Plan, log: &Arc<Log>) -> Result<Option<Parts>> {
+    let Some(settings) = plan.helpers.clone() else { return Ok(None) };
     let setup = settings.setup;
     let parts = Parts::open(settings, log).map_err(|error| match hint(&error, setup) {
         Some(hint) => anyhow!("{error} ({hint})"),
@@ -89,12 +92,12 @@ impl Service {
         self.running.as_ref().map(Running::counts).unwrap_or_default()
     }
 
-    /// Serves what another configuration says. Queues belong to one thread, so the old one ends first.
+    /// Serves what another plan says. Queues belong to one thread, so the old one ends first.
     ///
     /// # Errors
     /// When the kernel refuses the new ones; then those of `old` are served again, if it takes them.
-    pub fn change(&mut self, (old, new): (&Conf, &Conf), log: &Arc<Log>) -> Result<()> {
-        if settings(old) == settings(new) {
+    pub fn change(&mut self, (old, new): (&Plan, &Plan), log: &Arc<Log>) -> Result<()> {
+        if old.helpers == new.helpers {
             return Ok(());
         }
         self.stop();
@@ -104,8 +107,8 @@ impl Service {
         Err(why)
     }
 
-    fn serve(&mut self, conf: &Conf, log: &Arc<Log>) -> Result<()> {
-        *self = Self::start(open(conf, log)?)?;
+    fn serve(&mut self, plan: &Plan, log: &Arc<Log>) -> Result<()> {
+        *self = Self::start(open(plan, log)?)?;
         Ok(())
     }
 

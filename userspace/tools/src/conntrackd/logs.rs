@@ -1,7 +1,6 @@
 //! Where the daemon's lines go: its own, and those about ended flows.
 
-use super::settings;
-use crate::conf::Conf;
+use super::plan::Plan;
 use anyhow::{Context, Result};
 use host::log::{Form, Log, Places};
 use std::io;
@@ -20,36 +19,36 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Opens the logs of `conf`.
+    /// Opens the logs of `plan`; `console` for the terminal too.
     ///
     /// # Errors
     /// When a file cannot be opened.
-    pub fn open(conf: &Conf, console: bool) -> Result<Self> {
-        let log = open(Form::Daemon, &settings::log_places(conf, console))?;
-        let records = settings::record_places(conf).map(|places| open(Form::Record, &places));
+    pub fn open(plan: &Plan, console: bool) -> Result<Self> {
+        let log = open(Form::Daemon, &Places { console, ..plan.log.clone() })?;
+        let records = plan.records.as_ref().map(|places| open(Form::Record, places));
         Ok(Self { log, records: records.transpose()?, console })
     }
 
-    /// The logs of `conf` in place of these. Files are opened again, under the names they have now;
+    /// The logs of `plan` in place of these. Files are opened again, under the names they have now;
     /// one that cannot be opened is told, and the old one stays.
     ///
     /// # Errors
     /// When there was no log of ended flows before and it cannot be opened.
-    pub fn reopened(&self, conf: &Conf) -> Result<Self> {
+    pub fn reopened(&self, plan: &Plan) -> Result<Self> {
         let log = Arc::clone(&self.log);
-        if let Err(error) = log.reopen(&settings::log_places(conf, self.console)) {
+        if let Err(error) = log.reopen(&Places { console: self.console, ..plan.log.clone() }) {
             log.error(format!("the log file stays as it is: {error}"));
         }
-        let records = match (&self.records, settings::record_places(conf)) {
+        let records = match (&self.records, &plan.records) {
             (_, None) => None,
             (Some(records), Some(places)) => {
-                if let Err(error) = records.reopen(&places) {
+                if let Err(error) = records.reopen(places) {
                     log.error(format!("the statistics log file stays as it is: {error}"));
                 }
                 Some(Arc::clone(records))
             }
             (None, Some(places)) => {
-                let records = open(Form::Record, &places)?;
+                let records = open(Form::Record, places)?;
                 records.run_behind().context("starting the log's thread")?;
                 Some(records)
             }

@@ -1,7 +1,9 @@
 //! SIGHUP: log files are opened again, the configuration is read again, and all of it is applied.
 //!
 //! ```text
-//!   SIGHUP -> begin: read, parse, check        not valid: the log says why, nothing changes
+//!   SIGHUP -> begin: read, parse, plan, check  not valid: the log says why, nothing changes
+//!                |
+//!        Plan::difference
 //!                |
 //!                +-- settings that change live --> Order::Reconfigure
 //!                |
@@ -14,9 +16,10 @@
 //! and systemd. While the engine is rebuilt, clients wait.
 
 use super::logs::Logs;
+use super::plan::Plan;
 use super::serve::SharedHandle;
-use super::{build, check, settings};
-use crate::conf::{self, Conf, ModeConf, SyncMode};
+use super::{build, check};
+use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
 use host::fleet::{self, Crew, Handle};
 use host::lock::Locks;
@@ -36,9 +39,9 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// What a daemon runs with.
 #[derive(Debug)]
 pub struct Running {
-    /// The configuration.
-    pub conf: Conf,
-    /// Where it was read from.
+    /// What it does.
+    pub plan: Box<Plan>,
+    /// Where the configuration was read from.
     pub path: PathBuf,
     /// Where lines go.
     pub logs: Logs,
@@ -54,18 +57,18 @@ pub enum Begun {
     /// The configuration is not used; the log says why.
     Refused,
     /// All of it is in force.
-    Changed(Conf, Logs),
+    Changed(Box<Plan>, Logs),
     /// The engine has to be rebuilt for it. No request is under way, and none begins while the
     /// guard lives.
-    Rebuild(Conf, Logs, OwnedRwLockWriteGuard<Handle>),
+    Rebuild(Box<Plan>, Logs, OwnedRwLockWriteGuard<Handle>),
 }
 
 /// Reads the configuration at `path` and applies what changes live.
-pub async fn begin(path: PathBuf, running: Conf, logs: Logs, engine: SharedHandle) -> Begun {
+pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: SharedHandle) -> Begun {
     let log = &logs.log;
     let (old, opened) = (running.clone(), logs.clone());
     let load = spawn_blocking(move || load(&path, &old, &opened));
-    let (conf, new_logs, warnings) = match load.await {
+    let (plan, new_logs, warnings) = match load.await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(found)) => {
             found.iter().for_each(|line| log.error(line));
@@ -78,14 +81,11 @@ pub async fn begin(path: PathBuf, running: Conf, logs: Logs, engine: SharedHandl
         }
     };
     warnings.iter().for_each(|line| log.warning(line));
-    for remark in remarks(&running, &conf) {
-        log.notice(remark);
-    }
-    let rebuilds = rebuilds(&running, &conf);
-    if !rebuilds.is_empty() {
-        log.notice(format!("{} changed: the engine is started again", rebuilds.join(", ")));
+    let difference = running.difference(&plan);
+    difference.lines().iter().for_each(|line| log.notice(line));
+    if !difference.rebuilds.is_empty() {
         return match timeout(REQUEST_PATIENCE, engine.write_owned()).await {
-            Ok(guard) => Begun::Rebuild(conf, new_logs, guard),
+            Ok(guard) => Begun::Rebuild(plan, new_logs, guard),
             Err(_) => {
                 log.error("a request has been under way for a minute: nothing was changed");
                 let _ = logs.reopened(&running);
@@ -94,7 +94,7 @@ pub async fn begin(path: PathBuf, running: Conf, logs: Logs, engine: SharedHandl
         };
     }
     let handle = engine.read().await.clone();
-    let change = Box::new(settings::change(&running, &conf));
+    let change = Box::new(running.change(&plan));
     let (reply, outcome) = oneshot::channel();
     handle.order(Order::Reconfigure(change, reply));
     match timeout(PATIENCE, outcome).await {
@@ -102,7 +102,7 @@ pub async fn begin(path: PathBuf, running: Conf, logs: Logs, engine: SharedHandl
         Ok(Ok(Err(why))) => log.error(format!("not all settings could be changed: {why}")),
         Ok(Err(_)) | Err(_) => log.error("the engine does not answer: its settings are unknown"),
     }
-    Begun::Changed(conf, new_logs)
+    Begun::Changed(plan, new_logs)
 }
 
 /// What the engine came to be.
@@ -111,7 +111,7 @@ pub struct Rebuilt {
     /// Its threads.
     pub crew: Crew,
     /// What it runs with.
-    pub conf: Conf,
+    pub plan: Box<Plan>,
     /// Where its lines go.
     pub logs: Logs,
     /// Why these are the old ones, if they are.
@@ -122,102 +122,45 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// When neither start.
-pub fn rebuild(crew: Crew, from: (Conf, Logs), to: (Conf, Logs)) -> Result<Rebuilt> {
+pub fn rebuild(crew: Crew, from: (Box<Plan>, Logs), to: (Box<Plan>, Logs)) -> Result<Rebuilt> {
     if !crew.stop() {
         to.1.log.error("a thread of the engine panicked at its end");
     }
-    let start = |(conf, logs): &(Conf, Logs)| -> Result<Crew> {
-        let parts = build::parts(conf, logs)?;
+    let start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
+        let parts = build::parts(plan, logs)?;
         fleet::start(parts, &logs.log).context("starting the engine's threads")
     };
     match start(&to) {
-        Ok(crew) => Ok(Rebuilt { crew, conf: to.0, logs: to.1, refusal: None }),
+        Ok(crew) => Ok(Rebuilt { crew, plan: to.0, logs: to.1, refusal: None }),
         Err(why) => {
             let why = why.context("the engine does not start with the new configuration");
             let logs = from.1.reopened(&from.0)?;
             let crew =
                 start(&from).map_err(|again| anyhow!("{why:#}; nor with the old: {again:#}"))?;
-            Ok(Rebuilt { crew, conf: from.0, logs, refusal: Some(why) })
+            Ok(Rebuilt { crew, plan: from.0, logs, refusal: Some(why) })
         }
     }
 }
 
-type Loaded = (Conf, Logs, Vec<String>);
+type Loaded = (Box<Plan>, Logs, Vec<String>);
 
-/// A configuration the daemon can run with, its logs and warnings; lines that say what is wrong
+/// A plan the daemon can run with, its logs and warnings; lines that say what is wrong
 /// with it otherwise. In either case the log files are opened again.
-fn load(path: &Path, running: &Conf, logs: &Logs) -> Result<Loaded, Vec<String>> {
+fn load(path: &Path, running: &Plan, logs: &Logs) -> Result<Loaded, Vec<String>> {
     let read = || {
         let (conf, warnings) = conf::read(path)?;
         if conf == Conf::default() {
             let why = "the configuration is empty: is it being written?";
             return Err(vec![format!("{}: {why}", path.display())]);
         }
-        let fine = check::start(&conf).and_then(|()| check::links(&conf));
+        let plan = Box::new(Plan::from(&conf));
+        let fine = check::start(&plan).and_then(|()| check::links(&plan));
         fine.map_err(|e| vec![format!("{e:#}")])?;
-        let logs = logs.reopened(&conf).map_err(|e| vec![format!("{e:#}")])?;
-        Ok((conf, logs, warnings))
+        let logs = logs.reopened(&plan).map_err(|e| vec![format!("{e:#}")])?;
+        Ok((plan, logs, warnings))
     };
     read().inspect_err(|_| {
         // There was a log of ended flows if there is to be one: this does not fail.
         let _ = logs.reopened(running);
     })
 }
-
-/// Settings that differ and that only an engine started anew takes.
-#[must_use]
-pub fn rebuilds(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
-    let (a, b) = (&running.general, &wanted.general);
-    let mut out = Vec::new();
-    let mut note = |differs: bool, name| {
-        if differs {
-            out.push(name);
-        }
-    };
-    note(a.event_source != b.event_source, "EventSource");
-    note(a.hash_limit != b.hash_limit, "HashLimit");
-    note(a.netlink_buffer_size != b.netlink_buffer_size, "NetlinkBufferSize");
-    note(a.netlink_events_reliable != b.netlink_events_reliable, "NetlinkEventsReliable");
-    note(a.poll_s != b.poll_s, "PollSecs");
-    note(a.shards != b.shards, "Shards");
-    match (&running.mode, &wanted.mode) {
-        (ModeConf::Sync(a), ModeConf::Sync(b)) => {
-            note(fixed(a.mode) != fixed(b.mode), "Mode");
-            note(a.links != b.links, "the dedicated link");
-            note(a.options != b.options, "Options");
-        }
-        (ModeConf::Stats(_), ModeConf::Stats(_)) => {
-            let records = |conf| settings::record_places(conf).is_some();
-            note(records(running) != records(wanted), "whether ended flows are recorded");
-        }
-        (ModeConf::Helper, ModeConf::Helper) => {}
-        _ => note(true, "Mode"),
-    }
-    out
-}
-
-/// Settings that differ and that change nothing now.
-#[must_use]
-pub fn remarks(running: &Conf, wanted: &Conf) -> Vec<&'static str> {
-    let mut out = Vec::new();
-    if running.general.hash_size != wanted.general.hash_size && rebuilds(running, wanted).is_empty()
-    {
-        out.push("HashSize is room made at the start; a running table grows by itself");
-    }
-    out
-}
-
-/// A mode without what changes live.
-fn fixed(mut mode: SyncMode) -> SyncMode {
-    match &mut mode {
-        SyncMode::Ftfw { commit_timeout_s, purge_timeout_s, .. }
-        | SyncMode::Alarm { commit_timeout_s, purge_timeout_s, .. }
-        | SyncMode::NoTrack { commit_timeout_s, purge_timeout_s, .. } => {
-            (*commit_timeout_s, *purge_timeout_s) = (None, 0);
-        }
-    }
-    mode
-}
-
-#[cfg(test)]
-mod tests;

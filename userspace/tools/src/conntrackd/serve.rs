@@ -4,8 +4,8 @@ mod dump;
 mod framed;
 mod purge;
 
-use super::{settings, statistics};
-use crate::conf::{Conf, ModeConf};
+use super::plan::{Plan, Purpose};
+use super::statistics;
 use crate::print::stats::{self, Report};
 use crate::print::status::{Status, readiness};
 use anyhow::Result;
@@ -55,24 +55,15 @@ pub struct Service {
     scheduled: Mutex<Option<AbortHandle>>,
 }
 
-/// What of the configuration answers depend on.
+/// What of the plan answers depend on.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
     /// What the daemon is for.
-    mode: Mode,
+    purpose: Purpose,
     /// Whether expectations are replicated.
     expectations: bool,
     /// How long `-t` waits, seconds.
     purge_after_s: u64,
-}
-
-/// What the daemon is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
-    #[default]
-    Sync,
-    Stats,
-    Helper,
 }
 
 impl Service {
@@ -91,16 +82,12 @@ impl Service {
         }
     }
 
-    /// Takes over a configuration.
-    pub fn adopt(&self, conf: &Conf) {
+    /// Takes over a plan.
+    pub fn adopt(&self, plan: &Plan) {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts {
-            mode: match conf.mode {
-                ModeConf::Sync(_) => Mode::Sync,
-                ModeConf::Stats(_) => Mode::Stats,
-                ModeConf::Helper => Mode::Helper,
-            },
-            expectations: settings::helpers(conf).any(),
-            purge_after_s: settings::purge_after_s(conf),
+            purpose: plan.purpose,
+            expectations: plan.config.expectations.any(),
+            purge_after_s: plan.purge_after_s,
         };
     }
 
@@ -225,7 +212,7 @@ impl Service {
         let engine = self.engine.read().await;
         engine.order(Order::Snapshot(reply));
         let mut snapshot = snapshot.await.map_err(|_| ended())?;
-        if self.facts().mode == Mode::Helper {
+        if self.facts().purpose == Purpose::Helper {
             // Nobody listens to events there.
             snapshot.receive_buffer = 0;
         }
@@ -271,15 +258,16 @@ fn ended() -> anyhow::Error {
 /// say why nothing is done.
 fn needless(request: Request, facts: Facts) -> Option<&'static str> {
     use Request::{CommitExpectations, ReloadExpectations};
-    let why = match facts.mode {
-        Mode::Stats if !statistics::knows(request) => {
+    let why = match facts.purpose {
+        Purpose::Stats if !statistics::knows(request) => {
             "note: there is no other node in statistics mode\n"
         }
-        Mode::Helper if needs_tables(request) => "note: only helpers are served\n",
+        Purpose::Helper if needs_tables(request) => "note: only helpers are served\n",
         _ => "",
     };
     if !why.is_empty() {
-        let asks = text(request).is_some() || (facts.mode == Mode::Helper && is_dump(request));
+        let asks =
+            text(request).is_some() || (facts.purpose == Purpose::Helper && is_dump(request));
         return Some(if asks { "" } else { why });
     }
     let about_expectations = matches!(request, CommitExpectations | ReloadExpectations);

@@ -9,12 +9,13 @@
 use super::daemon::{self, STATUS};
 use super::helpers;
 use super::logs::Logs;
+use super::plan::Plan;
 use super::reload::{self, Begun, Rebuilt, Running};
 use super::serve::{Service, SharedHandle};
-use crate::conf::{Conf, ModeConf, SyncMode};
 use anyhow::{Context, Result, bail};
 use common::Instant;
 use engine::Command;
+use engine::config::Mode;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{self, Crew, FleetParts, Handle};
@@ -112,7 +113,7 @@ pub async fn run(
     let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
     let filling = tokio::spawn(filled(crew.handle()));
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
-    service.adopt(&running.conf);
+    service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
     let supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
@@ -230,23 +231,23 @@ impl Supervisor {
     fn begin_reload(&mut self) {
         self.running.systemd.reloading();
         self.log.notice("SIGHUP: reading the configuration again");
-        let Running { path, conf, logs, .. } = &self.running;
+        let Running { path, plan, logs, .. } = &self.running;
         let shared = self.service.engine();
-        let task = reload::begin(path.clone(), conf.clone(), logs.clone(), shared);
+        let task = reload::begin(path.clone(), plan.clone(), logs.clone(), shared);
         self.phase = Phase::Reading(tokio::spawn(task));
     }
 
     fn on(&mut self, step: Step) -> Result<()> {
         let phase = std::mem::replace(&mut self.phase, Phase::Serving);
         match (step, phase) {
-            (Step::Read(Ok(Begun::Changed(conf, logs))), _) => {
-                self.adopt(conf, logs);
+            (Step::Read(Ok(Begun::Changed(plan, logs))), _) => {
+                self.adopt(plan, logs);
                 self.end_reload(false);
             }
-            (Step::Read(Ok(Begun::Rebuild(conf, logs, guard))), _) => {
-                let from = (self.running.conf.clone(), self.running.logs.clone());
+            (Step::Read(Ok(Begun::Rebuild(plan, logs, guard))), _) => {
+                let from = (self.running.plan.clone(), self.running.logs.clone());
                 let Some(crew) = self.crew.take() else { bail!("there is no engine to rebuild") };
-                let task = spawn_blocking(move || reload::rebuild(crew, from, (conf, logs)));
+                let task = spawn_blocking(move || reload::rebuild(crew, from, (plan, logs)));
                 self.phase = Phase::Rebuilding(task, time::Instant::now(), guard);
             }
             (Step::Read(_), _) => self.end_reload(true),
@@ -257,7 +258,7 @@ impl Supervisor {
                 self.crew = Some(rebuilt.crew);
                 let refused = rebuilt.refusal.is_some();
                 match rebuilt.refusal {
-                    None => self.adopt(rebuilt.conf, rebuilt.logs),
+                    None => self.adopt(rebuilt.plan, rebuilt.logs),
                     Some(why) => {
                         self.log.error(format!("{why:#}"));
                         self.log.error("the old configuration stays in force");
@@ -276,30 +277,30 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes over a configuration whose engine runs: what is left to change are the control socket
+    /// Takes over a plan whose engine runs: what is left to change are the control socket
     /// and its like.
-    fn adopt(&mut self, conf: Conf, logs: Logs) {
-        let old = std::mem::replace(&mut self.running.conf, conf);
+    fn adopt(&mut self, plan: Box<Plan>, logs: Logs) {
+        let old = std::mem::replace(&mut self.running.plan, plan);
         self.running.logs = logs;
-        if let Err(error) = self.helpers.change((&old, &self.running.conf), &self.log) {
+        if let Err(error) = self.helpers.change((&old, &self.running.plan), &self.log) {
             self.log.error(format!("{error:#}"));
             self.log.error("the helpers of the old configuration stay in force");
-            self.running.conf.helper.clone_from(&old.helper);
+            self.running.plan.helpers.clone_from(&old.helpers);
         }
         if let Err(error) = self.move_places(&old) {
             self.log.error(format!("control socket and lock file stay where they are: {error:#}"));
-            self.running.conf.general.lock_file = old.general.lock_file;
-            self.running.conf.general.unix_path = old.general.unix_path;
+            self.running.plan.lock_file = old.lock_file;
+            self.running.plan.control = old.control;
         }
-        self.service.adopt(&self.running.conf);
+        self.service.adopt(&self.running.plan);
         self.service.count_helpers(self.helpers.counts());
     }
 
-    fn move_places(&mut self, old: &Conf) -> Result<()> {
-        let (old, new) = (&old.general, &self.running.conf.general);
-        let control = new.unix_path.as_deref();
+    fn move_places(&mut self, old: &Plan) -> Result<()> {
+        let new = &self.running.plan;
+        let control = new.control.as_deref();
         self.running.locks.change(&new.lock_file, control)?;
-        if old.unix_path != new.unix_path {
+        if old.control != new.control {
             let bound = control.map(daemon::bind).transpose()?;
             self.server = bound.map(|bound| bound.serve(self.service.faults())).transpose()?;
         }
@@ -309,16 +310,16 @@ impl Supervisor {
     /// What a new engine does not know, the peer does, and the other way round.
     fn ask_peer(&self) {
         let Some(crew) = &self.crew else { return };
-        let ModeConf::Sync(sync) = &self.running.conf.mode else { return };
-        let commands: &[Command] = match sync.mode {
+        let replication = &self.running.plan.config.replication;
+        if !replication.has_peer {
+            return;
+        }
+        let commands: &[Command] = match replication.mode {
             // It repeats everything by itself.
-            SyncMode::Alarm { .. } => &[],
+            Mode::Alarm { .. } => &[],
             // The engine has asked by itself.
-            SyncMode::Ftfw { startup_resync: true, .. }
-            | SyncMode::NoTrack { startup_resync: true, .. } => &[Command::Bulk],
-            SyncMode::Ftfw { .. } | SyncMode::NoTrack { .. } => {
-                &[Command::Bulk, Command::RequestResync]
-            }
+            Mode::Ftfw { .. } | Mode::NoTrack if replication.startup_resync => &[Command::Bulk],
+            Mode::Ftfw { .. } | Mode::NoTrack => &[Command::Bulk, Command::RequestResync],
         };
         for &command in commands {
             let (reply, _) = oneshot::channel();
@@ -333,7 +334,7 @@ impl Supervisor {
         let status = if refused { STATUS_REFUSED } else { STATUS };
         // The old setting decides whether systemd hears of this reload.
         self.running.systemd.ready(std::process::id(), status);
-        self.running.systemd = self.running.systemd.switched(self.running.conf.general.systemd);
+        self.running.systemd = self.running.systemd.switched(self.running.plan.systemd);
     }
 
     fn tell(&self, readiness: Readiness) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use crate::conf;
 use crate::conf::schema::{Keyword, Kind};
-use crate::conntrackd::settings;
+use crate::conntrackd::plan::Plan;
 use crate::doctor::facts::Listener;
 use crate::doctor::gather::Root;
 use crate::doctor::gather::processes::{self, Heard};
@@ -170,7 +170,7 @@ fn product() -> Product {
 
 fn source_settings(text: &str) -> Result<Settings> {
     let (conf, _) = conf::parse(text, "alone.conf").map_err(|errors| anyhow!("{errors:?}"))?;
-    Ok(settings::source_settings(&conf))
+    Ok(Plan::from(&conf).source)
 }
 
 fn told(answer: &str) -> Result<Told> {

@@ -3,6 +3,7 @@
 use super::{Daemon, print};
 use crate::conf::{self, Conf};
 use crate::conntrackd::check as start;
+use crate::conntrackd::plan::Plan;
 use crate::doctor::check::{Check, all};
 use crate::doctor::facts::{Answer, Facts, Known};
 use crate::doctor::report::{Totals, json, text};
@@ -125,9 +126,10 @@ fn facts(daemon: &Daemon, checks: &[&'static Check]) -> Result<Facts> {
 /// Why the daemon would not start with a configuration, if so. What lies at the paths that it names, root alone sees.
 fn refused(conf: &Conf) -> Known<Option<String>> {
     let sees_all = sys::has_capability(CAP_DAC_OVERRIDE);
+    let plan = Plan::from(conf);
     let tried = match sees_all {
-        true => start::start(conf).and_then(|()| start::links(conf)),
-        false => start::settings(conf),
+        true => start::start(&plan).and_then(|()| start::links(&plan)),
+        false => start::settings(&plan),
     };
     match tried {
         Err(error) => Ok(Some(format!("{error:#}"))),

@@ -8,9 +8,6 @@ use crate::conf::schema::{Key, Value};
 use ctnetlink::tuple::ipproto;
 use engine::helper::Kind;
 
-/// What the kernel takes for the length of an NFQUEUE unless told otherwise.
-const QUEUE_LEN_DEFAULT: u32 = 1024;
-
 impl Checker<'_> {
     pub(super) fn helper(&mut self, nodes: &[Node]) -> HelperConf {
         let types = nodes.iter().filter(|node| node.keyword.key == Key::HelperType);
@@ -20,9 +17,11 @@ impl Checker<'_> {
             self.differs_from(&known, (&kind, inner.span));
             known.push((kind, inner.span));
         }
+        let standard = HelperConf::default();
+        let flag = |key, default| last(nodes, key).map_or(default, Node::flag);
         HelperConf {
-            setup: last(nodes, Key::Setup).is_some_and(Node::flag),
-            disable_on_exit: last(nodes, Key::HelperDisableOnExit).is_some_and(Node::flag),
+            setup: flag(Key::Setup, standard.setup),
+            disable_on_exit: flag(Key::HelperDisableOnExit, standard.disable_on_exit),
             types: known.into_iter().map(|(kind, _)| kind).collect(),
         }
     }
@@ -40,7 +39,7 @@ impl Checker<'_> {
             ipv6: is(1, "inet6"),
             protocol: if is(2, "tcp") { ipproto::TCP } else { ipproto::UDP },
             queue_num: queue_num.map_or(0, |node| node.number() as u16),
-            queue_len: last(&node.block, Key::QueueLen).map_or(QUEUE_LEN_DEFAULT, Node::number),
+            queue_len: last(&node.block, Key::QueueLen).map_or(HelperType::QUEUE_LEN, Node::number),
             policy: None,
         };
         if kind.key().known_policy().is_none() {
@@ -75,9 +74,11 @@ impl Checker<'_> {
             let label = "expected `ExpectMax` or `ExpectTimeout` in its block";
             self.error(given.span, "the policy is empty", label);
         }
+        let standard = HelperPolicy::default();
+        let number = |key| last(&given.block, key).map(Node::number);
         Some(HelperPolicy {
-            expect_max: last(&given.block, Key::ExpectMax).map(Node::number),
-            expect_timeout_s: last(&given.block, Key::ExpectTimeout).map(Node::number),
+            expect_max: number(Key::ExpectMax).or(standard.expect_max),
+            expect_timeout_s: number(Key::ExpectTimeout).or(standard.expect_timeout_s),
         })
     }
 

@@ -27,7 +27,7 @@ impl Checker<'_> {
     }
 
     fn sync_mode(&mut self, sync: &Node, mode: Option<&Node>) -> SyncMode {
-        let name = mode.map_or("FTFW", Node::choice);
+        let name = mode.map_or(SyncMode::NAME, Node::choice);
         // Timeouts may stand in `Sync` as well as in `Mode`. The file is read from top to bottom, so that the
         // last one counts wherever it stands.
         let settings = sync.block.iter().flat_map(|node| match node.keyword.key {
@@ -37,30 +37,34 @@ impl Checker<'_> {
         let all: Vec<&Node> = settings.collect();
         let given = |key| all.iter().rev().find(|node| node.keyword.key == key).copied();
         let number = |key, default| given(key).map_or(default, Node::number);
-        let flag = |key| given(key).is_some_and(Node::flag);
-        let disable_external_cache = flag(Key::DisableExternalCache);
+        let flag = |key, default| given(key).map_or(default, Node::flag);
+        let disable_external_cache =
+            flag(Key::DisableExternalCache, SyncMode::DISABLE_EXTERNAL_CACHE);
         let commit_timeout_s =
             self.commit_timeout(given(Key::CommitTimeout), disable_external_cache);
-        let purge_timeout_s = number(Key::PurgeTimeout, 60);
-        let startup_resync = flag(Key::StartupResync);
+        let purge_timeout_s = number(Key::PurgeTimeout, SyncMode::PURGE_TIMEOUT_S);
+        let startup_resync = flag(Key::StartupResync, SyncMode::STARTUP_RESYNC);
         self.alarm_only(name, [given(Key::RefreshTime), given(Key::CacheTimeout)]);
         match name {
             "ALARM" => SyncMode::Alarm {
-                refresh_time_s: number(Key::RefreshTime, 60),
-                cache_timeout_s: number(Key::CacheTimeout, 180),
+                refresh_time_s: number(Key::RefreshTime, SyncMode::REFRESH_TIME_S),
+                cache_timeout_s: number(Key::CacheTimeout, SyncMode::CACHE_TIMEOUT_S),
                 commit_timeout_s,
                 purge_timeout_s,
             },
             "NOTRACK" => SyncMode::NoTrack {
                 commit_timeout_s,
                 purge_timeout_s,
-                disable_internal_cache: flag(Key::DisableInternalCache),
+                disable_internal_cache: flag(
+                    Key::DisableInternalCache,
+                    SyncMode::DISABLE_INTERNAL_CACHE,
+                ),
                 disable_external_cache,
                 startup_resync,
             },
             _ => SyncMode::Ftfw {
-                resend_queue_size: number(Key::ResendQueueSize, 131_072),
-                ack_window_size: number(Key::AckWindowSize, 300),
+                resend_queue_size: number(Key::ResendQueueSize, SyncMode::RESEND_QUEUE_SIZE),
+                ack_window_size: number(Key::AckWindowSize, SyncMode::ACK_WINDOW_SIZE),
                 commit_timeout_s,
                 purge_timeout_s,
                 disable_external_cache,
@@ -70,7 +74,7 @@ impl Checker<'_> {
     }
 
     fn commit_timeout(&mut self, node: Option<&Node>, disable_external_cache: bool) -> Option<u32> {
-        let node = node?;
+        let Some(node) = node else { return SyncMode::COMMIT_TIMEOUT_S };
         if disable_external_cache {
             let message = "`CommitTimeout` has no effect with `DisableExternalCache`";
             self.warn(node.span, message, "nothing is committed without an external cache");
@@ -144,7 +148,8 @@ impl Checker<'_> {
             Key::Udp => self.unicast(node).map(LinkKind::Udp),
             _ => self.unicast(node).map(|unicast| LinkKind::Tcp {
                 unicast,
-                error_queue_len: given(Key::ErrorQueueLength).map_or(128, Node::number),
+                error_queue_len: given(Key::ErrorQueueLength)
+                    .map_or(LinkConf::ERROR_QUEUE_LEN, Node::number),
             }),
         };
         let kind = kind?;
@@ -155,25 +160,18 @@ impl Checker<'_> {
             kind,
             interface: interface?.name().to_owned(),
             default: !node.args.is_empty(),
-            checksum: given(Key::Checksum).is_none_or(Node::flag),
-            snd_buffer: given(Key::SndSocketBuffer).map(Node::number),
-            rcv_buffer: given(Key::RcvSocketBuffer).map(Node::number),
+            checksum: given(Key::Checksum).map_or(LinkConf::CHECKSUM, Node::flag),
+            snd_buffer: given(Key::SndSocketBuffer).map(Node::number).or(LinkConf::SND_BUFFER),
+            rcv_buffer: given(Key::RcvSocketBuffer).map(Node::number).or(LinkConf::RCV_BUFFER),
         })
     }
 
     /// Only UDP over IPv4 can do without.
     fn checksum_off(&mut self, kind: &LinkKind, node: &Node) {
-        let over_ipv6 = match kind {
-            LinkKind::Tcp { .. } => {
-                let message = "`Checksum off` has no effect on a TCP link";
-                return self.warn(node.span, message, "TCP always has checksums");
-            }
-            LinkKind::Udp(unicast) => unicast.remote.is_ipv6(),
-            LinkKind::Multicast { group, .. } => group.is_ipv6(),
-        };
-        if over_ipv6 {
-            let message = "`Checksum off` has no effect over IPv6";
-            self.warn(node.span, message, "IPv6 wants checksums");
+        if let Some(why) = kind.checksum_required() {
+            let place =
+                if matches!(kind, LinkKind::Tcp { .. }) { "on a TCP link" } else { "over IPv6" };
+            self.warn(node.span, format!("`Checksum off` has no effect {place}"), why);
         }
     }
 
@@ -266,6 +264,7 @@ fn address(node: &Node) -> Option<IpAddr> {
 }
 
 fn sync_options(nodes: &[Node]) -> SyncOptions {
+    let standard = SyncOptions::default();
     let expectation_sync = match last(nodes, Key::ExpectationSync) {
         Some(Node { items: Some(items), .. }) => ExpectationSync::Helpers(
             items
@@ -277,8 +276,10 @@ fn sync_options(nodes: &[Node]) -> SyncOptions {
                 .collect(),
         ),
         Some(node) if node.flag() => ExpectationSync::All,
-        _ => ExpectationSync::Off,
+        Some(_) => ExpectationSync::Off,
+        None => standard.expectation_sync,
     };
-    let tcp_window_tracking = last(nodes, Key::TcpWindowTracking).is_some_and(Node::flag);
+    let tcp_window_tracking =
+        last(nodes, Key::TcpWindowTracking).map_or(standard.tcp_window_tracking, Node::flag);
     SyncOptions { tcp_window_tracking, expectation_sync }
 }

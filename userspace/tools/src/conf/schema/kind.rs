@@ -1,5 +1,6 @@
 //! What an argument may be, and the value it becomes.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -93,6 +94,33 @@ pub enum Value {
     Ipv6Prefix(IpPrefix<Ipv6Addr>),
     /// A name.
     Name(String),
+}
+
+impl<A: fmt::Display> fmt::Display for IpPrefix<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.len)
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Interval(first, last) => write!(f, "{first}-{last}"),
+            Self::Mark(value, mask) => write!(f, "{value:#x}/{mask:#x}"),
+            Self::Signed(n) => write!(f, "{n:+}"),
+            Self::Bool(true) => f.write_str("on"),
+            Self::Bool(false) => f.write_str("off"),
+            Self::Choice(name) => f.write_str(name),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Ipv4(addr) => addr.fmt(f),
+            Self::Ipv6(addr) => addr.fmt(f),
+            Self::Ipv4Prefix(prefix) => prefix.fmt(f),
+            Self::Ipv6Prefix(prefix) => prefix.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 impl Kind {

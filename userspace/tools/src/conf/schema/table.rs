@@ -1,6 +1,11 @@
 //! The table. Rows stand in the order in which a block is best explained; error messages list them in this order.
 
-use super::{Block, Body, Choice, Key, Keyword, Kind, Param};
+use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
+use crate::conf::model::{
+    self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
+    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
+    SyncOptions,
+};
 use Block::{
     Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Multicast, NoTrack, Options,
     Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
@@ -22,7 +27,10 @@ pub static KEYWORDS: &[Keyword] = &[
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
     // General
-    keyword(Key::EventSource, "EventSource", &[General]).takes(EVENT_SOURCE).default("auto").doc(
+    keyword(Key::EventSource, "EventSource", &[General])
+        .takes(EVENT_SOURCE)
+        .default(|| Value::Choice(model::General::default().event_source.name()))
+        .doc(
         "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
              tap on it, `auto` the tap where the kernel has what it needs and the socket \
              elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
@@ -33,26 +41,29 @@ pub static KEYWORDS: &[Keyword] = &[
     ),
     keyword(Key::HashSize, "HashSize", &[General])
         .takes(Kind::Number { min: 1, max: HASH_SIZE_MAX })
-        .default("65536")
+        .default(|| model::General::default().hash_size.into())
         .doc(
             "Room made at the start in the index of each flow table: for twice as many flows, but no \
              more than `HashLimit`. A table that is full of flows grows by itself. On SIGHUP a change \
-             of this alone changes nothing, which the log says.",
+             of this alone takes effect with the next engine, which the log says.",
         ),
     keyword(Key::HashLimit, "HashLimit", &[General])
         .takes(POSITIVE)
-        .default("262144")
+        .default(|| model::General::default().hash_limit.into())
         .doc("Most flows that each flow table may hold."),
     keyword(Key::LogFile, "LogFile", &[General])
         .takes(SWITCH_OR_PATH)
-        .default("off")
-        .doc("Log to a file; `on` means `/var/log/conntrackd.log`."),
-    keyword(Key::Syslog, "Syslog", &[General, Stats]).takes(SWITCH_OR_NAME).default("off").doc(
-        "Log to syslog; `on` means facility `daemon`. Other facilities: `local0` to `local7`.",
-    ),
+        .default(|| model::General::default().log_file.into())
+        .doc("Log to a file.")
+        .on(|| Value::Path(LOG_FILE_DEFAULT.into())),
+    keyword(Key::Syslog, "Syslog", &[General, Stats])
+        .takes(SWITCH_OR_NAME)
+        .default(|| model::General::default().syslog.into())
+        .doc("Log to syslog, as a facility: `daemon`, or `local0` to `local7`.")
+        .on(|| Some(SYSLOG_DEFAULT).into()),
     keyword(Key::LockFile, "LockFile", &[General])
         .takes(Kind::Path(256))
-        .default("/var/lock/conntrackd.lock")
+        .default(|| Value::Path(model::General::default().lock_file))
         .doc("File that keeps a second daemon from starting."),
     keyword(Key::Unix, "UNIX", &[General]).opens(Body::Block(Unix)).doc(
         "The control socket. Without it the daemon runs, and cannot be asked or told anything.",
@@ -60,37 +71,36 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::NetlinkBufferSize, "NetlinkBufferSize", &[General])
         .takes(SIZE)
         .aliases(&["SocketBufferSize"])
-        .default("the kernel's")
+        .default_or(|| model::General::default().netlink_buffer_size.map(Value::from), "the kernel's")
         .doc("Receive buffer of the event socket, in bytes."),
     keyword(Key::NetlinkBufferSizeMaxGrowth, "NetlinkBufferSizeMaxGrowth", &[General])
         .takes(SIZE)
         .aliases(&["SocketBufferSizeMaxGrowth", "SocketBufferSizeMaxGrown"])
-        .default("0")
+        .default(|| model::General::default().netlink_buffer_size_max_growth.into())
         .doc("How far that buffer may grow by doubling when it overflows, in bytes."),
     keyword(Key::NetlinkOverrunResync, "NetlinkOverrunResync", &[General])
         .takes(SWITCH_OR_SECONDS)
-        .default("1")
+        .default(|| { model::General::default().netlink_overrun_resync_s.map_or(false.into(), Value::from) })
         .doc(
             "After lost events, read the whole kernel table again this many seconds after the last \
-             of them, and ten seconds later than that at most where losses go on; `on` means 1.",
-        ),
-    keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[General, Stats])
+             of them, and ten seconds later than that at most where losses go on.",
+        )
+        .on(|| OVERRUN_RESYNC_S_DEFAULT.into()),
+    keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[General])
         .takes(Kind::Bool)
-        .default("off")
-        .doc(
-            "Let the kernel keep events that do not fit into the buffer instead of dropping them.",
-        ),
+        .default(|| model::General::default().netlink_events_reliable.into())
+        .doc(EVENTS_RELIABLE),
     keyword(Key::PollSecs, "PollSecs", &[General])
         .takes(POSITIVE)
-        .default("event-driven")
+        .default_or(|| model::General::default().poll_s.map(Value::from), "event-driven")
         .doc("Read the kernel table every so many seconds instead of listening to events."),
     keyword(Key::EventIterationLimit, "EventIterationLimit", &[General])
         .takes(POSITIVE)
-        .default("4096")
+        .default(|| model::General::default().event_iteration_limit.into())
         .doc("About how many kernel events are handled before the network and control clients get a turn."),
     keyword(Key::Shards, "Shards", &[General])
         .takes(Kind::Number { min: 1, max: 64 })
-        .default("1")
+        .default(|| model::General::default().shards.into())
         .doc(
             "Threads that share the flows. With more than one, a thread of its own reads the events \
              and hands each to the one whose flow it is about, and all are bound to CPUs. That pays \
@@ -100,7 +110,7 @@ pub static KEYWORDS: &[Keyword] = &[
         ),
     keyword(Key::Systemd, "Systemd", &[General])
         .takes(Kind::Bool)
-        .default("on")
+        .default(|| model::General::default().systemd.into())
         .doc("Tell systemd about readiness and feed its watchdog."),
     keyword(Key::Scheduler, "Scheduler", &[General])
         .opens(Body::Block(Scheduler))
@@ -108,7 +118,7 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Filter, "Filter", &[General])
         .may_take(Param { lead: Some("From"), ..param(FILTER_SIDE) })
         .opens(Body::Block(Filter))
-        .default("Userspace")
+        .default(|| Value::Choice(FilterSide::default().name()))
         .doc("Which flows to look at, and who sorts them out."),
     keyword(Key::Nice, "Nice", &[General])
         .takes(Kind::Signed)
@@ -126,11 +136,11 @@ pub static KEYWORDS: &[Keyword] = &[
     // Scheduler
     keyword(Key::SchedulerType, "Type", &[Scheduler])
         .takes(SCHEDULER)
-        .default("RR")
+        .default(|| Value::Choice(model::Scheduler::default().policy.name()))
         .doc("The policy, see sched(7)."),
     keyword(Key::Priority, "Priority", &[Scheduler])
         .takes(Kind::Number { min: 0, max: 99 })
-        .default("99")
+        .default(|| Value::Number(model::Scheduler::default().priority.into()))
         .doc("The priority."),
     // Filter
     keyword(Key::Protocol, "Protocol", &[Filter])
@@ -209,7 +219,7 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Mode, "Mode", &[Sync])
         .takes(MODE)
         .opens(Body::ByChoice(&[("FTFW", Ftfw), ("ALARM", Alarm), ("NOTRACK", NoTrack)]))
-        .default("FTFW")
+        .default(|| Value::Choice(SyncMode::NAME))
         .doc(
             "The replication protocol: reliable (FTFW), repeating (ALARM) or best effort \
              (NOTRACK).",
@@ -235,23 +245,23 @@ pub static KEYWORDS: &[Keyword] = &[
     // Modes
     keyword(Key::ResendQueueSize, "ResendQueueSize", &[Ftfw])
         .takes(POSITIVE)
-        .default("131072")
+        .default(|| SyncMode::RESEND_QUEUE_SIZE.into())
         .doc("Most messages kept until the peer confirms them."),
     keyword(Key::AckWindowSize, "ACKWindowSize", &[Ftfw])
         .takes(POSITIVE)
-        .default("300")
+        .default(|| SyncMode::ACK_WINDOW_SIZE.into())
         .doc("Messages per acknowledgement."),
     keyword(Key::RefreshTime, "RefreshTime", &[Alarm, Sync])
         .takes(POSITIVE)
-        .default("60")
+        .default(|| SyncMode::REFRESH_TIME_S.into())
         .doc("Send a flow that did not change again after at most this many seconds. ALARM only."),
     keyword(Key::CacheTimeout, "CacheTimeout", &[Alarm, Sync])
         .takes(POSITIVE)
-        .default("180")
+        .default(|| SyncMode::CACHE_TIMEOUT_S.into())
         .doc("Forget a flow of the peer that was not heard of for this many seconds. ALARM only."),
     keyword(Key::CommitTimeout, "CommitTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(POSITIVE)
-        .default("what the peer told last, less the time since then")
+        .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "what the peer told last, less the time since then")
         .doc(
             "Timeout in seconds of flows that this node takes over. A flow whose lifetime the peer \
              did not tell, because its configuration has this setting, gets 60 seconds where this \
@@ -259,15 +269,15 @@ pub static KEYWORDS: &[Keyword] = &[
         ),
     keyword(Key::PurgeTimeout, "PurgeTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(ANY)
-        .default("60")
+        .default(|| SyncMode::PURGE_TIMEOUT_S.into())
         .doc("Seconds between `conntrackd -t` and the flush of the kernel table."),
     keyword(Key::DisableInternalCache, "DisableInternalCache", &[NoTrack])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| SyncMode::DISABLE_INTERNAL_CACHE.into())
         .doc("Keep no table of the own flows; events go straight to the peer."),
     keyword(Key::DisableExternalCache, "DisableExternalCache", &[Ftfw, NoTrack])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| SyncMode::DISABLE_EXTERNAL_CACHE.into())
         .doc(
             "Keep no table of the peer's flows; they go straight into the kernel. What is remembered of them, about \
              100 bytes of each and no more flows than `HashLimit`, is which flows of the kernel are the peer's. \
@@ -275,7 +285,7 @@ pub static KEYWORDS: &[Keyword] = &[
         ),
     keyword(Key::StartupResync, "StartupResync", &[Ftfw, NoTrack])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| SyncMode::STARTUP_RESYNC.into())
         .doc("Ask the peer for its whole table at the start."),
     // Links
     keyword(Key::Interface, "Interface", &[Multicast, Udp, Tcp])
@@ -312,27 +322,27 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("The port, the same on both nodes. Required."),
     keyword(Key::SndSocketBuffer, "SndSocketBuffer", &[Multicast, Udp, Tcp])
         .takes(SIZE)
-        .default("the kernel's")
+        .default_or(|| LinkConf::SND_BUFFER.map(Value::from), "the kernel's")
         .doc("Send buffer, in bytes."),
     keyword(Key::RcvSocketBuffer, "RcvSocketBuffer", &[Multicast, Udp, Tcp])
         .takes(SIZE)
-        .default("the kernel's")
+        .default_or(|| LinkConf::RCV_BUFFER.map(Value::from), "the kernel's")
         .doc("Receive buffer, in bytes."),
     keyword(Key::Checksum, "Checksum", &[Multicast, Udp, Tcp])
         .takes(Kind::Bool)
-        .default("on")
+        .default(|| LinkConf::CHECKSUM.into())
         .doc(
             "Protect messages with the transport's checksum. Only UDP over IPv4 can do without; \
              elsewhere `off` has no effect, with a warning.",
         ),
     keyword(Key::ErrorQueueLength, "ErrorQueueLength", &[Tcp])
         .takes(POSITIVE)
-        .default("128")
+        .default(|| LinkConf::ERROR_QUEUE_LEN.into())
         .doc("Most messages kept while the peer is not connected."),
     // Options
     keyword(Key::TcpWindowTracking, "TCPWindowTracking", &[Options])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| SyncOptions::default().tcp_window_tracking.into())
         .doc(
             "Replicate TCP window scaling, so that the kernel checks sequence numbers of flows \
              taken over.",
@@ -340,7 +350,7 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::ExpectationSync, "ExpectationSync", &[Options])
         .takes(Kind::Bool)
         .opens(Body::ListInstead(Kind::Name))
-        .default("off")
+        .default(|| (SyncOptions::default().expectation_sync != ExpectationSync::Off).into())
         .doc(
             "Replicate expectations: all of them, or those of helpers whose names begin like one \
              in braces, in any case. Without it, those of the peer are taken, but not committed.",
@@ -348,16 +358,21 @@ pub static KEYWORDS: &[Keyword] = &[
     // Stats
     keyword(Key::LogFile, "LogFile", &[Stats])
         .takes(SWITCH_OR_PATH)
-        .default("off")
-        .doc("Log ended flows to a file; `on` means `/var/log/conntrackd-stats.log`."),
+        .default(|| StatsConf::default().log_file.into())
+        .doc("Log ended flows to a file.")
+        .on(|| Value::Path(STATS_LOG_FILE_DEFAULT.into())),
+    keyword(Key::NetlinkEventsReliable, "NetlinkEventsReliable", &[Stats])
+        .takes(Kind::Bool)
+        .default_or(|| None, "as in `General`")
+        .doc(EVENTS_RELIABLE),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| HelperConf::default().setup.into())
         .doc("Create the kernel's helper objects too, so that `nfct` is not needed."),
     keyword(Key::HelperDisableOnExit, "HelperDisableOnExit", &[Helper])
         .takes(Kind::Bool)
-        .default("off")
+        .default(|| HelperConf::default().disable_on_exit.into())
         .doc(
             "Disable the kernel's helper objects when the daemon ends. Without it they stay as they are, and \
              packets pass without help until the next start.",
@@ -374,7 +389,7 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("The NFQUEUE it listens to. Required."),
     keyword(Key::QueueLen, "QueueLen", &[HelperType])
         .takes(POSITIVE)
-        .default("1024")
+        .default(|| model::HelperType::QUEUE_LEN.into())
         .doc("Most packets that wait in that queue."),
     keyword(Key::Policy, "Policy", &[HelperType])
         .takes(Kind::Name)
@@ -382,12 +397,16 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("Limits of the expectations it makes."),
     keyword(Key::ExpectMax, "ExpectMax", &[Policy])
         .takes(Kind::Number { min: 0, max: 255 })
+        .default_or(|| HelperPolicy::default().expect_max.map(Value::from), "the helper's own")
         .doc("Most expectations of one flow at a time; 0 is no limit."),
     keyword(Key::ExpectTimeout, "ExpectTimeout", &[Policy])
         .takes(ANY)
+        .default_or(|| HelperPolicy::default().expect_timeout_s.map(Value::from), "the helper's own")
         .doc("Life of an expectation in seconds."),
 ];
 
+const EVENTS_RELIABLE: &str =
+    "Let the kernel keep events that do not fit into the buffer instead of dropping them.";
 const ANY: Kind = Kind::Number { min: 0, max: u32::MAX };
 const POSITIVE: Kind = Kind::Number { min: 1, max: u32::MAX };
 /// What `setsockopt` takes.
@@ -449,7 +468,8 @@ const fn keyword(key: Key, name: &'static str, places: &'static [Block]) -> Keyw
         params: [None; 3],
         body: Body::None,
         repeats: false,
-        default: "",
+        default: Standard::Unsaid,
+        on: None,
         deprecated: None,
         doc: "",
     }
@@ -487,8 +507,18 @@ impl Keyword {
         self
     }
 
-    const fn default(mut self, default: &'static str) -> Self {
-        self.default = default;
+    const fn default(mut self, value: fn() -> Value) -> Self {
+        self.default = Standard::Value(value);
+        self
+    }
+
+    const fn default_or(mut self, value: fn() -> Option<Value>, rule: &'static str) -> Self {
+        self.default = Standard::Rule(value, rule);
+        self
+    }
+
+    const fn on(mut self, value: fn() -> Value) -> Self {
+        self.on = Some(value);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Every row of the table, in every block.
 
 use super::{clean, syntax};
-use crate::conf::schema::{Block, Body, Keyword, Kind};
+use crate::conf::schema::{Block, Body, KEYWORDS, Keyword, Kind};
 
 /// A right way to write the keyword.
 fn sample(keyword: &Keyword) -> String {
@@ -151,16 +151,78 @@ fn a_wrong_argument_is_one_error() {
 #[test]
 fn the_documented_defaults_hold() {
     let mut tried = 0;
-    for keyword in Block::ALL.into_iter().flat_map(Block::keywords) {
-        let (place, Some(param)) = (keyword.places[0], keyword.params().next()) else { continue };
-        if param.optional || param.kind.value(keyword.default).is_err() || keyword.is_block() {
+    let places =
+        Block::ALL.into_iter().flat_map(|block| block.keywords().map(move |row| (block, row)));
+    for (place, keyword) in places {
+        let Some(param) = keyword.params().next() else { continue };
+        let Some(default) = keyword.default.text() else { continue };
+        if param.optional || param.kind.value(&default).is_err() || keyword.is_block() {
             continue;
         }
-        let line = format!("{} {}", keyword.name, keyword.default);
+        let line = format!("{} {default}", keyword.name);
         assert_eq!(clean(&surrounded(place, &line)), clean(&surrounded(place, "")), "{line}");
         tried += 1;
     }
     assert!(tried >= 25, "only {tried} defaults were tried");
+}
+
+/// The one default that another block decides.
+#[test]
+fn events_of_stats_are_as_reliable_as_general_says() {
+    let conf = |general: &str, stats: &str| {
+        let text = format!("Stats {{ {stats} }} General {{ UNIX {{ Path /x }} {general} }}");
+        clean(&text).general.netlink_events_reliable
+    };
+    assert!(conf("NetlinkEventsReliable on", ""));
+    assert!(!conf("NetlinkEventsReliable on", "NetlinkEventsReliable off"));
+    assert!(conf("", "NetlinkEventsReliable on"));
+    let row = Block::Stats.find("NetlinkEventsReliable").unwrap();
+    assert_eq!(row.default.text().as_deref(), Some("as in `General`"));
+}
+
+/// A value is written as it is read.
+#[test]
+fn a_value_is_shown_as_it_is_written() {
+    let kinds = KEYWORDS.iter().flat_map(Keyword::params).map(|param| param.kind);
+    let lists = [Kind::Interval(65535), Kind::Mark];
+    // Of a share, the value is the number alone.
+    let plain = kinds.chain(lists).filter(|kind| !matches!(kind, Kind::Share));
+    for kind in plain {
+        let value = kind.value(&word(kind)).unwrap();
+        assert_eq!(kind.value(&value.to_string()), Ok(value), "{kind:?}");
+    }
+}
+
+/// `on` means what the reference says that it means.
+#[test]
+fn the_documented_meanings_of_on_hold() {
+    let mut tried = 0;
+    for keyword in KEYWORDS {
+        let (Some(on), place) = (keyword.on, keyword.places[0]) else { continue };
+        let with = |value: &str| clean(&surrounded(place, &format!("{} {value}", keyword.name)));
+        assert_eq!(with("on"), with(&on().to_string()), "{}", keyword.name);
+        tried += 1;
+    }
+    assert_eq!(tried, 4, "LogFile twice, Syslog, NetlinkOverrunResync");
+    let takes_both = |kind| matches!(kind, Kind::OneOf(kinds) if kinds.iter().any(|kind| matches!(kind, Kind::Bool)));
+    let unsaid: Vec<_> = KEYWORDS
+        .iter()
+        .filter(|row| row.on.is_none() && row.params().any(|param| takes_both(param.kind)))
+        .map(|row| row.name)
+        .collect();
+    assert_eq!(unsaid, [""; 0], "they take `on` beside a value, and nothing says what it means");
+}
+
+/// Every keyword with a value has a default, or a reason to have none.
+#[test]
+fn what_holds_without_a_keyword_is_said() {
+    for keyword in KEYWORDS.iter().filter(|row| row.default.text().is_none()) {
+        let is_required = keyword.doc.ends_with("Required.") || keyword.places == [Block::Unix];
+        let is_address = keyword.name.starts_with("IPv");
+        let adds = keyword.repeats || keyword.is_block() || keyword.places == [Block::Filter];
+        let fine = is_required || is_address || adds || keyword.deprecated.is_some();
+        assert!(fine, "{} has no default", keyword.name);
+    }
 }
 
 /// A whole and right configuration with a line added to `block`.
@@ -178,6 +240,8 @@ fn surrounded(block: Block, line: &str) -> String {
             let (before, after) = around(block);
             format!("{before} {line} }} UDP {{ {LINK} }} {} {GENERAL}", &after[1..])
         }
+        Block::Sync => format!("Sync {{ Mode ALARM {{ }} UDP {{ {LINK} }} {line} }} {GENERAL}"),
+        Block::Udp => format!("Sync {{ Mode FTFW {{ }} UDP {{ {LINK} {line} }} }} {GENERAL}"),
         Block::Multicast => {
             format!("Sync {{ Mode FTFW {{ }} Multicast {{ {GROUP} {line} }} }} {GENERAL}")
         }

@@ -6,8 +6,9 @@
 //!  DATA, NOTE, END <-- this task <-- deletes, on a thread of their own ----+
 //! ```
 
-use super::{Mode, Service};
+use super::Service;
 use crate::conf::diagnostic::quoted;
+use crate::conntrackd::plan::Purpose;
 use crate::filter::{Limits, Sealed, parse};
 use crate::grouping::{self, Groups};
 use crate::print::conntrack::{self, Root, Style};
@@ -68,7 +69,7 @@ impl Service {
             let why = "the daemon works in another network namespace";
             return Err((Status::Namespace, why.into()));
         }
-        if self.facts().mode == Mode::Helper {
+        if self.facts().purpose == Purpose::Helper {
             return Err((Status::NoTable, "the daemon only serves helpers".into()));
         }
         let program = program(&received.filter)?;

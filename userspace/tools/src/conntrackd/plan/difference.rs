@@ -1,0 +1,205 @@
+//! What separates two plans, and what it takes to get from one to the other: a reload.
+//!
+//! The running plan, and the settings inside it, are taken apart without `..`, so that the compiler asks about each new
+//! field whether it changes live, with a new engine, or at the next start of one.
+
+use super::Plan;
+use engine::Config;
+use engine::config::Replication;
+use host::log::Places;
+use host::source::Settings as SourceSettings;
+use host::sys::Scheduling;
+use host::tuning::{Change, Tuning};
+
+/// What the log says of `HashSize`.
+const HASH_SIZE_LATER: &str = "HashSize is room made at the start of an engine: the change takes effect with the next \
+                               one; a running table grows by itself";
+
+/// What a reload has to do. Settings are named as the log names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Settings that differ and that only a new engine takes.
+    pub rebuilds: Vec<&'static str>,
+    /// Settings that differ and that change while the engine runs.
+    pub live: Vec<&'static str>,
+    /// Sentences about settings that differ and that take effect with the next engine. If there is anything in
+    /// `rebuilds`, that engine is started now.
+    pub later: Vec<&'static str>,
+}
+
+impl Difference {
+    /// What the log says of it.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        if !self.rebuilds.is_empty() {
+            // All that differs comes with the new engine.
+            return vec![format!(
+                "{} changed: the engine is started again",
+                self.rebuilds.join(", ")
+            )];
+        }
+        let live = format!("{} changed: the engine goes on", self.live.join(", "));
+        let live = (!self.live.is_empty()).then_some(live);
+        live.into_iter().chain(self.later.iter().map(|&line| line.to_owned())).collect()
+    }
+
+    fn rebuild(&mut self, differs: bool, name: &'static str) {
+        note(&mut self.rebuilds, differs, name);
+    }
+
+    fn live(&mut self, differs: bool, name: &'static str) {
+        note(&mut self.live, differs, name);
+    }
+}
+
+/// A setting may stand behind several fields; it is named once.
+fn note(names: &mut Vec<&'static str>, differs: bool, name: &'static str) {
+    if differs && !names.contains(&name) {
+        names.push(name);
+    }
+}
+
+impl Plan {
+    /// What it takes to go from this plan to `wanted`.
+    #[must_use]
+    pub fn difference(&self, wanted: &Self) -> Difference {
+        let Self {
+            purpose,
+            config,
+            event_source,
+            source,
+            filter,
+            links,
+            tuning,
+            poll,
+            shards,
+            log,
+            records,
+            lock_file,
+            control,
+            systemd,
+            helpers,
+            purge_after_s,
+        } = self;
+        let mut out = Difference::default();
+        // Where the purpose changes, the settings that it brings with it or takes away are not named one by one.
+        let is_same = *purpose == wanted.purpose;
+        out.rebuild(!is_same, "Mode");
+        out.rebuild(*event_source != wanted.event_source, "EventSource");
+        out.rebuild(is_same && *poll != wanted.poll, "PollSecs");
+        out.rebuild(is_same && *shards != wanted.shards, "Shards");
+        out.config((config, &wanted.config), is_same);
+        out.rebuild(is_same && *links != wanted.links, "the dedicated link");
+        let records_differ = records.is_some() != wanted.records.is_some();
+        out.rebuild(is_same && records_differ, "whether ended flows are recorded");
+        out.live(*filter != wanted.filter, "Filter");
+        out.tuning((*tuning, wanted.tuning));
+        out.places((log, &wanted.log));
+        if let (Some(records), Some(wanted)) = (records, &wanted.records) {
+            out.places((records, wanted));
+        }
+        out.live(is_same && *purge_after_s != wanted.purge_after_s, "PurgeTimeout");
+        out.live(*lock_file != wanted.lock_file, "LockFile");
+        out.live(*control != wanted.control, "UNIX");
+        out.live(*systemd != wanted.systemd, "Systemd");
+        out.live(*helpers != wanted.helpers, "Helper");
+        // The last one: it says which of its fields others explain.
+        out.source((source, &wanted.source));
+        out
+    }
+
+    /// What a running shard changes to follow `wanted`, where [`Difference::rebuilds`] is empty.
+    #[must_use]
+    pub fn change(&self, wanted: &Self) -> Change {
+        let (in_user_space, in_kernel) = (&wanted.config.filter, &wanted.source.filter);
+        let mut tuning = wanted.tuning;
+        if self.tuning.scheduling.is_some() {
+            // Nothing to set would leave the threads in real time.
+            tuning.scheduling = tuning.scheduling.or(Some(Scheduling::Ordinary));
+        }
+        Change {
+            tuning,
+            filter: (self.filter != wanted.filter)
+                .then(|| (in_user_space.clone(), in_kernel.clone())),
+            commit_timeout_s: wanted.config.commit_timeout_s,
+            repair_after: wanted.config.repair_after,
+        }
+    }
+}
+
+/// The settings of the floors below.
+impl Difference {
+    fn config(&mut self, (running, wanted): (&Config, &Config), is_same_purpose: bool) {
+        let Config {
+            flows_max,
+            flows_expected,
+            // `Plan::filter` tells.
+            filter: _,
+            replication,
+            commit_timeout_s,
+            window_tracking,
+            expectations,
+            repair_after,
+            // `Plan::records` tells.
+            tell_vanished: _,
+            // Those of a start, of a shard and of an open source: they are the same in all plans.
+            share: _,
+            hears_requests: _,
+            earlier_life: _,
+            first_seq: _,
+            hash_seed: _,
+        } = running;
+        self.rebuild(*flows_max != wanted.flows_max, "HashLimit");
+        note(&mut self.later, *flows_expected != wanted.flows_expected, HASH_SIZE_LATER);
+        self.live(*repair_after != wanted.repair_after, "NetlinkOverrunResync");
+        if is_same_purpose {
+            self.live(*commit_timeout_s != wanted.commit_timeout_s, "CommitTimeout");
+            self.rebuild(replication_differs(replication, &wanted.replication), "Mode");
+            self.rebuild(*window_tracking != wanted.window_tracking, "Options");
+            self.rebuild(*expectations != wanted.expectations, "Options");
+        }
+    }
+
+    fn source(&mut self, (running, wanted): (&SourceSettings, &SourceSettings)) {
+        let SourceSettings {
+            choice,
+            buffer_bytes,
+            ring_bytes,
+            groups,
+            // `Plan::filter` tells.
+            filter: _,
+            reliable,
+        } = running;
+        let buffers = (*buffer_bytes, *ring_bytes) != (wanted.buffer_bytes, wanted.ring_bytes);
+        self.rebuild(buffers, "NetlinkBufferSize");
+        self.rebuild(*reliable != wanted.reliable, "NetlinkEventsReliable");
+        // They follow from `EventSource`, `PollSecs` and `Mode`, which are named by now.
+        let opened_differs = (*choice, *groups) != (wanted.choice, wanted.groups);
+        self.rebuild(self.rebuilds.is_empty() && opened_differs, "EventSource");
+    }
+
+    fn tuning(&mut self, (running, wanted): (Tuning, Tuning)) {
+        let Tuning { buffer_max, events_per_turn, scheduling } = running;
+        self.live(buffer_max != wanted.buffer_max, "NetlinkBufferSizeMaxGrowth");
+        self.live(events_per_turn != wanted.events_per_turn, "EventIterationLimit");
+        self.live(scheduling != wanted.scheduling, "Scheduler");
+    }
+
+    fn places(&mut self, (running, wanted): (&Places, &Places)) {
+        // The command line decides on the terminal.
+        let Places { file, syslog, console: _ } = running;
+        self.live(*file != wanted.file, "LogFile");
+        self.live(*syslog != wanted.syslog, "Syslog");
+    }
+}
+
+fn replication_differs(running: &Replication, wanted: &Replication) -> bool {
+    let Replication { mode, has_peer, keep_local, keep_remote, startup_resync, alive_after } =
+        running;
+    *mode != wanted.mode
+        || *has_peer != wanted.has_peer
+        || *keep_local != wanted.keep_local
+        || *keep_remote != wanted.keep_remote
+        || *startup_resync != wanted.startup_resync
+        || *alive_after != wanted.alive_after
+}
