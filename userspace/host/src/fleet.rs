@@ -155,7 +155,7 @@ impl Handle {
             }
             // The kernel's table is one; expectations are not shared out, and with a peer there is one shard.
             Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => {
-                self.shards[0].order(order)
+                self.shards[0].order(order);
             }
             Order::Stop => {
                 reader.stop();
