@@ -440,6 +440,13 @@ impl Flows {
         self.tombstones.clear(now.0);
     }
 
+    /// Whether a flow lives of which perhaps no event ever tells.
+    #[must_use]
+    pub fn is_silent(&self, key: &FlowKey) -> bool {
+        let entry = self.table.get(key);
+        entry.is_some_and(|e| e.marks.intersection(Marks::SILENT | Marks::DEAD) == Marks::SILENT)
+    }
+
     /// Flows that live.
     #[must_use]
     pub fn is_alive(&self, slot: Slot) -> bool {

@@ -306,6 +306,10 @@ impl Flows {
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
         self.table.set_unsure(slot, false);
+        if other {
+            // Another life, of which there was no event: perhaps there never will be one.
+            self.table.set_silent(slot, true);
+        }
         desk.counters.local.updated += 1;
         Ok((slot, changed))
     }

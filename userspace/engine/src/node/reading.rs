@@ -32,14 +32,15 @@ impl Dump {
 }
 
 impl Node {
-    /// An injection went through. Where only packets are seen, nobody tells what it changed.
+    /// An injection went through. Where only packets are seen, and of a flow without events, nobody tells what it changed.
     pub(crate) fn note_injected(&mut self, session: &mut impl Peers, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
                 self.remote.note_made(&flow.key());
             }
             (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
-                if self.config.replication.keep_local && !self.config.hears_requests =>
+                if self.config.replication.keep_local
+                    && (!self.config.hears_requests || self.flows.is_silent(&flow.key())) =>
             {
                 let (flows, mut desk) = self.desk(session, now);
                 flows.on_injected(&mut desk, flow);

@@ -266,8 +266,8 @@ fn needless(request: Request, facts: Facts) -> Option<&'static str> {
         _ => "",
     };
     if !why.is_empty() {
-        let asks =
-            text(request).is_some() || (facts.purpose == Purpose::Helper && is_dump(request));
+        let shows = text(request).is_some() || request == Request::StatsResendQueue;
+        let asks = shows || (facts.purpose == Purpose::Helper && is_dump(request));
         return Some(if asks { "" } else { why });
     }
     let about_expectations = matches!(request, CommitExpectations | ReloadExpectations);

@@ -378,6 +378,22 @@ fn a_table_full_of_flows_that_ended_unseen_is_compared_with_a_kernel_that_has_ro
     assert_eq!(talk.kernel(|_| None), [Request::Dump]);
 }
 
+#[test]
+fn what_a_peers_word_does_to_a_flow_without_events_is_read_back() {
+    let mut talk = Talk::new();
+    talk.happens(EventKind::New, &flow(1));
+    // Another life under the same identity, which only a reading shows.
+    let other = Flow { id: 9, known: Known::STATUS | Known::ID, ..flow(1) };
+    talk.happens(EventKind::Update, &Flow { id: 8, known: Known::STATUS | Known::ID, ..flow(1) });
+    talk.kernel(|_| None);
+    assert_eq!(talk.engine.silent_flows(), 0);
+    talk.reads(&[other]);
+    assert_eq!((talk.own(), talk.engine.silent_flows()), ([key(1)].into(), 1));
+    talk.tells(Change::Update, &flow(1));
+    let requests = talk.kernel(|_| None);
+    assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
+}
+
 fn without_a_local_table() -> Talk {
     Talk::with(|config| config.replication.keep_local = false)
 }
