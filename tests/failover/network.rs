@@ -51,11 +51,13 @@ impl Network {
         machine.sh(&format!("ip link set {interface} up"));
     }
 
-    /// A router that has just been switched on.
+    /// A router that has just been switched on. It has the hardware addresses it always has: to those that the other one
+    /// remembers, the other one sends its announcements, and a router that does not hear them takes the addresses.
     pub(crate) fn router(&self, end: End) -> Namespace {
         let (router, host) = (Namespace::new(), host(end));
         for (interface, switch, subnet) in [("lan", "lan", 1), ("wan", "wan", 2)] {
             self.plug(&router, interface, switch, end.interface());
+            router.sh(&format!("ip link set {interface} address 02:00:0a:63:0{subnet}:0{host}"));
             router.sh(&format!("ip addr add 10.99.{subnet}.{host}/24 dev {interface}"));
         }
         self.plug(&router, end.interface(), "sync", end.interface());
