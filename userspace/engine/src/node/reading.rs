@@ -32,7 +32,8 @@ impl Dump {
 }
 
 impl Node {
-    /// An injection went through. Where only packets are seen, and of a flow without events, nobody tells what it changed.
+    /// An injection went through. Where only packets are seen, and of a flow without events, nobody tells what it
+    /// changed.
     pub(crate) fn note_injected(&mut self, session: &mut impl Peers, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
