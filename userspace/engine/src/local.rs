@@ -19,7 +19,7 @@ use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
+use ctnetlink::{EventKind, Flow, FlowKey};
 
 mod bypass;
 mod packet;
@@ -361,7 +361,7 @@ impl Flows {
             let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
             let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
             if self.filled.is_none_or(late) && is_told {
-                desk.listener.on_passed(Change::Destroy, flow, &mut desk.counters.replica);
+                desk.listener.on_passed(EventKind::Destroy, flow, &mut desk.counters.replica);
             }
             return;
         };

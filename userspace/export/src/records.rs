@@ -59,18 +59,7 @@ pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
     loop {
         // Whoever is gone now puts nothing in any more.
         let gone = readers.iter().all(EndsReader::is_closed);
-        let mut any = false;
-        for reader in &mut readers {
-            reader.drain(&mut |at_ns, end| {
-                any = true;
-                on_end(&mut told, sink, at_ns, end);
-            });
-        }
-        let lost = readers.iter().map(EndsReader::take_lost).sum();
-        if lost > 0 {
-            sink.on_lost(lost);
-        }
-        if any {
+        if take(&mut readers, &mut told, sink) {
             continue;
         }
         if gone {
@@ -78,16 +67,26 @@ pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
         }
         readers.iter().for_each(EndsReader::arm);
         // The second look that an armed reader owes.
-        for reader in &mut readers {
-            reader.drain(&mut |at_ns, end| {
-                any = true;
-                on_end(&mut told, sink, at_ns, end);
-            });
-        }
-        if !any && !readers.iter().all(EndsReader::is_closed) {
+        if !take(&mut readers, &mut told, sink) && !readers.iter().all(EndsReader::is_closed) {
             sleep(&readers);
         }
     }
+}
+
+/// Makes records of what waits, and tells of what found no room. Whether anything waited.
+fn take(readers: &mut [EndsReader], told: &mut Told, sink: &mut impl Sink) -> bool {
+    let mut any = false;
+    for reader in &mut *readers {
+        reader.drain(&mut |at_ns, end| {
+            any = true;
+            on_end(told, sink, at_ns, end);
+        });
+    }
+    let lost = readers.iter().map(EndsReader::take_lost).sum();
+    if lost > 0 {
+        sink.on_lost(lost);
+    }
+    any
 }
 
 fn on_end(told: &mut Told, sink: &mut impl Sink, at_ns: u64, end: End<'_>) {

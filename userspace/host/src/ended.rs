@@ -8,6 +8,7 @@
 //! The shard copies the kernel's message; decoding it, with counters and times, and making something of it is the
 //! reader's. A shard never waits for the reader: what finds no room is counted.
 
+use crate::clock;
 use crate::lane::{self, lane};
 use crossbeam::queue::ArrayQueue;
 use ctnetlink::Flow;
@@ -16,7 +17,6 @@ use rustix::fd::BorrowedFd;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Bytes in a block of the lane, and blocks: some ten thousands of ends.
 const BLOCK_LEN: usize = 64 << 10;
@@ -72,11 +72,6 @@ pub fn ends() -> io::Result<(Ends, EndsReader)> {
     Ok((ends, EndsReader { lane: reader, shared }))
 }
 
-/// Nanoseconds since 1970.
-fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
-}
-
 impl Ends {
     /// The kernel reports an end, which the engine has not heard of yet. One that the table does not hold began before
     /// its events were heard; it counts if the filter lets it pass.
@@ -90,7 +85,7 @@ impl Ends {
             return;
         }
         let mut head = [0; HEAD_LEN];
-        head[..8].copy_from_slice(&now_ns().to_ne_bytes());
+        head[..8].copy_from_slice(&clock::wall_ns().to_ne_bytes());
         head[8] = u8::from(known);
         if !self.lane.put([&head, message]) {
             self.lose();
@@ -99,7 +94,7 @@ impl Ends {
 
     /// A flow ended without a report.
     pub fn on_vanished(&self, flow: Box<Flow>) {
-        if self.shared.unseen.push((now_ns(), flow)).is_err() {
+        if self.shared.unseen.push((clock::wall_ns(), flow)).is_err() {
             self.lose();
         }
         self.lane.wake();

@@ -117,9 +117,9 @@ pub enum Order {
     Purge(Vec<Subject>, oneshot::Sender<Outcome>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
-    /// Copy out what may have to be sent again, oldest first. Only whoever wants to see the messages asks for that:
-    /// there may be a hundred thousand.
-    Resend(oneshot::Sender<Vec<Resend>>),
+    /// Copy out what may have to be sent again, oldest first; `None` where nothing is. Only whoever wants to see the
+    /// messages asks for that: there may be a hundred thousand.
+    Resend(oneshot::Sender<Option<Vec<Resend>>>),
     /// Copy out flows of a table.
     Page {
         /// Which table.

@@ -8,7 +8,7 @@ use crate::input::{Origin, Stamp};
 use crate::kernel::Purpose;
 use crate::output::Request;
 use common::Instant;
-use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
+use ctnetlink::{EventKind, Flow, FlowKey};
 
 impl Flows {
     /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
@@ -32,17 +32,17 @@ impl Flows {
             return;
         }
         self.spoken.bury(key, when);
-        let (counter, change) = match event {
-            EventKind::New => (&mut desk.counters.bypass.created, Change::New),
-            EventKind::Update => (&mut desk.counters.bypass.updated, Change::Update),
+        let counters = &mut desk.counters.bypass;
+        match event {
+            EventKind::New => counters.created += 1,
+            EventKind::Update => counters.updated += 1,
             EventKind::Destroy => {
                 self.note_end(&key);
-                (&mut desk.counters.bypass.destroyed, Change::Destroy)
+                counters.destroyed += 1;
             }
-        };
-        *counter += 1;
+        }
         if origin == Origin::Foreign {
-            desk.listener.on_passed(change, flow, &mut desk.counters.replica);
+            desk.listener.on_passed(event, flow, &mut desk.counters.replica);
         }
     }
 
@@ -66,7 +66,7 @@ impl Flows {
             self.ask(desk, &key);
             return;
         }
-        desk.listener.on_passed(Change::New, flow, &mut desk.counters.replica);
+        desk.listener.on_passed(EventKind::New, flow, &mut desk.counters.replica);
     }
 
     /// Passes on what the kernel says of a flow: all of it, as of a new one, because a peer lays an update over what it
@@ -79,10 +79,10 @@ impl Flows {
     ) {
         self.spoken.bury(*key, Span::at(desk.now.0));
         let (change, flow) = if let Some(flow) = flow {
-            (Change::New, flow)
+            (EventKind::New, flow)
         } else {
             self.note_end(key);
-            (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
+            (EventKind::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
         };
         desk.listener.on_passed(change, flow, &mut desk.counters.replica);
     }

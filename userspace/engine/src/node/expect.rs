@@ -13,7 +13,7 @@ use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, EventKind as Change, Expectation, Flow};
+use ctnetlink::{EventKind, Expectation, Flow};
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
@@ -85,7 +85,7 @@ impl Node {
     pub(crate) fn on_expect_message(
         &mut self,
         now: Instant,
-        (change, expect): (Change, Expectation),
+        (change, expect): (EventKind, Expectation),
         told: Told,
     ) {
         let Self { config, kernel, counters, remote_expectations: remote, .. } = self;

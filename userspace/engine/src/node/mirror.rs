@@ -11,7 +11,7 @@ use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, EventKind as Change, Flow, FlowKey};
+use ctnetlink::{EventKind, Flow, FlowKey};
 
 /// When peers are asked again for what the kernel refused, most likely because it is full. A transfer of all flows may
 /// be refused like the last one, so each waits longer.
@@ -45,7 +45,7 @@ impl Node {
         &mut self,
         now: Instant,
         told: Told,
-        word: (Change, Flow),
+        word: (EventKind, Flow),
         tells_all: bool,
     ) -> Result<(), Full> {
         let ours = self.is_own(&word.1.key());

@@ -220,10 +220,10 @@ pub(super) fn resend(outbox: &Outbox) -> Option<Queue> {
     Some(Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() })
 }
 
-/// What waits to be acknowledged, oldest first.
-pub(super) fn waiting(outbox: &Outbox) -> Vec<Resend> {
-    let waiting = outbox.waiting().into_iter().flatten();
-    waiting.map(|(seq, control_flags)| Resend { seq, control_flags }).collect()
+/// What waits to be acknowledged, oldest first; `None` in a mode without acknowledgements.
+pub(super) fn waiting(outbox: &Outbox) -> Option<Vec<Resend>> {
+    let waiting = outbox.waiting()?;
+    Some(waiting.map(|(seq, control_flags)| Resend { seq, control_flags }).collect())
 }
 
 /// Flows of a table, at most `max`, from a slot on.

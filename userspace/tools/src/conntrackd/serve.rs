@@ -198,13 +198,12 @@ impl Service {
 
     /// What may have to be sent again; nothing in a mode that sends nothing again.
     async fn resend_queue(&self, client: &mut Client) -> Result<()> {
-        if self.report().await?.resend.is_none() {
-            return Ok(());
-        }
         let (reply, waiting) = oneshot::channel();
         self.engine.read().await.order(Order::Resend(reply));
-        let waiting = waiting.await.map_err(|_| ended())?;
-        Ok(client.reply(&stats::resend_queue(&waiting)).await?)
+        match waiting.await.map_err(|_| ended())? {
+            Some(waiting) => Ok(client.reply(&stats::resend_queue(&waiting)).await?),
+            None => Ok(()),
+        }
     }
 
     async fn report(&self) -> Result<Report> {

@@ -36,6 +36,14 @@ bitflags! {
     }
 }
 
+impl Marks {
+    /// Whether the next message about a living flow tells it as new.
+    #[must_use]
+    pub const fn tell_as_new(self) -> bool {
+        !self.contains(Self::SENT) || self.contains(Self::RESEND_AS_NEW)
+    }
+}
+
 /// What a flow waits under, and what told it as new.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tickets {

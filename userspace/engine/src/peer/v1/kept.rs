@@ -42,9 +42,9 @@ pub(super) fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
 pub(super) fn change_of(entry: Entry<'_>, marks: Marks) -> Change {
     if entry.has_ended() {
         Change::Destroy
-    } else if marks.contains(Marks::SENT) && !marks.contains(Marks::RESEND_AS_NEW) {
-        Change::Update
-    } else {
+    } else if marks.tell_as_new() {
         Change::New
+    } else {
+        Change::Update
     }
 }

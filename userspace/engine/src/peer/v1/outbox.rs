@@ -116,12 +116,16 @@ impl Outbox {
             return;
         }
         marks.insert(Marks::QUEUED);
-        if marks.contains(Marks::WAITING) {
-            // What is on its way is outdated; it is not to be sent again.
-            marks.remove(Marks::WAITING);
+        self.supersede(slot);
+        self.queue.push_back(Item::Entry(slot));
+    }
+
+    /// What is on its way about a flow is outdated; it is not to be sent again.
+    fn supersede(&mut self, slot: Slot) {
+        if self.column.has(slot, Marks::WAITING) {
+            self.column.marks_mut(slot).remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
         }
-        self.queue.push_back(Item::Entry(slot));
     }
 
     /// A flow was added in a slot.
@@ -155,8 +159,7 @@ impl Outbox {
     /// Whether the next message about a living flow tells it as new.
     #[must_use]
     pub fn is_untold(&self, slot: Slot) -> bool {
-        let marks = self.column.marks(slot);
-        !marks.contains(Marks::SENT) || marks.contains(Marks::RESEND_AS_NEW)
+        self.column.marks(slot).tell_as_new()
     }
 
     /// Whether the peers may know a flow, so that its end is to be told.
@@ -481,12 +484,8 @@ impl Outbox {
         counters: &mut ReplicaCounters,
     ) -> bool {
         let Some(entry) = table.at(slot) else { return true };
+        self.supersede(slot);
         let marks = self.column.marks_mut(slot);
-        // What is on its way is outdated, as when it is queued.
-        if marks.contains(Marks::WAITING) {
-            marks.remove(Marks::WAITING);
-            self.resend.iter_mut().for_each(ResendQueue::forget_one);
-        }
         marks.insert(Marks::FULL_STATE);
         let (change, flow) = (change_of(entry, *marks), telling(entry, *marks));
         let (stamp, options) = (self.stamp(), self.options);
