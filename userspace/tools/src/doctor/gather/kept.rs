@@ -2,10 +2,8 @@
 
 use super::super::facts::{Answer, Facts, Flowtable, Known, Part};
 use super::{Root, said};
-use crate::print::conntrack;
-use ctnetlink::request;
+use host::kstat;
 use host::nfnetlink::{Client, nftables};
-use host::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -61,16 +59,11 @@ impl Samples {
 /// The counters of all CPUs, added.
 fn counters() -> Known<Counters> {
     may_ask("nf_conntrack_netlink")?;
+    let cpus = kstat::cpus().map_err(|error| refused("counters of conntrack", &error))?;
     let mut all = Counters::new();
-    let dump = Table::open().and_then(|mut table| {
-        table.dump(request::stats_per_cpu, |message| {
-            for (name, value) in conntrack::counters(message) {
-                *all.entry(name.to_owned()).or_default() += u64::from(value);
-            }
-            Ok(())
-        })
-    });
-    dump.map_err(|error| refused("counters of conntrack", &error))?;
+    for (name, value) in cpus.into_iter().flat_map(|cpu| cpu.values) {
+        *all.entry(name.to_owned()).or_default() += u64::from(value);
+    }
     Ok(all)
 }
 
