@@ -190,6 +190,16 @@ impl Plan {
         self.purpose != Purpose::Helper
     }
 
+    /// Name of the event source that is asked for: without one that hears events, of the one that is opened.
+    #[must_use]
+    pub const fn wanted_source(&self) -> &'static str {
+        match self.source.choice {
+            source::Choice::Hook => "hook",
+            source::Choice::Tap | source::Choice::Auto => "tap",
+            source::Choice::Netlink => "netlink",
+        }
+    }
+
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
     /// hook cannot tell which of the flows that it sees begin come to be.
     #[must_use]

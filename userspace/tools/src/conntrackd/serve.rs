@@ -7,9 +7,11 @@ mod purge;
 use super::plan::{Plan, Purpose};
 use super::statistics;
 use crate::print::stats::{self, Report};
-use crate::print::status::{Status, readiness};
+use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
 use engine::{Command, Side};
+use export::http::Counters;
+use host::clock;
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::helpers::Counts;
@@ -51,6 +53,10 @@ pub struct Service {
     helpers: Mutex<Counts>,
     /// Places for requests of the framed protocol.
     framed: Semaphore,
+    /// The last reload.
+    reload: Mutex<Option<Reload>>,
+    /// What became of requests over HTTP.
+    http: Arc<Counters>,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -64,6 +70,8 @@ struct Facts {
     expectations: bool,
     /// How long `-t` waits, seconds.
     purge_after_s: u64,
+    /// The event source that was asked for.
+    wanted: &'static str,
 }
 
 impl Service {
@@ -78,6 +86,8 @@ impl Service {
             log_lines_lost: AtomicU64::default(),
             helpers: Mutex::default(),
             framed: Semaphore::new(FRAMED_MAX),
+            reload: Mutex::default(),
+            http: Arc::default(),
             scheduled: Mutex::default(),
         }
     }
@@ -88,6 +98,7 @@ impl Service {
             purpose: plan.purpose,
             expectations: plan.config.expectations.any(),
             purge_after_s: plan.purge_after_s,
+            wanted: plan.wanted_source(),
         };
     }
 
@@ -99,6 +110,18 @@ impl Service {
     /// Takes over how many lines the disk did not take so far.
     pub fn note_lost_lines(&self, lines: u64) {
         self.log_lines_lost.store(lines, Ordering::Relaxed);
+    }
+
+    /// Takes over how a reload has ended.
+    pub fn note_reload(&self, succeeded: bool) {
+        let reload = Reload { succeeded, at_s: clock::wall_s().unsigned_abs() };
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+    }
+
+    /// Counters for requests over HTTP.
+    #[must_use]
+    pub fn http(&self) -> Arc<Counters> {
+        Arc::clone(&self.http)
     }
 
     /// The way to the engine.
@@ -206,7 +229,11 @@ impl Service {
         }
     }
 
-    async fn report(&self) -> Result<Report> {
+    /// The state of everything.
+    ///
+    /// # Errors
+    /// When the engine has ended, or has too many requests waiting.
+    pub async fn report(&self) -> Result<Report> {
         let (reply, snapshot) = oneshot::channel();
         let engine = self.engine.read().await;
         engine.order(Order::Snapshot(reply));
@@ -221,6 +248,9 @@ impl Service {
             requests_unknown: self.faults.unknown(),
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
+            wanted: self.facts().wanted,
+            reload: self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            http: self.http.read(),
         })
     }
 }
@@ -320,7 +350,9 @@ fn text(request: Request) -> Option<fn(&Report) -> String> {
         Request::StatsJson => |report| Status::of(report).to_json(),
         Request::Ready => |report| match readiness(&report.snapshot) {
             Ok(()) => "ready\n".into(),
-            Err(reasons) => reasons.iter().map(|why| format!("not ready: {why}\n")).collect(),
+            Err(reasons) => {
+                reasons.iter().map(|why| format!("not ready: {}\n", why.text())).collect()
+            }
         },
         _ => return None,
     })

@@ -328,6 +328,7 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, refused: bool) {
+        self.service.note_reload(!refused);
         if !refused {
             self.log.notice("the configuration was read again");
         }

@@ -1,6 +1,8 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
+use crate::print::status::Reload;
 use engine::counters::{PassCounters, TableCounters};
+use export::http::Counts;
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Resend, Snapshot};
@@ -20,6 +22,12 @@ pub struct Report {
     pub log_lines_lost: u64,
     /// What became of the packets of each helper that is served.
     pub helpers: Vec<HelperReport>,
+    /// The event source that was asked for.
+    pub wanted: &'static str,
+    /// The last reload.
+    pub reload: Option<Reload>,
+    /// Requests for metrics and readiness.
+    pub http: Counts,
 }
 
 impl Deref for Report {
