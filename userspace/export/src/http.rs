@@ -25,7 +25,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -94,14 +94,14 @@ impl Network {
 pub struct Settings {
     /// Each address is served by itself.
     pub listen: Vec<Listen>,
-    /// Who may ask over TCP; everybody if there is none.
-    pub allow: Vec<Network>,
+    /// Who may ask over TCP; `None` for everybody.
+    pub allow: Option<Vec<Network>>,
 }
 
 impl Settings {
     fn allows(&self, from: Option<IpAddr>) -> bool {
         let Some(from) = from else { return true };
-        self.allow.is_empty() || self.allow.iter().any(|network| network.contains(from))
+        self.allow.as_ref().is_none_or(|allow| allow.iter().any(|network| network.contains(from)))
     }
 }
 
@@ -333,6 +333,43 @@ fn respond(status: StatusCode, content_type: &'static str, text: String) -> Resp
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+/// Asks whoever listens there for `path`, and says with which status it was answered.
+///
+/// # Errors
+/// When nobody answers within `patience`, or not in HTTP.
+pub fn status_of(listen: &Listen, path: &str, patience: Duration) -> io::Result<u16> {
+    match listen {
+        Listen::Tcp(address) => {
+            let mut address = *address;
+            if address.ip().is_unspecified() {
+                // Who listens everywhere listens on loopback too.
+                address.set_ip(match address.ip() {
+                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                    IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                });
+            }
+            let stream = std::net::TcpStream::connect_timeout(&address, patience)?;
+            stream.set_read_timeout(Some(patience))?;
+            status_over(stream, path)
+        }
+        Listen::Unix(socket) => {
+            let stream = std::os::unix::net::UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(patience))?;
+            status_over(stream, path)
+        }
+    }
+}
+
+fn status_over(mut stream: impl io::Read + io::Write, path: &str) -> io::Result<u16> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
+    // `HTTP/1.1 200`
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    let code = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..)).map(<[u8]>::to_vec);
+    let code = code.and_then(|code| String::from_utf8(code).ok()?.parse().ok());
+    code.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
 }
 
 #[cfg(test)]

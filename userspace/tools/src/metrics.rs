@@ -12,6 +12,7 @@
 pub mod sample;
 pub mod table;
 pub mod reference;
+pub mod dashboard;
 
 pub use sample::{Limits, PerCpu, Sample};
 

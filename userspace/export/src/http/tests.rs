@@ -47,9 +47,9 @@ async fn free_address() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-async fn stage(allow: &[&str]) -> Stage {
+async fn stage(allow: Option<&[&str]>) -> Stage {
     let address = free_address().await;
-    let allow = allow.iter().map(|text| network(text)).collect();
+    let allow = allow.map(|allow| allow.iter().map(|text| network(text)).collect());
     let settings = Settings { listen: vec![Listen::Tcp(address)], allow };
     let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
     let server = serve(settings, &node, &counters, &log());
@@ -94,7 +94,7 @@ impl Stage {
 
 #[tokio::test]
 async fn three_paths_are_answered_and_nothing_else() {
-    let stage = stage(&[]).await;
+    let stage = stage(None).await;
     assert_eq!(stage.get("/metrics").await, (200, "metrics as Text\n".into()));
     assert_eq!(stage.get("/metrics?x=1").await.0, 200);
     assert_eq!(stage.get("/ready").await, (200, "ready\n".into()));
@@ -112,7 +112,7 @@ async fn three_paths_are_answered_and_nothing_else() {
 
 #[tokio::test]
 async fn openmetrics_is_for_those_who_ask_for_it() {
-    let stage = stage(&[]).await;
+    let stage = stage(None).await;
     let accept = "Accept: application/openmetrics-text; version=1.0.0";
     let answer = stage.ask(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}\r\n\r\n")).await;
     let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
@@ -121,16 +121,18 @@ async fn openmetrics_is_for_those_who_ask_for_it() {
 
 #[tokio::test]
 async fn who_may_not_ask_is_refused_and_counted() {
-    let refusing = stage(&["192.0.2.0/24", "::1/128"]).await;
+    let refusing = stage(Some(&["192.0.2.0/24", "::1/128"])).await;
     assert_eq!(refusing.get("/metrics").await.0, 403);
     assert_eq!(refusing.counters.read(), Counts { forbidden: 1, ..Counts::default() });
-    let allowed = stage(&["192.0.2.0/24", "127.0.0.0/8"]).await;
+    let nobody = stage(Some(&[])).await;
+    assert_eq!(nobody.get("/metrics").await.0, 403, "an empty set lets nobody in");
+    let allowed = stage(Some(&["192.0.2.0/24", "127.0.0.0/8"])).await;
     assert_eq!(allowed.get("/metrics").await.0, 200);
 }
 
 #[tokio::test]
 async fn what_is_no_request_costs_its_connection_alone() {
-    let stage = stage(&[]).await;
+    let stage = stage(None).await;
     for bytes in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET /metrics HTTP/9\r\n\r\n"] {
         assert!(!stage.ask(bytes).await.contains("metrics as"), "{bytes:?}");
     }
@@ -142,7 +144,7 @@ async fn what_is_no_request_costs_its_connection_alone() {
 
 #[tokio::test]
 async fn the_ninth_connection_is_closed_and_counted() {
-    let stage = stage(&[]).await;
+    let stage = stage(None).await;
     let held = stage.node.hold.lock().await;
     let mut waiting = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
@@ -172,7 +174,7 @@ async fn the_ninth_connection_is_closed_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_loses_the_connection() {
-    let stage = stage(&[]).await;
+    let stage = stage(None).await;
     let mut silent = stage.connect().await;
     silent.write_all(b"GET /metrics HTTP/1.1\r\n").await.expect("it reads");
     let mut answer = String::new();
@@ -186,7 +188,7 @@ async fn who_says_nothing_loses_the_connection() {
 async fn an_address_in_use_is_served_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = taken.local_addr().expect("it is bound");
-    let settings = Settings { listen: vec![Listen::Tcp(address)], allow: Vec::new() };
+    let settings = Settings { listen: vec![Listen::Tcp(address)], allow: None };
     let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
     let server = serve(settings, &node, &counters, &log());
     sleep(BIND_AGAIN * 3).await;
@@ -208,7 +210,7 @@ async fn a_socket_in_the_file_system_is_for_owner_and_group_and_goes_with_the_se
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("metrics.sock");
-    let settings = || Settings { listen: vec![Listen::Unix(path.clone())], allow: Vec::new() };
+    let settings = || Settings { listen: vec![Listen::Unix(path.clone())], allow: None };
     let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
     let server = serve(settings(), &node, &counters, &log());
     let connect = async {
@@ -227,6 +229,24 @@ async fn a_socket_in_the_file_system_is_for_owner_and_group_and_goes_with_the_se
     assert!(answer.ends_with("metrics as Text\n"), "{answer}");
     drop(server);
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_client_is_told_the_status_or_why_there_is_none() {
+    let stage = stage(None).await;
+    drop(stage.connect().await);
+    let ask = |listen: Listen, path: &'static str| async move {
+        let asked = tokio::task::spawn_blocking(move || status_of(&listen, path, GENEROUS));
+        asked.await.expect("it does not panic")
+    };
+    let here = Listen::Tcp(stage.address);
+    assert_eq!(ask(here.clone(), "/-/healthy").await.expect("it answers"), 200);
+    assert_eq!(ask(here, "/x").await.expect("it answers"), 404);
+    let everywhere = (Ipv4Addr::UNSPECIFIED, stage.address.port()).into();
+    assert_eq!(ask(Listen::Tcp(everywhere), "/ready").await.expect("it answers"), 200);
+    let nowhere = ask(Listen::Tcp(free_address().await), "/ready").await.unwrap_err();
+    assert_eq!(nowhere.kind(), io::ErrorKind::ConnectionRefused);
+    assert!(ask(Listen::Unix("/nonexistent/socket".into()), "/ready").await.is_err());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
 use crate::conf::schema::IpPrefix;
+use crate::metrics::{Limits, PerCpu};
 use common::filter::MarkTest;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use export::http::{Listen, Network};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ pub struct Conf {
     pub general: General,
     /// `Sync` or `Stats`
     pub mode: ModeConf,
+    /// `Metrics`
+    pub metrics: Option<MetricsConf>,
     /// `Helper`
     pub helper: Option<HelperConf>,
 }
@@ -378,6 +382,33 @@ pub struct StatsConf {
     pub log_file: LogFile,
     /// `Syslog`
     pub syslog: Option<Facility>,
+}
+
+/// `Metrics`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConf {
+    /// `Listen`
+    pub listen: Vec<Listen>,
+    /// `Allow`; `None` lets everybody ask.
+    pub allow: Option<Vec<Network>>,
+    /// `PerCpu`
+    pub per_cpu: PerCpu,
+    /// `SeriesMax`
+    pub series_max: u32,
+}
+
+/// Most addresses in `Metrics`.
+pub const LISTEN_MAX: usize = 4;
+
+impl Default for MetricsConf {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            allow: None,
+            per_cpu: PerCpu::default(),
+            series_max: Limits::SERIES_MAX,
+        }
+    }
 }
 
 /// `Helper`

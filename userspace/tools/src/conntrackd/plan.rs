@@ -13,11 +13,14 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, ModeConf,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile,
+    MetricsConf, ModeConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
+    Unicast,
 };
+use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
+use export::http;
 use host::link::{self, Ends, Transport};
 use host::log::Places;
 use host::source::{self, group};
@@ -82,6 +85,8 @@ pub struct Plan {
     pub control: Option<PathBuf>,
     /// Whether systemd is told about readiness.
     pub systemd: bool,
+    /// What is served over HTTP, if anything.
+    pub metrics: Option<Metrics>,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
@@ -90,7 +95,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper } = conf;
+        let Conf { general, mode, metrics, helper } = conf;
         let General {
             event_source,
             hash_size,
@@ -155,6 +160,7 @@ impl From<&Conf> for Plan {
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
             systemd: *systemd,
+            metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
             purge_after_s: role.purge_after_s,
         }
@@ -205,6 +211,25 @@ impl Plan {
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
+    }
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where, and to whom.
+    pub http: http::Settings,
+    /// What bounds the number of series.
+    pub limits: Limits,
+}
+
+impl From<&MetricsConf> for Metrics {
+    fn from(conf: &MetricsConf) -> Self {
+        let MetricsConf { listen, allow, per_cpu, series_max } = conf;
+        Self {
+            http: http::Settings { listen: listen.clone(), allow: allow.clone() },
+            limits: Limits { per_cpu: *per_cpu, series_max: *series_max as usize },
+        }
     }
 }
 

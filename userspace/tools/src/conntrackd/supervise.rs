@@ -7,6 +7,7 @@
 //! ```
 
 use super::daemon::{self, STATUS};
+use super::endpoint::Endpoint;
 use super::helpers;
 use super::logs::Logs;
 use super::plan::Plan;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use common::Instant;
 use engine::Command;
 use engine::config::Mode;
+use export::http;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{self, Crew, FleetParts, Handle};
@@ -115,7 +117,7 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
         helpers,
@@ -124,9 +126,11 @@ pub async fn run(
         again: false,
         signals,
         service,
+        http: None,
         running,
         log,
     };
+    supervisor.serve_http();
     supervisor.run().await
 }
 
@@ -163,11 +167,23 @@ struct Supervisor {
     again: bool,
     signals: Signals,
     service: Arc<Service>,
+    /// Serves metrics, if that is configured.
+    http: Option<http::Server>,
     running: Running,
     log: Arc<Log>,
 }
 
 impl Supervisor {
+    /// Begins to serve what the running plan says over HTTP, in place of what was served before.
+    fn serve_http(&mut self) {
+        // It lets go of its addresses first.
+        self.http = None;
+        self.http = self.running.plan.metrics.as_ref().map(|metrics| {
+            let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
+            http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)
+        });
+    }
+
     async fn run(mut self) -> Result<()> {
         let outcome = self.serve().await;
         self.running.systemd.stopping();
@@ -293,6 +309,9 @@ impl Supervisor {
             self.running.plan.control = old.control;
         }
         self.service.adopt(&self.running.plan);
+        if old.metrics != self.running.plan.metrics {
+            self.serve_http();
+        }
         self.service.count_helpers(self.helpers.counts());
     }
 

@@ -1,7 +1,7 @@
 //! What the kernel keeps of connection tracking and nftables, asked by netlink; and counters, which are read twice.
 
 use super::super::facts::{Answer, Facts, Flowtable, Known, Part};
-use super::{Root, said};
+use super::{Root, network, said};
 use host::kstat;
 use host::nfnetlink::{Client, nftables};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ impl Samples {
     ) -> Self {
         if parts.contains(&Part::Daemon) || parts.contains(&Part::Later) {
             facts.daemon.answer = ask(facts);
-            facts.daemon.metrics = Err("this version serves no metrics".into());
+            facts.daemon.metrics = network::metrics(&facts.conf.conf);
             facts.daemon.peer_ahead_s = Err("version 1 of the protocol tells no time".into());
         }
         let counters = parts.contains(&Part::Counters).then(counters);
