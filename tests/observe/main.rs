@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   [ a: conntrackd ] va ---- sync ---- vb [ b: conntrackd ]
-//!          ma \                            / mb
+//!          ua \                            / ub
 //!              [ watch: prometheus, alertmanager ]
 //! ```
 //!
@@ -14,7 +14,7 @@
 mod nodes;
 mod watch;
 
-use nodes::{Nodes, metrics_conf};
+use nodes::{Nodes, conf, metrics_conf};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
     watch.wait_for_calm();
     panels_have_series(&watch);
 
-    let plain = Conf::new(End::A).ftfw();
+    let plain = conf(End::A);
     let a_alone = |conf: &Conf| nodes.restart_a(conf, None);
     watch.fault(
         &["CtflowConfigRefused"],
@@ -62,7 +62,7 @@ fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
         || drop(nodes.stage.a.sh("ip link set va up")),
     );
     let drop_all =
-        "table inet fault { chain c { type filter hook input priority 0; udp dport 3780 drop; } }";
+        "table inet fault { chain c { type filter hook input priority 0; udp dport 3780 drop; }; }";
     watch.fault(
         &["CtflowSyncOneWay"],
         &["CtflowPeerSilent"],
@@ -70,7 +70,7 @@ fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
         || drop(nodes.stage.a.sh("nft delete table inet fault")),
     );
     let drop_some = "table inet fault { chain c { type filter hook input priority 0; \
-                     udp dport 3780 numgen random mod 10 == 0 drop; } }";
+                     udp dport 3780 numgen random mod 10 == 0 drop; }; }";
     watch.fault(
         &["CtflowSyncLossy"],
         &[],
@@ -125,14 +125,16 @@ fn panels_have_series(watch: &Watch<'_>) {
             .replace("$job", ".*")
             .replace("$instance", ".*")
             .replace("$__rate_interval", "6s");
-        let series = watch.query(&replaced);
+        let has_series = || !watch.query(&replaced).is_empty();
+        has_series();
         let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let mut words = replaced.split(|c| !is_part(c));
         let name = words.find(|word| word.starts_with("ctflow_") || word.starts_with("process_"));
         let name = name.expect("each panel is about a metric");
         // Zero is no quantile of nothing: a histogram without samples has none.
         if known.contains(name) && !expression.contains("histogram_quantile") {
-            assert!(!series.is_empty(), "{replaced} has no series");
+            // A rate has none before there are two scrapes.
+            wait_until(&format!("{replaced} has series"), has_series);
             asked += 1;
         }
     }
@@ -207,11 +209,11 @@ fn a_reload_moves_the_address_and_refuses_strangers() {
     let get = |path: &'static str| nodes.watch.within(|| watch::get(&target, path, ""));
     wait_until("it is served", || get("/-/healthy").is_ok_and(|text| text == "healthy\n"));
     wait_until("it is ready", || get("/ready").is_ok_and(|text| text == "ready\n"));
-    let conf = nodes.text(&Conf::new(End::A).ftfw());
+    let text = nodes.text(&conf(End::A));
     let (host, _) = target.split_once(':').expect("host and port");
     let other = metrics_conf(&format!("{host}:10467"), "192.0.2.0/24");
-    let here = conf.find("Metrics {").expect("it has such a block");
-    nodes.rewrite_a(&(conf[..here].to_owned() + &other));
+    let here = text.find("Metrics {").expect("it has such a block");
+    nodes.rewrite_a(&(text[..here].to_owned() + &other));
     nodes.signal_a(Signal::HUP);
     let moved = format!("{host}:10467");
     let code = || nodes.watch.within(|| watch::status(&moved, "/metrics"));
@@ -233,7 +235,7 @@ fn an_address_in_use_keeps_no_daemon_from_starting_and_doctor_says_so() {
     wait_until("it is served", || says("metrics are served wherever"));
     nodes.stop_a();
     let taken = nodes.stage.a.within(|| std::net::TcpListener::bind(&target).expect("it is free"));
-    nodes.restart_a(&Conf::new(End::A).ftfw(), None);
+    nodes.restart_a(&conf(End::A), None);
     wait_until("it is warned of", || nodes.a_log().contains("metrics are not served at"));
     drop(taken);
     assert!(says("metrics are not served at") || says("metrics are served wherever"));

@@ -33,6 +33,11 @@ pub(crate) struct Nodes {
     churn: Vec<JoinHandle<()>>,
 }
 
+/// The configuration of a node that asks the other one for its flows when it starts.
+pub(crate) fn conf(end: End) -> Conf {
+    Conf::new(end).ftfw().mode("StartupResync on")
+}
+
 /// A block of the configuration.
 pub(crate) fn metrics_conf(listen: &str, allow: &str) -> String {
     format!("Metrics {{\n Listen {listen}\n Allow {{ {allow} }}\n}}\n")
@@ -49,8 +54,8 @@ impl Nodes {
         let stage: &Stage = Box::leak(Box::default());
         let watch: &Namespace = Box::leak(Box::default());
         let files: &Files = Box::leak(Box::default());
-        watch.cable("wa", &stage.a, "ma", SUBNETS[0]);
-        watch.cable("wb", &stage.b, "mb", SUBNETS[1]);
+        watch.cable("wa", &stage.a, "ua", SUBNETS[0]);
+        watch.cable("wb", &stage.b, "ub", SUBNETS[1]);
         let over = Arc::<AtomicBool>::default();
         let churn = [(&stage.a, 0), (&stage.b, 1_000_000)].map(|(node, base)| {
             let (mut requests, over) = (Requests::open(node), Arc::clone(&over));
@@ -58,7 +63,7 @@ impl Nodes {
         });
         let (a, b) = (Mutex::default(), Mutex::default());
         let nodes = Self { stage, watch, files, a, b, over, churn: churn.into() };
-        nodes.restart_a(&Conf::new(End::A).ftfw(), None);
+        nodes.restart_a(&conf(End::A), None);
         nodes.start_b();
         nodes
     }
@@ -113,7 +118,7 @@ impl Nodes {
 
     pub(crate) fn start_b(&self) {
         *lock(&self.b) = None;
-        let text = self.text(&Conf::new(End::B).ftfw());
+        let text = self.text(&conf(End::B));
         fs::write(self.files.path().join("b.conf"), text).expect("a configuration is written");
         let command = Command::new(Brand::Ours.program());
         let started = Daemon::start_with(command, &self.stage.b, Brand::Ours, self.files, "b");
