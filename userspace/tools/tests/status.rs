@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication, Status, Table,
-    Work,
+    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
+    Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -47,6 +47,7 @@ fn full() -> Value {
             ..Events::default()
         },
         reload: Some(Reload::default()),
+        census: Some(Census { flows: vec![Cell::default()], ..Census::default() }),
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
         work: Work {
             loaded_percent: Some(100),

@@ -395,6 +395,10 @@ pub struct MetricsConf {
     pub per_cpu: PerCpu,
     /// `SeriesMax`
     pub series_max: u32,
+    /// `Census`, seconds; 0 for none.
+    pub census_s: u32,
+    /// `ZonesMax`
+    pub zones_max: u32,
 }
 
 /// Most addresses in `Metrics`.
@@ -407,6 +411,8 @@ impl Default for MetricsConf {
             allow: None,
             per_cpu: PerCpu::default(),
             series_max: Limits::SERIES_MAX,
+            census_s: 10,
+            zones_max: Limits::ZONES_MAX,
         }
     }
 }

@@ -64,6 +64,7 @@ pub enum Key {
     Allow,
     Backlog,
     CacheTimeout,
+    Census,
     Checksum,
     CommitTimeout,
     DestinationPort,
@@ -136,6 +137,7 @@ pub enum Key {
     Udp,
     Unix,
     Zone,
+    ZonesMax,
 }
 
 /// One row of the table.

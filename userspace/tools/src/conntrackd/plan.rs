@@ -221,14 +221,21 @@ pub struct Metrics {
     pub http: http::Settings,
     /// What bounds the number of series.
     pub limits: Limits,
+    /// How often the table is counted by zone, protocol and state, if at all.
+    pub census: Option<Duration>,
 }
 
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
-        let MetricsConf { listen, allow, per_cpu, series_max } = conf;
+        let MetricsConf { listen, allow, per_cpu, series_max, census_s, zones_max } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
-            limits: Limits { per_cpu: *per_cpu, series_max: *series_max as usize },
+            limits: Limits {
+                per_cpu: *per_cpu,
+                series_max: *series_max as usize,
+                zones_max: *zones_max as usize,
+            },
+            census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
         }
     }
 }

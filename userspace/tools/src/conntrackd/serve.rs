@@ -9,6 +9,7 @@ use super::statistics;
 use crate::print::stats::{self, Report};
 use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
+use engine::census::Census;
 use engine::{Command, Side};
 use export::http::Counters;
 use host::clock;
@@ -21,11 +22,16 @@ use host::shard::{Order, Outcome};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use wire::control::Request;
 
 use dump::Form;
+
+/// The last count of the table by zone, protocol and state, and when it was taken.
+pub type Counted = Arc<Mutex<Option<(Instant, Arc<Census>)>>>;
 
 /// Begins the answer to a request that was not carried out.
 pub const REFUSAL: &str = "error: ";
@@ -57,6 +63,8 @@ pub struct Service {
     reload: Mutex<Option<Reload>>,
     /// What became of requests over HTTP.
     http: Arc<Counters>,
+    /// The last count of the table.
+    counted: Counted,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -72,6 +80,8 @@ struct Facts {
     purge_after_s: u64,
     /// The event source that was asked for.
     wanted: &'static str,
+    /// Most zones that are told one by one.
+    zones_max: usize,
 }
 
 impl Service {
@@ -88,6 +98,7 @@ impl Service {
             framed: Semaphore::new(FRAMED_MAX),
             reload: Mutex::default(),
             http: Arc::default(),
+            counted: Counted::default(),
             scheduled: Mutex::default(),
         }
     }
@@ -99,6 +110,7 @@ impl Service {
             expectations: plan.config.expectations.any(),
             purge_after_s: plan.purge_after_s,
             wanted: plan.wanted_source(),
+            zones_max: plan.metrics.as_ref().map_or(0, |metrics| metrics.limits.zones_max),
         };
     }
 
@@ -118,6 +130,12 @@ impl Service {
         *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
     }
 
+    /// Where counts of the table are put.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        Arc::clone(&self.counted)
+    }
+
     /// Counters for requests over HTTP.
     #[must_use]
     pub fn http(&self) -> Arc<Counters> {
@@ -134,6 +152,12 @@ impl Service {
     #[must_use]
     pub fn faults(&self) -> Arc<Faults> {
         Arc::clone(&self.faults)
+    }
+
+    /// The last count of the table, with its age.
+    fn census(&self) -> Option<(Duration, Arc<Census>)> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
     }
 
     fn facts(&self) -> Facts {
@@ -249,8 +273,10 @@ impl Service {
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
             wanted: self.facts().wanted,
+            zones_max: self.facts().zones_max,
             reload: self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             http: self.http.read(),
+            census: self.census(),
         })
     }
 }

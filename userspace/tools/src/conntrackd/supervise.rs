@@ -6,6 +6,7 @@
 //!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
 //! ```
 
+use super::census::Counter;
 use super::daemon::{self, STATUS};
 use super::endpoint::Endpoint;
 use super::helpers;
@@ -127,6 +128,7 @@ pub async fn run(
         signals,
         service,
         http: None,
+        counter: None,
         running,
         log,
     };
@@ -169,6 +171,8 @@ struct Supervisor {
     service: Arc<Service>,
     /// Serves metrics, if that is configured.
     http: Option<http::Server>,
+    /// Counts the table for them.
+    counter: Option<Counter>,
     running: Running,
     log: Arc<Log>,
 }
@@ -177,7 +181,10 @@ impl Supervisor {
     /// Begins to serve what the running plan says over HTTP, in place of what was served before.
     fn serve_http(&mut self) {
         // It lets go of its addresses first.
-        self.http = None;
+        (self.http, self.counter) = (None, None);
+        let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
+        self.counter = every
+            .map(|every| Counter::start(self.service.engine(), every, &self.service.counted()));
         self.http = self.running.plan.metrics.as_ref().map(|metrics| {
             let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
             http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)

@@ -108,5 +108,6 @@ fn limits(daemon: &Daemon) -> Limits {
     metrics.map_or_else(Limits::default, |metrics| Limits {
         per_cpu: metrics.per_cpu,
         series_max: metrics.series_max as usize,
+        zones_max: metrics.zones_max as usize,
     })
 }

@@ -53,16 +53,24 @@ pub struct Limits {
     pub per_cpu: PerCpu,
     /// Most time series, those about the metrics themselves apart.
     pub series_max: usize,
+    /// Most zones that are told one by one.
+    pub zones_max: usize,
 }
 
 impl Limits {
     /// `SeriesMax` where it is not given.
     pub const SERIES_MAX: u32 = 5000;
+    /// `ZonesMax` where it is not given.
+    pub const ZONES_MAX: u32 = 16;
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_cpu: PerCpu::default(), series_max: Self::SERIES_MAX as usize }
+        Self {
+            per_cpu: PerCpu::default(),
+            series_max: Self::SERIES_MAX as usize,
+            zones_max: Self::ZONES_MAX as usize,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::print::status::Status;
 use export::exposition::{Family, Kind, Series, Value};
 
 mod about;
+mod census;
 mod daemon;
 mod events;
 mod flows;
@@ -17,7 +18,7 @@ pub use about::ABOUT;
 
 /// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of them
 /// is about.
-static GROUPS: [(&str, &[Metric]); 7] = [
+static GROUPS: [(&str, &[Metric]); 8] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),
     ("Tables of flows", flows::METRICS),
@@ -25,6 +26,7 @@ static GROUPS: [(&str, &[Metric]); 7] = [
     ("Replication", replication::METRICS),
     ("Links", links::METRICS),
     ("Helpers in user space", helpers::METRICS),
+    ("Flows by zone and state", census::METRICS),
 ];
 
 /// Every metric, in the order in which they are told.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::print::status::{
-    Bucket, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication, Status, Table,
-    Work,
+    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
+    Status, Table, Work,
 };
 use export::exposition::{Kind, Value};
 use host::kstat::{COUNTERS, CpuCounters, KernelStats, SETTINGS};
@@ -54,6 +54,7 @@ fn full() -> Status {
         },
         queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
         reload: Some(Reload::default()),
+        census: Some(Census { flows: vec![Cell::default()], ..Census::default() }),
         ..Status::default()
     }
 }
@@ -248,7 +249,7 @@ fn many_cpus_become_one_series_unless_each_is_wanted() {
 #[test]
 fn no_more_series_than_the_limit_and_what_is_left_out_is_said() {
     let of = |series_max| {
-        let limits = Limits { per_cpu: PerCpu::On, series_max };
+        let limits = Limits { per_cpu: PerCpu::On, series_max, ..Limits::default() };
         families(Sample { kernel: Some(kernel(4096)), limits, ..sample() })
     };
     let count = |families: &[Family]| families.iter().map(Family::series_len).sum::<usize>();

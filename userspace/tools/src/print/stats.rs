@@ -1,6 +1,7 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use crate::print::status::Reload;
+use engine::census::Census;
 use engine::counters::{PassCounters, TableCounters};
 use export::http::Counts;
 use host::helpers::HelperReport;
@@ -8,6 +9,8 @@ use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Resend, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What statistics tell of.
 #[derive(Clone, Debug)]
@@ -28,6 +31,10 @@ pub struct Report {
     pub reload: Option<Reload>,
     /// Requests for metrics and readiness.
     pub http: Counts,
+    /// The last count of the table by zone, protocol and state, and how old it is.
+    pub census: Option<(Duration, Arc<Census>)>,
+    /// Most zones of it that are told one by one.
+    pub zones_max: usize,
 }
 
 impl Deref for Report {

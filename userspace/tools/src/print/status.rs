@@ -24,10 +24,12 @@ macro_rules! object {
     };
 }
 
+mod census;
 mod helper;
 mod readiness;
 mod service;
 
+pub use census::{Cell, Census};
 pub use helper::Helper;
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
@@ -73,6 +75,8 @@ object! {
         log_lines_lost: u64,
         /// Helpers in user space that this daemon serves, in the order of the configuration.
         helpers: Vec<Helper>,
+        /// Flows by zone, protocol and state; `null` where they are not counted, or not yet.
+        census: Option<Census>,
         /// The last reload (SIGHUP); `null` if there was none.
         reload: Option<Reload>,
         /// Requests for metrics and readiness.
@@ -405,6 +409,7 @@ impl Status {
             },
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
+            census: s.census.as_ref().map(|(age, census)| Census::of(*age, census, s.zones_max)),
             reload: s.reload.clone(),
             http: s.http.into(),
         }

@@ -21,6 +21,8 @@ impl Checker<'_> {
             listen: self.listen(node, is_open),
             allow: (!is_open).then_some(allow),
             per_cpu: last(&node.block, Key::PerCpu).and_then(per_cpu).unwrap_or_default(),
+            census_s: last(&node.block, Key::Census).map_or(standard.census_s, Node::number),
+            zones_max: last(&node.block, Key::ZonesMax).map_or(standard.zones_max, Node::number),
             series_max: last(&node.block, Key::SeriesMax).map_or(standard.series_max, Node::number),
         }
     }

@@ -387,6 +387,14 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Number { min: 100, max: 1_000_000 })
         .default(|| MetricsConf::default().series_max.into())
         .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
+    keyword(Key::Census, "Census", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 3600 })
+        .default(|| MetricsConf::default().census_s.into())
+        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
+    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 256 })
+        .default(|| MetricsConf::default().zones_max.into())
+        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)

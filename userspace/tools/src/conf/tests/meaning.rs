@@ -87,6 +87,8 @@ fn everything_that_metrics_can_be_told() {
             Allow { 2001:db8::/32 }
             PerCpu Off
             SeriesMax 100
+            Census 0
+            ZonesMax 256
         }",
     );
     let network = |address: &str, len| Network { address: address.parse().unwrap(), len };
@@ -104,11 +106,14 @@ fn everything_that_metrics_can_be_told() {
         ]),
         per_cpu: PerCpu::Off,
         series_max: 100,
+        census_s: 0,
+        zones_max: 256,
     };
     assert_eq!(conf.metrics, Some(wanted));
     let least =
         clean("General { UNIX { Path /x } } Stats { } Metrics { Listen /m }").metrics.unwrap();
     assert_eq!((least.per_cpu, least.series_max), (PerCpu::Auto, 5000));
+    assert_eq!((least.census_s, least.zones_max), (10, 16));
 }
 
 #[test]
