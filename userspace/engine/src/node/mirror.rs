@@ -5,7 +5,7 @@ use crate::config::limit;
 use crate::flows::exactness::Cause;
 use crate::flows::table::Full;
 use crate::input::Origin;
-use crate::kernel::InFlight;
+use crate::kernel::{InFlight, Purpose};
 use crate::output::{Request, Side};
 use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
@@ -104,8 +104,9 @@ impl Node {
         let keep_local = self.config.replication.keep_local;
         let theirs = ended && keep_local && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);
-        if ended {
-            self.remote.on_ended(key);
+        if ended && self.remote.is_left(key) {
+            // News comes late: it may be the end of an earlier flow than the one that a peer's word has made since.
+            self.kernel.push(Purpose::Read, Request::Get(*key));
         }
         if theirs { Origin::Inject } else { origin }
     }

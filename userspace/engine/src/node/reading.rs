@@ -146,6 +146,10 @@ impl Node {
     ) {
         // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
         self.flows.on_unverified(key);
+        // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
+        if flow.as_ref().is_none_or(|flow| flow.key() != *key) {
+            self.remote.on_gone(key);
+        }
         if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
             // It was asked for on account of what is over by now.
             return;

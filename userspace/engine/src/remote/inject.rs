@@ -10,7 +10,7 @@
 use super::Remote;
 use crate::config::Config;
 use crate::counters::{Counters, TableCounters};
-use crate::flows::table::{Full, Marks, Slot};
+use crate::flows::table::{Full, Marks};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
@@ -82,11 +82,15 @@ impl Remote {
         Told::from_stamp(notes.stamp)
     }
 
-    /// The kernel has let go of a flow. One that a transfer did not name is settled by that.
-    pub fn on_ended(&mut self, key: &FlowKey) {
-        let left =
-            |slot: &Slot| self.known.at(*slot).is_some_and(|e| e.marks.contains(Marks::LEFT));
-        if let Some(slot) = self.known.find(key).filter(|slot| self.injects && left(slot)) {
+    /// Whether a flow is one that a transfer did not name, and that stays until the kernel has let go of it.
+    #[must_use]
+    pub fn is_left(&self, key: &FlowKey) -> bool {
+        self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::LEFT))
+    }
+
+    /// The kernel does not have a flow. One that a transfer did not name is settled by that.
+    pub fn on_gone(&mut self, key: &FlowKey) {
+        if let Some(slot) = self.known.find(key).filter(|_| self.is_left(key)) {
             self.remove(slot);
         }
     }
