@@ -10,7 +10,7 @@ bitflags! {
         const DEAD = 1 << 2;
         /// The kernel has been asked about it.
         const VERIFYING = 1 << 3;
-        /// Shown by the dump that is running.
+        /// Shown by the dump that is running, or being compared.
         const SHOWN = 1 << 4;
         /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
         /// away with [`FlowTable::set_knowledge`].
