@@ -126,6 +126,8 @@ impl Flows {
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
         if (changed && !read_back) || desk.listener.is_untold(slot) {
             desk.listener.on_changed(slot);
+        } else if changed {
+            desk.listener.on_overwritten();
         }
         Ok(())
     }
