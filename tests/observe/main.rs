@@ -171,7 +171,8 @@ fn promtool_has_nothing_to_say_about_what_is_served_and_printed() {
     let metrics = || nodes.watch.within(|| watch::get(&nodes.targets()[0], "/metrics", ""));
     wait_until("flows are counted", || {
         let zone = "ctflow_flows{zone=\"0\",proto=\"udp\",state=\"unreplied\"} 2";
-        metrics().is_ok_and(|text| text.contains(zone) && text.contains("ctflow_census_age_seconds"))
+        metrics()
+            .is_ok_and(|text| text.contains(zone) && text.contains("ctflow_census_age_seconds"))
     });
     // What has no daemon has the kernel's.
     for more in [&["metrics"][..], &["metrics", "--no-daemon"]] {

@@ -119,8 +119,8 @@ impl<'a> Watch<'a> {
         assert!(is_calm, "never calm: {told}");
     }
 
-    /// Makes a fault, waits until all the `expected` alerts have fired, mends it and waits until all have resolved. Other
-    /// critical alerts than these and `consequences` must not fire.
+    /// Makes a fault, waits until all the `expected` alerts have fired, mends it and waits until all have resolved.
+    /// Other critical alerts than these and `consequences` must not fire.
     pub(crate) fn fault(
         &self,
         expected: &[&str],

@@ -1,5 +1,5 @@
-//! Counts of a table's flows by zone, protocol and state. Whoever walks the table counts each flow once; what it costs is
-//! that walk, not the events.
+//! Counts of a table's flows by zone, protocol and state. Whoever walks the table counts each flow once; what it costs
+//! is that walk, not the events.
 
 use crate::flows::table::{Entry, FlowTable};
 use alloc::collections::BTreeMap;
@@ -11,7 +11,8 @@ use ctnetlink::tuple::ipproto;
 pub const TCP_STATES: usize = 10;
 /// Groups of other protocols.
 pub const OTHERS: [&str; 3] = ["udp", "icmp", "other"];
-/// What is known of a flow without states: no answer yet; an answer; and traffic enough that the kernel does not evict it.
+/// What is known of a flow without states: no answer yet; an answer; and traffic enough that the kernel does not evict
+/// it.
 pub const REPLIES: [&str; 3] = ["unreplied", "replied", "assured"];
 /// Kinds of flows: TCP's states, then those of [`REPLIES`] for each of [`OTHERS`].
 pub const CELLS: usize = TCP_STATES + OTHERS.len() * REPLIES.len();

@@ -1,8 +1,8 @@
 //! What the kernel counts about its own connection tracking: each CPU's counters, the size of the table, its settings.
 //!
 //! Counters and sizes come by ctnetlink (`IPCTNL_MSG_CT_GET_STATS_CPU`, `IPCTNL_MSG_CT_GET_STATS`), because some
-//! distributions build no `/proc/net/stat/nf_conntrack`. Settings are files under `/proc/sys/net/netfilter`; they show the
-//! network namespace of the thread that reads them, and so does the netlink socket that the thread opens.
+//! distributions build no `/proc/net/stat/nf_conntrack`. Settings are files under `/proc/sys/net/netfilter`; they show
+//! the network namespace of the thread that reads them, and so does the netlink socket that the thread opens.
 
 use crate::table::Table;
 use ctnetlink::frame::FAMILY_HEADER_LEN;

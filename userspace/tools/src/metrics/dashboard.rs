@@ -1,5 +1,5 @@
-//! The dashboard for Grafana, written from the table: a row of verdicts, then a row for each group with a panel for each
-//! metric. `contrib/grafana/ctflow.json` is its text.
+//! The dashboard for Grafana, written from the table: a row of verdicts, then a row for each group with a panel for
+//! each metric. `contrib/grafana/ctflow.json` is its text.
 
 use super::table::{Metric, groups};
 use export::exposition::{Kind, unit};

@@ -10,8 +10,8 @@ Generated from the table of metrics (`userspace/tools/src/metrics/table/`); chan
 `UPDATE=1 cargo test -p ctflow-tools metrics`.
 
 The daemon serves them over HTTP where the configuration has a block `Metrics { Listen ... }` (`docs/spec/conf.md`);
-`ctflow metrics` prints them for textfile collectors. Both have the same names, because both are made from this table and
-from one snapshot of the daemon's state, one reading of the kernel's counters and one look at `/proc`.
+`ctflow metrics` prints them for textfile collectors. Both have the same names, because both are made from this table
+and from one snapshot of the daemon's state, one reading of the kernel's counters and one look at `/proc`.
 
 ## Over HTTP
 
@@ -30,26 +30,26 @@ told is missing.
 
 ## What bounds their number
 
-Labels never hold addresses, ports or names that somebody on the network chooses. Links are at most 4, helpers as many as
-the configuration has. Of the zones, the largest have series of their own (`ZonesMax`); those of the first 1,024 that a count
-meets are told apart at all. Counters of CPUs are told one by one up to 32 CPUs, else added up under `cpu=\"all\"` (`PerCpu`). Beyond
-`SeriesMax` time series, whole metrics are left out from the end of this page on, except the last group, which says how
-many.
+Labels never hold addresses, ports or names that somebody on the network chooses. Links are at most 4, helpers as many
+as the configuration has. Of the zones, the largest have series of their own (`ZonesMax`); those of the first 1,024 that
+a count meets are told apart at all. Counters of CPUs are told one by one up to 32 CPUs, else added up under
+`cpu=\"all\"` (`PerCpu`). Beyond `SeriesMax` time series, whole metrics are left out from the end of this page on,
+except the last group, which says how many.
 
 ## Counting
 
-Flows by zone and state are not counted event by event, but by a walk over the table every `Census` seconds: 8,192 slots or half
-a millisecond between two batches of events. `ctflow_census_age_seconds` says how old the counts are. Every other number is
-of the moment of the scrape.
+Flows by zone and state are not counted event by event, but by a walk over the table every `Census` seconds: 8,192 slots
+or half a millisecond between two batches of events. `ctflow_census_age_seconds` says how old the counts are. Every
+other number is of the moment of the scrape.
 
 ## What is not here
 
-Lifetimes of flows, new and ended flows by zone, fill of the rings and the age of what is not acknowledged have no metrics
-yet, and filters cannot be made metrics (`ctflow count FILTER` answers such questions on demand). The kernel does not tell
-how many expectations there are.
+Lifetimes of flows, new and ended flows by zone, fill of the rings and the age of what is not acknowledged have no
+metrics yet, and filters cannot be made metrics (`ctflow count FILTER` answers such questions on demand). The kernel
+does not tell how many expectations there are.
 
-Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the kernel
-are 32 bits wide and wrap around, which looks the same.
+Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the
+kernel are 32 bits wide and wrap around, which looks the same.
 ";
 
 /// `docs/spec/metrics.md`.

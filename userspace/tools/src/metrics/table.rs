@@ -16,8 +16,8 @@ mod replication;
 
 pub use about::ABOUT;
 
-/// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of them
-/// is about.
+/// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of
+/// them is about.
 static GROUPS: [(&str, &[Metric]); 8] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),

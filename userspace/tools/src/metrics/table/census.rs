@@ -14,8 +14,8 @@ pub(super) static METRICS: &[Metric] = &[
     gauge(
         "ctflow_flows",
         &["zone", "proto", "state"],
-        "Flows of the local table: of TCP by its state, of others by whether they were answered. The largest zones have \
-         series of their own, up to ZonesMax; what would be 0 has none.",
+        "Flows of the local table: of TCP by its state, of others by whether they were answered. The largest zones \
+         have series of their own, up to ZonesMax; what would be 0 has none.",
         |s| {
             many(s, |census| {
                 let cells = census.flows.iter();
@@ -48,8 +48,8 @@ pub(super) static METRICS: &[Metric] = &[
     gauge(
         "ctflow_flows_silent",
         &[],
-        "Flows of which events may never tell, because they are older than the first listener. The kernel is asked about \
-         them now and then.",
+        "Flows of which events may never tell, because they are older than the first listener. The kernel is asked \
+         about them now and then.",
         |s| one(s, |census| census.silent),
     ),
     gauge(

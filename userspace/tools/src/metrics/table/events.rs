@@ -36,8 +36,8 @@ pub(super) static METRICS: &[Metric] = &[
     histogram(
         "ctflow_event_latency_seconds",
         &[],
-        "From an event in the kernel to its handling: of the first event of each turn, so it errs to the slow side. The \
-         netlink source does not know when an event happened.",
+        "From an event in the kernel to its handling: of the first event of each turn, so it errs to the slow side. \
+         The netlink source does not know when an event happened.",
         |s| {
             many(s, |status| {
                 if status.events.latency_count > 0 { latency(&status.events) } else { Vec::new() }
