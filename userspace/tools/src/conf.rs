@@ -25,7 +25,8 @@ pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogFile, MetricsConf, ModeConf,
-    Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
+    Unicast,
 };
 pub use schema::IpPrefix;
 

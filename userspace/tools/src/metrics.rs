@@ -14,7 +14,7 @@ pub mod table;
 pub mod reference;
 pub mod dashboard;
 
-pub use sample::{Limits, PerCpu, Sample};
+pub use sample::{Limits, Sample};
 
 use export::exposition::{Family, Form, cut, render};
 

@@ -1,13 +1,15 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
 use crate::conf::schema::IpPrefix;
-use crate::metrics::{Limits, PerCpu};
 use common::filter::MarkTest;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use export::http::{Listen, Network};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+mod metrics;
+
+pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -382,39 +384,6 @@ pub struct StatsConf {
     pub log_file: LogFile,
     /// `Syslog`
     pub syslog: Option<Facility>,
-}
-
-/// `Metrics`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetricsConf {
-    /// `Listen`
-    pub listen: Vec<Listen>,
-    /// `Allow`; `None` lets everybody ask.
-    pub allow: Option<Vec<Network>>,
-    /// `PerCpu`
-    pub per_cpu: PerCpu,
-    /// `SeriesMax`
-    pub series_max: u32,
-    /// `Census`, seconds; 0 for none.
-    pub census_s: u32,
-    /// `ZonesMax`
-    pub zones_max: u32,
-}
-
-/// Most addresses in `Metrics`.
-pub const LISTEN_MAX: usize = 4;
-
-impl Default for MetricsConf {
-    fn default() -> Self {
-        Self {
-            listen: Vec::new(),
-            allow: None,
-            per_cpu: PerCpu::default(),
-            series_max: Limits::SERIES_MAX,
-            census_s: 10,
-            zones_max: Limits::ZONES_MAX,
-        }
-    }
 }
 
 /// `Helper`

@@ -227,14 +227,11 @@ pub struct Metrics {
 
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
-        let MetricsConf { listen, allow, per_cpu, series_max, census_s, zones_max } = conf;
+        // `Limits` takes the others.
+        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
-            limits: Limits {
-                per_cpu: *per_cpu,
-                series_max: *series_max as usize,
-                zones_max: *zones_max as usize,
-            },
+            limits: Limits::from(conf),
             census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
         }
     }

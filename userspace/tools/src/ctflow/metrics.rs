@@ -105,9 +105,5 @@ fn limits(daemon: &Daemon) -> Limits {
     let name = daemon.config.display().to_string();
     let conf = conf::text(&daemon.config).ok().and_then(|text| conf::parse(&text, &name).ok());
     let metrics = conf.and_then(|(conf, _)| conf.metrics);
-    metrics.map_or_else(Limits::default, |metrics| Limits {
-        per_cpu: metrics.per_cpu,
-        series_max: metrics.series_max as usize,
-        zones_max: metrics.zones_max as usize,
-    })
+    metrics.as_ref().map(Limits::from).unwrap_or_default()
 }

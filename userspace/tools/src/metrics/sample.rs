@@ -1,50 +1,14 @@
 //! Everything that metrics are made of, at one moment.
 
+use crate::conf::{MetricsConf, PerCpu};
 use crate::print::status::Status;
 use host::kstat::KernelStats;
 use host::usage::Usage;
 use host::{kstat, usage};
 use std::time::Duration;
 
-/// Whether counters of CPUs are told one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PerCpu {
-    /// Where there are at most [`CPUS_AUTO`].
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Only their sums.
-    Off,
-}
-
 /// CPUs that are told one by one unless the configuration says otherwise.
 pub const CPUS_AUTO: usize = 32;
-
-impl PerCpu {
-    /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::On, Self::Off];
-
-    /// How it is written in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-
-    /// Whether so many CPUs are told one by one.
-    #[must_use]
-    pub const fn divides(self, cpus: usize) -> bool {
-        match self {
-            Self::Auto => cpus <= CPUS_AUTO,
-            Self::On => true,
-            Self::Off => false,
-        }
-    }
-}
 
 /// What bounds the number of time series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +22,30 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// `SeriesMax` where it is not given.
-    pub const SERIES_MAX: u32 = 5000;
-    /// `ZonesMax` where it is not given.
-    pub const ZONES_MAX: u32 = 16;
+    /// Whether the counters of so many CPUs are told one by one.
+    #[must_use]
+    pub const fn divides(&self, cpus: usize) -> bool {
+        match self.per_cpu {
+            PerCpu::Auto => cpus <= CPUS_AUTO,
+            PerCpu::On => true,
+            PerCpu::Off => false,
+        }
+    }
+}
+
+impl From<&MetricsConf> for Limits {
+    fn from(conf: &MetricsConf) -> Self {
+        Self {
+            per_cpu: conf.per_cpu,
+            series_max: conf.series_max as usize,
+            zones_max: conf.zones_max as usize,
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            per_cpu: PerCpu::default(),
-            series_max: Self::SERIES_MAX as usize,
-            zones_max: Self::ZONES_MAX as usize,
-        }
+        Self::from(&MetricsConf::default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table against the status, against its own rules, and as a document.
 
 use super::*;
+use crate::conf::PerCpu;
 use crate::print::status::{
     Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
     Status, Table, Work,

@@ -1,10 +1,9 @@
 //! `Metrics`: who is told how the node fares.
 
 use super::{Checker, last};
-use crate::conf::model::{LISTEN_MAX, MetricsConf};
+use crate::conf::model::{LISTEN_MAX, MetricsConf, PerCpu};
 use crate::conf::parser::Node;
 use crate::conf::schema::{IpPrefix, Key, Value};
-use crate::metrics::PerCpu;
 use export::http::{Listen, Network};
 use std::net::IpAddr;
 

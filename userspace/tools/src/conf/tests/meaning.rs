@@ -4,10 +4,9 @@ use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, MetricsConf,
-    ModeConf, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
-    Unicast, parse,
+    ModeConf, PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode,
+    SyncOptions, Unicast, parse,
 };
-use crate::metrics::PerCpu;
 use common::filter::MarkTest;
 use export::http::{Listen, Network};
 

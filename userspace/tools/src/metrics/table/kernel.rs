@@ -115,7 +115,7 @@ fn per_cpu(sample: &Sample, name: &str) -> Vec<Series> {
     if values.is_empty() {
         return Vec::new();
     }
-    if sample.limits.per_cpu.divides(values.len()) {
+    if sample.limits.divides(values.len()) {
         return values.iter().map(|(cpu, value)| with([&cpu.to_string()], *value)).collect();
     }
     vec![with([ALL_CPUS], values.iter().map(|(_, value)| value).sum::<u64>())]
