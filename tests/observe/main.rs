@@ -35,7 +35,7 @@ fn repository(name: &str) -> PathBuf {
 #[test]
 fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
     let nodes = Nodes::new();
-    let watch = Watch::start(&nodes.watch, &nodes.files, &nodes.targets());
+    let watch = Watch::start(nodes.watch, nodes.files, &nodes.targets());
     watch.wait_for_calm();
     panels_have_series(&watch);
 
