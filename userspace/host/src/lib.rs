@@ -14,6 +14,7 @@
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
+//! | `secure` | nothing: seals what goes to peers and opens what comes (`replication-v2.md`, section 5), time and randomness handed in |
 //! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
@@ -47,6 +48,7 @@ pub mod files;
 pub mod log;
 pub mod moderation;
 pub mod link;
+pub mod secure;
 pub mod expectations;
 pub mod table;
 pub mod removal;
