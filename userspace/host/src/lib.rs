@@ -15,6 +15,7 @@
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `secure` | nothing: seals what goes to peers and opens what comes (`replication-v2.md`, section 5), time and randomness handed in |
+//! | `keyfile` | makes and reads key files, asks the system for random bytes |
 //! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
@@ -49,6 +50,7 @@ pub mod log;
 pub mod moderation;
 pub mod link;
 pub mod secure;
+pub mod keyfile;
 pub mod expectations;
 pub mod table;
 pub mod removal;
