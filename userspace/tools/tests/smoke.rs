@@ -163,6 +163,37 @@ fn doctor_says_by_its_code_what_it_found_and_whether_it_could_look() {
     assert!(code == Some(0) && out.contains("peer.heard"), "{out}");
 }
 
+/// Nothing acts on `Replication` yet, so neither the check nor a start lets it pass.
+#[test]
+fn replication_is_refused_at_its_place_until_something_acts_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let path = at("nodes.conf");
+    assert!(ctflow(&["key", "generate", &at("a.key")]).status.success());
+    let nodes = format!(
+        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Peer fw-b {{\n \
+         PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n Address 127.0.0.1\n}}\n}}",
+        at("a.key")
+    );
+    let text = format!(
+        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n}}\nSync {{\n  {nodes}\n}}\n",
+        at("ctl"),
+        at("lock")
+    );
+    std::fs::write(&path, text).unwrap();
+    let wanted = "nodes.conf:6:3: `Replication`: this build cannot start it yet";
+    for args in [vec!["--check", "-C", &path], vec!["-C", &path]] {
+        let output = conntrackd(&args);
+        let said = text_of(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 fn ctflow(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ctflow")).args(args).output().expect("the binary runs")
 }

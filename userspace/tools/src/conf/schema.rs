@@ -43,6 +43,10 @@ pub enum Block {
     Tcp,
     /// `Options { }`
     Options,
+    /// `Replication { }`
+    Replication,
+    /// `Peer NAME { }`
+    Peer,
     /// `Stats { }`
     Stats,
     /// `Helper { }`
@@ -80,6 +84,7 @@ pub enum Key {
     Helper,
     HelperDisableOnExit,
     HelperType,
+    Inject,
     Interface,
     Ipv4Address,
     Ipv4Destination,
@@ -87,6 +92,7 @@ pub enum Key {
     Ipv6Address,
     Ipv6Destination,
     Ipv6Interface,
+    KeyFile,
     LockFile,
     LogFile,
     Mark,
@@ -98,22 +104,31 @@ pub enum Key {
     NetlinkEventsReliable,
     NetlinkOverrunResync,
     Nice,
+    NodeName,
     Options,
     Path,
+    Peer,
+    PeerAddress,
     Policy,
     PollSecs,
     Port,
+    PresharedKeyFile,
     Priority,
     Protocol,
+    PublicKey,
     PurgeTimeout,
     QueueLen,
     QueueNum,
+    Rate,
     RcvSocketBuffer,
     RefreshTime,
+    RemoteLimit,
+    Replication,
     ResendQueueSize,
     Sample,
     Scheduler,
     SchedulerType,
+    Settle,
     Setup,
     Shards,
     SndSocketBuffer,
@@ -128,6 +143,7 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    Version1,
     Zone,
 }
 
@@ -221,7 +237,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -236,6 +252,8 @@ impl Block {
         Self::Udp,
         Self::Tcp,
         Self::Options,
+        Self::Replication,
+        Self::Peer,
         Self::Stats,
         Self::Helper,
         Self::HelperType,
@@ -260,6 +278,8 @@ impl Block {
             Self::Udp => "`UDP`",
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
+            Self::Replication => "`Replication`",
+            Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
