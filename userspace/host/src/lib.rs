@@ -16,6 +16,7 @@
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `secure` | nothing: seals what goes to peers and opens what comes (`replication-v2.md`, section 5), time and randomness handed in |
 //! | `keyfile` | makes and reads key files, asks the system for random bytes |
+//! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
 //! | `expectations` | hears of expectations |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
@@ -51,6 +52,8 @@ pub mod moderation;
 pub mod link;
 pub mod secure;
 pub mod keyfile;
+pub mod mesh;
+pub mod resolve;
 pub mod expectations;
 pub mod table;
 pub mod removal;

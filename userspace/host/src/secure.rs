@@ -77,6 +77,8 @@ pub mod limit {
     pub const INITIATE_MIN: Duration = Duration::from_millis(500);
     /// Most time between two of them, and how long a response waits for data.
     pub const INITIATE_MAX: Duration = Duration::from_secs(5);
+    /// How often a peer's name is looked up.
+    pub const RESOLVE_EVERY: Duration = Duration::from_secs(60);
     /// Numbers below the greatest one that are still opened.
     pub const REPLAY_WINDOW: u64 = 8192;
     /// The age of a key at which its initiator begins another handshake.
