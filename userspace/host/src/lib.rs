@@ -18,6 +18,7 @@
 //! | `keyfile` | makes and reads key files, asks the system for random bytes |
 //! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
 //! | `expectations` | hears of expectations |
+//! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `table`, `removal` | read and change the kernel's table for programs that ask and go; delete flows one by one |
@@ -55,6 +56,7 @@ pub mod keyfile;
 pub mod mesh;
 pub mod resolve;
 pub mod expectations;
+pub mod exchange;
 pub mod table;
 pub mod removal;
 pub mod ended;
