@@ -189,7 +189,7 @@ struct Suite(Secret);
 
 impl CryptoResolver for Suite {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Once(Some(self.0.clone()))))
+        Some(Box::new(Once { secret: self.0.clone(), used: false }))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -207,16 +207,18 @@ impl CryptoResolver for Suite {
     }
 }
 
-/// Random bytes for one ephemeral key, and no second time.
-struct Once(Option<Secret>);
+/// Random bytes for one ephemeral key, and no second time. They stay where they are until they are wiped.
+struct Once {
+    secret: Secret,
+    used: bool,
+}
 
 impl Random for Once {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
-        let secret = self.0.take().ok_or(Error::Rng)?;
-        if dest.len() != KEY_LEN {
+        if std::mem::replace(&mut self.used, true) || dest.len() != KEY_LEN {
             return Err(Error::Rng);
         }
-        dest.copy_from_slice(secret.bytes());
+        dest.copy_from_slice(self.secret.bytes());
         Ok(())
     }
 }

@@ -3,7 +3,9 @@
 use super::asking::Asking;
 use super::cookie::MacKey;
 use super::keys::PublicKey;
-use super::limit::{ADDRESS_WAIT, INITIATE_MAX, PEER_SILENCE, REJECT_AFTER, REKEY_AFTER};
+use super::limit::{
+    ADDRESS_WAIT, INITIATE_MAX, PEER_SILENCE, REJECT_AFTER, REKEY_AFTER, TELL_EVERY,
+};
 use super::message::Name;
 use super::session::{Event, Session, State};
 use super::{PeerConfig, PeerId, Standing};
@@ -37,8 +39,8 @@ pub(super) struct Peer {
     /// Until then what comes from another address does not change where data goes: it was just changed because nothing
     /// came back.
     pub(super) held_until: Instant,
-    /// The address that was told to be none of its own.
-    pub(super) strange: Option<SocketAddr>,
+    /// The address that was told to be none of its own, and when another one may be told.
+    strange: (Option<SocketAddr>, Instant),
     /// When its name or version may be complained about again.
     pub(super) complain_at: Instant,
     pub(super) rekeys: u64,
@@ -77,7 +79,7 @@ impl Peer {
             address: None,
             unheard_since: None,
             held_until: Instant(0),
-            strange: None,
+            strange: (None, Instant(0)),
             complain_at: Instant(0),
             rekeys: 0,
         }
@@ -124,7 +126,8 @@ impl Peer {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// Something of the peer was opened, `newest` of its stream; whether it came from an address that was not told yet.
+    /// Something of the peer was opened, `newest` of its stream; whether an address is to be told
+    /// that is none of its own: once, and of ever new ones one a minute.
     pub(super) fn follow(&mut self, now: Instant, from: SocketAddr, newest: bool) -> bool {
         self.heard_at = now;
         self.unheard_since = None;
@@ -132,17 +135,13 @@ impl Peer {
         if !newest || now < self.held_until || self.address == Some(from) {
             return false;
         }
-        self.move_to(from)
-    }
-
-    /// Data goes to `address` from now on; whether that is an address that was not told yet.
-    pub(super) fn move_to(&mut self, address: SocketAddr) -> bool {
-        self.address = Some(address);
-        let strange = !self.addresses.contains(&address) && self.strange != Some(address);
-        if strange {
-            self.strange = Some(address);
+        self.address = Some(from);
+        let (told, again_at) = self.strange;
+        let tells = !self.addresses.contains(&from) && told != Some(from) && now >= again_at;
+        if tells {
+            self.strange = (Some(from), now + TELL_EVERY);
         }
-        strange
+        tells
     }
 
     /// Nothing came back from the address in use: the next one, for a while whatever comes from elsewhere.

@@ -285,6 +285,15 @@ fn r5_8_data_goes_where_the_last_datagram_came_from() {
     let told =
         |e: &&Event| matches!(e, Event::OtherAddress { address, .. } if *address == elsewhere);
     assert_eq!(world.nodes[0].events.iter().filter(told).count(), 1, "told once");
+    // Addresses that change all the time are told once a minute.
+    for port in 1..50 {
+        let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
+        world.deliver(0, SocketAddr::new(elsewhere.ip(), port), &mut datagram);
+    }
+    let told = |e: &&Event| matches!(e, Event::OtherAddress { .. });
+    assert_eq!(world.nodes[0].events.iter().filter(told).count(), 1);
+    let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
+    world.deliver(0, elsewhere, &mut datagram);
     // What is late says nothing about where the peer is, and what is forged or repeated nothing at all.
     world.deliver(0, address(1), &mut old.clone());
     world.deliver(0, address(5), &mut old.clone());
