@@ -89,10 +89,10 @@ impl Secure {
         let (responder, peer_key, _) = read.map_err(|_| Refusal::Forged)?;
         let id = self.whose(&peer_key).ok_or(Refusal::UnknownKey)?;
         let (hello, version, features) = self.acceptable(now, id, &hello)?;
+        self.seen.note(message);
         if self.goes_first(now, id) {
             return Err(Refusal::Tie);
         }
-        self.seen.note(message);
         let (index, remote) = (self.free_index(id), u32_at(message, 4));
         let mut answer = [0; RESPONSE_LEN];
         put_head(&mut answer, RESPONSE, &[index, remote]);

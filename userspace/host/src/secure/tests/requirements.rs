@@ -82,6 +82,22 @@ fn r5_4_an_initiation_that_is_repeated_changes_nothing() {
 }
 
 #[test]
+fn r5_4_an_initiation_that_the_network_doubles_is_answered_once() {
+    for seed in 0..10 {
+        let mut world = World::new(2, seed);
+        world.faults = Faults { repeated: 100, delay_ms: 40, ..Faults::default() };
+        world.run(3 * S);
+        assert!(world.all_up());
+        let answered = [world.sent(0, 1, RESPONSE), world.sent(1, 0, RESPONSE)].concat();
+        let mut indices: Vec<_> = answered.iter().map(|(_, bytes)| u32_at(bytes, 8)).collect();
+        let count = indices.len();
+        indices.sort_unstable();
+        indices.dedup();
+        assert_eq!(indices.len(), count, "seed {seed}: {answered:?}");
+    }
+}
+
+#[test]
 fn r5_4_after_a_restart_repeated_initiations_make_no_session() {
     let mut world = pair();
     let recorded = world.heard.clone();
