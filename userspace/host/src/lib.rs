@@ -14,7 +14,7 @@
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
-//! | `secure` | nothing: seals what goes to peers and opens what comes (`replication-v2.md`, section 5), time and randomness handed in |
+//! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
 //! | `keyfile` | makes and reads key files, asks the system for random bytes |
 //! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
 //! | `expectations` | hears of expectations |

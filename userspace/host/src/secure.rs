@@ -3,17 +3,17 @@
 //!
 //! ```text
 //!   socket --datagram--> handle_datagram ----------> Opened { peer, stream, number, len }     text, in place
-//!   clock  ------------> handle_timeout              poll_event:    PeerUp, PeerDown, ...      for the engine and the log
+//!   clock  ------------> handle_timeout              poll_event:    PeerUp, PeerDown, ...   for engine and log
 //!   engine --text------> seal ---------------------> a datagram, and where it goes
 //!                        poll_transmit ------------> handshakes and cookies
 //! ```
 //!
-//! The contract is that of the engine's sessions (`engine::peer::session`): after each call of a `handle_*` function or of
-//! [`Secure::reconfigure`], poll until there is nothing more, and call [`Secure::handle_timeout`] when
+//! The contract is that of the engine's sessions (`engine::peer::session`): after each call of a `handle_*` function
+//! or of [`Secure::reconfigure`], poll until there is nothing more, and call [`Secure::handle_timeout`] when
 //! [`Secure::poll_timeout`] says so.
 //!
-//! A node with several shards has one `Secure`, with the lane of one shard in it; the other shards have a [`Lane`] each,
-//! which takes every [`Change`] of [`Secure::poll_change`], and what they open is told by [`Secure::on_opened`].
+//! A node with several shards has one `Secure`, with the lane of one shard in it; the other shards have a [`Lane`]
+//! each, which takes every [`Change`] of [`Secure::poll_change`], and what they open is told by [`Secure::on_opened`].
 //!
 //! What is in the clear is judged in this order, cheapest first: first byte and length; index (data) or mac1
 //! (handshakes); whether it came before; how many there are a second; only then a key is used.

@@ -1,5 +1,5 @@
-//! What keeps a stranger from having this node multiply: mac1, mac2, cookies, and how many handshakes a second are worth
-//! a multiplication (R5.2, R5.3).
+//! What keeps a stranger from having this node multiply: mac1, mac2, cookies, and how many handshakes a second are
+//! worth a multiplication (R5.2, R5.3).
 //!
 //! A flood with right mac1 costs a MAC each and answers shorter than the questions. Who answers a cookie has shown that
 //! it hears what is sent to its address, and is then counted by that address, so a flood from elsewhere takes nothing
@@ -19,8 +19,8 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 pub(super) type MacBytes = [u8; MAC_LEN];
 
-/// Writes mac1 into an initiation (200 bytes) or a response (156), so that `receiver` looks at the rest of it. Whoever knows
-/// a node's public key can do so; here it is for tests and measurements.
+/// Writes mac1 into an initiation (200 bytes) or a response (156), so that `receiver` looks at the rest of it. Whoever
+/// knows a node's public key can do so; here it is for tests and measurements.
 pub fn authenticate(message: &mut [u8], receiver: &PublicKey) {
     MacKey::of(receiver).put(message, None);
 }

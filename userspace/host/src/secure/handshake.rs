@@ -194,7 +194,8 @@ impl Secure {
         self.handle_timeout(now);
     }
 
-    /// Takes keys and peers as they are configured now. Sessions of keys that are gone end at once; others go on (R4.3).
+    /// Takes keys and peers as they are configured now. Sessions of keys that are gone end at once; others go on
+    /// (R4.3).
     pub fn reconfigure(&mut self, now: Instant, members: Members) {
         let Members { keys, preshared, peers } = members;
         self.own = keys.into_iter().map(OwnKey::new).collect();

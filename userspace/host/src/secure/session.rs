@@ -9,8 +9,8 @@
 //!                                           Silent (asks again, its key stays for a while)
 //! ```
 //!
-//! A good initiation is answered in any state, and what is answered takes the place of nothing before data under its key
-//! has been opened (R5.4): so each state exists once more, *and an initiation has been answered*.
+//! A good initiation is answered in any state, and what is answered takes the place of nothing before data under its
+//! key has been opened (R5.4): so each state exists once more, *and an initiation has been answered*.
 
 use super::keys::PublicKey;
 use super::message::Hello;

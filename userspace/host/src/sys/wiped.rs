@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A value of another crate that holds secrets and does not wipe them. It lies on the heap and never moves, so one place
-/// has to be overwritten. What the value itself put elsewhere (boxes in it, the stack) is its own business.
+/// A value of another crate that holds secrets and does not wipe them. It lies on the heap and never moves, so one
+/// place has to be overwritten. What the value itself put elsewhere (boxes in it, the stack) is its own business.
 pub struct Wiped<T>(Box<MaybeUninit<T>>);
 
 impl<T> Wiped<T> {

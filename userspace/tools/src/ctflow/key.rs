@@ -21,8 +21,8 @@ pub(super) struct Options {
 enum Verb {
     /// Make a key pair: the secret key into a new file of mode 0600, the public key to standard output
     Generate {
-        /// The file, which must not exist. Without it the secret key goes to standard output, the public one to standard
-        /// error
+        /// The file, which must not exist. Without it the secret key goes to standard output, the public one to
+        /// standard error
         file: Option<PathBuf>,
         /// As one JSON object
         #[arg(long, requires = "file")]
