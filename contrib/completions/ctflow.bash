@@ -34,11 +34,11 @@ _ctflow() {
             ctflow,help)
                 cmd="ctflow__subcmd__help"
                 ;;
+            ctflow,key)
+                cmd="ctflow__subcmd__key"
+                ;;
             ctflow,list)
                 cmd="ctflow__subcmd__list"
-                ;;
-            ctflow,metrics)
-                cmd="ctflow__subcmd__metrics"
                 ;;
             ctflow,ready)
                 cmd="ctflow__subcmd__ready"
@@ -64,17 +64,50 @@ _ctflow() {
             ctflow__subcmd__help,help)
                 cmd="ctflow__subcmd__help__subcmd__help"
                 ;;
+            ctflow__subcmd__help,key)
+                cmd="ctflow__subcmd__help__subcmd__key"
+                ;;
             ctflow__subcmd__help,list)
                 cmd="ctflow__subcmd__help__subcmd__list"
-                ;;
-            ctflow__subcmd__help,metrics)
-                cmd="ctflow__subcmd__help__subcmd__metrics"
                 ;;
             ctflow__subcmd__help,ready)
                 cmd="ctflow__subcmd__help__subcmd__ready"
                 ;;
             ctflow__subcmd__help,status)
                 cmd="ctflow__subcmd__help__subcmd__status"
+                ;;
+            ctflow__subcmd__help__subcmd__key,generate)
+                cmd="ctflow__subcmd__help__subcmd__key__subcmd__generate"
+                ;;
+            ctflow__subcmd__help__subcmd__key,psk)
+                cmd="ctflow__subcmd__help__subcmd__key__subcmd__psk"
+                ;;
+            ctflow__subcmd__help__subcmd__key,public)
+                cmd="ctflow__subcmd__help__subcmd__key__subcmd__public"
+                ;;
+            ctflow__subcmd__key,generate)
+                cmd="ctflow__subcmd__key__subcmd__generate"
+                ;;
+            ctflow__subcmd__key,help)
+                cmd="ctflow__subcmd__key__subcmd__help"
+                ;;
+            ctflow__subcmd__key,psk)
+                cmd="ctflow__subcmd__key__subcmd__psk"
+                ;;
+            ctflow__subcmd__key,public)
+                cmd="ctflow__subcmd__key__subcmd__public"
+                ;;
+            ctflow__subcmd__key__subcmd__help,generate)
+                cmd="ctflow__subcmd__key__subcmd__help__subcmd__generate"
+                ;;
+            ctflow__subcmd__key__subcmd__help,help)
+                cmd="ctflow__subcmd__key__subcmd__help__subcmd__help"
+                ;;
+            ctflow__subcmd__key__subcmd__help,psk)
+                cmd="ctflow__subcmd__key__subcmd__help__subcmd__psk"
+                ;;
+            ctflow__subcmd__key__subcmd__help,public)
+                cmd="ctflow__subcmd__key__subcmd__help__subcmd__public"
                 ;;
             *)
                 ;;
@@ -83,7 +116,7 @@ _ctflow() {
 
     case "${cmd}" in
         ctflow)
-            opts="-h -V --help --version status ready doctor metrics list count delete filter bench help"
+            opts="-h -V --help --version status ready doctor list count delete filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -311,7 +344,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help)
-            opts="status ready doctor metrics list count delete filter bench help"
+            opts="status ready doctor list count delete filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -408,8 +441,8 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        ctflow__subcmd__help__subcmd__list)
-            opts=""
+        ctflow__subcmd__help__subcmd__key)
+            opts="generate public psk"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -422,7 +455,49 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        ctflow__subcmd__help__subcmd__metrics)
+        ctflow__subcmd__help__subcmd__key__subcmd__generate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__help__subcmd__key__subcmd__psk)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__help__subcmd__key__subcmd__public)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__help__subcmd__list)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -464,6 +539,132 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ctflow__subcmd__key)
+            opts="-h --help generate public psk help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__generate)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__help)
+            opts="generate public psk help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__help__subcmd__generate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__help__subcmd__psk)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__help__subcmd__public)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__psk)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__key__subcmd__public)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ctflow__subcmd__list)
             opts="-C -o -h --config --kernel --netns --allow-empty --output --limit --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -492,40 +693,6 @@ _ctflow() {
                     return 0
                     ;;
                 --limit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ctflow__subcmd__metrics)
-            opts="-C -o -h --config --format --output --no-daemon --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -C)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --format)
-                    COMPREPLY=($(compgen -W "text openmetrics" -- "${cur}"))
-                    return 0
-                    ;;
-                --output)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

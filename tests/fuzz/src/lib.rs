@@ -19,6 +19,7 @@ mod print;
 mod nfct;
 mod helper;
 mod filter;
+mod secure;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
@@ -29,13 +30,14 @@ pub use helper::helper;
 pub use netlink::netlink;
 pub use nfct::{nfct, policy};
 pub use print::print;
+pub use secure::secure;
 pub use sync::sync;
 
 /// A target: it panics when something does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
@@ -48,4 +50,5 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("policy", policy),
     ("helper", helper),
     ("filter", filter),
+    ("secure", secure),
 ];

@@ -14,6 +14,9 @@
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
+//! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
+//! | `keyfile` | makes and reads key files, asks the system for random bytes |
+//! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
 //! | `expectations` | hears of expectations |
 //! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
@@ -50,6 +53,10 @@ pub mod files;
 pub mod log;
 pub mod moderation;
 pub mod link;
+pub mod secure;
+pub mod keyfile;
+pub mod mesh;
+pub mod resolve;
 pub mod expectations;
 pub mod exchange;
 pub mod table;

@@ -4,6 +4,7 @@ pub mod flags;
 pub mod helpers;
 pub mod statistics;
 pub mod plan;
+pub mod keys;
 pub mod check;
 pub mod logs;
 pub mod build;

@@ -3,6 +3,7 @@
 mod filter;
 mod helper;
 mod metrics;
+mod replication;
 mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
@@ -44,6 +45,7 @@ impl Checker<'_> {
         if let (Some(sync), Some(node)) =
             (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
             && node.number() > 1
+            && speaks_version1(sync)
         {
             let source = self.source;
             self.found.error(|| {
@@ -182,6 +184,13 @@ impl Node {
     fn name(&self) -> &str {
         if let Some(Value::Name(name)) = self.value() { name } else { "" }
     }
+}
+
+/// Whether a `Sync` block asks for version 1: it does unless `Replication` stands there alone.
+fn speaks_version1(sync: &Node) -> bool {
+    let asks = |key| matches!(key, Key::Mode | Key::Multicast | Key::Udp | Key::Tcp);
+    last(&sync.block, Key::Replication).is_none()
+        || sync.block.iter().any(|node| asks(node.keyword.key))
 }
 
 fn last(nodes: &[Node], key: Key) -> Option<&Node> {

@@ -1,5 +1,9 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
+mod replication;
+
+pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
+
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
@@ -234,6 +238,8 @@ pub struct SyncConf {
     pub links: Vec<LinkConf>,
     /// `Options`
     pub options: SyncOptions,
+    /// `Replication`; without links, version 1 is not spoken, and `mode` means nothing.
+    pub replication: Option<Box<ReplicationConf>>,
 }
 
 /// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that

@@ -43,6 +43,10 @@ pub enum Block {
     Tcp,
     /// `Options { }`
     Options,
+    /// `Replication { }`
+    Replication,
+    /// `Peer NAME { }`
+    Peer,
     /// `Stats { }`
     Stats,
     /// `Metrics { }`
@@ -84,6 +88,7 @@ pub enum Key {
     Helper,
     HelperDisableOnExit,
     HelperType,
+    Inject,
     Interface,
     Ipv4Address,
     Ipv4Destination,
@@ -92,6 +97,7 @@ pub enum Key {
     Ipv6Destination,
     Ipv6Interface,
     Listen,
+    KeyFile,
     LockFile,
     LogFile,
     Mark,
@@ -104,24 +110,33 @@ pub enum Key {
     NetlinkEventsReliable,
     NetlinkOverrunResync,
     Nice,
+    NodeName,
     Options,
     Path,
+    Peer,
+    PeerAddress,
     PerCpu,
     Policy,
     PollSecs,
     Port,
+    PresharedKeyFile,
     Priority,
     Protocol,
+    PublicKey,
     PurgeTimeout,
     QueueLen,
     QueueNum,
+    Rate,
     RcvSocketBuffer,
     RefreshTime,
+    RemoteLimit,
+    Replication,
     ResendQueueSize,
     Sample,
     Scheduler,
     SchedulerType,
     SeriesMax,
+    Settle,
     Setup,
     Shards,
     SndSocketBuffer,
@@ -136,6 +151,7 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    Version1,
     Zone,
     ZonesMax,
 }
@@ -230,7 +246,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -245,6 +261,8 @@ impl Block {
         Self::Udp,
         Self::Tcp,
         Self::Options,
+        Self::Replication,
+        Self::Peer,
         Self::Stats,
         Self::Metrics,
         Self::Helper,
@@ -270,6 +288,8 @@ impl Block {
             Self::Udp => "`UDP`",
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
+            Self::Replication => "`Replication`",
+            Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
             Self::Metrics => "`Metrics`",
             Self::Helper => "`Helper`",

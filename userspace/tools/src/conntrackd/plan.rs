@@ -14,8 +14,8 @@
 use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile,
-    MetricsConf, ModeConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
-    Unicast,
+    MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
+    SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
@@ -89,6 +89,8 @@ pub struct Plan {
     pub metrics: Option<Metrics>,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
+    /// Replication, version 2.
+    pub replication: Option<Box<ReplicationConf>>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
 }
@@ -162,6 +164,7 @@ impl From<&Conf> for Plan {
             systemd: *systemd,
             metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
+            replication: role.nodes,
             purge_after_s: role.purge_after_s,
         }
     }
@@ -247,6 +250,7 @@ struct Role {
     window_tracking: bool,
     expectations: Helpers,
     records: Option<Places>,
+    nodes: Option<Box<ReplicationConf>>,
 }
 
 impl From<&ModeConf> for Role {
@@ -264,12 +268,12 @@ impl From<&ModeConf> for Role {
 
 impl Role {
     fn replicating(conf: &SyncConf) -> Self {
-        let SyncConf { mode, links, options } = conf;
+        let SyncConf { mode, links, options, replication: nodes } = conf;
         let SyncOptions { tcp_window_tracking, expectation_sync } = options;
         Self {
             purpose: Purpose::Sync,
             replication: replication(*mode),
-            links: Some(group_settings(links)),
+            links: (!links.is_empty()).then(|| group_settings(links)),
             commit_timeout_s: mode.commit_timeout_s(),
             purge_after_s: mode.purge_timeout_s().into(),
             window_tracking: *tcp_window_tracking,
@@ -279,6 +283,7 @@ impl Role {
                 ExpectationSync::Helpers(names) => Helpers::Named(names.clone()),
             },
             records: None,
+            nodes: nodes.clone(),
         }
     }
 
@@ -299,6 +304,7 @@ impl Role {
             window_tracking: false,
             expectations: Helpers::None,
             records: None,
+            nodes: None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What an argument may be, and the value it becomes.
 
 use export::http::Listen;
+use host::secure::{Name, PublicKey};
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// What an argument may be.
@@ -48,6 +49,12 @@ pub enum Kind {
     Interface,
     /// Any word.
     Name,
+    /// What a node calls itself.
+    NodeName,
+    /// A public key.
+    PublicKey,
+    /// An address, or the name of a host.
+    Host,
     /// The first of these that fits.
     OneOf(&'static [Kind]),
 }
@@ -99,6 +106,8 @@ pub enum Value {
     Endpoint(Listen),
     /// A name.
     Name(String),
+    /// A public key.
+    PublicKey(PublicKey),
 }
 
 impl<A: fmt::Display> fmt::Display for IpPrefix<A> {
@@ -125,6 +134,7 @@ impl fmt::Display for Value {
             Self::Ipv6Prefix(prefix) => prefix.fmt(f),
             Self::Endpoint(listen) => listen.fmt(f),
             Self::Name(name) => f.write_str(name),
+            Self::PublicKey(key) => key.fmt(f),
         }
     }
 }
@@ -153,6 +163,13 @@ impl Kind {
             Self::Endpoint => endpoint(word).map(Value::Endpoint),
             Self::Interface => interface(word).map(Value::Name),
             Self::Name => Ok(Value::Name(word.to_owned())),
+            Self::NodeName => Name::parse(word)
+                .map(|name| Value::Name(name.as_str().to_owned()))
+                .map_err(|error| error.to_string()),
+            Self::PublicKey => {
+                PublicKey::parse(word).map(Value::PublicKey).map_err(|error| error.to_string())
+            }
+            Self::Host => host(word).map(Value::Name),
             Self::OneOf(kinds) => one_of(kinds, word),
         }
     }
@@ -188,6 +205,9 @@ impl Kind {
             }
             Self::Interface => "the name of a network interface".to_owned(),
             Self::Name => "a name".to_owned(),
+            Self::NodeName => "the name of a node".to_owned(),
+            Self::PublicKey => "a public key".to_owned(),
+            Self::Host => "an address, or the name of a host".to_owned(),
             Self::OneOf(kinds) => {
                 kinds.iter().map(|kind| kind.expected()).collect::<Vec<_>>().join(", or ")
             }
@@ -212,7 +232,9 @@ impl Kind {
             Self::Ipv4Prefix | Self::Ipv6Prefix => "ADDRESS[/LENGTH]".to_owned(),
             Self::Endpoint => "ADDRESS:PORT|PATH".to_owned(),
             Self::Interface => "INTERFACE".to_owned(),
-            Self::Name => "NAME".to_owned(),
+            Self::Name | Self::NodeName => "NAME".to_owned(),
+            Self::PublicKey => "KEY".to_owned(),
+            Self::Host => "ADDRESS|NAME".to_owned(),
             Self::OneOf(kinds) => {
                 kinds.iter().map(|kind| kind.placeholder()).collect::<Vec<_>>().join("|")
             }
@@ -223,7 +245,7 @@ impl Kind {
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
-            Self::Interface | Self::Name => true,
+            Self::Interface | Self::Name | Self::Host => true,
             Self::OneOf(kinds) => kinds.iter().any(|kind| kind.is_open()),
             _ => false,
         }
@@ -348,6 +370,23 @@ fn interface(word: &str) -> Result<String, String> {
         return Err("no interface can have this name".to_owned());
     }
     Ok(word.to_owned())
+}
+
+/// An address, or a name as RFC 1123 has it: labels of letters, digits and dashes, not all of digits.
+fn host(word: &str) -> Result<String, String> {
+    if word.parse::<IpAddr>().is_ok() {
+        return Ok(word.to_owned());
+    }
+    let label = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        inside
+            && (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let fits = word.len() <= 253 && word.trim_end_matches('.').split('.').all(label);
+    let is_name = fits && word.bytes().any(|b| b.is_ascii_alphabetic());
+    is_name.then(|| word.to_owned()).ok_or_else(String::new)
 }
 
 /// If no kind fits, the most telling complaint is the one that says more than "another kind".

@@ -11,8 +11,23 @@ use Block::{
     Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
+mod replication;
+
 /// Every keyword of the language.
-pub static KEYWORDS: &[Keyword] = &[
+pub static KEYWORDS: &[Keyword] = &all();
+
+const fn all() -> [Keyword; ROWS.len() + replication::ROWS.len()] {
+    let mut all = [ROWS[0]; ROWS.len() + replication::ROWS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        let rest = at.saturating_sub(ROWS.len());
+        all[at] = if at < ROWS.len() { ROWS[at] } else { replication::ROWS[rest] };
+        at += 1;
+    }
+    all
+}
+
+const ROWS: &[Keyword] = &[
     // Top level
     keyword(Key::General, "General", &[File])
         .opens(Body::Block(General))
@@ -246,6 +261,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Options, "Options", &[Sync])
         .opens(Body::Block(Options))
         .doc("What else is replicated."),
+    keyword(Key::Replication, "Replication", &[Sync]).opens(Body::Block(Block::Replication)).doc(
+        "Replication, version 2: several nodes, authenticated and sealed, over any path. Beside `Mode` \
+         and links for a migration, else alone. This build cannot start it yet. Not in conntrack-tools.",
+    ),
     // Modes
     keyword(Key::ResendQueueSize, "ResendQueueSize", &[Ftfw])
         .takes(POSITIVE)

@@ -4,8 +4,8 @@ use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, MetricsConf,
-    ModeConf, PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode,
-    SyncOptions, Unicast, parse,
+    ModeConf, PeerAddress, PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
+    SyncMode, SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
 use export::http::{Listen, Network};
@@ -19,6 +19,54 @@ fn sync(inside: &str) -> SyncConf {
         panic!("not Sync")
     };
     sync
+}
+
+/// Section 3 of `replication-v2.md`, as it stands there.
+#[test]
+fn r3_the_example_of_the_specification_means_what_it_says() {
+    let text = "
+        Replication {
+            Name fw-a                             # what the others call this node
+            KeyFile /etc/ctflow/fw-a.key          # ctflow key generate /etc/ctflow/fw-a.key
+            Port 3790
+            Peer fw-b {
+                PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=
+                Address 192.0.2.2                 # preferred
+                Address fw-b.oob.example.net      # a name is looked up again every minute
+            }
+            Peer fw-c {
+                PublicKey HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
+                Address 2001:db8::c
+                Port 3791
+                Rate 20000                        # kbit/s: a WAN
+            }
+        }";
+    let conf = sync(text);
+    assert!(conf.links.is_empty());
+    let nodes = conf.replication.unwrap();
+    assert_eq!(nodes.name.map(|name| name.to_string()).as_deref(), Some("fw-a"));
+    assert_eq!(nodes.key_files[0].path.to_str(), Some("/etc/ctflow/fw-a.key"));
+    assert_eq!(nodes.place.to_string(), "test.conf:2:9");
+    assert_eq!((nodes.port, nodes.inject, nodes.settle_ms), (3790, false, 0));
+    assert_eq!((&nodes.preshared_key_file, nodes.remote_limit), (&None, None));
+    let [b, c] = nodes.peers.as_slice() else { panic!("two peers") };
+    assert_eq!(b.keys[0].key.to_string(), "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=");
+    let names = [PeerAddress::Ip("192.0.2.2".parse().unwrap()), "fw-b.oob.example.net".into()];
+    assert_eq!((b.addresses.as_slice(), b.port, b.rate_kbit_s), (&names[..], 3790, None));
+    assert_eq!(c.addresses, [PeerAddress::Ip("2001:db8::c".parse().unwrap())]);
+    assert_eq!((c.port, c.rate_kbit_s, c.version1), (3791, Some(20_000), false));
+}
+
+/// R3.1: version 2 alone has streams for each shard; version 1 knows one speaker.
+#[test]
+fn r3_1_shards_are_allowed_with_version_2_alone() {
+    let nodes = "Replication { Name fw-a KeyFile /k Port 5 Peer fw-b { Version1 on \
+                 PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA= Address 192.0.2.2 } }";
+    let text = |sync: &str| format!("General {{ UNIX {{ Path /x }} Shards 4 }} Sync {{ {sync} }}");
+    let alone = nodes.replace("Version1 on", "");
+    assert_eq!(clean(&text(&alone)).general.shards, 4);
+    let found = parse(&text(&format!("Mode FTFW {{ }} {UDP} {nodes}")), "x").unwrap_err();
+    assert!(found[0].message.contains("one shard only"), "{found:?}");
 }
 
 #[test]

@@ -34,6 +34,9 @@ fn word(kind: Kind) -> String {
         Kind::Endpoint => "127.0.0.1:10466".to_owned(),
         Kind::Interface => "fa0".to_owned(),
         Kind::Name => "ftp".to_owned(),
+        Kind::NodeName => "fw-b".to_owned(),
+        Kind::PublicKey => "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".to_owned(),
+        Kind::Host => "fw-b.example.net".to_owned(),
         Kind::OneOf(kinds) => word(kinds[0]),
     }
 }
@@ -55,6 +58,8 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Udp => ("Sync { UDP {", "} }"),
         Block::Tcp => ("Sync { TCP Default {", "} }"),
         Block::Options => ("Sync { Options {", "} }"),
+        Block::Replication => ("Sync { Replication {", "} }"),
+        Block::Peer => ("Sync { Replication { Peer fw-b {", "} } }"),
         Block::Stats => ("Stats {", "}"),
         Block::Metrics => ("Metrics {", "}"),
         Block::Helper => ("Helper {", "}"),
@@ -133,6 +138,9 @@ fn a_wrong_argument_is_one_error() {
                 .to_vec()
         }
         Kind::Interface => vec!["a/b".to_owned(), "sixteen-letters-".to_owned()],
+        Kind::NodeName => vec!["Fw_B".to_owned(), "a".repeat(33)],
+        Kind::PublicKey => vec!["A".repeat(43), "!".repeat(44)],
+        Kind::Host => ["300.1.2.3", "-a", "a..b", "10.0.0.0/8"].map(str::to_owned).to_vec(),
         Kind::Name | Kind::OneOf(_) => vec![],
     };
     for block in Block::ALL {
@@ -237,6 +245,8 @@ fn surrounded(block: Block, line: &str) -> String {
     const GENERAL: &str = "General { UNIX { Path /x } }";
     const LINK: &str =
         "IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 5 Interface fa0";
+    const NODES: &str = "Name fw-a KeyFile /k Port 5 Peer fw-b { \
+         PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo= Address 192.0.2.2 }";
     const GROUP: &str = "IPv4_address 225.0.0.50 IPv4_interface 192.0.2.1 Group 5 Interface fa0";
     match block {
         Block::General => format!("General {{ UNIX {{ Path /x }} {line} }} Stats {{ }}"),
@@ -255,6 +265,11 @@ fn surrounded(block: Block, line: &str) -> String {
         Block::Tcp => format!("Sync {{ Mode FTFW {{ }} TCP {{ {LINK} {line} }} }} {GENERAL}"),
         Block::Options => {
             format!("Sync {{ Mode FTFW {{ }} UDP {{ {LINK} }} Options {{ {line} }} }} {GENERAL}")
+        }
+        Block::Replication => format!("Sync {{ Replication {{ {NODES} {line} }} }} {GENERAL}"),
+        Block::Peer => {
+            let (before, after) = NODES.split_at(NODES.len() - 1);
+            format!("Sync {{ Replication {{ {before} {line} {after} }} }} {GENERAL}")
         }
         Block::HelperType => {
             format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")

@@ -80,6 +80,7 @@ impl Plan {
             systemd,
             metrics,
             helpers,
+            replication,
             purge_after_s,
         } = self;
         let mut out = Difference::default();
@@ -91,6 +92,7 @@ impl Plan {
         out.rebuild(is_same && *shards != wanted.shards, "Shards");
         out.config((config, &wanted.config), is_same);
         out.rebuild(is_same && *links != wanted.links, "the dedicated link");
+        out.rebuild(is_same && *replication != wanted.replication, "Replication");
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
