@@ -27,8 +27,8 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 12] = [
-    "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
+const TARGETS: [&str; 13] = [
+    "sync", "sync_v2", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
     "helper", "filter",
 ];
 
