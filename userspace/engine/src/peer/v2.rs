@@ -12,3 +12,4 @@
 //! specification of version 2.
 
 pub mod claim;
+pub mod ledger;
