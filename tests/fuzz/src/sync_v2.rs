@@ -19,7 +19,7 @@ pub fn sync_v2(data: &[u8]) {
                     let record = record.map(|record| (record.version, record.what, record.expect));
                     let Ok((version, what, expect)) = record else { continue };
                     let mut bytes = [0; 1_400];
-                    let mut datagram = Datagram::new(&mut bytes, &Head::default()).unwrap();
+                    let mut datagram = Datagram::new(&mut bytes, &Head::default()).expect("a head fits");
                     assert!(datagram.expect(version, what, &expect), "it fits a datagram");
                 }
             }
@@ -50,7 +50,7 @@ fn comes_back(record: &Record<'_>) {
 
 fn again(claim: &Claim, flow: &Flow) -> (Claim, Flow) {
     let mut bytes = [0; 1_400];
-    let mut datagram = Datagram::new(&mut bytes, &Head::default()).unwrap();
+    let mut datagram = Datagram::new(&mut bytes, &Head::default()).expect("a head fits");
     let canonical = Canonical::of(flow).expect("a record names its flow");
     assert!(datagram.flow(Told::empty(), claim, &canonical), "a record fits a datagram");
     let len = datagram.len();

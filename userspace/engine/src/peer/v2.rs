@@ -13,3 +13,4 @@
 
 pub mod claim;
 pub mod ledger;
+pub mod digest;

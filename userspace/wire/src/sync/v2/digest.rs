@@ -10,8 +10,9 @@
 //!   WANT   upto 8; each leaf: leaf 2, rows 2; each: id 6
 //! ```
 //!
-//! A leaf that does not fit one datagram is told in parts. Each part says how things are between its first and its last row,
-//! both included; where bit 15 is missing, from the start of the leaf; where bit 14 is missing, to its end.
+//! A leaf that does not fit one datagram is told in parts. Each says how things are behind its first row, which is the last
+//! one of the part before (bit 15 missing: from the start of the leaf, the first row included), and up to its last row (bit
+//! 14 missing: to the end of the leaf). Rows are in the order of their ids.
 
 use super::flow::{ATTRIBUTES_LEN_MAX, Canonical, put_list};
 use crate::cursor::Reader;
@@ -284,20 +285,29 @@ impl<'a> Ids<'a> {
         walk(self.leaves, ID_ROW_LEN, |leaf, count, bytes| {
             let (rows, _) = bytes.as_chunks::<ID_ROW_LEN>();
             let (first, last) = (rows.first(), rows.last());
-            let bound = |set: bool, row: Option<&[u8; ID_ROW_LEN]>, open: u64| match (set, row) {
-                (true, Some(row)) => Ok(id_row(leaf, row).id),
-                (true, None) => Err("a part of a leaf without rows"),
-                (false, _) => Ok(FlowId::of(leaf, open)),
+            if !rows.is_sorted_by(|a, b| a[..6] < b[..6]) {
+                return Err("rows that are not in order");
+            }
+            let behind = |row| FlowId(id_row(leaf, row).id.0.saturating_add(1));
+            let from = match first {
+                Some(row) if count & NOT_FROM_START != 0 => behind(row),
+                _ => FlowId::of(leaf, 0),
             };
-            let from = bound(count & NOT_FROM_START != 0, first, 0)?;
-            let to = bound(count & NOT_TO_END != 0, last, u64::MAX)?;
+            let to = match last {
+                Some(row) if count & NOT_TO_END != 0 => id_row(leaf, row).id,
+                _ => FlowId::of(leaf, u64::MAX),
+            };
+            if from > to || rows.is_empty() && count != 0 {
+                return Err("a part of a leaf that is about nothing");
+            }
+            let rows = if count & NOT_FROM_START != 0 { &rows[1..] } else { rows };
             Ok(Part { leaf, range: (from, to), rows })
         })
     }
 }
 
 /// Appends a leaf, or a part of one, to the body of frame 7. `whole`: whether it begins at the start of the leaf, and ends
-/// at its end. At most [`PART_ROWS_MAX`] rows; what is beyond is left out.
+/// at its end; if it does not begin there, the first of `rows` is the last one of the part before. At most [`PART_ROWS_MAX`] rows; what is beyond is left out.
 pub fn put_part<'r>(
     w: &mut Writer<'_>,
     leaf: u16,
