@@ -14,3 +14,6 @@
 pub mod claim;
 pub mod ledger;
 pub mod digest;
+pub mod rate;
+pub mod stream;
+pub mod sent;
