@@ -19,7 +19,8 @@ pub fn sync_v2(data: &[u8]) {
                     let record = record.map(|record| (record.version, record.what, record.expect));
                     let Ok((version, what, expect)) = record else { continue };
                     let mut bytes = [0; 1_400];
-                    let mut datagram = Datagram::new(&mut bytes, &Head::default()).expect("a head fits");
+                    let mut datagram =
+                        Datagram::new(&mut bytes, &Head::default()).expect("a head fits");
                     assert!(datagram.expect(version, what, &expect), "it fits a datagram");
                 }
             }

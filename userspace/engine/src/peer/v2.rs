@@ -17,3 +17,5 @@ pub mod digest;
 pub mod rate;
 pub mod stream;
 pub mod sent;
+#[cfg(test)]
+mod tests;

@@ -51,10 +51,11 @@ impl Digest {
         Self { bits, leaves, slices: [0; SLICES], rows: [0; SLICES] }
     }
 
-    /// How many bits suit a table of so many flows: some 16 flows a leaf.
+    /// How many bits suit a table of so many flows: some 16 flows a leaf. Not less than 4, 8 KiB: both ends list all that their
+    /// bits do not tell apart, empty leaves too ([`listed_leaves`]).
     #[must_use]
     pub const fn bits_for(flows_max: usize) -> u8 {
-        let mut bits = 0;
+        let mut bits = 4;
         while bits < LEAF_BITS_MAX && (SLICES << bits) * 16 < flows_max {
             bits += 1;
         }

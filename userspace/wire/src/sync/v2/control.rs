@@ -189,6 +189,9 @@ pub struct Open {
     pub mine: u64,
     /// The receiver's.
     pub yours: u64,
+    /// How often the sender began anew with this incarnation of the receiver: after silence, it does. Who sees another round
+    /// than before says its own OPEN again, because what it said then is forgotten.
+    pub round: u32,
     /// The slices that the sender's end of this stream has: the first, and one more than the last.
     pub slices: [u8; 2],
     /// How many bits tell the leaves of a slice apart in the sender's sums: both ends compare by the lesser number.
@@ -202,7 +205,7 @@ pub struct Open {
 impl Default for Open {
     fn default() -> Self {
         let (slices, leaf_bits) = ([0, super::digest::SLICES as u8], super::digest::LEAF_BITS_MAX);
-        Self { mine: 0, yours: 0, slices, leaf_bits, flows_max: 0, hold: None }
+        Self { mine: 0, yours: 0, round: 0, slices, leaf_bits, flows_max: 0, hold: None }
     }
 }
 
@@ -213,6 +216,7 @@ mod attribute {
     pub(super) const LEAF_BITS: u64 = 3;
     pub(super) const FLOWS_MAX: u64 = 4;
     pub(super) const HOLD: u64 = 5;
+    pub(super) const ROUND: u64 = 6;
 }
 
 impl Open {
@@ -231,6 +235,7 @@ impl Open {
                     open.yours = value.array(SIZE).map(u64::from_be_bytes)?;
                     named = true;
                 }
+                attribute::ROUND => open.round = value.array(SIZE).map(u32::from_be_bytes)?,
                 attribute::SLICES => open.slices = value.array(SIZE)?,
                 attribute::LEAF_BITS => [open.leaf_bits] = value.array(SIZE)?,
                 attribute::FLOWS_MAX => {
@@ -270,6 +275,7 @@ impl Open {
         incarnations[..8].copy_from_slice(&self.mine.to_be_bytes());
         incarnations[8..].copy_from_slice(&self.yours.to_be_bytes());
         put(w, attribute::INCARNATIONS, &incarnations);
+        put(w, attribute::ROUND, &self.round.to_be_bytes());
         put(w, attribute::SLICES, &self.slices);
         put(w, attribute::LEAF_BITS, &[self.leaf_bits]);
         put(w, attribute::FLOWS_MAX, &self.flows_max.to_be_bytes());

@@ -131,9 +131,10 @@ pub struct Held {
 /// What a holder does about a flow of a leaf that the owner lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The row goes: the owner does not have the flow, or knows that it ended.
+    /// The row goes: the owner neither claims the flow nor remembers its end.
     Drop(FlowId),
-    /// The owner is asked for it.
+    /// The owner is asked for it. An end that it remembers is asked for too, when the flow is held as living: the list says
+    /// neither its epoch nor whether it was closed, and both decide what becomes of the flow here (R10.4, R10.7).
     Want(FlowId),
 }
 
@@ -159,8 +160,7 @@ pub fn judge(
             (_, Some(here)) if here.version > upto => {}
             (Some(there), None) if there.print != 0 => verdict(Verdict::Want(there.id)),
             (Some(there), Some(here)) if there.print != here.print => {
-                let over = there.print == 0;
-                verdict(if over { Verdict::Drop(here.id) } else { Verdict::Want(there.id) });
+                verdict(Verdict::Want(there.id));
             }
             (None, Some(here)) if here.print != 0 => verdict(Verdict::Drop(here.id)),
             _ => {}

@@ -58,7 +58,7 @@ impl Plain {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Change(Slot, u32, What),
     Drop(Slot),

@@ -25,7 +25,7 @@ fn sent(count: u64) -> (Sent, Rate) {
 fn acked(sent: &mut Sent, rate: &mut Rate, at: u64, numbers: RangeInclusive<u64>) -> Vec<u64> {
     let mut lost = Vec::new();
     sent.on_ack(ms(at), rate, core::iter::once(numbers), Duration::ZERO, |told| {
-        lost.push(told.version)
+        lost.push(told.version);
     });
     lost
 }

@@ -72,15 +72,13 @@ impl Packer {
         let s = status_bits(flow);
         let exact = status_of(s, &mirror, &flow.reply) == flow.status;
         let whole = matches!(translation, Translation::Whole);
-        let mut buffer = [0; ATTRIBUTES_LEN_MAX];
-        let list = match flow.needs_list(whole || !exact) {
-            true => {
-                let mut w = Writer::new(&mut buffer);
-                attribute::put_list(&mut w, flow, !exact, whole);
-                let len = w.finish().unwrap_or(0);
-                &buffer[..len]
-            }
-            false => &[],
+        // Most flows have no list, and its room is then not even cleared.
+        let listed;
+        let list: &[u8] = if flow.needs_list(whole || !exact) {
+            listed = list_of(flow, !exact, whole);
+            &listed.0[..listed.1]
+        } else {
+            &[]
         };
 
         let mut after = self.before;
@@ -128,6 +126,16 @@ impl Packer {
             self.list_len = list.len();
         }
     }
+}
+
+/// The list of a flow, and its length.
+#[inline(never)]
+fn list_of(flow: &Canonical<'_>, status: bool, reply: bool) -> ([u8; ATTRIBUTES_LEN_MAX], usize) {
+    let mut list = [0; ATTRIBUTES_LEN_MAX];
+    let mut w = Writer::new(&mut list);
+    attribute::put_list(&mut w, flow, status, reply);
+    let len = w.finish().unwrap_or(0);
+    (list, len)
 }
 
 /// S without its last bit.

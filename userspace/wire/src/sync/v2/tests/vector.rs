@@ -76,6 +76,7 @@ fn others() -> Vec<(&'static str, Vec<u8>)> {
     let open = Open {
         mine: 0x1111,
         yours: 0x2222,
+        round: 2,
         slices: [16, 32],
         leaf_bits: 10,
         flows_max: 1_000_000,
