@@ -37,6 +37,9 @@ _ctflow() {
             ctflow,list)
                 cmd="ctflow__subcmd__list"
                 ;;
+            ctflow,metrics)
+                cmd="ctflow__subcmd__metrics"
+                ;;
             ctflow,ready)
                 cmd="ctflow__subcmd__ready"
                 ;;
@@ -64,6 +67,9 @@ _ctflow() {
             ctflow__subcmd__help,list)
                 cmd="ctflow__subcmd__help__subcmd__list"
                 ;;
+            ctflow__subcmd__help,metrics)
+                cmd="ctflow__subcmd__help__subcmd__metrics"
+                ;;
             ctflow__subcmd__help,ready)
                 cmd="ctflow__subcmd__help__subcmd__ready"
                 ;;
@@ -77,7 +83,7 @@ _ctflow() {
 
     case "${cmd}" in
         ctflow)
-            opts="-h -V --help --version status ready doctor list count delete filter bench help"
+            opts="-h -V --help --version status ready doctor metrics list count delete filter bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -305,7 +311,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help)
-            opts="status ready doctor list count delete filter bench help"
+            opts="status ready doctor metrics list count delete filter bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -416,6 +422,20 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ctflow__subcmd__help__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ctflow__subcmd__help__subcmd__ready)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -472,6 +492,40 @@ _ctflow() {
                     return 0
                     ;;
                 --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__metrics)
+            opts="-C -o -h --config --format --output --no-daemon --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text openmetrics" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

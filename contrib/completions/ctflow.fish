@@ -29,6 +29,7 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -s V -l version -d 'Print ve
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "status" -d 'Show the state of the node'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "list" -d 'Show flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "count" -d 'Count flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
@@ -51,6 +52,12 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l strict -d 'Take
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s v -l verbose -d 'Show what is ok, and why a check was skipped, too'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l list -d 'List the checks, and end'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -l format -d 'Prometheus\' text format 0.0.4, or OpenMetrics 1.0' -r -f -a "text\t'Prometheus\' text format 0.0.4'
+openmetrics\t'OpenMetrics 1.0'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s o -l output -d 'Write this file, which is replaced at once, instead of standard output' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -l no-daemon -d 'Ask the kernel alone'
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s o -l output -d 'What flows look like' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
@@ -113,12 +120,13 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List th
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "status" -d 'Show the state of the node'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "list" -d 'Show flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "count" -d 'Count flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "filter" -d 'Show how a filter is understood'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "filter" -d 'Show how a filter is understood'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete filter bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

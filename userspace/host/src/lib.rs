@@ -15,15 +15,18 @@
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `expectations` | hears of expectations |
+//! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `table`, `removal` | read and change the kernel's table for programs that ask and go; delete flows one by one |
+//! | `kstat` | reads the kernel's counters, table size and settings of conntrack |
 //! | `listing` | reads the kernel's flows for people |
 //! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
 //! | `helpers` | serves helpers in user space: packets of queues, verdicts, expectations |
 //! | `control` | serves the control socket; and its client |
 //! | `lock` | keeps a second daemon from starting |
 //! | `process` | daemonising, signals |
+//! | `usage` | reads what a process costs |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `ahead`, `hear` | hands what a source heard to the engine |
@@ -48,8 +51,10 @@ pub mod log;
 pub mod moderation;
 pub mod link;
 pub mod expectations;
+pub mod exchange;
 pub mod table;
 pub mod removal;
+pub mod kstat;
 pub mod ended;
 pub mod ahead;
 pub mod kernel;
@@ -59,6 +64,7 @@ pub mod nfnetlink;
 pub mod helpers;
 pub mod observe;
 pub mod process;
+pub mod usage;
 pub mod control;
 pub mod lock;
 pub mod systemd;

@@ -8,6 +8,8 @@ pub mod check;
 pub mod logs;
 pub mod build;
 pub mod serve;
+pub mod census;
+pub mod endpoint;
 pub mod reload;
 pub mod supervise;
 pub mod daemon;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod metrics;
 mod status;
 mod words;
 pub mod outcome;
@@ -64,6 +65,9 @@ enum Verb {
     },
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
+    /// Show what the node counts, for Prometheus' textfile collector
+    #[command(after_help = metrics::MORE)]
+    Metrics(metrics::Options),
     /// Show flows
     #[command(after_help = FILTERS)]
     List(ops::ListOptions),
@@ -120,6 +124,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),
+        Verb::Metrics(options) => metrics::run(options),
         Verb::Bench(options) => bench::run(options),
     })
 }

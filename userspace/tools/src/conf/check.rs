@@ -2,6 +2,7 @@
 
 mod filter;
 mod helper;
+mod metrics;
 mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
@@ -56,6 +57,7 @@ impl Checker<'_> {
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
         }
+        conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }

@@ -7,6 +7,10 @@ use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+mod metrics;
+
+pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
+
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conf {
@@ -14,6 +18,8 @@ pub struct Conf {
     pub general: General,
     /// `Sync` or `Stats`
     pub mode: ModeConf,
+    /// `Metrics`
+    pub metrics: Option<MetricsConf>,
     /// `Helper`
     pub helper: Option<HelperConf>,
 }

@@ -45,6 +45,8 @@ pub enum Block {
     Options,
     /// `Stats { }`
     Stats,
+    /// `Metrics { }`
+    Metrics,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -59,8 +61,10 @@ pub enum Block {
 pub enum Key {
     AckWindowSize,
     Address,
+    Allow,
     Backlog,
     CacheTimeout,
+    Census,
     Checksum,
     CommitTimeout,
     DestinationPort,
@@ -87,9 +91,11 @@ pub enum Key {
     Ipv6Address,
     Ipv6Destination,
     Ipv6Interface,
+    Listen,
     LockFile,
     LogFile,
     Mark,
+    Metrics,
     MinimumAge,
     Mode,
     Multicast,
@@ -100,6 +106,7 @@ pub enum Key {
     Nice,
     Options,
     Path,
+    PerCpu,
     Policy,
     PollSecs,
     Port,
@@ -114,6 +121,7 @@ pub enum Key {
     Sample,
     Scheduler,
     SchedulerType,
+    SeriesMax,
     Setup,
     Shards,
     SndSocketBuffer,
@@ -129,6 +137,7 @@ pub enum Key {
     Udp,
     Unix,
     Zone,
+    ZonesMax,
 }
 
 /// One row of the table.
@@ -221,7 +230,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -237,6 +246,7 @@ impl Block {
         Self::Tcp,
         Self::Options,
         Self::Stats,
+        Self::Metrics,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -261,6 +271,7 @@ impl Block {
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
             Self::Stats => "`Stats`",
+            Self::Metrics => "`Metrics`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

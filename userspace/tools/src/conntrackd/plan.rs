@@ -13,11 +13,14 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, ModeConf,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile,
+    MetricsConf, ModeConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
+    Unicast,
 };
+use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
+use export::http;
 use host::link::{self, Ends, Transport};
 use host::log::Places;
 use host::source::{self, group};
@@ -82,6 +85,8 @@ pub struct Plan {
     pub control: Option<PathBuf>,
     /// Whether systemd is told about readiness.
     pub systemd: bool,
+    /// What is served over HTTP, if anything.
+    pub metrics: Option<Metrics>,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
@@ -90,7 +95,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper } = conf;
+        let Conf { general, mode, metrics, helper } = conf;
         let General {
             event_source,
             hash_size,
@@ -155,6 +160,7 @@ impl From<&Conf> for Plan {
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
             systemd: *systemd,
+            metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
             purge_after_s: role.purge_after_s,
         }
@@ -190,11 +196,44 @@ impl Plan {
         self.purpose != Purpose::Helper
     }
 
+    /// Name of the event source that is asked for: without one that hears events, of the one that is opened.
+    #[must_use]
+    pub const fn wanted_source(&self) -> &'static str {
+        match self.source.choice {
+            source::Choice::Hook => "hook",
+            source::Choice::Tap | source::Choice::Auto => "tap",
+            source::Choice::Netlink => "netlink",
+        }
+    }
+
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
     /// hook cannot tell which of the flows that it sees begin come to be.
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
+    }
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where, and to whom.
+    pub http: http::Settings,
+    /// What bounds the number of series.
+    pub limits: Limits,
+    /// How often the table is counted by zone, protocol and state, if at all.
+    pub census: Option<Duration>,
+}
+
+impl From<&MetricsConf> for Metrics {
+    fn from(conf: &MetricsConf) -> Self {
+        // `Limits` takes the others.
+        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        Self {
+            http: http::Settings { listen: listen.clone(), allow: allow.clone() },
+            limits: Limits::from(conf),
+            census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+        }
     }
 }
 

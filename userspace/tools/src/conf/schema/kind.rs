@@ -1,7 +1,8 @@
 //! What an argument may be, and the value it becomes.
 
+use export::http::Listen;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// What an argument may be.
@@ -41,6 +42,8 @@ pub enum Kind {
     Ipv4Prefix,
     /// An IPv6 address or network.
     Ipv6Prefix,
+    /// An address with a port, or an absolute path.
+    Endpoint,
     /// A name the kernel accepts for a network interface.
     Interface,
     /// Any word.
@@ -92,6 +95,8 @@ pub enum Value {
     Ipv4Prefix(IpPrefix<Ipv4Addr>),
     /// A network.
     Ipv6Prefix(IpPrefix<Ipv6Addr>),
+    /// Where to listen.
+    Endpoint(Listen),
     /// A name.
     Name(String),
 }
@@ -118,6 +123,7 @@ impl fmt::Display for Value {
             Self::Ipv6(addr) => addr.fmt(f),
             Self::Ipv4Prefix(prefix) => prefix.fmt(f),
             Self::Ipv6Prefix(prefix) => prefix.fmt(f),
+            Self::Endpoint(listen) => listen.fmt(f),
             Self::Name(name) => f.write_str(name),
         }
     }
@@ -144,6 +150,7 @@ impl Kind {
             Self::Ipv6 => word.parse().map(Value::Ipv6).map_err(|_| String::new()),
             Self::Ipv4Prefix => prefix(word, 32).map(Value::Ipv4Prefix),
             Self::Ipv6Prefix => prefix(word, 128).map(Value::Ipv6Prefix),
+            Self::Endpoint => endpoint(word).map(Value::Endpoint),
             Self::Interface => interface(word).map(Value::Name),
             Self::Name => Ok(Value::Name(word.to_owned())),
             Self::OneOf(kinds) => one_of(kinds, word),
@@ -176,6 +183,9 @@ impl Kind {
             Self::Ipv6 => "an IPv6 address, such as 2001:db8::1".to_owned(),
             Self::Ipv4Prefix => "an IPv4 address or network, such as 192.0.2.0/24".to_owned(),
             Self::Ipv6Prefix => "an IPv6 address or network, such as 2001:db8::/32".to_owned(),
+            Self::Endpoint => {
+                "ADDRESS:PORT, such as 127.0.0.1:10466, or an absolute path".to_owned()
+            }
             Self::Interface => "the name of a network interface".to_owned(),
             Self::Name => "a name".to_owned(),
             Self::OneOf(kinds) => {
@@ -200,6 +210,7 @@ impl Kind {
             Self::Path(_) => "PATH".to_owned(),
             Self::Ipv4 | Self::Ipv6 => "ADDRESS".to_owned(),
             Self::Ipv4Prefix | Self::Ipv6Prefix => "ADDRESS[/LENGTH]".to_owned(),
+            Self::Endpoint => "ADDRESS:PORT|PATH".to_owned(),
             Self::Interface => "INTERFACE".to_owned(),
             Self::Name => "NAME".to_owned(),
             Self::OneOf(kinds) => {
@@ -306,6 +317,25 @@ fn prefix<A: std::str::FromStr>(word: &str, bits: u32) -> Result<IpPrefix<A>, St
         .map_or(Ok(bits), |len| number(len, 0, bits))
         .map_err(|_| format!("the prefix length must be a number from 0 to {bits}"))?;
     Ok(IpPrefix { addr, len: len as u8 })
+}
+
+/// The longest path of a socket, bytes: `sockaddr_un` has one more.
+const SOCKET_PATH_MAX: usize = 107;
+
+fn endpoint(word: &str) -> Result<Listen, String> {
+    if word.starts_with('/') {
+        return path(word, SOCKET_PATH_MAX).map(Listen::Unix);
+    }
+    match word.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Listen::Tcp(address)),
+        Ok(_) => Err("a port is a number from 1 to 65535".to_owned()),
+        Err(_) => Err(match word.trim_start_matches(':').parse::<u16>() {
+            Ok(port) => {
+                format!("expected ADDRESS:PORT or an absolute path; did you mean 127.0.0.1:{port}?")
+            }
+            Err(_) => String::new(),
+        }),
+    }
 }
 
 /// The kernel's `dev_valid_name`: 1 to 15 bytes, not a file name of its own, nothing that would be one in sysfs.

@@ -3,12 +3,12 @@
 use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
-    SyncOptions,
+    MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
+    SyncMode, SyncOptions,
 };
 use Block::{
-    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Multicast, NoTrack, Options,
-    Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Metrics, Multicast, NoTrack,
+    Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
 /// Every keyword of the language.
@@ -26,6 +26,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Helper, "Helper", &[File])
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
+    keyword(Key::Metrics, "Metrics", &[File]).opens(Body::Block(Metrics)).doc(
+        "Serve metrics and readiness over HTTP: `GET /metrics`, `/ready`, `/-/healthy` (docs/spec/metrics.md). \
+             Not in conntrack-tools.",
+    ),
     // General
     keyword(Key::EventSource, "EventSource", &[General])
         .takes(EVENT_SOURCE)
@@ -365,6 +369,32 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default_or(|| None, "as in `General`")
         .doc(EVENTS_RELIABLE),
+    // Metrics
+    keyword(Key::Listen, "Listen", &[Metrics]).takes(Kind::Endpoint).repeats().doc(
+        "Where to listen, at most four times; nothing listens unless asked. A path is a socket that the owner and \
+             the group of the daemon may use. An address that cannot be had is warned of and tried again every ten \
+             seconds; the daemon runs all the same.",
+    ),
+    keyword(Key::Allow, "Allow", &[Metrics])
+        .opens(Body::List { item: NETWORK, trailer: &[] })
+        .repeats()
+        .doc("Addresses and networks that may ask over TCP; without it, everybody who reaches the address."),
+    keyword(Key::PerCpu, "PerCpu", &[Metrics])
+        .takes(PER_CPU)
+        .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
+        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
+    keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
+        .takes(Kind::Number { min: 100, max: 1_000_000 })
+        .default(|| MetricsConf::default().series_max.into())
+        .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
+    keyword(Key::Census, "Census", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 3600 })
+        .default(|| MetricsConf::default().census_s.into())
+        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
+    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 256 })
+        .default(|| MetricsConf::default().zones_max.into())
+        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
@@ -425,6 +455,9 @@ const EVENT_SOURCE: Kind = Kind::Choice {
     words: &[word("auto"), word("hook"), word("tap"), word("netlink")],
     any_case: true,
 };
+const NETWORK: Kind = Kind::OneOf(&[Kind::Ipv4Prefix, Kind::Ipv6Prefix]);
+const PER_CPU: Kind =
+    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
 const DEFAULT: Kind = Kind::Choice { words: &[word("Default")], any_case: false };
 const HELPER_FAMILY: Kind = Kind::Choice { words: &[word("inet"), word("inet6")], any_case: false };
 const HELPER_PROTOCOL: Kind = Kind::Choice { words: &[word("tcp"), word("udp")], any_case: false };

@@ -49,6 +49,20 @@ const MISTAKES: &[(&str, &str)] = &[
         "what is deprecated",
         "General {\n    Nice -5\n    UNIX {\n        Path /x\n        Backlog 5\n    }\n}\nStats { }\n",
     ),
+    ("a port alone", "Metrics {\n    Listen 9466\n}\n"),
+    (
+        "a port of metrics that does not exist",
+        "Metrics {\n    Listen 127.0.0.1:0\n    Listen host:80\n}\n",
+    ),
+    (
+        "metrics for everybody, nobody, twice and too often",
+        "Metrics {\n    Listen 0.0.0.0:10466\n    Listen [::1]:10466\n    Listen [::1]:10466\n    \
+         Listen /a\n    Listen /b\n}\nStats { }\n",
+    ),
+    (
+        "metrics that listen nowhere",
+        "General {\n    UNIX {\n        Path /x\n    }\n}\nMetrics {\n}\nStats { }\n",
+    ),
     ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
     ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
     ("both modes of the daemon", "Sync { }\nStats { }\n"),

@@ -3,10 +3,12 @@
 use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, ModeConf, Policy,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
+    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, MetricsConf,
+    ModeConf, PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode,
+    SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
+use export::http::{Listen, Network};
 
 const GENERAL: &str = "General { UNIX { Path /run/c.sock } }";
 const UDP: &str =
@@ -70,7 +72,47 @@ fn everything_general() {
     };
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
-    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None });
+    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), metrics: None, helper: None });
+}
+
+#[test]
+fn everything_that_metrics_can_be_told() {
+    let conf = clean(
+        "General { UNIX { Path /x } } Stats { } Metrics {
+            Listen 127.0.0.1:10466
+            Listen [2001:db8::1]:80
+            Listen /run/m.sock
+            Allow { 192.0.2.0/24 10.0.0.1 }
+            Allow { 2001:db8::/32 }
+            PerCpu Off
+            SeriesMax 100
+            Census 0
+            ZonesMax 256
+        }",
+    );
+    let network = |address: &str, len| Network { address: address.parse().unwrap(), len };
+    let tcp = |address: &str| Listen::Tcp(address.parse().unwrap());
+    let wanted = MetricsConf {
+        listen: vec![
+            tcp("127.0.0.1:10466"),
+            tcp("[2001:db8::1]:80"),
+            Listen::Unix("/run/m.sock".into()),
+        ],
+        allow: Some(vec![
+            network("192.0.2.0", 24),
+            network("10.0.0.1", 32),
+            network("2001:db8::", 32),
+        ]),
+        per_cpu: PerCpu::Off,
+        series_max: 100,
+        census_s: 0,
+        zones_max: 256,
+    };
+    assert_eq!(conf.metrics, Some(wanted));
+    let least =
+        clean("General { UNIX { Path /x } } Stats { } Metrics { Listen /m }").metrics.unwrap();
+    assert_eq!((least.per_cpu, least.series_max), (PerCpu::Auto, 5000));
+    assert_eq!((least.census_s, least.zones_max), (10, 16));
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn word(kind: Kind) -> String {
         Kind::Ipv6 => "2001:db8::1".to_owned(),
         Kind::Ipv4Prefix => "192.0.2.0/24".to_owned(),
         Kind::Ipv6Prefix => "2001:db8::/32".to_owned(),
+        Kind::Endpoint => "127.0.0.1:10466".to_owned(),
         Kind::Interface => "fa0".to_owned(),
         Kind::Name => "ftp".to_owned(),
         Kind::OneOf(kinds) => word(kinds[0]),
@@ -55,6 +56,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Tcp => ("Sync { TCP Default {", "} }"),
         Block::Options => ("Sync { Options {", "} }"),
         Block::Stats => ("Stats {", "}"),
+        Block::Metrics => ("Metrics {", "}"),
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
@@ -125,6 +127,11 @@ fn a_wrong_argument_is_one_error() {
         Kind::Ipv6 => vec!["192.0.2.1".to_owned(), "fe80::1%eth0".to_owned()],
         Kind::Ipv4Prefix => vec!["192.0.2.0/33".to_owned(), "::1/8".to_owned()],
         Kind::Ipv6Prefix => vec!["::1/129".to_owned(), "::1/x".to_owned()],
+        Kind::Endpoint => {
+            ["127.0.0.1", "10466", "::1:80", "1.2.3.4:0", "[::1]:70000", "run/x", ":"]
+                .map(str::to_owned)
+                .to_vec()
+        }
         Kind::Interface => vec!["a/b".to_owned(), "sixteen-letters-".to_owned()],
         Kind::Name | Kind::OneOf(_) => vec![],
     };
@@ -251,6 +258,9 @@ fn surrounded(block: Block, line: &str) -> String {
         }
         Block::HelperType => {
             format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")
+        }
+        Block::Metrics => {
+            format!("Metrics {{ Listen 127.0.0.1:9 {line} }} Stats {{ }} {GENERAL}")
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),

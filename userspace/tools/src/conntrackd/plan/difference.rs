@@ -78,6 +78,7 @@ impl Plan {
             lock_file,
             control,
             systemd,
+            metrics,
             helpers,
             purge_after_s,
         } = self;
@@ -102,6 +103,7 @@ impl Plan {
         out.live(*lock_file != wanted.lock_file, "LockFile");
         out.live(*control != wanted.control, "UNIX");
         out.live(*systemd != wanted.systemd, "Systemd");
+        out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
         // The last one: it says which of its fields others explain.
         out.source((source, &wanted.source));
