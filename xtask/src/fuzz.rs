@@ -28,8 +28,8 @@ pub(crate) struct Options {
 }
 
 const TARGETS: [&str; 13] = [
-    "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
-    "helper", "filter", "secure",
+    "sync", "sync_v2", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct",
+    "policy", "helper", "filter", "secure",
 ];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod sync;
+mod sync_v2;
 mod conf;
 mod control;
 mod netlink;
@@ -32,6 +33,7 @@ pub use nfct::{nfct, policy};
 pub use print::print;
 pub use secure::secure;
 pub use sync::sync;
+pub use sync_v2::sync_v2;
 
 /// A target: it panics when something does not hold for these bytes.
 pub type Target = fn(&[u8]);
@@ -39,6 +41,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is the name of its corpus too.
 pub const TARGETS: [(&str, Target); 13] = [
     ("sync", sync),
+    ("sync_v2", sync_v2),
     ("conf", conf),
     ("control", control),
     ("netlink", netlink),

@@ -35,6 +35,11 @@ fn the_corpus_of_sync_is_survived() {
 }
 
 #[test]
+fn the_corpus_of_sync_v2_is_survived() {
+    replay("sync_v2");
+}
+
+#[test]
 fn the_corpus_of_conf_is_survived() {
     replay("conf");
 }
