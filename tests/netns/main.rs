@@ -14,6 +14,7 @@ mod daemon;
 mod process;
 mod places;
 mod reload;
+mod privilege;
 mod shards;
 mod stats;
 mod control;

@@ -146,8 +146,9 @@ impl Log {
     /// # Errors
     /// When there can be no thread.
     pub fn run_behind(&self) -> io::Result<()> {
-        let taken = self.sink.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(sink) = taken else { return Ok(()) };
+        // Who finds no sink behind this lock finds the queue.
+        let mut held = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sink) = held.take() else { return Ok(()) };
         let (sender, jobs) = channel::bounded(QUEUE_LEN);
         thread::Builder::new().name(THREAD.into()).spawn(move || sink.run(&jobs))?;
         // Set once only: the sink was there to take.
@@ -171,6 +172,16 @@ impl Log {
                 Ok(())
             }
         }
+    }
+
+    /// Gives the file to user `uid`, who may then open it again, if it is a file of root's. Before [`Log::run_behind`]:
+    /// the thread has it afterwards.
+    ///
+    /// # Errors
+    /// As `fchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        let sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.as_ref().map_or(Ok(()), |sink| sink.give_to(uid))
     }
 
     /// From here on, what is written to standard error goes to the log's file: the daemon has left
@@ -224,13 +235,15 @@ impl Log {
     /// Writes a line everywhere.
     pub fn line(&self, level: Level, text: &str) {
         let line = Line { wall_s: clock::wall_s(), level, text: text.to_owned() };
-        if let Some(queue) = self.queue.get() {
-            if queue.try_send(Job::Line(line)).is_err() {
-                self.losses.lose(1);
-            }
-        } else if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+        if self.queue.get().is_none()
+            && let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             sink.add(&line);
             sink.flush();
+            return;
+        }
+        if self.queue.get().is_some_and(|queue| queue.try_send(Job::Line(line)).is_err()) {
+            self.losses.lose(1);
         }
     }
 

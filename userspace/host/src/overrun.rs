@@ -19,6 +19,12 @@ pub struct Overruns {
 }
 
 impl Overruns {
+    /// Those of `source` from here on: it may have lost events for an earlier reader.
+    #[must_use]
+    pub fn of(source: &Source) -> Self {
+        Self { seen: source.account().lost, ..Self::default() }
+    }
+
     /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
     /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {

@@ -6,6 +6,7 @@ use crate::sys;
 use crossbeam::channel::{Receiver, Sender};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::sync::Arc;
 
 /// Bytes gathered before they are written, unless nothing more is waiting.
@@ -99,6 +100,13 @@ impl Sink {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Gives the file to user `uid`, if it is a file and root's.
+    pub(super) fn give_to(&self, uid: u32) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let found = file.metadata()?;
+        if found.is_file() && found.uid() == 0 { fchown(file, Some(uid), None) } else { Ok(()) }
     }
 
     /// Lets standard error go to the file.

@@ -107,6 +107,8 @@ impl Checker<'_> {
                 }
                 Key::Shards => general.shards = node.number(),
                 Key::Systemd => general.systemd = node.flag(),
+                Key::User => general.user = name(node),
+                Key::UserGroup => general.group = name(node),
                 Key::Scheduler => general.scheduler = Some(scheduler(&node.block)),
                 Key::Filter => general.filter = Some(self.filter(node)),
                 _ => {}
@@ -192,6 +194,11 @@ fn log_file(node: &Node, default: &str) -> LogFile {
         Some(Value::Bool(true)) => LogFile::To(default.into()),
         _ => LogFile::Off,
     }
+}
+
+/// The name that is written; none is where a word with a meaning stands in its place.
+fn name(node: &Node) -> Option<String> {
+    matches!(node.value(), Some(Value::Name(_))).then(|| node.name().to_owned())
 }
 
 fn overrun_resync(node: &Node) -> Option<u32> {

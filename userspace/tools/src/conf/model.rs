@@ -53,6 +53,10 @@ pub struct General {
     pub systemd: bool,
     /// `Scheduler`
     pub scheduler: Option<Scheduler>,
+    /// `User`: `None` is `auto`.
+    pub user: Option<String>,
+    /// `Group`: `None` is the user's own.
+    pub group: Option<String>,
     /// `Filter`
     pub filter: Option<Filter>,
 }
@@ -447,6 +451,8 @@ impl Default for General {
             shards: 1,
             systemd: true,
             scheduler: None,
+            user: None,
+            group: None,
             filter: None,
         }
     }

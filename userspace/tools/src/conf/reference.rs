@@ -59,6 +59,11 @@ again.
 `HashSize` is room made when an engine starts; a change of it alone takes effect with the next engine, and the log says
 so.
 
+`User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
+daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
+that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,
+`Stats` in place of `Sync` where that changes what is heard) is refused.
+
 ";
 
 /// `docs/spec/conf.md`.

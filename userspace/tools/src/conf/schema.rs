@@ -128,6 +128,8 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    User,
+    UserGroup,
     Zone,
 }
 

@@ -56,6 +56,14 @@ impl Logs {
         Ok(Self { log, records, console: self.console })
     }
 
+    /// Gives files of root's to user `uid`, who opens them again at a reload.
+    ///
+    /// # Errors
+    /// As `fchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        self.all().try_for_each(|log| log.give_to(uid))
+    }
+
     /// Has threads write them from here on.
     ///
     /// # Errors

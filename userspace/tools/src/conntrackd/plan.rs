@@ -20,6 +20,7 @@ use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
 use host::link::{self, Ends, Transport};
 use host::log::Places;
+use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::Tuning;
@@ -86,6 +87,8 @@ pub struct Plan {
     pub helpers: Option<host::helpers::Settings>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
+    /// The user and the group that the daemon becomes.
+    pub wish: Wish,
 }
 
 impl From<&Conf> for Plan {
@@ -108,6 +111,8 @@ impl From<&Conf> for Plan {
             shards,
             systemd,
             scheduler,
+            user,
+            group,
             filter,
         } = general;
         let role = Role::from(mode);
@@ -157,6 +162,7 @@ impl From<&Conf> for Plan {
             systemd: *systemd,
             helpers: helper.as_ref().and_then(helpers::settings),
             purge_after_s: role.purge_after_s,
+            wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
     }
 }

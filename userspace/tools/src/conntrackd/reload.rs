@@ -15,13 +15,14 @@
 //! Reading and building happen on threads of their own: the main thread goes on to serve clients
 //! and systemd. While the engine is rebuilt, clients wait.
 
+use super::build::{self, Left};
+use super::check;
 use super::logs::Logs;
 use super::plan::Plan;
 use super::serve::SharedHandle;
-use super::{build, check};
 use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
-use host::fleet::{self, Crew, Handle};
+use host::fleet::{self, Crew, Handle, Stopped};
 use host::lock::Locks;
 use host::shard::Order;
 use host::systemd::Systemd;
@@ -123,11 +124,13 @@ pub struct Rebuilt {
 /// # Errors
 /// When neither start.
 pub fn rebuild(crew: Crew, from: (Box<Plan>, Logs), to: (Box<Plan>, Logs)) -> Result<Rebuilt> {
-    if !crew.stop() {
+    let Stopped { is_sound, source } = crew.stop();
+    if !is_sound {
         to.1.log.error("a thread of the engine panicked at its end");
     }
-    let start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
-        let parts = build::parts(plan, logs)?;
+    let mut left = source.map(|source| Left { source, settings: from.0.source.clone() });
+    let mut start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
+        let parts = build::parts(plan, logs, &mut left)?;
         fleet::start(parts, &logs.log).context("starting the engine's threads")
     };
     match start(&to) {

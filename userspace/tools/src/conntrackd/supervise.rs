@@ -18,7 +18,7 @@ use engine::Command;
 use engine::config::Mode;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
-use host::fleet::{self, Crew, FleetParts, Handle};
+use host::fleet::{Crew, Handle};
 use host::helpers::Parts as HelperParts;
 use host::log::Log;
 use host::moderation::Quota;
@@ -92,12 +92,12 @@ impl Phase {
     }
 }
 
-/// Runs the engine in its threads, and the control socket and signals here.
+/// Runs the control socket and signals, beside the engine in its threads.
 ///
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (parts, helpers): (FleetParts, Option<HelperParts>),
+    (crew, helpers): (Crew, Option<HelperParts>),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -108,7 +108,6 @@ pub async fn run(
     let server = bound.map(|bound| bound.serve(Arc::clone(&faults))).transpose();
     let server = server.context("serving the control socket")?;
     let log = Arc::clone(&running.logs.log);
-    let crew = fleet::start(parts, &log).context("starting the engine's threads")?;
     let helpers = helpers::Service::start(helpers)?;
     let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
     let filling = tokio::spawn(filled(crew.handle()));
@@ -177,7 +176,7 @@ impl Supervisor {
             self.crew = Some(rebuilt.crew);
         }
         let is_sound = self.helpers.stop();
-        if self.crew.is_some_and(|crew| !crew.stop()) || !is_sound {
+        if self.crew.is_some_and(|crew| !crew.stop().is_sound) || !is_sound {
             bail!("a thread of the engine panicked");
         }
         outcome

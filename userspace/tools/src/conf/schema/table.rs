@@ -115,6 +115,22 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Scheduler, "Scheduler", &[General])
         .opens(Body::Block(Scheduler))
         .doc("Real-time scheduling of the daemon."),
+    keyword(Key::User, "User", &[General])
+        .takes(AUTO_OR_NAME)
+        .default(|| Value::Choice("auto"))
+        .doc(
+            "The user that the daemon becomes when all is open, with no other capability left than \
+             `CAP_NET_ADMIN`. `auto` is `ctflow`, the user of the package of that name, if there is such a user and \
+             the daemon began as root or as that user; elsewhere nothing changes. `root` changes nothing. The log \
+             file, the lock file and the control socket are opened before; what the user may not open again or \
+             remove is named in the log. Taken at the start of the daemon, not on SIGHUP. Not in conntrack-tools.",
+        ),
+    keyword(Key::UserGroup, "Group", &[General])
+        .takes(Kind::Name)
+        .default_or(|| None, "the user's own")
+        .doc(
+            "The group that the daemon takes along with that user. It leaves all others. Not in conntrack-tools.",
+        ),
     keyword(Key::Filter, "Filter", &[General])
         .may_take(Param { lead: Some("From"), ..param(FILTER_SIDE) })
         .opens(Body::Block(Filter))
@@ -416,6 +432,8 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
+const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
+const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
 const POLICY: Kind = Kind::Choice { words: &[word("Accept"), word("Ignore")], any_case: false };
 const FILTER_SIDE: Kind =

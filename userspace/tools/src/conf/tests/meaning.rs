@@ -45,6 +45,7 @@ fn everything_general() {
             Shards 8
             Systemd NO
             Scheduler { Type fifo Priority 7 }
+            User nobody Group nogroup
             Filter From Kernelspace { }
         }
         Stats { LogFile on Syslog on }"##,
@@ -66,6 +67,8 @@ fn everything_general() {
         shards: 8,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
+        user: Some("nobody".into()),
+        group: Some("nogroup".into()),
         filter: Some(Filter { side: FilterSide::Kernelspace, ..Filter::default() }),
     };
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
