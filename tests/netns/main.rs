@@ -15,6 +15,7 @@ mod process;
 mod places;
 mod reload;
 mod privilege;
+mod logged;
 mod shards;
 mod stats;
 mod control;

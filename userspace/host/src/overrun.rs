@@ -1,6 +1,7 @@
 //! Losses of kernel events: when to say so.
 
-use crate::log::Log;
+use crate::log::record::Code;
+use crate::log::{Level, Log};
 use crate::source::Source;
 use common::Instant;
 use std::time::Duration;
@@ -47,7 +48,9 @@ impl Overruns {
             && !source.has_reader()
         {
             let what = if reliable { "held back" } else { "lost" };
-            log.warning(format!("{count} kernel events {what}: the event socket was full"));
+            let text = format!("{count} kernel events {what}: the event socket was full");
+            let fields = vec![("lost", count.into()), ("source", source.name().into())];
+            log.record(Level::Warning, Code::EventsLost, text, fields);
         }
     }
 

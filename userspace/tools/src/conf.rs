@@ -24,8 +24,9 @@ pub use diagnostic::{Diagnostic, Found, Severity};
 pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogFile, ModeConf, Policy, Scheduler,
-    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
+    LogJournal, LogLevel, ModeConf, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
+    SyncMode, SyncOptions, Unicast,
 };
 pub use schema::IpPrefix;
 

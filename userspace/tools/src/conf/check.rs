@@ -6,9 +6,9 @@ mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
-    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogFile, ModeConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, Scheduler, SchedulerPolicy,
-    StatsConf,
+    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogConf, LogFile, LogFormat,
+    LogJournal, LogLevel, ModeConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT,
+    SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
 };
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
@@ -56,6 +56,7 @@ impl Checker<'_> {
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
         }
+        conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }
@@ -199,6 +200,20 @@ fn log_file(node: &Node, default: &str) -> LogFile {
 /// The name that is written; none is where a word with a meaning stands in its place.
 fn name(node: &Node) -> Option<String> {
     matches!(node.value(), Some(Value::Name(_))).then(|| node.name().to_owned())
+}
+
+fn log(nodes: &[Node]) -> LogConf {
+    let mut log = LogConf::default();
+    for node in nodes {
+        let word = node.choice();
+        match node.keyword.key {
+            Key::LogFormat => log.format = LogFormat::named(word).unwrap_or_default(),
+            Key::LogJournal => log.journal = LogJournal::named(word).unwrap_or_default(),
+            Key::LogLevel => log.level = LogLevel::named(word).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    log
 }
 
 fn overrun_resync(node: &Node) -> Option<u32> {

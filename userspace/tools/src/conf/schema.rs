@@ -45,6 +45,8 @@ pub enum Block {
     Options,
     /// `Stats { }`
     Stats,
+    /// `Log { }`
+    Log,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -88,7 +90,11 @@ pub enum Key {
     Ipv6Destination,
     Ipv6Interface,
     LockFile,
+    Log,
     LogFile,
+    LogFormat,
+    LogJournal,
+    LogLevel,
     Mark,
     MinimumAge,
     Mode,
@@ -223,7 +229,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -239,6 +245,7 @@ impl Block {
         Self::Tcp,
         Self::Options,
         Self::Stats,
+        Self::Log,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -263,6 +270,7 @@ impl Block {
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
             Self::Stats => "`Stats`",
+            Self::Log => "`Log`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

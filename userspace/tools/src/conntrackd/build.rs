@@ -10,7 +10,8 @@ use host::expectations::ExpectEvents;
 use host::fleet::{Consumer, FleetParts};
 use host::kernel::KernelWriter;
 use host::link::Group;
-use host::log::Log;
+use host::log::record::Code;
+use host::log::{Level, Log};
 use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::Parts;
@@ -144,16 +145,21 @@ fn open_source(plan: &Plan, log: &Log, left: &mut Option<Left>) -> Result<Source
         log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
     }
     match why_not {
-        None => log.notice(format!("conntrack events come through: {}", source.name())),
-        Some(why) => log.warning(format!(
-            "conntrack events come through: {} (not through the {wish}: {})",
-            source.name(),
-            why.on_one_line()
-        )),
+        None => come_through(log, Level::Notice, &source, ""),
+        Some(why) => {
+            let why = format!(" (not through the {wish}: {})", why.on_one_line());
+            come_through(log, Level::Warning, &source, &why);
+        }
     }
     let size = source.receive_buffer();
     log.notice(format!("netlink event socket buffer size has been set to {size} bytes"));
     Ok(source)
+}
+
+fn come_through(log: &Log, level: Level, source: &Source, why_not: &str) {
+    let name = source.name();
+    let text = format!("conntrack events come through: {name}{why_not}");
+    log.record(level, Code::EventSource, text, vec![("source", name.into())]);
 }
 
 /// The source that is left, where this process may not open one like it.

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use host::control::Bound;
 use host::fleet;
 use host::lock::Locks;
-use host::log::Log;
+use host::log::record::{Code, Fields};
+use host::log::{Level, Log};
 use host::privilege::Identity;
 use host::process::{self, Fork};
 use host::sys;
@@ -81,7 +82,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(supervise::run((crew, helpers), bound, running, readiness));
-    log.notice("---- shutdown received ----");
+    log.record(Level::Notice, Code::Shutdown, "---- shutdown received ----", Fields::new());
     outcome
 }
 

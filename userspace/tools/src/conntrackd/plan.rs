@@ -13,13 +13,14 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, ModeConf,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
+    LogJournal, LogLevel, ModeConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode,
+    SyncOptions, Unicast,
 };
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
 use host::link::{self, Ends, Transport};
-use host::log::Places;
+use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
@@ -75,6 +76,8 @@ pub struct Plan {
     pub shards: usize,
     /// Where the daemon's own lines go. The terminal is not part of it: the command line decides that.
     pub log: Places,
+    /// Whether the daemon's own lines go to journald; where they go is decided at the start.
+    pub journal: LogJournal,
     /// Where lines about ended flows go; `None` where they are not recorded.
     pub records: Option<Places>,
     /// The file that keeps a second daemon from starting.
@@ -93,7 +96,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper } = conf;
+        let Conf { general, mode, helper, log: lines } = conf;
         let General {
             event_source,
             hash_size,
@@ -155,7 +158,12 @@ impl From<&Conf> for Plan {
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
-            log: places(log_file, *syslog),
+            journal: lines.journal,
+            log: Places {
+                style: style(lines.format),
+                least: least(lines.level),
+                ..places(log_file, *syslog)
+            },
             records: role.records,
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
@@ -394,7 +402,23 @@ fn places(file: &LogFile, syslog: Option<Facility>) -> Places {
         LogFile::Off => None,
         LogFile::To(path) => Some(path.clone()),
     };
-    Places { file, syslog: syslog.map(facility_number), console: false }
+    Places { file, syslog: syslog.map(facility_number), ..Places::default() }
+}
+
+const fn style(format: LogFormat) -> Style {
+    match format {
+        LogFormat::Plain => Style::Plain,
+        LogFormat::Json => Style::Json,
+    }
+}
+
+const fn least(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Info => Level::Info,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use host::control::Bound;
 use host::fleet::FleetParts;
 use host::lock::{self, Locks};
-use host::log::Log;
+use host::log::record::Code;
+use host::log::{Level, Log};
 use host::privilege::{self, Identity, Kept, Use, may};
 use host::sys::{self, Scheduling};
 use std::path::Path;
@@ -54,7 +55,9 @@ pub fn give_up(
         Kept::NetAdmin => "CAP_NET_ADMIN alone",
         Kept::NetAdminAndBpf => "CAP_NET_ADMIN and CAP_BPF, which this kernel wants for eBPF maps",
     };
-    logs.log.notice(format!("runs as user {} with {what}", identity.name));
+    let text = format!("runs as user {} with {what}", identity.name);
+    let fields = vec![("user", identity.name.as_str().into())];
+    logs.log.record(Level::Notice, Code::User, text, fields);
     obstacles(&identity.name, plan, path, &logs.log);
     Ok(())
 }

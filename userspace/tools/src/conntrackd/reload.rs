@@ -24,6 +24,8 @@ use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
 use host::fleet::{self, Crew, Handle, Stopped};
 use host::lock::Locks;
+use host::log::Level;
+use host::log::record::{Code, Fields};
 use host::shard::Order;
 use host::systemd::Systemd;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+const NOT_VALID: &str = "the configuration is not valid: nothing was changed";
 /// How long the engine may take to change its settings.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a reload waits for requests that are under way, a commit for one.
@@ -73,7 +76,7 @@ pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: Shared
         Ok(Ok(loaded)) => loaded,
         Ok(Err(found)) => {
             found.iter().for_each(|line| log.error(line));
-            log.error("the configuration is not valid: nothing was changed");
+            log.record(Level::Error, Code::ConfigRefused, NOT_VALID, Fields::new());
             return Begun::Refused;
         }
         Err(error) => {

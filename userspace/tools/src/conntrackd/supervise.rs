@@ -20,7 +20,8 @@ use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{Crew, Handle};
 use host::helpers::Parts as HelperParts;
-use host::log::Log;
+use host::log::record::{Code, Fields};
+use host::log::{Level, Log};
 use host::moderation::Quota;
 use host::process::{self, Child};
 use host::shard::{Order, Snapshot};
@@ -42,6 +43,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REBUILD_PATIENCE: Duration = Duration::from_secs(30);
 /// What systemd shows after a reload that was refused.
 const STATUS_REFUSED: &str = "serving; the last reload changed nothing, see the log";
+
+const READ_AGAIN: &str = "the configuration was read again";
+const STAYS: &str = "the old configuration stays in force";
 
 /// Who is told that the daemon serves.
 #[derive(Debug)]
@@ -260,7 +264,7 @@ impl Supervisor {
                     None => self.adopt(rebuilt.plan, rebuilt.logs),
                     Some(why) => {
                         self.log.error(format!("{why:#}"));
-                        self.log.error("the old configuration stays in force");
+                        self.log.record(Level::Error, Code::ConfigRefused, STAYS, Fields::new());
                     }
                 }
                 let filling = tokio::spawn(filled(handle));
@@ -328,7 +332,7 @@ impl Supervisor {
 
     fn end_reload(&mut self, refused: bool) {
         if !refused {
-            self.log.notice("the configuration was read again");
+            self.log.record(Level::Notice, Code::ConfigRead, READ_AGAIN, Fields::new());
         }
         let status = if refused { STATUS_REFUSED } else { STATUS };
         // The old setting decides whether systemd hears of this reload.
@@ -337,7 +341,7 @@ impl Supervisor {
     }
 
     fn tell(&self, readiness: Readiness) -> Result<()> {
-        self.log.notice("initialization completed");
+        self.log.record(Level::Notice, Code::Ready, "initialization completed", Fields::new());
         match readiness {
             Readiness::Console => {
                 self.log.notice("-- starting in console mode --");

@@ -7,8 +7,8 @@ use crate::conf::model::{
     SyncOptions,
 };
 use Block::{
-    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Multicast, NoTrack, Options,
-    Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Multicast, NoTrack,
+    Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
 /// Every keyword of the language.
@@ -23,6 +23,9 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Stats, "Stats", &[File])
         .opens(Body::Block(Stats))
         .doc("Log flows that end. Cannot be combined with `Sync`."),
+    keyword(Key::Log, "Log", &[File])
+        .opens(Body::Block(Log))
+        .doc("How lines are written, and which. Not in conntrack-tools."),
     keyword(Key::Helper, "Helper", &[File])
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
@@ -381,6 +384,25 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default_or(|| None, "as in `General`")
         .doc(EVENTS_RELIABLE),
+    // Log
+    keyword(Key::LogFormat, "Format", &[Log])
+        .takes(LOG_FORMAT)
+        .default(|| Value::Choice(model::LogConf::default().format.name()))
+        .doc(
+            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
+             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
+        ),
+    keyword(Key::LogJournal, "Journal", &[Log])
+        .takes(LOG_JOURNAL)
+        .default(|| Value::Choice(model::LogConf::default().journal.name()))
+        .doc(
+            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
+             do not go to the terminal then.",
+        ),
+    keyword(Key::LogLevel, "Level", &[Log])
+        .takes(LOG_LEVEL)
+        .default(|| Value::Choice(model::LogConf::default().level.name()))
+        .doc("Lines that matter less are not written."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
@@ -432,6 +454,13 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
+const LOG_FORMAT: Kind = Kind::Choice { words: &[word("plain"), word("json")], any_case: true };
+const LOG_JOURNAL: Kind =
+    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
+const LOG_LEVEL: Kind = Kind::Choice {
+    words: &[word("info"), word("notice"), word("warning"), word("error")],
+    any_case: true,
+};
 const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
 const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);

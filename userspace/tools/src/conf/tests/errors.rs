@@ -50,6 +50,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "General {\n    Nice -5\n    UNIX {\n        Path /x\n        Backlog 5\n    }\n}\nStats { }\n",
     ),
     ("a group without a name", "General {\n    Group\n    User\n}\nStats { }\n"),
+    (
+        "log words that are none",
+        "Log {\n    Format xml\n    Level debug\n    Journal maybe\n}\nStats { }\n",
+    ),
     ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
     ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
     ("both modes of the daemon", "Sync { }\nStats { }\n"),

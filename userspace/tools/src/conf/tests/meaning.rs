@@ -3,8 +3,9 @@
 use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, ModeConf, Policy,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
+    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogConf, LogFile,
+    LogFormat, LogJournal, LogLevel, ModeConf, Policy, Scheduler, SchedulerPolicy, StatsConf,
+    SyncConf, SyncMode, SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
 
@@ -48,6 +49,7 @@ fn everything_general() {
             User nobody Group nogroup
             Filter From Kernelspace { }
         }
+        Log { Format JSON Journal off Level Warning }
         Stats { LogFile on Syslog on }"##,
     );
     let general = General {
@@ -73,7 +75,9 @@ fn everything_general() {
     };
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
-    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None });
+    let log =
+        LogConf { format: LogFormat::Json, journal: LogJournal::Off, level: LogLevel::Warning };
+    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None, log });
 }
 
 #[test]

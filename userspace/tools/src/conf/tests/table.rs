@@ -55,6 +55,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Tcp => ("Sync { TCP Default {", "} }"),
         Block::Options => ("Sync { Options {", "} }"),
         Block::Stats => ("Stats {", "}"),
+        Block::Log => ("Log {", "}"),
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
@@ -255,6 +256,7 @@ fn surrounded(block: Block, line: &str) -> String {
             format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }
 }

@@ -81,6 +81,7 @@ impl Plan {
             poll,
             shards,
             log,
+            journal,
             records,
             lock_file,
             control,
@@ -107,6 +108,7 @@ impl Plan {
             out.places((records, wanted));
         }
         out.live(is_same && *purge_after_s != wanted.purge_after_s, "PurgeTimeout");
+        out.live(*journal != wanted.journal, "Log");
         out.live(*lock_file != wanted.lock_file, "LockFile");
         out.live(*control != wanted.control, "UNIX");
         out.live(*systemd != wanted.systemd, "Systemd");
@@ -196,7 +198,10 @@ impl Difference {
 
     fn places(&mut self, (running, wanted): (&Places, &Places)) {
         // The command line decides on the terminal.
-        let Places { file, syslog, console: _ } = running;
+        // The start decides on the journal, see `Logs`.
+        let Places { file, syslog, console: _, style, journal: _, least } = running;
+        let looks = (*style, *least) != (wanted.style, wanted.least);
+        self.live(looks, "Log");
         self.live(*file != wanted.file, "LogFile");
         self.live(*syslog != wanted.syslog, "Syslog");
     }
