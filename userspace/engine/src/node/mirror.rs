@@ -5,7 +5,7 @@ use crate::config::limit;
 use crate::flows::exactness::Cause;
 use crate::flows::table::Full;
 use crate::input::Origin;
-use crate::kernel::InFlight;
+use crate::kernel::{InFlight, Purpose};
 use crate::output::{Request, Side};
 use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
@@ -88,6 +88,19 @@ impl Node {
         true
     }
 
+    /// The kernel does not have a flow. If an injection made it, it ended without a word: the peer is to tell it again, as
+    /// if the kernel had refused it.
+    pub(crate) fn on_missing(&mut self, session: &mut impl Peers, now: Instant, key: &FlowKey) {
+        self.remote.on_gone(key);
+        if !self.remote.made(key) || self.kernel.is_pending(key) {
+            return;
+        }
+        self.refusals.note(now);
+        if let Some(told) = self.remote.on_vanished(key) {
+            session.on_refused(told);
+        }
+    }
+
     /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
     /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
     /// tells its flows from the peers', and an end is an end for all of them, as with the original.
@@ -104,8 +117,9 @@ impl Node {
         let keep_local = self.config.replication.keep_local;
         let theirs = ended && keep_local && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);
-        if ended {
-            self.remote.on_ended(key);
+        if ended && self.remote.is_left(key) {
+            // News comes late: it may be the end of an earlier flow than the one that a peer's word has made since.
+            self.kernel.push(Purpose::Read, Request::Get(*key));
         }
         if theirs { Origin::Inject } else { origin }
     }

@@ -233,8 +233,36 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
     talk.settles(first, 1);
     assert_eq!(talk.kernel(|_| None), [], "traffic may use it of which no event tells");
     assert!(!talk.is_exact());
+    // News comes late: an end may be that of an earlier flow, so the kernel is asked.
     talk.happens(EventKind::Destroy, &flow(1));
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert!(!talk.is_exact(), "the kernel has it still");
+    talk.happens(EventKind::Destroy, &flow(1));
+    talk.kernel(|_| None);
+    talk.handle(Input::Verified { key: key(1), flow: None });
     assert!(talk.is_exact());
+}
+
+#[test]
+fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
+    let mut talk = Talk::new();
+    let first = talk.seq;
+    talk.tells(EventKind::New, &flow(1));
+    talk.tells(EventKind::New, &flow(2));
+    talk.settles(first, 2);
+    talk.kernel(|_| None);
+    assert!(talk.is_exact());
+    // Events were off, and what ended meanwhile no event tells.
+    talk.reads(&[flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: None });
+    assert!(!talk.is_exact());
+    talk.tells(EventKind::New, &flow(1));
+    talk.settles(first + 3, 2);
+    talk.kernel(|_| None);
+    talk.reads(&[flow(1), flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [], "all of it is there");
 }
 
 #[test]

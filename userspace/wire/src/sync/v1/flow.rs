@@ -5,7 +5,6 @@
 
 use super::attribute::{self, Attribute, Attributes};
 use super::{Change, Kind, Options, Stamp, header};
-use alloc::vec::Vec;
 use ctnetlink::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use ctnetlink::{DecodeError, Flow, FlowKey, Tuple, Writer};
@@ -342,7 +341,7 @@ impl Parts {
                     flow.extra_mut().helper = Some(name);
                 }
             }
-            number::LABELS => flow.extra_mut().labels = Some(labels(a)?),
+            number::LABELS => take_labels(flow, a)?,
             number::SYNPROXY => take_synproxy(flow, a)?,
             _ => self.take_protocol(a)?,
         }
@@ -485,11 +484,16 @@ fn take_synproxy(flow: &mut Flow, a: &Attribute<'_>) -> Result<(), DecodeError> 
     Ok(())
 }
 
-/// Label words. A last word that is not whole says nothing; conntrackd does not mind it either.
-fn labels(a: &Attribute<'_>) -> Result<Vec<u32>, DecodeError> {
+/// Takes label words. A last word that is not whole says nothing; conntrackd does not mind it either. Words without a
+/// set label are taken for no words, because nobody can tell them on: a message names labels only if one is set.
+fn take_labels(flow: &mut Flow, a: &Attribute<'_>) -> Result<(), DecodeError> {
     if a.value.len() > 4 * LABEL_WORDS_MAX {
         return Err(a.error("attribute of wrong size"));
     }
     let (words, _) = a.value.as_chunks::<4>();
-    Ok(words.iter().map(|word| u32::from_be_bytes(*word)).collect())
+    if words.iter().any(|word| *word != [0; 4]) {
+        let words = words.iter().map(|word| u32::from_be_bytes(*word));
+        flow.extra_mut().labels = Some(words.collect());
+    }
+    Ok(())
 }
