@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   mmdebstrap --> target/package/SUITE.tar (kept: Debian's three packages lie in it) --> a fresh root for each script
-//!   debug programs --package--> two debs --lintian, the same again--> /srv/ours in that root --> the scripts beside this file
+//!   debug programs --package--> two debs --lintian, same again--> /srv/ours in that root --> the scripts beside this
 //! ```
 
 use super::{folder, make};

@@ -29,8 +29,8 @@ pub struct Left {
     pub settings: Settings,
 }
 
-/// Opens everything the engine of this plan works with. A daemon that has given up the right to load eBPF programs takes
-/// `left` instead of an event source that needs some.
+/// Opens everything the engine of this plan works with. A daemon that has given up the right to load eBPF programs
+/// takes `left` instead of an event source that needs some.
 ///
 /// # Errors
 /// When a link, the event source or a kernel socket cannot be opened.

@@ -23,8 +23,8 @@ pub struct Opened<'a> {
     pub bound: Option<&'a Bound>,
 }
 
-/// Has the daemon become `identity` with `CAP_NET_ADMIN` alone. No thread may run yet. `path` is where the configuration
-/// came from.
+/// Has the daemon become `identity` with `CAP_NET_ADMIN` alone. No thread may run yet. `path` is where the
+/// configuration came from.
 ///
 /// # Errors
 /// The step that the kernel refused.
@@ -74,7 +74,8 @@ fn obstacles(user: &str, plan: &Plan, path: &Path, log: &Log) {
     let logs = [plan.log.file.as_deref(), plan.records.as_ref().and_then(|r| r.file.as_deref())];
     for file in logs.into_iter().flatten().filter(|file| !may(Use::Write, file)) {
         log.warning(format!(
-            "user {user} may not open {} again: SIGHUP leaves the log where it is (logrotate: `create 0640 {user} adm`)",
+            "user {user} may not open {} again: SIGHUP leaves the log where it is \
+             (logrotate: `create 0640 {user} adm`)",
             file.display()
         ));
     }

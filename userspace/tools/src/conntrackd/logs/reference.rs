@@ -9,10 +9,12 @@ const PREAMBLE: &str = "\
 Generated from the codes (`userspace/host/src/log/record.rs`); change them there and run
 `UPDATE=1 cargo test -p ctflow-tools reference`.
 
-A line of the daemon's own log is a record first: a level, a code, a text and fields. `Log { Format plain }`, the default,
-writes level and text as conntrack-tools does. `Format json` writes an object a line, in the file and on the terminal:
+A line of the daemon's own log is a record first: a level, a code, a text and fields. `Log { Format plain }`, the
+default, writes level and text as conntrack-tools does. `Format json` writes an object a line, in the file and on the
+terminal:
 
-    {\"ts\":\"2026-11-28T14:03:27.123456Z\",\"level\":\"warning\",\"code\":\"events-lost\",\"msg\":\"...\",\"lost\":7,\"source\":\"tap\"}
+    {\"ts\":\"2026-11-28T14:03:27.123456Z\",\"level\":\"warning\",\"code\":\"events-lost\",
+     \"msg\":\"...\",\"lost\":7,\"source\":\"tap\"}
 
 `ts` is UTC; `level` is `info`, `notice`, `warning` or `error`. journald (`Log { Journal }`) gets `MESSAGE`, `PRIORITY`,
 `SYSLOG_IDENTIFIER=conntrackd`, `MESSAGE_ID`, `CTFLOW_CODE`, and each field as `CTFLOW_` and its name in capitals:
@@ -21,8 +23,8 @@ writes level and text as conntrack-tools does. `Format json` writes an object a 
     journalctl MESSAGE_ID=MESSAGE_ID_HERE -o json
 
 A code keeps its name, its id and the meaning of its fields. The text may change, and new fields may come. Numbers are
-decimal; names that end in `_s`, `_ms` or `_us` are times. A journal that does not listen or is behind loses lines, which
-are counted (code `lines-lost`); the daemon never waits for it.
+decimal; names that end in `_s`, `_ms` or `_us` are times. A journal that does not listen or is behind loses lines,
+which are counted (code `lines-lost`); the daemon never waits for it.
 
 ## Codes
 ";
