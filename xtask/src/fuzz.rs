@@ -27,7 +27,7 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 14] = [
     "sync", "sync_v2", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct",
     "policy", "helper", "filter", "secure",
 ];

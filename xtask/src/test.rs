@@ -5,7 +5,7 @@ use crate::busy::Busy;
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
-use crate::{lint, repo, setup, sim, vm};
+use crate::{lint, package, repo, setup, sim, vm};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
 use std::env;
@@ -23,7 +23,7 @@ use std::time::Instant;
                         sudo -E cargo xtask test netns"
 )]
 pub(crate) struct Options {
-    /// Which parts, in this order whatever order they are named in [default: all]
+    /// Which parts, in this order whatever order they are named in [default: all but package]
     #[arg(value_enum)]
     parts: Vec<Part>,
 
@@ -61,9 +61,12 @@ enum Part {
     Failover,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
     Hostile,
+    /// The Debian packages, in chroots of bookworm and trixie, downloaded once; needs root, and is not run unless named
+    Package,
 }
 
 impl Part {
+    /// What is run unless parts are named.
     const ALL: [Self; 9] = [
         Self::Unit,
         Self::Sim,
@@ -91,6 +94,7 @@ impl Part {
             Self::Observe => "observe",
             Self::Failover => "failover",
             Self::Hostile => "hostile",
+            Self::Package => "package",
         }
     }
 }
@@ -190,6 +194,7 @@ impl Run<'_> {
                 "--test-threads=1",
             ])),
             Part::Hostile => self.hostile(),
+            Part::Package => package::test::run(self.built.context("nothing was built")?),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod framed;
 
+use crate::privilege;
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -49,6 +50,18 @@ impl Bound {
         let owner = Mode::RUSR | Mode::WUSR;
         let listener = StdListener::from(listen_with_mode(path, owner)?);
         Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Gives the socket's name to user `uid` where that is what lets the user remove it: in a directory with the sticky
+    /// bit, in which nobody else can have put something in its place.
+    ///
+    /// # Errors
+    /// As `lchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        if self.path.parent().is_some_and(privilege::is_sticky) {
+            std::os::unix::fs::lchown(&self.path, Some(uid), None)?;
+        }
+        Ok(())
     }
 
     /// Begins to serve; `faults` counts clients that do not say what they want. Must be called

@@ -26,7 +26,10 @@ pub enum Purpose {
     Log,
     /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of
     /// root.
-    Lock,
+    Lock {
+        /// The user that the daemon becomes or may have been before, whose file it may be too.
+        owner: Option<u32>,
+    },
 }
 
 /// Opens the file at `path`, or creates it with mode 0600. The mode of a file that exists stays.
@@ -36,7 +39,7 @@ pub enum Purpose {
 pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
     let access = match purpose {
         Purpose::Log => OFlags::WRONLY | OFlags::APPEND,
-        Purpose::Lock => OFlags::RDWR,
+        Purpose::Lock { .. } => OFlags::RDWR,
     };
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     loop {
@@ -125,10 +128,9 @@ fn acceptable(found: &Metadata, purpose: Purpose) -> io::Result<()> {
     if found.nlink() > 1 {
         return refuse("the file has several names (hard links)");
     }
-    if purpose == Purpose::Log {
-        return Ok(());
-    }
-    if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
+    let Purpose::Lock { owner } = purpose else { return Ok(()) };
+    let own = rustix::process::geteuid().as_raw();
+    if found.uid() != 0 && found.uid() != own && Some(found.uid()) != owner {
         return refuse("the file belongs to another user");
     }
     if found.len() > LOCK_LEN_MAX {

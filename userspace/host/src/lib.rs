@@ -8,6 +8,7 @@
 //! | `lane` | carries records from one thread to another |
 //! | `clock` | reads the time |
 //! | `place` | moves a thread to CPUs |
+//! | `privilege` | becomes another user, gives up capabilities |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `files` | opens logs, lock files and the configuration |
@@ -46,6 +47,7 @@ mod orders;
 pub mod sys;
 pub mod clock;
 pub mod place;
+pub mod privilege;
 pub mod netlink;
 pub mod source;
 mod waits;

@@ -220,6 +220,7 @@ impl Shard {
         let Parts { poll, reliable, ends, .. } = parts;
         let began = clock::now();
         let engine = Engine::new(config, began);
+        let overruns = Overruns::of(&source);
         let shard = Self {
             engine,
             train: Train::new(),
@@ -242,7 +243,7 @@ impl Shard {
             reliable,
             ends,
             resync_at: poll.map(|every| began + every),
-            overruns: Overruns::default(),
+            overruns,
             health: HealthProbe::new(began),
             latency: latency::Waits::new(),
             tally: Tally::default(),
@@ -258,11 +259,11 @@ impl Shard {
         Ok((shard, Handle { orders: sender }))
     }
 
-    /// Runs until told to stop, or until the event source fails.
+    /// Runs until told to stop, and hands back the event source, or until that fails.
     ///
     /// # Errors
     /// When the event source or the poller fails for good.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Source> {
         self.tuning.schedule("engine", &self.log);
         let mut ready = Ready::ALL;
         loop {
@@ -270,7 +271,7 @@ impl Shard {
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
-            let Some(orders) = self.take_orders(now) else { return Ok(()) };
+            let Some(orders) = self.take_orders(now) else { return Ok(self.source) };
             let queries = self.queries.step(&self.engine, now);
             self.keep_house(now);
             let Turn { kernel, sent } = self.drive(now, behind);

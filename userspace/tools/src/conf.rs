@@ -24,9 +24,10 @@ pub use diagnostic::{Diagnostic, Found, Place, Severity};
 pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogFile, MetricsConf,
-    ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu, Policy, ReplicationConf, Scheduler,
-    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
+    LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu, Policy,
+    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
+    Unicast,
 };
 pub use schema::IpPrefix;
 

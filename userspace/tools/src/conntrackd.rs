@@ -11,6 +11,7 @@ pub mod build;
 pub mod serve;
 pub mod census;
 pub mod endpoint;
+pub mod privileges;
 pub mod reload;
 pub mod supervise;
 pub mod daemon;

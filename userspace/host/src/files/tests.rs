@@ -8,7 +8,8 @@ fn place() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-const BOTH: [Purpose; 2] = [Purpose::Log, Purpose::Lock];
+const LOCK: Purpose = Purpose::Lock { owner: None };
+const BOTH: [Purpose; 2] = [Purpose::Log, LOCK];
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -26,7 +27,7 @@ fn refused(path: &Path, purpose: Purpose, words: &str) {
 fn what_is_created_only_its_owner_reads_and_what_exists_keeps_its_mode() {
     let dir = place();
     for purpose in BOTH {
-        let path = dir.path().join(format!("{purpose:?}"));
+        let path = dir.path().join(if purpose == LOCK { "lock" } else { "log" });
         open_for(&path, purpose).unwrap();
         assert_eq!(mode(&path), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -74,7 +75,7 @@ fn nothing_waits_for_a_fifo_and_directories_and_sockets_are_refused() {
 fn a_log_may_be_a_character_device_and_a_lock_may_not() {
     open_for(Path::new("/dev/null"), Purpose::Log).unwrap();
     examine(Path::new("/dev/full"), Purpose::Log).unwrap();
-    refused(Path::new("/dev/null"), Purpose::Lock, "something else than a file");
+    refused(Path::new("/dev/null"), LOCK, "something else than a file");
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_file_that_is_no_lock_file_is_not_overwritten() {
     let dir = place();
     let path = dir.path().join("passwd");
     std::fs::write(&path, "root:x:0:0:root:/root:/bin/bash\nbin:x:2:2:::\n").unwrap();
-    refused(&path, Purpose::Lock, "no lock file");
+    refused(&path, LOCK, "no lock file");
 }
 
 #[test]

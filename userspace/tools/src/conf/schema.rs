@@ -51,6 +51,8 @@ pub enum Block {
     Stats,
     /// `Metrics { }`
     Metrics,
+    /// `Log { }`
+    Log,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -99,7 +101,11 @@ pub enum Key {
     Listen,
     KeyFile,
     LockFile,
+    Log,
     LogFile,
+    LogFormat,
+    LogJournal,
+    LogLevel,
     Mark,
     Metrics,
     MinimumAge,
@@ -151,6 +157,8 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    User,
+    UserGroup,
     Version1,
     Zone,
     ZonesMax,
@@ -246,7 +254,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -265,6 +273,7 @@ impl Block {
         Self::Peer,
         Self::Stats,
         Self::Metrics,
+        Self::Log,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -292,6 +301,7 @@ impl Block {
             Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
             Self::Metrics => "`Metrics`",
+            Self::Log => "`Log`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

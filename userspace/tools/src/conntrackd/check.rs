@@ -21,6 +21,7 @@ pub fn settings(plan: &Plan) -> Result<()> {
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
     nodes(plan)?;
+    plan.wish.resolve()?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -83,13 +84,13 @@ pub fn start(plan: &Plan) -> Result<()> {
             .with_context(|| format!("cannot open the log file {}", path.display()))?;
     }
     let path = &plan.lock_file;
-    files::examine(path, Purpose::Lock).with_context(|| format!("lock file {}", path.display()))?;
+    let lock = Purpose::Lock { owner: plan.wish.owner() };
+    files::examine(path, lock).with_context(|| format!("lock file {}", path.display()))?;
     if let Some(path) = &plan.control {
         let cannot = || format!("cannot bind the control socket {}", path.display());
         control::examine(path).with_context(cannot)?;
         let beside = lock::beside(path);
-        files::examine(&beside, Purpose::Lock)
-            .with_context(|| format!("lock file {}", beside.display()))?;
+        files::examine(&beside, lock).with_context(|| format!("lock file {}", beside.display()))?;
     }
     Ok(())
 }

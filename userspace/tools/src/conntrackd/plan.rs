@@ -13,16 +13,17 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile,
-    MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
-    SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
+    LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
+    StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
 use export::http;
 use host::link::{self, Ends, Transport};
-use host::log::Places;
+use host::log::{Level, Places, Style};
+use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::Tuning;
@@ -77,6 +78,8 @@ pub struct Plan {
     pub shards: usize,
     /// Where the daemon's own lines go. The terminal is not part of it: the command line decides that.
     pub log: Places,
+    /// Whether the daemon's own lines go to journald; where they go is decided at the start.
+    pub journal: LogJournal,
     /// Where lines about ended flows go; `None` where they are not recorded.
     pub records: Option<Places>,
     /// The file that keeps a second daemon from starting.
@@ -93,11 +96,13 @@ pub struct Plan {
     pub replication: Option<Box<ReplicationConf>>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
+    /// The user and the group that the daemon becomes.
+    pub wish: Wish,
 }
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, metrics, helper } = conf;
+        let Conf { general, mode, metrics, helper, log: lines } = conf;
         let General {
             event_source,
             hash_size,
@@ -115,6 +120,8 @@ impl From<&Conf> for Plan {
             shards,
             systemd,
             scheduler,
+            user,
+            group,
             filter,
         } = general;
         let role = Role::from(mode);
@@ -157,7 +164,12 @@ impl From<&Conf> for Plan {
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
-            log: places(log_file, *syslog),
+            journal: lines.journal,
+            log: Places {
+                style: style(lines.format),
+                least: least(lines.level),
+                ..places(log_file, *syslog)
+            },
             records: role.records,
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
@@ -166,6 +178,7 @@ impl From<&Conf> for Plan {
             helpers: helper.as_ref().and_then(helpers::settings),
             replication: role.nodes,
             purge_after_s: role.purge_after_s,
+            wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
     }
 }
@@ -433,7 +446,23 @@ fn places(file: &LogFile, syslog: Option<Facility>) -> Places {
         LogFile::Off => None,
         LogFile::To(path) => Some(path.clone()),
     };
-    Places { file, syslog: syslog.map(facility_number), console: false }
+    Places { file, syslog: syslog.map(facility_number), ..Places::default() }
+}
+
+const fn style(format: LogFormat) -> Style {
+    match format {
+        LogFormat::Plain => Style::Plain,
+        LogFormat::Json => Style::Json,
+    }
+}
+
+const fn least(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Info => Level::Info,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::conf::model::{
     SyncMode, SyncOptions,
 };
 use Block::{
-    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Metrics, Multicast, NoTrack,
-    Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
+    NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
 mod replication;
@@ -38,6 +38,9 @@ const ROWS: &[Keyword] = &[
     keyword(Key::Stats, "Stats", &[File])
         .opens(Body::Block(Stats))
         .doc("Log flows that end. Cannot be combined with `Sync`."),
+    keyword(Key::Log, "Log", &[File])
+        .opens(Body::Block(Log))
+        .doc("How lines are written, and which. Not in conntrack-tools."),
     keyword(Key::Helper, "Helper", &[File])
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
@@ -134,6 +137,22 @@ const ROWS: &[Keyword] = &[
     keyword(Key::Scheduler, "Scheduler", &[General])
         .opens(Body::Block(Scheduler))
         .doc("Real-time scheduling of the daemon."),
+    keyword(Key::User, "User", &[General])
+        .takes(AUTO_OR_NAME)
+        .default(|| Value::Choice("auto"))
+        .doc(
+            "The user that the daemon becomes when all is open, with no other capability left than \
+             `CAP_NET_ADMIN`. `auto` is `ctflow`, the user of the package of that name, if there is such a user and \
+             the daemon began as root or as that user; elsewhere nothing changes. `root` changes nothing. The log \
+             file, the lock file and the control socket are opened before; what the user may not open again or \
+             remove is named in the log. Taken at the start of the daemon, not on SIGHUP. Not in conntrack-tools.",
+        ),
+    keyword(Key::UserGroup, "Group", &[General])
+        .takes(Kind::Name)
+        .default_or(|| None, "the user's own")
+        .doc(
+            "The group that the daemon takes along with that user. It leaves all others. Not in conntrack-tools.",
+        ),
     keyword(Key::Filter, "Filter", &[General])
         .may_take(Param { lead: Some("From"), ..param(FILTER_SIDE) })
         .opens(Body::Block(Filter))
@@ -414,6 +433,25 @@ const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 0, max: 256 })
         .default(|| MetricsConf::default().zones_max.into())
         .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
+    // Log
+    keyword(Key::LogFormat, "Format", &[Log])
+        .takes(LOG_FORMAT)
+        .default(|| Value::Choice(model::LogConf::default().format.name()))
+        .doc(
+            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
+             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
+        ),
+    keyword(Key::LogJournal, "Journal", &[Log])
+        .takes(LOG_JOURNAL)
+        .default(|| Value::Choice(model::LogConf::default().journal.name()))
+        .doc(
+            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
+             do not go to the terminal then.",
+        ),
+    keyword(Key::LogLevel, "Level", &[Log])
+        .takes(LOG_LEVEL)
+        .default(|| Value::Choice(model::LogConf::default().level.name()))
+        .doc("Lines that matter less are not written."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
@@ -465,6 +503,15 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
+const LOG_FORMAT: Kind = Kind::Choice { words: &[word("plain"), word("json")], any_case: true };
+const LOG_JOURNAL: Kind =
+    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
+const LOG_LEVEL: Kind = Kind::Choice {
+    words: &[word("info"), word("notice"), word("warning"), word("error")],
+    any_case: true,
+};
+const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
+const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
 const POLICY: Kind = Kind::Choice { words: &[word("Accept"), word("Ignore")], any_case: false };
 const FILTER_SIDE: Kind =

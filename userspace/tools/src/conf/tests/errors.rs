@@ -63,6 +63,11 @@ const MISTAKES: &[(&str, &str)] = &[
         "metrics that listen nowhere",
         "General {\n    UNIX {\n        Path /x\n    }\n}\nMetrics {\n}\nStats { }\n",
     ),
+    ("a group without a name", "General {\n    Group\n    User\n}\nStats { }\n"),
+    (
+        "log words that are none",
+        "Log {\n    Format xml\n    Level debug\n    Journal maybe\n}\nStats { }\n",
+    ),
     ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
     ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
     ("both modes of the daemon", "Sync { }\nStats { }\n"),

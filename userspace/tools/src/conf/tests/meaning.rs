@@ -3,9 +3,9 @@
 use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, MetricsConf,
-    ModeConf, PeerAddress, PerCpu, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
-    SyncMode, SyncOptions, Unicast, parse,
+    HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogConf, LogFile,
+    LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PerCpu, Policy, Scheduler,
+    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
 use export::http::{Listen, Network};
@@ -95,8 +95,10 @@ fn everything_general() {
             Shards 8
             Systemd NO
             Scheduler { Type fifo Priority 7 }
+            User nobody Group nogroup
             Filter From Kernelspace { }
         }
+        Log { Format JSON Journal off Level Warning }
         Stats { LogFile on Syslog on }"##,
     );
     let general = General {
@@ -116,11 +118,18 @@ fn everything_general() {
         shards: 8,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
+        user: Some("nobody".into()),
+        group: Some("nogroup".into()),
         filter: Some(Filter { side: FilterSide::Kernelspace, ..Filter::default() }),
     };
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
-    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), metrics: None, helper: None });
+    let log =
+        LogConf { format: LogFormat::Json, journal: LogJournal::Off, level: LogLevel::Warning };
+    assert_eq!(
+        conf,
+        Conf { general, mode: ModeConf::Stats(stats), metrics: None, helper: None, log }
+    );
 }
 
 #[test]

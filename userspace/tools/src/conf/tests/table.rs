@@ -62,6 +62,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Peer => ("Sync { Replication { Peer fw-b {", "} } }"),
         Block::Stats => ("Stats {", "}"),
         Block::Metrics => ("Metrics {", "}"),
+        Block::Log => ("Log {", "}"),
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
@@ -171,7 +172,9 @@ fn the_documented_defaults_hold() {
     for (place, keyword) in places {
         let Some(param) = keyword.params().next() else { continue };
         let Some(default) = keyword.default.text() else { continue };
-        if param.optional || param.kind.value(&default).is_err() || keyword.is_block() {
+        // What is said in words is no value, though it may be a name.
+        let is_words = default.contains(' ');
+        if is_words || param.optional || param.kind.value(&default).is_err() || keyword.is_block() {
             continue;
         }
         let line = format!("{} {default}", keyword.name);
@@ -278,6 +281,7 @@ fn surrounded(block: Block, line: &str) -> String {
             format!("Metrics {{ Listen 127.0.0.1:9 {line} }} Stats {{ }} {GENERAL}")
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }
 }
