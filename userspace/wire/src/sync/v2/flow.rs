@@ -13,7 +13,7 @@
 //! | protocol | 0 TCP, 1 UDP, 2 ICMP(v6), 3 SCTP, 4 DCCP, 5 GRE, 6 UDP-Lite, 7 another, its number follows |
 //! | src, dst | 0 whole; 1 the same /24 or /64 as in the record before, the rest follows; 2 the same |
 //! | sport, dport | the first and the last two bytes of [`Tuple::l4`] are those of the record before |
-//! | translation | 0 none, or an attribute; 1 source, to the address of the last such; 2 that, a port; 3 address, port |
+//! | translation | 0 none, or an attribute; 1 source, to the last such address; 2 that, a port; 3 address, port |
 //! | step | version less that of the record before, modulo 2^62 |
 //! | S | TCP state 4 bits, SEEN_REPLY, ASSURED, both NAT_DONE, exact (0: an attribute has the status) |
 //! | W | window scales of both directions, 4 bits each; 0xff: not told |
