@@ -5,6 +5,8 @@
 //!
 //! | module | what it makes of what |
 //! |---|---|
+//! | `feed` | the feed: every change of the tables, for any number of clients of a socket |
 //! | `records` | a record of each flow that has ended (statistics mode) |
 
 pub mod records;
+pub mod feed;

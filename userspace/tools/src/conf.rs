@@ -25,7 +25,7 @@ pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogFile, ModeConf, Policy, Scheduler,
-    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 pub use schema::IpPrefix;
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod logs;
 pub mod build;
 pub mod serve;
+pub mod feed;
 pub mod reload;
 pub mod supervise;
 pub mod daemon;

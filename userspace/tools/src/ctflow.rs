@@ -6,6 +6,7 @@ mod status;
 mod words;
 pub mod outcome;
 pub mod ops;
+mod subscribe;
 
 use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
@@ -43,6 +44,15 @@ Filters (docs/spec/filter.md): tests joined by and, or, not and parentheses; sid
 Exit codes: 0 done, also without a match; 1 --require-match and none; 2 wrong usage or filter, no answer; 3 refused by
 a limit; 4 the kernel refused some.";
 
+const SUBSCRIBE: &str = "\
+The daemon serves a feed if its configuration has a `Subscribe` block (docs/spec/conf.md); the protocol is in
+docs/spec/feed.md.
+  ctflow subscribe tcp dst port 443
+  ctflow subscribe --snapshot -o json | jq -c 'select(.event==\"destroy\")'
+  ctflow subscribe --events destroy --counters not icmp
+Exit codes: 0 enough was shown, or a signal ended it; 1 records were lost and --on-gap fail; 2 no feed, wrong usage, or
+the daemon has ended.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -73,6 +83,9 @@ enum Verb {
     /// Delete flows from the kernel's table, each by its exact tuple and the kernel's id
     #[command(after_help = FILTERS)]
     Delete(ops::DeleteOptions),
+    /// Show every change of the daemon's table as it happens
+    #[command(after_help = SUBSCRIBE)]
+    Subscribe(subscribe::Options),
     /// Show how a filter is understood
     #[command(after_help = FILTERS)]
     Filter(ops::FilterOptions),
@@ -117,11 +130,22 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(options) => Ok(settle(ops::list(options))),
         Verb::Count(options) => Ok(settle(ops::count(options))),
         Verb::Delete(options) => Ok(settle(ops::delete(options))),
+        Verb::Subscribe(options) => Ok(subscribed(options)),
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Bench(options) => bench::run(options),
     })
+}
+
+fn subscribed(options: &subscribe::Options) -> ExitCode {
+    match subscribe::subscribe(options) {
+        Ok(end) => match settle(Ok(outcome::Code::Done)) {
+            ExitCode::SUCCESS => u8::from(end).into(),
+            code => code,
+        },
+        Err(fault) => settle(Err(fault)),
+    }
 }
 
 fn outcome(outcome: Result<ExitCode>) -> ExitCode {

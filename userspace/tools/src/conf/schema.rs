@@ -51,6 +51,8 @@ pub enum Block {
     HelperType,
     /// `Policy NAME { }`
     Policy,
+    /// `Subscribe { }`
+    Subscribe,
 }
 
 /// What a keyword sets, whatever its spelling. `check` matches on it.
@@ -62,6 +64,7 @@ pub enum Key {
     Backlog,
     CacheTimeout,
     Checksum,
+    ClientsMax,
     CommitTimeout,
     DestinationPort,
     DisableExternalCache,
@@ -90,6 +93,7 @@ pub enum Key {
     LockFile,
     LogFile,
     Mark,
+    MemoryMax,
     MinimumAge,
     Mode,
     Multicast,
@@ -108,6 +112,7 @@ pub enum Key {
     PurgeTimeout,
     QueueLen,
     QueueNum,
+    QueueSize,
     RcvSocketBuffer,
     RefreshTime,
     ResendQueueSize,
@@ -117,10 +122,13 @@ pub enum Key {
     Setup,
     Shards,
     SndSocketBuffer,
+    SocketGroup,
+    SocketMode,
     SourcePort,
     StartupResync,
     State,
     Stats,
+    Subscribe,
     Sync,
     Syslog,
     Systemd,
@@ -221,7 +229,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -240,6 +248,7 @@ impl Block {
         Self::Helper,
         Self::HelperType,
         Self::Policy,
+        Self::Subscribe,
     ];
 
     /// What people call it.
@@ -264,6 +273,7 @@ impl Block {
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",
+            Self::Subscribe => "`Subscribe`",
         }
     }
 

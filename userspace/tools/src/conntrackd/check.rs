@@ -2,6 +2,7 @@
 //! the start itself and a reload ask the same questions.
 
 use super::plan::Plan;
+use crate::conf::SubscribeConf;
 use anyhow::{Context, Result, bail};
 use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
@@ -19,6 +20,7 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
+    group(plan)?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -34,6 +36,26 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The number of the group that may subscribe; `None` where the socket stays with the daemon's own.
+///
+/// # Errors
+/// When the group that was named does not exist.
+pub fn group(plan: &Plan) -> Result<Option<u32>> {
+    let Some(subscribe) = &plan.subscribe else { return Ok(None) };
+    let name = subscribe.group.as_deref();
+    let found = host::feed::group(name.unwrap_or(SubscribeConf::GROUP));
+    match (found, name) {
+        (Ok(Some(number)), _) => Ok(Some(number)),
+        (_, None) => Ok(None),
+        (Ok(None), Some(name)) => {
+            bail!(
+                "Subscribe: there is no group `{name}`: make it (groupadd --system {name}), or name another"
+            )
+        }
+        (Err(error), Some(_)) => Err(error).context("Subscribe: reading /etc/group"),
+    }
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.
@@ -81,6 +103,11 @@ pub fn start(plan: &Plan) -> Result<()> {
         let beside = lock::beside(path);
         files::examine(&beside, Purpose::Lock)
             .with_context(|| format!("lock file {}", beside.display()))?;
+    }
+    if let Some(subscribe) = &plan.subscribe {
+        let path = &subscribe.path;
+        control::examine(path)
+            .with_context(|| format!("cannot bind the feed's socket {}", path.display()))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::logs::Logs;
 use super::plan::Plan;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
-use super::{build, check, helpers};
+use super::{build, check, feed, helpers};
 use crate::conf::Conf;
 use crate::doctor;
 use anyhow::{Context, Result, bail};
@@ -59,6 +59,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let helpers = helpers::open(&plan, log)
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
+    let socket = feed::open(&plan, log)?;
     let systemd = Systemd::new(plan.systemd);
     doctor::at_start(conf, path, log);
     let readiness = go(detach, systemd)?;
@@ -67,7 +68,8 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let running =
         Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run((parts, helpers), bound, running, readiness));
+    let outcome =
+        runtime.block_on(supervise::run((parts, helpers, socket), bound, running, readiness));
     log.notice("---- shutdown received ----");
     outcome
 }

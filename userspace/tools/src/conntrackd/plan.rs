@@ -14,7 +14,7 @@
 use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, ModeConf,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
@@ -84,13 +84,15 @@ pub struct Plan {
     pub systemd: bool,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
+    /// The feed, if there is to be one.
+    pub subscribe: Option<SubscribeConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
 }
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper } = conf;
+        let Conf { general, mode, helper, subscribe } = conf;
         let General {
             event_source,
             hash_size,
@@ -156,6 +158,7 @@ impl From<&Conf> for Plan {
             control: unix_path.clone(),
             systemd: *systemd,
             helpers: helper.as_ref().and_then(helpers::settings),
+            subscribe: subscribe.clone(),
             purge_after_s: role.purge_after_s,
         }
     }

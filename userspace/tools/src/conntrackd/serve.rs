@@ -10,6 +10,7 @@ use crate::print::stats::{self, Report};
 use crate::print::status::{Status, readiness};
 use anyhow::Result;
 use engine::{Command, Side};
+use export::feed::Question;
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::helpers::Counts;
@@ -53,6 +54,8 @@ pub struct Service {
     framed: Semaphore,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
+    /// What the feed counts, if there is one.
+    feed: Mutex<Option<Arc<export::feed::Stats>>>,
 }
 
 /// What of the plan answers depend on.
@@ -79,6 +82,7 @@ impl Service {
             helpers: Mutex::default(),
             framed: Semaphore::new(FRAMED_MAX),
             scheduled: Mutex::default(),
+            feed: Mutex::default(),
         }
     }
 
@@ -96,6 +100,11 @@ impl Service {
         *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
+    /// Takes over what the feed counts.
+    pub fn count_feed(&self, stats: Option<Arc<export::feed::Stats>>) {
+        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
     /// Takes over how many lines the disk did not take so far.
     pub fn note_lost_lines(&self, lines: u64) {
         self.log_lines_lost.store(lines, Ordering::Relaxed);
@@ -111,6 +120,12 @@ impl Service {
     #[must_use]
     pub fn faults(&self) -> Arc<Faults> {
         Arc::clone(&self.faults)
+    }
+
+    /// Where lines go.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     fn facts(&self) -> Facts {
@@ -203,6 +218,19 @@ impl Service {
         match waiting.await.map_err(|_| ended())? {
             Some(waiting) => Ok(client.reply(&stats::resend_queue(&waiting)).await?),
             None => Ok(()),
+        }
+    }
+
+    /// Answers somebody who asks on the feed's socket, as on the control socket.
+    pub async fn question(&self, question: Question) -> String {
+        let request = match question {
+            Question::Status => Request::StatsJson,
+            Question::Ready => Request::Ready,
+        };
+        match (text(request), self.report().await) {
+            (Some(text), Ok(report)) => text(&report),
+            (_, Err(error)) => format!("{error:#}"),
+            (None, Ok(_)) => String::new(),
         }
     }
 

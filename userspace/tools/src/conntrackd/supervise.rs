@@ -7,6 +7,7 @@
 //! ```
 
 use super::daemon::{self, STATUS};
+use super::feed;
 use super::helpers;
 use super::logs::Logs;
 use super::plan::Plan;
@@ -18,6 +19,7 @@ use engine::Command;
 use engine::config::Mode;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
+use host::feed::Socket;
 use host::fleet::{self, Crew, FleetParts, Handle};
 use host::helpers::Parts as HelperParts;
 use host::log::Log;
@@ -97,7 +99,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (parts, helpers): (FleetParts, Option<HelperParts>),
+    (parts, helpers, socket): (FleetParts, Option<HelperParts>, Option<Socket>),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -115,10 +117,12 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
+    let feed = feed::Service::start(socket, &running.plan, &service)?;
     let supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
         helpers,
+        feed,
         server,
         retry_at: time::Instant::now(),
         again: false,
@@ -156,6 +160,8 @@ struct Supervisor {
     crew: Option<Crew>,
     /// The thread that serves helpers.
     helpers: helpers::Service,
+    /// The thread of the feed.
+    feed: feed::Service,
     server: Option<Server>,
     /// When a client is accepted again.
     retry_at: time::Instant,
@@ -176,7 +182,7 @@ impl Supervisor {
         {
             self.crew = Some(rebuilt.crew);
         }
-        let is_sound = self.helpers.stop();
+        let is_sound = self.helpers.stop() & self.feed.stop();
         if self.crew.is_some_and(|crew| !crew.stop()) || !is_sound {
             bail!("a thread of the engine panicked");
         }
@@ -286,6 +292,9 @@ impl Supervisor {
             self.log.error(format!("{error:#}"));
             self.log.error("the helpers of the old configuration stay in force");
             self.running.plan.helpers.clone_from(&old.helpers);
+        }
+        if let Err(error) = self.feed.change((&old, &self.running.plan), &self.service) {
+            self.log.error(format!("the feed is not what the configuration says: {error:#}"));
         }
         if let Err(error) = self.move_places(&old) {
             self.log.error(format!("control socket and lock file stay where they are: {error:#}"));

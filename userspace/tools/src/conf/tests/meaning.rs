@@ -70,7 +70,7 @@ fn everything_general() {
     };
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
-    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None });
+    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None, subscribe: None });
 }
 
 #[test]

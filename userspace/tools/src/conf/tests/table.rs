@@ -58,6 +58,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
+        Block::Subscribe => ("Subscribe {", "}"),
     }
 }
 

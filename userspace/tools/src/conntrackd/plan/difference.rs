@@ -79,6 +79,7 @@ impl Plan {
             control,
             systemd,
             helpers,
+            subscribe,
             purge_after_s,
         } = self;
         let mut out = Difference::default();
@@ -103,6 +104,7 @@ impl Plan {
         out.live(*control != wanted.control, "UNIX");
         out.live(*systemd != wanted.systemd, "Systemd");
         out.live(*helpers != wanted.helpers, "Helper");
+        out.live(*subscribe != wanted.subscribe, "Subscribe");
         // The last one: it says which of its fields others explain.
         out.source((source, &wanted.source));
         out
