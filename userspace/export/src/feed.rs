@@ -29,7 +29,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 use tokio::sync::{RwLock, mpsc};
 use wire::feed::{KINDS, Record};
@@ -105,32 +105,6 @@ pub struct Stats {
     pub refused: AtomicU64,
     /// Clients whose request was not understood, or did not come.
     pub misunderstood: AtomicU64,
-}
-
-impl Stats {
-    /// All of them as numbers with names.
-    pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        const PRODUCED: [&str; KINDS] = [
-            "produced_have",
-            "produced_new",
-            "produced_update",
-            "produced_destroy",
-            "produced_failure",
-            "produced_cleared",
-        ];
-        let plain = [
-            ("clients", &self.clients),
-            ("channels", &self.channels),
-            ("queue_bytes", &self.queue_bytes),
-            ("lost_lane", &self.lost_lane),
-            ("lost_client", &self.lost_client),
-            ("snapshots", &self.snapshots),
-            ("clients_refused", &self.refused),
-            ("requests_misunderstood", &self.misunderstood),
-        ];
-        let produced = PRODUCED.into_iter().zip(&self.produced);
-        plain.into_iter().chain(produced).map(|(name, count)| (name, count.load(Relaxed)))
-    }
 }
 
 /// What a feed is made of.

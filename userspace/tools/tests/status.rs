@@ -40,6 +40,7 @@ fn full() -> Value {
         inject: Some(Passed::default()),
         links: vec![Link::default()],
         helpers: vec![Helper::default()],
+        feed: Some(Feed::default()),
         events: Events { hook: Some(Hook::default()), ..Events::default() },
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
         work: Work {

@@ -249,6 +249,7 @@ impl Service {
             requests_unknown: self.faults.unknown(),
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
+            feed: self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 }

@@ -1,11 +1,13 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use engine::counters::{PassCounters, TableCounters};
+use export::feed::Stats;
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Resend, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// What statistics tell of.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Report {
     pub log_lines_lost: u64,
     /// What became of the packets of each helper that is served.
     pub helpers: Vec<HelperReport>,
+    /// What the feed counts, if there is one.
+    pub feed: Option<Arc<Stats>>,
 }
 
 impl Deref for Report {

@@ -25,8 +25,10 @@ macro_rules! object {
     };
 }
 
+mod feed;
 mod helper;
 
+pub use feed::Feed;
 pub use helper::Helper;
 
 object! {
@@ -70,6 +72,8 @@ object! {
         log_lines_lost: u64,
         /// Helpers in user space that this daemon serves, in the order of the configuration.
         helpers: Vec<Helper>,
+        /// The feed; `null` where there is none.
+        feed: Option<Feed>,
     }
 }
 
@@ -435,6 +439,7 @@ impl Status {
             },
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
+            feed: s.feed.as_deref().map(Feed::of),
         }
     }
 
