@@ -48,10 +48,10 @@ pub(crate) const LIMITS: [Limit; 10] = [
     },
     Limit {
         name: "the other one writes it",
-        reason: "DisableExternalCache at the peer alone: what this node tells of a flow that the peer has, too, changes or ends \
-                 the peer's, and the peer does not tell of that",
+        reason: "DisableExternalCache at the peer: what a node tells of a flow that the peer has, too, changes or ends the \
+                 peer's, and the peer does not tell of that",
         says: "not exact, until the peer has told everything once more, and as long as both have it",
-        applies: |cluster, node| peers_write_some(cluster, node),
+        applies: |cluster, node| peers_write_some(cluster, node) || peers_share_some(cluster, node),
     },
     Limit {
         name: "an earlier life wrote it",
@@ -123,6 +123,18 @@ fn peers_write_some(cluster: &Cluster, node: usize) -> bool {
     let has = |from: usize| claims::tells(cluster, from).keys().any(|key| own.contains_key(key));
     cluster.nodes[node].keeps(Side::Remote)
         && cluster.heard_by(node).into_iter().filter(writes).any(has)
+}
+
+/// Whether two peers tell of one flow, and one of them writes what it is told straight into its kernel: each changes the
+/// other's.
+fn peers_share_some(cluster: &Cluster, node: usize) -> bool {
+    let heard = cluster.heard_by(node);
+    let writers = heard.iter().filter(|from| !cluster.nodes[**from].keeps(Side::Remote));
+    writers.into_iter().any(|writer| {
+        let own = claims::tells(cluster, *writer);
+        let others = heard.iter().filter(|other| *other != writer);
+        others.into_iter().any(|o| claims::tells(cluster, *o).keys().any(|k| own.contains_key(k)))
+    })
 }
 
 /// Whether a flow may be one that an earlier life of the node wrote.

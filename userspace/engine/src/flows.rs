@@ -4,6 +4,7 @@
 
 pub mod tombstone;
 pub mod merge;
+pub mod knowledge;
 pub mod table;
 pub mod news;
 pub mod exactness;

@@ -12,7 +12,8 @@
 use crate::changed::{Elsewhere, Listener};
 use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
-use crate::flows::news::{self, Age, age};
+use crate::flows::knowledge::{Age, Ask, By, Facts, Knowledge, Step, What};
+use crate::flows::news::{self, age};
 use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::input::{Origin, Stamp};
@@ -47,16 +48,41 @@ struct News {
     flow: Flow,
     origin: Origin,
     stamp: Stamp,
-    told: Told,
+    by: By,
 }
 
-/// How something was heard of a flow.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// By an event: an update tells what has changed.
-    ByEvent,
-    /// By a packet: it tells the state of the flow, all of it or all but what few flows have.
-    ByPacket { whole: bool },
+/// News beside what is known, for [`Knowledge::on_news`].
+struct Look<'a> {
+    flows: &'a Flows,
+    /// The living flow of that identity.
+    known: Option<(Slot, Entry<'a>)>,
+    age: Age,
+    news: &'a Flow,
+    event: EventKind,
+    stamp: Stamp,
+    now: Instant,
+}
+
+impl Facts for Look<'_> {
+    fn age(&self) -> Age {
+        self.age
+    }
+
+    fn is_another(&self) -> bool {
+        self.known.is_some_and(|(_, entry)| news::is_another(entry, self.news))
+    }
+
+    fn says_more(&self) -> bool {
+        self.known.is_some_and(|(_, entry)| news::says_more(entry, self.news))
+    }
+
+    fn may_be_over(&self) -> bool {
+        self.flows.may_be_over(&self.news.key(), self.event, self.stamp, self.now)
+    }
+
+    fn may_be_about_to_begin(&self) -> bool {
+        self.known.is_some_and(|(slot, _)| self.flows.may_be_about_to_begin(slot, self.stamp))
+    }
 }
 
 /// The local table and what belongs to it.
@@ -131,7 +157,7 @@ impl Flows {
                 self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
             }
             EventKind::New | EventKind::Update => {
-                let news = News { event, flow, origin, stamp, told: Told::ByEvent };
+                let news = News { event, flow, origin, stamp, by: By::Event };
                 return self.on_change(desk, found, news);
             }
         }
@@ -150,58 +176,70 @@ impl Flows {
         found: Option<Slot>,
         news: News,
     ) -> Result<(), Full> {
-        let known = found.filter(|&slot| self.is_alive(slot));
-        let News { event, origin, stamp, told, .. } = news;
+        let News { event, origin, stamp, by, .. } = news;
         let key = news.flow.key();
         self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
-        let entry = known.and_then(|slot| self.table.at(slot));
-        let in_doubt = match age(stamp, self.last_word(&key, known)) {
-            Age::Newer => entry.is_none() && self.may_be_over(&key, event, stamp, desk.now),
-            Age::Older => {
-                let whole = told != Told::ByEvent;
-                if whole || !entry.is_some_and(|e| news::says_more(e, &news.flow)) {
-                    desk.counters.local.stale += 1;
-                    if let Some(slot) = known.filter(|_| whole) {
-                        self.tell_late(desk, slot, event);
-                    }
-                    return Ok(());
-                }
-                true
-            }
-            Age::Unclear => true,
+        let knowledge = self.knowledge(found);
+        let known = found.filter(|_| knowledge.is_alive());
+        let what = match event {
+            EventKind::New => What::Began(by),
+            EventKind::Update => What::Changed(by),
+            EventKind::Destroy => What::Ended,
         };
-        if in_doubt {
-            if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
-                notes.marks.remove(Marks::READ_BACK);
+        let taken = match knowledge.on_news(what, &self.look(known, &news, desk.now)) {
+            Step::Take(taken) => taken,
+            Step::TellLate => {
+                desk.counters.local.stale += 1;
+                known.into_iter().for_each(|slot| self.tell_late(desk, slot, event));
+                return Ok(());
             }
-            // That it began is to be told, even if it is as the first reading of the table showed it, of which nobody
-            // was told.
-            let tell = event == EventKind::New && origin == Origin::Foreign;
-            known.filter(|_| tell).into_iter().for_each(|slot| desk.listener.start_over(slot));
-            self.verify(desk, &key);
-            return Ok(());
+            Step::Ignore | Step::End | Step::Bury => {
+                desk.counters.local.stale += 1;
+                return Ok(());
+            }
+            Step::Ask { anew } => {
+                if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
+                    notes.marks.remove(Marks::READ_BACK);
+                }
+                // That it began is to be told, even if it is as the first reading of the table showed it, of which
+                // nobody was told.
+                let anew = known.filter(|_| anew && origin == Origin::Foreign);
+                anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
+                self.verify(desk, &key);
+                return Ok(());
+            }
+        };
+        if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
+            self.table.set_knowledge(slot, taken.next);
+            if self.verify(desk, &key) {
+                // The reading may have shown it as it is by now, and nobody was told of that.
+                desk.listener.start_over(slot);
+                return Ok(());
+            }
         }
-        if let Some(slot) = known
-            && event == EventKind::Update
-            && told == Told::ByEvent
-            && self.break_silence(desk, slot, &key)
-        {
-            return Ok(());
-        }
-        let partial = self.is_partial(known, &news);
-        // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
-        let half = told == Told::ByEvent || event == EventKind::New || known.is_none();
         let slot = self.put(desk, found, news)?;
+        self.table.set_knowledge(slot, taken.next);
         if let Some(notes) = self.table.notes_mut(slot) {
-            let laid_over = known.is_some() && event == EventKind::Update && told == Told::ByEvent;
+            let laid_over = known.is_some() && what == What::Changed(By::Event);
             notes.marks.set(Marks::HEARD, laid_over || !matches!(stamp, Stamp::At(_)));
         }
-        // Half a flow is not told: a peer might commit it.
-        let asked = partial && self.verify(desk, &key);
-        if origin == Origin::Foreign && !(asked && half) {
+        let asked = matches!(taken.ask, Ask::First | Ask::Beside) && self.verify(desk, &key);
+        if origin == Origin::Foreign && !(asked && taken.ask == Ask::First) {
             desk.listener.on_changed(slot);
         }
         Ok(())
+    }
+
+    /// What is known of the flow that was found in a slot, or was not found.
+    fn knowledge(&self, found: Option<Slot>) -> Knowledge {
+        found.map_or(Knowledge::Absent, |slot| self.table.knowledge(slot))
+    }
+
+    fn look<'a>(&'a self, known: Option<Slot>, news: &'a News, now: Instant) -> Look<'a> {
+        let News { event, stamp, .. } = *news;
+        let age = age(stamp, self.last_word(&news.flow.key(), known));
+        let known = known.and_then(|slot| Some((slot, self.table.at(slot)?)));
+        Look { flows: self, known, age, news: &news.flow, event, stamp, now }
     }
 
     /// Whether what is told of a flow that is not in the table, and of which nothing newer is known, may be over.
@@ -213,21 +251,6 @@ impl Flows {
         // What began before a reading may have ended since, and its end be among what was lost.
         let before = |reread: Instant| news::span_of(stamp, now).from < reread.0;
         self.reread.is_some_and(before) || ended() || overtaken()
-    }
-
-    /// Whether news of a flow leaves something to ask for.
-    fn is_partial(&self, known: Option<Slot>, news: &News) -> bool {
-        let entry = known.and_then(|slot| self.table.at(slot));
-        match (news.told, news.event) {
-            // An update tells what changed; of a flow that is not known it does not tell enough.
-            (Told::ByEvent, EventKind::Update) => {
-                entry.is_none_or(|entry| news::is_another(entry, &news.flow))
-            }
-            (Told::ByEvent, _) => false,
-            // Two packets may begin a flow at once, and the kernel keeps the one or the other.
-            (Told::ByPacket { whole }, EventKind::New) => !whole || entry.is_some(),
-            (Told::ByPacket { whole }, _) => !whole,
-        }
     }
 
     /// Sees that the table has room for a flow. Without room it is known no more than that there was news, so that
@@ -245,24 +268,6 @@ impl Flows {
             return Err(Full);
         }
         Ok(())
-    }
-
-    /// The first event about a flow that was known from reading alone: either the kernel does tell of it, or it ended
-    /// without a word and this is another one, even if it has the id of the first. Whether the kernel has been asked.
-    fn break_silence(
-        &mut self,
-        desk: &mut Desk<'_, impl Listener>,
-        slot: Slot,
-        key: &FlowKey,
-    ) -> bool {
-        let silent = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::SILENT));
-        self.table.set_silent(slot, false);
-        let asked = silent && self.verify(desk, key);
-        if asked {
-            // The reading may have shown it as it is by now, and nobody was told of that.
-            desk.listener.start_over(slot);
-        }
-        asked
     }
 
     /// When the last word about a flow was spoken, as far as that is known.
@@ -285,7 +290,7 @@ impl Flows {
         found: Option<Slot>,
         news: News,
     ) -> Result<Slot, Full> {
-        let News { event, mut flow, origin, stamp, told } = news;
+        let News { event, mut flow, origin, stamp, .. } = news;
         let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();
         let Some(slot) = found else {
@@ -294,9 +299,7 @@ impl Flows {
                 Origin::Commit => Elsewhere::Other,
                 Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
             };
-            let slot = self.add(desk, flow, at, elsewhere)?;
-            self.note_doubts(slot, event, told, true);
-            return Ok(slot);
+            return self.add(desk, flow, at, elsewhere);
         };
         let dead = self.revive(desk, slot);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
@@ -315,7 +318,6 @@ impl Flows {
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
         notes.marks.remove(Marks::READ_BACK);
-        self.note_doubts(slot, event, told, anew);
         desk.counters.local.updated += 1;
         Ok(slot)
     }
@@ -366,32 +368,23 @@ impl Flows {
             }
             return;
         };
-        match age(stamp, Some(Span::at(entry.stamp))) {
-            // The end of an earlier life may come between the first packet of this one and its place in the table.
-            Age::Newer if self.may_be_about_to_begin(slot, stamp) => {
+        let (age, spoken) = (age(stamp, Some(Span::at(entry.stamp))), Span::at(entry.stamp));
+        let known = Some((slot, entry));
+        let event = EventKind::Destroy;
+        let look = Look { flows: self, known, age, news: &flow, event, stamp, now: desk.now };
+        match self.table.knowledge(slot).on_news(What::Ended, &look) {
+            Step::End => {}
+            Step::Ask { anew } => {
+                known.filter(|_| anew).into_iter().for_each(|_| desk.listener.start_over(slot));
                 self.verify(desk, &key);
                 return;
             }
-            // It was read after this end, which came in late: a reading's flows are as old as its beginning.
-            Age::Newer if news::is_another(entry, &flow) => {
-                // The news of its beginning will be older than the answer, and the first reading told nobody.
-                desk.listener.start_over(slot);
-                self.verify(desk, &key);
-                return;
-            }
-            Age::Newer => {}
-            // An earlier life, unless the id says that it may be this one: then a packet was reported after the end,
-            // or the kernel gave the next life the same id.
-            Age::Older if news::is_another(entry, &flow) => {
+            _ => {
                 desk.counters.local.stale += 1;
                 return;
             }
-            Age::Older | Age::Unclear => {
-                self.verify(desk, &key);
-                return;
-            }
         }
-        self.tombstones.bury(key, when.later(Span::at(entry.stamp)));
+        self.tombstones.bury(key, when.later(spoken));
         match origin {
             // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
             // transfer that it is gone: an answer to each such word would be answered by others, without an end.

@@ -14,6 +14,7 @@ use crate::counters::Counters;
 use crate::expectations::{self, ExpectCommit, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::flows::exactness::{Census, Keeper};
+use crate::flows::table::Slot;
 use crate::input::{CommandId, Origin, Stamp};
 use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
@@ -67,6 +68,8 @@ pub struct Dump {
     commands: Vec<CommandId>,
     /// Everything has been read, and is being compared; and when to go on with that.
     sweep: Option<(Sweep, Instant)>,
+    /// How far the peers' flows have been compared that were written straight into the kernel.
+    mirror_from: Slot,
 }
 
 /// All that is this node's, or is known of its peers' flows.

@@ -1,13 +1,10 @@
 //! Carries out what the engine asks of conntrack, in batches.
 //!
 //! ```text
-//!  ops --same class--> one buffer: create, create, ..., last one with ACK --send--> kernel
-//!                                                                                    |
-//!  KernelFailed(token) ... KernelSettled(last token) <-- errors by seq, then the ACK -+
+//!  requests of one class --> Writes: create, create, ... --send--> kernel
+//!                                                                     |
+//!  KernelFailed(token) ... KernelSettled(last token) <--- outcomes ---+
 //! ```
-//!
-//! ctnetlink works a buffer off inside `send`, so its answers wait on the socket when `send` returns. Only failures
-//! are answered, plus the last request, which is the barrier. A request's sequence number is its token.
 //!
 //! Commits and injections use sockets of their own: the kernel stamps the events they cause with the socket's port
 //! id, which is how [`KernelWriter::origin`] tells them from traffic.
@@ -15,43 +12,35 @@
 mod expectations;
 
 use crate::ahead::Ahead;
-use crate::netlink::Socket;
-use crate::sys::Batch;
+use crate::exchange::dump::{Dump, Reading};
+use crate::exchange::writes::{Outcome, Writes};
 use common::Instant;
 use ctnetlink::request::{self, IfExists, Selection, Source, Ticket};
-use ctnetlink::{Detail, FlowKey, Message, Messages, Writer};
+use ctnetlink::{Detail, Flow, FlowKey, Message, Messages, Writer};
 use engine::{Engine, Input, KernelOp, Origin, Request};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
-/// Requests per `send`. Their answers must fit the socket's default receive buffer even if all fail.
-const BATCH_OPS: usize = 64;
-/// More than 64 of the largest create requests.
-const BATCH_BYTES: usize = 64 << 10;
-/// The kernel fills dump buffers up to 32 KiB when the reader offers that much.
-const DUMP_SLOT: usize = 32 << 10;
-const DUMP_SLOTS: usize = 8;
-/// An answer is a capped error or one flow.
-const ANSWER_SLOT: usize = 4096;
-/// Nearly always there is one, the barrier's, and each slot is made ready for every batch.
-const ANSWER_SLOTS: usize = 8;
+/// Requests per `send`.
+const BATCH_OPS: u32 = 64;
+/// Pieces of a dump that are received together.
+const DUMP_PIECES: usize = 8;
 const EIO: i32 = 5;
 
 /// Writes to the kernel's connection tracking table and reads it.
 #[derive(Debug)]
 pub struct KernelWriter {
-    commit: Socket,
-    inject: Socket,
-    dump: Socket,
-    dumping: bool,
-    /// The running dump skipped or repeated entries (`NLM_F_DUMP_INTR`), or broke off.
-    dump_torn: bool,
-    buffer: Vec<u8>,
-    /// Of the last batch.
-    reads: Vec<Read>,
-    answers: Batch,
-    dumped: Batch,
+    commit: Writes<Op>,
+    inject: Writes<Op>,
+    dump: Dump,
     ahead: Ahead,
+}
+
+/// A request under way, and the flow that is to be read.
+#[derive(Debug)]
+struct Op {
+    token: u32,
+    read: Option<FlowKey>,
 }
 
 impl KernelWriter {
@@ -61,15 +50,9 @@ impl KernelWriter {
     /// As `socket(2)` and `bind(2)`.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
-            commit: Socket::for_requests()?,
-            inject: Socket::for_requests()?,
-            dump: Socket::for_requests()?,
-            dumping: false,
-            dump_torn: false,
-            buffer: vec![0; BATCH_BYTES],
-            reads: Vec::new(),
-            answers: Batch::new(ANSWER_SLOTS, ANSWER_SLOT),
-            dumped: Batch::new(DUMP_SLOTS, DUMP_SLOT),
+            commit: Writes::open()?,
+            inject: Writes::open()?,
+            dump: Dump::open(DUMP_PIECES)?,
             ahead: Ahead::new(),
         })
     }
@@ -96,107 +79,75 @@ impl KernelWriter {
         if is_dump(first.request) {
             let flows = *first.request == Request::Dump;
             let _ = engine.poll_kernel();
-            let sink = &mut |input: Input<'_>| engine.handle(now, input);
             if flows {
-                self.start_dump(sink);
+                self.start_dump(engine, now);
             } else {
-                expectations::dump(sink);
+                expectations::dump(&mut |input| engine.handle(now, input));
             }
             engine.handle(now, Input::KernelSettled { token });
             return 1;
         }
-        let written = self.collect(engine, (token, commit));
-        self.send(commit, &written, &mut |input| engine.handle(now, input));
-        written.count as usize
+        self.write(engine, now, commit)
     }
 
-    /// Writes requests into the buffer until there is none of this class or the batch is full. The last one asks for
-    /// the acknowledgement.
-    fn collect(&mut self, engine: &mut Engine, (first, commit): (u32, bool)) -> Written {
-        let Self { buffer, reads, .. } = self;
-        reads.clear();
-        let mut written = Written { first, count: 0, len: 0 };
-        let mut last_at = 0;
-        let mut writer = Writer::new(buffer);
+    /// Carries out requests until there is none of this class or the batch is full; how many that were.
+    fn write(&mut self, engine: &mut Engine, now: Instant, commit: bool) -> usize {
+        let writes = if commit { &mut self.commit } else { &mut self.inject };
         let belongs = |op: KernelOp<'_>| op.commit == commit && !is_dump(op.request);
-        while written.count < BATCH_OPS as u32 && engine.peek_kernel().is_some_and(belongs) {
+        let (mut tokens, mut outcome) = (None, Ok(false));
+        while !matches!(outcome, Ok(true) | Err(_)) && engine.peek_kernel().is_some_and(belongs) {
             let Some(KernelOp { token, request, .. }) = engine.poll_kernel() else { break };
-            if let Request::Get(key) = request {
-                reads.push(Read { token, key: *key, shown: false });
-            }
-            last_at = writer.position();
-            encode(&mut writer, token, request);
-            written.count += 1;
+            let (first, count) = tokens.map_or((token, 1), |(first, count)| (first, count + 1));
+            tokens = Some((first, count));
+            let read = if let Request::Get(key) = request { Some(*key) } else { None };
+            outcome = writes.add(Op { token, read }, |w, ticket| encode(w, ticket, request));
+            outcome = outcome.map(|full| full || count == BATCH_OPS);
         }
-        written.len = writer.finish().expect("the buffer holds the largest batch");
-        request::acknowledge(&mut buffer[last_at..]);
-        written
-    }
-
-    fn send(&mut self, commit: bool, written: &Written, sink: &mut impl FnMut(Input<'_>)) {
-        let Self { commit: of_commits, inject, buffer, reads, answers, .. } = self;
-        let socket = if commit { of_commits } else { inject };
-        let sent = socket.send(&buffer[..written.len]);
-        let outcome = sent.and_then(|()| read_answers(socket, answers, written, reads, sink));
-        if let Err(error) = outcome {
+        let Some((first, count)) = tokens else { return 0 };
+        let sent = outcome.and_then(|_| writes.flush(|op, came| report(engine, now, &op, came)));
+        if let Err(error) = sent {
             let errno = error.raw_os_error().unwrap_or(EIO);
-            written.tokens().for_each(|token| sink(Input::KernelFailed { token, errno }));
+            let tokens = (0..count).map(|at| first.wrapping_add(at));
+            tokens.for_each(|token| engine.handle(now, Input::KernelFailed { token, errno }));
         }
-        sink(Input::KernelSettled { token: written.last() });
+        engine.handle(now, Input::KernelSettled { token: first.wrapping_add(count - 1) });
+        count as usize
     }
 
-    fn start_dump(&mut self, sink: &mut impl FnMut(Input<'_>)) {
-        let mut bytes = [0; 256];
-        let mut writer = Writer::new(&mut bytes);
-        request::dump(&mut writer, 1, Source::Table, &Selection::default());
-        let len = writer.finish().expect("a dump request is short");
-        self.dump_torn = false;
-        self.dumping = self.dump.send(&bytes[..len]).is_ok();
-        if !self.dumping {
-            sink(Input::DumpDone { complete: false });
+    fn start_dump(&mut self, engine: &mut Engine, now: Instant) {
+        let all = Selection::default();
+        if self.dump.begin(|w, seq| request::dump(w, seq, Source::Table, &all)).is_err() {
+            engine.handle(now, Input::DumpDone { complete: false });
         }
     }
 
     /// Whether a dump is running.
     #[must_use]
     pub const fn is_dumping(&self) -> bool {
-        self.dumping
+        self.dump.is_running()
     }
 
     /// Hands the next piece of a running dump to the engine; returns how many flows that were.
     pub fn read_dump(&mut self, engine: &mut Engine, now: Instant) -> usize {
-        if !self.dumping {
+        if !self.dump.is_running() {
             return 0;
         }
-        let Ok(got) = self.dumped.receive(self.dump.as_fd()) else {
-            self.end_dump(engine, now, false);
-            return 0;
+        let (mut flows, ahead) = (0, &mut self.ahead);
+        let reading = self.dump.read(|message| {
+            if let Message::Flow { flow, .. } = message {
+                flows += 1;
+                let flow = flow.to_flow(Detail::State);
+                let key = flow.key();
+                ahead.push(engine, now, (&key, Input::Dumped(flow)), (None, None));
+            }
+        });
+        ahead.finish(engine, now, None);
+        let complete = match reading {
+            Ok(Reading::Nothing | Reading::Some) => return flows,
+            Ok(Reading::Over(end)) => end.is_complete(),
+            Err(_) => false,
         };
-        let mut flows = 0;
-        for index in 0..got {
-            let mut end = None;
-            for raw in Messages::new(self.dumped.datagram(index)).flatten() {
-                self.dump_torn |= raw.header.has(ctnetlink::uapi::flag::DUMP_INTR);
-                match ctnetlink::decode(&raw) {
-                    Ok(Message::Flow { flow, .. }) => {
-                        flows += 1;
-                        let flow = flow.to_flow(Detail::State);
-                        let key = flow.key();
-                        let input = Input::Dumped(flow);
-                        self.ahead.push(engine, now, (&key, input), (None, None));
-                    }
-                    Ok(Message::Done(answer) | Message::Error(answer)) => {
-                        end = Some(answer.errno == 0);
-                    }
-                    Ok(_) => {}
-                    Err(_) => self.dump_torn = true,
-                }
-            }
-            self.ahead.finish(engine, now, None);
-            if let Some(complete) = end {
-                self.end_dump(engine, now, complete);
-            }
-        }
+        engine.handle(now, Input::DumpDone { complete });
         flows
     }
 
@@ -205,52 +156,13 @@ impl KernelWriter {
     pub fn dump_descriptor(&self) -> BorrowedFd<'_> {
         self.dump.as_fd()
     }
-
-    fn end_dump(&mut self, engine: &mut Engine, now: Instant, complete: bool) {
-        self.dumping = false;
-        engine.handle(now, Input::DumpDone { complete: complete && !self.dump_torn });
-    }
 }
 
 const fn is_dump(request: &Request) -> bool {
     matches!(request, Request::Dump | Request::DumpExpectations)
 }
 
-/// A batch in the buffer. Its tokens rise by one.
-struct Written {
-    first: u32,
-    count: u32,
-    /// Bytes.
-    len: usize,
-}
-
-impl Written {
-    /// The barrier.
-    const fn last(&self) -> u32 {
-        self.first.wrapping_add(self.count.wrapping_sub(1))
-    }
-
-    const fn holds(&self, token: u32) -> bool {
-        token.wrapping_sub(self.first) < self.count
-    }
-
-    fn tokens(&self) -> impl Iterator<Item = u32> {
-        let first = self.first;
-        (0..self.count).map(move |at| first.wrapping_add(at))
-    }
-}
-
-/// A read of a batch.
-#[derive(Debug)]
-struct Read {
-    token: u32,
-    key: FlowKey,
-    /// The flow has come.
-    shown: bool,
-}
-
-fn encode(writer: &mut Writer<'_>, token: u32, request: &Request) {
-    let ticket = Ticket::silent(token);
+fn encode(writer: &mut Writer<'_>, ticket: Ticket, request: &Request) {
     match request {
         Request::Create(flow) => request::create(writer, ticket, flow, IfExists::Fail),
         Request::Update(flow) => request::update(writer, ticket, flow),
@@ -266,56 +178,24 @@ fn encode(writer: &mut Writer<'_>, token: u32, request: &Request) {
     }
 }
 
-/// Reads the answers of a batch, up to its barrier.
-fn read_answers(
-    socket: &Socket,
-    answers: &mut Batch,
-    written: &Written,
-    reads: &mut [Read],
-    sink: &mut impl FnMut(Input<'_>),
-) -> io::Result<()> {
-    loop {
-        let got = answers.receive(socket.as_fd())?;
-        if got == 0 {
-            // Answers are there when `send` returns; their absence means that the barrier was lost.
-            return Err(io::Error::from_raw_os_error(EIO));
-        }
-        let mut done = false;
-        for index in 0..got {
-            for raw in Messages::new(answers.datagram(index)).flatten() {
-                done |= on_answer(&raw, written, reads, sink);
-            }
-        }
-        if done {
-            return Ok(());
+/// Tells the engine what became of a request, but not that it succeeded: that shows when the batch is settled.
+fn report(engine: &mut Engine, now: Instant, op: &Op, came: Outcome<'_>) -> io::Result<()> {
+    if let Some(key) = op.read {
+        let shown = came.answer.and_then(flow_of);
+        if shown.is_some() || came.errno != 0 {
+            engine.handle(now, Input::Verified { key, flow: shown });
         }
     }
+    if came.errno != 0 {
+        engine.handle(now, Input::KernelFailed { token: op.token, errno: came.errno });
+    }
+    Ok(())
 }
 
-/// Reports one answer; true when it is the barrier.
-fn on_answer(
-    raw: &ctnetlink::RawMessage<'_>,
-    written: &Written,
-    reads: &mut [Read],
-    sink: &mut impl FnMut(Input<'_>),
-) -> bool {
-    let token = raw.header.seq;
-    let read = reads.iter_mut().find(|read| read.token == token);
-    match (ctnetlink::decode(raw), read) {
-        (Ok(Message::Flow { flow, .. }), Some(read)) => {
-            read.shown = true;
-            sink(Input::Verified { key: read.key, flow: Some(flow.to_flow(Detail::State)) });
-            false
-        }
-        (Ok(Message::Error(answer)), read) if written.holds(token) => {
-            if answer.errno != 0 {
-                if let Some(read) = read.filter(|read| !read.shown) {
-                    sink(Input::Verified { key: read.key, flow: None });
-                }
-                sink(Input::KernelFailed { token, errno: answer.errno });
-            }
-            token == written.last()
-        }
-        _ => false,
+/// The flow that an answer shows.
+fn flow_of(answer: &[u8]) -> Option<Flow> {
+    match ctnetlink::decode(&Messages::new(answer).flatten().next()?) {
+        Ok(Message::Flow { flow, .. }) => Some(flow.to_flow(Detail::State)),
+        _ => None,
     }
 }

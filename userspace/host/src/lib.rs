@@ -15,6 +15,7 @@
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `expectations` | hears of expectations |
+//! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `table`, `removal` | read and change the kernel's table for programs that ask and go; delete flows one by one |
@@ -49,6 +50,7 @@ pub mod log;
 pub mod moderation;
 pub mod link;
 pub mod expectations;
+pub mod exchange;
 pub mod table;
 pub mod removal;
 pub mod ended;

@@ -4,7 +4,7 @@
 //! The deletes go through a socket that nobody else uses, so to a daemon their events are those of any other program:
 //! peers are told that the flows ended.
 
-use crate::table::Writes;
+use crate::exchange::writes::Writes;
 use ctnetlink::FlowKey;
 use ctnetlink::request;
 use std::io;

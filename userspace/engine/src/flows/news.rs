@@ -3,6 +3,7 @@
 //! Events come from several CPUs and overtake each other, so the order they are handed in says nothing. What tells is
 //! the time each one carries, as far as it carries one.
 
+use crate::flows::knowledge::Age;
 use crate::flows::merge;
 use crate::flows::table::Entry;
 use crate::flows::tombstone::Span;
@@ -10,17 +11,6 @@ use crate::input::Stamp;
 use common::Instant;
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;
-
-/// News about a flow compared with the last word about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// It is newer.
-    Newer,
-    /// It is older.
-    Older,
-    /// Only the kernel knows.
-    Unclear,
-}
 
 /// How old news is that carries `stamp`, when the last word was spoken at `last`.
 #[must_use]

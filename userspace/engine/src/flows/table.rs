@@ -3,6 +3,7 @@
 //! Slots are stable and iterated in order, so a long walk (a dump, a commit, a bulk transfer) is a cursor that
 //! survives changes in between: it sees every entry that stays, and nothing twice.
 
+use crate::flows::knowledge::Knowledge;
 use crate::flows::merge;
 use crate::input::Stamp;
 use crate::journal::Journal;
@@ -279,26 +280,33 @@ impl FlowTable {
         }
     }
 
-    /// Notes whether events tell of the flow in a slot.
-    pub fn set_silent(&mut self, slot: Slot, silent: bool) {
+    /// What is known of the flow in a slot, if it lives.
+    #[must_use]
+    pub fn knowledge(&self, slot: Slot) -> Knowledge {
+        let Some(entry) = self.at(slot) else { return Knowledge::Absent };
+        match entry.marks {
+            marks if marks.contains(Marks::DEAD) => Knowledge::Ended,
+            marks if marks.contains(Marks::SILENT) => Knowledge::Read,
+            marks if marks.contains(Marks::UNSURE) => Knowledge::Seen,
+            _ => Knowledge::Sure,
+        }
+    }
+
+    /// Notes what is known of the living flow in a slot.
+    pub fn set_knowledge(&mut self, slot: Slot, knowledge: Knowledge) {
         let Some(notes) = self.notes_mut(slot) else { return };
-        let was = notes.marks.contains(Marks::SILENT);
+        let (silent, unsure) = (knowledge == Knowledge::Read, knowledge == Knowledge::Seen);
+        let was = notes.marks;
         notes.marks.set(Marks::SILENT, silent);
-        self.silent = self.silent + usize::from(silent) - usize::from(was);
+        notes.marks.set(Marks::UNSURE, unsure);
+        self.silent = self.silent + usize::from(silent) - usize::from(was.contains(Marks::SILENT));
+        self.unsure = self.unsure + usize::from(unsure) - usize::from(was.contains(Marks::UNSURE));
     }
 
     /// Flows of which events may never tell.
     #[must_use]
     pub const fn silent(&self) -> usize {
         self.silent
-    }
-
-    /// Notes whether the flow in a slot may never have come to be.
-    pub fn set_unsure(&mut self, slot: Slot, unsure: bool) {
-        let Some(notes) = self.notes_mut(slot) else { return };
-        let was = notes.marks.contains(Marks::UNSURE);
-        notes.marks.set(Marks::UNSURE, unsure);
-        self.unsure = self.unsure + usize::from(unsure) - usize::from(was);
     }
 
     /// Flows that may never have come to be.

@@ -2,7 +2,8 @@
 
 use super::{Desk, Flows};
 use crate::changed::Listener;
-use crate::flows::news::{self, Age, age};
+use crate::flows::knowledge::Age;
+use crate::flows::news::{self, age};
 use crate::flows::tombstone::Span;
 use crate::input::{Origin, Stamp};
 use crate::kernel::Purpose;

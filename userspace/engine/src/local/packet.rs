@@ -4,9 +4,10 @@
 //! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until anything
 //! more is heard of it, the flow is *unsure* ([`Marks::UNSURE`]), and after a while the kernel is asked.
 
-use super::{Desk, Flows, News, Told, seconds};
+use super::{Desk, Flows, News, seconds};
 use crate::changed::Listener;
 use crate::config::limit;
+use crate::flows::knowledge::By;
 use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::input::{Origin, Stamp};
 use common::Instant;
@@ -47,20 +48,8 @@ impl Flows {
             return Ok(());
         }
         let found = self.table.find(&flow.key());
-        let told = Told::ByPacket { whole };
-        self.on_change(desk, found, News { event, flow, origin: Origin::Foreign, stamp, told })
-    }
-
-    /// Notes what is open about a flow after there was news of it. `anew`: it was not known before.
-    pub(super) fn note_doubts(&mut self, slot: Slot, event: EventKind, told: Told, anew: bool) {
-        let by_packet = told != Told::ByEvent;
-        let began = event == EventKind::New;
-        // A flow whose beginning was not seen may be one whose end the kernel does not tell. If that is known already,
-        // its packets change nothing.
-        if !by_packet || began || anew {
-            self.table.set_silent(slot, by_packet && !began);
-        }
-        self.table.set_unsure(slot, by_packet && began);
+        let (origin, by) = (Origin::Foreign, By::Packet { whole });
+        self.on_change(desk, found, News { event, flow, origin, stamp, by })
     }
 
     /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been

@@ -3,6 +3,7 @@
 use super::{Desk, Flows, seconds};
 use crate::changed::{Elsewhere, Listener};
 use crate::config::limit;
+use crate::flows::knowledge::{Knowledge, Step};
 use crate::flows::news;
 use crate::flows::table::{Becomes, Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
@@ -118,31 +119,36 @@ impl Flows {
             return Ok(());
         }
         let Some(flow) = flow else {
-            if self.is_about_to_begin(desk.now, key) {
-                self.verify(desk, key);
-                return Ok(());
-            }
-            self.tombstones.bury(*key, Span::at(desk.now.0));
-            if let Some(slot) = self.table.find(key).filter(|&slot| self.is_alive(slot)) {
-                // What never came to be has not ended unseen either.
-                let unsure = self.table.at(slot).filter(|e| e.marks.contains(Marks::UNSURE));
-                let all_there_was = unsure.map(|entry| entry.flow());
-                self.bury(desk, slot, all_there_was);
-            }
+            self.on_missing(desk, key);
             return Ok(());
         };
         self.make_room(desk, key, Span::at(desk.now.0))?;
-        let known = self.table.find(key).is_some_and(|slot| self.is_alive(slot));
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Elsewhere::Unknown)?;
-        if !known {
-            // It may be another one than that of which there was news, and one of which no event ever tells.
-            self.table.set_silent(slot, true);
-        }
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
         if (changed && !read_back) || desk.listener.is_untold(slot) {
             desk.listener.on_changed(slot);
+        } else if changed {
+            desk.listener.on_overwritten();
         }
         Ok(())
+    }
+
+    /// The kernel says that it has no such flow.
+    fn on_missing(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
+        let found = self.table.find(key);
+        let known = self.knowledge(found);
+        let step = known.on_missing(self.is_about_to_begin(desk.now, key));
+        if matches!(step, Step::Ask { .. }) {
+            self.verify(desk, key);
+            return;
+        }
+        self.tombstones.bury(*key, Span::at(desk.now.0));
+        if let Some(slot) = found.filter(|_| step == Step::End) {
+            // What never came to be has not ended unseen either.
+            let all_there_was = (known == Knowledge::Seen).then(|| self.table.at(slot)).flatten();
+            let all_there_was = all_there_was.map(|entry| entry.flow());
+            self.bury(desk, slot, all_there_was);
+        }
     }
 
     /// Takes a flow of a dump of the kernel's table.
@@ -188,9 +194,6 @@ impl Flows {
         };
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.insert(Marks::SHOWN);
-        }
-        if known.is_none() {
-            self.table.set_silent(slot, true);
         }
         // What events told of it before was told on.
         if changed && (tell || known.is_some()) {
@@ -290,8 +293,11 @@ impl Flows {
     ) -> Result<(Slot, bool), Full> {
         flow.drop_volatile();
         let Some(slot) = self.table.find(&flow.key()) else {
-            return Ok((self.add(desk, flow, at, elsewhere)?, true));
+            let slot = self.add(desk, flow, at, elsewhere)?;
+            self.table.set_knowledge(slot, Knowledge::Absent.on_shown(false));
+            return Ok((slot, true));
         };
+        let knowledge = self.table.knowledge(slot);
         let dead = self.revive(desk, slot);
         let entry = self.table.at(slot).expect("the slot was just found");
         let other = dead || news::is_another(entry, &flow);
@@ -316,11 +322,7 @@ impl Flows {
         notes.marks.remove(Marks::HEARD);
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
-        self.table.set_unsure(slot, false);
-        if other {
-            // Another life, of which there was no event: perhaps there never will be one.
-            self.table.set_silent(slot, true);
-        }
+        self.table.set_knowledge(slot, knowledge.on_shown(other));
         desk.counters.local.updated += 1;
         Ok((slot, changed))
     }

@@ -88,6 +88,19 @@ impl Node {
         true
     }
 
+    /// The kernel does not have a flow. If an injection made it, it ended without a word: the peer is to tell it again, as
+    /// if the kernel had refused it.
+    pub(crate) fn on_missing(&mut self, session: &mut impl Peers, now: Instant, key: &FlowKey) {
+        self.remote.on_gone(key);
+        if !self.remote.made(key) || self.kernel.is_pending(key) {
+            return;
+        }
+        self.refusals.note(now);
+        if let Some(told) = self.remote.on_vanished(key) {
+            session.on_refused(told);
+        }
+    }
+
     /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
     /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
     /// tells its flows from the peers', and an end is an end for all of them, as with the original.

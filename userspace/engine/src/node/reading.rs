@@ -27,6 +27,7 @@ impl Dump {
             watch: false,
             commands: Vec::new(),
             sweep: None,
+            mirror_from: 0,
         }
     }
 }
@@ -148,7 +149,7 @@ impl Node {
         self.flows.on_unverified(key);
         // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
         if flow.as_ref().is_none_or(|flow| flow.key() != *key) {
-            self.remote.on_gone(key);
+            self.on_missing(session, now, key);
         }
         if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
             // It was asked for on account of what is over by now.
@@ -174,6 +175,9 @@ impl Node {
             return;
         }
         let key = flow.key();
+        if !self.config.replication.keep_remote {
+            self.remote.note_shown(&key);
+        }
         // One that is there because of an injection alone. What traffic has done to it since is known, or will be asked
         // for when the news of it comes in (`Local::on_reading_began`).
         if self.remote.made(&key) && self.flows.table.find(&key).is_none() {
@@ -216,11 +220,23 @@ impl Node {
         let (flows, mut desk) = self.desk(session, now);
         let over = flows.sweep(&mut desk, &mut sweep);
         self.tell_vanished();
-        if over {
+        if over && self.sweep_mirror(sweep.is_complete()) {
             self.end_reading(session, now, (sweep.is_complete(), sweep.purged));
         } else if let Some(dump) = &mut self.dump {
             dump.sweep = Some((sweep, now + limit::SWEEP_STEP));
         }
+    }
+
+    /// The same for flows that were written straight into the kernel. True when it has looked at all.
+    fn sweep_mirror(&mut self, complete: bool) -> bool {
+        let Self { config, remote, kernel, dump: Some(dump), .. } = self else { return true };
+        if config.replication.keep_remote {
+            return true;
+        }
+        let ask = |key: &FlowKey| !complete || kernel.push(Purpose::Read, Request::Get(*key));
+        let rest = remote.sweep_hidden(dump.mirror_from, ask);
+        dump.mirror_from = rest.unwrap_or_default();
+        rest.is_none()
     }
 
     fn end_reading(

@@ -243,6 +243,11 @@ impl Listener for Session {
         v1.outbox.owe_end(slot);
     }
 
+    fn on_overwritten(&mut self) {
+        let Self::V1(v1) = self;
+        v1.on_overwritten();
+    }
+
     fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
         let Self::V1(v1) = self;
         v1.outbox.queue_message(change, flow, counters);

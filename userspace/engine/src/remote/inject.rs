@@ -8,9 +8,9 @@
 //! of the kernel's table must not take them for this node's own, and what a transfer did not name can be told.
 
 use super::Remote;
-use crate::config::Config;
+use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
-use crate::flows::table::{Full, Marks};
+use crate::flows::table::{Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
@@ -50,6 +50,13 @@ impl Remote {
         self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
     }
 
+    /// The kernel has none of the flow that an injection made. Returns who spoke of the flow last, and when.
+    pub fn on_vanished(&mut self, key: &FlowKey) -> Option<Told> {
+        let slot = self.known.find(key)?;
+        self.known.notes_mut(slot)?.marks.remove(Marks::MADE);
+        self.set_unlike(key, true)
+    }
+
     /// Traffic of this node's uses a flow. If it is a peer's, it is no longer as the peer says.
     pub fn note_shared(&mut self, key: &FlowKey) {
         if self.injects
@@ -86,6 +93,36 @@ impl Remote {
     #[must_use]
     pub fn is_left(&self, key: &FlowKey) -> bool {
         self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::LEFT))
+    }
+
+    /// A reading of the kernel's table shows a flow.
+    pub fn note_shown(&mut self, key: &FlowKey) {
+        if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
+            notes.marks.insert(Marks::SHOWN);
+        }
+    }
+
+    /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each that an injection
+    /// made and the reading did not show: it may have ended without a word; false if there is no room for the question.
+    /// Returns where to go on, or `None` at the end.
+    pub fn sweep_hidden(
+        &mut self,
+        mut from: Slot,
+        mut ask: impl FnMut(&FlowKey) -> bool,
+    ) -> Option<Slot> {
+        let end = from.saturating_add(limit::SWEEP_STEP_SLOTS);
+        while let Some((slot, entry)) = self.known.next(from) {
+            let hidden = entry.marks.intersection(Marks::MADE | Marks::SHOWN) == Marks::MADE;
+            let key = entry.key();
+            if slot >= end || (hidden && !ask(&key)) {
+                return Some(slot);
+            }
+            if let Some(notes) = self.known.notes_mut(slot) {
+                notes.marks.remove(Marks::SHOWN);
+            }
+            from = slot + 1;
+        }
+        None
     }
 
     /// The kernel does not have a flow. One that a transfer did not name is settled by that.

@@ -10,13 +10,13 @@ bitflags! {
         const DEAD = 1 << 2;
         /// The kernel has been asked about it.
         const VERIFYING = 1 << 3;
-        /// Shown by the dump that is running.
+        /// Shown by the dump that is running, or being compared.
         const SHOWN = 1 << 4;
         /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
-        /// away with [`FlowTable::set_silent`].
+        /// away with [`FlowTable::set_knowledge`].
         const SILENT = 1 << 9;
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
-        /// perhaps it never got there. Set and taken away with [`FlowTable::set_unsure`].
+        /// perhaps it never got there. Set and taken away with [`FlowTable::set_knowledge`].
         const UNSURE = 1 << 11;
         /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
         /// laid over what was known, which may have been an earlier life.

@@ -245,6 +245,27 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
 }
 
 #[test]
+fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
+    let mut talk = Talk::new();
+    let first = talk.seq;
+    talk.tells(EventKind::New, &flow(1));
+    talk.tells(EventKind::New, &flow(2));
+    talk.settles(first, 2);
+    talk.kernel(|_| None);
+    assert!(talk.is_exact());
+    // Events were off, and what ended meanwhile no event tells.
+    talk.reads(&[flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: None });
+    assert!(!talk.is_exact());
+    talk.tells(EventKind::New, &flow(1));
+    talk.settles(first + 3, 2);
+    talk.kernel(|_| None);
+    talk.reads(&[flow(1), flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [], "all of it is there");
+}
+
+#[test]
 fn what_the_peers_wrote_is_this_nodes_own_after_a_flush_and_a_reading() {
     let mut talk = Talk::new();
     talk.tells(EventKind::New, &flow(1));

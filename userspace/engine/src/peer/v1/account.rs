@@ -197,6 +197,12 @@ impl V1 {
         })
     }
 
+    /// A peer's word changed a flow of this node's. An answer to each such word would be answered by others, without an
+    /// end, so what those who did not say it are owed is a transfer.
+    pub(in crate::peer) fn on_overwritten(&mut self) {
+        self.owes |= self.peers.iter().nth(1).is_some();
+    }
+
     /// Begins the transfer that this node owes its peers, because it has forgotten an end that they were to be told of.
     pub(super) fn pay_transfer(&mut self, node: &mut Node, now: Instant) {
         if self.pay_due(node).is_some_and(|due| now >= due) {

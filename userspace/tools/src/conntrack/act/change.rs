@@ -13,7 +13,8 @@ use ctnetlink::flow::{Flow, Known, Status};
 use ctnetlink::frame::HEADER_LEN;
 use ctnetlink::request::{self, IfExists, Selection, Ticket};
 use ctnetlink::{FlowKey, FlowView, Tuple};
-use host::table::{Outcome as Came, Table as Kernel, Writes};
+use host::exchange::writes::{Outcome as Came, Writes};
+use host::table::Table as Kernel;
 use std::io;
 use std::process::ExitCode;
 

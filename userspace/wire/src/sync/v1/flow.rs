@@ -5,7 +5,6 @@
 
 use super::attribute::{self, Attribute, Attributes};
 use super::{Change, Kind, Options, Stamp, header};
-use alloc::vec::Vec;
 use ctnetlink::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use ctnetlink::{DecodeError, Flow, FlowKey, Tuple, Writer};

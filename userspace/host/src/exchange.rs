@@ -1,0 +1,9 @@
+//! What is asked of the kernel's connection tracking, and what it answers: one reader of dumps, one writer of batches.
+//!
+//! ```text
+//!  request --send--> kernel --pieces, the next one made as the last one is read--> Dump      until it says that it is over
+//!  write, write, ..., last one with ACK --send--> kernel --errors, answers, the ACK--> Writes   all of it inside of send
+//! ```
+
+pub mod dump;
+pub mod writes;
