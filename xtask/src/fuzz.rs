@@ -27,9 +27,9 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "sync", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct", "policy",
-    "helper", "filter",
+    "helper", "filter", "feed",
 ];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.

@@ -19,11 +19,13 @@ mod print;
 mod nfct;
 mod helper;
 mod filter;
+mod feed;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
+pub use feed::feed;
 pub use filter::filter;
 pub use helper::helper;
 pub use netlink::netlink;
@@ -35,7 +37,7 @@ pub use sync::sync;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("sync", sync),
     ("conf", conf),
     ("control", control),
@@ -48,4 +50,5 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("policy", policy),
     ("helper", helper),
     ("filter", filter),
+    ("feed", feed),
 ];

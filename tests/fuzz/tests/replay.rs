@@ -103,3 +103,8 @@ fn the_corpus_of_helper_is_survived() {
 fn the_corpus_of_filter_is_survived() {
     replay("filter");
 }
+
+#[test]
+fn the_corpus_of_feed_is_survived() {
+    replay("feed");
+}

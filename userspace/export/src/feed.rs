@@ -36,6 +36,14 @@ use wire::feed::{KINDS, Record};
 
 use request::parse as parse_request;
 
+/// Whether a line of a client is understood, for who throws any bytes at it.
+///
+/// # Errors
+/// The code and the text of the error that the client gets.
+pub fn understood(line: &[u8]) -> Result<(), (&'static str, String)> {
+    parse_request(line).map(drop)
+}
+
 /// The limits of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -8,8 +8,9 @@ use crate::control;
 use crate::lane::{Reader, Writer, lane};
 use engine::Sink;
 use rustix::fs::{Gid, Mode, chmod, chown};
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,10 @@ impl Socket {
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
         if control::is_served(path) {
             return Err(io::Error::new(ErrorKind::AddrInUse, "another process serves it"));
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+            // `/run` is empty after a boot, and nobody else may have made the daemon's directory there.
+            DirBuilder::new().mode(0o755).create(parent)?;
         }
         let listener = UnixListener::from(control::listen_anew(path)?);
         let socket = Self { listener: Some(listener), path: path.to_owned() };
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn a_socket_has_its_mode_and_nobody_takes_the_path_of_one_that_is_served() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("feed.sock");
+        let path = dir.path().join("made/feed.sock");
         let socket = Socket::bind(&path, 0o660, None).unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o660);

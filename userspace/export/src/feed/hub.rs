@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Heard, Key};
 use super::client::{self, Connection};
-use super::lanes::Lane;
+use super::lanes::{Lane, last_of, seqs};
 use super::queue::{Piece, Queue};
 use super::request::{Format, Request, Subscription};
 use super::subscriber::Subscriber;
@@ -11,7 +11,7 @@ use engine::Side;
 use host::clock;
 use host::fleet::Handle;
 use host::log::Log;
-use host::shard::{Order, Snapshot, TableState, Wish};
+use host::shard::{Order, Snapshot, Wish};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ use wire::feed::{KINDS, Lost, Op, Record, Walked};
 
 /// Records taken from a lane before anybody else gets a turn.
 const RECORDS_PER_TURN: usize = 1024;
+/// Turns before the hub looks whether somebody else wants something.
+const TURNS: usize = 16;
 /// How often clients are told how far the stream is.
 const TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two pages of snapshots: 512 rows take a shard some 20 us.
@@ -71,6 +73,8 @@ struct Hub {
     notify: Rc<Notify>,
     words: mpsc::Sender<Word>,
     lanes: Vec<Lane>,
+    /// The numbers of the last records of lanes that were closed, by shard and table.
+    last: BTreeMap<(usize, usize), u64>,
     channels: Vec<Channel>,
     /// Those connected, and what they read once they have subscribed.
     queues: BTreeMap<u64, Rc<Queue>>,
@@ -106,6 +110,7 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
         notify: Rc::new(Notify::new()),
         words,
         lanes: Vec::new(),
+        last: BTreeMap::new(),
         channels: Vec::new(),
         queues: BTreeMap::new(),
         clients: BTreeMap::new(),
@@ -143,9 +148,9 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
 }
 
 impl Hub {
-    /// Takes what waits in the lanes until nothing does, and arms them then.
+    /// Takes what waits in the lanes until nothing does, and arms them then; or comes back soon, while there is more.
     async fn work(&mut self) {
-        loop {
+        for _ in 0..TURNS {
             let taken = self.drain();
             self.settle();
             self.order_page();
@@ -160,6 +165,7 @@ impl Hub {
                 return;
             }
         }
+        self.notify.notify_one();
     }
 
     /// Takes a turn's share of records out of each lane; whether there were any.
@@ -345,7 +351,7 @@ impl Hub {
             Word::State(client, snapshot) => {
                 if let Some(snapshot) = snapshot {
                     self.flows = snapshot.flows.map(|flows| flows as u64);
-                    self.state = state(snapshot.state);
+                    self.state = lines::state(snapshot.state);
                 }
                 match client {
                     Some((id, wanted)) => self.subscribe(id, *wanted),
@@ -462,7 +468,8 @@ impl Hub {
                 lane.want_counters(&self.engine, counters);
                 continue;
             }
-            self.open((shard, side), 0);
+            let last = self.last.get(&(shard, side as usize)).copied().unwrap_or(0);
+            self.open((shard, side), last);
         }
     }
 
@@ -492,7 +499,9 @@ impl Hub {
         let side = client.wanted.side;
         if self.clients.values().all(|client| client.wanted.side != side) {
             self.lanes.iter().filter(|lane| lane.side == side).for_each(|l| l.close(&self.engine));
-            self.lanes.retain(|lane| lane.side != side);
+            for lane in self.lanes.extract_if(.., |lane| lane.side == side) {
+                self.last.insert((lane.shard.into(), side as usize), lane.seq);
+            }
             return;
         }
         let counters = self.wants_counters(side);
@@ -563,30 +572,4 @@ impl Hub {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-/// The numbers of the last records of a table, by shard.
-fn seqs(lanes: &[Lane], side: Side) -> Vec<u64> {
-    let mut seqs: Vec<_> =
-        lanes.iter().filter(|lane| lane.side == side).map(|lane| (lane.shard, lane.seq)).collect();
-    seqs.sort_unstable();
-    seqs.into_iter().map(|(_, seq)| seq).collect()
-}
-
-/// The highest number that was used for a table, if it was listened to.
-fn last_of(ended: &[(u16, Side, u64)], side: Side) -> Option<u64> {
-    ended.iter().filter(|lane| lane.1 == side).map(|lane| lane.2).max()
-}
-
-/// The control line about the state of the table.
-fn state(state: TableState) -> Value {
-    let missing = match state {
-        TableState::Degraded { lost, .. } | TableState::Repairing { lost, .. } => lost,
-        TableState::Loading { .. } | TableState::Exact => 0,
-    };
-    let mut value = json!({"v": 1, "control": "state", "state": state.word()});
-    if missing > 0 {
-        value["missing"] = missing.into();
-    }
-    value
 }

@@ -74,3 +74,16 @@ fn wake(descriptor: OwnedFd, hub: Rc<Notify>) -> io::Result<AbortHandle> {
     });
     Ok(task.abort_handle())
 }
+
+/// The numbers of the last records of a table, by shard.
+pub(super) fn seqs(lanes: &[Lane], side: Side) -> Vec<u64> {
+    let mut seqs: Vec<_> =
+        lanes.iter().filter(|lane| lane.side == side).map(|lane| (lane.shard, lane.seq)).collect();
+    seqs.sort_unstable();
+    seqs.into_iter().map(|(_, seq)| seq).collect()
+}
+
+/// The highest number that was used for a table, if it was listened to.
+pub(super) fn last_of(ended: &[(u16, Side, u64)], side: Side) -> Option<u64> {
+    ended.iter().filter(|lane| lane.1 == side).map(|lane| lane.2).max()
+}

@@ -2,6 +2,7 @@
 
 use super::request::Format;
 use super::subscriber::Scope;
+use host::shard::TableState;
 use serde_json::{Map, Value, json};
 use wire::feed::{Frame, Lost, Op, frame};
 
@@ -51,4 +52,17 @@ pub(super) fn gap(scope: Scope, shard: u16, lost: &Lost, (for_ms, limit): (u64, 
         "lost": kinds, "for_ms": for_ms, "why": why,
         "do": "send {\"op\":\"resync\"} for a new snapshot",
     })
+}
+
+/// The control line about the state of the table.
+pub(super) fn state(state: TableState) -> Value {
+    let missing = match state {
+        TableState::Degraded { lost, .. } | TableState::Repairing { lost, .. } => lost,
+        TableState::Loading { .. } | TableState::Exact => 0,
+    };
+    let mut value = json!({"v": 1, "control": "state", "state": state.word()});
+    if missing > 0 {
+        value["missing"] = missing.into();
+    }
+    value
 }
