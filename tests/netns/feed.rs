@@ -114,12 +114,12 @@ fn subscribe(stage: &Solo, words: &str) -> (i32, String, String) {
 
 /// `ctflow subscribe` that runs while something happens: its output.
 fn meanwhile(stage: &Solo, daemon: &Daemon<'_>, words: &str, what: impl FnOnce()) -> String {
-    let before = daemon.status()["feed"]["channels"].as_u64();
+    wait_until("nobody listens", || daemon.status()["feed"]["clients"] == 0);
     let mut command = Command::new(Brand::Ours.program().with_file_name("ctflow"));
     command.arg("subscribe").args(words.split_whitespace()).arg("-C").arg(daemon.path("conf"));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = stage.node.within(|| command.spawn().expect("the program can be started"));
-    wait_until("it listens", || daemon.status()["feed"]["channels"].as_u64() > before);
+    wait_until("it listens", || daemon.status()["feed"]["channels"] == 1);
     what();
     let output = child.wait_with_output().expect("it is our child");
     assert!(output.status.success(), "{output:?}");

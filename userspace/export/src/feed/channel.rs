@@ -51,6 +51,8 @@ pub(super) struct Channel {
     rows: Open,
     pub(super) page: Vec<Rc<Chunk>>,
     pub(super) wants_rows: bool,
+    /// All members are losing records: those are counted, and not encoded.
+    pub(super) counts_only: bool,
     memory: Rc<Cell<usize>>,
 }
 
@@ -74,6 +76,7 @@ impl Channel {
             rows: Open::default(),
             page: Vec::new(),
             wants_rows: false,
+            counts_only: false,
             memory: Rc::clone(memory),
         }
     }
@@ -95,11 +98,14 @@ impl Channel {
             seal(open, self.key.format, done, &self.memory);
             open.shard = heard.shard;
         }
+        open.holds.add(head.op, head.seq);
+        if self.counts_only && !is_row {
+            return;
+        }
         if open.bytes.is_empty() && self.key.format == Format::Binary {
             // The header is written when the length is known.
             open.bytes.extend_from_slice(&[0; FRAME_LEN]);
         }
-        open.holds.add(head.op, head.seq);
         encode(&mut open.bytes, self.key.format, heard, product);
         if open.bytes.len() >= CHUNK_LEN {
             seal(open, self.key.format, done, &self.memory);
@@ -154,12 +160,12 @@ fn encode(out: &mut Vec<u8>, format: Format, heard: &mut Heard<'_>, product: &dy
 }
 
 fn seal(open: &mut Open, format: Format, done: &mut Vec<Rc<Chunk>>, memory: &Rc<Cell<usize>>) {
-    if open.bytes.is_empty() {
+    if open.holds.is_nothing() {
         return;
     }
     let Open { mut bytes, shard, holds } =
         std::mem::replace(open, Open { shard: open.shard, ..Open::default() });
-    if format == Format::Binary {
+    if format == Format::Binary && !bytes.is_empty() {
         let len = (bytes.len() - FRAME_LEN) as u32;
         bytes[..FRAME_LEN].copy_from_slice(&frame(Frame::Records, shard, len));
     }

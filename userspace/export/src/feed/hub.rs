@@ -28,9 +28,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use wire::feed::{KINDS, Lost, Op, Record, Walked};
 
 /// Records taken from a lane before anybody else gets a turn.
-const RECORDS_PER_TURN: usize = 1024;
-/// Turns before the hub looks whether somebody else wants something.
-const TURNS: usize = 16;
+const RECORDS_PER_TURN: usize = 256;
+/// How long the hub goes on before it looks whether somebody else wants something.
+const BUSY: Duration = Duration::from_millis(5);
 /// How often clients are told how far the stream is.
 const TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two pages of snapshots: 512 rows take a shard some 20 us.
@@ -150,7 +150,8 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
 impl Hub {
     /// Takes what waits in the lanes until nothing does, and arms them then; or comes back soon, while there is more.
     async fn work(&mut self) {
-        for _ in 0..TURNS {
+        let until = Instant::now() + BUSY;
+        while Instant::now() < until {
             let taken = self.drain();
             self.settle();
             self.order_page();
@@ -261,6 +262,10 @@ impl Hub {
             if client.settle(limit) {
                 client.begin_snapshot(self.flows[client.wanted.side as usize], &self.stats);
             }
+        }
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            let mut members = self.clients.values().filter(|client| client.channel == at);
+            channel.counts_only = members.all(Subscriber::is_losing);
         }
     }
 
@@ -414,10 +419,17 @@ impl Hub {
         }));
         client.knows_state(&self.state);
         self.clients.insert(id, client);
+        self.count_channels();
+        self.channels[channel].counts_only = false;
         self.listen(side);
         if snapshot {
             self.begin_snapshot(id);
         }
+    }
+
+    fn count_channels(&self) {
+        let channels = self.channels.iter().filter(|channel| channel.members > 0).count();
+        self.stats.channels.store(channels as u64, Relaxed);
     }
 
     fn begin_snapshot(&mut self, id: u64) {
@@ -434,6 +446,7 @@ impl Hub {
         if let Ok(channel) = self.channel(&key) {
             self.channels[old].members -= 1;
             self.channels[channel].members += 1;
+            self.channels[channel].counts_only = false;
             self.clients.get_mut(&id).into_iter().for_each(|client| client.channel = channel);
         }
     }
@@ -496,6 +509,7 @@ impl Hub {
             channel.ready.clear();
             channel.take_page();
         }
+        self.count_channels();
         let side = client.wanted.side;
         if self.clients.values().all(|client| client.wanted.side != side) {
             self.lanes.iter().filter(|lane| lane.side == side).for_each(|l| l.close(&self.engine));
@@ -512,8 +526,6 @@ impl Hub {
     async fn on_tick(&mut self) {
         self.drain();
         self.follow_engine().await;
-        let channels = self.channels.iter().filter(|channel| channel.members > 0).count();
-        self.stats.channels.store(channels as u64, Relaxed);
         if self.clients.is_empty() {
             return;
         }

@@ -73,7 +73,9 @@ impl Subscriber {
         if self.closed {
             return;
         }
-        if self.gap.is_none() && self.has_room(chunk.bytes.len(), limit) {
+        // One without bytes was only counted, because everybody lost it.
+        let whole = self.gap.is_none() && !chunk.bytes.is_empty();
+        if whole && self.has_room(chunk.bytes.len(), limit) {
             self.queue.push(Piece::Chunk(Rc::clone(chunk)));
             return;
         }
@@ -122,6 +124,11 @@ impl Subscriber {
     /// Whether what it reads has no hole at this moment.
     pub(super) const fn is_whole(&self) -> bool {
         self.gap.is_none() && !self.closed
+    }
+
+    /// Whether it loses whatever comes now.
+    pub(super) const fn is_losing(&self) -> bool {
+        self.gap.is_some() || self.closed
     }
 
     /// Begins a snapshot of a table that holds about so many flows.
