@@ -32,6 +32,7 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "doctor" -d 'Find what
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "list" -d 'Show flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "count" -d 'Count flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "subscribe" -d 'Show every change of the daemon\'s table as it happens'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "filter" -d 'Show how a filter is understood'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -86,6 +87,24 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l yes -d 'Do not 
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l require-match -d 'Fail with exit code 1 if no flow matches'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l all -d 'Take an empty filter as every flow'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l events -d 'What to show, with commas between: new update destroy failure' -r -f -a "new\t''
+update\t''
+destroy\t''
+failure\t''"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l table -d 'Of which table: this node\'s flows, or those of its peers' -r -f -a "local\t'Flows of this node'
+remote\t'Flows of its peers'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s o -l output -d 'What records look like' -r -f -a "text\t'Lines for people, as those of `conntrack -E`'
+json\t'A JSON object on each line'
+binary\t'Frames of records'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l count -d 'End after so many records' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l on-gap -d 'When this reads too slowly and loses records: say so and go on, take a new snapshot, or end with exit code 1' -r -f -a "tell\t''
+resync\t''
+fail\t''"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s C -l config -d 'Configuration file of the daemon, which says where its feed is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l socket -d 'The feed\'s socket, for those who may not read the configuration' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l snapshot -d 'Begin with all flows of the table'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l counters -d 'Also tell counters and times of flows, where the kernel keeps them'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s o -l output -d 'Text or JSON' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
@@ -113,12 +132,13 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List th
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "status" -d 'Show the state of the node'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "list" -d 'Show flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "count" -d 'Count flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "filter" -d 'Show how a filter is understood'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "subscribe" -d 'Show every change of the daemon\'s table as it happens'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "filter" -d 'Show how a filter is understood'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete subscribe filter bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Events, Helper, Hook, Link, Passed, Queue, Queues, Replication, Status, Table, Work,
+    Events, Feed, Helper, Hook, Link, Passed, Queue, Queues, Replication, Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");

@@ -133,7 +133,7 @@ impl Checker<'_> {
         for node in nodes {
             match node.keyword.key {
                 Key::Path => subscribe.path = node.path().unwrap_or_default(),
-                Key::SocketGroup => subscribe.group = Some(node.name().to_owned()),
+                Key::SocketGroup => subscribe.group = node.name().to_owned(),
                 Key::SocketMode => subscribe.mode = self.socket_mode(node),
                 Key::ClientsMax => subscribe.clients_max = node.number(),
                 Key::QueueSize => subscribe.queue_size = node.number(),

@@ -25,8 +25,8 @@ pub struct Conf {
 pub struct SubscribeConf {
     /// `Path`
     pub path: PathBuf,
-    /// `Group`: `None` is [`SubscribeConf::GROUP`], if there is such a group.
-    pub group: Option<String>,
+    /// `Group`; [`SubscribeConf::GROUP`] need not exist.
+    pub group: String,
     /// `Mode`: permissions of the socket.
     pub mode: u32,
     /// `ClientsMax`
@@ -46,7 +46,7 @@ impl Default for SubscribeConf {
     fn default() -> Self {
         Self {
             path: "/run/conntrackd/feed.sock".into(),
-            group: None,
+            group: Self::GROUP.into(),
             mode: 0o660,
             clients_max: 16,
             queue_size: 4 << 20,

@@ -44,18 +44,14 @@ pub fn settings(plan: &Plan) -> Result<()> {
 /// When the group that was named does not exist.
 pub fn group(plan: &Plan) -> Result<Option<u32>> {
     let Some(subscribe) = &plan.subscribe else { return Ok(None) };
-    let name = subscribe.group.as_deref();
-    let found = host::feed::group(name.unwrap_or(SubscribeConf::GROUP));
-    match (found, name) {
-        (Ok(Some(number)), _) => Ok(Some(number)),
-        (_, None) => Ok(None),
-        (Ok(None), Some(name)) => {
-            bail!(
-                "Subscribe: there is no group `{name}`: make it (groupadd --system {name}), or name another"
-            )
-        }
-        (Err(error), Some(_)) => Err(error).context("Subscribe: reading /etc/group"),
+    let name = &subscribe.group;
+    let found = host::feed::group(name).context("Subscribe: reading /etc/group")?;
+    if found.is_none() && name != SubscribeConf::GROUP {
+        bail!(
+            "Subscribe: there is no group `{name}`: make it (groupadd --system {name}), or name another"
+        )
     }
+    Ok(found)
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.

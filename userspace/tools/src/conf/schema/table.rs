@@ -414,8 +414,8 @@ pub static KEYWORDS: &[Keyword] = &[
         .doc("The socket's path."),
     keyword(Key::SocketGroup, "Group", &[Subscribe])
         .takes(Kind::Name)
-        .default_or(|| None, "`ctflow`, if there is such a group")
-        .doc("The group that the socket belongs to."),
+        .default(|| Value::Name(SubscribeConf::default().group))
+        .doc("The group that the socket belongs to. Without a group `ctflow` it stays with the daemon's own."),
     keyword(Key::SocketMode, "Mode", &[Subscribe])
         .takes(Kind::Name)
         .default(|| Value::Name(format!("{:04o}", SubscribeConf::default().mode)))

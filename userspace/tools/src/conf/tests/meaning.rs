@@ -4,7 +4,8 @@ use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogFile, ModeConf, Policy,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
+    Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    parse,
 };
 use common::filter::MarkTest;
 
@@ -71,6 +72,21 @@ fn everything_general() {
     let log_file = LogFile::To("/var/log/conntrackd-stats.log".into());
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
     assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None, subscribe: None });
+}
+
+#[test]
+fn a_subscribe_block_opens_a_feed() {
+    let text = "Stats { } General { UNIX { Path /x } } Subscribe { Path /y Group g Mode 640 ClientsMax 3 }";
+    let subscribe = SubscribeConf {
+        path: "/y".into(),
+        group: "g".into(),
+        mode: 0o640,
+        clients_max: 3,
+        ..SubscribeConf::default()
+    };
+    assert_eq!(clean(text).subscribe, Some(subscribe));
+    let none = "Stats { } General { UNIX { Path /x } }";
+    assert_eq!(clean(none).subscribe, None);
 }
 
 #[test]

@@ -254,6 +254,7 @@ fn surrounded(block: Block, line: &str) -> String {
             format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Subscribe => format!("Subscribe {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }
 }
