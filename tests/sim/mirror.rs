@@ -101,7 +101,7 @@ impl Mirror {
             let text = format!("{side:?}: {} flows, of {}", self.flows.len(), table.alive());
             return Err(Violation::new(TRUTH, text));
         }
-        if table.alive() > SMALL && self.steps % SELDOM != 0 {
+        if table.alive() > SMALL && !self.steps.is_multiple_of(SELDOM) {
             let held = |key: &FlowKey| table.get(key).filter(|entry| !entry.has_ended());
             return changed.iter().try_for_each(|key| {
                 let wanted = held(key).map(|entry| likeness(&entry.flow()));

@@ -350,8 +350,9 @@ fn add(flow: &mut Flow, kind: u8, value: &[u8]) {
             flow.extra_mut().counters = [of(0), of(2)];
         }
         tail::TIMES => {
-            let times = || Some(Timestamps { start_ns: long(0)?, stop_ns: long(1)? });
-            flow.extra_mut().timestamps = times();
+            let times = long(0).zip(long(1));
+            let times = times.map(|(start_ns, stop_ns)| Timestamps { start_ns, stop_ns });
+            flow.extra_mut().timestamps = times;
         }
         tail::HELPER => flow.extra_mut().helper = HelperName::from_bytes(value),
         tail::LABELS => {

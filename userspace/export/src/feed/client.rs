@@ -96,7 +96,7 @@ async fn ended(first: bool) {
     if first {
         tokio::time::sleep(LAST_ANSWER).await;
     } else {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -105,7 +105,7 @@ async fn refuse(queue: &Queue, stats: &Stats, refusal: &request::Refusal) {
     stats.misunderstood.fetch_add(1, Relaxed);
     queue.push(Piece::Line(lines::framed(Format::Json, &lines::error(refusal))));
     queue.push(Piece::End);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The next line, without its end; `None` at the end of the stream.

@@ -1,4 +1,4 @@
-//! The lanes from the shards: made when somebody wants the changes of a table, made anew when the engine is another one.
+//! The lanes from the shards: made when somebody wants the changes of a table, and again when the engine is another.
 
 use engine::{Journal, Side};
 use host::fleet::Handle;
