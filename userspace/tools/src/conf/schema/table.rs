@@ -4,11 +4,11 @@ use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
     MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
-    SyncMode, SyncOptions,
+    SubscribeConf, SyncMode, SyncOptions,
 };
 use Block::{
     Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
-    NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    NoTrack, Options, Policy, Scheduler, Stats, Subscribe, Sync, Tcp, Udp, Unix,
 };
 
 mod replication;
@@ -47,6 +47,10 @@ const ROWS: &[Keyword] = &[
     keyword(Key::Metrics, "Metrics", &[File]).opens(Body::Block(Metrics)).doc(
         "Serve metrics and readiness over HTTP: `GET /metrics`, `/ready`, `/-/healthy` (docs/spec/metrics.md). \
              Not in conntrack-tools.",
+    ),
+    keyword(Key::Subscribe, "Subscribe", &[File]).opens(Body::Block(Subscribe)).doc(
+        "Tell every change of the tables to whoever reads a socket: `ctflow subscribe` and other programs \
+         (`docs/spec/feed.md`). Nobody can change anything through it. Not in conntrack-tools.",
     ),
     // General
     keyword(Key::EventSource, "EventSource", &[General])
@@ -490,6 +494,34 @@ const ROWS: &[Keyword] = &[
         .takes(ANY)
         .default_or(|| HelperPolicy::default().expect_timeout_s.map(Value::from), "the helper's own")
         .doc("Life of an expectation in seconds."),
+    // Subscribe
+    keyword(Key::Path, "Path", &[Subscribe])
+        .takes(Kind::Path(107))
+        .default(|| Value::Path(SubscribeConf::default().path))
+        .doc("The socket's path."),
+    keyword(Key::SocketGroup, "Group", &[Subscribe])
+        .takes(Kind::Name)
+        .default(|| Value::Name(SubscribeConf::default().group))
+        .doc("The group that the socket belongs to. Without a group `ctflow` it stays with the daemon's own."),
+    keyword(Key::SocketMode, "Mode", &[Subscribe])
+        .takes(Kind::Name)
+        .default(|| Value::Name(format!("{:04o}", SubscribeConf::default().mode)))
+        .doc("Who may connect: permissions of the socket, octal."),
+    keyword(Key::ClientsMax, "ClientsMax", &[Subscribe])
+        .takes(Kind::Number { min: 1, max: 256 })
+        .default(|| SubscribeConf::default().clients_max.into())
+        .doc("Most clients at once. One more is refused, and counted."),
+    keyword(Key::QueueSize, "QueueSize", &[Subscribe])
+        .takes(Kind::Number { min: 65_536, max: i32::MAX as u32 })
+        .default(|| SubscribeConf::default().queue_size.into())
+        .doc(
+            "Most bytes that wait for a client that reads too slowly. What does not fit is lost for it \
+             alone, and it is told how much of what that was.",
+        ),
+    keyword(Key::MemoryMax, "MemoryMax", &[Subscribe])
+        .takes(Kind::Number { min: 1 << 20, max: i32::MAX as u32 })
+        .default(|| SubscribeConf::default().memory_max.into())
+        .doc("Most bytes that wait for all clients: with many, each has a smaller queue."),
 ];
 
 const EVENTS_RELIABLE: &str =
