@@ -6,6 +6,7 @@ mod status;
 mod words;
 pub mod outcome;
 pub mod ops;
+pub mod top;
 
 use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
