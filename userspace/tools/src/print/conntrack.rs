@@ -31,6 +31,7 @@ mod statistics;
 mod owned;
 
 pub use crate::print::xml::Root;
+pub(crate) use json::STATUS;
 pub use labels::LabelMap;
 pub use statistics::{count, counters, entries, statistics};
 

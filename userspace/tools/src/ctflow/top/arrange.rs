@@ -353,6 +353,7 @@ fn shell(sample: &Sample) -> Sample {
         is_whole: sample.is_whole,
         rows: Vec::new(),
         left_out: sample.left_out,
+        uncounted: sample.uncounted,
         churn: sample.churn,
         totals: sample.totals.clone(),
         machine: sample.machine.clone(),

@@ -158,6 +158,8 @@ pub struct Sample {
     pub rows: Vec<Row>,
     /// Flows beyond these: counted, and neither shown nor grouped.
     pub left_out: u64,
+    /// Flows without counters: the kernel counts only flows that begin while it is told to.
+    pub uncounted: u64,
     /// What came and went.
     pub churn: Churn,
     /// Numbers over all flows.
@@ -209,6 +211,8 @@ impl Sampler {
     pub fn take(&mut self, flow: Flow) {
         let Some(reading) = self.meter.see(&flow) else { return };
         self.sample.totals.add(&flow, &reading);
+        let counters = flow.extra.as_deref().map_or([None; 2], |extra| extra.counters);
+        self.sample.uncounted += u64::from(counters.contains(&None));
         if self.sample.rows.len() < self.rows_max {
             self.sample.rows.push(Row { flow, reading });
         } else {
@@ -254,8 +258,17 @@ mod tests {
             assert_eq!(zones.clone().into_iter().collect::<Vec<_>>(), [(0, 1), (1, 2)]);
             // Two of three found room in the meter.
             assert_eq!(in_bps, (s == 1).then_some(16_000));
-            assert_eq!(sample.churn.unmetered, 1);
+            assert_eq!((sample.churn.unmetered, sample.uncounted), (1, 0));
         }
+    }
+
+    #[test]
+    fn flows_that_the_kernel_does_not_count_are_told() {
+        let mut sampler = Sampler::new(2);
+        sampler.begin(Duration::ZERO, 7, Origin::Kernel);
+        sampler.take(flow(1, 6, 0));
+        sampler.take(Flow::new(Tuple::v4([1; 4], [2; 4], 6)));
+        assert_eq!(sampler.end(Duration::ZERO, true, Machine::default()).uncounted, 1);
     }
 
     #[test]
