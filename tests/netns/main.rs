@@ -29,6 +29,7 @@ mod older;
 mod ops;
 mod ops_daemon;
 mod bench;
+mod top;
 mod doctor;
 mod doctor_machine;
 mod doctor_guest;

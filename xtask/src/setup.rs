@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
     ("conntrack", "conntrack"),
     ("conntrackd", "conntrackd"),
@@ -33,6 +33,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("keepalived", "keepalived"),
     ("nfct", "nfct"),
     ("nft", "nftables"),
+    ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];
 
