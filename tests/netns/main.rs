@@ -14,6 +14,8 @@ mod daemon;
 mod process;
 mod places;
 mod reload;
+mod privilege;
+mod logged;
 mod shards;
 mod stats;
 mod control;

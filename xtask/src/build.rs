@@ -4,6 +4,7 @@ use crate::shell::{self, step};
 use crate::toolchain::Toolchain;
 use crate::{repo, setup};
 use anyhow::{Context as _, Result, ensure};
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,6 +80,29 @@ pub(crate) fn some(release: bool, names: &[&str]) -> Result<Built> {
     shell::run(&mut cargo)?;
     println!("programs built in {}", shell::took(start));
     Ok(Built { object, programs: repo::programs(release) })
+}
+
+/// Builds optimised programs for packages, in a folder of their own: no path of this machine is left in them.
+pub(crate) fn for_package() -> Result<Built> {
+    let folder = repo::target().join("package/build");
+    let object = ebpf(&ebpf_target(), false)?;
+    let start = Instant::now();
+    step("build: programs (for packages)");
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("no home folder")?;
+    let map = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let flags = [
+        map(&home, "/usr/src/cargo"),
+        map(repo::root(), "/usr/src/ctflow"),
+        "-Clink-arg=-Wl,--build-id=sha1".to_owned(),
+    ];
+    let mut cargo = shell::cargo("build");
+    cargo.env(OBJECT_VARIABLE, &object).env_remove("RUSTFLAGS");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    cargo.args(["--release", "--locked", "--package", "ctflow-tools", "--target-dir"]).arg(&folder);
+    shell::run(&mut cargo)?;
+    println!("programs built in {}", shell::took(start));
+    Ok(Built { object, programs: folder.join("release") })
 }
 
 /// Builds the eBPF object in this folder.

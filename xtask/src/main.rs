@@ -18,6 +18,7 @@ mod public_api;
 mod lint;
 mod sim;
 mod busy;
+mod package;
 mod test;
 mod demo;
 mod bench;
@@ -57,6 +58,7 @@ enum Verb {
     DemoNode(demo::node::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    Package(package::Options),
     /// Computes for ever: `test --busy` starts it.
     #[command(hide = true)]
     Spin(busy::Options),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::DemoNode(options) => demo::node::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Package(options) => package::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Spin(options) => busy::spin(&options).map(|()| ExitCode::SUCCESS),
     };

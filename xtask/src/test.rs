@@ -5,7 +5,7 @@ use crate::busy::Busy;
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
-use crate::{lint, repo, setup, sim, vm};
+use crate::{lint, package, repo, setup, sim, vm};
 use anyhow::{Context as _, Result, bail};
 use std::cell::Cell;
 use std::env;
@@ -23,7 +23,7 @@ use std::time::Instant;
                         sudo -E cargo xtask test netns"
 )]
 pub(crate) struct Options {
-    /// Which parts, in this order whatever order they are named in [default: all]
+    /// Which parts, in this order whatever order they are named in [default: all but package]
     #[arg(value_enum)]
     parts: Vec<Part>,
 
@@ -55,20 +55,26 @@ enum Part {
     Interop,
     /// Ours beside the original conntrack and nfct, command line by command line, in namespaces; needs root
     Cli,
+    /// A real Prometheus and Alertmanager watch two daemons, and tell of each fault that is made; needs root
+    Observe,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
     Hostile,
+    /// The Debian packages, in chroots of bookworm and trixie, downloaded once; needs root, and is not run unless named
+    Package,
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    /// What is run unless parts are named.
+    const ALL: [Self; 9] = [
         Self::Unit,
         Self::Sim,
         Self::Netns,
         Self::Vm,
         Self::Interop,
         Self::Cli,
+        Self::Observe,
         Self::Failover,
         Self::Hostile,
     ];
@@ -85,8 +91,10 @@ impl Part {
             Self::Vm => "vm",
             Self::Interop => "interop",
             Self::Cli => "cli",
+            Self::Observe => "observe",
             Self::Failover => "failover",
             Self::Hostile => "hostile",
+            Self::Package => "package",
         }
     }
 }
@@ -179,13 +187,14 @@ impl Run<'_> {
                 tally::run(self.target("cli")?.args(["--features", "kernel", "--", "--nocapture"]))
             }
             // One after the other: what two clusters do to a small machine is not what is tested.
-            Part::Failover => tally::run(self.target("failover")?.args([
+            Part::Observe | Part::Failover => tally::run(self.target(part.name())?.args([
                 "--features",
                 "kernel",
                 "--",
                 "--test-threads=1",
             ])),
             Part::Hostile => self.hostile(),
+            Part::Package => package::test::run(self.built.context("nothing was built")?),
         }
     }
 

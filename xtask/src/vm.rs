@@ -77,8 +77,9 @@ const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
 const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
-/// Tests that run there: those of event sources, and daemons that use them.
-const TESTS: [&str; 4] = ["kernels::", "tap::", "filter::", "filtered::what_was_let_in"];
+/// Tests that run there: those of event sources, daemons that use them, and daemons that are not root.
+const TESTS: [&str; 5] =
+    ["kernels::", "tap::", "filter::", "filtered::what_was_let_in", "privilege::"];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
 const OF_MACHINE: &str = "doctor_guest::";
 /// Names the one kernel to test on, and other tests to run there.

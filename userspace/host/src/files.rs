@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, CWD, Mode, OFlags, fchmod, open};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -26,7 +26,10 @@ pub enum Purpose {
     Log,
     /// It is locked, overwritten with a process id and removed at the end: a file of ours, or of
     /// root.
-    Lock,
+    Lock {
+        /// The user that the daemon becomes or may have been before, whose file it may be too.
+        owner: Option<u32>,
+    },
 }
 
 /// Opens the file at `path`, or creates it with mode 0600. The mode of a file that exists stays.
@@ -36,7 +39,7 @@ pub enum Purpose {
 pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
     let access = match purpose {
         Purpose::Log => OFlags::WRONLY | OFlags::APPEND,
-        Purpose::Lock => OFlags::RDWR,
+        Purpose::Lock { .. } => OFlags::RDWR,
     };
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     loop {
@@ -66,6 +69,26 @@ pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
             }
         }
     }
+}
+
+/// Puts `bytes` into a file of this name and mode, in place of one that is there: whoever reads the name finds all of
+/// the old bytes or all of the new ones. They are written beside it first, to `.NAME.PID`.
+///
+/// # Errors
+/// As `open(2)`, `write(2)` and `rename(2)`; nothing is left behind then.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
+    let beside = format!(".{}.{}", name.to_string_lossy(), std::process::id());
+    let beside = path.with_file_name(beside);
+    // A process of this number may have been killed here.
+    let _ = std::fs::remove_file(&beside);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(open(&beside, flags, PRIVATE)?);
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| Ok(fchmod(&file, Mode::from_raw_mode(mode))?))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 /// Whether [`open_for`] would succeed, as far as looking can tell; nothing is created or opened.
@@ -105,10 +128,9 @@ fn acceptable(found: &Metadata, purpose: Purpose) -> io::Result<()> {
     if found.nlink() > 1 {
         return refuse("the file has several names (hard links)");
     }
-    if purpose == Purpose::Log {
-        return Ok(());
-    }
-    if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
+    let Purpose::Lock { owner } = purpose else { return Ok(()) };
+    let own = rustix::process::geteuid().as_raw();
+    if found.uid() != 0 && found.uid() != own && Some(found.uid()) != owner {
         return refuse("the file belongs to another user");
     }
     if found.len() > LOCK_LEN_MAX {

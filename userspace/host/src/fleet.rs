@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::place;
 use crate::reader::{self, Reader};
 use crate::shard::{self, Order, Parts, Shard, Snapshot};
+use crate::source::{Source, SourceError};
 use crate::tuning::Change;
 use std::fmt;
 use std::io;
@@ -25,6 +26,19 @@ pub struct FleetParts {
     pub reader: Option<Reader>,
     /// Who makes something of what they hand out. Each ends by itself when they have.
     pub consumers: Vec<Consumer>,
+}
+
+impl FleetParts {
+    /// Makes room for CPUs that come online when this process may make no eBPF maps any more.
+    ///
+    /// # Errors
+    /// As [`Source::reserve`].
+    pub fn reserve(&mut self) -> Result<(), SourceError> {
+        if let Some(reader) = &mut self.reader {
+            reader.reserve()?;
+        }
+        self.shards.iter_mut().try_for_each(|shard| shard.source.reserve())
+    }
 }
 
 /// A thread beside the shards.
@@ -52,8 +66,17 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Crew {
     handle: Handle,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Source>>>,
     ended: mpsc::Receiver<Option<io::Result<()>>>,
+}
+
+/// What a crew leaves behind.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Whether none of its threads panicked.
+    pub is_sound: bool,
+    /// The kernel's event source: who may not open another one can go on with it.
+    pub source: Option<Source>,
 }
 
 /// Starts the threads.
@@ -75,36 +98,43 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
     let mut crew = Crew { handle, threads: Vec::new(), ended };
     let cpus = if reader.is_some() { place::cpus() } else { Vec::new() };
     let mut cpus = cpus.iter().copied().cycle();
-    let mut spawn = |name: String, cpu, body: Box<dyn FnOnce() -> io::Result<()> + Send>| {
-        let (sender, log) = (sender.clone(), Arc::clone(log));
-        let body = move || {
-            if let Some(cpu) = cpu {
-                pin(cpu, &log);
-            }
-            let outcome = catch_unwind(AssertUnwindSafe(body));
-            let (told, panic) = match outcome {
-                Ok(outcome) => (Some(outcome), None),
-                Err(panic) => (None, Some(panic)),
+    let mut spawn =
+        |name: String, cpu, body: Box<dyn FnOnce() -> io::Result<Option<Source>> + Send>| {
+            let (sender, log) = (sender.clone(), Arc::clone(log));
+            let body = move || {
+                if let Some(cpu) = cpu {
+                    pin(cpu, &log);
+                }
+                // If nobody listens any more, the daemon is ending anyway.
+                let tell = |outcome| drop(sender.try_send(outcome));
+                match catch_unwind(AssertUnwindSafe(body)) {
+                    Ok(Ok(source)) => {
+                        tell(Some(Ok(())));
+                        source
+                    }
+                    Ok(Err(error)) => {
+                        tell(Some(Err(error)));
+                        None
+                    }
+                    // Whoever joins the thread sees it as well.
+                    Err(panic) => {
+                        tell(None);
+                        resume_unwind(panic)
+                    }
+                }
             };
-            // If nobody listens any more, the daemon is ending anyway.
-            let _ = sender.try_send(told);
-            // Whoever joins the thread sees it as well.
-            if let Some(panic) = panic {
-                resume_unwind(panic);
-            }
+            thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
         };
-        thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
-    };
     if let Some(reader) = reader {
-        spawn("reader".into(), cpus.next(), Box::new(move || reader.run()))?;
+        spawn("reader".into(), cpus.next(), Box::new(move || reader.run().map(Some)))?;
     }
     for (index, shard) in shards.into_iter().enumerate() {
-        spawn(format!("shard-{index}"), cpus.next(), Box::new(move || shard.run()))?;
+        spawn(format!("shard-{index}"), cpus.next(), Box::new(move || shard.run().map(Some)))?;
     }
     for Consumer { name, run } in consumers {
         let body = move || {
             run();
-            Ok(())
+            Ok(None)
         };
         spawn(name.into(), None, Box::new(body))?;
     }
@@ -123,11 +153,19 @@ impl Crew {
         self.ended.recv().await.flatten()
     }
 
-    /// Has all threads end, and waits for them. False when one of them panicked.
+    /// Has all threads end, and waits for them.
     #[must_use]
-    pub fn stop(self) -> bool {
+    pub fn stop(self) -> Stopped {
         self.handle.order(Order::Stop);
-        self.threads.into_iter().filter_map(|thread| thread.join().err()).count() == 0
+        let mut stopped = Stopped { is_sound: true, source: None };
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Some(source)) if !source.has_reader() => stopped.source = Some(source),
+                Ok(_) => {}
+                Err(_) => stopped.is_sound = false,
+            }
+        }
+        stopped
     }
 }
 

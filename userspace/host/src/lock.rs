@@ -12,10 +12,11 @@
 
 use crate::control;
 use crate::files::{self, Purpose};
+use crate::privilege;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Why a daemon may not run.
@@ -42,6 +43,8 @@ pub struct Locks {
     /// `None` without a control socket, or where the lock file already lies at that path.
     socket: Option<LockFile>,
     control: Option<PathBuf>,
+    /// The user besides root and this one whose lock files are taken over.
+    owner: Option<u32>,
 }
 
 impl Locks {
@@ -49,23 +52,28 @@ impl Locks {
     /// one.
     ///
     /// conntrack-tools' conntrackd locks by the lock file's existence alone, so a live one is
-    /// recognised by its listening on the control socket.
+    /// recognised by its listening on the control socket. A file that user `owner` has left is taken over, as those of
+    /// root and of this process's user are.
     ///
     /// # Errors
     /// When another instance runs, or a file cannot be opened.
-    pub fn take(path: &Path, control: Option<&Path>) -> Result<Self, LockError> {
+    pub fn take(
+        path: &Path,
+        control: Option<&Path>,
+        owner: Option<u32>,
+    ) -> Result<Self, LockError> {
         // Before anything is touched: its lock file is not ours to take.
         if let Some(control) = control.filter(|control| control::is_served(control)) {
             return Err(LockError::Answering(control.to_owned()));
         }
-        let mut file = LockFile::take(path)?;
-        let socket = control.map(|control| lock_socket(control, path)).transpose();
+        let mut file = LockFile::take(path, owner)?;
+        let socket = control.map(|control| lock_socket(control, path, owner)).transpose();
         if matches!(socket, Err(LockError::Answering(_))) {
             // It began to serve in between.
             file.owner = 0;
         }
         let socket = socket?.flatten();
-        Ok(Self { file, socket, control: control.map(Path::to_owned) })
+        Ok(Self { file, socket, control: control.map(Path::to_owned), owner })
     }
 
     /// Takes other ones in place of those whose paths change. After an error all is as it was.
@@ -74,10 +82,10 @@ impl Locks {
     /// As [`Locks::take`].
     pub fn change(&mut self, path: &Path, control: Option<&Path>) -> Result<(), LockError> {
         let moves = self.file.path != path;
-        let file = if moves { Some(LockFile::take(path)?) } else { None };
+        let file = if moves { Some(LockFile::take(path, self.owner)?) } else { None };
         if control != self.control.as_deref() {
             self.socket = match control {
-                Some(control) => lock_socket(control, path)?,
+                Some(control) => lock_socket(control, path, self.owner)?,
                 None => None,
             };
             self.control = control.map(Path::to_owned);
@@ -96,6 +104,18 @@ impl Locks {
         self.file.sign()?;
         self.socket.iter_mut().try_for_each(LockFile::sign)
     }
+
+    /// Gives the files to user `uid` where that is what lets the user remove them: in directories with the sticky bit.
+    ///
+    /// # Errors
+    /// As `fchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        [Some(&self.file), self.socket.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|lock| lock.path.parent().is_some_and(privilege::is_sticky))
+            .try_for_each(|lock| fchown(&lock.file, Some(uid), None))
+    }
 }
 
 /// The file whose lock is that on the control socket's path.
@@ -108,12 +128,16 @@ pub fn beside(control: &Path) -> PathBuf {
 
 /// The lock on the control socket's path, and whether nobody listens there. `taken` is the lock
 /// file's path.
-fn lock_socket(control: &Path, taken: &Path) -> Result<Option<LockFile>, LockError> {
+fn lock_socket(
+    control: &Path,
+    taken: &Path,
+    owner: Option<u32>,
+) -> Result<Option<LockFile>, LockError> {
     let beside = beside(control);
     let lock = if beside == taken {
         None
     } else {
-        let lock = LockFile::take(&beside).map_err(|error| match error {
+        let lock = LockFile::take(&beside, owner).map_err(|error| match error {
             LockError::Held(_) => LockError::SocketHeld(control.to_owned()),
             other => other,
         });
@@ -134,10 +158,10 @@ struct LockFile {
 }
 
 impl LockFile {
-    fn take(path: &Path) -> Result<Self, LockError> {
+    fn take(path: &Path, owner: Option<u32>) -> Result<Self, LockError> {
         let io = |e| LockError::Io(path.to_owned(), e);
         let file = loop {
-            let file = files::open_for(path, Purpose::Lock).map_err(io)?;
+            let file = files::open_for(path, Purpose::Lock { owner }).map_err(io)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.to_owned())),
@@ -191,13 +215,13 @@ mod tests {
     fn of_two_with_one_socket_and_two_lock_files_the_second_is_refused_before_the_first_listens() {
         let dir = tempfile::tempdir().unwrap();
         let [first, second, control] = ["1", "2", "ctl"].map(|name| dir.path().join(name));
-        let locks = Locks::take(&first, Some(&control)).unwrap();
-        let refused = Locks::take(&second, Some(&control)).unwrap_err();
+        let locks = Locks::take(&first, Some(&control), None).unwrap();
+        let refused = Locks::take(&second, Some(&control), None).unwrap_err();
         assert!(matches!(refused, LockError::SocketHeld(_)), "{refused}");
         assert!(!second.exists(), "the refused one leaves nothing behind");
         drop(locks);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        Locks::take(&second, Some(&control)).unwrap();
+        Locks::take(&second, Some(&control), None).unwrap();
     }
 
     #[test]
@@ -205,12 +229,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [lock, control] = ["lock", "ctl"].map(|name| dir.path().join(name));
         let bound = Bound::bind(&control).unwrap();
-        let refused = Locks::take(&lock, Some(&control)).unwrap_err();
+        let refused = Locks::take(&lock, Some(&control), None).unwrap_err();
         assert!(matches!(refused, LockError::Answering(_)), "{refused}");
         // As after kill -9: the path stays.
         drop(bound);
         assert!(control.exists());
-        Locks::take(&lock, Some(&control)).unwrap();
+        Locks::take(&lock, Some(&control), None).unwrap();
     }
 
     #[test]
@@ -218,8 +242,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let control = dir.path().join("ctl");
         let lock = dir.path().join("ctl.lock");
-        let _locks = Locks::take(&lock, Some(&control)).unwrap();
-        let refused = Locks::take(&dir.path().join("other"), Some(&control)).unwrap_err();
+        let _locks = Locks::take(&lock, Some(&control), None).unwrap();
+        let refused = Locks::take(&dir.path().join("other"), Some(&control), None).unwrap_err();
         assert!(matches!(refused, LockError::SocketHeld(_)), "{refused}");
     }
 
@@ -227,15 +251,16 @@ mod tests {
     fn paths_change_while_it_is_held_and_stay_after_a_refusal() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b, x, y] = ["a", "b", "x", "y"].map(|name| dir.path().join(name));
-        let mut locks = Locks::take(&a, Some(&x)).unwrap();
-        let other = Locks::take(&b, None).unwrap();
+        let mut locks = Locks::take(&a, Some(&x), None).unwrap();
+        let other = Locks::take(&b, None, None).unwrap();
         assert!(locks.change(&b, Some(&y)).is_err());
         assert!(
-            Locks::take(&a, None).is_err() && Locks::take(&dir.path().join("c"), Some(&x)).is_err()
+            Locks::take(&a, None, None).is_err()
+                && Locks::take(&dir.path().join("c"), Some(&x), None).is_err()
         );
         drop(other);
         locks.change(&b, Some(&y)).unwrap();
         assert!(!a.exists());
-        Locks::take(&a, Some(&x)).unwrap();
+        Locks::take(&a, Some(&x), None).unwrap();
     }
 }

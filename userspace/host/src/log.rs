@@ -22,7 +22,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+pub mod record;
+pub mod journal;
 mod sink;
+
+use record::{Code, Fields, Record};
 
 use sink::{Job, Line, Sink};
 
@@ -34,9 +38,10 @@ const THREAD: &str = "log";
 const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Happens in normal operation.
+    #[default]
     Info,
     /// A change of role, a command, a milestone.
     Notice,
@@ -58,7 +63,7 @@ impl Level {
         }
     }
 
-    const fn priority(self) -> i32 {
+    pub(crate) const fn priority(self) -> i32 {
         match self {
             Self::Info => libc::LOG_INFO,
             Self::Notice => libc::LOG_NOTICE,
@@ -78,9 +83,25 @@ pub enum Form {
     Record,
 }
 
+/// How lines are written to the file and the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// As [`Form`] says.
+    #[default]
+    Plain,
+    /// One object of JSON a line.
+    Json,
+}
+
 /// Where lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
+    /// How they look in the file and on the console.
+    pub style: Style,
+    /// The socket of journald, where it gets them.
+    pub journal: Option<PathBuf>,
+    /// Lines that matter less go nowhere.
+    pub least: Level,
     /// Appended to.
     pub file: Option<PathBuf>,
     /// A `LOG_*` facility number.
@@ -93,7 +114,7 @@ impl Places {
     /// Whether lines go anywhere.
     #[must_use]
     pub const fn any(&self) -> bool {
-        self.file.is_some() || self.syslog.is_some() || self.console
+        self.file.is_some() || self.syslog.is_some() || self.console || self.journal.is_some()
     }
 }
 
@@ -146,8 +167,9 @@ impl Log {
     /// # Errors
     /// When there can be no thread.
     pub fn run_behind(&self) -> io::Result<()> {
-        let taken = self.sink.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(sink) = taken else { return Ok(()) };
+        // Who finds no sink behind this lock finds the queue.
+        let mut held = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sink) = held.take() else { return Ok(()) };
         let (sender, jobs) = channel::bounded(QUEUE_LEN);
         thread::Builder::new().name(THREAD.into()).spawn(move || sink.run(&jobs))?;
         // Set once only: the sink was there to take.
@@ -173,6 +195,16 @@ impl Log {
         }
     }
 
+    /// Gives the file to user `uid`, who may then open it again, if it is a file of root's. Before [`Log::run_behind`]:
+    /// the thread has it afterwards.
+    ///
+    /// # Errors
+    /// As `fchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        let sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.as_ref().map_or(Ok(()), |sink| sink.give_to(uid))
+    }
+
     /// From here on, what is written to standard error goes to the log's file: the daemon has left
     /// its terminal, and the runtime's last words (out of memory, stack overflow) go there. Without
     /// a file nothing changes.
@@ -190,7 +222,7 @@ impl Log {
         let log = Arc::clone(self);
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            log.error(describe(info));
+            log.record(Level::Error, Code::Panic, describe(info), Fields::new());
             // The process may end with this thread. The thread that writes the log cannot wait for
             // itself.
             if thread::current().name() != Some(THREAD) {
@@ -223,14 +255,22 @@ impl Log {
 
     /// Writes a line everywhere.
     pub fn line(&self, level: Level, text: &str) {
-        let line = Line { wall_s: clock::wall_s(), level, text: text.to_owned() };
-        if let Some(queue) = self.queue.get() {
-            if queue.try_send(Job::Line(line)).is_err() {
-                self.losses.lose(1);
-            }
-        } else if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.record(level, Code::Message, text, Fields::new());
+    }
+
+    /// Writes a line with what it says to machines.
+    pub fn record(&self, level: Level, code: Code, text: impl AsRef<str>, fields: Fields) {
+        let record = Record { level, code, text: text.as_ref().to_owned(), fields };
+        let line = Line { wall_ns: clock::wall_ns(), record };
+        if self.queue.get().is_none()
+            && let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             sink.add(&line);
             sink.flush();
+            return;
+        }
+        if self.queue.get().is_some_and(|queue| queue.try_send(Job::Line(line)).is_err()) {
+            self.losses.lose(1);
         }
     }
 
@@ -284,6 +324,25 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.contains("[ERROR] thread shard-7 panicked at "), "{text}");
         assert!(text.contains("log.rs:") && text.contains(": the sky; fell\n"), "{text}");
+    }
+
+    #[test]
+    fn lines_below_the_level_go_nowhere_and_json_is_for_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Some(dir.path().join("log"));
+        let places = Places { file: file.clone(), least: Level::Warning, ..Places::default() };
+        let log = Log::open(Form::Daemon, &places).unwrap();
+        log.notice("no");
+        log.warning("yes");
+        log.reopen(&Places { style: Style::Json, file: file.clone(), ..Places::default() })
+            .unwrap();
+        log.record(Level::Info, Code::Ready, "now", vec![("n", 7.into())]);
+        let text = std::fs::read_to_string(file.unwrap()).unwrap();
+        let [plain, json] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(plain.ends_with(&format!("(pid={}) [warning] yes", std::process::id())), "{plain}");
+        let (ts, rest) = json.split_once("Z\"").unwrap();
+        assert_eq!(rest, r#","level":"info","code":"ready","msg":"now","n":7}"#);
+        assert_eq!(ts.len(), r#"{"ts":"2026-11-28T14:03:27.123456"#.len(), "{ts}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Engine events become log lines here and nowhere else.
 
-use crate::log::Log;
+use crate::log::record::{Code, Fields};
+use crate::log::{Level, Log};
 use crate::moderation::Quota;
 use common::Instant;
 use engine::{Cause, Event, Part, Side};
@@ -41,10 +42,14 @@ impl Observer {
                 None => return,
                 Some(0) => {}
                 Some(left_out) => {
-                    log.notice(format!("{left_out} lines like the next one were left out"));
+                    let text = format!("{left_out} lines like the next one were left out");
+                    let fields = vec![("lines", left_out.into())];
+                    log.record(Level::Notice, Code::LinesLeftOut, text, fields);
                 }
             }
         }
+        let Some((code, fields)) = meaning(event) else { return };
+        let log = &Teller { log, code, fields };
         match event {
             // `Vanished` is for who wants ended flows, see `shard`.
             Event::CommandDone(_) | Event::Vanished(_) => {}
@@ -114,7 +119,9 @@ impl Observer {
     /// Logs how far a commit is, if one has been under way for long: flows written, and flows there are.
     pub fn follow(&mut self, log: &Log, commit: Option<(u64, u64)>, now: Instant) {
         if let Some((done, of)) = self.progress(commit, now) {
-            log.notice(format!("committing: {done} of {of} entries written"));
+            let text = format!("committing: {done} of {of} entries written");
+            let fields = vec![("done", done.into()), ("of", of.into())];
+            log.record(Level::Notice, Code::CommitProgress, text, fields);
         }
     }
 
@@ -145,7 +152,13 @@ impl Observer {
         Some(format!("kernel refuses {word}: flows are written without ({reason}){more}"))
     }
 
-    fn on_write_failed(&mut self, log: &Log, what: &str, flow: &ctnetlink::FlowKey, errno: i32) {
+    fn on_write_failed(
+        &mut self,
+        log: &Teller<'_>,
+        what: &str,
+        flow: &ctnetlink::FlowKey,
+        errno: i32,
+    ) {
         self.write_failures += 1;
         if self.write_failures <= WRITE_FAILURES_TOLD {
             let reason = std::io::Error::from_raw_os_error(errno);
@@ -154,6 +167,94 @@ impl Observer {
         if self.write_failures == WRITE_FAILURES_TOLD {
             log.warning("more refusals are only counted (-s)");
         }
+    }
+}
+
+/// A log, and what all lines about one event say to machines.
+struct Teller<'a> {
+    log: &'a Log,
+    code: Code,
+    fields: Fields,
+}
+
+impl Teller<'_> {
+    fn info(&self, text: impl AsRef<str>) {
+        self.log.record(Level::Info, self.code, text, self.fields.clone());
+    }
+
+    fn notice(&self, text: impl AsRef<str>) {
+        self.log.record(Level::Notice, self.code, text, self.fields.clone());
+    }
+
+    fn warning(&self, text: impl AsRef<str>) {
+        self.log.record(Level::Warning, self.code, text, self.fields.clone());
+    }
+}
+
+/// What an event says to machines; `None` if no line is about it.
+fn meaning(event: &Event) -> Option<(Code, Fields)> {
+    let commit = |committed: &u64, failed: &u64, took: &Duration| {
+        vec![
+            ("committed", (*committed).into()),
+            ("failed", (*failed).into()),
+            ("took_us", (took.as_micros() as u64).into()),
+        ]
+    };
+    let errno = |errno: i32| vec![("errno", u64::from(errno.unsigned_abs()).into())];
+    let flows = |flows: u64| vec![("flows", flows.into())];
+    let none = Fields::new;
+    Some(match event {
+        Event::CommandDone(_) | Event::Vanished(_) => return None,
+        Event::CommandRefused(..) => (Code::CommandRefused, none()),
+        Event::CommitStarted { .. } => (Code::CommitStarted, none()),
+        Event::CommitDone { committed, failed, took } => {
+            (Code::CommitDone, commit(committed, failed, took))
+        }
+        Event::ExpectationsCommitted { committed, failed, took } => {
+            (Code::ExpectationsCommitted, commit(committed, failed, took))
+        }
+        Event::WriteFailed { errno: number, .. } => (Code::KernelWriteFailed, errno(*number)),
+        Event::WrittenWithout { errno: number, .. } => (Code::KernelRefusesPart, errno(*number)),
+        Event::ResyncRequested => (Code::ResyncRequested, none()),
+        Event::BulkStarted { .. } => (Code::BulkStarted, none()),
+        Event::BulkDone { flows: sent } => (Code::BulkDone, flows(*sent as u64)),
+        Event::KernelResynced { flows, purged } => {
+            let fields =
+                vec![("flows", (*flows as u64).into()), ("purged", (*purged as u64).into())];
+            (Code::KernelTableRead, fields)
+        }
+        Event::Degraded(cause) => (Code::TableNotExact, vec![("cause", cause_word(*cause).into())]),
+        Event::Repaired { lost, after, .. } => {
+            let after_ms = after.as_millis() as u64;
+            (Code::TableExact, vec![("lost", (*lost).into()), ("after_ms", after_ms.into())])
+        }
+        Event::PeerDiffers { theirs, ours } => {
+            let fields = vec![("theirs", (*theirs as u64).into()), ("ours", (*ours as u64).into())];
+            (Code::PeerDiffers, fields)
+        }
+        Event::StaleRemoved { flows: gone } => (Code::StaleRemoved, flows(*gone as u64)),
+        Event::TableFull { side, limit } => {
+            let fields =
+                vec![("table", side_word(*side).into()), ("limit", (*limit as u64).into())];
+            (Code::TableFull, fields)
+        }
+        Event::PeerMissed => (Code::PeerMissedMessages, none()),
+        Event::PeerSilent { since } => {
+            (Code::PeerSilent, vec![("silent_s", since.as_secs().into())])
+        }
+        Event::PeerBack => (Code::PeerBack, none()),
+        Event::PeerRestarted { .. } => (Code::PeerRestarted, none()),
+    })
+}
+
+/// One word for why the local table is not what the kernel holds.
+const fn cause_word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::EventsLost => "events-lost",
+        Cause::TableFull => "table-full",
+        Cause::EventsOff => "events-off",
+        Cause::CountDiffers => "count-differs",
+        Cause::Flushed => "flushed",
     }
 }
 
@@ -200,7 +301,7 @@ const fn degraded(cause: Cause) -> &'static str {
     }
 }
 
-fn tell_commit(log: &Log, what: &str, (committed, failed): (u64, u64), took: Duration) {
+fn tell_commit(log: &Teller<'_>, what: &str, (committed, failed): (u64, u64), took: Duration) {
     log.notice(format!("Committed {committed} new {what}"));
     if failed > 0 {
         log.notice(format!("{failed} {what} can't be committed"));

@@ -1,6 +1,7 @@
 //! Losses of kernel events: when to say so.
 
-use crate::log::Log;
+use crate::log::record::Code;
+use crate::log::{Level, Log};
 use crate::source::Source;
 use common::Instant;
 use std::time::Duration;
@@ -19,6 +20,12 @@ pub struct Overruns {
 }
 
 impl Overruns {
+    /// Those of `source` from here on: it may have lost events for an earlier reader.
+    #[must_use]
+    pub fn of(source: &Source) -> Self {
+        Self { seen: source.account().lost, ..Self::default() }
+    }
+
     /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
     /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
@@ -41,7 +48,9 @@ impl Overruns {
             && !source.has_reader()
         {
             let what = if reliable { "held back" } else { "lost" };
-            log.warning(format!("{count} kernel events {what}: the event socket was full"));
+            let text = format!("{count} kernel events {what}: the event socket was full");
+            let fields = vec![("lost", count.into()), ("source", source.name().into())];
+            log.record(Level::Warning, Code::EventsLost, text, fields);
         }
     }
 

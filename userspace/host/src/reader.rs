@@ -115,6 +115,7 @@ impl Reader {
         }
         let (sender, orders, bell) = orders::orders()?;
         let now = clock::now();
+        let overruns = Overruns::of(&source);
         let reader = Self {
             source,
             router: Router::new(feeds, seed),
@@ -125,7 +126,7 @@ impl Reader {
             orders,
             handle: Handle { orders: sender },
             bell,
-            overruns: Overruns::default(),
+            overruns,
             pace: Pace::new(now),
             housekeeping_at: now,
             waited: 0,
@@ -134,15 +135,20 @@ impl Reader {
         Ok((reader, sources))
     }
 
+    /// As [`Source::reserve`].
+    pub(crate) fn reserve(&mut self) -> Result<(), SourceError> {
+        self.source.reserve()
+    }
+
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Runs until told to stop, or until the event source fails.
+    /// Runs until told to stop, and hands back the event source, or until that fails.
     ///
     /// # Errors
     /// When the event source or the poller fails for good.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Source> {
         self.tuning.schedule("reader", &self.log);
         let waits = Waits::new(&self.source, Arc::clone(&self.bell.wake))?;
         let mut ready = Ready::ALL;
@@ -153,7 +159,7 @@ impl Reader {
             }
             let (events, taken) = self.read()?;
             if !self.take_orders() {
-                return Ok(());
+                return Ok(self.source);
             }
             self.keep_house(now, &waits);
             let streams = self.pace.on_turn(now, events);

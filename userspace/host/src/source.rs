@@ -52,7 +52,7 @@ pub enum Choice {
 }
 
 /// How to open a source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Which one.
     pub choice: Choice,
@@ -270,6 +270,29 @@ impl Source {
     /// Why they cannot be loaded: this build, this process or the kernel.
     pub fn try_programs(hooked: bool) -> Result<(), SourceError> {
         tap::load(hooked).map(drop)
+    }
+
+    /// Whether this process may load eBPF programs: not one that has given up its rights.
+    #[must_use]
+    pub fn may_load() -> bool {
+        tap::may_load()
+    }
+
+    /// Whether eBPF programs feed it.
+    #[must_use]
+    pub const fn has_tap(&self) -> bool {
+        matches!(self, Self::Tap(_))
+    }
+
+    /// Makes room for CPUs that come online when this process may make no maps any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or has no memory.
+    pub fn reserve(&mut self) -> Result<(), SourceError> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => Ok(()),
+            Self::Tap(s) => s.reserve(),
+        }
     }
 
     /// Whether this build carries the eBPF programs that the tap and the hook are made of.

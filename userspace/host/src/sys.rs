@@ -3,7 +3,7 @@
 
 use libc::{c_int, c_void, socklen_t};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::NonNull;
@@ -16,10 +16,14 @@ mod entries;
 mod memory;
 pub mod interface;
 pub mod process;
+mod steer;
+mod wiped;
 
 pub use batch::Batch;
 pub use entries::Entries;
 pub use memory::fetch;
+pub use steer::steer_by_byte;
+pub use wiped::Wiped;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///
@@ -160,12 +164,25 @@ pub fn fork() -> io::Result<Option<i32>> {
 /// Local time as `asctime` prints it, without the newline: `Mon Nov 23 16:53:17 2026`.
 #[must_use]
 pub fn local_time(wall_s: i64) -> String {
+    formatted_time(wall_s, false, c"%a %b %e %H:%M:%S %Y")
+}
+
+/// Time in UTC, as RFC 3339 writes it, without a fraction and the `Z`: `2026-11-28T14:03:27`.
+#[must_use]
+pub fn utc_time(wall_s: i64) -> String {
+    formatted_time(wall_s, true, c"%Y-%m-%dT%H:%M:%S")
+}
+
+fn formatted_time(wall_s: i64, utc: bool, format: &CStr) -> String {
     let mut text = [0_u8; 64];
-    let format = c"%a %b %e %H:%M:%S %Y";
-    // SAFETY: `tm` is plain data filled by localtime_r; strftime writes at most the given number of bytes.
+    // SAFETY: `tm` is plain data filled by localtime_r or gmtime_r; strftime writes at most the given number of bytes.
     let len = unsafe {
         let mut tm = MaybeUninit::<libc::tm>::zeroed();
-        libc::localtime_r(&raw const wall_s, tm.as_mut_ptr());
+        if utc {
+            libc::gmtime_r(&raw const wall_s, tm.as_mut_ptr());
+        } else {
+            libc::localtime_r(&raw const wall_s, tm.as_mut_ptr());
+        }
         libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), tm.as_ptr())
     };
     String::from_utf8_lossy(&text[..len]).into_owned()

@@ -8,7 +8,8 @@ fn place() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-const BOTH: [Purpose; 2] = [Purpose::Log, Purpose::Lock];
+const LOCK: Purpose = Purpose::Lock { owner: None };
+const BOTH: [Purpose; 2] = [Purpose::Log, LOCK];
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -26,7 +27,7 @@ fn refused(path: &Path, purpose: Purpose, words: &str) {
 fn what_is_created_only_its_owner_reads_and_what_exists_keeps_its_mode() {
     let dir = place();
     for purpose in BOTH {
-        let path = dir.path().join(format!("{purpose:?}"));
+        let path = dir.path().join(if purpose == LOCK { "lock" } else { "log" });
         open_for(&path, purpose).unwrap();
         assert_eq!(mode(&path), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -74,7 +75,7 @@ fn nothing_waits_for_a_fifo_and_directories_and_sockets_are_refused() {
 fn a_log_may_be_a_character_device_and_a_lock_may_not() {
     open_for(Path::new("/dev/null"), Purpose::Log).unwrap();
     examine(Path::new("/dev/full"), Purpose::Log).unwrap();
-    refused(Path::new("/dev/null"), Purpose::Lock, "something else than a file");
+    refused(Path::new("/dev/null"), LOCK, "something else than a file");
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_file_that_is_no_lock_file_is_not_overwritten() {
     let dir = place();
     let path = dir.path().join("passwd");
     std::fs::write(&path, "root:x:0:0:root:/root:/bin/bash\nbin:x:2:2:::\n").unwrap();
-    refused(&path, Purpose::Lock, "no lock file");
+    refused(&path, LOCK, "no lock file");
 }
 
 #[test]
@@ -105,4 +106,21 @@ fn what_is_read_has_a_limit_and_a_pipe_without_writer_is_an_error() {
     let fifo = dir.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
     assert!(read(&fifo, 1 << 20).unwrap_err().to_string().contains("pipe"));
+}
+
+#[test]
+fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.prom");
+    for text in ["one", "another one"] {
+        replace(&path, text.as_bytes(), 0o644).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    // A folder cannot be replaced by a file.
+    let inner = folder.path().join("folder/x");
+    std::fs::create_dir_all(&inner).unwrap();
+    assert!(replace(&folder.path().join("folder"), b"x", 0o644).is_err());
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "the file and the folder");
 }

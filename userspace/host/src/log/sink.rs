@@ -1,23 +1,26 @@
 //! The end of a log where lines are written.
 
-use super::{Form, Level, Losses, Places};
+use super::journal::Journal;
+use super::record::Record;
+use super::{Form, Level, Losses, Places, Style};
 use crate::files::{self, Purpose};
 use crate::sys;
 use crossbeam::channel::{Receiver, Sender};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::sync::Arc;
 
 /// Bytes gathered before they are written, unless nothing more is waiting.
 const GATHER_LEN: usize = 64 << 10;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// One line.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Seconds since 1970.
-    pub(super) wall_s: i64,
-    pub(super) level: Level,
-    pub(super) text: String,
+    /// Nanoseconds since 1970.
+    pub(super) wall_ns: u64,
+    pub(super) record: Record,
 }
 
 /// What the writer thread is to do.
@@ -40,6 +43,9 @@ pub(super) struct Sink {
     file: Option<File>,
     syslog: Option<i32>,
     console: bool,
+    style: Style,
+    journal: Option<Journal>,
+    least: Level,
     losses: Arc<Losses>,
     /// Whether standard error goes to the file.
     owns_stderr: bool,
@@ -61,6 +67,9 @@ impl Sink {
             file: places.file.as_deref().map(open).transpose()?,
             syslog: places.syslog,
             console: places.console,
+            style: places.style,
+            journal: places.journal.as_deref().map(Journal::open).transpose()?,
+            least: places.least,
             losses,
             owns_stderr: false,
             gathered: Vec::new(),
@@ -101,6 +110,13 @@ impl Sink {
         }
     }
 
+    /// Gives the file to user `uid`, if it is a file and root's.
+    pub(super) fn give_to(&self, uid: u32) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let found = file.metadata()?;
+        if found.is_file() && found.uid() == 0 { fchown(file, Some(uid), None) } else { Ok(()) }
+    }
+
     /// Lets standard error go to the file.
     pub(super) fn take_stderr(&mut self) {
         self.owns_stderr = true;
@@ -112,15 +128,25 @@ impl Sink {
 
     /// Writes a line, but into the file only with the next [`Sink::flush`].
     pub(super) fn add(&mut self, line: &Line) {
+        let record = &line.record;
+        if record.level < self.least {
+            return;
+        }
         if let Some(facility) = self.syslog {
-            sys::syslog(facility | line.level.priority(), &line.text);
+            sys::syslog(facility | record.level.priority(), &record.text);
+        }
+        if let Some(journal) = &self.journal {
+            match journal.send(record) {
+                Ok(()) => self.losses.regain(),
+                Err(_) => self.losses.lose(1),
+            }
         }
         if self.file.is_none() && !self.console {
             return;
         }
         let text = self.dress(line);
         if self.console {
-            let to_error = line.level >= Level::Warning;
+            let to_error = record.level >= Level::Warning;
             let _ = if to_error {
                 io::stderr().write_all(text.as_bytes())
             } else {
@@ -133,16 +159,26 @@ impl Sink {
         }
     }
 
-    fn dress(&mut self, Line { wall_s, level, text }: &Line) -> String {
-        if self.time.0 != *wall_s {
-            self.time = (*wall_s, sys::local_time(*wall_s));
+    fn dress(&mut self, Line { wall_ns, record }: &Line) -> String {
+        let wall_s = (wall_ns / NS_PER_S) as i64;
+        if self.time.0 != wall_s {
+            let text = match self.style {
+                Style::Plain => sys::local_time(wall_s),
+                Style::Json => sys::utc_time(wall_s),
+            };
+            self.time = (wall_s, text);
         }
         let time = &self.time.1;
-        match self.form {
-            Form::Daemon => {
+        let Record { level, text, .. } = record;
+        match (self.style, self.form) {
+            (Style::Json, _) => {
+                let us = wall_ns % NS_PER_S / 1000;
+                record.json(&format!("{time}.{us:06}Z"))
+            }
+            (Style::Plain, Form::Daemon) => {
                 format!("[{time}] (pid={}) [{}] {text}\n", std::process::id(), level.word())
             }
-            Form::Record => format!("{time}\t{text}\n"),
+            (Style::Plain, Form::Record) => format!("{time}\t{text}\n"),
         }
     }
 

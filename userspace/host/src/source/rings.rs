@@ -4,6 +4,9 @@
 //! possible, and a ring costs its full length in the kernel's memory, and twice that in address space. On a CPU without
 //! a ring the tap leaves events to the socket, and the hook counts its news as lost. A CPU that goes offline keeps its
 //! ring, because it may come back, and what it holds must still be read.
+//!
+//! A daemon that gives up `CAP_BPF` can make no ring later. It makes the rings of CPUs that may come online before, as
+//! short as rings get, and lays them aside ([`Rings::reserve`]); handing one to a CPU takes no capability.
 
 use super::SourceError;
 use super::tap::{load_error, map_of};
@@ -20,6 +23,8 @@ const MAP_TYPE_RINGBUF: u32 = 27;
 const TOTAL_MAX: usize = 256 << 20;
 /// The shortest ring, bytes: every CPU gets this much, also beyond that. A page of any kernel fits in.
 const LEN_MIN: usize = 64 << 10;
+/// Which CPUs may ever be online, in the same form.
+const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 /// Which CPUs are online: `0-3,8` (`Documentation/admin-guide/cputopology.rst`).
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
@@ -28,6 +33,8 @@ pub(super) struct Rings {
     /// Where the programs look for them.
     outer: ArrayOfMaps<MapData, MapData>,
     rings: Vec<Ring>,
+    /// Rings for CPUs that come online later.
+    spares: Vec<MapData>,
     /// Bytes of a ring of full length.
     len: usize,
     /// Bytes of all rings.
@@ -61,6 +68,7 @@ impl Rings {
         let mut rings = Self {
             outer,
             rings: Vec::new(),
+            spares: Vec::new(),
             len,
             total: 0,
             online,
@@ -104,14 +112,29 @@ impl Rings {
         self.note.take()
     }
 
+    /// Makes a ring for each CPU that may come online and has none.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or has no memory.
+    pub(super) fn reserve(&mut self) -> Result<(), SourceError> {
+        let possible = parse(&fs::read_to_string(POSSIBLE).unwrap_or_default());
+        let cpus = possible.map_or(0, |cpus| cpus.len()).min(maps::RINGS_MAX as usize);
+        for _ in self.rings.len() + self.spares.len()..cpus {
+            self.spares.push(create(LEN_MIN.min(self.len))?);
+        }
+        Ok(())
+    }
+
     fn make(&mut self, cpu: usize) -> Result<&Ring, SourceError> {
         let len = if self.total + self.len <= TOTAL_MAX.max(self.len) {
             self.len
         } else {
             LEN_MIN.min(self.len)
         };
-        let shape = aya_obj::Map::new_from_params(MAP_TYPE_RINGBUF, 0, 0, len as u32, 0);
-        let data = MapData::create(shape, "ctflow_ring", None).map_err(load_error)?;
+        let (data, len) = match self.spares.pop() {
+            Some(spare) => (spare, LEN_MIN.min(self.len)),
+            None => (create(len)?, len),
+        };
         self.outer.set(cpu as u32, &data, 0).map_err(load_error)?;
         let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
         self.total += len;
@@ -130,6 +153,11 @@ impl Rings {
     pub(super) const fn len(&self) -> usize {
         self.rings.len()
     }
+}
+
+fn create(len: usize) -> Result<MapData, SourceError> {
+    let shape = aya_obj::Map::new_from_params(MAP_TYPE_RINGBUF, 0, 0, len as u32, 0);
+    MapData::create(shape, "ctflow_ring", None).map_err(load_error)
 }
 
 /// The CPUs of such a list that can have a ring; where there is no list, as many as this process may run on.

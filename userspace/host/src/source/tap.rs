@@ -235,6 +235,10 @@ impl TapSource {
         self.hook.is_some()
     }
 
+    pub(super) fn reserve(&mut self) -> Result<(), SourceError> {
+        self.rings.reserve()
+    }
+
     pub(super) fn open_filter(&mut self) -> Result<(), SourceError> {
         self.filter.open()
     }
@@ -259,7 +263,7 @@ impl TapSource {
 /// Loads the tap's program, and the hook's if `hooked`: neither runs yet.
 pub(super) fn load(hooked: bool) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
     let object = OBJECT.ok_or(SourceError::NoObject)?;
-    if !sys::has_capability(CAP_BPF) && !sys::has_capability(CAP_SYS_ADMIN) {
+    if !may_load() {
         return Err(SourceError::NoCapability);
     }
     let mut loader = EbpfLoader::new();
@@ -273,6 +277,11 @@ pub(super) fn load(hooked: bool) -> Result<(Ebpf, Option<hook::Program>), Source
     program(&mut ebpf)?.load().map_err(load_error)?;
     let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
     Ok((ebpf, hook))
+}
+
+/// Whether this process may load programs.
+pub(super) fn may_load() -> bool {
+    sys::has_capability(CAP_BPF) || sys::has_capability(CAP_SYS_ADMIN)
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, SourceError> {

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::io;
 
 /// Numbers of `include/uapi/linux/bpf.h`.
+const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_PROG_TYPE_NETFILTER: u32 = 32;
@@ -45,6 +46,16 @@ struct LinkCreate {
     hook: u32,
     priority: i32,
     netfilter_flags: u32,
+}
+
+/// `union bpf_attr`, as `BPF_MAP_LOOKUP_ELEM` reads it.
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// Loads a program that runs at a netfilter hook. It is gone when its descriptor and its links are closed.
@@ -102,6 +113,16 @@ pub fn link_netfilter(
     };
     // SAFETY: no pointers in it.
     unsafe { bpf(BPF_LINK_CREATE, &mut attr) }
+}
+
+/// Whether this thread, with the capabilities that are effective now, may look into maps by their descriptors. The
+/// kernel checks that before it looks for the descriptor, which is none here.
+#[must_use]
+pub fn may_use_maps() -> bool {
+    let mut attr = MapElement { map_fd: u32::MAX, ..MapElement::default() };
+    // SAFETY: no pointers that the kernel reads: there is no such map.
+    let outcome = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) };
+    !matches!(outcome, Err(error) if error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// Makes a call again that the verifier gave up with `EAGAIN`, as it does when a signal is pending for the thread

@@ -2,13 +2,15 @@
 
 mod filter;
 mod helper;
+mod metrics;
+mod replication;
 mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
-    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogFile, ModeConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, Scheduler, SchedulerPolicy,
-    StatsConf,
+    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogConf, LogFile, LogFormat,
+    LogJournal, LogLevel, ModeConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT,
+    SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
 };
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
@@ -43,6 +45,7 @@ impl Checker<'_> {
         if let (Some(sync), Some(node)) =
             (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
             && node.number() > 1
+            && speaks_version1(sync)
         {
             let source = self.source;
             self.found.error(|| {
@@ -56,6 +59,8 @@ impl Checker<'_> {
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
         }
+        conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
+        conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }
@@ -107,6 +112,8 @@ impl Checker<'_> {
                 }
                 Key::Shards => general.shards = node.number(),
                 Key::Systemd => general.systemd = node.flag(),
+                Key::User => general.user = name(node),
+                Key::UserGroup => general.group = name(node),
                 Key::Scheduler => general.scheduler = Some(scheduler(&node.block)),
                 Key::Filter => general.filter = Some(self.filter(node)),
                 _ => {}
@@ -182,6 +189,13 @@ impl Node {
     }
 }
 
+/// Whether a `Sync` block asks for version 1: it does unless `Replication` stands there alone.
+fn speaks_version1(sync: &Node) -> bool {
+    let asks = |key| matches!(key, Key::Mode | Key::Multicast | Key::Udp | Key::Tcp);
+    last(&sync.block, Key::Replication).is_none()
+        || sync.block.iter().any(|node| asks(node.keyword.key))
+}
+
 fn last(nodes: &[Node], key: Key) -> Option<&Node> {
     nodes.iter().rev().find(|node| node.keyword.key == key)
 }
@@ -192,6 +206,25 @@ fn log_file(node: &Node, default: &str) -> LogFile {
         Some(Value::Bool(true)) => LogFile::To(default.into()),
         _ => LogFile::Off,
     }
+}
+
+/// The name that is written; none is where a word with a meaning stands in its place.
+fn name(node: &Node) -> Option<String> {
+    matches!(node.value(), Some(Value::Name(_))).then(|| node.name().to_owned())
+}
+
+fn log(nodes: &[Node]) -> LogConf {
+    let mut log = LogConf::default();
+    for node in nodes {
+        let word = node.choice();
+        match node.keyword.key {
+            Key::LogFormat => log.format = LogFormat::named(word).unwrap_or_default(),
+            Key::LogJournal => log.journal = LogJournal::named(word).unwrap_or_default(),
+            Key::LogLevel => log.level = LogLevel::named(word).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    log
 }
 
 fn overrun_resync(node: &Node) -> Option<u32> {

@@ -1,11 +1,19 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
+mod replication;
+
+pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
+
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+mod metrics;
+
+pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,9 +22,61 @@ pub struct Conf {
     pub general: General,
     /// `Sync` or `Stats`
     pub mode: ModeConf,
+    /// `Metrics`
+    pub metrics: Option<MetricsConf>,
     /// `Helper`
     pub helper: Option<HelperConf>,
+    /// `Log`
+    pub log: LogConf,
 }
+
+/// `Log`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConf {
+    /// `Format`
+    pub format: LogFormat,
+    /// `Journal`
+    pub journal: LogJournal,
+    /// `Level`
+    pub level: LogLevel,
+}
+
+/// An enumeration whose members are written as words.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $first:ident $first_word:literal, $($member:ident $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each is the word of the language, explained in the table")]
+        pub enum $name { #[default] $first, $($member,)* }
+
+        impl $name {
+            /// How it is written.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { Self::$first => $first_word, $(Self::$member => $word,)* }
+            }
+
+            /// The one that is written so.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                [Self::$first, $(Self::$member,)*].into_iter().find(|member| member.name() == name)
+            }
+        }
+    };
+}
+
+words!(
+    /// `Format` of `Log`
+    LogFormat { Plain "plain", Json "json", }
+);
+words!(
+    /// `Journal` of `Log`
+    LogJournal { Auto "auto", On "on", Off "off", }
+);
+words!(
+    /// `Level` of `Log`
+    LogLevel { Info "info", Notice "notice", Warning "warning", Error "error", }
+);
 
 /// `General`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +113,10 @@ pub struct General {
     pub systemd: bool,
     /// `Scheduler`
     pub scheduler: Option<Scheduler>,
+    /// `User`: `None` is `auto`.
+    pub user: Option<String>,
+    /// `Group`: `None` is the user's own.
+    pub group: Option<String>,
     /// `Filter`
     pub filter: Option<Filter>,
 }
@@ -228,6 +292,8 @@ pub struct SyncConf {
     pub links: Vec<LinkConf>,
     /// `Options`
     pub options: SyncOptions,
+    /// `Replication`; without links, version 1 is not spoken, and `mode` means nothing.
+    pub replication: Option<Box<ReplicationConf>>,
 }
 
 /// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that
@@ -447,6 +513,8 @@ impl Default for General {
             shards: 1,
             systemd: true,
             scheduler: None,
+            user: None,
+            group: None,
             filter: None,
         }
     }

@@ -42,7 +42,7 @@ status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
 `PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
-`UNIX`, `Systemd`. The log names what changed so.
+`UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
 
 Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
 `HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
@@ -58,6 +58,11 @@ again.
 
 `HashSize` is room made when an engine starts; a change of it alone takes effect with the next engine, and the log says
 so.
+
+`User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
+daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
+that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,
+`Stats` in place of `Sync` where that changes what is heard) is refused.
 
 ";
 

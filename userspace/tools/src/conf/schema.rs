@@ -43,8 +43,16 @@ pub enum Block {
     Tcp,
     /// `Options { }`
     Options,
+    /// `Replication { }`
+    Replication,
+    /// `Peer NAME { }`
+    Peer,
     /// `Stats { }`
     Stats,
+    /// `Metrics { }`
+    Metrics,
+    /// `Log { }`
+    Log,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -59,8 +67,10 @@ pub enum Block {
 pub enum Key {
     AckWindowSize,
     Address,
+    Allow,
     Backlog,
     CacheTimeout,
+    Census,
     Checksum,
     CommitTimeout,
     DestinationPort,
@@ -80,6 +90,7 @@ pub enum Key {
     Helper,
     HelperDisableOnExit,
     HelperType,
+    Inject,
     Interface,
     Ipv4Address,
     Ipv4Destination,
@@ -87,9 +98,16 @@ pub enum Key {
     Ipv6Address,
     Ipv6Destination,
     Ipv6Interface,
+    Listen,
+    KeyFile,
     LockFile,
+    Log,
     LogFile,
+    LogFormat,
+    LogJournal,
+    LogLevel,
     Mark,
+    Metrics,
     MinimumAge,
     Mode,
     Multicast,
@@ -98,22 +116,33 @@ pub enum Key {
     NetlinkEventsReliable,
     NetlinkOverrunResync,
     Nice,
+    NodeName,
     Options,
     Path,
+    Peer,
+    PeerAddress,
+    PerCpu,
     Policy,
     PollSecs,
     Port,
+    PresharedKeyFile,
     Priority,
     Protocol,
+    PublicKey,
     PurgeTimeout,
     QueueLen,
     QueueNum,
+    Rate,
     RcvSocketBuffer,
     RefreshTime,
+    RemoteLimit,
+    Replication,
     ResendQueueSize,
     Sample,
     Scheduler,
     SchedulerType,
+    SeriesMax,
+    Settle,
     Setup,
     Shards,
     SndSocketBuffer,
@@ -128,7 +157,11 @@ pub enum Key {
     TcpWindowTracking,
     Udp,
     Unix,
+    User,
+    UserGroup,
+    Version1,
     Zone,
+    ZonesMax,
 }
 
 /// One row of the table.
@@ -221,7 +254,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -236,7 +269,11 @@ impl Block {
         Self::Udp,
         Self::Tcp,
         Self::Options,
+        Self::Replication,
+        Self::Peer,
         Self::Stats,
+        Self::Metrics,
+        Self::Log,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -260,7 +297,11 @@ impl Block {
             Self::Udp => "`UDP`",
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
+            Self::Replication => "`Replication`",
+            Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
+            Self::Metrics => "`Metrics`",
+            Self::Log => "`Log`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

@@ -60,3 +60,8 @@ fn up_to_date(path: &str, wanted: &str) {
 fn the_reference_says_what_the_table_says() {
     up_to_date("docs/spec/conf.md", &super::reference::markdown());
 }
+
+#[test]
+fn the_reference_of_the_log_says_what_the_codes_say() {
+    up_to_date("docs/spec/log.md", &crate::conntrackd::logs::reference::markdown());
+}

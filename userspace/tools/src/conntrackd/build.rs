@@ -3,30 +3,41 @@
 use super::logs::Logs;
 use super::plan::Plan;
 use super::statistics;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use engine::{Config, Share};
 use host::ended::{self, Ends};
 use host::expectations::ExpectEvents;
 use host::fleet::{Consumer, FleetParts};
 use host::kernel::KernelWriter;
 use host::link::Group;
-use host::log::Log;
+use host::log::record::Code;
+use host::log::{Level, Log};
 use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::Parts;
-use host::source::{Choice, Source};
+use host::source::{Choice, Settings, Source};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 
-/// Opens everything the engine of this plan works with.
+/// An event source that an earlier engine has left, and the settings that it was opened with.
+#[derive(Debug)]
+pub struct Left {
+    /// The source.
+    pub source: Source,
+    /// The settings.
+    pub settings: Settings,
+}
+
+/// Opens everything the engine of this plan works with. A daemon that has given up the right to load eBPF programs
+/// takes `left` instead of an event source that needs some.
 ///
 /// # Errors
 /// When a link, the event source or a kernel socket cannot be opened.
-pub fn parts(plan: &Plan, logs: &Logs) -> Result<FleetParts> {
+pub fn parts(plan: &Plan, logs: &Logs, left: &mut Option<Left>) -> Result<FleetParts> {
     let log = &logs.log;
     let links = plan.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
-    let source = open_source(plan, log)?;
+    let source = open_source(plan, log, left)?;
     let config = of_this_start(&plan.config, &source);
     if plan.shards > 1 {
         return shared_out(plan, &config, source, logs);
@@ -113,12 +124,15 @@ const fn is_reliable(plan: &Plan, source: &Source) -> bool {
     plan.source.reliable && source.hears_requests()
 }
 
-fn open_source(plan: &Plan, log: &Log) -> Result<Source> {
+fn open_source(plan: &Plan, log: &Log, left: &mut Option<Left>) -> Result<Source> {
     let wanted = &plan.source;
     if let Some(side) = plan.filter.side_name() {
         log.notice(format!("using {side} event filtering"));
     }
-    let (source, why_not) = Source::open(wanted)?;
+    let (source, why_not) = match taken_over(wanted, left)? {
+        Some(source) => (source, None),
+        None => Source::open(wanted)?,
+    };
     if !plan.keeps_tables() {
         return Ok(source);
     }
@@ -131,16 +145,44 @@ fn open_source(plan: &Plan, log: &Log) -> Result<Source> {
         log.warning("the hook needs the internal cache: `EventSource` is taken as `auto`");
     }
     match why_not {
-        None => log.notice(format!("conntrack events come through: {}", source.name())),
-        Some(why) => log.warning(format!(
-            "conntrack events come through: {} (not through the {wish}: {})",
-            source.name(),
-            why.on_one_line()
-        )),
+        None => come_through(log, Level::Notice, &source, ""),
+        Some(why) => {
+            let why = format!(" (not through the {wish}: {})", why.on_one_line());
+            come_through(log, Level::Warning, &source, &why);
+        }
     }
     let size = source.receive_buffer();
     log.notice(format!("netlink event socket buffer size has been set to {size} bytes"));
     Ok(source)
+}
+
+fn come_through(log: &Log, level: Level, source: &Source, why_not: &str) {
+    let name = source.name();
+    let text = format!("conntrack events come through: {name}{why_not}");
+    log.record(level, Code::EventSource, text, vec![("source", name.into())]);
+}
+
+/// The source that is left, where this process may not open one like it.
+fn taken_over(wanted: &Settings, left: &mut Option<Left>) -> Result<Option<Source>> {
+    let of_programs = |left: &Left| left.source.has_tap();
+    if wanted.choice == Choice::Netlink
+        || Source::may_load()
+        || !left.as_ref().is_some_and(of_programs)
+    {
+        return Ok(None);
+    }
+    let Some(Left { mut source, settings }) = left.take() else { return Ok(None) };
+    // What differs in the filter alone is written into its maps.
+    if (Settings { filter: wanted.filter.clone(), ..settings.clone() }) != *wanted {
+        *left = Some(Left { source, settings });
+        bail!(
+            "the event source cannot change: the daemon has given up the right to load eBPF programs (`User`), \
+             this needs a restart"
+        );
+    }
+    source.open_filter()?;
+    source.set_filter(&wanted.filter)?;
+    Ok(Some(source))
 }
 
 fn open_expectations(plan: &Plan) -> Result<Option<ExpectEvents>> {

@@ -1,12 +1,13 @@
 //! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
 //! the start itself and a reload ask the same questions.
 
+use super::keys;
 use super::plan::Plan;
 use anyhow::{Context, Result, bail};
 use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
 use host::source::{Choice, Source};
-use host::{control, link, lock, sys};
+use host::{control, link, lock, process, sys};
 
 /// Checks the settings themselves.
 ///
@@ -19,6 +20,8 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
+    nodes(plan)?;
+    plan.wish.resolve()?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -34,6 +37,13 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Version 2: its keys and names; and that nothing here starts it.
+fn nodes(plan: &Plan) -> Result<()> {
+    let Some(conf) = &plan.replication else { return Ok(()) };
+    keys::identity(conf, &process::host_name())?;
+    bail!("{}: `Replication`: this build cannot start it yet", conf.place)
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.
@@ -74,13 +84,13 @@ pub fn start(plan: &Plan) -> Result<()> {
             .with_context(|| format!("cannot open the log file {}", path.display()))?;
     }
     let path = &plan.lock_file;
-    files::examine(path, Purpose::Lock).with_context(|| format!("lock file {}", path.display()))?;
+    let lock = Purpose::Lock { owner: plan.wish.owner() };
+    files::examine(path, lock).with_context(|| format!("lock file {}", path.display()))?;
     if let Some(path) = &plan.control {
         let cannot = || format!("cannot bind the control socket {}", path.display());
         control::examine(path).with_context(cannot)?;
         let beside = lock::beside(path);
-        files::examine(&beside, Purpose::Lock)
-            .with_context(|| format!("lock file {}", beside.display()))?;
+        files::examine(&beside, lock).with_context(|| format!("lock file {}", beside.display()))?;
     }
     Ok(())
 }

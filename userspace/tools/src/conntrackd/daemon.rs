@@ -7,12 +7,16 @@ use super::logs::Logs;
 use super::plan::Plan;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
-use super::{build, check, helpers};
+use super::{build, check, helpers, privileges};
 use crate::conf::Conf;
 use crate::doctor;
 use anyhow::{Context, Result, bail};
 use host::control::Bound;
+use host::fleet;
 use host::lock::Locks;
+use host::log::record::{Code, Fields};
+use host::log::{Level, Log};
+use host::privilege::Identity;
 use host::process::{self, Fork};
 use host::sys;
 use host::systemd::Systemd;
@@ -54,8 +58,9 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         bail!("reading conntrack needs CAP_NET_ADMIN: run as root, or grant the capability");
     }
     let control = plan.control.as_deref();
-    let mut locks = Locks::take(&plan.lock_file, control)?;
-    let parts = build::parts(&plan, logs)?;
+    let identity = becomes(&plan, log)?;
+    let mut locks = Locks::take(&plan.lock_file, control, plan.wish.owner())?;
+    let mut parts = build::parts(&plan, logs, &mut None)?;
     let helpers = helpers::open(&plan, log)
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
@@ -63,13 +68,32 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     doctor::at_start(conf, path, log);
     let readiness = go(detach, systemd)?;
     locks.sign().context("writing the lock file")?;
+    let becomes_another = identity.is_some();
+    if let Some(identity) = identity {
+        let opened = privileges::Opened { parts: &mut parts, locks: &locks, bound: bound.as_ref() };
+        privileges::give_up(&identity, (&plan, path), opened, logs)?;
+    }
+    let crew = fleet::start(parts, log).context("starting the engine's threads")?;
+    if becomes_another {
+        privileges::rest(&plan);
+    }
     logs.run_behind().context("starting the log's thread")?;
     let running =
         Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run((parts, helpers), bound, running, readiness));
-    log.notice("---- shutdown received ----");
+    let outcome = runtime.block_on(supervise::run((crew, helpers), bound, running, readiness));
+    log.record(Level::Notice, Code::Shutdown, "---- shutdown received ----", Fields::new());
     outcome
+}
+
+/// The user to become, if there is one that this process may become.
+fn becomes(plan: &Plan, log: &Log) -> Result<Option<Identity>> {
+    let Some(identity) = plan.wish.resolve()? else { return Ok(None) };
+    if identity.is_possible()? {
+        return Ok(Some(identity));
+    }
+    log.warning(format!("may not become user {}: goes on as root", identity.name));
+    Ok(None)
 }
 
 /// Listens on the control socket.

@@ -1,8 +1,12 @@
 //! Where the daemon's lines go: its own, and those about ended flows.
 
+pub mod reference;
+
 use super::plan::Plan;
+use crate::conf::LogJournal;
 use anyhow::{Context, Result};
-use host::log::{Form, Log, Places};
+use host::log::record::Code;
+use host::log::{Form, Level, Log, Places, journal};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +28,7 @@ impl Logs {
     /// # Errors
     /// When a file cannot be opened.
     pub fn open(plan: &Plan, console: bool) -> Result<Self> {
-        let log = open(Form::Daemon, &Places { console, ..plan.log.clone() })?;
+        let log = open(Form::Daemon, &places(plan, console))?;
         let records = plan.records.as_ref().map(|places| open(Form::Record, places));
         Ok(Self { log, records: records.transpose()?, console })
     }
@@ -36,7 +40,7 @@ impl Logs {
     /// When there was no log of ended flows before and it cannot be opened.
     pub fn reopened(&self, plan: &Plan) -> Result<Self> {
         let log = Arc::clone(&self.log);
-        if let Err(error) = log.reopen(&Places { console: self.console, ..plan.log.clone() }) {
+        if let Err(error) = log.reopen(&places(plan, self.console)) {
             log.error(format!("the log file stays as it is: {error}"));
         }
         let records = match (&self.records, &plan.records) {
@@ -54,6 +58,14 @@ impl Logs {
             }
         };
         Ok(Self { log, records, console: self.console })
+    }
+
+    /// Gives files of root's to user `uid`, who opens them again at a reload.
+    ///
+    /// # Errors
+    /// As `fchown(2)`.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        self.all().try_for_each(|log| log.give_to(uid))
     }
 
     /// Has threads write them from here on.
@@ -81,13 +93,30 @@ impl Logs {
             let lines = log.take_regained();
             if lines > 0 {
                 let which = if Arc::ptr_eq(log, &self.log) { "log" } else { "statistics log" };
-                self.log.warning(format!("{lines} lines of the {which} were lost"));
+                let text = format!("{lines} lines of the {which} were lost");
+                let fields = vec![("lines", lines.into())];
+                self.log.record(Level::Warning, Code::LinesLost, text, fields);
             }
         }
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Log>> {
         self.records.iter().chain([&self.log])
+    }
+}
+
+/// Where the daemon's own lines go. What standard error shows in the journal is not sent there twice.
+fn places(plan: &Plan, console: bool) -> Places {
+    let is_there = journal::is_stderr();
+    let wanted = match plan.journal {
+        LogJournal::Auto => is_there && console,
+        LogJournal::On => true,
+        LogJournal::Off => false,
+    };
+    Places {
+        console: console && !(wanted && is_there),
+        journal: wanted.then(|| journal::SOCKET.into()),
+        ..plan.log.clone()
     }
 }
 

@@ -13,13 +13,17 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, ModeConf,
-    Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
+    LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
+    StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
+use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
+use export::http;
 use host::link::{self, Ends, Transport};
-use host::log::Places;
+use host::log::{Level, Places, Style};
+use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::Tuning;
@@ -74,6 +78,8 @@ pub struct Plan {
     pub shards: usize,
     /// Where the daemon's own lines go. The terminal is not part of it: the command line decides that.
     pub log: Places,
+    /// Whether the daemon's own lines go to journald; where they go is decided at the start.
+    pub journal: LogJournal,
     /// Where lines about ended flows go; `None` where they are not recorded.
     pub records: Option<Places>,
     /// The file that keeps a second daemon from starting.
@@ -82,15 +88,21 @@ pub struct Plan {
     pub control: Option<PathBuf>,
     /// Whether systemd is told about readiness.
     pub systemd: bool,
+    /// What is served over HTTP, if anything.
+    pub metrics: Option<Metrics>,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
+    /// Replication, version 2.
+    pub replication: Option<Box<ReplicationConf>>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
+    /// The user and the group that the daemon becomes.
+    pub wish: Wish,
 }
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper } = conf;
+        let Conf { general, mode, metrics, helper, log: lines } = conf;
         let General {
             event_source,
             hash_size,
@@ -108,6 +120,8 @@ impl From<&Conf> for Plan {
             shards,
             systemd,
             scheduler,
+            user,
+            group,
             filter,
         } = general;
         let role = Role::from(mode);
@@ -150,13 +164,21 @@ impl From<&Conf> for Plan {
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
-            log: places(log_file, *syslog),
+            journal: lines.journal,
+            log: Places {
+                style: style(lines.format),
+                least: least(lines.level),
+                ..places(log_file, *syslog)
+            },
             records: role.records,
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
             systemd: *systemd,
+            metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
+            replication: role.nodes,
             purge_after_s: role.purge_after_s,
+            wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
     }
 }
@@ -190,11 +212,44 @@ impl Plan {
         self.purpose != Purpose::Helper
     }
 
+    /// Name of the event source that is asked for: without one that hears events, of the one that is opened.
+    #[must_use]
+    pub const fn wanted_source(&self) -> &'static str {
+        match self.source.choice {
+            source::Choice::Hook => "hook",
+            source::Choice::Tap | source::Choice::Auto => "tap",
+            source::Choice::Netlink => "netlink",
+        }
+    }
+
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
     /// hook cannot tell which of the flows that it sees begin come to be.
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
+    }
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where, and to whom.
+    pub http: http::Settings,
+    /// What bounds the number of series.
+    pub limits: Limits,
+    /// How often the table is counted by zone, protocol and state, if at all.
+    pub census: Option<Duration>,
+}
+
+impl From<&MetricsConf> for Metrics {
+    fn from(conf: &MetricsConf) -> Self {
+        // `Limits` takes the others.
+        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        Self {
+            http: http::Settings { listen: listen.clone(), allow: allow.clone() },
+            limits: Limits::from(conf),
+            census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+        }
     }
 }
 
@@ -208,6 +263,7 @@ struct Role {
     window_tracking: bool,
     expectations: Helpers,
     records: Option<Places>,
+    nodes: Option<Box<ReplicationConf>>,
 }
 
 impl From<&ModeConf> for Role {
@@ -225,12 +281,12 @@ impl From<&ModeConf> for Role {
 
 impl Role {
     fn replicating(conf: &SyncConf) -> Self {
-        let SyncConf { mode, links, options } = conf;
+        let SyncConf { mode, links, options, replication: nodes } = conf;
         let SyncOptions { tcp_window_tracking, expectation_sync } = options;
         Self {
             purpose: Purpose::Sync,
             replication: replication(*mode),
-            links: Some(group_settings(links)),
+            links: (!links.is_empty()).then(|| group_settings(links)),
             commit_timeout_s: mode.commit_timeout_s(),
             purge_after_s: mode.purge_timeout_s().into(),
             window_tracking: *tcp_window_tracking,
@@ -240,6 +296,7 @@ impl Role {
                 ExpectationSync::Helpers(names) => Helpers::Named(names.clone()),
             },
             records: None,
+            nodes: nodes.clone(),
         }
     }
 
@@ -260,6 +317,7 @@ impl Role {
             window_tracking: false,
             expectations: Helpers::None,
             records: None,
+            nodes: None,
         }
     }
 }
@@ -388,7 +446,23 @@ fn places(file: &LogFile, syslog: Option<Facility>) -> Places {
         LogFile::Off => None,
         LogFile::To(path) => Some(path.clone()),
     };
-    Places { file, syslog: syslog.map(facility_number), console: false }
+    Places { file, syslog: syslog.map(facility_number), ..Places::default() }
+}
+
+const fn style(format: LogFormat) -> Style {
+    match format {
+        LogFormat::Plain => Style::Plain,
+        LogFormat::Json => Style::Json,
+    }
+}
+
+const fn least(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Info => Level::Info,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+    }
 }
 
 #[cfg(test)]

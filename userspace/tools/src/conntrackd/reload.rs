@@ -15,14 +15,17 @@
 //! Reading and building happen on threads of their own: the main thread goes on to serve clients
 //! and systemd. While the engine is rebuilt, clients wait.
 
+use super::build::{self, Left};
+use super::check;
 use super::logs::Logs;
 use super::plan::Plan;
 use super::serve::SharedHandle;
-use super::{build, check};
 use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
-use host::fleet::{self, Crew, Handle};
+use host::fleet::{self, Crew, Handle, Stopped};
 use host::lock::Locks;
+use host::log::Level;
+use host::log::record::{Code, Fields};
 use host::shard::Order;
 use host::systemd::Systemd;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,7 @@ use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+const NOT_VALID: &str = "the configuration is not valid: nothing was changed";
 /// How long the engine may take to change its settings.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a reload waits for requests that are under way, a commit for one.
@@ -72,7 +76,7 @@ pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: Shared
         Ok(Ok(loaded)) => loaded,
         Ok(Err(found)) => {
             found.iter().for_each(|line| log.error(line));
-            log.error("the configuration is not valid: nothing was changed");
+            log.record(Level::Error, Code::ConfigRefused, NOT_VALID, Fields::new());
             return Begun::Refused;
         }
         Err(error) => {
@@ -123,11 +127,13 @@ pub struct Rebuilt {
 /// # Errors
 /// When neither start.
 pub fn rebuild(crew: Crew, from: (Box<Plan>, Logs), to: (Box<Plan>, Logs)) -> Result<Rebuilt> {
-    if !crew.stop() {
+    let Stopped { is_sound, source } = crew.stop();
+    if !is_sound {
         to.1.log.error("a thread of the engine panicked at its end");
     }
-    let start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
-        let parts = build::parts(plan, logs)?;
+    let mut left = source.map(|source| Left { source, settings: from.0.source.clone() });
+    let mut start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
+        let parts = build::parts(plan, logs, &mut left)?;
         fleet::start(parts, &logs.log).context("starting the engine's threads")
     };
     match start(&to) {

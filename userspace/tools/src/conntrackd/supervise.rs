@@ -6,7 +6,9 @@
 //!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
 //! ```
 
+use super::census::Counter;
 use super::daemon::{self, STATUS};
+use super::endpoint::Endpoint;
 use super::helpers;
 use super::logs::Logs;
 use super::plan::Plan;
@@ -16,11 +18,13 @@ use anyhow::{Context, Result, bail};
 use common::Instant;
 use engine::Command;
 use engine::config::Mode;
+use export::http;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
-use host::fleet::{self, Crew, FleetParts, Handle};
+use host::fleet::{Crew, Handle};
 use host::helpers::Parts as HelperParts;
-use host::log::Log;
+use host::log::record::{Code, Fields};
+use host::log::{Level, Log};
 use host::moderation::Quota;
 use host::process::{self, Child};
 use host::shard::{Order, Snapshot};
@@ -42,6 +46,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REBUILD_PATIENCE: Duration = Duration::from_secs(30);
 /// What systemd shows after a reload that was refused.
 const STATUS_REFUSED: &str = "serving; the last reload changed nothing, see the log";
+
+const READ_AGAIN: &str = "the configuration was read again";
+const STAYS: &str = "the old configuration stays in force";
 
 /// Who is told that the daemon serves.
 #[derive(Debug)]
@@ -92,12 +99,12 @@ impl Phase {
     }
 }
 
-/// Runs the engine in its threads, and the control socket and signals here.
+/// Runs the control socket and signals, beside the engine in its threads.
 ///
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (parts, helpers): (FleetParts, Option<HelperParts>),
+    (crew, helpers): (Crew, Option<HelperParts>),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -108,14 +115,13 @@ pub async fn run(
     let server = bound.map(|bound| bound.serve(Arc::clone(&faults))).transpose();
     let server = server.context("serving the control socket")?;
     let log = Arc::clone(&running.logs.log);
-    let crew = fleet::start(parts, &log).context("starting the engine's threads")?;
     let helpers = helpers::Service::start(helpers)?;
     let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
     let filling = tokio::spawn(filled(crew.handle()));
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
         helpers,
@@ -124,9 +130,12 @@ pub async fn run(
         again: false,
         signals,
         service,
+        http: None,
+        counter: None,
         running,
         log,
     };
+    supervisor.serve_http();
     supervisor.run().await
 }
 
@@ -163,11 +172,28 @@ struct Supervisor {
     again: bool,
     signals: Signals,
     service: Arc<Service>,
+    /// Serves metrics, if that is configured.
+    http: Option<http::Server>,
+    /// Counts the table for them.
+    counter: Option<Counter>,
     running: Running,
     log: Arc<Log>,
 }
 
 impl Supervisor {
+    /// Begins to serve what the running plan says over HTTP, in place of what was served before.
+    fn serve_http(&mut self) {
+        // It lets go of its addresses first.
+        (self.http, self.counter) = (None, None);
+        let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
+        self.counter = every
+            .map(|every| Counter::start(self.service.engine(), every, &self.service.counted()));
+        self.http = self.running.plan.metrics.as_ref().map(|metrics| {
+            let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
+            http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)
+        });
+    }
+
     async fn run(mut self) -> Result<()> {
         let outcome = self.serve().await;
         self.running.systemd.stopping();
@@ -177,7 +203,7 @@ impl Supervisor {
             self.crew = Some(rebuilt.crew);
         }
         let is_sound = self.helpers.stop();
-        if self.crew.is_some_and(|crew| !crew.stop()) || !is_sound {
+        if self.crew.is_some_and(|crew| !crew.stop().is_sound) || !is_sound {
             bail!("a thread of the engine panicked");
         }
         outcome
@@ -261,7 +287,7 @@ impl Supervisor {
                     None => self.adopt(rebuilt.plan, rebuilt.logs),
                     Some(why) => {
                         self.log.error(format!("{why:#}"));
-                        self.log.error("the old configuration stays in force");
+                        self.log.record(Level::Error, Code::ConfigRefused, STAYS, Fields::new());
                     }
                 }
                 let filling = tokio::spawn(filled(handle));
@@ -293,6 +319,9 @@ impl Supervisor {
             self.running.plan.control = old.control;
         }
         self.service.adopt(&self.running.plan);
+        if old.metrics != self.running.plan.metrics {
+            self.serve_http();
+        }
         self.service.count_helpers(self.helpers.counts());
     }
 
@@ -328,8 +357,9 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, refused: bool) {
+        self.service.note_reload(!refused);
         if !refused {
-            self.log.notice("the configuration was read again");
+            self.log.record(Level::Notice, Code::ConfigRead, READ_AGAIN, Fields::new());
         }
         let status = if refused { STATUS_REFUSED } else { STATUS };
         // The old setting decides whether systemd hears of this reload.
@@ -338,7 +368,7 @@ impl Supervisor {
     }
 
     fn tell(&self, readiness: Readiness) -> Result<()> {
-        self.log.notice("initialization completed");
+        self.log.record(Level::Notice, Code::Ready, "initialization completed", Fields::new());
         match readiness {
             Readiness::Console => {
                 self.log.notice("-- starting in console mode --");

@@ -15,6 +15,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
             all.extend(files(&path));
         } else if path.extension().is_some_and(|e| e == "conf")
             && !path.ends_with("keepalived.conf")
+            && !path.ends_with("systemd/unprivileged.conf")
         {
             all.push(path);
         }

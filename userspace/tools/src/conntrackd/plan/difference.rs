@@ -15,6 +15,10 @@ use host::tuning::{Change, Tuning};
 const HASH_SIZE_LATER: &str = "HashSize is room made at the start of an engine: the change takes effect with the next \
                                one; a running table grows by itself";
 
+/// What the log says of `User` and `Group`.
+const USER_RESTART: &str =
+    "User and Group are taken once, at the start of the daemon: the change needs a restart";
+
 /// What a reload has to do. Settings are named as the log names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -25,22 +29,25 @@ pub struct Difference {
     /// Sentences about settings that differ and that take effect with the next engine. If there is anything in
     /// `rebuilds`, that engine is started now.
     pub later: Vec<&'static str>,
+    /// Sentences about settings that differ and that the daemon takes at its start alone.
+    pub restarts: Vec<&'static str>,
 }
 
 impl Difference {
     /// What the log says of it.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
+        let restarts = self.restarts.iter().map(|&line| line.to_owned());
         if !self.rebuilds.is_empty() {
-            // All that differs comes with the new engine.
-            return vec![format!(
-                "{} changed: the engine is started again",
-                self.rebuilds.join(", ")
-            )];
+            // All else that differs comes with the new engine.
+            let names = self.rebuilds.join(", ");
+            let line = format!("{names} changed: the engine is started again");
+            return [line].into_iter().chain(restarts).collect();
         }
         let live = format!("{} changed: the engine goes on", self.live.join(", "));
         let live = (!self.live.is_empty()).then_some(live);
-        live.into_iter().chain(self.later.iter().map(|&line| line.to_owned())).collect()
+        let later = self.later.iter().map(|&line| line.to_owned());
+        live.into_iter().chain(later).chain(restarts).collect()
     }
 
     fn rebuild(&mut self, differs: bool, name: &'static str) {
@@ -74,12 +81,16 @@ impl Plan {
             poll,
             shards,
             log,
+            journal,
             records,
             lock_file,
             control,
             systemd,
+            metrics,
             helpers,
+            replication,
             purge_after_s,
+            wish,
         } = self;
         let mut out = Difference::default();
         // Where the purpose changes, the settings that it brings with it or takes away are not named one by one.
@@ -90,6 +101,7 @@ impl Plan {
         out.rebuild(is_same && *shards != wanted.shards, "Shards");
         out.config((config, &wanted.config), is_same);
         out.rebuild(is_same && *links != wanted.links, "the dedicated link");
+        out.rebuild(is_same && *replication != wanted.replication, "Replication");
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
@@ -99,10 +111,13 @@ impl Plan {
             out.places((records, wanted));
         }
         out.live(is_same && *purge_after_s != wanted.purge_after_s, "PurgeTimeout");
+        out.live(*journal != wanted.journal, "Log");
         out.live(*lock_file != wanted.lock_file, "LockFile");
         out.live(*control != wanted.control, "UNIX");
         out.live(*systemd != wanted.systemd, "Systemd");
+        out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
+        note(&mut out.restarts, *wish != wanted.wish, USER_RESTART);
         // The last one: it says which of its fields others explain.
         out.source((source, &wanted.source));
         out
@@ -187,7 +202,10 @@ impl Difference {
 
     fn places(&mut self, (running, wanted): (&Places, &Places)) {
         // The command line decides on the terminal.
-        let Places { file, syslog, console: _ } = running;
+        // The start decides on the journal, see `Logs`.
+        let Places { file, syslog, console: _, style, journal: _, least } = running;
+        let looks = (*style, *least) != (wanted.style, wanted.least);
+        self.live(looks, "Log");
         self.live(*file != wanted.file, "LogFile");
         self.live(*syslog != wanted.syslog, "Syslog");
     }

@@ -6,12 +6,10 @@ use crate::ctflow::ops::asked::Asked;
 use crate::ctflow::ops::daemon::{Came, Daemon};
 use crate::ctflow::ops::kernel;
 use crate::ctflow::outcome::Fault;
-use crate::print::conntrack;
 use clap::ValueEnum;
-use ctnetlink::{Detail, request};
+use ctnetlink::Detail;
 use host::clock;
-use host::table::Table;
-use std::io;
+use host::kstat::{self, KernelStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -97,7 +95,7 @@ impl Walker {
 impl Walk for Walker {
     fn walk(&mut self, signs: &Signs) -> Result<Option<Sample>, Fault> {
         signs.read.store(0, Relaxed);
-        let mut machine = machine()?;
+        let mut machine = machine();
         let status = self.daemon.as_ref().and_then(Daemon::status);
         let ready = |ready| if ready { "ready" } else { "not ready" };
         machine.daemon = status.as_ref().map_or("none".into(), |status| {
@@ -141,39 +139,34 @@ impl Walk for Walker {
     }
 }
 
-/// What is known of the machine.
-fn machine() -> Result<Machine, Fault> {
-    let number = |name: &str| {
-        let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
+/// What is known of the machine. Who may not ask the kernel may still walk over a daemon's table.
+fn machine() -> Machine {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    Ok(Machine {
+    let kernel = kstat::read().ok();
+    let is_counted = |kernel: &KernelStats| kernel.settings.contains(&("acct", 1));
+    Machine {
         host: host.trim().to_owned(),
-        flows_max: number("nf_conntrack_max"),
-        failures: failures().ok(),
-        is_counted: number("nf_conntrack_acct").is_some_and(|is| is != 0),
+        flows_max: kernel.as_ref().and_then(|kernel| kernel.flows_max),
+        is_counted: kernel.as_ref().is_some_and(is_counted),
+        failures: kernel.as_ref().map(failures),
         ..Machine::default()
-    })
+    }
 }
 
-fn failures() -> io::Result<Failures> {
+fn failures(kernel: &KernelStats) -> Failures {
     let mut sum = Failures::default();
-    Table::open()?.dump(request::stats_per_cpu, |message| {
-        for (name, number) in conntrack::counters(message) {
-            let place = match name {
-                "drop" => &mut sum.table_full,
-                "early_drop" => &mut sum.evicted,
-                "insert_failed" => &mut sum.insert_failed,
-                "clash_resolve" => &mut sum.clash,
-                "invalid" => &mut sum.invalid,
-                _ => continue,
-            };
-            *place += u64::from(number);
-        }
-        Ok(())
-    })?;
-    Ok(sum)
+    for (name, number) in kernel.cpus.iter().flat_map(|cpu| &cpu.values) {
+        let place = match *name {
+            "drop" => &mut sum.table_full,
+            "early_drop" => &mut sum.evicted,
+            "insert_failed" => &mut sum.insert_failed,
+            "clash_resolve" => &mut sum.clash,
+            "invalid" => &mut sum.invalid,
+            _ => continue,
+        };
+        *place += u64::from(*number);
+    }
+    sum
 }
 
 /// Waits in small pieces, until the time is over or walks are to end.

@@ -1,0 +1,314 @@
+//! What a line of the log says to machines: a code that stays, and fields.
+
+use super::Level;
+use std::fmt::Write as _;
+
+/// What a line is about. A code keeps its name and its meaning: alerts are written against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "`Code::meaning` says what each is")]
+pub enum Code {
+    #[default]
+    Message,
+    CommandRefused,
+    CommitDone,
+    CommitProgress,
+    CommitStarted,
+    ConfigRead,
+    ConfigRefused,
+    EventSource,
+    EventsLost,
+    ExpectationsCommitted,
+    KernelRefusesPart,
+    KernelTableRead,
+    KernelWriteFailed,
+    LinesLeftOut,
+    LinesLost,
+    Panic,
+    PeerBack,
+    PeerDiffers,
+    PeerMissedMessages,
+    PeerRestarted,
+    PeerSilent,
+    Ready,
+    ResyncRequested,
+    Shutdown,
+    StaleRemoved,
+    TableExact,
+    TableFull,
+    TableNotExact,
+    BulkDone,
+    BulkStarted,
+    User,
+}
+
+impl Code {
+    /// Each of them, in the order of the reference.
+    pub const ALL: [Self; 31] = [
+        Self::BulkDone,
+        Self::BulkStarted,
+        Self::CommandRefused,
+        Self::CommitDone,
+        Self::CommitProgress,
+        Self::CommitStarted,
+        Self::ConfigRead,
+        Self::ConfigRefused,
+        Self::EventSource,
+        Self::EventsLost,
+        Self::ExpectationsCommitted,
+        Self::KernelRefusesPart,
+        Self::KernelTableRead,
+        Self::KernelWriteFailed,
+        Self::LinesLeftOut,
+        Self::LinesLost,
+        Self::Message,
+        Self::Panic,
+        Self::PeerBack,
+        Self::PeerDiffers,
+        Self::PeerMissedMessages,
+        Self::PeerRestarted,
+        Self::PeerSilent,
+        Self::Ready,
+        Self::ResyncRequested,
+        Self::Shutdown,
+        Self::StaleRemoved,
+        Self::TableExact,
+        Self::TableFull,
+        Self::TableNotExact,
+        Self::User,
+    ];
+
+    /// How it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The names of its fields.
+    #[must_use]
+    pub const fn fields(self) -> &'static [&'static str] {
+        self.row().1
+    }
+
+    /// What it means.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        self.row().2
+    }
+
+    const fn row(self) -> (&'static str, &'static [&'static str], &'static str) {
+        match self {
+            Self::Message => ("message", &[], "Anything that has no code of its own."),
+            Self::CommandRefused => {
+                ("command-refused", &[], "The engine refused a request of a client.")
+            }
+            Self::CommitDone => (
+                "commit-done",
+                COMMIT,
+                "A commit of flows has ended. `failed` were refused by the kernel.",
+            ),
+            Self::CommitProgress => {
+                ("commit-progress", &["done", "of"], "A long commit is under way.")
+            }
+            Self::CommitStarted => ("commit-started", &[], "A commit begins."),
+            Self::ConfigRead => ("config-read", &[], "A reload has applied the configuration."),
+            Self::ConfigRefused => ("config-refused", &[], "A reload has changed nothing."),
+            Self::EventSource => ("event-source", &["source"], "Where kernel events are heard."),
+            Self::EventsLost => (
+                "events-lost",
+                &["lost", "source"],
+                "The kernel had no room for events. With `NetlinkEventsReliable` it holds them back.",
+            ),
+            Self::ExpectationsCommitted => {
+                ("expectations-committed", COMMIT, "A commit of expectations has ended.")
+            }
+            Self::KernelRefusesPart => (
+                "kernel-refuses-part",
+                &["errno"],
+                "Flows are written without a part that the kernel refuses.",
+            ),
+            Self::KernelTableRead => (
+                "kernel-table-read",
+                &["flows", "purged"],
+                "The kernel's table has been read whole.",
+            ),
+            Self::KernelWriteFailed => {
+                ("kernel-write-failed", &["errno"], "The kernel refused to write a flow.")
+            }
+            Self::LinesLeftOut => {
+                ("lines-left-out", &["lines"], "Lines like the next one came too often.")
+            }
+            Self::LinesLost => {
+                ("lines-lost", &["lines"], "The disk or the journal did not take lines.")
+            }
+            Self::Panic => (
+                "panic",
+                &[],
+                "A thread has failed in a way that nobody foresaw: please report it.",
+            ),
+            Self::PeerBack => ("peer-back", &[], "The other node is heard again."),
+            Self::PeerDiffers => (
+                "peer-differs",
+                &["theirs", "ours"],
+                "The other node counts other flows than are known of it.",
+            ),
+            Self::PeerMissedMessages => (
+                "peer-missed-messages",
+                &[],
+                "The other node lacks messages that are not kept: all is sent.",
+            ),
+            Self::PeerRestarted => ("peer-restarted", &[], "The other node began a new sequence."),
+            Self::PeerSilent => {
+                ("peer-silent", &["silent_s"], "The other node has not been heard for so long.")
+            }
+            Self::Ready => ("ready", &[], "The daemon serves."),
+            Self::ResyncRequested => {
+                ("resync-requested", &[], "The other node asks for all flows.")
+            }
+            Self::Shutdown => ("shutdown", &[], "The daemon ends, as it was told to."),
+            Self::StaleRemoved => (
+                "stale-removed",
+                &["flows"],
+                "Flows went that the other node does not have any more.",
+            ),
+            Self::TableExact => (
+                "table-exact",
+                &["lost", "after_ms"],
+                "The internal cache is again what the kernel's table is.",
+            ),
+            Self::TableFull => {
+                ("table-full", &["table", "limit"], "A cache holds `HashLimit` flows.")
+            }
+            Self::TableNotExact => (
+                "table-not-exact",
+                &["cause"],
+                "The internal cache differs from the kernel's table, or may.",
+            ),
+            Self::BulkDone => {
+                ("bulk-done", &["flows"], "All flows have been sent to the other node.")
+            }
+            Self::BulkStarted => {
+                ("bulk-started", &[], "All flows are being sent to the other node.")
+            }
+            Self::User => ("user", &["user"], "The daemon has given up root's rights."),
+        }
+    }
+
+    /// What journald knows it by (`MESSAGE_ID`): FNV-1a over `ctflow:` and the name, 128 bits.
+    #[must_use]
+    pub const fn message_id(self) -> u128 {
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let mut hash = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
+        let parts = [b"ctflow:", self.name().as_bytes()];
+        let mut part = 0;
+        while part < parts.len() {
+            let mut at = 0;
+            while at < parts[part].len() {
+                hash = (hash ^ parts[part][at] as u128).wrapping_mul(PRIME);
+                at += 1;
+            }
+            part += 1;
+        }
+        hash
+    }
+}
+
+const COMMIT: &[&str] = &["committed", "failed", "took_us"];
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A number.
+    Number(u64),
+    /// A word.
+    Text(String),
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Names, as in [`Code::fields`], and values.
+pub type Fields = Vec<(&'static str, Value)>;
+
+/// A line before it has a form.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// How much it matters.
+    pub level: Level,
+    /// What it is about.
+    pub code: Code,
+    /// What it says to people.
+    pub text: String,
+    /// What it says to machines.
+    pub fields: Fields,
+}
+
+impl Record {
+    /// One line of JSON, newline included: `ts` in UTC, `level`, `code`, `msg`, then the fields.
+    #[must_use]
+    pub(super) fn json(&self, utc: &str) -> String {
+        let word = self.level.word().to_ascii_lowercase();
+        let (code, text) = (self.code.name(), quoted(&self.text));
+        let mut out = format!(r#"{{"ts":"{utc}","level":"{word}","code":"{code}","msg":{text}"#);
+        for (name, value) in &self.fields {
+            let _ = match value {
+                Value::Number(number) => write!(out, r#","{name}":{number}"#),
+                Value::Text(text) => write!(out, r#","{name}":{}"#, quoted(text)),
+            };
+        }
+        out.push_str("}\n");
+        out
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_listed_once_each_in_order_and_known_by_different_ids() {
+        let names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(Code::ALL.iter().collect::<HashSet<_>>().len(), Code::ALL.len());
+        assert_eq!(
+            Code::ALL.iter().map(|code| code.message_id()).collect::<HashSet<_>>().len(),
+            Code::ALL.len()
+        );
+        // Alerts and `journalctl MESSAGE_ID=` hold on to it.
+        assert_eq!(
+            format!("{:032x}", Code::EventsLost.message_id()),
+            "5ddf951901aee7ee2fd2c301ae0ae36e"
+        );
+    }
+
+    #[test]
+    fn json_holds_whatever_a_text_says() {
+        let record = Record {
+            level: Level::Error,
+            code: Code::EventsLost,
+            text: "a \"b\"\n\u{1} é".into(),
+            fields: vec![("lost", 7.into()), ("source", "t\"ap".into())],
+        };
+        let line = record.json("2026-11-28T14:03:27.123456Z");
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!((&json["lost"], &json["source"]), (&7.into(), &"t\"ap".into()));
+        assert_eq!((&json["level"], &json["msg"]), (&"error".into(), &record.text.into()));
+        assert!(line.starts_with(
+            r#"{"ts":"2026-11-28T14:03:27.123456Z","level":"error","code":"events-lost","msg":"#
+        ));
+    }
+}
