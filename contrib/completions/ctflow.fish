@@ -29,9 +29,11 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -s V -l version -d 'Print ve
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "status" -d 'Show the state of the node'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "list" -d 'Show flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "count" -d 'Count flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "top" -d 'Watch flows, their rates and groups of them; or print them once'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "filter" -d 'Show how a filter is understood'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "key" -d 'Make and show the keys that nodes know each other by'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
@@ -52,6 +54,12 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l strict -d 'Take
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s v -l verbose -d 'Show what is ok, and why a check was skipped, too'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -l list -d 'List the checks, and end'
 complete -c ctflow -n "__fish_ctflow_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -l format -d 'Prometheus\' text format 0.0.4, or OpenMetrics 1.0' -r -f -a "text\t'Prometheus\' text format 0.0.4'
+openmetrics\t'OpenMetrics 1.0'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s o -l output -d 'Write this file, which is replaced at once, instead of standard output' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -l no-daemon -d 'Ask the kernel alone'
+complete -c ctflow -n "__fish_ctflow_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s o -l output -d 'What flows look like' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
@@ -68,7 +76,7 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s o -l output -d '
 json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
-complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l by -d 'Count by these, with commas between them: zone proto state src dst dport nat; addresses with /N' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l by -d 'Count by these, with commas between them: zone proto state src dst dport nat natsrc natdst; src and dst with /N' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l top -d 'Show the largest N groups' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l kernel -d 'Ask the kernel itself, not the daemon'
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
@@ -87,6 +95,25 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l yes -d 'Do not 
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l require-match -d 'Fail with exit code 1 if no flow matches'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l all -d 'Take an empty filter as every flow'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s g -l group -d 'Group flows: zone proto state src dst dport nat natsrc natdst; src and dst with /N (IPv6: /64 if N is up to 32)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s s -l sort -d 'Sort flows: in, out, age, left, from, to, state' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s d -l every -d 'Seconds between two walks over the table; on the screen at least 20 times what a walk takes' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s n -l lines -d 'Print at most so many flows, and so many groups' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l count -d 'Print so many pictures' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s o -l output -d 'Of what is printed: text, or JSON (docs/spec/top-json.md)' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+json\t'JSON (docs/spec/conntrack-json.md)'
+save\t'Command lines that make the flows, for `conntrack -R`'
+xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l source -d 'Who is asked for flows. There are only walks: the mode that follows the daemon\'s changes is not built yet' -r -f -a "auto\t'The kernel; where it does not count packets and bytes, a daemon if there is one'
+daemon\t'A daemon\'s table, which costs the kernel nothing and holds no counters'
+kernel\t'The kernel'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l max-flows -d 'Keep and meter at most so many flows; each takes about a kilobyte' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l once -d 'Print one picture, of two walks, and leave; so it is without a terminal'
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l plain -d 'No colour and no bold text, as with NO_COLOR or TERM=dumb'
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand filter" -s o -l output -d 'Text or JSON' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
@@ -129,16 +156,18 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List th
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "status" -d 'Show the state of the node'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "list" -d 'Show flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "count" -d 'Count flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "filter" -d 'Show how a filter is understood'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "key" -d 'Make and show the keys that nodes know each other by'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor list count delete filter key bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "top" -d 'Watch flows, their rates and groups of them; or print them once'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "filter" -d 'Show how a filter is understood'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "key" -d 'Make and show the keys that nodes know each other by'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "generate" -d 'Make a key pair: the secret key into a new file of mode 0600, the public key to standard output'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "public" -d 'Print the public key of a secret one'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "psk" -d 'Make a preshared key, one for all nodes: into a new file of mode 0600'

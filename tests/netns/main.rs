@@ -32,6 +32,7 @@ mod ops;
 mod ops_daemon;
 mod feed;
 mod bench;
+mod top;
 mod doctor;
 mod doctor_machine;
 mod doctor_guest;

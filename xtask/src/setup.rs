@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("cc", "build-essential"),
     ("conntrack", "conntrack"),
     ("conntrackd", "conntrackd"),
@@ -35,6 +35,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("nft", "nftables"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];
 

@@ -9,6 +9,8 @@ mod words;
 pub mod outcome;
 pub mod ops;
 mod subscribe;
+#[cfg(feature = "top")]
+pub mod top;
 
 use crate::conf;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
@@ -45,6 +47,15 @@ Filters (docs/spec/filter.md): tests joined by and, or, not and parentheses; sid
   ctflow delete zone 5 and not assured
 Exit codes: 0 done, also without a match; 1 --require-match and none; 2 wrong usage or filter, no answer; 3 refused by
 a limit; 4 the kernel refused some.";
+
+#[cfg(feature = "top")]
+const TOP: &str = "\
+IN is what comes back to who began a flow (reply direction), OUT what it sends (original direction), in bits a second:
+what the kernel's counters gained between two walks over its table (sysctl net.netfilter.nf_conntrack_acct=1).
+  ctflow top dst port 443 and zone 0
+  ctflow top -g src/24
+  ctflow top --once -o json -n 10 -s out udp
+Exit codes: 0 done; 2 wrong usage or filter, no table to read.";
 
 const KEYS: &str = "\
 Keys are 44 characters of base64. A key file holds a secret one; what others write into `PublicKey' is its public key.
@@ -97,6 +108,10 @@ enum Verb {
     /// Show every change of the daemon's table as it happens
     #[command(after_help = SUBSCRIBE)]
     Subscribe(subscribe::Options),
+    /// Watch flows, their rates and groups of them; or print them once
+    #[cfg(feature = "top")]
+    #[command(after_help = TOP)]
+    Top(top::Options),
     /// Show how a filter is understood
     #[command(after_help = FILTERS)]
     Filter(ops::FilterOptions),
@@ -145,6 +160,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Count(options) => Ok(settle(ops::count(options))),
         Verb::Delete(options) => Ok(settle(ops::delete(options))),
         Verb::Subscribe(options) => Ok(subscribed(options)),
+        #[cfg(feature = "top")]
+        Verb::Top(options) => Ok(settle(top::top(options))),
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),

@@ -32,6 +32,10 @@ pub enum Key {
     Dport,
     /// Which ends are translated.
     Nat,
+    /// The address that the source is translated to.
+    NatSrc,
+    /// The address that the destination is translated to.
+    NatDst,
 }
 
 impl FromStr for Key {
@@ -53,10 +57,12 @@ impl FromStr for Key {
             ("dst", len) => Self::Dst(len),
             ("dport", None) => Self::Dport,
             ("nat", None) => Self::Nat,
+            ("natsrc", None) => Self::NatSrc,
+            ("natdst", None) => Self::NatDst,
             ("class", None) => return Err("there are no classes in the configuration".into()),
             _ => {
                 return Err(format!(
-                    "`{text}`: expected zone, proto, state, src, dst, dport or nat"
+                    "`{text}`: expected zone, proto, state, src, dst, dport, nat, natsrc or natdst"
                 ));
             }
         })
@@ -77,10 +83,13 @@ impl Key {
             Self::Dst(Some(len)) => format!("dst/{len}"),
             Self::Dport => "dport".into(),
             Self::Nat => "nat".into(),
+            Self::NatSrc => "natsrc".into(),
+            Self::NatDst => "natdst".into(),
         }
     }
 
-    fn of(self, out: &mut String, flow: &Flow) {
+    /// Appends what a flow has.
+    pub(crate) fn of(self, out: &mut String, flow: &Flow) {
         let read = Read { flow, now_ns: 0 };
         let _ = match self {
             Self::Zone => write!(out, "{}", flow.zone),
@@ -99,6 +108,14 @@ impl Key {
                 (None, Some(_)) => "dnat",
                 (Some(_), Some(_)) => "both",
             }),
+            Self::NatSrc => match flow.source_nat().and_then(|end| end.addr) {
+                Some(_) => write!(out, "{}", flow.reply.dst_ip()),
+                None => out.write_char('-'),
+            },
+            Self::NatDst => match flow.destination_nat().and_then(|end| end.addr) {
+                Some(_) => write!(out, "{}", flow.reply.src_ip()),
+                None => out.write_char('-'),
+            },
         };
     }
 }
@@ -232,8 +249,21 @@ mod tests {
     }
 
     #[test]
+    fn translated_ends_are_groups() {
+        use ctnetlink::flow::Status;
+        let mut groups = Groups::by(keys("natsrc,natdst").unwrap());
+        let orig = Tuple::v4([10, 0, 0, 1], [10, 1, 0, 1], 6).with_ports(9, 80);
+        let mut flow = Flow { reply: orig.inverted(), ..Flow::new(orig) };
+        groups.count(&flow);
+        flow.status = Status::SRC_NAT_DONE | Status::DST_NAT_DONE;
+        (flow.reply.dst[0], flow.reply.src[0]) = (192, 172);
+        groups.count(&flow);
+        assert_eq!(groups.text(None), "1\t-\t-\n1\t192.0.0.1\t172.1.0.1\n");
+    }
+
+    #[test]
     fn keys_are_refused_by_name() {
-        assert_eq!(keys("zone,proto,state,src,dst,dport,nat").unwrap().len(), 7);
+        assert_eq!(keys("zone,proto,state,src,dst,nat,natsrc,natdst").unwrap().len(), 8);
         for wrong in ["", "zones", "zone/5", "src/129", "src/x", "zone,", "class", "a,b"] {
             assert!(keys(wrong).is_err(), "{wrong}");
         }

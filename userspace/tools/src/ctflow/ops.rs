@@ -7,7 +7,7 @@
 
 pub mod asked;
 pub mod delete;
-mod kernel;
+pub(in crate::ctflow) mod kernel;
 pub mod daemon;
 
 use super::outcome::{Code, Fault, note};
@@ -91,7 +91,7 @@ pub struct CountOptions {
     /// Text or JSON
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
-    /// Count by these, with commas between them: zone proto state src dst dport nat; addresses with /N
+    /// Count by these, with commas between them: zone proto state src dst dport nat natsrc natdst; src and dst with /N
     #[arg(long, value_name = "KEY")]
     by: Option<String>,
     /// Show the largest N groups

@@ -8,7 +8,9 @@ use crate::ctflow::outcome::Fault;
 use crate::{conf, filter, stdout};
 use anyhow::{Context, bail};
 use host::control::framed::{self, Failure, Piece, namespace};
+use std::io;
 use std::path::{Path, PathBuf};
+use wire::control::Request;
 use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 
 /// Where a daemon may be.
@@ -21,7 +23,7 @@ pub struct Daemon {
 }
 
 /// What came of a request.
-pub(super) enum Came<T> {
+pub(in crate::ctflow) enum Came<T> {
     /// The answer.
     Answer(T),
     /// The daemon cannot answer, and nothing was done: why.
@@ -30,7 +32,7 @@ pub(super) enum Came<T> {
 
 impl Daemon {
     /// Where the configuration says; why there is none.
-    pub(super) fn find(asked: &Asked) -> Result<Came<Self>, Fault> {
+    pub(in crate::ctflow) fn find(asked: &Asked) -> Result<Came<Self>, Fault> {
         let path = asked.config.as_deref().unwrap_or(Path::new(CONFIG_DEFAULT));
         let socket = match socket(path) {
             Ok(socket) => socket,
@@ -49,14 +51,23 @@ impl Daemon {
         ask: Ask<'_>,
         mut data: impl FnMut(&[u8]),
     ) -> Result<Came<(Status, Tally)>, Fault> {
-        let ask = Ask { namespace: self.namespace, ..ask };
-        let asked = framed::ask(&self.socket, &self.filter, &ask, |piece| {
+        self.exchange(ask, |piece| {
             match piece {
                 Piece::Data(bytes) => data(bytes),
                 Piece::Note(text) => note(String::from_utf8_lossy(text)),
             }
             Ok(())
-        });
+        })
+    }
+
+    /// The same, with notes going to the caller too. An error of `each` ends it.
+    fn exchange(
+        &self,
+        ask: Ask<'_>,
+        each: impl FnMut(Piece<'_>) -> io::Result<()>,
+    ) -> Result<Came<(Status, Tally)>, Fault> {
+        let ask = Ask { namespace: self.namespace, ..ask };
+        let asked = framed::ask(&self.socket, &self.filter, &ask, each);
         let path = self.socket.display();
         let end = match asked {
             Ok(end) => end,
@@ -92,6 +103,41 @@ impl Daemon {
         };
         let came = self.ask(Ask { limit, format, ..Ask::new(Verb::List) }, stdout::put)?;
         Ok(came.map(drop))
+    }
+
+    /// Hands out each flow as a line of JSON until `each` says `false`; what the daemon says of its table.
+    pub(in crate::ctflow) fn objects(
+        &self,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Came<Vec<String>>, Fault> {
+        let (mut notes, mut rest, mut stopped) = (Vec::new(), Vec::new(), false);
+        let ask = Ask { format: Format::Json, ..Ask::new(Verb::List) };
+        let came = self.exchange(ask, |piece| {
+            match piece {
+                Piece::Note(text) => notes.push(String::from_utf8_lossy(text).into_owned()),
+                Piece::Data(bytes) => {
+                    rest.extend_from_slice(bytes);
+                    let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                    stopped = !rest[..whole].split(|byte| *byte == b'\n').all(&mut each);
+                    rest.drain(..whole);
+                }
+            }
+            if stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        match came {
+            Err(_) if stopped => Ok(Came::Answer(notes)),
+            came => Ok(came?.map(|_| notes)),
+        }
+    }
+
+    /// What the daemon says of itself, if it answers and works here.
+    pub(in crate::ctflow) fn status(&self) -> Option<crate::print::status::Status> {
+        // A list of nothing: only a daemon of this namespace gives it.
+        let here = self.exchange(Ask { limit: Some(0), ..Ask::new(Verb::List) }, |_| Ok(()));
+        let Ok(Came::Answer(_)) = here else { return None };
+        let mut answer = Vec::new();
+        host::control::ask(&self.socket, Request::StatsJson, &mut answer).ok()?;
+        serde_json::from_slice(&answer).ok()
     }
 
     /// Counts flows; groups as text, or as JSON.

@@ -27,7 +27,7 @@ pub(super) const EXAMPLES: usize = 3;
 
 /// Reads the flows of the filter and hands each, once, to `each`: as a message and understood. It is told to stop by
 /// `false`. The flows there were in the table.
-fn read(
+pub(in crate::ctflow) fn read(
     asked: &Asked,
     detail: Detail,
     mut each: impl FnMut(&[u8], &Flow) -> io::Result<bool>,

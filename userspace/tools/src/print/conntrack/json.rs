@@ -11,7 +11,7 @@ use ctnetlink::{FlowView, Tuple};
 use std::io::Write as _;
 
 /// What the bits are called, `enum ip_conntrack_status` without `IPS_`.
-const STATUS: [(Status, &str); 16] = [
+pub(crate) const STATUS: [(Status, &str); 16] = [
     (Status::EXPECTED, "EXPECTED"),
     (Status::SEEN_REPLY, "SEEN_REPLY"),
     (Status::ASSURED, "ASSURED"),

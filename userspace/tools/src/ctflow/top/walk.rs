@@ -1,0 +1,183 @@
+//! Walks over the table: the kernel's, or a daemon's.
+
+use super::record;
+use super::sample::{Failures, Machine, Origin, Sample, Sampler};
+use crate::ctflow::ops::asked::Asked;
+use crate::ctflow::ops::daemon::{Came, Daemon};
+use crate::ctflow::ops::kernel;
+use crate::ctflow::outcome::Fault;
+use clap::ValueEnum;
+use ctnetlink::Detail;
+use host::clock;
+use host::kstat::{self, KernelStats};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Who is to be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    /// The kernel; where it does not count packets and bytes, a daemon if there is one
+    #[default]
+    Auto,
+    /// A daemon's table, which costs the kernel nothing and holds no counters
+    Daemon,
+    /// The kernel
+    Kernel,
+}
+
+/// What a walk and those who wait for it tell each other.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Walks are to end.
+    pub stop: AtomicBool,
+    /// Flows that the walk under way has read.
+    pub read: AtomicU64,
+}
+
+/// Something that samples come from.
+pub trait Walk: Send {
+    /// Walks over the table once; `None` if it was told to stop.
+    ///
+    /// # Errors
+    /// Why there is no table to read.
+    fn walk(&mut self, signs: &Signs) -> Result<Option<Sample>, Fault>;
+}
+
+/// Walks over the table of the kernel, or of a daemon.
+pub struct Walker {
+    /// Asks for every flow.
+    asked: Asked,
+    wanted: Wanted,
+    daemon: Option<Daemon>,
+    sampler: Sampler,
+    begun: Instant,
+}
+
+impl Walker {
+    /// `asked` selects every flow: what is not read has no rate later.
+    ///
+    /// # Errors
+    /// When a daemon is wanted, and none can be found.
+    pub fn new(asked: Asked, wanted: Wanted, flows_max: usize) -> Result<Self, Fault> {
+        let daemon = match (Daemon::find(&asked)?, wanted) {
+            (Came::Answer(daemon), _) => Some(daemon),
+            (Came::Elsewhere(why), Wanted::Daemon) => return Err(Fault::usage(why)),
+            (Came::Elsewhere(_), _) => None,
+        };
+        let sampler = Sampler::new(flows_max);
+        Ok(Self { asked, wanted, daemon, sampler, begun: Instant::now() })
+    }
+
+    fn from_kernel(&mut self, signs: &Signs) -> Result<bool, Fault> {
+        let sampler = &mut self.sampler;
+        let mut goes_on = true;
+        kernel::read(&self.asked, Detail::Full, |_, flow| {
+            sampler.take(flow.clone());
+            signs.read.fetch_add(1, Relaxed);
+            goes_on = !signs.stop.load(Relaxed);
+            Ok(goes_on)
+        })?;
+        Ok(goes_on)
+    }
+
+    fn from_daemon(&mut self, signs: &Signs) -> Result<Came<Vec<String>>, Fault> {
+        let Some(daemon) = &self.daemon else { return Ok(Came::Elsewhere("no daemon".into())) };
+        daemon.objects(|line| {
+            if let Some(flow) = record::flow(line) {
+                self.sampler.take(flow);
+                signs.read.fetch_add(1, Relaxed);
+            }
+            !signs.stop.load(Relaxed)
+        })
+    }
+}
+
+impl Walk for Walker {
+    fn walk(&mut self, signs: &Signs) -> Result<Option<Sample>, Fault> {
+        signs.read.store(0, Relaxed);
+        let mut machine = machine();
+        let status = self.daemon.as_ref().and_then(Daemon::status);
+        let ready = |ready| if ready { "ready" } else { "not ready" };
+        machine.daemon = status.as_ref().map_or("none".into(), |status| {
+            format!("{}, {}", status.work.state, ready(status.ready))
+        });
+        machine.events_lost = status.as_ref().map(|status| status.events.lost);
+        let origin = match self.wanted {
+            Wanted::Daemon => Origin::Daemon,
+            Wanted::Auto if !machine.is_counted && status.is_some() => Origin::Daemon,
+            Wanted::Auto | Wanted::Kernel => Origin::Kernel,
+        };
+        let at = Instant::now();
+        self.sampler.begin(at.duration_since(self.begun), clock::wall_ns(), origin);
+        let mut notes = Vec::new();
+        let came = match origin {
+            Origin::Daemon => self.from_daemon(signs)?,
+            Origin::Kernel => Came::Elsewhere(String::new()),
+        };
+        match came {
+            Came::Answer(said) => notes = said,
+            Came::Elsewhere(why) if self.wanted == Wanted::Daemon => return Err(Fault::usage(why)),
+            Came::Elsewhere(why) => {
+                if origin == Origin::Daemon {
+                    self.sampler.begin(
+                        at.duration_since(self.begun),
+                        clock::wall_ns(),
+                        Origin::Kernel,
+                    );
+                    notes.push(format!("the kernel is asked: {why}"));
+                }
+                self.from_kernel(signs)?;
+            }
+        }
+        if signs.stop.load(Relaxed) {
+            return Ok(None);
+        }
+        // What the daemon hides or misses is not in its table.
+        let is_whole = notes.is_empty();
+        let sample = self.sampler.end(at.elapsed(), is_whole, machine);
+        Ok(Some(Sample { notes, ..sample }))
+    }
+}
+
+/// What is known of the machine. Who may not ask the kernel may still walk over a daemon's table.
+fn machine() -> Machine {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let kernel = kstat::read().ok();
+    let is_counted = |kernel: &KernelStats| kernel.settings.contains(&("acct", 1));
+    Machine {
+        host: host.trim().to_owned(),
+        flows_max: kernel.as_ref().and_then(|kernel| kernel.flows_max),
+        is_counted: kernel.as_ref().is_some_and(is_counted),
+        failures: kernel.as_ref().map(failures),
+        ..Machine::default()
+    }
+}
+
+fn failures(kernel: &KernelStats) -> Failures {
+    let mut sum = Failures::default();
+    for (name, number) in kernel.cpus.iter().flat_map(|cpu| &cpu.values) {
+        let place = match *name {
+            "drop" => &mut sum.table_full,
+            "early_drop" => &mut sum.evicted,
+            "insert_failed" => &mut sum.insert_failed,
+            "clash_resolve" => &mut sum.clash,
+            "invalid" => &mut sum.invalid,
+            _ => continue,
+        };
+        *place += u64::from(*number);
+    }
+    sum
+}
+
+/// Waits in small pieces, until the time is over or walks are to end.
+pub fn rest(time: Duration, signs: &Signs) {
+    const PIECE: Duration = Duration::from_millis(50);
+    let until = Instant::now() + time;
+    while !signs.stop.load(Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(PIECE));
+    }
+}
