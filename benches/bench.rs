@@ -6,6 +6,7 @@ mod codec;
 mod engine_cost;
 mod query_cost;
 mod sample;
+mod secure;
 
 use criterion::Criterion;
 use std::time::Duration;
@@ -19,5 +20,6 @@ fn main() {
     codec::benchmarks(&mut criterion);
     engine_cost::benchmarks(&mut criterion);
     query_cost::benchmarks(&mut criterion);
+    secure::benchmarks(&mut criterion);
     criterion.final_summary();
 }

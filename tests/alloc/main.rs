@@ -5,6 +5,7 @@
 //! what is no event's: the places of [`HOUSEKEEPING`].
 
 mod counting;
+mod sealed;
 
 use common::Instant;
 use ctnetlink::Flow;

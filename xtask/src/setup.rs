@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("cc", "build-essential"),
     ("conntrack", "conntrack"),
     ("conntrackd", "conntrackd"),
@@ -33,6 +33,8 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("keepalived", "keepalived"),
     ("nfct", "nfct"),
     ("nft", "nftables"),
+    ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("unshare", "util-linux"),
 ];
 
@@ -159,6 +161,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let start = Instant::now();
     step(&format!("setup: installing {}", packages.join(" ")));
     shell::run(apt_get().args(["-q", "update"]))?;
+    let _policy = Policy::set()?;
     let install = ["-q", "install", "--yes", "--no-install-recommends"];
     shell::run(apt_get().args(install).args(packages))?;
     println!("packages installed in {}", shell::took(start));
@@ -187,6 +190,37 @@ fn linker_install() -> Command {
     // Not into our target directory: half of it would be LLVM bindings nobody needs again.
     cargo.env_remove("CARGO_TARGET_DIR");
     cargo
+}
+
+/// Keeps Debian's packages from starting the services they bring, while it lives: see invoke-rc.d(8).
+struct Policy {
+    /// Whether the file is ours.
+    ours: bool,
+}
+
+impl Policy {
+    const PATH: &str = "/usr/sbin/policy-rc.d";
+
+    /// A policy that is there already stays.
+    fn set() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+        if Path::new(Self::PATH).exists() {
+            return Ok(Self { ours: false });
+        }
+        // 101: the action is forbidden.
+        fs::write(Self::PATH, "#!/bin/sh\nexit 101\n")?;
+        let policy = Self { ours: true };
+        fs::set_permissions(Self::PATH, fs::Permissions::from_mode(0o755))?;
+        Ok(policy)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(Self::PATH);
+        }
+    }
 }
 
 fn apt_get() -> Command {

@@ -55,6 +55,8 @@ enum Part {
     Interop,
     /// Ours beside the original conntrack and nfct, command line by command line, in namespaces; needs root
     Cli,
+    /// A real Prometheus and Alertmanager watch two daemons, and tell of each fault that is made; needs root
+    Observe,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
@@ -65,13 +67,14 @@ enum Part {
 
 impl Part {
     /// What is run unless parts are named.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Unit,
         Self::Sim,
         Self::Netns,
         Self::Vm,
         Self::Interop,
         Self::Cli,
+        Self::Observe,
         Self::Failover,
         Self::Hostile,
     ];
@@ -88,6 +91,7 @@ impl Part {
             Self::Vm => "vm",
             Self::Interop => "interop",
             Self::Cli => "cli",
+            Self::Observe => "observe",
             Self::Failover => "failover",
             Self::Hostile => "hostile",
             Self::Package => "package",
@@ -183,7 +187,7 @@ impl Run<'_> {
                 tally::run(self.target("cli")?.args(["--features", "kernel", "--", "--nocapture"]))
             }
             // One after the other: what two clusters do to a small machine is not what is tested.
-            Part::Failover => tally::run(self.target("failover")?.args([
+            Part::Observe | Part::Failover => tally::run(self.target(part.name())?.args([
                 "--features",
                 "kernel",
                 "--",

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod sync;
+mod sync_v2;
 mod conf;
 mod control;
 mod netlink;
@@ -19,6 +20,7 @@ mod print;
 mod nfct;
 mod helper;
 mod filter;
+mod secure;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
@@ -29,14 +31,17 @@ pub use helper::helper;
 pub use netlink::netlink;
 pub use nfct::{nfct, policy};
 pub use print::print;
+pub use secure::secure;
 pub use sync::sync;
+pub use sync_v2::sync_v2;
 
 /// A target: it panics when something does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("sync", sync),
+    ("sync_v2", sync_v2),
     ("conf", conf),
     ("control", control),
     ("netlink", netlink),
@@ -48,4 +53,5 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("policy", policy),
     ("helper", helper),
     ("filter", filter),
+    ("secure", secure),
 ];

@@ -35,6 +35,11 @@ fn the_corpus_of_sync_is_survived() {
 }
 
 #[test]
+fn the_corpus_of_sync_v2_is_survived() {
+    replay("sync_v2");
+}
+
+#[test]
 fn the_corpus_of_conf_is_survived() {
     replay("conf");
 }
@@ -102,4 +107,9 @@ fn the_corpus_of_helper_is_survived() {
 #[test]
 fn the_corpus_of_filter_is_survived() {
     replay("filter");
+}
+
+#[test]
+fn the_corpus_of_secure_is_survived() {
+    replay("secure");
 }

@@ -48,6 +48,7 @@ pub mod counters;
 pub mod input;
 pub mod flows;
 pub mod query;
+pub mod census;
 pub mod told;
 pub mod wheel;
 pub mod output;

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod v1;
+pub mod v2;
 pub mod session;
 
 pub use session::{Session, Standing};

@@ -6,5 +6,9 @@
 //! | module | what it makes of what |
 //! |---|---|
 //! | `records` | a record of each flow that has ended (statistics mode) |
+//! | `exposition` | text of metrics, in the two formats that scrapers read |
+//! | `http` | answers over HTTP: metrics, readiness |
 
 pub mod records;
+pub mod exposition;
+pub mod http;

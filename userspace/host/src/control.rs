@@ -47,7 +47,8 @@ impl Bound {
         if is_socket(path)? {
             fs::remove_file(path)?;
         }
-        let listener = StdListener::from(listen_privately(path)?);
+        let owner = Mode::RUSR | Mode::WUSR;
+        let listener = StdListener::from(listen_with_mode(path, owner)?);
         Ok(Self { listener, path: path.to_owned() })
     }
 
@@ -100,14 +101,31 @@ pub fn examine(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A socket that listens at `path`, which only its owner may connect to from the first moment on:
-/// the kernel takes the mode of the socket for that of the path (`net/unix/af_unix.c`), less the
-/// umask.
-fn listen_privately(path: &Path) -> io::Result<OwnedFd> {
+/// Listens at `path` for whoever may write the socket's file, which gets the mode 0660. A socket nobody answers on any
+/// more is replaced.
+///
+/// # Errors
+/// When somebody answers there, when something else than a socket is there, or as `bind(2)`.
+pub fn listen_for_group(path: &Path) -> io::Result<StdListener> {
+    if is_socket(path)? {
+        if is_served(path) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+    let socket = listen_with_mode(path, mode)?;
+    // The umask may have taken rights away.
+    rustix::fs::chmod(path, mode)?;
+    Ok(StdListener::from(socket))
+}
+
+/// A socket that listens at `path`, which only those whom `mode` names may connect to from the first moment on: the
+/// kernel takes the mode of the socket for that of the path (`net/unix/af_unix.c`), less the umask.
+fn listen_with_mode(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let owner = Mode::RUSR | Mode::WUSR;
-    rustix::fs::fchmod(&socket, owner)?;
+    rustix::fs::fchmod(&socket, mode)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, CWD, Mode, OFlags, fchmod, open};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -69,6 +69,26 @@ pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
             }
         }
     }
+}
+
+/// Puts `bytes` into a file of this name and mode, in place of one that is there: whoever reads the name finds all of
+/// the old bytes or all of the new ones. They are written beside it first, to `.NAME.PID`.
+///
+/// # Errors
+/// As `open(2)`, `write(2)` and `rename(2)`; nothing is left behind then.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
+    let beside = format!(".{}.{}", name.to_string_lossy(), std::process::id());
+    let beside = path.with_file_name(beside);
+    // A process of this number may have been killed here.
+    let _ = std::fs::remove_file(&beside);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(open(&beside, flags, PRIVATE)?);
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| Ok(fchmod(&file, Mode::from_raw_mode(mode))?))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 /// Whether [`open_for`] would succeed, as far as looking can tell; nothing is created or opened.

@@ -15,17 +15,22 @@
 //! | `log` | writes log lines |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
+//! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
+//! | `keyfile` | makes and reads key files, asks the system for random bytes |
+//! | `mesh`, `resolve` | opens the sockets of version 2, one for each shard; looks up peers by name |
 //! | `expectations` | hears of expectations |
 //! | `exchange` | reads dumps of the kernel's tables, writes to them in batches |
 //! | `kernel` | carries out what the engine asks of conntrack |
 //! | `purge` | deletes flows and expectations of the kernel, one by one |
 //! | `table`, `removal` | read and change the kernel's table for programs that ask and go; delete flows one by one |
+//! | `kstat` | reads the kernel's counters, table size and settings of conntrack |
 //! | `listing` | reads the kernel's flows for people |
 //! | `nfnetlink` | reads and changes the kernel's timeout policies and helper objects, takes packet queues |
 //! | `helpers` | serves helpers in user space: packets of queues, verdicts, expectations |
 //! | `control` | serves the control socket; and its client |
 //! | `lock` | keeps a second daemon from starting |
 //! | `process` | daemonising, signals |
+//! | `usage` | reads what a process costs |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `ahead`, `hear` | hands what a source heard to the engine |
@@ -50,10 +55,15 @@ pub mod files;
 pub mod log;
 pub mod moderation;
 pub mod link;
+pub mod secure;
+pub mod keyfile;
+pub mod mesh;
+pub mod resolve;
 pub mod expectations;
 pub mod exchange;
 pub mod table;
 pub mod removal;
+pub mod kstat;
 pub mod ended;
 pub mod ahead;
 pub mod kernel;
@@ -63,6 +73,7 @@ pub mod nfnetlink;
 pub mod helpers;
 pub mod observe;
 pub mod process;
+pub mod usage;
 pub mod control;
 pub mod lock;
 pub mod systemd;

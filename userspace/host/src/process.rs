@@ -82,3 +82,9 @@ pub fn daemonize() -> io::Result<Fork> {
     rustix::process::setsid()?;
     Ok(Fork::Child(Child { pipe: writer }))
 }
+
+/// What this host calls itself, uname(2).
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

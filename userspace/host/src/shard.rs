@@ -38,7 +38,6 @@ use engine::config::limit;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
-use hdrhistogram::Histogram;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -47,17 +46,21 @@ use tokio::sync::oneshot;
 
 mod expect;
 mod join;
+mod latency;
 mod purges;
 mod queries;
 mod reconfigure;
 mod report;
 mod rest;
+mod tally;
 mod turn;
 
+pub use latency::LATENCY_BOUNDS_US;
 use purges::Purges;
 use queries::Queries;
 pub use queries::{Answer, Query, Trust, Want};
 pub use report::{Age, ExpectPage, Latency, Page, Place, Queue, Resend, Snapshot, TableState};
+pub use tally::Tally;
 
 /// Datagrams taken from each link in one turn.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -69,8 +72,6 @@ const TRANSMITS_PER_TURN: usize = 256;
 const ORDERS_PER_TURN: usize = 16;
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// Waits beyond this count as this.
-const LATENCY_MAX_US: u64 = 60_000_000;
 /// Length of a datagram that nobody gets.
 const DISCARD_LEN: usize = 8192;
 /// While events wait, the kernel's table is read on no more often than this, a piece at a time.
@@ -189,8 +190,8 @@ pub struct Shard {
     resync_at: Option<Instant>,
     overruns: Overruns,
     health: HealthProbe,
-    /// Microseconds.
-    latency: Histogram<u64>,
+    latency: latency::Waits,
+    tally: Tally,
     housekeeping_at: Instant,
     /// When the kernel's table is read on although events wait.
     read_at: Instant,
@@ -244,8 +245,8 @@ impl Shard {
             resync_at: poll.map(|every| began + every),
             overruns,
             health: HealthProbe::new(began),
-            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 2)
-                .expect("the bounds are constants that fit"),
+            latency: latency::Waits::new(),
+            tally: Tally::default(),
             housekeeping_at: began,
             read_at: began,
             pace: Pace::new(began),
@@ -316,7 +317,7 @@ impl Shard {
         let taken = source.drain(self.tuning.events_per_turn, &mut |heard, stamp| {
             if let (true, Stamp::At(at)) = (std::mem::take(&mut first), stamp) {
                 *waited = clock::now().since(at);
-                latency.saturating_record(waited.as_micros() as u64);
+                latency.record(*waited);
             }
             hearing.take(engine, now, (heard, stamp), &mut ears);
         });
@@ -429,12 +430,8 @@ impl Shard {
             keeps: [replication.keep_local, replication.keep_remote],
             orders_refused: self.bell.refused() + self.queries.refused,
             uptime: now.since(self.began),
-            latency: Latency {
-                samples: self.latency.len(),
-                p50_us: self.latency.value_at_quantile(0.5),
-                p99_us: self.latency.value_at_quantile(0.99),
-                max_us: self.latency.max(),
-            },
+            latency: self.latency.report(),
+            tally: self.tally,
             filled: self.engine.is_filled(),
             state: TableState::of(&self.engine, now),
             because: self.engine.inexact_because(),

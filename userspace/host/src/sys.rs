@@ -16,10 +16,14 @@ mod entries;
 mod memory;
 pub mod interface;
 pub mod process;
+mod steer;
+mod wiped;
 
 pub use batch::Batch;
 pub use entries::Entries;
 pub use memory::fetch;
+pub use steer::steer_by_byte;
+pub use wiped::Wiped;
 
 /// Opens a non-blocking netlink socket of this family (`NETLINK_NETFILTER`, `NETLINK_ROUTE`).
 ///

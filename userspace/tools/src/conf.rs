@@ -20,13 +20,14 @@ pub mod check;
 mod file;
 pub mod reference;
 
-pub use diagnostic::{Diagnostic, Found, Severity};
+pub use diagnostic::{Diagnostic, Found, Place, Severity};
 pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
-    LogJournal, LogLevel, ModeConf, Policy, Scheduler, SchedulerPolicy, StatsConf, SyncConf,
-    SyncMode, SyncOptions, Unicast,
+    HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
+    LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu, Policy,
+    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
+    Unicast,
 };
 pub use schema::IpPrefix;
 

@@ -2,6 +2,8 @@
 
 mod bench;
 mod doctor;
+mod metrics;
+mod key;
 mod status;
 mod words;
 pub mod outcome;
@@ -43,6 +45,12 @@ Filters (docs/spec/filter.md): tests joined by and, or, not and parentheses; sid
 Exit codes: 0 done, also without a match; 1 --require-match and none; 2 wrong usage or filter, no answer; 3 refused by
 a limit; 4 the kernel refused some.";
 
+const KEYS: &str = "\
+Keys are 44 characters of base64. A key file holds a secret one; what others write into `PublicKey' is its public key.
+  ctflow key generate /etc/ctflow/fw-a.key
+  ctflow key public /etc/ctflow/fw-a.key
+Exit codes: 0 done; 2 not done, with the reason: a file is never overwritten, and one that others can read is refused.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -64,6 +72,9 @@ enum Verb {
     },
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
+    /// Show what the node counts, for Prometheus' textfile collector
+    #[command(after_help = metrics::MORE)]
+    Metrics(metrics::Options),
     /// Show flows
     #[command(after_help = FILTERS)]
     List(ops::ListOptions),
@@ -76,6 +87,9 @@ enum Verb {
     /// Show how a filter is understood
     #[command(after_help = FILTERS)]
     Filter(ops::FilterOptions),
+    /// Make and show the keys that nodes know each other by
+    #[command(after_help = KEYS)]
+    Key(key::Options),
     /// Measure what hearing of new flows costs, ours beside the original
     #[command(after_help = bench::MORE)]
     Bench(bench::Options),
@@ -120,6 +134,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
         Verb::Ready { daemon } => ready(daemon),
         Verb::Doctor(options) => doctor::run(options),
+        Verb::Metrics(options) => metrics::run(options),
+        Verb::Key(options) => key::run(options),
         Verb::Bench(options) => bench::run(options),
     })
 }

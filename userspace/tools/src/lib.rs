@@ -13,6 +13,7 @@
 pub mod stdout;
 pub mod conf;
 pub mod print;
+pub mod metrics;
 pub mod doctor;
 pub mod conntrack;
 pub mod filter;

@@ -23,8 +23,19 @@ fn the_man_page_of_ctflow_is_fresh() {
     let mut text = Vec::new();
     page.render(&mut text).unwrap();
     // Sub-commands have no pages of their own; theirs follow here.
-    for verb in tools::ctflow::command().get_subcommands() {
-        let title = verb.get_name().to_uppercase();
+    let command = tools::ctflow::command();
+    let nested = |verb: &clap::Command| {
+        let name = verb.get_name().to_owned();
+        let below = verb
+            .get_subcommands()
+            .map(move |below| (format!("{name} {}", below.get_name()), below.clone()));
+        below.collect::<Vec<_>>()
+    };
+    let verbs = command.get_subcommands().flat_map(|verb| {
+        std::iter::once((verb.get_name().to_owned(), verb.clone())).chain(nested(verb))
+    });
+    for (name, verb) in verbs {
+        let title = name.to_uppercase();
         text.extend_from_slice(format!(".SH {title}\n").as_bytes());
         let page = clap_mangen::Man::new(verb.clone());
         page.render_description_section(&mut text).unwrap();

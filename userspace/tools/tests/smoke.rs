@@ -162,3 +162,109 @@ fn doctor_says_by_its_code_what_it_found_and_whether_it_could_look() {
     let (code, out, _) = doctor(&["--skip", "conf,kernel", "--list"]);
     assert!(code == Some(0) && out.contains("peer.heard"), "{out}");
 }
+
+/// Nothing acts on `Replication` yet, so neither the check nor a start lets it pass.
+#[test]
+fn replication_is_refused_at_its_place_until_something_acts_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let path = at("nodes.conf");
+    assert!(ctflow(&["key", "generate", &at("a.key")]).status.success());
+    let nodes = format!(
+        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Peer fw-b {{\n \
+         PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n Address 127.0.0.1\n}}\n}}",
+        at("a.key")
+    );
+    let text = format!(
+        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n}}\nSync {{\n  {nodes}\n}}\n",
+        at("ctl"),
+        at("lock")
+    );
+    std::fs::write(&path, text).unwrap();
+    let wanted = "nodes.conf:6:3: `Replication`: this build cannot start it yet";
+    for args in [vec!["--check", "-C", &path], vec!["-C", &path]] {
+        let output = conntrackd(&args);
+        let said = text_of(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn ctflow(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ctflow")).args(args).output().expect("the binary runs")
+}
+
+#[test]
+fn r4_1_a_key_is_made_shown_and_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.key");
+    let at = path.to_str().unwrap();
+    let made = ctflow(&["key", "generate", at]);
+    assert_eq!((made.status.code(), text(&made.stderr)), (Some(0), String::new()));
+    let public = text(&made.stdout);
+    assert_eq!(public.trim_end().len(), 44, "{public}");
+    let secret = std::fs::read_to_string(&path).unwrap();
+    assert_ne!(secret, public);
+    assert_eq!(text(&ctflow(&["key", "public", at]).stdout), public);
+    let json = text(&ctflow(&["key", "public", "--json", at]).stdout);
+    let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&object["public_key"], &object["file"]), (&public.trim_end().into(), &at.into()));
+
+    let again = ctflow(&["key", "generate", at]);
+    assert_eq!((again.status.code(), again.stdout), (Some(2), vec![]));
+    let wanted = format!("ctflow: {at}: there is a file already, and a key is never overwritten\n");
+    assert_eq!(text(&again.stderr), wanted);
+    let psk = ctflow(&["key", "psk", at]);
+    assert_eq!((psk.status.code(), text(&psk.stderr)), (Some(2), wanted));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), secret);
+}
+
+#[test]
+fn r4_1_a_key_file_has_mode_0600_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    for umask in ["0000", "0777"] {
+        let path = dir.path().join(umask);
+        let line = format!("umask {umask}; exec \"$0\" key generate \"$1\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_ctflow"), path.to_str().unwrap()]);
+        assert!(shell.output().unwrap().status.success());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{umask}");
+    }
+}
+
+#[test]
+fn r4_1_a_preshared_key_is_made_and_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.psk");
+    let made = ctflow(&["key", "psk", path.to_str().unwrap()]);
+    assert_eq!(
+        (made.status.code(), made.stdout, text(&made.stderr)),
+        (Some(0), vec![], String::new())
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap().len(), 45);
+}
+
+#[test]
+fn r4_1_what_is_no_key_is_refused_with_its_length_and_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("short.key");
+    let at = path.to_str().unwrap();
+    let missing = ctflow(&["key", "public", at]);
+    let wanted = format!("ctflow: {at}: no such file (make one: ctflow key generate {at})\n");
+    assert_eq!((missing.status.code(), text(&missing.stderr)), (Some(2), wanted));
+    std::fs::write(&path, "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(&path, mode(0o600)).unwrap();
+    let short = text(&ctflow(&["key", "public", at]).stderr);
+    assert_eq!(short, format!("ctflow: {at}: a key has 44 characters, this has 43\n"));
+    std::fs::set_permissions(&path, mode(0o644)).unwrap();
+    let open = text(&ctflow(&["key", "public", at]).stderr);
+    assert_eq!(open, format!("ctflow: {at} has mode 0644, expected 0600\n"));
+    let usage = ctflow(&["key"]);
+    assert_eq!(usage.status.code(), Some(2));
+}

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Events, Helper, Hook, Link, Passed, Queue, Queues, Replication, Status, Table, Work,
+    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
+    Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -40,13 +41,20 @@ fn full() -> Value {
         inject: Some(Passed::default()),
         links: vec![Link::default()],
         helpers: vec![Helper::default()],
-        events: Events { hook: Some(Hook::default()), ..Events::default() },
+        events: Events {
+            hook: Some(Hook::default()),
+            latency: vec![Bucket::default()],
+            ..Events::default()
+        },
+        reload: Some(Reload::default()),
+        census: Some(Census { flows: vec![Cell::default()], ..Census::default() }),
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
         work: Work {
             loaded_percent: Some(100),
             degraded_s: Some(1),
             committed: Some(1),
             to_commit: Some(2),
+            last_commit_us: Some(3),
             ..Work::default()
         },
         queues: Queues { resend: Some(Queue::default()), ..Queues::default() },

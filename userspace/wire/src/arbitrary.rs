@@ -1,9 +1,11 @@
 //! Generators of values for property tests, here and in the floors above.
 //!
 //! [`v1_flow`] and [`v1_expectation`] give what version 1 of the replication protocol carries whole, so that
-//! decoding an encoding must give the same value back.
+//! decoding an encoding must give the same value back. [`v2_flow`] and [`v2_expectation`] give any at all: version 2 carries
+//! the canonical form of each.
 
 use crate::sync::v1::{Account, Change, Control, Flags, Options, Stamp};
+use crate::sync::v2::{self, Claim, What};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ctnetlink::expectation::ExpectNat;
@@ -190,6 +192,163 @@ pub fn v1_expectation() -> impl Strategy<Value = Expectation> {
                 expect.function = function;
             })
         })
+}
+
+/// Any flow whose original direction is known: of every protocol, translated in any way or not, in any zone, with whatever
+/// the kernel may tell. Many values come again, so that flows have parts in common.
+pub fn v2_flow() -> impl Strategy<Value = Flow> {
+    let numbers = (few_numbers(), few_numbers(), few_numbers(), zone());
+    let head = (few_tuples(), any::<u16>(), status(), numbers);
+    head.prop_flat_map(|(orig, known, status, numbers)| {
+        let parts = (v2_reply(orig), any_state(), v2_extra());
+        (parts, Just((orig, known, status, numbers)))
+    })
+    .prop_map(
+        |((reply, proto, extra), (orig, known, status, (timeout_s, mark, id, zone)))| Flow {
+            orig,
+            reply,
+            zone,
+            known: Known::from_bits_truncate(known),
+            status,
+            timeout_s,
+            mark,
+            id,
+            proto,
+            extra,
+        },
+    )
+}
+
+fn few_numbers() -> impl Strategy<Value = u32> {
+    prop_oneof![0..3_u32, any::<u32>(), (0..20_u32).prop_map(|shift| 0xabcd_u32 << shift >> 4)]
+}
+
+fn zone() -> impl Strategy<Value = u16> {
+    prop_oneof![4 => Just(0_u16), 1 => 1..3_u16, 1 => any::<u16>()]
+}
+
+/// Tuples that have addresses and ports in common.
+fn few_tuples() -> impl Strategy<Value = Tuple> {
+    let parts = (protocol(), any::<bool>(), 0..4_u8, 0..3_u8, 0..3_u8, 0..3_u8);
+    let alike = parts.prop_map(|(proto, v6, net, host, sport, dport)| {
+        let tuple = if v6 {
+            let mut src = [net; 16];
+            src[15] = host;
+            Tuple::v6(src, [0x20; 16], proto)
+        } else {
+            Tuple::v4([10, net, net, host], [192, 0, 2, net], proto)
+        };
+        tuple.with_ports(u16::from(sport), 0x1bb + u16::from(dport))
+    });
+    prop_oneof![3 => alike, 1 => tuple()]
+}
+
+fn v2_reply(orig: Tuple) -> impl Strategy<Value = Tuple> {
+    let mirror = orig.inverted();
+    let source = (0..3_u8, option::of(0..3_u8)).prop_map(move |(host, port)| {
+        let len = if orig.family == ctnetlink::tuple::FAMILY_IPV6 { 16 } else { 4 };
+        let mut reply = mirror;
+        reply.dst[..len].fill(200 + host);
+        if let Some(port) = port {
+            let at = if reply.is_icmp() { 1 } else { 3 };
+            reply.l4[at] = port;
+        }
+        reply
+    });
+    let end = any::<[u8; 4]>().prop_map(move |address| {
+        let mut reply = mirror;
+        reply.src[..4].copy_from_slice(&address);
+        reply
+    });
+    let unknown = Just(Tuple::UNKNOWN);
+    prop_oneof![3 => Just(mirror), 4 => source, 1 => end, 1 => tuple(), 1 => unknown]
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    const USUAL: [u32; 8] = [0x08, 0x0a, 0x0e, 0x188, 0x18a, 0x18e, 0x19e, 0x1ae];
+    let bits = prop_oneof![3 => proptest::sample::select(&USUAL[..]), 1 => any::<u32>()];
+    bits.prop_map(Status::from_bits_retain)
+}
+
+/// State of any tracker, whatever the protocol.
+fn any_state() -> impl Strategy<Value = ProtoState> {
+    let tcp = (0..17_u8, any::<Option<[u8; 2]>>(), any::<bool>());
+    let tcp = tcp.prop_map(|(state, wscale, small)| {
+        let wscale = wscale.map(|scales| scales.map(|s| if small { s % 15 } else { s }));
+        ProtoState::Tcp(TcpState { state, wscale, flags: None })
+    });
+    let dccp = any::<(u8, u8)>().prop_map(|(state, role)| ProtoState::Dccp { state, role });
+    let sctp = any::<(u8, [u32; 2])>().prop_map(|(state, vtag)| ProtoState::Sctp { state, vtag });
+    prop_oneof![6 => tcp, 2 => Just(ProtoState::None), 1 => dccp, 1 => sctp]
+}
+
+fn v2_extra() -> impl Strategy<Value = Option<Arc<Extra>>> {
+    let ends = option::of(any::<[[u32; 3]; 2]>().prop_map(|ends| {
+        ends.map(|[correction_pos, offset_before, offset_after]| SeqAdj {
+            correction_pos,
+            offset_before,
+            offset_after,
+        })
+    }));
+    let synproxy = any::<[u32; 3]>().prop_map(|[isn, its, tsoff]| Synproxy { isn, its, tsoff });
+    let labels = collection::vec(prop_oneof![Just(0_u32), any::<u32>()], 0..40);
+    let parts = (
+        option::of(tuple()),
+        option::of(helper_name(15)),
+        option::of(labels),
+        ends,
+        option::of(prop_oneof![Just(Synproxy::default()), synproxy]),
+        any::<([Option<u16>; 2], Option<u32>)>(),
+    );
+    let extra =
+        parts.prop_map(|(master, helper, labels, seq_adj, synproxy, (zones, use_count))| {
+            Arc::new(Extra::default().with(|extra| {
+                extra.master = master;
+                extra.helper = helper;
+                extra.labels = labels;
+                extra.seq_adj = seq_adj;
+                extra.synproxy = synproxy;
+                extra.zones = zones;
+                extra.use_count = use_count;
+            }))
+        });
+    prop_oneof![3 => Just(None), 1 => extra.prop_map(Some)]
+}
+
+/// An expectation as version 2 carries it: whole, but for the number that this kernel gave it.
+pub fn v2_expectation() -> impl Strategy<Value = Expectation> {
+    let nat = option::of(
+        (any::<u32>(), tuple()).prop_map(|(direction, tuple)| ExpectNat { direction, tuple }),
+    );
+    let numbers = any::<(Option<u32>, Option<u32>, Option<u32>, Option<u16>)>();
+    let names = (option::of(helper_name(15)), option::of(name::<31>(31)));
+    let parts = ((tuple(), tuple(), option::of(tuple())), numbers, nat, names);
+    parts.prop_map(
+        |((master, tuple, mask), (timeout_s, flags, class, zone), nat, (helper, function))| {
+            Expectation::new(master, tuple, mask.unwrap_or_default()).with(|expect| {
+                expect.timeout_s = timeout_s;
+                expect.flags = flags;
+                expect.class = class;
+                expect.zone = zone;
+                expect.nat = nat;
+                expect.helper = helper;
+                expect.function = function;
+            })
+        },
+    )
+}
+
+/// Any claim, with versions near either end.
+pub fn v2_claim() -> impl Strategy<Value = Claim> {
+    let count = || prop_oneof![0..200_u64, any::<u64>(), Just(v2::number::MAX)];
+    let what = [What::State, What::New, What::Closed, What::Expired];
+    let epoch = prop_oneof![4 => Just(0_u32), 2 => 1..3_u32, 1 => any::<u32>()];
+    (count(), epoch, count(), proptest::sample::select(Vec::from(what))).prop_map(
+        |(version, epoch, base, what)| {
+            let base = if epoch == 0 { 0 } else { base & v2::number::MAX };
+            Claim { version: version & v2::number::MAX, epoch, base, what }
+        },
+    )
 }
 
 /// Any change.

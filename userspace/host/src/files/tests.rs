@@ -107,3 +107,20 @@ fn what_is_read_has_a_limit_and_a_pipe_without_writer_is_an_error() {
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
     assert!(read(&fifo, 1 << 20).unwrap_err().to_string().contains("pipe"));
 }
+
+#[test]
+fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.prom");
+    for text in ["one", "another one"] {
+        replace(&path, text.as_bytes(), 0o644).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    // A folder cannot be replaced by a file.
+    let inner = folder.path().join("folder/x");
+    std::fs::create_dir_all(&inner).unwrap();
+    assert!(replace(&folder.path().join("folder"), b"x", 0o644).is_err());
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "the file and the folder");
+}

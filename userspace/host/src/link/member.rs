@@ -59,6 +59,8 @@ pub struct LinkReport {
     pub interface: String,
     /// State of that.
     pub status: Status,
+    /// Largest packet it takes, bytes; the last known while it is not there.
+    pub mtu: usize,
     /// Its traffic.
     pub counters: LinkCounters,
     /// Of a stream link: whether the peer's connection to us stands, and ours to it.
@@ -168,6 +170,7 @@ impl Member {
         LinkReport {
             interface: self.settings.interface.clone(),
             status: self.status(),
+            mtu: self.mtu,
             counters: self.counters,
             connected,
         }

@@ -24,6 +24,7 @@ impl Snapshot {
         self.filled &= other.filled;
         self.uptime = self.uptime.max(other.uptime);
         self.latency.join(other.latency);
+        self.tally.join(other.tally);
         if self.state.loss().is_none() {
             self.because = other.because;
         }
@@ -46,6 +47,10 @@ impl Latency {
         self.p50_us = self.p50_us.max(other.p50_us);
         self.p99_us = self.p99_us.max(other.p99_us);
         self.max_us = self.max_us.max(other.max_us);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        for (count, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *count += more;
+        }
     }
 }
 

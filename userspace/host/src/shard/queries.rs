@@ -4,6 +4,7 @@ use super::{Age, Place, TableState};
 use crate::removal::Victim;
 use common::Instant;
 use ctnetlink::Flow;
+use engine::census::Census;
 use engine::flows::table::Entry;
 use engine::query::{Program, scan};
 use engine::{Engine, Side};
@@ -30,6 +31,8 @@ pub enum Want {
     Victims(usize),
     /// The flows themselves, until there are so many.
     Flows(usize),
+    /// Counts by zone, protocol and state.
+    Census,
 }
 
 /// A filter over the local table of one shard.
@@ -56,6 +59,8 @@ pub struct Answer {
     pub victims: Vec<Victim>,
     /// If flows were wanted.
     pub flows: Vec<(Flow, Age)>,
+    /// If counts were wanted.
+    pub census: Option<Box<Census>>,
     /// Where to go on; `None` at the end of the last shard's table.
     pub next: Option<Place>,
     /// How far the table can be trusted; `None` if there is none.
@@ -146,6 +151,9 @@ fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) 
     if from.slot < end {
         return false;
     }
+    if *want == Want::Census {
+        answer.census.get_or_insert_default().note(table);
+    }
     let more = from.shard + 1 < engine.config().share.count;
     answer.next = more.then_some(Place { shard: from.shard + 1, slot: 0 });
     true
@@ -155,6 +163,10 @@ fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) 
 fn keep(answer: &mut Answer, entry: Entry<'_>, want: Want, now: Instant) -> bool {
     match want {
         Want::Count => true,
+        Want::Census => {
+            answer.census.get_or_insert_default().count(entry);
+            true
+        }
         Want::Victims(max) => {
             if answer.victims.len() < max {
                 answer.victims.push((entry.key(), entry.id()));

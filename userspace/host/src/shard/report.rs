@@ -1,5 +1,7 @@
 //! What the main thread is told of a shard.
 
+use super::Tally;
+use super::latency::LATENCY_BOUNDS_US;
 use crate::link::GroupReport;
 use crate::source::Account;
 use crate::sys;
@@ -50,6 +52,8 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// From an event in the kernel to its handling, microseconds.
     pub latency: Latency,
+    /// Commits, and writes that the kernel refused.
+    pub tally: Tally,
     /// Whether the kernel's table has been read once since the start.
     pub filled: bool,
     /// How far the local table can be trusted.
@@ -154,6 +158,10 @@ pub struct Latency {
     pub p99_us: u64,
     /// Largest, microseconds.
     pub max_us: u64,
+    /// Samples of at most each of [`LATENCY_BOUNDS_US`] and more than the one before, and samples above all.
+    pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// All samples added, microseconds.
+    pub sum_us: u64,
 }
 
 /// How old an entry of a table is.

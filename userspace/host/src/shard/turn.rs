@@ -7,7 +7,7 @@ use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::observe::Observer;
-use crate::shard::Outcome;
+use crate::shard::{Outcome, Tally};
 use crate::train::Train;
 use common::Instant;
 use engine::drive::{Io, Turn, drive};
@@ -30,6 +30,7 @@ struct Pulls<'a> {
     link_retry: &'a mut Duration,
     log: &'a Log,
     observer: &'a mut Observer,
+    tally: &'a mut Tally,
     ends: Option<&'a Ends>,
     /// The kernel's table is read all the time, instead of listening to events.
     polls: bool,
@@ -49,6 +50,7 @@ impl Shard {
             link_retry: &mut self.link_retry,
             log: &self.log,
             observer: &mut self.observer,
+            tally: &mut self.tally,
             ends: self.ends.as_ref(),
             polls: self.poll.is_some(),
             replies: &mut self.replies,
@@ -106,6 +108,7 @@ impl Io<Engine> for Pulls<'_> {
 
     fn tell(&mut self, engine: &mut Engine, now: Instant) -> Result<(), Infallible> {
         while let Some(event) = engine.poll_event() {
+            self.tally.note(&event);
             if let (Event::Vanished(flow), Some(ends)) = (&event, self.ends) {
                 ends.on_vanished(flow.clone());
             }

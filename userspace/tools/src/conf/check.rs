@@ -2,6 +2,8 @@
 
 mod filter;
 mod helper;
+mod metrics;
+mod replication;
 mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
@@ -43,6 +45,7 @@ impl Checker<'_> {
         if let (Some(sync), Some(node)) =
             (block(Key::Sync), general.and_then(|nodes| last(nodes, Key::Shards)))
             && node.number() > 1
+            && speaks_version1(sync)
         {
             let source = self.source;
             self.found.error(|| {
@@ -57,6 +60,7 @@ impl Checker<'_> {
             conf.general.netlink_events_reliable = node.flag();
         }
         conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
+        conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }
@@ -183,6 +187,13 @@ impl Node {
     fn name(&self) -> &str {
         if let Some(Value::Name(name)) = self.value() { name } else { "" }
     }
+}
+
+/// Whether a `Sync` block asks for version 1: it does unless `Replication` stands there alone.
+fn speaks_version1(sync: &Node) -> bool {
+    let asks = |key| matches!(key, Key::Mode | Key::Multicast | Key::Udp | Key::Tcp);
+    last(&sync.block, Key::Replication).is_none()
+        || sync.block.iter().any(|node| asks(node.keyword.key))
 }
 
 fn last(nodes: &[Node], key: Key) -> Option<&Node> {

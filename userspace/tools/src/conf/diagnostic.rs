@@ -31,6 +31,32 @@ impl Span {
     }
 }
 
+/// Where something stands in a file, for those who find it wrong later. It is no part of what is configured: all places
+/// are equal, so that a reload of a file with another comment in it changes nothing.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Name of the file.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -90,6 +116,13 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn warning(&self, span: Span, message: String) -> Diagnostic {
         self.diagnostic(Severity::Warning, span, message)
+    }
+
+    /// Where `span` begins.
+    #[must_use]
+    pub fn place(&self, span: Span) -> Place {
+        let Diagnostic { file, line, column, .. } = self.error(span, String::new());
+        Place { file, line, column }
     }
 
     /// The number of the line that holds byte `at`, from 1.

@@ -1,11 +1,19 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
+mod replication;
+
+pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
+
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+mod metrics;
+
+pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +22,8 @@ pub struct Conf {
     pub general: General,
     /// `Sync` or `Stats`
     pub mode: ModeConf,
+    /// `Metrics`
+    pub metrics: Option<MetricsConf>,
     /// `Helper`
     pub helper: Option<HelperConf>,
     /// `Log`
@@ -282,6 +292,8 @@ pub struct SyncConf {
     pub links: Vec<LinkConf>,
     /// `Options`
     pub options: SyncOptions,
+    /// `Replication`; without links, version 1 is not spoken, and `mode` means nothing.
+    pub replication: Option<Box<ReplicationConf>>,
 }
 
 /// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that

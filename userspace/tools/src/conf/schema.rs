@@ -43,10 +43,16 @@ pub enum Block {
     Tcp,
     /// `Options { }`
     Options,
+    /// `Replication { }`
+    Replication,
+    /// `Peer NAME { }`
+    Peer,
     /// `Stats { }`
     Stats,
     /// `Log { }`
     Log,
+    /// `Metrics { }`
+    Metrics,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -61,8 +67,10 @@ pub enum Block {
 pub enum Key {
     AckWindowSize,
     Address,
+    Allow,
     Backlog,
     CacheTimeout,
+    Census,
     Checksum,
     CommitTimeout,
     DestinationPort,
@@ -82,6 +90,7 @@ pub enum Key {
     Helper,
     HelperDisableOnExit,
     HelperType,
+    Inject,
     Interface,
     Ipv4Address,
     Ipv4Destination,
@@ -89,6 +98,8 @@ pub enum Key {
     Ipv6Address,
     Ipv6Destination,
     Ipv6Interface,
+    Listen,
+    KeyFile,
     LockFile,
     Log,
     LogFile,
@@ -96,6 +107,7 @@ pub enum Key {
     LogJournal,
     LogLevel,
     Mark,
+    Metrics,
     MinimumAge,
     Mode,
     Multicast,
@@ -104,22 +116,33 @@ pub enum Key {
     NetlinkEventsReliable,
     NetlinkOverrunResync,
     Nice,
+    NodeName,
     Options,
     Path,
+    Peer,
+    PeerAddress,
+    PerCpu,
     Policy,
     PollSecs,
     Port,
+    PresharedKeyFile,
     Priority,
     Protocol,
+    PublicKey,
     PurgeTimeout,
     QueueLen,
     QueueNum,
+    Rate,
     RcvSocketBuffer,
     RefreshTime,
+    RemoteLimit,
+    Replication,
     ResendQueueSize,
     Sample,
     Scheduler,
     SchedulerType,
+    SeriesMax,
+    Settle,
     Setup,
     Shards,
     SndSocketBuffer,
@@ -136,7 +159,9 @@ pub enum Key {
     Unix,
     User,
     UserGroup,
+    Version1,
     Zone,
+    ZonesMax,
 }
 
 /// One row of the table.
@@ -229,7 +254,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -244,8 +269,11 @@ impl Block {
         Self::Udp,
         Self::Tcp,
         Self::Options,
+        Self::Replication,
+        Self::Peer,
         Self::Stats,
         Self::Log,
+        Self::Metrics,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -269,8 +297,11 @@ impl Block {
             Self::Udp => "`UDP`",
             Self::Tcp => "`TCP`",
             Self::Options => "`Options`",
+            Self::Replication => "`Replication`",
+            Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
             Self::Log => "`Log`",
+            Self::Metrics => "`Metrics`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

@@ -1,12 +1,13 @@
 //! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
 //! the start itself and a reload ask the same questions.
 
+use super::keys;
 use super::plan::Plan;
 use anyhow::{Context, Result, bail};
 use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
 use host::source::{Choice, Source};
-use host::{control, link, lock, sys};
+use host::{control, link, lock, process, sys};
 
 /// Checks the settings themselves.
 ///
@@ -20,6 +21,7 @@ pub fn settings(plan: &Plan) -> Result<()> {
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
     plan.wish.resolve()?;
+    nodes(plan)?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -35,6 +37,13 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Version 2: its keys and names; and that nothing here starts it.
+fn nodes(plan: &Plan) -> Result<()> {
+    let Some(conf) = &plan.replication else { return Ok(()) };
+    keys::identity(conf, &process::host_name())?;
+    bail!("{}: `Replication`: this build cannot start it yet", conf.place)
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.

@@ -14,11 +14,13 @@
 use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
-    LogJournal, LogLevel, ModeConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode,
-    SyncOptions, Unicast,
+    LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
+    StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
+use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
+use export::http;
 use host::link::{self, Ends, Transport};
 use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
@@ -86,8 +88,12 @@ pub struct Plan {
     pub control: Option<PathBuf>,
     /// Whether systemd is told about readiness.
     pub systemd: bool,
+    /// What is served over HTTP, if anything.
+    pub metrics: Option<Metrics>,
     /// The helpers to serve, if any.
     pub helpers: Option<host::helpers::Settings>,
+    /// Replication, version 2.
+    pub replication: Option<Box<ReplicationConf>>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
     /// The user and the group that the daemon becomes.
@@ -96,7 +102,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, helper, log: lines } = conf;
+        let Conf { general, mode, metrics, helper, log: lines } = conf;
         let General {
             event_source,
             hash_size,
@@ -168,7 +174,9 @@ impl From<&Conf> for Plan {
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
             systemd: *systemd,
+            metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
+            replication: role.nodes,
             purge_after_s: role.purge_after_s,
             wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
@@ -204,11 +212,44 @@ impl Plan {
         self.purpose != Purpose::Helper
     }
 
+    /// Name of the event source that is asked for: without one that hears events, of the one that is opened.
+    #[must_use]
+    pub const fn wanted_source(&self) -> &'static str {
+        match self.source.choice {
+            source::Choice::Hook => "hook",
+            source::Choice::Tap | source::Choice::Auto => "tap",
+            source::Choice::Netlink => "netlink",
+        }
+    }
+
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
     /// hook cannot tell which of the flows that it sees begin come to be.
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
+    }
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where, and to whom.
+    pub http: http::Settings,
+    /// What bounds the number of series.
+    pub limits: Limits,
+    /// How often the table is counted by zone, protocol and state, if at all.
+    pub census: Option<Duration>,
+}
+
+impl From<&MetricsConf> for Metrics {
+    fn from(conf: &MetricsConf) -> Self {
+        // `Limits` takes the others.
+        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        Self {
+            http: http::Settings { listen: listen.clone(), allow: allow.clone() },
+            limits: Limits::from(conf),
+            census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+        }
     }
 }
 
@@ -222,6 +263,7 @@ struct Role {
     window_tracking: bool,
     expectations: Helpers,
     records: Option<Places>,
+    nodes: Option<Box<ReplicationConf>>,
 }
 
 impl From<&ModeConf> for Role {
@@ -239,12 +281,12 @@ impl From<&ModeConf> for Role {
 
 impl Role {
     fn replicating(conf: &SyncConf) -> Self {
-        let SyncConf { mode, links, options } = conf;
+        let SyncConf { mode, links, options, replication: nodes } = conf;
         let SyncOptions { tcp_window_tracking, expectation_sync } = options;
         Self {
             purpose: Purpose::Sync,
             replication: replication(*mode),
-            links: Some(group_settings(links)),
+            links: (!links.is_empty()).then(|| group_settings(links)),
             commit_timeout_s: mode.commit_timeout_s(),
             purge_after_s: mode.purge_timeout_s().into(),
             window_tracking: *tcp_window_tracking,
@@ -254,6 +296,7 @@ impl Role {
                 ExpectationSync::Helpers(names) => Helpers::Named(names.clone()),
             },
             records: None,
+            nodes: nodes.clone(),
         }
     }
 
@@ -274,6 +317,7 @@ impl Role {
             window_tracking: false,
             expectations: Helpers::None,
             records: None,
+            nodes: None,
         }
     }
 }

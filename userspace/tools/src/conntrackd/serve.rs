@@ -7,9 +7,12 @@ mod purge;
 use super::plan::{Plan, Purpose};
 use super::statistics;
 use crate::print::stats::{self, Report};
-use crate::print::status::{Status, readiness};
+use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
+use engine::census::Census;
 use engine::{Command, Side};
+use export::http::Counters;
+use host::clock;
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::helpers::Counts;
@@ -19,11 +22,16 @@ use host::shard::{Order, Outcome};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use wire::control::Request;
 
 use dump::Form;
+
+/// The last count of the table by zone, protocol and state, and when it was taken.
+pub type Counted = Arc<Mutex<Option<(Instant, Arc<Census>)>>>;
 
 /// Begins the answer to a request that was not carried out.
 pub const REFUSAL: &str = "error: ";
@@ -51,6 +59,12 @@ pub struct Service {
     helpers: Mutex<Counts>,
     /// Places for requests of the framed protocol.
     framed: Semaphore,
+    /// The last reload.
+    reload: Mutex<Option<Reload>>,
+    /// What became of requests over HTTP.
+    http: Arc<Counters>,
+    /// The last count of the table.
+    counted: Counted,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
 }
@@ -64,6 +78,10 @@ struct Facts {
     expectations: bool,
     /// How long `-t` waits, seconds.
     purge_after_s: u64,
+    /// The event source that was asked for.
+    wanted: &'static str,
+    /// Most zones that are told one by one.
+    zones_max: usize,
 }
 
 impl Service {
@@ -78,6 +96,9 @@ impl Service {
             log_lines_lost: AtomicU64::default(),
             helpers: Mutex::default(),
             framed: Semaphore::new(FRAMED_MAX),
+            reload: Mutex::default(),
+            http: Arc::default(),
+            counted: Counted::default(),
             scheduled: Mutex::default(),
         }
     }
@@ -88,6 +109,8 @@ impl Service {
             purpose: plan.purpose,
             expectations: plan.config.expectations.any(),
             purge_after_s: plan.purge_after_s,
+            wanted: plan.wanted_source(),
+            zones_max: plan.metrics.as_ref().map_or(0, |metrics| metrics.limits.zones_max),
         };
     }
 
@@ -101,6 +124,24 @@ impl Service {
         self.log_lines_lost.store(lines, Ordering::Relaxed);
     }
 
+    /// Takes over how a reload has ended.
+    pub fn note_reload(&self, succeeded: bool) {
+        let reload = Reload { succeeded, at_s: clock::wall_s().unsigned_abs() };
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+    }
+
+    /// Where counts of the table are put.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        Arc::clone(&self.counted)
+    }
+
+    /// Counters for requests over HTTP.
+    #[must_use]
+    pub fn http(&self) -> Arc<Counters> {
+        Arc::clone(&self.http)
+    }
+
     /// The way to the engine.
     #[must_use]
     pub fn engine(&self) -> SharedHandle {
@@ -111,6 +152,12 @@ impl Service {
     #[must_use]
     pub fn faults(&self) -> Arc<Faults> {
         Arc::clone(&self.faults)
+    }
+
+    /// The last count of the table, with its age.
+    fn census(&self) -> Option<(Duration, Arc<Census>)> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
     }
 
     fn facts(&self) -> Facts {
@@ -206,7 +253,11 @@ impl Service {
         }
     }
 
-    async fn report(&self) -> Result<Report> {
+    /// The state of everything.
+    ///
+    /// # Errors
+    /// When the engine has ended, or has too many requests waiting.
+    pub async fn report(&self) -> Result<Report> {
         let (reply, snapshot) = oneshot::channel();
         let engine = self.engine.read().await;
         engine.order(Order::Snapshot(reply));
@@ -221,6 +272,11 @@ impl Service {
             requests_unknown: self.faults.unknown(),
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             helpers: self.helpers.lock().unwrap_or_else(PoisonError::into_inner).report(),
+            wanted: self.facts().wanted,
+            zones_max: self.facts().zones_max,
+            reload: self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            http: self.http.read(),
+            census: self.census(),
         })
     }
 }
@@ -320,7 +376,9 @@ fn text(request: Request) -> Option<fn(&Report) -> String> {
         Request::StatsJson => |report| Status::of(report).to_json(),
         Request::Ready => |report| match readiness(&report.snapshot) {
             Ok(()) => "ready\n".into(),
-            Err(reasons) => reasons.iter().map(|why| format!("not ready: {why}\n")).collect(),
+            Err(reasons) => {
+                reasons.iter().map(|why| format!("not ready: {}\n", why.text())).collect()
+            }
         },
         _ => return None,
     })

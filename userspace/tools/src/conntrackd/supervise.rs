@@ -6,7 +6,9 @@
 //!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
 //! ```
 
+use super::census::Counter;
 use super::daemon::{self, STATUS};
+use super::endpoint::Endpoint;
 use super::helpers;
 use super::logs::Logs;
 use super::plan::Plan;
@@ -16,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use common::Instant;
 use engine::Command;
 use engine::config::Mode;
+use export::http;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::fleet::{Crew, Handle};
@@ -118,7 +121,7 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
         helpers,
@@ -127,9 +130,12 @@ pub async fn run(
         again: false,
         signals,
         service,
+        http: None,
+        counter: None,
         running,
         log,
     };
+    supervisor.serve_http();
     supervisor.run().await
 }
 
@@ -166,11 +172,28 @@ struct Supervisor {
     again: bool,
     signals: Signals,
     service: Arc<Service>,
+    /// Serves metrics, if that is configured.
+    http: Option<http::Server>,
+    /// Counts the table for them.
+    counter: Option<Counter>,
     running: Running,
     log: Arc<Log>,
 }
 
 impl Supervisor {
+    /// Begins to serve what the running plan says over HTTP, in place of what was served before.
+    fn serve_http(&mut self) {
+        // It lets go of its addresses first.
+        (self.http, self.counter) = (None, None);
+        let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
+        self.counter = every
+            .map(|every| Counter::start(self.service.engine(), every, &self.service.counted()));
+        self.http = self.running.plan.metrics.as_ref().map(|metrics| {
+            let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
+            http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)
+        });
+    }
+
     async fn run(mut self) -> Result<()> {
         let outcome = self.serve().await;
         self.running.systemd.stopping();
@@ -296,6 +319,9 @@ impl Supervisor {
             self.running.plan.control = old.control;
         }
         self.service.adopt(&self.running.plan);
+        if old.metrics != self.running.plan.metrics {
+            self.serve_http();
+        }
         self.service.count_helpers(self.helpers.counts());
     }
 
@@ -331,6 +357,7 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, refused: bool) {
+        self.service.note_reload(!refused);
         if !refused {
             self.log.record(Level::Notice, Code::ConfigRead, READ_AGAIN, Fields::new());
         }

@@ -32,7 +32,7 @@ mod owned;
 
 pub use crate::print::xml::Root;
 pub use labels::LabelMap;
-pub use statistics::{count, counters, entries, statistics};
+pub use statistics::{count, statistics};
 
 use crate::print::Origin;
 use crate::print::xml::HEAD;

@@ -1,11 +1,16 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
+use crate::print::status::Reload;
+use engine::census::Census;
 use engine::counters::{PassCounters, TableCounters};
+use export::http::Counts;
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
 use host::shard::{Queue, Resend, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What statistics tell of.
 #[derive(Clone, Debug)]
@@ -20,6 +25,16 @@ pub struct Report {
     pub log_lines_lost: u64,
     /// What became of the packets of each helper that is served.
     pub helpers: Vec<HelperReport>,
+    /// The event source that was asked for.
+    pub wanted: &'static str,
+    /// The last reload.
+    pub reload: Option<Reload>,
+    /// Requests for metrics and readiness.
+    pub http: Counts,
+    /// The last count of the table by zone, protocol and state, and how old it is.
+    pub census: Option<(Duration, Arc<Census>)>,
+    /// Most zones of it that are told one by one.
+    pub zones_max: usize,
 }
 
 impl Deref for Report {

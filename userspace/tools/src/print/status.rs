@@ -4,11 +4,10 @@
 //! meaning makes a new one.
 
 use crate::print::stats::Report;
-use engine::Cause;
-use engine::config::limit::PEER_SILENCE;
 use engine::counters::{PassCounters, TableCounters};
 use host::link::LinkReport;
-use host::shard::{self, Snapshot};
+use host::shard;
+use host::source::Source;
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.
@@ -25,9 +24,15 @@ macro_rules! object {
     };
 }
 
+mod census;
 mod helper;
+mod readiness;
+mod service;
 
+pub use census::{Cell, Census};
 pub use helper::Helper;
+pub use readiness::{NotReady, readiness};
+pub use service::{Bucket, Http, Reload};
 
 object! {
     /// Everything.
@@ -70,6 +75,12 @@ object! {
         log_lines_lost: u64,
         /// Helpers in user space that this daemon serves, in the order of the configuration.
         helpers: Vec<Helper>,
+        /// Flows by zone, protocol and state; `null` where they are not counted, or not yet.
+        census: Option<Census>,
+        /// The last reload (SIGHUP); `null` if there was none.
+        reload: Option<Reload>,
+        /// Requests for metrics and readiness.
+        http: Http,
     }
 }
 
@@ -136,6 +147,8 @@ object! {
         status: String,
         /// Whether it is the one that is sent on.
         active: bool,
+        /// Largest packet that the interface takes; the last known while it is not there.
+        mtu_bytes: u64,
         /// Bytes sent.
         sent_bytes: u64,
         /// Bytes received.
@@ -216,6 +229,10 @@ object! {
     Events {
         /// `hook`, `tap` or `netlink`.
         source: String,
+        /// The one that was asked for; `auto` asks for the tap.
+        wanted: String,
+        /// Whether this build carries the eBPF programs of tap and hook.
+        has_programs: bool,
         /// Handled.
         received: u64,
         /// Refused by the filter.
@@ -238,6 +255,12 @@ object! {
         latency_p99_us: u64,
         /// Largest, microseconds.
         latency_max_us: u64,
+        /// Waits of the first event of each turn, from the kernel to the table, counted. Tap only.
+        latency_count: u64,
+        /// Their sum, microseconds.
+        latency_sum_us: u64,
+        /// The same by how long they were; longer ones than the last bucket's are in none.
+        latency: Vec<Bucket>,
         /// The tap's program saw.
         tap_seen: u64,
         /// Of these: through the rings.
@@ -300,6 +323,16 @@ object! {
         committed: Option<u64>,
         /// Flows it has to write; `null` while none are being written.
         to_commit: Option<u64>,
+        /// Commits that are over.
+        commits: u64,
+        /// Flows and expectations that the kernel took in them.
+        commit_taken: u64,
+        /// Those that it refused.
+        commit_failed: u64,
+        /// How long the last one took, microseconds; `null` before the first.
+        last_commit_us: Option<u64>,
+        /// Flows and expectations that the kernel refused to write, those of commits included.
+        writes_failed: u64,
         /// The kernel's entries are being deleted.
         purging: bool,
         /// Times that was asked for.
@@ -325,76 +358,12 @@ object! {
     }
 }
 
-/// Whether the tables of this node are complete and exact, or why they are not.
-///
-/// # Errors
-/// With the reasons.
-pub fn readiness(s: &Snapshot) -> Result<(), Vec<String>> {
-    let peer = peer_reason(s);
-    let full = |at: usize| s.keeps[at] && s.flows[at] >= s.flows_max;
-    let reasons: Vec<String> = [
-        (!s.filled, "the kernel's table has not been read yet"),
-        (s.state.loss().is_some(), inexact_reason(s.because)),
-        (s.committing, "a commit is running"),
-        (s.purging, "entries of the kernel are being deleted"),
-        (full(0), "the internal cache is full (HashLimit)"),
-        (full(1), "the external cache is full (HashLimit)"),
-    ]
-    .into_iter()
-    .filter(|(holds, _)| *holds)
-    .map(|(_, reason)| reason)
-    .chain(peer)
-    .map(str::to_owned)
-    .collect();
-    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
-}
-
-/// Why the internal cache is not what the kernel holds.
-const fn inexact_reason(cause: Cause) -> &'static str {
-    match cause {
-        Cause::EventsLost => {
-            "kernel events were lost, and the kernel's table has not been read again since"
-        }
-        Cause::TableFull => {
-            "the internal cache had no room for all flows (HashLimit), and the kernel's table has not \
-             been read again since"
-        }
-        Cause::EventsOff => {
-            "the kernel does not tell of flows (net.netfilter.nf_conntrack_events is 0), or its table \
-             has not been read since it does"
-        }
-        Cause::CountDiffers => {
-            "the kernel holds another number of flows, and its table has not been read since that was seen"
-        }
-        Cause::Flushed => {
-            "the internal cache was flushed, and the kernel's table has not been read again since"
-        }
-    }
-}
-
-/// What is missing of the peer's flows. A node without a peer lacks nothing: nobody else has more.
-fn peer_reason(s: &Snapshot) -> Option<&'static str> {
-    let standing = &s.standing;
-    if !s.replicates {
-        return None;
-    }
-    match standing.peer_heard {
-        None if s.uptime < PEER_SILENCE => Some("the other node has not been heard yet"),
-        None => None,
-        Some(ago) if ago > PEER_SILENCE => None,
-        Some(_) if !standing.remote_complete => {
-            Some("the other node's flows have not all been asked for and received yet")
-        }
-        Some(_) if !standing.remote_exact => Some("messages of the other node are missing"),
-        Some(_) => None,
-    }
-}
-
 impl Status {
     /// What a report says.
     #[must_use]
     pub fn of(s: &Report) -> Self {
         let not_ready = readiness(&s.snapshot).err().unwrap_or_default();
+        let not_ready: Vec<_> = not_ready.iter().map(|why| why.text().to_owned()).collect();
         let c = &s.counters;
         Self {
             schema: SCHEMA,
@@ -422,6 +391,11 @@ impl Status {
                 committing: s.committing,
                 committed: s.commit_progress.map(|(done, _)| done),
                 to_commit: s.commit_progress.map(|(_, of)| of),
+                commits: s.tally.commits,
+                commit_taken: s.tally.committed,
+                commit_failed: s.tally.commit_failed,
+                last_commit_us: s.tally.last_commit.map(|took| took.as_micros() as u64),
+                writes_failed: s.tally.writes_failed,
                 purging: s.purging,
                 purges: s.purges,
                 kernel_no_space: c.kernel_no_space,
@@ -435,6 +409,9 @@ impl Status {
             },
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
+            census: s.census.as_ref().map(|(age, census)| Census::of(*age, census, s.zones_max)),
+            reload: s.reload.clone(),
+            http: s.http.into(),
         }
     }
 
@@ -478,6 +455,7 @@ fn links(s: &Report) -> Vec<Link> {
         interface: link.interface.clone(),
         status: link.status.word().into(),
         active: at == group.active,
+        mtu_bytes: link.mtu as u64,
         sent_bytes: link.counters.bytes_sent,
         received_bytes: link.counters.bytes_received,
         sent_packets: link.counters.packets_sent,
@@ -516,6 +494,8 @@ fn replication(s: &Report) -> Replication {
 fn events(s: &Report) -> Events {
     Events {
         source: s.source.into(),
+        wanted: s.wanted.into(),
+        has_programs: Source::has_programs(),
         received: s.counters.events,
         filtered: s.counters.filtered + s.account.filtered,
         malformed: s.events_malformed,
@@ -527,6 +507,9 @@ fn events(s: &Report) -> Events {
         latency_p50_us: s.latency.p50_us,
         latency_p99_us: s.latency.p99_us,
         latency_max_us: s.latency.max_us,
+        latency_count: s.latency.samples,
+        latency_sum_us: s.latency.sum_us,
+        latency: Bucket::all(&s.latency),
         tap_seen: s.account.seen,
         tap_ring: s.account.ring,
         tap_filtered: s.account.filtered,

@@ -26,10 +26,10 @@ use core::fmt;
 use ctnetlink::tuple::ipproto;
 use ctnetlink::{DecodeError, Expectation, Flow, FlowKey};
 
-mod attribute;
+pub(in crate::sync) mod attribute;
 mod header;
 mod flow;
-mod expect;
+pub(in crate::sync) mod expect;
 #[cfg(test)]
 mod tests;
 

@@ -96,3 +96,15 @@ fn what_nobody_waits_for_is_dropped_and_what_is_too_much_refused() {
     let done = answers.into_iter().filter_map(|mut answer| answer.try_recv().ok());
     assert_eq!(done.filter(|answer| answer.matched == 1).count(), RUNNING_MAX);
 }
+
+#[test]
+fn a_census_counts_every_flow_a_slice_at_a_time() {
+    let engine = engine(20_000);
+    let everything = Arc::new(Program::new(&Expr::Everything).unwrap());
+    let (answer, turns) = run(&engine, everything, Place::default(), Want::Census);
+    assert!(turns >= 3, "20,000 slots in {turns} turns");
+    let (zones, rest) = answer.census.expect("it was wanted").largest(16);
+    let total = |cells: &[u64]| cells.iter().sum::<u64>();
+    let zones: Vec<_> = zones.iter().map(|(zone, cells)| (*zone, total(cells))).collect();
+    assert_eq!((zones, total(&rest)), (vec![(0, 18_000), (5, 2000)], 0));
+}

@@ -1,6 +1,6 @@
 //! `Sync`: the replication protocol and its links.
 
-use super::{Checker, last};
+use super::{Checker, last, speaks_version1};
 use crate::conf::model::{
     ExpectationSync, LINKS_MAX, LinkConf, LinkKind, SyncConf, SyncMode, SyncOptions, Unicast,
 };
@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 impl Checker<'_> {
     pub(super) fn sync(&mut self, node: &Node) -> SyncConf {
         let mode = last(&node.block, Key::Mode);
-        if mode.is_none() {
+        let version1 = speaks_version1(node);
+        if mode.is_none() && version1 {
             self.warn(
                 node.span,
                 "`Sync` has no `Mode`",
@@ -19,10 +20,13 @@ impl Checker<'_> {
             );
         }
         let options = last(&node.block, Key::Options);
+        let links = if version1 { self.links(node) } else { Vec::new() };
+        let replication = last(&node.block, Key::Replication);
         SyncConf {
             mode: self.sync_mode(node, mode),
-            links: self.links(node),
+            links,
             options: options.map(|node| sync_options(&node.block)).unwrap_or_default(),
+            replication: replication.map(|block| Box::new(self.replication(block, node, version1))),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What an argument may be, and the value it becomes.
 
+use export::http::Listen;
+use host::secure::{Name, PublicKey};
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// What an argument may be.
@@ -41,10 +43,18 @@ pub enum Kind {
     Ipv4Prefix,
     /// An IPv6 address or network.
     Ipv6Prefix,
+    /// An address with a port, or an absolute path.
+    Endpoint,
     /// A name the kernel accepts for a network interface.
     Interface,
     /// Any word.
     Name,
+    /// What a node calls itself.
+    NodeName,
+    /// A public key.
+    PublicKey,
+    /// An address, or the name of a host.
+    Host,
     /// The first of these that fits.
     OneOf(&'static [Kind]),
 }
@@ -92,8 +102,12 @@ pub enum Value {
     Ipv4Prefix(IpPrefix<Ipv4Addr>),
     /// A network.
     Ipv6Prefix(IpPrefix<Ipv6Addr>),
+    /// Where to listen.
+    Endpoint(Listen),
     /// A name.
     Name(String),
+    /// A public key.
+    PublicKey(PublicKey),
 }
 
 impl<A: fmt::Display> fmt::Display for IpPrefix<A> {
@@ -118,7 +132,9 @@ impl fmt::Display for Value {
             Self::Ipv6(addr) => addr.fmt(f),
             Self::Ipv4Prefix(prefix) => prefix.fmt(f),
             Self::Ipv6Prefix(prefix) => prefix.fmt(f),
+            Self::Endpoint(listen) => listen.fmt(f),
             Self::Name(name) => f.write_str(name),
+            Self::PublicKey(key) => key.fmt(f),
         }
     }
 }
@@ -144,8 +160,16 @@ impl Kind {
             Self::Ipv6 => word.parse().map(Value::Ipv6).map_err(|_| String::new()),
             Self::Ipv4Prefix => prefix(word, 32).map(Value::Ipv4Prefix),
             Self::Ipv6Prefix => prefix(word, 128).map(Value::Ipv6Prefix),
+            Self::Endpoint => endpoint(word).map(Value::Endpoint),
             Self::Interface => interface(word).map(Value::Name),
             Self::Name => Ok(Value::Name(word.to_owned())),
+            Self::NodeName => Name::parse(word)
+                .map(|name| Value::Name(name.as_str().to_owned()))
+                .map_err(|error| error.to_string()),
+            Self::PublicKey => {
+                PublicKey::parse(word).map(Value::PublicKey).map_err(|error| error.to_string())
+            }
+            Self::Host => host(word).map(Value::Name),
             Self::OneOf(kinds) => one_of(kinds, word),
         }
     }
@@ -176,8 +200,14 @@ impl Kind {
             Self::Ipv6 => "an IPv6 address, such as 2001:db8::1".to_owned(),
             Self::Ipv4Prefix => "an IPv4 address or network, such as 192.0.2.0/24".to_owned(),
             Self::Ipv6Prefix => "an IPv6 address or network, such as 2001:db8::/32".to_owned(),
+            Self::Endpoint => {
+                "ADDRESS:PORT, such as 127.0.0.1:10466, or an absolute path".to_owned()
+            }
             Self::Interface => "the name of a network interface".to_owned(),
             Self::Name => "a name".to_owned(),
+            Self::NodeName => "the name of a node".to_owned(),
+            Self::PublicKey => "a public key".to_owned(),
+            Self::Host => "an address, or the name of a host".to_owned(),
             Self::OneOf(kinds) => {
                 kinds.iter().map(|kind| kind.expected()).collect::<Vec<_>>().join(", or ")
             }
@@ -200,8 +230,11 @@ impl Kind {
             Self::Path(_) => "PATH".to_owned(),
             Self::Ipv4 | Self::Ipv6 => "ADDRESS".to_owned(),
             Self::Ipv4Prefix | Self::Ipv6Prefix => "ADDRESS[/LENGTH]".to_owned(),
+            Self::Endpoint => "ADDRESS:PORT|PATH".to_owned(),
             Self::Interface => "INTERFACE".to_owned(),
-            Self::Name => "NAME".to_owned(),
+            Self::Name | Self::NodeName => "NAME".to_owned(),
+            Self::PublicKey => "KEY".to_owned(),
+            Self::Host => "ADDRESS|NAME".to_owned(),
             Self::OneOf(kinds) => {
                 kinds.iter().map(|kind| kind.placeholder()).collect::<Vec<_>>().join("|")
             }
@@ -212,7 +245,7 @@ impl Kind {
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
-            Self::Interface | Self::Name => true,
+            Self::Interface | Self::Name | Self::Host => true,
             Self::OneOf(kinds) => kinds.iter().any(|kind| kind.is_open()),
             _ => false,
         }
@@ -308,6 +341,25 @@ fn prefix<A: std::str::FromStr>(word: &str, bits: u32) -> Result<IpPrefix<A>, St
     Ok(IpPrefix { addr, len: len as u8 })
 }
 
+/// The longest path of a socket, bytes: `sockaddr_un` has one more.
+const SOCKET_PATH_MAX: usize = 107;
+
+fn endpoint(word: &str) -> Result<Listen, String> {
+    if word.starts_with('/') {
+        return path(word, SOCKET_PATH_MAX).map(Listen::Unix);
+    }
+    match word.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Listen::Tcp(address)),
+        Ok(_) => Err("a port is a number from 1 to 65535".to_owned()),
+        Err(_) => Err(match word.trim_start_matches(':').parse::<u16>() {
+            Ok(port) => {
+                format!("expected ADDRESS:PORT or an absolute path; did you mean 127.0.0.1:{port}?")
+            }
+            Err(_) => String::new(),
+        }),
+    }
+}
+
 /// The kernel's `dev_valid_name`: 1 to 15 bytes, not a file name of its own, nothing that would be one in sysfs.
 fn interface(word: &str) -> Result<String, String> {
     if word.len() > 15 {
@@ -318,6 +370,23 @@ fn interface(word: &str) -> Result<String, String> {
         return Err("no interface can have this name".to_owned());
     }
     Ok(word.to_owned())
+}
+
+/// An address, or a name as RFC 1123 has it: labels of letters, digits and dashes, not all of digits.
+fn host(word: &str) -> Result<String, String> {
+    if word.parse::<IpAddr>().is_ok() {
+        return Ok(word.to_owned());
+    }
+    let label = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        inside
+            && (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let fits = word.len() <= 253 && word.trim_end_matches('.').split('.').all(label);
+    let is_name = fits && word.bytes().any(|b| b.is_ascii_alphabetic());
+    is_name.then(|| word.to_owned()).ok_or_else(String::new)
 }
 
 /// If no kind fits, the most telling complaint is the one that says more than "another kind".

@@ -3,16 +3,37 @@
 use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
-    SyncOptions,
+    MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
+    SyncMode, SyncOptions,
 };
 use Block::{
-    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Multicast, NoTrack,
-    Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
+    NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
+mod log;
+mod replication;
+
 /// Every keyword of the language.
-pub static KEYWORDS: &[Keyword] = &[
+pub static KEYWORDS: &[Keyword] = &all();
+
+const LEN: usize = ROWS.len() + replication::ROWS.len() + log::ROWS.len();
+
+const fn all() -> [Keyword; LEN] {
+    let parts = [ROWS, replication::ROWS, log::ROWS];
+    let mut all = [ROWS[0]; LEN];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while at < LEN {
+        while row == parts[part].len() {
+            (part, row) = (part + 1, 0);
+        }
+        all[at] = parts[part][row];
+        (row, at) = (row + 1, at + 1);
+    }
+    all
+}
+
+const ROWS: &[Keyword] = &[
     // Top level
     keyword(Key::General, "General", &[File])
         .opens(Body::Block(General))
@@ -29,6 +50,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Helper, "Helper", &[File])
         .opens(Body::Block(Helper))
         .doc("Connection tracking helpers in user space."),
+    keyword(Key::Metrics, "Metrics", &[File]).opens(Body::Block(Metrics)).doc(
+        "Serve metrics and readiness over HTTP: `GET /metrics`, `/ready`, `/-/healthy` (docs/spec/metrics.md). \
+             Not in conntrack-tools.",
+    ),
     // General
     keyword(Key::EventSource, "EventSource", &[General])
         .takes(EVENT_SOURCE)
@@ -261,6 +286,10 @@ pub static KEYWORDS: &[Keyword] = &[
     keyword(Key::Options, "Options", &[Sync])
         .opens(Body::Block(Options))
         .doc("What else is replicated."),
+    keyword(Key::Replication, "Replication", &[Sync]).opens(Body::Block(Block::Replication)).doc(
+        "Replication, version 2: several nodes, authenticated and sealed, over any path. Beside `Mode` \
+         and links for a migration, else alone. This build cannot start it yet. Not in conntrack-tools.",
+    ),
     // Modes
     keyword(Key::ResendQueueSize, "ResendQueueSize", &[Ftfw])
         .takes(POSITIVE)
@@ -384,25 +413,32 @@ pub static KEYWORDS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default_or(|| None, "as in `General`")
         .doc(EVENTS_RELIABLE),
-    // Log
-    keyword(Key::LogFormat, "Format", &[Log])
-        .takes(LOG_FORMAT)
-        .default(|| Value::Choice(model::LogConf::default().format.name()))
-        .doc(
-            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
-             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
-        ),
-    keyword(Key::LogJournal, "Journal", &[Log])
-        .takes(LOG_JOURNAL)
-        .default(|| Value::Choice(model::LogConf::default().journal.name()))
-        .doc(
-            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
-             do not go to the terminal then.",
-        ),
-    keyword(Key::LogLevel, "Level", &[Log])
-        .takes(LOG_LEVEL)
-        .default(|| Value::Choice(model::LogConf::default().level.name()))
-        .doc("Lines that matter less are not written."),
+    // Metrics
+    keyword(Key::Listen, "Listen", &[Metrics]).takes(Kind::Endpoint).repeats().doc(
+        "Where to listen, at most four times; nothing listens unless asked. A path is a socket that the owner and \
+             the group of the daemon may use. An address that cannot be had is warned of and tried again every ten \
+             seconds; the daemon runs all the same.",
+    ),
+    keyword(Key::Allow, "Allow", &[Metrics])
+        .opens(Body::List { item: NETWORK, trailer: &[] })
+        .repeats()
+        .doc("Addresses and networks that may ask over TCP; without it, everybody who reaches the address."),
+    keyword(Key::PerCpu, "PerCpu", &[Metrics])
+        .takes(PER_CPU)
+        .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
+        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
+    keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
+        .takes(Kind::Number { min: 100, max: 1_000_000 })
+        .default(|| MetricsConf::default().series_max.into())
+        .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
+    keyword(Key::Census, "Census", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 3600 })
+        .default(|| MetricsConf::default().census_s.into())
+        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
+    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 256 })
+        .default(|| MetricsConf::default().zones_max.into())
+        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
@@ -454,13 +490,6 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
-const LOG_FORMAT: Kind = Kind::Choice { words: &[word("plain"), word("json")], any_case: true };
-const LOG_JOURNAL: Kind =
-    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
-const LOG_LEVEL: Kind = Kind::Choice {
-    words: &[word("info"), word("notice"), word("warning"), word("error")],
-    any_case: true,
-};
 const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
 const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
@@ -472,6 +501,9 @@ const EVENT_SOURCE: Kind = Kind::Choice {
     words: &[word("auto"), word("hook"), word("tap"), word("netlink")],
     any_case: true,
 };
+const NETWORK: Kind = Kind::OneOf(&[Kind::Ipv4Prefix, Kind::Ipv6Prefix]);
+const PER_CPU: Kind =
+    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
 const DEFAULT: Kind = Kind::Choice { words: &[word("Default")], any_case: false };
 const HELPER_FAMILY: Kind = Kind::Choice { words: &[word("inet"), word("inet6")], any_case: false };
 const HELPER_PROTOCOL: Kind = Kind::Choice { words: &[word("tcp"), word("udp")], any_case: false };

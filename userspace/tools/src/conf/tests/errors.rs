@@ -54,6 +54,20 @@ const MISTAKES: &[(&str, &str)] = &[
         "log words that are none",
         "Log {\n    Format xml\n    Level debug\n    Journal maybe\n}\nStats { }\n",
     ),
+    ("a port alone", "Metrics {\n    Listen 9466\n}\n"),
+    (
+        "a port of metrics that does not exist",
+        "Metrics {\n    Listen 127.0.0.1:0\n    Listen host:80\n}\n",
+    ),
+    (
+        "metrics for everybody, nobody, twice and too often",
+        "Metrics {\n    Listen 0.0.0.0:10466\n    Listen [::1]:10466\n    Listen [::1]:10466\n    \
+         Listen /a\n    Listen /b\n}\nStats { }\n",
+    ),
+    (
+        "metrics that listen nowhere",
+        "General {\n    UNIX {\n        Path /x\n    }\n}\nMetrics {\n}\nStats { }\n",
+    ),
     ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
     ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
     ("both modes of the daemon", "Sync { }\nStats { }\n"),
@@ -80,6 +94,27 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "shares and ages that cannot be",
         "General {\n    Filter {\n        Sample 8\n        MinimumAge 2h\n    }\n}\n",
+    ),
+    ("nodes that lack something", "Sync {\n    Replication {\n        Peer fw-b { }\n    }\n}\n"),
+    (
+        "nodes and keys that are given twice",
+        "Sync {\n    Replication {\n        Name fw-a\n        KeyFile /a\n        Port 1\n        Peer fw-a {\n            PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n            Address 192.0.2.2\n        }\n        Peer fw-b {\n            PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n            Address fw-b.example.net\n        }\n        Peer fw-b {\n            PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n            PublicKey HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\n            PublicKey 3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=\n            Address 2001:db8::c\n            Address 192.0.2.3\n            Address 192.0.2.4\n            Address 192.0.2.5\n            Address 192.0.2.6\n        }\n        KeyFile /b\n        KeyFile /c\n    }\n}\n",
+    ),
+    (
+        "names, keys and addresses of nodes that are none",
+        "Sync {\n    Replication {\n        Name FW_A\n        Settle 2000\n        Peer fw-b {\n            PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo\n            Address 192.0.2.300\n            Rate 0\n        }\n    }\n}\n",
+    ),
+    (
+        "version 1 beside nodes",
+        "Sync {\n    Mode ALARM { }\n    UDP {\n        IPv4_address 192.0.2.1\n        IPv4_Destination_Address 192.0.2.2\n        Port 1\n        Interface eth0\n    }\n    Replication {\n        Name fw-a\n        KeyFile /a\n        Port 1\n        Peer fw-b {\n            PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n            Address 192.0.2.2\n            Version1 on\n        }\n        Peer fw-c {\n            PublicKey HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\n            Address 192.0.2.3\n            Version1 on\n        }\n    }\n}\n",
+    ),
+    (
+        "version 1 of a node without links",
+        "Sync {\n    Replication {\n        Name fw-a\n        KeyFile /a\n        Port 1\n        Peer fw-b {\n            PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n            Address 192.0.2.2\n            Version1 on\n        }\n    }\n}\n",
+    ),
+    (
+        "links that no node is at the other end of",
+        "Sync {\n    Mode FTFW { }\n    UDP {\n        IPv4_address 192.0.2.1\n        IPv4_Destination_Address 192.0.2.2\n        Port 1\n        Interface eth0\n    }\n    Replication {\n        Name fw-a\n        KeyFile /a\n        Port 1\n        Peer fw-b {\n            PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n            Address 192.0.2.2\n        }\n    }\n}\n",
     ),
     ("no link", "Sync {\n    Mode NOTRACK { }\n}\n"),
     (

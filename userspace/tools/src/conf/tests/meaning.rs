@@ -4,10 +4,11 @@ use super::{clean, found};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogConf, LogFile,
-    LogFormat, LogJournal, LogLevel, ModeConf, Policy, Scheduler, SchedulerPolicy, StatsConf,
-    SyncConf, SyncMode, SyncOptions, Unicast, parse,
+    LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PerCpu, Policy, Scheduler,
+    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
+use export::http::{Listen, Network};
 
 const GENERAL: &str = "General { UNIX { Path /run/c.sock } }";
 const UDP: &str =
@@ -18,6 +19,54 @@ fn sync(inside: &str) -> SyncConf {
         panic!("not Sync")
     };
     sync
+}
+
+/// Section 3 of `replication-v2.md`, as it stands there.
+#[test]
+fn r3_the_example_of_the_specification_means_what_it_says() {
+    let text = "
+        Replication {
+            Name fw-a                             # what the others call this node
+            KeyFile /etc/ctflow/fw-a.key          # ctflow key generate /etc/ctflow/fw-a.key
+            Port 3790
+            Peer fw-b {
+                PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=
+                Address 192.0.2.2                 # preferred
+                Address fw-b.oob.example.net      # a name is looked up again every minute
+            }
+            Peer fw-c {
+                PublicKey HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
+                Address 2001:db8::c
+                Port 3791
+                Rate 20000                        # kbit/s: a WAN
+            }
+        }";
+    let conf = sync(text);
+    assert!(conf.links.is_empty());
+    let nodes = conf.replication.unwrap();
+    assert_eq!(nodes.name.map(|name| name.to_string()).as_deref(), Some("fw-a"));
+    assert_eq!(nodes.key_files[0].path.to_str(), Some("/etc/ctflow/fw-a.key"));
+    assert_eq!(nodes.place.to_string(), "test.conf:2:9");
+    assert_eq!((nodes.port, nodes.inject, nodes.settle_ms), (3790, false, 0));
+    assert_eq!((&nodes.preshared_key_file, nodes.remote_limit), (&None, None));
+    let [b, c] = nodes.peers.as_slice() else { panic!("two peers") };
+    assert_eq!(b.keys[0].key.to_string(), "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=");
+    let names = [PeerAddress::Ip("192.0.2.2".parse().unwrap()), "fw-b.oob.example.net".into()];
+    assert_eq!((b.addresses.as_slice(), b.port, b.rate_kbit_s), (&names[..], 3790, None));
+    assert_eq!(c.addresses, [PeerAddress::Ip("2001:db8::c".parse().unwrap())]);
+    assert_eq!((c.port, c.rate_kbit_s, c.version1), (3791, Some(20_000), false));
+}
+
+/// R3.1: version 2 alone has streams for each shard; version 1 knows one speaker.
+#[test]
+fn r3_1_shards_are_allowed_with_version_2_alone() {
+    let nodes = "Replication { Name fw-a KeyFile /k Port 5 Peer fw-b { Version1 on \
+                 PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA= Address 192.0.2.2 } }";
+    let text = |sync: &str| format!("General {{ UNIX {{ Path /x }} Shards 4 }} Sync {{ {sync} }}");
+    let alone = nodes.replace("Version1 on", "");
+    assert_eq!(clean(&text(&alone)).general.shards, 4);
+    let found = parse(&text(&format!("Mode FTFW {{ }} {UDP} {nodes}")), "x").unwrap_err();
+    assert!(found[0].message.contains("one shard only"), "{found:?}");
 }
 
 #[test]
@@ -77,7 +126,50 @@ fn everything_general() {
     let stats = StatsConf { log_file, syslog: Some(Facility::Daemon) };
     let log =
         LogConf { format: LogFormat::Json, journal: LogJournal::Off, level: LogLevel::Warning };
-    assert_eq!(conf, Conf { general, mode: ModeConf::Stats(stats), helper: None, log });
+    assert_eq!(
+        conf,
+        Conf { general, mode: ModeConf::Stats(stats), metrics: None, helper: None, log }
+    );
+}
+
+#[test]
+fn everything_that_metrics_can_be_told() {
+    let conf = clean(
+        "General { UNIX { Path /x } } Stats { } Metrics {
+            Listen 127.0.0.1:10466
+            Listen [2001:db8::1]:80
+            Listen /run/m.sock
+            Allow { 192.0.2.0/24 10.0.0.1 }
+            Allow { 2001:db8::/32 }
+            PerCpu Off
+            SeriesMax 100
+            Census 0
+            ZonesMax 256
+        }",
+    );
+    let network = |address: &str, len| Network { address: address.parse().unwrap(), len };
+    let tcp = |address: &str| Listen::Tcp(address.parse().unwrap());
+    let wanted = MetricsConf {
+        listen: vec![
+            tcp("127.0.0.1:10466"),
+            tcp("[2001:db8::1]:80"),
+            Listen::Unix("/run/m.sock".into()),
+        ],
+        allow: Some(vec![
+            network("192.0.2.0", 24),
+            network("10.0.0.1", 32),
+            network("2001:db8::", 32),
+        ]),
+        per_cpu: PerCpu::Off,
+        series_max: 100,
+        census_s: 0,
+        zones_max: 256,
+    };
+    assert_eq!(conf.metrics, Some(wanted));
+    let least =
+        clean("General { UNIX { Path /x } } Stats { } Metrics { Listen /m }").metrics.unwrap();
+    assert_eq!((least.per_cpu, least.series_max), (PerCpu::Auto, 5000));
+    assert_eq!((least.census_s, least.zones_max), (10, 16));
 }
 
 #[test]

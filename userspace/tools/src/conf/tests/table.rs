@@ -31,8 +31,12 @@ fn word(kind: Kind) -> String {
         Kind::Ipv6 => "2001:db8::1".to_owned(),
         Kind::Ipv4Prefix => "192.0.2.0/24".to_owned(),
         Kind::Ipv6Prefix => "2001:db8::/32".to_owned(),
+        Kind::Endpoint => "127.0.0.1:10466".to_owned(),
         Kind::Interface => "fa0".to_owned(),
         Kind::Name => "ftp".to_owned(),
+        Kind::NodeName => "fw-b".to_owned(),
+        Kind::PublicKey => "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".to_owned(),
+        Kind::Host => "fw-b.example.net".to_owned(),
         Kind::OneOf(kinds) => word(kinds[0]),
     }
 }
@@ -54,8 +58,11 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Udp => ("Sync { UDP {", "} }"),
         Block::Tcp => ("Sync { TCP Default {", "} }"),
         Block::Options => ("Sync { Options {", "} }"),
+        Block::Replication => ("Sync { Replication {", "} }"),
+        Block::Peer => ("Sync { Replication { Peer fw-b {", "} } }"),
         Block::Stats => ("Stats {", "}"),
         Block::Log => ("Log {", "}"),
+        Block::Metrics => ("Metrics {", "}"),
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
@@ -126,7 +133,15 @@ fn a_wrong_argument_is_one_error() {
         Kind::Ipv6 => vec!["192.0.2.1".to_owned(), "fe80::1%eth0".to_owned()],
         Kind::Ipv4Prefix => vec!["192.0.2.0/33".to_owned(), "::1/8".to_owned()],
         Kind::Ipv6Prefix => vec!["::1/129".to_owned(), "::1/x".to_owned()],
+        Kind::Endpoint => {
+            ["127.0.0.1", "10466", "::1:80", "1.2.3.4:0", "[::1]:70000", "run/x", ":"]
+                .map(str::to_owned)
+                .to_vec()
+        }
         Kind::Interface => vec!["a/b".to_owned(), "sixteen-letters-".to_owned()],
+        Kind::NodeName => vec!["Fw_B".to_owned(), "a".repeat(33)],
+        Kind::PublicKey => vec!["A".repeat(43), "!".repeat(44)],
+        Kind::Host => ["300.1.2.3", "-a", "a..b", "10.0.0.0/8"].map(str::to_owned).to_vec(),
         Kind::Name | Kind::OneOf(_) => vec![],
     };
     for block in Block::ALL {
@@ -233,6 +248,8 @@ fn surrounded(block: Block, line: &str) -> String {
     const GENERAL: &str = "General { UNIX { Path /x } }";
     const LINK: &str =
         "IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.2 Port 5 Interface fa0";
+    const NODES: &str = "Name fw-a KeyFile /k Port 5 Peer fw-b { \
+         PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo= Address 192.0.2.2 }";
     const GROUP: &str = "IPv4_address 225.0.0.50 IPv4_interface 192.0.2.1 Group 5 Interface fa0";
     match block {
         Block::General => format!("General {{ UNIX {{ Path /x }} {line} }} Stats {{ }}"),
@@ -252,8 +269,16 @@ fn surrounded(block: Block, line: &str) -> String {
         Block::Options => {
             format!("Sync {{ Mode FTFW {{ }} UDP {{ {LINK} }} Options {{ {line} }} }} {GENERAL}")
         }
+        Block::Replication => format!("Sync {{ Replication {{ {NODES} {line} }} }} {GENERAL}"),
+        Block::Peer => {
+            let (before, after) = NODES.split_at(NODES.len() - 1);
+            format!("Sync {{ Replication {{ {before} {line} {after} }} }} {GENERAL}")
+        }
         Block::HelperType => {
             format!("Helper {{ Type ftp inet tcp {{ QueueNum 5 {line} }} }} Stats {{ }} {GENERAL}")
+        }
+        Block::Metrics => {
+            format!("Metrics {{ Listen 127.0.0.1:9 {line} }} Stats {{ }} {GENERAL}")
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),

@@ -15,6 +15,7 @@ use ctnetlink::frame::HEADER_LEN;
 use ctnetlink::request::{self, Selection, Source};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use ctnetlink::{FlowKey, FlowView, Tuple};
+use host::kstat::table_sizes;
 use host::table::Table as Kernel;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ pub(super) fn dump(
 }
 
 /// A table of so many flows is worth a second thread.
-const MANY: u32 = 20_000;
+const MANY: u64 = 20_000;
 
 /// A kernel that does not know how to select is asked for everything.
 fn read(
@@ -98,10 +99,10 @@ fn of_family(selection: &Selection, family: u8) -> Selection {
 }
 
 /// How many flows the table has.
-fn flows(kernel: &mut Kernel) -> io::Result<u32> {
+fn flows(kernel: &mut Kernel) -> io::Result<u64> {
     let mut flows = 0;
     kernel.ask(request::stats, |message| {
-        flows = conntrack::entries(message).unwrap_or_default();
+        flows = table_sizes(message).0.unwrap_or_default();
         Ok(())
     })?;
     Ok(flows)

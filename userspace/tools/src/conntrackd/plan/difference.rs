@@ -86,7 +86,9 @@ impl Plan {
             lock_file,
             control,
             systemd,
+            metrics,
             helpers,
+            replication,
             purge_after_s,
             wish,
         } = self;
@@ -99,6 +101,7 @@ impl Plan {
         out.rebuild(is_same && *shards != wanted.shards, "Shards");
         out.config((config, &wanted.config), is_same);
         out.rebuild(is_same && *links != wanted.links, "the dedicated link");
+        out.rebuild(is_same && *replication != wanted.replication, "Replication");
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
@@ -112,6 +115,7 @@ impl Plan {
         out.live(*lock_file != wanted.lock_file, "LockFile");
         out.live(*control != wanted.control, "UNIX");
         out.live(*systemd != wanted.systemd, "Systemd");
+        out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
         note(&mut out.restarts, *wish != wanted.wish, USER_RESTART);
         // The last one: it says which of its fields others explain.

@@ -69,6 +69,7 @@ fn what_changes_live_leaves_the_engine_as_it_is() {
         (swap("/a.lock", "/b.lock"), "LockFile"),
         (swap("/a.sock", "/b.sock"), "UNIX"),
         (format!("{SYNC}Helper {{ Setup yes Type ftp inet tcp {{ QueueNum 1 }} }}"), "Helper"),
+        (format!("{SYNC}Metrics {{ Listen 127.0.0.1:10466 }}"), "Metrics"),
         (add("NetlinkBufferSizeMaxGrowth 77"), "NetlinkBufferSizeMaxGrowth"),
         (add("NetlinkOverrunResync off"), "NetlinkOverrunResync"),
         (add("EventIterationLimit 5"), "EventIterationLimit"),

@@ -14,6 +14,7 @@ use ctnetlink::uapi::flag;
 use ctnetlink::{Detail, Flow, FlowKey, FlowView};
 use engine::query::Read;
 use host::clock;
+use host::kstat::table_sizes;
 use host::removal::{self, Removed};
 use host::table::Table;
 use std::collections::HashSet;
@@ -99,10 +100,10 @@ fn is_torn(message: &[u8]) -> bool {
 fn size(table: &mut Table) -> io::Result<u64> {
     let mut flows = 0;
     table.ask(request::stats, |message| {
-        flows = conntrack::entries(message).unwrap_or_default();
+        flows = table_sizes(message).0.unwrap_or_default();
         Ok(())
     })?;
-    Ok(flows.into())
+    Ok(flows)
 }
 
 /// Flows that were handed out: a dump that is read again, or whose table the kernel rebuilt, shows flows twice.

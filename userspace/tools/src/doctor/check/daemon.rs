@@ -152,7 +152,8 @@ fn metrics(facts: &Facts) -> Known<Finding> {
     let silent = addresses.iter().filter_map(|(address, why)| Some((address, why.as_ref()?)));
     let silent = silent.map(|(address, why)| {
         let found = format!("metrics are not served at {address}: {why}");
-        Finding::warning(found).fix("ss -ltnp")
+        let log = "journalctl -u conntrackd | grep 'metrics are'";
+        Finding::warning(found).fix("ss -ltnp").fix(log)
     });
     let all = Finding::of_all(silent.collect());
     Ok(all.unwrap_or_else(|| Finding::ok("metrics are served wherever they are asked for")))

@@ -1,11 +1,9 @@
 //! What the kernel keeps of connection tracking and nftables, asked by netlink; and counters, which are read twice.
 
 use super::super::facts::{Answer, Facts, Flowtable, Known, Part};
-use super::{Root, said};
-use crate::print::conntrack;
-use ctnetlink::request;
+use super::{Root, network, said};
+use host::kstat;
 use host::nfnetlink::{Client, nftables};
-use host::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -36,7 +34,7 @@ impl Samples {
     ) -> Self {
         if parts.contains(&Part::Daemon) || parts.contains(&Part::Later) {
             facts.daemon.answer = ask(facts);
-            facts.daemon.metrics = Err("this version serves no metrics".into());
+            facts.daemon.metrics = network::metrics(&facts.conf.conf);
             facts.daemon.peer_ahead_s = Err("version 1 of the protocol tells no time".into());
         }
         let counters = parts.contains(&Part::Counters).then(counters);
@@ -61,16 +59,11 @@ impl Samples {
 /// The counters of all CPUs, added.
 fn counters() -> Known<Counters> {
     may_ask("nf_conntrack_netlink")?;
+    let cpus = kstat::cpus().map_err(|error| refused("counters of conntrack", &error))?;
     let mut all = Counters::new();
-    let dump = Table::open().and_then(|mut table| {
-        table.dump(request::stats_per_cpu, |message| {
-            for (name, value) in conntrack::counters(message) {
-                *all.entry(name.to_owned()).or_default() += u64::from(value);
-            }
-            Ok(())
-        })
-    });
-    dump.map_err(|error| refused("counters of conntrack", &error))?;
+    for (name, value) in cpus.into_iter().flat_map(|cpu| cpu.values) {
+        *all.entry(name.to_owned()).or_default() += u64::from(value);
+    }
     Ok(all)
 }
 

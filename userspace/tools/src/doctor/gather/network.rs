@@ -3,10 +3,12 @@
 use super::super::facts::{Facts, Known, Link, NOT_ASKED, PathFound};
 use super::{Root, said};
 use crate::conf::{Conf, LinkConf, LinkKind, ModeConf, Unicast};
+use export::http::{self, Listen};
 use host::link::{Ends, Path, try_path};
 use host::sys::interface::interface;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The links that a configuration names, and routes over their interfaces.
 pub(super) fn links(root: Root<'_>, conf: &Conf) -> Vec<Link> {
@@ -47,6 +49,25 @@ fn has_default_route(root: Root<'_>, interface: &str) -> Known<bool> {
         matches!(fields[..], [ALL_V6, "00", .., device] if device == interface)
     };
     Ok(v4.lines().any(is_v4) || v6.lines().any(is_v6))
+}
+
+/// How long an address may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The addresses that metrics are to be served at, with why each does not answer.
+pub(super) fn metrics(conf: &Known<Conf>) -> Known<Vec<(String, Option<String>)>> {
+    let metrics = conf.as_ref().map_err(Clone::clone)?.metrics.as_ref();
+    let listens = metrics.into_iter().flat_map(|metrics| &metrics.listen);
+    let ask = |listen: &Listen| {
+        let why = match http::status_of(listen, "/-/healthy", PATIENCE) {
+            // That we may not ask says that somebody answers.
+            Ok(200 | 403) => None,
+            Ok(code) => Some(format!("the answer is {code}")),
+            Err(error) => Some(said(&error)),
+        };
+        (listen.to_string(), why)
+    };
+    Ok(listens.map(ask).collect())
 }
 
 /// Looks at the interfaces; with `paths`, at the way to the peer, too.

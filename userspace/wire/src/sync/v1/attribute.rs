@@ -17,33 +17,33 @@ const HEADER_LEN: usize = 4;
 
 /// One attribute of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attribute<'a> {
+pub(in crate::sync) struct Attribute<'a> {
     /// Which one.
-    pub(super) number: u16,
+    pub(in crate::sync) number: u16,
     /// Its value, without padding.
-    pub(super) value: &'a [u8],
+    pub(in crate::sync) value: &'a [u8],
     /// Where it begins, from the start of the body.
     at: usize,
 }
 
 impl Attribute<'_> {
     /// The value, which must have exactly `N` bytes.
-    pub(super) fn array<const N: usize>(&self) -> Result<[u8; N], DecodeError> {
+    pub(in crate::sync) fn array<const N: usize>(&self) -> Result<[u8; N], DecodeError> {
         self.value.try_into().map_err(|_| self.error("attribute of wrong size"))
     }
 
     /// A single byte.
-    pub(super) fn u8(&self) -> Result<u8, DecodeError> {
+    pub(in crate::sync) fn u8(&self) -> Result<u8, DecodeError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
     /// A number in network order.
-    pub(super) fn u32(&self) -> Result<u32, DecodeError> {
+    pub(in crate::sync) fn u32(&self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// A string, with or without terminator; `None` if it is empty.
-    pub(super) fn name<const N: usize>(&self) -> Result<Option<Name<N>>, DecodeError> {
+    pub(in crate::sync) fn name<const N: usize>(&self) -> Result<Option<Name<N>>, DecodeError> {
         let empty = self.value.first().is_none_or(|&byte| byte == 0);
         let name = Name::from_bytes(self.value).filter(|_| self.value.len() <= N + 1);
         match name {
@@ -53,23 +53,23 @@ impl Attribute<'_> {
     }
 
     /// An error about this attribute.
-    pub(super) fn error(&self, what: &'static str) -> DecodeError {
+    pub(in crate::sync) fn error(&self, what: &'static str) -> DecodeError {
         DecodeError::new(self.at, what)
     }
 }
 
 /// Walks the attributes of a body.
 #[derive(Clone, Debug)]
-pub(super) struct Attributes<'a>(Reader<'a>);
+pub(in crate::sync) struct Attributes<'a>(Reader<'a>);
 
 impl<'a> Attributes<'a> {
     /// The attributes of `body`.
-    pub(super) const fn new(body: &'a [u8]) -> Self {
+    pub(in crate::sync) const fn new(body: &'a [u8]) -> Self {
         Self(Reader::new(body))
     }
 
     /// The next attribute. A remainder without room for a value is ignored, as conntrackd does.
-    pub(super) fn next(&mut self) -> Result<Option<Attribute<'a>>, DecodeError> {
+    pub(in crate::sync) fn next(&mut self) -> Result<Option<Attribute<'a>>, DecodeError> {
         let at = self.0.position();
         if self.0.remaining() <= HEADER_LEN {
             return Ok(None);
@@ -88,26 +88,26 @@ impl<'a> Attributes<'a> {
 /// Appends an attribute.
 ///
 /// Padding is counted from the attribute itself, so that a message may begin anywhere in the writer.
-pub(super) fn put(w: &mut Writer<'_>, number: u16, value: &[u8]) {
+pub(in crate::sync) fn put(w: &mut Writer<'_>, number: u16, value: &[u8]) {
     put_header(w, number, value.len());
     w.put(value);
     w.put(&[0; 3][..value.len().wrapping_neg() & 3]);
 }
 
 /// Appends the head of an attribute whose value of `len` bytes, a multiple of 4, the caller appends.
-pub(super) fn put_header(w: &mut Writer<'_>, number: u16, len: usize) {
+pub(in crate::sync) fn put_header(w: &mut Writer<'_>, number: u16, len: usize) {
     w.put(&((HEADER_LEN + len) as u16).to_be_bytes());
     w.put(&number.to_be_bytes());
 }
 
 /// Longest name, terminator not counted, that conntrackd 1.4.7 takes in an attribute it limits to `limit` bytes:
 /// it counts the attribute's header and the terminator too.
-pub(super) const fn name_len_max(limit: usize) -> usize {
+pub(in crate::sync) const fn name_len_max(limit: usize) -> usize {
     limit - HEADER_LEN - 1
 }
 
 /// Appends `name` with its terminator, unless it is longer than `len_max`.
-pub(super) fn put_name<const N: usize>(
+pub(in crate::sync) fn put_name<const N: usize>(
     w: &mut Writer<'_>,
     number: u16,
     name: &Name<N>,
@@ -124,7 +124,7 @@ pub(super) fn put_name<const N: usize>(
 }
 
 /// Appends the addresses of a tuple: number `v4` or `v6`, source then destination.
-pub(super) fn put_addresses(w: &mut Writer<'_>, v4: u16, v6: u16, tuple: &Tuple) {
+pub(in crate::sync) fn put_addresses(w: &mut Writer<'_>, v4: u16, v6: u16, tuple: &Tuple) {
     if !tuple.is_known() {
         return;
     }
@@ -137,7 +137,7 @@ pub(super) fn put_addresses(w: &mut Writer<'_>, v4: u16, v6: u16, tuple: &Tuple)
 /// Reads an address attribute into `tuple`, `N` being twice the length of an address.
 ///
 /// A tuple has one family: a message with both is refused.
-pub(super) fn addresses<const N: usize>(
+pub(in crate::sync) fn addresses<const N: usize>(
     attribute: &Attribute<'_>,
     family: u8,
     tuple: &mut Tuple,

@@ -7,37 +7,37 @@ use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use ctnetlink::{DecodeError, Expectation, Tuple, Writer};
 
 /// Attribute numbers. Numbers are in network order throughout.
-mod number {
+pub(in crate::sync) mod number {
     /// First of the four attributes of the master tuple: IPv4 addresses, IPv6 addresses, protocol, ports.
-    pub(super) const MASTER: u16 = 0;
+    pub(in crate::sync) const MASTER: u16 = 0;
     /// First of the same four of the expected tuple.
-    pub(super) const EXPECTED: u16 = 4;
+    pub(in crate::sync) const EXPECTED: u16 = 4;
     /// First of the same four of the mask.
-    pub(super) const MASK: u16 = 8;
+    pub(in crate::sync) const MASK: u16 = 8;
     /// Seconds, 4 bytes.
-    pub(super) const TIMEOUT: u16 = 12;
+    pub(in crate::sync) const TIMEOUT: u16 = 12;
     /// 4 bytes.
-    pub(super) const FLAGS: u16 = 13;
+    pub(in crate::sync) const FLAGS: u16 = 13;
     /// 4 bytes.
-    pub(super) const CLASS: u16 = 14;
+    pub(in crate::sync) const CLASS: u16 = 14;
     /// Source and destination address, 4 bytes each.
-    pub(super) const NAT_IPV4: u16 = 15;
+    pub(in crate::sync) const NAT_IPV4: u16 = 15;
     /// Source and destination port, 2 bytes each.
-    pub(super) const NAT_PORT: u16 = 16;
+    pub(in crate::sync) const NAT_PORT: u16 = 16;
     /// 1 byte.
-    pub(super) const NAT_L4PROTO: u16 = 17;
+    pub(in crate::sync) const NAT_L4PROTO: u16 = 17;
     /// 4 bytes.
-    pub(super) const NAT_DIR: u16 = 18;
+    pub(in crate::sync) const NAT_DIR: u16 = 18;
     /// String.
-    pub(super) const HELPER_NAME: u16 = 19;
+    pub(in crate::sync) const HELPER_NAME: u16 = 19;
     /// String.
-    pub(super) const FN: u16 = 20;
+    pub(in crate::sync) const FN: u16 = 20;
 
     // What the four attributes of a tuple are, counted from its first.
-    pub(super) const IPV4: u16 = 0;
-    pub(super) const IPV6: u16 = 1;
-    pub(super) const L4PROTO: u16 = 2;
-    pub(super) const PORT: u16 = 3;
+    pub(in crate::sync) const IPV4: u16 = 0;
+    pub(in crate::sync) const IPV6: u16 = 1;
+    pub(in crate::sync) const L4PROTO: u16 = 2;
+    pub(in crate::sync) const PORT: u16 = 3;
 }
 
 /// Longest helper name we send, for the sake of conntrackd 1.4.7.
@@ -88,7 +88,7 @@ pub fn encode_expectation(
     header::finish(w, start);
 }
 
-fn put_tuple(w: &mut Writer<'_>, first: u16, tuple: &Tuple, ports: bool) {
+pub(in crate::sync) fn put_tuple(w: &mut Writer<'_>, first: u16, tuple: &Tuple, ports: bool) {
     if !tuple.is_known() {
         return;
     }
@@ -110,11 +110,22 @@ fn put_nat(w: &mut Writer<'_>, nat: &ExpectNat, ports: bool) {
 
 /// The expectation that the attributes in `body` describe.
 pub(super) fn decode(body: &[u8]) -> Result<Expectation, DecodeError> {
+    decode_with(body, |_, _, _| Ok(false))
+}
+
+/// The same; what `more` takes, which is asked first, is not looked at any further.
+pub(in crate::sync) fn decode_with(
+    body: &[u8],
+    more: impl Fn(&mut Expectation, &mut ExpectNat, &Attribute<'_>) -> Result<bool, DecodeError>,
+) -> Result<Expectation, DecodeError> {
     let mut expect = Expectation::default();
     let mut nat = ExpectNat { direction: 0, tuple: Tuple::default() };
     let mut has_proto = [false; 2];
     let mut attributes = Attributes::new(body);
     while let Some(attribute) = attributes.next()? {
+        if more(&mut expect, &mut nat, &attribute)? {
+            continue;
+        }
         take(&mut expect, &mut nat, &attribute)?;
         has_proto[0] |= attribute.number == number::MASTER + number::L4PROTO;
         has_proto[1] |= attribute.number == number::EXPECTED + number::L4PROTO;

@@ -1,0 +1,3 @@
+//! Datagrams at the sealed transport.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::secure(data));

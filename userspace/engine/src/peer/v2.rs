@@ -1,0 +1,21 @@
+//! What version 2 of the replication protocol decides, piece by piece; the engine puts the pieces together.
+//!
+//! ```text
+//!   kernel --> [claim] said --> [ledger] versions, positions --> [sent] in flight --> datagrams
+//!                                   |                              ^  ^
+//!                              [digest] sums                       |  +-- [rate] how much, how fast
+//!                                   |                              |
+//!   peer ----> [stream] which numbers came, cuts ----> [claim] outcome, meet
+//! ```
+//!
+//! None of it reads a clock, and none of it knows bytes beyond `wire::sync::v2`. Requirements (`R10.1`) are those of the
+//! specification of version 2.
+
+pub mod claim;
+pub mod ledger;
+pub mod digest;
+pub mod rate;
+pub mod stream;
+pub mod sent;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,451 @@
+//! The sealed transport of replication, version 2 (`replication-v2.md`, sections 4 and 5): handshakes, keys, cookies,
+//! windows. It does no I/O: datagrams, time and randomness are handed in, datagrams to send and events handed out.
+//!
+//! ```text
+//!   socket --datagram--> handle_datagram ----------> Opened { peer, stream, number, len }     text, in place
+//!   clock  ------------> handle_timeout              poll_event:    PeerUp, PeerDown, ...   for engine and log
+//!   engine --text------> seal ---------------------> a datagram, and where it goes
+//!                        poll_transmit ------------> handshakes and cookies
+//! ```
+//!
+//! The contract is that of the engine's sessions (`engine::peer::session`): after each call of a `handle_*` function
+//! or of [`Secure::reconfigure`], poll until there is nothing more, and call [`Secure::handle_timeout`] when
+//! [`Secure::poll_timeout`] says so.
+//!
+//! A node with several shards has one `Secure`, with the lane of one shard in it; the other shards have a [`Lane`]
+//! each, which takes every [`Change`] of [`Secure::poll_change`], and what they open is told by [`Secure::on_opened`].
+//!
+//! What is in the clear is judged in this order, cheapest first: first byte and length; index (data) or mac1
+//! (handshakes); whether it came before; how many there are a second; only then a key is used.
+
+mod asking;
+mod cookie;
+mod handshake;
+pub mod keys;
+mod lane;
+mod message;
+mod noise;
+mod peer;
+mod refusal;
+mod session;
+mod window;
+
+pub use cookie::authenticate;
+pub use keys::{KeyError, PublicKey, Secret};
+pub use lane::{Change, Keys, Lane, Opened};
+pub use message::{HEAD_LEN, Hello, Name, NotAName, OVERHEAD, Stream};
+pub use noise::TAG_LEN;
+pub use refusal::Refusal;
+pub use session::State;
+
+use common::Instant;
+use cookie::{Gate, MacKey};
+use limit::{EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
+use message::{COOKIE, COOKIE_LEN, DATA, INITIATION, INITIATION_LEN, RESPONSE, RESPONSE_LEN};
+use peer::Peer;
+use refusal::Refused;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Limits of the sealed transport (`replication-v2.md`, section 16).
+pub mod limit {
+    use std::time::Duration;
+
+    /// Peers of a node.
+    pub const PEERS_MAX: usize = 31;
+    /// Addresses or names of a peer.
+    pub const ADDRESSES_MAX: usize = 4;
+    /// Keys of a node.
+    pub const KEYS_MAX: usize = 2;
+    /// Bytes of a node's name.
+    pub const NAME_LEN_MAX: usize = 32;
+    /// Shards of a node: 6 bits of a nonce.
+    pub const SHARDS_MAX: u8 = 64;
+    /// Sessions of a peer: last, present, next (R5.7).
+    pub const SESSIONS_MAX: usize = 3;
+    /// Initiations, and responses, that are read in a second; beyond, a cookie is asked for.
+    pub const HANDSHAKES_PER_S: u32 = 50;
+    /// So many of them at once.
+    pub const HANDSHAKES_BURST: u32 = 20;
+    /// Initiations with a right cookie that are read in a second beyond that, of a network.
+    pub const PROVED_PER_S: u32 = 2;
+    /// So many of them at once.
+    pub const PROVED_BURST: u32 = 5;
+    /// How long a secret makes cookies; they hold once more as long.
+    pub const COOKIE_LIFE: Duration = Duration::from_secs(120);
+    /// Least time between two initiations to a peer.
+    pub const INITIATE_MIN: Duration = Duration::from_millis(500);
+    /// Most time between two of them, and how long a response waits for data.
+    pub const INITIATE_MAX: Duration = Duration::from_secs(5);
+    /// How often a peer's name is looked up.
+    pub const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+    /// Numbers below the greatest one that are still opened.
+    pub const REPLAY_WINDOW: u64 = 8192;
+    /// The age of a key at which its initiator begins another handshake.
+    pub const REKEY_AFTER: Duration = Duration::from_secs(120);
+    /// The age of a key at which it is wiped.
+    pub const REJECT_AFTER: Duration = Duration::from_secs(180);
+    /// A peer of whom nothing was opened for so long is silent.
+    pub const PEER_SILENCE: Duration = Duration::from_secs(5);
+    /// After so long without an answer the next address is tried (R5.8).
+    pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
+    /// How often a kind of refusal is told (R5.9).
+    pub const TELL_EVERY: Duration = Duration::from_secs(60);
+    /// Initiations that are remembered, so that a repetition is known.
+    pub const INITIATIONS_SEEN: usize = 1024;
+    /// Handshake messages that wait to be sent, and as many cookies.
+    pub const TRANSMITS_MAX: usize = 64;
+    /// Events for the log that wait to be taken.
+    pub const EVENTS_MAX: usize = 256;
+}
+
+/// Which peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(u8);
+
+impl PeerId {
+    /// Bits of an index that say whose it is.
+    const BITS: u32 = 5;
+
+    /// As a place in a table of [`PEERS_MAX`].
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    fn at(place: usize) -> Option<Self> {
+        (place < PEERS_MAX).then_some(Self(place as u8))
+    }
+
+    fn of_index(index: u32) -> Option<Self> {
+        Self::at((index & ((1 << Self::BITS) - 1)) as usize)
+    }
+}
+
+/// A peer, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// What it calls itself.
+    pub name: Name,
+    /// Its public keys, one or two; the first is tried first.
+    pub keys: Vec<PublicKey>,
+    /// Where it listens, preferred first. None while its names do not resolve.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What can change while it runs: keys and peers (R3.1, R4.3).
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// This node's keys, one or two; handshakes are begun with the first.
+    pub keys: Vec<Secret>,
+    /// The secret of all nodes; [`Secret::ZERO`] where there is none.
+    pub preshared: Secret,
+    /// At most [`PEERS_MAX`]; names and keys are unique.
+    pub peers: Vec<PeerConfig>,
+}
+
+/// What the engine and the log must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A peer is there: a session is agreed on, and [`Secure::seal`] works. It also comes when another incarnation of a
+    /// peer that is there takes its place.
+    PeerUp {
+        /// Which one.
+        peer: PeerId,
+        /// Which run of it.
+        incarnation: u64,
+        /// The version that both speak.
+        version: u8,
+        /// The features that both have.
+        features: u64,
+        /// How many shards it has.
+        shards: u8,
+        /// Where it is.
+        address: SocketAddr,
+    },
+    /// A peer that was there is not.
+    PeerDown {
+        /// Which one.
+        peer: PeerId,
+        /// Why.
+        reason: Down,
+    },
+    /// A peer sends from an address that is none of those configured (R5.8).
+    OtherAddress {
+        /// Which one.
+        peer: PeerId,
+        /// From where.
+        address: SocketAddr,
+    },
+    /// A peer's key with another name (R4.2).
+    OtherName {
+        /// Whose key.
+        peer: PeerId,
+        /// What it calls itself.
+        called: Name,
+    },
+    /// A peer speaks none of our versions (R5.10).
+    NoVersion {
+        /// Which one.
+        peer: PeerId,
+        /// Its lowest and highest version.
+        versions: (u8, u8),
+    },
+    /// Datagrams were refused; at most once a minute and kind (R5.9).
+    Refused {
+        /// Why.
+        kind: Refusal,
+        /// How many since the last such event.
+        count: u64,
+        /// Where the last came from.
+        last: SocketAddr,
+    },
+}
+
+/// Why a peer is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// Nothing was heard of it.
+    Silent,
+    /// It said that it goes.
+    Left,
+    /// Its key grew too old, and no other could be agreed on.
+    Expired,
+    /// It, or a key, was taken out of the configuration.
+    Removed,
+}
+
+/// How a peer is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is called.
+    pub name: Name,
+    /// The key that it is known by: of the present session, else the first one configured.
+    pub key: PublicKey,
+    /// Where the handshakes stand.
+    pub state: State,
+    /// Where data goes.
+    pub address: Option<SocketAddr>,
+    /// When the present session began.
+    pub since: Option<Instant>,
+    /// How often a key took the place of another.
+    pub rekeys: u64,
+}
+
+/// A datagram that was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its length.
+    pub len: usize,
+    /// Where it goes.
+    pub to: SocketAddr,
+}
+
+/// One of this node's keys.
+struct OwnKey {
+    secret: Secret,
+    public: PublicKey,
+    mac: MacKey,
+}
+
+impl OwnKey {
+    fn new(secret: Secret) -> Self {
+        let public = secret.public();
+        Self { mac: MacKey::of(&public), secret, public }
+    }
+}
+
+/// A handshake message that waits to be sent.
+struct Transmit {
+    to: SocketAddr,
+    len: usize,
+    bytes: [u8; INITIATION_LEN],
+}
+
+/// Where random bytes come from.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// All sessions with all peers.
+pub struct Secure {
+    hello: Hello,
+    own: Vec<OwnKey>,
+    preshared: Secret,
+    peers: [Option<Box<Peer>>; PEERS_MAX],
+    gate: Gate,
+    seen: handshake::Seen,
+    lane: Lane,
+    refused: Refused,
+    random: Random,
+    transmits: VecDeque<Transmit>,
+    cookies: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    changes: VecDeque<Change>,
+    has_lanes: bool,
+    unsent: u64,
+}
+
+impl Secure {
+    /// The sessions of a node that calls itself `hello`, with the lane of its shard `shard`. With `has_lanes`, changes
+    /// for the lanes of other shards are kept until [`Secure::poll_change`] takes them.
+    #[must_use]
+    pub fn new(
+        hello: Hello,
+        members: Members,
+        (shard, has_lanes): (u8, bool),
+        random: Random,
+        now: Instant,
+    ) -> Self {
+        let mut secure = Self {
+            hello,
+            own: Vec::new(),
+            preshared: Secret::ZERO,
+            peers: [const { None }; PEERS_MAX],
+            gate: Gate::new(),
+            seen: handshake::Seen::default(),
+            lane: Lane::new(shard),
+            refused: Refused::default(),
+            random,
+            transmits: VecDeque::with_capacity(TRANSMITS_MAX),
+            cookies: VecDeque::with_capacity(TRANSMITS_MAX),
+            events: VecDeque::new(),
+            changes: VecDeque::new(),
+            has_lanes,
+            unsent: 0,
+        };
+        secure.reconfigure(now, members);
+        secure
+    }
+
+    /// Takes a datagram that came from an address. What is returned was sealed by a peer, comes for the first time, and
+    /// lies opened in `bytes` at [`HEAD_LEN`]. Everything else is dealt with or refused here.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Option<Opened> {
+        let outcome = match (bytes.first(), bytes.len()) {
+            (Some(&DATA), _) => match self.lane.open(bytes) {
+                Ok(opened) => {
+                    self.on_opened(now, from, &opened);
+                    return Some(opened);
+                }
+                Err(refusal) => Err(refusal),
+            },
+            (Some(&INITIATION), INITIATION_LEN) => self.on_initiation(now, from, bytes),
+            (Some(&RESPONSE), RESPONSE_LEN) => self.on_response(now, from, bytes),
+            (Some(&COOKIE), COOKIE_LEN) => self.on_cookie(now, bytes),
+            _ => Err(Refusal::Malformed),
+        };
+        if let Err(refusal) = outcome {
+            self.refused.note(refusal, from);
+        }
+        None
+    }
+
+    /// Makes a datagram of a stream from this shard to shard `to` of a peer: `datagram` has `len` bytes of text at
+    /// [`HEAD_LEN`], and room for [`OVERHEAD`] in all around them. `None` when the peer is not there, or `number` was
+    /// used before in this stream.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        to: u8,
+        number: u64,
+        (datagram, len): (&mut [u8], usize),
+    ) -> Option<Sealed> {
+        let whose = self.peers.get_mut(peer.place())?.as_mut()?;
+        let address = whose.address.filter(|_| whose.state.is_up())?;
+        let len = self.lane.seal(peer, to, number, datagram, len)?;
+        whose.unheard_since.get_or_insert(now);
+        Some(Sealed { len, to: address })
+    }
+
+    /// A handshake message to send: writes it into `datagram` and says where it goes and how long it is.
+    pub fn poll_transmit(&mut self, datagram: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        let next = self.transmits.pop_front().or_else(|| self.cookies.pop_front())?;
+        datagram.get_mut(..next.len)?.copy_from_slice(&next.bytes[..next.len]);
+        Some((next.to, next.len))
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What the lanes of other shards must do, in order, each of them all of it.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// How many datagrams were refused, by kind.
+    #[must_use]
+    pub fn refused(&self, kind: Refusal) -> u64 {
+        self.refused.count(kind)
+    }
+
+    /// A datagram that another shard's lane refused.
+    pub fn on_refused(&mut self, kind: Refusal, from: SocketAddr) {
+        self.refused.note(kind, from);
+    }
+
+    /// Handshake messages that found no room in the queue.
+    #[must_use]
+    pub const fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
+    /// How a peer is; `None` if nobody has this place.
+    #[must_use]
+    pub fn standing(&self, peer: PeerId) -> Option<Standing> {
+        self.peers.get(peer.place())?.as_ref().map(|peer| peer.standing())
+    }
+
+    /// All peers.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> {
+        let places = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_some());
+        places.filter_map(|(place, _)| PeerId::at(place))
+    }
+
+    /// The peer of this name.
+    #[must_use]
+    pub fn peer_named(&self, name: &Name) -> Option<PeerId> {
+        self.peers().find(|id| self.standing(*id).is_some_and(|peer| peer.name == *name))
+    }
+
+    fn change(&mut self, change: Change) {
+        self.lane.apply(&change);
+        if self.has_lanes {
+            self.changes.push_back(change);
+        }
+    }
+
+    /// An event for the log alone: others are told, whatever waits.
+    fn log(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.unsent += 1;
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, message: &[u8]) {
+        let queue = if message[0] == COOKIE { &mut self.cookies } else { &mut self.transmits };
+        if queue.len() >= TRANSMITS_MAX {
+            self.unsent += 1;
+            return;
+        }
+        let mut bytes = [0; INITIATION_LEN];
+        bytes[..message.len()].copy_from_slice(message);
+        queue.push_back(Transmit { to, len: message.len(), bytes });
+    }
+
+    fn random_u32(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        (self.random)(&mut bytes);
+        u32::from_be_bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

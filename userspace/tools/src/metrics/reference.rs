@@ -1,0 +1,73 @@
+//! The table of metrics as a document, written from its rows.
+
+use super::table::groups;
+use std::fmt::Write as _;
+
+const PREAMBLE: &str = "\
+# Metrics
+
+Generated from the table of metrics (`userspace/tools/src/metrics/table/`); change it there and run
+`UPDATE=1 cargo test -p ctflow-tools metrics`.
+
+The daemon serves them over HTTP where the configuration has a block `Metrics { Listen ... }` (`docs/spec/conf.md`);
+`ctflow metrics` prints them for textfile collectors. Both have the same names, because both are made from this table
+and from one snapshot of the daemon's state, one reading of the kernel's counters and one look at `/proc`.
+
+## Over HTTP
+
+| request | answer |
+|---|---|
+| `GET /metrics` | All metrics: OpenMetrics 1.0 if `Accept` prefers it, else Prometheus' text format 0.0.4. |
+| `GET /ready` | 200 `ready`, or 503 and a line `not ready: REASON` for each reason: the words of `ctflow ready`. |
+| `GET /-/healthy` | 200 while the engine's threads answer within a second, else 503. |
+
+Anything else is answered with 404, other methods with 405, addresses that `Allow` does not name with 403. There are at
+most 8 connections at once; one more is closed. A request's head has 5 seconds to come in, a connection lasts 15 seconds
+and ends with its answer. Scrapes within one second share one snapshot. Nothing is compressed, and there is no TLS: put
+a proxy before it where the network is not trusted. The main thread answers; no shard ever waits for a scrape. If the
+shards do not answer within a second, `ctflow_up` is 0, `ctflow_scrape_incomplete` is 1 and what the daemon would have
+told is missing.
+
+## What bounds their number
+
+Labels never hold addresses, ports or names that somebody on the network chooses. Links are at most 4, helpers as many
+as the configuration has. Of the zones, the largest have series of their own (`ZonesMax`); those of the first 1,024 that
+a count meets are told apart at all. Counters of CPUs are told one by one up to 32 CPUs, else added up under
+`cpu=\"all\"` (`PerCpu`). Beyond `SeriesMax` time series, whole metrics are left out from the end of this page on,
+except the last group, which says how many.
+
+## Counting
+
+Flows by zone and state are not counted event by event, but by a walk over the table every `Census` seconds: 8,192 slots
+or half a millisecond between two batches of events. `ctflow_census_age_seconds` says how old the counts are. Every
+other number is of the moment of the scrape.
+
+## What is not here
+
+Lifetimes of flows, new and ended flows by zone, fill of the rings and the age of what is not acknowledged have no
+metrics yet, and filters cannot be made metrics (`ctflow count FILTER` answers such questions on demand). The kernel
+does not tell how many expectations there are.
+
+Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the
+kernel are 32 bits wide and wrap around, which looks the same.
+";
+
+/// `docs/spec/metrics.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = PREAMBLE.to_owned();
+    for (title, metrics) in groups() {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "\n## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
+        );
+        for metric in metrics {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, kind) = (metric.series_name(), metric.kind.word());
+            let _ =
+                writeln!(out, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help);
+        }
+    }
+    out
+}

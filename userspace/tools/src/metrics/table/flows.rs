@@ -1,0 +1,143 @@
+//! The daemon's tables of flows.
+
+use super::{Metric, Sample, counter, gauge, many, told, with};
+use crate::print::status::{Passed, Table};
+use export::exposition::Series;
+
+/// Words of [`host::shard::TableState`].
+const STATES: [&str; 4] = ["loading", "exact", "degraded", "repairing"];
+
+pub(super) static METRICS: &[Metric] = &[
+    gauge(
+        "ctflow_table_flows",
+        &["side"],
+        "Flows in the daemon's tables: local, this node's; remote, the peer's.",
+        |s| sides(s, |table| table.flows),
+    ),
+    gauge("ctflow_table_flows_max", &["side"], "Most flows a table takes (HashLimit).", |s| {
+        sides(s, |table| table.flows_max)
+    }),
+    gauge(
+        "ctflow_table_state",
+        &["state"],
+        "1 for the state that the local table is in. Only `exact` is known to be what the kernel holds; a failover in \
+         another state hands over a wrong table.",
+        |s| {
+            many(s, |status| {
+                STATES.into_iter().map(|state| with([state], status.work.state == state)).collect()
+            })
+        },
+    ),
+    gauge(
+        "ctflow_table_degraded_seconds",
+        &[],
+        "How long the local table has not been exact.",
+        |s| told(s, |status| status.work.degraded_s.unwrap_or(0)),
+    ),
+    gauge("ctflow_table_missing_events", &[], "Events whose loss has not been made good.", |s| {
+        told(s, |status| status.work.missing_events)
+    }),
+    gauge(
+        "ctflow_table_loaded_ratio",
+        &[],
+        "How much of the kernel's table has been read for the first time, 0 to 1.",
+        |s| {
+            let loaded = s.status.as_ref().and_then(|status| status.work.loaded_percent);
+            super::maybe(loaded.map(|percent| percent as f64 / 100.0))
+        },
+    ),
+    counter("ctflow_table_readings", &[], "Times the kernel's table was read.", |s| {
+        told(s, |status| status.events.table_readings)
+    }),
+    counter(
+        "ctflow_flows_created",
+        &["side"],
+        "Flows added to a table. Its rate is new flows.",
+        |s| sides(s, |table| table.created),
+    ),
+    counter("ctflow_flows_updated", &["side"], "Changes of flows in a table.", |s| {
+        sides(s, |table| table.updated)
+    }),
+    counter("ctflow_flows_ended", &["side"], "Flows removed from a table.", |s| {
+        sides(s, |table| table.destroyed)
+    }),
+    counter(
+        "ctflow_table_refused",
+        &["side"],
+        "Flows that found no room in a table: HashLimit is less than the kernel's nf_conntrack_max.",
+        |s| sides(s, |table| table.create_no_space),
+    ),
+    counter("ctflow_table_stale", &["side"], "News that came too late to be true.", |s| {
+        sides(s, |table| table.stale)
+    }),
+    counter(
+        "ctflow_table_unknown",
+        &["side", "op"],
+        "Changes and ends of flows that are not in a table.",
+        |s| {
+            each_side(s, |side, table| {
+                vec![
+                    with([side, "update"], table.update_failed),
+                    with([side, "end"], table.destroy_not_found),
+                ]
+            })
+        },
+    ),
+    counter(
+        "ctflow_bypassed_flows",
+        &["op", "result"],
+        "Events that went straight to the peer, because no local table is kept (DisableInternalCache).",
+        |s| passed(s, |status| status.bypass.as_ref()),
+    ),
+    counter(
+        "ctflow_injected_flows",
+        &["op", "result"],
+        "Flows of the peer that went straight into the kernel, because no remote table is kept (DisableExternalCache).",
+        |s| passed(s, |status| status.inject.as_ref()),
+    ),
+    counter(
+        "ctflow_ended_traffic_bytes",
+        &[],
+        "Bytes of flows that have ended, where the kernel counts them (nf_conntrack_acct).",
+        |s| told(s, |status| status.traffic.bytes),
+    ),
+    counter(
+        "ctflow_ended_traffic_packets",
+        &[],
+        "Packets of flows that have ended, likewise.",
+        |s| told(s, |status| status.traffic.packets),
+    ),
+];
+
+/// A number of each table that is kept.
+fn sides(sample: &Sample, get: impl Fn(&Table) -> u64) -> Vec<Series> {
+    each_side(sample, |side, table| vec![with([side], get(table))])
+}
+
+fn each_side(sample: &Sample, get: impl Fn(&str, &Table) -> Vec<Series>) -> Vec<Series> {
+    many(sample, |status| {
+        // A node without a peer keeps an empty remote table, of which nothing is worth telling.
+        let remote = status.remote.as_ref().filter(|_| !status.links.is_empty());
+        let sides = [("local", status.local.as_ref()), ("remote", remote)];
+        let kept = sides.into_iter().filter_map(|(side, table)| Some((side, table?)));
+        kept.flat_map(|(side, table)| get(side, table)).collect()
+    })
+}
+
+fn passed(
+    sample: &Sample,
+    get: impl Fn(&crate::print::status::Status) -> Option<&Passed>,
+) -> Vec<Series> {
+    let passed = sample.status.as_ref().and_then(get);
+    let all = passed.map(|p| {
+        [
+            with(["create", "done"], p.created),
+            with(["create", "failed"], p.create_failed),
+            with(["update", "done"], p.updated),
+            with(["update", "failed"], p.update_failed),
+            with(["delete", "done"], p.destroyed),
+            with(["delete", "failed"], p.destroy_failed),
+        ]
+    });
+    all.into_iter().flatten().collect()
+}

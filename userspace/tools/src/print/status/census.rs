@@ -1,0 +1,101 @@
+//! What is told of the table by zone, protocol and state.
+
+use crate::print::state;
+use engine::census::{Cells, OTHERS, REPLIES, TCP_STATES};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The zone under which those are counted that are not told one by one.
+const OTHER: &str = "other";
+
+object! {
+    /// Flows of the local table, counted by a walk over it.
+    Census {
+        /// How old the counts are, seconds.
+        age_s: u64,
+        /// Flows by zone, protocol and state; what would be 0 is left out.
+        flows: Vec<Cell>,
+        /// Flows whose source is translated, and not their destination.
+        translated_source: u64,
+        /// Flows whose destination is translated, and not their source.
+        translated_destination: u64,
+        /// Flows of which both are.
+        translated_both: u64,
+        /// Flows that a flowtable of the kernel forwards.
+        offloaded_software: u64,
+        /// Flows that hardware forwards.
+        offloaded_hardware: u64,
+        /// Flows of which events may never tell, which the kernel is asked about now and then.
+        silent: u64,
+        /// Flows that the hook saw begin and that may never have come to be.
+        unsure: u64,
+    }
+}
+
+object! {
+    /// Flows of one zone and kind.
+    Cell {
+        /// The zone's number, or `other`.
+        zone: String,
+        /// `tcp`, `udp`, `icmp` or `other`.
+        proto: String,
+        /// TCP's state, in the kernel's words; else `unreplied`, `replied`, `assured`.
+        state: String,
+        /// How many.
+        flows: u64,
+    }
+}
+
+impl Census {
+    /// Counts of this age, with so many zones one by one.
+    pub(super) fn of(age: Duration, census: &engine::census::Census, zones_max: usize) -> Self {
+        let (zones, rest) = census.largest(zones_max);
+        let named = zones.iter().map(|(zone, cells)| (zone.to_string(), cells));
+        let all = named.chain([(OTHER.to_owned(), &rest)]);
+        let [translated_source, translated_destination, translated_both] = census.translated;
+        let [offloaded_software, offloaded_hardware] = census.offloaded;
+        Self {
+            age_s: age.as_secs(),
+            flows: all.flat_map(|(zone, cells)| of_zone(&zone, cells)).collect(),
+            translated_source,
+            translated_destination,
+            translated_both,
+            offloaded_software,
+            offloaded_hardware,
+            silent: census.silent,
+            unsure: census.unsure,
+        }
+    }
+}
+
+fn of_zone(zone: &str, cells: &Cells) -> Vec<Cell> {
+    let filled = cells.iter().enumerate().filter(|(_, flows)| **flows > 0);
+    let cell = |(at, &flows): (usize, &u64)| {
+        let (proto, state) = words(at);
+        Cell { zone: zone.to_owned(), proto: proto.into(), state: state.into(), flows }
+    };
+    filled.map(cell).collect()
+}
+
+/// The words of a kind of flows.
+fn words(at: usize) -> (&'static str, &'static str) {
+    match at.checked_sub(TCP_STATES) {
+        None => ("tcp", state::TCP[at]),
+        Some(at) => (OTHERS[at / REPLIES.len()], REPLIES[at % REPLIES.len()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::census::CELLS;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_kind_of_flows_has_words_of_its_own() {
+        let all: BTreeSet<_> = (0..CELLS).map(words).collect();
+        assert_eq!(all.len(), CELLS);
+        assert_eq!(words(3), ("tcp", "ESTABLISHED"));
+        assert_eq!(words(CELLS - 1), ("other", "assured"));
+    }
+}

@@ -1,0 +1,54 @@
+//! What is told of the daemon's own services: latencies in detail, reloads, answers over HTTP.
+
+use export::http::Counts;
+use host::shard::{LATENCY_BOUNDS_US, Latency};
+use serde::{Deserialize, Serialize};
+
+object! {
+    /// How many events waited so long.
+    Bucket {
+        /// The longest wait that counts here, microseconds; longer ones are in the next bucket.
+        le_us: u64,
+        /// Waits.
+        count: u64,
+    }
+}
+
+object! {
+    /// The last time the configuration was read again.
+    Reload {
+        /// Whether it is in force.
+        succeeded: bool,
+        /// When that was known, seconds since 1970.
+        at_s: u64,
+    }
+}
+
+object! {
+    /// Requests for metrics and readiness over HTTP.
+    Http {
+        /// Answered, those for what does not exist included.
+        answered: u64,
+        /// Refused, because they came from an address that may not ask.
+        forbidden: u64,
+        /// Connections closed at once, because there were too many.
+        busy: u64,
+        /// Connections that ended before their answer was sent.
+        failed: u64,
+    }
+}
+
+impl Bucket {
+    /// The buckets that have a bound.
+    pub(super) fn all(latency: &Latency) -> Vec<Self> {
+        let bounds = LATENCY_BOUNDS_US.into_iter().zip(latency.buckets);
+        bounds.map(|(le_us, count)| Self { le_us, count }).collect()
+    }
+}
+
+impl From<Counts> for Http {
+    fn from(counts: Counts) -> Self {
+        let Counts { answered, forbidden, busy, failed } = counts;
+        Self { answered, forbidden, busy, failed }
+    }
+}

@@ -1,0 +1,137 @@
+//! Expectations on the wire: the attributes of version 1 (`docs/spec/sync.md`, section 5), and what version 1 cannot tell.
+//!
+//! ```text
+//!   version 8; each: step v | what 1 | length 2, BE | attributes, padded to 4 bytes each
+//! ```
+//!
+//! Layer-4 bytes travel whatever the protocol, names whole, zone (attribute 21, 2 bytes) and the translation of IPv6
+//! (attribute 22, source and destination, 16 bytes each) besides.
+
+use super::flow::What;
+use super::number;
+use crate::cursor::Reader;
+use crate::sync::v1::attribute::{self, addresses};
+use crate::sync::v1::expect::{decode_with, number as v1, put_tuple};
+use ctnetlink::expectation::ExpectNat;
+use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
+use ctnetlink::{DecodeError, Expectation, Writer};
+
+/// Conntrack zone, 2 bytes.
+const ZONE: u16 = 21;
+/// Source and destination address of the translation, 16 bytes each.
+const NAT_IPV6: u16 = 22;
+
+/// The most bytes of a record.
+pub const EXPECT_LEN_MAX: usize = number::LEN_MAX + 3 + 23 * (4 + 32);
+
+/// One record: what a peer says of one expectation. What of it has no value was not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectRecord {
+    /// The owner's count of its changes.
+    pub version: u64,
+    /// State or end.
+    pub what: What,
+    /// The expectation.
+    pub expect: Expectation,
+}
+
+/// Appends a record to the body of frame 2; `before` is the version of the record before, or that of the frame's head.
+/// Master and expected tuple must be known. Of an end the identity alone is told: master, expected tuple, mask, zone.
+pub fn put_expect(w: &mut Writer<'_>, before: u64, version: u64, what: What, expect: &Expectation) {
+    number::put(w, version.wrapping_sub(before) & number::MAX);
+    w.put(&[what as u8, 0, 0]);
+    let start = w.position();
+    put_tuple(w, v1::MASTER, &expect.master, true);
+    put_tuple(w, v1::EXPECTED, &expect.tuple, true);
+    put_tuple(w, v1::MASK, &expect.mask, true);
+    if let Some(zone) = expect.zone {
+        attribute::put(w, ZONE, &zone.to_be_bytes());
+    }
+    if !what.is_end() {
+        put_state(w, expect);
+    }
+    let len = (w.position() - start) as u16;
+    w.patch(start - 2, &len.to_be_bytes());
+}
+
+fn put_state(w: &mut Writer<'_>, expect: &Expectation) {
+    let numbers =
+        [(v1::TIMEOUT, expect.timeout_s), (v1::FLAGS, expect.flags), (v1::CLASS, expect.class)];
+    for (number, value) in numbers {
+        if let Some(value) = value {
+            attribute::put(w, number, &value.to_be_bytes());
+        }
+    }
+    if let Some(nat) = expect.nat.filter(|nat| nat.tuple.is_known()) {
+        attribute::put_addresses(w, v1::NAT_IPV4, NAT_IPV6, &nat.tuple);
+        attribute::put(w, v1::NAT_L4PROTO, &[nat.tuple.proto]);
+        attribute::put(w, v1::NAT_PORT, &nat.tuple.l4);
+        attribute::put(w, v1::NAT_DIR, &nat.direction.to_be_bytes());
+    }
+    if let Some(helper) = &expect.helper {
+        attribute::put_name(w, v1::HELPER_NAME, helper, 15);
+    }
+    if let Some(function) = &expect.function {
+        attribute::put_name(w, v1::FN, function, 31);
+    }
+}
+
+/// Frame 2: expectations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectations<'a> {
+    version: u64,
+    records: &'a [u8],
+}
+
+impl<'a> Expectations<'a> {
+    pub(super) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let parts = body.split_first_chunk::<8>();
+        let (version, records) =
+            parts.ok_or_else(|| DecodeError::new(0, "truncated expectations"))?;
+        Ok(Self { version: u64::from_be_bytes(*version) & number::MAX, records })
+    }
+
+    /// The records. An error is about one of them; the walk goes on behind it, unless the frame is cut off.
+    pub fn records(&self) -> impl Iterator<Item = Result<ExpectRecord, DecodeError>> + use<'a> {
+        let mut r = Reader::new(self.records);
+        let mut version = self.version;
+        core::iter::from_fn(move || {
+            if r.remaining() == 0 {
+                return None;
+            }
+            let at = r.position();
+            let (step, what, attributes) = match cut(&mut r) {
+                Ok(parts) => parts,
+                Err(e) => {
+                    r.skip_at_most(usize::MAX);
+                    return Some(Err(e));
+                }
+            };
+            version = super::flow::stepped(version, step);
+            let expect = decode_with(attributes, take_more).map_err(|e| e.shifted(at));
+            Some(expect.map(|expect| ExpectRecord { version, what, expect }))
+        })
+    }
+}
+
+fn cut<'a>(r: &mut Reader<'a>) -> Result<(u64, What, &'a [u8]), DecodeError> {
+    let step = number::take(r)?;
+    let [what, len0, len1] = r.array("truncated expectation")?;
+    let len = usize::from(u16::from_be_bytes([len0, len1]));
+    Ok((step, What::of_bits(what), r.take(len, "truncated expectation")?))
+}
+
+/// What version 1 does not have.
+fn take_more(
+    expect: &mut Expectation,
+    nat: &mut ExpectNat,
+    a: &attribute::Attribute<'_>,
+) -> Result<bool, DecodeError> {
+    match a.number {
+        ZONE => expect.zone = Some(a.array().map(u16::from_be_bytes)?),
+        NAT_IPV6 => addresses::<32>(a, FAMILY_IPV6, &mut nat.tuple)?,
+        v1::NAT_IPV4 => addresses::<8>(a, FAMILY_IPV4, &mut nat.tuple)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
