@@ -3,8 +3,8 @@
 use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
-    MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
-    SyncMode, SyncOptions,
+    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
+    SyncOptions,
 };
 use Block::{
     Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
@@ -12,15 +12,16 @@ use Block::{
 };
 
 mod log;
+mod metrics;
 mod replication;
 
 /// Every keyword of the language.
 pub static KEYWORDS: &[Keyword] = &all();
 
-const LEN: usize = ROWS.len() + replication::ROWS.len() + log::ROWS.len();
+const LEN: usize = ROWS.len() + replication::ROWS.len() + log::ROWS.len() + metrics::ROWS.len();
 
 const fn all() -> [Keyword; LEN] {
-    let parts = [ROWS, replication::ROWS, log::ROWS];
+    let parts = [ROWS, replication::ROWS, log::ROWS, metrics::ROWS];
     let mut all = [ROWS[0]; LEN];
     let (mut part, mut row, mut at) = (0, 0, 0);
     while at < LEN {
@@ -413,32 +414,6 @@ const ROWS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default_or(|| None, "as in `General`")
         .doc(EVENTS_RELIABLE),
-    // Metrics
-    keyword(Key::Listen, "Listen", &[Metrics]).takes(Kind::Endpoint).repeats().doc(
-        "Where to listen, at most four times; nothing listens unless asked. A path is a socket that the owner and \
-             the group of the daemon may use. An address that cannot be had is warned of and tried again every ten \
-             seconds; the daemon runs all the same.",
-    ),
-    keyword(Key::Allow, "Allow", &[Metrics])
-        .opens(Body::List { item: NETWORK, trailer: &[] })
-        .repeats()
-        .doc("Addresses and networks that may ask over TCP; without it, everybody who reaches the address."),
-    keyword(Key::PerCpu, "PerCpu", &[Metrics])
-        .takes(PER_CPU)
-        .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
-        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
-    keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
-        .takes(Kind::Number { min: 100, max: 1_000_000 })
-        .default(|| MetricsConf::default().series_max.into())
-        .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
-    keyword(Key::Census, "Census", &[Metrics])
-        .takes(Kind::Number { min: 0, max: 3600 })
-        .default(|| MetricsConf::default().census_s.into())
-        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
-    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
-        .takes(Kind::Number { min: 0, max: 256 })
-        .default(|| MetricsConf::default().zones_max.into())
-        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
