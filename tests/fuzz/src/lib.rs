@@ -39,7 +39,7 @@ pub use sync_v2::sync_v2;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("sync", sync),
     ("sync_v2", sync_v2),
     ("conf", conf),

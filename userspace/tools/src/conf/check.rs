@@ -59,8 +59,8 @@ impl Checker<'_> {
         for node in of_stats.filter(|node| node.keyword.key == Key::NetlinkEventsReliable) {
             conf.general.netlink_events_reliable = node.flag();
         }
-        conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
+        conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf
     }

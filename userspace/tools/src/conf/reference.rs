@@ -42,7 +42,7 @@ status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
 `PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
-`UNIX`, `Systemd`, `Log`, `Metrics`. The log names what changed so.
+`UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
 
 Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
 `HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs

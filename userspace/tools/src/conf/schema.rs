@@ -49,10 +49,10 @@ pub enum Block {
     Peer,
     /// `Stats { }`
     Stats,
-    /// `Log { }`
-    Log,
     /// `Metrics { }`
     Metrics,
+    /// `Log { }`
+    Log,
     /// `Helper { }`
     Helper,
     /// `Type NAME FAMILY PROTOCOL { }`
@@ -272,8 +272,8 @@ impl Block {
         Self::Replication,
         Self::Peer,
         Self::Stats,
-        Self::Log,
         Self::Metrics,
+        Self::Log,
         Self::Helper,
         Self::HelperType,
         Self::Policy,
@@ -300,8 +300,8 @@ impl Block {
             Self::Replication => "`Replication`",
             Self::Peer => "`Peer`",
             Self::Stats => "`Stats`",
-            Self::Log => "`Log`",
             Self::Metrics => "`Metrics`",
+            Self::Log => "`Log`",
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",

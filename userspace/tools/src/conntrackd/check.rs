@@ -20,8 +20,8 @@ pub fn settings(plan: &Plan) -> Result<()> {
         );
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
-    plan.wish.resolve()?;
     nodes(plan)?;
+    plan.wish.resolve()?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }

@@ -49,11 +49,6 @@ const MISTAKES: &[(&str, &str)] = &[
         "what is deprecated",
         "General {\n    Nice -5\n    UNIX {\n        Path /x\n        Backlog 5\n    }\n}\nStats { }\n",
     ),
-    ("a group without a name", "General {\n    Group\n    User\n}\nStats { }\n"),
-    (
-        "log words that are none",
-        "Log {\n    Format xml\n    Level debug\n    Journal maybe\n}\nStats { }\n",
-    ),
     ("a port alone", "Metrics {\n    Listen 9466\n}\n"),
     (
         "a port of metrics that does not exist",
@@ -67,6 +62,11 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "metrics that listen nowhere",
         "General {\n    UNIX {\n        Path /x\n    }\n}\nMetrics {\n}\nStats { }\n",
+    ),
+    ("a group without a name", "General {\n    Group\n    User\n}\nStats { }\n"),
+    (
+        "log words that are none",
+        "Log {\n    Format xml\n    Level debug\n    Journal maybe\n}\nStats { }\n",
     ),
     ("too many shards", "General {\n    Shards 65\n}\nStats { }\n"),
     ("shards with a peer", "General {\n    Shards 4\n}\nSync { }\n"),
