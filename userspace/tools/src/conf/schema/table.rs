@@ -3,33 +3,26 @@
 use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
-    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
-    SyncOptions,
+    MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
+    SyncMode, SyncOptions,
 };
 use Block::{
     Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
     NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
-mod log;
-mod metrics;
 mod replication;
 
 /// Every keyword of the language.
 pub static KEYWORDS: &[Keyword] = &all();
 
-const LEN: usize = ROWS.len() + replication::ROWS.len() + log::ROWS.len() + metrics::ROWS.len();
-
-const fn all() -> [Keyword; LEN] {
-    let parts = [ROWS, replication::ROWS, log::ROWS, metrics::ROWS];
-    let mut all = [ROWS[0]; LEN];
-    let (mut part, mut row, mut at) = (0, 0, 0);
-    while at < LEN {
-        while row == parts[part].len() {
-            (part, row) = (part + 1, 0);
-        }
-        all[at] = parts[part][row];
-        (row, at) = (row + 1, at + 1);
+const fn all() -> [Keyword; ROWS.len() + replication::ROWS.len()] {
+    let mut all = [ROWS[0]; ROWS.len() + replication::ROWS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        let rest = at.saturating_sub(ROWS.len());
+        all[at] = if at < ROWS.len() { ROWS[at] } else { replication::ROWS[rest] };
+        at += 1;
     }
     all
 }
@@ -510,6 +503,13 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
+const LOG_FORMAT: Kind = Kind::Choice { words: &[word("plain"), word("json")], any_case: true };
+const LOG_JOURNAL: Kind =
+    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
+const LOG_LEVEL: Kind = Kind::Choice {
+    words: &[word("info"), word("notice"), word("warning"), word("error")],
+    any_case: true,
+};
 const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
 const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
