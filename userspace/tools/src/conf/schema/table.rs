@@ -11,18 +11,24 @@ use Block::{
     NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
 };
 
+mod log;
 mod replication;
 
 /// Every keyword of the language.
 pub static KEYWORDS: &[Keyword] = &all();
 
-const fn all() -> [Keyword; ROWS.len() + replication::ROWS.len()] {
-    let mut all = [ROWS[0]; ROWS.len() + replication::ROWS.len()];
-    let mut at = 0;
-    while at < all.len() {
-        let rest = at.saturating_sub(ROWS.len());
-        all[at] = if at < ROWS.len() { ROWS[at] } else { replication::ROWS[rest] };
-        at += 1;
+const LEN: usize = ROWS.len() + replication::ROWS.len() + log::ROWS.len();
+
+const fn all() -> [Keyword; LEN] {
+    let parts = [ROWS, replication::ROWS, log::ROWS];
+    let mut all = [ROWS[0]; LEN];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while at < LEN {
+        while row == parts[part].len() {
+            (part, row) = (part + 1, 0);
+        }
+        all[at] = parts[part][row];
+        (row, at) = (row + 1, at + 1);
     }
     all
 }
@@ -433,25 +439,6 @@ const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 0, max: 256 })
         .default(|| MetricsConf::default().zones_max.into())
         .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
-    // Log
-    keyword(Key::LogFormat, "Format", &[Log])
-        .takes(LOG_FORMAT)
-        .default(|| Value::Choice(model::LogConf::default().format.name()))
-        .doc(
-            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
-             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
-        ),
-    keyword(Key::LogJournal, "Journal", &[Log])
-        .takes(LOG_JOURNAL)
-        .default(|| Value::Choice(model::LogConf::default().journal.name()))
-        .doc(
-            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
-             do not go to the terminal then.",
-        ),
-    keyword(Key::LogLevel, "Level", &[Log])
-        .takes(LOG_LEVEL)
-        .default(|| Value::Choice(model::LogConf::default().level.name()))
-        .doc("Lines that matter less are not written."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)
@@ -503,13 +490,6 @@ const HASH_SIZE_MAX: u32 = 1 << 26;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
-const LOG_FORMAT: Kind = Kind::Choice { words: &[word("plain"), word("json")], any_case: true };
-const LOG_JOURNAL: Kind =
-    Kind::Choice { words: &[word("auto"), word("on"), word("off")], any_case: true };
-const LOG_LEVEL: Kind = Kind::Choice {
-    words: &[word("info"), word("notice"), word("warning"), word("error")],
-    any_case: true,
-};
 const AUTO_OR_NAME: Kind = Kind::OneOf(&[AUTO, Kind::Name]);
 const AUTO: Kind = Kind::Choice { words: &[word("auto")], any_case: true };
 const SWITCH_OR_SECONDS: Kind = Kind::OneOf(&[Kind::Bool, ANY]);
