@@ -348,7 +348,7 @@ fn threads_take_nothing(shards: usize) {
             let text = places.join("\n");
             assert!(round < WARM || places.is_empty(), "round {round}: {}: {text}", places.len());
         }
-        runtime.block_on(async { assert!(crew.stop()) });
+        runtime.block_on(async { assert!(crew.stop().is_sound) });
         assert_eq!(ended.load(Ordering::Relaxed), u64::from(FLOWS * (WARM + 3)));
     });
 }
