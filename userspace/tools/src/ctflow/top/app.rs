@@ -278,7 +278,7 @@ impl App {
         let settings = &mut self.settings;
         match (deed, self.pane) {
             (Deed::Sort, Pane::Groups) => {
-                settings.groups_by = next(&GroupsBy::ALL, settings.groups_by)
+                settings.groups_by = next(&GroupsBy::ALL, settings.groups_by);
             }
             (Deed::Sort, Pane::Flows) => settings.by = next(&By::ALL, settings.by),
             (Deed::Turn, _) => settings.turned = !settings.turned,

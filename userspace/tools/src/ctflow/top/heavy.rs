@@ -1,8 +1,8 @@
 //! The largest groups of a stream, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi, 2005).
 //!
 //! While there are no more groups than counters, every count is exact. A group beyond that takes over the smallest
-//! counter, with its count as the error: so for each group that is shown, `count - error <= truth <= count`, and a group
-//! larger than `stream / counters` is always among them.
+//! counter, with its count as the error: so for each group that is shown, `count - error <= truth <= count`, and a
+//! group larger than `stream / counters` is always among them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

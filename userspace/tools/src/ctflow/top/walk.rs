@@ -68,7 +68,7 @@ impl Walker {
         Ok(Self { asked, wanted, daemon, sampler, begun: Instant::now() })
     }
 
-    fn from_kernel(&mut self, signs: &Signs) -> Result<bool, Fault> {
+    fn ask_kernel(&mut self, signs: &Signs) -> Result<bool, Fault> {
         let sampler = &mut self.sampler;
         let mut goes_on = true;
         kernel::read(&self.asked, Detail::Full, |_, flow| {
@@ -80,7 +80,7 @@ impl Walker {
         Ok(goes_on)
     }
 
-    fn from_daemon(&mut self, signs: &Signs) -> Result<Came<Vec<String>>, Fault> {
+    fn ask_daemon(&mut self, signs: &Signs) -> Result<Came<Vec<String>>, Fault> {
         let Some(daemon) = &self.daemon else { return Ok(Came::Elsewhere("no daemon".into())) };
         daemon.objects(|line| {
             if let Some(flow) = record::flow(line) {
@@ -111,7 +111,7 @@ impl Walk for Walker {
         self.sampler.begin(at.duration_since(self.begun), clock::wall_ns(), origin);
         let mut notes = Vec::new();
         let came = match origin {
-            Origin::Daemon => self.from_daemon(signs)?,
+            Origin::Daemon => self.ask_daemon(signs)?,
             Origin::Kernel => Came::Elsewhere(String::new()),
         };
         match came {
@@ -126,7 +126,7 @@ impl Walk for Walker {
                     );
                     notes.push(format!("the kernel is asked: {why}"));
                 }
-                self.from_kernel(signs)?;
+                self.ask_kernel(signs)?;
             }
         }
         if signs.stop.load(Relaxed) {

@@ -194,7 +194,7 @@ fn drawn(app: &mut App, width: u16, height: u16) -> String {
         })
         .unwrap();
     let buffer = terminal.backend().buffer();
-    let cells: Vec<_> = buffer.content().iter().map(|cell| cell.symbol()).collect();
+    let cells: Vec<_> = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
     let lines = cells.chunks(width.into()).map(|line| line.concat().trim_end().to_owned() + "\n");
     lines.collect()
 }
@@ -284,7 +284,7 @@ fn any_tuple() -> impl Strategy<Value = Tuple> {
     let proto = prop::sample::select(vec![1_u8, 6, 17, 47, 58, 132, 200]);
     let l4 = any::<(u16, u16)>();
     prop_oneof![
-        (any::<[u8; 4]>(), any::<[u8; 4]>(), proto.clone(), l4.clone())
+        (any::<[u8; 4]>(), any::<[u8; 4]>(), proto.clone(), l4)
             .prop_map(|(src, dst, proto, (s, d))| Tuple::v4(src, dst, proto).with_ports(s, d)),
         (any::<[u8; 16]>(), any::<[u8; 16]>(), proto, l4)
             .prop_map(|(src, dst, proto, (s, d))| Tuple::v6(src, dst, proto).with_ports(s, d)),
