@@ -67,8 +67,8 @@ impl Nat {
             end.within(|| UdpSocket::bind((address(subnet), 0)).expect("a socket"))
         };
         let (client, server) = (bind(&inside, 1), bind(&outside, 2));
-        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        client.connect(server.local_addr().unwrap()).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(60))).expect("it works");
+        client.connect(server.local_addr().expect("it works")).expect("it works");
         Self { router, client, server, _ends: [inside, outside] }
     }
 
@@ -76,10 +76,10 @@ impl Nat {
     fn talk(&self, packets: usize) {
         let mut buffer = [0; 2000];
         for packet in 0..packets {
-            self.client.send(&[0; 1000]).unwrap();
-            let (_, from) = self.server.recv_from(&mut buffer).unwrap();
+            self.client.send(&[0; 1000]).expect("it works");
+            let (_, from) = self.server.recv_from(&mut buffer).expect("it works");
             if packet % 2 == 1 {
-                self.server.send_to(&[0; 500], from).unwrap();
+                self.server.send_to(&[0; 500], from).expect("it works");
             }
         }
     }
@@ -125,7 +125,7 @@ fn numbers_are_those_of_conntrack_and_both_sides_of_the_nat_are_shown() {
     }
     let text = printed(&nat.router.node, "--once -d 0.1").join("\n");
     for end in [nat.client.local_addr(), nat.server.local_addr()] {
-        let end = end.unwrap().to_string();
+        let end = end.expect("it works").to_string();
         assert!(text.contains(&format!(" {end} ")), "{end}: {text}");
     }
     assert!(text.contains(" from 10.") && text.contains("all flows metered"), "{text}");
@@ -151,15 +151,15 @@ fn rates_are_what_the_counters_gained() {
     assert_eq!(pictures.len(), 3);
     for pair in pictures.windows(2) {
         let bytes = [0, 1].map(|at| numbers(&pair[at]["flows"][0], "bytes"));
-        let interval = pair[1]["interval_s"].as_f64().unwrap();
+        let interval = pair[1]["interval_s"].as_f64().expect("it works");
         for (at, name) in [(0, "out_bps"), (1, "in_bps")] {
-            let rate = pair[1]["flows"][0][name].as_f64().unwrap();
+            let rate = pair[1]["flows"][0][name].as_f64().expect("it works");
             let gained = (bytes[1][at] - bytes[0][at]) as f64 * 8.0;
             // The interval counts in milliseconds there.
             let exact = gained / interval;
             assert!((rate - exact).abs() <= exact * 0.01 + 1.0, "{name}: {rate}, not {exact}");
             assert!(gained > 0.0, "they talked: {pair:#?}");
-            assert_eq!(pair[1]["totals"][name].as_f64().unwrap(), rate);
+            assert_eq!(pair[1]["totals"][name].as_f64().expect("it works"), rate);
         }
     }
 }
@@ -179,7 +179,7 @@ fn a_daemon_stands_in_the_first_line_and_its_table_is_walked_where_nothing_is_co
     let ask = |words: &str| objects(&stage.node, &format!("--once {words} {conf}")).remove(0);
     let counted = ask("");
     assert_eq!((&counted["source"], &counted["counted"]), (&"kernel".into(), &true.into()));
-    assert!(counted["daemon"].as_str().unwrap().starts_with("exact, "), "{counted}");
+    assert!(counted["daemon"].as_str().expect("it works").starts_with("exact, "), "{counted}");
     set("0");
     for words in ["", "--source daemon", "-g src/24 udp"] {
         let picture = ask(words);
@@ -196,8 +196,11 @@ fn a_daemon_stands_in_the_first_line_and_its_table_is_walked_where_nothing_is_co
     assert_eq!((&kernel["source"], &kernel["totals"]["flows"]), (&"kernel".into(), &300.into()));
     assert_eq!(kernel["totals"]["new_per_s"], 0.0);
     let grouped = ask("-g src/24 udp");
-    let sum =
-        grouped["groups"].as_array().unwrap().iter().map(|one| one["flows"].as_u64().unwrap());
+    let sum = grouped["groups"]
+        .as_array()
+        .expect("it works")
+        .iter()
+        .map(|one| one["flows"].as_u64().expect("it works"));
     assert_eq!(sum.sum::<u64>(), 300);
     drop(daemon);
     let alone = ask("");
@@ -207,7 +210,7 @@ fn a_daemon_stands_in_the_first_line_and_its_table_is_walked_where_nothing_is_co
         .args(["top", "--once", "--source", "daemon"])
         .args(conf.split(' '))
         .stdin(Stdio::null());
-    let (code, _, err) = said(&stage.node.within(|| command.output().unwrap()));
+    let (code, _, err) = said(&stage.node.within(|| command.output().expect("it works")));
     assert_eq!((code, err.contains("no daemon answers")), (2, true), "{err}");
 }
 
@@ -225,7 +228,7 @@ fn wrong_words_are_refused() {
     ] {
         let mut command = Command::new(program());
         command.arg("top").args(line.split_whitespace()).stdin(Stdio::null());
-        let (code, out, err) = said(&node.within(|| command.output().unwrap()));
+        let (code, out, err) = said(&node.within(|| command.output().expect("it works")));
         assert_eq!((code, out.as_str(), err.contains(words)), (2, "", true), "{line}: {err}");
     }
 }
@@ -237,7 +240,7 @@ struct Tmux {
 
 impl Tmux {
     fn start(node: &Namespace, command: &str) -> Self {
-        let tmux = Self { files: tempfile::tempdir().unwrap() };
+        let tmux = Self { files: tempfile::tempdir().expect("it works") };
         let at = tmux.at();
         // What it leaves behind stays on the screen; the shell holds it open.
         let line = format!(
@@ -287,7 +290,7 @@ impl Tmux {
         let read = |name: &str| std::fs::read_to_string(self.files.path().join(name));
         let after =
             wait_for("stty has written", || read("after").ok().filter(|text| text.ends_with('\n')));
-        assert_eq!(read("before").unwrap(), after);
+        assert_eq!(read("before").expect("it works"), after);
     }
 }
 
@@ -307,7 +310,7 @@ fn the_screen_shows_flows_obeys_keys_and_leaves_by_q() {
     let nat = Nat::new();
     nat.talk(4);
     let tmux = Tmux::start(&nat.router.node, &format!("TERM=xterm {}", top("-d 0.5")));
-    let server = nat.server.local_addr().unwrap().to_string();
+    let server = nat.server.local_addr().expect("it works").to_string();
     let screen = tmux.wait_to_show(&server);
     assert!(screen.contains("nat from 10.") && screen.contains("1 of 1 flows"), "{screen}");
     assert_eq!(screen.lines().count(), 24, "{screen}");
@@ -345,7 +348,7 @@ fn every_way_out_puts_the_terminal_back() {
         let start = format!("TERM={term} sh -c 'echo $$ > pid; exec {}'", top(""));
         let tmux = Tmux::start(&node, &start);
         tmux.wait_to_show("50 of 50 flows");
-        let pid = std::fs::read_to_string(tmux.files.path().join("pid")).unwrap();
+        let pid = std::fs::read_to_string(tmux.files.path().join("pid")).expect("it works");
         run("kill", &["-s", signal, pid.trim()]);
         tmux.wait_until_left("0");
     }
@@ -366,7 +369,7 @@ fn it_ends_with_its_terminal() {
         let shell = format!("sh -c \"{start}echo \\$\\$ > pid; exec {}\"", top(""));
         let tmux = Tmux::start(&node, &shell);
         tmux.wait_to_show("50 of 50 flows");
-        let pid = std::fs::read_to_string(tmux.files.path().join("pid")).unwrap();
+        let pid = std::fs::read_to_string(tmux.files.path().join("pid")).expect("it works");
         tmux.run(&["kill-server"]);
         let process = format!("/proc/{}", pid.trim());
         wait_until("it has ended", || !Path::new(&process).exists());
