@@ -67,8 +67,8 @@ impl Nat {
             end.within(|| UdpSocket::bind((address(subnet), 0)).expect("a socket"))
         };
         let (client, server) = (bind(&inside, 1), bind(&outside, 2));
-        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        client.connect(server.local_addr().unwrap()).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(60))).expect("it works");
+        client.connect(server.local_addr().expect("it works")).expect("it works");
         Self { router, client, server, _ends: [inside, outside] }
     }
 
@@ -76,10 +76,10 @@ impl Nat {
     fn talk(&self, packets: usize) {
         let mut buffer = [0; 2000];
         for packet in 0..packets {
-            self.client.send(&[0; 1000]).unwrap();
-            let (_, from) = self.server.recv_from(&mut buffer).unwrap();
+            self.client.send(&[0; 1000]).expect("it works");
+            let (_, from) = self.server.recv_from(&mut buffer).expect("it works");
             if packet % 2 == 1 {
-                self.server.send_to(&[0; 500], from).unwrap();
+                self.server.send_to(&[0; 500], from).expect("it works");
             }
         }
     }
@@ -237,7 +237,7 @@ struct Tmux {
 
 impl Tmux {
     fn start(node: &Namespace, command: &str) -> Self {
-        let tmux = Self { files: tempfile::tempdir().unwrap() };
+        let tmux = Self { files: tempfile::tempdir().expect("it works") };
         let at = tmux.at();
         // What it leaves behind stays on the screen; the shell holds it open.
         let line = format!(
@@ -287,7 +287,7 @@ impl Tmux {
         let read = |name: &str| std::fs::read_to_string(self.files.path().join(name));
         let after =
             wait_for("stty has written", || read("after").ok().filter(|text| text.ends_with('\n')));
-        assert_eq!(read("before").unwrap(), after);
+        assert_eq!(read("before").expect("it works"), after);
     }
 }
 

@@ -31,6 +31,7 @@ mod statistics;
 mod owned;
 
 pub use crate::print::xml::Root;
+#[cfg(feature = "top")]
 pub(crate) use json::STATUS;
 pub use labels::LabelMap;
 pub use statistics::{count, statistics};
