@@ -33,6 +33,7 @@ mod feed;
 
 pub use crate::print::xml::Root;
 pub use feed::{json as feed_json, text as feed_text};
+#[cfg(feature = "top")]
 pub(crate) use json::STATUS;
 pub use labels::LabelMap;
 pub use statistics::{count, statistics};

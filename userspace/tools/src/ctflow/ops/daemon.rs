@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use host::control::framed::{self, Failure, Piece, namespace};
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "top")]
 use wire::control::Request;
 use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 
@@ -106,6 +107,7 @@ impl Daemon {
     }
 
     /// Hands out each flow as a line of JSON until `each` says `false`; what the daemon says of its table.
+    #[cfg(feature = "top")]
     pub(in crate::ctflow) fn objects(
         &self,
         mut each: impl FnMut(&[u8]) -> bool,
@@ -131,6 +133,7 @@ impl Daemon {
     }
 
     /// What the daemon says of itself, if it answers and works here.
+    #[cfg(feature = "top")]
     pub(in crate::ctflow) fn status(&self) -> Option<crate::print::status::Status> {
         // A list of nothing: only a daemon of this namespace gives it.
         let here = self.exchange(Ask { limit: Some(0), ..Ask::new(Verb::List) }, |_| Ok(()));
