@@ -463,7 +463,7 @@ impl Node {
             Frame::Ids(ids) => self.on_ids(now, from, ids),
             Frame::Wants(wants) => self.on_wants(from, wants),
             Frame::Beaten(records) => {
-                records.for_each(|record| self.on_beaten(now, &record.unwrap()))
+                records.for_each(|record| self.on_beaten(now, &record.unwrap()));
             }
             other => panic!("{other:?}"),
         }
@@ -490,7 +490,7 @@ impl Node {
             self.ledger.to_tail(peer.position);
             let ends = self.ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
             ends.for_each(|(item, entry)| {
-                peer.lost.push(sent::Told { item, version: entry.version })
+                peer.lost.push(sent::Told { item, version: entry.version });
             });
         }
     }
@@ -691,14 +691,8 @@ impl Node {
         }
         if peer.arrived.is_due(now) {
             let delay = peer.arrived.delay(now).as_micros() as u64;
-            if d.ack(|w| {
-                control::put_ack(
-                    w,
-                    delay,
-                    0,
-                    peer.arrived.ranges().take(8).collect::<Vec<_>>().into_iter(),
-                )
-            }) {
+            let ranges = peer.arrived.ranges().take(8).collect::<Vec<_>>();
+            if d.ack(|w| control::put_ack(w, delay, 0, ranges.into_iter())) {
                 peer.arrived.on_acknowledged();
             }
         }

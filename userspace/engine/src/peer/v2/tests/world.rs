@@ -147,7 +147,7 @@ impl World {
             for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
                 if from != to {
                     let incarnations = [self.nodes[from].incarnation, 0];
-                    self.send(from, to, incarnations, (0, Vec::new()));
+                    self.send(from, to, incarnations, &(0, Vec::new()));
                 }
             }
         }
@@ -158,12 +158,12 @@ impl World {
         for from in 0..self.nodes.len() {
             for (to, incarnations, datagram) in self.nodes[from].turn(now) {
                 self.bytes = self.bytes.wrapping_mul(31).wrapping_add(datagram.1.len() as u64);
-                self.send(from, to, incarnations, datagram);
+                self.send(from, to, incarnations, &datagram);
             }
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, incarnations: [u64; 2], datagram: Out) {
+    fn send(&mut self, from: usize, to: usize, incarnations: [u64; 2], datagram: &Out) {
         let copies = 1 + u64::from(self.random.one_in(20) && self.loss_percent > 0);
         for _ in 0..copies {
             if self.now < self.cut[from][to] || self.random.below(100) < self.loss_percent {
@@ -226,12 +226,12 @@ impl World {
         let reply =
             if self.random.one_in(10) { self.random.below(3) as u16 } else { connection.reply };
         *connection = Connection { alive: true, reply, closed: None, ..*connection };
-        Self::new_entry(node, now, at, flow(at, 1, reply), true);
+        Self::new_entry(node, now, at, &flow(at, 1, reply), true);
     }
 
-    fn new_entry(node: &mut Node, now: Instant, at: usize, flow: Flow, begins: bool) {
+    fn new_entry(node: &mut Node, now: Instant, at: usize, flow: &Flow, begins: bool) {
         node.kernel[at] = Some(Live { flow: flow.clone(), entry: Entry::Own });
-        node.happen(now, at, Happened::New { begins }, &flow);
+        node.happen(now, at, Happened::New { begins }, flow);
     }
 
     fn packet(&mut self, at: usize, on: usize) {
@@ -242,7 +242,7 @@ impl World {
         connection.closed = None;
         let node = &mut self.nodes[on];
         let Some(live) = &mut node.kernel[at] else {
-            return Self::new_entry(node, now, at, flow(at, 3, connection.reply), false);
+            return Self::new_entry(node, now, at, &flow(at, 3, connection.reply), false);
         };
         let state = live.flow.tcp().unwrap().state;
         let reply = live.flow.reply;
