@@ -5,8 +5,8 @@
 //!   count SOURCE FLOWS          SOURCE: netlink, tap (records hold the same messages), hook
 //! ```
 //!
-//! So many flows stand in the table. Then flows far apart in it end and begin anew, each life with as many records as the
-//! source tells of it. Only [`measured`] is to be counted.
+//! So many flows stand in the table. Then flows far apart in it end and begin anew, each life with as many records as
+//! the source tells of it. Only [`measured`] is to be counted.
 
 #[path = "../userspace/ctnetlink/src/message/tests/vectors.rs"]
 #[expect(dead_code, reason = "the unit tests of `ctnetlink` use the rest")]
@@ -29,8 +29,8 @@ const STRIDE: u32 = 611_953;
 /// Clock ticks of the kernel per second.
 const HZ: u32 = 250;
 
-/// Where the client's address lies in a message about TCP over IPv4: source of the original direction, destination of the
-/// reply.
+/// Where the client's address lies in a message about TCP over IPv4: source of the original direction, destination of
+/// the reply.
 const CLIENT: [usize; 2] = [32, 92];
 /// Where an attribute `CTA_ID` begins, in bytes: length 8, number 12.
 const ID: [u8; 4] = [8, 0, 12, 0];

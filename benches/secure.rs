@@ -34,8 +34,10 @@ fn data(c: &mut Criterion) {
         };
         group.bench_function(format!("seal {len} bytes"), |bench| bench.iter(&mut seal));
         group.bench_function(format!("open {len} bytes"), |bench| {
-            let open =
-                |mut datagram: Vec<u8>| b.handle_datagram(START, at(0), &mut datagram).unwrap();
+            let open = |mut datagram: Vec<u8>| {
+                b.handle_datagram(START, at(0), &mut datagram)
+                    .expect("a node of this benchmark works")
+            };
             bench.iter_batched(&mut seal, open, BatchSize::LargeInput);
         });
     }
@@ -47,9 +49,9 @@ fn refused(c: &mut Criterion) {
     let [mut a, mut b] = pair();
     let to = peer(&a);
     let mut datagram = vec![7; 1400 + OVERHEAD];
-    a.seal(START, to, 0, 1, (&mut datagram, 1400)).unwrap();
+    a.seal(START, to, 0, 1, (&mut datagram, 1400)).expect("a node of this benchmark works");
     let mut forged = datagram.clone();
-    *forged.last_mut().unwrap() ^= 1;
+    *forged.last_mut().expect("a node of this benchmark works") ^= 1;
     let mut unknown = datagram.clone();
     unknown[5] ^= 1;
     let mut initiation = initiation();
@@ -77,6 +79,7 @@ fn refused(c: &mut Criterion) {
             assert!(b.refused(kind) > before);
         });
     }
+    let receiver = secret(1).public();
     let mut node = node(1, &[]);
     let mut beyond = self::initiation();
     let mut out = [0; 256];
@@ -85,20 +88,21 @@ fn refused(c: &mut Criterion) {
         bench.iter(|| {
             number += 1;
             beyond[8..16].copy_from_slice(&number.to_be_bytes());
-            authenticate(&mut beyond, &secret(1).public());
+            authenticate(&mut beyond, &receiver);
             let _ = node.handle_datagram(START, at(0), black_box(&mut beyond));
             node.poll_transmit(&mut out)
         });
     });
     assert!(node.refused(Refusal::Cookie) > 1000);
     group.bench_function("(of which the sender's mac1)", |bench| {
-        bench.iter(|| authenticate(black_box(&mut beyond), &secret(1).public()));
+        bench.iter(|| authenticate(black_box(&mut beyond), &receiver));
     });
     group.finish();
 }
 
 fn handshakes(c: &mut Criterion) {
     let mut group = c.benchmark_group("secure, handshake");
+    let receiver = secret(1).public();
     group.bench_function(
         "initiation, right mac1, within HANDSHAKES_PER_S: read and refused",
         |bench| {
@@ -108,7 +112,7 @@ fn handshakes(c: &mut Criterion) {
                 number += 1;
                 now += Duration::from_millis(20);
                 message[8..16].copy_from_slice(&number.to_be_bytes());
-                authenticate(&mut message, &secret(1).public());
+                authenticate(&mut message, &receiver);
                 node.handle_datagram(now, at(0), black_box(&mut message))
             });
             assert_eq!(node.refused(Refusal::Cookie), 0);
@@ -127,7 +131,7 @@ fn secret(of: u8) -> Secret {
 }
 
 fn name(of: u8) -> Name {
-    Name::parse(["fw-a", "fw-b"][usize::from(of)]).unwrap()
+    Name::parse(["fw-a", "fw-b"][usize::from(of)]).expect("a node of this benchmark works")
 }
 
 fn node(of: u8, peers: &[u8]) -> Secure {
@@ -155,12 +159,12 @@ fn node(of: u8, peers: &[u8]) -> Secure {
 }
 
 fn peer(node: &Secure) -> PeerId {
-    node.peers().next().unwrap()
+    node.peers().next().expect("a node of this benchmark works")
 }
 
 fn initiation() -> Vec<u8> {
     let mut out = [0; 256];
-    let (_, len) = node(0, &[1]).poll_transmit(&mut out).unwrap();
+    let (_, len) = node(0, &[1]).poll_transmit(&mut out).expect("a node of this benchmark works");
     out[..len].to_vec()
 }
 
@@ -169,13 +173,16 @@ fn pair() -> [Secure; 2] {
     let [mut a, mut b] = [node(0, &[1]), node(1, &[0])];
     let mut out = [0; 256];
     while b.poll_transmit(&mut out).is_some() {}
-    let (_, len) = a.poll_transmit(&mut out).unwrap();
+    let (_, len) = a.poll_transmit(&mut out).expect("a node of this benchmark works");
     b.handle_datagram(START, at(0), &mut out[..len]);
-    let (_, len) = b.poll_transmit(&mut out).unwrap();
+    let (_, len) = b.poll_transmit(&mut out).expect("a node of this benchmark works");
     a.handle_datagram(START, at(1), &mut out[..len]);
     let (mut first, to) = ([0; OVERHEAD + 1], peer(&a));
-    a.seal(START, to, 0, 0, (&mut first, 1)).unwrap();
-    assert_eq!(b.handle_datagram(START, at(0), &mut first).unwrap().len, first.len() - OVERHEAD);
+    a.seal(START, to, 0, 0, (&mut first, 1)).expect("a node of this benchmark works");
+    assert_eq!(
+        b.handle_datagram(START, at(0), &mut first).expect("a node of this benchmark works").len,
+        first.len() - OVERHEAD
+    );
     const { assert!(HEAD_LEN < OVERHEAD) };
     [a, b]
 }

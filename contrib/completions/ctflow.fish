@@ -33,6 +33,7 @@ complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "metrics" -d 'Show wha
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "list" -d 'Show flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "count" -d 'Count flows'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "subscribe" -d 'Show every change of the daemon\'s table as it happens'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "top" -d 'Watch flows, their rates and groups of them; or print them once'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "filter" -d 'Show how a filter is understood'
 complete -c ctflow -n "__fish_ctflow_needs_command" -f -a "key" -d 'Make and show the keys that nodes know each other by'
@@ -95,6 +96,24 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l yes -d 'Do not 
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l require-match -d 'Fail with exit code 1 if no flow matches'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l all -d 'Take an empty filter as every flow'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l events -d 'What to show, with commas between: new update destroy failure' -r -f -a "new\t''
+update\t''
+destroy\t''
+failure\t''"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l table -d 'Of which table: this node\'s flows, or those of its peers' -r -f -a "local\t'Flows of this node'
+remote\t'Flows of its peers'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s o -l output -d 'What records look like' -r -f -a "text\t'Lines for people, as those of `conntrack -E`'
+json\t'A JSON object on each line'
+binary\t'Frames of records'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l count -d 'End after so many records' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l on-gap -d 'When this reads too slowly and loses records: say so and go on, take a new snapshot, or end with exit code 1' -r -f -a "tell\t''
+resync\t''
+fail\t''"
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s C -l config -d 'Configuration file of the daemon, which says where its feed is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l socket -d 'The feed\'s socket, for those who may not read the configuration' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l snapshot -d 'Begin with all flows of the table'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l counters -d 'Also tell counters and times of flows, where the kernel keeps them'
+complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s g -l group -d 'Group flows: zone proto state src dst dport nat natsrc natdst; src and dst with /N (IPv6: /64 if N is up to 32)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s s -l sort -d 'Sort flows: in, out, age, left, from, to, state' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s d -l every -d 'Seconds between two walks over the table; on the screen at least 20 times what a walk takes' -r
@@ -156,18 +175,19 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List th
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "status" -d 'Show the state of the node'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "list" -d 'Show flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "count" -d 'Count flows'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "top" -d 'Watch flows, their rates and groups of them; or print them once'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "filter" -d 'Show how a filter is understood'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "key" -d 'Make and show the keys that nodes know each other by'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
-complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete top filter key bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "status" -d 'Show the state of the node'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "doctor" -d 'Find what keeps this machine from tracking connections and taking over well, and say what to do about it'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "metrics" -d 'Show what the node counts, for Prometheus\' textfile collector'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "list" -d 'Show flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "count" -d 'Count flows'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "delete" -d 'Delete flows from the kernel\'s table, each by its exact tuple and the kernel\'s id'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "subscribe" -d 'Show every change of the daemon\'s table as it happens'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "top" -d 'Watch flows, their rates and groups of them; or print them once'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "filter" -d 'Show how a filter is understood'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "key" -d 'Make and show the keys that nodes know each other by'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "bench" -d 'Measure what hearing of new flows costs, ours beside the original'
+complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready doctor metrics list count delete subscribe top filter key bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "generate" -d 'Make a key pair: the secret key into a new file of mode 0600, the public key to standard output'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "public" -d 'Print the public key of a secret one'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and __fish_seen_subcommand_from key" -f -a "psk" -d 'Make a preshared key, one for all nodes: into a new file of mode 0600'

@@ -11,13 +11,15 @@ use common::Instant;
 use ctnetlink::Flow;
 use engine::config::Replication;
 use engine::drive::{Io, drive};
-use engine::{Config, Engine, Input, Origin, Request, Share, Side};
+use engine::{Config, Engine, Input, Journal, Origin, Request, Share, Side};
 use export::records::Sink;
 use host::clock;
 use host::ended;
+use host::feed;
 use host::fleet::{self, Consumer, FleetParts, Handle};
 use host::hear::{Ears, Hearing};
 use host::kernel::KernelWriter;
+use host::lane;
 use host::log::{Form, Log, Places};
 use host::place;
 use host::purge::Purger;
@@ -34,6 +36,7 @@ use tests::netns::{self, Namespace};
 use tests::wait::wait_for;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use wire::feed::{Lost, Op, Record};
 
 /// More than there are tombstones, so that those have taken what they need as well.
 const FLOWS: u32 = 10_000;
@@ -137,7 +140,36 @@ fn churn_by_requests(requests: &mut Requests, round: u32) {
     requests.create(&udp_flows(new));
 }
 
-fn takes_no_memory(choice: Choice) {
+/// Writes the changes of the local table down for a subscriber, if there is one.
+struct Written(Option<lane::Reader>);
+
+impl Written {
+    fn begin(engine: &mut Engine, subscribed: bool) -> Self {
+        Self(subscribed.then(|| {
+            let (recorder, reader) = feed::recorder().expect("a lane");
+            let journal = Journal::new(Box::new(recorder), 0, (false, false));
+            engine.listen(Side::Local, Some(journal));
+            reader
+        }))
+    }
+
+    /// Reads what was written; how many records that were, and how many found no room.
+    fn read(&mut self, engine: &mut Engine) -> (u64, u64) {
+        engine.hand_over();
+        let (mut records, mut lost) = (0, 0);
+        while let Some(bytes) = self.0.as_mut().and_then(lane::Reader::take) {
+            let record = Record::decode(bytes).expect("it is a record").0;
+            match record.head.op {
+                Op::Gap => lost += Lost::decode(record.bytes).kinds.iter().sum::<u64>(),
+                _ => records += 1,
+            }
+        }
+        engine.hand_over();
+        (records, lost)
+    }
+}
+
+fn takes_no_memory(choice: Choice, subscribed: bool) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Namespace::new().within(|| {
         // With a loopback that is up and tracked.
@@ -148,6 +180,7 @@ fn takes_no_memory(choice: Choice) {
         assert!(instead.is_none(), "not the one that was asked for: {instead:?}");
         let mut engine = Engine::new(config(), clock::now());
         let mut hearing = Hearing::new(clock::jiffies_per_second());
+        let mut written = Written::begin(&mut engine, subscribed);
         // Twice as many flows as later, each time all of it on one of the CPUs: the table, the buffer of each ring and the
         // queue of questions take what they need. So does the map of ended flows, which grows once more when so many
         // have come and gone that their places are used up (some 60,000).
@@ -157,6 +190,7 @@ fn takes_no_memory(choice: Choice) {
             let base = round * FLOWS * 2;
             churn_for(choice, &node, &mut requests, base..base + FLOWS * 2);
             listen(&mut source, &mut engine, &mut hearing);
+            written.read(&mut engine);
         }
         make_room(&mut engine, 0..FLOWS * 2);
         counting::leave_out_this_thread(false);
@@ -166,9 +200,13 @@ fn takes_no_memory(choice: Choice) {
             churn_for(choice, &node, &mut requests, base..base + FLOWS);
             counting::watch();
             let events = listen(&mut source, &mut engine, &mut hearing);
+            let (records, lost) = written.read(&mut engine);
             let places = counting::places();
             assert!(events >= u64::from(FLOWS) * 2, "only {events} events");
             assert!(places.is_empty(), "round {round}: {}: {}", places.len(), places[0]);
+            // What found no room may be told in the next round.
+            let all = u64::from(FLOWS) * 2;
+            assert!(!subscribed || records + lost > all / 2, "{records} records, {lost} lost");
         }
         assert_eq!(source.account().lost, 0);
     });
@@ -176,17 +214,32 @@ fn takes_no_memory(choice: Choice) {
 
 #[test]
 fn events_of_netlink_take_no_memory() {
-    takes_no_memory(Choice::Netlink);
+    takes_no_memory(Choice::Netlink, false);
 }
 
 #[test]
 fn events_of_the_tap_take_no_memory() {
-    takes_no_memory(Choice::Tap);
+    takes_no_memory(Choice::Tap, false);
 }
 
 #[test]
 fn events_of_the_hook_take_no_memory() {
-    takes_no_memory(Choice::Hook);
+    takes_no_memory(Choice::Hook, false);
+}
+
+#[test]
+fn events_of_netlink_take_no_memory_with_a_subscriber() {
+    takes_no_memory(Choice::Netlink, true);
+}
+
+#[test]
+fn events_of_the_tap_take_no_memory_with_a_subscriber() {
+    takes_no_memory(Choice::Tap, true);
+}
+
+#[test]
+fn events_of_the_hook_take_no_memory_with_a_subscriber() {
+    takes_no_memory(Choice::Hook, true);
 }
 
 /// Counts ended flows, as statistics mode makes lines of them.
@@ -295,7 +348,7 @@ fn threads_take_nothing(shards: usize) {
             let text = places.join("\n");
             assert!(round < WARM || places.is_empty(), "round {round}: {}: {text}", places.len());
         }
-        runtime.block_on(async { assert!(crew.stop()) });
+        runtime.block_on(async { assert!(crew.stop().is_sound) });
         assert_eq!(ended.load(Ordering::Relaxed), u64::from(FLOWS * (WARM + 3)));
     });
 }

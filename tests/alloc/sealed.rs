@@ -13,7 +13,8 @@ fn at(of: u8) -> SocketAddr {
 }
 
 fn node(of: u8) -> Secure {
-    let name = |of: u8| Name::parse(["fw-a", "fw-b"][usize::from(of)]).unwrap();
+    let name =
+        |of: u8| Name::parse(["fw-a", "fw-b"][usize::from(of)]).expect("a node of this test works");
     let secret = |of: u8| Secret::new([of + 1; 32]);
     let other = 1 - of;
     let (keys, addresses) = (vec![secret(other).public()], vec![at(other)]);
@@ -37,7 +38,7 @@ fn node(of: u8) -> Secure {
 }
 
 fn seal(node: &mut Secure, number: u64, datagram: &mut [u8]) {
-    let peer: PeerId = node.peers().next().unwrap();
+    let peer: PeerId = node.peers().next().expect("a node of this test works");
     let len = datagram.len() - OVERHEAD;
     datagram[HEAD_LEN..HEAD_LEN + len].fill(7);
     assert!(node.seal(NOW, peer, 0, number, (datagram, len)).is_some());

@@ -30,6 +30,7 @@ mod announced;
 mod older;
 mod ops;
 mod ops_daemon;
+mod feed;
 mod bench;
 mod top;
 mod doctor;

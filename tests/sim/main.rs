@@ -16,6 +16,7 @@ mod source;
 mod model;
 mod original;
 mod speaker;
+mod mirror;
 mod network;
 mod hostile;
 mod workload;

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Outcome, Violation};
 use crate::kernel::{ENOENT, Happened, Kernel};
+use crate::mirror::Mirrors;
 use crate::prng::Rng;
 use crate::profile::{Profile, ignore_v4_destination};
 use crate::source::Source;
@@ -56,6 +57,7 @@ pub(crate) struct Node {
     losing: u32,
     datagram: Vec<u8>,
     filtered: bool,
+    mirrors: Mirrors,
 }
 
 /// What one turn of the engine came to.
@@ -101,7 +103,15 @@ impl Node {
             losing: 0,
             datagram,
             filtered,
+            mirrors: Mirrors::default(),
         }
+        .mirrored()
+    }
+
+    /// Lets the mirrors listen to the engine, from its first moment on.
+    fn mirrored(mut self) -> Self {
+        self.mirrors = Mirrors::of(&mut self.engine, self.index);
+        self
     }
 
     /// Another life of the process.
@@ -110,6 +120,7 @@ impl Node {
         config.first_seq = first_seq;
         self.source = Source::new(profile.source(self.index, &mut self.rng), self.rng.fork(), now);
         self.engine = Speaker::new(profile.original == Some(self.index), config, now, self.clock);
+        self.mirrors = Mirrors::of(&mut self.engine, self.index);
         self.up = true;
         self.timer_at = None;
         self.execute_planned = false;
@@ -186,6 +197,7 @@ impl Node {
             self.on_engine_event(now, event, trace)?;
         }
         self.check_bounds()?;
+        self.mirrors.check(&mut self.engine)?;
         let timeout = self.engine.poll_timeout();
         if timeout <= now {
             let text = format!(

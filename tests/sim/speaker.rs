@@ -73,6 +73,14 @@ impl Speaker {
         }
     }
 
+    /// The same, to listen to it.
+    pub(crate) fn ours_mut(&mut self) -> Option<&mut Engine> {
+        match &mut self.kind {
+            Kind::Ours(engine) => Some(engine),
+            Kind::Original(_) => None,
+        }
+    }
+
     /// How many of `count` messages of a datagram, numbered from `seq` on, come too late for it. Ours takes all.
     pub(crate) fn refused(&self, seq: u32, greets: bool, count: usize) -> usize {
         match &self.kind {

@@ -173,6 +173,20 @@ impl<'a> Daemon<'a> {
         self.wait_until_up();
     }
 
+    /// Starts it again after it has ended, or is about to, with another configuration of which this is the text; `@`
+    /// stands for its stem.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart_with(&mut self, conf: &str) {
+        self.child.wait().expect("the daemon is our child");
+        let stem = self.stem.trim_end_matches('.').to_owned();
+        fs::write(self.path("conf"), conf.replace('@', &stem)).expect("a configuration is written");
+        let mut command = Command::new(self.brand.program());
+        self.child = Self::launch(&mut command, self.namespace, &self.stem);
+        self.wait_until_up();
+    }
+
     fn wait_until_up(&mut self) {
         wait_until("the daemon answers", || {
             if let Some(status) = self.child.try_wait().expect("the daemon is our child") {

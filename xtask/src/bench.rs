@@ -11,9 +11,9 @@ use clap::Parser as _;
 /// Run the benchmarks of `benches/`; `bench cli` and `bench versus` hold the programs against the originals, and `bench
 /// count` counts instructions.
 ///
-/// `cargo xtask bench cli --help`, and so on, tells what those take: `cli` is about `conntrack`, `versus` about the daemon,
-/// `count` about what an event costs, whatever else the machine does. Everything else after the verb goes to the benchmarks of the parts:
-/// `cargo xtask bench table` runs those with `table` in their name.
+/// `cargo xtask bench cli --help`, and so on, tells what those take: `cli` is about `conntrack`, `versus` about the
+/// daemon, `count` about what an event costs, whatever else the machine does. Everything else after the verb goes to
+/// the benchmarks of the parts: `cargo xtask bench table` runs those with `table` in their name.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// `cli`, `versus`, `count`, or arguments of the benchmarks

@@ -27,9 +27,9 @@ pub(crate) struct Options {
     keep: usize,
 }
 
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "sync", "sync_v2", "conf", "control", "netlink", "engine", "argv", "lines", "print", "nfct",
-    "policy", "helper", "filter", "secure",
+    "policy", "helper", "filter", "feed", "secure",
 ];
 
 /// What libFuzzer wants of the compiler. `-Cpasses` is stable; only the sanitizers are not.

@@ -78,8 +78,15 @@ const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
 const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, daemons that use them, and daemons that are not root.
-const TESTS: [&str; 5] =
-    ["kernels::", "tap::", "filter::", "filtered::what_was_let_in", "privilege::"];
+const TESTS: [&str; 7] = [
+    "kernels::",
+    "tap::",
+    "filter::",
+    "filtered::what_was_let_in",
+    "privilege::maps_and_links",
+    "privilege::netlink_goes_on",
+    "privilege::the_tap_goes_on",
+];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
 const OF_MACHINE: &str = "doctor_guest::";
 /// Names the one kernel to test on, and other tests to run there.

@@ -20,12 +20,14 @@ mod print;
 mod nfct;
 mod helper;
 mod filter;
+mod feed;
 mod secure;
 
 pub use argv::{argv, lines};
 pub use conf::conf;
 pub use control::control;
 pub use engine::engine;
+pub use feed::feed;
 pub use filter::filter;
 pub use helper::helper;
 pub use netlink::netlink;
@@ -39,7 +41,7 @@ pub use sync_v2::sync_v2;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is the name of its corpus too.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("sync", sync),
     ("sync_v2", sync_v2),
     ("conf", conf),
@@ -53,5 +55,6 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("policy", policy),
     ("helper", helper),
     ("filter", filter),
+    ("feed", feed),
     ("secure", secure),
 ];

@@ -4,8 +4,8 @@ use ctnetlink::Flow;
 use wire::sync::v2::frame::Told;
 use wire::sync::v2::{Canonical, Claim, Datagram, Frame, Frames, Head, Record, Records};
 
-/// As an opened datagram: everything can be walked, errors point into the bytes, and a record that was decoded is the same
-/// after it has been encoded and decoded again.
+/// As an opened datagram: everything can be walked, errors point into the bytes, and a record that was decoded is the
+/// same after it has been encoded and decoded again.
 ///
 /// # Panics
 /// When one of these does not hold.

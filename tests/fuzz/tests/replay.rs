@@ -113,3 +113,8 @@ fn the_corpus_of_filter_is_survived() {
 fn the_corpus_of_secure_is_survived() {
     replay("secure");
 }
+
+#[test]
+fn the_corpus_of_feed_is_survived() {
+    replay("feed");
+}

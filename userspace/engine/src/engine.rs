@@ -4,8 +4,9 @@ use crate::config::{Config, Mode};
 use crate::counters::Counters;
 use crate::expectations::{Entry as Expected, ExpectKey};
 use crate::flows::exactness::{Cause, Exactness};
-use crate::flows::table::{Entry, FlowTable, Notes};
+use crate::flows::table::{Entry, FlowTable, Notes, Slot};
 use crate::input::{Command, CommandId, Input, Reconfigure};
+use crate::journal::Journal;
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Side};
 use crate::peer::session::{Session, Standing};
@@ -14,6 +15,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::Flow;
+use wire::feed::Walked;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,9 @@ impl Engine {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        for side in [Side::Local, Side::Remote] {
+            self.table_mut(side).journal().into_iter().for_each(|journal| journal.begin(now));
+        }
         let Self { node, session } = self;
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
@@ -154,6 +159,49 @@ impl Engine {
             Side::Local => &self.node.flows.table,
             Side::Remote => self.node.remote.table(),
         }
+    }
+
+    const fn table_mut(&mut self, side: Side) -> &mut FlowTable {
+        match side {
+            Side::Local => &mut self.node.flows.table,
+            Side::Remote => self.node.remote.shown_mut(),
+        }
+    }
+
+    /// Has every change of a table written down from here on, or none. Returns the number of the last record of who
+    /// did that before. Rows that are in the table are not told: [`Engine::walk`] tells them, in between.
+    pub fn listen(&mut self, side: Side, journal: Option<Journal>) -> u64 {
+        self.table_mut(side).listen(journal)
+    }
+
+    /// What writes down the changes of a table, while somebody listens.
+    pub fn journal(&mut self, side: Side) -> Option<&mut Journal> {
+        self.table_mut(side).journal()
+    }
+
+    /// Tells whoever listens of rows of a table as they are; see [`FlowTable::walk`].
+    #[must_use]
+    pub fn walk(&mut self, side: Side, (id, from): (u32, Slot), most: (u32, Slot)) -> Walked {
+        self.table_mut(side).walk(id, from, most)
+    }
+
+    /// Says how far a walk has come. False, and nothing was said, if there is no room, or nobody listens.
+    #[must_use]
+    pub fn tell_walked(&mut self, side: Side, walked: &Walked) -> bool {
+        self.journal(side).is_some_and(|journal| journal.walked(walked))
+    }
+
+    /// Lets whoever listens have what was written down, at the end of a turn.
+    pub fn hand_over(&mut self) {
+        for side in [Side::Local, Side::Remote] {
+            self.journal(side).into_iter().for_each(Journal::hand_over);
+        }
+    }
+
+    /// Whether somebody listens who wants counters and times of flows.
+    #[must_use]
+    pub fn wants_counters(&self) -> bool {
+        self.config().replication.keep_local && self.node.flows.table.wants_counters()
     }
 
     /// How long an entry of a table stays if the peer does not tell it again; `None` where entries just stay.

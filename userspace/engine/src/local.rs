@@ -14,7 +14,7 @@ use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::flows::knowledge::{Age, Ask, By, Facts, Knowledge, Step, What};
 use crate::flows::news::{self, age};
-use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
+use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
@@ -130,6 +130,7 @@ impl Flows {
     ) -> Result<(), Full> {
         desk.counters.events += 1;
         self.heard += 1;
+        self.table.hear(&flow, stamp, matches!(origin, Origin::Inject | Origin::Commit));
         // What an injection began is the peer's; what it changed or ended may have been ours.
         let peers = origin == Origin::Inject;
         if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
@@ -305,7 +306,7 @@ impl Flows {
         // This is not the flow we knew under this identity.
         let anew = event == EventKind::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
-            self.table.set_flow(slot, flow);
+            self.table.set_flow(slot, flow, Becomes::Another);
         } else {
             self.table.absorb(slot, flow);
         }
@@ -402,19 +403,15 @@ impl Flows {
         if desk.config.tell_vanished && last_words.is_none() {
             self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
         }
-        if desk.listener.holds(slot) {
-            if let Some(mut flow) = last_words {
-                flow.drop_volatile();
-                self.table.absorb(slot, flow);
-            }
+        // One that began and ended before anybody was told of it does not stay: both are spared.
+        let stays = desk.listener.holds(slot);
+        self.table.finish(slot, last_words, stays);
+        if stays {
             if let Some(notes) = self.table.notes_mut(slot) {
                 notes.marks.remove(Marks::VERIFYING);
             }
-            self.table.set_dead(slot, true);
             desk.listener.on_changed(slot);
         } else {
-            // It began and ended before anybody was told of it: both are spared.
-            self.table.remove(slot);
             desk.listener.on_removed(slot);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
-use crate::flows::table::{Entry, FlowTable, Full, Marks, Notes, Slot};
+use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::local::{count_insert, seconds};
 use crate::told::{PeerId, Told};
@@ -116,6 +116,11 @@ impl Remote {
     #[must_use]
     pub const fn table(&self) -> &FlowTable {
         if self.injects { &self.nothing } else { &self.known }
+    }
+
+    /// The same table, for whoever listens to it.
+    pub(crate) const fn shown_mut(&mut self) -> &mut FlowTable {
+        if self.injects { &mut self.nothing } else { &mut self.known }
     }
 
     /// How many of the peers' flows are known, and how many can be.
@@ -252,7 +257,8 @@ impl Remote {
             self.held.add(told.peer(), &flow.key());
         }
         if anew || tells_all {
-            self.known.set_flow(slot, flow);
+            let becomes = if anew { Becomes::Another } else { Becomes::Changed };
+            self.known.set_flow(slot, flow, becomes);
         } else {
             self.known.absorb(slot, flow);
         }

@@ -5,6 +5,7 @@
 //!
 //! | module | what it makes of what |
 //! |---|---|
+//! | `feed` | the feed: every change of the tables, for any number of clients of a socket |
 //! | `records` | a record of each flow that has ended (statistics mode) |
 //! | `exposition` | text of metrics, in the two formats that scrapers read |
 //! | `http` | answers over HTTP: metrics, readiness |
@@ -12,3 +13,4 @@
 pub mod records;
 pub mod exposition;
 pub mod http;
+pub mod feed;

@@ -44,11 +44,7 @@ impl Bound {
     /// # Errors
     /// When the path cannot be bound, or something else than a socket is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        if is_socket(path)? {
-            fs::remove_file(path)?;
-        }
-        let owner = Mode::RUSR | Mode::WUSR;
-        let listener = StdListener::from(listen_with_mode(path, owner)?);
+        let listener = StdListener::from(listen_anew(path)?);
         Ok(Self { listener, path: path.to_owned() })
     }
 
@@ -74,6 +70,14 @@ impl Bound {
         let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
         Ok(Server { listener, path: self.path, faults, clients })
     }
+}
+
+/// Listens at `path`, for the owner only. A socket nobody answers on any more is replaced.
+pub(crate) fn listen_anew(path: &Path) -> io::Result<OwnedFd> {
+    if is_socket(path)? {
+        fs::remove_file(path)?;
+    }
+    listen_with_mode(path, Mode::RUSR | Mode::WUSR)
 }
 
 /// Whether a socket is at `path`; not so if nothing is.

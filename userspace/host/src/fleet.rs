@@ -191,6 +191,11 @@ impl Handle {
                     shard.order(order);
                 }
             }
+            Order::Feed { shard, .. } => {
+                if let Some(shard) = self.shards.get(shard) {
+                    shard.order(order);
+                }
+            }
             // The kernel's table is one; expectations are not shared out, and with a peer there is one shard.
             Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => {
                 self.shards[0].order(order);
@@ -200,6 +205,12 @@ impl Handle {
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));
             }
         }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {

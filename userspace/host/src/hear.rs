@@ -92,7 +92,8 @@ impl Hearing {
                         self.count(&flow);
                     }
                     let origin = (ears.origin)(raw.header.portid);
-                    let flow = flow.to_flow(Detail::State);
+                    let counted = engine.wants_counters();
+                    let flow = flow.to_flow(if counted { Detail::Full } else { Detail::State });
                     let key = flow.key();
                     let input = Input::Kernel { event, flow, origin, stamp };
                     let whole = raw.at..raw.at + raw.header.len as usize;

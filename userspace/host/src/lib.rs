@@ -34,6 +34,7 @@
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
 //! | `ahead`, `hear` | hands what a source heard to the engine |
+//! | `feed` | lanes for the changes of tables; the socket that members of a group may read them from |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `orders` | hands the main thread's orders to a thread |
 //! | `shard` | the thread that runs one engine |
@@ -75,6 +76,7 @@ pub mod observe;
 pub mod process;
 pub mod usage;
 pub mod control;
+pub mod feed;
 pub mod lock;
 pub mod systemd;
 pub mod overrun;

@@ -329,7 +329,8 @@ mod tests {
     #[test]
     fn lines_below_the_level_go_nowhere_and_json_is_for_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let file = Some(dir.path().join("log"));
+        let path = dir.path().join("log");
+        let file = Some(path.clone());
         let places = Places { file: file.clone(), least: Level::Warning, ..Places::default() };
         let log = Log::open(Form::Daemon, &places).unwrap();
         log.notice("no");
@@ -337,7 +338,7 @@ mod tests {
         log.reopen(&Places { style: Style::Json, file: file.clone(), ..Places::default() })
             .unwrap();
         log.record(Level::Info, Code::Ready, "now", vec![("n", 7.into())]);
-        let text = std::fs::read_to_string(file.unwrap()).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
         let [plain, json] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
         assert!(plain.ends_with(&format!("(pid={}) [warning] yes", std::process::id())), "{plain}");
         let (ts, rest) = json.split_once("Z\"").unwrap();

@@ -217,10 +217,9 @@ fn meaning(event: &Event) -> Option<(Code, Fields)> {
         Event::WrittenWithout { errno: number, .. } => (Code::KernelRefusesPart, errno(*number)),
         Event::ResyncRequested => (Code::ResyncRequested, none()),
         Event::BulkStarted { .. } => (Code::BulkStarted, none()),
-        Event::BulkDone { flows: sent } => (Code::BulkDone, flows(*sent as u64)),
+        Event::BulkDone { flows: sent } => (Code::BulkDone, flows(*sent)),
         Event::KernelResynced { flows, purged } => {
-            let fields =
-                vec![("flows", (*flows as u64).into()), ("purged", (*purged as u64).into())];
+            let fields = vec![("flows", (*flows).into()), ("purged", (*purged).into())];
             (Code::KernelTableRead, fields)
         }
         Event::Degraded(cause) => (Code::TableNotExact, vec![("cause", cause_word(*cause).into())]),
@@ -232,7 +231,7 @@ fn meaning(event: &Event) -> Option<(Code, Fields)> {
             let fields = vec![("theirs", (*theirs as u64).into()), ("ours", (*ours as u64).into())];
             (Code::PeerDiffers, fields)
         }
-        Event::StaleRemoved { flows: gone } => (Code::StaleRemoved, flows(*gone as u64)),
+        Event::StaleRemoved { flows: gone } => (Code::StaleRemoved, flows(*gone)),
         Event::TableFull { side, limit } => {
             let fields =
                 vec![("table", side_word(*side).into()), ("limit", (*limit as u64).into())];

@@ -143,8 +143,11 @@ mod tests {
     use std::sync::Mutex;
     use tokio::time::Instant;
 
-    /// Names whose answers change with each question; `None` is no answer at all.
-    struct Script(Mutex<Vec<Option<Result<Vec<SocketAddr>, &'static str>>>>);
+    /// What a name server says; `None` is no answer at all.
+    type Answer = Option<Result<Vec<SocketAddr>, &'static str>>;
+
+    /// Names whose answers change with each question.
+    struct Script(Mutex<Vec<Answer>>);
 
     impl Names for Script {
         async fn look_up(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
@@ -166,11 +169,7 @@ mod tests {
     }
 
     /// What is told, and after how many seconds.
-    async fn run(
-        places: Vec<Place>,
-        mut answers: Vec<Option<Result<Vec<SocketAddr>, &'static str>>>,
-        for_: Duration,
-    ) -> Vec<(u64, Told)> {
+    async fn run(places: Vec<Place>, mut answers: Vec<Answer>, for_: Duration) -> Vec<(u64, Told)> {
         answers.reverse();
         let (tell, mut told) = mpsc::channel(100);
         let (names, begun) = (Script(Mutex::new(answers)), Instant::now());

@@ -45,6 +45,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 mod expect;
+mod feed;
 mod join;
 mod latency;
 mod purges;
@@ -55,6 +56,7 @@ mod rest;
 mod tally;
 mod turn;
 
+pub use feed::Wish;
 pub use latency::LATENCY_BOUNDS_US;
 use purges::Purges;
 use queries::Queries;
@@ -143,6 +145,15 @@ pub enum Order {
     },
     /// Run a filter over the local table, a slice in each turn.
     Query(Query),
+    /// Something the feed wants of a table.
+    Feed {
+        /// Of which shard.
+        shard: usize,
+        /// Which table.
+        side: Side,
+        /// What.
+        wish: Wish,
+    },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
@@ -175,6 +186,7 @@ pub struct Shard {
     writer: KernelWriter,
     purges: Purges,
     queries: Queries,
+    walks: feed::Walks,
     log: Arc<Log>,
     observer: Observer,
     orders: Receiver<Order>,
@@ -231,6 +243,7 @@ impl Shard {
             writer,
             purges: Purges::new(purger),
             queries: Queries::default(),
+            walks: feed::Walks::default(),
             log,
             observer: Observer::default(),
             orders,
@@ -273,9 +286,11 @@ impl Shard {
             let behind = events >= self.tuning.events_per_turn;
             let Some(orders) = self.take_orders(now) else { return Ok(self.source) };
             let queries = self.queries.step(&self.engine, now);
+            let walked = self.walks.step(&mut self.engine);
             self.keep_house(now);
             let Turn { kernel, sent } = self.drive(now, behind);
-            let more = kernel + orders + queries > 0
+            self.engine.hand_over();
+            let more = kernel + orders + queries + walked > 0
                 || behind
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
@@ -366,6 +381,7 @@ impl Shard {
                 drop(reply.send(self.expect_page(side, after, now)));
             }
             Order::Query(query) => self.queries.order(query),
+            Order::Feed { side, wish, .. } => self.feed(side, wish),
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
         }
@@ -428,7 +444,7 @@ impl Shard {
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some(),
             keeps: [replication.keep_local, replication.keep_remote],
-            orders_refused: self.bell.refused() + self.queries.refused,
+            orders_refused: self.bell.refused() + self.queries.refused + self.walks.refused,
             uptime: now.since(self.began),
             latency: self.latency.report(),
             tally: self.tally,

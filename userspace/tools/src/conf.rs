@@ -26,8 +26,8 @@ pub use model::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
     LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu, Policy,
-    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions,
-    Unicast,
+    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode,
+    SyncOptions, Unicast,
 };
 pub use schema::IpPrefix;
 

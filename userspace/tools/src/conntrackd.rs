@@ -12,6 +12,7 @@ pub mod serve;
 pub mod census;
 pub mod endpoint;
 pub mod privileges;
+pub mod feed;
 pub mod reload;
 pub mod supervise;
 pub mod daemon;

@@ -8,6 +8,7 @@ mod status;
 mod words;
 pub mod outcome;
 pub mod ops;
+mod subscribe;
 #[cfg(feature = "top")]
 pub mod top;
 
@@ -62,6 +63,15 @@ Keys are 44 characters of base64. A key file holds a secret one; what others wri
   ctflow key public /etc/ctflow/fw-a.key
 Exit codes: 0 done; 2 not done, with the reason: a file is never overwritten, and one that others can read is refused.";
 
+const SUBSCRIBE: &str = "\
+The daemon serves a feed if its configuration has a `Subscribe` block (docs/spec/conf.md); the protocol is in
+docs/spec/feed.md.
+  ctflow subscribe tcp dst port 443
+  ctflow subscribe --snapshot -o json | jq -c 'select(.event==\"destroy\")'
+  ctflow subscribe --events destroy --counters not icmp
+Exit codes: 0 enough was shown, or a signal ended it; 1 records were lost and --on-gap fail; 2 no feed, wrong usage, or
+the daemon has ended.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -95,6 +105,9 @@ enum Verb {
     /// Delete flows from the kernel's table, each by its exact tuple and the kernel's id
     #[command(after_help = FILTERS)]
     Delete(ops::DeleteOptions),
+    /// Show every change of the daemon's table as it happens
+    #[command(after_help = SUBSCRIBE)]
+    Subscribe(subscribe::Options),
     /// Watch flows, their rates and groups of them; or print them once
     #[cfg(feature = "top")]
     #[command(after_help = TOP)]
@@ -146,6 +159,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(options) => Ok(settle(ops::list(options))),
         Verb::Count(options) => Ok(settle(ops::count(options))),
         Verb::Delete(options) => Ok(settle(ops::delete(options))),
+        Verb::Subscribe(options) => Ok(subscribed(options)),
         #[cfg(feature = "top")]
         Verb::Top(options) => Ok(settle(top::top(options))),
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
@@ -155,6 +169,16 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Key(options) => key::run(options),
         Verb::Bench(options) => bench::run(options),
     })
+}
+
+fn subscribed(options: &subscribe::Options) -> ExitCode {
+    match subscribe::subscribe(options) {
+        Ok(end) => match settle(Ok(outcome::Code::Done)) {
+            ExitCode::SUCCESS => u8::from(end).into(),
+            code => code,
+        },
+        Err(fault) => settle(Err(fault)),
+    }
 }
 
 fn outcome(outcome: Result<ExitCode>) -> ExitCode {

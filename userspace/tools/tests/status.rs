@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
-    Status, Table, Work,
+    Bucket, Cell, Census, Events, Feed, Helper, Hook, Link, Passed, Queue, Queues, Reload,
+    Replication, Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -41,6 +41,7 @@ fn full() -> Value {
         inject: Some(Passed::default()),
         links: vec![Link::default()],
         helpers: vec![Helper::default()],
+        feed: Some(Feed::default()),
         events: Events {
             hook: Some(Hook::default()),
             latency: vec![Bucket::default()],

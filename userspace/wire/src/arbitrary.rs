@@ -1,8 +1,8 @@
 //! Generators of values for property tests, here and in the floors above.
 //!
 //! [`v1_flow`] and [`v1_expectation`] give what version 1 of the replication protocol carries whole, so that
-//! decoding an encoding must give the same value back. [`v2_flow`] and [`v2_expectation`] give any at all: version 2 carries
-//! the canonical form of each.
+//! decoding an encoding must give the same value back. [`v2_flow`] and [`v2_expectation`] give any at all: version 2
+//! carries the canonical form of each.
 
 use crate::sync::v1::{Account, Change, Control, Flags, Options, Stamp};
 use crate::sync::v2::{self, Claim, What};
@@ -194,8 +194,8 @@ pub fn v1_expectation() -> impl Strategy<Value = Expectation> {
         })
 }
 
-/// Any flow whose original direction is known: of every protocol, translated in any way or not, in any zone, with whatever
-/// the kernel may tell. Many values come again, so that flows have parts in common.
+/// Any flow whose original direction is known: of every protocol, translated in any way or not, in any zone, with
+/// whatever the kernel may tell. Many values come again, so that flows have parts in common.
 pub fn v2_flow() -> impl Strategy<Value = Flow> {
     let numbers = (few_numbers(), few_numbers(), few_numbers(), zone());
     let head = (few_tuples(), any::<u16>(), status(), numbers);

@@ -26,5 +26,6 @@ pub mod queue;
 pub mod packet;
 pub mod sync;
 pub mod control;
+pub mod feed;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;

@@ -1,4 +1,5 @@
-//! `cargo xtask bench count`: instructions and cache misses of an event, counted by valgrind, beside the committed counts.
+//! `cargo xtask bench count`: instructions and cache misses of an event, counted by valgrind, beside the committed
+//! counts.
 //!
 //! Counts do not depend on what else the machine does, so a regression of a few per cent shows.
 

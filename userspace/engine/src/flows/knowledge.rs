@@ -31,8 +31,8 @@ pub enum Knowledge {
     Absent,
     /// The last flow of that identity has ended, and somebody is still to be told.
     Ended,
-    /// The flow lives. It is known from a reading of the kernel's table alone, or from packets that did not begin it, so
-    /// perhaps no event will ever tell of its end.
+    /// The flow lives. It is known from a reading of the kernel's table alone, or from packets that did not begin it,
+    /// so perhaps no event will ever tell of its end.
     Read,
     /// The flow lives. It is known from its first packet alone, so perhaps it never got into the kernel's table.
     Seen,
@@ -181,8 +181,8 @@ impl Knowledge {
         match facts.age() {
             // The end of an earlier flow may come between the first packet of this one and its place in the table.
             Age::Newer if facts.may_be_about_to_begin() => Step::Ask { anew: false },
-            // It was read after this end, which came in late: a reading's flows are as old as its beginning. The news of
-            // its beginning will be older than the answer, and the first reading told nobody.
+            // It was read after this end, which came in late: a reading's flows are as old as its beginning. The news
+            // of its beginning will be older than the answer, and the first reading told nobody.
             Age::Newer if facts.is_another() => Step::Ask { anew: true },
             Age::Newer => Step::End,
             // An earlier flow, unless the id says that it may be this one: then a packet was reported after the end, or

@@ -4,12 +4,16 @@
 //! survives changes in between: it sees every entry that stays, and nothing twice.
 
 use crate::flows::knowledge::Knowledge;
+use crate::flows::merge;
+use crate::input::Stamp;
+use crate::journal::Journal;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Deref;
 use ctnetlink::{Flow, FlowKey, Tuple};
 use foldhash::fast::FixedState;
+use wire::feed::{Flags, Op, Walked};
 
 mod index;
 mod notes;
@@ -108,6 +112,17 @@ pub struct Trail(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// What a flow is that takes the place of one with the same identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// Another flow, or another life of it.
+    Another,
+    /// The same flow, and not as it was.
+    Changed,
+    /// The same flow as it was, but for the time it has left.
+    Same,
+}
+
 /// Flows by identity, at most a fixed number.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -124,6 +139,8 @@ pub struct FlowTable {
     unsure: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
     graves: VecDeque<Slot>,
+    /// Writes down every change, while somebody listens.
+    journal: Option<Box<Journal>>,
 }
 
 /// So many graves may be empty before anybody looks for them.
@@ -147,7 +164,73 @@ impl FlowTable {
             silent: 0,
             unsure: 0,
             graves: VecDeque::new(),
+            journal: None,
         }
+    }
+
+    /// Has every change written down from here on, or none. Returns the number of the last record.
+    pub fn listen(&mut self, journal: Option<Journal>) -> u64 {
+        let last = self.journal.as_ref().map_or(0, |journal| journal.seq());
+        self.journal = journal.map(Box::new);
+        last
+    }
+
+    /// What writes down changes, while somebody listens.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_deref_mut()
+    }
+
+    /// Whether somebody listens who wants counters and times of flows.
+    #[must_use]
+    pub fn wants_counters(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.wants_counters())
+    }
+
+    /// What is handled next is news of the kernel; see [`Journal`].
+    #[inline]
+    pub(crate) fn hear(&mut self, flow: &Flow, stamp: Stamp, by_peer: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.hear(flow, stamp, by_peer);
+        }
+    }
+
+    /// Writes down what became of the flow in a slot.
+    #[inline]
+    fn note(&mut self, slot: Slot, op: Op) {
+        if self.journal.is_some() {
+            self.write(slot, op);
+        }
+    }
+
+    #[cold]
+    fn write(&mut self, slot: Slot, op: Op) {
+        let Some(row) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return };
+        if let Some(journal) = &mut self.journal {
+            journal.write(op, &row.flow(&self.pairs), Flags::empty());
+        }
+    }
+
+    /// Tells whoever listens of rows as they are, from a slot on: of so many rows at most, in so many slots at most.
+    /// Where to go on stands in what is returned; it stays behind when there is no room for more.
+    #[must_use]
+    pub fn walk(&mut self, id: u32, from: Slot, (rows, slots): (u32, Slot)) -> Walked {
+        let alive = self.alive() as u64;
+        let end = self.slots().min(from.saturating_add(slots));
+        let mut walked = Walked { id, from, next: Some(from), alive, rows: 0 };
+        let Some(journal) = &mut self.journal else { return walked };
+        let mut slot = from;
+        while slot < end && walked.rows < rows {
+            let row = self.slots[slot as usize].as_ref();
+            if let Some(row) = row.filter(|row| !row.notes.marks.contains(Marks::DEAD)) {
+                if !journal.row(&row.flow(&self.pairs), row.notes.stamp) {
+                    break;
+                }
+                walked.rows += 1;
+            }
+            slot += 1;
+        }
+        walked.next = (slot < self.slots.len() as Slot).then_some(slot);
+        walked
     }
 
     /// Flows in it, dead ones included.
@@ -169,7 +252,16 @@ impl FlowTable {
     }
 
     /// Notes that the flow in a slot has ended, or lives again.
+    ///
+    /// That it ended is written down. One that lives again is written down by [`FlowTable::set_flow`], which follows.
     pub fn set_dead(&mut self, slot: Slot, dead: bool) {
+        if dead && !is_dead(&self.slots, slot) {
+            self.note(slot, Op::Destroy);
+        }
+        self.mark_dead(slot, dead);
+    }
+
+    fn mark_dead(&mut self, slot: Slot, dead: bool) {
         let Some(notes) = self.notes_mut(slot) else { return };
         let was = notes.marks.contains(Marks::DEAD);
         notes.marks.set(Marks::DEAD, dead);
@@ -302,16 +394,55 @@ impl FlowTable {
     }
 
     /// Puts a flow in the place of one with the same identity; what is remembered stays.
-    pub fn set_flow(&mut self, slot: Slot, flow: Flow) {
+    pub fn set_flow(&mut self, slot: Slot, flow: Flow, becomes: Becomes) {
         let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         debug_assert_eq!(row.key(&self.pairs), flow.key(), "an entry keeps its identity");
         row.set_flow(flow, &mut self.pairs);
+        match becomes {
+            Becomes::Another => self.note(slot, Op::New),
+            Becomes::Changed => self.note(slot, Op::Update),
+            Becomes::Same => {}
+        }
     }
 
     /// Lays news over the flow in a slot, as [`merge::absorb`](crate::flows::merge::absorb) does.
     pub fn absorb(&mut self, slot: Slot, news: Flow) {
         let Some(row) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         row.absorb(news, &mut self.pairs);
+        self.note(slot, Op::Update);
+    }
+
+    /// Ends the flow in a slot, of which something may have been told at its end. The entry stays, or goes.
+    pub fn finish(&mut self, slot: Slot, last_words: Option<Flow>, stays: bool) {
+        if self.journal.is_some() {
+            self.write_end(slot, last_words.as_ref());
+        }
+        if !stays {
+            self.take(slot);
+            return;
+        }
+        if let Some(mut last_words) = last_words {
+            last_words.drop_volatile();
+            let row = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+            if let Some(row) = row {
+                row.absorb(last_words, &mut self.pairs);
+            }
+        }
+        self.mark_dead(slot, true);
+    }
+
+    #[cold]
+    fn write_end(&mut self, slot: Slot, last_words: Option<&Flow>) {
+        let Some(row) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(journal) = &mut self.journal else { return };
+        let mut flow = row.flow(&self.pairs);
+        if let Some(last_words) = last_words {
+            let mut news = last_words.clone();
+            news.drop_volatile();
+            merge::absorb(&mut flow, news);
+        }
+        let flags = if last_words.is_some() { Flags::empty() } else { Flags::UNREPORTED };
+        journal.write(Op::Destroy, &flow, flags);
     }
 
     /// Adds a flow whose identity is not in the table yet.
@@ -338,11 +469,19 @@ impl FlowTable {
             let row = slots[slot as usize].as_ref().expect("indexed slots are filled");
             row.hash(pairs, hasher)
         });
+        self.note(slot, Op::New);
         Ok(slot)
     }
 
     /// Takes the entry out of a slot; what was remembered of it.
     pub fn remove(&mut self, slot: Slot) -> Option<Notes> {
+        if !is_dead(&self.slots, slot) {
+            self.note(slot, Op::Destroy);
+        }
+        self.take(slot)
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<Notes> {
         let row = self.slots.get_mut(slot as usize)?.take()?;
         self.index.remove(row.hash(&self.pairs, &self.hasher), slot);
         self.free.push(slot);
@@ -364,6 +503,7 @@ impl FlowTable {
         (self.dead, *self.protos) = (0, [0; 256]);
         (self.silent, self.unsure) = (0, 0);
         self.graves.clear();
+        self.journal.iter_mut().for_each(|journal| journal.clear());
     }
 
     /// One past the last slot that may be filled.

@@ -31,6 +31,7 @@ impl Flows {
         desk.counters.events += 1;
         self.heard += 1;
         let Seen { flow, confirmed, whole } = seen;
+        self.table.hear(&flow, Stamp::At(at), false);
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;
             return Ok(());

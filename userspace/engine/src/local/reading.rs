@@ -5,9 +5,10 @@ use crate::changed::{Elsewhere, Listener};
 use crate::config::limit;
 use crate::flows::knowledge::{Knowledge, Step};
 use crate::flows::news;
-use crate::flows::table::{Entry, Full, Marks, Slot};
+use crate::flows::table::{Becomes, Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::input::Stamp;
+use crate::journal::Journal;
 use crate::kernel::Purpose;
 use crate::output::Request;
 use common::Instant;
@@ -186,7 +187,10 @@ impl Flows {
             }
             // The peer may know it from an earlier life of this daemon, so its end must be told.
             None if tell => self.replace(desk, flow, began.0, Elsewhere::Other)?,
-            None => self.replace(desk, flow, began.0, Elsewhere::Known)?,
+            None => {
+                self.table.journal().into_iter().for_each(Journal::read);
+                self.replace(desk, flow, began.0, Elsewhere::Known)?
+            }
         };
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.insert(Marks::SHOWN);
@@ -299,8 +303,15 @@ impl Flows {
         let other = dead || news::is_another(entry, &flow);
         let known = entry.flow();
         let changed = other || !news::is_same(&known, &flow);
+        // Whoever mirrors the table holds what no peer hears, too.
+        let same = !changed && (known.id, known.known) == (flow.id, flow.known);
         let afresh = other || !news::covers(&flow, &known);
-        self.table.set_flow(slot, flow);
+        let becomes = match (other, same) {
+            (true, _) => Becomes::Another,
+            (false, true) => Becomes::Same,
+            (false, false) => Becomes::Changed,
+        };
+        self.table.set_flow(slot, flow, becomes);
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if afresh {
             desk.listener.start_over(slot);

@@ -88,8 +88,8 @@ impl Node {
         true
     }
 
-    /// The kernel does not have a flow. If an injection made it, it ended without a word: the peer is to tell it again, as
-    /// if the kernel had refused it.
+    /// The kernel does not have a flow. If an injection made it, it ended without a word: the peer is to tell it again,
+    /// as if the kernel had refused it.
     pub(crate) fn on_missing(&mut self, session: &mut impl Peers, now: Instant, key: &FlowKey) {
         self.remote.on_gone(key);
         if !self.remote.made(key) || self.kernel.is_pending(key) {

@@ -8,8 +8,8 @@
 //!   peer ----> [stream] which numbers came, cuts ----> [claim] outcome, meet
 //! ```
 //!
-//! None of it reads a clock, and none of it knows bytes beyond `wire::sync::v2`. Requirements (`R10.1`) are those of the
-//! specification of version 2.
+//! None of it reads a clock, and none of it knows bytes beyond `wire::sync::v2`. Requirements (`R10.1`) are those of
+//! the specification of version 2.
 
 pub mod claim;
 pub mod ledger;

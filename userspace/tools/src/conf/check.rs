@@ -10,7 +10,7 @@ use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
     Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogConf, LogFile, LogFormat,
     LogJournal, LogLevel, ModeConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT,
-    SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf,
+    SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf,
 };
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
@@ -62,6 +62,7 @@ impl Checker<'_> {
         conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
         conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
+        conf.subscribe = block(Key::Subscribe).map(|node| self.subscribe(&node.block));
         conf
     }
 
@@ -132,6 +133,32 @@ impl Checker<'_> {
             }
         }
         stats
+    }
+
+    fn subscribe(&mut self, nodes: &[Node]) -> SubscribeConf {
+        let mut subscribe = SubscribeConf::default();
+        for node in nodes {
+            match node.keyword.key {
+                Key::Path => subscribe.path = node.path().unwrap_or_default(),
+                Key::SocketGroup => subscribe.group = node.name().to_owned(),
+                Key::SocketMode => subscribe.mode = self.socket_mode(node),
+                Key::ClientsMax => subscribe.clients_max = node.number(),
+                Key::QueueSize => subscribe.queue_size = node.number(),
+                Key::MemoryMax => subscribe.memory_max = node.number(),
+                _ => {}
+            }
+        }
+        subscribe
+    }
+
+    /// Three octal digits, perhaps with zeros in front.
+    fn socket_mode(&mut self, node: &Node) -> u32 {
+        let mode = u32::from_str_radix(node.name(), 8).ok().filter(|mode| *mode <= 0o777);
+        mode.unwrap_or_else(|| {
+            let message = format!("`{}` is no permissions of a socket", quoted(node.name()));
+            self.error(node.args[0].span, message, "expected octal digits up to 777, as 0660");
+            SubscribeConf::default().mode
+        })
     }
 
     fn syslog(&mut self, node: &Node) -> Option<Facility> {

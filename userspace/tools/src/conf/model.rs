@@ -1,8 +1,14 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
+mod log;
+mod metrics;
 mod replication;
+mod subscribe;
 
+pub use log::{LogConf, LogFormat, LogJournal, LogLevel};
+pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
 pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
+pub use subscribe::SubscribeConf;
 
 use crate::conf::schema::IpPrefix;
 use common::filter::MarkTest;
@@ -10,10 +16,6 @@ use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use host::nfnetlink::helper::HelperKey;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-
-mod metrics;
-
-pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,55 +30,9 @@ pub struct Conf {
     pub helper: Option<HelperConf>,
     /// `Log`
     pub log: LogConf,
+    /// `Subscribe`
+    pub subscribe: Option<SubscribeConf>,
 }
-
-/// `Log`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogConf {
-    /// `Format`
-    pub format: LogFormat,
-    /// `Journal`
-    pub journal: LogJournal,
-    /// `Level`
-    pub level: LogLevel,
-}
-
-/// An enumeration whose members are written as words.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $first:ident $first_word:literal, $($member:ident $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each is the word of the language, explained in the table")]
-        pub enum $name { #[default] $first, $($member,)* }
-
-        impl $name {
-            /// How it is written.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { Self::$first => $first_word, $(Self::$member => $word,)* }
-            }
-
-            /// The one that is written so.
-            #[must_use]
-            pub fn named(name: &str) -> Option<Self> {
-                [Self::$first, $(Self::$member,)*].into_iter().find(|member| member.name() == name)
-            }
-        }
-    };
-}
-
-words!(
-    /// `Format` of `Log`
-    LogFormat { Plain "plain", Json "json", }
-);
-words!(
-    /// `Journal` of `Log`
-    LogJournal { Auto "auto", On "on", Off "off", }
-);
-words!(
-    /// `Level` of `Log`
-    LogLevel { Info "info", Notice "notice", Warning "warning", Error "error", }
-);
 
 /// `General`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,6 +52,10 @@ unknown, and a commit writes none of them. Requests that are under way, a commit
 come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with
 the new settings, it is started with the old ones, and the log says so.
 
+A changed `Subscribe` has the thread of the feed started anew: its clients are told goodbye and connect again. While
+it does not change they stay, whatever else does; where the engine is started anew, they are told so and get a new
+snapshot.
+
 A changed `Helper` has the thread that serves helpers started anew, and nothing else; what it does not name any more
 stays as it is in the kernel, or is disabled (`HelperDisableOnExit`). If the kernel refuses it, the old one is served
 again.

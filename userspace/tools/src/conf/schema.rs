@@ -59,6 +59,8 @@ pub enum Block {
     HelperType,
     /// `Policy NAME { }`
     Policy,
+    /// `Subscribe { }`
+    Subscribe,
 }
 
 /// What a keyword sets, whatever its spelling. `check` matches on it.
@@ -72,6 +74,7 @@ pub enum Key {
     CacheTimeout,
     Census,
     Checksum,
+    ClientsMax,
     CommitTimeout,
     DestinationPort,
     DisableExternalCache,
@@ -108,6 +111,7 @@ pub enum Key {
     LogLevel,
     Mark,
     Metrics,
+    MemoryMax,
     MinimumAge,
     Mode,
     Multicast,
@@ -133,6 +137,7 @@ pub enum Key {
     QueueLen,
     QueueNum,
     Rate,
+    QueueSize,
     RcvSocketBuffer,
     RefreshTime,
     RemoteLimit,
@@ -146,10 +151,13 @@ pub enum Key {
     Setup,
     Shards,
     SndSocketBuffer,
+    SocketGroup,
+    SocketMode,
     SourcePort,
     StartupResync,
     State,
     Stats,
+    Subscribe,
     Sync,
     Syslog,
     Systemd,
@@ -254,7 +262,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -277,6 +285,7 @@ impl Block {
         Self::Helper,
         Self::HelperType,
         Self::Policy,
+        Self::Subscribe,
     ];
 
     /// What people call it.
@@ -305,6 +314,7 @@ impl Block {
             Self::Helper => "`Helper`",
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",
+            Self::Subscribe => "`Subscribe`",
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::keys;
 use super::plan::Plan;
+use crate::conf::SubscribeConf;
 use anyhow::{Context, Result, bail};
 use common::maps::FILTER_PREFIXES_MAX;
 use host::files::{self, Purpose};
@@ -22,6 +23,7 @@ pub fn settings(plan: &Plan) -> Result<()> {
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
     nodes(plan)?;
     plan.wish.resolve()?;
+    group(plan)?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -44,6 +46,22 @@ fn nodes(plan: &Plan) -> Result<()> {
     let Some(conf) = &plan.replication else { return Ok(()) };
     keys::identity(conf, &process::host_name())?;
     bail!("{}: `Replication`: this build cannot start it yet", conf.place)
+}
+
+/// The number of the group that may subscribe; `None` where the socket stays with the daemon's own.
+///
+/// # Errors
+/// When the group that was named does not exist.
+pub fn group(plan: &Plan) -> Result<Option<u32>> {
+    let Some(subscribe) = &plan.subscribe else { return Ok(None) };
+    let name = &subscribe.group;
+    let found = host::feed::group(name).context("Subscribe: reading /etc/group")?;
+    if found.is_none() && name != SubscribeConf::GROUP {
+        bail!(
+            "Subscribe: there is no group `{name}`: make it (groupadd --system {name}), or name another"
+        )
+    }
+    Ok(found)
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.
@@ -91,6 +109,11 @@ pub fn start(plan: &Plan) -> Result<()> {
         control::examine(path).with_context(cannot)?;
         let beside = lock::beside(path);
         files::examine(&beside, lock).with_context(|| format!("lock file {}", beside.display()))?;
+    }
+    if let Some(subscribe) = &plan.subscribe {
+        let path = &subscribe.path;
+        control::examine(path)
+            .with_context(|| format!("cannot bind the feed's socket {}", path.display()))?;
     }
     Ok(())
 }

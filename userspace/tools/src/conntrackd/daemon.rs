@@ -7,7 +7,7 @@ use super::logs::Logs;
 use super::plan::Plan;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
-use super::{build, check, helpers, privileges};
+use super::{build, check, feed, helpers, privileges};
 use crate::conf::Conf;
 use crate::doctor;
 use anyhow::{Context, Result, bail};
@@ -64,6 +64,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let helpers = helpers::open(&plan, log)
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
+    let socket = feed::open(&plan, log)?;
     let systemd = Systemd::new(plan.systemd);
     doctor::at_start(conf, path, log);
     let readiness = go(detach, systemd)?;
@@ -81,7 +82,8 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let running =
         Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(supervise::run((crew, helpers), bound, running, readiness));
+    let threads = (crew, helpers, socket);
+    let outcome = runtime.block_on(supervise::run(threads, bound, running, readiness));
     log.record(Level::Notice, Code::Shutdown, "---- shutdown received ----", Fields::new());
     outcome
 }

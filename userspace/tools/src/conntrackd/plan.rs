@@ -15,7 +15,7 @@ use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
     LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
-    StatsConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
@@ -94,6 +94,8 @@ pub struct Plan {
     pub helpers: Option<host::helpers::Settings>,
     /// Replication, version 2.
     pub replication: Option<Box<ReplicationConf>>,
+    /// The feed, if there is to be one.
+    pub subscribe: Option<SubscribeConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
     /// The user and the group that the daemon becomes.
@@ -102,7 +104,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, metrics, helper, log: lines } = conf;
+        let Conf { general, mode, metrics, helper, log: lines, subscribe } = conf;
         let General {
             event_source,
             hash_size,
@@ -177,6 +179,7 @@ impl From<&Conf> for Plan {
             metrics: metrics.as_ref().map(Metrics::from),
             helpers: helper.as_ref().and_then(helpers::settings),
             replication: role.nodes,
+            subscribe: subscribe.clone(),
             purge_after_s: role.purge_after_s,
             wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }

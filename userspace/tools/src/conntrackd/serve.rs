@@ -11,6 +11,7 @@ use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
 use engine::census::Census;
 use engine::{Command, Side};
+use export::feed::Question;
 use export::http::Counters;
 use host::clock;
 use host::control::{Client, Faults};
@@ -67,6 +68,8 @@ pub struct Service {
     counted: Counted,
     /// The purge that `-t` has scheduled.
     scheduled: Mutex<Option<AbortHandle>>,
+    /// What the feed counts, if there is one.
+    feed: Mutex<Option<Arc<export::feed::Stats>>>,
 }
 
 /// What of the plan answers depend on.
@@ -100,6 +103,7 @@ impl Service {
             http: Arc::default(),
             counted: Counted::default(),
             scheduled: Mutex::default(),
+            feed: Mutex::default(),
         }
     }
 
@@ -117,6 +121,11 @@ impl Service {
     /// Takes over what the thread counts that serves helpers.
     pub fn count_helpers(&self, counts: Counts) {
         *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Takes over what the feed counts.
+    pub fn count_feed(&self, stats: Option<Arc<export::feed::Stats>>) {
+        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
     /// Takes over how many lines the disk did not take so far.
@@ -158,6 +167,12 @@ impl Service {
     fn census(&self) -> Option<(Duration, Arc<Census>)> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
+    }
+
+    /// Where lines go.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     fn facts(&self) -> Facts {
@@ -253,6 +268,19 @@ impl Service {
         }
     }
 
+    /// Answers somebody who asks on the feed's socket, as on the control socket.
+    pub async fn question(&self, question: Question) -> String {
+        let request = match question {
+            Question::Status => Request::StatsJson,
+            Question::Ready => Request::Ready,
+        };
+        match (text(request), self.report().await) {
+            (Some(text), Ok(report)) => text(&report),
+            (_, Err(error)) => format!("{error:#}"),
+            (None, Ok(_)) => String::new(),
+        }
+    }
+
     /// The state of everything.
     ///
     /// # Errors
@@ -277,6 +305,7 @@ impl Service {
             reload: self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             http: self.http.read(),
             census: self.census(),
+            feed: self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 }

@@ -9,6 +9,7 @@
 use super::census::Counter;
 use super::daemon::{self, STATUS};
 use super::endpoint::Endpoint;
+use super::feed;
 use super::helpers;
 use super::logs::Logs;
 use super::plan::Plan;
@@ -21,6 +22,7 @@ use engine::config::Mode;
 use export::http;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
+use host::feed::Socket;
 use host::fleet::{Crew, Handle};
 use host::helpers::Parts as HelperParts;
 use host::log::record::{Code, Fields};
@@ -104,7 +106,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (crew, helpers): (Crew, Option<HelperParts>),
+    (crew, helpers, socket): (Crew, Option<HelperParts>, Option<Socket>),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -121,10 +123,12 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
+    let feed = feed::Service::start(socket, &running.plan, &service)?;
     let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
         helpers,
+        feed,
         server,
         retry_at: time::Instant::now(),
         again: false,
@@ -165,6 +169,8 @@ struct Supervisor {
     crew: Option<Crew>,
     /// The thread that serves helpers.
     helpers: helpers::Service,
+    /// The thread of the feed.
+    feed: feed::Service,
     server: Option<Server>,
     /// When a client is accepted again.
     retry_at: time::Instant,
@@ -202,7 +208,7 @@ impl Supervisor {
         {
             self.crew = Some(rebuilt.crew);
         }
-        let is_sound = self.helpers.stop();
+        let is_sound = self.helpers.stop() & self.feed.stop();
         if self.crew.is_some_and(|crew| !crew.stop().is_sound) || !is_sound {
             bail!("a thread of the engine panicked");
         }
@@ -312,6 +318,9 @@ impl Supervisor {
             self.log.error(format!("{error:#}"));
             self.log.error("the helpers of the old configuration stay in force");
             self.running.plan.helpers.clone_from(&old.helpers);
+        }
+        if let Err(error) = self.feed.change((&old, &self.running.plan), &self.service) {
+            self.log.error(format!("the feed is not what the configuration says: {error:#}"));
         }
         if let Err(error) = self.move_places(&old) {
             self.log.error(format!("control socket and lock file stay where they are: {error:#}"));

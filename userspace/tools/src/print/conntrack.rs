@@ -29,8 +29,10 @@ mod json;
 mod expected;
 mod statistics;
 mod owned;
+mod feed;
 
 pub use crate::print::xml::Root;
+pub use feed::{json as feed_json, text as feed_text};
 #[cfg(feature = "top")]
 pub(crate) use json::STATUS;
 pub use labels::LabelMap;

@@ -3,6 +3,7 @@
 use crate::print::status::Reload;
 use engine::census::Census;
 use engine::counters::{PassCounters, TableCounters};
+use export::feed::Stats;
 use export::http::Counts;
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
@@ -35,6 +36,8 @@ pub struct Report {
     pub census: Option<(Duration, Arc<Census>)>,
     /// Most zones of it that are told one by one.
     pub zones_max: usize,
+    /// What the feed counts, if there is one.
+    pub feed: Option<Arc<Stats>>,
 }
 
 impl Deref for Report {

@@ -25,11 +25,13 @@ macro_rules! object {
 }
 
 mod census;
+mod feed;
 mod helper;
 mod readiness;
 mod service;
 
 pub use census::{Cell, Census};
+pub use feed::Feed;
 pub use helper::Helper;
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
@@ -81,6 +83,8 @@ object! {
         reload: Option<Reload>,
         /// Requests for metrics and readiness.
         http: Http,
+        /// The feed; `null` where there is none.
+        feed: Option<Feed>,
     }
 }
 
@@ -412,6 +416,7 @@ impl Status {
             census: s.census.as_ref().map(|(age, census)| Census::of(*age, census, s.zones_max)),
             reload: s.reload.clone(),
             http: s.http.into(),
+            feed: s.feed.as_deref().map(Feed::of),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Version 2 of the replication protocol: the plain bytes of a datagram, before they are sealed and after they are opened.
+//! Version 2 of the replication protocol: the plain bytes of a datagram, before they are sealed and after they are
+//! opened.
 //!
 //! ```text
 //!  0               4       6     7     8
@@ -8,12 +9,12 @@
 //!   head, 8 bytes                       frame                              frame
 //! ```
 //!
-//! [`Datagram`] packs one, [`Frames`] takes one apart. Nothing in a datagram refers to another one: each can be lost, come
-//! twice or late. Decoders take no memory; what they give borrows from the datagram. A frame or an attribute that nobody
-//! knows is skipped, and a record that contradicts itself is refused alone.
+//! [`Datagram`] packs one, [`Frames`] takes one apart. Nothing in a datagram refers to another one: each can be lost,
+//! come twice or late. Decoders take no memory; what they give borrows from the datagram. A frame or an attribute that
+//! nobody knows is skipped, and a record that contradicts itself is refused alone.
 //!
-//! What both ends must agree on beside the bytes is here too: the canonical form of a flow ([`flow::Canonical`]), its id
-//! and its print ([`digest`]).
+//! What both ends must agree on beside the bytes is here too: the canonical form of a flow ([`flow::Canonical`]), its
+//! id and its print ([`digest`]).
 
 pub mod number;
 pub mod control;

@@ -75,7 +75,7 @@ fn a_flow_may_change_its_form_and_stays_where_it_is() {
     assert_eq!(t.pairs.counts(), (0, 0));
     for (turn, counts) in [(2, (1, 0)), (6, (1, 0)), (3, (0, 1)), (10, (1, 0)), (4, (0, 1))] {
         let flow = Flow { proto: ProtoState::Dccp { state: 1, role: 0 }, ..form(1, turn) };
-        t.set_flow(slot, flow.clone());
+        t.set_flow(slot, flow.clone(), Becomes::Changed);
         assert_eq!(t.get(&flow.key()).map(|e| (e.flow(), e.stamp)), Some((flow, 5)));
         assert_eq!(t.pairs.counts(), counts);
     }
@@ -114,7 +114,7 @@ fn it_behaves_like_a_map_under_a_long_random_life() {
             assert_eq!(gone.map(|notes| notes.stamp), known.map(|(stamp, _)| stamp));
         } else if let Some(slot) = t.find(&key) {
             t.notes_mut(slot).unwrap().stamp = step;
-            t.set_flow(slot, flow.clone());
+            t.set_flow(slot, flow.clone(), Becomes::Changed);
             model.insert(key, (step, flow));
         } else if t.insert(flow.clone(), notes).is_ok() {
             model.insert(key, (step, flow));

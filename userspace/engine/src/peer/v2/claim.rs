@@ -245,8 +245,8 @@ pub const fn is_closing(state: u8) -> bool {
     progress(state) >= progress(4)
 }
 
-/// Whether `mine` says something of a connection that `theirs` does not: a bit that is only ever gained, or a later state of
-/// TCP. Not where the replies differ: these are two connections.
+/// Whether `mine` says something of a connection that `theirs` does not: a bit that is only ever gained, or a later
+/// state of TCP. Not where the replies differ: these are two connections.
 #[must_use]
 pub fn adds(mine: &Flow, theirs: &Flow) -> bool {
     let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| progress(tcp.state));
@@ -298,8 +298,8 @@ pub enum Comes {
 }
 
 impl Comes {
-    /// What `coming` says to who knew `known`. A flow that began says so for as long as its epoch lasts, so that no loss and
-    /// no merging of states hides it; it is news once.
+    /// What `coming` says to who knew `known`. A flow that began says so for as long as its epoch lasts, so that no
+    /// loss and no merging of states hides it; it is news once.
     #[must_use]
     pub fn of<O: Eq>(known: Option<&Claim<O>>, coming: &Claim<O>) -> Self {
         let same = |known: &Claim<O>| {
@@ -384,8 +384,8 @@ pub const fn meet(entry: Entry, comes: Comes, meeting: Meeting) -> Action {
     }
 }
 
-/// What the owner of a claim does when a holder says that it holds another one against it (R10.8). `there`: its kernel has
-/// the flow.
+/// What the owner of a claim does when a holder says that it holds another one against it (R10.8). `there`: its kernel
+/// has the flow.
 #[must_use]
 pub fn beaten<O: Ord>(ours: &Claim<O>, held: &Claim<O>, there: bool) -> Said {
     if held.epoch < ours.epoch || ours.what.is_end() {

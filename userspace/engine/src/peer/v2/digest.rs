@@ -51,8 +51,8 @@ impl Digest {
         Self { bits, leaves, slices: [0; SLICES], rows: [0; SLICES] }
     }
 
-    /// How many bits suit a table of so many flows: some 16 flows a leaf. Not less than 4, 8 KiB: both ends list all that their
-    /// bits do not tell apart, empty leaves too ([`listed_leaves`]).
+    /// How many bits suit a table of so many flows: some 16 flows a leaf. Not less than 4, 8 KiB: both ends list all
+    /// that their bits do not tell apart, empty leaves too ([`listed_leaves`]).
     #[must_use]
     pub const fn bits_for(flows_max: usize) -> u8 {
         let mut bits = 4;
@@ -111,8 +111,8 @@ impl Digest {
         (sum, self.rows[slices].iter().fold(0, |a: u32, b| a.wrapping_add(*b)))
     }
 
-    /// The sums of a node's children as they travel: their low 4 bytes. `bits` is the lesser number of both ends; a leaf
-    /// that they do not tell apart is part of the one before it.
+    /// The sums of a node's children as they travel: their low 4 bytes. `bits` is the lesser number of both ends; a
+    /// leaf that they do not tell apart is part of the one before it.
     pub fn children(&self, level: Level, node: u16, bits: u8) -> impl Iterator<Item = u32> + '_ {
         let bits = bits.min(self.bits);
         let node = usize::from(node);

@@ -8,10 +8,10 @@
 //!                        ^ position of a bulk          ^ position of a peer's news: what is next for it
 //! ```
 //!
-//! A peer is a position: how much waits for it costs nothing, and states merge by themselves. Living flows have a cell of 28
-//! bytes by the slot of the flow table. Ends have places of their own, with the identity, because their slots are used
-//! again; the oldest gives way when there are too many, and its version is the *horizon*: a peer that stopped before it
-//! cannot be told the difference.
+//! A peer is a position: how much waits for it costs nothing, and states merge by themselves. Living flows have a cell
+//! of 28 bytes by the slot of the flow table. Ends have places of their own, with the identity, because their slots
+//! are used again; the oldest gives way when there are too many, and its version is the *horizon*: a peer that stopped
+//! before it cannot be told the difference.
 
 #[cfg(test)]
 mod tests;
@@ -228,8 +228,8 @@ impl Ledger {
         }
     }
 
-    /// A flow is over. If it was claimed, `slot` is where, and its cell is free again. The end goes to the tail; its place and
-    /// version are returned, and the end that gave way for it, if one did.
+    /// A flow is over. If it was claimed, `slot` is where, and its cell is free again. The end goes to the tail; its
+    /// place and version are returned, and the end that gave way for it, if one did.
     pub fn end(
         &mut self,
         slot: Option<Slot>,
@@ -320,8 +320,8 @@ impl Ledger {
         self.positions[id.0 as usize].next = self.head;
     }
 
-    /// Moves a position behind everything up to `version`; false, and it stays, if that is before the horizon, or later than
-    /// the last change. It takes as many steps as there are changes since.
+    /// Moves a position behind everything up to `version`; false, and it stays, if that is before the horizon, or
+    /// later than the last change. It takes as many steps as there are changes since.
     pub fn to_version(&mut self, id: PositionId, version: u64) -> bool {
         if version < self.horizon || version > self.last {
             return false;

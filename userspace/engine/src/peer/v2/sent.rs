@@ -6,8 +6,8 @@
 //!               records 7@v90, 9@v91          9@v95          in the order of their datagrams
 //! ```
 //!
-//! A datagram is lost when one that was sent three later was acknowledged and it is older than 9/8 of a round trip; or after
-//! the probe timeout. What it told is to be told again, if it has not changed since.
+//! A datagram is lost when one that was sent three later was acknowledged and it is older than 9/8 of a round trip; or
+//! after the probe timeout. What it told is to be told again, if it has not changed since.
 
 #[cfg(test)]
 mod tests;
@@ -117,8 +117,8 @@ impl Sent {
         self.packing += 1;
     }
 
-    /// The datagram that was packed goes out: its number is returned. One that asks for no acknowledgement (`elicits`) is not
-    /// waited for, and must tell nothing.
+    /// The datagram that was packed goes out: its number is returned. One that asks for no acknowledgement (`elicits`)
+    /// is not waited for, and must tell nothing.
     pub fn send(&mut self, now: Instant, len: usize, elicits: bool, snapshot: Snapshot) -> u64 {
         let number = self.next_number();
         if self.bytes == 0 {
@@ -316,8 +316,8 @@ impl Lost {
         self.0.is_empty()
     }
 
-    /// The next one that has not changed since it was lost, and stays so until [`Lost::advance`]. What has changed waits at
-    /// the tail of the ledger, and is forgotten here.
+    /// The next one that has not changed since it was lost, and stays so until [`Lost::advance`]. What has changed
+    /// waits at the tail of the ledger, and is forgotten here.
     pub fn peek(&mut self, ledger: &Ledger) -> Option<(Item, Entry)> {
         while let Some(told) = self.0.front() {
             match ledger.entry(told.item).filter(|entry| entry.version == told.version) {
@@ -347,8 +347,8 @@ impl Lost {
     }
 }
 
-/// Up to which version a peer acknowledged everything (R8.4). `behind`: what all positions of the stream have behind them,
-/// news and bulk ([`Ledger::version_of`]); `before`: what this was before, below which it never falls.
+/// Up to which version a peer acknowledged everything (R8.4). `behind`: what all positions of the stream have behind
+/// them, news and bulk ([`Ledger::version_of`]); `before`: what this was before, below which it never falls.
 #[must_use]
 pub fn stable(behind: u64, sent: &Sent, lost: &Lost, before: u64) -> u64 {
     let open = [sent.least_version(), lost.least_version()].into_iter().flatten().min();

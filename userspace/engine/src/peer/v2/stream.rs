@@ -58,8 +58,8 @@ impl Default for Arrived {
     }
 }
 
-/// Whether a datagram with this frame asks to be acknowledged. Acknowledgements and cuts do not: two nodes that have nothing
-/// to tell would talk for ever.
+/// Whether a datagram with this frame asks to be acknowledged. Acknowledgements and cuts do not: two nodes that have
+/// nothing to tell would talk for ever.
 #[must_use]
 pub const fn elicits(frame: &Frame<'_>) -> bool {
     !matches!(frame, Frame::Ack(_) | Frame::Cut(_) | Frame::Bye(_) | Frame::Unknown(_))

@@ -3,26 +3,34 @@
 use super::{Block, Body, Choice, Key, Keyword, Kind, Param, Standard, Value};
 use crate::conf::model::{
     self, ExpectationSync, FilterSide, HelperConf, HelperPolicy, LOG_FILE_DEFAULT, LinkConf,
-    MetricsConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf,
-    SyncMode, SyncOptions,
+    OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, StatsConf, SyncMode,
+    SyncOptions,
 };
 use Block::{
     Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
-    NoTrack, Options, Policy, Scheduler, Stats, Sync, Tcp, Udp, Unix,
+    NoTrack, Options, Policy, Scheduler, Stats, Subscribe, Sync, Tcp, Udp, Unix,
 };
 
 mod replication;
+mod watching;
 
 /// Every keyword of the language.
 pub static KEYWORDS: &[Keyword] = &all();
 
-const fn all() -> [Keyword; ROWS.len() + replication::ROWS.len()] {
-    let mut all = [ROWS[0]; ROWS.len() + replication::ROWS.len()];
-    let mut at = 0;
-    while at < all.len() {
-        let rest = at.saturating_sub(ROWS.len());
-        all[at] = if at < ROWS.len() { ROWS[at] } else { replication::ROWS[rest] };
-        at += 1;
+/// Its parts, in the order of the table.
+const PARTS: [&[Keyword]; 3] = [ROWS, watching::ROWS, replication::ROWS];
+const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+
+const fn all() -> [Keyword; COUNT] {
+    let mut all = [ROWS[0]; COUNT];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while at < COUNT {
+        if row == PARTS[part].len() {
+            (part, row) = (part + 1, 0);
+            continue;
+        }
+        all[at] = PARTS[part][row];
+        (row, at) = (row + 1, at + 1);
     }
     all
 }
@@ -47,6 +55,10 @@ const ROWS: &[Keyword] = &[
     keyword(Key::Metrics, "Metrics", &[File]).opens(Body::Block(Metrics)).doc(
         "Serve metrics and readiness over HTTP: `GET /metrics`, `/ready`, `/-/healthy` (docs/spec/metrics.md). \
              Not in conntrack-tools.",
+    ),
+    keyword(Key::Subscribe, "Subscribe", &[File]).opens(Body::Block(Subscribe)).doc(
+        "Tell every change of the tables to whoever reads a socket: `ctflow subscribe` and other programs \
+         (`docs/spec/feed.md`). Nobody can change anything through it. Not in conntrack-tools.",
     ),
     // General
     keyword(Key::EventSource, "EventSource", &[General])
@@ -407,51 +419,6 @@ const ROWS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default_or(|| None, "as in `General`")
         .doc(EVENTS_RELIABLE),
-    // Metrics
-    keyword(Key::Listen, "Listen", &[Metrics]).takes(Kind::Endpoint).repeats().doc(
-        "Where to listen, at most four times; nothing listens unless asked. A path is a socket that the owner and \
-             the group of the daemon may use. An address that cannot be had is warned of and tried again every ten \
-             seconds; the daemon runs all the same.",
-    ),
-    keyword(Key::Allow, "Allow", &[Metrics])
-        .opens(Body::List { item: NETWORK, trailer: &[] })
-        .repeats()
-        .doc("Addresses and networks that may ask over TCP; without it, everybody who reaches the address."),
-    keyword(Key::PerCpu, "PerCpu", &[Metrics])
-        .takes(PER_CPU)
-        .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
-        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
-    keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
-        .takes(Kind::Number { min: 100, max: 1_000_000 })
-        .default(|| MetricsConf::default().series_max.into())
-        .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
-    keyword(Key::Census, "Census", &[Metrics])
-        .takes(Kind::Number { min: 0, max: 3600 })
-        .default(|| MetricsConf::default().census_s.into())
-        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
-    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
-        .takes(Kind::Number { min: 0, max: 256 })
-        .default(|| MetricsConf::default().zones_max.into())
-        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
-    // Log
-    keyword(Key::LogFormat, "Format", &[Log])
-        .takes(LOG_FORMAT)
-        .default(|| Value::Choice(model::LogConf::default().format.name()))
-        .doc(
-            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
-             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
-        ),
-    keyword(Key::LogJournal, "Journal", &[Log])
-        .takes(LOG_JOURNAL)
-        .default(|| Value::Choice(model::LogConf::default().journal.name()))
-        .doc(
-            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
-             do not go to the terminal then.",
-        ),
-    keyword(Key::LogLevel, "Level", &[Log])
-        .takes(LOG_LEVEL)
-        .default(|| Value::Choice(model::LogConf::default().level.name()))
-        .doc("Lines that matter less are not written."),
     // Helper
     keyword(Key::Setup, "Setup", &[Helper])
         .takes(Kind::Bool)

@@ -5,7 +5,7 @@ use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogConf, LogFile,
     LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PerCpu, Policy, Scheduler,
-    SchedulerPolicy, StatsConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
+    SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast, parse,
 };
 use common::filter::MarkTest;
 use export::http::{Listen, Network};
@@ -128,7 +128,14 @@ fn everything_general() {
         LogConf { format: LogFormat::Json, journal: LogJournal::Off, level: LogLevel::Warning };
     assert_eq!(
         conf,
-        Conf { general, mode: ModeConf::Stats(stats), metrics: None, helper: None, log }
+        Conf {
+            general,
+            mode: ModeConf::Stats(stats),
+            metrics: None,
+            helper: None,
+            log,
+            subscribe: None
+        }
     );
 }
 
@@ -170,6 +177,21 @@ fn everything_that_metrics_can_be_told() {
         clean("General { UNIX { Path /x } } Stats { } Metrics { Listen /m }").metrics.unwrap();
     assert_eq!((least.per_cpu, least.series_max), (PerCpu::Auto, 5000));
     assert_eq!((least.census_s, least.zones_max), (10, 16));
+}
+
+#[test]
+fn a_subscribe_block_opens_a_feed() {
+    let text = "Stats { } General { UNIX { Path /x } } Subscribe { Path /y Group g Mode 640 ClientsMax 3 }";
+    let subscribe = SubscribeConf {
+        path: "/y".into(),
+        group: "g".into(),
+        mode: 0o640,
+        clients_max: 3,
+        ..SubscribeConf::default()
+    };
+    assert_eq!(clean(text).subscribe, Some(subscribe));
+    let none = "Stats { } General { UNIX { Path /x } }";
+    assert_eq!(clean(none).subscribe, None);
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::Helper => ("Helper {", "}"),
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
+        Block::Subscribe => ("Subscribe {", "}"),
     }
 }
 
@@ -282,6 +283,7 @@ fn surrounded(block: Block, line: &str) -> String {
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Subscribe => format!("Subscribe {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }
 }

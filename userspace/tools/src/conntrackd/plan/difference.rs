@@ -89,6 +89,7 @@ impl Plan {
             metrics,
             helpers,
             replication,
+            subscribe,
             purge_after_s,
             wish,
         } = self;
@@ -118,6 +119,7 @@ impl Plan {
         out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
         note(&mut out.restarts, *wish != wanted.wish, USER_RESTART);
+        out.live(*subscribe != wanted.subscribe, "Subscribe");
         // The last one: it says which of its fields others explain.
         out.source((source, &wanted.source));
         out

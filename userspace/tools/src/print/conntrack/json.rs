@@ -33,6 +33,12 @@ pub(crate) const STATUS: [(Status, &str); 16] = [
 /// Appends a flow, and in events a line end; entries of a list are parted by what is before them.
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     open(out, style, on, flow.event_ns);
+    body(out, style, flow, on);
+    close(out, on);
+}
+
+/// What the object holds of the flow itself.
+pub(super) fn body(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     let v6 = flow.orig.family == FAMILY_IPV6;
     out.text(if v6 { ",\"family\":\"ipv6\"" } else { ",\"family\":\"ipv4\"" });
     out.text(",\"proto\":\"");
@@ -48,7 +54,6 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
     translation(out, flow);
     tracker(out, &flow.proto);
     both(out, style, flow, on.now_ns);
-    close(out, on);
 }
 
 /// Version, event, time.

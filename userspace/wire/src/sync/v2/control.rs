@@ -40,8 +40,8 @@ impl<'a> Ack<'a> {
         Ok(Self { greatest, delay_us, room_kib, ranges, count })
     }
 
-    /// The numbers that arrived, as ranges from the greatest down. Each is told as how many numbers are missing above it
-    /// (`gap`) and how many it has (`run`). An error ends the walk; what was told before it holds.
+    /// The numbers that arrived, as ranges from the greatest down. Each is told as how many numbers are missing above
+    /// it (`gap`) and how many it has (`run`). An error ends the walk; what was told before it holds.
     pub fn ranges(self) -> impl Iterator<Item = Result<RangeInclusive<u64>, DecodeError>> + 'a {
         let mut r = Reader::new(self.ranges);
         // What lies below is not told about; `None`: all numbers are.
@@ -189,8 +189,8 @@ pub struct Open {
     pub mine: u64,
     /// The receiver's.
     pub yours: u64,
-    /// How often the sender began anew with this incarnation of the receiver: after silence, it does. Who sees another round
-    /// than before says its own OPEN again, because what it said then is forgotten.
+    /// How often the sender began anew with this incarnation of the receiver: after silence, it does. Who sees another
+    /// round than before says its own OPEN again, because what it said then is forgotten.
     pub round: u32,
     /// The slices that the sender's end of this stream has: the first, and one more than the last.
     pub slices: [u8; 2],

@@ -6,13 +6,14 @@
 //!              the leaf's number, 16              told in IDS and WANT, 6 bytes
 //!
 //!   SUMS   level 1 (0 slices, 1 groups, 2 leaves); each: node 2, the low 4 bytes of each child's sum
-//!   IDS    upto 8; each leaf: leaf 2, rows 2 (bit 15: not from the leaf's start, bit 14: not to its end); each: id 6, print 4
+//!   IDS    upto 8; each leaf: leaf 2, rows 2 (bit 15: not from the leaf's start, bit 14: not to its end); each: id 6,
+//! print 4
 //!   WANT   upto 8; each leaf: leaf 2, rows 2; each: id 6
 //! ```
 //!
-//! A leaf that does not fit one datagram is told in parts. Each says how things are behind its first row, which is the last
-//! one of the part before (bit 15 missing: from the start of the leaf, the first row included), and up to its last row (bit
-//! 14 missing: to the end of the leaf). Rows are in the order of their ids.
+//! A leaf that does not fit one datagram is told in parts. Each says how things are behind its first row, which is the
+//! last one of the part before (bit 15 missing: from the start of the leaf, the first row included), and up to its
+//! last row (bit 14 missing: to the end of the leaf). Rows are in the order of their ids.
 
 use super::flow::{ATTRIBUTES_LEN_MAX, Canonical, put_list};
 use crate::cursor::Reader;
@@ -109,8 +110,8 @@ impl DigestKey {
     }
 
     /// The print of a flow: equal at two nodes if all is equal that travels, but for the time left. The bytes that are
-    /// hashed: id 8, status 4, TCP state 1, window scales 1 (0xff: none), zeros 2; then all attributes of the flow but the
-    /// status, the reply tuple among them wherever it is not the mirrored original one. Never 0 in its low 4 bytes.
+    /// hashed: id 8, status 4, TCP state 1, window scales 1 (0xff: none), zeros 2; then all attributes of the flow but
+    /// the status, the reply tuple among them wherever it is not the mirrored original one. Never 0 in its low 4 bytes.
     #[must_use]
     #[inline]
     pub fn print(&self, id: FlowId, flow: &Canonical<'_>) -> u64 {
@@ -306,8 +307,9 @@ impl<'a> Ids<'a> {
     }
 }
 
-/// Appends a leaf, or a part of one, to the body of frame 7. `whole`: whether it begins at the start of the leaf, and ends
-/// at its end; if it does not begin there, the first of `rows` is the last one of the part before. At most [`PART_ROWS_MAX`] rows; what is beyond is left out.
+/// Appends a leaf, or a part of one, to the body of frame 7. `whole`: whether it begins at the start of the leaf, and
+/// ends at its end; if it does not begin there, the first of `rows` is the last one of the part before. At most
+/// [`PART_ROWS_MAX`] rows; what is beyond is left out.
 pub fn put_part<'r>(
     w: &mut Writer<'_>,
     leaf: u16,

@@ -10,12 +10,12 @@
 //! | part | says |
 //! |---|---|
 //! | what | 0 state, 1 state of a NEW flow, 2 closed, 3 expired; an end stops in front of the translation |
-//! | protocol | 0 TCP, 1 UDP, 2 ICMP (ICMPv6 over IPv6), 3 SCTP, 4 DCCP, 5 GRE, 6 UDP-Lite, 7 another one, whose number follows |
+//! | protocol | 0 TCP, 1 UDP, 2 ICMP(v6), 3 SCTP, 4 DCCP, 5 GRE, 6 UDP-Lite, 7 another, its number follows |
 //! | src, dst | 0 whole; 1 the same /24 or /64 as in the record before, the rest follows; 2 the same |
 //! | sport, dport | the first and the last two bytes of [`Tuple::l4`] are those of the record before |
-//! | translation | 0 none or an attribute; 1 source, to the address of the last such record; 2 that, and another port; 3 source, address and port |
+//! | translation | 0 none, or an attribute; 1 source, to the last such address; 2 that, a port; 3 address, port |
 //! | step | version less that of the record before, modulo 2^62 |
-//! | S | TCP state 4 bits, SEEN_REPLY, ASSURED, SRC_NAT_DONE and DST_NAT_DONE both, exact (0: an attribute has the status) |
+//! | S | TCP state 4 bits, SEEN_REPLY, ASSURED, both NAT_DONE, exact (0: an attribute has the status) |
 //! | W | window scales of both directions, 4 bits each; 0xff: not told |
 //! | T | seconds left: to 31 as they are, then 16..31 times a power of two, rounded down; 255: not told |
 //! | attributes | length 0: those of the last record in this frame that had some |
@@ -69,7 +69,8 @@ impl What {
     }
 }
 
-/// What a record says of the claim: everything of section 10 but the owner and its incarnation, which the session knows.
+/// What a record says of the claim: everything of section 10 but the owner and its incarnation, which the session
+/// knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The owner's count of its changes, from 1; at most [`number::MAX`].
@@ -161,7 +162,8 @@ const fn address_lens(v6: bool) -> (usize, usize) {
     if v6 { (16, 8) } else { (4, 3) }
 }
 
-/// Where in the reply's layer-4 bytes the translated "port" of the source is: the id of ICMP, else the destination port.
+/// Where in the reply's layer-4 bytes the translated "port" of the source is: the id of ICMP, else the destination
+/// port.
 const fn source_half(reply: &Tuple) -> usize {
     if reply.is_icmp() { 0 } else { 2 }
 }

@@ -162,7 +162,8 @@ fn a_record_that_contradicts_itself_spoils_no_other() {
         }
     });
     let second = frame::HEAD_LEN + 13 + 18;
-    // A translation to nowhere, an address like none, no status; then a code that means nothing, which shortens the record.
+    // A translation to nowhere, an address like none, no status; then a code that means nothing, which shortens the
+    // record.
     for (at, bits) in [(second + 1, 1), (second + 15, 1)] {
         let mut bad = good.clone();
         bad[at] ^= bits;

@@ -13,8 +13,8 @@ use wire::sync::v2::digest::{
 const SUMS_HEAD_LEN: usize = 3 + 1;
 const LEAVES_HEAD_LEN: usize = 3 + 8;
 
-/// The children, of those whose sums came, whose sum is another one here: slices, groups of all slices, or leaves of all
-/// groups, as the level says. Those outside the stream's slices are left out.
+/// The children, of those whose sums came, whose sum is another one here: slices, groups of all slices, or leaves of
+/// all groups, as the level says. Those outside the stream's slices are left out.
 pub fn differing(
     digest: &Digest,
     sums: Sums<'_>,
@@ -37,7 +37,8 @@ pub fn differing(
     inside.filter_map(|child| u16::try_from(child).ok())
 }
 
-/// Packs the sums of the children of these nodes into one frame: how many nodes fitted. None fitted: no frame was begun.
+/// Packs the sums of the children of these nodes into one frame: how many nodes fitted. None fitted: no frame was
+/// begun.
 pub fn pack_sums(
     datagram: &mut Datagram<'_>,
     digest: &Digest,
@@ -82,8 +83,9 @@ impl Listing {
     }
 }
 
-/// Packs rows of leaves into one frame, and moves `at` behind them. Each leaf's rows are in the order of their ids, and those
-/// that are over have print 0. A leaf that does not fit is told in parts, each of which is complete between its ends.
+/// Packs rows of leaves into one frame, and moves `at` behind them. Each leaf's rows are in the order of their ids,
+/// and those that are over have print 0. A leaf that does not fit is told in parts, each of which is complete between
+/// its ends.
 pub fn pack_rows(
     datagram: &mut Datagram<'_>,
     upto: u64,
@@ -133,13 +135,13 @@ pub struct Held {
 pub enum Verdict {
     /// The row goes: the owner neither claims the flow nor remembers its end.
     Drop(FlowId),
-    /// The owner is asked for it. An end that it remembers is asked for too, when the flow is held as living: the list says
-    /// neither its epoch nor whether it was closed, and both decide what becomes of the flow here (R10.4, R10.7).
+    /// The owner is asked for it. An end that it remembers is asked for too, when the flow is held as living: the list
+    /// says neither its epoch nor whether it was closed, and both decide what becomes of the flow here (R10.4, R10.7).
     Want(FlowId),
 }
 
-/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids. What is
-/// held of a later version than `upto` is not in question.
+/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids.
+/// What is held of a later version than `upto` is not in question.
 pub fn judge(
     listed: impl IntoIterator<Item = IdRow>,
     held: impl IntoIterator<Item = Held>,

@@ -1,5 +1,5 @@
-//! All sums added up anew, in steps, while the table changes (R11.6): what is found to differ was changed behind the engine's
-//! back, or by a fault of the engine's.
+//! All sums added up anew, in steps, while the table changes (R11.6): what is found to differ was changed behind the
+//! engine's back, or by a fault of the engine's.
 
 use super::Digest;
 use crate::flows::table::Slot;
@@ -35,8 +35,8 @@ impl Scrub {
         self.next
     }
 
-    /// The row of a slot, with the print that its fields have now. Slots come in order; those without a row of this owner
-    /// are left out.
+    /// The row of a slot, with the print that its fields have now. Slots come in order; those without a row of this
+    /// owner are left out.
     pub fn row(&mut self, slot: Slot, id: FlowId, print: u64) {
         debug_assert!(slot >= self.next, "slots come in order");
         self.anew.add(id, print);
@@ -48,8 +48,8 @@ impl Scrub {
         self.next = self.next.max(slot);
     }
 
-    /// The row of a slot changes: `before` and `now` are its prints, `None` where it is not a claim of this owner. To be
-    /// called with each change while the run goes on.
+    /// The row of a slot changes: `before` and `now` are its prints, `None` where it is not a claim of this owner. To
+    /// be called with each change while the run goes on.
     #[inline]
     pub fn on_change(&mut self, slot: Slot, id: FlowId, before: Option<u64>, now: Option<u64>) {
         if slot >= self.next {

@@ -304,7 +304,8 @@ impl World {
             if owners.iter().any(|owner| *owner != owners[0]) {
                 found.push(format!("I2: flow {at} belongs to {owners:?}"));
             }
-            // Where it expires just then, others object to that before they know of the close, and to the close as well.
+            // Where it expires just then, others object to that before they know of the close, and to the close as
+            // well.
             let Connection { closed, closed_at, expired_at, .. } = self.connections[at];
             let apart = Duration::from_nanos(closed_at.0.abs_diff(expired_at.0)) > APART;
             if closed.is_some() && apart && owners.iter().any(Option::is_some) {

@@ -257,8 +257,8 @@ pub(super) struct Kept {
     pub(super) rare: bool,
 }
 
-/// Reads and checks a list, whether its values are kept or not, so that [`rare`] cannot fail. The error says what is wrong
-/// with a value, or with the list.
+/// Reads and checks a list, whether its values are kept or not, so that [`rare`] cannot fail. The error says what is
+/// wrong with a value, or with the list.
 pub(super) fn read(list: &[u8]) -> Result<Kept, &'static str> {
     let mut kept = Kept::default();
     let mut list = List(Reader::new(list));

@@ -45,8 +45,8 @@ pub const fn timeout_of(code: u8) -> Option<u32> {
     }
 }
 
-/// A flow as both ends see it, whatever their kernels told of it: what travels, with defaults filled in. What one kernel
-/// alone knows (its id, counters, offloading, security marks) is not in it.
+/// A flow as both ends see it, whatever their kernels told of it: what travels, with defaults filled in. What one
+/// kernel alone knows (its id, counters, offloading, security marks) is not in it.
 ///
 /// The time left is in it, and rounded as it travels; the print of a flow leaves it out.
 #[derive(Clone, Copy, Debug)]

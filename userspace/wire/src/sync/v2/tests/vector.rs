@@ -1,4 +1,5 @@
-//! The bytes of each kind of frame and record, with what they decode to: `vectors.txt` holds both. `UPDATE=1` writes it.
+//! The bytes of each kind of frame and record, with what they decode to: `vectors.txt` holds both. `UPDATE=1` writes
+//! it.
 
 use super::*;
 use core::fmt::Write as _;

@@ -1,0 +1,3 @@
+//! The feed.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::feed(data));

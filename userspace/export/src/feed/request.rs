@@ -1,0 +1,182 @@
+//! What clients say: one JSON object on a line.
+
+use super::Question;
+use engine::Side;
+use serde::Deserialize;
+use wire::feed::Op;
+
+/// The longest line of a client, bytes.
+pub(super) const LINE_MAX: usize = 4096;
+/// The version of this protocol.
+const VERSION: u64 = 1;
+
+/// How records are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Lines of JSON.
+    Json,
+    /// Frames of records.
+    Binary,
+}
+
+/// What happens when a client has lost records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnGap {
+    /// It is told.
+    Tell,
+    /// It is told, and gets a new snapshot.
+    Resync,
+    /// It is told, and that is the end.
+    Close,
+}
+
+/// What a client wants to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subscription {
+    /// How.
+    pub(super) format: Format,
+    /// Which flows: a filter in normal form.
+    pub(super) filter: String,
+    /// Which kinds of records: a bit for each [`Op`].
+    pub(super) kinds: u8,
+    /// Whether it begins with all flows of the table.
+    pub(super) snapshot: bool,
+    /// Whether counters and times of flows are told.
+    pub(super) counters: bool,
+    /// What happens when records are lost.
+    pub(super) on_gap: OnGap,
+    /// Of which table.
+    pub(super) side: Side,
+}
+
+/// What a client says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// It wants records.
+    Subscribe(Subscription),
+    /// It wants a new snapshot.
+    Resync,
+    /// It asks something.
+    Ask(Question),
+    /// It goes.
+    Bye,
+}
+
+#[derive(Debug, Deserialize)]
+struct Words {
+    #[serde(default)]
+    v: Option<u64>,
+    op: String,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    filter: String,
+    #[serde(default)]
+    kinds: Option<Vec<String>>,
+    #[serde(default)]
+    snapshot: bool,
+    #[serde(default)]
+    counters: bool,
+    #[serde(default)]
+    on_gap: Option<String>,
+    #[serde(default)]
+    table: Option<String>,
+}
+
+/// Why a line is not understood: the code and the text of the error.
+pub(super) type Refusal = (&'static str, String);
+
+/// Understands a line.
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) fn parse(line: &[u8]) -> Result<Request, Refusal> {
+    let words: Words =
+        serde_json::from_slice(line).map_err(|error| ("request", error.to_string()))?;
+    if let Some(version) = words.v.filter(|version| *version != VERSION) {
+        return Err(("version", format!("version {version} is not known, {VERSION} is")));
+    }
+    Ok(match words.op.as_str() {
+        "subscribe" => Request::Subscribe(subscription(words)?),
+        "resync" => Request::Resync,
+        "status" => Request::Ask(Question::Status),
+        "ready" => Request::Ask(Question::Ready),
+        "bye" => Request::Bye,
+        _ => {
+            let text = "expected one of the ops subscribe, resync, status, ready, bye";
+            return Err(("request", text.into()));
+        }
+    })
+}
+
+fn subscription(words: Words) -> Result<Subscription, Refusal> {
+    let wrong = |text: &str| ("request", text.to_owned());
+    let Words { filter, snapshot, counters, .. } = words;
+    let format = match words.format.as_deref() {
+        None | Some("json") => Format::Json,
+        Some("binary") => Format::Binary,
+        Some(_) => return Err(wrong("expected the format json or binary")),
+    };
+    let on_gap = match words.on_gap.as_deref() {
+        None | Some("tell") => OnGap::Tell,
+        Some("resync") => OnGap::Resync,
+        Some("close") => OnGap::Close,
+        Some(_) => return Err(wrong("expected on_gap tell, resync or close")),
+    };
+    let side = match words.table.as_deref() {
+        None | Some("local") => Side::Local,
+        Some("remote") => Side::Remote,
+        Some(_) => return Err(wrong("expected the table local or remote")),
+    };
+    let mut kinds = 1 << Op::Cleared as u8;
+    match words.kinds {
+        None => kinds |= (1 << Op::New as u8) | (1 << Op::Update as u8) | (1 << Op::Destroy as u8),
+        Some(names) => {
+            for name in names {
+                let named = Op::NAMED.iter().find(|(op, known)| *known == name && *op != Op::Have);
+                let Some((op, _)) = named else {
+                    return Err(wrong("expected the kinds new, update, destroy or failure"));
+                };
+                kinds |= 1 << *op as u8;
+            }
+        }
+    }
+    if snapshot || on_gap == OnGap::Resync {
+        kinds |= 1 << Op::Have as u8;
+    }
+    Ok(Subscription { format, filter, kinds, snapshot, counters, on_gap, side })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_understood_and_wrong_ones_named() {
+        let Ok(Request::Subscribe(all)) = parse(br#"{"v":1,"op":"subscribe"}"#) else {
+            panic!("it is understood")
+        };
+        assert_eq!((all.format, all.kinds, all.side), (Format::Json, 0b10_1110, Side::Local));
+        let line = br#"{"op":"subscribe","format":"binary","filter":"tcp","kinds":["new"],
+            "snapshot":true,"on_gap":"resync","table":"remote","later":[1]}"#;
+        let Ok(Request::Subscribe(some)) = parse(line) else { panic!("it is understood") };
+        assert_eq!(
+            (some.kinds, some.on_gap, some.filter.as_str()),
+            (0b10_0011, OnGap::Resync, "tcp")
+        );
+        assert_eq!(parse(br#"{"op":"ready"}"#), Ok(Request::Ask(Question::Ready)));
+        let code = |line: &str| parse(line.as_bytes()).unwrap_err().0;
+        assert_eq!(code(r#"{"v":2,"op":"subscribe"}"#), "version");
+        for wrong in [
+            "",
+            "{}",
+            r#"{"op":"nothing"}"#,
+            r#"{"op":"subscribe","format":"xml"}"#,
+            r#"{"op":"subscribe","kinds":["have"]}"#,
+            r#"{"op":"subscribe","table":"both"}"#,
+            r#"{"op":"subscribe","on_gap":"weep"}"#,
+        ] {
+            assert_eq!(code(wrong), "request", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`.
+
+use super::Block::{Log, Metrics, Subscribe};
+use super::{
+    Body, Key, Keyword, Kind, LOG_FORMAT, LOG_JOURNAL, LOG_LEVEL, NETWORK, PER_CPU, Value, keyword,
+};
+use crate::conf::model::{LogConf, MetricsConf, SubscribeConf};
+
+pub(super) const ROWS: &[Keyword] = &[
+    // Metrics
+    keyword(Key::Listen, "Listen", &[Metrics]).takes(Kind::Endpoint).repeats().doc(
+        "Where to listen, at most four times; nothing listens unless asked. A path is a socket that the owner and \
+             the group of the daemon may use. An address that cannot be had is warned of and tried again every ten \
+             seconds; the daemon runs all the same.",
+    ),
+    keyword(Key::Allow, "Allow", &[Metrics])
+        .opens(Body::List { item: NETWORK, trailer: &[] })
+        .repeats()
+        .doc("Addresses and networks that may ask over TCP; without it, everybody who reaches the address."),
+    keyword(Key::PerCpu, "PerCpu", &[Metrics])
+        .takes(PER_CPU)
+        .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
+        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
+    keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
+        .takes(Kind::Number { min: 100, max: 1_000_000 })
+        .default(|| MetricsConf::default().series_max.into())
+        .doc("Most time series of an answer; what is beyond is left out, whole metrics, and counted."),
+    keyword(Key::Census, "Census", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 3600 })
+        .default(|| MetricsConf::default().census_s.into())
+        .doc("Seconds between two counts of the table by zone, protocol and state, in slices between events; 0: none."),
+    keyword(Key::ZonesMax, "ZonesMax", &[Metrics])
+        .takes(Kind::Number { min: 0, max: 256 })
+        .default(|| MetricsConf::default().zones_max.into())
+        .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
+    // Log
+    keyword(Key::LogFormat, "Format", &[Log])
+        .takes(LOG_FORMAT)
+        .default(|| Value::Choice(LogConf::default().format.name()))
+        .doc(
+            "How lines look in the file and on the terminal: `plain`, or `json` with one object a line, with a \
+             code that stays and fields (docs/spec/log.md). The log of ended flows stays as it is.",
+        ),
+    keyword(Key::LogJournal, "Journal", &[Log])
+        .takes(LOG_JOURNAL)
+        .default(|| Value::Choice(LogConf::default().journal.name()))
+        .doc(
+            "Whether lines go to journald with code and fields. `auto`: where standard error is connected to it; they \
+             do not go to the terminal then.",
+        ),
+    keyword(Key::LogLevel, "Level", &[Log])
+        .takes(LOG_LEVEL)
+        .default(|| Value::Choice(LogConf::default().level.name()))
+        .doc("Lines that matter less are not written."),
+    // Subscribe
+    keyword(Key::Path, "Path", &[Subscribe])
+        .takes(Kind::Path(107))
+        .default(|| Value::Path(SubscribeConf::default().path))
+        .doc("The socket's path."),
+    keyword(Key::SocketGroup, "Group", &[Subscribe])
+        .takes(Kind::Name)
+        .default(|| Value::Name(SubscribeConf::default().group))
+        .doc("The group that the socket belongs to. Without a group `ctflow` it stays with the daemon's own."),
+    keyword(Key::SocketMode, "Mode", &[Subscribe])
+        .takes(Kind::Name)
+        .default(|| Value::Name(format!("{:04o}", SubscribeConf::default().mode)))
+        .doc("Who may connect: permissions of the socket, octal."),
+    keyword(Key::ClientsMax, "ClientsMax", &[Subscribe])
+        .takes(Kind::Number { min: 1, max: 256 })
+        .default(|| SubscribeConf::default().clients_max.into())
+        .doc("Most clients at once. One more is refused, and counted."),
+    keyword(Key::QueueSize, "QueueSize", &[Subscribe])
+        .takes(Kind::Number { min: 65_536, max: i32::MAX as u32 })
+        .default(|| SubscribeConf::default().queue_size.into())
+        .doc(
+            "Most bytes that wait for a client that reads too slowly. What does not fit is lost for it \
+             alone, and it is told how much of what that was.",
+        ),
+    keyword(Key::MemoryMax, "MemoryMax", &[Subscribe])
+        .takes(Kind::Number { min: 1 << 20, max: i32::MAX as u32 })
+        .default(|| SubscribeConf::default().memory_max.into())
+        .doc("Most bytes that wait for all clients: with many, each has a smaller queue."),
+];
