@@ -2,9 +2,9 @@
 
 use crate::sample;
 use criterion::Criterion;
-use ctnetlink::{Flow, Writer};
+use ctnetlink::{Change, Flow, Writer};
 use std::hint::black_box;
-use wire::sync::v1::{self, Change, Options, Stamp};
+use wire::sync::v1::{self, Options, Stamp};
 use wire::sync::v2::frame::Told;
 use wire::sync::v2::{Canonical, Claim, Datagram, DigestKey, Frame, Frames, Head, What};
 

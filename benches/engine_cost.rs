@@ -3,12 +3,12 @@
 use crate::sample;
 use common::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
-use ctnetlink::{EventKind, FlowKey, Writer};
+use ctnetlink::{Change, FlowKey, Writer};
 use engine::{Config, Engine, Input, Origin, Sender, Stamp};
 use host::ahead::Ahead;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use wire::sync::v1::{self, Change, Options};
+use wire::sync::v1::{self, Options};
 
 /// Flows in the table before the measured events come.
 const STANDING: u32 = 100_000;
@@ -22,9 +22,9 @@ pub(crate) fn benchmarks(c: &mut Criterion) {
     group.throughput(Throughput::Elements(EVENTS.into()));
     group.sample_size(10);
     for (name, event, first) in [
-        ("new", EventKind::New, STANDING),
-        ("update", EventKind::Update, 0),
-        ("destroy", EventKind::Destroy, 0),
+        ("new", Change::New, STANDING),
+        ("update", Change::Update, 0),
+        ("destroy", Change::Destroy, 0),
     ] {
         group.bench_function(format!("{name}, sent"), |b| {
             b.iter_batched_ref(standing, |e| feed(e, event, first, true), BatchSize::PerIteration);
@@ -36,7 +36,7 @@ pub(crate) fn benchmarks(c: &mut Criterion) {
     group.bench_function("a peer's update", |b| {
         let datagrams = datagrams();
         b.iter_batched_ref(
-            || engine_with(EventKind::New, 0),
+            || engine_with(Change::New, 0),
             |engine| {
                 let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
                 for datagram in &datagrams {
@@ -55,7 +55,7 @@ pub(crate) fn benchmarks(c: &mut Criterion) {
 fn scattered(c: &mut Criterion) {
     let mut group = c.benchmark_group("engine, per event, a million flows standing");
     group.throughput(Throughput::Elements(EVENTS.into()));
-    let mut engine = engine_with(EventKind::New, MANY);
+    let mut engine = engine_with(Change::New, MANY);
     send(&mut engine);
     // A prime: every flow has its turn, none near the one before.
     let mut n = 0;
@@ -65,7 +65,7 @@ fn scattered(c: &mut Criterion) {
     };
     let mut ahead = Ahead::new();
     for (how, together) in [("one by one", false), ("together", true)] {
-        let mut turn = |at: u32, sent: bool, events: &[EventKind]| {
+        let mut turn = |at: u32, sent: bool, events: &[Change]| {
             let n = next();
             for &event in events {
                 let (key, input) = input(event, n);
@@ -81,10 +81,10 @@ fn scattered(c: &mut Criterion) {
         };
         for (name, sent) in [("update, sent", true), ("update, not sent", false)] {
             group.bench_function(format!("{name}, {how}"), |b| {
-                b.iter(|| (0..EVENTS).for_each(|at| turn(at, sent, &[EventKind::Update])));
+                b.iter(|| (0..EVENTS).for_each(|at| turn(at, sent, &[Change::Update])));
             });
         }
-        let life = [EventKind::Destroy, EventKind::New];
+        let life = [Change::Destroy, Change::New];
         group.bench_function(format!("end and beginning, sent, {how}"), |b| {
             b.iter(|| (0..EVENTS / 2).for_each(|at| turn(at, true, &life)));
         });
@@ -93,18 +93,18 @@ fn scattered(c: &mut Criterion) {
 }
 
 fn standing() -> Engine {
-    let mut engine = engine_with(EventKind::New, STANDING);
+    let mut engine = engine_with(Change::New, STANDING);
     send(&mut engine);
     engine
 }
 
-fn engine_with(event: EventKind, flows: u32) -> Engine {
+fn engine_with(event: Change, flows: u32) -> Engine {
     let mut engine = Engine::new(Config::default(), Instant(0));
     (0..flows).for_each(|n| handle(&mut engine, event, n));
     engine
 }
 
-fn feed(engine: &mut Engine, event: EventKind, first: u32, sent: bool) {
+fn feed(engine: &mut Engine, event: Change, first: u32, sent: bool) {
     for n in first..first + EVENTS {
         handle(engine, event, n);
         // A turn of the daemon under load takes some hundred events.
@@ -114,11 +114,11 @@ fn feed(engine: &mut Engine, event: EventKind, first: u32, sent: bool) {
     }
 }
 
-fn handle(engine: &mut Engine, event: EventKind, n: u32) {
+fn handle(engine: &mut Engine, event: Change, n: u32) {
     engine.handle(Instant(1), black_box(input(event, n).1));
 }
 
-fn input(event: EventKind, n: u32) -> (FlowKey, Input<'static>) {
+fn input(event: Change, n: u32) -> (FlowKey, Input<'static>) {
     let (origin, stamp, flow) = (Origin::Foreign, Stamp::InOrder, sample::tcp_v4(n));
     (flow.key(), Input::Kernel { event, flow, origin, stamp })
 }

@@ -7,7 +7,7 @@ use common::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{EventKind, Flow, Tuple};
+use ctnetlink::{Change, Flow, Tuple};
 use engine::{Config, Engine, Input, Journal, Origin, Side, Sink, Stamp};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn flow(n: u32) -> Flow {
     }
 }
 
-fn event(event: EventKind, n: u32) -> Input<'static> {
+fn event(event: Change, n: u32) -> Input<'static> {
     let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
     Input::Kernel { event, flow: flow(n), origin, stamp }
 }
@@ -54,7 +54,7 @@ fn standing() -> Engine {
         engine::config::Replication { has_peer: false, ..engine::config::Replication::default() };
     let config = Config { replication, flows_max: 1 << 20, ..Config::default() };
     let mut engine = Engine::new(config, Instant(0));
-    (0..STANDING).for_each(|n| engine.handle(Instant(1), event(EventKind::New, n)));
+    (0..STANDING).for_each(|n| engine.handle(Instant(1), event(Change::New, n)));
     engine
 }
 
@@ -67,9 +67,9 @@ fn main() {
     let mut group = criterion.benchmark_group("journal, per event, 100k flows standing");
     group.throughput(Throughput::Elements(EVENTS.into()));
     for (name, kind, first) in [
-        ("new", EventKind::New, STANDING),
-        ("update", EventKind::Update, 0),
-        ("destroy", EventKind::Destroy, 0),
+        ("new", Change::New, STANDING),
+        ("update", Change::Update, 0),
+        ("destroy", Change::Destroy, 0),
     ] {
         for how in ["off", "encoded", "lane"] {
             let set_up = || {

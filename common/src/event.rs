@@ -12,8 +12,9 @@
 //!                   | hdr | IP | SRC | DST | PROTO | NUM | l4 ... |
 //! ```
 
-use crate::filter::{Kind, Subject, told};
+use crate::filter::{Subject, told};
 use core::sync::atomic::{Ordering, compiler_fence};
+use ctnetlink::Change;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 
 /// Where a message lies.
@@ -65,16 +66,16 @@ const ATTRIBUTES_MAX: usize = 24;
 /// tuples. `None` if it is not an event about a flow, or does not look as expected; `subject` then holds anything.
 #[must_use]
 #[inline(always)]
-pub fn read<B: Bytes + ?Sized>(bytes: &B, far: bool, subject: &mut Subject) -> Option<Kind> {
+pub fn read<B: Bytes + ?Sized>(bytes: &B, far: bool, subject: &mut Subject) -> Option<Change> {
     let [a, b, c, d, kind, subsystem, e, f] = bytes.load(0)?;
     if subsystem != SUBSYS_CTNETLINK {
         return None;
     }
     let (end, flags) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
-    let kind = match kind {
-        IPCTNL_MSG_CT_NEW if flags & NLM_F_NEW != 0 => Kind::New,
-        IPCTNL_MSG_CT_NEW => Kind::Update,
-        IPCTNL_MSG_CT_DELETE => Kind::Destroy,
+    let change = match kind {
+        IPCTNL_MSG_CT_NEW if flags & NLM_F_NEW != 0 => Change::New,
+        IPCTNL_MSG_CT_NEW => Change::Update,
+        IPCTNL_MSG_CT_DELETE => Change::Destroy,
         _ => return None,
     };
     let [family] = bytes.load(FAMILY)?;
@@ -87,7 +88,7 @@ pub fn read<B: Bytes + ?Sized>(bytes: &B, far: bool, subject: &mut Subject) -> O
     if far {
         walk(bytes, at, end as usize, subject);
     }
-    Some(kind)
+    Some(change)
 }
 
 /// The original tuple and the source of the reply tuple; where the next attribute lies. `A` is the length of an

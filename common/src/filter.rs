@@ -9,6 +9,7 @@
 //!  grown   age                                          asked where events are heard, by who remembers beginnings
 //! ```
 
+use ctnetlink::Change;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, FlowKey, Tuple, ipproto};
 
 /// What a filter set does with what it names.
@@ -147,17 +148,6 @@ impl Subject {
     };
 }
 
-/// What an event says of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It began.
-    New,
-    /// It changed.
-    Update,
-    /// It ended.
-    Destroy,
-}
-
 impl FilterConfig {
     /// Lets everything pass.
     pub const PASS: Self = Self {
@@ -212,11 +202,11 @@ impl FilterConfig {
         modes != mode::OFF || self.sample > 1 || self.age_ns > 0
     }
 
-    /// Whether a flow that is told of like this passes; `kind` is what is told.
+    /// Whether a flow that is told of like this passes; `change` is what is told.
     #[must_use]
     #[inline(always)]
-    pub fn passes(&self, subject: &Subject, sets: &impl Sets, kind: Kind) -> bool {
-        self.meant(subject, sets) && (matches!(kind, Kind::Destroy) || self.fit(subject))
+    pub fn passes(&self, subject: &Subject, sets: &impl Sets, change: Change) -> bool {
+        self.meant(subject, sets) && (matches!(change, Change::Destroy) || self.fit(subject))
     }
 
     /// Whether the flow is one of those that count, by what it keeps for life.

@@ -10,8 +10,9 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use common::event::{self, Bytes};
-use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
+use common::filter::{FilterConfig, Numbers, Sets, Subject, told};
 use core::hint::black_box;
+use ctnetlink::Change;
 
 impl Bytes for Message {
     #[inline(always)]
@@ -88,33 +89,33 @@ unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratc
         (*scratch).subject = (*scratch).nothing;
         (&(*scratch).bytes, &mut (*scratch).subject)
     };
-    let kind = event::read(bytes, config.looks_far(), subject)?;
-    Some(lets_pass(config, kind, subject))
+    let change = event::read(bytes, config.looks_far(), subject)?;
+    Some(lets_pass(config, change, subject))
 }
 
 /// Whether news of a flow passes.
 #[inline(always)]
-pub fn lets_pass(config: &FilterConfig, kind: Kind, subject: &Subject) -> bool {
+pub fn lets_pass(config: &FilterConfig, change: Change, subject: &Subject) -> bool {
     if !config.meant(subject, &Maps) {
         return false;
     }
     // A flow must be seen to begin even in a state or with a mark that does not pass.
-    let grown = config.age_ns == 0 || is_grown(config.age_ns, kind, subject);
-    grown && (matches!(kind, Kind::Destroy) || config.fit(subject))
+    let grown = config.age_ns == 0 || is_grown(config.age_ns, change, subject);
+    grown && (matches!(change, Change::Destroy) || config.fit(subject))
 }
 
 /// Whether a flow is old enough. Its beginning is remembered until it is, or until it ends. The end itself passes: user
 /// space may have learnt of the flow in another way.
 #[inline(always)]
-fn is_grown(age_ns: u64, kind: Kind, subject: &Subject) -> bool {
+fn is_grown(age_ns: u64, change: Change, subject: &Subject) -> bool {
     if subject.told & told::ZONE == 0 {
         return true;
     }
     // SAFETY: the helper has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    match kind {
-        Kind::New => YOUNG.insert(&subject.key, now, 0).is_err(),
-        Kind::Update => {
+    match change {
+        Change::New => YOUNG.insert(&subject.key, now, 0).is_err(),
+        Change::Update => {
             // SAFETY: the value is read at once; a value of another life in this place would be younger.
             let since = unsafe { YOUNG.get(&subject.key) }.copied();
             let young = since.is_some_and(|since| now.saturating_sub(since) < age_ns);
@@ -123,7 +124,7 @@ fn is_grown(age_ns: u64, kind: Kind, subject: &Subject) -> bool {
             }
             !young
         }
-        Kind::Destroy => {
+        Change::Destroy => {
             let _ = YOUNG.remove(&subject.key);
             true
         }

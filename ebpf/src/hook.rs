@@ -23,7 +23,6 @@ use crate::emit::wakeup;
 use crate::filter;
 use crate::maps::{HOOK_COUNTERS, RINGS, SIGNATURES};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
-use common::filter::Kind;
 use common::hook::{
     BODY_LEN, CALL_CAST, Direction, FIELD_OFFSET, Field, PacketRecord, SIGNATURES_MAX, TYPE_AREA,
     counter, ext,
@@ -31,6 +30,7 @@ use common::hook::{
 use common::tap::{HEADER_LEN, KIND_PACKET, RecordHeader};
 use core::arch::asm;
 use core::mem::transmute;
+use ctnetlink::Change;
 use ctnetlink::tuple::ipproto;
 
 /// `struct bpf_nf_ctx` (`include/linux/netfilter/nf_bpf_link.h`).
@@ -359,8 +359,8 @@ fn direction(out: &mut Direction, [src, src_high, dst, dst_high]: [u64; 4], l4: 
 fn passes(body: &PacketRecord) -> bool {
     let Some(config) = filter::settings() else { return true };
     let began = u64::from(body.status) & CONFIRMED == 0;
-    let kind = if began { Kind::New } else { Kind::Update };
-    filter::lets_pass(config, kind, &body.subject())
+    let change = if began { Change::New } else { Change::Update };
+    filter::lets_pass(config, change, &body.subject())
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Who sends what nobody asked for.
 
 use ctnetlink::flow::HelperName;
-use ctnetlink::{Flow, Writer};
+use ctnetlink::{Change, Flow, Writer};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread::{self, JoinHandle};
@@ -10,8 +10,7 @@ use tests::conf::{End, SUBNET, Transport};
 use tests::netns::{Family, Namespace, address};
 use tests::stage::Stage;
 use wire::sync::v1::{
-    Account, Change, Control, Flags, Message, Messages, Options, Stamp, decode, encode_control,
-    encode_flow,
+    Account, Control, Flags, Message, Messages, Options, Stamp, decode, encode_control, encode_flow,
 };
 
 /// Where the flows come from that the forger makes up; no other flow does.

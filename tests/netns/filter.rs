@@ -5,7 +5,7 @@ use common::Instant;
 use common::filter::{FilterConfig, MarkTest, mode};
 use ctnetlink::flow::{Known, ProtoState, TcpState};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
-use ctnetlink::{Detail, EventKind, Flow, FlowKey, Message, Messages, Tuple, decode};
+use ctnetlink::{Change, Detail, Flow, FlowKey, Message, Messages, Tuple, decode};
 use engine::filter::{Filter, Prefix};
 use host::clock;
 use host::source::{Choice, Heard, KernelFilter, Settings, Source};
@@ -30,7 +30,7 @@ fn drain(source: &mut Source) -> Vec<Vec<u8>> {
     all
 }
 
-fn decoded(message: &[u8]) -> (EventKind, Flow) {
+fn decoded(message: &[u8]) -> (Change, Flow) {
     let raw = Messages::new(message).next().expect("one message").expect("it is whole");
     let Ok(Message::Flow { event, flow }) = decode(&raw) else { panic!("not an event") };
     (event, flow.to_flow(Detail::Full))
@@ -129,7 +129,7 @@ fn the_kernel_lets_pass_what_user_space_would() {
     for (tap, filter) in taps.iter_mut().zip(&filters) {
         let twin = in_user_space(filter);
         let wanted = all.iter().filter(|message| match decoded(message) {
-            (EventKind::Destroy, flow) => twin.is_meant(&flow),
+            (Change::Destroy, flow) => twin.is_meant(&flow),
             (_, flow) => twin.passes(&flow),
         });
         let (seen, wanted) = (drain(tap), wanted.cloned().collect::<Vec<_>>());
@@ -221,7 +221,7 @@ fn a_sample_keeps_whole_flows_and_both_sources_keep_the_same() {
             let life = lives.entry((flow.key(), flow.id)).or_default();
             life[0] += 1;
             life[2] += u32::from(twin.passes(&flow));
-            ends += u32::from(event == EventKind::Destroy);
+            ends += u32::from(event == Change::Destroy);
             seen += 1;
         }
         for message in drain(tap) {
@@ -262,7 +262,7 @@ fn ripe(source: &mut Source, now: Instant) -> Vec<FlowKey> {
     keys
 }
 
-fn events(source: &mut Source, of: EventKind) -> usize {
+fn events(source: &mut Source, of: Change) -> usize {
     let all = drain(source);
     let kinds: Vec<_> = all.iter().map(|message| decoded(message).0).collect();
     assert!(kinds.iter().all(|kind| *kind == of), "{kinds:?}");
@@ -284,14 +284,14 @@ fn only_old_flows_are_told_of(choice: Choice) {
     requests.update(&marked(0..100));
     assert_eq!(drain(&mut source).len(), 0, "they still are");
     requests.update(&marked(900..910));
-    assert_eq!(events(&mut source, EventKind::Update), 10, "they began before anybody heard");
+    assert_eq!(events(&mut source, Change::Update), 10, "they began before anybody heard");
     assert_eq!(ripe(&mut source, clock::now()), [], "none is old");
     requests.delete(&udp_flows(0..50));
-    assert_eq!(events(&mut source, EventKind::Destroy), 50, "an end passes always");
+    assert_eq!(events(&mut source, Change::Destroy), 50, "an end passes always");
     let keys = |numbers| udp_flows(numbers).iter().map(Flow::key).collect::<Vec<_>>();
     assert_eq!(ripe(&mut source, much_later(AGE)), keys(50..100));
     requests.update(&[Flow { mark: 2, ..marked(50..51).remove(0) }]);
-    assert_eq!(events(&mut source, EventKind::Update), 1, "it has been let in");
+    assert_eq!(events(&mut source, Change::Update), 1, "it has been let in");
     assert_eq!(ripe(&mut source, much_later(2 * AGE)), []);
     // Without the filter, nobody is young.
     requests.create(&udp_flows(200..210));
@@ -299,12 +299,12 @@ fn only_old_flows_are_told_of(choice: Choice) {
     source.open_filter().expect("the maps are written");
     source.set_filter(&KernelFilter::default()).expect("the maps are written");
     requests.create(&udp_flows(210..220));
-    assert_eq!(events(&mut source, EventKind::New), 10);
+    assert_eq!(events(&mut source, Change::New), 10);
     source.set_filter(&filter(|f| f.config.age_ns = 1)).expect("the maps are written");
     requests.create(&udp_flows(220..221));
     assert_eq!(drain(&mut source).len(), 0);
     requests.update(&marked(220..221));
-    assert_eq!(events(&mut source, EventKind::Update), 1, "a moment later it is old");
+    assert_eq!(events(&mut source, Change::Update), 1, "a moment later it is old");
     assert_eq!(ripe(&mut source, much_later(3 * AGE)), []);
 }
 
@@ -336,11 +336,11 @@ fn the_end_of_a_flow_passes_whatever_it_has_become() {
     requests.create(&[state(1)]);
     assert_eq!(drain(&mut tap).len(), 0);
     requests.update(&[state(3)]);
-    assert_eq!(events(&mut tap, EventKind::Update), 1);
+    assert_eq!(events(&mut tap, Change::Update), 1);
     requests.update(&[state(4)]);
     assert_eq!(drain(&mut tap).len(), 0);
     requests.delete(&[state(4)]);
-    assert_eq!(events(&mut tap, EventKind::Destroy), 1);
+    assert_eq!(events(&mut tap, Change::Destroy), 1);
     let twin = in_user_space(&filter(|f| established(&mut f.config)));
     assert!(!twin.passes(&state(4)) && twin.is_meant(&state(4)));
 }

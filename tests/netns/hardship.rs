@@ -1,6 +1,6 @@
 //! Bad company: a peer that sends garbage, one that is not there, tables that are full, more events than fit.
 
-use ctnetlink::{Flow, Tuple, Writer};
+use ctnetlink::{Change, Flow, Tuple, Writer};
 use std::net::UdpSocket;
 use tests::conf::{Conf, End, SUBNET};
 use tests::conntrack::{lines, sources};
@@ -9,7 +9,7 @@ use tests::daemon::Daemon;
 use tests::netns::{Family, address};
 use tests::stage::Stage;
 use tests::wait::wait_until;
-use wire::sync::v1::{Change, Options, Stamp, encode_flow};
+use wire::sync::v1::{Options, Stamp, encode_flow};
 
 const GARBAGE: u64 = 100_000;
 const MIB: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! The filter in the hook: it judges packets as user space judges what they tell.
 
 use common::filter::{FilterConfig, MarkTest, mode};
-use ctnetlink::{Detail, EventKind, Flow, FlowKey, Message, Messages, decode};
+use ctnetlink::{Change, Detail, Flow, FlowKey, Message, Messages, decode};
 use engine::filter::Filter;
 use host::source::{Choice, Heard, KernelFilter, Settings, Source};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn told(source: &mut Source) -> Vec<(Flow, bool)> {
         Heard::Message(bytes) => {
             let raw = Messages::new(bytes).next().expect("one message").expect("it is whole");
             let Ok(Message::Flow { event, flow }) = decode(&raw) else { panic!("no event") };
-            assert_eq!(event, EventKind::Destroy);
+            assert_eq!(event, Change::Destroy);
             all.push((flow.to_flow(Detail::Full), true));
         }
     };

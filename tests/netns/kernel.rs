@@ -3,7 +3,7 @@
 
 use ctnetlink::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{EventKind, Flow, FlowKey, Message, Messages, Tuple, Writer, decode};
+use ctnetlink::{Change, Flow, FlowKey, Message, Messages, Tuple, Writer, decode};
 use engine::config::Replication;
 use engine::{Command, CommandId, Config, Engine, Event, Input, Origin, Part, Sender, Side, Stamp};
 use host::clock;
@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp, udp_flows, with_lifetime};
 use tests::netns::{self, Namespace};
-use wire::sync::v1::{self, Change, Options, encode_flow};
+use wire::sync::v1::{self, Options, encode_flow};
 
 const EINVAL: i32 = 22;
 
@@ -246,7 +246,7 @@ fn a_flow_the_engine_is_unsure_of_is_looked_up() {
     requests.delete(&flows[..100]);
     // News about every flow, perhaps from before the engine read the kernel.
     for flow in &flows {
-        let (event, origin) = (EventKind::Update, Origin::Foreign);
+        let (event, origin) = (Change::Update, Origin::Foreign);
         let stamp = Stamp::After(common::Instant(1));
         let flow = Flow::new(flow.orig);
         bench.engine.handle(clock::now(), Input::Kernel { event, flow, origin, stamp });

@@ -3,7 +3,7 @@
 
 use ctnetlink::flow::Known;
 use ctnetlink::request::{self, Selection};
-use ctnetlink::{Detail, EventKind, Flow, Message, Messages, decode};
+use ctnetlink::{Change, Detail, Flow, Message, Messages, decode};
 use host::source::{Choice, Heard, Settings, Source};
 use host::table::Table;
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ fn take(source: &mut Source, flows: &mut BTreeMap<String, Flow>) {
             let Ok(Message::Flow { event, flow }) = decode(&raw) else { continue };
             let flow = flow.to_flow(Detail::State);
             let key = key(&flow);
-            if event == EventKind::Destroy {
+            if event == Change::Destroy {
                 flows.remove(&key);
                 continue;
             }

@@ -5,7 +5,7 @@
 mod reference;
 
 use ctnetlink::uapi::subsystem;
-use ctnetlink::{EventKind, Message, Messages, decode};
+use ctnetlink::{Change, Message, Messages, decode};
 use host::source::{Choice, Heard, Settings, Source};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -108,9 +108,9 @@ fn both_sources_hand_out_the_same_bytes_and_both_decoders_read_the_same() {
         let (theirs, ours) = reference::compare(&raw);
         assert_eq!(theirs, ours);
         match decode(&raw).expect("we read what the kernel says") {
-            Message::Flow { event: EventKind::New, .. } => kinds[0] += 1,
-            Message::Flow { event: EventKind::Update, .. } => kinds[1] += 1,
-            Message::Flow { event: EventKind::Destroy, .. } => kinds[2] += 1,
+            Message::Flow { event: Change::New, .. } => kinds[0] += 1,
+            Message::Flow { event: Change::Update, .. } => kinds[1] += 1,
+            Message::Flow { event: Change::Destroy, .. } => kinds[2] += 1,
             other => panic!("not a flow: {other:?}"),
         }
     }

@@ -11,7 +11,7 @@ use crate::trace::{Trace, brief, name};
 use crate::workload::Workload;
 use common::Instant;
 use ctnetlink::flow::{Known, Status};
-use ctnetlink::{EventKind, Flow};
+use ctnetlink::{Change, Flow};
 use engine::drive::Driven as _;
 use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
@@ -417,9 +417,9 @@ impl Cluster {
         );
         if let (Stamp::At(at), Some(whole)) = (stamp, whole)
             && self.nodes[node].source.sees_packets()
-            && event != EventKind::Destroy
+            && event != Change::Destroy
         {
-            let seen = seen(&whole, event == EventKind::Update);
+            let seen = seen(&whole, event == Change::Update);
             return self.input(node, Input::Packet { seen, at });
         }
         self.input(node, Input::Kernel { event, flow, origin, stamp })

@@ -1,9 +1,9 @@
 //! Somebody on the link who is not the peer: it sees what the peer sends, and sends what it likes.
 
 use crate::prng::Rng;
-use ctnetlink::{Flow, Writer};
+use ctnetlink::{Change, Flow, Writer};
 use std::collections::VecDeque;
-use wire::sync::v1::{self, Account, Change, Control, Flags, Messages, Options, Stamp};
+use wire::sync::v1::{self, Account, Control, Flags, Messages, Options, Stamp};
 
 /// Datagrams it remembers.
 const OVERHEARD: usize = 32;

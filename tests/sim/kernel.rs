@@ -7,7 +7,7 @@
 use crate::prng::Rng;
 use common::Instant;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 use engine::{Origin, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ const WRITABLE: Status =
 #[derive(Clone, Debug)]
 pub(crate) struct Happened {
     pub(crate) at: Instant,
-    pub(crate) event: EventKind,
+    pub(crate) event: Change,
     pub(crate) flow: Flow,
     pub(crate) origin: Origin,
     /// The flow as it is then; `None` when it has ended.
@@ -118,7 +118,7 @@ impl Kernel {
         }
         flow.known |= Known::MARK;
         self.place(flow);
-        self.report(now, EventKind::New, told, Origin::Foreign);
+        self.report(now, Change::New, told, Origin::Foreign);
         true
     }
 
@@ -134,12 +134,12 @@ impl Kernel {
         edit(flow);
         let event = part(flow, told);
         self.injected.remove(key);
-        self.report(now, EventKind::Update, event, Origin::Foreign);
+        self.report(now, Change::Update, event, Origin::Foreign);
     }
 
     /// A packet that was on its way while the flow ended reports it once more, after the end.
     pub(crate) fn race(&mut self, now: Instant, gone: &Flow) {
-        self.report(now, EventKind::Update, part(gone, Told::default()), Origin::Foreign);
+        self.report(now, Change::Update, part(gone, Told::default()), Origin::Foreign);
     }
 
     /// Traffic, or its absence, ends a flow.
@@ -205,7 +205,7 @@ impl Kernel {
             self.abandoned.remove(&made.key());
         }
         self.place(made.clone());
-        self.report(now, EventKind::New, made, origin);
+        self.report(now, Change::New, made, origin);
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl Kernel {
         }
         let told = flow.clone();
         self.abandoned.remove(&owner);
-        self.report(now, EventKind::Update, told, origin);
+        self.report(now, Change::Update, told, origin);
         Ok(())
     }
 
@@ -273,7 +273,7 @@ impl Kernel {
         let mut told = part(&flow, Told { proto: true, ..Told::default() });
         told.known.remove(Known::TIMEOUT);
         told.status |= Status::DYING;
-        self.report(now, EventKind::Destroy, told, origin);
+        self.report(now, Change::Destroy, told, origin);
         Some(flow)
     }
 
@@ -287,10 +287,10 @@ impl Kernel {
     }
 
     /// No two things happen at the same nanosecond.
-    fn report(&mut self, now: Instant, event: EventKind, flow: Flow, origin: Origin) {
+    fn report(&mut self, now: Instant, event: Change, flow: Flow, origin: Origin) {
         self.touched = now;
         let silent = self.silent.contains(&flow.key());
-        if silent && (event == EventKind::Destroy || origin != Origin::Foreign) {
+        if silent && (event == Change::Destroy || origin != Origin::Foreign) {
             return;
         }
         let at = now.max(Instant(self.clock.0 + 1));

@@ -2,9 +2,9 @@
 //! accounts of one flow must agree on.
 
 use ctnetlink::flow::{HelperName, Known, ProtoState, Status};
-use ctnetlink::{Flow, FlowKey, Tuple};
+use ctnetlink::{Change, Flow, FlowKey, Tuple};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::sync::v1::{Change, Message};
+use wire::sync::v1::Message;
 
 /// What became of the messages of one direction.
 #[derive(Debug, Default)]

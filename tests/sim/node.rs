@@ -9,7 +9,7 @@ use crate::source::Source;
 use crate::speaker::Speaker;
 use crate::trace::{Trace, brief};
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 use engine::config::limit;
 use engine::drive::{Driven as _, Io, drive};
 use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
@@ -162,7 +162,7 @@ impl Node {
     }
 
     pub(crate) fn on_happened(&mut self, happened: &Happened) {
-        if (happened.event, happened.origin) == (EventKind::New, Origin::Commit) {
+        if (happened.event, happened.origin) == (Change::New, Origin::Commit) {
             self.committed.insert(happened.flow.key());
         }
     }

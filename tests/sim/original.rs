@@ -9,13 +9,13 @@
 //! - Its updates cannot take away what the peer knows of an earlier life: a helper, a label, a master, a mark.
 
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey, Writer};
+use ctnetlink::{Change, Flow, FlowKey, Writer};
 use engine::config::Mode;
 use engine::flows::merge;
 use engine::{Command, Config, Event, Input, KernelOp, Request, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wire::sync::v1::{self, Change, Control, Flags, Message, Messages, Options, Stamp};
+use wire::sync::v1::{self, Control, Flags, Message, Messages, Options, Stamp};
 
 const ALIVE_AFTER: Duration = Duration::from_secs(1);
 
@@ -38,7 +38,7 @@ enum Item {
 /// Something that happened too early.
 #[derive(Debug)]
 enum Held {
-    Event(EventKind, Box<Flow>),
+    Event(Change, Box<Flow>),
     Datagram(Vec<u8>),
 }
 
@@ -188,21 +188,21 @@ impl Original {
         (0..count as u32).take_while(late).count()
     }
 
-    fn on_event(&mut self, event: EventKind, mut flow: Flow) {
+    fn on_event(&mut self, event: Change, mut flow: Flow) {
         flow.drop_volatile();
         let key = flow.key();
         match (event, self.local.get_mut(&key)) {
-            (EventKind::New, Some(object)) => (object.flow, object.change) = (flow, Change::New),
-            (EventKind::New, None) => {
+            (Change::New, Some(object)) => (object.flow, object.change) = (flow, Change::New),
+            (Change::New, None) => {
                 drop(self.local.insert(key, Object { flow, change: Change::New, queued: false }));
             }
-            (EventKind::Update, Some(object)) if object.change != Change::Destroy => {
+            (Change::Update, Some(object)) if object.change != Change::Destroy => {
                 merge::absorb(&mut object.flow, flow);
                 object.change = Change::Update;
             }
-            (EventKind::Destroy, Some(object)) => object.change = Change::Destroy,
+            (Change::Destroy, Some(object)) => object.change = Change::Destroy,
             // Nothing is known of it.
-            (EventKind::Update | EventKind::Destroy, _) => return,
+            (Change::Update | Change::Destroy, _) => return,
         }
         self.queue(key);
     }

@@ -11,7 +11,7 @@
 use crate::kernel::Happened;
 use crate::prng::Rng;
 use common::Instant;
-use ctnetlink::EventKind;
+use ctnetlink::Change;
 use engine::{Origin, Stamp};
 
 const CPUS: usize = 4;
@@ -62,7 +62,7 @@ impl Source {
             return !happened.silent;
         }
         let packet = happened.origin == Origin::Foreign && happened.whole.is_some();
-        packet || happened.event == EventKind::Destroy
+        packet || happened.event == Change::Destroy
     }
 
     /// When an event reaches the engine, and with which stamp.

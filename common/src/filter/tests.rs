@@ -38,24 +38,24 @@ fn config(set: impl FnOnce(&mut FilterConfig)) -> FilterConfig {
     config.switched()
 }
 
-fn check(config: &FilterConfig, subject: &Subject, kind: Kind, passes: bool) {
+fn check(config: &FilterConfig, subject: &Subject, change: Change, passes: bool) {
     assert_eq!(config.enabled, 1);
-    assert_eq!(config.passes(subject, &Small, kind), passes, "{config:?} {subject:?} {kind:?}");
+    assert_eq!(config.passes(subject, &Small, change), passes, "{config:?} {subject:?} {change:?}");
 }
 
 #[test]
 fn what_a_flow_keeps_for_life_counts_for_its_end_too() {
-    for kind in [Kind::New, Kind::Update, Kind::Destroy] {
+    for change in [Change::New, Change::Update, Change::Destroy] {
         let ports = config(|c| c.destination_port_mode = mode::ACCEPT);
-        check(&ports, &tcp(5000, 443), kind, true);
-        check(&ports, &tcp(443, 80), kind, false);
+        check(&ports, &tcp(5000, 443), change, true);
+        check(&ports, &tcp(443, 80), change, false);
         let ports = config(|c| c.source_port_mode = mode::IGNORE);
-        check(&ports, &tcp(5000, 443), kind, false);
-        check(&ports, &tcp(443, 80), kind, true);
+        check(&ports, &tcp(5000, 443), change, false);
+        check(&ports, &tcp(443, 80), change, true);
         let zone = config(|c| c.zone_mode = mode::IGNORE);
-        check(&zone, &tcp(1, 1), kind, false);
+        check(&zone, &tcp(1, 1), change, false);
         let addresses = config(|c| c.ipv4_mode = mode::IGNORE);
-        check(&addresses, &tcp(1, 1), kind, false);
+        check(&addresses, &tcp(1, 1), change, false);
     }
 }
 
@@ -71,15 +71,15 @@ fn what_changes_counts_for_news_and_not_for_the_end() {
     };
     let (other_mark, not_this) = (mark(mode::ACCEPT, 1, 0xf), mark(mode::IGNORE, 5, 0xf));
     for refusing in [other_state, other_mark, not_this] {
-        check(&refusing, &tcp(1, 1), Kind::New, false);
-        check(&refusing, &tcp(1, 1), Kind::Update, false);
-        check(&refusing, &tcp(1, 1), Kind::Destroy, true);
+        check(&refusing, &tcp(1, 1), Change::New, false);
+        check(&refusing, &tcp(1, 1), Change::Update, false);
+        check(&refusing, &tcp(1, 1), Change::Destroy, true);
     }
-    check(&mark(mode::ACCEPT, 5, 0xf), &tcp(1, 1), Kind::New, true);
+    check(&mark(mode::ACCEPT, 5, 0xf), &tcp(1, 1), Change::New, true);
     check(
         &config(|c| (c.tcp_state_mode, c.tcp_states) = (mode::ACCEPT, 1 << 3)),
         &tcp(1, 1),
-        Kind::New,
+        Change::New,
         true,
     );
 }
@@ -93,7 +93,7 @@ fn what_is_not_told_passes() {
         config(|c| c.tcp_state_mode = mode::ACCEPT),
         config(|c| c.sample = u32::MAX),
     ] {
-        check(&config, &silent, Kind::New, true);
+        check(&config, &silent, Change::New, true);
     }
 }
 
@@ -105,7 +105,7 @@ fn protocols_without_ports_and_states_pass() {
         (c.source_port_mode, c.destination_port_mode) = (mode::ACCEPT, mode::IGNORE);
         c.tcp_state_mode = mode::ACCEPT;
     });
-    check(&config, &ping, Kind::New, true);
+    check(&config, &ping, Change::New, true);
 }
 
 #[test]

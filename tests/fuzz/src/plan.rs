@@ -11,10 +11,10 @@ use common::Instant;
 use core::time::Duration;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{EventKind, Flow, Tuple, Writer};
+use ctnetlink::{Change, Flow, Tuple, Writer};
 use engine::config::{Mode, Replication};
 use engine::{Command, Config, Origin, Stamp};
-use wire::sync::v1::{self, Account, Change, Control, Flags};
+use wire::sync::v1::{self, Account, Control, Flags};
 
 /// A step of a plan.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Step {
     /// A datagram comes in.
     Datagram(Vec<u8>),
     /// The kernel reports something.
-    Kernel(EventKind, Flow, Origin, Stamp),
+    Kernel(Change, Flow, Origin, Stamp),
     /// The kernel answers: so many of what was asked, the first of them with this errno.
     Settle(usize, i32),
     /// An answer about a request that was never made.
@@ -197,8 +197,8 @@ fn written(put: impl Fn(&mut Writer<'_>)) -> Vec<u8> {
     bytes
 }
 
-fn event(n: u8) -> EventKind {
-    [EventKind::New, EventKind::Update, EventKind::Destroy, EventKind::Update][usize::from(n) % 4]
+fn event(n: u8) -> Change {
+    [Change::New, Change::Update, Change::Destroy, Change::Update][usize::from(n) % 4]
 }
 
 fn origin(n: u8) -> Origin {

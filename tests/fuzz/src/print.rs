@@ -1,11 +1,10 @@
 //! What `conntrack` prints of what the kernel says.
 
+use ctnetlink::Change;
 use ctnetlink::Messages;
 use ctnetlink::frame::HEADER_LEN;
 use tools::print::Origin;
-use tools::print::conntrack::{
-    Event, Format, LabelMap, Style, count, expectation, flow, statistics,
-};
+use tools::print::conntrack::{Format, LabelMap, Style, count, expectation, flow, statistics};
 
 const FORMATS: [Format; 4] = [Format::Plain, Format::Save, Format::Xml, Format::Json];
 
@@ -19,9 +18,9 @@ pub fn print(data: &[u8]) {
     let map = LabelMap::parse("0 zero\n31 thirty-one\n127 last\n");
     let event = match how >> 5 & 3 {
         0 => None,
-        1 => Some(Event::New),
-        2 => Some(Event::Update),
-        _ => Some(Event::Destroy),
+        1 => Some(Change::New),
+        2 => Some(Change::Update),
+        _ => Some(Change::Destroy),
     };
     let style = Style {
         extended: how & 1 != 0,
@@ -44,7 +43,7 @@ pub fn print(data: &[u8]) {
     }
 }
 
-fn printed(message: &[u8], style: &Style<'_>, event: Option<Event>, portid: u32) {
+fn printed(message: &[u8], style: &Style<'_>, event: Option<Change>, portid: u32) {
     let origin = Origin { portid, program: Some("a\x1b\"\n<") };
     for print in [flow, expectation] {
         let mut out = Vec::new();

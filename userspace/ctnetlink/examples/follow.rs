@@ -5,7 +5,7 @@
 //! ```
 
 use ctnetlink::uapi::group;
-use ctnetlink::{EventKind, Message, Messages};
+use ctnetlink::{Change, Message, Messages};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
@@ -45,9 +45,9 @@ pub(crate) fn follow(socket: &OwnedFd, most: usize, out: &mut impl Write) -> io:
             // A message that cannot be read is no reason to stop.
             let Ok(Message::Flow { event, flow }) = ctnetlink::decode(&raw) else { continue };
             let word = match event {
-                EventKind::New => "new",
-                EventKind::Update => "update",
-                EventKind::Destroy => "destroy",
+                Change::New => "new",
+                Change::Update => "update",
+                Change::Destroy => "destroy",
             };
             writeln!(out, "{word} {:?} {:?}", flow.orig, flow.proto)?;
             count += 1;

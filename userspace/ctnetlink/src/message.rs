@@ -11,7 +11,7 @@ use crate::view::{ExpectView, FlowView};
 /// Not `non_exhaustive`: the kernel has one multicast group for each of these three, and a program that passed over a
 /// fourth would keep a wrong table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
+pub enum Change {
     /// It began: `IPCTNL_MSG_CT_NEW` with `NLM_F_CREATE` or `NLM_F_EXCL`.
     New,
     /// It changed; or it exists, in the answer to a dump or a read, which looks the same: `IPCTNL_MSG_CT_NEW` without
@@ -28,14 +28,14 @@ pub enum Message<'a> {
     /// A flow.
     Flow {
         /// What happened to it.
-        event: EventKind,
+        event: Change,
         /// Its attributes.
         flow: FlowView<'a>,
     },
     /// An expectation.
     Expect {
         /// What happened to it.
-        event: EventKind,
+        event: Change,
         /// Its attributes.
         expect: ExpectView<'a>,
     },
@@ -95,11 +95,11 @@ pub fn decode<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
 
 /// `ctnetlink_conntrack_event` sets both flags for a new flow and none for a changed one; a dump sets only
 /// [`flag::MULTI`] (kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`).
-const fn event_kind(header: &Header, destroyed: bool) -> EventKind {
+const fn event_kind(header: &Header, destroyed: bool) -> Change {
     match (destroyed, header.flags & (flag::CREATE | flag::EXCL)) {
-        (true, _) => EventKind::Destroy,
-        (false, 0) => EventKind::Update,
-        (false, _) => EventKind::New,
+        (true, _) => Change::Destroy,
+        (false, 0) => Change::Update,
+        (false, _) => Change::New,
     }
 }
 

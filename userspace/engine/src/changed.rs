@@ -12,7 +12,7 @@ use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
 use common::Instant;
-use ctnetlink::{EventKind as Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow};
 
 /// What the peers may know of a flow that is added to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use common::Instant;
 use core::ops::Bound;
-use ctnetlink::EventKind as Change;
-use ctnetlink::{EventKind, Expectation, Tuple};
+use ctnetlink::{Change, Expectation, Tuple};
 
 /// What makes two expectations the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,19 +102,19 @@ impl Local {
     pub fn on_event(
         &mut self,
         counters: &mut TableCounters,
-        event: EventKind,
+        event: Change,
         expect: Expectation,
         origin: Origin,
         now: Instant,
     ) -> News {
         let key = ExpectKey::of(&expect);
-        if event == EventKind::Destroy {
+        if event == Change::Destroy {
             return self.on_end(counters, key, origin);
         }
         if origin == Origin::Inject {
             return News::Keep;
         }
-        if event == EventKind::New {
+        if event == Change::New {
             // What had its place has ended, and that went unheard.
             self.table.remove(&key);
         }

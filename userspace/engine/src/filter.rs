@@ -2,7 +2,8 @@
 //! this side always runs, so the sources agree and dumps are filtered too.
 
 use crate::interval::Intervals;
-use common::filter::{FilterConfig, Kind, Numbers, Sets, Subject, told};
+use common::filter::{FilterConfig, Numbers, Sets, Subject, told};
+use ctnetlink::Change;
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;
 use ctnetlink::tuple::FAMILY_IPV6;
@@ -59,13 +60,13 @@ impl Filter {
     /// Whether a flow counts, as it is told of now: every configured set must let it pass. What is not told passes.
     #[must_use]
     pub fn passes(&self, flow: &Flow) -> bool {
-        self.config.passes(&subject(flow), self, Kind::Update)
+        self.config.passes(&subject(flow), self, Change::Update)
     }
 
     /// Whether a flow can be one of those that were let in, whatever became of its state since.
     #[must_use]
     pub fn is_meant(&self, flow: &Flow) -> bool {
-        self.config.passes(&subject(flow), self, Kind::Destroy)
+        self.config.passes(&subject(flow), self, Change::Destroy)
     }
 
     /// Whether every flow counts.

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use common::Instant;
 use core::net::IpAddr;
 use core::time::Duration;
-use ctnetlink::{EventKind, Expectation, Flow, FlowKey};
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
 use wire::packet::Seen;
 
 /// Whose request caused a kernel event.
@@ -79,7 +79,7 @@ pub enum Input<'a> {
     /// The kernel reported something about a flow.
     Kernel {
         /// What.
-        event: EventKind,
+        event: Change,
         /// As much of the flow as it told.
         flow: Flow,
         /// Whose doing it was.
@@ -107,7 +107,7 @@ pub enum Input<'a> {
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
         /// What.
-        event: EventKind,
+        event: Change,
         /// The expectation.
         expect: Box<Expectation>,
         /// Whose doing it was.

@@ -19,11 +19,11 @@
 //! use common::Instant;
 //! use ctnetlink::Tuple;
 //! use engine::{Config, Engine, Input, Origin, Stamp, Side};
-//! use ctnetlink::{Flow, EventKind};
+//! use ctnetlink::{Flow, Change};
 //!
 //! let mut engine = Engine::new(Config::default(), Instant(0));
 //! let flow = Flow::new(Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 17).with_ports(4000, 53));
-//! let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+//! let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
 //! engine.handle(Instant(1), Input::Kernel { event, flow, origin, stamp });
 //! assert_eq!(engine.table(Side::Local).len(), 1);
 //!

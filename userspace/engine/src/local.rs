@@ -20,7 +20,7 @@ use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 
 mod bypass;
 mod packet;
@@ -44,7 +44,7 @@ pub struct Desk<'a, L> {
 
 /// Something that was heard of a flow.
 struct News {
-    event: EventKind,
+    event: Change,
     flow: Flow,
     origin: Origin,
     stamp: Stamp,
@@ -58,7 +58,7 @@ struct Look<'a> {
     known: Option<(Slot, Entry<'a>)>,
     age: Age,
     news: &'a Flow,
-    event: EventKind,
+    event: Change,
     stamp: Stamp,
     now: Instant,
 }
@@ -123,7 +123,7 @@ impl Flows {
     pub fn on_event(
         &mut self,
         desk: &mut Desk<'_, impl Listener>,
-        event: EventKind,
+        event: Change,
         flow: Flow,
         origin: Origin,
         stamp: Stamp,
@@ -133,7 +133,7 @@ impl Flows {
         self.table.hear(&flow, stamp, matches!(origin, Origin::Inject | Origin::Commit));
         // What an injection began is the peer's; what it changed or ended may have been ours.
         let peers = origin == Origin::Inject;
-        if peers && (event == EventKind::New || !desk.config.replication.keep_local) {
+        if peers && (event == Change::New || !desk.config.replication.keep_local) {
             return Ok(());
         }
         let found = self.table.find(&flow.key());
@@ -141,7 +141,7 @@ impl Flows {
         // ones were.
         let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
         let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
-        let lets_in = filter.passes(&flow) || (event == EventKind::Destroy && may_be_in());
+        let lets_in = filter.passes(&flow) || (event == Change::Destroy && may_be_in());
         if !lets_in {
             desk.counters.filtered += 1;
             return Ok(());
@@ -152,11 +152,11 @@ impl Flows {
         }
         let known = found.filter(|&slot| self.is_alive(slot));
         match event {
-            EventKind::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
-            EventKind::Update if peers && known.is_none() => {
+            Change::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
+            Change::Update if peers && known.is_none() => {
                 self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
             }
-            EventKind::New | EventKind::Update => {
+            Change::New | Change::Update => {
                 let news = News { event, flow, origin, stamp, by: By::Event };
                 return self.on_change(desk, found, news);
             }
@@ -182,9 +182,9 @@ impl Flows {
         let knowledge = self.knowledge(found);
         let known = found.filter(|_| knowledge.is_alive());
         let what = match event {
-            EventKind::New => What::Began(by),
-            EventKind::Update => What::Changed(by),
-            EventKind::Destroy => What::Ended,
+            Change::New => What::Began(by),
+            Change::Update => What::Changed(by),
+            Change::Destroy => What::Ended,
         };
         let taken = match knowledge.on_news(what, &self.look(known, &news, desk.now)) {
             Step::Take(taken) => taken,
@@ -243,9 +243,9 @@ impl Flows {
     }
 
     /// Whether what is told of a flow that is not in the table, and of which nothing newer is known, may be over.
-    fn may_be_over(&self, key: &FlowKey, event: EventKind, stamp: Stamp, now: Instant) -> bool {
+    fn may_be_over(&self, key: &FlowKey, event: Change, stamp: Stamp, now: Instant) -> bool {
         // A packet that was on its way when the flow ended is reported after the end.
-        let ended = || event == EventKind::Update && self.tombstones.last_about(key).is_some();
+        let ended = || event == Change::Update && self.tombstones.last_about(key).is_some();
         // An injection may have changed it since, which left no other trace.
         let overtaken = || age(stamp, self.spoken.last_about(key)) != Age::Newer;
         // What began before a reading may have ended since, and its end be among what was lost.
@@ -304,7 +304,7 @@ impl Flows {
         let dead = self.revive(desk, slot);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
         // This is not the flow we knew under this identity.
-        let anew = event == EventKind::New || dead || self.table.at(slot).is_some_and(is_another);
+        let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
         if anew {
             self.table.set_flow(slot, flow, Becomes::Another);
         } else {
@@ -364,13 +364,13 @@ impl Flows {
             let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
             let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
             if self.filled.is_none_or(late) && is_told {
-                desk.listener.on_passed(EventKind::Destroy, flow, &mut desk.counters.replica);
+                desk.listener.on_passed(Change::Destroy, flow, &mut desk.counters.replica);
             }
             return;
         };
         let (age, spoken) = (age(stamp, Some(Span::at(entry.stamp))), Span::at(entry.stamp));
         let known = Some((slot, entry));
-        let event = EventKind::Destroy;
+        let event = Change::Destroy;
         let look = Look { flows: self, known, age, news: &flow, event, stamp, now: desk.now };
         match self.table.knowledge(slot).on_news(What::Ended, &look) {
             Step::End => {}

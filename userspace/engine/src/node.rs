@@ -26,7 +26,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 use wire::packet::Seen;
 
 mod expect;
@@ -167,7 +167,7 @@ impl Node {
         &mut self,
         session: &mut impl Peers,
         now: Instant,
-        (event, flow): (EventKind, Flow),
+        (event, flow): (Change, Flow),
         (origin, stamp): (Origin, Stamp),
     ) {
         let origin = self.told_origin(session, origin);
@@ -326,8 +326,8 @@ impl Node {
     /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a
     /// write may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even
     /// if what peers told was flushed since.
-    pub(crate) fn meant_origin(&self, event: EventKind, key: &FlowKey, origin: Origin) -> Origin {
-        if event != EventKind::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
+    pub(crate) fn meant_origin(&self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
+        if event != Change::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
         let keeps = self.config.replication.keep_local;

@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::EventKind as Change;
+use ctnetlink::Change;
 use ctnetlink::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use ctnetlink::{Flow, FlowKey};
 

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use common::Instant;
     use ctnetlink::request::{self, Ticket};
-    use ctnetlink::{EventKind, Tuple, Writer};
+    use ctnetlink::{Change, Tuple, Writer};
     use engine::{Config, Engine, Input, Origin, Stamp};
     use host::ended::{Ends, ends};
 
@@ -165,7 +165,7 @@ mod tests {
         ends.on_vanished(Box::new(flow(1, 7)));
         report(&mut ends, &engine, &flow(1, 8));
         ends.on_vanished(Box::new(flow(2, 0)));
-        let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+        let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
         engine.handle(Instant(1), Input::Kernel { event, flow: flow(1, 8), origin, stamp });
         report(&mut ends, &engine, &flow(1, 8));
         drop(ends);

@@ -125,9 +125,9 @@ fn fetch(table: &FlowTable, trails: impl Iterator<Item = Trail> + Clone) {
 mod tests {
     use super::*;
     use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
-    use ctnetlink::{EventKind, Flow, Tuple, Writer};
+    use ctnetlink::{Change, Flow, Tuple, Writer};
     use engine::{Config, Origin, Stamp};
-    use wire::sync::v1::{self, Change};
+    use wire::sync::v1::{self};
 
     fn flow(n: u8) -> Flow {
         let tuple = Tuple { family: FAMILY_IPV4, proto: ipproto::UDP, ..Tuple::UNKNOWN };
@@ -135,7 +135,7 @@ mod tests {
         Flow { orig, reply: orig.inverted(), ..Flow::UNKNOWN }
     }
 
-    fn push(ahead: &mut Ahead, engine: &mut Engine, event: EventKind, n: u8) {
+    fn push(ahead: &mut Ahead, engine: &mut Engine, event: Change, n: u8) {
         let (flow, stamp) = (flow(n), Stamp::InOrder);
         let input = Input::Kernel { event, flow: flow.clone(), origin: Origin::Foreign, stamp };
         ahead.push(engine, Instant(1), (&flow.key(), input), (None, None));
@@ -146,9 +146,9 @@ mod tests {
         let mut engine = Engine::new(Config::default(), Instant(0));
         let mut ahead = Ahead::new();
         for n in 0..40 {
-            push(&mut ahead, &mut engine, EventKind::New, n);
+            push(&mut ahead, &mut engine, Change::New, n);
             if n % 2 == 0 {
-                push(&mut ahead, &mut engine, EventKind::Destroy, n);
+                push(&mut ahead, &mut engine, Change::Destroy, n);
             }
         }
         let events = |engine: &Engine| engine.counters().events;

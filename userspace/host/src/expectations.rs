@@ -3,7 +3,7 @@
 use crate::netlink::{Socket, set_receive_buffer};
 use crate::source::group;
 use crate::sys::Batch;
-use ctnetlink::{EventKind, Expectation, Message, Messages};
+use ctnetlink::{Change, Expectation, Message, Messages};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 
@@ -18,7 +18,7 @@ pub struct ExpectEvent {
     /// Port id of the socket whose request caused it; 0 if none did.
     pub portid: u32,
     /// What happened.
-    pub event: EventKind,
+    pub event: Change,
     /// To what.
     pub expect: Box<Expectation>,
 }

@@ -9,7 +9,7 @@ use crate::ended::Ends;
 use crate::source::Heard;
 use common::Instant;
 use ctnetlink::flow::Counters;
-use ctnetlink::{Detail, EventKind, FlowKey, FlowView, Message, Messages};
+use ctnetlink::{Change, Detail, FlowKey, FlowView, Message, Messages};
 use engine::{Engine, Input, Origin, Stamp};
 use wire::packet;
 
@@ -87,7 +87,7 @@ impl Hearing {
             let decoded = raw.and_then(|raw| Ok((raw, ctnetlink::decode(&raw)?)));
             match decoded {
                 Ok((raw, Message::Flow { event, flow })) => {
-                    let ended = event == EventKind::Destroy;
+                    let ended = event == Change::Destroy;
                     if ended {
                         self.count(&flow);
                     }

@@ -11,7 +11,7 @@ pub mod stats;
 pub mod status;
 pub mod conntrack;
 
-pub use text::{Age, Line, Origin, Tag};
+pub use text::{Age, Line, Origin};
 pub use xml::Xml;
 
 use ctnetlink::flow::Timestamps;

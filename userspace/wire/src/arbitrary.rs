@@ -4,7 +4,7 @@
 //! decoding an encoding must give the same value back. [`v2_flow`] and [`v2_expectation`] give any at all: version 2
 //! carries the canonical form of each.
 
-use crate::sync::v1::{Account, Change, Control, Flags, Options, Stamp};
+use crate::sync::v1::{Account, Control, Flags, Options, Stamp};
 use crate::sync::v2::{self, Claim, What};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use ctnetlink::flow::{
     Extra, HelperName, Known, Name, ProtoState, SeqAdj, Status, Synproxy, TcpState,
 };
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{Expectation, Flow, Tuple};
+use ctnetlink::{Change, Expectation, Flow, Tuple};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{collection, option, prop_oneof};
 

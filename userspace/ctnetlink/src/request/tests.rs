@@ -8,9 +8,7 @@ use crate::flow::{
 use crate::tuple::{FAMILY_IPV6, ipproto};
 use crate::uapi::flag;
 use crate::view::NatRange;
-use crate::{
-    Detail, EventKind, Expectation, FlowView, Message, Messages, RequestView, Tuple, decode,
-};
+use crate::{Change, Detail, Expectation, FlowView, Message, Messages, RequestView, Tuple, decode};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -174,7 +172,7 @@ proptest! {
         let raw = Messages::new(&bytes).next().unwrap().unwrap();
         let flags = flag::REQUEST | flag::ACK | flag::CREATE | flag::EXCL;
         prop_assert_eq!((raw.header.flags, raw.header.seq, raw.header.kind), (flags, 7, 0x100));
-        let Ok(Message::Flow { event: EventKind::New, flow: view }) = decode(&raw) else { panic!() };
+        let Ok(Message::Flow { event: Change::New, flow: view }) = decode(&raw) else { panic!() };
         let expected = carried(flow.clone(), kept_bits(&flow));
         prop_assert_eq!(as_made(&view, raw.payload), expected);
     }
@@ -184,7 +182,7 @@ proptest! {
         let bytes = written(|w| update(w, Ticket::silent(7), &flow));
         let raw = Messages::new(&bytes).next().unwrap().unwrap();
         prop_assert_eq!(raw.header.flags, flag::REQUEST);
-        let Ok(Message::Flow { event: EventKind::Update, flow: view }) = decode(&raw) else { panic!() };
+        let Ok(Message::Flow { event: Change::Update, flow: view }) = decode(&raw) else { panic!() };
         let mut status = kept_bits(&flow);
         status.set(Status::EXPECTED, flow.master().is_some());
         let mut expected = Flow { reply: Tuple::default(), ..flow.clone() };
@@ -289,7 +287,7 @@ fn a_delete_names_tuple_zone_and_id() {
     let bytes = written(|w| delete(w, Ticket::acked(3), &key, Some(0x0102_0304)));
     let raw = Messages::new(&bytes).next().unwrap().unwrap();
     assert_eq!(raw.header.flags, flag::REQUEST | flag::ACK);
-    let Ok(Message::Flow { event: EventKind::Destroy, flow }) = decode(&raw) else { panic!() };
+    let Ok(Message::Flow { event: Change::Destroy, flow }) = decode(&raw) else { panic!() };
     assert_eq!((flow.key(), flow.id), (key, Some(0x0102_0304)));
 }
 

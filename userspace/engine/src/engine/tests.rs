@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
 use crate::flows::exactness::Exactness;
-use crate::peer::v1::codec::{self as v1, Change, Control, Flags, Options};
+use crate::peer::v1::codec::{self as v1, Control, Flags, Options};
 use crate::{
     Command, CommandId, Config, Event, Input, Origin, Part, Reconfigure, Request, Sender, Side,
     Stamp,
@@ -13,7 +13,7 @@ use common::Instant;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use ctnetlink::flow::{HelperName, Known};
-use ctnetlink::{EventKind, Flow, Tuple, Writer};
+use ctnetlink::{Change, Flow, Tuple, Writer};
 
 /// Defect 9 of the original (`docs/defects.md`).
 #[test]
@@ -22,7 +22,7 @@ fn without_a_local_table_an_event_leaves_at_once() {
     config.replication.keep_local = false;
     let mut engine = Engine::new(config, Instant(0));
     let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(5, 6));
-    let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+    let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
     engine.handle(Instant(1), Input::Kernel { event, flow, origin, stamp });
     assert!(engine.poll_transmit(Instant(1), &mut [0; 1472]).is_some());
 }
@@ -56,9 +56,9 @@ fn where_there_is_no_peer_nothing_is_said_and_ends_leave_at_once() {
     let mut engine = Engine::new(config, Instant(0));
     let flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 2));
     let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
-    for event in [EventKind::New, EventKind::Update, EventKind::Destroy] {
+    for event in [Change::New, Change::Update, Change::Destroy] {
         engine.handle(Instant(5), Input::Kernel { event, flow: flow.clone(), origin, stamp });
-        assert_eq!(engine.table(Side::Local).len(), usize::from(event != EventKind::Destroy));
+        assert_eq!(engine.table(Side::Local).len(), usize::from(event != Change::Destroy));
         let later = Instant(5) + Duration::from_secs(60);
         assert_eq!((engine.outbox_len(), engine.poll_transmit(later, &mut [0; 1000])), (0, None));
     }
@@ -76,11 +76,11 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
     let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
     let last = 2 * limit::SWEEP_STEP_SLOTS;
     for n in 0..=last {
-        let (event, flow) = (EventKind::New, flow(n));
+        let (event, flow) = (Change::New, flow(n));
         engine.handle(Instant(2), Input::Kernel { event, flow, origin, stamp });
     }
     for n in 0..last {
-        let (event, flow) = (EventKind::Destroy, flow(n));
+        let (event, flow) = (Change::Destroy, flow(n));
         engine.handle(Instant(3), Input::Kernel { event, flow, origin, stamp });
     }
     let repair_after = Some(Duration::from_nanos(1));

@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::EventKind as Change;
+use ctnetlink::Change;
 use ctnetlink::expectation::flag;
 use ctnetlink::{Expectation, FlowKey};
 

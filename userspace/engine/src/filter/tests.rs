@@ -5,7 +5,7 @@ use common::hook::{BODY_LEN, PacketRecord};
 use ctnetlink::flow::{ProtoState, Status, TcpState};
 use ctnetlink::request::{self, IfExists, Ticket};
 use ctnetlink::tuple::FAMILY_IPV4;
-use ctnetlink::{Tuple, Writer};
+use ctnetlink::{Change, Tuple, Writer};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -83,7 +83,7 @@ fn event_of(flow: &Flow) -> Vec<u8> {
 /// Where a packet's record has the family, and behind it the protocol.
 const FAMILY_AT: usize = 103;
 
-fn read(message: &[u8]) -> Option<(Kind, Subject)> {
+fn read(message: &[u8]) -> Option<(Change, Subject)> {
     let mut subject = Subject::NOTHING;
     Some((event::read(message, true, &mut subject)?, subject))
 }
@@ -124,7 +124,7 @@ proptest! {
     #[test]
     fn what_the_program_reads_in_place_is_what_user_space_decodes(flow in flows()) {
         let (kind, seen) = read(&event_of(&flow)).expect("it is an event");
-        prop_assert_eq!(kind, Kind::New);
+        prop_assert_eq!(kind, Change::New);
         let mut wanted = subject(&flow);
         prop_assert_eq!(seen.told, wanted.told);
         wanted.told = seen.told;

@@ -9,14 +9,14 @@ use crate::input::{Origin, Stamp};
 use crate::kernel::Purpose;
 use crate::output::Request;
 use common::Instant;
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 
 impl Flows {
     /// Passes an event on. Of one that comes late the kernel is asked how the flow is by now.
     pub(super) fn bypass(
         &mut self,
         desk: &mut Desk<'_, impl Listener>,
-        event: EventKind,
+        event: Change,
         flow: Flow,
         origin: Origin,
         stamp: Stamp,
@@ -26,7 +26,7 @@ impl Flows {
         let last = self.spoken.last_about(&key);
         // A packet that was on its way when the flow ended is reported after the end.
         let ended = end.is_some() && end == last;
-        let in_order = age(stamp, last) == Age::Newer && !(ended && event == EventKind::Update);
+        let in_order = age(stamp, last) == Age::Newer && !(ended && event == Change::Update);
         let when = news::span_of(stamp, desk.now);
         if !in_order {
             self.ask(desk, &key);
@@ -35,9 +35,9 @@ impl Flows {
         self.spoken.bury(key, when);
         let counters = &mut desk.counters.bypass;
         match event {
-            EventKind::New => counters.created += 1,
-            EventKind::Update => counters.updated += 1,
-            EventKind::Destroy => {
+            Change::New => counters.created += 1,
+            Change::Update => counters.updated += 1,
+            Change::Destroy => {
                 self.note_end(&key);
                 counters.destroyed += 1;
             }
@@ -67,7 +67,7 @@ impl Flows {
             self.ask(desk, &key);
             return;
         }
-        desk.listener.on_passed(EventKind::New, flow, &mut desk.counters.replica);
+        desk.listener.on_passed(Change::New, flow, &mut desk.counters.replica);
     }
 
     /// Passes on what the kernel says of a flow: all of it, as of a new one, because a peer lays an update over what it
@@ -80,10 +80,10 @@ impl Flows {
     ) {
         self.spoken.bury(*key, Span::at(desk.now.0));
         let (change, flow) = if let Some(flow) = flow {
-            (EventKind::New, flow)
+            (Change::New, flow)
         } else {
             self.note_end(key);
-            (EventKind::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
+            (Change::Destroy, Flow { zone: key.zone, ..Flow::new(key.tuple) })
         };
         desk.listener.on_passed(change, flow, &mut desk.counters.replica);
     }

@@ -11,7 +11,7 @@ use crate::flows::knowledge::By;
 use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::input::{Origin, Stamp};
 use common::Instant;
-use ctnetlink::{EventKind, FlowKey};
+use ctnetlink::{Change, FlowKey};
 use wire::packet::Seen;
 
 #[cfg(test)]
@@ -36,7 +36,7 @@ impl Flows {
             desk.counters.filtered += 1;
             return Ok(());
         }
-        let event = if confirmed { EventKind::Update } else { EventKind::New };
+        let event = if confirmed { Change::Update } else { Change::New };
         let stamp = Stamp::At(at);
         if !desk.config.replication.keep_local && !whole {
             // What the packet did not show is to be told, too.
@@ -55,14 +55,9 @@ impl Flows {
     /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been
     /// told of it: that a flow began which a reading has shown, or a change that was read together with the peer's own
     /// word.
-    pub(super) fn tell_late(
-        &self,
-        desk: &mut Desk<'_, impl Listener>,
-        slot: Slot,
-        event: EventKind,
-    ) {
+    pub(super) fn tell_late(&self, desk: &mut Desk<'_, impl Listener>, slot: Slot, event: Change) {
         let Some(entry) = self.table.at(slot) else { return };
-        let began = event == EventKind::New && entry.marks.contains(Marks::SILENT);
+        let began = event == Change::New && entry.marks.contains(Marks::SILENT);
         if began {
             desk.listener.start_over(slot);
         }

@@ -13,7 +13,7 @@ use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow};
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
@@ -65,11 +65,11 @@ impl Node {
         &mut self,
         session: &mut impl Peers,
         now: Instant,
-        (event, expect): (EventKind, Expectation),
+        (event, expect): (Change, Expectation),
         origin: Origin,
     ) {
         // Ends are told of what the table holds, whatever its helper says by then.
-        if event != EventKind::Destroy && !self.counts(&expect) {
+        if event != Change::Destroy && !self.counts(&expect) {
             self.counters.filtered += 1;
             return;
         }
@@ -85,7 +85,7 @@ impl Node {
     pub(crate) fn on_expect_message(
         &mut self,
         now: Instant,
-        (change, expect): (EventKind, Expectation),
+        (change, expect): (Change, Expectation),
         told: Told,
     ) {
         let Self { config, kernel, counters, remote_expectations: remote, .. } = self;

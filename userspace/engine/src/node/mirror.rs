@@ -11,7 +11,7 @@ use crate::remote::{self, Failure, Pen};
 use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind, Flow, FlowKey};
+use ctnetlink::{Change, Flow, FlowKey};
 
 /// When peers are asked again for what the kernel refused, most likely because it is full. A transfer of all flows may
 /// be refused like the last one, so each waits longer.
@@ -45,7 +45,7 @@ impl Node {
         &mut self,
         now: Instant,
         told: Told,
-        word: (EventKind, Flow),
+        word: (Change, Flow),
         tells_all: bool,
     ) -> Result<(), Full> {
         let ours = self.is_own(&word.1.key());
@@ -104,16 +104,11 @@ impl Node {
     /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the
     /// flow is gone from this kernel says nothing of the peer's. Without a local table (`DisableInternalCache`) no node
     /// tells its flows from the peers', and an end is an end for all of them, as with the original.
-    pub(crate) fn note_traffic(
-        &mut self,
-        event: EventKind,
-        key: &FlowKey,
-        origin: Origin,
-    ) -> Origin {
+    pub(crate) fn note_traffic(&mut self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
         if !matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
-        let ended = event == EventKind::Destroy;
+        let ended = event == Change::Destroy;
         let keep_local = self.config.replication.keep_local;
         let theirs = ended && keep_local && self.remote.made(key) && !self.is_own(key);
         self.remote.note_shared(key);

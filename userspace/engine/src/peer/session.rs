@@ -29,7 +29,7 @@ use crate::node::{self, Node};
 use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{EventKind as Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow};
 
 /// How this node stands with its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::output::Request;
 use crate::remote::{without_master, writable};
 use crate::told::Told;
 use common::Instant;
-use ctnetlink::EventKind as Change;
+use ctnetlink::Change;
 use ctnetlink::flow::Known;
 use ctnetlink::{Flow, FlowKey};
 

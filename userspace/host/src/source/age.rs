@@ -1,8 +1,9 @@
 //! Flows too young to be told of, where no program in the kernel sees to it. What passes is what the program would let
 //! pass (`ebpf/src/filter.rs`).
 
-use common::filter::{Kind, Subject};
+use common::filter::Subject;
 use common::{Instant, event};
+use ctnetlink::Change;
 use ctnetlink::FlowKey;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,11 +38,11 @@ impl Nursery {
         let mut subject = Subject::NOTHING;
         let Some(kind) = event::read(message, true, &mut subject) else { return true };
         match kind {
-            Kind::New => {
+            Change::New => {
                 self.young.insert(subject.key, now);
                 false
             }
-            Kind::Update => {
+            Change::Update => {
                 let since = self.young.get(&subject.key);
                 let young = since.is_some_and(|since| !self.is_ripe(*since, now));
                 if !young {
@@ -49,7 +50,7 @@ impl Nursery {
                 }
                 !young
             }
-            Kind::Destroy => {
+            Change::Destroy => {
                 self.young.remove(&subject.key);
                 true
             }

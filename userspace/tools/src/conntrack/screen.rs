@@ -2,8 +2,9 @@
 
 use super::failure::NAME;
 use crate::print::Origin;
-use crate::print::conntrack::{self, Event, Format, Root, Style};
+use crate::print::conntrack::{self, Format, Root, Style};
 use crate::stdout;
+use ctnetlink::Change;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,11 +53,11 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn event(&mut self, message: &[u8], event: Event, by: Origin<'_>) -> io::Result<()> {
+    pub fn event(&mut self, message: &[u8], event: Change, by: Origin<'_>) -> io::Result<()> {
         self.add(message, Some(event), by)
     }
 
-    fn add(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>) -> io::Result<()> {
+    fn add(&mut self, message: &[u8], event: Option<Change>, by: Origin<'_>) -> io::Result<()> {
         self.begin();
         let now_ns = self.now_ns();
         let shown = self.print(message, event, by, now_ns);
@@ -87,7 +88,13 @@ impl<'a> Screen<'a> {
         Ok(())
     }
 
-    fn print(&mut self, message: &[u8], event: Option<Event>, by: Origin<'_>, now_ns: u64) -> bool {
+    fn print(
+        &mut self,
+        message: &[u8],
+        event: Option<Change>,
+        by: Origin<'_>,
+        now_ns: u64,
+    ) -> bool {
         let print = match self.root {
             Root::Conntrack => conntrack::flow,
             Root::Expect => conntrack::expectation,

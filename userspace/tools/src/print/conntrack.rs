@@ -41,7 +41,7 @@ pub use statistics::{count, statistics};
 use crate::print::Origin;
 use crate::print::xml::HEAD;
 use ctnetlink::uapi::subsystem;
-use ctnetlink::{ExpectView, Flow, FlowView, Messages};
+use ctnetlink::{Change, ExpectView, Flow, FlowView, Messages};
 use put::Put as _;
 
 /// What entries look like.
@@ -81,22 +81,11 @@ pub struct Style<'a> {
     pub colour: bool,
 }
 
-/// What happened to an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// It began.
-    New,
-    /// It changed.
-    Update,
-    /// It ended.
-    Destroy,
-}
-
 /// What belongs to one printing of an entry rather than to the entry.
 #[derive(Clone, Copy, Debug, Default)]
 struct Occasion<'a> {
     /// What happened; nothing in lists.
-    event: Option<Event>,
+    event: Option<Change>,
     /// Who caused the event.
     origin: Origin<'a>,
     /// Wall clock, nanoseconds since 1970.
@@ -111,7 +100,7 @@ pub fn flow(
     out: &mut Vec<u8>,
     style: &Style<'_>,
     message: &[u8],
-    event: Option<Event>,
+    event: Option<Change>,
     origin: Origin<'_>,
     now_ns: u64,
 ) -> bool {
@@ -146,7 +135,7 @@ pub fn expectation(
     out: &mut Vec<u8>,
     style: &Style<'_>,
     message: &[u8],
-    event: Option<Event>,
+    event: Option<Change>,
     origin: Origin<'_>,
     now_ns: u64,
 ) -> bool {

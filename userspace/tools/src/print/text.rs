@@ -37,17 +37,6 @@ pub struct Line<'a> {
     pub labels: Option<&'a dyn Fn(u32) -> Option<String>>,
 }
 
-/// What happened to a flow, in front of its line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tag {
-    /// It began.
-    New,
-    /// It changed.
-    Update,
-    /// It ended.
-    Destroy,
-}
-
 /// How old an entry of a table is, after its line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Age {
@@ -219,16 +208,6 @@ pub fn expectation(
     match &expectation.helper {
         Some(helper) => write!(out, " helper={}", Name(helper.as_str())),
         None => Ok(()),
-    }
-}
-
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::New => "    [NEW] ",
-            Self::Update => " [UPDATE] ",
-            Self::Destroy => "[DESTROY] ",
-        })
     }
 }
 

@@ -11,11 +11,10 @@
 
 use crate::print::address::Address;
 use crate::print::tame;
-use crate::print::text::Tag;
 use crate::print::{label_bits, lifetime_s, state};
 use ctnetlink::flow::{Extra, Flow, Known, Status, Timestamps, proto_name};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
-use ctnetlink::{Expectation, Tuple, expectation};
+use ctnetlink::{Change, Expectation, Tuple, expectation};
 use std::fmt::{self, Display, Write};
 
 /// Stands before the first element of a document, and then the root of it.
@@ -34,7 +33,7 @@ pub enum Root {
 #[derive(Clone, Copy, Default)]
 pub struct Xml<'a> {
     /// What happened, in a listing of events.
-    pub tag: Option<Tag>,
+    pub tag: Option<Change>,
     /// Seconds until it expires.
     pub timeout: bool,
     /// Packets and bytes.
@@ -142,9 +141,9 @@ impl Xml<'_> {
     fn open(&self, out: &mut (impl Write + ?Sized)) -> fmt::Result {
         match self.tag {
             None => out.write_str("<flow>"),
-            Some(Tag::New) => out.write_str("<flow type=\"new\">"),
-            Some(Tag::Update) => out.write_str("<flow type=\"update\">"),
-            Some(Tag::Destroy) => out.write_str("<flow type=\"destroy\">"),
+            Some(Change::New) => out.write_str("<flow type=\"new\">"),
+            Some(Change::Update) => out.write_str("<flow type=\"update\">"),
+            Some(Change::Destroy) => out.write_str("<flow type=\"destroy\">"),
         }
     }
 

@@ -24,7 +24,7 @@
 use bitflags::bitflags;
 use core::fmt;
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{DecodeError, Expectation, Flow, FlowKey};
+use ctnetlink::{Change, DecodeError, Expectation, Flow, FlowKey};
 
 pub(in crate::sync) mod attribute;
 mod header;
@@ -39,9 +39,6 @@ pub use header::{HEADER_LEN, Header, Messages, RANGE_HEADER_LEN, RawMessage, enc
 
 /// The version this module speaks: high half of a message's first byte.
 pub const VERSION: u8 = 1;
-
-/// What happened to the thing a message is about. New: it began, or the receiver is to start over with it.
-pub use ctnetlink::EventKind as Change;
 
 /// What a message is about: low half of its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,14 +3,14 @@
 use crate::config::limit;
 use crate::input::{Command, CommandId, Input, Origin, Sender, Stamp};
 use crate::output::{Request, Side};
-use crate::peer::v1::codec::{self as v1, Change, Message, Messages, Options};
+use crate::peer::v1::codec::{self as v1, Message, Messages, Options};
 use crate::{Config, Engine};
 use alloc::vec::Vec;
 use common::Instant;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use ctnetlink::flow::{Known, Status};
-use ctnetlink::{EventKind, Flow, FlowKey, Tuple, Writer};
+use ctnetlink::{Change, Flow, FlowKey, Tuple, Writer};
 use wire::packet::Seen;
 
 const SECOND: u64 = 1_000_000_000;
@@ -51,7 +51,7 @@ fn packet(engine: &mut Engine, at: u64, confirmed: bool, whole: bool) {
 
 fn destroy(engine: &mut Engine, at: u64) {
     let (origin, stamp) = (Origin::Foreign, Stamp::At(Instant(at)));
-    let event = EventKind::Destroy;
+    let event = Change::Destroy;
     engine.handle(Instant(at), Input::Kernel { event, flow: flow(), origin, stamp });
 }
 

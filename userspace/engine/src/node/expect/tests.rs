@@ -1,5 +1,5 @@
 use crate::config::{Config, Helpers, Mode, Replication};
-use crate::peer::v1::codec::{self as v1, Change, Control, Kind, Messages, Options};
+use crate::peer::v1::codec::{self as v1, Control, Kind, Messages, Options};
 use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Sender, Side, Stamp};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::net::Ipv4Addr;
 use ctnetlink::flow::HelperName;
-use ctnetlink::{EventKind, Expectation, Flow, Tuple, Writer};
+use ctnetlink::{Change, Expectation, Flow, Tuple, Writer};
 
 const NOW: Instant = Instant(1_000_000_000);
 const ENOENT: i32 = 2;
@@ -70,7 +70,7 @@ fn drain_events(engine: &mut Engine) -> Vec<Event> {
     core::iter::from_fn(|| engine.poll_event()).collect()
 }
 
-fn hear(engine: &mut Engine, event: EventKind, expect: &Expectation, origin: Origin) {
+fn hear(engine: &mut Engine, event: Change, expect: &Expectation, origin: Origin) {
     let expect = Box::new(expect.clone());
     engine.handle(NOW, Input::KernelExpect { event, expect, origin });
 }
@@ -116,13 +116,13 @@ fn receive(engine: &mut Engine, encode: impl FnOnce(&mut Writer<'_>)) {
 fn a_life_is_told_and_the_next_one_begins_anew() {
     let mut engine = engine(Replication::default());
     let mut told = Vec::new();
-    for event in [EventKind::New, EventKind::Destroy, EventKind::New] {
+    for event in [Change::New, Change::Destroy, Change::New] {
         hear(&mut engine, event, &expectation(5000), Origin::Foreign);
         told.extend(kinds(&mut engine));
     }
     hear(
         &mut engine,
-        EventKind::Update,
+        Change::Update,
         &expectation(5000).with(|expect| expect.class = Some(1)),
         Origin::Foreign,
     );
@@ -135,7 +135,7 @@ fn a_life_is_told_and_the_next_one_begins_anew() {
 #[test]
 fn several_changes_that_wait_are_one_message() {
     let mut engine = engine(Replication::default());
-    for event in [EventKind::New, EventKind::Destroy, EventKind::New] {
+    for event in [Change::New, Change::Destroy, Change::New] {
         hear(&mut engine, event, &expectation(5000), Origin::Foreign);
     }
     assert_eq!(kinds(&mut engine), [Kind::Expect(Change::New)]);
@@ -150,8 +150,8 @@ fn helpers_that_are_not_named_are_left_out() {
     let config = Config { expectations: named, ..Config::default() };
     let mut engine = Engine::new(config, Instant(0));
     let sip = expectation(5060).with(|expect| expect.helper = HelperName::from_bytes(b"sip"));
-    hear(&mut engine, EventKind::New, &sip, Origin::Foreign);
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, Change::New, &sip, Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Foreign);
     assert_eq!(engine.expectation_counts(), [1, 0]);
     assert_eq!(engine.counters().filtered, 1);
 }
@@ -159,13 +159,13 @@ fn helpers_that_are_not_named_are_left_out() {
 #[test]
 fn what_is_sent_again_says_how_things_are_by_then() {
     let mut engine = engine(ftfw());
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Foreign);
-    hear(&mut engine, EventKind::New, &expectation(5001), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(5001), Origin::Foreign);
     let out = sent(&mut engine, NOW);
     let of_expectations: Vec<u32> =
         out.iter().filter(|(_, kind)| *kind != Kind::Control).map(|(seq, _)| *seq).collect();
     assert_eq!(of_expectations.len(), 2);
-    hear(&mut engine, EventKind::Destroy, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, Change::Destroy, &expectation(5000), Origin::Foreign);
     assert_eq!(kinds(&mut engine), [Kind::Expect(Change::Destroy)]);
     // Both news were lost: the one that has ended must not come to life, the other one must not end.
     let (from, to) = (of_expectations[0], of_expectations[1]);
@@ -176,8 +176,8 @@ fn what_is_sent_again_says_how_things_are_by_then() {
 #[test]
 fn a_bulk_transfer_sends_flows_and_then_expectations() {
     let mut engine = engine(Replication::default());
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Foreign);
-    let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Foreign);
+    let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
     engine.handle(NOW, Input::Kernel { event, flow: master(), origin, stamp });
     kinds(&mut engine);
     engine.handle(NOW, Input::Command(CommandId(1), Command::Bulk));
@@ -191,21 +191,21 @@ fn a_bulk_transfer_sends_flows_and_then_expectations() {
 #[test]
 fn our_own_writes_are_not_told_back() {
     let mut engine = engine(Replication::default());
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Commit);
-    hear(&mut engine, EventKind::New, &expectation(5001), Origin::Inject);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
+    hear(&mut engine, Change::New, &expectation(5001), Origin::Inject);
     assert_eq!((kinds(&mut engine), engine.expectation_counts()), (vec![], [1, 0]));
-    hear(&mut engine, EventKind::Destroy, &expectation(5000), Origin::Foreign);
-    hear(&mut engine, EventKind::Destroy, &expectation(5001), Origin::Foreign);
+    hear(&mut engine, Change::Destroy, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, Change::Destroy, &expectation(5001), Origin::Foreign);
     assert_eq!(kinds(&mut engine), [Kind::Expect(Change::Destroy)], "the committed one is ours");
 }
 
 #[test]
 fn a_commit_that_replaces_the_master_is_not_told_either() {
     let mut engine = engine(Replication::default());
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Commit);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
     // The kernel ends it with its master, and says that nobody asked for that.
-    hear(&mut engine, EventKind::Destroy, &expectation(5000), Origin::Foreign);
-    hear(&mut engine, EventKind::New, &expectation(5000), Origin::Commit);
+    hear(&mut engine, Change::Destroy, &expectation(5000), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
     assert_eq!((kinds(&mut engine), engine.expectation_counts()), (vec![], [1, 0]));
 }
 
@@ -231,7 +231,7 @@ fn a_dump_fills_the_table_and_tells_of_what_was_missed() {
     let later = NOW + core::time::Duration::from_secs(1);
     engine.handle(later, Input::ExpectEventsLost);
     assert!(matches!(engine.poll_kernel().unwrap().request, Request::DumpExpectations));
-    hear(&mut engine, EventKind::Destroy, &expectation(1), Origin::Foreign);
+    hear(&mut engine, Change::Destroy, &expectation(1), Origin::Foreign);
     engine.handle(later, Input::DumpedExpectation(Box::new(expectation(1))));
     engine.handle(later, Input::ExpectationDumpDone { complete: true });
     assert_eq!(kinds(&mut engine), [Change::Destroy, Change::Destroy].map(Kind::Expect));
@@ -329,9 +329,9 @@ fn without_a_remote_table_messages_go_into_the_kernel() {
 #[test]
 fn a_flush_says_nothing_of_what_it_forgets() {
     let mut engine = engine(ftfw());
-    hear(&mut engine, EventKind::New, &expectation(1), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(1), Origin::Foreign);
     let out = sent(&mut engine, NOW);
-    hear(&mut engine, EventKind::New, &expectation(2), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(2), Origin::Foreign);
     say(&mut engine, 1, Change::New, &expectation(3));
     engine.handle(NOW, Input::Command(CommandId(1), Command::Flush { local: true, remote: true }));
     assert_eq!(engine.expectation_counts(), [0, 0]);
@@ -345,7 +345,7 @@ fn a_flush_says_nothing_of_what_it_forgets() {
 fn alarm_tells_again_and_forgets_what_is_not() {
     let mode = Mode::Alarm { refresh_s: 5, expire_s: 20 };
     let mut engine = engine(Replication { mode, ..Replication::default() });
-    hear(&mut engine, EventKind::New, &expectation(1), Origin::Foreign);
+    hear(&mut engine, Change::New, &expectation(1), Origin::Foreign);
     say(&mut engine, 1, Change::New, &expectation(2));
     kinds(&mut engine);
     let at = |s| NOW + core::time::Duration::from_secs(s);

@@ -72,7 +72,7 @@ impl Talk {
         self.hears(|writer, stamp| v1::encode_control(control, stamp, writer));
     }
 
-    fn tells(&mut self, change: EventKind, flow: &Flow) {
+    fn tells(&mut self, change: Change, flow: &Flow) {
         let options = Options { timeout: false, window_scale: false };
         self.hears(|writer, stamp| v1::encode_flow(change, stamp, flow, options, writer));
     }
@@ -89,7 +89,7 @@ impl Talk {
         self.says(Control::Settled(Some(account)));
     }
 
-    fn happens(&mut self, event: EventKind, flow: &Flow) {
+    fn happens(&mut self, event: Change, flow: &Flow) {
         let (origin, flow) = (Origin::Foreign, flow.clone());
         self.handle(Input::Kernel { event, flow, origin, stamp: Stamp::InOrder });
     }
@@ -118,7 +118,7 @@ impl Talk {
     }
 
     /// What is told of flows.
-    fn told(&mut self) -> Vec<(EventKind, FlowKey)> {
+    fn told(&mut self) -> Vec<(Change, FlowKey)> {
         let flows = self.sent().into_iter().filter_map(|message| match message {
             Message::Flow { change, flow } => Some((change, flow.key())),
             _ => None,
@@ -147,10 +147,10 @@ impl Talk {
 #[test]
 fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
     let mut talk = Talk::new();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
-    assert_eq!((talk.own(), talk.told()), ([key(2)].into(), [(EventKind::New, key(2))].into()));
+    assert_eq!((talk.own(), talk.told()), ([key(2)].into(), [(Change::New, key(2))].into()));
     // Nor where an operator made it forget what is its own.
     let flush = Command::Flush { local: true, remote: false };
     talk.handle(Input::Command(CommandId(8), flush));
@@ -162,7 +162,7 @@ fn a_reading_does_not_take_the_peers_flow_for_one_of_its_own() {
 #[test]
 fn what_was_there_before_the_peer_spoke_of_it_is_read() {
     let mut talk = Talk::new();
-    talk.tells(EventKind::Update, &flow(1));
+    talk.tells(Change::Update, &flow(1));
     talk.kernel(|_| None);
     talk.reads(&[flow(1)]);
     // Whose it is, is asked once more, behind what may be on its way.
@@ -175,22 +175,22 @@ fn what_was_there_before_the_peer_spoke_of_it_is_read() {
 fn a_flow_that_traffic_of_both_uses_is_not_as_the_peer_says() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
-    talk.happens(EventKind::Update, &flow(1));
+    talk.happens(Change::Update, &flow(1));
     assert!(!talk.is_exact());
     talk.kernel(|_| None);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);
     // The peer's word does not delete it, although the kernel says that it is there.
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     let is_new = |request: &Request| matches!(request, Request::Create(_));
     let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
     assert!(matches!(requests[..], [Request::Create(_), Request::Update(_)]), "{requests:?}");
     assert!(!talk.is_exact());
-    talk.tells(EventKind::Destroy, &flow(1));
+    talk.tells(Change::Destroy, &flow(1));
     assert!(talk.is_exact());
 }
 
@@ -199,7 +199,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
     let mut talk = Talk::new();
     let mut asked = Vec::new();
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| Some(ENOMEM));
     assert!(!talk.is_exact());
     talk.settles(first, 1);
@@ -209,7 +209,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
         if talk.sent().contains(&Message::Control(Control::Resync)) {
             asked.push(talk.now / 1000);
             let first = talk.seq;
-            talk.tells(EventKind::New, &flow(1));
+            talk.tells(Change::New, &flow(1));
             talk.settles(first, 1);
             talk.kernel(|_| Some(ENOMEM));
         }
@@ -217,7 +217,7 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
     assert_eq!(asked, [2, 6, 14, 30][..asked.len()]);
     assert!(asked.len() >= 3, "{asked:?}");
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     assert!(talk.is_exact(), "there is room again");
@@ -226,19 +226,19 @@ fn what_the_kernel_refuses_is_asked_for_again_later_and_later() {
 #[test]
 fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_of_it() {
     let mut talk = Talk::new();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(2));
+    talk.tells(Change::New, &flow(2));
     talk.kernel(|_| None);
     talk.settles(first, 1);
     assert_eq!(talk.kernel(|_| None), [], "traffic may use it of which no event tells");
     assert!(!talk.is_exact());
     // News comes late: an end may be that of an earlier flow, so the kernel is asked.
-    talk.happens(EventKind::Destroy, &flow(1));
+    talk.happens(Change::Destroy, &flow(1));
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert!(!talk.is_exact(), "the kernel has it still");
-    talk.happens(EventKind::Destroy, &flow(1));
+    talk.happens(Change::Destroy, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Verified { key: key(1), flow: None });
     assert!(talk.is_exact());
@@ -248,8 +248,8 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
 fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
-    talk.tells(EventKind::New, &flow(2));
+    talk.tells(Change::New, &flow(1));
+    talk.tells(Change::New, &flow(2));
     talk.settles(first, 2);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
@@ -258,7 +258,7 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: None });
     assert!(!talk.is_exact());
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.settles(first + 3, 2);
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
@@ -268,7 +268,7 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
 #[test]
 fn what_the_peers_wrote_is_this_nodes_own_after_a_flush_and_a_reading() {
     let mut talk = Talk::new();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
     let flush = Command::Flush { local: true, remote: true };
     talk.handle(Input::Command(CommandId(1), flush));
@@ -281,12 +281,12 @@ fn what_the_peers_wrote_is_this_nodes_own_after_a_flush_and_a_reading() {
 #[test]
 fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
     let mut talk = Talk::new();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
     let mut other = flow(1);
     other.reply.dst[0] = 9;
     other.status = Status::SRC_NAT | Status::SRC_NAT_DONE;
-    talk.tells(EventKind::Update, &other);
+    talk.tells(Change::Update, &other);
     let requests = talk.kernel(|_| None);
     assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
 }
@@ -295,20 +295,20 @@ fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
 fn that_the_peers_flow_has_expired_here_is_not_told_to_the_peer() {
     let mut talk = Talk::new();
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
-    talk.happens(EventKind::Destroy, &flow(1));
+    talk.happens(Change::Destroy, &flow(1));
     assert_eq!((talk.told(), talk.is_exact()), (Vec::new(), false));
 }
 
 #[test]
 fn without_a_local_table_the_end_of_a_flow_that_a_peer_told_of_is_told() {
     let mut talk = without_a_local_table();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
-    talk.happens(EventKind::Destroy, &flow(1));
-    assert_eq!(talk.told(), [(EventKind::Destroy, key(1))]);
+    talk.happens(Change::Destroy, &flow(1));
+    assert_eq!(talk.told(), [(Change::Destroy, key(1))]);
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_t
         assert!(talk.is_exact());
         talk.reads(&[flow(1)]);
         assert_eq!(talk.is_exact(), !earlier_life);
-        talk.happens(EventKind::Destroy, &flow(1));
+        talk.happens(Change::Destroy, &flow(1));
         talk.told();
         assert!(talk.is_exact());
     }
@@ -329,18 +329,18 @@ fn flows_that_an_earlier_life_may_have_written_leave_it_open_whether_all_is_as_t
 #[test]
 fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
     let mut talk = Talk::new();
-    talk.happens(EventKind::New, &flow(1));
+    talk.happens(Change::New, &flow(1));
     talk.sent();
     // The entry stays until the peer has been told of the end.
-    talk.happens(EventKind::Destroy, &flow(1));
-    talk.tells(EventKind::New, &flow(1));
+    talk.happens(Change::Destroy, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Noticed(key(1)));
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [], "it is the peer's");
     // Traffic of this node's uses it now.
-    talk.happens(EventKind::Update, &flow(1));
+    talk.happens(Change::Update, &flow(1));
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
     assert_eq!(talk.own(), [key(1)]);
@@ -349,29 +349,29 @@ fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
 #[test]
 fn a_flow_that_a_peers_word_ended_here_is_owed_to_the_peers_that_were_told_of_it() {
     let mut talk = Talk::new();
-    talk.happens(EventKind::New, &flow(1));
-    talk.happens(EventKind::New, &flow(2));
+    talk.happens(Change::New, &flow(1));
+    talk.happens(Change::New, &flow(2));
     talk.sent();
-    talk.tells(EventKind::Destroy, &flow(1));
+    talk.tells(Change::Destroy, &flow(1));
     talk.kernel(|_| None);
-    let (event, origin, stamp) = (EventKind::Destroy, Origin::Inject, Stamp::InOrder);
+    let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
     talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
     assert_eq!(talk.told(), [], "words that answer each other have no end");
     talk.now += 60_000;
     talk.handle(Input::Timeout);
-    assert_eq!(talk.told(), [(EventKind::Update, key(2))], "a transfer shows what is left");
+    assert_eq!(talk.told(), [(Change::Update, key(2))], "a transfer shows what is left");
 }
 
 #[test]
 fn what_was_written_and_could_not_be_remembered_is_not_as_told_until_a_flush() {
     let mut talk = Talk::with(|config| config.flows_max = 1);
-    talk.tells(EventKind::New, &flow(1));
-    talk.tells(EventKind::New, &flow(2));
+    talk.tells(Change::New, &flow(1));
+    talk.tells(Change::New, &flow(2));
     let requests = talk.kernel(|_| None);
     assert!(matches!(requests[..], [Request::Create(_), Request::Create(_)]), "{requests:?}");
     // The peer has lost the second one since.
     let first = talk.seq;
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.settles(first, 1);
     talk.kernel(|_| None);
     talk.reads(&[flow(1), flow(2)]);
@@ -395,8 +395,8 @@ fn a_flow_that_an_answer_alone_shows_may_be_one_of_which_no_event_tells() {
 #[test]
 fn a_table_full_of_flows_that_ended_unseen_is_compared_with_a_kernel_that_has_room() {
     let mut talk = Talk::with(|config| config.flows_max = 1);
-    talk.happens(EventKind::New, &flow(1));
-    talk.happens(EventKind::New, &flow(2));
+    talk.happens(Change::New, &flow(1));
+    talk.happens(Change::New, &flow(2));
     talk.now += 60_000;
     talk.handle(Input::KernelHealth { flows: 1, events: true });
     assert_eq!(talk.kernel(|_| None), [], "it is as full as the kernel says");
@@ -409,15 +409,15 @@ fn a_table_full_of_flows_that_ended_unseen_is_compared_with_a_kernel_that_has_ro
 #[test]
 fn what_a_peers_word_does_to_a_flow_without_events_is_read_back() {
     let mut talk = Talk::new();
-    talk.happens(EventKind::New, &flow(1));
+    talk.happens(Change::New, &flow(1));
     // Another life under the same identity, which only a reading shows.
     let other = Flow { id: 9, known: Known::STATUS | Known::ID, ..flow(1) };
-    talk.happens(EventKind::Update, &Flow { id: 8, known: Known::STATUS | Known::ID, ..flow(1) });
+    talk.happens(Change::Update, &Flow { id: 8, known: Known::STATUS | Known::ID, ..flow(1) });
     talk.kernel(|_| None);
     assert_eq!(talk.engine.silent_flows(), 0);
     talk.reads(&[other]);
     assert_eq!((talk.own(), talk.engine.silent_flows()), ([key(1)].into(), 1));
-    talk.tells(EventKind::Update, &flow(1));
+    talk.tells(Change::Update, &flow(1));
     let requests = talk.kernel(|_| None);
     assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
 }
@@ -429,15 +429,15 @@ fn without_a_local_table() -> Talk {
 #[test]
 fn without_a_local_table_a_reading_tells_neither_what_has_ended_since_nor_what_is_the_peers() {
     let mut talk = without_a_local_table();
-    talk.tells(EventKind::New, &flow(1));
+    talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);
     talk.handle(Input::Command(CommandId(1), Command::Bulk));
     talk.kernel(|_| None);
-    talk.happens(EventKind::Destroy, &flow(2));
+    talk.happens(Change::Destroy, &flow(2));
     for n in 1..=3 {
         talk.handle(Input::Dumped(flow(n)));
     }
-    assert_eq!(talk.told(), [(EventKind::Destroy, key(2)), (EventKind::New, key(3))]);
+    assert_eq!(talk.told(), [(Change::Destroy, key(2)), (Change::New, key(3))]);
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(2))]);
 }
 
@@ -449,5 +449,5 @@ fn without_a_local_table_what_a_packet_does_not_show_is_asked_for() {
     talk.handle(Input::Packet { seen: seen(false), at });
     assert_eq!((talk.told(), talk.kernel(|_| None)), (Vec::new(), [Request::Get(key(1))].into()));
     talk.handle(Input::Packet { seen: seen(true), at });
-    assert_eq!(talk.told(), [(EventKind::New, key(1))]);
+    assert_eq!(talk.told(), [(Change::New, key(1))]);
 }

@@ -2,7 +2,7 @@
 
 use super::column::{Column, Marks};
 use crate::flows::table::{Entry, FlowTable, Slot};
-use ctnetlink::EventKind as Change;
+use ctnetlink::Change;
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;
 

@@ -15,8 +15,8 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use common::Instant;
-use ctnetlink::{Expectation, Flow};
-use wire::sync::v1::{self, Change, Control, Flags, Options, Stamp};
+use ctnetlink::{Change, Expectation, Flow};
+use wire::sync::v1::{self, Control, Flags, Options, Stamp};
 
 /// Something to send.
 #[derive(Debug)]

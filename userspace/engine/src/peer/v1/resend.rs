@@ -399,8 +399,7 @@ fn is_unheard(kept: &Kept<'_>, slot: Slot, ticket: u32) -> bool {
 mod tests {
     use super::*;
     use crate::flows::table::{FlowTable, Notes};
-    use ctnetlink::{Flow, Tuple};
-    use wire::sync::v1::Change;
+    use ctnetlink::{Change, Flow, Tuple};
 
     /// A queue, and flows in slots 0.. of which the numbers of `sent` told.
     struct Sent {

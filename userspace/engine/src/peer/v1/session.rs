@@ -19,7 +19,7 @@ use crate::peer::session::Standing;
 use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::EventKind as Change;
+use ctnetlink::Change;
 use wire::sync::v1::{self, Control, Flags, Message, Messages, Options, RawMessage};
 
 /// The conversation.

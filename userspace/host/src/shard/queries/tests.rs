@@ -1,6 +1,6 @@
 use super::*;
 use ctnetlink::flow::Known;
-use ctnetlink::{EventKind, Tuple};
+use ctnetlink::{Change, Tuple};
 use engine::query::{Expr, Scope, Term};
 use engine::{Config, Input, Origin, Stamp};
 
@@ -12,7 +12,7 @@ fn engine(flows: u32) -> Engine {
         let mut flow = Flow::new(Tuple::v4([10 + a, b, c, d], [9; 4], 17).with_ports(1, 53));
         flow.zone = if n.is_multiple_of(10) { 5 } else { 0 };
         (flow.id, flow.known) = (n, Known::ID | Known::STATUS);
-        let (event, origin, stamp) = (EventKind::New, Origin::Foreign, Stamp::InOrder);
+        let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
         engine.handle(Instant(1), Input::Kernel { event, flow, origin, stamp });
     }
     engine

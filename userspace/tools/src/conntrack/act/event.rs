@@ -12,10 +12,10 @@ use crate::conntrack::filter::Filter;
 use crate::conntrack::programs::Programs;
 use crate::conntrack::screen::{Frame, Screen, say, summary};
 use crate::print::Origin;
-use crate::print::conntrack::{Event, Format, Root};
+use crate::print::conntrack::{Format, Root};
 use ctnetlink::frame::HEADER_LEN;
 use ctnetlink::uapi::{ct, flag, group, subsystem};
-use ctnetlink::{FlowView, Messages};
+use ctnetlink::{Change, FlowView, Messages};
 use host::source::{self, Choice, Source, SourceError};
 use host::sys::stop_signals;
 use host::table::wait_for_any;
@@ -158,10 +158,10 @@ impl Watcher<'_> {
             let is_flow = header.subsystem() == subsystem::CTNETLINK;
             let made = flag::CREATE | if is_flow { flag::EXCL } else { 0 };
             let event = match () {
-                () if header.message() == ct::DELETE => Event::Destroy,
+                () if header.message() == ct::DELETE => Change::Destroy,
                 // Expectations are made without EXCL.
-                () if header.has(made) => Event::New,
-                () => Event::Update,
+                () if header.has(made) => Change::New,
+                () => Change::Update,
             };
             let filtered = is_flow && !self.filter.is_everything();
             let passes = |flow: FlowView<'_>| self.filter.passes(&flow);

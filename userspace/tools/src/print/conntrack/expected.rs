@@ -1,8 +1,8 @@
 //! Expectations in every format. There are never many, so they take the way over `fmt` that the daemon's tables take.
 
 use super::put::Put as _;
-use super::{Event, Format, Occasion, Style, json, plain, time};
-use crate::print::text::{self, Tag};
+use super::{Format, Occasion, Style, json, plain, time};
+use crate::print::text::{self};
 use crate::print::xml::Xml;
 use ctnetlink::{ExpectView, Expectation, expectation};
 
@@ -34,11 +34,7 @@ fn line(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Oc
 }
 
 fn element(out: &mut Vec<u8>, style: &Style<'_>, expectation: &Expectation, on: &Occasion<'_>) {
-    let tag = on.event.map(|event| match event {
-        Event::New => Tag::New,
-        Event::Update => Tag::Update,
-        Event::Destroy => Tag::Destroy,
-    });
+    let tag = on.event;
     let when = style.timestamp.then(|| time::when(on.now_ns));
     let mut line = String::new();
     let _ = Xml { tag, when, ..Xml::LIST }.expectation(&mut line, expectation);

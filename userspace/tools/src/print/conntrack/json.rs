@@ -1,13 +1,13 @@
 //! A flow as a JSON object on a line; docs/spec/conntrack-json.md says what is in it.
 
 use super::put::{self, Put as _};
-use super::{Event, Occasion, Style, time};
+use super::{Occasion, Style, time};
 use crate::print::tame::is_tame;
 use crate::print::{lifetime_s, state};
 use ctnetlink::flow::{ProtoState, Status, Timestamps, proto_name};
 use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use ctnetlink::view::label_words;
-use ctnetlink::{FlowView, Tuple};
+use ctnetlink::{Change, FlowView, Tuple};
 use std::io::Write as _;
 
 /// What the bits are called, `enum ip_conntrack_status` without `IPS_`.
@@ -64,9 +64,9 @@ pub(super) fn open(out: &mut Vec<u8>, style: &Style<'_>, on: &Occasion<'_>, even
     };
     out.text("{\"v\":1");
     out.text(match event {
-        Event::New => ",\"event\":\"new\"",
-        Event::Update => ",\"event\":\"update\"",
-        Event::Destroy => ",\"event\":\"destroy\"",
+        Change::New => ",\"event\":\"new\"",
+        Change::Update => ",\"event\":\"update\"",
+        Change::Destroy => ",\"event\":\"destroy\"",
     });
     if style.timestamp {
         number(out, ",\"time_ns\":", time::of_event(event_ns, on));

@@ -6,12 +6,12 @@
 //! ```
 
 use super::put::{self, Put as _};
-use super::{Event, Occasion, Style, time};
+use super::{Occasion, Style, time};
 use crate::print::{age_s, state};
 use ctnetlink::flow::{Counters, Status, Timestamps, proto_name};
 use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use ctnetlink::view::label_words;
-use ctnetlink::{FlowView, Tuple};
+use ctnetlink::{Change, FlowView, Tuple};
 
 /// Appends a flow and a line end.
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
@@ -45,11 +45,11 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
 }
 
 /// What happened, in nine columns.
-pub(super) fn tag(out: &mut Vec<u8>, style: &Style<'_>, event: Event) {
+pub(super) fn tag(out: &mut Vec<u8>, style: &Style<'_>, event: Change) {
     let (colour, text) = match event {
-        Event::New => (GREEN, "    [NEW] "),
-        Event::Update => (YELLOW, " [UPDATE] "),
-        Event::Destroy => (RED, "[DESTROY] "),
+        Change::New => (GREEN, "    [NEW] "),
+        Change::Update => (YELLOW, " [UPDATE] "),
+        Change::Destroy => (RED, "[DESTROY] "),
     };
     coloured(out, style, colour, text);
 }

@@ -9,12 +9,12 @@
 
 use super::plain::{self, named};
 use super::put::{self, Put as _};
-use super::{Event, Occasion, Style};
+use super::{Occasion, Style};
 use crate::print::state;
 use ctnetlink::flow::{ProtoState, Status, proto_name};
 use ctnetlink::tuple::ipproto;
 use ctnetlink::view::label_words;
-use ctnetlink::{FlowView, Tuple};
+use ctnetlink::{Change, FlowView, Tuple};
 
 /// The bits that `-u` can set, in the order they are printed in.
 const STATUS: [(Status, &str); 4] = [
@@ -28,9 +28,9 @@ const STATUS: [(Status, &str); 4] = [
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     out.text(match on.event {
         None if style.deleted => "-D",
-        None | Some(Event::New) => "-A",
-        Some(Event::Update) => "-U",
-        Some(Event::Destroy) => "-D",
+        None | Some(Change::New) => "-A",
+        Some(Change::Update) => "-U",
+        Some(Change::Destroy) => "-D",
     });
     if let Some(timeout_s) = flow.timeout_s {
         named(out, " -t ", timeout_s);

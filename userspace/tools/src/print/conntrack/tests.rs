@@ -2,8 +2,9 @@
 
 mod message;
 
-use super::{Event, Format, LabelMap, Style, flow};
+use super::{Format, LabelMap, Style, flow};
 use crate::print::Origin;
+use ctnetlink::Change;
 use message::{FlowMessage, Ports};
 
 /// 2026-11-24 02:53:51 and a bit, UTC.
@@ -12,7 +13,7 @@ const NOW_NS: u64 = 1_795_488_831_681_765_432;
 const A: [u8; 4] = [1, 1, 1, 1];
 const B: [u8; 4] = [2, 2, 2, 2];
 
-fn printed(style: &Style<'_>, message: &FlowMessage, event: Option<Event>, portid: u32) -> String {
+fn printed(style: &Style<'_>, message: &FlowMessage, event: Option<Change>, portid: u32) -> String {
     let mut out = b"before ".to_vec();
     assert!(flow(
         &mut out,

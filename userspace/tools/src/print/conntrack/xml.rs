@@ -1,23 +1,23 @@
 //! A flow as an XML element on a line.
 
 use super::put::{self, Put};
-use super::{Event, Occasion, Style, time};
+use super::{Occasion, Style, time};
 use crate::print::tame;
 use crate::print::xml::When;
 use crate::print::{lifetime_s, state};
 use ctnetlink::flow::{Status, Timestamps, proto_name};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use ctnetlink::view::label_words;
-use ctnetlink::{FlowView, Tuple};
+use ctnetlink::{Change, FlowView, Tuple};
 use std::io::Write as _;
 
 /// Appends a flow and a line end.
 pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
     out.text(match on.event {
         None => "<flow>",
-        Some(Event::New) => "<flow type=\"new\">",
-        Some(Event::Update) => "<flow type=\"update\">",
-        Some(Event::Destroy) => "<flow type=\"destroy\">",
+        Some(Change::New) => "<flow type=\"new\">",
+        Some(Change::Update) => "<flow type=\"update\">",
+        Some(Change::Destroy) => "<flow type=\"destroy\">",
     });
     out.text("<meta direction=\"original\">");
     direction(out, flow, &flow.orig, 0);

@@ -2,10 +2,9 @@
 //! `tests/interop/texts.rs`.
 
 use super::{When, Xml};
-use crate::print::Tag;
 use ctnetlink::flow::{Counters, Flow, HelperName, Known, Status, Timestamps};
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{Expectation, Tuple, expectation};
+use ctnetlink::{Change, Expectation, Tuple, expectation};
 
 /// `1.1.1.6:1 -> 2.2.2.2:3`, with mark 0 and id 3465354748.
 fn udp() -> Flow {
@@ -30,7 +29,7 @@ fn check(xml: Xml<'_>, flow: &Flow, wanted: &str) {
 fn an_event_with_its_time() {
     let when = When::from_ctime("Mon Nov 23 22:38:50 2026");
     check(
-        Xml { tag: Some(Tag::New), timeout: true, counters: true, when, ..Xml::TABLE },
+        Xml { tag: Some(Change::New), timeout: true, counters: true, when, ..Xml::TABLE },
         &udp(),
         "<flow type=\"new\"><meta direction=\"original\"><layer3 protonum=\"2\" protoname=\"ipv4\">\
          <src>1.1.1.6</src><dst>2.2.2.2</dst></layer3><layer4 protonum=\"17\" protoname=\"udp\">\

@@ -1,10 +1,10 @@
 //! Expectations as attributes (`docs/spec/sync.md`, section 5).
 
 use super::attribute::{self, Attribute, Attributes};
-use super::{Change, Kind, Options, Stamp, header};
+use super::{Kind, Options, Stamp, header};
 use ctnetlink::expectation::ExpectNat;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
-use ctnetlink::{DecodeError, Expectation, Tuple, Writer};
+use ctnetlink::{Change, DecodeError, Expectation, Tuple, Writer};
 
 /// Attribute numbers. Numbers are in network order throughout.
 pub(in crate::sync) mod number {

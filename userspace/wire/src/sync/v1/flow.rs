@@ -4,10 +4,10 @@
 //! attributes, so what travels of a translated flow is the four values that differ from the mirror.
 
 use super::attribute::{self, Attribute, Attributes};
-use super::{Change, Kind, Options, Stamp, header};
+use super::{Kind, Options, Stamp, header};
 use ctnetlink::flow::{Known, NatEnd, ProtoState, SeqAdj, Status, Synproxy, TcpState};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
-use ctnetlink::{DecodeError, Flow, FlowKey, Tuple, Writer};
+use ctnetlink::{Change, DecodeError, Flow, FlowKey, Tuple, Writer};
 
 /// Attribute numbers. "LE" marks the fields that lie on the wire in little-endian order.
 ///

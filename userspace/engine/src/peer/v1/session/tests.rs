@@ -7,8 +7,8 @@ use crate::input::{Input, Origin, Sender, Stamp};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use ctnetlink::flow::Known;
-use ctnetlink::{EventKind, Flow, Tuple, Writer};
-use wire::sync::v1::{Change, Header, Options};
+use ctnetlink::{Change, Flow, Tuple, Writer};
+use wire::sync::v1::{Header, Options};
 
 const FIRST: u32 = 1000;
 
@@ -100,7 +100,7 @@ impl Talk {
         sent.iter().any(|(_, message)| *message == Message::Control(Control::Resync))
     }
 
-    fn kernel(&mut self, ms: u64, event: EventKind, n: u16) {
+    fn kernel(&mut self, ms: u64, event: Change, n: u16) {
         let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
         self.engine.handle(at_ms(ms), Input::Kernel { event, flow: flow(n), origin, stamp });
     }
@@ -137,7 +137,7 @@ impl Talk {
 #[test]
 fn a_peer_that_asks_for_numbers_of_an_earlier_life_of_this_node_is_told_everything() {
     let mut talk = Talk::new(100);
-    talk.kernel(1, EventKind::New, 7);
+    talk.kernel(1, Change::New, 7);
     talk.sent(1);
     talk.says(2, Control::Nack { from: 36, to: FIRST - 1 }, Flags::empty());
     assert_eq!(talk.bulks(), 1);
@@ -156,11 +156,11 @@ fn that_a_bulk_transfer_is_over_is_said_at_once() {
 #[test]
 fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
     let mut talk = Talk::new(2);
-    (4..=6).for_each(|n| talk.kernel(1, EventKind::New, n));
+    (4..=6).for_each(|n| talk.kernel(1, Change::New, n));
     talk.sent(1);
-    (4..=6).for_each(|n| talk.kernel(2, EventKind::Destroy, n));
+    (4..=6).for_each(|n| talk.kernel(2, Change::Destroy, n));
     talk.sent(2);
-    (9..=11).for_each(|n| talk.kernel(3, EventKind::New, n));
+    (9..=11).for_each(|n| talk.kernel(3, Change::New, n));
     talk.sent(3);
     talk.says(4, Control::Nack { from: FIRST, to: FIRST + 8 }, Flags::empty());
     let mut told = talk.told(4);
@@ -174,9 +174,9 @@ fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
 #[test]
 fn an_end_that_is_not_acknowledged_is_told_again_to_a_peer_that_begins_anew() {
     let mut talk = Talk::new(100);
-    talk.kernel(1, EventKind::New, 7);
+    talk.kernel(1, Change::New, 7);
     talk.sent(1);
-    talk.kernel(2, EventKind::Destroy, 7);
+    talk.kernel(2, Change::Destroy, 7);
     talk.sent(2);
     talk.seq = 9000;
     talk.says(3, Control::Alive, Flags::HELLO);
@@ -188,9 +188,9 @@ fn a_flow_whose_beginning_was_lost_is_told_as_new_although_its_update_arrived() 
     let mut talk = Talk::new(100);
     talk.says(0, Control::Ack { from: FIRST, to: FIRST }, Flags::empty());
     let number = |sent: Vec<(Header, Message)>| sent[0].0.seq;
-    talk.kernel(1, EventKind::New, 7);
+    talk.kernel(1, Change::New, 7);
     let began = number(talk.sent(1));
-    talk.kernel(2, EventKind::Update, 7);
+    talk.kernel(2, Change::Update, 7);
     let changed = number(talk.sent(2));
     talk.says(3, Control::Ack { from: changed, to: changed }, Flags::empty());
     assert_eq!(talk.told(3), [(Change::New, 7)]);
@@ -242,7 +242,7 @@ fn a_peer_that_asks_for_what_is_not_kept_all_the_time_gets_everything_once_a_sec
 #[test]
 fn an_acknowledgement_of_numbers_that_were_never_given_is_counted_and_ignored() {
     let mut talk = Talk::new(100);
-    talk.kernel(1, EventKind::New, 7);
+    talk.kernel(1, Change::New, 7);
     talk.sent(1);
     let kept = talk.engine.outbox().resend().map(crate::peer::v1::resend::ResendQueue::len);
     talk.says(2, Control::Ack { from: FIRST, to: FIRST + 999 }, Flags::empty());
@@ -337,10 +337,10 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     talk.seq = 55;
     talk.says(2300, account(54), Flags::empty());
     assert!(is_exact(&talk, 2400));
-    talk.kernel(9000, EventKind::New, 2);
+    talk.kernel(9000, Change::New, 2);
     talk.sent(9000);
     assert!(is_exact(&talk, 9000), "the peer has no such flow");
-    talk.kernel(9000, EventKind::New, 1);
+    talk.kernel(9000, Change::New, 1);
     assert!(is_exact(&talk, 9000), "nothing was said yet");
     talk.sent(9000);
     assert!(!is_exact(&talk, 9000));
@@ -395,11 +395,11 @@ fn a_node_that_changes_the_link_goes_on_with_its_numbers() {
 #[test]
 fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
     let mut talk = Talk::full_of(2);
-    talk.kernel(1, EventKind::New, 1);
-    talk.kernel(1, EventKind::New, 2);
+    talk.kernel(1, Change::New, 1);
+    talk.kernel(1, Change::New, 2);
     talk.sent(1);
-    talk.kernel(2, EventKind::Destroy, 1);
-    talk.kernel(3, EventKind::New, 3);
+    talk.kernel(2, Change::Destroy, 1);
+    talk.kernel(3, Change::New, 3);
     assert_eq!(talk.engine.counters().replica.ends_untold, 1);
     talk.wakes(4);
     talk.sent(4);

@@ -2,6 +2,7 @@ use super::message::{attribute, nest, whole};
 use super::*;
 use crate::print::conntrack::{count, expectation, statistics};
 use crate::print::tame::is_tame;
+use ctnetlink::Change;
 use proptest::prelude::*;
 
 const FORMATS: [Format; 4] = [Format::Plain, Format::Save, Format::Xml, Format::Json];
@@ -30,7 +31,7 @@ fn printed_any_way(bytes: &[u8]) {
         };
         for print in [flow, expectation] {
             let mut out = Vec::new();
-            let told = print(&mut out, &style, bytes, Some(Event::Update), origin, NOW_NS);
+            let told = print(&mut out, &style, bytes, Some(Change::Update), origin, NOW_NS);
             assert_eq!(told, !out.is_empty());
             let text = std::str::from_utf8(&out).expect("text");
             let line = if told { text.strip_suffix('\n').expect("a line") } else { text };

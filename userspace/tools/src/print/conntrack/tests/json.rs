@@ -1,8 +1,9 @@
 use super::*;
+use ctnetlink::Change;
 use serde_json::{Value, json};
 
 #[track_caller]
-fn check(style: &Style<'_>, message: &FlowMessage, event: Option<Event>, wanted: &Value) {
+fn check(style: &Style<'_>, message: &FlowMessage, event: Option<Change>, wanted: &Value) {
     let style = Style { format: Format::Json, ..*style };
     let text = printed(&style, message, event, 7);
     let text = if event.is_some() { &text } else { text.strip_prefix(",\n").unwrap() };
@@ -55,7 +56,7 @@ fn events() {
     check(
         &style,
         &icmp().lived(5, Some(6)).labels([0b1010, 0, 0, 0]),
-        Some(Event::Destroy),
+        Some(Change::Destroy),
         &json!({
             "v": 1, "event": "destroy", "time_ns": NOW_NS, "portid": 7,
             "family": "ipv4", "proto": "icmp", "protonum": 1,

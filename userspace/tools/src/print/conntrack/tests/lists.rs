@@ -1,6 +1,7 @@
 use super::message::{attribute, nest, whole};
 use super::*;
 use crate::print::conntrack::{Root, count, expectation, list_begin, list_end, statistics};
+use ctnetlink::Change;
 
 /// A list of `entries` entries.
 fn list(format: Format, root: Root, entries: usize) -> String {
@@ -72,7 +73,7 @@ fn expectations() {
     let mut out = Vec::new();
     // Who caused it is told of flows only.
     let by = Origin { portid: 77, program: None };
-    assert!(expectation(&mut out, &style, &expected(), Some(Event::New), by, 5_000_123_000));
+    assert!(expectation(&mut out, &style, &expected(), Some(Change::New), by, 5_000_123_000));
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!("[5       .123   ]\t    [NEW] 298 {line}\n"),

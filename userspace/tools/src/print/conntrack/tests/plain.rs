@@ -1,4 +1,5 @@
 use super::*;
+use ctnetlink::Change;
 
 #[track_caller]
 fn line(message: &FlowMessage, wanted: &str) {
@@ -64,16 +65,16 @@ fn events() {
                src=2.2.2.2 dst=1.1.1.1 sport=20 dport=10";
     let message = FlowMessage::v4(A, B, 17, Ports(10, 20));
     assert_eq!(
-        printed(&style, &message, Some(Event::Destroy), 77),
+        printed(&style, &message, Some(Change::Destroy), 77),
         format!("[1795488831.681765]\t[DESTROY] {end} [USERSPACE] portid=77\n"),
     );
     let stamped = message.clone().with(message::attribute(27, &5_000_000_123_u64.to_be_bytes()));
     assert_eq!(
-        printed(&style, &stamped, Some(Event::Update), 0),
+        printed(&style, &stamped, Some(Change::Update), 0),
         format!("[5.000000]\t [UPDATE] {end}\n"),
     );
     assert_eq!(
-        printed(&Style::default(), &message, Some(Event::New), 0),
+        printed(&Style::default(), &message, Some(Change::New), 0),
         format!("    [NEW] {end}\n"),
     );
     assert_eq!(printed(&style, &message, None, 77), format!("{end}\n"));

@@ -1,4 +1,5 @@
 use super::*;
+use ctnetlink::Change;
 
 #[track_caller]
 fn line(message: &FlowMessage, wanted: &str) {
@@ -73,9 +74,9 @@ fn verbs() {
     let cases = [
         (style, None, "-A -t"),
         (deleted, None, "-D -t"),
-        (style, Some(Event::New), "-A -t"),
-        (style, Some(Event::Update), "-U -t"),
-        (style, Some(Event::Destroy), "-D -t"),
+        (style, Some(Change::New), "-A -t"),
+        (style, Some(Change::Update), "-U -t"),
+        (style, Some(Change::Destroy), "-D -t"),
     ];
     for (style, event, verb) in cases {
         let text = printed(&style, &icmp(), event, 7);

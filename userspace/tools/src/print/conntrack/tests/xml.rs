@@ -1,4 +1,5 @@
 use super::*;
+use ctnetlink::Change;
 
 #[test]
 fn flows() {
@@ -48,7 +49,7 @@ fn events() {
         ..Style::default()
     };
     let message = icmp().lived(5, Some(6)).labels([0b1010, 0, 0, 0]);
-    let text = printed(&style, &message, Some(Event::Destroy), 7);
+    let text = printed(&style, &message, Some(Change::Destroy), 7);
     assert!(text.starts_with("<flow type=\"destroy\"><meta"), "{text}");
     assert!(text.contains(
         "<mark>0</mark><labels><label>one</label><label>three</label></labels><use>1</use>\
@@ -67,7 +68,7 @@ fn whole_seconds_between_two_stamps() {
         let style = Style { format, ..Style::default() };
         let ns = |ms| SECOND + ms * SECOND / 1000;
         let message = icmp().lived(ns(start_ms), Some(ns(stop_ms)));
-        let text = printed(&style, &message, Some(Event::Destroy), 0);
+        let text = printed(&style, &message, Some(Change::Destroy), 0);
         let at = ["<deltatime>", "\"deltatime\":", "delta-time="]
             .into_iter()
             .find_map(|sign| text.split_once(sign).map(|(_, rest)| rest.to_owned()));
