@@ -72,6 +72,8 @@ enum Step {
 }
 
 const MILLISECOND: u64 = 1_000_000;
+/// Makes numbers that follow each other differ in their upper bits (2^64 by the golden ratio).
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 const HEALTH_NS: u64 = 1_000 * MILLISECOND;
 /// Long enough for every message of a quiet network to arrive and for every pause of a bulk transfer to end.
 const SETTLE_NS: u64 = 4_000 * MILLISECOND;
@@ -127,7 +129,12 @@ impl Cluster {
                 }
             }
         }
-        let node = |(index, kernel)| Node::new(profile, index, kernel, rng.fork(), now);
+        // Mirrors cost ten times what the engines do: one seed in 64 has them, wherever the others lie.
+        let mirrored = verbose || seed.wrapping_mul(SCATTER) >> 58 == 0;
+        let node = |(index, kernel)| {
+            let node = Node::new(profile, index, kernel, rng.fork(), now);
+            if mirrored { node.mirrored() } else { node }
+        };
         let nodes: Vec<_> = kernels.into_iter().enumerate().map(node).collect();
         let ends = all.clone().map(|from| (from, profile.nodes));
         let link = |ends| Link::new(profile.topology, ends, profile.network, &mut rng);

@@ -57,7 +57,7 @@ pub(crate) struct Node {
     losing: u32,
     datagram: Vec<u8>,
     filtered: bool,
-    mirrors: Mirrors,
+    mirrors: Option<Mirrors>,
 }
 
 /// What one turn of the engine came to.
@@ -103,14 +103,13 @@ impl Node {
             losing: 0,
             datagram,
             filtered,
-            mirrors: Mirrors::default(),
+            mirrors: None,
         }
-        .mirrored()
     }
 
-    /// Lets the mirrors listen to the engine, from its first moment on.
-    fn mirrored(mut self) -> Self {
-        self.mirrors = Mirrors::of(&mut self.engine, self.index);
+    /// Lets mirrors listen to the engine, and to those of all its later lives, from its first moment on.
+    pub(crate) fn mirrored(mut self) -> Self {
+        self.mirrors = Some(Mirrors::of(&mut self.engine, self.index));
         self
     }
 
@@ -120,7 +119,9 @@ impl Node {
         config.first_seq = first_seq;
         self.source = Source::new(profile.source(self.index, &mut self.rng), self.rng.fork(), now);
         self.engine = Speaker::new(profile.original == Some(self.index), config, now, self.clock);
-        self.mirrors = Mirrors::of(&mut self.engine, self.index);
+        if let Some(mirrors) = &mut self.mirrors {
+            *mirrors = Mirrors::of(&mut self.engine, self.index);
+        }
         self.up = true;
         self.timer_at = None;
         self.execute_planned = false;
@@ -197,7 +198,9 @@ impl Node {
             self.on_engine_event(now, event, trace)?;
         }
         self.check_bounds()?;
-        self.mirrors.check(&mut self.engine)?;
+        if let Some(mirrors) = &mut self.mirrors {
+            mirrors.check(&mut self.engine)?;
+        }
         let timeout = self.engine.poll_timeout();
         if timeout <= now {
             let text = format!(
