@@ -3,11 +3,12 @@
 //!
 //! The lane holds all records of a measured pass; reading them is another thread's business and is not measured.
 
+#[expect(dead_code, reason = "other benchmarks use the rest")]
+mod sample;
+
 use common::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
-use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
-use ctnetlink::tuple::ipproto;
-use ctnetlink::{Change, Flow, Tuple};
+use ctnetlink::Change;
 use engine::{Config, Engine, Input, Journal, Origin, Side, Sink, Stamp};
 use std::time::Duration;
 
@@ -29,24 +30,9 @@ impl Sink for Nowhere {
     fn hand_over(&mut self) {}
 }
 
-/// The `n`-th of many established TCP flows over IPv4.
-fn flow(n: u32) -> Flow {
-    let [_, b, c, d] = n.to_be_bytes();
-    let orig = Tuple::v4([10, b, c, d], [192, 0, 2, 1], ipproto::TCP).with_ports(40_000, 443);
-    Flow {
-        reply: orig.inverted(),
-        status: Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED,
-        timeout_s: 432_000,
-        id: n,
-        known: Known::STATUS | Known::TIMEOUT | Known::ID,
-        proto: ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() }),
-        ..Flow::new(orig)
-    }
-}
-
 fn event(event: Change, n: u32) -> Input<'static> {
     let (origin, stamp) = (Origin::Foreign, Stamp::InOrder);
-    Input::Kernel { event, flow: flow(n), origin, stamp }
+    Input::Kernel { event, flow: sample::tcp_v4(n), origin, stamp }
 }
 
 fn standing() -> Engine {
