@@ -6,6 +6,7 @@
 
 use crate::control;
 use crate::lane::{Reader, Writer, lane};
+use crate::privilege::{PrivilegeError, group_named};
 use engine::Sink;
 use rustix::fs::{Gid, Mode, chmod, chown};
 use std::fs::{self, DirBuilder};
@@ -87,21 +88,9 @@ impl Drop for Socket {
 /// The number of a group of this machine, by name or number; `None` if there is none.
 ///
 /// # Errors
-/// When `/etc/group` cannot be read.
-pub fn group(name: &str) -> io::Result<Option<u32>> {
-    if let Ok(number) = name.parse() {
-        return Ok(Some(number));
-    }
-    Ok(group_in(&fs::read_to_string("/etc/group")?, name))
-}
-
-/// A line of `/etc/group`: `NAME:PASSWORD:NUMBER:MEMBERS`.
-fn group_in(text: &str, name: &str) -> Option<u32> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let found = fields.next() == Some(name);
-        fields.nth(1).filter(|_| found)?.parse().ok()
-    })
+/// When the group database cannot be read.
+pub fn group(name: &str) -> Result<Option<u32>, PrivilegeError> {
+    name.parse().map_or_else(|_| group_named(name), |number| Ok(Some(number)))
 }
 
 #[cfg(test)]
@@ -111,10 +100,9 @@ mod tests {
 
     #[test]
     fn groups_are_found_by_name_and_number() {
-        let text = "root:x:0:\nctflow:x:998:alice,bob\nodd\n";
-        assert_eq!(group_in(text, "ctflow"), Some(998));
-        assert_eq!(group_in(text, "ctf"), None);
-        assert_eq!(group_in(text, "odd"), None);
+        assert_eq!(group("root").unwrap(), Some(0));
+        assert_eq!(group("roo").unwrap(), None);
+        assert_eq!(group("nobody:odd").unwrap(), None);
         assert_eq!(group("12").unwrap(), Some(12));
     }
 

@@ -94,20 +94,24 @@ impl KernelWriter {
     fn write(&mut self, engine: &mut Engine, now: Instant, commit: bool) -> usize {
         let writes = if commit { &mut self.commit } else { &mut self.inject };
         let belongs = |op: KernelOp<'_>| op.commit == commit && !is_dump(op.request);
-        let (mut tokens, mut outcome) = (None, Ok(false));
-        while !matches!(outcome, Ok(true) | Err(_)) && engine.peek_kernel().is_some_and(belongs) {
+        let (mut first, mut count, mut refused, mut full) = (None, 0, None, false);
+        while !full && refused.is_none() && engine.peek_kernel().is_some_and(belongs) {
             let Some(KernelOp { token, request, .. }) = engine.poll_kernel() else { break };
-            let (first, count) = tokens.map_or((token, 1), |(first, count)| (first, count + 1));
-            tokens = Some((first, count));
+            first.get_or_insert(token);
+            count += 1;
             let read = if let Request::Get(key) = request { Some(*key) } else { None };
-            outcome = writes.add(Op { token, read }, |w, ticket| encode(w, ticket, request));
-            outcome = outcome.map(|full| full || count == BATCH_OPS);
+            match writes.add(Op { token, read }, |w, ticket| encode(w, ticket, request)) {
+                Ok(is_full) => full = is_full || count == BATCH_OPS,
+                Err(error) => refused = Some(error),
+            }
         }
-        let Some((first, count)) = tokens else { return 0 };
-        let sent = outcome.and_then(|_| writes.flush(|op, came| report(engine, now, &op, came)));
-        if let Err(error) = sent {
+        let Some(first) = first else { return 0 };
+        let sent = writes.flush(|op, came| report(engine, now, &op, came));
+        // No batch has room for the last one; or nobody knows what became of any of them.
+        let failed = sent.err().map(|error| (0, error)).or(refused.map(|error| (count - 1, error)));
+        if let Some((from, error)) = failed {
             let errno = error.raw_os_error().unwrap_or(EIO);
-            let tokens = (0..count).map(|at| first.wrapping_add(at));
+            let tokens = (from..count).map(|at| first.wrapping_add(at));
             tokens.for_each(|token| engine.handle(now, Input::KernelFailed { token, errno }));
         }
         engine.handle(now, Input::KernelSettled { token: first.wrapping_add(count - 1) });

@@ -137,11 +137,17 @@ fn account(name: &str) -> Result<Option<Account>, PrivilegeError> {
 }
 
 fn group(name: &str) -> Result<u32, PrivilegeError> {
-    match Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(PrivilegeError::NoGroup(name.to_owned())),
-        Err(errno) => Err(PrivilegeError::Lookup(format!("group {name}"), errno)),
-    }
+    group_named(name)?.ok_or_else(|| PrivilegeError::NoGroup(name.to_owned()))
+}
+
+/// The number of a group; `None` if there is none of that name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn group_named(name: &str) -> Result<Option<u32>, PrivilegeError> {
+    let found = Group::from_name(name);
+    let found = found.map_err(|errno| PrivilegeError::Lookup(format!("group {name}"), errno))?;
+    Ok(found.map(|group| group.gid.as_raw()))
 }
 
 /// What the daemon is left with.

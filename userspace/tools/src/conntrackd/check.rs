@@ -55,7 +55,7 @@ fn nodes(plan: &Plan) -> Result<()> {
 pub fn group(plan: &Plan) -> Result<Option<u32>> {
     let Some(subscribe) = &plan.subscribe else { return Ok(None) };
     let name = &subscribe.group;
-    let found = host::feed::group(name).context("Subscribe: reading /etc/group")?;
+    let found = host::feed::group(name).context("Subscribe: looking for its group")?;
     if found.is_none() && name != SubscribeConf::GROUP {
         bail!(
             "Subscribe: there is no group `{name}`: make it (groupadd --system {name}), or name another"
