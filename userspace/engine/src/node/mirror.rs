@@ -105,16 +105,15 @@ impl Node {
         key: &FlowKey,
         failure: Failure,
     ) -> bool {
-        match failure {
-            Failure::Fine => return false,
-            Failure::LaidOver => {
-                self.remote.note_laid_over(key);
-                return false;
-            }
-            Failure::Refused => {}
+        if failure == Failure::Fine {
+            return false;
+        }
+        let told = self.remote.note_other(key);
+        if failure == Failure::LaidOver {
+            return false;
         }
         self.refusals.note(now);
-        if let Some(told) = self.remote.set_unlike(key, true) {
+        if let Some(told) = told {
             session.on_refused(told);
         }
         true

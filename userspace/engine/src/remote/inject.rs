@@ -89,12 +89,11 @@ impl Remote {
         Told::from_stamp(notes.stamp)
     }
 
-    /// A peer's word about a flow was laid over a flow of this node's that the kernel held in its place.
-    pub fn note_laid_over(&mut self, key: &FlowKey) {
-        self.set_unlike(key, true);
-        if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
-            notes.marks.insert(Marks::LAID_OVER);
-        }
+    /// The kernel may hold another flow in the place of a peer's. Returns who spoke of the flow last, and when.
+    pub fn note_other(&mut self, key: &FlowKey) -> Option<Told> {
+        let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
+        notes.marks.insert(Marks::ANEW);
+        self.set_unlike(key, true)
     }
 
     /// Whether a flow is one that a transfer did not name, and that stays until the kernel has let go of it.
@@ -167,7 +166,7 @@ impl Remote {
         let change = if forgotten { Change::New } else { change };
         // A reply direction never changes: this is another flow, of which the beginning was not heard.
         let is_other =
-            |e: Entry<'_>| e.has_other_reply(&flow.reply) || e.marks.contains(Marks::LAID_OVER);
+            |e: Entry<'_>| e.has_other_reply(&flow.reply) || e.marks.contains(Marks::ANEW);
         let other = flow.reply.is_known() && known.is_some_and(is_other);
         let ends = Flow { zone: flow.zone, reply: flow.reply, ..Flow::new(flow.orig) };
         let written = if other && change == Change::Update && !ours {
@@ -191,7 +190,7 @@ impl Remote {
         self.set_unlike(&key, ours);
         if let Some(notes) = self.known.find(&key).and_then(|slot| self.known.notes_mut(slot)) {
             notes.marks.remove(Marks::LEFT);
-            notes.marks.set(Marks::LAID_OVER, ours && notes.marks.contains(Marks::LAID_OVER));
+            notes.marks.set(Marks::ANEW, ours);
         }
         outcome
     }

@@ -293,27 +293,40 @@ fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
 
 #[test]
 fn a_word_that_was_laid_over_a_flow_of_this_node_is_written_anew_when_that_one_has_ended() {
+    for first_word in [Change::New, Change::Update] {
+        let mut talk = Talk::new();
+        talk.happens(Change::New, &flow(1));
+        let mut other = flow(1);
+        other.reply.dst[0] = 9;
+        let first = talk.seq;
+        talk.tells(first_word, &other);
+        talk.settles(first, 1);
+        let is_new = |request: &Request| matches!(request, Request::Create(_));
+        let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
+        assert!(matches!(requests.last(), Some(Request::Update(_))), "{requests:?}");
+        // The kernel had ended that flow for an earlier word, and the news of it comes in now.
+        let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
+        talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
+        assert!(!talk.is_exact());
+        talk.tells(Change::Update, &other);
+        let requests = talk.kernel(|_| None);
+        assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
+        assert!(talk.is_exact());
+        talk.tells(Change::Update, &other);
+        let requests = talk.kernel(|_| None);
+        assert!(matches!(&requests[..], [Request::Update(_)]), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_word_that_the_kernel_refused_is_written_anew() {
     let mut talk = Talk::new();
-    talk.happens(Change::New, &flow(1));
-    let mut other = flow(1);
-    other.reply.dst[0] = 9;
-    let first = talk.seq;
-    talk.tells(Change::New, &other);
-    talk.settles(first, 1);
-    let is_new = |request: &Request| matches!(request, Request::Create(_));
-    let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
-    assert!(matches!(requests[..], [Request::Create(_), Request::Update(_)]), "{requests:?}");
-    // The kernel had ended that flow for an earlier word, and the news of it comes in now.
-    let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
-    talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
-    assert!(!talk.is_exact());
-    talk.tells(Change::Update, &other);
+    talk.tells(Change::New, &flow(1));
+    // What is in the way is deleted in vain: it is the other direction of another flow's.
+    talk.kernel(|request| matches!(request, Request::Create(_)).then_some(EEXIST));
+    talk.tells(Change::Update, &flow(1));
     let requests = talk.kernel(|_| None);
     assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
-    assert!(talk.is_exact());
-    talk.tells(Change::Update, &other);
-    let requests = talk.kernel(|_| None);
-    assert!(matches!(&requests[..], [Request::Update(_)]), "{requests:?}");
 }
 
 #[test]
