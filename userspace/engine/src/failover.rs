@@ -28,6 +28,9 @@ const EEXIST: i32 = 17;
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;
 
+/// What a commit writes: settings, the peers' flows, and which of them, by slot.
+type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot) -> bool);
+
 /// A commit under way.
 #[derive(Debug)]
 pub struct Commit {
@@ -72,22 +75,21 @@ impl Commit {
     /// Queues the next requests while few are open. `Some` when everything is settled.
     pub fn step(
         &mut self,
-        config: &Config,
-        remote: &Remote,
+        from: From<'_>,
         kernel: &mut KernelQueue,
         now: Instant,
     ) -> Option<Event> {
-        while let Some(from) = self.cursor.filter(|_| kernel.len() < limit::KERNEL_IN_FLIGHT_MAX) {
-            self.cursor = self.walk(from, config, remote, kernel, now);
+        while let Some(slot) = self.cursor.filter(|_| kernel.len() < limit::KERNEL_IN_FLIGHT_MAX) {
+            self.cursor = self.walk(slot, from, kernel, now);
         }
         if self.cursor.is_some() || self.open > 0 {
             return None;
         }
         if self.pass < self.latest {
             (self.pass, self.cursor) = (self.pass + 1, Some(0));
-            return self.step(config, remote, kernel, now);
+            return self.step(from, kernel, now);
         }
-        self.try_late(config, remote, kernel, now);
+        self.try_late(from, kernel, now);
         if !self.late.is_empty() || self.open > 0 {
             return None;
         }
@@ -98,32 +100,25 @@ impl Commit {
     /// Queues the flows of up to one step of slots; returns where to go on.
     fn walk(
         &mut self,
-        mut from: Slot,
-        config: &Config,
-        remote: &Remote,
+        mut next: Slot,
+        (config, remote, may_take): From<'_>,
         kernel: &mut KernelQueue,
         now: Instant,
     ) -> Option<Slot> {
         for _ in 0..limit::COMMIT_STEP {
-            let (slot, entry) = remote.table().next(from)?;
-            from = slot + 1;
+            let (slot, entry) = remote.table().next(next)?;
+            next = slot + 1;
             let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
-            if generation == self.pass {
+            if generation == self.pass && may_take(slot) {
                 self.write(Purpose::Commit, entry, config, kernel, now);
             }
         }
-        Some(from)
+        Some(next)
     }
 
     /// Queues the flows that found their place taken once more, while few requests are open.
-    fn try_late(
-        &mut self,
-        config: &Config,
-        remote: &Remote,
-        kernel: &mut KernelQueue,
-        now: Instant,
-    ) {
+    fn try_late(&mut self, (config, remote, _): From<'_>, kernel: &mut KernelQueue, now: Instant) {
         while kernel.len() < limit::KERNEL_IN_FLIGHT_MAX
             && let Some(key) = self.late.pop()
         {

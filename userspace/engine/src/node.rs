@@ -51,6 +51,11 @@ pub trait Peers: Listener {
 
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
+
+    /// Whether a commit is to write the flow in a slot of the remote table.
+    fn may_take(&self, _: Slot) -> bool {
+        true
+    }
 }
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -227,6 +232,11 @@ impl Node {
         times.into_iter().flatten().min()
     }
 
+    /// Asks the kernel how a flow is; without room in the queue, nobody does.
+    pub(crate) fn ask(&mut self, key: &FlowKey) {
+        let _asked = self.kernel.push(Purpose::Read, Request::Get(*key));
+    }
+
     /// The flows, and what they work with while one input is handled.
     pub(crate) fn desk<'a, S: Peers>(
         &'a mut self,
@@ -297,7 +307,11 @@ impl Node {
 
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
-            && let Some(done) = commit.step(&self.config, &self.remote, &mut self.kernel, now)
+            && let Some(done) = commit.step(
+                (&self.config, &self.remote, &|slot| session.may_take(slot)),
+                &mut self.kernel,
+                now,
+            )
         {
             let id = commit.id;
             self.commit = None;

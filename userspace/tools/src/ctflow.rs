@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod metrics;
 mod key;
+mod peers;
 mod status;
 mod words;
 pub mod outcome;
@@ -90,7 +91,13 @@ enum Verb {
     Ready {
         #[command(flatten)]
         daemon: Daemon,
+        /// Of this peer of replication, version 2, alone: whether all it claims is here, and nothing else
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
     },
+    /// Show the peers of replication, version 2: whether they are there, and whether their flows are here
+    #[command(after_help = peers::MORE)]
+    Peers(peers::Options),
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
     /// Show what the node counts, for Prometheus' textfile collector
@@ -163,7 +170,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "top")]
         Verb::Top(options) => Ok(settle(top::top(options))),
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
-        Verb::Ready { daemon } => ready(daemon),
+        Verb::Ready { daemon, peer: None } => ready(daemon),
+        Verb::Ready { daemon, peer: Some(name) } => peers::ready(daemon, name),
+        Verb::Peers(options) => peers::run(options),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Metrics(options) => metrics::run(options),
         Verb::Key(options) => key::run(options),
@@ -193,9 +202,7 @@ fn outcome(outcome: Result<ExitCode>) -> ExitCode {
 }
 
 fn show(daemon: &Daemon, json: bool, brief: bool) -> Result<ExitCode> {
-    let answer = daemon.ask(Request::StatsJson)?;
-    let status: Status = serde_json::from_str(&answer)
-        .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
+    let (answer, status) = daemon.status()?;
     print(&match (json, brief) {
         (true, _) => answer,
         (false, true) => status::brief(&status),
@@ -215,6 +222,14 @@ fn ready(daemon: &Daemon) -> Result<ExitCode> {
 }
 
 impl Daemon {
+    /// Its status, as it said it and taken apart.
+    fn status(&self) -> Result<(String, Status)> {
+        let answer = self.ask(Request::StatsJson)?;
+        let status = serde_json::from_str(&answer)
+            .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
+        Ok((answer, status))
+    }
+
     fn ask(&self, request: Request) -> Result<String> {
         let path = &self.config;
         let text = conf::text(path)?;
