@@ -133,6 +133,8 @@ pub struct Association {
     pub equal: bool,
     /// See above.
     pub equal_at: Option<Instant>,
+    /// It is to be told that this node stops.
+    pub(super) owes_bye: bool,
     /// It claims by traffic only.
     pub standby: bool,
     /// It is to be told that this node's claims up to this version are nobody's, the last datagram that said so, and when
@@ -176,6 +178,7 @@ impl Association {
             complete: false,
             equal: false,
             equal_at: None,
+            owes_bye: false,
             standby: false,
             release: None,
             release_number: None,
