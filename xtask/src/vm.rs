@@ -214,7 +214,7 @@ impl Guest {
             Some(_) => command.args(counted),
             None => command.args(usual),
         };
-        command.args(machine.arguments).args(["-m", "1024"]);
+        command.args(machine.arguments).args(["-m", "2048"]);
         command.args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
         let console = machine.console;
