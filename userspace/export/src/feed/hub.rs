@@ -7,6 +7,7 @@ use super::queue::{Piece, Queue};
 use super::request::{Format, Request, Subscription};
 use super::subscriber::Subscriber;
 use super::{Parts, Product, Question, Settings, Stats, lines};
+use crate::failures;
 use engine::Side;
 use host::clock;
 use host::fleet::Handle;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, RwLock, mpsc, oneshot};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
-use wire::feed::{KINDS, Lost, Op, Record, Walked};
+use wire::feed::{KINDS, Lost, NO_SHARD, Op, Record, Walked};
 
 /// Records taken from a lane before anybody else gets a turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -98,7 +100,8 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let (words, mut said) = mpsc::channel(WORDS_MAX);
-    let Parts { settings, engine: shared, log, product, stats, socket: _socket } = parts;
+    let Parts { settings, engine: shared, log, product, stats, mut failures, socket: _socket } =
+        parts;
     let engine = shared.read().await.clone();
     let mut hub = Hub {
         settings,
@@ -138,6 +141,10 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
             },
             Some(word) = said.recv() => hub.on_word(word),
             _ = tick.tick() => hub.on_tick().await,
+            failure = next_failure(&mut failures) => match failure {
+                Ok(record) => hub.on_failure(&record),
+                Err(count) => hub.on_failures_lost(count),
+            },
             () = woken.notified() => {}
             () = sleep_until(page_at.into()) => {}
         }
@@ -145,6 +152,18 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
     }
     hub.stop().await;
     Ok(())
+}
+
+/// The next failure, or how many there was no room for.
+async fn next_failure(failures: &mut Option<failures::Receiver>) -> Result<Arc<[u8]>, u64> {
+    loop {
+        let Some(receiver) = failures else { return std::future::pending().await };
+        match receiver.recv().await {
+            Ok(record) => return Ok(record),
+            Err(RecvError::Lagged(count)) => return Err(count),
+            Err(RecvError::Closed) => *failures = None,
+        }
+    }
 }
 
 impl Hub {
@@ -220,6 +239,31 @@ impl Hub {
             }
         }
         self.stats.queue_bytes.store(self.memory.get() as u64, Relaxed);
+    }
+
+    /// The kernel has refused, dropped or evicted something: this node's business, not that of a shard.
+    fn on_failure(&mut self, bytes: &[u8]) {
+        let Ok((record, _)) = Record::decode(bytes) else { return };
+        self.stats.produced[Op::Failure as usize].fetch_add(1, Relaxed);
+        let (mut flow, now_ns) = (None, clock::wall_ns());
+        let mut heard = Heard { record, flow: &mut flow, shard: NO_SHARD, now_ns };
+        let channels = self.channels.iter_mut();
+        for channel in channels.filter(|c| c.members > 0 && c.key.side == Side::Local) {
+            channel.take(&mut heard, &*self.product);
+        }
+        self.hand_out();
+    }
+
+    /// The hub had no time for so many failures.
+    fn on_failures_lost(&mut self, count: u64) {
+        let mut lost = Lost::default();
+        lost.kinds[Op::Failure as usize] = count;
+        self.stats.produced[Op::Failure as usize].fetch_add(count, Relaxed);
+        self.stats.lost_lane.fetch_add(count, Relaxed);
+        let clients = self.clients.values_mut().filter(|client| {
+            client.wanted.side == Side::Local && client.wanted.kinds & (1 << Op::Failure as u8) != 0
+        });
+        clients.for_each(|client| client.lose_in_lane(NO_SHARD, &lost));
     }
 
     /// Records found no room in a lane.
@@ -346,7 +390,9 @@ impl Hub {
                 Request::Resync => {
                     if let Some(client) = self.clients.get_mut(&id) {
                         client.wanted.snapshot = true;
+                        let side = client.wanted.side;
                         self.join(id);
+                        self.listen(side);
                         self.begin_snapshot(id);
                     }
                 }
@@ -411,6 +457,7 @@ impl Hub {
         };
         self.channels[channel].members += 1;
         let (side, snapshot) = (wanted.side, wanted.snapshot);
+        let of_tables = wanted.kinds & !(1 << Op::Failure as u8 | 1 << Op::Cleared as u8) != 0;
         let mut client = Subscriber::new(wanted, channel, Rc::clone(&queue));
         client.say(&json!({
             "v": 1, "control": "hello", "epoch": self.epoch, "daemon": self.settings.version,
@@ -421,7 +468,10 @@ impl Hub {
         self.clients.insert(id, client);
         self.count_channels();
         self.channels[channel].counts_only = false;
-        self.listen(side);
+        // Who wants failures alone costs the shards nothing.
+        if of_tables {
+            self.listen(side);
+        }
         if snapshot {
             self.begin_snapshot(id);
         }

@@ -9,6 +9,7 @@
 use super::census::Counter;
 use super::daemon::{self, STATUS};
 use super::endpoint::Endpoint;
+use super::failures;
 use super::feed;
 use super::helpers;
 use super::logs::Logs;
@@ -61,6 +62,9 @@ pub enum Readiness {
     Daemon(Child),
 }
 
+/// The feed's socket, and what failures are made of.
+type Told = (Option<Socket>, Option<export::failures::Parts>);
+
 /// What the main thread waits for besides its clients.
 enum Phase {
     Serving,
@@ -106,7 +110,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (crew, helpers, socket): (Crew, Option<HelperParts>, Option<Socket>),
+    (crew, helpers, (socket, failures)): (Crew, Option<HelperParts>, Told),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -123,6 +127,7 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
+    service.count_failures(failures::start(failures)?);
     let feed = feed::Service::start(socket, &running.plan, &service)?;
     let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),

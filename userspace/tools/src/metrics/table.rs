@@ -8,6 +8,7 @@ mod about;
 mod census;
 mod daemon;
 mod events;
+mod failures;
 mod flows;
 mod helpers;
 mod kernel;
@@ -18,11 +19,12 @@ pub use about::ABOUT;
 
 /// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of
 /// them is about.
-static GROUPS: [(&str, &[Metric]); 8] = [
+static GROUPS: [(&str, &[Metric]); 9] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),
     ("Tables of flows", flows::METRICS),
     ("Events", events::METRICS),
+    ("Failures", failures::METRICS),
     ("Replication", replication::METRICS),
     ("Links", links::METRICS),
     ("Helpers in user space", helpers::METRICS),

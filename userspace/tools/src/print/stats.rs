@@ -38,6 +38,8 @@ pub struct Report {
     pub zones_max: usize,
     /// What the feed counts, if there is one.
     pub feed: Option<Arc<Stats>>,
+    /// What failures were counted, if they are.
+    pub failures: Option<Arc<export::failures::Stats>>,
 }
 
 impl Deref for Report {

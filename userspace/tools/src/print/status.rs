@@ -25,12 +25,14 @@ macro_rules! object {
 }
 
 mod census;
+mod failure;
 mod feed;
 mod helper;
 mod readiness;
 mod service;
 
 pub use census::{Cell, Census};
+pub use failure::Failure;
 pub use feed::Feed;
 pub use helper::Helper;
 pub use readiness::{NotReady, readiness};
@@ -85,6 +87,8 @@ object! {
         http: Http,
         /// The feed; `null` where there is none.
         feed: Option<Feed>,
+        /// What the kernel refused, dropped and evicted, by reason; `null` without `Failures`.
+        failures: Option<Vec<Failure>>,
     }
 }
 
@@ -417,6 +421,7 @@ impl Status {
             reload: s.reload.clone(),
             http: s.http.into(),
             feed: s.feed.as_deref().map(Feed::of),
+            failures: s.failures.as_deref().map(Failure::all),
         }
     }
 
