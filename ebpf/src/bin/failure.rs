@@ -192,7 +192,10 @@ mod entry {
         let skb = ctx.arg::<u64>(0) as *const u8;
         let device = read::<u64>(skb, Setting::SkbDev) as *const u8;
         let is_tracked = read::<u64>(skb, Setting::SkbNfct) & !INFO_MASK != 0;
-        if is_tracked || !is_ours(read::<u64>(device, Setting::DevNet) as *const u8) {
+        // A packet of this machine's own has no device yet.
+        let is_ours =
+            device.is_null() || is_ours(read::<u64>(device, Setting::DevNet) as *const u8);
+        if is_tracked || !is_ours {
             return 0;
         }
         state.refused = 0;
