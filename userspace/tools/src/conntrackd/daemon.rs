@@ -75,6 +75,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         let opened = privileges::Opened { parts: &mut parts, locks: &locks, bound: bound.as_ref() };
         privileges::give_up(&identity, (&plan, path), opened, logs)?;
     }
+    privileges::confine(becomes_another, log);
     let crew = fleet::start(parts, log).context("starting the engine's threads")?;
     if becomes_another {
         privileges::rest(&plan);
