@@ -8,7 +8,7 @@ mod subscribe;
 
 pub use failures::{FailuresConf, Report};
 pub use log::{LogConf, LogFormat, LogJournal, LogLevel};
-pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
+pub use metrics::{CLASSES_MAX, LISTEN_MAX, MetricsConf, PerCpu};
 pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
 pub use subscribe::SubscribeConf;
 

@@ -76,6 +76,7 @@ pub enum Key {
     CacheTimeout,
     Census,
     Checksum,
+    Class,
     ClientsMax,
     CommitTimeout,
     DestinationPort,

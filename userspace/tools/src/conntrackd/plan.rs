@@ -245,16 +245,19 @@ pub struct Metrics {
     pub limits: Limits,
     /// How often the table is counted by zone, protocol and state, if at all.
     pub census: Option<Duration>,
+    /// Names and filters of flows that are counted with it.
+    pub classes: Vec<(String, String)>,
 }
 
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
         // `Limits` takes the others.
-        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        let MetricsConf { listen, allow, census_s, classes, .. } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
             limits: Limits::from(conf),
             census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+            classes: classes.clone(),
         }
     }
 }

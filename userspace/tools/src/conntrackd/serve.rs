@@ -6,10 +6,9 @@ mod purge;
 
 use super::plan::{Plan, Purpose};
 use super::statistics;
-use crate::print::stats::{self, Report};
+use crate::print::stats::{self, Report, Taken};
 use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
-use engine::census::Census;
 use engine::{Command, Side};
 use export::failures::Failures;
 use export::feed::Question;
@@ -33,7 +32,7 @@ use wire::control::Request;
 use dump::Form;
 
 /// The last count of the table by zone, protocol and state, and when it was taken.
-pub type Counted = Arc<Mutex<Option<(Instant, Arc<Census>)>>>;
+pub type Counted = Arc<Mutex<Option<(Instant, Arc<Taken>)>>>;
 
 /// Begins the answer to a request that was not carried out.
 pub const REFUSAL: &str = "error: ";
@@ -182,7 +181,7 @@ impl Service {
     }
 
     /// The last count of the table, with its age.
-    fn census(&self) -> Option<(Duration, Arc<Census>)> {
+    fn census(&self) -> Option<(Duration, Arc<Taken>)> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
     }

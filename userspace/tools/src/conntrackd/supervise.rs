@@ -7,6 +7,7 @@
 //! ```
 
 use super::census::Counter;
+use super::check;
 use super::daemon::{self, STATUS};
 use super::endpoint::Endpoint;
 use super::failures;
@@ -197,8 +198,11 @@ impl Supervisor {
         // It lets go of its addresses first.
         (self.http, self.counter) = (None, None);
         let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
-        self.counter = every
-            .map(|every| Counter::start(self.service.engine(), every, &self.service.counted()));
+        // A plan that runs has passed the check.
+        let classes = check::classes(&self.running.plan).unwrap_or_default();
+        self.counter = every.map(|every| {
+            Counter::start(self.service.engine(), (every, classes), &self.service.counted())
+        });
         self.http = self.running.plan.metrics.as_ref().map(|metrics| {
             let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
             http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)

@@ -31,7 +31,7 @@ mod helper;
 mod readiness;
 mod service;
 
-pub use census::{Cell, Census};
+pub use census::{Cell, Census, Class};
 pub use failure::Failure;
 pub use feed::Feed;
 pub use helper::Helper;
@@ -417,7 +417,7 @@ impl Status {
             },
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
-            census: s.census.as_ref().map(|(age, census)| Census::of(*age, census, s.zones_max)),
+            census: s.census.as_ref().map(|(age, taken)| Census::of(*age, taken, s.zones_max)),
             reload: s.reload.clone(),
             http: s.http.into(),
             feed: s.feed.as_deref().map(Feed::of),

@@ -171,6 +171,7 @@ fn everything_that_metrics_can_be_told() {
         series_max: 100,
         census_s: 0,
         zones_max: 256,
+        classes: Vec::new(),
     };
     assert_eq!(conf.metrics, Some(wanted));
     let least =

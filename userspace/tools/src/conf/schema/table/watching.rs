@@ -33,6 +33,14 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 0, max: 256 })
         .default(|| MetricsConf::default().zones_max.into())
         .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
+    keyword(Key::Class, "Class", &[Metrics])
+        .takes(Kind::Name)
+        .opens(Body::List { item: Kind::Name, trailer: &[] })
+        .repeats()
+        .doc(
+            "Flows to count under a name of their own (`ctflow_class_flows`), with each census: a filter (docs/spec/filter.md) \
+             over what a flow keeps, in quotes where it has braces or commas. At most 32.",
+        ),
     // Log
     keyword(Key::LogFormat, "Format", &[Log])
         .takes(LOG_FORMAT)
