@@ -27,9 +27,11 @@ pub enum Code {
     Panic,
     PeerBack,
     PeerDiffers,
+    PeerDown,
     PeerMissedMessages,
     PeerRestarted,
     PeerSilent,
+    PeerUp,
     Ready,
     ResyncRequested,
     Shutdown,
@@ -44,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// Each of them, in the order of the reference.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::BulkDone,
         Self::BulkStarted,
         Self::CommandRefused,
@@ -66,9 +68,11 @@ impl Code {
         Self::Panic,
         Self::PeerBack,
         Self::PeerDiffers,
+        Self::PeerDown,
         Self::PeerMissedMessages,
         Self::PeerRestarted,
         Self::PeerSilent,
+        Self::PeerUp,
         Self::Ready,
         Self::ResyncRequested,
         Self::Shutdown,
@@ -167,6 +171,10 @@ impl Code {
             Self::PeerSilent => {
                 ("peer-silent", &["silent_s"], "The other node has not been heard for so long.")
             }
+            Self::PeerDown => {
+                ("peer-down", &["peer"], "The session with a node of version 2 is over.")
+            }
+            Self::PeerUp => ("peer-up", &["peer"], "There is a session with a node of version 2."),
             Self::Ready => ("ready", &[], "The daemon serves."),
             Self::ResyncRequested => {
                 ("resync-requested", &[], "The other node asks for all flows.")

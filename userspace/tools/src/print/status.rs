@@ -28,6 +28,7 @@ mod census;
 mod failure;
 mod feed;
 mod helper;
+mod peers;
 mod readiness;
 mod service;
 
@@ -35,6 +36,7 @@ pub use census::{Cell, Census, Class};
 pub use failure::Failure;
 pub use feed::Feed;
 pub use helper::Helper;
+pub use peers::Peer;
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
 
@@ -65,6 +67,8 @@ object! {
         traffic: Traffic,
         /// Links to the peer.
         links: Vec<Link>,
+        /// Peers of replication, version 2, in the order of the configuration.
+        peers: Vec<Peer>,
         /// Replication.
         replication: Replication,
         /// Where events come from.
@@ -386,6 +390,7 @@ impl Status {
             inject: (!s.keeps[1]).then(|| passed(&c.inject)),
             traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
             links: links(s),
+            peers: s.peers.iter().map(Peer::of).collect(),
             replication: replication(s),
             events: events(s),
             queues: queues(s),
