@@ -177,8 +177,8 @@ mod entry {
         DONE
     }
 
-    /// A packet is freed: `kfree_skb(struct sk_buff *, void *, enum skb_drop_reason, ...)`. If it is the one that has just
-    /// found no room, it belongs to no flow.
+    /// A packet is freed: `kfree_skb(struct sk_buff *, void *, enum skb_drop_reason, ...)`. If it is the one that has
+    /// just found no room, it belongs to no flow.
     #[raw_tracepoint]
     pub fn failure_freed(ctx: RawTracePointContext) -> i32 {
         let Some(state) = state() else { return 0 };

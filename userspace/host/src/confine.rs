@@ -1,9 +1,9 @@
-//! Confinement by seccomp: what a daemon that serves never asks of the kernel is refused, so that somebody who takes it over
-//! through a datagram cannot ask for it either.
+//! Confinement by seccomp: what a daemon that serves never asks of the kernel is refused, so that somebody who takes it
+//! over through a datagram cannot ask for it either.
 //!
-//! The filter names what is refused, not what is allowed: what the C library and the runtime call changes from version to
-//! version, and a firewall that dies of a new one is worse. A call that is refused fails with `EPERM`. Filters are inherited
-//! by threads, so [`confine`] must run before the first one is started.
+//! The filter names what is refused, not what is allowed: what the C library and the runtime call changes from version
+//! to version, and a firewall that dies of a new one is worse. A call that is refused fails with `EPERM`. Filters are
+//! inherited by threads, so [`confine`] must run before the first one is started.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
@@ -11,11 +11,9 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Programs, namespaces and mounts, other processes, the machine as a whole, who one is, and parts of the kernel that are
-/// large and of no use here.
-const NEVER: [libc::c_long; 55] = [
-    libc::SYS_execve,
-    libc::SYS_execveat,
+/// Namespaces and mounts, other processes, the machine as a whole, who one is, and parts of the kernel that
+/// are large and of no use here.
+const NEVER: [libc::c_long; 51] = [
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -37,8 +35,6 @@ const NEVER: [libc::c_long; 55] = [
     libc::SYS_process_madvise,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
     libc::SYS_kexec_file_load,
@@ -71,15 +67,19 @@ const NEVER: [libc::c_long; 55] = [
     libc::SYS_perf_event_open,
 ];
 
-/// What loads something into the kernel, or makes a map there (`enum bpf_cmd`, `include/uapi/linux/bpf.h`): `MAP_CREATE`,
-/// `PROG_LOAD`, `BTF_LOAD`. Using what is open goes on.
+/// Programs and modules: a reload of a daemon that keeps its rights may have `modprobe` load what a new `Helper` needs.
+const WITH_RIGHTS: [libc::c_long; 4] =
+    [libc::SYS_execve, libc::SYS_execveat, libc::SYS_init_module, libc::SYS_finit_module];
+
+/// What loads something into the kernel, or makes a map there (`enum bpf_cmd`, `include/uapi/linux/bpf.h`):
+/// `MAP_CREATE`, `PROG_LOAD`, `BTF_LOAD`. Using what is open goes on.
 const LOADING: [u64; 3] = [0, 5, 18];
 
 /// Families of sockets that a daemon opens.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Refuses the calling thread, and those that it will start, what a daemon never asks for. `may_load_nothing`: nor will it
-/// load eBPF programs, as a reload of a daemon that has all rights may.
+/// Refuses the calling thread, and those that it will start, what a daemon never asks for. `may_load_nothing`: nor will
+/// it run programs, or load modules or eBPF programs, as a reload of a daemon that has all rights may.
 ///
 /// # Errors
 /// What the kernel or this architecture lacks.
@@ -98,6 +98,7 @@ fn program(may_load_nothing: bool) -> Result<BpfProgram, seccompiler::Error> {
     }
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(none_of)?]);
     if may_load_nothing {
+        rules.extend(WITH_RIGHTS.map(|call| (call, Vec::new())));
         let mut loads = Vec::new();
         for command in LOADING {
             loads.push(SeccompRule::new(vec![is(0, Op::Eq, command)?])?);

@@ -48,8 +48,8 @@ impl Balance {
     }
 }
 
-/// The counters, without what they have in common: who does not get into the table is dropped, whatever the cause; a chain
-/// that is too long is an insert that fails (kernel v6.12, `net/netfilter/nf_conntrack_core.c`).
+/// The counters, without what they have in common: who does not get into the table is dropped, whatever the cause; a
+/// chain that is too long is an insert that fails (kernel v6.12, `net/netfilter/nf_conntrack_core.c`).
 fn by_reason(grown: [u64; COUNTERS.len()]) -> [u64; Reason::COUNT] {
     let [drop, early_drop, insert_failed, clash_resolve, chain_toolong, invalid] = grown;
     let clashed = insert_failed.saturating_sub(chain_toolong);

@@ -1,13 +1,15 @@
 //! The hub: takes what the shards wrote down, and hands it to those who want it.
 
+mod failures;
+mod questions;
+
 use super::channel::{Channel, Heard, Key};
 use super::client::{self, Connection};
 use super::lanes::{Lane, last_of, seqs};
 use super::queue::{Piece, Queue};
 use super::request::{Format, Request, Subscription};
 use super::subscriber::Subscriber;
-use super::{Parts, Product, Question, Settings, Stats, lines};
-use crate::failures;
+use super::{Parts, Product, Settings, Stats, lines};
 use engine::Side;
 use host::clock;
 use host::fleet::Handle;
@@ -23,11 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, RwLock, mpsc, oneshot};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
-use wire::feed::{KINDS, Lost, NO_SHARD, Op, Record, Walked};
+use wire::feed::{KINDS, Lost, Op, Record, Walked};
 
 /// Records taken from a lane before anybody else gets a turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -100,8 +101,15 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let (words, mut said) = mpsc::channel(WORDS_MAX);
-    let Parts { settings, engine: shared, log, product, stats, mut failures, socket: _socket } =
-        parts;
+    let Parts {
+        settings,
+        engine: shared,
+        log,
+        product,
+        stats,
+        failures: mut heard_of,
+        socket: _socket,
+    } = parts;
     let engine = shared.read().await.clone();
     let mut hub = Hub {
         settings,
@@ -141,7 +149,7 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
             },
             Some(word) = said.recv() => hub.on_word(word),
             _ = tick.tick() => hub.on_tick().await,
-            failure = next_failure(&mut failures) => match failure {
+            failure = failures::next(&mut heard_of) => match failure {
                 Ok(record) => hub.on_failure(&record),
                 Err(count) => hub.on_failures_lost(count),
             },
@@ -152,18 +160,6 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
     }
     hub.stop().await;
     Ok(())
-}
-
-/// The next failure, or how many there was no room for.
-async fn next_failure(failures: &mut Option<failures::Receiver>) -> Result<Arc<[u8]>, u64> {
-    loop {
-        let Some(receiver) = failures else { return std::future::pending().await };
-        match receiver.recv().await {
-            Ok(record) => return Ok(record),
-            Err(RecvError::Lagged(count)) => return Err(count),
-            Err(RecvError::Closed) => *failures = None,
-        }
-    }
 }
 
 impl Hub {
@@ -239,31 +235,6 @@ impl Hub {
             }
         }
         self.stats.queue_bytes.store(self.memory.get() as u64, Relaxed);
-    }
-
-    /// The kernel has refused, dropped or evicted something: this node's business, not that of a shard.
-    fn on_failure(&mut self, bytes: &[u8]) {
-        let Ok((record, _)) = Record::decode(bytes) else { return };
-        self.stats.produced[Op::Failure as usize].fetch_add(1, Relaxed);
-        let (mut flow, now_ns) = (None, clock::wall_ns());
-        let mut heard = Heard { record, flow: &mut flow, shard: NO_SHARD, now_ns };
-        let channels = self.channels.iter_mut();
-        for channel in channels.filter(|c| c.members > 0 && c.key.side == Side::Local) {
-            channel.take(&mut heard, &*self.product);
-        }
-        self.hand_out();
-    }
-
-    /// The hub had no time for so many failures.
-    fn on_failures_lost(&mut self, count: u64) {
-        let mut lost = Lost::default();
-        lost.kinds[Op::Failure as usize] = count;
-        self.stats.produced[Op::Failure as usize].fetch_add(count, Relaxed);
-        self.stats.lost_lane.fetch_add(count, Relaxed);
-        let clients = self.clients.values_mut().filter(|client| {
-            client.wanted.side == Side::Local && client.wanted.kinds & (1 << Op::Failure as u8) != 0
-        });
-        clients.for_each(|client| client.lose_in_lane(NO_SHARD, &lost));
     }
 
     /// Records found no room in a lane.
@@ -421,27 +392,6 @@ impl Hub {
         spawn_local(async move {
             let snapshot = timeout(TICK, answer).await;
             let _ = words.send(Word::State(client, snapshot.ok().and_then(Result::ok))).await;
-        });
-    }
-
-    fn ask(&self, id: u64, question: Question) {
-        let Some(queue) = self.queues.get(&id).cloned() else { return };
-        let product = Arc::clone(&self.product);
-        let format = self.clients.get(&id).map_or(Format::Json, Subscriber::format);
-        // Who asks and does not read the answers is not answered.
-        if queue.len() > self.settings.queue_bytes / 2 {
-            return;
-        }
-        spawn_local(async move {
-            let answer = product.answer(question).await;
-            let value = match question {
-                Question::Status => match serde_json::from_str::<Value>(&answer) {
-                    Ok(status) => json!({"v": 1, "control": "status", "status": status}),
-                    Err(_) => lines::error(&("busy", answer)),
-                },
-                Question::Ready => json!({"v": 1, "control": "ready", "ready": answer.trim_end()}),
-            };
-            queue.push(Piece::Line(lines::framed(format, &value)));
         });
     }
 

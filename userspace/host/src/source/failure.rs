@@ -1,7 +1,7 @@
 //! The programs that see what the kernel refuses, drops and evicts (`ebpf/src/bin/failure.rs`), and their ring.
 //!
-//! Each is tried for itself: where the kernel lacks a function, what it would tell is left to the kernel's counters. They
-//! run in all network namespaces of the machine and keep quiet in all but that of the process that loaded them.
+//! Each is tried for itself: where the kernel lacks a function, what it would tell is left to the kernel's counters.
+//! They run in all network namespaces of the machine and keep quiet in all but that of the process that loaded them.
 
 use super::btf::Btf;
 use super::tap::{load_error, map_of, may_load, missing};

@@ -52,7 +52,7 @@ impl Counter {
 }
 
 /// One count over all shards; `None` where there is no table, while it is read for the first time, and where the engine
-/// is started anew meanwhile. Each class is a walk of its own, so that the walk of a shard stays a bounded piece of work.
+/// is started anew meanwhile. Each class is a walk of its own, in slices as any query.
 async fn count(engine: &SharedHandle, classes: &Classes) -> Option<Taken> {
     let everything = Arc::new(Program::new(&Expr::Everything).ok()?);
     let mut taken = Taken::default();

@@ -252,7 +252,15 @@ pub struct Metrics {
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
         // `Limits` takes the others.
-        let MetricsConf { listen, allow, census_s, classes, .. } = conf;
+        let MetricsConf {
+            listen,
+            allow,
+            census_s,
+            classes,
+            per_cpu: _,
+            series_max: _,
+            zones_max: _,
+        } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
             limits: Limits::from(conf),

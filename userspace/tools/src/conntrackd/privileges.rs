@@ -63,8 +63,8 @@ pub fn give_up(
     Ok(())
 }
 
-/// Refuses the daemon system calls that it never makes once it serves. No thread may run yet. `may_load_nothing`: it has
-/// given up the rights to load eBPF programs. Where the kernel cannot, the log says so and the daemon goes on.
+/// Refuses the daemon system calls that it never makes once it serves. No thread may run yet. `may_load_nothing`: it
+/// has given up the rights to load eBPF programs. Where the kernel cannot, the log says so and the daemon goes on.
 pub fn confine(may_load_nothing: bool, log: &Log) {
     if let Err(error) = confine::confine(may_load_nothing) {
         log.notice(format!("cannot refuse itself system calls: {error}"));

@@ -7,8 +7,8 @@ use crate::conf::model::{
     SyncOptions,
 };
 use Block::{
-    Address, Alarm, Failures, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics,
-    Multicast, NoTrack, Options, Policy, Scheduler, Stats, Subscribe, Sync, Tcp, Udp, Unix,
+    Address, Alarm, File, Filter, Ftfw, General, Helper, HelperType, Log, Metrics, Multicast,
+    NoTrack, Options, Policy, Scheduler, Stats, Subscribe, Sync, Tcp, Udp, Unix,
 };
 
 mod replication;
@@ -59,11 +59,6 @@ const ROWS: &[Keyword] = &[
     keyword(Key::Subscribe, "Subscribe", &[File]).opens(Body::Block(Subscribe)).doc(
         "Tell every change of the tables to whoever reads a socket: `ctflow subscribe` and other programs \
          (`docs/spec/feed.md`). Nobody can change anything through it. Not in conntrack-tools.",
-    ),
-    keyword(Key::Failures, "Failures", &[File]).opens(Body::Block(Failures)).doc(
-        "Tell what the kernel refuses, drops and evicts, and why: in the feed (`ctflow subscribe --events failure`), in \
-         metrics, and in the log. Nothing of it runs for a packet that fares well. Taken at the start of the daemon. Not \
-         in conntrack-tools.",
     ),
     // General
     keyword(Key::EventSource, "EventSource", &[General])

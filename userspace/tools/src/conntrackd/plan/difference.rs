@@ -20,8 +20,8 @@ const USER_RESTART: &str =
     "User and Group are taken once, at the start of the daemon: the change needs a restart";
 
 /// What the log says of `Failures`.
-const FAILURES_RESTART: &str = "Failures is taken once, at the start of the daemon, which may load no programs later: the \
-                                change needs a restart";
+const FAILURES_RESTART: &str = "Failures is taken once, at the start of the daemon, which may load no programs \
+                                later: the change needs a restart";
 
 /// What a reload has to do. Settings are named as the log names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_failures",
         &["reason", "certainty"],
-        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or told by the \
-         kernel's counters alone (counter). `ctflow subscribe --events failure` tells which packets.",
+        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or told by \
+         the kernel's counters alone (counter). `ctflow subscribe --events failure` tells which packets.",
         |s| {
             many(s, |status| {
                 let failures = status.failures.iter().flatten();
