@@ -134,7 +134,8 @@ fn everything_general() {
             metrics: None,
             helper: None,
             log,
-            subscribe: None
+            subscribe: None,
+            failures: None,
         }
     );
 }

@@ -67,6 +67,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
         Block::Subscribe => ("Subscribe {", "}"),
+        Block::Failures => ("Failures {", "}"),
     }
 }
 
