@@ -284,6 +284,7 @@ fn surrounded(block: Block, line: &str) -> String {
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Failures => format!("Failures {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Subscribe => format!("Subscribe {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }
