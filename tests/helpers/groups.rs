@@ -32,9 +32,14 @@ fn slp_is_answered() {
     });
 }
 
-/// A socket of the router that asks groups on the side of the server.
-fn asker(stage: &Stage) -> UdpSocket {
+/// From here on, the router asks groups on the side of the server.
+pub(crate) fn ask_towards_server(stage: &Stage) {
     stage.router.sh("ip route replace 224.0.0.0/4 dev rs");
+}
+
+/// A socket of the router that does.
+fn asker(stage: &Stage) -> UdpSocket {
+    ask_towards_server(stage);
     datagrams(&stage.router, ROUTER, 0)
 }
 

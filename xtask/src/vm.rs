@@ -68,7 +68,7 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("curl", "curl"),
 ];
 /// What the tests run in the guest.
-const TOOLS: [&str; 5] = ["ip", "nft", "conntrack", "nfct", "curl"];
+const TOOLS: [&str; 6] = ["ip", "nft", "conntrack", "nfct", "curl", "tar"];
 /// Programs of ours that they run.
 const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
 /// The original, and its helpers.
@@ -89,6 +89,8 @@ const TESTS: [&str; 7] = [
 ];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
 const OF_MACHINE: &str = "doctor_guest::";
+/// Tests of helpers that come before others: the kernel may have no object of the names they use.
+const BUSY: &str = "busy::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
@@ -162,9 +164,21 @@ fn contents(
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;
     }
-    contents.extracted(extracted, &programs::PROGRAMS, &programs::TEXTS)?;
+    for program in programs::PROGRAMS {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        contents.extracted(extracted, program, &format!("bin/{name}"))?;
+    }
+    for program in programs::IN_PLACE {
+        contents.extracted(extracted, program, program)?;
+    }
+    for text in programs::TEXTS {
+        contents.file(&extracted.join(text), text);
+    }
     contents.script("etc/passwd", programs::PASSWD);
     contents.script("etc/group", programs::GROUP);
+    contents.script("etc/hosts", programs::HOSTS);
+    // Without it, names are asked for by DNS, and not of the file.
+    contents.script("etc/nsswitch.conf", "hosts: files\n");
     contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
     contents.text(Path::new(ORIGINAL_HELPERS))?;
     for text in ["/etc/protocols", "/etc/services"] {
@@ -190,24 +204,32 @@ fn init(plan: Plan) -> String {
         Some(_) => String::new(),
         None => format!("netns --test-threads=1 {OF_MACHINE} 2>&1"),
     };
+    let busy = match &chosen {
+        Some(chosen) if !chosen.contains(BUSY) => String::new(),
+        _ => format!("helpers {BUSY} 2>&1"),
+    };
     let of_helpers = chosen.unwrap_or_default();
+    let prepare = programs::PREPARE;
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
 /bin/busybox --install -s /sbin
 ln -s /bin/nfct /usr/sbin/nfct
+ln -s busybox /bin/sh
 export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_HOOK={hook} CTFLOW_SLOW=1 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 ln -s /proc/self/fd/0 /dev/stdin
+{prepare}
 depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
 nfct flush helper 2>/dev/null
-helpers --nocapture {of_helpers} 2>&1
+{busy}
+helpers --nocapture --skip {BUSY} {of_helpers} 2>&1
 killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
 {of_machine}
@@ -235,7 +257,7 @@ impl Guest {
             Some(_) => command.args(counted),
             None => command.args(usual),
         };
-        command.args(["-cpu", "max", "-m", "1024"]);
+        command.args(["-cpu", "max", "-m", "2048"]);
         command.args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
         command.args(["-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off"]);

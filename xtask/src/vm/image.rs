@@ -1,7 +1,7 @@
 //! The file system of a guest, as an archive the kernel unpacks into memory (`cpio`, format `newc`).
 
 use crate::shell;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -34,30 +34,29 @@ impl Contents {
         Ok(())
     }
 
-    /// Programs and texts out of a folder with the contents of packages, at the places they have there (programs: in
-    /// `bin`), with the libraries of the programs: those of the folder, else those of this machine.
-    pub(super) fn extracted(
-        &mut self,
-        root: &Path,
-        programs: &[&str],
-        texts: &[&str],
-    ) -> Result<()> {
-        let libraries = ["lib", "usr/lib"].map(|lib| root.join(lib).join("x86_64-linux-gnu"));
-        let path = libraries.map(|path| path.display().to_string()).join(":");
-        for program in programs {
-            let (from, name) = (root.join(program), program.rsplit('/').next().unwrap_or(program));
-            let text = shell::output(Command::new("ldd").arg(&from).env("LD_LIBRARY_PATH", &path))?;
-            for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-                let library = Path::new(library);
-                let inside = library.strip_prefix(root).or_else(|_| library.strip_prefix("/"))?;
-                self.0.insert(inside.display().to_string(), File::Copy(library.to_owned()));
-            }
-            self.0.insert(format!("bin/{name}"), File::Copy(from));
+    /// A program out of a folder with the contents of packages, with its libraries: those of the folder, else those of
+    /// this machine.
+    pub(super) fn extracted(&mut self, root: &Path, from: &str, to: &str) -> Result<()> {
+        const LIBRARIES: [&str; 3] =
+            ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/amanda"];
+        let path = LIBRARIES.map(|name| root.join(name).display().to_string()).join(":");
+        let from = root.join(from);
+        let text = shell::output(Command::new("ldd").arg(&from).env("LD_LIBRARY_PATH", &path))?;
+        if let Some(missing) = text.lines().find(|line| line.contains("not found")) {
+            bail!("{} lacks a library: {}", from.display(), missing.trim());
         }
-        for text in texts {
-            self.0.insert((*text).to_owned(), File::Copy(root.join(text)));
+        for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
+            let library = Path::new(library);
+            let inside = library.strip_prefix(root).or_else(|_| library.strip_prefix("/"))?;
+            self.0.insert(inside.display().to_string(), File::Copy(library.to_owned()));
         }
+        self.0.insert(to.to_owned(), File::Copy(from));
         Ok(())
+    }
+
+    /// One file.
+    pub(super) fn file(&mut self, from: &Path, to: &str) {
+        self.0.insert(to.to_owned(), File::Copy(from.to_owned()));
     }
 
     /// Everything in a folder.
