@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,8 @@ const BUILT: &str = "CTFLOW_VM_PROGRAMS";
 const COUNTED: &str = "CTFLOW_VM_COUNTED";
 /// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Lines that wait to be read; the guest's console waits then.
+const LINES_MAX: usize = 1000;
 /// Lines shown of a guest that was ended.
 const TAIL: usize = 40;
 /// What a guest says last.
@@ -267,7 +269,7 @@ impl Guest {
             .spawn()
             .context("cannot start qemu-system-x86_64")?;
         let console = BufReader::new(qemu.stdout.take().context("stdout is piped")?);
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES_MAX);
         thread::spawn(move || {
             for line in console.split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).trim_end().to_owned();
