@@ -60,12 +60,13 @@ const PLANS: [Plan; 2] = [
     },
 ];
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
     ("curl", "curl"),
+    ("strip", "binutils"),
 ];
 /// What the tests run in the guest.
 const TOOLS: [&str; 6] = ["ip", "nft", "conntrack", "nfct", "curl", "tar"];
@@ -98,13 +99,16 @@ const CHOSEN: &str = "CTFLOW_VM_TESTS";
 const BUILT: &str = "CTFLOW_VM_PROGRAMS";
 /// Set for a measurement: one CPU whose clock is its instructions, a nanosecond each.
 const COUNTED: &str = "CTFLOW_VM_COUNTED";
-/// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
+/// How long a guest may take until it says something: it unpacks a third of a gigabyte first.
+const BOOT_MAX: Duration = Duration::from_secs(600);
+/// How long it may say nothing then: one test of TCP connections takes a while without hardware's help.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Lines that wait to be read; the guest's console waits then.
 const LINES_MAX: usize = 1000;
 /// Lines shown of a guest that was ended.
 const TAIL: usize = 40;
-/// What a guest says last.
+/// What a guest says first, and last.
+const STARTED: &str = "ctflow-vm: started";
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
@@ -156,12 +160,13 @@ fn contents(
 ) -> Result<Contents> {
     let mut contents = Contents::default();
     contents.program(&shell::find("busybox").context("no busybox")?, "bin/busybox")?;
+    let small = repo::target().join("vm").join(plan.name).join("stripped");
     for (name, test) in tests {
-        contents.program(test, &format!("bin/{name}"))?;
+        contents.stripped(test, &format!("bin/{name}"), &small)?;
     }
     for program in OURS {
         let folder = env::var_os(BUILT).map_or_else(|| built.programs.clone(), PathBuf::from);
-        contents.program(&folder.join(program), &format!("ctflow/{program}"))?;
+        contents.stripped(&folder.join(program), &format!("ctflow/{program}"), &small)?;
     }
     for text in NFCT_TEXTS {
         contents.text(&repo::root().join(text))?;
@@ -224,6 +229,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 ln -s /proc/self/fd/0 /dev/stdin
 {prepare}
+echo {STARTED}
 depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
@@ -286,9 +292,13 @@ impl Guest {
         let (began, name) = (Instant::now(), self.name);
         let mut log = File::create(log).context("cannot write the console's log")?;
         let (mut tally, mut done, mut tail) = (Tally::default(), false, VecDeque::new());
+        let mut silence_max = BOOT_MAX;
         let why = loop {
-            match self.lines.recv_timeout(SILENCE_MAX) {
+            match self.lines.recv_timeout(silence_max) {
                 Ok(line) => {
+                    if line.starts_with(STARTED) {
+                        silence_max = SILENCE_MAX;
+                    }
                     writeln!(log, "{line}").context("cannot write the console's log")?;
                     if ["test ", "kernel: ", "cli: ", "helpers: "]
                         .iter()

@@ -1,5 +1,6 @@
 //! The file system of a guest, as an archive the kernel unpacks into memory (`cpio`, format `newc`).
 
+use super::tool;
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
@@ -32,6 +33,14 @@ impl Contents {
             self.0.insert(word[1..].to_owned(), File::Copy(word.into()));
         }
         Ok(())
+    }
+
+    /// A program of ours, without what a debugger reads, which is most of it: the guest holds all of it in memory.
+    pub(super) fn stripped(&mut self, from: &Path, to: &str, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let small = folder.join(from.file_name().context("a program has a name")?);
+        tool(Command::new("strip").args(["--strip-debug", "-o"]).arg(&small).arg(from))?;
+        self.program(&small, to)
     }
 
     /// A program out of a folder with the contents of packages, with its libraries: those of the folder, else those of
