@@ -66,12 +66,12 @@ pub(super) const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bi
 pub(super) const GROUP: &str =
     "root:x:0:\nftp:x:100:\ntftp:x:101:\navahi:x:103:\nbackup:x:34:\nnogroup:x:65534:\n";
 /// The ends of `tests/helpers`, inner and outer: Amanda wants names, and saned that of the machine.
-pub(super) const HOSTS: &str = "127.0.0.1 localhost guest\n10.99.1.1 client\n10.99.2.77 client-outer\n\
+pub(super) const HOSTS: &str = "127.0.0.1 localhost\n10.99.1.1 client\n10.99.2.77 client-outer\n\
     10.99.2.1 server\n10.99.1.99 server-outer\n";
 /// What the package's scripts would have done, for Amanda: folders of its user, who may make a backup, and that `tar`
 /// runs as root.
-pub(super) const PREPARE: &str =
-    "mkdir -p /var/lib/amanda/gnutar-lists /var/log/amanda /tmp/amanda /dev/shm
+pub(super) const PREPARE: &str = "echo localhost >/proc/sys/kernel/hostname
+mkdir -p /var/lib/amanda/gnutar-lists /var/log/amanda /tmp/amanda /dev/shm
 mount -t tmpfs shm /dev/shm
 echo 'client root sendbackup' >/var/lib/amanda/.amandahosts
 echo 'client-outer root sendbackup' >>/var/lib/amanda/.amandahosts
