@@ -296,7 +296,8 @@ impl Shard {
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
             // What a reader hands over has gathered already.
-            let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
+            let gathers = !self.tuning.gather.is_zero() && !self.source.has_reader();
+            let streams = self.pace.on_turn(now, events) && gathers;
             if events > 0 || more {
                 let (cpu, waited) = (self.source.heard_on(), self.waited);
                 let busy = streams || more;

@@ -81,6 +81,7 @@ pub enum Key {
     DisableInternalCache,
     ErrorQueueLength,
     EventIterationLimit,
+    EventLatency,
     EventSource,
     ExpectMax,
     ExpectTimeout,
