@@ -254,6 +254,7 @@ const fn cause_word(cause: Cause) -> &'static str {
         Cause::EventsOff => "events-off",
         Cause::CountDiffers => "count-differs",
         Cause::Flushed => "flushed",
+        Cause::Committing => "committing",
     }
 }
 
@@ -296,6 +297,10 @@ const fn degraded(cause: Cause) -> &'static str {
         }
         Cause::Flushed => {
             "the internal cache was flushed: it is not exact until the kernel's table has been read again"
+        }
+        Cause::Committing => {
+            "events are left out during the commit: the internal cache is not exact until the kernel's table has \
+             been read again"
         }
     }
 }

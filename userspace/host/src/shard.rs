@@ -181,6 +181,8 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
+    /// The source could not be told what to listen to.
+    deaf: bool,
     expectations: Option<ExpectEvents>,
     links: Option<Group>,
     writer: KernelWriter,
@@ -238,6 +240,7 @@ impl Shard {
             train: Train::new(),
             link_retry: SLEEP_MAX,
             source,
+            deaf: false,
             expectations,
             links,
             writer,
@@ -284,7 +287,11 @@ impl Shard {
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
-            let Some(orders) = self.take_orders(now) else { return Ok(self.source) };
+            let Some(orders) = self.take_orders(now) else {
+                // A commit may be under way, and the next engine may take the source over.
+                self.source.leave_news(false)?;
+                return Ok(self.source);
+            };
             let queries = self.queries.step(&self.engine, now);
             let walked = self.walks.step(&mut self.engine);
             self.keep_house(now);
