@@ -25,6 +25,7 @@ mod hardship;
 mod crash;
 mod links;
 mod peers;
+mod nodes;
 mod expect;
 mod ftp;
 mod announced;

@@ -240,13 +240,13 @@ impl Node {
                 return Err(Violation::new("(f) limits", text));
             }
         }
-        if let Some(kept) = engine.outbox().resend()
+        if let Some(kept) = engine.outbox().and_then(engine::peer::v1::Outbox::resend)
             && kept.len() > kept.max() + limit::RESEND_CONTROLS_MAX
         {
             let text = format!("{} messages kept of {}", kept.len(), kept.max());
             return Err(Violation::new("(f) limits", text));
         }
-        if !engine.outbox().is_empty() {
+        if engine.outbox_len() != 0 {
             return Err(Violation::new("(f) progress", "something to send was not sent"));
         }
         Ok(())

@@ -18,5 +18,6 @@ pub mod expect;
 pub mod conf;
 pub mod daemon;
 pub mod stage;
+pub mod mesh;
 pub mod solo;
 pub mod transfer;

@@ -4,6 +4,7 @@ use crate::plan::{Plan, Step};
 use common::Instant;
 use core::time::Duration;
 use engine::config::{Config, limit};
+use engine::peer::v1::Outbox;
 use engine::{CommandId, Engine, Event, Input, Request, Sender, Side};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,7 +28,8 @@ const PEER: Sender = Sender { link: 0, addr: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 pub fn engine(data: &[u8]) {
     let mut plan = Plan::new(data);
     let mut world = World::new(plan.config());
-    while let Some(step) = plan.step(world.now, world.heard, world.engine.outbox().next_seq()) {
+    let next = |world: &World| world.engine.outbox().map_or(0, Outbox::next_seq);
+    while let Some(step) = plan.step(world.now, world.heard, next(&world)) {
         world.play(step);
         world.check();
     }
@@ -144,8 +146,8 @@ impl World {
         }
         assert!(events <= EVENTS_PER_INPUT, "{events} events");
         assert!(self.answered <= self.commands, "more answers than commands");
-        let outbox = self.engine.outbox();
-        assert!(outbox.len() <= MOST_WAITING + 4 * most, "{} messages wait", outbox.len());
+        let waiting = self.engine.outbox_len();
+        assert!(waiting <= MOST_WAITING + 4 * most, "{waiting} messages wait");
         let _ = self.engine.standing(self.now);
     }
 }

@@ -3,8 +3,10 @@
 use crate::filter::Filter;
 use crate::share::Share;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
+use wire::sync::v2::DigestKey;
 
 /// What one engine is to do.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Config {
     pub share: Share,
     /// How flows are replicated.
     pub replication: Replication,
+    /// The nodes of version 2 of the protocol; without them, version 1 is spoken.
+    pub cluster: Option<Arc<Cluster>>,
     /// Seconds a committed flow gets instead of what it had left (`CommitTimeout`). Also keeps remaining lifetimes
     /// out of sent messages, as conntrackd does.
     pub commit_timeout_s: Option<u32>,
@@ -46,6 +50,28 @@ pub struct Config {
     pub first_seq: u32,
     /// Seed of the hash tables, so that nobody outside can aim for collisions.
     pub hash_seed: u64,
+}
+
+/// A node among all nodes of a cluster, by its place in the order of their names. So the order of owners is that of the
+/// names (R4.2, R10.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub u8);
+
+/// The nodes of a cluster, as the engine knows them (version 2 of the protocol).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Which node this is.
+    pub me: Owner,
+    /// By peer, in the order of the configuration: which node it is. All owners are below the number of nodes.
+    pub peers: Vec<Owner>,
+    /// By peer: bytes a second that are sent to it at most (`Rate`).
+    pub rates: Vec<Option<u64>>,
+    /// Flows of peers are written into this node's kernel at once (`Inject on`, "hot").
+    pub hot: bool,
+    /// Which run of this node this is: a random number.
+    pub incarnation: u64,
+    /// The key under which flows are summed, the same at all nodes (R11.2).
+    pub digest_key: DigestKey,
 }
 
 /// Which expectations are replicated, by the helper that made them.
@@ -138,6 +164,7 @@ impl Default for Config {
             filter: Filter::default(),
             share: Share::ALL,
             replication: Replication::default(),
+            cluster: None,
             commit_timeout_s: None,
             window_tracking: false,
             expectations: Helpers::None,

@@ -8,9 +8,10 @@ use crate::flows::table::{Entry, FlowTable, Notes, Slot};
 use crate::input::{Command, CommandId, Input, Reconfigure};
 use crate::journal::Journal;
 use crate::node::Node;
-use crate::output::{Event, KernelOp, Side};
+use crate::output::{Event, KernelOp, Sealed, Side};
 use crate::peer::session::{Session, Standing};
 use crate::peer::v1::{self, Outbox, Peers};
+use crate::peer::v2::session::PeerStanding;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -68,6 +69,15 @@ impl Engine {
                 node.on_expect_dump_done(session, now, complete);
             }
             Input::Datagram { from, bytes } => session.handle_datagram(node, now, from, bytes),
+            Input::PeerUp { peer, incarnation } => {
+                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_up(now, peer, incarnation));
+            }
+            Input::PeerDown { peer } => {
+                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(now, peer));
+            }
+            Input::Opened { peer, number, bytes } => {
+                session.on_opened(node, now, (peer, number), bytes);
+            }
             Input::KernelHealth { flows, events } => node.on_kernel_health(now, flows, events),
             Input::Command(id, command) => self.on_command(now, id, command),
             Input::KernelFailed { token, errno } => {
@@ -92,6 +102,16 @@ impl Engine {
     /// `datagram` is as long as the link takes in one piece.
     pub fn poll_transmit(&mut self, now: Instant, datagram: &mut [u8]) -> Option<usize> {
         self.session.poll_transmit(&mut self.node, now, datagram)
+    }
+
+    /// Fills `datagram` for one peer of version 2; `None` when there is nothing to send now.
+    pub fn poll_sealed(&mut self, now: Instant, datagram: &mut [u8]) -> Option<Sealed> {
+        self.session.poll_sealed(&self.node, now, datagram)
+    }
+
+    /// How each peer of version 2 stands, in the order of the configuration.
+    pub fn peer_standings(&self, now: Instant) -> impl Iterator<Item = PeerStanding> {
+        self.session.v2().into_iter().flat_map(move |v2| v2.peer_standings(now))
     }
 
     /// The next request for the kernel; `None` when there is none now.
@@ -134,21 +154,30 @@ impl Engine {
         &self.node
     }
 
+    /// Forgets a flow of a peer without anybody's word.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self, slot: Slot) {
+        let Self { node, session } = self;
+        if let (Some(v2), Some(key)) = (session.v2_mut(), node.remote.key_at(slot)) {
+            v2.spoil(node, &key);
+        }
+    }
+
     /// Whether the last datagram held a message that was understood.
     #[must_use]
     pub const fn understood(&self) -> bool {
         self.session.understood()
     }
 
-    /// The nodes that were heard.
+    /// The nodes that were heard on the links of version 1.
     #[must_use]
-    pub const fn peers(&self) -> &Peers {
+    pub const fn peers(&self) -> Option<&Peers> {
         self.session.peers()
     }
 
-    /// What waits to be sent and what waits to be acknowledged.
+    /// What waits to be sent over the links of version 1, and what waits to be acknowledged.
     #[must_use]
-    pub const fn outbox(&self) -> &Outbox {
+    pub const fn outbox(&self) -> Option<&Outbox> {
         self.session.outbox()
     }
 
@@ -262,7 +291,7 @@ impl Engine {
     /// Messages that wait to be sent.
     #[must_use]
     pub fn outbox_len(&self) -> usize {
-        self.session.outbox().len()
+        self.session.outbox().map_or(0, Outbox::len)
     }
 
     /// How far the local table can be trusted. Where none is kept, nothing in it can be wrong.
@@ -317,9 +346,29 @@ impl Engine {
         let Self { node, session } = self;
         let replication = node.config.replication;
         match command {
-            Command::Commit => node.start_commit(now, id, (true, false)),
+            Command::Commit => {
+                session.on_commit(now, None);
+                node.start_commit(now, id, (true, false));
+            }
+            Command::TakeOver(_) if session.v2().is_none() => {
+                node.tell(Event::CommandRefused(id, "there are no peers of version 2"));
+            }
+            Command::TakeOver(_) if node.is_committing() => {
+                node.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            }
+            Command::TakeOver(peer) => {
+                session.on_commit(now, Some(peer));
+                node.start_commit(now, id, (true, false));
+            }
+            Command::StandBy | Command::Release => {
+                session.on_stepping_back(now, command == Command::Release);
+                node.tell(Event::CommandDone(id));
+            }
             Command::CommitExpectations => node.start_commit(now, id, (false, true)),
-            Command::CommitAll => node.start_commit(now, id, (true, true)),
+            Command::CommitAll => {
+                session.on_commit(now, None);
+                node.start_commit(now, id, (true, true));
+            }
             Command::Flush { remote: true, .. } if node.is_committing() => {
                 node.tell(Event::CommandRefused(id, "a commit is still in progress"));
             }
@@ -335,7 +384,7 @@ impl Engine {
                     // What was written straight into the kernel stays there, and is this node's own from here on: a
                     // node that takes over flushes, and reads the kernel's table.
                     node.remote.flush(session.orders());
-                    session.on_remote_flushed();
+                    session.on_remote_flushed(now);
                 }
                 node.tell(Event::CommandDone(id));
             }

@@ -28,6 +28,10 @@ const EEXIST: i32 = 17;
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;
 
+/// What a commit writes: settings, the peers' flows, and by slot and time of the last change which of them, and how long
+/// ago they had the time left that was told, in seconds.
+type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
+
 /// A commit under way.
 #[derive(Debug)]
 pub struct Commit {
@@ -72,22 +76,21 @@ impl Commit {
     /// Queues the next requests while few are open. `Some` when everything is settled.
     pub fn step(
         &mut self,
-        config: &Config,
-        remote: &Remote,
+        from: From<'_>,
         kernel: &mut KernelQueue,
         now: Instant,
     ) -> Option<Event> {
-        while let Some(from) = self.cursor.filter(|_| kernel.len() < limit::KERNEL_IN_FLIGHT_MAX) {
-            self.cursor = self.walk(from, config, remote, kernel, now);
+        while let Some(slot) = self.cursor.filter(|_| kernel.len() < limit::KERNEL_IN_FLIGHT_MAX) {
+            self.cursor = self.walk(slot, from, kernel);
         }
         if self.cursor.is_some() || self.open > 0 {
             return None;
         }
         if self.pass < self.latest {
             (self.pass, self.cursor) = (self.pass + 1, Some(0));
-            return self.step(config, remote, kernel, now);
+            return self.step(from, kernel, now);
         }
-        self.try_late(config, remote, kernel, now);
+        self.try_late(from, kernel, now);
         if !self.late.is_empty() || self.open > 0 {
             return None;
         }
@@ -98,54 +101,53 @@ impl Commit {
     /// Queues the flows of up to one step of slots; returns where to go on.
     fn walk(
         &mut self,
-        mut from: Slot,
-        config: &Config,
-        remote: &Remote,
+        mut next: Slot,
+        (config, remote, age_s): From<'_>,
         kernel: &mut KernelQueue,
-        now: Instant,
     ) -> Option<Slot> {
         for _ in 0..limit::COMMIT_STEP {
-            let (slot, entry) = remote.table().next(from)?;
-            from = slot + 1;
+            let (slot, entry) = remote.table().next(next)?;
+            next = slot + 1;
             let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
-            if generation == self.pass {
-                self.write(Purpose::Commit, entry, config, kernel, now);
+            if generation == self.pass
+                && let Some(age_s) = age_s(slot, entry.updated_s)
+            {
+                let made = remote.made(&entry.key());
+                self.write((Purpose::Commit, made), entry, config, kernel, age_s);
             }
         }
-        Some(from)
+        Some(next)
     }
 
     /// Queues the flows that found their place taken once more, while few requests are open.
-    fn try_late(
-        &mut self,
-        config: &Config,
-        remote: &Remote,
-        kernel: &mut KernelQueue,
-        now: Instant,
-    ) {
+    fn try_late(&mut self, (config, remote, _): From<'_>, kernel: &mut KernelQueue, now: Instant) {
         while kernel.len() < limit::KERNEL_IN_FLIGHT_MAX
             && let Some(key) = self.late.pop()
         {
             match remote.table().get(&key) {
-                Some(entry) => self.write(Purpose::CommitLast, entry, config, kernel, now),
+                Some(entry) => {
+                    let age_s = seconds(now).saturating_sub(entry.updated_s);
+                    self.write((Purpose::CommitLast, false), entry, config, kernel, age_s);
+                }
                 // The peer has ended it since.
                 None => self.failed += 1,
             }
         }
     }
 
+    /// `made`: the kernel has it, because an injection of this node's wrote it: it gets its full time.
     fn write(
         &mut self,
-        purpose: Purpose,
+        (purpose, made): (Purpose, bool),
         entry: Entry<'_>,
         config: &Config,
         kernel: &mut KernelQueue,
-        now: Instant,
+        age_s: u32,
     ) {
-        let age_s = seconds(now).saturating_sub(entry.updated_s);
         let flow = writable(config, entry.flow(), age_s);
-        if kernel.push(purpose, Request::Create(flow)) {
+        let request = if made { Request::Update(flow) } else { Request::Create(flow) };
+        if kernel.push(purpose, request) {
             self.open += 1;
         } else {
             self.failed += 1;
@@ -168,6 +170,7 @@ impl Commit {
                 kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
                 Some((Purpose::CommitAgain, flow))
             }
+            (Purpose::Commit, Request::Update(flow), ENOENT) => Some((Purpose::CommitAgain, flow)),
             (Purpose::CommitAgain, Request::Create(flow), EEXIST)
                 if self.late.len() < limit::COMMIT_LATE_MAX =>
             {

@@ -1,6 +1,7 @@
 //! Everything that can happen to an engine.
 
 use crate::filter::Filter;
+use crate::told::PeerId;
 use alloc::boxed::Box;
 use common::Instant;
 use core::net::IpAddr;
@@ -52,6 +53,12 @@ pub enum Command {
         /// The peer's.
         remote: bool,
     },
+    /// Write the flows of one peer of version 2 into the kernel, though it carries them (`ctflow takeover`).
+    TakeOver(PeerId),
+    /// Another node takes over (`-t`): flows are this node's by traffic alone from here on, until a commit.
+    StandBy,
+    /// This node's flows are nobody's from here on, and have not ended (before `-F`).
+    Release,
     /// Send the peer everything (`-B`).
     Bulk,
     /// Ask the peer to send everything (`-n`).
@@ -142,6 +149,27 @@ pub enum Input<'a> {
         /// Who sent it.
         from: Sender,
         /// The messages.
+        bytes: &'a [u8],
+    },
+    /// A peer of version 2 is there, or is there again: what was in flight to it is lost.
+    PeerUp {
+        /// Which one, in the order of the configuration.
+        peer: PeerId,
+        /// Which run of it.
+        incarnation: u64,
+    },
+    /// A peer of version 2 is not there any more.
+    PeerDown {
+        /// Which one.
+        peer: PeerId,
+    },
+    /// What a peer of version 2 sealed, opened.
+    Opened {
+        /// Who sealed it.
+        peer: PeerId,
+        /// Its place in the stream from that peer to this shard.
+        number: u64,
+        /// Head and frames.
         bytes: &'a [u8],
     },
     /// What the kernel says of its table; about once a second.

@@ -52,6 +52,15 @@ pub trait Peers: Listener {
 
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
+
+    /// A flow that an injection made has ended in this node's kernel, and no peer said so.
+    fn on_injected_ended(&mut self, _: &FlowKey) {}
+
+    /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
+    /// when it last changed. `None`: a commit does not write it.
+    fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        Some(crate::local::seconds(now).saturating_sub(updated_s))
+    }
 }
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -180,7 +189,11 @@ impl Node {
         }
         let key = flow.key();
         let origin = self.meant_origin(event, &key, origin);
+        let foreign = matches!(origin, Origin::Foreign);
         let origin = self.note_traffic(event, &key, origin);
+        if foreign && origin == Origin::Inject {
+            session.on_injected_ended(&key);
+        }
         let (flows, mut desk) = self.desk(session, now);
         let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
         self.note_room(now, Side::Local, outcome);
@@ -229,6 +242,11 @@ impl Node {
             self.reading_due(),
         ];
         times.into_iter().flatten().min()
+    }
+
+    /// Asks the kernel how a flow is; without room in the queue, nobody does.
+    pub(crate) fn ask(&mut self, key: &FlowKey) {
+        let _asked = self.kernel.push(Purpose::Read, Request::Get(*key));
     }
 
     /// The flows, and what they work with while one input is handled.
@@ -294,6 +312,12 @@ impl Node {
                 let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
                 remote::on_replace(&mut self.kernel, op, (last_word, ours));
             } else if let Some(commit) = &mut self.commit {
+                if let (true, Request::Create(flow) | Request::Update(flow)) =
+                    (is_commit(op.purpose), &op.request)
+                {
+                    // It is this node's from here on.
+                    self.remote.unmake(&flow.key());
+                }
                 commit.on_success(&op);
             }
         }
@@ -301,7 +325,13 @@ impl Node {
 
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
-            && let Some(done) = commit.step(&self.config, &self.remote, &mut self.kernel, now)
+            && let Some(done) = commit.step(
+                (&self.config, &self.remote, &|slot, updated_s| {
+                    session.age_s(slot, updated_s, now)
+                }),
+                &mut self.kernel,
+                now,
+            )
         {
             let id = commit.id;
             self.commit = None;

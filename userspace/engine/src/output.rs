@@ -2,6 +2,7 @@
 
 use crate::flows::exactness::Cause;
 use crate::input::CommandId;
+use crate::told::PeerId;
 use alloc::boxed::Box;
 use common::Instant;
 use core::time::Duration;
@@ -26,6 +27,17 @@ pub struct KernelOp<'a> {
     pub commit: bool,
     /// What to ask.
     pub request: &'a Request,
+}
+
+/// A datagram of version 2 for one peer, to be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// For whom.
+    pub peer: PeerId,
+    /// Its place in the stream from this shard to that peer.
+    pub number: u64,
+    /// How many bytes were written.
+    pub len: usize,
 }
 
 /// What to ask the kernel.

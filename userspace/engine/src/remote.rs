@@ -27,6 +27,8 @@ pub struct Remote {
     known: FlowTable,
     /// They go straight into the kernel: nobody is shown a table of them.
     injects: bool,
+    /// They are kept here, and written into the kernel at once, too.
+    hot: bool,
     /// What is shown then.
     nothing: FlowTable,
     /// Flows with [`Marks::UNLIKE`].
@@ -100,6 +102,7 @@ impl Remote {
             known: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             injects: !config.replication.keep_remote,
+            hot: config.cluster.as_ref().is_some_and(|cluster| cluster.hot),
             nothing: FlowTable::new(0, 0),
             unlike: 0,
             unremembered: 0,
@@ -207,6 +210,51 @@ impl Remote {
             }
         }
         Ok(())
+    }
+
+    /// The slot of a peer's flow.
+    #[must_use]
+    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
+        self.known.find(key)
+    }
+
+    /// The identity of the flow in a slot.
+    #[must_use]
+    pub fn key_at(&self, slot: Slot) -> Option<FlowKey> {
+        self.known.at(slot).map(|entry| entry.key())
+    }
+
+    /// Puts a peer's flow into the table, in the place of what was known of it. `anew`: that was another flow. Who
+    /// speaks, and in what order, whoever calls this keeps.
+    ///
+    /// # Errors
+    /// [`Full`] when the flow is new and the table is full.
+    pub fn hold(
+        &mut self,
+        counters: &mut TableCounters,
+        flow: Flow,
+        (now, anew): (Instant, bool),
+    ) -> Result<Slot, Full> {
+        let at_s = seconds(now);
+        let Some(slot) = self.known.find(&flow.key()) else {
+            let notes = Notes { since_s: at_s, updated_s: at_s, ..Notes::default() };
+            return count_insert(self.known.insert(flow, notes), counters);
+        };
+        let becomes = if anew { Becomes::Another } else { Becomes::Changed };
+        self.known.set_flow(slot, flow, becomes);
+        if let Some(notes) = self.known.notes_mut(slot) {
+            notes.updated_s = at_s;
+            notes.since_s = if anew { at_s } else { notes.since_s };
+        }
+        counters.updated += 1;
+        Ok(slot)
+    }
+
+    /// Takes a peer's flow out of the table.
+    pub fn release(&mut self, counters: &mut TableCounters, slot: Slot) {
+        if self.known.remove(slot).is_some() {
+            counters.destroyed += 1;
+        }
     }
 
     /// A peer speaks of a flow of which another one may have spoken last.

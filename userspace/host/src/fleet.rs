@@ -200,6 +200,8 @@ impl Handle {
             Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => {
                 self.shards[0].order(order);
             }
+            // Several shards have no peers.
+            Order::Addresses { .. } => {}
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));

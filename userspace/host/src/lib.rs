@@ -13,6 +13,7 @@
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `files` | opens logs, lock files and the configuration |
 //! | `log` | writes log lines |
+//! | `nodes` | sends and receives sealed datagrams |
 //! | `moderation` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
@@ -60,6 +61,7 @@ pub mod secure;
 pub mod keyfile;
 pub mod mesh;
 pub mod resolve;
+pub mod nodes;
 pub mod expectations;
 pub mod exchange;
 pub mod table;

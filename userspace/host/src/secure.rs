@@ -407,6 +407,12 @@ impl Secure {
         places.filter_map(|(place, _)| PeerId::at(place))
     }
 
+    /// The peer at this place in the order of the configuration.
+    #[must_use]
+    pub fn peer_at(&self, place: usize) -> Option<PeerId> {
+        PeerId::at(place).filter(|_| self.peers.get(place).is_some_and(Option::is_some))
+    }
+
     /// The peer of this name.
     #[must_use]
     pub fn peer_named(&self, name: &Name) -> Option<PeerId> {

@@ -23,6 +23,7 @@ use crate::hear::{Ears, Hearing};
 use crate::kernel::KernelWriter;
 use crate::link::Group;
 use crate::log::Log;
+use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
@@ -40,6 +41,7 @@ use engine::expectations::ExpectKey;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -92,6 +94,8 @@ pub struct Parts {
     pub expectations: Option<ExpectEvents>,
     /// The links to the peer; without any, what the engine would send is thrown away.
     pub links: Option<Group>,
+    /// The peers of version 2.
+    pub nodes: Option<Nodes>,
     /// Writes to the kernel.
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
@@ -154,6 +158,13 @@ pub enum Order {
         /// What.
         wish: Wish,
     },
+    /// A peer of version 2 is to be found at these addresses.
+    Addresses {
+        /// Which one, in the order of the configuration.
+        peer: usize,
+        /// Preferred first.
+        addresses: Vec<SocketAddr>,
+    },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
     /// End.
@@ -185,6 +196,7 @@ pub struct Shard {
     deaf: bool,
     expectations: Option<ExpectEvents>,
     links: Option<Group>,
+    nodes: Option<Nodes>,
     writer: KernelWriter,
     purges: Purges,
     queries: Queries,
@@ -230,8 +242,8 @@ impl Shard {
     pub fn new(parts: Parts) -> io::Result<(Self, Handle)> {
         let (sender, orders, bell) = orders::orders()?;
         let waits = rest::waits(&parts, Arc::clone(&bell.wake))?;
-        let Parts { config, source, expectations, links, writer, purger, log, tuning, .. } = parts;
-        let Parts { poll, reliable, ends, .. } = parts;
+        let Parts { config, source, expectations, links, nodes, writer, purger, log, .. } = parts;
+        let Parts { tuning, poll, reliable, ends, .. } = parts;
         let began = clock::now();
         let engine = Engine::new(config, began);
         let overruns = Overruns::of(&source);
@@ -243,6 +255,7 @@ impl Shard {
             deaf: false,
             expectations,
             links,
+            nodes,
             writer,
             purges: Purges::new(purger),
             queries: Queries::default(),
@@ -353,7 +366,11 @@ impl Shard {
         if !ready.links && now < self.housekeeping_at {
             return 0;
         }
-        let Self { links: Some(links), engine, glimpse, .. } = self else { return 0 };
+        let Self { links, nodes, engine, glimpse, .. } = self;
+        if let Some(nodes) = nodes {
+            return nodes.receive(engine, now, DATAGRAMS_PER_TURN);
+        }
+        let Some(links) = links else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |from, bytes, elsewhere| {
             glimpse.take(engine, bytes);
             engine.handle(now, Input::Datagram { from, bytes });
@@ -381,7 +398,9 @@ impl Shard {
             Order::Command(command, reply) => self.command(now, command, Some(reply)),
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
-            Order::Resend(reply) => drop(reply.send(report::waiting(self.engine.outbox()))),
+            Order::Resend(reply) => {
+                drop(reply.send(self.engine.outbox().and_then(report::waiting)))
+            }
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(report::page(&self.engine, side, from, max, now)));
             }
@@ -390,6 +409,11 @@ impl Shard {
             }
             Order::Query(query) => self.queries.order(query),
             Order::Feed { side, wish, .. } => self.feed(side, wish),
+            Order::Addresses { peer, addresses } => {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.set_addresses(now, peer, &addresses);
+                }
+            }
             Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
             Order::Stop => {}
         }
@@ -450,7 +474,8 @@ impl Shard {
             receive_buffer: self.source.receive_buffer(),
             standing: self.engine.standing(now),
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
-            replicates: self.links.is_some(),
+            replicates: self.links.is_some() || self.nodes.is_some(),
+            peers: self.nodes.as_ref().map(|n| n.report(&self.engine, now)).unwrap_or_default(),
             keeps: [replication.keep_local, replication.keep_remote],
             orders_refused: self.bell.refused() + self.queries.refused + self.walks.refused,
             uptime: now.since(self.began),
@@ -470,7 +495,7 @@ impl Shard {
                 max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
                 no_space: self.engine.counters().replica.send_no_space,
             },
-            resend: report::resend(self.engine.outbox()),
+            resend: self.engine.outbox().and_then(report::resend),
         }
     }
 }

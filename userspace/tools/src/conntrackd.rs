@@ -7,6 +7,7 @@ pub mod plan;
 pub mod keys;
 pub mod check;
 pub mod logs;
+pub mod nodes;
 pub mod build;
 pub mod serve;
 pub mod census;

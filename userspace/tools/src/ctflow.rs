@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod metrics;
 mod key;
+mod peers;
 mod status;
 mod words;
 pub mod outcome;
@@ -90,6 +91,20 @@ enum Verb {
     Ready {
         #[command(flatten)]
         daemon: Daemon,
+        /// Of this peer of replication, version 2, alone: whether all it claims is here, and nothing else
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
+    /// Show the peers of replication, version 2: whether they are there, and whether their flows are here
+    #[command(after_help = peers::MORE)]
+    Peers(peers::Options),
+    /// Take over the flows of a peer of replication, version 2, though it carries them: they are written into the kernel
+    Takeover {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// What the peer calls itself
+        #[arg(long, value_name = "NAME")]
+        peer: String,
     },
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
@@ -163,7 +178,10 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "top")]
         Verb::Top(options) => Ok(settle(top::top(options))),
         Verb::Filter(options) => Ok(settle(ops::filter(options))),
-        Verb::Ready { daemon } => ready(daemon),
+        Verb::Ready { daemon, peer: None } => ready(daemon),
+        Verb::Ready { daemon, peer: Some(name) } => peers::ready(daemon, name),
+        Verb::Peers(options) => peers::run(options),
+        Verb::Takeover { daemon, peer } => peers::take_over(daemon, peer),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Metrics(options) => metrics::run(options),
         Verb::Key(options) => key::run(options),
@@ -193,9 +211,7 @@ fn outcome(outcome: Result<ExitCode>) -> ExitCode {
 }
 
 fn show(daemon: &Daemon, json: bool, brief: bool) -> Result<ExitCode> {
-    let answer = daemon.ask(Request::StatsJson)?;
-    let status: Status = serde_json::from_str(&answer)
-        .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
+    let (answer, status) = daemon.status()?;
     print(&match (json, brief) {
         (true, _) => answer,
         (false, true) => status::brief(&status),
@@ -215,16 +231,28 @@ fn ready(daemon: &Daemon) -> Result<ExitCode> {
 }
 
 impl Daemon {
-    fn ask(&self, request: Request) -> Result<String> {
+    /// Its status, as it said it and taken apart.
+    fn status(&self) -> Result<(String, Status)> {
+        let answer = self.ask(Request::StatsJson)?;
+        let status = serde_json::from_str(&answer)
+            .context("the daemon's answer is not understood (is it ours, and of this version?)")?;
+        Ok((answer, status))
+    }
+
+    /// Where its control socket is.
+    fn socket(&self) -> Result<PathBuf> {
         let path = &self.config;
         let text = conf::text(path)?;
         let Ok((conf, _)) = conf::parse(&text, &path.display().to_string()) else {
             bail!("{}: not a valid configuration (conntrackd --check says why)", path.display());
         };
-        let socket = conf.general.unix_path.as_deref();
-        let socket = socket.context("the configuration names no control socket")?;
+        conf.general.unix_path.context("the configuration names no control socket")
+    }
+
+    fn ask(&self, request: Request) -> Result<String> {
+        let socket = self.socket()?;
         let mut answer = Vec::new();
-        host::control::ask(socket, request, &mut answer).with_context(|| {
+        host::control::ask(&socket, request, &mut answer).with_context(|| {
             format!("cannot talk to the daemon at {} (is it running?)", socket.display())
         })?;
         let answer = String::from_utf8(answer).context("the daemon's answer is not text")?;

@@ -186,7 +186,9 @@ impl Node {
         dump.flows += 1;
         let doubtful = !self.config.replication.keep_remote && self.remote.spoke_of(&key);
         if self.config.replication.keep_local {
-            let committed = dump.after_commit && self.remote.table().find(&key).is_some();
+            // Version 2 claims what a commit made this node's.
+            let untold = dump.after_commit && self.config.cluster.is_none();
+            let committed = untold && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
             let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
             let (flows, mut desk) = self.desk(session, now);

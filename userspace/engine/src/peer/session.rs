@@ -19,6 +19,7 @@
 //! stays in the table for as long as [`Listener::holds`] says so: the session itself lets go of it.
 
 use super::v1::{Outbox, Peers, V1};
+use super::v2::session::V2;
 use crate::changed::{Elsewhere, Listener};
 use crate::config::Config;
 use crate::counters::ReplicaCounters;
@@ -26,10 +27,14 @@ use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
 use crate::input::{CommandId, Sender};
 use crate::node::{self, Node};
-use crate::told::Told;
+use crate::output::Event;
+use crate::output::Sealed;
+use crate::told::{PeerId, Told};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
 
 /// How this node stands with its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,9 @@ pub struct Standing {
 #[derive(Debug)]
 pub enum Session {
     /// Version 1, with all nodes that are heard on the links.
-    V1(V1),
+    V1(Box<V1>),
+    /// Version 2, with all nodes that are configured.
+    V2(Box<V2>),
 }
 
 /// What came in, what is to go out, and how it stands.
@@ -60,89 +67,181 @@ impl Session {
     /// A session as the configuration has it, that begins at `now`.
     #[must_use]
     pub fn new(config: &Config, now: Instant) -> Self {
-        Self::V1(V1::new(config, now))
+        match &config.cluster {
+            Some(cluster) => Self::V2(Box::new(V2::new(config, Arc::clone(cluster), now))),
+            None => Self::V1(Box::new(V1::new(config, now))),
+        }
     }
 
-    /// Takes a datagram that came from an address.
+    /// Version 1, if that is spoken.
+    #[must_use]
+    pub const fn v1(&self) -> Option<&V1> {
+        match self {
+            Self::V1(v1) => Some(v1),
+            Self::V2(_) => None,
+        }
+    }
+
+    const fn v1_mut(&mut self) -> Option<&mut V1> {
+        match self {
+            Self::V1(v1) => Some(v1),
+            Self::V2(_) => None,
+        }
+    }
+
+    /// Version 2, if that is spoken.
+    #[must_use]
+    pub const fn v2(&self) -> Option<&V2> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(v2) => Some(v2),
+        }
+    }
+
+    /// See [`Session::v2`].
+    pub const fn v2_mut(&mut self) -> Option<&mut V2> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(v2) => Some(v2),
+        }
+    }
+
+    /// Takes a datagram of version 1 that came from an address.
     pub fn handle_datagram(&mut self, node: &mut Node, now: Instant, from: Sender, bytes: &[u8]) {
-        let Self::V1(v1) = self;
-        v1.handle_datagram(node, now, from, bytes);
+        if let Self::V1(v1) = self {
+            v1.handle_datagram(node, now, from, bytes);
+        }
+    }
+
+    /// Takes what a peer of version 2 sealed.
+    pub fn on_opened(&mut self, node: &mut Node, now: Instant, from: (PeerId, u64), bytes: &[u8]) {
+        if let Self::V2(v2) = self {
+            v2.on_opened(node, now, from, bytes);
+        }
     }
 
     /// Does what the time asks for and no event has to wait for.
     pub fn handle_timeout(&mut self, node: &mut Node, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.handle_timeout(node, now);
+        match self {
+            Self::V1(v1) => v1.handle_timeout(node, now),
+            Self::V2(v2) => v2.handle_timeout(now),
+        }
     }
 
     /// Does what the time asks for, with every input.
     pub fn on_time(&mut self, node: &mut Node, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.on_time(node, now);
+        match self {
+            Self::V1(v1) => v1.on_time(node, now),
+            Self::V2(v2) => v2.on_time(node, now),
+        }
     }
 
-    /// Fills `datagram` and returns its length; `None` when there is nothing to send now.
+    /// Fills `datagram` for all who listen on the links and returns its length; `None` when there is nothing to send now.
     pub fn poll_transmit(
         &mut self,
         node: &mut Node,
         now: Instant,
         datagram: &mut [u8],
     ) -> Option<usize> {
-        let Self::V1(v1) = self;
-        v1.poll_transmit(node, now, datagram)
+        self.v1_mut()?.poll_transmit(node, now, datagram)
     }
 
-    /// When to call [`Session::handle_timeout`] and [`Session::poll_transmit`], if nothing else happens before.
+    /// Fills `datagram` for one peer; `None` when there is nothing to send now.
+    pub fn poll_sealed(
+        &mut self,
+        node: &Node,
+        now: Instant,
+        datagram: &mut [u8],
+    ) -> Option<Sealed> {
+        self.v2_mut()?.poll_sealed(node, now, datagram)
+    }
+
+    /// When to call [`Session::handle_timeout`] and poll again, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
-        let Self::V1(v1) = self;
-        v1.poll_timeout(node)
+        match self {
+            Self::V1(v1) => v1.poll_timeout(node),
+            Self::V2(v2) => v2.poll_timeout(node),
+        }
     }
 
     /// How this node stands with its peers.
     #[must_use]
     pub fn standing(&self, node: &Node, now: Instant) -> Standing {
-        let Self::V1(v1) = self;
-        v1.standing(node, now)
+        match self {
+            Self::V1(v1) => v1.standing(node, now),
+            Self::V2(v2) => v2.standing(node, now),
+        }
     }
 
-    /// Begins to tell everything; `command` waits for that.
+    /// Begins to tell everything, or has the peers compare; `command` waits for that.
     pub fn start_bulk(&mut self, node: &mut Node, now: Instant, command: Option<CommandId>) {
-        let Self::V1(v1) = self;
-        v1.start_bulk(node, now, command);
+        match self {
+            Self::V1(v1) => v1.start_bulk(node, now, command),
+            Self::V2(v2) => {
+                v2.have_compared(now);
+                command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
+            }
+        }
     }
 
-    /// Asks all peers for everything.
+    /// Asks all peers for everything, or compares what is held of them.
     pub fn ask_for_everything(&mut self, node: &mut Node, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.ask_for_everything(node, now);
+        match self {
+            Self::V1(v1) => v1.ask_for_everything(node, now),
+            Self::V2(v2) => v2.compare(now),
+        }
     }
 
     /// Messages carry remaining lifetimes from here on, or do not.
     pub const fn send_lifetimes(&mut self, send: bool) {
-        let Self::V1(v1) = self;
-        v1.outbox.send_lifetimes(send);
+        if let Some(v1) = self.v1_mut() {
+            v1.outbox.send_lifetimes(send);
+        }
     }
 
     /// Whether the last datagram held a message that was understood.
     #[must_use]
     pub const fn understood(&self) -> bool {
-        let Self::V1(v1) = self;
-        v1.understood
+        match self {
+            Self::V1(v1) => v1.understood,
+            Self::V2(_) => false,
+        }
     }
 
-    /// The nodes that were heard.
+    /// The nodes that were heard on the links.
     #[must_use]
-    pub const fn peers(&self) -> &Peers {
-        let Self::V1(v1) = self;
-        v1.peers()
+    pub const fn peers(&self) -> Option<&Peers> {
+        match self {
+            Self::V1(v1) => Some(v1.peers()),
+            Self::V2(_) => None,
+        }
     }
 
-    /// What waits to be sent and what waits to be acknowledged.
+    /// What waits to be sent to the links and what waits to be acknowledged.
     #[must_use]
-    pub const fn outbox(&self) -> &Outbox {
-        let Self::V1(v1) = self;
-        v1.outbox()
+    pub const fn outbox(&self) -> Option<&Outbox> {
+        match self {
+            Self::V1(v1) => Some(v1.outbox()),
+            Self::V2(_) => None,
+        }
+    }
+}
+
+/// Who carries what.
+impl Session {
+    /// A commit is asked for: of a peer's flows, or of those that nobody carries.
+    pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
+        if let Self::V2(v2) = self {
+            v2.on_commit(now, peer);
+        }
+    }
+
+    /// Another node takes over; `release`: from now on, and this node's flows are nobody's.
+    pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
+        if let Self::V2(v2) = self {
+            v2.on_stepping_back(now, release);
+        }
     }
 }
 
@@ -150,131 +249,129 @@ impl Session {
 impl Session {
     /// Everything was forgotten that the kernel holds.
     pub fn on_local_flushed(&mut self) {
-        let Self::V1(v1) = self;
-        v1.outbox.withdraw_expectations(|_| true);
-        v1.on_local_flushed();
+        if let Self::V1(v1) = self {
+            v1.outbox.withdraw_expectations(|_| true);
+            v1.on_local_flushed();
+        }
     }
 
     /// Order of the last message of each peer.
     pub fn orders(&self) -> impl Iterator<Item = u64> {
-        let Self::V1(v1) = self;
-        v1.peers.iter().map(|(_, peer)| peer.tracker.order())
+        let peers = self.v1().into_iter().flat_map(|v1| v1.peers.iter());
+        peers.map(|(_, peer)| peer.tracker.order())
     }
 
     /// Nothing of the peers is held any more.
-    pub fn on_remote_flushed(&mut self) {
-        let Self::V1(v1) = self;
-        v1.on_remote_flushed();
+    pub fn on_remote_flushed(&mut self, now: Instant) {
+        match self {
+            Self::V1(v1) => v1.on_remote_flushed(),
+            Self::V2(v2) => v2.on_remote_flushed(now),
+        }
     }
+}
+
+/// Calls a method of whichever session there is.
+macro_rules! either {
+    ($session:expr, $each:ident => $call:expr) => {
+        match $session {
+            Session::V1($each) => $call,
+            Session::V2($each) => $call,
+        }
+    };
 }
 
 impl node::Peers for Session {
     fn on_refused(&mut self, told: Told) {
-        let Self::V1(v1) = self;
-        if let Some(peer) = v1.peers.get_mut(told.peer()) {
-            peer.whole.on_refused(told.order());
-        }
+        either!(self, each => each.on_refused(told));
     }
 
     fn on_passed_on(&mut self, node: &mut Node, now: Instant, passed: (u64, bool)) {
-        let Self::V1(v1) = self;
-        v1.on_passed_on(node, now, passed);
+        either!(self, each => node::Peers::on_passed_on(&mut **each, node, now, passed));
     }
 
     fn on_read(&mut self, node: &mut Node, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.on_read(node, now);
+        either!(self, each => node::Peers::on_read(&mut **each, node, now));
     }
 
     fn tell_expectations(&mut self, node: &mut Node) {
-        let Self::V1(v1) = self;
-        v1.queue_expectations(node);
+        either!(self, each => each.tell_expectations(node));
     }
 
     fn has_told_all_since(&self, since: Option<Instant>) -> bool {
-        let Self::V1(v1) = self;
-        v1.has_told_all_since(since)
+        either!(self, each => node::Peers::has_told_all_since(&**each, since))
+    }
+
+    fn on_injected_ended(&mut self, key: &FlowKey) {
+        either!(self, each => node::Peers::on_injected_ended(&mut **each, key));
+    }
+
+    fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        either!(self, each => node::Peers::age_s(&**each, slot, updated_s, now))
     }
 }
 
 impl Listener for Session {
     fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.outbox.on_added(slot, elsewhere, now);
+        either!(self, each => each.on_added(slot, elsewhere, now));
     }
 
     fn on_changed(&mut self, slot: Slot) {
-        let Self::V1(v1) = self;
-        v1.outbox.queue_entry(slot);
+        either!(self, each => each.on_changed(slot));
     }
 
     fn start_over(&mut self, slot: Slot) {
-        let Self::V1(v1) = self;
-        v1.outbox.start_over(slot);
+        either!(self, each => each.start_over(slot));
     }
 
     fn on_revived(&mut self, slot: Slot, now: Instant) {
-        let Self::V1(v1) = self;
-        v1.outbox.restart_timer(slot, now);
+        either!(self, each => each.on_revived(slot, now));
     }
 
     fn on_removed(&mut self, slot: Slot) {
-        let Self::V1(v1) = self;
-        v1.outbox.on_removed(slot);
+        either!(self, each => each.on_removed(slot));
     }
 
     fn is_untold(&self, slot: Slot) -> bool {
-        let Self::V1(v1) = self;
-        v1.outbox.is_untold(slot)
+        either!(self, each => each.is_untold(slot))
     }
 
     fn holds(&self, slot: Slot) -> bool {
-        let Self::V1(v1) = self;
-        v1.outbox.holds(slot)
+        either!(self, each => each.holds(slot))
     }
 
     fn silence(&mut self, slot: Slot) {
-        let Self::V1(v1) = self;
-        v1.outbox.silence(slot);
+        either!(self, each => each.silence(slot));
     }
 
     fn owe_end(&mut self, slot: Slot) {
-        let Self::V1(v1) = self;
-        v1.outbox.owe_end(slot);
+        either!(self, each => each.owe_end(slot));
     }
 
     fn on_overwritten(&mut self) {
-        let Self::V1(v1) = self;
-        v1.on_overwritten();
+        either!(self, each => Listener::on_overwritten(&mut **each));
     }
 
     fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
-        let Self::V1(v1) = self;
-        v1.outbox.queue_message(change, flow, counters);
+        either!(self, each => each.on_passed(change, flow, counters));
     }
 
     fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
-        let Self::V1(v1) = self;
-        v1.outbox.reclaim(table, counters)
+        either!(self, each => each.reclaim(table, counters))
     }
 
     fn forget_entries(&mut self) {
-        let Self::V1(v1) = self;
-        v1.outbox.forget_entries();
+        either!(self, each => each.forget_entries());
     }
 
     fn note_untold(&mut self) {
-        let Self::V1(v1) = self;
-        v1.note_untold();
+        either!(self, each => Listener::note_untold(&mut **each));
     }
 
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {
-        let Self::V1(v1) = self;
-        v1.outbox.queue_expectation(expect, counters);
+        either!(self, each => each.on_expectation(expect, counters));
     }
 
     fn withdraw_expectation(&mut self, gone: &ExpectKey) {
-        let Self::V1(v1) = self;
-        v1.outbox.withdraw_expectations(|key| key == gone);
+        either!(self, each => each.withdraw_expectation(gone));
     }
 }

@@ -23,6 +23,7 @@ pub mod ftfw;
 pub mod whole;
 pub mod peers;
 pub mod session;
+mod listen;
 mod account;
 mod transfer;
 

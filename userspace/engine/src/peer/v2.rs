@@ -1,4 +1,4 @@
-//! What version 2 of the replication protocol decides, piece by piece; the engine puts the pieces together.
+//! Version 2 of the replication protocol: what it decides, piece by piece, and the session that puts the pieces together.
 //!
 //! ```text
 //!   kernel --> [claim] said --> [ledger] versions, positions --> [sent] in flight --> datagrams
@@ -17,5 +17,12 @@ pub mod digest;
 pub mod rate;
 pub mod stream;
 pub mod sent;
+pub mod claims;
+pub mod association;
+pub mod session;
+mod listen;
+mod inject;
+mod receive;
+mod transmit;
 #[cfg(test)]
 mod tests;

@@ -26,9 +26,11 @@ pub enum Code {
     Panic,
     PeerBack,
     PeerDiffers,
+    PeerDown,
     PeerMissedMessages,
     PeerRestarted,
     PeerSilent,
+    PeerUp,
     Ready,
     ResyncRequested,
     Shutdown,
@@ -43,7 +45,7 @@ pub enum Code {
 
 impl Code {
     /// Each of them, in the order of the reference.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::BulkDone,
         Self::BulkStarted,
         Self::CommandRefused,
@@ -64,9 +66,11 @@ impl Code {
         Self::Panic,
         Self::PeerBack,
         Self::PeerDiffers,
+        Self::PeerDown,
         Self::PeerMissedMessages,
         Self::PeerRestarted,
         Self::PeerSilent,
+        Self::PeerUp,
         Self::Ready,
         Self::ResyncRequested,
         Self::Shutdown,
@@ -160,6 +164,10 @@ impl Code {
             Self::PeerSilent => {
                 ("peer-silent", &["silent_s"], "The other node has not been heard for so long.")
             }
+            Self::PeerDown => {
+                ("peer-down", &["peer"], "The session with a node of version 2 is over.")
+            }
+            Self::PeerUp => ("peer-up", &["peer"], "There is a session with a node of version 2."),
             Self::Ready => ("ready", &[], "The daemon serves."),
             Self::ResyncRequested => {
                 ("resync-requested", &[], "The other node asks for all flows.")

@@ -3,6 +3,8 @@
 //! A secret is wiped when it is dropped, and has no way to be printed but [`Secret::to_text`], which wipes too.
 
 use base64ct::{Base64, Encoding as _};
+use blake2::Blake2s256;
+use blake2::digest::Digest as _;
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -57,6 +59,14 @@ impl Secret {
     #[must_use]
     pub const fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
+    }
+
+    /// The key under which all nodes that share this secret sum up their flows (R11.2): half of
+    /// BLAKE2s("ctflow digest", secret).
+    #[must_use]
+    pub fn digest_key(&self) -> [u8; 16] {
+        let hash = Blake2s256::new().chain_update(b"ctflow digest").chain_update(self.0).finalize();
+        *hash.first_chunk().expect("a hash has 32 bytes")
     }
 
     /// The public key of this secret one (X25519, RFC 7748).

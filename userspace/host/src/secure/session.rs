@@ -96,6 +96,19 @@ impl State {
         Self::SilentAnswered,
     ];
 
+    /// The state in a word, for people and scripts.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Asking => "asking",
+            Self::Answered => "answered",
+            Self::Up => "up",
+            Self::Renewing | Self::Renewed => "renewing",
+            Self::Silent | Self::SilentAnswered => "silent",
+        }
+    }
+
     /// Whether the peer counts as there.
     #[must_use]
     pub const fn is_up(self) -> bool {

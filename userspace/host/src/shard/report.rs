@@ -3,6 +3,7 @@
 use super::Tally;
 use super::latency::LATENCY_BOUNDS_US;
 use crate::link::GroupReport;
+use crate::nodes::PeerReport;
 use crate::source::Account;
 use crate::sys;
 use common::Instant;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub standing: Standing,
     /// The links.
     pub links: GroupReport,
+    /// The peers of version 2.
+    pub peers: Vec<PeerReport>,
     /// Whether there is a peer at all.
     pub replicates: bool,
     /// Whether the engine keeps a local and a remote table.

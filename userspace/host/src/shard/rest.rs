@@ -1,6 +1,7 @@
 //! How a shard rests.
 
 use super::{Parts, SLEEP_MAX, Shard};
+use crate::nodes::Nodes;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
 use rustix::fd::OwnedFd;
@@ -12,6 +13,9 @@ pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
     let waits = Waits::new(&parts.source, wake)?;
     if let Some(links) = &parts.links {
         waits.watch_links(links.descriptor())?;
+    }
+    for socket in parts.nodes.iter().flat_map(|nodes| nodes.fds()) {
+        waits.watch_links(socket)?;
     }
     if let Some(expectations) = &parts.expectations {
         waits.watch_events(expectations.descriptor())?;
@@ -35,7 +39,9 @@ impl Shard {
             return Ok(Ready::ALL);
         }
         let retry = if self.train.is_empty() { SLEEP_MAX } else { self.link_retry };
-        let longest = self.engine.poll_timeout().since(now).min(retry.min(SLEEP_MAX));
+        let nodes = self.nodes.as_ref().and_then(Nodes::poll_timeout);
+        let next = nodes.into_iter().fold(self.engine.poll_timeout(), Instant::min);
+        let longest = next.since(now).min(retry.min(SLEEP_MAX));
         self.waits.wait(Wait::Sleep, now, longest)
     }
 }

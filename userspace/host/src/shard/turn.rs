@@ -6,6 +6,7 @@ use crate::ended::Ends;
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
+use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::shard::{Outcome, Tally};
 use crate::source::Source;
@@ -30,6 +31,7 @@ struct Pulls<'a> {
     behind: bool,
     read_at: &'a mut Instant,
     links: Option<&'a mut Group>,
+    nodes: Option<&'a mut Nodes>,
     train: &'a mut Train,
     link_retry: &'a mut Duration,
     log: &'a Log,
@@ -52,6 +54,7 @@ impl Shard {
             behind,
             read_at: &mut self.read_at,
             links: self.links.as_mut(),
+            nodes: self.nodes.as_mut(),
             train: &mut self.train,
             link_retry: &mut self.link_retry,
             log: &self.log,
@@ -107,6 +110,10 @@ impl Io<Engine> for Pulls<'_> {
     /// When the link has no room, the datagrams are kept and the engine is not asked for more: what happens to a flow
     /// meanwhile merges into the message that waits for it.
     fn transmit(&mut self, engine: &mut Engine, now: Instant) -> Result<usize, Infallible> {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.turn(engine, now);
+            return Ok(nodes.transmit(engine, now, TRANSMITS_PER_TURN));
+        }
         let Some(links) = &mut self.links else {
             let mut nowhere = [0; DISCARD_LEN];
             let discard = |_: &usize| engine.poll_transmit(now, &mut nowhere).is_none();

@@ -1,6 +1,7 @@
 //! From a plan to what the engine's threads are made of: sources, links and kernel sockets, opened.
 
 use super::logs::Logs;
+use super::nodes;
 use super::plan::Plan;
 use super::statistics;
 use anyhow::{Context, Result, bail};
@@ -39,13 +40,14 @@ pub fn parts(plan: &Plan, logs: &Logs, left: &mut Option<Left>) -> Result<FleetP
     let log = &logs.log;
     let links = plan.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
     let source = open_source(plan, log, left)?;
-    let config = of_this_start(plan, &source);
+    let mut config = of_this_start(plan, &source);
+    let nodes = nodes::open(plan, &mut config, log)?;
     if plan.shards > 1 {
         return shared_out(plan, &config, source, logs);
     }
     let (ends, consumers) = recorded(logs, 1)?;
     let parts = shard_parts(plan, config, source, (logs, ends.into_iter().next()))?;
-    Ok(FleetParts { shards: vec![Parts { links, ..parts }], reader: None, consumers })
+    Ok(FleetParts { shards: vec![Parts { links, nodes, ..parts }], reader: None, consumers })
 }
 
 /// The engine's settings with what the plan leaves to each start.
@@ -73,6 +75,7 @@ fn shard_parts(
         config,
         expectations: open_expectations(plan)?,
         links: None,
+        nodes: None,
         writer: KernelWriter::open().context("opening the kernel request sockets")?,
         purger: Purger::open().context("opening the kernel request sockets")?,
         log: Arc::clone(&logs.log),

@@ -41,11 +41,21 @@ pub fn settings(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Version 2: its keys and names; and that nothing here starts it.
+/// Version 2: its keys and names, and what this build cannot do with it yet.
 fn nodes(plan: &Plan) -> Result<()> {
     let Some(conf) = &plan.replication else { return Ok(()) };
     keys::identity(conf, &process::host_name())?;
-    bail!("{}: `Replication`: this build cannot start it yet", conf.place)
+    let missing = [
+        (plan.links.is_some(), "links of version 1 beside it"),
+        (conf.settle_ms != 0, "`Settle`"),
+        (conf.remote_limit.is_some(), "`RemoteLimit`"),
+        (plan.shards > 1, "`Shards` above 1"),
+        (plan.config.expectations.any(), "`ExpectationSync`"),
+    ];
+    match missing.into_iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, what)) => bail!("{}: `Replication`: this build has not {what} yet", conf.place),
+        None => Ok(()),
+    }
 }
 
 /// The number of the group that may subscribe; `None` where the socket stays with the daemon's own.

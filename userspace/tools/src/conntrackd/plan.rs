@@ -290,7 +290,11 @@ impl Role {
         let SyncOptions { tcp_window_tracking, expectation_sync } = options;
         Self {
             purpose: Purpose::Sync,
-            replication: replication(*mode),
+            // Version 2 keeps both tables, whatever `Mode` says.
+            replication: match nodes {
+                Some(_) => Replication::default(),
+                None => replication(*mode),
+            },
             links: (!links.is_empty()).then(|| group_settings(links)),
             commit_timeout_s: mode.commit_timeout_s(),
             purge_after_s: mode.purge_timeout_s().into(),

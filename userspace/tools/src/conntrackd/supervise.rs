@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::feed;
 use super::helpers;
 use super::logs::Logs;
+use super::nodes;
 use super::plan::Plan;
 use super::reload::{self, Begun, Rebuilt, Running};
 use super::serve::{Service, SharedHandle};
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{self, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// How often the logs are asked for losses.
@@ -120,6 +121,7 @@ pub async fn run(
     let helpers = helpers::Service::start(helpers)?;
     let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
     let filling = tokio::spawn(filled(crew.handle()));
+    let lookups = nodes::look_up(running.plan.replication.as_deref(), &crew.handle(), &log);
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
@@ -127,6 +129,7 @@ pub async fn run(
     let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
         crew: Some(crew),
+        lookups,
         helpers,
         feed,
         server,
@@ -167,6 +170,8 @@ struct Supervisor {
     phase: Phase,
     /// The engine's threads; `None` while they are rebuilt.
     crew: Option<Crew>,
+    /// Looks the names of peers up.
+    lookups: JoinSet<()>,
     /// The thread that serves helpers.
     helpers: helpers::Service,
     /// The thread of the feed.
@@ -296,6 +301,8 @@ impl Supervisor {
                         self.log.record(Level::Error, Code::ConfigRefused, STAYS, Fields::new());
                     }
                 }
+                let conf = self.running.plan.replication.as_deref();
+                self.lookups = nodes::look_up(conf, &handle, &self.log);
                 let filling = tokio::spawn(filled(handle));
                 self.phase = Phase::Filling(filling, Filled::Reload { refused });
             }

@@ -27,12 +27,14 @@ macro_rules! object {
 mod census;
 mod feed;
 mod helper;
+mod peers;
 mod readiness;
 mod service;
 
 pub use census::{Cell, Census};
 pub use feed::Feed;
 pub use helper::Helper;
+pub use peers::Peer;
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
 
@@ -63,6 +65,8 @@ object! {
         traffic: Traffic,
         /// Links to the peer.
         links: Vec<Link>,
+        /// Peers of replication, version 2, in the order of the configuration.
+        peers: Vec<Peer>,
         /// Replication.
         replication: Replication,
         /// Where events come from.
@@ -382,6 +386,7 @@ impl Status {
             inject: (!s.keeps[1]).then(|| passed(&c.inject)),
             traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
             links: links(s),
+            peers: s.peers.iter().map(Peer::of).collect(),
             replication: replication(s),
             events: events(s),
             queues: queues(s),

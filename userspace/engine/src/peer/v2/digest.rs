@@ -111,6 +111,12 @@ impl Digest {
         (sum, self.rows[slices].iter().fold(0, |a: u32, b| a.wrapping_add(*b)))
     }
 
+    /// How many flows there are.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.rows.iter().fold(0, |sum: u32, rows| sum.wrapping_add(*rows))
+    }
+
     /// The sums of a node's children as they travel: their low 4 bytes. `bits` is the lesser number of both ends; a
     /// leaf that they do not tell apart is part of the one before it.
     pub fn children(&self, level: Level, node: u16, bits: u8) -> impl Iterator<Item = u32> + '_ {

@@ -7,6 +7,7 @@
 
 mod node;
 mod world;
+mod cluster;
 
 use std::string::String;
 use std::vec::Vec;

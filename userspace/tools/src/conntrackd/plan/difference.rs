@@ -148,6 +148,8 @@ impl Plan {
 impl Difference {
     fn config(&mut self, (running, wanted): (&Config, &Config), is_same_purpose: bool) {
         let Config {
+            // `Plan::replication` tells.
+            cluster: _,
             flows_max,
             flows_expected,
             // `Plan::filter` tells.

@@ -33,8 +33,15 @@ pub const LEAVES: usize = SLICES * CHILDREN * CHILDREN;
 pub const LEAF_BITS_MAX: u8 = 10;
 
 /// The key of ids and prints: 16 secret bytes that all nodes have in common.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DigestKey(pub [u8; 16]);
+
+/// It is a secret: who knows it can choose tuples that crowd one leaf.
+impl core::fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("DigestKey(..)")
+    }
+}
 
 /// The id of a flow: the same at every node that has the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -244,10 +244,14 @@ fn an_acknowledgement_of_numbers_that_were_never_given_is_counted_and_ignored() 
     let mut talk = Talk::new(100);
     talk.kernel(1, Change::New, 7);
     talk.sent(1);
-    let kept = talk.engine.outbox().resend().map(crate::peer::v1::resend::ResendQueue::len);
+    let kept =
+        talk.engine.outbox().unwrap().resend().map(crate::peer::v1::resend::ResendQueue::len);
     talk.says(2, Control::Ack { from: FIRST, to: FIRST + 999 }, Flags::empty());
     talk.says(2, Control::Nack { from: FIRST, to: FIRST + 999 }, Flags::empty());
-    assert_eq!(talk.engine.outbox().resend().map(crate::peer::v1::resend::ResendQueue::len), kept);
+    assert_eq!(
+        talk.engine.outbox().unwrap().resend().map(crate::peer::v1::resend::ResendQueue::len),
+        kept
+    );
     assert_eq!(talk.engine.counters().replica.absurd_ranges, 2);
 }
 

@@ -1,0 +1,193 @@
+//! Daemons that speak version 2 of the replication protocol (`docs/spec/replication-v2.md`) with each other.
+
+use std::net::UdpSocket;
+use tests::ctnetlink::{Requests, udp_flows};
+use tests::daemon::{Daemon, run_ctflow};
+use tests::mesh::{Mesh, PORT, name};
+use tests::netns::Family;
+use tests::wait::{wait_equal, wait_until};
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// What a peer of a daemon shows in its status.
+fn peer(daemon: &Daemon<'_>, name: &str) -> serde_json::Value {
+    let status = daemon.status();
+    let peers = status["peers"].as_array().expect("a list of peers").clone();
+    peers.into_iter().find(|peer| peer["name"] == name).expect("it is a peer")
+}
+
+fn is_equal(daemon: &Daemon<'_>, name: &str) -> bool {
+    peer(daemon, name)["equal"] == true
+}
+
+fn flows(daemon: &Daemon<'_>, name: &str) -> u64 {
+    peer(daemon, name)["flows"].as_u64().expect("a number")
+}
+
+/// Waits until each daemon holds so many flows of each other one and knows that it is all.
+fn wait_until_equal(daemons: &[Daemon<'_>], counts: &[u64]) {
+    for (at, daemon) in daemons.iter().enumerate() {
+        for (other, count) in counts.iter().enumerate().filter(|(other, _)| *other != at) {
+            let what = format!("node {at} holds what node {other} has");
+            wait_equal(
+                &what,
+                || (flows(daemon, &name(other)), is_equal(daemon, &name(other))),
+                || (*count, true),
+            );
+        }
+    }
+}
+
+#[test]
+fn r1_4_three_nodes_hold_what_the_others_have_and_know_it() {
+    for family in FAMILIES {
+        let mesh = Mesh::new(3, family).with_preshared();
+        let daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+        for node in 0..3_u32 {
+            let mut requests = Requests::open(&mesh.nodes[node as usize]);
+            requests.create(&udp_flows(node * 1_000..node * 1_000 + 100 + node));
+        }
+        wait_until_equal(&daemons, &[100, 101, 102]);
+        let mut requests = Requests::open(&mesh.nodes[0]);
+        requests.delete(&udp_flows(0..50));
+        wait_until_equal(&daemons, &[50, 101, 102]);
+        assert_eq!(daemons[1].external().len(), 152);
+        let conf = daemons[0].path("conf").display().to_string();
+        let said = run_ctflow(&mesh.nodes[0], &["peers", "-C", &conf]);
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.status.success() && text.matches(" equal ").count() == 2, "{text}");
+        let said = run_ctflow(&mesh.nodes[0], &["ready", "-C", &conf, "--peer", "fw-c"]);
+        assert_eq!((said.status.code(), &said.stdout[..]), (Some(0), &b"equal\n"[..]));
+    }
+}
+
+#[test]
+fn r13_1_a_commit_takes_over_what_a_silent_node_carried() {
+    let mesh = Mesh::new(3, Family::V4);
+    let mut daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+    for node in 0..2_u32 {
+        let mut requests = Requests::open(&mesh.nodes[node as usize]);
+        requests.create(&udp_flows(node * 1_000..node * 1_000 + 200));
+    }
+    wait_until_equal(&daemons, &[200, 200, 0]);
+    daemons[0].kill_hard();
+    wait_until("its silence is noticed", || peer(&daemons[2], "fw-a")["session"] != "up");
+    daemons[2].ask(&["-c"]);
+    wait_equal("node 2 carries them", || daemons[2].internal().len(), || 200);
+    wait_equal("node 1 is told", || flows(&daemons[1], "fw-c"), || 200);
+    assert_eq!(flows(&daemons[2], "fw-b"), 200, "what node 1 carries stays its own");
+}
+
+#[test]
+fn r1_1_loss_and_a_cable_that_is_pulled_cost_delay_alone() {
+    let mesh = Mesh::new(2, Family::V4);
+    let daemons: Vec<_> = (0..2).map(|node| mesh.start(node, "")).collect();
+    mesh.lose(0, 10);
+    mesh.lose(1, 10);
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&udp_flows(0..3_000));
+    wait_until_equal(&daemons, &[3_000, 0]);
+    mesh.plug(0, 1, false);
+    requests.delete(&udp_flows(0..1_000));
+    requests.create(&udp_flows(5_000..5_100));
+    wait_until("the silence is noticed", || peer(&daemons[1], "fw-a")["session"] != "up");
+    mesh.plug(0, 1, true);
+    wait_until_equal(&daemons, &[2_100, 0]);
+}
+
+#[test]
+fn r9_2_a_restart_over_the_same_kernel_tells_the_differences_alone() {
+    let mesh = Mesh::new(2, Family::V4);
+    let b = mesh.start(1, "");
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&udp_flows(0..2_000));
+    let mut a = mesh.start(0, "");
+    wait_equal("B holds all", || (flows(&b, "fw-a"), is_equal(&b, "fw-a")), || (2_000, true));
+    let taken = |b: &Daemon<'_>| peer(b, "fw-a")["taken"].as_u64().expect("a number");
+    let before = taken(&b);
+    a.kill_hard();
+    requests.delete(&udp_flows(0..10));
+    requests.create(&udp_flows(9_000..9_005));
+    drop(a);
+    let _a = mesh.start(0, "");
+    wait_equal("B holds all", || (flows(&b, "fw-a"), is_equal(&b, "fw-a")), || (1_995, true));
+    assert!(taken(&b) - before < 200, "{}: {before}", peer(&b, "fw-a"));
+}
+
+#[test]
+fn r1_2_what_no_member_sealed_changes_nothing() {
+    let mesh = Mesh::new(2, Family::V4);
+    let daemons: Vec<_> = (0..2).map(|node| mesh.start(node, "")).collect();
+    Requests::open(&mesh.nodes[0]).create(&udp_flows(0..100));
+    wait_until_equal(&daemons, &[100, 0]);
+    let socket = mesh.nodes[0].within(|| UdpSocket::bind(("0.0.0.0", 0)).expect("there is a port"));
+    let to = (mesh.address(0, 1), PORT);
+    for first in [0x10, 0x21, 0x22, 0x23, 0x24] {
+        for len in [1, 8, 24, 64, 156, 200, 1_400] {
+            let mut bytes = vec![0_u8; len];
+            bytes[0] = first;
+            let _ = socket.send_to(&bytes, to);
+        }
+    }
+    Requests::open(&mesh.nodes[0]).create(&udp_flows(200..300));
+    wait_until_equal(&daemons, &[200, 0]);
+    assert_eq!(peer(&daemons[1], "fw-a")["malformed"], 0);
+}
+
+#[test]
+fn r13_6_who_steps_back_and_empties_its_kernel_leaves_its_flows_to_who_commits() {
+    let mesh = Mesh::new(3, Family::V4);
+    let daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+    for node in 0..2_u32 {
+        let mut requests = Requests::open(&mesh.nodes[node as usize]);
+        requests.create(&udp_flows(node * 1_000..node * 1_000 + 100));
+    }
+    wait_until_equal(&daemons, &[100, 100, 0]);
+    // What the primary-backup script asks for, in the order that loses a race: the commit comes first.
+    daemons[2].ask(&["-c"]);
+    daemons[0].ask(&["-t"]);
+    daemons[0].ask(&["-F"]);
+    wait_equal("node 2 carries them", || daemons[2].internal().len(), || 100);
+    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || 100);
+    assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, 100));
+    wait_until_equal(&daemons, &[0, 100, 100]);
+}
+
+#[test]
+fn a_live_peer_is_taken_over_by_its_name() {
+    let mesh = Mesh::new(3, Family::V4);
+    let daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+    for node in 0..2_u32 {
+        let mut requests = Requests::open(&mesh.nodes[node as usize]);
+        requests.create(&udp_flows(node * 1_000..node * 1_000 + 50));
+    }
+    wait_until_equal(&daemons, &[50, 50, 0]);
+    let conf = daemons[2].path("conf").display().to_string();
+    let take = |name: &str| run_ctflow(&mesh.nodes[2], &["takeover", "-C", &conf, "--peer", name]);
+    assert!(take("fw-b").status.success());
+    wait_until_equal(&daemons, &[50, 0, 50]);
+    let wrong = take("fw-x");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no peer `fw-x` (there is: fw-a, fw-b)"), "{said}");
+}
+
+#[test]
+fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
+    for source in ["netlink", "tap", "hook"] {
+        let mesh = Mesh::new(2, Family::V4);
+        let start = |node| mesh.start_with(node, "  Inject on", &format!("EventSource {source}"));
+        let daemons: Vec<_> = (0..2).map(start).collect();
+        let mut requests = Requests::open(&mesh.nodes[0]);
+        requests.create(&udp_flows(0..200));
+        let there =
+            || mesh.nodes[1].sh("conntrack -L -p udp 2>/dev/null | grep -c dport=53 || true");
+        wait_equal("node 1 has them", || there().trim().to_owned(), || "200".to_owned());
+        wait_until_equal(&daemons, &[200, 0]);
+        assert_eq!(daemons[1].internal().len(), 0, "{source}: they are not its own");
+        let mut mine = Requests::open(&mesh.nodes[1]);
+        mine.create(&udp_flows(1_000..1_100));
+        wait_until_equal(&daemons, &[200, 100]);
+        drop(daemons);
+    }
+}

@@ -1,0 +1,271 @@
+//! What a node keeps of its conversation with one peer: what is in flight, what came, where both stand.
+//!
+//! ```text
+//!   down --PeerUp--> OPEN until acknowledged --OPEN of the peer--> news from where it stopped, or from the head
+//!    ^                                                               |
+//!    +--PeerDown: what is in flight is forgotten, nothing else <-----+-- a CUT a second: equal, or locate
+//! ```
+
+use super::digest::Listing;
+use super::ledger::{Item, PositionId};
+use super::rate::Rate;
+use super::sent::{Lost, Sent};
+use super::stream::Arrived;
+use crate::config::Owner;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use common::Instant;
+use core::time::Duration;
+use ctnetlink::FlowKey;
+use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
+
+/// The length that every path carries (R12.4), of which this is the text.
+pub const PATH_LEN: usize = 1_232;
+/// How often OPEN is said until it is acknowledged.
+const OPEN_EVERY: Duration = Duration::from_millis(200);
+/// A cut is said so often.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// A comparison that ended so long ago says nothing of now.
+pub const EQUAL_FOR: Duration = Duration::from_secs(3);
+/// Answers that wait to be sent to a peer. What finds no room is asked for again by the next comparison.
+const REPLIES_MAX: usize = 4_096;
+
+/// What a frame that waits to be sent says.
+#[derive(Debug)]
+pub enum Reply {
+    /// Sums of the children of these nodes.
+    Sums(Level, Vec<u16>),
+    /// Rows of leaves.
+    Ids {
+        /// The last version when they were listed.
+        upto: u64,
+        /// The rows.
+        leaves: Vec<(u16, Vec<IdRow>)>,
+        /// How far they are packed.
+        at: Listing,
+    },
+    /// Rows that are wanted, in the order of ids.
+    Wants(u64, Vec<FlowId>),
+    /// A claim, to mend a difference.
+    Repair(Item),
+    /// What is held against a claim of the peer's.
+    Beaten(FlowKey),
+}
+
+/// What was counted of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Datagrams sent and received.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+    /// Records told, and how many of them again, because they were lost.
+    pub told: u64,
+    /// Of these, told again.
+    pub told_again: u64,
+    /// Claims of the peer's that were taken.
+    pub taken: u64,
+    /// Claims that were known.
+    pub again: u64,
+    /// Claims that lost against others.
+    pub beaten: u64,
+    /// Claims that found no room.
+    pub no_space: u64,
+    /// Flows that both nodes translate, and differently.
+    pub nat_conflicts: u64,
+    /// Frames or records that make no sense.
+    pub malformed: u64,
+    /// Datagrams that came before the peer's OPEN.
+    pub unopened: u64,
+    /// Comparisons that found a difference.
+    pub unequal: u64,
+    /// Rows that the peer did not list, and that went.
+    pub unlisted: u64,
+    /// Rows that were told to mend a difference.
+    pub repaired: u64,
+    /// Answers that found no room.
+    pub replies_dropped: u64,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub struct Association {
+    /// Which node it is.
+    pub owner: Owner,
+    /// Which run of it; 0: it was never met.
+    pub incarnation: u64,
+    /// How many runs of it were met.
+    pub run: u32,
+    /// Whether there is a session.
+    pub up: bool,
+    /// When anything came.
+    pub heard_at: Option<Instant>,
+    /// Its OPEN came, of this round of it.
+    pub opened: bool,
+    pub(super) round: u32,
+    /// This node's round, the datagram with its OPEN, and whether that was acknowledged.
+    pub(super) my_round: u32,
+    pub(super) open_number: Option<u64>,
+    pub(super) open_acked: bool,
+    pub(super) open_at: Instant,
+    /// What is next for it.
+    pub(super) position: PositionId,
+    pub(super) sent: Sent,
+    pub(super) lost: Lost,
+    pub(super) rate: Rate,
+    /// Bytes that it has room for.
+    pub(super) room: u64,
+    /// When there may be room for a datagram that waits for the pace alone.
+    pub(super) paced_until: Option<Instant>,
+    pub(super) arrived: Arrived,
+    pub(super) stable: u64,
+    /// Of which run of it, and up to which version, this node has everything.
+    pub(super) hold: Option<(u64, u64)>,
+    /// It holds what an earlier run of this node told it, which is compared when this node claims what its kernel shows.
+    pub(super) compares: bool,
+    pub(super) cut_at: Instant,
+    pub(super) locate_at: Instant,
+    /// Bits of leaves that both tell apart.
+    pub(super) bits: u8,
+    /// Everything it claims was here once, in this run of it.
+    pub complete: bool,
+    /// The last comparison, and when it found both equal.
+    pub equal: bool,
+    /// See above.
+    pub equal_at: Option<Instant>,
+    /// It claims by traffic only.
+    pub standby: bool,
+    /// It is to be told that this node's claims up to this version are nobody's, the last datagram that said so, and when
+    /// to say so again.
+    pub(super) release: Option<u64>,
+    pub(super) release_number: Option<u64>,
+    pub(super) release_at: Instant,
+    pub(super) replies: VecDeque<Reply>,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+impl Association {
+    /// With a peer that was never met.
+    pub(super) fn new(now: Instant, owner: Owner, position: PositionId, rate: Option<u64>) -> Self {
+        Self {
+            owner,
+            incarnation: 0,
+            run: 0,
+            up: false,
+            heard_at: None,
+            opened: false,
+            round: 0,
+            my_round: 0,
+            open_number: None,
+            open_acked: false,
+            open_at: now,
+            position,
+            sent: Sent::default(),
+            lost: Lost::default(),
+            rate: Rate::new(now, PATH_LEN, rate),
+            room: 1 << 20,
+            paced_until: None,
+            arrived: Arrived::default(),
+            stable: 0,
+            hold: None,
+            compares: false,
+            cut_at: now,
+            locate_at: now,
+            bits: LEAF_BITS_MAX,
+            complete: false,
+            equal: false,
+            equal_at: None,
+            standby: false,
+            release: None,
+            release_number: None,
+            release_at: now,
+            replies: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// There is a session with this run of the peer. What it was told before of another run, it does not know.
+    pub(super) fn on_up(&mut self, now: Instant, incarnation: u64, rate: Option<u64>) {
+        if self.incarnation != incarnation {
+            (self.incarnation, self.run) = (incarnation, self.run.saturating_add(1));
+            (self.sent, self.arrived) = (Sent::default(), Arrived::default());
+            self.rate = Rate::new(now, PATH_LEN, rate);
+            (self.stable, self.complete, self.standby) = (0, false, false);
+            (self.my_round, self.round) = (0, 0);
+            self.release = None;
+        }
+        self.up = true;
+        self.heard_at = Some(now);
+        self.begin_anew(now);
+    }
+
+    /// The association begins anew: this node says OPEN, and takes nothing before the peer's.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.forget();
+        (self.opened, self.open_acked, self.open_number) = (false, false, None);
+        (self.my_round, self.open_at) = (self.my_round.wrapping_add(1), now);
+    }
+
+    /// The session is over.
+    pub(super) fn on_down(&mut self) {
+        self.up = false;
+        self.opened = false;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.sent.forget();
+        self.lost.clear();
+        self.replies.clear();
+        self.equal = false;
+    }
+
+    /// Something is to be answered.
+    pub(super) fn reply(&mut self, reply: Reply) {
+        if self.replies.len() < REPLIES_MAX {
+            self.replies.push_back(reply);
+        } else {
+            self.counts.replies_dropped += 1;
+        }
+    }
+
+    /// OPEN goes out with this number.
+    pub(super) fn on_open_sent(&mut self, now: Instant, number: u64) {
+        (self.open_number, self.open_at) = (Some(number), now + OPEN_EVERY);
+    }
+
+    /// Whether a release is to be said.
+    pub(super) fn owes_release(&self, now: Instant) -> Option<u64> {
+        self.release.filter(|_| self.opened && now >= self.release_at)
+    }
+
+    /// It goes out with this number.
+    pub(super) fn on_release_sent(&mut self, now: Instant, number: u64) {
+        (self.release_number, self.release_at) = (Some(number), now + OPEN_EVERY);
+    }
+
+    /// Whether OPEN is to be said.
+    pub(super) fn owes_open(&self, now: Instant) -> bool {
+        self.up && !self.open_acked && now >= self.open_at
+    }
+
+    /// Whether both ends were equal at the last comparison, and that was not long ago.
+    #[must_use]
+    pub fn is_equal(&self, now: Instant) -> bool {
+        self.up && self.equal && self.equal_at.is_some_and(|at| now.since(at) <= EQUAL_FOR)
+    }
+
+    /// When there is something to do for it, if it says nothing. `has_news`: something waits to be told.
+    pub(super) fn timeout(&self, has_news: bool) -> Option<Instant> {
+        if !self.up {
+            return None;
+        }
+        let open = (!self.open_acked).then_some(self.open_at);
+        let cut = (self.opened && !has_news).then(|| self.cut_at + BEAT);
+        let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
+        let pace = self.paced_until.filter(|_| self.opened && has_news);
+        let lost = self.sent.timeout(self.rate.trip());
+        [open, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,391 @@
+//! Every claim that a shard knows: its own in the ledger, its peers' beside the remote table, ends of both.
+//!
+//! ```text
+//!                     local slot --> [ledger] cell   [marks] id, print      flow: the local table
+//!   this node's  -- <
+//!                     key ---------> [own ends] --> place in the ledger
+//!
+//!                     remote slot -> [held] claim, id, print                flow: the remote table
+//!   its peers'   -- <
+//!                     key ---------> [held ends] claim
+//! ```
+//!
+//! An identity has one claim at most: who loses, goes (R10.1). Each owner has a [`Digest`] over its living flows.
+
+use super::claim::{self, Claim, What};
+use super::digest::Digest;
+use super::ledger::{Entry as Told, Gone, Ledger};
+use crate::config::{Cluster, Config, Owner};
+use crate::flows::table::{Full, Slot};
+use crate::node::Node;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use common::Instant;
+use ctnetlink::{Flow, FlowKey};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use wire::sync::v2::digest::FlowId;
+use wire::sync::v2::{Canonical, DigestKey};
+
+mod listing;
+
+/// Ends that are remembered, of this node's flows and of its peers' (`ENDS_MAX`, section 16).
+pub const ENDS_MAX: usize = 65_536;
+
+/// A claim by a node.
+pub type Claimed = Claim<Owner>;
+
+/// A flow as digests know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    id: FlowId,
+    print: u64,
+}
+
+/// A peer's claim of the flow in a slot of the remote table.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    claim: Claimed,
+    mark: Mark,
+    /// Its owner let go of it, and no sum has it (R13.6).
+    released: bool,
+}
+
+/// A peer's claim that a flow is over.
+#[derive(Clone, Copy, Debug)]
+struct HeldEnd {
+    claim: Claimed,
+    id: FlowId,
+}
+
+/// What is claimed of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Nothing,
+    /// This node claims it: the flow in this slot of the local table.
+    Own(Slot, Claimed),
+    /// This node says that it is over, at this place of the ledger.
+    OwnEnd(u32, Claimed),
+    /// A peer claims it: the flow in this slot of the remote table.
+    Held(Slot, Claimed),
+    /// A peer says that it is over.
+    HeldEnd(Claimed),
+}
+
+impl Known {
+    /// The claim.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&Claimed> {
+        match self {
+            Self::Nothing => None,
+            Self::Own(_, claim)
+            | Self::OwnEnd(_, claim)
+            | Self::Held(_, claim)
+            | Self::HeldEnd(claim) => Some(claim),
+        }
+    }
+}
+
+/// All claims of a shard.
+#[derive(Debug)]
+pub struct Claims {
+    me: Owner,
+    key: DigestKey,
+    /// This node's claims and ends.
+    pub ledger: Ledger,
+    /// By local slot.
+    marks: Vec<Mark>,
+    own_ends: HashMap<FlowKey, u32, FixedState>,
+    /// By remote slot.
+    held: Vec<Option<Held>>,
+    held_ends: HashMap<FlowKey, HeldEnd, FixedState>,
+    /// Keys of the held ends with their versions, in the order in which they came. Some are gone by now.
+    graves: VecDeque<(FlowKey, u64)>,
+    /// By local slot: what a peer said of the connection that this node's kernel does not show (R10.3).
+    joined: HashMap<Slot, Box<Flow>, FixedState>,
+    /// By owner.
+    digests: Vec<Digest>,
+}
+
+impl Claims {
+    /// None yet.
+    #[must_use]
+    pub fn new(config: &Config, cluster: &Cluster) -> Self {
+        let bits = Digest::bits_for(config.flows_max);
+        let hasher = || FixedState::with_seed(config.hash_seed);
+        let nodes = cluster.peers.len() + 1;
+        Self {
+            me: cluster.me,
+            key: cluster.digest_key,
+            ledger: Ledger::new(ENDS_MAX),
+            marks: Vec::new(),
+            own_ends: HashMap::with_hasher(hasher()),
+            held: Vec::new(),
+            held_ends: HashMap::with_hasher(hasher()),
+            graves: VecDeque::new(),
+            joined: HashMap::with_hasher(hasher()),
+            digests: (0..nodes).map(|_| Digest::new(bits)).collect(),
+        }
+    }
+
+    /// The sums over an owner's living flows.
+    #[must_use]
+    pub fn digest(&self, owner: Owner) -> &Digest {
+        &self.digests[usize::from(owner.0)]
+    }
+
+    /// What is claimed of an identity.
+    #[must_use]
+    pub fn known(&self, node: &Node, key: &FlowKey) -> Known {
+        let own = |told: Told| Claim {
+            owner: self.me,
+            incarnation: 0,
+            epoch: told.epoch,
+            version: told.version,
+            base: told.base,
+            what: told.what,
+        };
+        if let Some(slot) = node.flows.table.find(key)
+            && let Some(told) = self.ledger.flow(slot)
+        {
+            return Known::Own(slot, own(told));
+        }
+        if let Some(slot) = node.remote.find(key)
+            && let Some(held) = self.held_at(slot)
+        {
+            return Known::Held(slot, held.claim);
+        }
+        if let Some(place) = self.own_ends.get(key)
+            && let Some((told, _)) = self.ledger.ended(*place)
+        {
+            return Known::OwnEnd(*place, own(told));
+        }
+        self.held_ends.get(key).map_or(Known::Nothing, |end| Known::HeldEnd(end.claim))
+    }
+
+    fn held_at(&self, slot: Slot) -> Option<&Held> {
+        self.held.get(slot as usize)?.as_ref()
+    }
+
+    /// Who claims the flow in a slot of the remote table.
+    #[must_use]
+    pub fn holder(&self, slot: Slot) -> Option<Owner> {
+        self.held_at(slot).map(|held| held.claim.owner)
+    }
+
+    /// Whether the owner of the flow in a slot of the remote table let go of it.
+    #[must_use]
+    pub fn is_released(&self, slot: Slot) -> bool {
+        self.held_at(slot).is_some_and(|held| held.released)
+    }
+
+    /// An owner let go of all that it claimed up to a version of its present run, and before: these flows are nobody's,
+    /// and go on.
+    pub fn release(&mut self, (owner, run): (Owner, u32), upto: u64) {
+        let digest = &mut self.digests[usize::from(owner.0)];
+        for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {
+            if !held.released && (held.claim.incarnation != run || held.claim.version <= upto) {
+                held.released = true;
+                digest.remove(held.mark.id, held.mark.print);
+            }
+        }
+    }
+
+    /// The flow in a slot of the local table, with what a peer said of it beyond what this node's kernel shows.
+    #[must_use]
+    pub fn flow(&self, node: &Node, slot: Slot) -> Option<Flow> {
+        let mut flow = node.flows.table.at(slot)?.flow();
+        if let Some(joined) = self.joined.get(&slot) {
+            claim::join(&mut flow, joined);
+        }
+        Some(flow)
+    }
+
+    /// What is said of a flow is what its kernel shows, and no more.
+    pub fn unjoin(&mut self, slot: Slot) {
+        self.joined.remove(&slot);
+    }
+
+    /// What a peer says of a connection is laid over what this node's kernel shows, as long as that says less.
+    pub fn join(&mut self, slot: Slot, theirs: Flow) {
+        self.joined.insert(slot, Box::new(theirs));
+    }
+
+    /// Claims the living flow in a slot of the local table; `known` is what is claimed of it now. False if the flow
+    /// cannot be told: then nothing changes.
+    pub fn claim(
+        &mut self,
+        node: &mut Node,
+        slot: Slot,
+        (epoch, base, what): (u32, u64, What),
+        known: Known,
+    ) -> bool {
+        let Some(flow) = self.flow(node, slot) else { return false };
+        let kernels = node.flows.table.at(slot).map(|entry| entry.flow());
+        if let (Some(joined), Some(kernels)) = (self.joined.get(&slot), kernels)
+            && !claim::adds(joined, &kernels)
+        {
+            self.joined.remove(&slot);
+        }
+        let Some(mark) = self.mark(&flow) else { return false };
+        match known {
+            Known::Own(at, _) => {
+                let before = self.marks[at as usize];
+                self.digests[usize::from(self.me.0)].change(mark.id, before.print, mark.print);
+            }
+            _ => {
+                self.let_go(node, &flow.key(), known);
+                self.digests[usize::from(self.me.0)].add(mark.id, mark.print);
+            }
+        }
+        let at = slot as usize;
+        if self.marks.len() <= at {
+            self.marks.resize(at + 1, Mark::default());
+        }
+        self.marks[at] = mark;
+        self.ledger.change(slot, epoch, base, what);
+        true
+    }
+
+    /// Whether the claimed flow in a slot of the local table is as it was claimed.
+    #[must_use]
+    pub fn is_as_claimed(&self, node: &Node, slot: Slot) -> bool {
+        let mark = self.flow(node, slot).and_then(|flow| self.mark(&flow));
+        mark == self.marks.get(slot as usize).copied()
+    }
+
+    /// What is told of the claimed flow in a slot, for who packs it. If it is not as it was claimed, without a word of
+    /// its kernel that was news to peers, the sums follow, so that a comparison finds whoever was told otherwise.
+    pub fn told(&mut self, node: &Node, slot: Slot) -> Option<Flow> {
+        let flow = self.flow(node, slot)?;
+        let mark = self.mark(&flow)?;
+        let before = self.marks.get_mut(slot as usize)?;
+        if before.print != mark.print {
+            let own = &mut self.digests[usize::from(self.me.0)];
+            own.change(mark.id, before.print, mark.print);
+            *before = mark;
+        }
+        Some(flow)
+    }
+
+    /// This node says that a flow is over; `known` is what is claimed of it.
+    pub fn end(
+        &mut self,
+        node: &mut Node,
+        key: &FlowKey,
+        (epoch, base, what): (u32, u64, What),
+        known: Known,
+    ) {
+        self.let_go(node, key, known);
+        let (place, _, gone) = self.ledger.end(None, *key, epoch, base, what);
+        if let Some(Gone { key, .. }) = gone {
+            self.own_ends.remove(&key);
+        }
+        self.own_ends.insert(*key, place);
+    }
+
+    /// A peer's claim of a living flow is taken; `known` is what was claimed before.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room for the flow; then nothing is claimed of it any more.
+    pub fn hold(
+        &mut self,
+        node: &mut Node,
+        (now, anew): (Instant, bool),
+        (claim, flow): (Claimed, Flow),
+        known: Known,
+    ) -> Result<(), Full> {
+        let Some(mark) = self.mark(&flow) else { return Ok(()) };
+        match known {
+            Known::Held(slot, before) => self.take_out(before.owner, slot),
+            _ => self.let_go(node, &flow.key(), known),
+        }
+        let slot = node.remote.hold(&mut node.counters.remote, flow, (now, anew))?;
+        let at = slot as usize;
+        if self.held.len() <= at {
+            self.held.resize(at + 1, None);
+        }
+        self.held[at] = Some(Held { claim, mark, released: false });
+        self.digests[usize::from(claim.owner.0)].add(mark.id, mark.print);
+        Ok(())
+    }
+
+    /// A peer's claim that a flow is over is taken; `known` is what was claimed before. The oldest end gives way.
+    pub fn hold_end(&mut self, node: &mut Node, key: &FlowKey, claim: Claimed, known: Known) {
+        self.let_go(node, key, known);
+        while self.graves.len() >= ENDS_MAX
+            && let Some((oldest, version)) = self.graves.pop_front()
+        {
+            if self.held_ends.get(&oldest).is_some_and(|end| end.claim.version == version) {
+                self.held_ends.remove(&oldest);
+            }
+        }
+        let id = self.key.id(key);
+        self.held_ends.insert(*key, HeldEnd { claim, id });
+        self.graves.push_back((*key, claim.version));
+    }
+
+    /// What is claimed of an identity is claimed no more, and nobody is told.
+    pub fn let_go(&mut self, node: &mut Node, key: &FlowKey, known: Known) {
+        match known {
+            Known::Nothing => {}
+            Known::Own(slot, _) => {
+                self.ledger.drop_flow(slot);
+                self.joined.remove(&slot);
+                let mark = self.marks[slot as usize];
+                self.digests[usize::from(self.me.0)].remove(mark.id, mark.print);
+            }
+            Known::OwnEnd(place, _) => {
+                self.ledger.drop_end(place);
+                self.own_ends.remove(key);
+            }
+            Known::Held(slot, claim) => {
+                self.take_out(claim.owner, slot);
+                node.remote.release(&mut node.counters.remote, slot);
+            }
+            Known::HeldEnd(_) => {
+                self.held_ends.remove(key);
+            }
+        }
+    }
+
+    fn take_out(&mut self, owner: Owner, slot: Slot) {
+        if let Some(Held { mark, released: false, .. }) = self.held[slot as usize].take() {
+            self.digests[usize::from(owner.0)].remove(mark.id, mark.print);
+        }
+    }
+
+    /// Nothing of this node's is claimed any more, and nobody is told: its kernel's table is read again.
+    pub fn forget_own(&mut self) {
+        let flows: Vec<_> = self.ledger.iter().map(|(item, _)| item).collect();
+        for item in flows {
+            if let super::ledger::Item::Flow(slot) = item {
+                self.ledger.drop_flow(slot);
+            }
+        }
+        self.marks.clear();
+        self.joined.clear();
+        let own = &mut self.digests[usize::from(self.me.0)];
+        *own = Digest::new(own.bits());
+    }
+
+    /// Nothing of the peers is known any more.
+    pub fn forget_held(&mut self) {
+        self.held.clear();
+        self.held_ends.clear();
+        self.graves.clear();
+        for (owner, digest) in self.digests.iter_mut().enumerate() {
+            if owner != usize::from(self.me.0) {
+                *digest = Digest::new(digest.bits());
+            }
+        }
+    }
+
+    fn mark(&self, flow: &Flow) -> Option<Mark> {
+        let canonical = Canonical::of(flow)?;
+        let id = self.key.id(&canonical.key);
+        Some(Mark { id, print: self.key.print(id, &canonical) })
+    }
+}

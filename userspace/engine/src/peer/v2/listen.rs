@@ -1,0 +1,307 @@
+//! What changes in the local table: noted by slot, looked at when the input is handled, claimed where it is this node's.
+
+use super::association::Association;
+use super::claim::{self, Happened, Said, Tells, What};
+use super::claims::Known;
+use super::session::{JOIN_WAIT, Look, Notes, Scan, V2};
+use crate::changed::{Elsewhere, Listener};
+use crate::config::{Owner, limit};
+use crate::counters::ReplicaCounters;
+use crate::expectations::ExpectKey;
+use crate::flows::table::{FlowTable, Slot};
+use crate::input::CommandId;
+use crate::node::{self, Node};
+use crate::told::Told;
+use common::Instant;
+use core::time::Duration;
+use ctnetlink::flow::Status;
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
+
+/// How often is looked whether nothing is on the way.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// SYN_SENT: a TCP connection begins (`enum tcp_conntrack`).
+const SYN_SENT: u8 = 1;
+
+impl V2 {
+    fn note(&mut self, slot: Slot, what: Notes) {
+        let at = slot as usize;
+        if self.notes.len() <= at {
+            self.notes.resize(at + 1, Notes::empty());
+        }
+        let looks = what.intersects(Notes::CHANGED | Notes::TAKEN | Notes::SHOWN);
+        if looks && !self.notes[at].contains(Notes::QUEUED) {
+            self.notes[at].insert(Notes::QUEUED);
+            self.queue.push(slot);
+        }
+        self.notes[at].insert(what);
+    }
+
+    fn noted(&self, slot: Slot) -> Notes {
+        self.notes.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    /// Looks at all that was noted, and at the rest of the local table where that is due.
+    pub fn on_time(&mut self, node: &mut Node, now: Instant) {
+        while let Some(slot) = self.queue.pop() {
+            let notes = core::mem::take(&mut self.notes[slot as usize]);
+            if notes.contains(Notes::TAKEN) && node.is_committing() {
+                self.taken.push(slot);
+            } else {
+                self.look_at_slot(node, now, slot, notes);
+            }
+        }
+        if !node.is_committing() {
+            for slot in core::mem::take(&mut self.taken) {
+                self.look_at_slot(node, now, slot, Notes::TAKEN);
+            }
+        }
+        if self.takes_more && !node.is_committing() {
+            self.takes_more = false;
+            // Nobody waits for it, and its number is nobody's.
+            node.start_commit(now, CommandId(u64::MAX), (true, false));
+        }
+        self.scan_in_time(node, now);
+        self.keep_injected(node, now);
+    }
+
+    fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
+        let Some(entry) = node.flows.table.at(slot) else { return };
+        let key = entry.key();
+        if entry.has_ended() {
+            return self.on_ended(node, now, slot, notes);
+        }
+        let known = self.claims.known(node, &key);
+        let held = matches!(known, Known::Held(..));
+        let flow = entry.flow();
+        let unreplied = !flow.status.contains(Status::SEEN_REPLY);
+        let happened = if notes.contains(Notes::TAKEN) && held {
+            Happened::Committed
+        } else if notes.contains(Notes::SHOWN) && !notes.contains(Notes::CHANGED) {
+            Happened::Shown
+        } else if notes.contains(Notes::ANEW) || notes.contains(Notes::ADDED) && unreplied {
+            Happened::New { begins: flow.tcp().is_some_and(|tcp| tcp.state == SYN_SENT) }
+        } else {
+            Happened::Update
+        };
+        if happened == Happened::Update
+            && matches!(known, Known::Own(..))
+            && self.claims.is_as_claimed(node, slot)
+        {
+            return;
+        }
+        self.say(node, now, slot, happened, known);
+    }
+
+    fn node(&self, now: Instant) -> claim::Node<Owner> {
+        let joined = self.is_joined(now);
+        claim::Node { me: self.cluster.me, hot: self.cluster.hot, standby: self.standby, joined }
+    }
+
+    /// The kernel says something of the living flow in a slot.
+    fn say(&mut self, node: &mut Node, now: Instant, slot: Slot, happened: Happened, known: Known) {
+        let theirs = match known {
+            Known::Held(at, _) => node.remote.table().at(at).map(|entry| entry.flow()),
+            _ => None,
+        };
+        let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
+        let closing = theirs.as_ref().is_some_and(|flow| claim::is_closing(state(flow)));
+        let said = claim::said(&self.node(now), happened, known.claim(), closing);
+        let Said::Claim { epoch, base, what, tells } = said else { return };
+        match (tells, theirs) {
+            (Tells::Joined, Some(theirs)) => self.claims.join(slot, theirs),
+            (Tells::Kernel, _) => self.claims.unjoin(slot),
+            _ => {}
+        }
+        self.claims.claim(node, slot, (epoch, base, what), known);
+    }
+
+    /// The claimed flow in a slot has ended: the claim is an end from here on, and the slot is free.
+    fn on_ended(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
+        let Some(entry) = node.flows.table.at(slot) else { return };
+        let key = entry.key();
+        let known = self.claims.known(node, &key);
+        if matches!(known, Known::Own(..)) {
+            let closed = entry.flow().tcp().is_some_and(|tcp| claim::is_closing(tcp.state));
+            let happened = if closed { Happened::Closed } else { Happened::Expired };
+            match claim::said(&self.node(now), happened, known.claim(), false) {
+                Said::Claim { epoch, base, what, .. } if !notes.contains(Notes::SILENT) => {
+                    self.claims.end(node, &key, (epoch, base, what), known);
+                }
+                _ => self.claims.let_go(node, &key, known),
+            }
+        }
+        node.flows.table.remove(slot);
+    }
+
+    /// Claims what this node's kernel shows and nobody claims, once it is known what the peers do, and again after
+    /// flows lost their owner without an end.
+    fn scan_in_time(&mut self, node: &mut Node, now: Instant) {
+        if !self.scanned && self.scan.is_none() && node.is_loaded() && self.is_joined(now) {
+            self.scan = Some(Scan { from: 0, due: now });
+        }
+        if let Some(Look { since, next }) = self.look.filter(|look| look.next <= now)
+            && self.scan.is_none()
+            && self.scanned
+        {
+            // Until each peer has said since then that nothing differs, or too long.
+            let equal = |peer: &Association| peer.equal_at.is_some_and(|equal| equal > since);
+            let calm = self.peers.iter().all(|peer| !peer.up || equal(peer));
+            if calm || now.since(since) >= JOIN_WAIT {
+                self.look = None;
+                self.scan = Some(Scan { from: 0, due: now });
+            } else {
+                self.look = Some(Look { since, next: next + LOOK_EVERY });
+            }
+        }
+        if let Some(scan) = self.scan.filter(|scan| scan.due <= now) {
+            self.scan = self.scan_on(node, now, scan);
+            if self.scan.is_none() && !self.scanned {
+                self.scanned = true;
+                self.compare_all();
+            }
+        }
+    }
+
+    /// This node claims all that its kernel shows. Who holds what an earlier run of it told is not told all of it again:
+    /// a comparison finds what differs (R9.2).
+    fn compare_all(&mut self) {
+        for peer in self.peers.iter_mut().filter(|peer| peer.compares) {
+            peer.compares = false;
+            self.claims.ledger.to_tail(peer.position);
+        }
+    }
+
+    fn scan_on(&mut self, node: &mut Node, now: Instant, scan: Scan) -> Option<Scan> {
+        let end = scan.from.saturating_add(limit::WATCH_STEP_SLOTS);
+        let mut from = scan.from;
+        while let Some((slot, entry)) = node.flows.table.next(from) {
+            if slot >= end {
+                return Some(Scan { from: slot, due: now + limit::SWEEP_STEP });
+            }
+            from = slot + 1;
+            let (key, ended) = (entry.key(), entry.has_ended());
+            if !ended && self.claims.known(node, &key) == Known::Nothing {
+                self.say(node, now, slot, Happened::Shown, Known::Nothing);
+            }
+        }
+        None
+    }
+
+    /// When [`V2::on_time`] has something to do, if nothing happens before.
+    pub(super) fn scan_due(&self, loaded: bool) -> Option<Instant> {
+        let scan = self.scan.map(|scan| scan.due);
+        let waits = !self.scanned && self.scan.is_none() && loaded;
+        let join = waits.then(|| self.began + JOIN_WAIT);
+        let look = self.look.filter(|_| self.scanned && self.scan.is_none());
+        let extend = self.cluster.hot.then_some(self.extend.due);
+        [scan, join, look.map(|look| look.next), extend].into_iter().flatten().min()
+    }
+
+    /// The kernel is asked about the flow in a slot: if it is there and open, this node claims it with the next epoch.
+    /// The local table is what the kernel holds, as far as is known; an answer that says otherwise ends the claim.
+    pub(super) fn ask(&mut self, node: &mut Node, slot: Slot, known: Known) {
+        let Some(entry) = node.flows.table.at(slot).filter(|entry| !entry.has_ended()) else {
+            return;
+        };
+        let (key, flow) = (entry.key(), entry.flow());
+        let Some(claim) = known.claim() else { return };
+        if flow.tcp().is_some_and(|tcp| claim::is_closing(tcp.state)) {
+            return;
+        }
+        let next = (claim.epoch.saturating_add(1), claim.version, What::State);
+        self.claims.unjoin(slot);
+        self.claims.claim(node, slot, next, known);
+        node.ask(&key);
+    }
+}
+
+impl Listener for V2 {
+    fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, _: Instant) {
+        let what = match elsewhere {
+            Elsewhere::Unknown => Notes::ADDED,
+            Elsewhere::Known => Notes::ADDED | Notes::SHOWN,
+            Elsewhere::Other => Notes::ADDED | Notes::TAKEN,
+        };
+        self.note(slot, what);
+    }
+
+    fn on_changed(&mut self, slot: Slot) {
+        self.note(slot, Notes::CHANGED);
+    }
+
+    fn start_over(&mut self, slot: Slot) {
+        self.note(slot, Notes::ANEW);
+    }
+
+    fn on_revived(&mut self, slot: Slot, _: Instant) {
+        self.note(slot, Notes::ANEW);
+    }
+
+    fn on_removed(&mut self, slot: Slot) {
+        if let Some(notes) = self.notes.get_mut(slot as usize) {
+            *notes &= Notes::QUEUED;
+        }
+    }
+
+    fn is_untold(&self, slot: Slot) -> bool {
+        let waits = Notes::ADDED | Notes::QUEUED;
+        self.noted(slot).intersection(waits) == Notes::ADDED
+    }
+
+    fn holds(&self, slot: Slot) -> bool {
+        self.claims.ledger.flow(slot).is_some()
+    }
+
+    fn silence(&mut self, slot: Slot) {
+        self.note(slot, Notes::SILENT);
+    }
+
+    fn owe_end(&mut self, _: Slot) {}
+
+    fn on_overwritten(&mut self) {}
+
+    fn on_passed(&mut self, _: Change, _: Flow, _: &mut ReplicaCounters) {}
+
+    fn reclaim(&mut self, _: &mut FlowTable, _: &mut ReplicaCounters) -> bool {
+        // What has ended leaves the table before the next input comes.
+        false
+    }
+
+    fn forget_entries(&mut self) {
+        self.claims.forget_own();
+        self.queue.clear();
+        self.notes.clear();
+        self.scanned = false;
+        self.scan = None;
+    }
+
+    fn note_untold(&mut self) {}
+
+    fn on_expectation(&mut self, _: &Expectation, _: &mut ReplicaCounters) {}
+
+    fn withdraw_expectation(&mut self, _: &ExpectKey) {}
+}
+
+impl node::Peers for V2 {
+    fn on_refused(&mut self, _: Told) {}
+
+    fn on_passed_on(&mut self, _: &mut Node, _: Instant, _: (u64, bool)) {}
+
+    fn on_read(&mut self, _: &mut Node, _: Instant) {}
+
+    fn tell_expectations(&mut self, _: &mut Node) {}
+
+    fn has_told_all_since(&self, _: Option<Instant>) -> bool {
+        false
+    }
+
+    fn on_injected_ended(&mut self, key: &FlowKey) {
+        if self.ended.len() < limit::EVENTS_MAX {
+            self.ended.push(*key);
+        }
+    }
+
+    fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        self.taken_age_s(slot, updated_s, now)
+    }
+}

@@ -1,0 +1,391 @@
+//! What peers say: datagrams in, claims taken, comparisons answered.
+
+use super::association::{Association, BEAT, Reply};
+use super::claim::{self, Action, Claim, Comes, Entry, Meeting, Said, What};
+use super::claims::{Claimed, Known};
+use super::digest::{self, Listing, Verdict};
+use super::ledger::Item;
+use super::sent;
+use super::session::V2;
+use super::stream::{Number, elicits};
+use crate::kernel::Purpose;
+use crate::node::Node;
+use crate::output::{Request, Side};
+use crate::told::PeerId;
+use alloc::vec::Vec;
+use common::Instant;
+use core::time::Duration;
+use ctnetlink::Flow;
+use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, SLICES, Sums, Wants};
+use wire::sync::v2::frame::{Flags, Told};
+use wire::sync::v2::{Ack, Cut, Frame, Frames, Open, Record, Role, Table};
+
+/// A difference in more than this part of all leaves is no matter of single rows: everything is told again.
+const LEAVES_PART: usize = 4;
+
+impl V2 {
+    /// Takes what a peer sealed, and what was opened for the first time.
+    pub fn on_opened(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        (from, number): (PeerId, u64),
+        bytes: &[u8],
+    ) {
+        let Some(peer) = self.peers.get_mut(from.index()).filter(|peer| peer.up) else { return };
+        peer.heard_at = Some(now);
+        peer.counts.received += 1;
+        let Ok((head, frames)) = Frames::of(bytes) else {
+            peer.counts.malformed += 1;
+            return;
+        };
+        let is_open = |frame: Result<Frame<'_>, _>| matches!(frame, Ok(Frame::Open(_)));
+        if !peer.opened && !frames.clone().any(is_open) {
+            // It would be acknowledged, and not be taken (R8.9).
+            peer.counts.unopened += 1;
+            return;
+        }
+        let asks = frames.clone().flatten().any(|frame| elicits(&frame));
+        let soon = head.flags.contains(Flags::ANSWER);
+        if peer.arrived.on_datagram(now, number, asks, soon) == Number::Settled {
+            return;
+        }
+        for frame in frames {
+            match frame {
+                Ok(frame) => self.on_frame(node, now, (from, number), frame),
+                Err(_) => self.count(from, |counts| counts.malformed += 1),
+            }
+        }
+    }
+
+    fn count(&mut self, from: PeerId, count: impl FnOnce(&mut super::association::Counts)) {
+        if let Some(peer) = self.peer(from) {
+            count(&mut peer.counts);
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        (from, number): (PeerId, u64),
+        frame: Frame<'_>,
+    ) {
+        match frame {
+            Frame::Open(open) => self.on_open(from, &open),
+            Frame::Flows { told, records } if !told.contains(Told::DIFF) => {
+                let repair = told.contains(Told::REPAIR);
+                for record in records {
+                    match record {
+                        Ok(record) => self.on_record(node, now, from, (&record, repair)),
+                        Err(_) => self.count(from, |counts| counts.malformed += 1),
+                    }
+                }
+            }
+            Frame::Ack(ack) => self.on_ack(now, from, ack),
+            Frame::Cut(cut) => self.on_cut(now, (from, number), &cut),
+            Frame::Sums(sums) => self.on_sums(from, sums),
+            Frame::Ids(ids) => self.on_ids(node, now, from, ids),
+            Frame::Wants(wants) => self.on_wants(from, wants),
+            Frame::Release(upto) => self.on_release(now, from, upto),
+            Frame::Beaten(records) => {
+                records.flatten().for_each(|record| self.on_beaten(node, now, &record));
+            }
+            // Of later features, or for people.
+            _ => {}
+        }
+    }
+
+    /// The peer says how it begins, and what it holds of this node (R9.1).
+    fn on_open(&mut self, from: PeerId, open: &Open) {
+        let Self { claims, peers, cluster, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        if open.mine != peer.incarnation || open.yours != cluster.incarnation {
+            return;
+        }
+        if peer.opened && open.round <= peer.round {
+            return;
+        }
+        if peer.opened {
+            // It began anew: what this node said is forgotten there.
+            (peer.open_acked, peer.open_number) = (false, None);
+        }
+        (peer.opened, peer.round) = (true, open.round);
+        peer.bits = open.leaf_bits.min(claims.digest(cluster.me).bits()).min(LEAF_BITS_MAX);
+        peer.sent.forget();
+        peer.lost.clear();
+        peer.cut_at = Instant(0);
+        let ledger = &mut claims.ledger;
+        let since = open.hold.filter(|hold| hold.incarnation == cluster.incarnation);
+        let resumes = since.is_some_and(|hold| ledger.to_version(peer.position, hold.version));
+        peer.compares = open.hold.is_some() && !resumes;
+        if open.hold.is_none() {
+            ledger.to_head(peer.position);
+        } else if !resumes {
+            // Living claims are compared. Ends are not, where they ended claims of others: all of them are told.
+            ledger.to_tail(peer.position);
+            let ends = ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
+            for (item, entry) in ends {
+                peer.lost.push(sent::Told { item, version: entry.version });
+            }
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, from: PeerId, ack: Ack<'_>) {
+        let Some(peer) = self.peers.get_mut(from.index()) else { return };
+        let ranges: Vec<_> = ack.ranges().flatten().collect();
+        let acked = |number| ranges.iter().any(|range| range.contains(&number));
+        peer.open_acked |= peer.open_number.is_some_and(acked);
+        if peer.release_number.is_some_and(acked) {
+            (peer.release, peer.release_number) = (None, None);
+        }
+        peer.room = u64::from(ack.room_kib) * 1024;
+        let delay = Duration::from_micros(ack.delay_us);
+        let Association { sent, rate, lost, .. } = peer;
+        sent.on_ack(now, rate, ranges.into_iter(), delay, |told| lost.push(told));
+    }
+
+    /// A record of a peer.
+    fn on_record(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: PeerId,
+        (record, repair): (&Record<'_>, bool),
+    ) {
+        let known = self.claims.known(node, &record.key);
+        let Some(peer) = self.peers.get_mut(from.index()) else { return };
+        let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
+        let coming = Claim { owner: peer.owner, incarnation: peer.run, epoch, version, base, what };
+        let outcome = claim::outcome(known.claim(), &coming, repair);
+        if outcome.is_beaten() {
+            peer.counts.beaten += 1;
+            if repair {
+                peer.reply(Reply::Beaten(record.key));
+            }
+        } else if outcome.is_taken() {
+            peer.counts.taken += 1;
+            self.take(node, now, from, (coming, record, known));
+        } else {
+            peer.counts.again += 1;
+        }
+    }
+
+    /// A peer's claim is taken: it is remembered, and this node's kernel and own claim follow (R10.4).
+    fn take(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: PeerId,
+        (coming, record, known): (Claimed, &Record<'_>, Known),
+    ) {
+        let key = record.key;
+        let slot = node.flows.table.find(&key).filter(|slot| node.flows.is_alive(*slot));
+        let flow = record.to_flow();
+        let mine = slot.and_then(|slot| self.claims.flow(node, slot));
+        let entry = match known {
+            Known::Own(..) => Entry::Own,
+            _ if mine.is_some() => Entry::Ceded,
+            _ if node.remote.made(&key) => Entry::Injected,
+            Known::OwnEnd(_, claim) if claim.what == What::Closed => Entry::OwnClose,
+            _ => Entry::None,
+        };
+        let comes = Comes::of(known.claim(), &coming);
+        let ours = known.claim().filter(|claim| claim.owner == self.cluster.me);
+        let meeting = Meeting {
+            knew: ours.is_some_and(|ours| claim::knew(ours, &coming)),
+            same_reply: mine.as_ref().is_none_or(|mine| mine.reply == flow.reply),
+            adds: mine.as_ref().is_some_and(|mine| claim::adds(mine, &flow)),
+            hot: self.cluster.hot,
+        };
+        let action = claim::meet(entry, comes, meeting);
+        let state = matches!(comes, Comes::Live | Comes::New).then(|| flow.clone());
+        // Its packets may go on through this node: the entry follows, as far as the owner knows more.
+        let follows = self.cluster.hot
+            && action == Action::Cede
+            && mine.as_ref().is_some_and(|mine| claim::adds(&flow, mine));
+        let action = if follows { Action::Advance } else { action };
+        if coming.what.is_end() {
+            self.claims.hold_end(node, &key, coming, known);
+        } else {
+            let held = self.claims.hold(node, (now, comes == Comes::New), (coming, flow), known);
+            if held.is_err() {
+                self.count(from, |counts| counts.no_space += 1);
+            }
+            node.note_room(now, Side::Remote, held);
+        }
+        if action != Action::Nothing {
+            self.act(node, now, from, (action, coming), (slot, key), state);
+        }
+    }
+
+    fn act(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: PeerId,
+        (action, coming): (Action, Claimed),
+        (slot, key): (Option<u32>, ctnetlink::FlowKey),
+        state: Option<Flow>,
+    ) {
+        let next = (coming.epoch.saturating_add(1), coming.version);
+        match action {
+            Action::CedeConflict => self.count(from, |counts| counts.nat_conflicts += 1),
+            Action::ClaimJoined => {
+                let known = self.claims.known(node, &key);
+                if let (Some(slot), Some(theirs)) = (slot, state) {
+                    self.claims.join(slot, theirs);
+                    self.claims.claim(node, slot, (next.0, next.1, What::State), known);
+                }
+            }
+            Action::Ask => {
+                let known = self.claims.known(node, &key);
+                slot.into_iter().for_each(|slot| self.ask(node, slot, known));
+            }
+            // Without room in the queue the entry stays until its time is over.
+            Action::Delete => {
+                let _queued = node.kernel.push(Purpose::InjectDestroy, Request::Delete(key));
+            }
+            Action::CloseAgain => {
+                let known = self.claims.known(node, &key);
+                self.claims.end(node, &key, (next.0, next.1, What::Closed), known);
+            }
+            Action::Create | Action::Write | Action::Replace | Action::Advance => {
+                if let Some(flow) = state {
+                    self.inject(node, now, action, flow);
+                }
+            }
+            Action::Nothing | Action::Cede | Action::Forget | Action::AskWhenOver => {}
+        }
+    }
+
+    /// The peer says what its claims sum up to (R11.3).
+    fn on_cut(&mut self, now: Instant, (from, number): (PeerId, u64), cut: &Cut) {
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let (sum, rows) = claims.digest(peer.owner).sum(0..SLICES);
+        let version = match peer.hold {
+            Some((run, version)) if run == peer.incarnation => version.max(cut.stable),
+            _ => cut.stable,
+        };
+        peer.hold = Some((peer.incarnation, version));
+        let steps_back = cut.role == Role::Standby && !peer.standby;
+        peer.standby = cut.role == Role::Standby;
+        if peer.arrived.is_comparable(cut.settled, number) {
+            let equal = (sum, rows) == (cut.digest, cut.rows);
+            // A node that is still reading its kernel's table claims little of what it will.
+            let says_all = cut.table == Table::Exact;
+            peer.complete |= equal;
+            peer.equal = equal && says_all;
+            if peer.equal {
+                peer.equal_at = Some(now);
+            }
+            if !equal && says_all && now >= peer.locate_at {
+                peer.counts.unequal += 1;
+                peer.locate_at = now + BEAT;
+                peer.reply(Reply::Sums(Level::Slices, alloc::vec![0]));
+            }
+        }
+        peer.arrived.on_settled(cut.settled);
+        if steps_back {
+            self.note_free(now);
+        }
+    }
+
+    /// What the peer claimed up to a version is nobody's.
+    fn on_release(&mut self, now: Instant, from: PeerId, upto: u64) {
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        claims.release((peer.owner, peer.run), upto);
+        self.note_free(now);
+    }
+
+    fn on_sums(&mut self, from: PeerId, sums: Sums<'_>) {
+        let Self { claims, peers, cluster, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let (level, bits) = (sums.level, peer.bits);
+        let owner = if level == Level::Groups { peer.owner } else { cluster.me };
+        let found: Vec<u16> =
+            digest::differing(claims.digest(owner), sums, bits, 0..SLICES).collect();
+        if found.is_empty() {
+            return;
+        }
+        match level {
+            Level::Slices => peer.reply(Reply::Sums(Level::Groups, found)),
+            Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
+            Level::Leaves if found.len() > (SLICES << bits) / LEAVES_PART => {
+                claims.ledger.to_head(peer.position);
+            }
+            Level::Leaves => {
+                let leaves = found.iter().flat_map(|leaf| digest::listed_leaves(*leaf, bits));
+                let leaves = claims.list(leaves.filter_map(|leaf| u16::try_from(leaf).ok()));
+                let upto = claims.ledger.last();
+                peer.reply(Reply::Ids { upto, leaves, at: Listing::default() });
+            }
+        }
+    }
+
+    fn on_ids(&mut self, node: &mut Node, now: Instant, from: PeerId, ids: Ids<'_>) {
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let (owner, run) = (peer.owner, peer.run);
+        let leaves = ids.parts().flatten().map(|part| part.leaf);
+        let held = claims.held_in((owner, run), leaves);
+        let (mut wants, mut drops): (Vec<FlowId>, Vec<FlowId>) = (Vec::new(), Vec::new());
+        for part in ids.parts().flatten() {
+            let (first, last) = part.range;
+            let here = held.get(&part.leaf).into_iter().flatten();
+            let here = here.filter(|held| (first..=last).contains(&held.id)).copied();
+            digest::judge(part.rows(), here, ids.upto, |verdict| match verdict {
+                Verdict::Drop(id) => drops.push(id),
+                Verdict::Want(id) => wants.push(id),
+            });
+        }
+        drops.sort_unstable();
+        wants.sort_unstable();
+        if !wants.is_empty() {
+            peer.reply(Reply::Wants(ids.upto, wants));
+        }
+        if !drops.is_empty() {
+            peer.counts.unlisted += claims.drop_held(node, owner, &drops);
+            self.look_again(now);
+        }
+    }
+
+    fn on_wants(&mut self, from: PeerId, wants: Wants<'_>) {
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let ids = wants.leaves().flatten().flat_map(|(_, ids)| ids);
+        let mut ids: Vec<FlowId> = ids.collect();
+        ids.sort_unstable();
+        claims.find_own(&ids).into_iter().for_each(|item| peer.reply(Reply::Repair(item)));
+    }
+
+    /// A peer holds another claim against one of this node's (R10.8).
+    fn on_beaten(&mut self, node: &mut Node, now: Instant, record: &Record<'_>) {
+        let key = record.key;
+        let known = self.claims.known(node, &key);
+        let Some(ours) = known.claim().filter(|claim| claim.owner == self.cluster.me) else {
+            return;
+        };
+        let ours = *ours;
+        let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
+        // Whose it is the record does not say, and nobody asks.
+        let held = Claim { owner: ours.owner, incarnation: 0, epoch, version, base, what };
+        let slot = node.flows.table.find(&key).filter(|slot| node.flows.is_alive(*slot));
+        match (claim::beaten(&ours, &held, slot.is_some()), slot) {
+            (Said::Claim { epoch, base, what, .. }, Some(slot)) if !what.is_end() => {
+                self.claims.claim(node, slot, (epoch, base, what), known);
+            }
+            (Said::Claim { epoch, base, what, .. }, _) if what.is_end() => {
+                self.claims.end(node, &key, (epoch, base, what), known);
+            }
+            (Said::Claim { .. }, _) => {}
+            _ if epoch >= ours.epoch && !what.is_end() && !ours.what.is_end() => {
+                self.claims.let_go(node, &key, known);
+                self.look_again(now);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The session of version 2: one association with each peer, over one ledger.
+//!
+//! ```text
+//!   changes of flows --> notes by slot --settle--> [said] --> [Claims: ledger] --> a position a peer --> datagrams
+//!   datagram of a peer --> frames --> records --> [outcome, meet] --> [Claims: held] --> Node: the remote table
+//! ```
+//!
+//! What listens to the flow table has no table to look at, so it only notes which slots are to be looked at. They are
+//! looked at once the input is handled ([`V2::on_time`]): then this node claims what is its own.
+
+use super::association::Association;
+use super::claims::Claims;
+use crate::config::{Cluster, Config, Owner};
+use crate::flows::table::Slot;
+use crate::local::seconds;
+use crate::node::Node;
+use crate::peer::session::Standing;
+use crate::told::PeerId;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bitflags::bitflags;
+use common::Instant;
+use core::time::Duration;
+use ctnetlink::FlowKey;
+
+/// How long a node waits for peers that it has not met before it claims what its kernel shows.
+pub const JOIN_WAIT: Duration = Duration::from_secs(10);
+/// After rows went that their owner does not list, this node's kernel is looked at again so much later.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+/// Who took over takes over more for so long, as other nodes step back.
+const TAKE_MORE: Duration = Duration::from_secs(10);
+
+bitflags! {
+    /// What is to be looked at about a slot of the local table.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Notes: u8 {
+        /// It is in the queue.
+        const QUEUED = 1;
+        /// A flow was added.
+        const ADDED = 1 << 1;
+        /// It is not as it was, or has ended.
+        const CHANGED = 1 << 2;
+        /// It is another flow, or another life of it.
+        const ANEW = 1 << 3;
+        /// A commit, or a reading, made it this node's.
+        const TAKEN = 1 << 4;
+        /// It ends, and nobody is to hear of that.
+        const SILENT = 1 << 5;
+        /// The first reading showed it.
+        const SHOWN = 1 << 6;
+    }
+}
+
+/// How far the local table has been looked through for flows that nobody claims.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scan {
+    pub(super) from: Slot,
+    pub(super) due: Instant,
+}
+
+/// A look through the local table that waits until nothing is on the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) since: Instant,
+    pub(super) next: Instant,
+}
+
+/// The conversation with all peers.
+#[derive(Debug)]
+pub struct V2 {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) claims: Claims,
+    /// By peer, in the order of the configuration.
+    pub(super) peers: Vec<Association>,
+    /// By slot of the local table.
+    pub(super) notes: Vec<Notes>,
+    pub(super) queue: Vec<Slot>,
+    pub(super) began: Instant,
+    /// The look through the local table that is under way.
+    pub(super) scan: Option<Scan>,
+    /// The first of these is over: this node claims all that its kernel shows.
+    pub(super) scanned: bool,
+    /// Rows went that their owner does not list: the local table is looked through again.
+    pub(super) look: Option<Look>,
+    /// Slots that a commit made this node's: they are claimed when it is over, so that it finds masters until then.
+    pub(super) taken: Vec<Slot>,
+    /// A commit takes over the flows of this node alone; `None`: of all that do not carry theirs.
+    pub(super) taking: Option<Owner>,
+    /// This node claims by traffic alone: another one takes over.
+    pub(super) standby: bool,
+    /// When the last commit was asked for, and whether there is more to take since then.
+    pub(super) committed_at: Option<Instant>,
+    pub(super) takes_more: bool,
+    /// Flows that an injection made and that ended here, though their owner says that they live.
+    pub(super) ended: Vec<FlowKey>,
+    /// By remote slot: when the kernel was given time for a flow that an injection made, seconds.
+    pub(super) written_s: Vec<u32>,
+    /// How far the lifetimes of these have been looked at.
+    pub(super) extend: Scan,
+    /// Whose turn it is to be sent to.
+    pub(super) turn: usize,
+}
+
+/// How a peer stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStanding {
+    /// Whether there is a session, and both said how they begin.
+    pub up: bool,
+    /// How long ago it was heard.
+    pub heard: Option<Duration>,
+    /// Everything it claims was here once, in this run of it.
+    pub complete: bool,
+    /// The last comparison found both equal.
+    pub equal: bool,
+    /// How long ago that was.
+    pub equal_since: Option<Duration>,
+    /// It claims by traffic only.
+    pub standby: bool,
+    /// How many of its flows are here.
+    pub rows: u32,
+    /// Bytes in flight to it.
+    pub in_flight: u64,
+    /// Versions that it has not acknowledged: changes that wait or are in flight.
+    pub behind: u64,
+    /// The round trip, once one was measured.
+    pub trip: Option<Duration>,
+    /// What the path carries: bytes a second.
+    pub rate: u64,
+    /// What was counted.
+    pub counts: super::association::Counts,
+}
+
+impl V2 {
+    /// A conversation that begins at `now`.
+    #[must_use]
+    pub fn new(config: &Config, cluster: Arc<Cluster>, now: Instant) -> Self {
+        let mut claims = Claims::new(config, &cluster);
+        let peers = cluster.peers.iter().enumerate().map(|(at, owner)| {
+            let rate = cluster.rates.get(at).copied().flatten();
+            Association::new(now, *owner, claims.ledger.open(), rate)
+        });
+        let peers = peers.collect();
+        Self {
+            claims,
+            peers,
+            notes: Vec::new(),
+            queue: Vec::new(),
+            began: now,
+            scan: None,
+            scanned: false,
+            look: None,
+            taken: Vec::new(),
+            taking: None,
+            standby: false,
+            committed_at: None,
+            takes_more: false,
+            ended: Vec::new(),
+            written_s: Vec::new(),
+            extend: Scan { from: 0, due: now },
+            turn: 0,
+            cluster,
+        }
+    }
+
+    pub(super) fn peer(&mut self, peer: PeerId) -> Option<&mut Association> {
+        self.peers.get_mut(peer.index())
+    }
+
+    /// There is a session with a peer, or another one.
+    pub fn on_peer_up(&mut self, now: Instant, peer: PeerId, incarnation: u64) {
+        let rate = self.cluster.rates.get(peer.index()).copied().flatten();
+        if let Some(peer) = self.peer(peer) {
+            peer.on_up(now, incarnation, rate);
+        }
+    }
+
+    /// There is none any more. What it told stays.
+    pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
+        self.peer(peer).into_iter().for_each(Association::on_down);
+        self.note_free(now);
+    }
+
+    /// A node does not carry its flows any more. Who took over just before takes over these too: of nodes that change
+    /// roles neither waits for the other.
+    pub(super) fn note_free(&mut self, now: Instant) {
+        self.takes_more |= self.committed_at.is_some_and(|at| now.since(at) < TAKE_MORE);
+    }
+
+    /// A commit is asked for: of one peer's flows, whether or not it carries them, or of those that nobody carries.
+    pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
+        self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
+        (self.committed_at, self.standby) = (Some(now), false);
+    }
+
+    /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
+    /// on: its kernel is about to be emptied.
+    pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
+        self.standby |= !release;
+        self.committed_at = None;
+        if release {
+            let upto = self.claims.ledger.last();
+            self.claims.forget_own();
+            for peer in &mut self.peers {
+                (peer.release, peer.release_at) = (Some(upto), now);
+            }
+        }
+        // Peers learn the role with the next cut.
+        self.peers.iter_mut().for_each(|peer| peer.cut_at = Instant(0));
+    }
+
+    /// This node's kernel is looked at later: flows lost their owner, and whose they are, or how they ended, may be on
+    /// the way.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.look = Some(Look { since: now, next: now + LOOK_AGAIN });
+    }
+
+    /// Whether this node is complete of each peer, or has waited long enough.
+    pub(super) fn is_joined(&self, now: Instant) -> bool {
+        let complete = || self.peers.iter().all(|peer| peer.complete);
+        now.since(self.began) >= JOIN_WAIT || complete()
+    }
+
+    /// Whether a commit takes over the flow in a slot of the remote table: that of a peer that does not carry it
+    /// (R13.1). With one peer that is known by the command.
+    fn may_take(&self, slot: Slot, owner: Owner, peer: &Association) -> bool {
+        match self.taking {
+            Some(meant) => owner == meant,
+            None => {
+                let free = !peer.up || peer.standby || self.claims.is_released(slot);
+                free || self.peers.len() == 1
+            }
+        }
+    }
+
+    /// How long ago the flow in a slot of the remote table had the time left that its owner told, in seconds: since the
+    /// owner was last equal, or since the flow last changed (R13.2). `None`: a commit does not take it over.
+    pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        let owner = self.claims.holder(slot)?;
+        let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
+        if !self.may_take(slot, owner, peer) {
+            return None;
+        }
+        let equal_s = peer.equal_at.map_or(0, seconds);
+        Some(seconds(now).saturating_sub(updated_s.max(equal_s)))
+    }
+
+    /// Each peer compares what it holds with what this node has (`-B`).
+    pub fn have_compared(&mut self, now: Instant) {
+        for peer in &mut self.peers {
+            peer.cut_at = Instant(0);
+            peer.locate_at = now;
+        }
+    }
+
+    /// What this node holds is compared with what its peers have (`-n`): with the next cut, which comes each second.
+    pub fn compare(&mut self, now: Instant) {
+        self.peers.iter_mut().for_each(|peer| peer.locate_at = now);
+    }
+
+    /// Nothing of the peers is held any more: they tell all of it again (`-f external`).
+    pub fn on_remote_flushed(&mut self, now: Instant) {
+        self.claims.forget_held();
+        for peer in &mut self.peers {
+            (peer.hold, peer.complete) = (None, false);
+            if peer.up {
+                peer.begin_anew(now);
+            }
+        }
+    }
+
+    /// How this node stands with its peers.
+    #[must_use]
+    pub fn standing(&self, node: &Node, now: Instant) -> Standing {
+        let heard = self.peers.iter().filter_map(|peer| peer.heard_at).max();
+        let speaks = |peer: &&Association| peer.up;
+        Standing {
+            local_loaded: node.is_loaded() && self.scanned,
+            peer_heard: heard.map(|at| now.since(at)),
+            remote_complete: self.peers.iter().filter(speaks).all(|peer| peer.complete),
+            remote_exact: self.peers.iter().filter(speaks).all(|peer| peer.is_equal(now)),
+            in_bulk: self.peers.iter().any(|peer| peer.opened && self.waits(peer) > BULK_ROWS),
+            committing: node.is_committing(),
+        }
+    }
+
+    /// Forgets what is claimed of an identity without anybody's word.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self, node: &mut Node, key: &FlowKey) {
+        let known = self.claims.known(node, key);
+        self.claims.let_go(node, key, known);
+    }
+
+    /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
+    fn waits(&self, peer: &Association) -> u64 {
+        self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
+    }
+
+    /// How each peer stands, in the order of the configuration.
+    pub fn peer_standings(&self, now: Instant) -> impl Iterator<Item = PeerStanding> {
+        self.peers.iter().map(move |peer| PeerStanding {
+            up: peer.up && peer.opened,
+            heard: peer.heard_at.map(|at| now.since(at)),
+            complete: peer.complete,
+            equal: peer.is_equal(now),
+            equal_since: peer.equal_at.map(|at| now.since(at)),
+            standby: peer.standby,
+            rows: self.claims.digest(peer.owner).rows(),
+            in_flight: peer.sent.bytes(),
+            behind: self.claims.ledger.last().saturating_sub(peer.stable),
+            trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),
+            rate: peer.rate.rate(),
+            counts: peer.counts,
+        })
+    }
+}
+
+/// More changes than this that wait for a peer are a transfer, not news.
+const BULK_ROWS: u64 = 4_096;

@@ -1,0 +1,330 @@
+//! What goes out: one datagram at a time, for one peer at a time.
+//!
+//! ```text
+//!   ACK | OPEN | what was lost, news | sums, rows, wants, repairs | CUT, when nothing waits, once a second
+//!   not paced    paced: as much as the path and the peer take       not paced
+//! ```
+
+use super::association::{BEAT, Reply};
+use super::digest;
+use super::ledger::{Entry, Item};
+use super::rate::Snapshot;
+use super::sent;
+use super::session::V2;
+use crate::flows::exactness::Exactness;
+use crate::node::Node;
+use crate::output::Sealed;
+use crate::told::PeerId;
+use alloc::vec::Vec;
+use common::Instant;
+use ctnetlink::FlowKey;
+use wire::sync::v2::digest::{IdRow, Level, SLICES};
+use wire::sync::v2::frame::Told;
+use wire::sync::v2::{Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control};
+
+/// Most records of a datagram of any length: the least has 15 bytes.
+const RECORDS_MAX: usize = 1 << 12;
+/// What a peer may have in flight to this node, told with each acknowledgement.
+const ROOM_KIB: u16 = 1024;
+
+/// What of a datagram is there.
+#[derive(Clone, Copy, Default)]
+struct Packed {
+    /// It is to be acknowledged.
+    elicits: bool,
+    /// OPEN is in it.
+    opens: bool,
+    /// A release is in it.
+    releases: bool,
+}
+
+impl V2 {
+    /// Does what the time asks for: finds what is lost.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for peer in self.peers.iter_mut().filter(|peer| peer.up) {
+            if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
+                let super::association::Association { sent, rate, lost, .. } = peer;
+                sent.on_timeout(now, rate, |told| lost.push(told));
+            }
+        }
+    }
+
+    /// When there is something to do, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
+        let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
+        peers.chain(self.scan_due(node.is_loaded())).min()
+    }
+
+    fn has_news(&self, peer: &super::association::Association) -> bool {
+        let scans = peer.compares && !self.scanned && self.scan.is_some();
+        (self.claims.ledger.peek(peer.position).is_some() && !scans)
+            || !peer.lost.is_empty()
+            || !peer.replies.is_empty()
+    }
+
+    /// Packs the next datagram for one of the peers; `None` when there is nothing to send now.
+    pub fn poll_sealed(&mut self, node: &Node, now: Instant, bytes: &mut [u8]) -> Option<Sealed> {
+        for _ in 0..self.peers.len() {
+            let at = self.turn % self.peers.len();
+            if let Some((number, len)) = self.pack(node, now, at, bytes) {
+                return Some(Sealed { peer: PeerId::at(at), number, len });
+            }
+            self.turn = at + 1;
+        }
+        None
+    }
+
+    fn pack(
+        &mut self,
+        node: &Node,
+        now: Instant,
+        at: usize,
+        bytes: &mut [u8],
+    ) -> Option<(u64, usize)> {
+        let peer = self.peers.get(at).filter(|peer| peer.up)?;
+        let mut packed = Packed::default();
+        let sent_us = (now.0 / 1_000) as u32;
+        let most = bytes.len();
+        let mut d = Datagram::new(bytes, &Head { sent_us, ..Head::default() })?;
+        let tells = peer.opened && self.has_news(peer);
+        self.put_ack(now, at, &mut d, tells);
+        if self.peers[at].owes_open(now) {
+            packed.opens = self.put_open(at, &mut d);
+            packed.elicits |= packed.opens;
+        }
+        if let Some(upto) = self.peers[at].owes_release(now) {
+            packed.releases = d.release(upto);
+            packed.elicits |= packed.releases;
+        }
+        let may = tells && self.may_send(now, at, most);
+        if may {
+            packed.elicits |= self.put_news(node, at, &mut d);
+            packed.elicits |= self.put_replies(node, at, &mut d);
+        }
+        let peer = &self.peers[at];
+        if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
+            self.put_cut(node, now, at, &mut d);
+        }
+        if d.is_empty() {
+            return None;
+        }
+        let (len, more) = (d.len(), self.has_news(&self.peers[at]));
+        let peer = &mut self.peers[at];
+        let snapshot = if packed.elicits {
+            peer.rate.on_sent(now, len as u64, peer.sent.bytes(), more)
+        } else {
+            Snapshot::default()
+        };
+        let number = peer.sent.send(now, len, packed.elicits, snapshot);
+        if packed.opens {
+            peer.on_open_sent(now, number);
+        }
+        if packed.releases {
+            peer.on_release_sent(now, number);
+        }
+        peer.counts.sent += 1;
+        Some((number, len))
+    }
+
+    /// Whether the path and the peer take another datagram of this length.
+    fn may_send(&mut self, now: Instant, at: usize, len: usize) -> bool {
+        let peer = &mut self.peers[at];
+        let allowed = peer.rate.allowance(now, peer.sent.bytes(), peer.room);
+        let may = allowed >= len as u64 && peer.sent.has_room(RECORDS_MAX);
+        let full = peer.sent.bytes() + len as u64 > peer.rate.window().min(peer.room);
+        // A full window opens with an acknowledgement, or what is in flight is found to be lost.
+        peer.paced_until = (!may && !full).then(|| now + peer.rate.wait().max(PACE_MIN));
+        may
+    }
+
+    fn put_ack(&mut self, now: Instant, at: usize, d: &mut Datagram<'_>, tells: bool) {
+        let arrived = &mut self.peers[at].arrived;
+        if !(arrived.is_due(now) || tells && arrived.is_owed()) {
+            return;
+        }
+        let delay = arrived.delay(now).as_micros() as u64;
+        if d.ack(|w| control::put_ack(w, delay, ROOM_KIB, arrived.ranges())) {
+            arrived.on_acknowledged();
+        }
+    }
+
+    fn put_open(&self, at: usize, d: &mut Datagram<'_>) -> bool {
+        let peer = &self.peers[at];
+        let rows = self.claims.digest(peer.owner).rows();
+        let hold = peer.hold.map(|(incarnation, version)| Hold { incarnation, version, rows });
+        d.open(&Open {
+            mine: self.cluster.incarnation,
+            yours: peer.incarnation,
+            round: peer.my_round,
+            leaf_bits: self.claims.digest(self.cluster.me).bits(),
+            hold,
+            ..Open::default()
+        })
+    }
+
+    /// What was lost, then news.
+    fn put_news(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+        let scans = self.scan.is_some() && !self.scanned;
+        let Self { claims, peers, .. } = self;
+        let peer = &mut peers[at];
+        let holds_back = peer.compares && scans;
+        let mut any = false;
+        loop {
+            let lost = peer.lost.peek(&claims.ledger);
+            let news = || claims.ledger.peek(peer.position).filter(|_| !holds_back);
+            let Some((item, entry)) = lost.or_else(news) else { return any };
+            match put_claim(claims, node, d, (item, &entry), Told::empty()) {
+                Some(true) => {
+                    any = true;
+                    peer.sent.tell(item, entry.version);
+                    peer.counts.told += 1;
+                    peer.counts.told_again += u64::from(lost.is_some());
+                }
+                Some(false) => return any,
+                // It is not here as the ledger has it: the next change tells.
+                None => {}
+            }
+            if lost.is_some() {
+                peer.lost.advance();
+            } else {
+                claims.ledger.advance(peer.position);
+            }
+        }
+    }
+
+    fn put_replies(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+        let mut any = false;
+        while let Some(reply) = self.peers[at].replies.pop_front() {
+            let (fitted, rest) = self.put_reply(node, at, reply, d);
+            any |= fitted;
+            if let Some(rest) = rest {
+                self.peers[at].replies.push_front(rest);
+                break;
+            }
+        }
+        any
+    }
+
+    /// Whether something was put, and what is left of it.
+    fn put_reply(
+        &mut self,
+        node: &Node,
+        at: usize,
+        reply: Reply,
+        d: &mut Datagram<'_>,
+    ) -> (bool, Option<Reply>) {
+        let Self { claims, peers, cluster, .. } = self;
+        let peer = &mut peers[at];
+        match reply {
+            Reply::Sums(level, mut nodes) => {
+                let owner = if level == Level::Groups { cluster.me } else { peer.owner };
+                let count = digest::pack_sums(d, claims.digest(owner), level, &nodes, peer.bits);
+                nodes.drain(..count);
+                (count > 0, (!nodes.is_empty()).then_some(Reply::Sums(level, nodes)))
+            }
+            Reply::Ids { upto, leaves, at: mut place } => {
+                let before = place;
+                let rows: Vec<(u16, &[IdRow])> =
+                    leaves.iter().map(|(leaf, rows)| (*leaf, &rows[..])).collect();
+                digest::pack_rows(d, upto, &rows, &mut place);
+                let over = place.is_over(rows.len());
+                (place != before, (!over).then_some(Reply::Ids { upto, leaves, at: place }))
+            }
+            Reply::Wants(upto, mut ids) => {
+                let count = digest::pack_wants(d, upto, &ids);
+                ids.drain(..count);
+                (count > 0, (!ids.is_empty()).then_some(Reply::Wants(upto, ids)))
+            }
+            Reply::Repair(item) => {
+                let Some(entry) = claims.ledger.entry(item) else { return (false, None) };
+                match put_claim(claims, node, d, (item, &entry), Told::REPAIR) {
+                    Some(true) => {
+                        peer.counts.repaired += 1;
+                        (true, None)
+                    }
+                    Some(false) => (false, Some(Reply::Repair(item))),
+                    None => (false, None),
+                }
+            }
+            Reply::Beaten(key) => {
+                let fitted = self.put_beaten(node, d, &key);
+                (fitted == Some(true), (fitted == Some(false)).then_some(Reply::Beaten(key)))
+            }
+        }
+    }
+
+    /// Says what is held against a claim of the peer's; `None` if nothing is.
+    fn put_beaten(&self, node: &Node, d: &mut Datagram<'_>, key: &FlowKey) -> Option<bool> {
+        let known = self.claims.known(node, key);
+        let super::claims::Claimed { version, epoch, base, what, .. } = *known.claim()?;
+        let claim = Claim { version, epoch, base, what };
+        let flow = match known {
+            super::claims::Known::Own(slot, _) => self.claims.flow(node, slot),
+            super::claims::Known::Held(slot, _) => node.remote.table().at(slot).map(|e| e.flow()),
+            _ => None,
+        };
+        match flow.as_ref().and_then(Canonical::of) {
+            Some(canonical) => Some(d.beaten(&claim, &canonical)),
+            None if what.is_end() => Some(d.beaten_end(&claim, key)),
+            None => None,
+        }
+    }
+
+    fn put_cut(&mut self, node: &Node, now: Instant, at: usize, d: &mut Datagram<'_>) {
+        let table = self.table(node);
+        let role = if self.standby { Role::Standby } else { Role::Active };
+        let Self { claims, peers, cluster, .. } = self;
+        let peer = &mut peers[at];
+        let behind = claims.ledger.version_of(peer.position);
+        peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
+        let (digest, rows) = claims.digest(cluster.me).sum(0..SLICES);
+        let cut = Cut {
+            upto: claims.ledger.last(),
+            settled: peer.sent.settled(),
+            stable: peer.stable,
+            rows,
+            digest,
+            table,
+            role,
+        };
+        if d.cut(&cut) {
+            peer.cut_at = now;
+        }
+    }
+
+    /// How sure this node is of what it claims.
+    fn table(&self, node: &Node) -> Table {
+        match node.exactness.state() {
+            _ if !node.is_loaded() || !self.scanned => Table::Loading,
+            Exactness::Exact => Table::Exact,
+            Exactness::Degraded { .. } => Table::Degraded,
+            Exactness::Repairing { .. } => Table::Repairing,
+        }
+    }
+}
+
+/// Between two looks at what may be sent.
+const PACE_MIN: core::time::Duration = core::time::Duration::from_micros(100);
+
+/// Puts a claim of this node's: whether it fitted; `None` if it is not here.
+fn put_claim(
+    claims: &mut super::claims::Claims,
+    node: &Node,
+    d: &mut Datagram<'_>,
+    (item, entry): (Item, &Entry),
+    told: Told,
+) -> Option<bool> {
+    let Entry { version, epoch, base, what } = *entry;
+    let claim = Claim { version, epoch, base, what };
+    match item {
+        Item::Flow(slot) => {
+            let flow = claims.told(node, slot)?;
+            Some(d.flow(told, &claim, &Canonical::of(&flow)?))
+        }
+        Item::End(place) => {
+            let (_, key) = claims.ledger.ended(place)?;
+            Some(d.end(told, &claim, &key))
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The peers of version 2: the socket of a shard, the sealed sessions, and the engine behind them.
+//!
+//! ```text
+//!   socket --datagram--> Secure --Opened---------> engine.handle      Secure --PeerUp, PeerDown--> engine.handle
+//!     ^                    ^                                                 \--all events-------> log
+//!     +---- seal ----------+------ text ---------- engine.poll_sealed
+//! ```
+
+use crate::log::Log;
+use crate::log::record::{Code, Fields};
+use crate::mesh::{self, Mesh};
+use crate::secure::{
+    Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerConfig, PeerId, Random, Refusal,
+    Secure,
+};
+use common::Instant;
+use engine::peer::v2::association::PATH_LEN;
+use engine::peer::v2::session::PeerStanding;
+use engine::told;
+use engine::{Engine, Input};
+use rustix::fd::BorrowedFd;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Longest datagram that is taken: what a path of jumbo frames carries, and more.
+const RECEIVE_LEN: usize = 9_216;
+/// The versions of the protocol that this build speaks.
+const VERSIONS: (u8, u8) = (2, 2);
+
+/// How to speak with the peers.
+#[derive(Clone)]
+pub struct Settings {
+    /// What this node is called.
+    pub name: Name,
+    /// Keys and peers, in the order of the configuration.
+    pub members: Members,
+    /// Where it listens; without any, everywhere.
+    pub addresses: Vec<IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// Which run of this node this is: random.
+    pub incarnation: u64,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, members: _, addresses, port, incarnation } = self;
+        let mut out = f.debug_struct("Settings");
+        out.field("name", name).field("addresses", addresses).field("port", port);
+        out.field("incarnation", incarnation).finish_non_exhaustive()
+    }
+}
+
+/// How a peer stands.
+#[derive(Clone, Debug)]
+pub struct PeerReport {
+    /// What it is called.
+    pub name: Name,
+    /// The word for where its handshakes stand.
+    pub session: &'static str,
+    /// Where data goes.
+    pub address: Option<SocketAddr>,
+    /// How long the present session lasts.
+    pub since: Option<std::time::Duration>,
+    /// How often a key took the place of another.
+    pub rekeys: u64,
+    /// What the engine knows.
+    pub engine: PeerStanding,
+}
+
+/// All peers of a shard.
+pub struct Nodes {
+    mesh: Mesh,
+    secure: Secure,
+    log: Arc<Log>,
+    buffer: Box<[u8; RECEIVE_LEN]>,
+    /// Datagrams that could not be sealed or sent.
+    unsent: u64,
+}
+
+impl std::fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nodes").field("mesh", &self.mesh).finish_non_exhaustive()
+    }
+}
+
+impl Nodes {
+    /// Opens the socket, and begins to ask for sessions.
+    ///
+    /// # Errors
+    /// As [`mesh::open`].
+    pub fn open(
+        settings: Settings,
+        random: Random,
+        now: Instant,
+        log: Arc<Log>,
+    ) -> io::Result<Self> {
+        let Settings { name, members, addresses, port, incarnation } = settings;
+        let mesh = mesh::open(&addresses, port, 1)?.pop();
+        let mesh = mesh.ok_or_else(|| io::Error::other("no socket was opened"))?;
+        let hello = Hello { versions: VERSIONS, shards: 1, name, features: 0, incarnation };
+        let secure = Secure::new(hello, members, (0, false), random, now);
+        Ok(Self { mesh, secure, log, buffer: Box::new([0; RECEIVE_LEN]), unsent: 0 })
+    }
+
+    /// What to wait on.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.mesh.fds()
+    }
+
+    /// When [`Nodes::turn`] has something to do, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.secure.poll_timeout()
+    }
+
+    /// Takes at most `max` datagrams, and hands the engine what peers sealed. How many came.
+    pub fn receive(&mut self, engine: &mut Engine, now: Instant, max: usize) -> usize {
+        let mut taken = 0;
+        while taken < max {
+            let bytes = &mut self.buffer[..];
+            let (from, len) = match self.mesh.receive(bytes) {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) => {
+                    self.log.error(format!("receiving from peers: {error}"));
+                    break;
+                }
+            };
+            taken += 1;
+            let Some(opened) = self.secure.handle_datagram(now, from, &mut bytes[..len]) else {
+                continue;
+            };
+            // A session that this datagram confirms is told before what it says.
+            self.tell(engine, now);
+            let text = &self.buffer[HEAD_LEN..HEAD_LEN + opened.len];
+            let (peer, number) = (engines(opened.peer), opened.number);
+            engine.handle(now, Input::Opened { peer, number, bytes: text });
+        }
+        taken
+    }
+
+    /// Does what the time asks for, and tells what happened.
+    pub fn turn(&mut self, engine: &mut Engine, now: Instant) {
+        if self.secure.poll_timeout().is_some_and(|at| at <= now) {
+            self.secure.handle_timeout(now);
+        }
+        self.tell(engine, now);
+        while let Some((to, len)) = self.secure.poll_transmit(&mut self.buffer[..]) {
+            self.unsent += u64::from(!self.mesh.send(to, &self.buffer[..len]).unwrap_or(false));
+        }
+    }
+
+    /// Sends what the engine wants sent, at most `max` datagrams. How many that were.
+    pub fn transmit(&mut self, engine: &mut Engine, now: Instant, max: usize) -> usize {
+        let mut sent = 0;
+        let mut bytes = [0; PATH_LEN];
+        let room = HEAD_LEN..PATH_LEN - (OVERHEAD - HEAD_LEN);
+        while sent < max
+            && let Some(text) = engine.poll_sealed(now, &mut bytes[room.clone()])
+        {
+            sent += 1;
+            let peer = self.secure.peer_at(text.peer.index());
+            let (datagram, len) = (&mut bytes[..], text.len);
+            let sealed =
+                peer.and_then(|peer| self.secure.seal(now, peer, 0, text.number, (datagram, len)));
+            let gone = sealed.is_some_and(|sealed| {
+                self.mesh.send(sealed.to, &bytes[..sealed.len]).unwrap_or(false)
+            });
+            // What is not sent is lost, as on the way: it is told again.
+            self.unsent += u64::from(!gone);
+        }
+        sent
+    }
+
+    /// A peer is to be found at these addresses.
+    pub fn set_addresses(&mut self, now: Instant, peer: usize, addresses: &[SocketAddr]) {
+        if let Some(peer) = self.secure.peer_at(peer) {
+            self.secure.set_addresses(now, peer, addresses);
+        }
+    }
+
+    /// How each peer stands.
+    #[must_use]
+    pub fn report(&self, engine: &Engine, now: Instant) -> Vec<PeerReport> {
+        let standings = self.secure.peers().filter_map(|id| self.secure.standing(id));
+        let peers = standings.zip(engine.peer_standings(now));
+        let report = |(secure, engine): (crate::secure::Standing, PeerStanding)| PeerReport {
+            name: secure.name,
+            session: secure.state.word(),
+            address: secure.address,
+            since: secure.since.map(|since| now.since(since)),
+            rekeys: secure.rekeys,
+            engine,
+        };
+        peers.map(report).collect()
+    }
+
+    /// Datagrams that were refused, by kind.
+    pub fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        Refusal::ALL.into_iter().map(|kind| (kind, self.secure.refused(kind)))
+    }
+
+    /// Datagrams that could not be sealed or sent, and handshake messages that found no room.
+    #[must_use]
+    pub const fn unsent(&self) -> u64 {
+        self.unsent + self.secure.unsent()
+    }
+
+    fn tell(&mut self, engine: &mut Engine, now: Instant) {
+        while let Some(event) = self.secure.poll_event() {
+            match event {
+                Event::PeerUp { peer, incarnation, .. } => {
+                    let peer = engines(peer);
+                    engine.handle(now, Input::PeerUp { peer, incarnation });
+                }
+                Event::PeerDown { peer, .. } => {
+                    engine.handle(now, Input::PeerDown { peer: engines(peer) });
+                }
+                _ => {}
+            }
+            self.log(&event);
+        }
+    }
+
+    fn name(&self, peer: PeerId) -> String {
+        self.secure.standing(peer).map_or_else(String::new, |peer| peer.name.to_string())
+    }
+
+    fn log(&self, event: &Event) {
+        let log = &self.log;
+        match *event {
+            Event::PeerUp { peer, address, .. } => {
+                let name = self.name(peer);
+                let fields: Fields = vec![("peer", name.as_str().into())];
+                let text = format!("peer {name} is there, at {address}");
+                log.record(crate::log::Level::Notice, Code::PeerUp, text, fields);
+            }
+            Event::PeerDown { peer, reason } => {
+                let name = self.name(peer);
+                let why = match reason {
+                    Down::Silent => "nothing is heard of it",
+                    Down::Left => "it left",
+                    Down::Expired => "its key grew too old, and no other could be agreed on",
+                    Down::Removed => "it, or its key, was taken out of the configuration",
+                };
+                let fields: Fields = vec![("peer", name.as_str().into())];
+                let text = format!("peer {name} is not there any more: {why}");
+                log.record(crate::log::Level::Warning, Code::PeerDown, text, fields);
+            }
+            Event::OtherAddress { peer, address } => log.notice(format!(
+                "peer {} sends from {address}, which is none of its addresses",
+                self.name(peer)
+            )),
+            Event::OtherName { peer, called } => log.warning(format!(
+                "a peer calls itself `{called}', its key is configured as `{}'",
+                self.name(peer)
+            )),
+            Event::NoVersion { peer, versions: (lowest, highest) } => log.warning(format!(
+                "peer {} speaks the versions {lowest} to {highest}, and this build version 2",
+                self.name(peer)
+            )),
+            Event::Refused { kind, count, last } => log.warning(format!(
+                "refused {count} datagrams ({}), the last one from {last}",
+                kind.name()
+            )),
+        }
+    }
+}
+
+/// The settings of a peer that is known by addresses alone so far.
+#[must_use]
+pub const fn peer(
+    name: Name,
+    keys: Vec<crate::secure::PublicKey>,
+    addresses: Vec<SocketAddr>,
+) -> PeerConfig {
+    PeerConfig { name, keys, addresses }
+}
+
+/// A peer as the engine knows it: both count in the order of the configuration.
+const fn engines(peer: PeerId) -> told::PeerId {
+    told::PeerId::at(peer.place())
+}

@@ -1,0 +1,149 @@
+//! The nodes of a `Replication` block, opened: keys read, the cluster named to the engine, names looked up.
+
+use super::keys::{self, Identity};
+use super::plan::Plan;
+use crate::conf::{PeerAddress, PeerConf, ReplicationConf};
+use anyhow::{Context as _, Result};
+use engine::Config;
+use engine::config::{Cluster, Owner};
+use host::fleet::Handle;
+use host::log::Log;
+use host::nodes::{Nodes, Settings};
+use host::resolve::{self, Place, System, Told};
+use host::secure::{Members, Name, PeerConfig};
+use host::shard::Order;
+use host::{clock, keyfile, process};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use wire::sync::v2::DigestKey;
+
+/// Names that were looked up and not passed on yet.
+const TOLD_MAX: usize = 32;
+
+/// Opens the socket of version 2, if the plan has peers, and tells the engine's settings who they are.
+///
+/// # Errors
+/// When a key file cannot be read, or the socket cannot be opened.
+pub fn open(plan: &Plan, config: &mut Config, log: &Arc<Log>) -> Result<Option<Nodes>> {
+    let Some(conf) = &plan.replication else { return Ok(None) };
+    let Identity { name, keys, preshared } = keys::identity(conf, &process::host_name())?;
+    let incarnation = random_number();
+    config.cluster = Some(Arc::new(Cluster {
+        hot: conf.inject,
+        incarnation,
+        digest_key: DigestKey(preshared.digest_key()),
+        rates: conf.peers.iter().map(rate).collect(),
+        ..cluster(name, &conf.peers)
+    }));
+    let peers = conf.peers.iter().map(|peer| PeerConfig {
+        name: peer.name,
+        keys: peer.keys.iter().map(|key| key.key).collect(),
+        addresses: addresses(peer),
+    });
+    let members = Members { keys, preshared, peers: peers.collect() };
+    let (addresses, port) = (conf.addresses.clone(), conf.port);
+    let settings = Settings { name, members, addresses, port, incarnation };
+    let nodes = Nodes::open(settings, keyfile::random(), clock::now(), Arc::clone(log));
+    let nodes = nodes.with_context(|| format!("{}: opening port {port} for peers", conf.place))?;
+    log.notice(format!("node {name}: replication, version 2, with {} peers", conf.peers.len()));
+    Ok(Some(nodes))
+}
+
+/// Who is who in the order of names.
+fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
+    let place = |name: Name| {
+        let before = peers.iter().map(|peer| peer.name).chain([me]);
+        Owner(before.filter(|other| other.as_str() < name.as_str()).count() as u8)
+    };
+    Cluster {
+        me: place(me),
+        peers: peers.iter().map(|peer| place(peer.name)).collect(),
+        rates: Vec::new(),
+        hot: false,
+        incarnation: 0,
+        digest_key: DigestKey([0; 16]),
+    }
+}
+
+/// `Rate` in bytes a second.
+fn rate(peer: &PeerConf) -> Option<u64> {
+    peer.rate_kbit_s.map(|kbit| u64::from(kbit) * 1_000 / 8)
+}
+
+/// What is known of a peer's places without looking names up.
+fn addresses(peer: &PeerConf) -> Vec<SocketAddr> {
+    let of = |place: &PeerAddress| match place {
+        PeerAddress::Ip(ip) => Some(SocketAddr::new(*ip, peer.port)),
+        PeerAddress::Name(_) => None,
+    };
+    peer.addresses.iter().filter_map(of).collect()
+}
+
+fn random_number() -> u64 {
+    let mut bytes = [0; 8];
+    keyfile::random()(&mut bytes);
+    // 0 is nobody.
+    u64::from_ne_bytes(bytes).max(1)
+}
+
+/// Looks names of peers up, and tells the engine behind `handle` their addresses, until the tasks are dropped.
+pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (tell, mut told) = mpsc::channel(TOLD_MAX);
+    for (peer, conf) in conf.into_iter().flat_map(|conf| &conf.peers).enumerate() {
+        let place = |address: &PeerAddress| match address {
+            PeerAddress::Ip(ip) => Place::Address(SocketAddr::new(*ip, conf.port)),
+            PeerAddress::Name(name) => Place::Name(name.clone(), conf.port),
+        };
+        let places: Vec<_> = conf.addresses.iter().map(place).collect();
+        if places.iter().any(|place| matches!(place, Place::Name(..))) {
+            let (name, tell) = (conf.name, tell.clone());
+            tasks.spawn(async move { resolve::watch((peer, name), &places, &System, tell).await });
+        }
+    }
+    let (handle, log) = (handle.clone(), Arc::clone(log));
+    tasks.spawn(async move {
+        while let Some(((peer, name), told)) = told.recv().await {
+            match told {
+                Told::Addresses(addresses) => handle.order(Order::Addresses { peer, addresses }),
+                Told::Unknown(host, why) => {
+                    log.warning(format!("peer {name}: `{host}` does not resolve: {why}"));
+                }
+            }
+        }
+    });
+    tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str) -> PeerConf {
+        let text = format!(
+            "General {{ UNIX {{ Path /x }} }}\nSync {{ Replication {{\nName x\nKeyFile /k\nPort 1\nPeer {name} {{\n\
+             PublicKey {}\nAddress 192.0.2.2\nRate 20000\n}} }} }}",
+            keyfile::draw().public()
+        );
+        let conf = crate::conf::parse(&text, "c.conf").unwrap().0;
+        let crate::conf::ModeConf::Sync(sync) = conf.mode else { panic!("not Sync") };
+        sync.replication.unwrap().peers[0].clone()
+    }
+
+    #[test]
+    fn r4_2_the_order_of_owners_is_that_of_names_at_every_node() {
+        let names = ["fw-a", "fw-b", "fw-c"];
+        let of = |me: usize| {
+            let peers: Vec<_> = (0..3).rev().filter(|n| *n != me).map(|n| peer(names[n])).collect();
+            let Cluster { me, peers, .. } = cluster(Name::parse(names[me]).unwrap(), &peers);
+            (me.0, peers.iter().map(|peer| peer.0).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            (0..3).map(of).collect::<Vec<_>>(),
+            [(0, vec![2, 1]), (1, vec![2, 0]), (2, vec![1, 0])]
+        );
+        assert_eq!(rate(&peer("fw-b")), Some(2_500_000));
+    }
+}

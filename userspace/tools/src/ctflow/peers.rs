@@ -1,0 +1,128 @@
+//! `ctflow peers`: the peers of replication, version 2.
+
+use super::{Daemon, print};
+use crate::print::status::Peer;
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use host::control::framed::{self, Piece};
+use std::fmt::Write;
+use std::process::ExitCode;
+use wire::control::framed::{Ask, Status, Verb};
+
+/// What follows the options in the help.
+pub(super) const MORE: &str = "\
+STATE is `equal' when a comparison of the last three seconds found that all the peer claims is here, `filling' before
+that happened for the first time, `catching up' while a difference is being mended, `not there' without a session.
+  ctflow peers
+  ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'
+Exit codes: 0 all peers are equal; 1 one is not; 2 no answer, or no peers.";
+
+/// Options of `ctflow peers`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// As a JSON array (`peers` in docs/spec/status.md)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows them.
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let (_, status) = options.daemon.status()?;
+    if status.peers.is_empty() {
+        bail!("the daemon has no peers of version 2 (there is no `Replication` block)");
+    }
+    print(&if options.json {
+        serde_json::to_string(&status.peers)? + "\n"
+    } else {
+        text(&status.peers)
+    })?;
+    Ok(u8::from(!status.peers.iter().all(|peer| peer.equal)).into())
+}
+
+/// Whether one of them is equal.
+pub(super) fn ready(daemon: &Daemon, name: &str) -> Result<ExitCode> {
+    let (_, status) = daemon.status()?;
+    let Some(peer) = status.peers.iter().find(|peer| peer.name == name) else {
+        let names: Vec<_> = status.peers.iter().map(|peer| peer.name.as_str()).collect();
+        bail!("the daemon has no peer `{name}` (it has: {})", names.join(", "));
+    };
+    print(&format!("{}\n", peer.state()))?;
+    Ok(u8::from(!peer.equal).into())
+}
+
+/// Takes over the flows of one of them.
+pub(super) fn take_over(daemon: &Daemon, name: &str) -> Result<ExitCode> {
+    let socket = daemon.socket()?;
+    let note = |piece: Piece<'_>| {
+        if let Piece::Note(text) = piece {
+            eprintln!("{}", String::from_utf8_lossy(text));
+        }
+        Ok(())
+    };
+    let end = framed::ask(&socket, name, &Ask::new(Verb::TakeOver), note);
+    let end = end.map_err(|error| anyhow!("the daemon at {}: {error}", socket.display()))?;
+    match end.status {
+        Status::Done => Ok(ExitCode::SUCCESS),
+        _ => bail!("the daemon refused: {}", String::from_utf8_lossy(&end.body)),
+    }
+}
+
+fn text(peers: &[Peer]) -> String {
+    let mut out = String::new();
+    let row = |out: &mut String, cells: [&str; 8]| {
+        let [name, state, address, heard, flows, behind, trip, rate] = cells;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{name:<16} {state:<12} {address:<24} {heard:>9} {flows:>10} {behind:>9} {trip:>9} {rate:>10}"
+        );
+    };
+    row(&mut out, ["PEER", "STATE", "ADDRESS", "HEARD", "FLOWS", "BEHIND", "TRIP", "RATE"]);
+    for peer in peers {
+        let ms = peer.heard_ms.map_or_else(|| "never".into(), |ms| format!("{ms} ms"));
+        let trip = peer.round_trip_us.map_or_else(|| "-".into(), |us| format!("{us} us"));
+        row(
+            &mut out,
+            [
+                &peer.name,
+                peer.state(),
+                peer.address.as_deref().unwrap_or("-"),
+                &ms,
+                &peer.flows.to_string(),
+                &peer.behind.to_string(),
+                &trip,
+                &format!("{} kB/s", peer.rate_bytes_s / 1_000),
+            ],
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_peer_is_a_row_under_what_its_numbers_are() {
+        let equal = Peer {
+            name: "fw-b".into(),
+            session: "up".into(),
+            address: Some("192.0.2.2:3790".into()),
+            heard_ms: Some(12),
+            equal: true,
+            flows: 1_234_567,
+            round_trip_us: Some(420),
+            rate_bytes_s: 12_000_000,
+            ..Peer::default()
+        };
+        let silent = Peer { name: "fw-c".into(), session: "silent".into(), ..Peer::default() };
+        let wanted = "\
+PEER             STATE        ADDRESS                      HEARD      FLOWS    BEHIND      TRIP       RATE
+fw-b             equal        192.0.2.2:3790               12 ms    1234567         0    420 us 12000 kB/s
+fw-c             not there    -                            never          0         0         -     0 kB/s
+";
+        assert_eq!(text(&[equal, silent]), wanted);
+    }
+}

@@ -1,0 +1,116 @@
+//! Peers of replication, version 2.
+
+use host::nodes::PeerReport;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+object! {
+    /// A peer of replication, version 2.
+    Peer {
+        /// What it calls itself.
+        name: String,
+        /// Where its session stands: `none`, `asking`, `answered`, `up`, `renewing` or `silent`.
+        session: String,
+        /// Where data goes; `null` before it is known.
+        address: Option<String>,
+        /// How long the present session lasts, seconds.
+        session_s: Option<u64>,
+        /// How often a key took the place of another.
+        rekeys: u64,
+        /// How long ago it was heard, milliseconds.
+        heard_ms: Option<u64>,
+        /// Everything that it claims was here once, in this run of it.
+        complete: bool,
+        /// The last comparison, at most three seconds ago, found both equal.
+        equal: bool,
+        /// How long ago a comparison found both equal, milliseconds.
+        equal_ms: Option<u64>,
+        /// It claims by traffic only.
+        standby: bool,
+        /// Its flows that are here.
+        flows: u64,
+        /// Changes of this node that it has not acknowledged, at most.
+        behind: u64,
+        /// Bytes in flight to it.
+        in_flight_bytes: u64,
+        /// Round trip to it, microseconds; `null` before one was measured.
+        round_trip_us: Option<u64>,
+        /// What the path to it carries, as far as is known: bytes a second.
+        rate_bytes_s: u64,
+        /// Datagrams sent.
+        sent: u64,
+        /// Datagrams received that it sealed.
+        received: u64,
+        /// Records told.
+        told: u64,
+        /// Of these, told again, because they were lost.
+        told_again: u64,
+        /// Claims of it that were taken.
+        taken: u64,
+        /// Claims of it that were known.
+        again: u64,
+        /// Claims of it that lost against another node's.
+        beaten: u64,
+        /// Claims of it that found no room.
+        no_space: u64,
+        /// Flows that both nodes translate, and differently.
+        nat_conflicts: u64,
+        /// Frames or records of it that make no sense.
+        malformed: u64,
+        /// Comparisons that found a difference.
+        unequal: u64,
+        /// Flows that went because it did not list them.
+        unlisted: u64,
+        /// Flows told to it to mend a difference.
+        repaired: u64,
+    }
+}
+
+impl Peer {
+    pub(super) fn of(report: &PeerReport) -> Self {
+        let PeerReport { name, session, address, since, rekeys, engine } = report;
+        let ms = |time: Duration| time.as_millis() as u64;
+        let c = &engine.counts;
+        Self {
+            name: name.to_string(),
+            session: (*session).into(),
+            address: address.map(|address| address.to_string()),
+            session_s: since.map(|since| since.as_secs()),
+            rekeys: *rekeys,
+            heard_ms: engine.heard.map(ms),
+            complete: engine.complete,
+            equal: engine.equal,
+            equal_ms: engine.equal_since.map(ms),
+            standby: engine.standby,
+            flows: engine.rows.into(),
+            behind: engine.behind,
+            in_flight_bytes: engine.in_flight,
+            round_trip_us: engine.trip.map(|trip| trip.as_micros() as u64),
+            rate_bytes_s: engine.rate,
+            sent: c.sent,
+            received: c.received,
+            told: c.told,
+            told_again: c.told_again,
+            taken: c.taken,
+            again: c.again,
+            beaten: c.beaten,
+            no_space: c.no_space,
+            nat_conflicts: c.nat_conflicts,
+            malformed: c.malformed + c.unopened,
+            unequal: c.unequal,
+            unlisted: c.unlisted,
+            repaired: c.repaired,
+        }
+    }
+
+    /// Whether this node has all that the peer claims, as far as a comparison of late says.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.session.as_str(), self.equal, self.complete) {
+            ("up" | "renewing", true, _) => "equal",
+            ("up" | "renewing", false, true) => "catching up",
+            ("up" | "renewing", false, false) => "filling",
+            _ => "not there",
+        }
+    }
+}
