@@ -17,6 +17,7 @@ use common::tap::{
     HEADER_LEN, KIND_MESSAGE, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader,
 };
 use core::arch::asm;
+use core::hint::black_box;
 
 /// `BPF_RB_NO_WAKEUP`.
 pub const NO_WAKEUP: u64 = 1;
@@ -27,7 +28,7 @@ const NEIGHBOURS: u32 = 7;
 
 /// The headers that every message begins with. Verifiers of old kernels (6.1) learn from this comparison that there is
 /// something to copy; from one with 0 they do not.
-const MESSAGE_LEN_MIN: usize = 20;
+const MESSAGE_LEN_MIN: u32 = 20;
 
 /// Why an event is left to the socket.
 #[derive(Clone, Copy)]
@@ -88,10 +89,12 @@ fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
             cpu: cpu as u16,
             kind: KIND_MESSAGE,
         });
-        if len < MESSAGE_LEN_MIN || len > N - HEADER_LEN {
+        // What the compiler knows of the length, verifiers of old kernels forget when it lies on the stack meanwhile.
+        let len = black_box(len as u32);
+        if len < MESSAGE_LEN_MIN || len > (N - HEADER_LEN) as u32 {
             -1
         } else {
-            bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len as u32)
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len)
         }
     };
     if read != 0 {

@@ -1,8 +1,9 @@
 //! When to be woken by each event, and when to let some gather.
 //!
 //! A wake-up costs the thread, and the packet that causes it, some ten times what an event costs. Events that come one
-//! by one are worth it: they are passed on at once. Events that stream in are not: they gather for a moment, whose length
-//! is a setting ([`crate::tuning::Tuning::gather`]), which also lets the states of one flow merge into one message.
+//! by one are worth it: they are passed on at once. Events that stream in are not: they gather for a moment, which also
+//! lets the states of one flow merge into one message. How long that is, is a setting
+//! ([`crate::tuning::Tuning::gather`]).
 
 use common::Instant;
 use std::time::Duration;

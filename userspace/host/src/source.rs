@@ -322,8 +322,8 @@ impl Source {
         }
     }
 
-    /// Leaves events about what begins and changes, or hears them again; ends are heard all the time. Does nothing where
-    /// it has been done, or cannot be. The kernel builds no message that nobody hears.
+    /// Leaves events about what begins and changes, or hears them again; ends are heard all the time. Does nothing
+    /// where it has been done, or cannot be. The kernel builds no message that nobody hears.
     ///
     /// # Errors
     /// As `setsockopt(2)`: it is as it was, or hears a part of them.

@@ -231,8 +231,8 @@ impl Lab {
         setup.launch(&router.namespace, cpus)
     }
 
-    /// Starts a subject that replicates, as host 1 or 2 of the link, perhaps straight into the kernel, and waits for it;
-    /// with more settings for ours.
+    /// Starts a subject that replicates, as host 1 or 2 of the link, perhaps straight into the kernel, and waits for
+    /// it; with more settings for ours.
     pub(super) fn replicating(
         &self,
         subject: &Subject,

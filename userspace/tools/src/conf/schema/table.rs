@@ -65,12 +65,11 @@ const ROWS: &[Keyword] = &[
         .takes(EVENT_SOURCE)
         .default(|| Value::Choice(model::General::default().event_source.name()))
         .doc(
-        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
-             tap on it, `auto` the tap where the kernel has what it needs and the socket \
-             elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
-             of ends alone as events, which spares the kernel most of the work; where it cannot run \
-             it falls back as `auto` does. It hears of what other programs do to flows (`conntrack -I`, \
-             `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
+        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF tap on it, `auto` the \
+             tap where the kernel has what it needs and the socket elsewhere. `hook` looks at packets where the \
+             kernel is about to confirm their flows and hears of ends alone as events, which spares the kernel most \
+             of the work; where it cannot run it falls back as `auto` does. It hears of what other programs do to \
+             flows (`conntrack -I`, `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
              conntrack-tools.",
     ),
     keyword(Key::HashSize, "HashSize", &[General])
@@ -132,16 +131,7 @@ const ROWS: &[Keyword] = &[
         .takes(POSITIVE)
         .default(|| model::General::default().event_iteration_limit.into())
         .doc("About how many kernel events are handled before the network and control clients get a turn."),
-    keyword(Key::EventLatency, "EventLatency", &[General])
-        .takes(Kind::Number { min: 0, max: EVENT_LATENCY_MAX_US })
-        .default_or(|| None, "50 with a peer, 1600 without")
-        .doc(
-            "How many microseconds events may gather while they stream in, some thousand of them in a second \
-             or more. Events that come one by one never wait. A longer time costs less CPU, because the \
-             daemon runs less often, and states of one flow that follow each other are told as one; a shorter one \
-             tells the peer sooner. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
-             shows both on the machine at hand. Not in conntrack-tools.",
-        ),
+    watching::EVENT_LATENCY,
     keyword(Key::Shards, "Shards", &[General])
         .takes(Kind::Number { min: 1, max: 64 })
         .default(|| model::General::default().shards.into())
@@ -477,8 +467,6 @@ const POSITIVE: Kind = Kind::Number { min: 1, max: u32::MAX };
 const SIZE: Kind = Kind::Number { min: 0, max: i32::MAX as u32 };
 /// An index for twice as many flows takes a gigabyte.
 const HASH_SIZE_MAX: u32 = 1 << 26;
-/// A tenth of a second: longer ones would be taken for a daemon that hangs.
-const EVENT_LATENCY_MAX_US: u32 = 100_000;
 const PORT: Kind = Kind::Number { min: 1, max: 65535 };
 const SWITCH_OR_PATH: Kind = Kind::OneOf(&[Kind::Bool, Kind::Path(256)]);
 const SWITCH_OR_NAME: Kind = Kind::OneOf(&[Kind::Bool, Kind::Name]);
