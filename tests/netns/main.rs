@@ -19,6 +19,7 @@ mod logged;
 mod shards;
 mod stats;
 mod control;
+mod quiet;
 mod verbs;
 mod hardship;
 mod crash;

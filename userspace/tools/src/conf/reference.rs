@@ -41,8 +41,8 @@ is empty, or names an interface or an address that does not exist changes nothin
 status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
-`PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
-`UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
+`PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `EventLatency`,
+`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
 
 Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
 `HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
