@@ -43,6 +43,9 @@ _ctflow() {
             ctflow,metrics)
                 cmd="ctflow__subcmd__metrics"
                 ;;
+            ctflow,peers)
+                cmd="ctflow__subcmd__peers"
+                ;;
             ctflow,ready)
                 cmd="ctflow__subcmd__ready"
                 ;;
@@ -51,6 +54,9 @@ _ctflow() {
                 ;;
             ctflow,subscribe)
                 cmd="ctflow__subcmd__subscribe"
+                ;;
+            ctflow,takeover)
+                cmd="ctflow__subcmd__takeover"
                 ;;
             ctflow,top)
                 cmd="ctflow__subcmd__top"
@@ -82,6 +88,9 @@ _ctflow() {
             ctflow__subcmd__help,metrics)
                 cmd="ctflow__subcmd__help__subcmd__metrics"
                 ;;
+            ctflow__subcmd__help,peers)
+                cmd="ctflow__subcmd__help__subcmd__peers"
+                ;;
             ctflow__subcmd__help,ready)
                 cmd="ctflow__subcmd__help__subcmd__ready"
                 ;;
@@ -90,6 +99,9 @@ _ctflow() {
                 ;;
             ctflow__subcmd__help,subscribe)
                 cmd="ctflow__subcmd__help__subcmd__subscribe"
+                ;;
+            ctflow__subcmd__help,takeover)
+                cmd="ctflow__subcmd__help__subcmd__takeover"
                 ;;
             ctflow__subcmd__help,top)
                 cmd="ctflow__subcmd__help__subcmd__top"
@@ -134,7 +146,7 @@ _ctflow() {
 
     case "${cmd}" in
         ctflow)
-            opts="-h -V --help --version status ready doctor metrics list count delete subscribe top filter key bench help"
+            opts="-h -V --help --version status ready peers takeover doctor metrics list count delete subscribe top filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -370,7 +382,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help)
-            opts="status ready doctor metrics list count delete subscribe top filter key bench help"
+            opts="status ready peers takeover doctor metrics list count delete subscribe top filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -551,6 +563,20 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ctflow__subcmd__help__subcmd__peers)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ctflow__subcmd__help__subcmd__ready)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -580,6 +606,20 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help__subcmd__subscribe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__help__subcmd__takeover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -805,8 +845,8 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        ctflow__subcmd__ready)
-            opts="-C -h --config --help"
+        ctflow__subcmd__peers)
+            opts="-C -h --config --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -817,6 +857,32 @@ _ctflow() {
                     return 0
                     ;;
                 -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__ready)
+            opts="-C -h --config --peer --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -889,6 +955,32 @@ _ctflow() {
                     return 0
                     ;;
                 --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__takeover)
+            opts="-C -h --config --peer --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -163,15 +163,15 @@ fn doctor_says_by_its_code_what_it_found_and_whether_it_could_look() {
     assert!(code == Some(0) && out.contains("peer.heard"), "{out}");
 }
 
-/// Nothing acts on `Replication` yet, so neither the check nor a start lets it pass.
+/// What a node of version 2 cannot do yet, neither the check nor a start lets pass.
 #[test]
-fn replication_is_refused_at_its_place_until_something_acts_on_it() {
+fn what_replication_cannot_do_yet_is_refused_at_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let path = at("nodes.conf");
     assert!(ctflow(&["key", "generate", &at("a.key")]).status.success());
     let nodes = format!(
-        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Peer fw-b {{\n \
+        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Settle 5\n Peer fw-b {{\n \
          PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n Address 127.0.0.1\n}}\n}}",
         at("a.key")
     );
@@ -181,7 +181,7 @@ fn replication_is_refused_at_its_place_until_something_acts_on_it() {
         at("lock")
     );
     std::fs::write(&path, text).unwrap();
-    let wanted = "nodes.conf:6:3: `Replication`: this build cannot start it yet";
+    let wanted = "nodes.conf:6:3: `Replication`: this build has not `Settle` yet";
     for args in [vec!["--check", "-C", &path], vec!["-C", &path]] {
         let output = conntrackd(&args);
         let said = text_of(&output);

@@ -1,4 +1,4 @@
-//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`; and how soon events are passed on.
+//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`; and how soon events are told.
 
 use super::Block::{Failures, File, General, Log, Metrics, Subscribe};
 use super::{
