@@ -9,7 +9,7 @@
 //! looked at once the input is handled ([`V2::on_time`]): then this node claims what is its own.
 
 use super::association::Association;
-use super::claims::Claims;
+use super::claims::{Claims, Known};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
 use crate::node::Node;
@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::Instant;
 use core::time::Duration;
+use ctnetlink::{Flow, FlowKey};
 
 /// How long a node waits for peers that it has not met before it claims what its kernel shows.
 pub const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -226,9 +227,19 @@ impl V2 {
         }
     }
 
+    /// Whose a living flow is, and the flow as its owner tells it.
+    #[must_use]
+    pub fn claimed(&self, node: &Node, key: &FlowKey) -> Option<(Owner, Flow)> {
+        match self.claims.known(node, key) {
+            Known::Own(slot, claim) => Some((claim.owner, self.claims.flow(node, slot)?)),
+            Known::Held(slot, claim) => Some((claim.owner, node.remote.table().at(slot)?.flow())),
+            _ => None,
+        }
+    }
+
     /// Forgets what is claimed of an identity without anybody's word.
     #[cfg(test)]
-    pub(crate) fn spoil(&mut self, node: &mut Node, key: &ctnetlink::FlowKey) {
+    pub(crate) fn spoil(&mut self, node: &mut Node, key: &FlowKey) {
         let known = self.claims.known(node, key);
         self.claims.let_go(node, key, known);
     }
