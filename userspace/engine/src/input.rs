@@ -53,6 +53,12 @@ pub enum Command {
         /// The peer's.
         remote: bool,
     },
+    /// Write the flows of one peer of version 2 into the kernel, though it carries them (`ctflow takeover`).
+    TakeOver(PeerId),
+    /// Another node takes over (`-t`): flows are this node's by traffic alone from here on, until a commit.
+    StandBy,
+    /// This node's flows are nobody's from here on, and have not ended (before `-F`).
+    Release,
     /// Send the peer everything (`-B`).
     Bulk,
     /// Ask the peer to send everything (`-n`).

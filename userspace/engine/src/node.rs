@@ -52,9 +52,10 @@ pub trait Peers: Listener {
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
-    /// Whether a commit is to write the flow in a slot of the remote table.
-    fn may_take(&self, _: Slot) -> bool {
-        true
+    /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
+    /// when it last changed. `None`: a commit does not write it.
+    fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        Some(crate::local::seconds(now).saturating_sub(updated_s))
     }
 }
 
@@ -308,7 +309,9 @@ impl Node {
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
             && let Some(done) = commit.step(
-                (&self.config, &self.remote, &|slot| session.may_take(slot)),
+                (&self.config, &self.remote, &|slot, updated_s| {
+                    session.age_s(slot, updated_s, now)
+                }),
                 &mut self.kernel,
                 now,
             )

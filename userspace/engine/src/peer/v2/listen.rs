@@ -9,6 +9,7 @@ use crate::config::{Owner, limit};
 use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
+use crate::input::CommandId;
 use crate::node::{self, Node};
 use crate::told::Told;
 use common::Instant;
@@ -54,6 +55,11 @@ impl V2 {
                 self.look_at_slot(node, now, slot, Notes::TAKEN);
             }
         }
+        if self.takes_more && !node.is_committing() {
+            self.takes_more = false;
+            // Nobody waits for it, and its number is nobody's.
+            node.start_commit(now, CommandId(u64::MAX), (true, false));
+        }
         self.scan_in_time(node, now);
     }
 
@@ -87,7 +93,7 @@ impl V2 {
 
     fn node(&self, now: Instant) -> claim::Node<Owner> {
         let joined = self.is_joined(now);
-        claim::Node { me: self.cluster.me, hot: false, standby: false, joined }
+        claim::Node { me: self.cluster.me, hot: false, standby: self.standby, joined }
     }
 
     /// The kernel says something of the living flow in a slot.
@@ -294,7 +300,7 @@ impl node::Peers for V2 {
         false
     }
 
-    fn may_take(&self, slot: Slot) -> bool {
-        Self::may_take(self, slot)
+    fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        self.taken_age_s(slot, updated_s, now)
     }
 }
