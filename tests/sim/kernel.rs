@@ -164,8 +164,12 @@ impl Kernel {
         match request {
             Request::Create(flow) => self.create(now, flow, origin),
             Request::Update(flow) => self.update(now, flow, origin),
-            Request::Delete(key) => {
+            Request::Delete(key, id) => {
                 let owner = self.tuples.get(key).copied().ok_or(ENOENT)?;
+                let there = self.flows.get(&owner).map(|flow| flow.id);
+                if id.is_some() && *id != there {
+                    return Err(ENOENT);
+                }
                 self.remove(now, &owner, origin);
                 Ok(())
             }

@@ -12,7 +12,7 @@ use engine::config::{Cluster, Config, Owner};
 use engine::output::Sealed;
 use engine::told::PeerId;
 use engine::{Engine, Event, Input, Origin, Request, Stamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,8 @@ pub(super) struct Member {
     pub(super) wakes: u64,
     clock: Duration,
     rng: Rng,
-    /// The ids of its kernel's flows, as far as the engine was told.
-    known: BTreeMap<FlowKey, u32>,
+    /// The flows of its kernel of which the engine was told, by the kernel's ids.
+    known: BTreeSet<(FlowKey, u32)>,
     dump: Option<Dump>,
     /// The last number that was sealed for each peer, and for which run of it.
     numbers: Vec<(u64, Option<u64>)>,
@@ -90,7 +90,7 @@ impl Member {
             wakes: 0,
             clock: Duration::ZERO,
             rng,
-            known: BTreeMap::new(),
+            known: BTreeSet::new(),
             dump: None,
             numbers: Vec::new(),
         };
@@ -234,7 +234,10 @@ impl Member {
                     }
                 }
                 _ => {
-                    self.check_delete(&request)?;
+                    // A commit deletes what is in its way, its own attempt before included.
+                    if !commit {
+                        self.check_delete(&request)?;
+                    }
                     let origin = if commit { Origin::Commit } else { Origin::Inject };
                     let outcome = self.kernel.write(now, &request, origin);
                     let text = format_args!("writes {request:?} for {origin:?}: {outcome:?}");
@@ -251,31 +254,24 @@ impl Member {
 
     /// No delete hits a flow that began later than the one that is meant (I5).
     fn check_delete(&self, request: &Request) -> Outcome {
-        let Request::Delete(key) = request else { return Ok(()) };
+        let Request::Delete(key, id) = request else { return Ok(()) };
         let Some(there) = self.kernel.read(key) else { return Ok(()) };
-        let known = self.known.get(key);
-        if known == Some(&there.id) {
+        let told = self.known.contains(&(*key, there.id));
+        if told || id.is_some_and(|id| id != there.id) {
             return Ok(());
         }
-        let text = format!("{} is deleted, {known:?} was meant", brief(&there));
+        let text = format!("{} is deleted, of which nothing was told", brief(&there));
         Err(Violation::new("I5 deletes hit what is meant", text))
     }
 
     /// Takes note of what the engine is told of its kernel.
     fn note(&mut self, input: &Input<'_>) {
-        match input {
-            Input::Kernel { event: Change::Destroy, flow, .. } => {
-                drop(self.known.remove(&flow.key()))
-            }
-            Input::Kernel { flow, .. } | Input::Dumped(flow) => {
-                self.known.insert(flow.key(), flow.id);
-            }
-            Input::Verified { key, flow } => match flow {
-                Some(flow) => drop(self.known.insert(*key, flow.id)),
-                None => drop(self.known.remove(key)),
-            },
-            _ => {}
-        }
+        let flow = match input {
+            Input::Kernel { event: Change::New | Change::Update, flow, .. } => flow,
+            Input::Dumped(flow) | Input::Verified { flow: Some(flow), .. } => flow,
+            _ => return,
+        };
+        self.known.insert((flow.key(), flow.id));
     }
 
     /// Reads a piece of the dump. `Some` when it is over: whether it was complete.

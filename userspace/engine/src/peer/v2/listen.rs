@@ -103,6 +103,13 @@ impl V2 {
             _ => None,
         };
         let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
+        if happened == Happened::Shown && known.claim().is_some() {
+            // It ended, and is about to go here, too.
+            let entry = node.flows.table.at(slot).map(|entry| (entry.key(), state(&entry.flow())));
+            if entry.is_none_or(|(key, state)| claim::is_closing(state) || node.kernel.is_pending(&key)) {
+                return;
+            }
+        }
         let closing = theirs.as_ref().is_some_and(|flow| claim::is_closing(state(flow)));
         let said = claim::said(&self.node(now), happened, known.claim(), closing);
         let Said::Claim { epoch, base, what, tells } = said else { return };
@@ -186,8 +193,12 @@ impl V2 {
             }
             from = slot + 1;
             let (key, ended) = (entry.key(), entry.has_ended());
-            if !ended && self.claims.known(node, &key) == Known::Nothing {
-                self.say(node, now, slot, Happened::Shown, Known::Nothing);
+            if ended {
+                continue;
+            }
+            let known = self.claims.known(node, &key);
+            if !matches!(known, Known::Own(..) | Known::Held(..)) {
+                self.say(node, now, slot, Happened::Shown, known);
             }
         }
         None

@@ -252,6 +252,8 @@ impl V2 {
     /// Nothing of the peers is held any more: they tell all of it again (`-f external`).
     pub fn on_remote_flushed(&mut self, now: Instant) {
         self.claims.forget_held();
+        // Who claimed what this node ceded may be gone.
+        self.look_again(now);
         for peer in &mut self.peers {
             (peer.hold, peer.complete) = (None, false);
             if peer.up {

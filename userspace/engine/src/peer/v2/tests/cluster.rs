@@ -226,7 +226,7 @@ impl Node {
                     self.kernel.insert(number(&flow.key()), flow.clone());
                     told = Some((Change::New, flow));
                 }
-                Request::Delete(key) => match self.kernel.remove(&number(&key)) {
+                Request::Delete(key, _) => match self.kernel.remove(&number(&key)) {
                     Some(flow) => told = Some((Change::Destroy, flow)),
                     None => errno = 2,
                 },
