@@ -93,6 +93,12 @@ impl Kernel {
         self.abandoned = self.injected.clone();
     }
 
+    /// What was written for peers is the node's own from here on.
+    pub(crate) fn adopt(&mut self) {
+        self.injected.clear();
+        self.abandoned.clear();
+    }
+
     /// Nothing will be told of some of the flows there are: they carry no event extension.
     pub(crate) fn silence(&mut self, rng: &mut Rng) {
         let share = *rng.pick(&[100, 500, 1000]);

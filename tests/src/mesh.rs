@@ -106,9 +106,18 @@ impl Mesh {
     /// When it does not come up.
     #[must_use]
     pub fn start(&self, node: usize, general: &str) -> Daemon<'_> {
+        self.start_with(node, "", general)
+    }
+
+    /// The same with lines for `Replication`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(&self, node: usize, lines: &str, general: &str) -> Daemon<'_> {
         let own = name(node);
         let path = self.files.path().join(format!("{own}.conf"));
-        fs::write(path, self.conf(node, "", general)).expect("a configuration is written");
+        fs::write(path, self.conf(node, lines, general)).expect("a configuration is written");
         let command = Command::new(Brand::Ours.program());
         Daemon::start_with(command, &self.nodes[node], Brand::Ours, &self.files, &own)
     }

@@ -85,6 +85,7 @@ impl World {
             flows_max: if tight { 3 + identities / 3 } else { 512 },
             source: *rng.pick(&[SourceKind::Socket, tap]),
             clocks_differ: rng.chance(300),
+            hot: *rng.pick(&[None, None, Some((0, 1)), Some((0, 2)), Some((1, 2))]),
         };
         let members: Vec<_> =
             (0..nodes).map(|index| Member::new(index, &settings, rng.fork(), now)).collect();
@@ -393,7 +394,8 @@ impl World {
                 }
             }
             3 | 4 => self.stop(one, kind == 3),
-            5 | 6 => self.command(one, Command::CommitAll)?,
+            5 => self.command(one, Command::CommitAll)?,
+            6 if one != other => self.command(one, Command::TakeOver(peer_of(one, other)))?,
             _ => self.some_command(one)?,
         }
         Ok(())

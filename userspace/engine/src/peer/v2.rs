@@ -21,6 +21,7 @@ pub mod claims;
 pub mod association;
 pub mod session;
 mod listen;
+mod inject;
 mod receive;
 mod transmit;
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub fn open(plan: &Plan, config: &mut Config, log: &Arc<Log>) -> Result<Option<N
     let Identity { name, keys, preshared } = keys::identity(conf, &process::host_name())?;
     let incarnation = random_number();
     config.cluster = Some(Arc::new(Cluster {
+        hot: conf.inject,
         incarnation,
         digest_key: DigestKey(preshared.digest_key()),
         rates: conf.peers.iter().map(rate).collect(),
@@ -60,6 +61,7 @@ fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
         me: place(me),
         peers: peers.iter().map(|peer| place(peer.name)).collect(),
         rates: Vec::new(),
+        hot: false,
         incarnation: 0,
         digest_key: DigestKey([0; 16]),
     }

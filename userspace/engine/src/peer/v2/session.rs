@@ -92,6 +92,12 @@ pub struct V2 {
     /// When the last commit was asked for, and whether there is more to take since then.
     pub(super) committed_at: Option<Instant>,
     pub(super) takes_more: bool,
+    /// Flows that an injection made and that ended here, though their owner says that they live.
+    pub(super) ended: Vec<FlowKey>,
+    /// By remote slot: when the kernel was given time for a flow that an injection made, seconds.
+    pub(super) written_s: Vec<u32>,
+    /// How far the lifetimes of these have been looked at.
+    pub(super) extend: Scan,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -149,6 +155,9 @@ impl V2 {
             standby: false,
             committed_at: None,
             takes_more: false,
+            ended: Vec::new(),
+            written_s: Vec::new(),
+            extend: Scan { from: 0, due: now },
             turn: 0,
             cluster,
         }
