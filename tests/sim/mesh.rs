@@ -28,7 +28,7 @@ const REVIVED_PERMILLE: u64 = 4;
 
 /// One run: a number for all that the engines did, and how long it took until all was well.
 fn simulate(seed: u64, verbose: bool) -> Outcome<(u64, u64)> {
-    let mut world = World::new(seed, verbose);
+    let mut world = World::new(seed, runs::number("CTFLOW_SIM_HOT").is_some(), verbose);
     world.trouble()?;
     world.heal()?;
     if world.tight {

@@ -32,7 +32,7 @@ pub(crate) struct World {
 /// Failing seeds that are told in full.
 const TOLD: usize = 10;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number"));
     Some(number)

@@ -237,8 +237,10 @@ impl World {
             let text = format!("{which} is {}'s, whose kernel lacks it", name(at.into()));
             return if has { Ok(()) } else { differ("I3 an owner has what it owns", text) };
         }
-        let tracks =
-            |member: &&Member| member.kernel.flows().get(key).is_some_and(|flow| !is_closing(flow));
+        let tracks = |member: &&Member| {
+            let flow = member.kernel.flows().get(key).filter(|flow| !is_closing(flow));
+            flow.is_some() && !member.kernel.is_injected(key)
+        };
         let Some(member) = self.members.iter().find(tracks) else { return Ok(()) };
         let text = format!("{which} is tracked at {}, and nobody's", name(member.index));
         differ("I3 what is tracked has an owner", text)

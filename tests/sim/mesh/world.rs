@@ -72,7 +72,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, hot: bool, verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant(SECOND);
         let nodes = 2 + rng.below(4).min(rng.below(5)) as usize;
@@ -85,7 +85,7 @@ impl World {
             flows_max: if tight { 3 + identities / 3 } else { 512 },
             source: *rng.pick(&[SourceKind::Socket, tap]),
             clocks_differ: rng.chance(300),
-            hot: *rng.pick(&[None, None, Some((0, 1)), Some((0, 2)), Some((1, 2))]),
+            hot: hot.then(|| *rng.pick(&[(0, 1), (0, 2), (1, 2)])),
         };
         let members: Vec<_> =
             (0..nodes).map(|index| Member::new(index, &settings, rng.fork(), now)).collect();
