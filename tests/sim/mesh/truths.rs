@@ -192,9 +192,11 @@ impl World {
         let who = name(member.index);
         let mut local: Vec<_> = engine.flows(Side::Local).map(|flow| flow.key()).collect();
         local.sort_unstable();
-        let own = |key: &&FlowKey| !member.kernel.is_injected(key);
-        if !local.iter().eq(member.kernel.flows().keys().filter(own)) {
-            let text = format!("{who} {local:?}, {:?}", member.kernel.flows().keys());
+        let kernel = member.kernel.flows().keys();
+        let kernel: Vec<_> =
+            kernel.filter(|key| !member.kernel.is_injected(key)).copied().collect();
+        if local != kernel {
+            let text = format!("{who} {local:?}, {kernel:?}");
             return differ("I3 the local table is the kernel's", text);
         }
         let standing = engine.standing(now);
