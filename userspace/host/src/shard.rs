@@ -297,7 +297,12 @@ impl Shard {
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
-            let Some(orders) = self.take_orders(now) else { return Ok(self.source) };
+            let Some(orders) = self.take_orders(now) else {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.leave(&mut self.engine, now);
+                }
+                return Ok(self.source);
+            };
             let queries = self.queries.step(&self.engine, now);
             let walked = self.walks.step(&mut self.engine);
             self.keep_house(now);
@@ -391,7 +396,7 @@ impl Shard {
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Resend(reply) => {
-                drop(reply.send(self.engine.outbox().and_then(report::waiting)))
+                drop(reply.send(self.engine.outbox().and_then(report::waiting)));
             }
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(report::page(&self.engine, side, from, max, now)));

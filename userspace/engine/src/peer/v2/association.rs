@@ -121,7 +121,7 @@ pub struct Association {
     pub(super) stable: u64,
     /// Of which run of it, and up to which version, this node has everything.
     pub(super) hold: Option<(u64, u64)>,
-    /// It holds what an earlier run of this node told it, which is compared when this node claims what its kernel shows.
+    /// It holds what an earlier run of this node told, to be compared when this node claims what its kernel shows.
     pub(super) compares: bool,
     pub(super) cut_at: Instant,
     pub(super) locate_at: Instant,
@@ -133,10 +133,12 @@ pub struct Association {
     pub equal: bool,
     /// See above.
     pub equal_at: Option<Instant>,
+    /// It is to be told that this node stops.
+    pub(super) owes_bye: bool,
     /// It claims by traffic only.
     pub standby: bool,
-    /// It is to be told that this node's claims up to this version are nobody's, the last datagram that said so, and when
-    /// to say so again.
+    /// It is to be told that this node's claims up to this version are nobody's; the last datagram that said so, and
+    /// when to say so again.
     pub(super) release: Option<u64>,
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
@@ -176,6 +178,7 @@ impl Association {
             complete: false,
             equal: false,
             equal_at: None,
+            owes_bye: false,
             standby: false,
             release: None,
             release_number: None,
