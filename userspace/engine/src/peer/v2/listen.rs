@@ -170,7 +170,8 @@ impl V2 {
         // Until each peer has said since then that nothing differs, or too long.
         let equal = |peer: &Association| peer.equal_at.is_some_and(|equal| equal > since);
         let calm = self.peers.iter().all(|peer| !peer.up || equal(peer));
-        if calm || now.since(since) >= JOIN_WAIT {
+        // Before it has joined, it would look and claim nothing.
+        if self.is_joined(now) && (calm || now.since(since) >= JOIN_WAIT) {
             self.look = None;
             self.scan = Some(Scan { from: 0, due: now });
         } else {
