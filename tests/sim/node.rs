@@ -12,7 +12,7 @@ use common::Instant;
 use ctnetlink::{Change, Flow, FlowKey};
 use engine::config::limit;
 use engine::drive::{Driven as _, Io, drive};
-use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
+use engine::{CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
@@ -149,7 +149,6 @@ impl Node {
         self.open_commands.insert(id);
     }
 
-    /// Takes note of what the kernel reports, on its way to the engine.
     /// Traffic does something to a flow, and the node is not told.
     pub(crate) fn on_unseen(&mut self, happened: &Happened) {
         if happened.origin == Origin::Foreign {
@@ -162,6 +161,14 @@ impl Node {
         !self.keeps(Side::Remote) && self.unseen.contains(key)
     }
 
+    /// Traffic does something to a flow, and the node is going to be told.
+    pub(crate) fn on_seen(&mut self, happened: &Happened) {
+        if happened.origin == Origin::Foreign {
+            self.unseen.remove(&happened.flow.key());
+        }
+    }
+
+    /// Takes note of what the kernel reports, on its way to the engine.
     pub(crate) fn on_happened(&mut self, happened: &Happened) {
         if (happened.event, happened.origin) == (Change::New, Origin::Commit) {
             self.committed.insert(happened.flow.key());
@@ -254,6 +261,7 @@ impl Node {
 
     /// Hands one batch to the kernel and its answers to the engine. True when a dump began.
     pub(crate) fn execute(&mut self, now: Instant, trace: &mut Trace) -> bool {
+        self.source.quiet = self.engine.ours().is_some_and(Engine::leaves_events);
         let Some(first) = self.engine.peek_kernel() else { return false };
         let (token, commit) = (first.token, first.commit);
         if *first.request == Request::Dump {

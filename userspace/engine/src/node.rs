@@ -20,7 +20,7 @@ use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
 use crate::local::{Desk, Flows, Sweep};
 use crate::output::{Event, Request, Side};
-use crate::remote::{self, Remote};
+use crate::remote::Remote;
 use crate::told::Told;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -31,6 +31,7 @@ use wire::packet::Seen;
 
 mod expect;
 mod mirror;
+mod quiet;
 mod reading;
 mod watch;
 
@@ -101,6 +102,8 @@ pub struct Node {
     /// When peers are asked again for what the kernel refused.
     pub(crate) refusals: mirror::Refusals,
     pub(crate) commit: Option<Commit>,
+    /// Events about what begins and changes are left out for a commit, and its end has not been seen to.
+    quiet: bool,
     /// When the last commit began, or the first of several that followed soon after one another.
     commit_began: Option<Instant>,
     /// Expectations follow the flows, once the commit of those is through.
@@ -141,6 +144,7 @@ impl Node {
             remote_expectations: expectations::Remote::default(),
             refusals: mirror::Refusals::new(now),
             commit: None,
+            quiet: false,
             commit_began: None,
             expectations_follow: false,
             expect_commit: None,
@@ -305,8 +309,7 @@ impl Node {
             if is_expect_commit(op.purpose) {
                 self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
             } else if op.purpose == Purpose::InjectReplace {
-                let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
-                remote::on_replace(&mut self.kernel, op, (last_word, ours));
+                self.on_replaced(session, now, op, last_word);
             } else if let Some(commit) = &mut self.commit {
                 if let (true, Request::Create(flow) | Request::Update(flow)) =
                     (is_commit(op.purpose), &op.request)
@@ -332,10 +335,10 @@ impl Node {
             let id = commit.id;
             self.commit = None;
             self.tell(done);
-            if !self.config.hears_requests && self.config.replication.keep_local {
+            let unheard = self.end_quiet() || !self.config.hears_requests;
+            if unheard && self.config.replication.keep_local {
                 session.note_untold();
-                self.start_dump(now, Vec::new(), false);
-                self.dump.iter_mut().for_each(|dump| dump.after_commit = true);
+                self.read_after_commit(now);
             }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));

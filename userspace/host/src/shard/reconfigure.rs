@@ -10,7 +10,7 @@ impl Shard {
     /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
     pub(super) fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
         let Change { tuning, filter, commit_timeout_s, repair_after } = change;
-        let rescheduled = tuning.scheduling != self.tuning.scheduling;
+        let rescheduled = tuning.reschedules(&self.tuning);
         self.tuning = tuning;
         if rescheduled {
             self.tuning.schedule("engine", &self.log);

@@ -3,10 +3,12 @@
 mod log;
 mod metrics;
 mod replication;
+mod failures;
 mod subscribe;
 
+pub use failures::{FailuresConf, Report};
 pub use log::{LogConf, LogFormat, LogJournal, LogLevel};
-pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
+pub use metrics::{CLASSES_MAX, LISTEN_MAX, MetricsConf, PerCpu};
 pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
 pub use subscribe::SubscribeConf;
 
@@ -32,6 +34,8 @@ pub struct Conf {
     pub log: LogConf,
     /// `Subscribe`
     pub subscribe: Option<SubscribeConf>,
+    /// `Failures`
+    pub failures: Option<FailuresConf>,
 }
 
 /// `General`
@@ -63,6 +67,8 @@ pub struct General {
     pub poll_s: Option<u32>,
     /// `EventIterationLimit`
     pub event_iteration_limit: u32,
+    /// `EventLatency`, microseconds; `None` follows from whether a peer waits.
+    pub event_latency_us: Option<u32>,
     /// `Shards`
     pub shards: u32,
     /// `Systemd`
@@ -466,6 +472,7 @@ impl Default for General {
             netlink_events_reliable: false,
             poll_s: None,
             event_iteration_limit: 4096,
+            event_latency_us: None,
             shards: 1,
             systemd: true,
             scheduler: None,

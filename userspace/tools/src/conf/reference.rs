@@ -41,8 +41,8 @@ is empty, or names an interface or an address that does not exist changes nothin
 status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
-`PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `Scheduler`, `LockFile`,
-`UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
+`PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `EventLatency`,
+`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
 
 Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
 `HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
@@ -62,6 +62,9 @@ again.
 
 `HashSize` is room made when an engine starts; a change of it alone takes effect with the next engine, and the log says
 so.
+
+`Failures` is taken once, at the start of the daemon, and so is what the daemon refuses itself by seccomp
+(`host/src/confine.rs`).
 
 `User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
 daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook

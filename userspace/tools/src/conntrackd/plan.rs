@@ -13,9 +13,9 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
-    LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
-    StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, FailuresConf, General, LinkConf, LinkKind,
+    LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler,
+    SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
@@ -26,7 +26,7 @@ use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
-use host::tuning::Tuning;
+use host::tuning::{GATHER, GATHER_FOR_PEER, Tuning};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct Plan {
     pub purpose: Purpose,
     /// The engine's settings, for one shard that has all flows. The settings that belong to one start
     /// ([`Config::first_seq`], [`Config::hash_seed`]), to one shard ([`Config::share`]) and to the source that could
-    /// be opened ([`Config::hears_requests`]) have their defaults; `build` sets them.
+    /// be opened ([`Config::hears_requests`], [`Config::quiet_commit_min`]) have their defaults; `build` sets them.
     pub config: Config,
     /// `EventSource` as it was written; [`source::Settings::choice`] is what is opened.
     pub event_source: EventSource,
@@ -96,6 +96,8 @@ pub struct Plan {
     pub replication: Option<Box<ReplicationConf>>,
     /// The feed, if there is to be one.
     pub subscribe: Option<SubscribeConf>,
+    /// What is told of failures, if anything.
+    pub failures: Option<FailuresConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
     /// The user and the group that the daemon becomes.
@@ -104,7 +106,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, metrics, helper, log: lines, subscribe } = conf;
+        let Conf { general, mode, metrics, helper, log: lines, subscribe, failures } = conf;
         let General {
             event_source,
             hash_size,
@@ -119,6 +121,7 @@ impl From<&Conf> for Plan {
             netlink_events_reliable,
             poll_s,
             event_iteration_limit,
+            event_latency_us,
             shards,
             systemd,
             scheduler,
@@ -127,7 +130,7 @@ impl From<&Conf> for Plan {
             filter,
         } = general;
         let role = Role::from(mode);
-        let keeps_tables = role.purpose != Purpose::Helper;
+        let (keeps_tables, gather) = (role.purpose != Purpose::Helper, role.gather());
         let filter = Filtering::from(filter.as_ref());
         let poll = poll_s.filter(|_| keeps_tables).map(seconds);
         let hears_events = poll.is_none() && keeps_tables;
@@ -163,6 +166,7 @@ impl From<&Conf> for Plan {
                 buffer_max: *netlink_buffer_size_max_growth as usize,
                 events_per_turn: *event_iteration_limit as usize,
                 scheduling: scheduler.map(scheduling),
+                gather: event_latency_us.map_or(gather, micros),
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
@@ -180,6 +184,7 @@ impl From<&Conf> for Plan {
             helpers: helper.as_ref().and_then(helpers::settings),
             replication: role.nodes,
             subscribe: subscribe.clone(),
+            failures: *failures,
             purge_after_s: role.purge_after_s,
             wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
@@ -242,16 +247,27 @@ pub struct Metrics {
     pub limits: Limits,
     /// How often the table is counted by zone, protocol and state, if at all.
     pub census: Option<Duration>,
+    /// Names and filters of flows that are counted with it.
+    pub classes: Vec<(String, String)>,
 }
 
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
         // `Limits` takes the others.
-        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        let MetricsConf {
+            listen,
+            allow,
+            census_s,
+            classes,
+            per_cpu: _,
+            series_max: _,
+            zones_max: _,
+        } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
             limits: Limits::from(conf),
             census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+            classes: classes.clone(),
         }
     }
 }
@@ -305,6 +321,11 @@ impl Role {
             records: None,
             nodes: nodes.clone(),
         }
+    }
+
+    /// How long events may gather where no setting says so: it depends on whether a peer waits for them.
+    const fn gather(&self) -> Duration {
+        if self.links.is_some() || self.nodes.is_some() { GATHER_FOR_PEER } else { GATHER }
     }
 
     /// Without a peer.
@@ -433,6 +454,10 @@ const fn scheduling(conf: Scheduler) -> Scheduling {
         SchedulerPolicy::RoundRobin => Scheduling::RoundRobin(priority),
         SchedulerPolicy::Fifo => Scheduling::Fifo(priority),
     }
+}
+
+fn micros(us: u32) -> Duration {
+    Duration::from_micros(us.into())
 }
 
 fn seconds(s: u32) -> Duration {

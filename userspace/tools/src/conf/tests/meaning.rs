@@ -92,6 +92,7 @@ fn everything_general() {
             NetlinkEventsReliable Yes
             PollSecs 5
             EventIterationLimit 6
+            EventLatency 0
             Shards 8
             Systemd NO
             Scheduler { Type fifo Priority 7 }
@@ -115,6 +116,7 @@ fn everything_general() {
         netlink_events_reliable: true,
         poll_s: Some(5),
         event_iteration_limit: 6,
+        event_latency_us: Some(0),
         shards: 8,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),
@@ -134,7 +136,8 @@ fn everything_general() {
             metrics: None,
             helper: None,
             log,
-            subscribe: None
+            subscribe: None,
+            failures: None,
         }
     );
 }
@@ -171,6 +174,7 @@ fn everything_that_metrics_can_be_told() {
         series_max: 100,
         census_s: 0,
         zones_max: 256,
+        classes: Vec::new(),
     };
     assert_eq!(conf.metrics, Some(wanted));
     let least =

@@ -19,6 +19,10 @@ const HASH_SIZE_LATER: &str = "HashSize is room made at the start of an engine: 
 const USER_RESTART: &str =
     "User and Group are taken once, at the start of the daemon: the change needs a restart";
 
+/// What the log says of `Failures`.
+const FAILURES_RESTART: &str = "Failures is taken once, at the start of the daemon, which may load no programs \
+                                later: the change needs a restart";
+
 /// What a reload has to do. Settings are named as the log names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -90,6 +94,7 @@ impl Plan {
             helpers,
             replication,
             subscribe,
+            failures,
             purge_after_s,
             wish,
         } = self;
@@ -106,7 +111,7 @@ impl Plan {
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
-        out.tuning((*tuning, wanted.tuning));
+        out.tuning((*tuning, wanted.tuning), is_same);
         out.places((log, &wanted.log));
         if let (Some(records), Some(wanted)) = (records, &wanted.records) {
             out.places((records, wanted));
@@ -118,6 +123,7 @@ impl Plan {
         out.live(*systemd != wanted.systemd, "Systemd");
         out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
+        note(&mut out.restarts, *failures != wanted.failures, FAILURES_RESTART);
         note(&mut out.restarts, *wish != wanted.wish, USER_RESTART);
         out.live(*subscribe != wanted.subscribe, "Subscribe");
         // The last one: it says which of its fields others explain.
@@ -164,6 +170,7 @@ impl Difference {
             // Those of a start, of a shard and of an open source: they are the same in all plans.
             share: _,
             hears_requests: _,
+            quiet_commit_min: _,
             earlier_life: _,
             first_seq: _,
             hash_seed: _,
@@ -197,11 +204,13 @@ impl Difference {
         self.rebuild(self.rebuilds.is_empty() && opened_differs, "EventSource");
     }
 
-    fn tuning(&mut self, (running, wanted): (Tuning, Tuning)) {
-        let Tuning { buffer_max, events_per_turn, scheduling } = running;
+    fn tuning(&mut self, (running, wanted): (Tuning, Tuning), is_same: bool) {
+        let Tuning { buffer_max, events_per_turn, scheduling, gather } = running;
         self.live(buffer_max != wanted.buffer_max, "NetlinkBufferSizeMaxGrowth");
         self.live(events_per_turn != wanted.events_per_turn, "EventIterationLimit");
         self.live(scheduling != wanted.scheduling, "Scheduler");
+        // Where it is not written, it follows from the purpose.
+        self.live(is_same && gather != wanted.gather, "EventLatency");
     }
 
     fn places(&mut self, (running, wanted): (&Places, &Places)) {
