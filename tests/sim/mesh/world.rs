@@ -210,7 +210,7 @@ impl World {
                 self.trace.fold_key(&flow.key());
                 self.input(node, Input::Kernel { event, flow, origin, stamp })
             }
-            Step::Arrival { from, to, packet } => self.on_arrival(from, to, packet),
+            Step::Arrival { from, to, packet } => self.on_arrival(from, to, &packet),
             Step::Execute { node, life } if lives(&self.members, node, life) => {
                 self.on_execute(node)
             }
@@ -314,13 +314,13 @@ impl World {
         }
     }
 
-    fn on_arrival(&mut self, from: usize, to: usize, packet: Packet) -> Outcome {
+    fn on_arrival(&mut self, from: usize, to: usize, packet: &Packet) -> Outcome {
         if !self.members[to].is_up() {
             return Ok(());
         }
         let now = self.now;
         let session = &mut self.members[to].sessions[from];
-        let told = match &packet {
+        let told = match packet {
             Packet::Ask { serial, incarnation } => {
                 session.on_ask(now, to < from, (*serial, *incarnation))
             }
@@ -329,7 +329,7 @@ impl World {
             }
             Packet::Data { key, number, .. } => session.on_data(now, *key, *number),
         };
-        self.follow(from, to, told, &packet)
+        self.follow(from, to, told, packet)
     }
 
     /// A node's session with a peer says something.
