@@ -93,6 +93,12 @@ impl Kernel {
         self.abandoned = self.injected.clone();
     }
 
+    /// What was written for peers is the node's own from here on.
+    pub(crate) fn adopt(&mut self) {
+        self.injected.clear();
+        self.abandoned.clear();
+    }
+
     /// Nothing will be told of some of the flows there are: they carry no event extension.
     pub(crate) fn silence(&mut self, rng: &mut Rng) {
         let share = *rng.pick(&[100, 500, 1000]);
@@ -164,8 +170,12 @@ impl Kernel {
         match request {
             Request::Create(flow) => self.create(now, flow, origin),
             Request::Update(flow) => self.update(now, flow, origin),
-            Request::Delete(key) => {
+            Request::Delete(key, id) => {
                 let owner = self.tuples.get(key).copied().ok_or(ENOENT)?;
+                let there = self.flows.get(&owner).map(|flow| flow.id);
+                if id.is_some() && *id != there {
+                    return Err(ENOENT);
+                }
                 self.remove(now, &owner, origin);
                 Ok(())
             }

@@ -28,6 +28,7 @@ mod limits;
 mod claims;
 mod truths;
 mod runs;
+mod mesh;
 
 use network::{Faults, Topology};
 use profile::{Profile, Rules};

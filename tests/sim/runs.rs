@@ -32,14 +32,14 @@ pub(crate) struct World {
 /// Failing seeds that are told in full.
 const TOLD: usize = 10;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number"));
     Some(number)
 }
 
 /// The one seed that is to be replayed, with all it does.
-fn replayed() -> Option<u64> {
+pub(crate) fn replayed() -> Option<u64> {
     number("CTFLOW_SIM_SEED")
 }
 
@@ -49,7 +49,7 @@ fn base() -> u64 {
 }
 
 /// The seeds of a test.
-fn seeds((times, one_in): Share) -> impl Iterator<Item = u64> {
+pub(crate) fn seeds((times, one_in): Share) -> impl Iterator<Item = u64> {
     let count = number("CTFLOW_SIM_SEEDS").unwrap_or(200);
     let range: Range<u64> = match replayed() {
         Some(seed) => seed..seed + 1,
@@ -117,7 +117,7 @@ pub(crate) fn test(world: &World) {
 }
 
 /// What failed, for people: the first few in full, then how many there are of each kind.
-fn told(name: &str, runs: u64, failures: &[(u64, Violation)]) -> String {
+pub(crate) fn told(name: &str, runs: u64, failures: &[(u64, Violation)]) -> String {
     let mut text =
         format!("{} of {runs} runs of {name} violate what must be true\n", failures.len());
     for (seed, Violation { truth, text: what }) in failures.iter().take(TOLD) {

@@ -1,6 +1,6 @@
 //! One shard: takes inputs to the node and to the session, and hands out what they want.
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Owner};
 use crate::counters::Counters;
 use crate::expectations::{Entry as Expected, ExpectKey};
 use crate::flows::exactness::{Cause, Exactness};
@@ -15,7 +15,7 @@ use crate::peer::v2::session::{PeerStanding, V2};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::Flow;
+use ctnetlink::{Flow, FlowKey};
 use wire::feed::Walked;
 
 #[cfg(test)]
@@ -113,6 +113,13 @@ impl Engine {
     /// How each peer of version 2 stands, in the order of the configuration.
     pub fn peer_standings(&self, now: Instant) -> impl Iterator<Item = PeerStanding> {
         self.session.v2().into_iter().flat_map(move |v2| v2.peer_standings(now))
+    }
+
+    /// Which node's claim of a living flow wins, as far as this node knows (version 2), and the flow as that node tells
+    /// it.
+    #[must_use]
+    pub fn claimed(&self, key: &FlowKey) -> Option<(Owner, Flow)> {
+        self.session.v2()?.claimed(&self.node, key)
     }
 
     /// The next request for the kernel; `None` when there is none now.

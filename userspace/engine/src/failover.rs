@@ -167,7 +167,7 @@ impl Commit {
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         let again = match (op.purpose, op.request, errno) {
             (Purpose::Commit, Request::Create(flow), EEXIST) => {
-                kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
+                kernel.push(Purpose::Clearing, Request::Delete(flow.key(), None));
                 Some((Purpose::CommitAgain, flow))
             }
             (Purpose::Commit, Request::Update(flow), ENOENT) => Some((Purpose::CommitAgain, flow)),

@@ -245,7 +245,7 @@ fn contested(purpose: Purpose, request: &Request) -> Option<FlowKey> {
     match request {
         _ if is_of_commit(purpose) => None,
         Request::Create(flow) | Request::Update(flow) => Some(flow.key()),
-        Request::Delete(key) => Some(*key),
+        Request::Delete(key, _) => Some(*key),
         Request::Get(_)
         | Request::Dump
         | Request::CreateExpectation(_)

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(goes(Request::Create(rich()), EINVAL).0, []);
         let (parts, _) = goes(Request::Update(rich()), EOPNOTSUPP);
         assert_eq!(parts, [Part::Labels, Part::Synproxy, Part::SeqAdj], "none is asked for");
-        assert_eq!(goes(Request::Delete(rich().key()), EOPNOTSUPP).0, []);
+        assert_eq!(goes(Request::Delete(rich().key(), None), EOPNOTSUPP).0, []);
         let mut zoned = Flow::new(Tuple::v4([1; 4], [2; 4], 6));
         zoned.zone = 7;
         assert_eq!(goes(Request::Create(zoned), EOPNOTSUPP).0, [], "it would be another flow");

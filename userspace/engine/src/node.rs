@@ -279,8 +279,8 @@ impl Node {
         let (what, key) = match &op.request {
             Request::Create(flow) => ("create", flow.key()),
             Request::Update(flow) => ("update", flow.key()),
-            Request::Delete(_) if op.purpose == Purpose::Clearing => return,
-            Request::Delete(key) => ("delete", *key),
+            Request::Delete(..) if op.purpose == Purpose::Clearing => return,
+            Request::Delete(key, _) => ("delete", *key),
             Request::Get(key) => return self.flows.on_unverified(key),
             Request::Dump => return self.on_dump_done(session, now, false),
             Request::CreateExpectation(_)

@@ -47,8 +47,9 @@ pub enum Request {
     Create(Flow),
     /// Change this flow; fails with `ENOENT`.
     Update(Flow),
-    /// Delete the flow; fails with `ENOENT`.
-    Delete(FlowKey),
+    /// Delete the flow; with the kernel's id of it only if that is the one that has this identity now. Fails with
+    /// `ENOENT`.
+    Delete(FlowKey, Option<u32>),
     /// Read the flow; answered by [`crate::Input::Verified`].
     Get(FlowKey),
     /// Create this expectation; fails with `EEXIST`, or `ENOENT` when there is no flow that it belongs to.

@@ -170,7 +170,7 @@ fn encode(writer: &mut Writer<'_>, ticket: Ticket, request: &Request) {
     match request {
         Request::Create(flow) => request::create(writer, ticket, flow, IfExists::Fail),
         Request::Update(flow) => request::update(writer, ticket, flow),
-        Request::Delete(key) => request::delete(writer, ticket, key, None),
+        Request::Delete(key, id) => request::delete(writer, ticket, key, *id),
         Request::Get(key) => request::get(writer, ticket, key),
         Request::CreateExpectation(expect) => {
             request::create_expectation(writer, ticket, expect, IfExists::Fail);

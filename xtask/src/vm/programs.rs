@@ -56,8 +56,7 @@ const IN_PLACE: [&str; 6] = [
     "usr/lib/amanda/runtar",
 ];
 /// What they read.
-const TEXTS: [&str; 3] =
-    ["etc/netconfig", "etc/amanda-security.conf", "etc/sane.d/test.conf"];
+const TEXTS: [&str; 3] = ["etc/netconfig", "etc/amanda-security.conf", "etc/sane.d/test.conf"];
 /// Users that they become.
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bin/false\n\
     tftp:x:101:101::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
@@ -79,7 +78,6 @@ echo 'client-outer root sendbackup' >>/var/lib/amanda/.amandahosts
 chmod 600 /var/lib/amanda/.amandahosts
 chown -R backup:backup /var/lib/amanda /var/log/amanda /tmp/amanda
 chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
-
 
 /// Programs of Debian that a guest runs.
 const TOOLS: [&str; 6] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl"];

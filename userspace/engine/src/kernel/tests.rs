@@ -61,7 +61,7 @@ fn the_last_word_about_a_flow_is_the_newest_injection_waiting_or_not() {
         (Purpose::InjectNew, Request::Create(flow(1))),
         (Purpose::InjectUpdate, Request::Update(flow(1))),
         (Purpose::InjectNew, Request::Create(flow(2))),
-        (Purpose::InjectDestroy, Request::Delete(flow(1).key())),
+        (Purpose::InjectDestroy, Request::Delete(flow(1).key(), None)),
     ]);
     queue.poll();
     queue.poll();
@@ -88,9 +88,9 @@ fn an_older_request_that_is_not_settled_does_not_take_the_last_word_from_a_faile
 fn nothing_is_kept_of_the_flows_of_a_commit_and_its_clearing_goes_with_it() {
     let mut queue = queue(&[
         (Purpose::Commit, Request::Create(flow(1))),
-        (Purpose::Clearing, Request::Delete(flow(2).key())),
+        (Purpose::Clearing, Request::Delete(flow(2).key(), None)),
         (Purpose::CommitAgain, Request::Create(flow(2))),
-        (Purpose::Clearing, Request::Delete(flow(3).key())),
+        (Purpose::Clearing, Request::Delete(flow(3).key(), None)),
         (Purpose::InjectAgain, Request::Create(flow(3))),
     ]);
     assert_eq!(queue.pending.len(), 2);

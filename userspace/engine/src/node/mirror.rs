@@ -73,7 +73,7 @@ impl Node {
     ) -> bool {
         let key = match &op.request {
             Request::Create(flow) | Request::Update(flow) => flow.key(),
-            Request::Delete(key) | Request::Get(key) => *key,
+            Request::Delete(key, _) | Request::Get(key) => *key,
             _ => return false,
         };
         let how = (last_word, self.is_own(&key));

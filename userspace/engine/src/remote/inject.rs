@@ -220,7 +220,7 @@ fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
             (Purpose::InjectUpdate, request, &mut inject.updated)
         }
         Change::Destroy => {
-            (Purpose::InjectDestroy, Request::Delete(flow.key()), &mut inject.destroyed)
+            (Purpose::InjectDestroy, Request::Delete(flow.key(), None), &mut inject.destroyed)
         }
     };
     *counter += 1;
@@ -310,6 +310,6 @@ pub fn on_replace(
 }
 
 fn write_anew(kernel: &mut KernelQueue, flow: Flow) -> bool {
-    kernel.push(Purpose::Clearing, Request::Delete(flow.key()))
+    kernel.push(Purpose::Clearing, Request::Delete(flow.key(), None))
         && kernel.push(Purpose::InjectAgain, Request::Create(flow))
 }

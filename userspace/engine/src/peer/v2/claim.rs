@@ -200,8 +200,14 @@ pub fn said<O: Ord>(
             Some(known) if !own => next(known, own, What::State, Tells::Joined),
             _ => Said::Nothing,
         },
-        Happened::Shown if known.is_none() && node.joined && !node.standby => first(What::State),
-        Happened::OtherDestroyed | Happened::Injected | Happened::Shown => Said::Nothing,
+        Happened::Shown if !node.joined || node.standby => Said::Nothing,
+        // What ended is an earlier flow, or who said so did not know that this node has it.
+        Happened::Shown => match known {
+            Some(known) if !live => next(known, own, What::State, Tells::Kernel),
+            Some(_) => Said::Nothing,
+            None => first(What::State),
+        },
+        Happened::OtherDestroyed | Happened::Injected => Said::Nothing,
     }
 }
 

@@ -47,7 +47,9 @@ impl V2 {
             }
             Action::Replace => {
                 counters.created += 1;
-                node.kernel.push(Purpose::Clearing, Request::Delete(key))
+                let entry = node.flows.table.get(&key);
+                let id = entry.and_then(|entry| entry.id());
+                node.kernel.push(Purpose::Clearing, Request::Delete(key, id))
                     && node.kernel.push(Purpose::InjectAgain, Request::Create(flow))
             }
             _ => {

@@ -104,6 +104,15 @@ impl V2 {
             _ => None,
         };
         let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
+        if happened == Happened::Shown && known.claim().is_some() {
+            // It ended, and is about to go here, too.
+            let entry = node.flows.table.at(slot).map(|entry| (entry.key(), state(&entry.flow())));
+            if entry
+                .is_none_or(|(key, state)| claim::is_closing(state) || node.kernel.is_pending(&key))
+            {
+                return;
+            }
+        }
         let closing = theirs.as_ref().is_some_and(|flow| claim::is_closing(state(flow)));
         let said = claim::said(&self.node(now), happened, known.claim(), closing);
         let Said::Claim { epoch, base, what, tells } = said else { return };
@@ -136,29 +145,37 @@ impl V2 {
     /// Claims what this node's kernel shows and nobody claims, once it is known what the peers do, and again after
     /// flows lost their owner without an end.
     fn scan_in_time(&mut self, node: &mut Node, now: Instant) {
-        if !self.scanned && self.scan.is_none() && node.is_loaded() && self.is_joined(now) {
-            self.scan = Some(Scan { from: 0, due: now });
-        }
-        if let Some(Look { since, next }) = self.look.filter(|look| look.next <= now)
-            && self.scan.is_none()
-            && self.scanned
-        {
-            // Until each peer has said since then that nothing differs, or too long.
-            let equal = |peer: &Association| peer.equal_at.is_some_and(|equal| equal > since);
-            let calm = self.peers.iter().all(|peer| !peer.up || equal(peer));
-            if calm || now.since(since) >= JOIN_WAIT {
-                self.look = None;
-                self.scan = Some(Scan { from: 0, due: now });
-            } else {
-                self.look = Some(Look { since, next: next + LOOK_EVERY });
-            }
-        }
-        if let Some(scan) = self.scan.filter(|scan| scan.due <= now) {
+        loop {
+            self.begin_scan(node, now);
+            let Some(scan) = self.scan.filter(|scan| scan.due <= now) else { return };
             self.scan = self.scan_on(node, now, scan);
             if self.scan.is_none() && !self.scanned {
                 self.scanned = true;
                 self.compare_all();
             }
+        }
+    }
+
+    /// A look through the local table begins, if one is due.
+    fn begin_scan(&mut self, node: &Node, now: Instant) {
+        if self.scan.is_some() {
+            return;
+        }
+        if !self.scanned {
+            let due = node.is_loaded() && self.is_joined(now);
+            self.scan = due.then_some(Scan { from: 0, due: now });
+            return;
+        }
+        let Some(Look { since, .. }) = self.look.filter(|look| look.next <= now) else { return };
+        // Until each peer has said since then that nothing differs, or too long.
+        let equal = |peer: &Association| peer.equal_at.is_some_and(|equal| equal > since);
+        let calm = self.peers.iter().all(|peer| !peer.up || equal(peer));
+        // Before it has joined, it would look and claim nothing.
+        if self.is_joined(now) && (calm || now.since(since) >= JOIN_WAIT) {
+            self.look = None;
+            self.scan = Some(Scan { from: 0, due: now });
+        } else {
+            self.look = Some(Look { since, next: now + LOOK_EVERY });
         }
     }
 
@@ -180,8 +197,12 @@ impl V2 {
             }
             from = slot + 1;
             let (key, ended) = (entry.key(), entry.has_ended());
-            if !ended && self.claims.known(node, &key) == Known::Nothing {
-                self.say(node, now, slot, Happened::Shown, Known::Nothing);
+            if ended {
+                continue;
+            }
+            let known = self.claims.known(node, &key);
+            if !matches!(known, Known::Own(..) | Known::Held(..)) {
+                self.say(node, now, slot, Happened::Shown, known);
             }
         }
         None

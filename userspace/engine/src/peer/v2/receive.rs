@@ -245,7 +245,9 @@ impl V2 {
             }
             // Without room in the queue the entry stays until its time is over.
             Action::Delete => {
-                let _queued = node.kernel.push(Purpose::InjectDestroy, Request::Delete(key));
+                let entry = slot.and_then(|slot| node.flows.table.at(slot));
+                let id = entry.and_then(|entry| entry.id());
+                let _queued = node.kernel.push(Purpose::InjectDestroy, Request::Delete(key, id));
             }
             Action::CloseAgain => {
                 let known = self.claims.known(node, &key);

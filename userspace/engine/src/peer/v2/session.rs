@@ -9,7 +9,7 @@
 //! looked at once the input is handled ([`V2::on_time`]): then this node claims what is its own.
 
 use super::association::Association;
-use super::claims::Claims;
+use super::claims::{Claims, Known};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
 use crate::local::seconds;
@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::FlowKey;
+use ctnetlink::{Flow, FlowKey};
 
 /// How long a node waits for peers that it has not met before it claims what its kernel shows.
 pub const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -266,6 +266,8 @@ impl V2 {
     /// Nothing of the peers is held any more: they tell all of it again (`-f external`).
     pub fn on_remote_flushed(&mut self, now: Instant) {
         self.claims.forget_held();
+        // Who claimed what this node ceded may be gone.
+        self.look_again(now);
         for peer in &mut self.peers {
             (peer.hold, peer.complete) = (None, false);
             if peer.up {
@@ -286,6 +288,16 @@ impl V2 {
             remote_exact: self.peers.iter().filter(speaks).all(|peer| peer.is_equal(now)),
             in_bulk: self.peers.iter().any(|peer| peer.opened && self.waits(peer) > BULK_ROWS),
             committing: node.is_committing(),
+        }
+    }
+
+    /// Whose a living flow is, and the flow as its owner tells it.
+    #[must_use]
+    pub fn claimed(&self, node: &Node, key: &FlowKey) -> Option<(Owner, Flow)> {
+        match self.claims.known(node, key) {
+            Known::Own(slot, claim) => Some((claim.owner, self.claims.flow(node, slot)?)),
+            Known::Held(slot, claim) => Some((claim.owner, node.remote.table().at(slot)?.flow())),
+            _ => None,
         }
     }
 

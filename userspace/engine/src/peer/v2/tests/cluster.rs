@@ -13,6 +13,8 @@ use std::vec;
 use std::vec::Vec;
 use wire::sync::v2::DigestKey;
 
+mod owners;
+
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
 
@@ -243,10 +245,14 @@ impl Node {
                     }
                     None => errno = 2,
                 },
-                Request::Delete(key) => match self.kernel.remove(&number(&key)) {
-                    Some(flow) => told = Some((Change::Destroy, flow)),
-                    None => errno = 2,
-                },
+                Request::Delete(key, id) => {
+                    let number = number(&key);
+                    let there = self.kernel.get(&number);
+                    if there.is_some_and(|flow| id.is_none_or(|id| id == flow.id)) {
+                        told = self.kernel.remove(&number).map(|flow| (Change::Destroy, flow));
+                    }
+                    errno = if told.is_some() { 0 } else { 2 };
+                }
                 other @ (Request::CreateExpectation(_) | Request::DeleteExpectation(_)) => {
                     panic!("{other:?}")
                 }

@@ -1,0 +1,196 @@
+//! What lies between nodes: paths that lose, repeat, delay and are cut, and sessions as `host::secure` makes them.
+//!
+//! ```text
+//!   asking --Ask--> answered    Answer --> up    first data under the new key --> up    5 s of silence --> down, asks
+//! ```
+//!
+//! No byte is sealed here: a key is a number, and who does not have it cannot open what is sent under it.
+
+use crate::prng::Rng;
+use common::Instant;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// After so long without a datagram a peer counts as gone (`host::secure::limit::PEER_SILENCE`).
+const SILENCE: Duration = Duration::from_secs(5);
+/// Between two initiations, at first and at most.
+const ASK_MIN: Duration = Duration::from_millis(500);
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub(super) enum Packet {
+    /// An initiation: its number, and which run of the sender.
+    Ask { serial: u64, incarnation: u64 },
+    /// The response to it; its number is the key.
+    Answer { serial: u64, incarnation: u64 },
+    /// What was sealed under a key.
+    Data { key: u64, number: u64, bytes: Vec<u8> },
+}
+
+/// How unkind paths are; chances in a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unkind {
+    pub(super) lose: u32,
+    pub(super) repeat: u32,
+    pub(super) jitter_ns: u64,
+    pub(super) travel_ns: u64,
+}
+
+impl Unkind {
+    pub(super) fn drawn(rng: &mut Rng) -> Self {
+        Self {
+            lose: *rng.pick(&[0, 0, 10, 100, 300]),
+            repeat: *rng.pick(&[0, 50]),
+            jitter_ns: *rng.pick(&[1, 5_000_000, 200_000_000]),
+            travel_ns: *rng.pick(&[100_000, 10_000_000]),
+        }
+    }
+
+    /// When each copy of a datagram arrives, after how long.
+    pub(super) fn copies(self, rng: &mut Rng) -> Vec<u64> {
+        if rng.chance(self.lose) {
+            return Vec::new();
+        }
+        let copies = 1 + usize::from(rng.chance(self.repeat));
+        (0..copies).map(|_| self.travel_ns + rng.below(self.jitter_ns)).collect()
+    }
+}
+
+/// A key, and which run of the peer it was agreed with.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    id: u64,
+    incarnation: u64,
+}
+
+/// What becomes of a datagram, or of time.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The peer is there.
+    Up(u64),
+    /// It is gone.
+    Down,
+    /// This is to be sent to it.
+    Send(u64, bool),
+    /// A datagram was opened, for the first time.
+    Opened,
+}
+
+/// A node's sessions with one peer.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    present: Option<Key>,
+    last: Option<Key>,
+    next: Option<Key>,
+    /// The incarnation that the engine was told of.
+    told: Option<u64>,
+    heard_at: Instant,
+    /// The last initiation that was sent, when the first and when the next one.
+    asked: Option<u64>,
+    asked_since: Instant,
+    ask_at: Instant,
+    ask_wait: Duration,
+    /// Until when a confirmation of a response is awaited.
+    answered_until: Instant,
+    /// Numbers that were opened, of this incarnation.
+    opened: BTreeSet<u64>,
+}
+
+impl Session {
+    /// The key under which data goes out.
+    pub(super) fn key(&self) -> Option<u64> {
+        self.present.map(|key| key.id)
+    }
+
+    /// Which run of the peer that is for.
+    pub(super) fn incarnation(&self) -> Option<u64> {
+        self.present.map(|key| key.incarnation)
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Time goes by; `serial` is a number that was never used.
+    pub(super) fn on_time(&mut self, now: Instant, serial: u64) -> Vec<Told> {
+        let mut told = Vec::new();
+        if self.is_up() && now.since(self.heard_at) >= SILENCE {
+            (self.told, self.asked, self.ask_at) = (None, None, now);
+            told.push(Told::Down);
+        }
+        if !self.is_up() && now >= self.ask_at && now >= self.answered_until {
+            if self.asked.is_none() {
+                (self.asked_since, self.ask_wait) = (now, ASK_MIN);
+            }
+            self.asked = Some(serial);
+            self.ask_at = now + self.ask_wait;
+            self.ask_wait = (self.ask_wait * 2).min(ASK_MAX);
+            told.push(Told::Send(serial, true));
+        }
+        told
+    }
+
+    /// An initiation came. `first`: this node's name is the lower one.
+    pub(super) fn on_ask(
+        &mut self,
+        now: Instant,
+        first: bool,
+        (serial, incarnation): (u64, u64),
+    ) -> Vec<Told> {
+        if first && self.asked.is_some() && now.since(self.asked_since) < ASK_MAX {
+            return Vec::new();
+        }
+        self.asked = None;
+        self.next = Some(Key { id: serial, incarnation });
+        self.answered_until = now + ASK_MAX;
+        vec![Told::Send(serial, false)]
+    }
+
+    pub(super) fn on_answer(
+        &mut self,
+        now: Instant,
+        (serial, incarnation): (u64, u64),
+    ) -> Vec<Told> {
+        if self.asked != Some(serial) {
+            return Vec::new();
+        }
+        self.promote(now, Key { id: serial, incarnation })
+    }
+
+    fn promote(&mut self, now: Instant, key: Key) -> Vec<Told> {
+        let before = self.present.replace(key);
+        self.last = before.filter(|before| before.incarnation == key.incarnation);
+        if self.last.is_none() {
+            self.opened.clear();
+        }
+        (self.heard_at, self.asked, self.answered_until) = (now, None, Instant(0));
+        self.tell_up(key.incarnation)
+    }
+
+    fn tell_up(&mut self, incarnation: u64) -> Vec<Told> {
+        let before = self.told.replace(incarnation);
+        (before != Some(incarnation)).then_some(Told::Up(incarnation)).into_iter().collect()
+    }
+
+    /// Data came.
+    pub(super) fn on_data(&mut self, now: Instant, key: u64, number: u64) -> Vec<Told> {
+        let mut told = Vec::new();
+        if let Some(next) = self.next.filter(|next| next.id == key) {
+            self.next = None;
+            told = self.promote(now, next);
+        }
+        let known = [self.present, self.last].into_iter().flatten().find(|known| known.id == key);
+        let Some(known) = known else { return Vec::new() };
+        self.heard_at = now;
+        if !self.opened.insert(number) {
+            return told;
+        }
+        if !self.is_up() {
+            told.extend(self.tell_up(known.incarnation));
+            self.asked = None;
+        }
+        told.push(Told::Opened);
+        told
+    }
+}

@@ -1,0 +1,63 @@
+//! Whose a flow is after nodes forgot, and which entry of a kernel goes with it. The simulation found each of these
+//! (`tests/sim/mesh.rs`).
+
+use super::*;
+
+fn owner(world: &World, at: usize, number: u16) -> Option<Owner> {
+    let key = flow(number, 3).key();
+    world.nodes[at].as_ref().unwrap().engine.claimed(&key).map(|(owner, _)| owner)
+}
+
+/// Node 0 has a flow, and ceded it to node 1, through which it goes on.
+fn ceded() -> World {
+    let mut world = World::new(2);
+    world.run(S(1));
+    let first = Flow { id: 7, known: flow(1_000, 3).known | Known::ID, ..flow(1_000, 3) };
+    world.kernel(0, Change::New, first);
+    world.run(S(1));
+    world.kernel(1, Change::New, flow(1_000, 3));
+    world.run(S(1));
+    assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [Some(Owner(1)); 2]);
+    world
+}
+
+#[test]
+fn what_was_ceded_is_claimed_again_when_its_owner_and_the_memory_of_it_are_gone() {
+    let mut world = ceded();
+    world.stop(1);
+    world.command(0, Command::Flush { local: false, remote: true });
+    world.run(S(1));
+    assert_eq!(owner(&world, 0, 1_000), None, "whoever owns it may be about to say so");
+    world.run(S(14));
+    assert_eq!(owner(&world, 0, 1_000), Some(Owner(0)));
+}
+
+#[test]
+fn a_flow_that_a_reading_shows_is_claimed_over_the_end_of_an_earlier_one() {
+    let mut world = World::new(2);
+    world.kernel(0, Change::New, flow(1_000, 3));
+    world.run(S(2));
+    let mut kernel = world.stop(1);
+    world.kernel(0, Change::Destroy, flow(1_000, 3));
+    // It begins there while nobody looks.
+    kernel.insert(1_000, flow(1_000, 3));
+    world.start(1, kernel);
+    world.run(S(15));
+    assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [Some(Owner(1)); 2]);
+    world.assert_equal("the flow has an owner");
+}
+
+#[test]
+fn a_close_deletes_the_entry_that_was_meant_and_none_that_began_since() {
+    for began in [false, true] {
+        let mut world = ceded();
+        if began {
+            // Its event is on the way.
+            let since = Flow { id: 8, known: flow(1_000, 3).known | Known::ID, ..flow(1_000, 1) };
+            world.at(0).kernel.insert(1_000, since);
+        }
+        world.kernel(1, Change::Destroy, flow(1_000, 7));
+        world.run(S(1));
+        assert_eq!(world.at(0).kernel.contains_key(&1_000), began);
+    }
+}
