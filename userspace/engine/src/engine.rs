@@ -326,17 +326,26 @@ impl Engine {
     }
 
     fn reconfigure(&mut self, settings: Reconfigure) {
-        let Reconfigure { filter, commit_timeout_s, repair_after } = settings;
+        let Reconfigure { filter, commit_timeout_s, repair_after, rates } = settings;
         let config = &mut self.node.config;
         filter.into_iter().for_each(|filter| config.filter = *filter);
         config.commit_timeout_s = commit_timeout_s;
         config.repair_after = repair_after;
         self.session.send_lifetimes(commit_timeout_s.is_none());
+        if let (Some(rates), Some(v2)) = (rates, self.session.v2_mut()) {
+            v2.set_rates(rates);
+        }
     }
 
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
         let Self { node, session } = self;
         let replication = node.config.replication;
+        if matches!(command, Command::Commit | Command::CommitAll)
+            && !node.is_committing()
+            && let Some(v2) = session.v2_mut()
+        {
+            v2.on_commit(now);
+        }
         match command {
             Command::Commit => node.start_commit(now, id, (true, false)),
             Command::CommitExpectations => node.start_commit(now, id, (false, true)),
@@ -379,6 +388,10 @@ impl Engine {
                 node.start_dump(now, alloc::vec![id], false);
             }
             Command::ResyncKernel => node.start_dump(now, alloc::vec![id], false),
+            Command::Standby => {
+                session.v2_mut().into_iter().for_each(|v2| v2.set_standby(true));
+                node.tell(Event::CommandDone(id));
+            }
         }
     }
 }

@@ -56,6 +56,14 @@ pub trait Peers: Listener {
     fn may_take(&self, _: Slot) -> bool {
         true
     }
+
+    /// Whether a commit that has begun has to wait until it is known what it takes.
+    fn holds_commit(&self) -> bool {
+        false
+    }
+
+    /// The commit of flows is over.
+    fn on_commit_done(&mut self) {}
 }
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -307,6 +315,7 @@ impl Node {
 
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
+            && !session.holds_commit()
             && let Some(done) = commit.step(
                 (&self.config, &self.remote, &|slot| session.may_take(slot)),
                 &mut self.kernel,
@@ -315,6 +324,7 @@ impl Node {
         {
             let id = commit.id;
             self.commit = None;
+            session.on_commit_done();
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
                 session.note_untold();

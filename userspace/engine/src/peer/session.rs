@@ -287,6 +287,14 @@ impl node::Peers for Session {
     fn may_take(&self, slot: Slot) -> bool {
         either!(self, each => node::Peers::may_take(&**each, slot))
     }
+
+    fn holds_commit(&self) -> bool {
+        either!(self, each => node::Peers::holds_commit(&**each))
+    }
+
+    fn on_commit_done(&mut self) {
+        either!(self, each => node::Peers::on_commit_done(&mut **each));
+    }
 }
 
 impl Listener for Session {

@@ -227,7 +227,7 @@ impl Service {
                 self.purge(client, &[Subject::Flows, Subject::Expectations]).await
             }
             Request::PurgeLater => {
-                self.purge_later();
+                self.purge_later().await;
                 Ok(())
             }
             Request::StatsResendQueue => self.resend_queue(client).await,

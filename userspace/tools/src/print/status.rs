@@ -34,7 +34,7 @@ mod service;
 pub use census::{Cell, Census};
 pub use feed::Feed;
 pub use helper::Helper;
-pub use peers::Peer;
+pub use peers::{Peer, Refused};
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
 
@@ -67,6 +67,8 @@ object! {
         links: Vec<Link>,
         /// Peers of replication, version 2, in the order of the configuration.
         peers: Vec<Peer>,
+        /// What their port refused; `null` where there is none.
+        refused: Option<Refused>,
         /// Replication.
         replication: Replication,
         /// Where events come from.
@@ -387,6 +389,7 @@ impl Status {
             traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
             links: links(s),
             peers: s.peers.iter().map(Peer::of).collect(),
+            refused: s.refused.as_ref().map(Refused::of),
             replication: replication(s),
             events: events(s),
             queues: queues(s),

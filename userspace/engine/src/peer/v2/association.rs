@@ -135,6 +135,8 @@ pub struct Association {
     pub equal_at: Option<Instant>,
     /// It claims by traffic only.
     pub standby: bool,
+    /// It is to show that it lives.
+    pub(super) owes_probe: bool,
     pub(super) replies: VecDeque<Reply>,
     /// What was counted.
     pub counts: Counts,
@@ -172,6 +174,7 @@ impl Association {
             equal: false,
             equal_at: None,
             standby: false,
+            owes_probe: false,
             replies: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -243,9 +246,10 @@ impl Association {
             return None;
         }
         let open = (!self.open_acked).then_some(self.open_at);
+        let probe = (self.owes_probe && self.opened).then_some(Instant(0));
         let cut = (self.opened && !has_news).then(|| self.cut_at + BEAT);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        [open, cut, pace, lost, self.arrived.timeout()].into_iter().flatten().min()
+        [open, probe, cut, pace, lost, self.arrived.timeout()].into_iter().flatten().min()
     }
 }

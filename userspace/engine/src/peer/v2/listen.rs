@@ -55,6 +55,7 @@ impl V2 {
             }
         }
         self.scan_in_time(node, now);
+        self.ask_on(now);
     }
 
     fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
@@ -87,7 +88,7 @@ impl V2 {
 
     fn node(&self, now: Instant) -> claim::Node<Owner> {
         let joined = self.is_joined(now);
-        claim::Node { me: self.cluster.me, hot: false, standby: false, joined }
+        claim::Node { me: self.cluster.me, hot: false, standby: self.standby, joined }
     }
 
     /// The kernel says something of the living flow in a slot.
@@ -289,5 +290,13 @@ impl node::Peers for V2 {
 
     fn may_take(&self, slot: Slot) -> bool {
         Self::may_take(self, slot)
+    }
+
+    fn holds_commit(&self) -> bool {
+        Self::holds_commit(self)
+    }
+
+    fn on_commit_done(&mut self) {
+        Self::on_commit_done(self);
     }
 }

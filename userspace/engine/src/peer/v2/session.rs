@@ -82,6 +82,10 @@ pub struct V2 {
     pub(super) taken: Vec<Slot>,
     /// A commit takes over the flows of this node alone; `None`: of all that do not speak.
     pub(super) taking: Option<Owner>,
+    /// This node claims by traffic only: another one carries the traffic (R13.6).
+    pub(super) standby: bool,
+    /// A commit asks the peers how they are.
+    pub(super) asking: Option<super::handover::Asking>,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -136,6 +140,8 @@ impl V2 {
             look: None,
             taken: Vec::new(),
             taking: None,
+            standby: false,
+            asking: None,
             turn: 0,
             cluster,
         }
@@ -151,6 +157,14 @@ impl V2 {
         if let Some(peer) = self.peer(peer) {
             peer.on_up(now, incarnation, rate);
         }
+    }
+
+    /// By peer: bytes a second that are sent to it at most.
+    pub fn set_rates(&mut self, rates: Vec<Option<u64>>) {
+        for (peer, rate) in self.peers.iter_mut().zip(&rates) {
+            peer.rate.set(super::association::PATH_LEN, *rate);
+        }
+        Arc::make_mut(&mut self.cluster).rates = rates;
     }
 
     /// There is none any more. What it told stays.
@@ -179,7 +193,7 @@ impl V2 {
             return owner == meant;
         }
         let Some(peer) = self.peers.iter().find(|peer| peer.owner == owner) else { return true };
-        self.peers.len() == 1 || !peer.up || peer.standby
+        self.may_take_from(peer)
     }
 
     /// The next commit takes over the flows of this peer alone, or of all that do not carry theirs.

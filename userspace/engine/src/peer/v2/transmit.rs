@@ -51,7 +51,7 @@ impl V2 {
     #[must_use]
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
-        peers.chain(self.scan_due(node.is_loaded())).min()
+        peers.chain(self.scan_due(node.is_loaded())).chain(self.ask_due()).min()
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
@@ -99,6 +99,10 @@ impl V2 {
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
             self.put_cut(node, now, at, &mut d);
+        }
+        if self.peers[at].opened && self.peers[at].owes_probe && d.probe() {
+            self.peers[at].owes_probe = false;
+            packed.elicits = true;
         }
         if d.is_empty() {
             return None;
@@ -264,7 +268,7 @@ impl V2 {
 
     fn put_cut(&mut self, node: &Node, now: Instant, at: usize, d: &mut Datagram<'_>) {
         let table = self.table(node);
-        let Self { claims, peers, cluster, .. } = self;
+        let Self { claims, peers, cluster, standby, .. } = self;
         let peer = &mut peers[at];
         let behind = claims.ledger.version_of(peer.position);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
@@ -276,7 +280,7 @@ impl V2 {
             rows,
             digest,
             table,
-            role: Role::Active,
+            role: if *standby { Role::Standby } else { Role::Active },
         };
         if d.cut(&cut) {
             peer.cut_at = now;

@@ -24,8 +24,11 @@ impl Service {
         tell(client, order_purge(&engine, subjects)).await
     }
 
-    /// Empties them after the time the configuration names, unless that is to happen already.
-    pub(super) fn purge_later(self: &Arc<Self>) {
+    /// Empties them after the time the configuration names, unless that is to happen already. From now on this node claims
+    /// flows of its kernel by traffic only, and says so to its peers of version 2.
+    pub(super) async fn purge_later(self: &Arc<Self>) {
+        let (reply, _) = oneshot::channel();
+        self.engine.read().await.order(Order::Command(Command::Standby, reply));
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
             return;

@@ -1,0 +1,91 @@
+//! Who carries the traffic: what this node says of its role, and whose flows a commit takes over.
+//!
+//! ```text
+//!   -t: standby, told at once --> a peer's commit takes this node's flows
+//!
+//!   -c: active; with several peers each is probed --answers, standby--> taken
+//!                                                 --nothing for HEAR--> taken: it is dead, whatever its session says
+//!                                                 --answers, active---> not taken, unless it steps back within YIELD
+//! ```
+//!
+//! What moves addresses notices a death within a second or two, a session after `PEER_SILENCE`; and it tells the node
+//! that loses the addresses at the same time as the one that gets them. So a commit asks, and waits a little.
+
+use super::association::Association;
+use super::session::V2;
+use common::Instant;
+use core::time::Duration;
+
+/// A peer that was probed and says nothing for so long is dead.
+pub const HEAR: Duration = Duration::from_millis(500);
+/// A peer that carries traffic may step back for so long after a commit has begun.
+pub const YIELD: Duration = Duration::from_secs(2);
+/// How often a commit that waits looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A commit that asks the peers how they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    since: Instant,
+    /// When it looks again; `None`: it has seen enough.
+    next: Option<Instant>,
+}
+
+impl Asking {
+    fn has_heard(&self, peer: &Association) -> bool {
+        peer.heard_at.is_some_and(|at| at > self.since)
+    }
+
+    fn is_decided(&self, now: Instant, peer: &Association) -> bool {
+        let patience = if self.has_heard(peer) { YIELD } else { HEAR };
+        !peer.up || peer.standby || now.since(self.since) >= patience
+    }
+}
+
+impl V2 {
+    /// This node claims by traffic only from here on, or as it did.
+    pub fn set_standby(&mut self, standby: bool) {
+        if self.standby != standby {
+            self.standby = standby;
+            self.peers.iter_mut().for_each(|peer| peer.cut_at = Instant(0));
+        }
+    }
+
+    /// A commit begins: this node carries traffic. With one peer it takes all at once.
+    pub fn on_commit(&mut self, now: Instant) {
+        self.set_standby(false);
+        if self.peers.len() < 2 || self.taking.is_some() {
+            return;
+        }
+        self.peers.iter_mut().for_each(|peer| peer.owes_probe = peer.up);
+        self.asking = Some(Asking { since: now, next: Some(now) });
+    }
+
+    /// It is over.
+    pub const fn on_commit_done(&mut self) {
+        self.asking = None;
+    }
+
+    /// Whether a commit that has begun has to wait.
+    #[must_use]
+    pub fn holds_commit(&self) -> bool {
+        self.asking.is_some_and(|asking| asking.next.is_some())
+    }
+
+    pub(super) fn ask_on(&mut self, now: Instant) {
+        let Some(asking) = self.asking.filter(|asking| asking.next.is_some()) else { return };
+        let decided = self.peers.iter().all(|peer| asking.is_decided(now, peer));
+        let next = (!decided).then(|| now + LOOK);
+        self.asking = Some(Asking { next, ..asking });
+    }
+
+    pub(super) fn ask_due(&self) -> Option<Instant> {
+        self.asking?.next
+    }
+
+    /// Whether a commit takes over what a peer carries (R13.1).
+    pub(super) fn may_take_from(&self, peer: &Association) -> bool {
+        let is_dead = self.asking.is_some_and(|asking| !asking.has_heard(peer));
+        self.peers.len() == 1 || !peer.up || peer.standby || is_dead
+    }
+}
