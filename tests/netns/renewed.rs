@@ -147,7 +147,11 @@ fn a_reload_after_user_keeps_keys_that_it_may_not_read_and_says_so() {
     // Another file was never read.
     let new = a.path("new.key");
     let _ = keyfile::generate(&new).expect("a key is written");
-    let text = swap(&text, &format!("KeyFile {}", a.path("key").display()), &format!("KeyFile {}", new.display()));
+    let text = swap(
+        &text,
+        &format!("KeyFile {}", a.path("key").display()),
+        &format!("KeyFile {}", new.display()),
+    );
     reload(&a, &text, "the configuration is not valid: nothing was changed");
     a.wait_to_say("new.key: permission denied: a daemon that has given up root (`User`)");
     assert!(held(&a, 0).1 || peer(&a, 0)["session"] == "up");

@@ -73,7 +73,7 @@ impl Engine {
                 session.v2_mut().into_iter().for_each(|v2| v2.on_peer_up(now, peer, incarnation));
             }
             Input::PeerDown { peer } => {
-                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(peer));
+                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(now, peer));
             }
             Input::Opened { peer, number, bytes } => {
                 session.on_opened(node, now, (peer, number), bytes);
@@ -340,16 +340,30 @@ impl Engine {
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
         let Self { node, session } = self;
         let replication = node.config.replication;
-        if matches!(command, Command::Commit | Command::CommitAll)
-            && !node.is_committing()
-            && let Some(v2) = session.v2_mut()
-        {
-            v2.on_commit(now);
-        }
         match command {
-            Command::Commit => node.start_commit(now, id, (true, false)),
+            Command::Commit => {
+                session.on_commit(now, None);
+                node.start_commit(now, id, (true, false));
+            }
+            Command::TakeOver(_) if session.v2().is_none() => {
+                node.tell(Event::CommandRefused(id, "there are no peers of version 2"));
+            }
+            Command::TakeOver(_) if node.is_committing() => {
+                node.tell(Event::CommandRefused(id, "a commit is still in progress"));
+            }
+            Command::TakeOver(peer) => {
+                session.on_commit(now, Some(peer));
+                node.start_commit(now, id, (true, false));
+            }
+            Command::StandBy | Command::Release => {
+                session.on_stepping_back(now, command == Command::Release);
+                node.tell(Event::CommandDone(id));
+            }
             Command::CommitExpectations => node.start_commit(now, id, (false, true)),
-            Command::CommitAll => node.start_commit(now, id, (true, true)),
+            Command::CommitAll => {
+                session.on_commit(now, None);
+                node.start_commit(now, id, (true, true));
+            }
             Command::Flush { remote: true, .. } if node.is_committing() => {
                 node.tell(Event::CommandRefused(id, "a commit is still in progress"));
             }
@@ -388,10 +402,6 @@ impl Engine {
                 node.start_dump(now, alloc::vec![id], false);
             }
             Command::ResyncKernel => node.start_dump(now, alloc::vec![id], false),
-            Command::Standby => {
-                session.v2_mut().into_iter().for_each(|v2| v2.set_standby(true));
-                node.tell(Event::CommandDone(id));
-            }
         }
     }
 }

@@ -28,8 +28,9 @@ const EEXIST: i32 = 17;
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;
 
-/// What a commit writes: settings, the peers' flows, and which of them, by slot.
-type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot) -> bool);
+/// What a commit writes: settings, the peers' flows, and by slot and time of the last change which of them, and how long
+/// ago they had the time left that was told, in seconds.
+type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
 
 /// A commit under way.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Commit {
         now: Instant,
     ) -> Option<Event> {
         while let Some(slot) = self.cursor.filter(|_| kernel.len() < limit::KERNEL_IN_FLIGHT_MAX) {
-            self.cursor = self.walk(slot, from, kernel, now);
+            self.cursor = self.walk(slot, from, kernel);
         }
         if self.cursor.is_some() || self.open > 0 {
             return None;
@@ -101,17 +102,18 @@ impl Commit {
     fn walk(
         &mut self,
         mut next: Slot,
-        (config, remote, may_take): From<'_>,
+        (config, remote, age_s): From<'_>,
         kernel: &mut KernelQueue,
-        now: Instant,
     ) -> Option<Slot> {
         for _ in 0..limit::COMMIT_STEP {
             let (slot, entry) = remote.table().next(next)?;
             next = slot + 1;
             let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
-            if generation == self.pass && may_take(slot) {
-                self.write(Purpose::Commit, entry, config, kernel, now);
+            if generation == self.pass
+                && let Some(age_s) = age_s(slot, entry.updated_s)
+            {
+                self.write(Purpose::Commit, entry, config, kernel, age_s);
             }
         }
         Some(next)
@@ -123,7 +125,10 @@ impl Commit {
             && let Some(key) = self.late.pop()
         {
             match remote.table().get(&key) {
-                Some(entry) => self.write(Purpose::CommitLast, entry, config, kernel, now),
+                Some(entry) => {
+                    let age_s = seconds(now).saturating_sub(entry.updated_s);
+                    self.write(Purpose::CommitLast, entry, config, kernel, age_s);
+                }
                 // The peer has ended it since.
                 None => self.failed += 1,
             }
@@ -136,9 +141,8 @@ impl Commit {
         entry: Entry<'_>,
         config: &Config,
         kernel: &mut KernelQueue,
-        now: Instant,
+        age_s: u32,
     ) {
-        let age_s = seconds(now).saturating_sub(entry.updated_s);
         let flow = writable(config, entry.flow(), age_s);
         if kernel.push(purpose, Request::Create(flow)) {
             self.open += 1;

@@ -54,6 +54,12 @@ pub enum Command {
         /// The peer's.
         remote: bool,
     },
+    /// Write the flows of one peer of version 2 into the kernel, though it carries them (`ctflow takeover`).
+    TakeOver(PeerId),
+    /// Another node takes over (`-t`): flows are this node's by traffic alone from here on, until a commit.
+    StandBy,
+    /// This node's flows are nobody's from here on, and have not ended (before `-F`).
+    Release,
     /// Send the peer everything (`-B`).
     Bulk,
     /// Ask the peer to send everything (`-n`).
@@ -64,8 +70,6 @@ pub enum Command {
     ResyncKernelExpectations,
     /// Both (`-R`).
     ResyncKernelAll,
-    /// Another node carries the traffic: this one claims flows by traffic only, until a commit (`-t`).
-    Standby,
 }
 
 /// Where a datagram came from.

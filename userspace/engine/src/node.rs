@@ -52,9 +52,10 @@ pub trait Peers: Listener {
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
-    /// Whether a commit is to write the flow in a slot of the remote table.
-    fn may_take(&self, _: Slot) -> bool {
-        true
+    /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
+    /// when it last changed. `None`: a commit does not write it.
+    fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        Some(crate::local::seconds(now).saturating_sub(updated_s))
     }
 
     /// Whether a commit that has begun has to wait until it is known what it takes.
@@ -317,7 +318,9 @@ impl Node {
         if let Some(commit) = &mut self.commit
             && !session.holds_commit()
             && let Some(done) = commit.step(
-                (&self.config, &self.remote, &|slot| session.may_take(slot)),
+                (&self.config, &self.remote, &|slot, updated_s| {
+                    session.age_s(slot, updated_s, now)
+                }),
                 &mut self.kernel,
                 now,
             )

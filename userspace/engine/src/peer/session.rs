@@ -228,6 +228,23 @@ impl Session {
     }
 }
 
+/// Who carries what.
+impl Session {
+    /// A commit is asked for: of a peer's flows, or of those that nobody carries.
+    pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
+        if let Self::V2(v2) = self {
+            v2.on_commit(now, peer);
+        }
+    }
+
+    /// Another node takes over; `release`: from now on, and this node's flows are nobody's.
+    pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
+        if let Self::V2(v2) = self {
+            v2.on_stepping_back(now, release);
+        }
+    }
+}
+
 /// What was flushed.
 impl Session {
     /// Everything was forgotten that the kernel holds.
@@ -284,8 +301,8 @@ impl node::Peers for Session {
         either!(self, each => node::Peers::has_told_all_since(&**each, since))
     }
 
-    fn may_take(&self, slot: Slot) -> bool {
-        either!(self, each => node::Peers::may_take(&**each, slot))
+    fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        either!(self, each => node::Peers::age_s(&**each, slot, updated_s, now))
     }
 
     fn holds_commit(&self) -> bool {

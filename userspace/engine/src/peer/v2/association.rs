@@ -137,6 +137,11 @@ pub struct Association {
     pub standby: bool,
     /// It is to show that it lives.
     pub(super) owes_probe: bool,
+    /// It is to be told that this node's claims up to this version are nobody's, the last datagram that said so, and when
+    /// to say so again.
+    pub(super) release: Option<u64>,
+    pub(super) release_number: Option<u64>,
+    pub(super) release_at: Instant,
     pub(super) replies: VecDeque<Reply>,
     /// What was counted.
     pub counts: Counts,
@@ -175,6 +180,9 @@ impl Association {
             equal_at: None,
             standby: false,
             owes_probe: false,
+            release: None,
+            release_number: None,
+            release_at: now,
             replies: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -188,6 +196,7 @@ impl Association {
             self.rate = Rate::new(now, PATH_LEN, rate);
             (self.stable, self.complete, self.standby) = (0, false, false);
             (self.my_round, self.round) = (0, 0);
+            self.release = None;
         }
         self.up = true;
         self.heard_at = Some(now);
@@ -229,6 +238,16 @@ impl Association {
         (self.open_number, self.open_at) = (Some(number), now + OPEN_EVERY);
     }
 
+    /// Whether a release is to be said.
+    pub(super) fn owes_release(&self, now: Instant) -> Option<u64> {
+        self.release.filter(|_| self.opened && now >= self.release_at)
+    }
+
+    /// It goes out with this number.
+    pub(super) fn on_release_sent(&mut self, now: Instant, number: u64) {
+        (self.release_number, self.release_at) = (Some(number), now + OPEN_EVERY);
+    }
+
     /// Whether OPEN is to be said.
     pub(super) fn owes_open(&self, now: Instant) -> bool {
         self.up && !self.open_acked && now >= self.open_at
@@ -248,8 +267,9 @@ impl Association {
         let open = (!self.open_acked).then_some(self.open_at);
         let probe = (self.owes_probe && self.opened).then_some(Instant(0));
         let cut = (self.opened && !has_news).then(|| self.cut_at + BEAT);
+        let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        [open, probe, cut, pace, lost, self.arrived.timeout()].into_iter().flatten().min()
+        [open, probe, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
     }
 }

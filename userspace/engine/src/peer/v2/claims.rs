@@ -48,6 +48,8 @@ struct Mark {
 struct Held {
     claim: Claimed,
     mark: Mark,
+    /// Its owner let go of it, and no sum has it (R13.6).
+    released: bool,
 }
 
 /// A peer's claim that a flow is over.
@@ -173,10 +175,22 @@ impl Claims {
         self.held_at(slot).map(|held| held.claim.owner)
     }
 
-    /// The claim of the flow in a slot of the remote table.
+    /// Whether the owner of the flow in a slot of the remote table let go of it.
     #[must_use]
-    pub fn held_claim(&self, slot: Slot) -> Option<Claimed> {
-        self.held_at(slot).map(|held| held.claim)
+    pub fn is_released(&self, slot: Slot) -> bool {
+        self.held_at(slot).is_some_and(|held| held.released)
+    }
+
+    /// An owner let go of all that it claimed up to a version of its present run, and before: these flows are nobody's,
+    /// and go on.
+    pub fn release(&mut self, (owner, run): (Owner, u32), upto: u64) {
+        let digest = &mut self.digests[usize::from(owner.0)];
+        for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {
+            if !held.released && (held.claim.incarnation != run || held.claim.version <= upto) {
+                held.released = true;
+                digest.remove(held.mark.id, held.mark.print);
+            }
+        }
     }
 
     /// The flow in a slot of the local table, with what a peer said of it beyond what this node's kernel shows.
@@ -293,7 +307,7 @@ impl Claims {
         if self.held.len() <= at {
             self.held.resize(at + 1, None);
         }
-        self.held[at] = Some(Held { claim, mark });
+        self.held[at] = Some(Held { claim, mark, released: false });
         self.digests[usize::from(claim.owner.0)].add(mark.id, mark.print);
         Ok(())
     }
@@ -338,7 +352,7 @@ impl Claims {
     }
 
     fn take_out(&mut self, owner: Owner, slot: Slot) {
-        if let Some(Held { mark, .. }) = self.held[slot as usize].take() {
+        if let Some(Held { mark, released: false, .. }) = self.held[slot as usize].take() {
             self.digests[usize::from(owner.0)].remove(mark.id, mark.print);
         }
     }

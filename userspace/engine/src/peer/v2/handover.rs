@@ -1,11 +1,9 @@
-//! Who carries the traffic: what this node says of its role, and whose flows a commit takes over.
+//! Whose flows a commit takes over, where there are several peers.
 //!
 //! ```text
-//!   -t: standby, told at once --> a peer's commit takes this node's flows
-//!
-//!   -c: active; with several peers each is probed --answers, standby--> taken
-//!                                                 --nothing for HEAR--> taken: it is dead, whatever its session says
-//!                                                 --answers, active---> not taken, unless it steps back within YIELD
+//!   -c --probe--> each peer --answers, standby--> taken
+//!                           --nothing for HEAR--> taken: it is dead, whatever its session says
+//!                           --answers, active---> not taken, unless it steps back within YIELD
 //! ```
 //!
 //! What moves addresses notices a death within a second or two, a session after `PEER_SILENCE`; and it tells the node
@@ -17,9 +15,9 @@ use common::Instant;
 use core::time::Duration;
 
 /// A peer that was probed and says nothing for so long is dead.
-pub const HEAR: Duration = Duration::from_millis(500);
+const HEAR: Duration = Duration::from_millis(500);
 /// A peer that carries traffic may step back for so long after a commit has begun.
-pub const YIELD: Duration = Duration::from_secs(2);
+const YIELD: Duration = Duration::from_secs(2);
 /// How often a commit that waits looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,22 +41,12 @@ impl Asking {
 }
 
 impl V2 {
-    /// This node claims by traffic only from here on, or as it did.
-    pub fn set_standby(&mut self, standby: bool) {
-        if self.standby != standby {
-            self.standby = standby;
-            self.peers.iter_mut().for_each(|peer| peer.cut_at = Instant(0));
+    /// A commit begins. With one peer, and of one peer, it takes all at once.
+    pub(super) fn begin_asking(&mut self, now: Instant) {
+        if self.peers.len() > 1 && self.taking.is_none() && self.asking.is_none() {
+            self.peers.iter_mut().for_each(|peer| peer.owes_probe = peer.up);
+            self.asking = Some(Asking { since: now, next: Some(now) });
         }
-    }
-
-    /// A commit begins: this node carries traffic. With one peer it takes all at once.
-    pub fn on_commit(&mut self, now: Instant) {
-        self.set_standby(false);
-        if self.peers.len() < 2 || self.taking.is_some() {
-            return;
-        }
-        self.peers.iter_mut().for_each(|peer| peer.owes_probe = peer.up);
-        self.asking = Some(Asking { since: now, next: Some(now) });
     }
 
     /// It is over.
@@ -83,9 +71,8 @@ impl V2 {
         self.asking?.next
     }
 
-    /// Whether a commit takes over what a peer carries (R13.1).
-    pub(super) fn may_take_from(&self, peer: &Association) -> bool {
-        let is_dead = self.asking.is_some_and(|asking| !asking.has_heard(peer));
-        self.peers.len() == 1 || !peer.up || peer.standby || is_dead
+    /// Whether a peer did not answer the commit that is under way.
+    pub(super) fn is_dead(&self, peer: &Association) -> bool {
+        self.asking.is_some_and(|asking| !asking.has_heard(peer))
     }
 }

@@ -9,6 +9,7 @@ use crate::config::{Owner, limit};
 use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
+use crate::input::CommandId;
 use crate::node::{self, Node};
 use crate::told::Told;
 use common::Instant;
@@ -53,6 +54,11 @@ impl V2 {
             for slot in core::mem::take(&mut self.taken) {
                 self.look_at_slot(node, now, slot, Notes::TAKEN);
             }
+        }
+        if self.takes_more && !node.is_committing() {
+            self.takes_more = false;
+            // Nobody waits for it, and its number is nobody's.
+            node.start_commit(now, CommandId(u64::MAX), (true, false));
         }
         self.scan_in_time(node, now);
         self.ask_on(now);
@@ -288,8 +294,8 @@ impl node::Peers for V2 {
         false
     }
 
-    fn may_take(&self, slot: Slot) -> bool {
-        Self::may_take(self, slot)
+    fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        self.taken_age_s(slot, updated_s, now)
     }
 
     fn holds_commit(&self) -> bool {

@@ -87,6 +87,7 @@ impl V2 {
             Frame::Sums(sums) => self.on_sums(from, sums),
             Frame::Ids(ids) => self.on_ids(node, now, from, ids),
             Frame::Wants(wants) => self.on_wants(from, wants),
+            Frame::Release(upto) => self.on_release(now, from, upto),
             Frame::Beaten(records) => {
                 records.flatten().for_each(|record| self.on_beaten(node, now, &record));
             }
@@ -135,6 +136,9 @@ impl V2 {
         let ranges: Vec<_> = ack.ranges().flatten().collect();
         let acked = |number| ranges.iter().any(|range| range.contains(&number));
         peer.open_acked |= peer.open_number.is_some_and(acked);
+        if peer.release_number.is_some_and(acked) {
+            (peer.release, peer.release_number) = (None, None);
+        }
         peer.room = u64::from(ack.room_kib) * 1024;
         let delay = Duration::from_micros(ack.delay_us);
         let Association { sent, rate, lost, .. } = peer;
@@ -255,6 +259,7 @@ impl V2 {
             _ => cut.stable,
         };
         peer.hold = Some((peer.incarnation, version));
+        let steps_back = cut.role == Role::Standby && !peer.standby;
         peer.standby = cut.role == Role::Standby;
         if peer.arrived.is_comparable(cut.settled, number) {
             let equal = (sum, rows) == (cut.digest, cut.rows);
@@ -272,6 +277,17 @@ impl V2 {
             }
         }
         peer.arrived.on_settled(cut.settled);
+        if steps_back {
+            self.note_free(now);
+        }
+    }
+
+    /// What the peer claimed up to a version is nobody's.
+    fn on_release(&mut self, now: Instant, from: PeerId, upto: u64) {
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.index()) else { return };
+        claims.release((peer.owner, peer.run), upto);
+        self.note_free(now);
     }
 
     fn on_sums(&mut self, from: PeerId, sums: Sums<'_>) {

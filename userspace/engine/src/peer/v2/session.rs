@@ -12,6 +12,7 @@ use super::association::Association;
 use super::claims::Claims;
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
+use crate::local::seconds;
 use crate::node::Node;
 use crate::peer::session::Standing;
 use crate::told::PeerId;
@@ -25,6 +26,9 @@ use core::time::Duration;
 pub const JOIN_WAIT: Duration = Duration::from_secs(10);
 /// After rows went that their owner does not list, this node's kernel is looked at again so much later.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+/// Who took over takes over more for so long, as other nodes step back.
+const TAKE_MORE: Duration = Duration::from_secs(10);
 
 bitflags! {
     /// What is to be looked at about a slot of the local table.
@@ -80,10 +84,13 @@ pub struct V2 {
     pub(super) look: Option<Look>,
     /// Slots that a commit made this node's: they are claimed when it is over, so that it finds masters until then.
     pub(super) taken: Vec<Slot>,
-    /// A commit takes over the flows of this node alone; `None`: of all that do not speak.
+    /// A commit takes over the flows of this node alone; `None`: of all that do not carry theirs.
     pub(super) taking: Option<Owner>,
-    /// This node claims by traffic only: another one carries the traffic (R13.6).
+    /// This node claims by traffic alone: another one takes over.
     pub(super) standby: bool,
+    /// When the last commit was asked for, and whether there is more to take since then.
+    pub(super) committed_at: Option<Instant>,
+    pub(super) takes_more: bool,
     /// A commit asks the peers how they are.
     pub(super) asking: Option<super::handover::Asking>,
     /// Whose turn it is to be sent to.
@@ -142,6 +149,8 @@ impl V2 {
             taking: None,
             standby: false,
             asking: None,
+            committed_at: None,
+            takes_more: false,
             turn: 0,
             cluster,
         }
@@ -168,8 +177,38 @@ impl V2 {
     }
 
     /// There is none any more. What it told stays.
-    pub fn on_peer_down(&mut self, peer: PeerId) {
+    pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
         self.peer(peer).into_iter().for_each(Association::on_down);
+        self.note_free(now);
+    }
+
+    /// A node does not carry its flows any more. Who took over just before takes over these too: of nodes that change
+    /// roles neither waits for the other.
+    pub(super) fn note_free(&mut self, now: Instant) {
+        self.takes_more |= self.committed_at.is_some_and(|at| now.since(at) < TAKE_MORE);
+    }
+
+    /// A commit is asked for: of one peer's flows, whether or not it carries them, or of those that nobody carries.
+    pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
+        self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
+        (self.committed_at, self.standby) = (Some(now), false);
+        self.begin_asking(now);
+    }
+
+    /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
+    /// on: its kernel is about to be emptied.
+    pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
+        self.standby |= !release;
+        self.committed_at = None;
+        if release {
+            let upto = self.claims.ledger.last();
+            self.claims.forget_own();
+            for peer in &mut self.peers {
+                (peer.release, peer.release_at) = (Some(upto), now);
+            }
+        }
+        // Peers learn the role with the next cut.
+        self.peers.iter_mut().for_each(|peer| peer.cut_at = Instant(0));
     }
 
     /// This node's kernel is looked at later: flows lost their owner, and whose they are, or how they ended, may be on
@@ -186,19 +225,26 @@ impl V2 {
 
     /// Whether a commit takes over the flow in a slot of the remote table: that of a peer that does not carry it
     /// (R13.1). With one peer that is known by the command.
-    #[must_use]
-    pub fn may_take(&self, slot: Slot) -> bool {
-        let Some(owner) = self.claims.holder(slot) else { return false };
-        if let Some(meant) = self.taking {
-            return owner == meant;
+    fn may_take(&self, slot: Slot, owner: Owner, peer: &Association) -> bool {
+        match self.taking {
+            Some(meant) => owner == meant,
+            None => {
+                let free = !peer.up || peer.standby || self.claims.is_released(slot);
+                free || self.peers.len() == 1 || self.is_dead(peer)
+            }
         }
-        let Some(peer) = self.peers.iter().find(|peer| peer.owner == owner) else { return true };
-        self.may_take_from(peer)
     }
 
-    /// The next commit takes over the flows of this peer alone, or of all that do not carry theirs.
-    pub fn take_over(&mut self, peer: Option<PeerId>) {
-        self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
+    /// How long ago the flow in a slot of the remote table had the time left that its owner told, in seconds: since the
+    /// owner was last equal, or since the flow last changed (R13.2). `None`: a commit does not take it over.
+    pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
+        let owner = self.claims.holder(slot)?;
+        let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
+        if !self.may_take(slot, owner, peer) {
+            return None;
+        }
+        let equal_s = peer.equal_at.map_or(0, seconds);
+        Some(seconds(now).saturating_sub(updated_s.max(equal_s)))
     }
 
     /// Each peer compares what it holds with what this node has (`-B`).

@@ -34,6 +34,8 @@ struct Packed {
     elicits: bool,
     /// OPEN is in it.
     opens: bool,
+    /// A release is in it.
+    releases: bool,
 }
 
 impl V2 {
@@ -91,6 +93,10 @@ impl V2 {
             packed.opens = self.put_open(at, &mut d);
             packed.elicits |= packed.opens;
         }
+        if let Some(upto) = self.peers[at].owes_release(now) {
+            packed.releases = d.release(upto);
+            packed.elicits |= packed.releases;
+        }
         let may = tells && self.may_send(now, at, most);
         if may {
             packed.elicits |= self.put_news(node, at, &mut d);
@@ -117,6 +123,9 @@ impl V2 {
         let number = peer.sent.send(now, len, packed.elicits, snapshot);
         if packed.opens {
             peer.on_open_sent(now, number);
+        }
+        if packed.releases {
+            peer.on_release_sent(now, number);
         }
         peer.counts.sent += 1;
         Some((number, len))
@@ -268,7 +277,8 @@ impl V2 {
 
     fn put_cut(&mut self, node: &Node, now: Instant, at: usize, d: &mut Datagram<'_>) {
         let table = self.table(node);
-        let Self { claims, peers, cluster, standby, .. } = self;
+        let role = if self.standby { Role::Standby } else { Role::Active };
+        let Self { claims, peers, cluster, .. } = self;
         let peer = &mut peers[at];
         let behind = claims.ledger.version_of(peer.position);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
@@ -280,7 +290,7 @@ impl V2 {
             rows,
             digest,
             table,
-            role: if *standby { Role::Standby } else { Role::Active },
+            role,
         };
         if d.cut(&cut) {
             peer.cut_at = now;

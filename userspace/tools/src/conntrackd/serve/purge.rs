@@ -28,7 +28,7 @@ impl Service {
     /// flows of its kernel by traffic only, and says so to its peers of version 2.
     pub(super) async fn purge_later(self: &Arc<Self>) {
         let (reply, _) = oneshot::channel();
-        self.engine.read().await.order(Order::Command(Command::Standby, reply));
+        self.engine.read().await.order(Order::Command(Command::StandBy, reply));
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
             return;

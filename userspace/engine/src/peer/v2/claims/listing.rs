@@ -54,7 +54,7 @@ impl Claims {
                 leaf.push(Held { id, print, version: if this_run { claim.version } else { 0 } });
             }
         };
-        let living = self.held.iter().flatten();
+        let living = self.held.iter().flatten().filter(|held| !held.released);
         living.for_each(|held| put(&held.claim, held.mark.id, held.mark.print as u32));
         self.held_ends.values().for_each(|end| put(&end.claim, end.id, 0));
         rows.values_mut().for_each(|rows| rows.sort_unstable_by_key(|held| held.id));
@@ -68,6 +68,7 @@ impl Claims {
         for (slot, held) in self.held.iter().enumerate() {
             if let Some(held) = held
                 && held.claim.owner == owner
+                && !held.released
                 && is_meant(&held.mark.id)
                 && let Some(key) = node.remote.key_at(slot as u32)
             {

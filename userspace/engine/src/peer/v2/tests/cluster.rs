@@ -399,3 +399,72 @@ fn a_row_changed_behind_the_back_is_found_and_mended() {
     world.run(S(4));
     world.assert_equal("the row is there again");
 }
+
+#[test]
+fn of_three_nodes_one_that_steps_back_is_taken_over_whoever_comes_first() {
+    for commit_first in [true, false] {
+        let mut world = World::new(3);
+        for n in 0..90 {
+            world.kernel(usize::from(n) % 2, Change::New, flow(1_000 + n, 3));
+        }
+        world.run(S(3));
+        let commands = [(2, Command::CommitAll), (0, Command::StandBy)];
+        for at in if commit_first { [0, 1] } else { [1, 0] } {
+            let (node, command) = commands[at];
+            world.command(node, command);
+            world.run(S(2));
+        }
+        world.run(S(2));
+        assert_eq!(world.at(2).kernel.len(), 45, "those of node 0, commit first: {commit_first}");
+        assert_eq!(world.at(1).kernel.len(), 45);
+    }
+}
+
+#[test]
+fn a_live_peer_is_taken_over_by_name_alone() {
+    let mut world = World::new(3);
+    for n in 0..90 {
+        world.kernel(usize::from(n) % 2, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.command(2, Command::CommitAll);
+    world.run(S(3));
+    assert_eq!(world.at(2).kernel.len(), 0, "both carry theirs");
+    world.command(2, Command::TakeOver(peer_of(2, 1)));
+    world.run(S(3));
+    assert_eq!(world.at(2).kernel.len(), 45);
+    let rows: Vec<_> = [0, 2]
+        .map(|at| {
+            let node = world.nodes[at].as_ref().unwrap();
+            let rows = node.engine.peer_standings(world.now).map(|peer| (peer.rows, peer.equal));
+            rows.collect::<Vec<_>>()
+        })
+        .into();
+    // Node 0 sees nodes 1 and 2; node 2 sees nodes 0 and 1.
+    assert_eq!(rows, [vec![(0, true), (45, true)], vec![(45, true), (0, true)]]);
+}
+
+#[test]
+fn what_is_released_before_the_kernel_is_emptied_stays_with_its_holders() {
+    let mut world = World::new(2);
+    for n in 0..200 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.command(0, Command::StandBy);
+    world.command(0, Command::Release);
+    let now = world.now;
+    let node = world.at(0);
+    for flow in core::mem::take(&mut node.kernel).into_values() {
+        let (event, origin, stamp) = (Change::Destroy, Origin::Purge, Stamp::InOrder);
+        node.engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+    }
+    world.run(S(5));
+    let held = world.at(1).engine.table(Side::Remote).alive();
+    let standing = world.at(1).engine.peer_standings(now).next().unwrap();
+    assert_eq!((held, standing.rows, standing.equal), (200, 0, true));
+    world.command(1, Command::CommitAll);
+    world.run(S(3));
+    assert_eq!(world.at(1).kernel.len(), 200);
+    assert_eq!(world.at(0).engine.table(Side::Remote).alive(), 200);
+}
