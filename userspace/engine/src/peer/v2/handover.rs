@@ -62,7 +62,8 @@ impl V2 {
 
     pub(super) fn ask_on(&mut self, now: Instant) {
         let Some(asking) = self.asking.filter(|asking| asking.next.is_some()) else { return };
-        let decided = self.peers.iter().all(|peer| asking.is_decided(now, peer));
+        let has_none = |peer: &Association| self.claims.digest(peer.owner).rows() == 0;
+        let decided = self.peers.iter().all(|peer| has_none(peer) || asking.is_decided(now, peer));
         let next = (!decided).then(|| now + LOOK);
         self.asking = Some(Asking { next, ..asking });
     }
