@@ -133,3 +133,61 @@ fn r1_2_what_no_member_sealed_changes_nothing() {
     wait_until_equal(&daemons, &[200, 0]);
     assert_eq!(peer(&daemons[1], "fw-a")["malformed"], 0);
 }
+
+#[test]
+fn r13_6_who_steps_back_and_empties_its_kernel_leaves_its_flows_to_who_commits() {
+    let mesh = Mesh::new(3, Family::V4);
+    let daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+    for node in 0..2_u32 {
+        let mut requests = Requests::open(&mesh.nodes[node as usize]);
+        requests.create(&udp_flows(node * 1_000..node * 1_000 + 100));
+    }
+    wait_until_equal(&daemons, &[100, 100, 0]);
+    // What the primary-backup script asks for, in the order that loses a race: the commit comes first.
+    daemons[2].ask(&["-c"]);
+    daemons[0].ask(&["-t"]);
+    daemons[0].ask(&["-F"]);
+    wait_equal("node 2 carries them", || daemons[2].internal().len(), || 100);
+    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || 100);
+    assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, 100));
+    wait_until_equal(&daemons, &[0, 100, 100]);
+}
+
+#[test]
+fn a_live_peer_is_taken_over_by_its_name() {
+    let mesh = Mesh::new(3, Family::V4);
+    let daemons: Vec<_> = (0..3).map(|node| mesh.start(node, "")).collect();
+    for node in 0..2_u32 {
+        let mut requests = Requests::open(&mesh.nodes[node as usize]);
+        requests.create(&udp_flows(node * 1_000..node * 1_000 + 50));
+    }
+    wait_until_equal(&daemons, &[50, 50, 0]);
+    let conf = daemons[2].path("conf").display().to_string();
+    let take = |name: &str| run_ctflow(&mesh.nodes[2], &["takeover", "-C", &conf, "--peer", name]);
+    assert!(take("fw-b").status.success());
+    wait_until_equal(&daemons, &[50, 0, 50]);
+    let wrong = take("fw-x");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no peer `fw-x` (there is: fw-a, fw-b)"), "{said}");
+}
+
+#[test]
+fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
+    for source in ["netlink", "tap", "hook"] {
+        let mesh = Mesh::new(2, Family::V4);
+        let start = |node| mesh.start_with(node, "  Inject on", &format!("EventSource {source}"));
+        let daemons: Vec<_> = (0..2).map(start).collect();
+        let mut requests = Requests::open(&mesh.nodes[0]);
+        requests.create(&udp_flows(0..200));
+        let there =
+            || mesh.nodes[1].sh("conntrack -L -p udp 2>/dev/null | grep -c dport=53 || true");
+        wait_equal("node 1 has them", || there().trim().to_owned(), || "200".to_owned());
+        wait_until_equal(&daemons, &[200, 0]);
+        assert_eq!(daemons[1].internal().len(), 0, "{source}: they are not its own");
+        let mut mine = Requests::open(&mesh.nodes[1]);
+        mine.create(&udp_flows(1_000..1_100));
+        wait_until_equal(&daemons, &[200, 100]);
+        drop(daemons);
+    }
+}

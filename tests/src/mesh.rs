@@ -146,7 +146,16 @@ impl Mesh {
     /// When it does not come up.
     #[must_use]
     pub fn start(&self, node: usize, general: &str) -> Daemon<'_> {
-        self.start_as(node, &self.conf(node, "", general))
+        self.start_with(node, "", general)
+    }
+
+    /// The same with lines for `Replication`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(&self, node: usize, lines: &str, general: &str) -> Daemon<'_> {
+        self.start_as(node, &self.conf(node, lines, general))
     }
 
     /// Starts ours on a node with this configuration.

@@ -63,6 +63,8 @@ pub struct Cluster {
     pub peers: Vec<Owner>,
     /// By peer: bytes a second that are sent to it at most (`Rate`).
     pub rates: Vec<Option<u64>>,
+    /// Flows of peers are written into this node's kernel at once (`Inject on`, "hot").
+    pub hot: bool,
     /// Which run of this node this is: a random number.
     pub incarnation: u64,
     /// The key under which flows are summed, the same at all nodes (R11.2).

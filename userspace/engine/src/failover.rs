@@ -113,7 +113,8 @@ impl Commit {
             if generation == self.pass
                 && let Some(age_s) = age_s(slot, entry.updated_s)
             {
-                self.write(Purpose::Commit, entry, config, kernel, age_s);
+                let made = remote.made(&entry.key());
+                self.write((Purpose::Commit, made), entry, config, kernel, age_s);
             }
         }
         Some(next)
@@ -127,7 +128,7 @@ impl Commit {
             match remote.table().get(&key) {
                 Some(entry) => {
                     let age_s = seconds(now).saturating_sub(entry.updated_s);
-                    self.write(Purpose::CommitLast, entry, config, kernel, age_s);
+                    self.write((Purpose::CommitLast, false), entry, config, kernel, age_s);
                 }
                 // The peer has ended it since.
                 None => self.failed += 1,
@@ -135,16 +136,18 @@ impl Commit {
         }
     }
 
+    /// `made`: the kernel has it, because an injection of this node's wrote it: it gets its full time.
     fn write(
         &mut self,
-        purpose: Purpose,
+        (purpose, made): (Purpose, bool),
         entry: Entry<'_>,
         config: &Config,
         kernel: &mut KernelQueue,
         age_s: u32,
     ) {
         let flow = writable(config, entry.flow(), age_s);
-        if kernel.push(purpose, Request::Create(flow)) {
+        let request = if made { Request::Update(flow) } else { Request::Create(flow) };
+        if kernel.push(purpose, request) {
             self.open += 1;
         } else {
             self.failed += 1;
@@ -167,6 +170,7 @@ impl Commit {
                 kernel.push(Purpose::Clearing, Request::Delete(flow.key()));
                 Some((Purpose::CommitAgain, flow))
             }
+            (Purpose::Commit, Request::Update(flow), ENOENT) => Some((Purpose::CommitAgain, flow)),
             (Purpose::CommitAgain, Request::Create(flow), EEXIST)
                 if self.late.len() < limit::COMMIT_LATE_MAX =>
             {

@@ -52,6 +52,9 @@ pub trait Peers: Listener {
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
+    /// A flow that an injection made has ended in this node's kernel, and no peer said so.
+    fn on_injected_ended(&mut self, _: &FlowKey) {}
+
     /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
     /// when it last changed. `None`: a commit does not write it.
     fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
@@ -190,7 +193,11 @@ impl Node {
         }
         let key = flow.key();
         let origin = self.meant_origin(event, &key, origin);
+        let foreign = matches!(origin, Origin::Foreign);
         let origin = self.note_traffic(event, &key, origin);
+        if foreign && origin == Origin::Inject {
+            session.on_injected_ended(&key);
+        }
         let (flows, mut desk) = self.desk(session, now);
         let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
         self.note_room(now, Side::Local, outcome);
@@ -309,6 +316,12 @@ impl Node {
                 let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
                 remote::on_replace(&mut self.kernel, op, (last_word, ours));
             } else if let Some(commit) = &mut self.commit {
+                if let (true, Request::Create(flow) | Request::Update(flow)) =
+                    (is_commit(op.purpose), &op.request)
+                {
+                    // It is this node's from here on.
+                    self.remote.unmake(&flow.key());
+                }
                 commit.on_success(&op);
             }
         }

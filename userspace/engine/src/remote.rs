@@ -27,6 +27,8 @@ pub struct Remote {
     known: FlowTable,
     /// They go straight into the kernel: nobody is shown a table of them.
     injects: bool,
+    /// They are kept here, and written into the kernel at once, too.
+    hot: bool,
     /// What is shown then.
     nothing: FlowTable,
     /// Flows with [`Marks::UNLIKE`].
@@ -100,6 +102,7 @@ impl Remote {
             known: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             injects: !config.replication.keep_remote,
+            hot: config.cluster.as_ref().is_some_and(|cluster| cluster.hot),
             nothing: FlowTable::new(0, 0),
             unlike: 0,
             unremembered: 0,

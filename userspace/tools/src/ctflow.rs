@@ -98,6 +98,14 @@ enum Verb {
     /// Show the peers of replication, version 2: whether they are there, and whether their flows are here
     #[command(after_help = peers::MORE)]
     Peers(peers::Options),
+    /// Take over the flows of a peer of replication, version 2, though it carries them: they are written into the kernel
+    Takeover {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// What the peer calls itself
+        #[arg(long, value_name = "NAME")]
+        peer: String,
+    },
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
     /// Show what the node counts, for Prometheus' textfile collector
@@ -173,6 +181,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Ready { daemon, peer: None } => ready(daemon),
         Verb::Ready { daemon, peer: Some(name) } => peers::ready(daemon, name),
         Verb::Peers(options) => peers::run(options),
+        Verb::Takeover { daemon, peer } => peers::take_over(daemon, peer),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Metrics(options) => metrics::run(options),
         Verb::Key(options) => key::run(options),
@@ -230,16 +239,20 @@ impl Daemon {
         Ok((answer, status))
     }
 
-    fn ask(&self, request: Request) -> Result<String> {
+    /// Where its control socket is.
+    fn socket(&self) -> Result<PathBuf> {
         let path = &self.config;
         let text = conf::text(path)?;
         let Ok((conf, _)) = conf::parse(&text, &path.display().to_string()) else {
             bail!("{}: not a valid configuration (conntrackd --check says why)", path.display());
         };
-        let socket = conf.general.unix_path.as_deref();
-        let socket = socket.context("the configuration names no control socket")?;
+        conf.general.unix_path.context("the configuration names no control socket")
+    }
+
+    fn ask(&self, request: Request) -> Result<String> {
+        let socket = self.socket()?;
         let mut answer = Vec::new();
-        host::control::ask(socket, request, &mut answer).with_context(|| {
+        host::control::ask(&socket, request, &mut answer).with_context(|| {
             format!("cannot talk to the daemon at {} (is it running?)", socket.display())
         })?;
         let answer = String::from_utf8(answer).context("the daemon's answer is not text")?;

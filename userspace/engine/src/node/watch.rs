@@ -124,8 +124,9 @@ impl Node {
 
     /// Whether the kernel's count of flows is to be the same as ours.
     pub(crate) fn is_countable(&self) -> bool {
-        let Config { filter, share, replication, .. } = &self.config;
-        filter.passes_all() && *share == Share::ALL && replication.keep_remote
+        let Config { filter, share, replication, cluster, .. } = &self.config;
+        let hot = cluster.as_ref().is_some_and(|cluster| cluster.hot);
+        filter.passes_all() && *share == Share::ALL && replication.keep_remote && !hot
     }
 
     /// Begins an audit if it is time.

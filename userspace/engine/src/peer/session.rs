@@ -34,7 +34,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::{Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
 
 /// How this node stands with its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +299,10 @@ impl node::Peers for Session {
 
     fn has_told_all_since(&self, since: Option<Instant>) -> bool {
         either!(self, each => node::Peers::has_told_all_since(&**each, since))
+    }
+
+    fn on_injected_ended(&mut self, key: &FlowKey) {
+        either!(self, each => node::Peers::on_injected_ended(&mut **each, key));
     }
 
     fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {

@@ -22,6 +22,7 @@ pub mod association;
 pub mod session;
 mod handover;
 mod listen;
+mod inject;
 mod receive;
 mod transmit;
 #[cfg(test)]

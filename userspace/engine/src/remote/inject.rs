@@ -47,7 +47,15 @@ impl Remote {
     /// Whether a flow of the kernel is a peer's and nobody else's: an injection made it.
     #[must_use]
     pub fn made(&self, key: &FlowKey) -> bool {
-        self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
+        let writes = self.injects || self.hot;
+        writes && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
+    }
+
+    /// A flow of the kernel is not, or not only, what an injection made.
+    pub fn unmake(&mut self, key: &FlowKey) {
+        if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
+            notes.marks.remove(Marks::MADE);
+        }
     }
 
     /// The kernel has none of the flow that an injection made. Returns who spoke of the flow last, and when.
@@ -59,6 +67,9 @@ impl Remote {
 
     /// Traffic of this node's uses a flow. If it is a peer's, it is no longer as the peer says.
     pub fn note_shared(&mut self, key: &FlowKey) {
+        if self.hot {
+            self.unmake(key);
+        }
         if self.injects
             && self.set_unlike(key, true).is_some()
             && let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))

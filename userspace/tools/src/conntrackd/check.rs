@@ -47,7 +47,6 @@ fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     keys::identity(conf, &process::host_name(), keyring)?;
     let missing = [
         (plan.links.is_some(), "links of version 1 beside it"),
-        (conf.inject, "`Inject on`"),
         (conf.settle_ms != 0, "`Settle`"),
         (conf.remote_limit.is_some(), "`RemoteLimit`"),
         (plan.shards > 1, "`Shards` above 1"),

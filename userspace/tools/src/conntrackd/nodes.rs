@@ -37,6 +37,7 @@ pub fn open(
     let Renewal { members, rates } = renewal;
     let incarnation = random_number();
     config.cluster = Some(Arc::new(Cluster {
+        hot: conf.inject,
         incarnation,
         digest_key: DigestKey(members.preshared.digest_key()),
         rates,
@@ -83,6 +84,7 @@ fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
         me: place(me),
         peers: peers.iter().map(|peer| place(peer.name)).collect(),
         rates: Vec::new(),
+        hot: false,
         incarnation: 0,
         digest_key: DigestKey([0; 16]),
     }

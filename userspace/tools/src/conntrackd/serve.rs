@@ -73,7 +73,7 @@ pub struct Service {
 }
 
 /// What of the plan answers depend on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Facts {
     /// What the daemon is for.
     purpose: Purpose,
@@ -85,6 +85,8 @@ struct Facts {
     wanted: &'static str,
     /// Most zones that are told one by one.
     zones_max: usize,
+    /// Names of the peers of version 2, in the order of the configuration.
+    peers: Arc<[String]>,
 }
 
 impl Service {
@@ -109,10 +111,13 @@ impl Service {
 
     /// Takes over a plan.
     pub fn adopt(&self, plan: &Plan) {
+        let peers = plan.replication.iter().flat_map(|conf| &conf.peers);
+        let peers = peers.map(|peer| peer.name.to_string());
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts {
             purpose: plan.purpose,
             expectations: plan.config.expectations.any(),
             purge_after_s: plan.purge_after_s,
+            peers: peers.collect(),
             wanted: plan.wanted_source(),
             zones_max: plan.metrics.as_ref().map_or(0, |metrics| metrics.limits.zones_max),
         };
@@ -176,7 +181,7 @@ impl Service {
     }
 
     fn facts(&self) -> Facts {
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves one client. True when it asked the daemon to end.
@@ -227,7 +232,7 @@ impl Service {
                 self.purge(client, &[Subject::Flows, Subject::Expectations]).await
             }
             Request::PurgeLater => {
-                self.purge_later().await;
+                self.purge_later();
                 Ok(())
             }
             Request::StatsResendQueue => self.resend_queue(client).await,

@@ -2,10 +2,12 @@
 
 use super::{Daemon, print};
 use crate::print::status::Peer;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use host::control::framed::{self, Piece};
 use std::fmt::Write;
 use std::process::ExitCode;
+use wire::control::framed::{Ask, Status, Verb};
 
 /// What follows the options in the help.
 pub(super) const MORE: &str = "\
@@ -48,6 +50,23 @@ pub(super) fn ready(daemon: &Daemon, name: &str) -> Result<ExitCode> {
     };
     print(&format!("{}\n", peer.state()))?;
     Ok(u8::from(!peer.equal).into())
+}
+
+/// Takes over the flows of one of them.
+pub(super) fn take_over(daemon: &Daemon, name: &str) -> Result<ExitCode> {
+    let socket = daemon.socket()?;
+    let note = |piece: Piece<'_>| {
+        if let Piece::Note(text) = piece {
+            eprintln!("{}", String::from_utf8_lossy(text));
+        }
+        Ok(())
+    };
+    let end = framed::ask(&socket, name, &Ask::new(Verb::TakeOver), note);
+    let end = end.map_err(|error| anyhow!("the daemon at {}: {error}", socket.display()))?;
+    match end.status {
+        Status::Done => Ok(ExitCode::SUCCESS),
+        _ => bail!("the daemon refused: {}", String::from_utf8_lossy(&end.body)),
+    }
 }
 
 fn text(peers: &[Peer]) -> String {

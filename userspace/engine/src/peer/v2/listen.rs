@@ -15,7 +15,7 @@ use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::flow::Status;
-use ctnetlink::{Change, Expectation, Flow};
+use ctnetlink::{Change, Expectation, Flow, FlowKey};
 
 /// How often is looked whether nothing is on the way.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -62,6 +62,7 @@ impl V2 {
         }
         self.scan_in_time(node, now);
         self.ask_on(now);
+        self.keep_injected(node, now);
     }
 
     fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
@@ -94,7 +95,7 @@ impl V2 {
 
     fn node(&self, now: Instant) -> claim::Node<Owner> {
         let joined = self.is_joined(now);
-        claim::Node { me: self.cluster.me, hot: false, standby: self.standby, joined }
+        claim::Node { me: self.cluster.me, hot: self.cluster.hot, standby: self.standby, joined }
     }
 
     /// The kernel says something of the living flow in a slot.
@@ -193,7 +194,8 @@ impl V2 {
         let waits = !self.scanned && self.scan.is_none() && loaded;
         let join = waits.then(|| self.began + JOIN_WAIT);
         let look = self.look.filter(|_| self.scanned && self.scan.is_none());
-        [scan, join, look.map(|look| look.next)].into_iter().flatten().min()
+        let extend = self.cluster.hot.then_some(self.extend.due);
+        [scan, join, look.map(|look| look.next), extend].into_iter().flatten().min()
     }
 
     /// The kernel is asked about the flow in a slot: if it is there and open, this node claims it with the next epoch.
@@ -292,6 +294,12 @@ impl node::Peers for V2 {
 
     fn has_told_all_since(&self, _: Option<Instant>) -> bool {
         false
+    }
+
+    fn on_injected_ended(&mut self, key: &FlowKey) {
+        if self.ended.len() < limit::EVENTS_MAX {
+            self.ended.push(*key);
+        }
     }
 
     fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {

@@ -186,6 +186,7 @@ impl V2 {
         let entry = match known {
             Known::Own(..) => Entry::Own,
             _ if mine.is_some() => Entry::Ceded,
+            _ if node.remote.made(&key) => Entry::Injected,
             Known::OwnEnd(_, claim) if claim.what == What::Closed => Entry::OwnClose,
             _ => Entry::None,
         };
@@ -195,10 +196,15 @@ impl V2 {
             knew: ours.is_some_and(|ours| claim::knew(ours, &coming)),
             same_reply: mine.as_ref().is_none_or(|mine| mine.reply == flow.reply),
             adds: mine.as_ref().is_some_and(|mine| claim::adds(mine, &flow)),
-            hot: false,
+            hot: self.cluster.hot,
         };
         let action = claim::meet(entry, comes, meeting);
         let state = matches!(comes, Comes::Live | Comes::New).then(|| flow.clone());
+        // Its packets may go on through this node: the entry follows, as far as the owner knows more.
+        let follows = self.cluster.hot
+            && action == Action::Cede
+            && mine.as_ref().is_some_and(|mine| claim::adds(&flow, mine));
+        let action = if follows { Action::Advance } else { action };
         if coming.what.is_end() {
             self.claims.hold_end(node, &key, coming, known);
         } else {
@@ -209,13 +215,14 @@ impl V2 {
             node.note_room(now, Side::Remote, held);
         }
         if action != Action::Nothing {
-            self.act(node, from, (action, coming), (slot, key), state);
+            self.act(node, now, from, (action, coming), (slot, key), state);
         }
     }
 
     fn act(
         &mut self,
         node: &mut Node,
+        now: Instant,
         from: PeerId,
         (action, coming): (Action, Claimed),
         (slot, key): (Option<u32>, ctnetlink::FlowKey),
@@ -243,8 +250,11 @@ impl V2 {
                 let known = self.claims.known(node, &key);
                 self.claims.end(node, &key, (next.0, next.1, What::Closed), known);
             }
-            // What a node does that writes flows of others into its kernel is not built yet, and not asked for.
-            Action::Replace | Action::Create | Action::Write | Action::Advance => {}
+            Action::Create | Action::Write | Action::Replace | Action::Advance => {
+                if let Some(flow) = state {
+                    self.inject(node, now, action, flow);
+                }
+            }
             Action::Nothing | Action::Cede | Action::Forget | Action::AskWhenOver => {}
         }
     }

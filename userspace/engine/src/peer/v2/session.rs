@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::Instant;
 use core::time::Duration;
+use ctnetlink::FlowKey;
 
 /// How long a node waits for peers that it has not met before it claims what its kernel shows.
 pub const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -93,6 +94,12 @@ pub struct V2 {
     pub(super) takes_more: bool,
     /// A commit asks the peers how they are.
     pub(super) asking: Option<super::handover::Asking>,
+    /// Flows that an injection made and that ended here, though their owner says that they live.
+    pub(super) ended: Vec<FlowKey>,
+    /// By remote slot: when the kernel was given time for a flow that an injection made, seconds.
+    pub(super) written_s: Vec<u32>,
+    /// How far the lifetimes of these have been looked at.
+    pub(super) extend: Scan,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -151,6 +158,9 @@ impl V2 {
             asking: None,
             committed_at: None,
             takes_more: false,
+            ended: Vec::new(),
+            written_s: Vec::new(),
+            extend: Scan { from: 0, due: now },
             turn: 0,
             cluster,
         }
@@ -288,7 +298,7 @@ impl V2 {
 
     /// Forgets what is claimed of an identity without anybody's word.
     #[cfg(test)]
-    pub(crate) fn spoil(&mut self, node: &mut Node, key: &ctnetlink::FlowKey) {
+    pub(crate) fn spoil(&mut self, node: &mut Node, key: &FlowKey) {
         let known = self.claims.known(node, key);
         self.claims.let_go(node, key, known);
     }

@@ -72,10 +72,14 @@ impl Service {
         if self.facts().purpose == Purpose::Helper {
             return Err((Status::NoTable, "the daemon only serves helpers".into()));
         }
+        if ask.verb == Verb::TakeOver {
+            return self.take_over(&received.filter).await;
+        }
         let program = program(&received.filter)?;
         let engine = self.engine.read().await.clone();
         let mut work = Work { engine, program, client, trusted: false };
         match ask.verb {
+            Verb::TakeOver => Ok(Vec::new()),
             Verb::List => work.list(&ask).await,
             Verb::Count => work.count(&ask).await,
             Verb::Delete => {
@@ -92,6 +96,26 @@ impl Service {
                 }
                 ended
             }
+        }
+    }
+}
+
+impl Service {
+    /// Takes over the flows of a peer, and waits until that is done.
+    async fn take_over(&self, name: &str) -> Ended {
+        let names = self.facts().peers.clone();
+        let Some(peer) = names.iter().position(|peer| peer == name) else {
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            return Err(failed(format!("there is no peer `{name}` (there is: {there})")));
+        };
+        self.log.notice(format!("takeover of the flows of {name} requested"));
+        let (reply, outcome) = oneshot::channel();
+        let command = engine::Command::TakeOver(engine::told::PeerId::at(peer));
+        self.engine.read().await.order(Order::Command(command, reply));
+        match outcome.await {
+            Ok(Ok(())) => Ok(Tally::default().encode().to_vec()),
+            Ok(Err(why)) => Err(failed(why)),
+            Err(_) => Err(busy()),
         }
     }
 }

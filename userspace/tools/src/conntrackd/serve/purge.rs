@@ -24,11 +24,8 @@ impl Service {
         tell(client, order_purge(&engine, subjects)).await
     }
 
-    /// Empties them after the time the configuration names, unless that is to happen already. From now on this node claims
-    /// flows of its kernel by traffic only, and says so to its peers of version 2.
-    pub(super) async fn purge_later(self: &Arc<Self>) {
-        let (reply, _) = oneshot::channel();
-        self.engine.read().await.order(Order::Command(Command::StandBy, reply));
+    /// Empties them after the time the configuration names, unless that is to happen already.
+    pub(super) fn purge_later(self: &Arc<Self>) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if scheduled.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
@@ -37,9 +34,13 @@ impl Service {
         self.log.notice(format!("flushing conntrack table in {} secs", after.as_secs()));
         let service = Arc::clone(self);
         let task = tokio::spawn(async move {
+            let (reply, _) = oneshot::channel();
+            service.engine.read().await.order(Order::Command(Command::StandBy, reply));
             tokio::time::sleep(after).await;
             service.log.notice("flushing kernel conntrack table (scheduled)");
             let engine = service.engine.read().await;
+            // Before they are forgotten here, the flows are said to be nobody's.
+            order_release(&engine);
             let (reply, _) = oneshot::channel();
             let flush = Command::Flush { local: true, remote: false };
             engine.order(Order::Command(flush, reply));
@@ -61,7 +62,16 @@ impl Service {
 }
 
 fn order_purge(engine: &Handle, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
+    if subjects.contains(&Subject::Flows) {
+        order_release(engine);
+    }
     let (reply, outcome) = oneshot::channel();
     engine.order(Order::Purge(subjects.to_vec(), reply));
     outcome
+}
+
+/// Peers of version 2 keep what this node claims: its end here is not the flows' end.
+fn order_release(engine: &Handle) {
+    let (reply, _) = oneshot::channel();
+    engine.order(Order::Command(Command::Release, reply));
 }

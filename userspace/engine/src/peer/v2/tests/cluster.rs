@@ -51,17 +51,23 @@ struct World {
     /// Of so many datagrams one is lost; 0: none.
     loses: u64,
     count: u64,
+    hot: bool,
     datagrams: Vec<(usize, usize, u64, u64, Vec<u8>)>,
 }
 
 impl World {
     fn new(nodes: usize) -> Self {
+        Self::with(nodes, false)
+    }
+
+    fn with(nodes: usize, hot: bool) -> Self {
         let mut world = Self {
             now: Instant(1_000_000_000),
             nodes: (0..nodes).map(|_| None).collect(),
             cut: false,
             loses: 0,
             count: 0,
+            hot,
             datagrams: Vec::new(),
         };
         (0..nodes).for_each(|at| world.start(at, BTreeMap::new()));
@@ -76,6 +82,7 @@ impl World {
             (0..self.nodes.len()).filter(|n| *n != at).map(|n| Owner(n as u8)).collect();
         let cluster = Cluster {
             me: Owner(at as u8),
+            hot: self.hot,
             rates: vec![None; peers.len()],
             peers,
             incarnation,
@@ -226,11 +233,23 @@ impl Node {
                     self.kernel.insert(number(&flow.key()), flow.clone());
                     told = Some((Change::New, flow));
                 }
+                Request::Update(flow) => match self.kernel.get_mut(&number(&flow.key())) {
+                    Some(known) => {
+                        known.timeout_s =
+                            if flow.has(Known::TIMEOUT) { flow.timeout_s } else { known.timeout_s };
+                        known.status |= flow.status;
+                        known.proto = if flow.tcp().is_some() { flow.proto } else { known.proto };
+                        told = Some((Change::Update, known.clone()));
+                    }
+                    None => errno = 2,
+                },
                 Request::Delete(key) => match self.kernel.remove(&number(&key)) {
                     Some(flow) => told = Some((Change::Destroy, flow)),
                     None => errno = 2,
                 },
-                other => panic!("{other:?}"),
+                other @ Request::CreateExpectation(_) | other @ Request::DeleteExpectation(_) => {
+                    panic!("{other:?}")
+                }
             }
             if errno != 0 {
                 self.engine.handle(now, Input::KernelFailed { token, errno });
@@ -499,4 +518,97 @@ fn what_is_released_before_the_kernel_is_emptied_stays_with_its_holders() {
     world.run(S(3));
     assert_eq!(world.at(1).kernel.len(), 200);
     assert_eq!(world.at(0).engine.table(Side::Remote).alive(), 200);
+}
+
+fn states(world: &mut World, at: usize) -> Vec<(u16, u8)> {
+    let state = |flow: &Flow| flow.tcp().map_or(0, |tcp| tcp.state);
+    world.at(at).kernel.iter().map(|(number, flow)| (*number, state(flow))).collect()
+}
+
+fn all_equal(world: &World) -> bool {
+    let nodes = world.nodes.iter().flatten();
+    nodes.into_iter().all(|node| node.engine.peer_standings(world.now).all(|peer| peer.equal))
+}
+
+#[test]
+fn a_hot_node_has_the_flows_of_the_others_in_its_kernel() {
+    let mut world = World::with(2, true);
+    for n in 0..100 {
+        world.kernel(0, Change::New, flow(1_000 + n, 1));
+    }
+    world.run(S(2));
+    assert_eq!(world.at(1).kernel.len(), 100);
+    for n in 0..100 {
+        world.kernel(0, Change::Update, flow(1_000 + n, 3));
+    }
+    world.run(S(2));
+    assert_eq!(states(&mut world, 1), states(&mut world, 0));
+    let claimed = world.at(1).engine.table(Side::Local).alive();
+    assert_eq!((claimed, all_equal(&world)), (0, true), "what was injected is not claimed");
+    for n in 0..60 {
+        world.kernel(0, Change::Update, flow(1_000 + n, 7));
+        world.kernel(0, Change::Destroy, flow(1_000 + n, 7));
+    }
+    world.run(S(2));
+    assert_eq!(world.at(1).kernel.len(), 40, "closed there, deleted here");
+    assert!(all_equal(&world));
+}
+
+#[test]
+fn paths_that_differ_by_direction_make_one_connection_at_both_nodes() {
+    let mut world = World::with(2, true);
+    // SYN passes node 0; SYN/ACK node 1; then both.
+    world.kernel(0, Change::New, flow(1_000, 1));
+    world.run(S(1));
+    world.kernel(1, Change::Update, flow(1_000, 2));
+    world.run(S(1));
+    world.kernel(0, Change::Update, flow(1_000, 3));
+    world.run(S(1));
+    let wanted = vec![(1_000, 3)];
+    assert_eq!([states(&mut world, 0), states(&mut world, 1)], [wanted.clone(), wanted]);
+    world.kernel(1, Change::Update, flow(1_000, 7));
+    world.kernel(1, Change::Destroy, flow(1_000, 7));
+    world.run(S(5));
+    assert_eq!([states(&mut world, 0), states(&mut world, 1)], [vec![], vec![]]);
+    assert!(all_equal(&world));
+}
+
+#[test]
+fn an_injected_flow_lives_as_long_as_its_owner_says() {
+    let mut world = World::with(2, true);
+    world.kernel(0, Change::New, flow(1_000, 3));
+    world.run(S(2));
+    assert_eq!(world.at(1).kernel[&1_000].timeout_s, 288, "what was told, as it travels");
+    world.at(1).kernel.get_mut(&1_000).unwrap().timeout_s = 1;
+    world.run(S(170));
+    assert_eq!(
+        world.at(1).kernel[&1_000].timeout_s,
+        288,
+        "half of its time is over: it gets it again"
+    );
+    // It ends here by itself: the owner says that it lives.
+    let gone = world.at(1).kernel[&1_000].clone();
+    world.kernel(1, Change::Destroy, gone);
+    world.run(S(2));
+    assert!(world.at(1).kernel.contains_key(&1_000));
+    world.stop(0);
+    world.at(1).kernel.get_mut(&1_000).unwrap().timeout_s = 1;
+    world.run(S(400));
+    assert_eq!(world.at(1).kernel[&1_000].timeout_s, 1, "nobody says that it lives");
+}
+
+#[test]
+fn a_commit_of_a_hot_node_claims_and_deletes_nothing() {
+    let mut world = World::with(2, true);
+    for n in 0..100 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.stop(0);
+    world.run(S(1));
+    world.command(1, Command::CommitAll);
+    world.run(S(3));
+    let node = world.at(1);
+    assert_eq!((node.kernel.len(), node.engine.flows(Side::Local).count()), (100, 100));
+    assert_eq!(node.engine.table(Side::Remote).alive(), 0, "all are its own");
 }

@@ -32,10 +32,7 @@ pub(super) const ROWS: &[Keyword] = &[
     keyword(Key::Inject, "Inject", &[Replication])
         .takes(Kind::Bool)
         .default(|| ReplicationConf::INJECT.into())
-        .doc(
-            "Write the flows of peers into the kernel at once, instead of at a takeover. `on` is refused at the start: \
-             this build has not got it yet.",
-        ),
+        .doc("Write the flows of peers into the kernel at once, instead of at a takeover."),
     keyword(Key::Settle, "Settle", &[Replication])
         .takes(Kind::Number { min: 0, max: 1000 })
         .default(|| ReplicationConf::SETTLE_MS.into())
