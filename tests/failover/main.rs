@@ -8,7 +8,8 @@
 //!                   10.99.1.3 [ b ] 10.99.2.3
 //! ```
 //!
-//! A third router, c, is at 10.99.1.4 and 10.99.2.4. The client's gateway 10.99.1.1 and 10.99.2.1, which all connections are translated to, belong to the primary.
+//! A third router, c, is at 10.99.1.4 and 10.99.2.4. The client's gateway 10.99.1.1 and 10.99.2.1, which all connections
+//! are translated to, belong to the primary.
 
 mod network;
 mod router;

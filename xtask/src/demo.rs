@@ -34,8 +34,8 @@ use verdict::Evidence;
 /// empty kernel, gets everything from B and takes over again. The transfer must finish, with the right sum and without
 /// one RST, and every background flow must be in the new primary's kernel each time.
 ///
-/// With --v2 the daemons speak version 2 of the protocol, sealed with keys that are made on the spot. With --nodes 3 there
-/// is a third router, C: when A is dead and B has taken over, B dies too, and C takes over; then A returns.
+/// With --v2 the daemons speak version 2 of the protocol, sealed with keys that are made on the spot. With --nodes 3
+/// there is a third router, C: when A is dead and B has taken over, B dies too, and C takes over; then A returns.
 ///
 /// Everything happens in network namespaces called ctflow-demo-*, which go when the demonstration ends, also after
 /// Ctrl-C. Exit status 0 when it showed what it promises, else 1.

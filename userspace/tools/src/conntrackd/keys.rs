@@ -55,8 +55,8 @@ impl Keyring {
 }
 
 /// What is said of a key file that the daemon may not read and has not read before.
-const FORBIDDEN: &str = "permission denied: a daemon that has given up root (`User`) reads no file of root's. Restart it, \
-                         or give the file to its user (chown)";
+const FORBIDDEN: &str = "permission denied: a daemon that has given up root (`User`) reads no file of root's. \
+                         Restart it, or give the file to its user (chown)";
 
 /// Reads the key files. `host` is the host's name, for a file that gives none.
 ///
