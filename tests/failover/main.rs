@@ -69,7 +69,7 @@ fn play(setup: Setup) -> Seen {
     }
     let last = routers.pop_front().expect("one is left");
     let again = network.router(0);
-    let first = start(&again, 0, "a-again");
+    let first = Router::start((&again, 0), (setup, &members), &files, "a-again");
     first.wait_primary();
     wait_until("the last one gives the addresses back", || !last.has_addresses());
     connections.wait_for_talk();
