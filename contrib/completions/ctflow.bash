@@ -148,7 +148,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__bench)
-            opts="-h --list --quick --reps --flows --rate --duration --subjects --conntrackd --original --generator --cpus --json --svg --force --help"
+            opts="-h --list --quick --reps --flows --rate --duration --subjects --conntrackd --original --generator --cpus --json --svg --from --again --force --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -195,6 +195,14 @@ _ctflow() {
                     return 0
                     ;;
                 --svg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --again)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

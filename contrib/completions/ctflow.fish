@@ -171,6 +171,8 @@ packet\t'Through a packet socket'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l cpus -d 'CPUs of the generator and of the subject' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l json -d 'Write everything that was measured to this file, as JSON' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l svg -d 'Draw the results into this file, as SVG' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l from -d 'Draw what an earlier run has written as JSON, and measure nothing' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l again -d 'How often a measurement is repeated that something disturbed: other programs\' CPU time, another listener, a CPU that changes its speed; ten times as many in the whole run at most' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List the scenarios, what each measures and against which goal, and end'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'

@@ -56,6 +56,8 @@ fn a_small_run_adds_up() {
         "--force",
         "--reps",
         "1",
+        "--again",
+        "0",
     ]);
     command.args(["--original", "/nonexistent", "--flows", &FLOWS.to_string()]);
     command.arg("--json").arg(&json).arg("--svg").arg(&svg);
@@ -91,7 +93,7 @@ fn beginnings_are_all_heard_and_packets_are_compared_side_by_side() {
     let files = Files::new();
     let json = files.path().join("result.json");
     let mut command = Command::new(Brand::Ours.program().with_file_name("ctflow"));
-    command.args(["bench", "packets", "churn-beginnings", "--force", "--reps", "1"]);
+    command.args(["bench", "packets", "churn-beginnings", "--force", "--reps=1", "--again=0"]);
     command.args(["--subjects", "nobody,netlink,tap", "--flows", &FLOWS.to_string()]);
     let output = command.arg("--json").arg(&json).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the eBPF object, then the programs that carry it.
 
+use crate::cross::{Arch, Cross};
 use crate::shell::{self, step};
 use crate::toolchain::Toolchain;
 use crate::{repo, setup};
@@ -27,6 +28,10 @@ pub(crate) struct Options {
     /// in target/diagnostics
     #[arg(long, conflicts_with = "release")]
     diagnostics: bool,
+    /// For which architecture [default: this machine's]. Programs for arm64 end in target/aarch64; what building them
+    /// takes is installed when it is missing
+    #[arg(long, value_enum, conflicts_with = "diagnostics")]
+    target: Option<Arch>,
 }
 
 /// What a build leaves.
@@ -38,7 +43,26 @@ pub(crate) struct Built {
 }
 
 pub(crate) fn run(options: &Options) -> Result<Built> {
-    if options.diagnostics { diagnostics() } else { all(options.release) }
+    match Arch::cross(options.target)? {
+        Some(cross) => foreign(&cross, options.release),
+        None if options.diagnostics => diagnostics(),
+        None => all(options.release),
+    }
+}
+
+/// Builds the programs for another architecture. The eBPF object is the same: every kernel of ours is little-endian.
+pub(crate) fn foreign(cross: &Cross, release: bool) -> Result<Built> {
+    let object = ebpf(&ebpf_target(), false)?;
+    let start = Instant::now();
+    step(&format!("build: programs for arm64 ({})", if release { "release" } else { "debug" }));
+    let mut cargo = cross.cargo("build");
+    cargo.env(OBJECT_VARIABLE, &object).args(["--package", "ctflow-tools"]);
+    if release {
+        cargo.arg("--release");
+    }
+    shell::run(&mut cargo)?;
+    println!("programs built in {}", shell::took(start));
+    Ok(Built { object, programs: cross.programs(release) })
 }
 
 /// Builds the programs with everything that logs, in a folder of its own, so that tests and packages never take them by

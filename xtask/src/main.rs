@@ -9,6 +9,8 @@ mod repo;
 mod shell;
 mod toolchain;
 mod setup;
+mod apt;
+mod cross;
 mod build;
 mod tally;
 mod vm;

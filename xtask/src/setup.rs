@@ -151,6 +151,15 @@ fn install(missing: &Missing) -> Result<()> {
     Ok(())
 }
 
+/// Sees that Debian's rustc is there, which can be given the standard library of another architecture.
+pub(crate) fn ensure_rustc() -> Result<()> {
+    if matches!(Toolchain::find(), Some(Toolchain::Debian)) {
+        Ok(())
+    } else {
+        install_packages(&RUSTC)
+    }
+}
+
 /// Sees that some more programs are there, which only one part of the tests needs: each with its Debian package.
 pub(crate) fn ensure_programs(programs: &[(&str, &'static str)]) -> Result<()> {
     let absent = programs.iter().filter(|(program, _)| shell::find(program).is_none());

@@ -2,6 +2,7 @@
 
 use crate::build::{self, Built, OBJECT_VARIABLE};
 use crate::busy::Busy;
+use crate::cross::{Arch, Cross};
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
 use crate::tally::{self, Tally};
@@ -20,7 +21,8 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask test\n  cargo xtask test unit sim --seeds 20000\n  \
-                        sudo -E cargo xtask test netns"
+                        sudo -E cargo xtask test netns\n  \
+                        sudo -E cargo xtask test unit vm --arch arm64"
 )]
 pub(crate) struct Options {
     /// Which parts, in this order whatever order they are named in [default: all but package]
@@ -35,6 +37,11 @@ pub(crate) struct Options {
     /// The first of these seeds [default: derived from the commit that is checked out]
     #[arg(long, value_name = "SEED", env = "CTFLOW_SIM_BASE")]
     base: Option<u64>,
+
+    /// For which architecture [default: this machine's]. `unit` for arm64 runs in QEMU's user mode, `vm` on its
+    /// kernels; no other part runs there. What that takes is installed when it is missing
+    #[arg(long, alias = "target", value_enum)]
+    arch: Option<Arch>,
 
     /// Keep every CPU busy by something else meanwhile: no test may depend on how fast the machine is
     #[arg(long)]
@@ -66,6 +73,8 @@ enum Part {
 }
 
 impl Part {
+    /// What runs for another architecture than this machine's.
+    const FOREIGN: [Self; 2] = [Self::Unit, Self::Vm];
     /// What is run unless parts are named.
     const ALL: [Self; 9] = [
         Self::Unit,
@@ -101,11 +110,16 @@ impl Part {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
-    let mut parts =
-        if options.parts.is_empty() { Part::ALL.to_vec() } else { options.parts.clone() };
+    let cross = Arch::cross(options.arch)?;
+    let able = if cross.is_some() { Part::FOREIGN.as_slice() } else { &Part::ALL };
+    let mut parts = if options.parts.is_empty() { able.to_vec() } else { options.parts.clone() };
     parts.sort_unstable();
     parts.dedup();
-    let mut total = run_parts(&parts, options);
+    let cannot = parts.iter().find(|part| cross.is_some() && !able.contains(part));
+    if let Some(part) = cannot {
+        bail!("{}: only `unit` and `vm` run for another architecture", part.name());
+    }
+    let mut total = run_parts(&parts, options, cross.as_ref());
     if repo::is_ci() {
         total += lint::checks();
     }
@@ -115,8 +129,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Runs parts one after the other; what cannot even be prepared is one failure.
-fn run_parts(parts: &[Part], options: &Options) -> Tally {
-    let built = match prepare(parts) {
+fn run_parts(parts: &[Part], options: &Options, cross: Option<&Cross>) -> Tally {
+    let built = match prepare(parts, cross) {
         Ok(built) => built,
         Err(error) => return failure("preparing the tests", &error),
     };
@@ -128,7 +142,8 @@ fn run_parts(parts: &[Part], options: &Options) -> Tally {
     };
     let (mut total, mut ignored, mut account) = (Tally::default(), 0, Vec::new());
     let base = options.base.unwrap_or_else(sim::base_of_commit);
-    let run = Run { built: built.as_ref(), seeds: (base, options.seeds), live: Cell::default() };
+    let (built, seeds) = (built.as_ref(), (base, options.seeds));
+    let run = Run { built, cross, seeds, live: Cell::default() };
     for part in parts {
         let start = Instant::now();
         step(&format!("test: {}", part.name()));
@@ -149,12 +164,15 @@ fn run_parts(parts: &[Part], options: &Options) -> Tally {
 }
 
 /// Builds what kernel tests run; nothing when none of them will.
-fn prepare(parts: &[Part]) -> Result<Option<Built>> {
+fn prepare(parts: &[Part], cross: Option<&Cross>) -> Result<Option<Built>> {
     if !parts.iter().any(|part| part.needs_root()) || !repo::is_root() {
         return Ok(None);
     }
     setup::ensure()?;
-    build::all(false).map(Some)
+    match cross {
+        Some(cross) => build::foreign(cross, false).map(Some),
+        None => build::all(false).map(Some),
+    }
 }
 
 fn failure(what: &str, error: &anyhow::Error) -> Tally {
@@ -165,6 +183,8 @@ fn failure(what: &str, error: &anyhow::Error) -> Tally {
 /// What the parts need to know.
 struct Run<'a> {
     built: Option<&'a Built>,
+    /// How tests are built and run for another architecture.
+    cross: Option<&'a Cross>,
     /// The first seed of the simulation, and how many.
     seeds: (u64, u64),
     /// How many tests that other parts ignore have run.
@@ -177,7 +197,7 @@ impl Run<'_> {
             return skip_or_fail(part);
         }
         match part {
-            Part::Unit => tally::run(&mut self.cargo_test()),
+            Part::Unit => self.unit(),
             Part::Sim => self.sim(),
             Part::Netns => self.netns(),
             Part::Vm => self.vm(),
@@ -196,6 +216,18 @@ impl Run<'_> {
             Part::Hostile => self.hostile(),
             Part::Package => package::test::run(self.built.context("nothing was built")?),
         }
+    }
+
+    /// The tests of all crates; for another architecture without those of this program, which runs here alone.
+    fn unit(&self) -> Result<Tally> {
+        let mut cargo = self.cargo_test();
+        if self.cross.is_some() {
+            cargo.arg("--workspace");
+            ["xtask", "ctflow-ebpf", "benches", "tests"].iter().for_each(|package| {
+                cargo.args(["--exclude", package]);
+            });
+        }
+        tally::run(&mut cargo)
     }
 
     /// A range of seeds of its own for each commit. Whoever wants a run again names its base.
@@ -246,7 +278,9 @@ impl Run<'_> {
         }
         let built = self.built.context("nothing was built")?;
         let target = |name: &'static str| -> Result<_> { Ok((name, self.target(name)?)) };
-        vm::run(built, [target("netns")?, target("cli")?, target("helpers")?])
+        let host = Arch::of_host().context("obstacles come first")?;
+        let arch = if self.cross.is_some() { Arch::Arm64 } else { host };
+        vm::run(arch, built, [target("netns")?, target("cli")?, target("helpers")?])
     }
 
     /// The codec's requests to a live kernel, in an empty namespace that goes when they end.
@@ -274,7 +308,8 @@ impl Run<'_> {
     }
 
     fn cargo_test(&self) -> Command {
-        let mut cargo = shell::cargo("test");
+        let mut cargo =
+            self.cross.map_or_else(|| shell::cargo("test"), |cross| cross.cargo("test"));
         cargo.arg("--no-fail-fast");
         if let Some(built) = self.built {
             cargo.env(OBJECT_VARIABLE, &built.object).env("CTFLOW_BIN_DIR", &built.programs);

@@ -10,7 +10,9 @@ use std::process::Command;
 /// The bpf-linker that is known to work, and the least that is accepted.
 pub(crate) const LINKER: [u32; 3] = [0, 13, 0];
 
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Debian's compiler, and what documents and tests examples with it.
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const DEBIAN_RUSTDOC: &str = "/usr/bin/rustdoc";
 const LIBRARY: &str = "lib/rustlib/src/rust/library/core";
 
 /// A rustc that can build `core` for targets that have no standard library.

@@ -12,20 +12,25 @@
 //! A guest tests and switches itself off. One that says nothing for long is ended, and the end of what it said is
 //! shown.
 
+mod machine;
 mod kernel;
 mod image;
 mod programs;
 
+use crate::apt::Apt;
 use crate::build::Built;
+use crate::cross::{self, Arch};
 use crate::shell::{self, step};
 use crate::tally::Tally;
 use crate::{repo, setup};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use image::Contents;
 use kernel::Kernel;
+use machine::{Machine, Plan};
+use programs::Userland;
 use std::collections::VecDeque;
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,47 +38,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A kernel to test on.
-#[derive(Clone, Copy)]
-struct Plan {
-    /// How it is called here.
-    name: &'static str,
-    /// The Debian package that names the newest one.
-    package: &'static str,
-    /// What `EventSource auto` is to be on it.
-    auto: &'static str,
-    /// What `EventSource hook` is to be on it.
-    hook: &'static str,
-    /// Tests that run on it beyond [`TESTS`].
-    more: &'static str,
-}
-
-/// NETFILTER programs exist since 6.4.
-const PLANS: [Plan; 2] = [
-    Plan { name: "6.1", package: "linux-image-amd64", auto: "tap", hook: "tap", more: "" },
-    Plan {
-        name: "6.12",
-        package: "linux-image-6.12-amd64",
-        auto: "tap",
-        hook: "hook",
-        more: "hook::all_sources hook::every_new_flow hooked::",
-    },
-];
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 5] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("dpkg-deb", "dpkg"),
-    ("xz", "xz-utils"),
-    ("curl", "curl"),
-];
-/// What the tests run in the guest.
-const TOOLS: [&str; 5] = ["ip", "nft", "conntrack", "nfct", "curl"];
+const PROGRAMS: [(&str, &str); 4] =
+    [("busybox", "busybox-static"), ("dpkg-deb", "dpkg"), ("xz", "xz-utils"), ("curl", "curl")];
 /// Programs of ours that they run.
 const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
-/// The original, and its helpers.
-const ORIGINAL: &str = "/usr/sbin/conntrackd";
-const ORIGINAL_HELPERS: &str = "/usr/lib/x86_64-linux-gnu/conntrack-tools";
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
 const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
@@ -96,33 +65,42 @@ const CHOSEN: &str = "CTFLOW_VM_TESTS";
 const BUILT: &str = "CTFLOW_VM_PROGRAMS";
 /// Set for a measurement: one CPU whose clock is its instructions, a nanosecond each.
 const COUNTED: &str = "CTFLOW_VM_COUNTED";
-/// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help, and longer
+/// beside other work.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Lines shown of a guest that was ended.
 const TAIL: usize = 40;
 /// What a guest says last.
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
-pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally> {
-    setup::ensure_programs(&PROGRAMS)?;
-    let folder = repo::target().join("vm");
+pub(crate) fn run(arch: Arch, built: &Built, targets: [(&str, Command); 3]) -> Result<Tally> {
+    let machine = Machine::of(arch);
+    setup::ensure_programs(&[PROGRAMS.as_slice(), &[machine.emulator]].concat())?;
     let tests: Vec<_> = targets
         .into_iter()
         .map(|(name, cargo)| Ok((name, test_binary(name, cargo)?)))
         .collect::<Result<_>>()?;
-    let extracted = programs::fetch(&folder)?;
+    let folder = folder(arch);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let native = Some(arch) == Arch::of_host();
+    let apt = if native { Apt::native() } else { cross::apt()? };
+    let userland = match native {
+        true => Userland::native(&folder, machine)?,
+        false => Userland::foreign(&folder, machine, &apt)?,
+    };
     let mut guests = Vec::new();
     let asked = env::var(ONLY).ok();
     let wanted = |name: &str| asked.as_ref().is_none_or(|only| only == name);
-    for plan in PLANS.into_iter().filter(|plan| wanted(plan.name)) {
+    for plan in machine.plans.into_iter().filter(|plan| wanted(plan.name)) {
         let name = plan.name;
-        let kernel = kernel::fetch(&folder, name, plan.package)?;
+        let kernel = kernel::fetch(&apt, &folder, name, plan.package)?;
         let image = folder.join(name).join("initramfs");
-        contents(&kernel, &tests, (built, &extracted), plan)?.write(&image)?;
+        contents(&kernel, &tests, (built, &userland), plan)?.write(&image)?;
         step(&format!("vm: Linux {}", kernel.version));
         let log = folder.join(name).join("console.log");
-        guests.push(thread::spawn(move || Guest::start(name, &kernel, &image)?.watch(&log)));
+        let run = move || Guest::start(machine, name, &kernel, &image)?.watch(&log);
+        guests.push(thread::spawn(run));
     }
     let mut tally = Tally::default();
     for guest in guests {
@@ -130,6 +108,15 @@ pub(crate) fn run(built: &Built, targets: [(&str, Command); 3]) -> Result<Tally>
         tally += outcome?;
     }
     Ok(tally)
+}
+
+/// Where kernels, programs and consoles are kept.
+fn folder(arch: Arch) -> PathBuf {
+    let folder = repo::target().join("vm");
+    match arch {
+        Arch::Amd64 => folder,
+        Arch::Arm64 => folder.join("arm64"),
+    }
 }
 
 /// Builds a test target; the program that holds its tests.
@@ -147,11 +134,10 @@ fn test_binary(name: &str, mut cargo: Command) -> Result<PathBuf> {
 fn contents(
     kernel: &Kernel,
     tests: &[(&str, PathBuf)],
-    (built, extracted): (&Built, &Path),
+    (built, userland): (&Built, &Userland),
     plan: Plan,
 ) -> Result<Contents> {
-    let mut contents = Contents::default();
-    contents.program(&shell::find("busybox").context("no busybox")?, "bin/busybox")?;
+    let mut contents = userland.packed()?;
     for (name, test) in tests {
         contents.program(test, &format!("bin/{name}"))?;
     }
@@ -159,20 +145,12 @@ fn contents(
         let folder = env::var_os(BUILT).map_or_else(|| built.programs.clone(), PathBuf::from);
         contents.program(&folder.join(program), &format!("ctflow/{program}"))?;
     }
+    let root = Path::new("/");
     for text in NFCT_TEXTS {
-        contents.text(&repo::root().join(text))?;
+        contents.text(root, &repo::root().join(text))?;
     }
-    contents.extracted(extracted, &programs::PROGRAMS, &programs::TEXTS)?;
-    contents.script("etc/passwd", programs::PASSWD);
-    contents.script("etc/group", programs::GROUP);
-    contents.program(Path::new(ORIGINAL), ORIGINAL.trim_start_matches('/'))?;
-    contents.text(Path::new(ORIGINAL_HELPERS))?;
     for text in ["/etc/protocols", "/etc/services"] {
-        contents.text(Path::new(text))?;
-    }
-    for tool in TOOLS {
-        let path = shell::find(tool).with_context(|| format!("no {tool}"))?;
-        contents.program(&path, &format!("bin/{tool}"))?;
+        contents.text(root, Path::new(text))?;
     }
     contents.folder(&kernel.modules, &format!("lib/modules/{}", kernel.version))?;
     contents.script("init", &init(plan));
@@ -226,8 +204,9 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(name: &'static str, kernel: &Kernel, image: &Path) -> Result<Self> {
-        let mut command = Command::new("qemu-system-x86_64");
+    fn start(machine: &Machine, name: &'static str, kernel: &Kernel, image: &Path) -> Result<Self> {
+        let (emulator, _) = machine.emulator;
+        let mut command = Command::new(emulator);
         // A clock that counts instructions makes what is measured the same whatever else this machine does.
         let counted = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"];
         let usual = ["-accel", "tcg,thread=multi", "-smp", "2"];
@@ -235,15 +214,17 @@ impl Guest {
             Some(_) => command.args(counted),
             None => command.args(usual),
         };
-        command.args(["-cpu", "max", "-m", "1024"]);
+        command.args(machine.arguments).args(["-m", "2048"]);
         command.args(["-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
-        command.args(["-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off"]);
+        let console = machine.console;
+        let append = format!("console={console} quiet loglevel=3 panic=-1 mitigations=off");
+        command.args(["-append", &append]);
         let mut qemu = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot start qemu-system-x86_64")?;
+            .with_context(|| format!("cannot start {emulator}"))?;
         let console = BufReader::new(qemu.stdout.take().context("stdout is piped")?);
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -307,19 +288,8 @@ impl Drop for Guest {
 
 /// Whether this machine can run the part at all; why not.
 pub(crate) fn obstacle() -> Option<&'static str> {
-    if env::consts::ARCH != "x86_64" {
-        return Some("the kernels are for x86-64");
+    if Arch::of_host().is_none() {
+        return Some("the kernels are for x86-64 and arm64");
     }
     shell::find("apt-get").is_none().then_some("the kernels are Debian's, and there is no apt-get")
-}
-
-/// An error with what a tool said.
-fn tool(command: &mut Command) -> Result<()> {
-    let output =
-        command.output().with_context(|| format!("cannot start {}", shell::line(command)))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} failed: {}: {}", shell::line(command), output.status, said.trim());
-    }
-    Ok(())
 }

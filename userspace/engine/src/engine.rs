@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::output::{Event, KernelOp, Sealed, Side};
 use crate::peer::session::{Session, Standing};
 use crate::peer::v1::{self, Outbox, Peers};
-use crate::peer::v2::session::PeerStanding;
+use crate::peer::v2::session::{PeerStanding, V2};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -75,6 +75,7 @@ impl Engine {
             Input::PeerDown { peer } => {
                 session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(now, peer));
             }
+            Input::Leaving => session.v2_mut().into_iter().for_each(V2::leave),
             Input::Opened { peer, number, bytes } => {
                 session.on_opened(node, now, (peer, number), bytes);
             }

@@ -164,6 +164,8 @@ pub enum Input<'a> {
         /// Which one.
         peer: PeerId,
     },
+    /// This node stops: peers of version 2 are told, with what is polled next.
+    Leaving,
     /// What a peer of version 2 sealed, opened.
     Opened {
         /// Who sealed it.

@@ -197,6 +197,8 @@ pub enum Event {
         /// How many.
         flows: u64,
     },
+    /// A peer of version 2 says that it goes: its session is to be ended.
+    PeerLeft(PeerId),
     /// The peer's sequence numbers began anew.
     PeerRestarted {
         /// When it was seen.

@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 /// Longest datagram that is taken: what a path of jumbo frames carries, and more.
 const RECEIVE_LEN: usize = 9_216;
+/// What is sent at most when this node stops.
+const BYES_MAX: usize = 256;
 /// The versions of the protocol that this build speaks.
 const VERSIONS: (u8, u8) = (2, 2);
 
@@ -200,10 +202,24 @@ impl Nodes {
         sent
     }
 
-    /// Takes keys and addresses as they are configured now. Sessions of keys that are gone end, the others go on (R4.3).
+    /// Takes keys and addresses as they are configured now. Sessions of keys that are gone end, others go on (R4.3).
     pub fn renew(&mut self, engine: &mut Engine, now: Instant, members: Members) {
         self.secure.reconfigure(now, members);
         self.turn(engine, now);
+    }
+
+    /// Tells the peers that this node stops.
+    pub fn leave(&mut self, engine: &mut Engine, now: Instant) {
+        engine.handle(now, Input::Leaving);
+        self.transmit(engine, now, BYES_MAX);
+    }
+
+    /// A peer says that it goes: its session is over.
+    pub fn on_left(&mut self, engine: &mut Engine, now: Instant, peer: told::PeerId) {
+        if let Some(peer) = self.secure.peer_at(peer.index()) {
+            self.secure.on_leaving(now, peer);
+            self.tell(engine, now);
+        }
     }
 
     /// A peer is to be found at these addresses.

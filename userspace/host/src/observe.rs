@@ -112,6 +112,8 @@ impl Observer {
                 log.warning(format!("the other node has been silent for {s} seconds"));
             }
             Event::PeerBack => log.notice("the other node is heard again"),
+            // The end of its session is told.
+            Event::PeerLeft(_) => {}
             Event::PeerRestarted { .. } => log.notice("the other node began a new sequence"),
         }
     }
@@ -242,6 +244,7 @@ fn meaning(event: &Event) -> Option<(Code, Fields)> {
             (Code::PeerSilent, vec![("silent_s", since.as_secs().into())])
         }
         Event::PeerBack => (Code::PeerBack, none()),
+        Event::PeerLeft(_) => return None,
         Event::PeerRestarted { .. } => (Code::PeerRestarted, none()),
     })
 }

@@ -297,7 +297,12 @@ impl Shard {
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
-            let Some(orders) = self.take_orders(now) else { return Ok(self.source) };
+            let Some(orders) = self.take_orders(now) else {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.leave(&mut self.engine, now);
+                }
+                return Ok(self.source);
+            };
             let queries = self.queries.step(&self.engine, now);
             let walked = self.walks.step(&mut self.engine);
             self.keep_house(now);

@@ -11,22 +11,24 @@ mod options;
 mod product;
 mod statistics;
 mod machine;
+mod quiet;
 mod stage;
 pub mod subject;
 mod lab;
 mod scenario;
 mod table;
 mod json;
-mod svg;
+mod picture;
 
 pub use options::Options;
 pub use product::{Product, Told};
 
 use anyhow::{Context, Result, ensure};
-use json::Head;
+use json::{Head, Report};
 use lab::{Case, Lab};
 use machine::{Limit, Machine};
-use scenario::{Outcome, Sample, Scenario};
+use quiet::{Disturbance, Readings, Repeats};
+use scenario::{Outcome, Sample, Scenario, Values};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -54,6 +56,10 @@ pub fn run(options: &Options, product: Product, print: Print<'_>) -> Result<Exit
         print(&list(&chosen))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(path) = &options.from {
+        redraw(options, path)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // Programs that it starts may end before they have read what it writes to them.
     host::sys::process::ignore_sigpipe();
     let subjects = lab::subjects(options, &product)?;
@@ -79,30 +85,44 @@ pub fn run(options: &Options, product: Product, print: Print<'_>) -> Result<Exit
              (memory, start) weighs five times as much\n",
         )?;
     }
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut repeats) = (Vec::new(), Repeats::new(options.again));
     for scenario in chosen {
-        outcomes.push(measure(&lab, &subjects, scenario));
+        outcomes.push(measure(&lab, &subjects, scenario, &mut repeats));
         // After each, so that what ends early is not lost.
         write(options, head, &outcomes)?;
         let outcome = outcomes.last().expect("one was just added");
         print(&format!("\n{}\n", table::text(outcome).trim_end()))?;
     }
     print(&format!("\n{}", table::break_even(&outcomes)))?;
+    print(&table::trust(&outcomes, repeats.taken))?;
     let failed = outcomes.iter().any(|outcome| !outcome.failures.is_empty());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Writes the files that were asked for.
 fn write(options: &Options, head: Head<'_>, outcomes: &[Outcome]) -> Result<()> {
+    let report = Report::new(head, outcomes);
     if let Some(path) = &options.json {
-        let text = json::Report::new(head, outcomes).text()?;
-        std::fs::write(path, text).with_context(|| cannot_write(path))?;
+        std::fs::write(path, report.text()?).with_context(|| cannot_write(path))?;
     }
-    if let Some(path) = &options.svg {
-        let picture = svg::draw(&head.machine.line(), outcomes);
-        std::fs::write(path, picture).with_context(|| cannot_write(path))?;
-    }
-    Ok(())
+    draw(options, &report)
+}
+
+/// Draws what was recorded, or the scenarios of it that were named.
+fn redraw(options: &Options, path: &Path) -> Result<()> {
+    let reading = || format!("cannot read {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(reading)?;
+    let mut report = Report::parse(&text).with_context(reading)?;
+    let names = &options.scenarios;
+    report.scenarios.retain(|scenario| names.is_empty() || names.contains(&scenario.name));
+    ensure!(!report.scenarios.is_empty(), "{} has none of these scenarios", path.display());
+    draw(options, &report)
+}
+
+fn draw(options: &Options, report: &Report) -> Result<()> {
+    let Some(path) = &options.svg else { return Ok(()) };
+    let picture = picture::draw(report).context("cannot draw the results")?;
+    std::fs::write(path, picture).with_context(|| cannot_write(path))
 }
 
 fn choose(options: &Options) -> Result<Vec<Scenario>> {
@@ -138,7 +158,7 @@ fn list(scenarios: &[Scenario]) -> String {
 }
 
 /// Every repetition of every subject at every size. What fails is told and left out.
-fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario) -> Outcome {
+fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario, repeats: &mut Repeats) -> Outcome {
     let subjects: Vec<&Subject> = subjects.iter().filter(|s| (scenario.suits)(s)).collect();
     let mut outcome = Outcome { scenario, samples: Vec::new(), failures: Vec::new() };
     for case in (outcome.scenario.cases)(lab) {
@@ -148,8 +168,12 @@ fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario) -> Outcome {
                 // Each repetition begins with another one.
                 let subject = subjects[(at + rep as usize) % subjects.len()];
                 let turn = format!("{}/{}", rep + 1, lab.reps());
-                match once(lab, &outcome.scenario, subject, &case, &turn) {
-                    Ok(sample) => outcome.samples.push(sample),
+                let once = || once(lab, &outcome.scenario, subject, &case, &turn);
+                match repeats.quietest(once) {
+                    Ok((values, disturbed)) => {
+                        let (case, subject) = (case.clone(), subject.clone());
+                        outcome.samples.push(Sample { case, subject, values, disturbed });
+                    }
                     Err(error) => {
                         outcome.failures.push(format!("{subject}, {}: {error:#}", case.label));
                     }
@@ -161,31 +185,29 @@ fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario) -> Outcome {
     outcome
 }
 
-/// Measures once, and tells of it.
+/// Measures once, and tells of it and of what disturbed it.
 fn once(
     lab: &Lab,
     scenario: &Scenario,
     subject: &Subject,
     case: &Case,
     turn: &str,
-) -> Result<Sample> {
-    let company = company(&lab.product, lab.options.force);
-    if let Some(who) = &company {
-        eprintln!("WARNING: {who} listens too");
-    }
+) -> Result<(Values, Vec<Disturbance>)> {
+    let before = company(&lab.product, lab.options.force);
     let start = Instant::now();
     eprint!("{} {} {turn} {subject} ... ", scenario.name, case.label);
+    let cpus = [lab.generator_cpu, lab.subject_cpu];
+    let readings = Readings::take(&cpus)?;
     let values = (scenario.run)(lab, subject, case);
+    let mut disturbed = readings.judge(&Readings::take(&cpus)?);
+    // Who began to listen meanwhile is still there, and may go before the next measurement.
+    disturbed.extend(before.or_else(|| company(&lab.product, true)).map(Disturbance::Company));
     match &values {
         Ok(_) => eprintln!("{:.1} s", start.elapsed().as_secs_f64()),
         Err(error) => eprintln!("failed: {error:#}"),
     }
-    Ok(Sample {
-        case: case.clone(),
-        subject: subject.clone(),
-        values: values?,
-        disturbed: company.is_some(),
-    })
+    disturbed.iter().for_each(|what| eprintln!("WARNING: {what}"));
+    Ok((values?, disturbed))
 }
 
 /// What others' listening does.

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// A first look: less work, once, no growth; recorded under names of its own
     #[arg(long)]
     quick: bool,
+    /// Only draw the pictures of what is recorded again
+    #[arg(long, conflicts_with_all = ["quick", "force", "scenarios"])]
+    draw: bool,
     /// Measure although somebody else on this machine listens to conntrack events
     #[arg(long)]
     force: bool,
@@ -47,7 +50,14 @@ fn part_of(scenario: &str) -> &'static str {
     part.map_or(TABLE, |(part, _)| part)
 }
 
+/// The picture that the README shows, and the scenario that is in it.
+const README: (&str, &str) = ("readme", "churn");
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.draw {
+        let built = build::some(false, &["ctflow"])?;
+        return draw(&built.programs.join("ctflow"));
+    }
     ensure!(repo::is_root(), "measuring beside the original needs root");
     let built = build::all(true)?;
     let program = built.programs.join("ctflow");
@@ -77,7 +87,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     write_results()?;
+    draw(&program)?;
     println!("recorded in {RESULTS} in {}", shell::took(start));
+    Ok(())
+}
+
+/// Draws every record, and what the README shows of them.
+fn draw(program: &Path) -> Result<()> {
+    let records = PARTS.into_iter().map(|(part, _)| (part, part, None));
+    let (readme, scenario) = README;
+    for (record, name, scenario) in records.chain([(TABLE, readme, Some(scenario))]) {
+        let record = format!("{RESULTS}/{record}.json");
+        if repo::root().join(&record).is_file() {
+            let mut command = Command::new(program);
+            command.current_dir(repo::root()).arg("bench").args(scenario);
+            command.args(["--from", &record, "--svg", &format!("{RESULTS}/{name}.svg")]);
+            shell::run(&mut command)?;
+        }
+    }
     Ok(())
 }
 

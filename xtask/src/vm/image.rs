@@ -1,6 +1,7 @@
 //! The file system of a guest, as an archive the kernel unpacks into memory (`cpio`, format `newc`).
 
-use crate::shell;
+use super::machine::Machine;
+use crate::{cross, shell};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,9 +9,52 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// How the libraries of a guest's programs are found.
+#[derive(Clone)]
+pub(super) struct Libraries {
+    pub(super) machine: &'static Machine,
+    /// What was taken out of packages: its libraries go before those of this machine.
+    pub(super) root: PathBuf,
+    /// Whether everything is under that root: the programs of this machine are for another architecture.
+    pub(super) foreign: bool,
+}
+
+impl Libraries {
+    /// The libraries of a program: where it looks for each, and where that is here.
+    fn of(&self, program: &Path) -> Result<Vec<(String, PathBuf)>> {
+        let root = &self.root;
+        let folders = ["lib", "usr/lib"].map(|lib| root.join(lib).join(self.machine.triplet));
+        let path = folders.map(|path| path.display().to_string()).join(":");
+        let mut command = if self.foreign {
+            // The guest's own dynamic linker, in QEMU's user mode.
+            let mut emulator = Command::new(cross::EMULATOR);
+            let linker = root.join(self.machine.linker);
+            emulator.arg(linker).args(["--library-path", &path, "--list"]);
+            emulator
+        } else {
+            let mut ldd = Command::new("ldd");
+            ldd.env("LD_LIBRARY_PATH", &path);
+            ldd
+        };
+        // A static program has none, and says so by failing.
+        let text = shell::output(command.arg(program)).unwrap_or_default();
+        let here = text
+            .split_whitespace()
+            .map(Path::new)
+            .filter(|word| if self.foreign { word.starts_with(root) } else { word.is_absolute() });
+        let placed = here.map(|library| {
+            let inside = library.strip_prefix(root).or_else(|_| library.strip_prefix("/"))?;
+            Ok((inside.display().to_string(), library.to_owned()))
+        });
+        placed.collect()
+    }
+}
+
 /// What the archive is to hold, by path.
-#[derive(Default)]
-pub(super) struct Contents(BTreeMap<String, File>);
+pub(super) struct Contents {
+    files: BTreeMap<String, File>,
+    libraries: Libraries,
+}
 
 enum File {
     /// A copy of this one.
@@ -23,40 +67,17 @@ const REGULAR: u32 = 0o100_755;
 const FOLDER: u32 = 0o040_755;
 
 impl Contents {
-    /// A program, and the libraries it is linked with at the places it looks for them.
-    pub(super) fn program(&mut self, from: &Path, to: &str) -> Result<()> {
-        self.0.insert(to.to_owned(), File::Copy(from.to_owned()));
-        // A static program has none, and says so by failing.
-        let text = shell::output(Command::new("ldd").arg(from)).unwrap_or_default();
-        for word in text.split_whitespace().filter(|word| word.starts_with('/')) {
-            self.0.insert(word[1..].to_owned(), File::Copy(word.into()));
-        }
-        Ok(())
+    /// An empty archive.
+    pub(super) const fn new(libraries: Libraries) -> Self {
+        Self { files: BTreeMap::new(), libraries }
     }
 
-    /// Programs and texts out of a folder with the contents of packages, at the places they have there (programs: in
-    /// `bin`), with the libraries of the programs: those of the folder, else those of this machine.
-    pub(super) fn extracted(
-        &mut self,
-        root: &Path,
-        programs: &[&str],
-        texts: &[&str],
-    ) -> Result<()> {
-        let libraries = ["lib", "usr/lib"].map(|lib| root.join(lib).join("x86_64-linux-gnu"));
-        let path = libraries.map(|path| path.display().to_string()).join(":");
-        for program in programs {
-            let (from, name) = (root.join(program), program.rsplit('/').next().unwrap_or(program));
-            let text = shell::output(Command::new("ldd").arg(&from).env("LD_LIBRARY_PATH", &path))?;
-            for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-                let library = Path::new(library);
-                let inside = library.strip_prefix(root).or_else(|_| library.strip_prefix("/"))?;
-                self.0.insert(inside.display().to_string(), File::Copy(library.to_owned()));
-            }
-            self.0.insert(format!("bin/{name}"), File::Copy(from));
+    /// A program, and the libraries it is linked with at the places it looks for them.
+    pub(super) fn program(&mut self, from: &Path, to: &str) -> Result<()> {
+        for (inside, here) in self.libraries.of(from)? {
+            self.files.insert(inside, File::Copy(here));
         }
-        for text in texts {
-            self.0.insert((*text).to_owned(), File::Copy(root.join(text)));
-        }
+        self.files.insert(to.to_owned(), File::Copy(from.to_owned()));
         Ok(())
     }
 
@@ -70,32 +91,33 @@ impl Contents {
             if entry.file_type()?.is_dir() {
                 self.folder(&path, &inside)?;
             } else {
-                self.0.insert(inside, File::Copy(path));
+                self.files.insert(inside, File::Copy(path));
             }
         }
         Ok(())
     }
 
-    /// A file, or everything in a folder, where it is here.
-    pub(super) fn text(&mut self, path: &Path) -> Result<()> {
-        let inside = path.strip_prefix("/").unwrap_or(path).display().to_string();
-        if path.is_dir() {
-            return self.folder(path, &inside);
+    /// A file, or everything in a folder, where it is under this root.
+    pub(super) fn text(&mut self, root: &Path, path: &Path) -> Result<()> {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        let (here, inside) = (root.join(inside), inside.display().to_string());
+        if here.is_dir() {
+            return self.folder(&here, &inside);
         }
-        self.0.insert(inside, File::Copy(path.to_owned()));
+        self.files.insert(inside, File::Copy(here));
         Ok(())
     }
 
     /// A script.
     pub(super) fn script(&mut self, to: &str, text: &str) {
-        self.0.insert(to.to_owned(), File::Text(text.to_owned()));
+        self.files.insert(to.to_owned(), File::Text(text.to_owned()));
     }
 
     /// Writes the archive.
     pub(super) fn write(&self, to: &Path) -> Result<()> {
         let mut out = Vec::new();
         let mut known = BTreeMap::new();
-        for (path, file) in &self.0 {
+        for (path, file) in &self.files {
             for (at, _) in path.match_indices('/') {
                 if known.insert(&path[..at], ()).is_none() {
                     member(&mut out, &path[..at], FOLDER, &[]);

@@ -1,7 +1,7 @@
 //! Kernels: fetched once, kept under `target/vm`.
 
-use super::tool;
-use crate::shell::{self, step};
+use crate::apt::{Apt, tool};
+use crate::shell::step;
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,18 +26,19 @@ const WANTED: [&str; 9] = [
     "./lib/modules/*/kernel/net/ipv6/netfilter/*",
     "./lib/modules/*/kernel/lib/*crc32c*",
     "./lib/modules/*/kernel/crypto/crc32c*",
-    "./lib/modules/*/kernel/arch/x86/crypto/crc32c*",
+    "./lib/modules/*/kernel/arch/*/crypto/crc32c*",
     "./lib/modules/*/kernel/drivers/net/veth*",
 ];
 
 /// The kernel called `name`: the one that Debian's `package` stands for, or the one of last time.
-pub(crate) fn fetch(folder: &Path, name: &str, package: &str) -> Result<Kernel> {
+pub(crate) fn fetch(apt: &Apt, folder: &Path, name: &str, package: &str) -> Result<Kernel> {
     let (home, done) = (folder.join(name), folder.join(name).join("complete"));
     if !done.exists() {
         step(&format!("vm: fetching Linux {name}"));
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-        let deb = download(&home, package)?;
+        apt.download_newest(package, &home)?;
+        let deb = only(&home)?;
         extract(&deb, &home)?;
         fs::remove_file(&deb)?;
         fs::write(&done, "")?;
@@ -46,22 +47,6 @@ pub(crate) fn fetch(folder: &Path, name: &str, package: &str) -> Result<Kernel> 
     let modules = only(&home.join("lib/modules"))?;
     let version = modules.file_name().context("it has a name")?.to_string_lossy().into_owned();
     Ok(Kernel { version, image, modules })
-}
-
-/// Downloads the package that `package` depends on first.
-fn download(home: &Path, package: &str) -> Result<PathBuf> {
-    let newest = || -> Result<String> {
-        let text = shell::output(Command::new("apt-cache").args(["depends", package]))?;
-        let named = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-        named.map(str::to_owned).with_context(|| format!("{package} names no kernel"))
-    };
-    let get = |name: &str| tool(Command::new("apt-get").args(["download", name]).current_dir(home));
-    if newest().and_then(|name| get(&name)).is_err() {
-        // The lists may be missing or out of date.
-        tool(Command::new("apt-get").arg("update"))?;
-        get(&newest()?)?;
-    }
-    only(home)
 }
 
 fn extract(deb: &Path, home: &Path) -> Result<()> {

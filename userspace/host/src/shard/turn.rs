@@ -123,6 +123,9 @@ impl Io<Engine> for Pulls<'_> {
             if !self.polls || !matches!(event, Event::KernelResynced { .. }) {
                 self.observer.observe(self.log, &event, now);
             }
+            if let (Event::PeerLeft(peer), Some(nodes)) = (&event, self.nodes.as_mut()) {
+                nodes.on_left(engine, now, *peer);
+            }
             let (id, outcome) = match event {
                 Event::CommandDone(id) => (id, Ok(())),
                 Event::CommandRefused(id, why) => (id, Err(why)),

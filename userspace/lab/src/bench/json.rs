@@ -5,64 +5,69 @@ use super::machine::Machine;
 use super::scenario::{Figure, Outcome};
 use super::statistics::Better;
 use super::subject::Subject;
-use serde::Serialize;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the format; fields may be added under the same number.
 const SCHEMA: u32 = 1;
 
 /// A whole run.
-#[derive(Serialize)]
-pub(super) struct Report<'a> {
+#[derive(Serialize, Deserialize)]
+pub(super) struct Report {
     schema: u32,
-    version: &'static str,
+    version: String,
     /// The command line, word by word.
     command: Vec<String>,
     /// Seconds since 1970.
     began_s: u64,
-    machine: &'a Machine,
-    generator: &'static str,
+    pub(super) machine: Machine,
+    generator: String,
     repetitions: u32,
-    scenarios: Vec<Scenario<'a>>,
+    pub(super) scenarios: Vec<Scenario>,
 }
 
-#[derive(Serialize)]
-struct Scenario<'a> {
-    name: &'static str,
-    title: &'static str,
-    /// Measurements beside which somebody else listened.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Scenario {
+    pub(super) name: String,
+    pub(super) title: String,
+    /// Measurements that something disturbed.
     disturbed: usize,
-    failures: &'a [String],
-    figures: Vec<Entry<'a>>,
-    samples: Vec<Sample<'a>>,
+    failures: Vec<String>,
+    pub(super) figures: Vec<Entry>,
+    samples: Vec<Sample>,
 }
 
 /// One figure of one subject at one size.
-#[derive(Serialize)]
-struct Entry<'a> {
-    figure: &'static str,
-    title: &'static str,
-    unit: &'static str,
-    better: &'static str,
-    case: &'a str,
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) figure: String,
+    pub(super) title: String,
+    /// Empty for ratios and counts.
+    pub(super) unit: String,
+    pub(super) better: Better,
+    pub(super) case: String,
     flows: u32,
-    subject: &'a str,
-    median: f64,
-    min: f64,
-    max: f64,
+    pub(super) subject: String,
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
     /// How many times better than the original.
     ratio: Option<f64>,
-    goal: Option<f64>,
-    met: Option<bool>,
+    pub(super) goal: Option<f64>,
+    pub(super) met: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Sample<'a> {
-    case: &'a str,
-    subject: &'a str,
+#[derive(Serialize, Deserialize)]
+struct Sample {
+    case: String,
+    subject: String,
     disturbed: bool,
+    /// By what, in words.
+    #[serde(default)]
+    disturbances: Vec<String>,
     /// What was not to be had is left out.
-    values: BTreeMap<&'static str, f64>,
+    values: BTreeMap<String, f64>,
 }
 
 /// What stands at the head of every report.
@@ -74,19 +79,26 @@ pub(super) struct Head<'a> {
     pub(super) began_s: u64,
 }
 
-impl<'a> Report<'a> {
+impl Report {
     /// The report of these outcomes.
-    pub(super) fn new(head: Head<'a>, outcomes: &'a [Outcome]) -> Self {
+    pub(super) fn new(head: Head<'_>, outcomes: &[Outcome]) -> Self {
         Self {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             command: std::env::args().collect(),
             began_s: head.began_s,
-            machine: head.machine,
-            generator: head.generator,
+            machine: head.machine.clone(),
+            generator: head.generator.to_owned(),
             repetitions: head.repetitions,
             scenarios: outcomes.iter().map(scenario).collect(),
         }
+    }
+
+    /// Reads one that was written.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let report: Self = serde_json::from_str(text)?;
+        ensure!(report.schema == SCHEMA, "the format has number {}", report.schema);
+        Ok(report)
     }
 
     /// Its text.
@@ -95,7 +107,7 @@ impl<'a> Report<'a> {
     }
 }
 
-fn scenario(outcome: &Outcome) -> Scenario<'_> {
+fn scenario(outcome: &Outcome) -> Scenario {
     let mut figures = Vec::new();
     for case in outcome.cases() {
         for figure in &outcome.scenario.figures {
@@ -104,46 +116,39 @@ fn scenario(outcome: &Outcome) -> Scenario<'_> {
         }
     }
     let samples = outcome.samples.iter().map(|sample| Sample {
-        case: &sample.case.label,
-        subject: sample.subject.name(),
-        disturbed: sample.disturbed,
+        case: sample.case.label.clone(),
+        subject: sample.subject.name().to_owned(),
+        disturbed: !sample.disturbed.is_empty(),
+        disturbances: sample.disturbed.iter().map(ToString::to_string).collect(),
         values: sample
             .values
             .iter()
             .filter(|(_, v)| v.is_finite())
-            .map(|(k, v)| (*k, *v))
+            .map(|(k, v)| ((*k).to_owned(), *v))
             .collect(),
     });
     Scenario {
-        name: outcome.scenario.name,
-        title: outcome.scenario.title,
+        name: outcome.scenario.name.to_owned(),
+        title: outcome.scenario.title.to_owned(),
         disturbed: outcome.disturbed(),
-        failures: &outcome.failures,
+        failures: outcome.failures.clone(),
         figures,
         samples: samples.collect(),
     }
 }
 
-fn entry<'a>(
-    outcome: &Outcome,
-    case: &'a Case,
-    figure: &Figure,
-    subject: &'a Subject,
-) -> Option<Entry<'a>> {
+fn entry(outcome: &Outcome, case: &Case, figure: &Figure, subject: &Subject) -> Option<Entry> {
     let spread = outcome.spread(case, subject, figure.key)?;
     let rival = outcome.rival(case, subject, figure.key);
     let verdict = figure.goal(subject).and_then(|goal| goal.judge(spread.median, rival));
     Some(Entry {
-        figure: figure.key,
-        title: figure.title,
-        unit: figure.unit,
-        better: match figure.better {
-            Better::Lower => "lower",
-            Better::Higher => "higher",
-        },
-        case: &case.label,
+        figure: figure.key.to_owned(),
+        title: figure.title.to_owned(),
+        unit: figure.unit.to_owned(),
+        better: figure.better,
+        case: case.label.clone(),
         flows: case.flows,
-        subject: subject.name(),
+        subject: subject.name().to_owned(),
         median: spread.median,
         min: spread.min,
         max: spread.max,

@@ -1,7 +1,7 @@
 //! The machine: what it is, who else listens on it, and the one setting that is changed for a while.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
@@ -11,7 +11,7 @@ const MAX_WANTED: u64 = 4_000_000;
 const NETFILTER: &str = "12";
 
 /// What it was measured on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
     kernel: String,
     cpu: String,

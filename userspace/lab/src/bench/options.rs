@@ -34,6 +34,10 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Where the drawing goes, as SVG.
     pub svg: Option<PathBuf>,
+    /// A JSON file of an earlier run, to be drawn; nothing is measured.
+    pub from: Option<PathBuf>,
+    /// How often a measurement that something disturbed is repeated.
+    pub again: u32,
     /// Measure although somebody else on this machine listens to conntrack events.
     pub force: bool,
 }

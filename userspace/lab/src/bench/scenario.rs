@@ -1,6 +1,7 @@
 //! What is measured: the rows of the table, each with its subjects, its figures and its goals.
 
 use super::lab::{Case, Lab};
+use super::quiet::Disturbance;
 use super::statistics::{Better, Goal, Spread};
 use super::subject::Subject;
 use anyhow::Result;
@@ -152,8 +153,8 @@ pub(super) struct Sample {
     pub(super) case: Case,
     pub(super) subject: Subject,
     pub(super) values: Values,
-    /// Somebody else listened to conntrack events when it began.
-    pub(super) disturbed: bool,
+    /// What disturbed it.
+    pub(super) disturbed: Vec<Disturbance>,
 }
 
 impl Outcome {
@@ -168,9 +169,9 @@ impl Outcome {
         cases
     }
 
-    /// Measurements that somebody else's listening disturbed.
+    /// Measurements that something disturbed.
     pub(super) fn disturbed(&self) -> usize {
-        self.samples.iter().filter(|sample| sample.disturbed).count()
+        self.samples.iter().filter(|sample| !sample.disturbed.is_empty()).count()
     }
 
     /// The subjects, in their order.

@@ -1,6 +1,7 @@
 //! The results as text.
 
 use super::lab::Case;
+use super::quiet::Disturbance;
 use super::scenario::{Figure, Outcome};
 use super::statistics::Spread;
 use super::subject::Subject;
@@ -20,10 +21,9 @@ pub(super) fn text(outcome: &Outcome) -> String {
             }
         }
     }
-    if outcome.disturbed() > 0 {
-        let (some, all) = (outcome.disturbed(), outcome.samples.len());
-        let _ =
-            writeln!(out, "  WARNING: beside {some} of {all} measurements somebody else listened");
+    for (disturbance, count) in disturbances(outcome) {
+        let all = outcome.samples.len();
+        let _ = writeln!(out, "  WARNING: in {count} of {all} measurements {disturbance}");
     }
     for failure in &outcome.failures {
         let _ = writeln!(out, "  not measured: {failure}");
@@ -68,6 +68,48 @@ fn verdict(figure: &Figure, subject: &Subject, value: f64, original: Option<f64>
         None => format!(" by {}", number(value - verdict.goal)),
     };
     format!("{} {}: {word}{by}", goal.sign(), number(verdict.goal))
+}
+
+/// What disturbed measurements of a scenario, at its worst, and how many of them.
+fn disturbances(outcome: &Outcome) -> Vec<(String, usize)> {
+    let all = || outcome.samples.iter().flat_map(|sample| &sample.disturbed);
+    let taken = all().filter_map(|what| match what {
+        Disturbance::Others(cpus) => Some(*cpus),
+        _ => None,
+    });
+    let taken: Vec<f64> = taken.collect();
+    let mut found = Vec::new();
+    if let Some(most) = taken.iter().copied().reduce(f64::max) {
+        let text = format!("others took CPUs, {most:.2} on average in the worst");
+        found.push((text, taken.len()));
+    }
+    let changed = all().filter(|what| matches!(what, Disturbance::Speed(_))).count();
+    if changed > 0 {
+        found.push(("a CPU changed its speed".to_owned(), changed));
+    }
+    let company = |what: &&Disturbance| matches!(what, Disturbance::Company(_));
+    let listened = all().filter(company).count();
+    if let Some(who) = all().find(company) {
+        found.push((who.to_string(), listened));
+    }
+    found
+}
+
+/// Whether the figures of a run can be trusted, and how many measurements were repeated for it.
+pub(super) fn trust(outcomes: &[Outcome], repeated: u32) -> String {
+    let all: usize = outcomes.iter().map(|outcome| outcome.samples.len()).sum();
+    let disturbed: usize = outcomes.iter().map(Outcome::disturbed).sum();
+    let again = match repeated {
+        0 => String::new(),
+        n => format!(", {n} more were repeated"),
+    };
+    match disturbed {
+        0 => format!("nothing disturbed the {all} measurements{again}\n"),
+        n => format!(
+            "DO NOT TRUST THESE FIGURES: {n} of {all} measurements were disturbed{again}; ratios within a repetition \
+             suffer less\n"
+        ),
+    }
 }
 
 /// From how many packets on a program on each of them costs more than a message for each event: what the hook adds to
@@ -124,7 +166,39 @@ fn grouped(value: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::super::lab::Case;
+    use super::super::quiet::Disturbance;
+    use super::super::scenario::{Outcome, Sample, Values, all};
+    use super::super::subject::Subject;
+    use super::{number, text, trust};
+
+    #[test]
+    fn a_table_says_what_disturbed_it() {
+        let sample = |disturbed| Sample {
+            case: Case::flows(1000),
+            subject: Subject::Nobody,
+            values: Values::from([("rate", 1e5)]),
+            disturbed,
+        };
+        let company = Disturbance::Company("ulogd (pid 7)".into());
+        let disturbed =
+            [vec![Disturbance::Others(0.5)], vec![Disturbance::Others(1.25), company], vec![]];
+        let scenario = all().swap_remove(0);
+        let samples = disturbed.map(sample).into();
+        let mut outcome = Outcome { scenario, samples, failures: Vec::new() };
+        let table = text(&outcome);
+        for line in [
+            "WARNING: in 2 of 3 measurements others took CPUs, 1.25 on average in the worst",
+            "WARNING: in 1 of 3 measurements ulogd (pid 7) listened too",
+        ] {
+            assert!(table.contains(line), "{table}");
+        }
+        let verdict = trust(std::slice::from_ref(&outcome), 4);
+        let expected = "2 of 3 measurements were disturbed, 4 more were repeated";
+        assert!(verdict.contains(expected), "{verdict}");
+        outcome.samples.drain(..2);
+        assert_eq!(trust(&[outcome], 0), "nothing disturbed the 1 measurements\n");
+    }
 
     #[test]
     fn numbers_are_short_and_exact_enough() {

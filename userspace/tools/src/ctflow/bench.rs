@@ -62,6 +62,13 @@ pub(super) struct Options {
     /// Draw the results into this file, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Draw what an earlier run has written as JSON, and measure nothing
+    #[arg(long, value_name = "FILE", requires = "svg", conflicts_with_all = ["json", "list"])]
+    from: Option<PathBuf>,
+    /// How often a measurement is repeated that something disturbed: other programs' CPU time, another listener, a CPU
+    /// that changes its speed; ten times as many in the whole run at most
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=10))]
+    again: u32,
     /// Measure although somebody else on this machine listens to conntrack events
     #[arg(long)]
     force: bool,
@@ -89,7 +96,10 @@ original, the goal, and by how much it is met or missed. \"nobody\" is the same 
 
 The kernel builds event messages for everybody as soon as anyone listens, in whatever namespace. So no other listener
 may run (conntrackd, conntrack -E, ulogd): this program looks for them and refuses; --force measures all the same.
-Compile jobs and the like beside it make figures worse for all subjects alike: trust ratios more than figures.
+What else disturbs a measurement is looked for in each: other programs or guests that took more than a tenth of a CPU, a
+CPU whose speed has changed by a tenth. Such a measurement is repeated (--again), and if that does not help either, the
+table and the last line say that its figures can not be trusted. They are worse for all subjects alike: ratios suffer
+less.
 
 Examples:
   ctflow bench --quick                             the whole table, roughly
@@ -120,6 +130,8 @@ impl Options {
             cpus,
             json,
             svg,
+            from,
+            again,
             force,
         } = self.clone();
         bench::Options {
@@ -137,6 +149,8 @@ impl Options {
             cpus,
             json,
             svg,
+            from,
+            again,
             force,
         }
     }

@@ -12,19 +12,21 @@ mod flows;
 mod helpers;
 mod kernel;
 mod links;
+mod peers;
 mod replication;
 
 pub use about::ABOUT;
 
 /// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of
 /// them is about.
-static GROUPS: [(&str, &[Metric]); 8] = [
+static GROUPS: [(&str, &[Metric]); 9] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),
     ("Tables of flows", flows::METRICS),
     ("Events", events::METRICS),
     ("Replication", replication::METRICS),
     ("Links", links::METRICS),
+    ("Peers of replication, version 2", peers::METRICS),
     ("Helpers in user space", helpers::METRICS),
     ("Flows by zone and state", census::METRICS),
 ];

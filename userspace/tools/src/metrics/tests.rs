@@ -3,8 +3,8 @@
 use super::*;
 use crate::conf::PerCpu;
 use crate::print::status::{
-    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Queue, Queues, Reload, Replication,
-    Status, Table, Work,
+    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Peer, Queue, Queues, Reload,
+    Replication, Status, Table, Work,
 };
 use export::exposition::{Kind, Value};
 use host::kstat::{COUNTERS, CpuCounters, KernelStats, SETTINGS};
@@ -37,6 +37,14 @@ fn full() -> Status {
         bypass: Some(Passed::default()),
         inject: Some(Passed::default()),
         links: vec![Link { status: "RUNNING".into(), ..Link::default() }],
+        peers: vec![Peer {
+            session: "up".into(),
+            session_s: Some(1),
+            heard_ms: Some(1),
+            equal_ms: Some(1),
+            round_trip_us: Some(1),
+            ..Peer::default()
+        }],
         helpers: vec![Helper::default()],
         events: Events {
             hook: Some(Hook::default()),
@@ -132,7 +140,7 @@ fn each_number_of_the_status_has_a_metric_or_a_reason() {
         });
     let values: Vec<f64> = values.collect();
     let is_told = |number: u64| {
-        let scaled = [1.0, 1e6, 100.0].map(|unit| number as f64 / unit);
+        let scaled = [1.0, 1e3, 1e6, 100.0].map(|unit| number as f64 / unit);
         scaled.iter().any(|wanted| values.contains(wanted))
     };
     let wrong = numbers.iter().filter(|(path, number)| {
@@ -197,7 +205,7 @@ fn without_a_daemon_the_kernel_is_told_all_the_same() {
 
 #[test]
 fn a_node_without_a_peer_tells_of_none() {
-    let status = Status { links: Vec::new(), ..full() };
+    let status = Status { links: Vec::new(), peers: Vec::new(), ..full() };
     let text = text(Sample { status: Some(status), ..Sample::default() }, Form::Text);
     assert!(!text.contains("ctflow_peer") && !text.contains("side=\"remote\""), "{text}");
 }

@@ -133,6 +133,8 @@ pub struct Association {
     pub equal: bool,
     /// See above.
     pub equal_at: Option<Instant>,
+    /// It is to be told that this node stops.
+    pub(super) owes_bye: bool,
     /// It claims by traffic only.
     pub standby: bool,
     /// It is to show that it lives.
@@ -178,6 +180,7 @@ impl Association {
             complete: false,
             equal: false,
             equal_at: None,
+            owes_bye: false,
             standby: false,
             owes_probe: false,
             release: None,

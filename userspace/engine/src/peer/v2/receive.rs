@@ -10,7 +10,7 @@ use super::session::V2;
 use super::stream::{Number, elicits};
 use crate::kernel::Purpose;
 use crate::node::Node;
-use crate::output::{Request, Side};
+use crate::output::{Event, Request, Side};
 use crate::told::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
@@ -88,6 +88,7 @@ impl V2 {
             Frame::Ids(ids) => self.on_ids(node, now, from, ids),
             Frame::Wants(wants) => self.on_wants(from, wants),
             Frame::Release(upto) => self.on_release(now, from, upto),
+            Frame::Bye(_) => node.tell(Event::PeerLeft(from)),
             Frame::Beaten(records) => {
                 records.flatten().for_each(|record| self.on_beaten(node, now, &record));
             }

@@ -192,6 +192,11 @@ impl V2 {
         self.note_free(now);
     }
 
+    /// This node stops: its peers are told.
+    pub fn leave(&mut self) {
+        self.peers.iter_mut().for_each(|peer| peer.owes_bye = peer.up);
+    }
+
     /// A node does not carry its flows any more. Who took over just before takes over these too: of nodes that change
     /// roles neither waits for the other.
     pub(super) fn note_free(&mut self, now: Instant) {

@@ -20,7 +20,9 @@ use common::Instant;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{IdRow, Level, SLICES};
 use wire::sync::v2::frame::Told;
-use wire::sync::v2::{Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control};
+use wire::sync::v2::{
+    Bye, Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control,
+};
 
 /// Most records of a datagram of any length: the least has 15 bytes.
 const RECORDS_MAX: usize = 1 << 12;
@@ -87,7 +89,10 @@ impl V2 {
         let sent_us = (now.0 / 1_000) as u32;
         let most = bytes.len();
         let mut d = Datagram::new(bytes, &Head { sent_us, ..Head::default() })?;
-        let tells = peer.opened && self.has_news(peer);
+        let tells = peer.opened && !peer.owes_bye && self.has_news(peer);
+        if core::mem::take(&mut self.peers[at].owes_bye) {
+            d.bye(Bye::Stopping);
+        }
         self.put_ack(now, at, &mut d, tells);
         if self.peers[at].owes_open(now) {
             packed.opens = self.put_open(at, &mut d);
