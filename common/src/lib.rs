@@ -18,5 +18,6 @@ pub mod tap;
 pub mod filter;
 pub mod event;
 pub mod hook;
+pub mod failure;
 
 pub use time::Instant;

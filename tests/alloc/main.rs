@@ -274,6 +274,7 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
         source,
         expectations: None,
         links: None,
+        nodes: None,
         writer: KernelWriter::open().expect("sockets"),
         purger: Purger::open().expect("sockets"),
         log: Arc::clone(&log),

@@ -2,11 +2,14 @@
 //! here, so the router itself asks, and its own rules let in nothing but what is expected.
 
 use crate::stage::{
-    CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept_from, connect, datagrams,
-    in_every_variant, in_variants, listen,
+    CLIENT, Expected, Nat, PATIENCE, SERVER, Stage, accept_from, alone, connect, datagrams,
+    in_every_variant, in_variants, listen, start,
 };
+use host::nfnetlink::Client;
+use host::nfnetlink::helper::HelperKey;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV6, UdpSocket};
+use tests::daemon::{Brand, Files};
 use tests::wait::wait_for;
 
 /// The router's address on the side of the server.
@@ -18,10 +21,12 @@ const SEARCH: &[u8] =
 
 #[test]
 fn mdns_is_answered() {
-    in_variants("mdns", &[Nat::None], |stage, _| {
-        let query = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x05_http\x04_tcp\x05local\0\0\x0c\0\x01";
-        asks(stage, ([224, 0, 0, 251], 5353), query, "mdns");
-    });
+    in_variants("mdns", &[Nat::None], |stage, _| mdns(stage));
+}
+
+fn mdns(stage: &Stage) {
+    let query = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x05_http\x04_tcp\x05local\0\0\x0c\0\x01";
+    asks(stage, ([224, 0, 0, 251], 5353), query, "mdns");
 }
 
 #[test]
@@ -32,9 +37,14 @@ fn slp_is_answered() {
     });
 }
 
-/// A socket of the router that asks groups on the side of the server.
-fn asker(stage: &Stage) -> UdpSocket {
+/// From here on, the router asks groups on the side of the server.
+pub(crate) fn ask_towards_server(stage: &Stage) {
     stage.router.sh("ip route replace 224.0.0.0/4 dev rs");
+}
+
+/// A socket of the router that does.
+fn asker(stage: &Stage) -> UdpSocket {
+    ask_towards_server(stage);
     datagrams(&stage.router, ROUTER, 0)
 }
 
@@ -56,6 +66,49 @@ fn asks(stage: &Stage, (group, port): ([u8; 4], u16), question: &[u8], helper: &
         assert_eq!((&bytes[..len], sender), (text, (SERVER, port).into()));
     }
     stage.router.sh("conntrack -F expect");
+}
+
+/// As on Chromium OS and on desktops with players and printers: helpers alone, objects that `nfct` has added, rules about
+/// what this machine itself asks.
+#[test]
+fn a_daemon_for_ssdp_and_mdns_alone_helps_a_machine_that_asks() {
+    let _alone = alone();
+    let (stage, files) = (Stage::new(), Files::new());
+    for name in ["mdns", "ssdp"] {
+        let key = HelperKey { name: name.into(), l3_protocol: 2, l4_protocol: 17 };
+        let policy = key.known_policy().expect("it is known");
+        // It may be there from another test.
+        let added = Client::open().and_then(|mut client| client.add_helper(&key, policy));
+        drop(added);
+    }
+    let text = "General { HashSize 4096\n HashLimit 16384\n LogFile @.log\n LockFile @.lock\n \
+         UNIX { Path @.sock\n Backlog 20\n }\n }\n\
+         Helper {\n Type mdns inet udp {\n QueueNum 4\n QueueLen 10240\n Policy mdns {\n ExpectMax 8\n \
+         ExpectTimeout 30\n }\n }\n Type ssdp inet udp {\n QueueNum 10\n QueueLen 10240\n Policy ssdp {\n \
+         ExpectMax 8\n ExpectTimeout 300\n }\n }\n }\n";
+    let text = text.replace('@', &files.path().join("d").display().to_string());
+    let daemon = start(&stage.router, Brand::Ours, &files, "d", &text);
+    stage.router.nft(
+        "table inet desktop {
+            ct helper mdns { type \"mdns\" protocol udp; l3proto ip; }
+            ct helper ssdp { type \"ssdp\" protocol udp; l3proto ip; }
+            chain sent {
+                type filter hook output priority -150
+                udp dport 5353 ct helper set \"mdns\"
+                udp dport 1900 ct helper set \"ssdp\"
+            }
+            chain take {
+                type filter hook input priority 0; policy drop
+                iif lo accept
+                meta l4proto icmpv6 accept
+                ct state established accept
+                ct state related accept
+            }
+        }",
+    );
+    mdns(&stage);
+    search_group(&stage, Nat::None);
+    assert_eq!(daemon.status()["ready"], true);
 }
 
 #[test]

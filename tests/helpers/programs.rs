@@ -1,63 +1,17 @@
-//! Programs that people use, through the router: curl and vsftpd, tftp-hpa, rpcbind and rpcinfo.
+//! Programs that people use, through the router: curl and lftp with vsftpd, tftp-hpa, rpcbind and rpcinfo, saned and
+//! scanimage.
 
+use crate::service::{Service, TEXT, client, folder, succeeds, written};
 use crate::stage::{Nat, SERVER, Stage, datagrams, in_every_variant};
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use tests::daemon::Files;
-use tests::netns::Namespace;
 use tests::wait::wait_until;
 
 /// Where the machines of `cargo xtask test vm` have it.
 const TFTP: &str = "/bin/tftp";
-const TEXT: &str = "the file\n";
-
-/// A service, which ends with this.
-struct Service(Child);
-
-impl Service {
-    fn start(namespace: &Namespace, program: &str, args: &[&str]) -> Self {
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null());
-        Self(namespace.within(|| command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"))))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What a client says in the end.
-fn client(stage: &Stage, program: &str, args: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
-    command.arg("30").arg(program).args(args).stdin(Stdio::null());
-    stage.client.within(|| command.output().expect("it starts"))
-}
-
-fn succeeds(stage: &Stage, program: &str, args: &[&str]) -> String {
-    let output = client(stage, program, args);
-    assert!(output.status.success(), "{program} {args:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A folder that services may read, with a file.
-fn folder(files: &Files, name: &str) -> String {
-    let path = files.path().join(name);
-    let open = |path: &std::path::Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
-    };
-    fs::create_dir(&path).expect("a folder");
-    fs::write(path.join("file"), TEXT).expect("a file");
-    open(files.path(), 0o755);
-    open(&path, 0o755);
-    open(&path.join("file"), 0o644);
-    path.display().to_string()
-}
 
 #[test]
 fn curl_reads_from_vsftpd() {
@@ -67,19 +21,7 @@ fn curl_reads_from_vsftpd() {
 /// In each of the four forms.
 fn curl(stage: &Stage, nat: Nat) {
     let files = Files::new();
-    let (served, conf) = (folder(&files, "served"), files.path().join("conf"));
-    let text = format!(
-        "listen=YES\nlisten_address={SERVER}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
-         anon_root={served}\nsecure_chroot_dir={served}\nconnect_from_port_20=YES\nxferlog_enable=NO\n\
-         isolate_network=NO\nseccomp_sandbox=NO\n"
-    );
-    fs::write(&conf, text).expect("a file");
-    let conf = conf.display().to_string();
-    let _service = Service::start(&stage.server, "vsftpd", &[&conf]);
-    let at = (SERVER, 21);
-    wait_until("vsftpd listens", || {
-        stage.server.within(|| std::net::TcpStream::connect(at).is_ok())
-    });
+    let _service = vsftpd(stage, &files);
     let url = format!("ftp://{}/file", nat.server());
     let passive: [&[&str]; 2] = [&[], &["--disable-epsv"]];
     let active: [&[&str]; 2] = [&["-P", "-"], &["-P", "-", "--disable-eprt"]];
@@ -87,6 +29,73 @@ fn curl(stage: &Stage, nat: Nat) {
         let text = succeeds(stage, "curl", &[&["-sS", &url], form].concat());
         assert_eq!(text, TEXT, "{form:?}");
     }
+}
+
+#[test]
+fn lftp_reads_from_vsftpd() {
+    in_every_variant("lftp, vsftpd", lftp);
+}
+
+/// PASV, EPSV and PORT, with a connection each.
+fn lftp(stage: &Stage, nat: Nat) {
+    let files = Files::new();
+    let _service = vsftpd(stage, &files);
+    let forms = ["", "set ftp:prefer-epsv yes;", "set ftp:passive-mode no;"];
+    for form in forms {
+        let words = format!(
+            "set net:max-retries 1; set net:timeout 30; {form} cat ftp://{}/file",
+            nat.server()
+        );
+        assert_eq!(succeeds(stage, "lftp", &["-c", &words]), TEXT, "{form:?}");
+    }
+}
+
+/// A server of [`folder`].
+fn vsftpd(stage: &Stage, files: &Files) -> Service {
+    let served = folder(files, "served");
+    let text = format!(
+        "listen=YES\nlisten_address={SERVER}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
+         anon_root={served}\nsecure_chroot_dir={served}\nconnect_from_port_20=YES\nxferlog_enable=NO\n\
+         isolate_network=NO\nseccomp_sandbox=NO\n"
+    );
+    let service = Service::start(&stage.server, "vsftpd", &[&written(files, "conf", &text)]);
+    wait_until("vsftpd listens", || {
+        stage.server.within(|| TcpStream::connect((SERVER, 21)).is_ok())
+    });
+    service
+}
+
+#[test]
+fn scanimage_scans_with_saned() {
+    in_every_variant("saned, scanimage", scan);
+}
+
+/// A picture of the backend `test`, over a connection of its own. The folders hold the two configurations.
+fn scan(stage: &Stage, nat: Nat) {
+    let files = Files::new();
+    let device = fs::read_to_string("/etc/sane.d/test.conf").expect("libsane's configuration");
+    for (name, text) in
+        [("dll.conf", "test\n"), ("test.conf", &device), ("saned.conf", "10.99.0.0/16\n")]
+    {
+        written(&files, name, text);
+    }
+    let clients = Files::new();
+    written(&clients, "dll.conf", "net\n");
+    written(&clients, "net.conf", "");
+    let variable = |files: &Files| format!("SANE_CONFIG_DIR={}", files.path().display());
+    let address = SERVER.to_string();
+    let saned = [&variable(&files), "saned", "-l", "-u", "root", "-b", &address];
+    let _service = Service::start(&stage.server, "env", &saned);
+    wait_until("saned listens", || {
+        stage.server.within(|| TcpStream::connect((SERVER, 6566)).is_ok())
+    });
+    let device = format!("net:{}:test:0", nat.server());
+    let scanimage = [&variable(&clients), "scanimage", "--format=pnm", "-d", &device];
+    let output = client(&stage.client, "env", &scanimage);
+    assert!(output.status.success(), "{output:?}");
+    let (head, picture) = (b"P5\n# SANE data follows\n157 196\n255\n", 157 * 196);
+    assert!(output.stdout.starts_with(head), "{output:?}");
+    assert_eq!(output.stdout.len(), head.len() + picture);
 }
 
 #[test]

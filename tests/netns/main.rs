@@ -33,6 +33,7 @@ mod older;
 mod ops;
 mod ops_daemon;
 mod feed;
+mod failures;
 mod bench;
 mod top;
 mod doctor;

@@ -36,7 +36,7 @@ fn shared(directory: &Path) {
 fn threads(pid: u32) -> BTreeSet<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     let texts = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
-    let wanted = ["Uid", "Gid", "Groups", "Cap", "NoNewPrivs"];
+    let wanted = ["Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp:"];
     let is_wanted = |line: &&str| wanted.iter().any(|name| line.starts_with(name));
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     texts.flat_map(|text| text.lines().filter(is_wanted).map(words).collect::<Vec<_>>()).collect()
@@ -56,6 +56,7 @@ fn least() -> BTreeSet<String> {
         "CapBnd: 0000000000000000".into(),
         "CapAmb: 0000000000000000".into(),
         "NoNewPrivs: 1".into(),
+        "Seccomp: 2".into(),
     ];
     lines.into()
 }

@@ -63,6 +63,8 @@ pub(crate) fn local_is_kernel(cluster: &Cluster) -> Outcome {
         }
         for (key, flow) in kernel {
             let counts = config.filter.passes(flow) && !node.kernel.is_injected(key);
+            // The limit "unseen traffic": a reading shows a flow of a peer's, and not that traffic used it meanwhile.
+            let counts = counts && !node.may_use_unseen(key);
             if counts && !local.contains_key(key) && !cluster.profile.tight {
                 return fail("(a) local == kernel", n, key, "is in the kernel only");
             }

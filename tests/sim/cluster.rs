@@ -408,6 +408,7 @@ impl Cluster {
                 self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
+            self.nodes[node].on_seen(&happened);
             let (at, stamp) = self.nodes[node].source.route(&happened);
             let life = self.links[node].life();
             self.plan_at(at, Step::Event { node, life, happened: Box::new(happened), stamp });

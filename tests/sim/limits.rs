@@ -1,7 +1,7 @@
 //! What version 1 of the protocol, or the kernel, does not let anybody do: the only exceptions from the truths.
 //!
 //! Where one applies, a node need not come to have everything. It may not say that it has, either: what a node says is
-//! held against it whatever applies (`claims.rs`). Two are out of anybody's sight; those only say when one looks.
+//! held against it whatever applies (`claims.rs`). Three are out of anybody's sight while they last.
 
 use crate::claims;
 use crate::cluster::Cluster;

@@ -149,7 +149,6 @@ impl Node {
         self.open_commands.insert(id);
     }
 
-    /// Takes note of what the kernel reports, on its way to the engine.
     /// Traffic does something to a flow, and the node is not told.
     pub(crate) fn on_unseen(&mut self, happened: &Happened) {
         if happened.origin == Origin::Foreign {
@@ -162,6 +161,14 @@ impl Node {
         !self.keeps(Side::Remote) && self.unseen.contains(key)
     }
 
+    /// Traffic does something to a flow, and the node is going to be told.
+    pub(crate) fn on_seen(&mut self, happened: &Happened) {
+        if happened.origin == Origin::Foreign {
+            self.unseen.remove(&happened.flow.key());
+        }
+    }
+
+    /// Takes note of what the kernel reports, on its way to the engine.
     pub(crate) fn on_happened(&mut self, happened: &Happened) {
         if (happened.event, happened.origin) == (Change::New, Origin::Commit) {
             self.committed.insert(happened.flow.key());

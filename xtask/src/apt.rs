@@ -69,6 +69,21 @@ impl Apt {
         })
     }
 
+    /// Downloads packages into a folder, with those that their installation would bring (`Inst NAME ...`, as apt-get
+    /// says).
+    pub(crate) fn download_needed(&self, packages: &[&str], to: &Path) -> Result<()> {
+        self.with_lists(|| {
+            let mut simulated = self.command("apt-get");
+            simulated.args(["install", "--simulate", "--no-install-recommends"]).args(packages);
+            let said = shell::output(&mut simulated)?;
+            let lines = said.lines().filter_map(|line| line.strip_prefix("Inst "));
+            let needed = lines.filter_map(|line| line.split(' ').next());
+            let needed = needed.filter(|name| !packages.contains(name));
+            let mut apt = self.command("apt-get");
+            tool(apt.arg("download").args(packages).args(needed).current_dir(to))
+        })
+    }
+
     /// Downloads the package that a package depends on first into a folder.
     pub(crate) fn download_newest(&self, package: &str, to: &Path) -> Result<()> {
         self.with_lists(|| {

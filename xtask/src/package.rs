@@ -98,6 +98,10 @@ const PACKAGES: [Package; 2] = [
                 "contrib/debian/ctflow-conntrack-tools/logrotate",
                 "etc/logrotate.d/ctflow-conntrackd",
             ),
+            (
+                "contrib/debian/ctflow-conntrack-tools/tmpfiles.conf",
+                "usr/lib/tmpfiles.d/ctflow-conntrack-tools.conf",
+            ),
             (DEFAULT_CONF, "usr/share/ctflow/conntrackd.conf.default"),
             ("docs/spec/conf.md", "usr/share/doc/ctflow-conntrack-tools/conf.md"),
             ("docs/spec/log.md", "usr/share/doc/ctflow-conntrack-tools/log.md"),

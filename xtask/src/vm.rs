@@ -34,13 +34,18 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 4] =
-    [("busybox", "busybox-static"), ("dpkg-deb", "dpkg"), ("xz", "xz-utils"), ("curl", "curl")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("busybox", "busybox-static"),
+    ("dpkg-deb", "dpkg"),
+    ("xz", "xz-utils"),
+    ("curl", "curl"),
+    ("strip", "binutils"),
+];
 /// Programs of ours that they run.
 const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
@@ -57,7 +62,9 @@ const TESTS: [&str; 7] = [
     "privilege::the_tap_goes_on",
 ];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
-const OF_MACHINE: &str = "doctor_guest::";
+const OF_MACHINE: &str = "doctor_guest:: failures::";
+/// Tests of helpers that come before others: the kernel may have no object of the names they use.
+const BUSY: &str = "busy::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
@@ -65,12 +72,17 @@ const CHOSEN: &str = "CTFLOW_VM_TESTS";
 const BUILT: &str = "CTFLOW_VM_PROGRAMS";
 /// Set for a measurement: one CPU whose clock is its instructions, a nanosecond each.
 const COUNTED: &str = "CTFLOW_VM_COUNTED";
-/// How long a guest may say nothing: one test of TCP connections takes a while without hardware's help, and longer
+/// How long a guest may take until it says something: it unpacks a third of a gigabyte first.
+const BOOT_MAX: Duration = Duration::from_secs(600);
+/// How long it may say nothing then: one test of TCP connections takes a while without hardware's help, and longer
 /// beside other work.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// Lines that wait to be read; the guest's console waits then.
+const LINES_MAX: usize = 1000;
 /// Lines shown of a guest that was ended.
 const TAIL: usize = 40;
-/// What a guest says last.
+/// What a guest says first, and last.
+const STARTED: &str = "ctflow-vm: started";
 const DONE: &str = "ctflow-vm: done";
 
 /// Runs the part: all kernels at once.
@@ -138,12 +150,13 @@ fn contents(
     plan: Plan,
 ) -> Result<Contents> {
     let mut contents = userland.packed()?;
+    let small = repo::target().join("vm").join(plan.name).join("stripped");
     for (name, test) in tests {
-        contents.program(test, &format!("bin/{name}"))?;
+        contents.stripped(test, &format!("bin/{name}"), &small)?;
     }
     for program in OURS {
         let folder = env::var_os(BUILT).map_or_else(|| built.programs.clone(), PathBuf::from);
-        contents.program(&folder.join(program), &format!("ctflow/{program}"))?;
+        contents.stripped(&folder.join(program), &format!("ctflow/{program}"), &small)?;
     }
     let root = Path::new("/");
     for text in NFCT_TEXTS {
@@ -168,24 +181,33 @@ fn init(plan: Plan) -> String {
         Some(_) => String::new(),
         None => format!("netns --test-threads=1 {OF_MACHINE} 2>&1"),
     };
+    let busy = match &chosen {
+        Some(chosen) if !chosen.contains(BUSY) => String::new(),
+        _ => format!("helpers {BUSY} 2>&1"),
+    };
     let of_helpers = chosen.unwrap_or_default();
+    let prepare = programs::PREPARE;
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
 /bin/busybox --install -s /sbin
 ln -s /bin/nfct /usr/sbin/nfct
+ln -s busybox /bin/sh
 export PATH=/bin:/sbin CTFLOW_BIN_DIR=/ctflow CTFLOW_AUTO={auto} CTFLOW_HOOK={hook} CTFLOW_SLOW=1 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 ln -s /proc/self/fd/0 /dev/stdin
+{prepare}
+echo {STARTED}
 depmod
 modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
 nfct flush helper 2>/dev/null
-helpers --nocapture {of_helpers} 2>&1
+{busy}
+helpers --nocapture --skip {BUSY} {of_helpers} 2>&1
 killall conntrackd 2>/dev/null
 nfct flush helper 2>/dev/null
 {of_machine}
@@ -226,7 +248,7 @@ impl Guest {
             .spawn()
             .with_context(|| format!("cannot start {emulator}"))?;
         let console = BufReader::new(qemu.stdout.take().context("stdout is piped")?);
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES_MAX);
         thread::spawn(move || {
             for line in console.split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -243,9 +265,13 @@ impl Guest {
         let (began, name) = (Instant::now(), self.name);
         let mut log = File::create(log).context("cannot write the console's log")?;
         let (mut tally, mut done, mut tail) = (Tally::default(), false, VecDeque::new());
+        let mut silence_max = BOOT_MAX;
         let why = loop {
-            match self.lines.recv_timeout(SILENCE_MAX) {
+            match self.lines.recv_timeout(silence_max) {
                 Ok(line) => {
+                    if line.starts_with(STARTED) {
+                        silence_max = SILENCE_MAX;
+                    }
                     writeln!(log, "{line}").context("cannot write the console's log")?;
                     if ["test ", "kernel: ", "cli: ", "helpers: "]
                         .iter()

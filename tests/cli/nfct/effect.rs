@@ -26,6 +26,34 @@ fn connections_live_as_long_as_the_policy_of_a_rule_says() {
     });
 }
 
+/// nft has policies of its own, which `nfct` does not list and which hold beside a default that `nfct` has set.
+#[test]
+fn connections_live_as_long_as_the_policy_of_nft_says() {
+    let namespace = Namespace::new();
+    namespace.nft(
+        "table inet t {
+            ct timeout slow {
+                protocol tcp
+                l3proto ip
+                policy = { established : 4000 }
+            }
+            chain c {
+                type filter hook output priority 0
+                tcp dport 7000 ct timeout set \"slow\"
+            }
+        }",
+    );
+    namespace.within(|| {
+        does("default-set timeout inet tcp established 40");
+        let listener = TcpListener::bind("127.0.0.1:7000").expect("the namespace is ours");
+        let _client = TcpStream::connect("127.0.0.1:7000").expect("somebody listens");
+        let _server = listener.accept().expect("a connection came");
+        assert_lives("tcp");
+        let listed = nfct(&ours(), &["list", "timeout"]);
+        assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
+    });
+}
+
 #[test]
 fn connections_without_a_policy_live_as_long_as_the_default_says() {
     let namespace = Namespace::new();

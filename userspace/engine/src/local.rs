@@ -217,7 +217,7 @@ impl Flows {
                 return Ok(());
             }
         }
-        let slot = self.put(desk, found, news)?;
+        let slot = self.put_or_owe(desk, found, news)?;
         self.table.set_knowledge(slot, taken.next);
         if let Some(notes) = self.table.notes_mut(slot) {
             let laid_over = known.is_some() && what == What::Changed(By::Event);
@@ -281,6 +281,23 @@ impl Flows {
             (Some(entry), Some(end)) => Some(entry.later(end)),
             (entry, end) => entry.or(end).or_else(forgotten),
         }
+    }
+
+    /// As [`Flows::put`]. Where a peer's word changed a flow of this node's, other peers are owed what it is now.
+    fn put_or_owe(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        found: Option<Slot>,
+        news: News,
+    ) -> Result<Slot, Full> {
+        let own = found.filter(|&slot| news.origin == Origin::Inject && self.is_alive(slot));
+        let before = own.and_then(|slot| self.table.at(slot)).map(|entry| entry.flow());
+        let slot = self.put(desk, found, news)?;
+        let is = |flow: &Flow| self.table.at(slot).is_some_and(|e| news::is_same(&e.flow(), flow));
+        if before.is_some_and(|flow| !is(&flow)) {
+            desk.listener.on_overwritten();
+        }
+        Ok(slot)
     }
 
     /// Lays news over an entry, or makes one.

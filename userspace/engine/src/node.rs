@@ -20,7 +20,7 @@ use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
 use crate::local::{Desk, Flows, Sweep};
 use crate::output::{Event, Request, Side};
-use crate::remote::{self, Remote};
+use crate::remote::Remote;
 use crate::told::Told;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -313,8 +313,7 @@ impl Node {
             if is_expect_commit(op.purpose) {
                 self.expect_commit.iter_mut().for_each(ExpectCommit::on_success);
             } else if op.purpose == Purpose::InjectReplace {
-                let ours = matches!(&op.request, Request::Update(flow) if self.is_own(&flow.key()));
-                remote::on_replace(&mut self.kernel, op, (last_word, ours));
+                self.on_replaced(session, now, op, last_word);
             } else if let Some(commit) = &mut self.commit {
                 if let (true, Request::Create(flow) | Request::Update(flow)) =
                     (is_commit(op.purpose), &op.request)

@@ -19,6 +19,7 @@ mod queue;
 mod request;
 mod subscriber;
 
+use crate::failures;
 use ctnetlink::Flow;
 use engine::query::Program;
 use host::feed::Socket;
@@ -85,7 +86,7 @@ pub trait Product: Send + Sync + 'static {
     /// What is wrong with it, for people.
     fn compile(&self, filter: &str) -> Result<Program, String>;
 
-    /// Appends a record about a flow as a line of JSON.
+    /// Appends a record about a flow, or a failure, as a line of JSON.
     fn line(&self, out: &mut Vec<u8>, record: &Record<'_>, flow: &Flow, shard: u16);
 
     /// Answers a question.
@@ -129,6 +130,8 @@ pub struct Parts {
     pub product: Arc<dyn Product>,
     /// What is counted.
     pub stats: Arc<Stats>,
+    /// Failures, if the daemon looks for any.
+    pub failures: Option<failures::Receiver>,
 }
 
 impl fmt::Debug for Parts {

@@ -6,6 +6,7 @@
 //! | module | what it makes of what |
 //! |---|---|
 //! | `feed` | the feed: every change of the tables, for any number of clients of a socket |
+//! | `failures` | what the kernel refuses, drops and evicts: for the feed, the log and numbers |
 //! | `records` | a record of each flow that has ended (statistics mode) |
 //! | `exposition` | text of metrics, in the two formats that scrapers read |
 //! | `http` | answers over HTTP: metrics, readiness |
@@ -13,4 +14,5 @@
 pub mod records;
 pub mod exposition;
 pub mod http;
+pub mod failures;
 pub mod feed;

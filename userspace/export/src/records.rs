@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn a_sleeping_reader_is_woken_by_each_kind_of_end() {
         let (mut ends, reader) = ends().expect("a lane");
-        let (told, heard) = std::sync::mpsc::channel();
-        struct Forward(std::sync::mpsc::Sender<u32>);
+        let (told, heard) = std::sync::mpsc::sync_channel(1);
+        struct Forward(std::sync::mpsc::SyncSender<u32>);
         impl Sink for Forward {
             fn on_end(&mut self, _: u64, flow: &Flow) {
                 self.0.send(flow.id).expect("somebody listens");

@@ -18,6 +18,7 @@ mod verdicts;
 mod desk;
 
 pub use counters::{Counts, HelperReport};
+pub use desk::Read;
 
 use crate::clock;
 use crate::log::Log;
@@ -29,11 +30,12 @@ use crate::sys::{self, Batch};
 use announcer::Announcer;
 use desk::{Desk, Served};
 use engine::helper::Kind;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::fd::{AsFd as _, OwnedFd};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, NetlinkHeader};
+use rustix::fd::AsFd as _;
 use std::io;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use verdicts::Verdicts;
@@ -50,6 +52,8 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 const ASKS_GROUPS: [&str; 3] = ["mdns", "slp", "ssdp"];
 /// Its function for expectations translates the source alone, as theirs must be.
 const MODULE: &str = "nf_nat_sip";
+/// A header alone.
+const WAKE_LEN: usize = 16;
 /// How long after the socket could not be read it is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -118,7 +122,7 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Parts {
     settings: Settings,
-    socket: Socket,
+    socket: Arc<Socket>,
     /// Packets that have come already.
     waiting: Vec<Vec<u8>>,
     objects: Client,
@@ -153,6 +157,8 @@ impl Parts {
         has_helpers(&mut objects)?;
         let mut queues = Client::of(Socket::open(0, |fd| {
             set_receive_buffer(fd, RECEIVE_BUFFER)?;
+            // The thread waits in the call that receives.
+            rustix::io::ioctl_fionbio(fd, false)?;
             set_without_overruns(fd)
         })?);
         for helper in settings.helpers.iter().rev() {
@@ -175,7 +181,15 @@ impl Parts {
         let served = settings.helpers.iter().zip(counts.iter()).filter_map(served).collect();
         let desk = Desk::new(served, Announcer::open()?);
         let (socket, waiting) = queues.into_parts();
+        let socket = Arc::new(socket);
         Ok(Self { settings, socket, waiting, objects, desk, counts, log: Arc::clone(log) })
+    }
+
+    /// Has this read packets in place of [`Kind::packet`], so that a test can see what a fault in a helper does.
+    #[must_use]
+    pub fn read_by(mut self, read: Read) -> Self {
+        self.desk.read = read;
+        self
     }
 }
 
@@ -228,7 +242,8 @@ fn served((helper, counts): (&HelperSettings, &Arc<counters::Shared>)) -> Option
 /// The thread, at work.
 #[derive(Debug)]
 pub struct Running {
-    stop: Arc<OwnedFd>,
+    is_to_end: Arc<AtomicBool>,
+    socket: Arc<Socket>,
     thread: JoinHandle<()>,
     counts: Counts,
     settings: Settings,
@@ -239,11 +254,11 @@ pub struct Running {
 /// # Errors
 /// When there can be none.
 pub fn start(parts: Parts) -> io::Result<Running> {
-    let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let is_to_end = Arc::<AtomicBool>::default();
     let (counts, settings) = (parts.counts.clone(), parts.settings.clone());
-    let until = Arc::clone(&stop);
+    let (socket, until) = (Arc::clone(&parts.socket), Arc::clone(&is_to_end));
     let thread = thread::Builder::new().name(THREAD.into()).spawn(move || parts.run(&until))?;
-    Ok(Running { stop, thread, counts, settings })
+    Ok(Running { is_to_end, socket, thread, counts, settings })
 }
 
 impl Running {
@@ -262,14 +277,14 @@ impl Running {
     /// Ends the thread and gives the queues back. False when it had panicked.
     #[must_use]
     pub fn stop(self) -> bool {
-        // An eventfd that is full is set, too.
-        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        self.is_to_end.store(true, Ordering::Relaxed);
+        wake(&self.socket);
         self.thread.join().is_ok()
     }
 }
 
 impl Parts {
-    fn run(mut self, stop: &OwnedFd) {
+    fn run(mut self, is_to_end: &AtomicBool) {
         let mut batch = Batch::new(BATCH, MESSAGE_LEN_MAX);
         let mut verdicts = Verdicts::new();
         let mut quota = Quota::default();
@@ -279,8 +294,10 @@ impl Parts {
         verdicts.flush(&self.socket);
         // Packets of one connection come one by one; the more there were the last time, the more are taken.
         let mut slots = 1;
-        while !wait(&self.socket, stop) {
-            match self.turn((&mut batch, slots), &mut verdicts) {
+        while !is_to_end.load(Ordering::Relaxed) {
+            // One call waits and receives: most packets come alone, and each call costs as much as deciding about one.
+            let received = batch.wait_and_receive(self.socket.as_fd(), slots);
+            match received.map(|got| self.answer(&batch, got, &mut verdicts)) {
                 Ok(got) if got < slots => slots = got.max(1),
                 Ok(_) => slots = (2 * slots).min(BATCH),
                 Err(error) => {
@@ -295,16 +312,13 @@ impl Parts {
             self.disable_all();
         }
         // What has come until now; the kernel drops what is left in a queue that is given back.
-        while matches!(self.turn((&mut batch, BATCH), &mut verdicts), Ok(1..)) {}
+        while let Ok(got @ 1..) = batch.receive(self.socket.as_fd()) {
+            self.answer(&batch, got, &mut verdicts);
+        }
     }
 
-    /// Takes what waits, up to so many packets; how many that were.
-    fn turn(
-        &mut self,
-        (batch, slots): (&mut Batch, usize),
-        verdicts: &mut Verdicts,
-    ) -> io::Result<usize> {
-        let got = batch.receive_some(self.socket.as_fd(), slots)?;
+    /// Decides about so many datagrams; how many they were.
+    fn answer(&mut self, batch: &Batch, got: usize, verdicts: &mut Verdicts) -> usize {
         for at in 0..got {
             self.desk.datagram(batch.datagram(at), verdicts);
             if verdicts.is_full() {
@@ -315,7 +329,7 @@ impl Parts {
         while let Some(kind) = self.desk.broken.pop() {
             self.disable(kind);
         }
-        Ok(got)
+        got
     }
 
     /// Takes a helper that panicked out of service, in every form it has. The log has a line with the place already.
@@ -337,11 +351,14 @@ impl Parts {
     }
 }
 
-/// Waits until packets come or the thread is to end; whether it is.
-fn wait(socket: &Socket, stop: &OwnedFd) -> bool {
-    let (socket, stop) = (socket.as_fd(), stop.as_fd());
-    let mut both = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
-    // Interrupted or not, the caller looks again.
-    let _ = poll(&mut both, None);
-    !both[1].revents().is_empty()
+/// Has the kernel answer a request for nothing, so that whoever waits for the socket goes on. An answer that finds no room
+/// there is not needed: somebody reads then.
+fn wake(socket: &Socket) {
+    let mut header = NetlinkHeader::default();
+    header.length = WAKE_LEN as u32;
+    header.message_type = NLMSG_NOOP;
+    header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    let mut bytes = [0; WAKE_LEN];
+    header.emit(&mut bytes);
+    let _ = socket.send(&bytes);
 }

@@ -9,6 +9,7 @@
 //! | `clock` | reads the time |
 //! | `place` | moves a thread to CPUs |
 //! | `privilege` | becomes another user, gives up capabilities |
+//! | `confine` | refuses itself system calls that a daemon never needs |
 //! | `netlink` | opens netlink sockets, sends and receives on them |
 //! | `source` | subscribes to conntrack events, by netlink or through the eBPF tap |
 //! | `files` | opens logs, lock files and the configuration |
@@ -50,6 +51,7 @@ pub mod sys;
 pub mod clock;
 pub mod place;
 pub mod privilege;
+pub mod confine;
 pub mod netlink;
 pub mod source;
 mod waits;

@@ -396,7 +396,7 @@ impl Shard {
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Resend(reply) => {
-                drop(reply.send(self.engine.outbox().and_then(report::waiting)))
+                drop(reply.send(self.engine.outbox().and_then(report::waiting)));
             }
             Order::Page { side, from, max, reply } => {
                 drop(reply.send(report::page(&self.engine, side, from, max, now)));

@@ -18,6 +18,7 @@ mod order;
 mod hook;
 mod rings;
 pub mod tap;
+pub mod failure;
 pub(crate) mod queue;
 
 pub use netlink::NetlinkSource;

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::time::Timespec;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Table {
         let (socket, bytes) = (&other.socket, &other.buffer[..len]);
         thread::scope(|scope| {
             let (full, filled) = sync_channel(READINGS_AHEAD);
-            let (back, empty) = channel();
+            let (back, empty) = sync_channel(READINGS_AHEAD);
             let reader = thread::Builder::new().name("dump".to_owned());
             reader.spawn_scoped(scope, move || {
                 // The kernel begins to walk inside of this.
@@ -138,7 +138,7 @@ impl Table {
         let socket = self.socket.as_fd();
         thread::scope(|scope| {
             let (full, filled) = sync_channel(READINGS_AHEAD);
-            let (back, empty) = channel();
+            let (back, empty) = sync_channel(READINGS_AHEAD);
             let reader = thread::Builder::new().name("dump".to_owned());
             reader.spawn_scoped(scope, move || read_pieces(socket, seq, &full, &empty))?;
             take_readings(filled, &back, answer, &mut each)
@@ -169,7 +169,7 @@ impl Answer {
 /// Hands out what a reader reads, to the end.
 fn take_readings(
     filled: Receiver<io::Result<Pieces>>,
-    back: &Sender<Pieces>,
+    back: &SyncSender<Pieces>,
     mut answer: Answer,
     each: &mut impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -178,8 +178,8 @@ fn take_readings(
         if answer.hand_out(&pieces, each)? {
             break;
         }
-        // A reader that has come to the end takes none back.
-        let _ = back.send(pieces);
+        // A reader that has come to the end takes none back, and one that has plenty needs none.
+        let _ = back.try_send(pieces);
     }
     Ok(())
 }

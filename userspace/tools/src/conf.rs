@@ -23,11 +23,11 @@ pub mod reference;
 pub use diagnostic::{Diagnostic, Found, Place, Severity};
 pub use file::{read, text};
 pub use model::{
-    Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
-    HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile, LogFormat,
-    LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu, Policy,
-    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode,
-    SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, FailuresConf, Filter, FilterSet, FilterSide,
+    General, HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile,
+    LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu,
+    Policy, ReplicationConf, Report, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf,
+    SyncConf, SyncMode, SyncOptions, Unicast,
 };
 pub use schema::IpPrefix;
 

@@ -13,6 +13,7 @@ pub mod serve;
 pub mod census;
 pub mod endpoint;
 pub mod privileges;
+pub mod failures;
 pub mod feed;
 pub mod reload;
 pub mod supervise;

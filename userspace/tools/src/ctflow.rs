@@ -98,7 +98,7 @@ enum Verb {
     /// Show the peers of replication, version 2: whether they are there, and whether their flows are here
     #[command(after_help = peers::MORE)]
     Peers(peers::Options),
-    /// Take over the flows of a peer of replication, version 2, though it carries them: they are written into the kernel
+    /// Take over the flows of a peer of replication, version 2, though it carries them: they go into the kernel
     Takeover {
         #[command(flatten)]
         daemon: Daemon,

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Cell, Census, Events, Feed, Helper, Hook, Link, Passed, Peer, Queue, Queues, Refused,
-    Reload, Replication, Status, Table, Work,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Peer, Queue,
+    Queues, Refused, Reload, Replication, Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -57,7 +57,12 @@ fn full() -> Value {
             ..Events::default()
         },
         reload: Some(Reload::default()),
-        census: Some(Census { flows: vec![Cell::default()], ..Census::default() }),
+        census: Some(Census {
+            flows: vec![Cell::default()],
+            classes: vec![Class::default()],
+            ..Census::default()
+        }),
+        failures: Some(vec![Failure::default()]),
         replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
         work: Work {
             loaded_percent: Some(100),

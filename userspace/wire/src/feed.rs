@@ -21,6 +21,10 @@
 //! assert_eq!((record.head.seq, record.flow(), rest.len()), (7, flow, 0));
 //! ```
 
+mod failure;
+
+pub use failure::Failure;
+
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use core::fmt;
@@ -36,6 +40,8 @@ pub const RECORD_LEN: usize = 128;
 pub const FRAME_LEN: usize = 8;
 /// The longest tail.
 pub const TAIL_MAX: usize = 256;
+/// Stands for the shard of what belongs to none: failures.
+pub const NO_SHARD: u16 = u16::MAX;
 /// Kinds of records that are counted one by one: have, new, update, destroy, failure, cleared.
 pub const KINDS: usize = 6;
 

@@ -98,7 +98,7 @@ fn counted(program: &Path, (source, flows): (&str, u32)) -> Result<Row> {
 }
 
 /// The numbers behind `Collected :`; the order is that of the line above it: Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw.
-fn collected(said: &str) -> Option<[u64; 9]> {
+pub(super) fn collected(said: &str) -> Option<[u64; 9]> {
     let (_, numbers) = said.lines().find_map(|line| line.split_once("Collected :"))?;
     // Zeros at the end are left out.
     let mut all = [0; 9];

@@ -109,7 +109,7 @@ fn draw(program: &Path) -> Result<()> {
 }
 
 /// Puts together what is recorded, whenever it was; the words about it are in a file that people write.
-fn write_results() -> Result<()> {
+pub(super) fn write_results() -> Result<()> {
     let folder = repo::root().join(RESULTS);
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let mut text = String::from("# Results\n\n<!-- written by `cargo xtask bench versus` -->\n\n");
@@ -128,6 +128,9 @@ fn write_results() -> Result<()> {
                 record.trim()
             );
         }
+    }
+    if let Some(record) = read("nfct.txt") {
+        text += &format!("\n## nfct\n\n```text\n{}\n```\n", record.trim());
     }
     fs::write(folder.join("RESULTS.md"), text)
         .with_context(|| format!("writing {RESULTS}/RESULTS.md"))

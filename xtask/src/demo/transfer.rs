@@ -6,7 +6,7 @@ use super::node::Report;
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -22,10 +22,13 @@ pub(super) fn node(on: Node, role: &[&str]) -> Command {
     command
 }
 
+/// Reports of the two ends that wait to be read; an end that reports more waits.
+const REPORTS_MAX: usize = 1000;
+
 /// A running or ended transfer.
 pub(super) struct Transfer {
     reports: Receiver<(Node, Report)>,
-    reporter: Sender<(Node, Report)>,
+    reporter: SyncSender<(Node, Report)>,
     /// Bytes that came to the client.
     pub(super) bytes: u64,
     /// When the client last told that bytes came.
@@ -41,7 +44,7 @@ pub(super) struct Transfer {
 impl Transfer {
     /// Starts the server and, when it listens, the client, which gives up after so many seconds of silence.
     pub(super) fn start(patience: u64) -> Result<Self> {
-        let (reporter, reports) = channel();
+        let (reporter, reports) = sync_channel(REPORTS_MAX);
         let transfer = Self {
             reports,
             reporter,

@@ -4,8 +4,8 @@ apt install /srv/ours/*.deb
 getent passwd ctflow > /dev/null || fail "there is no user"
 ctflow --version; conntrack --version; { nfct || true; } 2>&1 | grep -q Usage || fail 'nfct says nothing'; conntrackd --version
 cmp /etc/conntrackd/conntrackd.conf /usr/share/ctflow/conntrackd.conf.default
-# As the unit does (RuntimeDirectory).
-mkdir -p -m 1777 /run/conntrackd
+# Before the unit's first start: the directory comes with the package.
+[ "$(stat -c %a /run/conntrackd)" = 1777 ] || fail "there is no /run/conntrackd"
 conntrackd --check
 for script in /var/lib/dpkg/info/ctflow*.md5sums; do (cd / && md5sum --quiet -c "$script"); done
 sed -i 's/Syslog on/Syslog off/; s/LogFile on/LogFile off/' /etc/conntrackd/conntrackd.conf

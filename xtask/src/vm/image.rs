@@ -1,8 +1,9 @@
 //! The file system of a guest, as an archive the kernel unpacks into memory (`cpio`, format `newc`).
 
 use super::machine::Machine;
+use crate::apt::tool;
 use crate::{cross, shell};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -23,8 +24,11 @@ impl Libraries {
     /// The libraries of a program: where it looks for each, and where that is here.
     fn of(&self, program: &Path) -> Result<Vec<(String, PathBuf)>> {
         let root = &self.root;
-        let folders = ["lib", "usr/lib"].map(|lib| root.join(lib).join(self.machine.triplet));
-        let path = folders.map(|path| path.display().to_string()).join(":");
+        let triplet = self.machine.triplet;
+        let folders = ["lib", "usr/lib"].map(|lib| root.join(lib).join(triplet));
+        // Amanda keeps its own in a folder below.
+        let [lib, usr] = folders.map(|path| path.display().to_string());
+        let path = format!("{lib}:{usr}:{usr}/amanda");
         let mut command = if self.foreign {
             // The guest's own dynamic linker, in QEMU's user mode.
             let mut emulator = Command::new(cross::EMULATOR);
@@ -38,6 +42,9 @@ impl Libraries {
         };
         // A static program has none, and says so by failing.
         let text = shell::output(command.arg(program)).unwrap_or_default();
+        if let Some(missing) = text.lines().find(|line| line.contains("not found")) {
+            bail!("{} lacks a library: {}", program.display(), missing.trim());
+        }
         let here = text
             .split_whitespace()
             .map(Path::new)
@@ -79,6 +86,16 @@ impl Contents {
         }
         self.files.insert(to.to_owned(), File::Copy(from.to_owned()));
         Ok(())
+    }
+
+    /// A program of ours, without what a debugger reads, which is most of it: the guest holds all of it in memory.
+    pub(super) fn stripped(&mut self, from: &Path, to: &str, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let small = folder.join(from.file_name().context("a program has a name")?);
+        let Libraries { machine, foreign, .. } = &self.libraries;
+        let strip = if *foreign { format!("{}-strip", machine.triplet) } else { "strip".into() };
+        tool(Command::new(strip).args(["--strip-debug", "-o"]).arg(&small).arg(from))?;
+        self.program(&small, to)
     }
 
     /// Everything in a folder.

@@ -9,20 +9,75 @@ use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Packages, and the libraries of theirs that no other program here brings.
-const PACKAGES: [&str; 7] =
-    ["vsftpd", "tftp-hpa", "tftpd-hpa", "rpcbind", "libwrap0", "libtirpc3", "libtirpc-common"];
-/// What is taken out of them.
-const PROGRAMS: [&str; 5] =
-    ["usr/sbin/vsftpd", "usr/bin/tftp", "usr/sbin/in.tftpd", "sbin/rpcbind", "usr/bin/rpcinfo"];
+/// The packages that bring them. What these depend on is fetched, too, unless this machine has it.
+const PACKAGES: [&str; 16] = [
+    "vsftpd",
+    "lftp",
+    "tftp-hpa",
+    "tftpd-hpa",
+    "rpcbind",
+    "libtirpc-common",
+    "avahi-daemon",
+    "ldnsutils",
+    "minidlna",
+    "gupnp-tools",
+    "dnsmasq-base",
+    "isc-dhcp-client",
+    "sane-utils",
+    "amanda-common",
+    "amanda-server",
+    "amanda-client",
+];
+/// What is taken out of them, into the guest's `bin`.
+const PROGRAMS: [&str; 15] = [
+    "usr/sbin/vsftpd",
+    "usr/bin/lftp",
+    "usr/bin/tftp",
+    "usr/sbin/in.tftpd",
+    "sbin/rpcbind",
+    "usr/bin/rpcinfo",
+    "usr/sbin/avahi-daemon",
+    "usr/bin/drill",
+    "usr/sbin/minidlnad",
+    "usr/bin/gssdp-discover",
+    "usr/sbin/dnsmasq",
+    "sbin/dhclient",
+    "usr/sbin/saned",
+    "usr/bin/scanimage",
+    "usr/sbin/amservice",
+];
+/// What others look for where the package has it.
+const IN_PLACE: [&str; 6] = [
+    "usr/lib/x86_64-linux-gnu/sane/libsane-net.so.1",
+    "usr/lib/x86_64-linux-gnu/sane/libsane-test.so.1",
+    "usr/lib/amanda/amandad",
+    "usr/lib/amanda/ambind",
+    "usr/lib/amanda/sendbackup",
+    "usr/lib/amanda/runtar",
+];
 /// What they read.
-const TEXTS: [&str; 1] = ["etc/netconfig"];
+const TEXTS: [&str; 3] = ["etc/netconfig", "etc/amanda-security.conf", "etc/sane.d/test.conf"];
 /// Users that they become.
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bin/false\n\
     tftp:x:101:101::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
-    _rpc:x:102:65534::/:/bin/false\n";
+    _rpc:x:102:65534::/:/bin/false\navahi:x:103:103::/:/bin/false\n\
+    backup:x:34:34::/var/lib/amanda:/bin/sh\n";
 /// Their groups.
-const GROUP: &str = "root:x:0:\nftp:x:100:\ntftp:x:101:\nnogroup:x:65534:\n";
+const GROUP: &str =
+    "root:x:0:\nftp:x:100:\ntftp:x:101:\navahi:x:103:\nbackup:x:34:\nnogroup:x:65534:\n";
+/// The ends of `tests/helpers`, inner and outer: Amanda wants names, and saned that of the machine.
+const HOSTS: &str = "127.0.0.1 localhost\n10.99.1.1 client\n10.99.2.77 client-outer\n\
+    10.99.2.1 server\n10.99.1.99 server-outer\n";
+/// What the package's scripts would have done, for Amanda: folders of its user, who may make a backup, and that `tar`
+/// runs as root.
+pub(super) const PREPARE: &str = "echo localhost >/proc/sys/kernel/hostname
+mkdir -p /var/lib/amanda/gnutar-lists /var/log/amanda /tmp/amanda /dev/shm
+mount -t tmpfs shm /dev/shm
+echo 'client root sendbackup' >/var/lib/amanda/.amandahosts
+echo 'client-outer root sendbackup' >>/var/lib/amanda/.amandahosts
+chmod 600 /var/lib/amanda/.amandahosts
+chown -R backup:backup /var/lib/amanda /var/log/amanda /tmp/amanda
+chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
 
 /// Programs of Debian that a guest runs.
 const TOOLS: [&str; 6] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl"];
@@ -49,7 +104,7 @@ impl Userland {
     /// This machine's own programs, and what it need not have installed.
     pub(super) fn native(folder: &Path, machine: &'static Machine) -> Result<Self> {
         let root = fetch(folder, |home, root| {
-            Apt::native().download(&PACKAGES, home)?;
+            Apt::native().download_needed(&PACKAGES, home)?;
             apt::extract_all(home, root)
         })?;
         Ok(Self(Libraries { machine, root, foreign: false }))
@@ -73,6 +128,10 @@ impl Userland {
             let name = program.rsplit('/').next().unwrap_or(program);
             contents.program(&extracted.join(program), &format!("bin/{name}"))?;
         }
+        for program in IN_PLACE {
+            let program = program.replace("x86_64-linux-gnu", machine.triplet);
+            contents.program(&extracted.join(&program), &program)?;
+        }
         for text in TEXTS {
             contents.text(extracted, Path::new(text))?;
         }
@@ -82,6 +141,9 @@ impl Userland {
         contents.text(root, Path::new(&helpers))?;
         contents.script("etc/passwd", PASSWD);
         contents.script("etc/group", GROUP);
+        contents.script("etc/hosts", HOSTS);
+        // Without it, names are asked for by DNS, and not of the file.
+        contents.script("etc/nsswitch.conf", "hosts: files\n");
         Ok(contents)
     }
 
@@ -102,12 +164,13 @@ impl Userland {
 fn fetch(folder: &Path, get: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
     let home = folder.join("programs");
     let (root, done) = (home.join("root"), home.join("complete"));
-    if !done.exists() {
+    let wanted = PACKAGES.join("\n");
+    if fs::read_to_string(&done).ok().as_ref() != Some(&wanted) {
         step("vm: fetching programs for the guest");
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
         get(&home, &root)?;
-        fs::write(&done, "")?;
+        fs::write(&done, wanted)?;
     }
     Ok(root)
 }

@@ -1,13 +1,13 @@
-//! Amanda backups: the backup server asks a client by UDP, and is told three ports for TCP.
+//! Amanda backups: the backup server asks a client by UDP, and is told three or four ports for TCP.
 //!
 //! ```text
 //!   server:a -> client:10080    Amanda 2.6 REQ ...
-//!   client -> server            Amanda 2.6 REP ... CONNECT DATA 1001 MESG 1002 INDEX 1003
-//!   server -> client:1001, 1002, 1003    expected
+//!   client -> server            Amanda 2.6 REP ... CONNECT DATA 1001 MESG 1002 INDEX 1003 STATE 1004
+//!   server -> client:1001, 1002, 1003, 1004    expected
 //! ```
 //!
-//! Source: what the scripts of `record/helpers` send and the original does with it. A port of 0 or below means that
-//! there is no such stream.
+//! Source: what the scripts of `record/helpers` send and the original does with it, and what `amandad` 3.5.1 of Debian 12
+//! answers: it names a fourth stream, STATE. A port of 0 or below means that there is no such stream.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;
@@ -18,7 +18,10 @@ use ctnetlink::tuple::ipproto;
 /// Seconds that the flow lives on after an answer: the next one may take that long.
 const TIMEOUT_S: u32 = 300;
 
+/// Streams of every version.
 const STREAMS: [&[u8]; 3] = [b" DATA ", b" MESG ", b" INDEX "];
+/// The stream that older clients do not have.
+const STATE: &[u8] = b" STATE ";
 
 pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     if packet.direction == Direction::Original {
@@ -33,10 +36,10 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     let line = text.while_is(|byte| byte != b'\n');
     // With the byte behind it: a line that is cut may be cut within a number.
     let line = packet.payload.get(..=line.end).unwrap_or_default();
-    for stream in STREAMS {
+    for stream in STREAMS.into_iter().chain([STATE]) {
         let mut words = Scanner::new(line, start);
         if words.find(stream).is_none() {
-            outcome.not_understood = true;
+            outcome.not_understood |= stream != STATE;
         } else if !matches!(words.peek(), Some(b'-' | b'0')) {
             outcome.take(named(context, words));
         }
@@ -84,6 +87,15 @@ pub(super) mod tests {
                 assert_eq!((expectation.flags, expectation.timeout_s), (Some(0), Some(180)));
             }
         }
+    }
+
+    #[test]
+    fn a_client_that_names_a_fourth_stream_is_reached_there_too() {
+        let text = ANSWER.replace("INDEX 1003", "INDEX 1003 STATE 1004");
+        let outcome = answer(Nat::None, &text).run();
+        let told = outcome.announced.iter().flat_map(|announced| announced.ports().next());
+        assert_eq!(told.collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
+        assert!(!outcome.not_understood);
     }
 
     #[test]

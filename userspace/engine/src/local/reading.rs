@@ -168,7 +168,9 @@ impl Flows {
         let key = flow.key();
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
         let ended = self.tombstones.last_about(&key).is_some_and(|end| end.to >= began.0);
-        if known.is_none() && (ended || doubtful) {
+        // News of a peer's flow leaves no other trace, and an operator may have had the peers' flows forgotten since.
+        let spoken = self.spoken.last_about(&key).is_some_and(|last| last.to >= began.0);
+        if known.is_none() && (ended || spoken || doubtful) {
             // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
             self.verify(desk, &key);
             return Ok(());

@@ -78,11 +78,42 @@ impl Node {
         };
         let how = (last_word, self.is_own(&key));
         let Self { kernel, counters, .. } = self;
-        if remote::on_inject_failed(kernel, counters, op, errno, how) == Failure::Fine {
+        let failure = remote::on_inject_failed(kernel, counters, op, errno, how);
+        self.on_failure(session, now, &key, failure)
+    }
+
+    /// An update that was meant for another flow than the kernel held went through.
+    pub(crate) fn on_replaced(
+        &mut self,
+        session: &mut impl Peers,
+        now: Instant,
+        op: InFlight,
+        last_word: bool,
+    ) {
+        let Request::Update(flow) = &op.request else { return };
+        let key = flow.key();
+        let how = (last_word, self.is_own(&key));
+        let failure = remote::on_replace(&mut self.kernel, op, how);
+        self.on_failure(session, now, &key, failure);
+    }
+
+    /// Takes note of what became of an injection; whether that is to be told.
+    fn on_failure(
+        &mut self,
+        session: &mut impl Peers,
+        now: Instant,
+        key: &FlowKey,
+        failure: Failure,
+    ) -> bool {
+        if failure == Failure::Fine {
+            return false;
+        }
+        let told = self.remote.note_other(key);
+        if failure == Failure::LaidOver {
             return false;
         }
         self.refusals.note(now);
-        if let Some(told) = self.remote.set_unlike(&key, true) {
+        if let Some(told) = told {
             session.on_refused(told);
         }
         true

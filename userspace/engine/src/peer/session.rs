@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Fills `datagram` for all who listen on the links and returns its length; `None` when there is nothing to send now.
+    /// Fills `datagram` for all who listen on the links and returns its length; `None` when there is nothing to send.
     pub fn poll_transmit(
         &mut self,
         node: &mut Node,

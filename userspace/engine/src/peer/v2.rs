@@ -1,4 +1,4 @@
-//! Version 2 of the replication protocol: what it decides, piece by piece, and the session that puts the pieces together.
+//! Version 2 of the replication protocol: what it decides, piece by piece, and the session that puts these together.
 //!
 //! ```text
 //!   kernel --> [claim] said --> [ledger] versions, positions --> [sent] in flight --> datagrams

@@ -10,7 +10,7 @@
 use super::Remote;
 use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
-use crate::flows::table::{Full, Marks, Slot};
+use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
@@ -100,6 +100,13 @@ impl Remote {
         Told::from_stamp(notes.stamp)
     }
 
+    /// The kernel may hold another flow in the place of a peer's. Returns who spoke of the flow last, and when.
+    pub fn note_other(&mut self, key: &FlowKey) -> Option<Told> {
+        let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
+        notes.marks.insert(Marks::ANEW);
+        self.set_unlike(key, true)
+    }
+
     /// Whether a flow is one that a transfer did not name, and that stays until the kernel has let go of it.
     #[must_use]
     pub fn is_left(&self, key: &FlowKey) -> bool {
@@ -169,7 +176,9 @@ impl Remote {
         let forgotten = change == Change::Update && tells_all && known.is_none();
         let change = if forgotten { Change::New } else { change };
         // A reply direction never changes: this is another flow, of which the beginning was not heard.
-        let other = flow.reply.is_known() && known.is_some_and(|e| e.has_other_reply(&flow.reply));
+        let is_other =
+            |e: Entry<'_>| e.has_other_reply(&flow.reply) || e.marks.contains(Marks::ANEW);
+        let other = flow.reply.is_known() && known.is_some_and(is_other);
         let ends = Flow { zone: flow.zone, reply: flow.reply, ..Flow::new(flow.orig) };
         let written = if other && change == Change::Update && !ours {
             pen.counters.inject.updated += 1;
@@ -192,6 +201,7 @@ impl Remote {
         self.set_unlike(&key, ours);
         if let Some(notes) = self.known.find(&key).and_then(|slot| self.known.notes_mut(slot)) {
             notes.marks.remove(Marks::LEFT);
+            notes.marks.set(Marks::ANEW, ours);
         }
         outcome
     }
@@ -222,6 +232,8 @@ fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
 pub enum Failure {
     /// It means nothing, or there is a second attempt.
     Fine,
+    /// The peer's word is laid over a flow of this node's, which is not the peer's.
+    LaidOver,
     /// The kernel does not have what the peer said. It is to be told.
     Refused,
 }
@@ -258,10 +270,11 @@ pub fn on_inject_failed(
         }
         // This node's own flow must not be deleted for the peer's word.
         (Purpose::InjectNew, Request::Create(flow), EEXIST) if ours => {
-            return again(kernel.push(Purpose::InjectUpdate, Request::Update(flow)));
+            let queued = kernel.push(Purpose::InjectUpdate, Request::Update(flow));
+            return if queued { Failure::LaidOver } else { Failure::Refused };
         }
         (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(_), _) if ours => {
-            return Failure::Fine;
+            return Failure::LaidOver;
         }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
         | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
@@ -279,13 +292,20 @@ const fn again(queued: bool) -> Failure {
 }
 
 /// An update succeeded, but the flow it changed was another one. `last_word` and `ours` as for [`on_inject_failed`].
-pub fn on_replace(kernel: &mut KernelQueue, op: InFlight, (last_word, ours): (bool, bool)) {
+pub fn on_replace(
+    kernel: &mut KernelQueue,
+    op: InFlight,
+    (last_word, ours): (bool, bool),
+) -> Failure {
     match op.request {
         // This node's own flow must not be deleted for the peer's word.
-        Request::Update(_) if last_word && ours => {}
-        Request::Update(flow) if last_word => drop(write_anew(kernel, flow)),
-        Request::Update(flow) => kernel.pass_on(op.token, flow),
-        _ => {}
+        Request::Update(_) if last_word && ours => Failure::LaidOver,
+        Request::Update(flow) if last_word => again(write_anew(kernel, flow)),
+        Request::Update(flow) => {
+            kernel.pass_on(op.token, flow);
+            Failure::Fine
+        }
+        _ => Failure::Fine,
     }
 }
 

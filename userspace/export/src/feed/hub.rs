@@ -1,12 +1,15 @@
 //! The hub: takes what the shards wrote down, and hands it to those who want it.
 
+mod failures;
+mod questions;
+
 use super::channel::{Channel, Heard, Key};
 use super::client::{self, Connection};
 use super::lanes::{Lane, last_of, seqs};
 use super::queue::{Piece, Queue};
 use super::request::{Format, Request, Subscription};
 use super::subscriber::Subscriber;
-use super::{Parts, Product, Question, Settings, Stats, lines};
+use super::{Parts, Product, Settings, Stats, lines};
 use engine::Side;
 use host::clock;
 use host::fleet::Handle;
@@ -98,7 +101,15 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let (words, mut said) = mpsc::channel(WORDS_MAX);
-    let Parts { settings, engine: shared, log, product, stats, socket: _socket } = parts;
+    let Parts {
+        settings,
+        engine: shared,
+        log,
+        product,
+        stats,
+        failures: mut heard_of,
+        socket: _socket,
+    } = parts;
     let engine = shared.read().await.clone();
     let mut hub = Hub {
         settings,
@@ -138,6 +149,10 @@ pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io
             },
             Some(word) = said.recv() => hub.on_word(word),
             _ = tick.tick() => hub.on_tick().await,
+            failure = failures::next(&mut heard_of) => match failure {
+                Ok(record) => hub.on_failure(&record),
+                Err(count) => hub.on_failures_lost(count),
+            },
             () = woken.notified() => {}
             () = sleep_until(page_at.into()) => {}
         }
@@ -346,7 +361,9 @@ impl Hub {
                 Request::Resync => {
                     if let Some(client) = self.clients.get_mut(&id) {
                         client.wanted.snapshot = true;
+                        let side = client.wanted.side;
                         self.join(id);
+                        self.listen(side);
                         self.begin_snapshot(id);
                     }
                 }
@@ -378,27 +395,6 @@ impl Hub {
         });
     }
 
-    fn ask(&self, id: u64, question: Question) {
-        let Some(queue) = self.queues.get(&id).cloned() else { return };
-        let product = Arc::clone(&self.product);
-        let format = self.clients.get(&id).map_or(Format::Json, Subscriber::format);
-        // Who asks and does not read the answers is not answered.
-        if queue.len() > self.settings.queue_bytes / 2 {
-            return;
-        }
-        spawn_local(async move {
-            let answer = product.answer(question).await;
-            let value = match question {
-                Question::Status => match serde_json::from_str::<Value>(&answer) {
-                    Ok(status) => json!({"v": 1, "control": "status", "status": status}),
-                    Err(_) => lines::error(&("busy", answer)),
-                },
-                Question::Ready => json!({"v": 1, "control": "ready", "ready": answer.trim_end()}),
-            };
-            queue.push(Piece::Line(lines::framed(format, &value)));
-        });
-    }
-
     fn subscribe(&mut self, id: u64, wanted: Subscription) {
         let Some(queue) = self.queues.get(&id).cloned() else { return };
         let refuse = |refusal: (&str, String)| {
@@ -411,6 +407,7 @@ impl Hub {
         };
         self.channels[channel].members += 1;
         let (side, snapshot) = (wanted.side, wanted.snapshot);
+        let of_tables = wanted.kinds & !(1 << Op::Failure as u8 | 1 << Op::Cleared as u8) != 0;
         let mut client = Subscriber::new(wanted, channel, Rc::clone(&queue));
         client.say(&json!({
             "v": 1, "control": "hello", "epoch": self.epoch, "daemon": self.settings.version,
@@ -421,7 +418,10 @@ impl Hub {
         self.clients.insert(id, client);
         self.count_channels();
         self.channels[channel].counts_only = false;
-        self.listen(side);
+        // Who wants failures alone costs the shards nothing.
+        if of_tables {
+            self.listen(side);
+        }
         if snapshot {
             self.begin_snapshot(id);
         }

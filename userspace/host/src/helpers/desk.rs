@@ -30,14 +30,14 @@ pub(super) struct Served {
 }
 
 /// What reads a packet: [`Kind::packet`].
-type Read = fn(Kind, &mut Context<'_>, &Packet<'_>) -> Outcome;
+pub type Read = fn(Kind, &mut Context<'_>, &Packet<'_>) -> Outcome;
 
 /// Decides about packets.
 #[derive(Debug)]
 pub(super) struct Desk<A> {
     served: Vec<Served>,
     announcer: A,
-    read: Read,
+    pub(super) read: Read,
     /// Helpers that panicked and that the kernel has not been told of.
     pub(super) broken: Vec<Kind>,
     /// The packet with another text.

@@ -18,6 +18,7 @@ pub enum Code {
     EventSource,
     EventsLost,
     ExpectationsCommitted,
+    Failure,
     KernelRefusesPart,
     KernelTableRead,
     KernelWriteFailed,
@@ -45,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// Each of them, in the order of the reference.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::BulkDone,
         Self::BulkStarted,
         Self::CommandRefused,
@@ -57,6 +58,7 @@ impl Code {
         Self::EventSource,
         Self::EventsLost,
         Self::ExpectationsCommitted,
+        Self::Failure,
         Self::KernelRefusesPart,
         Self::KernelTableRead,
         Self::KernelWriteFailed,
@@ -125,6 +127,11 @@ impl Code {
             Self::ExpectationsCommitted => {
                 ("expectations-committed", COMMIT, "A commit of expectations has ended.")
             }
+            Self::Failure => (
+                "failure",
+                &["reason", "count"],
+                "The kernel refused, dropped or evicted something; `count` since the last line of this `reason`.",
+            ),
             Self::KernelRefusesPart => (
                 "kernel-refuses-part",
                 &["errno"],

@@ -15,7 +15,7 @@ pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
     if let Some(links) = &parts.links {
         waits.watch_links(links.descriptor())?;
     }
-    for socket in parts.nodes.iter().flat_map(|nodes| nodes.fds()) {
+    for socket in parts.nodes.iter().flat_map(Nodes::fds) {
         waits.watch_links(socket)?;
     }
     if let Some(expectations) = &parts.expectations {

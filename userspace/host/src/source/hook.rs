@@ -44,7 +44,7 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 /// Where kernels say what their types are.
-const BTF_FOLDER: &str = "/sys/kernel/btf";
+pub(super) const BTF_FOLDER: &str = "/sys/kernel/btf";
 
 /// Codes of instructions (`include/uapi/linux/bpf.h`): class, and the modes that matter here.
 mod code {
@@ -138,21 +138,8 @@ impl Hook {
 }
 
 impl Layout {
-    /// Reads the types of the kernel and, where conntrack is a module, of that.
     fn of_kernel(folder: &Path) -> Result<Self, SourceError> {
-        let mut btf = Btf::default();
-        let mut add = |name: &str| {
-            let path = folder.join(name);
-            let bytes = std::fs::read(&path)
-                .map_err(|e| hook_error(format!("reading the types in {}: {e}", path.display())))?;
-            let understood = btf.add(bytes);
-            understood.ok_or_else(|| hook_error(format!("{} is not understood", path.display())))
-        };
-        add("vmlinux")?;
-        if folder.join("nf_conntrack").exists() {
-            add("nf_conntrack")?;
-        }
-        Self::of(&btf)
+        Self::of(&types(folder)?)
     }
 
     fn of(btf: &Btf) -> Result<Self, SourceError> {
@@ -185,6 +172,23 @@ impl Layout {
             }
         }
     }
+}
+
+/// Reads the types of the kernel and, where conntrack is a module, of that.
+pub(super) fn types(folder: &Path) -> Result<Btf, SourceError> {
+    let mut btf = Btf::default();
+    let mut add = |name: &str| {
+        let path = folder.join(name);
+        let bytes = std::fs::read(&path)
+            .map_err(|e| hook_error(format!("reading the types in {}: {e}", path.display())))?;
+        let understood = btf.add(bytes);
+        understood.ok_or_else(|| hook_error(format!("{} is not understood", path.display())))
+    };
+    add("vmlinux")?;
+    if folder.join("nf_conntrack").exists() {
+        add("nf_conntrack")?;
+    }
+    Ok(btf)
 }
 
 /// The program's instructions with the descriptors of the maps in them.

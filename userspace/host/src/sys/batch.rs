@@ -92,6 +92,21 @@ impl Batch {
     /// # Errors
     /// As there.
     pub fn receive_some(&mut self, fd: BorrowedFd<'_>, slots: usize) -> io::Result<usize> {
+        self.take(fd, slots, libc::MSG_DONTWAIT)
+    }
+
+    /// As [`Batch::receive_some`], but waits for the first datagram, for ever; 0 when a signal came before one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_and_receive(&mut self, fd: BorrowedFd<'_>, slots: usize) -> io::Result<usize> {
+        match self.take(fd, slots, libc::MSG_WAITFORONE) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            other => other,
+        }
+    }
+
+    fn take(&mut self, fd: BorrowedFd<'_>, slots: usize, flags: i32) -> io::Result<usize> {
         let slots = slots.min(self.lens.len());
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS_MAX];
@@ -113,7 +128,7 @@ impl Batch {
             header.msg_hdr.msg_namelen = Source::LEN;
         }
         let (at, none) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
-        let (slots, flags) = (slots as u32, libc::MSG_DONTWAIT);
+        let slots = slots as u32;
         // SAFETY: as many headers were filled in as there are slots. Every pointer in them stays valid through the
         // call: neither the arrays nor the vectors of `self` are moved before it returns.
         let got = unsafe { libc::recvmmsg(fd.as_raw_fd(), at, slots, flags, none) };

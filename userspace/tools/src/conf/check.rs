@@ -8,9 +8,9 @@ mod sync;
 
 use crate::conf::diagnostic::{Findings, Source, Span, quoted};
 use crate::conf::model::{
-    Conf, EventSource, Facility, General, LOG_FILE_DEFAULT, LogConf, LogFile, LogFormat,
-    LogJournal, LogLevel, ModeConf, OVERRUN_RESYNC_S_DEFAULT, STATS_LOG_FILE_DEFAULT,
-    SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf,
+    Conf, EventSource, Facility, FailuresConf, General, LOG_FILE_DEFAULT, LogConf, LogFile,
+    LogFormat, LogJournal, LogLevel, ModeConf, OVERRUN_RESYNC_S_DEFAULT, Report,
+    STATS_LOG_FILE_DEFAULT, SYSLOG_DEFAULT, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf,
 };
 use crate::conf::parser::Node;
 use crate::conf::schema::{Key, Value};
@@ -62,6 +62,7 @@ impl Checker<'_> {
         conf.metrics = block(Key::Metrics).map(|node| self.metrics(node));
         conf.log = block(Key::Log).map(|node| log(&node.block)).unwrap_or_default();
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
+        conf.failures = block(Key::Failures).map(|node| failures(&node.block));
         conf.subscribe = block(Key::Subscribe).map(|node| self.subscribe(&node.block));
         conf
     }
@@ -238,6 +239,19 @@ fn log_file(node: &Node, default: &str) -> LogFile {
 /// The name that is written; none is where a word with a meaning stands in its place.
 fn name(node: &Node) -> Option<String> {
     matches!(node.value(), Some(Value::Name(_))).then(|| node.name().to_owned())
+}
+
+fn failures(nodes: &[Node]) -> FailuresConf {
+    let mut failures = FailuresConf::default();
+    for node in nodes {
+        match node.keyword.key {
+            Key::Report => failures.report = Report::named(node.choice()).unwrap_or_default(),
+            Key::EventsPerSecond => failures.events_per_second = node.number(),
+            Key::LogEvery => failures.log_every_s = node.number(),
+            _ => {}
+        }
+    }
+    failures
 }
 
 fn log(nodes: &[Node]) -> LogConf {

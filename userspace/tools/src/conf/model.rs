@@ -3,10 +3,12 @@
 mod log;
 mod metrics;
 mod replication;
+mod failures;
 mod subscribe;
 
+pub use failures::{FailuresConf, Report};
 pub use log::{LogConf, LogFormat, LogJournal, LogLevel};
-pub use metrics::{LISTEN_MAX, MetricsConf, PerCpu};
+pub use metrics::{CLASSES_MAX, LISTEN_MAX, MetricsConf, PerCpu};
 pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
 pub use subscribe::SubscribeConf;
 
@@ -32,6 +34,8 @@ pub struct Conf {
     pub log: LogConf,
     /// `Subscribe`
     pub subscribe: Option<SubscribeConf>,
+    /// `Failures`
+    pub failures: Option<FailuresConf>,
 }
 
 /// `General`

@@ -66,6 +66,9 @@ again.
 `HashSize` is room made when an engine starts; a change of it alone takes effect with the next engine, and the log says
 so.
 
+`Failures` is taken once, at the start of the daemon, and so is what the daemon refuses itself by seccomp
+(`host/src/confine.rs`).
+
 `User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
 daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
 that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,

@@ -61,6 +61,8 @@ pub enum Block {
     Policy,
     /// `Subscribe { }`
     Subscribe,
+    /// `Failures { }`
+    Failures,
 }
 
 /// What a keyword sets, whatever its spelling. `check` matches on it.
@@ -74,6 +76,7 @@ pub enum Key {
     CacheTimeout,
     Census,
     Checksum,
+    Class,
     ClientsMax,
     CommitTimeout,
     DestinationPort,
@@ -82,9 +85,11 @@ pub enum Key {
     ErrorQueueLength,
     EventIterationLimit,
     EventSource,
+    EventsPerSecond,
     ExpectMax,
     ExpectTimeout,
     ExpectationSync,
+    Failures,
     Filter,
     General,
     Group,
@@ -105,6 +110,7 @@ pub enum Key {
     KeyFile,
     LockFile,
     Log,
+    LogEvery,
     LogFile,
     LogFormat,
     LogJournal,
@@ -142,6 +148,7 @@ pub enum Key {
     RefreshTime,
     RemoteLimit,
     Replication,
+    Report,
     ResendQueueSize,
     Sample,
     Scheduler,
@@ -262,7 +269,7 @@ impl Keyword {
 
 impl Block {
     /// Every block, outermost first.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::File,
         Self::General,
         Self::Unix,
@@ -286,6 +293,7 @@ impl Block {
         Self::HelperType,
         Self::Policy,
         Self::Subscribe,
+        Self::Failures,
     ];
 
     /// What people call it.
@@ -315,6 +323,7 @@ impl Block {
             Self::HelperType => "`Helper` `Type`",
             Self::Policy => "`Policy`",
             Self::Subscribe => "`Subscribe`",
+            Self::Failures => "`Failures`",
         }
     }
 

@@ -1,14 +1,18 @@
 //! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
 //! the start itself and a reload ask the same questions.
 
+use super::feed::untold;
 use super::keys::{self, Keyring};
 use super::plan::Plan;
 use crate::conf::SubscribeConf;
-use anyhow::{Context, Result, bail};
+use crate::filter::{Limits, System, parse};
+use anyhow::{Context, Result, anyhow, bail};
 use common::maps::FILTER_PREFIXES_MAX;
+use engine::query::Program;
 use host::files::{self, Purpose};
 use host::source::{Choice, Source};
 use host::{control, link, lock, process, sys};
+use std::sync::Arc;
 
 /// Checks the settings themselves.
 ///
@@ -24,6 +28,7 @@ pub fn settings(plan: &Plan, keyring: &Keyring) -> Result<()> {
     nodes(plan, keyring)?;
     plan.wish.resolve()?;
     group(plan)?;
+    classes(plan)?;
     if plan.source.choice != Choice::Tap {
         return Ok(());
     }
@@ -72,6 +77,25 @@ pub fn group(plan: &Plan) -> Result<Option<u32>> {
         )
     }
     Ok(found)
+}
+
+/// The filters of classes, with their names.
+///
+/// # Errors
+/// The first one that is not understood, or that no flow of the table can be tested with.
+pub fn classes(plan: &Plan) -> Result<Vec<(String, Arc<Program>)>> {
+    let classes = plan.metrics.iter().flat_map(|metrics| &metrics.classes);
+    let compile = |(name, filter): &(String, String)| {
+        let wrong = |error: crate::filter::Error| {
+            anyhow!("Metrics: `Class {name}`:\n{}", error.render(filter, false))
+        };
+        let parsed = parse(filter, &Limits::TYPED, &mut System::default()).map_err(wrong)?;
+        parsed.check(untold).map_err(wrong)?;
+        let program = Program::new(&parsed.expr);
+        let program = program.map_err(|_| anyhow!("Metrics: `Class {name}`: it is too large"))?;
+        Ok((name.clone(), Arc::new(program)))
+    };
+    classes.map(compile).collect()
 }
 
 /// Whether the tables' first room fits into a machine with `there` bytes.
@@ -132,12 +156,34 @@ pub fn start(plan: &Plan, keyring: &Keyring) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn plan(text: &str) -> Plan {
+        Plan::from(&crate::conf::parse(text, "x").unwrap().0)
+    }
+
+    #[test]
+    fn filters_of_classes_are_compiled_and_wrong_ones_are_refused_by_name() {
+        let metrics = |classes: &str| {
+            plan(&format!(
+                "General {{ UNIX {{ Path /x }} }} Stats {{ }} Metrics {{ Listen /m {classes} }}"
+            ))
+        };
+        let both =
+            metrics("Class web { tcp dst port \"80,443\" } Class dns { \"udp and dst port 53\" }");
+        let names: Vec<_> = classes(&both).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["web", "dns"]);
+        for (wrong, said) in [
+            ("Class web { dst port htpp }", "`Class web`"),
+            ("Class big { \"bytes > 1M\" }", "changes do not tell it"),
+        ] {
+            let refused = settings(&metrics(wrong)).unwrap_err().to_string();
+            assert!(refused.contains(said), "{wrong}: {refused}");
+        }
+    }
+
     #[test]
     fn room_that_the_machine_does_not_have_is_refused_by_name() {
-        let plan = |limit: &str| {
-            let text = format!("Stats {{ }} General {{ HashSize 67108864 {limit} }}");
-            Plan::from(&crate::conf::parse(&text, "x").unwrap().0)
-        };
+        let plan =
+            |limit: &str| plan(&format!("Stats {{ }} General {{ HashSize 67108864 {limit} }}"));
         let all = plan("HashLimit 4294967295");
         let said = memory(&all, 1 << 30).unwrap_err().to_string();
         assert!(said.contains("HashSize 67108864 takes 910 MiB"), "{said}");

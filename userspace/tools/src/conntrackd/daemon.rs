@@ -8,7 +8,7 @@ use super::logs::Logs;
 use super::plan::Plan;
 use super::reload::Running;
 use super::supervise::{self, Readiness};
-use super::{build, check, feed, helpers, privileges};
+use super::{build, check, failures, feed, helpers, privileges};
 use crate::conf::Conf;
 use crate::doctor;
 use anyhow::{Context, Result, bail};
@@ -67,6 +67,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
     let socket = feed::open(&plan, log)?;
+    let failures = failures::open(&plan, log);
     let systemd = Systemd::new(plan.systemd);
     doctor::at_start(conf, path, log);
     let readiness = go(detach, systemd)?;
@@ -76,6 +77,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         let opened = privileges::Opened { parts: &mut parts, locks: &locks, bound: bound.as_ref() };
         privileges::give_up(&identity, (&plan, path), opened, logs)?;
     }
+    privileges::confine(becomes_another, log);
     let crew = fleet::start(parts, log).context("starting the engine's threads")?;
     if becomes_another {
         privileges::rest(&plan);
@@ -84,7 +86,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let (plan, path, logs) = (Box::new(plan), path.to_owned(), logs.clone());
     let running = Running { plan, path, logs, locks, systemd, keyring };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let threads = (crew, helpers, socket);
+    let threads = (crew, helpers, (socket, failures));
     let outcome = runtime.block_on(supervise::run(threads, bound, running, readiness));
     log.record(Level::Notice, Code::Shutdown, "---- shutdown received ----", Fields::new());
     outcome

@@ -55,6 +55,7 @@ impl Service {
             log: answers.log(),
             product: Arc::new(Words { answers: Arc::clone(answers) }),
             stats,
+            failures: answers.failures(),
         };
         Ok(Self { running: Some(Feed::start(parts).context("starting the feed's thread")?) })
     }

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use crate::conf::{HelperConf, HelperType};
 use anyhow::{Context, Result, anyhow};
+use engine::helper::Kind;
 use host::helpers::{self, HelperSettings, Parts, Running, Settings, SetupError};
 use host::log::Log;
 use host::sys;
@@ -10,6 +11,10 @@ use std::sync::Arc;
 
 /// `CAP_NET_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
+
+/// Most expectations of a flow of Amanda at a time, unless the configuration says: `amandad` 3.5 names four ports in one
+/// answer, and the kernel drops the oldest expectation to make room for one beyond the limit. conntrackd's is 3.
+const AMANDA_EXPECT_MAX: u32 = 4;
 
 /// What to serve; `None` if the block names no helper.
 #[must_use]
@@ -26,6 +31,9 @@ pub fn settings(conf: &HelperConf) -> Option<Settings> {
 fn one(kind: &HelperType) -> Option<HelperSettings> {
     let key = kind.key();
     let mut policy = key.known_policy()?;
+    if key.name == Kind::Amanda.name() {
+        policy.expect_max = AMANDA_EXPECT_MAX;
+    }
     if let Some(given) = &kind.policy {
         policy.expect_max = given.expect_max.unwrap_or(policy.expect_max);
         policy.expect_timeout_s = given.expect_timeout_s.unwrap_or(policy.expect_timeout_s);
@@ -115,5 +123,31 @@ impl Service {
     /// Ends the thread. False when it had panicked.
     pub fn stop(&mut self) -> bool {
         self.running.take().is_none_or(Running::stop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::HelperPolicy;
+    use ctnetlink::tuple::ipproto;
+
+    fn expect_max(name: &str, policy: Option<HelperPolicy>) -> u32 {
+        let kind = HelperType {
+            name: name.to_owned(),
+            ipv6: false,
+            protocol: ipproto::UDP,
+            queue_num: 1,
+            queue_len: 1,
+            policy,
+        };
+        one(&kind).expect("it is known").policy.expect_max
+    }
+
+    #[test]
+    fn amanda_has_room_for_its_four_streams_unless_the_configuration_says_otherwise() {
+        assert_eq!([expect_max("amanda", None), expect_max("tftp", None)], [4, 1]);
+        let two = HelperPolicy { expect_max: Some(2), expect_timeout_s: None };
+        assert_eq!(expect_max("amanda", Some(two)), 2);
     }
 }

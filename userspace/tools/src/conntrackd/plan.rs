@@ -13,9 +13,9 @@
 
 use super::helpers;
 use crate::conf::{
-    Conf, EventSource, ExpectationSync, Facility, General, LinkConf, LinkKind, LogFile, LogFormat,
-    LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler, SchedulerPolicy,
-    StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    Conf, EventSource, ExpectationSync, Facility, FailuresConf, General, LinkConf, LinkKind,
+    LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler,
+    SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
@@ -96,6 +96,8 @@ pub struct Plan {
     pub replication: Option<Box<ReplicationConf>>,
     /// The feed, if there is to be one.
     pub subscribe: Option<SubscribeConf>,
+    /// What is told of failures, if anything.
+    pub failures: Option<FailuresConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
     /// The user and the group that the daemon becomes.
@@ -104,7 +106,7 @@ pub struct Plan {
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, metrics, helper, log: lines, subscribe } = conf;
+        let Conf { general, mode, metrics, helper, log: lines, subscribe, failures } = conf;
         let General {
             event_source,
             hash_size,
@@ -180,6 +182,7 @@ impl From<&Conf> for Plan {
             helpers: helper.as_ref().and_then(helpers::settings),
             replication: role.nodes,
             subscribe: subscribe.clone(),
+            failures: *failures,
             purge_after_s: role.purge_after_s,
             wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
         }
@@ -242,16 +245,27 @@ pub struct Metrics {
     pub limits: Limits,
     /// How often the table is counted by zone, protocol and state, if at all.
     pub census: Option<Duration>,
+    /// Names and filters of flows that are counted with it.
+    pub classes: Vec<(String, String)>,
 }
 
 impl From<&MetricsConf> for Metrics {
     fn from(conf: &MetricsConf) -> Self {
         // `Limits` takes the others.
-        let MetricsConf { listen, allow, census_s, per_cpu: _, series_max: _, zones_max: _ } = conf;
+        let MetricsConf {
+            listen,
+            allow,
+            census_s,
+            classes,
+            per_cpu: _,
+            series_max: _,
+            zones_max: _,
+        } = conf;
         Self {
             http: http::Settings { listen: listen.clone(), allow: allow.clone() },
             limits: Limits::from(conf),
             census: Some(seconds(*census_s)).filter(|every| !every.is_zero()),
+            classes: classes.clone(),
         }
     }
 }

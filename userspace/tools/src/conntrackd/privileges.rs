@@ -3,6 +3,7 @@
 use super::logs::Logs;
 use super::plan::Plan;
 use anyhow::{Context, Result};
+use host::confine;
 use host::control::Bound;
 use host::fleet::FleetParts;
 use host::lock::{self, Locks};
@@ -60,6 +61,14 @@ pub fn give_up(
     logs.log.record(Level::Notice, Code::User, text, fields);
     obstacles(&identity.name, plan, path, &logs.log);
     Ok(())
+}
+
+/// Refuses the daemon system calls that it never makes once it serves. No thread may run yet. `may_load_nothing`: it
+/// has given up the rights to load eBPF programs. Where the kernel cannot, the log says so and the daemon goes on.
+pub fn confine(may_load_nothing: bool, log: &Log) {
+    if let Err(error) = confine::confine(may_load_nothing) {
+        log.notice(format!("cannot refuse itself system calls: {error}"));
+    }
 }
 
 /// Has the main thread scheduled as any other, once the engine's threads have inherited what [`give_up`] gave it.

@@ -6,11 +6,11 @@ mod purge;
 
 use super::plan::{Plan, Purpose};
 use super::statistics;
-use crate::print::stats::{self, Report};
+use crate::print::stats::{self, Report, Taken};
 use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
-use engine::census::Census;
 use engine::{Command, Side};
+use export::failures::Failures;
 use export::feed::Question;
 use export::http::Counters;
 use host::clock;
@@ -22,7 +22,7 @@ use host::purge::Subject;
 use host::shard::{Order, Outcome};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::AbortHandle;
@@ -32,7 +32,7 @@ use wire::control::Request;
 use dump::Form;
 
 /// The last count of the table by zone, protocol and state, and when it was taken.
-pub type Counted = Arc<Mutex<Option<(Instant, Arc<Census>)>>>;
+pub type Counted = Arc<Mutex<Option<(Instant, Arc<Taken>)>>>;
 
 /// Begins the answer to a request that was not carried out.
 pub const REFUSAL: &str = "error: ";
@@ -70,6 +70,8 @@ pub struct Service {
     scheduled: Mutex<Option<AbortHandle>>,
     /// What the feed counts, if there is one.
     feed: Mutex<Option<Arc<export::feed::Stats>>>,
+    /// The task that tells of failures, if there is one.
+    failures: OnceLock<Failures>,
 }
 
 /// What of the plan answers depend on.
@@ -106,6 +108,7 @@ impl Service {
             counted: Counted::default(),
             scheduled: Mutex::default(),
             feed: Mutex::default(),
+            failures: OnceLock::new(),
         }
     }
 
@@ -126,6 +129,20 @@ impl Service {
     /// Takes over what the thread counts that serves helpers.
     pub fn count_helpers(&self, counts: Counts) {
         *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Takes over the task that tells of failures; once.
+    pub fn count_failures(&self, failures: Option<Failures>) {
+        if let Some(failures) = failures {
+            // There is one in the life of a daemon.
+            let _ = self.failures.set(failures);
+        }
+    }
+
+    /// A way to hear of failures, if they are told.
+    #[must_use]
+    pub fn failures(&self) -> Option<export::failures::Receiver> {
+        self.failures.get().map(Failures::subscribe)
     }
 
     /// Takes over what the feed counts.
@@ -169,7 +186,7 @@ impl Service {
     }
 
     /// The last count of the table, with its age.
-    fn census(&self) -> Option<(Duration, Arc<Census>)> {
+    fn census(&self) -> Option<(Duration, Arc<Taken>)> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.as_ref().map(|(taken, census)| (taken.elapsed(), Arc::clone(census)))
     }
@@ -311,6 +328,7 @@ impl Service {
             http: self.http.read(),
             census: self.census(),
             feed: self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            failures: self.failures.get().map(Failures::stats),
         })
     }
 }

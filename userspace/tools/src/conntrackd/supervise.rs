@@ -7,8 +7,10 @@
 //! ```
 
 use super::census::Counter;
+use super::check;
 use super::daemon::{self, STATUS};
 use super::endpoint::Endpoint;
+use super::failures;
 use super::feed;
 use super::helpers;
 use super::logs::Logs;
@@ -62,6 +64,9 @@ pub enum Readiness {
     Daemon(Child),
 }
 
+/// The feed's socket, and what failures are made of.
+type Told = (Option<Socket>, Option<export::failures::Parts>);
+
 /// What the main thread waits for besides its clients.
 enum Phase {
     Serving,
@@ -107,7 +112,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (crew, helpers, socket): (Crew, Option<HelperParts>, Option<Socket>),
+    (crew, helpers, (socket, failures)): (Crew, Option<HelperParts>, Told),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -125,6 +130,7 @@ pub async fn run(
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
+    service.count_failures(failures::start(failures)?);
     let feed = feed::Service::start(socket, &running.plan, &service)?;
     let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
@@ -197,8 +203,11 @@ impl Supervisor {
         // It lets go of its addresses first.
         (self.http, self.counter) = (None, None);
         let every = self.running.plan.metrics.as_ref().and_then(|metrics| metrics.census);
-        self.counter = every
-            .map(|every| Counter::start(self.service.engine(), every, &self.service.counted()));
+        // A plan that runs has passed the check.
+        let classes = check::classes(&self.running.plan).unwrap_or_default();
+        self.counter = every.map(|every| {
+            Counter::start(self.service.engine(), (every, classes), &self.service.counted())
+        });
         self.http = self.running.plan.metrics.as_ref().map(|metrics| {
             let endpoint = Arc::new(Endpoint::new(Arc::clone(&self.service), metrics.limits));
             http::serve(metrics.http.clone(), &endpoint, &self.service.http(), &self.log)

@@ -8,6 +8,8 @@ mod about;
 mod census;
 mod daemon;
 mod events;
+mod failures;
+mod feed;
 mod flows;
 mod helpers;
 mod kernel;
@@ -19,11 +21,13 @@ pub use about::ABOUT;
 
 /// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of
 /// them is about.
-static GROUPS: [(&str, &[Metric]); 9] = [
+static GROUPS: [(&str, &[Metric]); 11] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),
     ("Tables of flows", flows::METRICS),
     ("Events", events::METRICS),
+    ("Failures", failures::METRICS),
+    ("The feed", feed::METRICS),
     ("Replication", replication::METRICS),
     ("Links", links::METRICS),
     ("Peers of replication, version 2", peers::METRICS),

@@ -3,8 +3,8 @@
 use super::*;
 use crate::conf::PerCpu;
 use crate::print::status::{
-    Bucket, Cell, Census, Events, Helper, Hook, Link, Passed, Peer, Queue, Queues, Reload,
-    Replication, Status, Table, Work,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Peer, Queue,
+    Queues, Reload, Replication, Status, Table, Work,
 };
 use export::exposition::{Kind, Value};
 use host::kstat::{COUNTERS, CpuCounters, KernelStats, SETTINGS};
@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Numbers of the status that no metric tells, each with the reason.
-const LEFT_OUT: [(&str, &str); 11] = [
+const LEFT_OUT: [(&str, &str); 12] = [
+    ("failures[0].told", "what is left of `seen` is the metric of what was suppressed"),
     ("schema", "the version of another format"),
     ("pid", "changes with each start, as no metric should"),
     ("replication.malformed", "the sum of the reasons"),
@@ -63,7 +64,13 @@ fn full() -> Status {
         },
         queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
         reload: Some(Reload::default()),
-        census: Some(Census { flows: vec![Cell::default()], ..Census::default() }),
+        census: Some(Census {
+            flows: vec![Cell::default()],
+            classes: vec![Class::default()],
+            ..Census::default()
+        }),
+        feed: Some(Feed::default()),
+        failures: Some(vec![Failure::default()]),
         ..Status::default()
     }
 }

@@ -13,6 +13,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What was counted of the table now and then.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// By zone, protocol and state.
+    pub census: Census,
+    /// By class: names, and flows.
+    pub classes: Vec<(String, u64)>,
+}
+
 /// What statistics tell of.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -33,11 +42,13 @@ pub struct Report {
     /// Requests for metrics and readiness.
     pub http: Counts,
     /// The last count of the table by zone, protocol and state, and how old it is.
-    pub census: Option<(Duration, Arc<Census>)>,
+    pub census: Option<(Duration, Arc<Taken>)>,
     /// Most zones of it that are told one by one.
     pub zones_max: usize,
     /// What the feed counts, if there is one.
     pub feed: Option<Arc<Stats>>,
+    /// What failures were counted, if they are.
+    pub failures: Option<Arc<export::failures::Stats>>,
 }
 
 impl Deref for Report {

@@ -25,13 +25,15 @@ macro_rules! object {
 }
 
 mod census;
+mod failure;
 mod feed;
 mod helper;
 mod peers;
 mod readiness;
 mod service;
 
-pub use census::{Cell, Census};
+pub use census::{Cell, Census, Class};
+pub use failure::Failure;
 pub use feed::Feed;
 pub use helper::Helper;
 pub use peers::{Peer, Refused};
@@ -91,6 +93,8 @@ object! {
         http: Http,
         /// The feed; `null` where there is none.
         feed: Option<Feed>,
+        /// What the kernel refused, dropped and evicted, by reason; `null` without `Failures`.
+        failures: Option<Vec<Failure>>,
     }
 }
 
@@ -421,10 +425,11 @@ impl Status {
             },
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
-            census: s.census.as_ref().map(|(age, census)| Census::of(*age, census, s.zones_max)),
+            census: s.census.as_ref().map(|(age, taken)| Census::of(*age, taken, s.zones_max)),
             reload: s.reload.clone(),
             http: s.http.into(),
             feed: s.feed.as_deref().map(Feed::of),
+            failures: s.failures.as_deref().map(Failure::all),
         }
     }
 

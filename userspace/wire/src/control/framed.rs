@@ -110,7 +110,8 @@ numbers! {
         Count = 2;
         /// Delete flows. DATA of a dry run: a few of the flows, as lines.
         Delete = 3;
-        /// Write the flows of a peer of replication, version 2, into the kernel, and claim them. The filter is its name.
+        /// Write the flows of a peer of replication, version 2, into the kernel, and claim them. The filter is its
+        /// name.
         TakeOver = 4;
     }
 }

@@ -33,6 +33,10 @@ bitflags! {
         /// Remote, straight into the kernel: a transfer of all the peer's flows did not name it. It stays until the
         /// kernel lets go of it, because traffic may use it of which no event tells.
         const LEFT = 1 << 15;
+        /// Remote, straight into the kernel: the kernel may hold another flow in its place. A flow of this node's was
+        /// there, and the peer's word was laid over it; or the kernel refused the word. The next word is written anew
+        /// once this node has no such flow: an update would change what is left of the other one.
+        const ANEW = 1 << 5;
     }
 }
 

@@ -32,6 +32,8 @@ struct Talk {
     engine: Engine,
     now: u64,
     seq: u32,
+    /// Last byte of the address that speaks.
+    host: u8,
 }
 
 impl Talk {
@@ -45,7 +47,7 @@ impl Talk {
         let mut config = Config { replication, earlier_life: false, ..Config::default() };
         change(&mut config);
         let engine = Engine::new(config, at_ms(0));
-        let mut talk = Self { engine, now: 0, seq: 50 };
+        let mut talk = Self { engine, now: 0, seq: 50, host: 1 };
         talk.kernel(|_| None);
         talk.handle(Input::DumpDone { complete: true });
         talk.says(Control::Settled(None));
@@ -64,7 +66,7 @@ impl Talk {
         encode(&mut writer, v1::Stamp { seq: self.seq, flags: Flags::empty() });
         self.seq += 1;
         let len = writer.finish().unwrap();
-        let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+        let from = Sender { link: 0, addr: Ipv4Addr::new(127, 0, 0, self.host).into() };
         self.handle(Input::Datagram { from, bytes: &bytes[..len] });
     }
 
@@ -289,6 +291,77 @@ fn an_update_of_another_flow_than_the_one_that_was_written_takes_its_place() {
     talk.tells(Change::Update, &other);
     let requests = talk.kernel(|_| None);
     assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
+}
+
+#[test]
+fn a_word_that_was_laid_over_a_flow_of_this_node_is_written_anew_when_that_one_has_ended() {
+    for first_word in [Change::New, Change::Update] {
+        let mut talk = Talk::new();
+        talk.happens(Change::New, &flow(1));
+        let mut other = flow(1);
+        other.reply.dst[0] = 9;
+        let first = talk.seq;
+        talk.tells(first_word, &other);
+        talk.settles(first, 1);
+        let is_new = |request: &Request| matches!(request, Request::Create(_));
+        let requests = talk.kernel(|request| is_new(request).then_some(EEXIST));
+        assert!(matches!(requests.last(), Some(Request::Update(_))), "{requests:?}");
+        // The kernel had ended that flow for an earlier word, and the news of it comes in now.
+        let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
+        talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
+        assert!(!talk.is_exact());
+        talk.tells(Change::Update, &other);
+        let requests = talk.kernel(|_| None);
+        assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
+        assert!(talk.is_exact());
+        talk.tells(Change::Update, &other);
+        let requests = talk.kernel(|_| None);
+        assert!(matches!(&requests[..], [Request::Update(_)]), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_word_that_the_kernel_refused_is_written_anew() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    // What is in the way is deleted in vain: it is the other direction of another flow's.
+    talk.kernel(|request| matches!(request, Request::Create(_)).then_some(EEXIST));
+    talk.tells(Change::Update, &flow(1));
+    let requests = talk.kernel(|_| None);
+    assert!(matches!(&requests[..], [Request::Delete(_), Request::Create(_)]), "{requests:?}");
+}
+
+#[test]
+fn what_a_reading_shows_of_a_peers_flow_that_was_forgotten_since_may_be_outdated() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.handle(Input::Command(CommandId(1), Command::ResyncKernel));
+    talk.kernel(|_| None);
+    // The reading has passed the flow by now, and news of it comes in.
+    let (event, origin, stamp) = (Change::Update, Origin::Inject, Stamp::InOrder);
+    talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
+    let flush = Command::Flush { local: false, remote: true };
+    talk.handle(Input::Command(CommandId(2), flush));
+    talk.handle(Input::Dumped(flow(1)));
+    assert_eq!((talk.own(), talk.kernel(|_| None)), (Vec::new(), [Request::Get(key(1))].into()));
+}
+
+#[test]
+fn what_one_peers_word_does_to_a_flow_of_this_node_is_owed_to_the_others() {
+    let mut talk = Talk::new();
+    talk.host = 2;
+    talk.says(Control::Settled(None));
+    talk.happens(Change::New, &flow(1));
+    talk.sent();
+    let marked = Flow { mark: 9, known: Known::STATUS | Known::MARK, ..flow(1) };
+    talk.tells(Change::Update, &marked);
+    talk.kernel(|_| None);
+    let (event, origin, stamp) = (Change::Update, Origin::Inject, Stamp::InOrder);
+    talk.handle(Input::Kernel { event, flow: marked, origin, stamp });
+    assert_eq!(talk.told(), [], "words that answer each other have no end");
+    talk.handle(Input::Timeout);
+    assert_eq!(talk.told(), [(Change::Update, key(1))], "a transfer tells it");
 }
 
 #[test]

@@ -33,10 +33,18 @@ bitflags! {
         const NEW_WAITING = 1 << 4;
         /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
         const FULL_STATE = 1 << 5;
+        /// Nobody was told of it, or of what took its place: not even in a message that was lost, or is kept no more.
+        const UNTOLD = 1 << 6;
     }
 }
 
 impl Marks {
+    /// Whether no message has told of a living flow as it began.
+    #[must_use]
+    pub const fn is_untold(self) -> bool {
+        !self.contains(Self::SENT) || self.contains(Self::UNTOLD)
+    }
+
     /// Whether the next message about a living flow tells it as new.
     #[must_use]
     pub const fn tell_as_new(self) -> bool {

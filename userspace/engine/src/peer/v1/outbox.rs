@@ -138,7 +138,7 @@ impl Outbox {
             match elsewhere {
                 Elsewhere::Unknown => Marks::empty(),
                 Elsewhere::Known => Marks::SENT,
-                Elsewhere::Other => Marks::SENT | Marks::RESEND_AS_NEW,
+                Elsewhere::Other => Marks::SENT | Marks::RESEND_AS_NEW | Marks::UNTOLD,
             },
         );
         self.restart_timer(slot, now);
@@ -152,14 +152,14 @@ impl Outbox {
     /// The next message about a flow tells it as new.
     pub fn start_over(&mut self, slot: Slot) {
         if !self.mute {
-            self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW);
+            self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW | Marks::UNTOLD);
         }
     }
 
-    /// Whether the next message about a living flow tells it as new.
+    /// Whether no message has told of a living flow as it began.
     #[must_use]
     pub fn is_untold(&self, slot: Slot) -> bool {
-        self.column.marks(slot).tell_as_new()
+        self.column.marks(slot).is_untold()
     }
 
     /// Whether the peers may know a flow, so that its end is to be told.
@@ -508,7 +508,7 @@ impl Outbox {
         let ended = entry.has_ended();
         let marks = self.column.marks_mut(slot);
         let change = change_of(entry, *marks);
-        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW);
+        marks.remove(Marks::QUEUED | Marks::RESEND_AS_NEW | Marks::UNTOLD);
         marks.insert(Marks::SENT);
         if let Some(seq) = waits_as {
             self.column.on_sent(slot, seq);

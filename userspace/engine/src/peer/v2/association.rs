@@ -121,7 +121,7 @@ pub struct Association {
     pub(super) stable: u64,
     /// Of which run of it, and up to which version, this node has everything.
     pub(super) hold: Option<(u64, u64)>,
-    /// It holds what an earlier run of this node told it, which is compared when this node claims what its kernel shows.
+    /// It holds what an earlier run of this node told, to be compared when this node claims what its kernel shows.
     pub(super) compares: bool,
     pub(super) cut_at: Instant,
     pub(super) locate_at: Instant,
@@ -139,8 +139,8 @@ pub struct Association {
     pub standby: bool,
     /// It is to show that it lives.
     pub(super) owes_probe: bool,
-    /// It is to be told that this node's claims up to this version are nobody's, the last datagram that said so, and when
-    /// to say so again.
+    /// It is to be told that this node's claims up to this version are nobody's; the last datagram that said so, and
+    /// when to say so again.
     pub(super) release: Option<u64>,
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,

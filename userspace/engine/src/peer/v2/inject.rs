@@ -1,4 +1,4 @@
-//! A hot node: flows of peers go into its kernel at once, and stay there for as long as their owners say that they live.
+//! A hot node: flows of peers go into its kernel at once, and stay there for as long as their owners say so.
 //!
 //! ```text
 //!   claim of a peer --meet--> Create, Write, Replace, Advance, Delete --> kernel, with 600 s at most

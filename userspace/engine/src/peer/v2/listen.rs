@@ -1,4 +1,4 @@
-//! What changes in the local table: noted by slot, looked at when the input is handled, claimed where it is this node's.
+//! What changes in the local table: noted by slot, looked at when the input is handled, claimed where it is ours.
 
 use super::association::Association;
 use super::claim::{self, Happened, Said, Tells, What};
@@ -163,8 +163,8 @@ impl V2 {
         }
     }
 
-    /// This node claims all that its kernel shows. Who holds what an earlier run of it told is not told all of it again:
-    /// a comparison finds what differs (R9.2).
+    /// This node claims all that its kernel shows. Who holds what an earlier run of it told is not told all of it
+    /// again: a comparison finds what differs (R9.2).
     fn compare_all(&mut self) {
         for peer in self.peers.iter_mut().filter(|peer| peer.compares) {
             peer.compares = false;

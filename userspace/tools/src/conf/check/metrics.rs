@@ -1,7 +1,8 @@
 //! `Metrics`: who is told how the node fares.
 
 use super::{Checker, last};
-use crate::conf::model::{LISTEN_MAX, MetricsConf, PerCpu};
+use crate::conf::diagnostic::quoted;
+use crate::conf::model::{CLASSES_MAX, LISTEN_MAX, MetricsConf, PerCpu};
 use crate::conf::parser::Node;
 use crate::conf::schema::{IpPrefix, Key, Value};
 use export::http::{Listen, Network};
@@ -22,8 +23,49 @@ impl Checker<'_> {
             per_cpu: last(&node.block, Key::PerCpu).and_then(per_cpu).unwrap_or_default(),
             census_s: last(&node.block, Key::Census).map_or(standard.census_s, Node::number),
             zones_max: last(&node.block, Key::ZonesMax).map_or(standard.zones_max, Node::number),
+            classes: self.classes(node),
             series_max: last(&node.block, Key::SeriesMax).map_or(standard.series_max, Node::number),
         }
+    }
+
+    /// Names and filters; what a filter says, the start and `--check` look at.
+    fn classes(&mut self, node: &Node) -> Vec<(String, String)> {
+        let mut classes: Vec<(String, String)> = Vec::new();
+        let nodes = node.block.iter().filter(|inner| inner.keyword.key == Key::Class);
+        for inner in nodes {
+            let words = inner.items.iter().flatten().filter_map(|item| match &item.value {
+                Value::Name(word) => Some(word.as_str()),
+                _ => None,
+            });
+            let (name, filter) = (inner.name(), words.collect::<Vec<_>>().join(" "));
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            if name.len() > 32 || !name.chars().all(is_plain) {
+                let message = format!("`{}` is no name of a class", quoted(name));
+                self.error(inner.span, message, "expected at most 32 letters, digits, _ - .");
+            } else if classes.iter().any(|(other, _)| other == name) {
+                self.error(
+                    inner.span,
+                    format!("`Class {name}` is given twice"),
+                    "keep one of them",
+                );
+            } else if filter.trim().is_empty() {
+                let message = format!("`Class {name}` has no filter");
+                self.error(
+                    inner.span,
+                    message,
+                    "expected `Class web { tcp dst port 443 }`, for example",
+                );
+            } else if classes.len() == CLASSES_MAX {
+                let message = format!("`Metrics` has more than {CLASSES_MAX} classes");
+                self.error(inner.span, message, "each is a time series and a walk over the table");
+            } else {
+                classes.push((name.to_owned(), filter));
+            }
+        }
+        if !classes.is_empty() && last(&node.block, Key::Census).is_some_and(|n| n.number() == 0) {
+            self.warn(node.span, "`Class` without a `Census` is not counted", "Census is 0 here");
+        }
+        classes
     }
 
     /// `is_open`: whether everybody may ask.

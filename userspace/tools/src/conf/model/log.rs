@@ -35,6 +35,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words!(
     /// `Format` of `Log`
     LogFormat { Plain "plain", Json "json", }

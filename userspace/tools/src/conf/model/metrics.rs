@@ -17,7 +17,12 @@ pub struct MetricsConf {
     pub census_s: u32,
     /// `ZonesMax`
     pub zones_max: u32,
+    /// `Class`: names and filters.
+    pub classes: Vec<(String, String)>,
 }
+
+/// Most classes in `Metrics`: each is a time series, and a walk over the table at each count.
+pub const CLASSES_MAX: usize = 32;
 
 /// Most addresses in `Metrics`.
 pub const LISTEN_MAX: usize = 4;
@@ -31,6 +36,7 @@ impl Default for MetricsConf {
             series_max: 5000,
             census_s: 10,
             zones_max: 16,
+            classes: Vec::new(),
         }
     }
 }

@@ -134,7 +134,8 @@ fn everything_general() {
             metrics: None,
             helper: None,
             log,
-            subscribe: None
+            subscribe: None,
+            failures: None,
         }
     );
 }
@@ -171,6 +172,7 @@ fn everything_that_metrics_can_be_told() {
         series_max: 100,
         census_s: 0,
         zones_max: 256,
+        classes: Vec::new(),
     };
     assert_eq!(conf.metrics, Some(wanted));
     let least =

@@ -67,6 +67,7 @@ fn around(block: Block) -> (&'static str, &'static str) {
         Block::HelperType => ("Helper { Type ftp inet tcp {", "} }"),
         Block::Policy => ("Helper { Type ftp inet tcp { Policy ftp {", "} } }"),
         Block::Subscribe => ("Subscribe {", "}"),
+        Block::Failures => ("Failures {", "}"),
     }
 }
 
@@ -283,6 +284,7 @@ fn surrounded(block: Block, line: &str) -> String {
         }
         Block::Helper => format!("Helper {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Log => format!("Log {{ {line} }} Stats {{ }} {GENERAL}"),
+        Block::Failures => format!("Failures {{ {line} }} Stats {{ }} {GENERAL}"),
         Block::Subscribe => format!("Subscribe {{ {line} }} Stats {{ }} {GENERAL}"),
         _ => format!("Stats {{ {line} }} {GENERAL}"),
     }

@@ -20,6 +20,10 @@ const HASH_SIZE_LATER: &str = "HashSize is room made at the start of an engine: 
 const USER_RESTART: &str =
     "User and Group are taken once, at the start of the daemon: the change needs a restart";
 
+/// What the log says of `Failures`.
+const FAILURES_RESTART: &str = "Failures is taken once, at the start of the daemon, which may load no programs \
+                                later: the change needs a restart";
+
 /// What a reload has to do. Settings are named as the log names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -91,6 +95,7 @@ impl Plan {
             helpers,
             replication,
             subscribe,
+            failures,
             purge_after_s,
             wish,
         } = self;
@@ -126,6 +131,7 @@ impl Plan {
         out.live(*systemd != wanted.systemd, "Systemd");
         out.live(*metrics != wanted.metrics, "Metrics");
         out.live(*helpers != wanted.helpers, "Helper");
+        note(&mut out.restarts, *failures != wanted.failures, FAILURES_RESTART);
         note(&mut out.restarts, *wish != wanted.wish, USER_RESTART);
         out.live(*subscribe != wanted.subscribe, "Subscribe");
         // The last one: it says which of its fields others explain.

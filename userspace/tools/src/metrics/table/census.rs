@@ -23,6 +23,12 @@ pub(super) static METRICS: &[Metric] = &[
             })
         },
     ),
+    gauge(
+        "ctflow_class_flows",
+        &["class"],
+        "Flows of the local table that fit a `Class` of the configuration.",
+        |s| many(s, |census| census.classes.iter().map(|c| with([&*c.class], c.flows)).collect()),
+    ),
     gauge("ctflow_flows_translated", &["kind"], "Flows with NAT.", |s| {
         many(s, |census| {
             vec![

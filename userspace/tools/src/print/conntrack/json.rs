@@ -39,11 +39,7 @@ pub(super) fn flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
 
 /// What the object holds of the flow itself.
 pub(super) fn body(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on: &Occasion<'_>) {
-    let v6 = flow.orig.family == FAMILY_IPV6;
-    out.text(if v6 { ",\"family\":\"ipv6\"" } else { ",\"family\":\"ipv4\"" });
-    out.text(",\"proto\":\"");
-    out.text(proto_name(flow.orig.proto).unwrap_or("unknown"));
-    number(out, "\",\"protonum\":", flow.orig.proto);
+    family(out, &flow.orig);
     out.text(",\"orig\":{");
     direction(out, flow, &flow.orig, 0);
     if flow.reply.is_known() {
@@ -54,6 +50,15 @@ pub(super) fn body(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, on
     translation(out, flow);
     tracker(out, &flow.proto);
     both(out, style, flow, on.now_ns);
+}
+
+/// Address family and protocol.
+pub(super) fn family(out: &mut Vec<u8>, tuple: &Tuple) {
+    let v6 = tuple.family == FAMILY_IPV6;
+    out.text(if v6 { ",\"family\":\"ipv6\"" } else { ",\"family\":\"ipv4\"" });
+    out.text(",\"proto\":\"");
+    out.text(proto_name(tuple.proto).unwrap_or("unknown"));
+    number(out, "\",\"protonum\":", tuple.proto);
 }
 
 /// Version, event, time.

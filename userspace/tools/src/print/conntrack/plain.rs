@@ -81,6 +81,15 @@ pub(super) fn origin(out: &mut Vec<u8>, on: &Occasion<'_>) {
     }
 }
 
+/// Addresses, and what identifies layer 4.
+pub(super) fn tuple(out: &mut Vec<u8>, tuple: &Tuple) {
+    out.text("src=");
+    put::src(out, tuple);
+    out.text(" dst=");
+    put::dst(out, tuple);
+    layer4(out, tuple);
+}
+
 /// What identifies layer 4 in a tuple, each with a blank in front.
 pub(super) fn layer4(out: &mut Vec<u8>, tuple: &Tuple) {
     let (src, dst) = tuple.ports();

@@ -1,6 +1,7 @@
 //! What is told of the table by zone, protocol and state.
 
 use crate::print::state;
+use crate::print::stats::Taken;
 use engine::census::{Cells, OTHERS, REPLIES, TCP_STATES};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -29,6 +30,18 @@ object! {
         silent: u64,
         /// Flows that the hook saw begin and that may never have come to be.
         unsure: u64,
+        /// Flows of each `Class`.
+        classes: Vec<Class>,
+    }
+}
+
+object! {
+    /// Flows of a class of the configuration.
+    Class {
+        /// Its name.
+        class: String,
+        /// How many.
+        flows: u64,
     }
 }
 
@@ -48,7 +61,9 @@ object! {
 
 impl Census {
     /// Counts of this age, with so many zones one by one.
-    pub(super) fn of(age: Duration, census: &engine::census::Census, zones_max: usize) -> Self {
+    pub(super) fn of(age: Duration, taken: &Taken, zones_max: usize) -> Self {
+        let Taken { census, classes } = taken;
+        let class = |(class, flows): &(String, u64)| Class { class: class.clone(), flows: *flows };
         let (zones, rest) = census.largest(zones_max);
         let named = zones.iter().map(|(zone, cells)| (zone.to_string(), cells));
         let all = named.chain([(OTHER.to_owned(), &rest)]);
@@ -64,6 +79,7 @@ impl Census {
             offloaded_hardware,
             silent: census.silent,
             unsure: census.unsure,
+            classes: classes.iter().map(class).collect(),
         }
     }
 }

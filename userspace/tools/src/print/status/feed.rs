@@ -22,6 +22,8 @@ object! {
         update: u64,
         /// Records of ends, likewise.
         destroy: u64,
+        /// Records of failures, likewise.
+        failure: u64,
         /// Records that found no room in the lane of a shard.
         lost_lane: u64,
         /// Records that found no room in the queue of a client, for each client.
@@ -46,6 +48,7 @@ impl Feed {
             new: produced(Op::New),
             update: produced(Op::Update),
             destroy: produced(Op::Destroy),
+            failure: produced(Op::Failure),
             lost_lane: stats.lost_lane.load(Relaxed),
             lost_client: stats.lost_client.load(Relaxed),
             snapshots: stats.snapshots.load(Relaxed),

@@ -414,3 +414,27 @@ fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
     });
     assert!(exact, "{said:?}");
 }
+
+#[test]
+fn a_flow_without_events_whose_message_is_kept_no_more_is_not_told_with_every_look_at_it() {
+    let mut talk = Talk::new(1);
+    talk.says(1, Control::Ack { from: FIRST, to: FIRST }, Flags::empty());
+    let resync = Input::Command(crate::CommandId(1), crate::Command::ResyncKernel);
+    talk.engine.handle(at_ms(1), resync);
+    (1..=3).for_each(|n| talk.engine.handle(at_ms(1), Input::Dumped(flow(n))));
+    talk.engine.handle(at_ms(1), Input::DumpDone { complete: true });
+    assert_eq!(talk.told(1).len(), 3);
+    talk.wakes(10_000);
+    talk.sent(10_000);
+    let mut asked = 0;
+    while let Some(op) = talk.engine.poll_kernel() {
+        let (token, request) = (op.token, op.request.clone());
+        if let crate::Request::Get(key) = request {
+            asked += 1;
+            let flow = Some(flow(key.tuple.ports().0));
+            talk.engine.handle(at_ms(10_000), Input::Verified { key, flow });
+        }
+        talk.engine.handle(at_ms(10_000), Input::KernelSettled { token });
+    }
+    assert_eq!((asked, talk.told(10_000)), (3, Vec::new()));
+}

@@ -247,7 +247,7 @@ impl Node {
                     Some(flow) => told = Some((Change::Destroy, flow)),
                     None => errno = 2,
                 },
-                other @ Request::CreateExpectation(_) | other @ Request::DeleteExpectation(_) => {
+                other @ (Request::CreateExpectation(_) | Request::DeleteExpectation(_)) => {
                     panic!("{other:?}")
                 }
             }

@@ -1,10 +1,10 @@
-//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`.
+//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`.
 
-use super::Block::{Log, Metrics, Subscribe};
+use super::Block::{Failures, File, Log, Metrics, Subscribe};
 use super::{
     Body, Key, Keyword, Kind, LOG_FORMAT, LOG_JOURNAL, LOG_LEVEL, NETWORK, PER_CPU, Value, keyword,
 };
-use crate::conf::model::{LogConf, MetricsConf, SubscribeConf};
+use crate::conf::model::{FailuresConf, LogConf, MetricsConf, SubscribeConf};
 
 pub(super) const ROWS: &[Keyword] = &[
     // Metrics
@@ -33,6 +33,14 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 0, max: 256 })
         .default(|| MetricsConf::default().zones_max.into())
         .doc("Most zones that have numbers of their own, those with the most flows; the others are `zone=\"other\"`."),
+    keyword(Key::Class, "Class", &[Metrics])
+        .takes(Kind::Name)
+        .opens(Body::List { item: Kind::Name, trailer: &[] })
+        .repeats()
+        .doc(
+            "Flows to count under a name of their own (`ctflow_class_flows`), with each census: a filter \
+             (docs/spec/filter.md) over what a flow keeps, in quotes where it has braces or commas. At most 32.",
+        ),
     // Log
     keyword(Key::LogFormat, "Format", &[Log])
         .takes(LOG_FORMAT)
@@ -80,4 +88,26 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 1 << 20, max: i32::MAX as u32 })
         .default(|| SubscribeConf::default().memory_max.into())
         .doc("Most bytes that wait for all clients: with many, each has a smaller queue."),
+    // Failures
+    keyword(Key::Failures, "Failures", &[File]).opens(Body::Block(Failures)).doc(
+        "Tell what the kernel refuses, drops and evicts, and why: in the feed (`ctflow subscribe --events \
+             failure`), in metrics, and in the log. Nothing of it runs for a packet that fares well. Taken at the \
+             start of the daemon. Not in conntrack-tools.",
+    ),
+    keyword(Key::Report, "Report", &[Failures])
+        .takes(PER_CPU)
+        .default(|| Value::Choice(FailuresConf::default().report.name()))
+        .doc(
+            "Whether eBPF programs look at what fails, so that it is told with addresses and ports. `auto`: as far \
+             as the kernel and the rights of the daemon allow it; `on`: the same, with a warning where they do not; \
+             `off`: the kernel's counters alone. What no program sees is told with its number.",
+        ),
+    keyword(Key::EventsPerSecond, "EventsPerSecond", &[Failures])
+        .takes(Kind::Number { min: 1, max: 10_000 })
+        .default(|| FailuresConf::default().events_per_second.into())
+        .doc("Most failures of one reason that each CPU tells with addresses; those beyond are counted."),
+    keyword(Key::LogEvery, "LogEvery", &[Failures])
+        .takes(Kind::Number { min: 1, max: 86_400 })
+        .default(|| FailuresConf::default().log_every_s.into())
+        .doc("Seconds between two lines of the log about one reason."),
 ];
