@@ -26,7 +26,7 @@ use host::purge::Purger;
 use host::reader::Reader;
 use host::shard::{Order, Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
-use host::tuning::Tuning;
+use host::tuning::{GATHER, Tuning};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -260,7 +260,7 @@ impl Sink for Counter {
 fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     let source = Source::open(&settings(Choice::Tap)).expect("the tap opens").0;
     let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log to nowhere"));
-    let tuning = Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None };
+    let tuning = Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None, gather: GATHER };
     let (mut ends, readers): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| ended::ends().expect("a lane")).unzip();
     let mut counter = Counter(Arc::clone(ended));

@@ -20,6 +20,7 @@ mod logged;
 mod shards;
 mod stats;
 mod control;
+mod quiet;
 mod verbs;
 mod hardship;
 mod crash;

@@ -80,7 +80,7 @@ fn describe(cluster: &Cluster) {
     for (n, node) in cluster.nodes.iter().enumerate() {
         let Some(engine) = node.engine.ours() else { continue };
         println!("{}: {:?}", name(n), engine.exactness());
-        for (id, peer) in engine.peers().into_iter().flat_map(|peers| peers.iter()) {
+        for (id, peer) in engine.peers().into_iter().flat_map(engine::peer::v1::Peers::iter) {
             let (order, hole) = (peer.tracker.order(), peer.tracker.hole());
             println!("  {id:?} at {order}, hole {hole}: {:?}", peer.whole);
         }

@@ -1,14 +1,13 @@
 //! When to be woken by each event, and when to let some gather.
 //!
 //! A wake-up costs the thread, and the packet that causes it, some ten times what an event costs. Events that come one
-//! by one are worth it: they are passed on at once. Events that stream in are not: they are taken every [`NAP`], which
-//! also lets the states of one flow merge into one message.
+//! by one are worth it: they are passed on at once. Events that stream in are not: they gather for a moment, which also
+//! lets the states of one flow merge into one message. How long that is, is a setting
+//! ([`crate::tuning::Tuning::gather`]).
 
 use common::Instant;
 use std::time::Duration;
 
-/// How long events gather while they stream in: what one may wait.
-pub const NAP: Duration = Duration::from_micros(1600);
 /// How long events are counted to tell a stream from single ones; the window before counts too.
 const WINDOW: Duration = Duration::from_millis(8);
 /// So many in two windows are a stream: some thousand in a second.

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::log::Log;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
-use crate::pace::{self, Pace};
+use crate::pace::Pace;
 use crate::router::Router;
 use crate::source::queue::{self, Board, Nature, Told};
 use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
@@ -162,9 +162,9 @@ impl Reader {
                 return Ok(self.source);
             }
             self.keep_house(now, &waits);
-            let streams = self.pace.on_turn(now, events);
+            let streams = self.pace.on_turn(now, events) && !self.tuning.gather.is_zero();
             ready = if streams || !taken {
-                waits.wait(Wait::Nap, now, pace::NAP)?
+                waits.wait(Wait::Nap, now, self.nap(taken))?
             } else if events >= self.tuning.events_per_turn {
                 Ready::ALL
             } else {
@@ -177,6 +177,11 @@ impl Reader {
                 }
             };
         }
+    }
+
+    /// How long to nap. A shard that is behind is given a moment, whatever events may wait.
+    fn nap(&self, taken: bool) -> Duration {
+        if taken { self.tuning.gather } else { self.tuning.gather.max(FULL) }
     }
 
     /// Passes on events; how many, and whether the shards have all that was passed on.
@@ -213,7 +218,7 @@ impl Reader {
                 drop(reply.send(self.source.set_filter(&filter).map_err(told)));
             }
             Order::Tune(tuning) => {
-                let rescheduled = tuning.scheduling != self.tuning.scheduling;
+                let rescheduled = tuning.reschedules(&self.tuning);
                 self.tuning = tuning;
                 if rescheduled {
                     self.tuning.schedule("reader", &self.log);

@@ -192,6 +192,8 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
+    /// The source could not be told what to listen to.
+    deaf: bool,
     expectations: Option<ExpectEvents>,
     links: Option<Group>,
     nodes: Option<Nodes>,
@@ -250,6 +252,7 @@ impl Shard {
             train: Train::new(),
             link_retry: SLEEP_MAX,
             source,
+            deaf: false,
             expectations,
             links,
             nodes,
@@ -301,6 +304,8 @@ impl Shard {
                 if let Some(nodes) = &mut self.nodes {
                     nodes.leave(&mut self.engine, now);
                 }
+                // A commit may be under way, and the next engine may take the source over.
+                self.source.leave_news(false)?;
                 return Ok(self.source);
             };
             let queries = self.queries.step(&self.engine, now);
@@ -314,7 +319,8 @@ impl Shard {
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
             // What a reader hands over has gathered already.
-            let streams = self.pace.on_turn(now, events) && !self.source.has_reader();
+            let gathers = !self.tuning.gather.is_zero() && !self.source.has_reader();
+            let streams = self.pace.on_turn(now, events) && gathers;
             if events > 0 || more {
                 let (cpu, waited) = (self.source.heard_on(), self.waited);
                 let busy = streams || more;

@@ -22,6 +22,7 @@ mod wiped;
 pub use batch::Batch;
 pub use entries::Entries;
 pub use memory::fetch;
+pub(crate) use process::set_timer_slack;
 pub use steer::steer_by_byte;
 pub use wiped::Wiped;
 

@@ -201,3 +201,60 @@ fn a_flow_whose_place_another_identity_has_is_tried_once_more_at_the_end_of_a_co
     assert_eq!(committed_after(2), (1, 0), "another flow of the commit has freed the place");
     assert_eq!(committed_after(3), (0, 1), "nobody has");
 }
+
+/// A commit of many flows is not heard: the table is not exact until a reading that begins when it is over, whoever asks
+/// for one meanwhile.
+#[test]
+fn a_commit_in_quiet_ends_with_a_reading() {
+    let second = Duration::from_secs(1);
+    let config =
+        Config { quiet_commit_min: Some(1), repair_after: Some(second), ..Config::default() };
+    let mut engine = Engine::new(config, Instant(0));
+    while engine.poll_kernel().is_some() {}
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    engine.handle(Instant(2), Input::Command(CommandId(1), Command::Commit));
+    assert!(!engine.leaves_events(), "there is nothing to commit");
+    while engine.poll_event().is_some() {}
+    let mut flow = Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(1, 69));
+    (flow.timeout_s, flow.known) = (100, Known::TIMEOUT);
+    tell(&mut engine, &flow);
+    engine.handle(Instant(3), Input::Command(CommandId(2), Command::Commit));
+    assert!(engine.leaves_events());
+    assert_ne!(engine.exactness(), Exactness::Exact);
+    engine.handle(Instant(4), Input::EventsLost { count: 1 });
+    engine.handle(Instant(4), Input::Command(CommandId(3), Command::ResyncKernel));
+    engine.handle(Instant(4) + second * 2, Input::Timeout);
+    let op = engine.poll_kernel().expect("a request");
+    let (token, Request::Create(_)) = (op.token, op.request) else { panic!("{op:?}") };
+    assert!(engine.poll_kernel().is_none(), "no reading before the commit is over");
+    engine.handle(Instant(5) + second * 2, Input::KernelSettled { token });
+    assert!(!engine.leaves_events(), "before the table is read");
+    let op = engine.poll_kernel().expect("a request");
+    let (token, Request::Dump) = (op.token, op.request) else { panic!("{op:?}") };
+    engine.handle(Instant(6) + second * 2, Input::KernelSettled { token });
+    engine.handle(Instant(7) + second * 2, Input::Dumped(flow));
+    engine.handle(Instant(7) + second * 2, Input::DumpDone { complete: true });
+    assert_eq!(engine.exactness(), Exactness::Exact);
+    assert_eq!(engine.table(Side::Local).len(), 1);
+    let events: Vec<_> = core::iter::from_fn(|| engine.poll_event()).collect();
+    let answered = |id| events.iter().any(|e| matches!(e, Event::CommandDone(of) if *of == id));
+    assert!(answered(CommandId(2)) && answered(CommandId(3)), "{events:?}");
+    assert!(engine.poll_kernel().is_none(), "one reading is enough");
+}
+
+/// A few flows of a peer beside many of this node's are not worth a reading.
+#[test]
+fn a_small_commit_is_heard() {
+    let mut engine =
+        Engine::new(Config { quiet_commit_min: Some(1), ..Config::default() }, Instant(0));
+    while engine.poll_kernel().is_some() {}
+    engine.handle(Instant(1), Input::DumpDone { complete: true });
+    let flow = |n: u16| Flow::new(Tuple::v4([1; 4], [2; 4], 17).with_ports(n, 69));
+    for n in 0..2 * limit::QUIET_COMMIT_SHARE as u16 {
+        let (event, origin, stamp) = (Change::New, Origin::Foreign, Stamp::InOrder);
+        engine.handle(Instant(2), Input::Kernel { event, flow: flow(n), origin, stamp });
+    }
+    tell(&mut engine, &flow(1000));
+    engine.handle(Instant(3), Input::Command(CommandId(1), Command::Commit));
+    assert!(!engine.leaves_events());
+}

@@ -93,7 +93,7 @@ pub(super) mod tests {
     fn a_client_that_names_a_fourth_stream_is_reached_there_too() {
         let text = ANSWER.replace("INDEX 1003", "INDEX 1003 STATE 1004");
         let outcome = answer(Nat::None, &text).run();
-        let told = outcome.announced.iter().flat_map(|announced| announced.ports().next());
+        let told = outcome.announced.iter().filter_map(|announced| announced.ports().next());
         assert_eq!(told.collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
         assert!(!outcome.not_understood);
     }

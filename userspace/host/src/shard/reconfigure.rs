@@ -15,7 +15,7 @@ impl Shard {
             nodes.renew(&mut self.engine, now, renewal.members);
             rates = Some(renewal.rates);
         }
-        let rescheduled = tuning.scheduling != self.tuning.scheduling;
+        let rescheduled = tuning.reschedules(&self.tuning);
         self.tuning = tuning;
         if rescheduled {
             self.tuning.schedule("engine", &self.log);

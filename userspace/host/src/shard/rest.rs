@@ -2,7 +2,6 @@
 
 use super::{Parts, SLEEP_MAX, Shard};
 use crate::nodes::Nodes;
-use crate::pace;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
 use rustix::fd::OwnedFd;
@@ -28,7 +27,7 @@ pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
 impl Shard {
     /// Waits a moment for more events to gather, unless the peer or the main thread speaks, or a ring is full.
     pub(super) fn nap(&self, now: Instant) -> io::Result<Ready> {
-        self.waits.wait(Wait::Nap, now, pace::NAP)
+        self.waits.wait(Wait::Nap, now, self.tuning.gather)
     }
 
     /// Waits until woken: by an event, the peer, the main thread, or the engine's next timeout.

@@ -231,18 +231,20 @@ impl Lab {
         setup.launch(&router.namespace, cpus)
     }
 
-    /// Starts a subject that replicates, as host 1 or 2 of the link, and waits for it.
+    /// Starts a subject that replicates, as host 1 or 2 of the link, perhaps straight into the kernel, and waits for
+    /// it; with more settings for ours.
     pub(super) fn replicating(
         &self,
         subject: &Subject,
         router: &Router,
-        host: u8,
-        direct: bool,
+        (host, direct): (u8, bool),
         cpus: &[usize],
+        settings: &str,
     ) -> Result<Daemon> {
         let name = if host == 1 { "a" } else { "b" };
         let role = Role::Replicates { host, direct };
-        let setup = self.setup(subject, name, role, Buffers::LARGE);
+        let mut setup = self.setup(subject, name, role, Buffers::LARGE);
+        setup.settings = settings;
         let mut daemon = setup.launch(&router.namespace, cpus)?;
         daemon.wait_until_ready()?;
         Ok(daemon)

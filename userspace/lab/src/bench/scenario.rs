@@ -136,6 +136,7 @@ const ORDER: &[&str] = &[
     "growth-flows",
     "growth-rings",
     "growth-shards",
+    "growth-latency",
 ];
 
 /// What came of a scenario.

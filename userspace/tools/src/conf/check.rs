@@ -112,6 +112,7 @@ impl Checker<'_> {
                 Key::EventIterationLimit => {
                     general.event_iteration_limit = node.number();
                 }
+                Key::EventLatency => general.event_latency_us = Some(node.number()),
                 Key::Shards => general.shards = node.number(),
                 Key::Systemd => general.systemd = node.flag(),
                 Key::User => general.user = name(node),

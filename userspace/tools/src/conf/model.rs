@@ -67,6 +67,8 @@ pub struct General {
     pub poll_s: Option<u32>,
     /// `EventIterationLimit`
     pub event_iteration_limit: u32,
+    /// `EventLatency`, microseconds; `None` follows from whether a peer waits.
+    pub event_latency_us: Option<u32>,
     /// `Shards`
     pub shards: u32,
     /// `Systemd`
@@ -470,6 +472,7 @@ impl Default for General {
             netlink_events_reliable: false,
             poll_s: None,
             event_iteration_limit: 4096,
+            event_latency_us: None,
             shards: 1,
             systemd: true,
             scheduler: None,

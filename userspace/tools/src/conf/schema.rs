@@ -84,6 +84,7 @@ pub enum Key {
     DisableInternalCache,
     ErrorQueueLength,
     EventIterationLimit,
+    EventLatency,
     EventSource,
     EventsPerSecond,
     ExpectMax,

@@ -27,9 +27,9 @@ pub fn open(plan: &Plan, log: &Arc<Log>) -> Option<Parts> {
             let error = error.on_one_line();
             let text = format!("Failures: the kernel's counters alone tell of them: {error}");
             if report == Report::On {
-                log.warning(text)
+                log.warning(text);
             } else {
-                log.notice(text)
+                log.notice(text);
             }
             None
         }

@@ -26,7 +26,7 @@ use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
-use host::tuning::Tuning;
+use host::tuning::{GATHER, GATHER_FOR_PEER, Tuning};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct Plan {
     pub purpose: Purpose,
     /// The engine's settings, for one shard that has all flows. The settings that belong to one start
     /// ([`Config::first_seq`], [`Config::hash_seed`]), to one shard ([`Config::share`]) and to the source that could
-    /// be opened ([`Config::hears_requests`]) have their defaults; `build` sets them.
+    /// be opened ([`Config::hears_requests`], [`Config::quiet_commit_min`]) have their defaults; `build` sets them.
     pub config: Config,
     /// `EventSource` as it was written; [`source::Settings::choice`] is what is opened.
     pub event_source: EventSource,
@@ -121,6 +121,7 @@ impl From<&Conf> for Plan {
             netlink_events_reliable,
             poll_s,
             event_iteration_limit,
+            event_latency_us,
             shards,
             systemd,
             scheduler,
@@ -129,7 +130,7 @@ impl From<&Conf> for Plan {
             filter,
         } = general;
         let role = Role::from(mode);
-        let keeps_tables = role.purpose != Purpose::Helper;
+        let (keeps_tables, gather) = (role.purpose != Purpose::Helper, role.gather());
         let filter = Filtering::from(filter.as_ref());
         let poll = poll_s.filter(|_| keeps_tables).map(seconds);
         let hears_events = poll.is_none() && keeps_tables;
@@ -165,6 +166,7 @@ impl From<&Conf> for Plan {
                 buffer_max: *netlink_buffer_size_max_growth as usize,
                 events_per_turn: *event_iteration_limit as usize,
                 scheduling: scheduler.map(scheduling),
+                gather: event_latency_us.map_or(gather, micros),
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
@@ -321,6 +323,11 @@ impl Role {
         }
     }
 
+    /// How long events may gather where no setting says so: it depends on whether a peer waits for them.
+    const fn gather(&self) -> Duration {
+        if self.links.is_some() || self.nodes.is_some() { GATHER_FOR_PEER } else { GATHER }
+    }
+
     /// Without a peer.
     fn alone(purpose: Purpose) -> Self {
         let keeps_tables = purpose != Purpose::Helper;
@@ -447,6 +454,10 @@ const fn scheduling(conf: Scheduler) -> Scheduling {
         SchedulerPolicy::RoundRobin => Scheduling::RoundRobin(priority),
         SchedulerPolicy::Fifo => Scheduling::Fifo(priority),
     }
+}
+
+fn micros(us: u32) -> Duration {
+    Duration::from_micros(us.into())
 }
 
 fn seconds(s: u32) -> Duration {

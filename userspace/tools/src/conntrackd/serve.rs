@@ -223,7 +223,7 @@ impl Service {
     }
 
     async fn answer(self: &Arc<Self>, client: &mut Client, request: Request) -> Result<()> {
-        if let Some(answer) = needless(request, self.facts()) {
+        if let Some(answer) = needless(request, &self.facts()) {
             return Ok(client.reply(answer).await?);
         }
         match request {
@@ -363,7 +363,7 @@ fn ended() -> anyhow::Error {
 /// The answer to a request that is about something this daemon does not have, if it is one. Scripts
 /// that were written for conntrack-tools rely on exit code 0 then: statistics say nothing, commands
 /// say why nothing is done.
-fn needless(request: Request, facts: Facts) -> Option<&'static str> {
+fn needless(request: Request, facts: &Facts) -> Option<&'static str> {
     use Request::{CommitExpectations, ReloadExpectations};
     let why = match facts.purpose {
         Purpose::Stats if !statistics::knows(request) => {

@@ -1,4 +1,5 @@
-//! How soon the peer is told of a new flow: from its first packet to the datagram on the link, probe by probe.
+//! How soon the peer is told of a new flow: from its first packet to the datagram on the link, probe by probe. Beside
+//! traffic, what that costs too: the longer events gather, the cheaper they are and the later they are told.
 
 use super::sync::Pair;
 use super::{Figure, Goal, Scenario, Values};
@@ -23,6 +24,9 @@ const GAP_US: u64 = 3000;
 /// New flows per second beside the probes.
 const BUSY: f64 = 100_000.0;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The setting that says how long events gather, and lengths that are tried, microseconds.
+const SETTING: &str = "EventLatency";
+const LENGTHS_US: [u32; 9] = [0, 10, 25, 50, 100, 200, 400, 800, 1600];
 
 fn figures(
     middle: &'static [(&'static str, Goal)],
@@ -53,14 +57,25 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 &[("hook", AtMost(100.0)), ("tap", AtMost(100.0))],
             ),
             |lab| vec![probes(lab)],
-            |lab, subject, case| run(lab, subject, case, None),
+            alone,
         ),
         Scenario::of_daemons(
             ("latency-busy", "the same beside 100,000 other new flows per second (or --rate)"),
-            figures(&[], &[("hook", AtMost(2500.0)), ("tap", AtMost(2500.0))]),
+            busy_figures(),
             |lab| vec![probes(lab)],
-            |lab, subject, case| run(lab, subject, case, Some(lab.rate().unwrap_or(BUSY))),
+            |lab, subject, case| beside_traffic(lab, subject, case, ""),
         ),
+        Scenario {
+            name: "growth-latency",
+            title: "the same, events gathering for so long (EventLatency): what latency costs",
+            figures: busy_figures(),
+            suits: |subject| subject.is_ours() && subject.is_daemon(),
+            cases: |lab| LENGTHS_US.map(|us| gathering(lab, us)).to_vec(),
+            run: |lab, subject, case| {
+                let setting = format!(" {SETTING} {}\n", case.extra);
+                beside_traffic(lab, subject, case, &setting)
+            },
+        },
     ]
 }
 
@@ -69,30 +84,53 @@ fn probes(lab: &Lab) -> Case {
     Case { label: format!("{probes} probes"), ..Case::flows(probes) }
 }
 
-fn run(lab: &Lab, subject: &Subject, case: &Case, busy: Option<f64>) -> Result<Values> {
-    let cpus = [lab.generator_cpu, lab.subject_cpu];
-    let pair = Pair::start(lab, subject, true, [&cpus, &cpus], 0)?;
+fn gathering(lab: &Lab, us: u32) -> Case {
+    Case { label: format!("{us} us"), extra: us, ..probes(lab) }
+}
+
+fn busy_figures() -> Vec<Figure> {
+    let mut figures = figures(&[], &[("hook", AtMost(2500.0)), ("tap", AtMost(2500.0))]);
+    figures.push(Figure::new("event_us", "CPU of the daemon per event", "us", Lower));
+    figures
+}
+
+fn alone(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
+    let pair = start(lab, subject, "")?;
     let mut probe = Probe::open(pair.a.cable(), LINK)?;
-    let Some(rate) = busy else {
-        let took = probe_all(&mut probe, case.flows)?;
-        pair.stop()?;
-        return Ok(percentiles(&took, case.flows));
-    };
+    let took = probe_all(&mut probe, case.flows)?;
+    pair.stop()?;
+    Ok(percentiles(&took, case.flows))
+}
+
+fn start(lab: &Lab, subject: &Subject, settings: &str) -> Result<Pair> {
+    let cpus = [lab.generator_cpu, lab.subject_cpu];
+    Pair::tuned(lab, subject, true, [&cpus, &cpus], (0, settings))
+}
+
+fn beside_traffic(lab: &Lab, subject: &Subject, case: &Case, settings: &str) -> Result<Values> {
+    let rate = lab.rate().unwrap_or(BUSY);
+    let pair = start(lab, subject, settings)?;
+    let mut probe = Probe::open(pair.a.cable(), LINK)?;
     // Long enough for all probes, with the time that slow answers take.
     let seconds = f64::from(case.flows) * GAP_US as f64 / 1e6 * 1.2;
     let shape = Shape::v4(Life::Datagram);
-    let mut generator = lab.generator(&pair.a, shape, Range::ALL, busy)?;
-    let took = thread::scope(|scope| {
+    let mut generator = lab.generator(&pair.a, shape, Range::ALL, Some(rate))?;
+    let before = pair.daemons[0].cpu_s()?;
+    let (took, sent) = thread::scope(|scope| {
         let traffic = scope.spawn(|| {
             on_cpus(&[lab.generator_cpu], || generator.run((rate * seconds) as u64, Some(rate)))
         });
         thread::sleep(Duration::from_millis(100));
         let took = probe_all(&mut probe, case.flows);
-        traffic.join().map_err(|_| anyhow!("the generator panicked"))??;
-        took
+        let run = traffic.join().map_err(|_| anyhow!("the generator panicked"))??;
+        took.map(|took| (took, run.flows))
     })?;
+    pair.daemons[0].settle()?;
+    let used = pair.daemons[0].cpu_s()? - before;
     pair.stop()?;
-    Ok(percentiles(&took, case.flows))
+    let mut values = percentiles(&took, case.flows);
+    values.insert("event_us", used * 1e6 / (sent + u64::from(case.flows)) as f64);
+    Ok(values)
 }
 
 /// How long probes took, nanoseconds.

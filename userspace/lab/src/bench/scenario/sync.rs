@@ -87,13 +87,24 @@ impl Pair {
         cpus: [&[usize]; 2],
         flows: u32,
     ) -> Result<Self> {
+        Self::tuned(lab, subject, direct, cpus, (flows, ""))
+    }
+
+    /// The same with more settings, for ours.
+    pub(super) fn tuned(
+        lab: &Lab,
+        subject: &Subject,
+        direct: bool,
+        cpus: [&[usize]; 2],
+        (flows, settings): (u32, &str),
+    ) -> Result<Self> {
         let (a, b) = (Router::new(false)?, Router::new(false)?);
         a.connect(&b)?;
         // Else nobody would hear the end of flows that are older than every listener.
         a.sysctl("net/netfilter/nf_conntrack_events", "1")?;
         a.requests()?.fill(0, flows)?;
-        let second = lab.replicating(subject, &b, 2, direct, cpus[1])?;
-        let first = lab.replicating(subject, &a, 1, direct, cpus[0])?;
+        let second = lab.replicating(subject, &b, (2, direct), cpus[1], settings)?;
+        let first = lab.replicating(subject, &a, (1, direct), cpus[0], settings)?;
         // The first hellos.
         std::thread::sleep(Duration::from_secs(1));
         first.settle()?;

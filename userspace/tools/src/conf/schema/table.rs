@@ -65,12 +65,11 @@ const ROWS: &[Keyword] = &[
         .takes(EVENT_SOURCE)
         .default(|| Value::Choice(model::General::default().event_source.name()))
         .doc(
-        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF \
-             tap on it, `auto` the tap where the kernel has what it needs and the socket \
-             elsewhere. `hook` looks at packets where the kernel is about to confirm their flows and hears \
-             of ends alone as events, which spares the kernel most of the work; where it cannot run \
-             it falls back as `auto` does. It hears of what other programs do to flows (`conntrack -I`, \
-             `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
+        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF tap on it, `auto` the \
+             tap where the kernel has what it needs and the socket elsewhere. `hook` looks at packets where the \
+             kernel is about to confirm their flows and hears of ends alone as events, which spares the kernel most \
+             of the work; where it cannot run it falls back as `auto` does. It hears of what other programs do to \
+             flows (`conntrack -I`, `conntrack -U`) with the flow's next packet, so `auto` never takes it. Not in \
              conntrack-tools.",
     ),
     keyword(Key::HashSize, "HashSize", &[General])
@@ -132,6 +131,7 @@ const ROWS: &[Keyword] = &[
         .takes(POSITIVE)
         .default(|| model::General::default().event_iteration_limit.into())
         .doc("About how many kernel events are handled before the network and control clients get a turn."),
+    watching::EVENT_LATENCY,
     keyword(Key::Shards, "Shards", &[General])
         .takes(Kind::Number { min: 1, max: 64 })
         .default(|| model::General::default().shards.into())

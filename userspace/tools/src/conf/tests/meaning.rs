@@ -92,6 +92,7 @@ fn everything_general() {
             NetlinkEventsReliable Yes
             PollSecs 5
             EventIterationLimit 6
+            EventLatency 0
             Shards 8
             Systemd NO
             Scheduler { Type fifo Priority 7 }
@@ -115,6 +116,7 @@ fn everything_general() {
         netlink_events_reliable: true,
         poll_s: Some(5),
         event_iteration_limit: 6,
+        event_latency_us: Some(0),
         shards: 8,
         systemd: false,
         scheduler: Some(Scheduler { policy: SchedulerPolicy::Fifo, priority: 7 }),

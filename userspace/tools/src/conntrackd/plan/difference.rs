@@ -119,7 +119,7 @@ impl Plan {
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
-        out.tuning((*tuning, wanted.tuning));
+        out.tuning((*tuning, wanted.tuning), is_same);
         out.places((log, &wanted.log));
         if let (Some(records), Some(wanted)) = (records, &wanted.records) {
             out.places((records, wanted));
@@ -180,6 +180,7 @@ impl Difference {
             // Those of a start, of a shard and of an open source: they are the same in all plans.
             share: _,
             hears_requests: _,
+            quiet_commit_min: _,
             earlier_life: _,
             first_seq: _,
             hash_seed: _,
@@ -258,11 +259,13 @@ impl Difference {
         self.rebuild(self.rebuilds.is_empty() && opened_differs, "EventSource");
     }
 
-    fn tuning(&mut self, (running, wanted): (Tuning, Tuning)) {
-        let Tuning { buffer_max, events_per_turn, scheduling } = running;
+    fn tuning(&mut self, (running, wanted): (Tuning, Tuning), is_same: bool) {
+        let Tuning { buffer_max, events_per_turn, scheduling, gather } = running;
         self.live(buffer_max != wanted.buffer_max, "NetlinkBufferSizeMaxGrowth");
         self.live(events_per_turn != wanted.events_per_turn, "EventIterationLimit");
         self.live(scheduling != wanted.scheduling, "Scheduler");
+        // Where it is not written, it follows from the purpose.
+        self.live(is_same && gather != wanted.gather, "EventLatency");
     }
 
     fn places(&mut self, (running, wanted): (&Places, &Places)) {

@@ -73,6 +73,7 @@ fn what_changes_live_leaves_the_engine_as_it_is() {
         (add("NetlinkBufferSizeMaxGrowth 77"), "NetlinkBufferSizeMaxGrowth"),
         (add("NetlinkOverrunResync off"), "NetlinkOverrunResync"),
         (add("EventIterationLimit 5"), "EventIterationLimit"),
+        (add("EventLatency 5"), "EventLatency"),
         (add("Scheduler { Type FIFO\n Priority 3 }"), "Scheduler"),
     ] {
         check(SYNC, &text, &[], &[name]);
@@ -186,6 +187,7 @@ const OTHERWISE: &[&str] = &[
     "NetlinkEventsReliable on",
     "PollSecs 7",
     "EventIterationLimit 7",
+    "EventLatency 7",
     "Shards 7",
     "Systemd off",
     "Scheduler { }",
@@ -303,4 +305,18 @@ fn a_plan_holds_nothing_of_one_start() {
     let Config { first_seq, hash_seed, .. } = plan(SYNC).config;
     let standard = Config::default();
     assert_eq!((first_seq, hash_seed), (standard.first_seq, standard.hash_seed));
+}
+
+/// How long events gather follows from who waits, unless it is written; the reference names both.
+#[test]
+fn events_gather_for_a_shorter_time_where_a_peer_waits() {
+    let us = |text: &str| plan(text).tuning.gather.as_micros();
+    let (peer, nobody) = (us(SYNC), us("Stats { }"));
+    assert!(0 < peer && peer < nobody, "{peer} {nobody}");
+    for text in ["Stats { } General { EventLatency 70 }", &add("EventLatency 70")] {
+        assert_eq!(us(text), 70);
+    }
+    assert_eq!(us(&add("EventLatency 0")), 0);
+    let told = format!("`EventLatency NUMBER` (default: {peer} with a peer, {nobody} without)");
+    assert!(conf::reference::markdown().contains(&told), "{told}");
 }

@@ -139,7 +139,7 @@ impl World {
     fn run(&mut self, how_long: Duration) {
         let end = self.now + how_long;
         while self.now < end {
-            self.now = self.now + STEP;
+            self.now += STEP;
             for (from, to, incarnation, number, bytes) in core::mem::take(&mut self.datagrams) {
                 let now = self.now;
                 let Some(node) = &mut self.nodes[to] else { continue };
@@ -332,7 +332,7 @@ fn a_node_that_was_away_gets_the_difference() {
         world.kernel(0, Change::New, flow(3_000 + n, 3));
     }
     world.run(S(6));
-    assert!(!world.nodes[1].as_ref().unwrap().engine.standing(world.now).peer_heard.is_none());
+    assert!(world.nodes[1].as_ref().unwrap().engine.standing(world.now).peer_heard.is_some());
     world.cut = false;
     world.connect(0, 1);
     world.run(S(3));

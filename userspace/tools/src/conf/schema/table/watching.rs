@@ -1,10 +1,24 @@
-//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`.
+//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`; and how soon events are passed on.
 
-use super::Block::{Failures, File, Log, Metrics, Subscribe};
+use super::Block::{Failures, File, General, Log, Metrics, Subscribe};
 use super::{
     Body, Key, Keyword, Kind, LOG_FORMAT, LOG_JOURNAL, LOG_LEVEL, NETWORK, PER_CPU, Value, keyword,
 };
 use crate::conf::model::{FailuresConf, LogConf, MetricsConf, SubscribeConf};
+
+/// A tenth of a second: longer ones would be taken for a daemon that hangs.
+const EVENT_LATENCY_MAX_US: u32 = 100_000;
+
+pub(super) const EVENT_LATENCY: Keyword = keyword(Key::EventLatency, "EventLatency", &[General])
+    .takes(Kind::Number { min: 0, max: EVENT_LATENCY_MAX_US })
+    .default_or(|| None, "50 with a peer, 1600 without")
+    .doc(
+        "How many microseconds events may gather while they stream in, some thousand of them in a second \
+         or more. Events that come one by one never wait. A longer time costs less CPU, because the \
+         daemon runs less often, and states of one flow that follow each other are told as one; a shorter one \
+         tells the peer sooner. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
+         shows both on the machine at hand. Not in conntrack-tools.",
+    );
 
 pub(super) const ROWS: &[Keyword] = &[
     // Metrics
