@@ -42,9 +42,9 @@ status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
 `PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `EventLatency`,
-`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`, and in `Replication` `KeyFile`, and `PublicKey`, `Address`,
-`Port` and `Rate` of the same peers in the same order. The log names what changed so. Keys are read again with every
-reload: a session of a key that is gone ends at once, all others go on.
+`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`, and in `Replication` `KeyFile`, and `PublicKey`,
+`Address`, `Port` and `Rate` of the same peers in the same order. The log names what changed so. Keys are read again
+with every reload: a session of a key that is gone ends at once, all others go on.
 
 Every other change has the engine started anew inside the process: links, peers that are added or taken out, everything
 else in `Replication`, `Mode`, `Options`, `Sync` in place of `Stats`,
