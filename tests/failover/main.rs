@@ -8,7 +8,8 @@
 //!                   10.99.1.3 [ b ] 10.99.2.3
 //! ```
 //!
-//! The client's gateway 10.99.1.1 and 10.99.2.1, which all connections are translated to, belong to the primary.
+//! A third router, c, is at 10.99.1.4 and 10.99.2.4. The client's gateway 10.99.1.1 and 10.99.2.1, which all connections
+//! are translated to, belong to the primary.
 
 mod network;
 mod router;
@@ -17,12 +18,18 @@ mod connections;
 use connections::{COUNT, Connections, Outcome};
 use network::Network;
 use router::{Router, Setup};
-use tests::conf::End;
+use std::collections::VecDeque;
 use tests::conntrack::count;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Files};
+use tests::mesh::Members;
 use tests::netns::nft;
 use tests::wait::wait_until;
+
+/// What the routers' files are called.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Two nodes of ours over version 1, behind a gate.
+const GATED: Setup = Setup { version: 1, nodes: 2, brand: Brand::Ours, inject: false, gate: true };
 
 /// What was seen.
 struct Seen {
@@ -31,35 +38,47 @@ struct Seen {
     resets: [u64; 2],
 }
 
-/// A carries the connections and dies; B takes over; A returns with an empty kernel and takes over again.
+/// A carries the connections and dies; B takes over. With three nodes B dies too, and C takes over. A returns with an
+/// empty kernel and takes over again.
 fn play(setup: Setup) -> Seen {
     let (network, files) = (Network::new(), Files::new());
-    let (a, b) = (network.router(End::A), network.router(End::B));
-    let on_a = Router::start(&a, End::A, setup, &files, "a");
-    on_a.wait_primary();
-    let on_b = Router::start(&b, End::B, setup, &files, "b");
-    wait_until("B's script ends", || on_b.keepalived.said("conntrackd -n"));
+    let members = Members::new(files.path(), setup.nodes);
+    let machines: Vec<_> = (0..setup.nodes).map(|at| network.router(at)).collect();
+    let start = |machine, at: usize, name: &str| {
+        Router::start((machine, at), (setup, &members), &files, name)
+    };
+    let first = start(&machines[0], 0, NAMES[0]);
+    first.wait_primary();
+    let mut routers: VecDeque<_> = [first].into();
+    for at in 1..setup.nodes {
+        routers.push_back(start(&machines[at], at, NAMES[at]));
+        wait_until("its script ends", || routers[at].keepalived.said("conntrackd -n"));
+    }
     let connections = Connections::open(&network.client, &network.server);
     connections.wait_for_talk();
-    wait_until("B knows all connections", || on_b.replicas() >= COUNT);
 
-    on_a.die();
-    network.unplug(End::A);
-    drop(a);
-    on_b.wait_primary();
+    for at in 0..setup.nodes - 1 {
+        let lives = connections.living();
+        for heir in routers.iter().skip(1) {
+            wait_until("it knows all connections", || heir.replicas() >= lives);
+        }
+        routers.pop_front().expect("one is primary").die();
+        network.unplug(at);
+        routers[0].wait_primary();
+        connections.wait_for_talk();
+    }
+    let last = routers.pop_front().expect("one is left");
+    let again = network.router(0);
+    let first = Router::start((&again, 0), (setup, &members), &files, "a-again");
+    first.wait_primary();
+    wait_until("the last one gives the addresses back", || !last.has_addresses());
     connections.wait_for_talk();
-
-    let a = network.router(End::A);
-    let on_a = Router::start(&a, End::A, setup, &files, "a-again");
-    on_a.wait_primary();
-    wait_until("B gives the addresses back", || !on_b.has_addresses());
-    connections.wait_for_talk();
-    wait_until("B knows all connections again", || on_b.replicas() >= connections.living());
+    wait_until("it knows all connections again", || last.replicas() >= connections.living());
     // Closing resets nothing by itself, but it is not what is counted.
     let resets = network.resets();
     let outcome = connections.close();
     if !outcome.broken.is_empty() || resets != [0, 0] {
-        eprintln!("--- A, which returned\n{}\n--- B\n{}", on_a.logs(), on_b.logs());
+        eprintln!("--- A, which returned\n{}\n--- the last one\n{}", first.logs(), last.logs());
     }
     Seen { outcome, resets }
 }
@@ -82,26 +101,36 @@ fn all_survive(setup: Setup) {
 
 #[test]
 fn a_thousand_connections_outlive_their_router_and_its_return_when_flows_are_injected() {
-    all_survive(Setup { brand: Brand::Ours, inject: true, gate: false });
+    all_survive(Setup { inject: true, gate: false, ..GATED });
 }
 
 #[test]
 fn a_thousand_connections_outlive_their_router_and_its_return_behind_a_gate() {
-    all_survive(Setup { brand: Brand::Ours, inject: false, gate: true });
+    all_survive(GATED);
+}
+
+#[test]
+fn r19_3_a_thousand_connections_outlive_their_router_and_its_return_over_version_2() {
+    all_survive(Setup { version: 2, ..GATED });
+}
+
+#[test]
+fn r19_3_a_thousand_connections_outlive_two_of_three_routers_and_a_return() {
+    all_survive(Setup { version: 2, nodes: 3, ..GATED });
 }
 
 #[test]
 fn the_script_serves_the_original_as_well() {
-    all_survive(Setup { brand: Brand::Original, inject: false, gate: true });
+    all_survive(Setup { brand: Brand::Original, ..GATED });
 }
 
 #[test]
 fn a_node_that_lacks_flows_leaves_the_addresses_to_the_other_one_and_a_lone_node_does_not() {
     let (network, files) = (Network::new(), Files::new());
-    let (a, b) = (network.router(End::A), network.router(End::B));
-    let setup = Setup { brand: Brand::Ours, inject: false, gate: true };
+    let (a, b) = (network.router(0), network.router(1));
+    let setup = (GATED, &Members::new(files.path(), 2));
     // Nobody is ready: there is nobody to be it for.
-    let on_b = Router::start(&b, End::B, setup, &files, "b");
+    let on_b = Router::start((&b, 1), setup, &files, "b");
     on_b.wait_primary();
     // A hears B, and B does not hear what A asks for.
     b.within(|| {
@@ -111,7 +140,7 @@ add chain inet deaf in { type filter hook input priority 0; }
              add rule inet deaf in udp dport 3780 drop");
     });
     // More than it takes to become primary for whoever may.
-    let on_a = Router::start(&a, End::A, setup, &files, "a");
+    let on_a = Router::start((&a, 0), setup, &files, "a");
     wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
     assert!(on_b.has_addresses() && !on_a.has_addresses());
     Requests::open(&b).create(&udp_flows(0..COUNT as u32));

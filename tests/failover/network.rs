@@ -1,7 +1,8 @@
 //! The machines: two routers between a client and a server, as [`crate`] draws them.
 
-use tests::conf::End;
-use tests::netns::{Namespace, sysctl};
+use std::net::IpAddr;
+use tests::conf::SUBNET;
+use tests::netns::{Family, Namespace, address, sysctl};
 
 /// The address of the client and of the server.
 pub(crate) const CLIENT: &str = "10.99.1.100";
@@ -53,26 +54,25 @@ impl Network {
 
     /// A router that has just been switched on. It has the hardware addresses it always has: to those that the other one
     /// remembers, the other one sends its announcements, and a router that does not hear them takes the addresses.
-    pub(crate) fn router(&self, end: End) -> Namespace {
-        let (router, host) = (Namespace::new(), host(end));
+    pub(crate) fn router(&self, at: usize) -> Namespace {
+        let (router, host) = (Namespace::new(), host(at));
         for (interface, switch, subnet) in [("lan", "lan", 1), ("wan", "wan", 2)] {
-            self.plug(&router, interface, switch, end.interface());
+            self.plug(&router, interface, switch, interface_to_peers(at));
             router.sh(&format!("ip link set {interface} address 02:00:0a:63:0{subnet}:0{host}"));
             router.sh(&format!("ip addr add 10.99.{subnet}.{host}/24 dev {interface}"));
         }
-        self.plug(&router, end.interface(), "sync", end.interface());
-        // As tests::conf has it.
-        let link_host = if end == End::A { 1 } else { 2 };
-        router.sh(&format!("ip addr add 10.99.0.{link_host}/24 dev {}", end.interface()));
+        let link = interface_to_peers(at);
+        self.plug(&router, link, "sync", link);
+        router.sh(&format!("ip addr add {}/24 dev {link}", link_address(at)));
         router.nft(FIREWALL);
         router.within(|| sysctl("net/ipv4/ip_forward", "1"));
         router
     }
 
     /// Pulls all cables of a router.
-    pub(crate) fn unplug(&self, end: End) {
+    pub(crate) fn unplug(&self, at: usize) {
         for switch in ["lan", "wan", "sync"] {
-            self.switches.sh(&format!("ip link del {switch}-{}", end.interface()));
+            self.switches.sh(&format!("ip link del {switch}-{}", interface_to_peers(at)));
         }
     }
 
@@ -87,11 +87,18 @@ impl Network {
 }
 
 /// The last number of a router's own addresses.
-pub(crate) const fn host(end: End) -> u8 {
-    match end {
-        End::A => 2,
-        End::B => 3,
-    }
+pub(crate) const fn host(at: usize) -> u8 {
+    2 + at as u8
+}
+
+/// Its address on the sync switch, as `tests::conf` has it.
+pub(crate) fn link_address(at: usize) -> IpAddr {
+    address(Family::V4, SUBNET, 1 + at as u8)
+}
+
+/// Its interface to the sync switch, as `tests::conf` has it.
+const fn interface_to_peers(at: usize) -> &'static str {
+    ["va", "vb", "vc"][at]
 }
 
 const COUNT_RESETS: &str = "
@@ -111,12 +118,12 @@ table inet firewall {
     chain early {
         type filter hook prerouting priority raw;
         ip protocol vrrp notrack
-        iifname { lo, va, vb } notrack
+        iifname { lo, va, vb, vc } notrack
     }
     chain early_own {
         type filter hook output priority raw;
         ip protocol vrrp notrack
-        oifname { lo, va, vb } notrack
+        oifname { lo, va, vb, vc } notrack
     }
     chain forward {
         type filter hook forward priority filter; policy drop;

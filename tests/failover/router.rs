@@ -1,6 +1,6 @@
 //! What runs on a router: a conntrackd, and Debian's keepalived with the files of `contrib`.
 
-use crate::network::{INSIDE, OUTSIDE, host};
+use crate::network::{INSIDE, OUTSIDE, host, link_address};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tests::conf::{Conf, End};
 use tests::daemon::{Brand, Daemon, Files};
+use tests::mesh::Members;
 use tests::netns::Namespace;
 use tests::wait::wait_until;
 
-/// How the two routers are run.
+/// How the routers are run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
+    /// The version of the protocol.
+    pub(crate) version: u8,
+    /// How many there are.
+    pub(crate) nodes: usize,
     /// Whose conntrackd.
     pub(crate) brand: Brand,
     /// Whether flows of the peer go straight into the kernel (`DisableExternalCache`).
@@ -33,23 +38,24 @@ pub(crate) struct Router<'a> {
 impl<'a> Router<'a> {
     /// Starts conntrackd and, without waiting for anything, keepalived.
     pub(crate) fn start(
-        namespace: &'a Namespace,
-        end: End,
-        setup: Setup,
+        (namespace, at): (&'a Namespace, usize),
+        (setup, members): (Setup, &Members),
         files: &Files,
         name: &str,
     ) -> Self {
-        let inject = if setup.inject { "yes" } else { "no" };
-        let conf = Conf::new(end)
-            .protocol("FTFW")
-            .mode("StartupResync yes")
-            .mode(&format!("DisableExternalCache {inject}"));
         if setup.gate {
             // As at boot: shut before anything else happens.
             namespace.nft(&gate());
         }
-        let daemon = Daemon::start(namespace, setup.brand, files, name, &conf);
-        let keepalived = Keepalived::start(namespace, end, setup, &daemon, files, name);
+        let text = match setup.version {
+            1 => version_1(at, setup).text(files.path(), name),
+            _ => members.conf((at, name), link_address, ("", "")),
+        };
+        let command = Command::new(setup.brand.program());
+        fs::write(files.path().join(format!("{name}.conf")), text)
+            .expect("a configuration is written");
+        let daemon = Daemon::start_with(command, namespace, setup.brand, files, name);
+        let keepalived = Keepalived::start((namespace, at), setup, &daemon, files, name);
         Self { namespace, inject: setup.inject, daemon, keepalived }
     }
 
@@ -95,8 +101,7 @@ pub(crate) struct Keepalived {
 
 impl Keepalived {
     fn start(
-        namespace: &Namespace,
-        end: End,
+        (namespace, at): (&Namespace, usize),
         setup: Setup,
         daemon: &Daemon<'_>,
         files: &Files,
@@ -108,7 +113,7 @@ impl Keepalived {
         // As root installs it: keepalived runs no script that somebody else could change.
         let script = fs::read_to_string(contrib("primary-backup.sh")).expect("the file is there");
         executable(&file("primary-backup.sh"), &script);
-        let conf = configuration(end, &file("primary-backup.sh"));
+        let conf = configuration((at, setup.nodes), &file("primary-backup.sh"));
         fs::write(file("conf"), conf).expect("a configuration is written");
         fs::write(file("gate.nft"), gate()).expect("a gate is written");
         executable(&file("logger"), &logger(&file("script.log")));
@@ -185,9 +190,10 @@ fn contrib(name: &str) -> PathBuf {
 }
 
 /// `contrib/keepalived.conf` with the values of one router.
-fn configuration(end: End, script: &Path) -> String {
-    let (own, peer) = (host(end), host(if end == End::A { End::B } else { End::A }));
-    let priority = if end == End::A { "150" } else { "100" };
+fn configuration((at, nodes): (usize, usize), script: &Path) -> String {
+    let mut peers = (0..nodes).filter(|other| *other != at).map(host);
+    let (own, peer) = (host(at), peers.next().expect("no router stands alone"));
+    let priority = ["150", "100", "50"][at];
     let values = [
         ("INSIDE", "lan".to_owned()),
         ("OUTSIDE", "wan".to_owned()),
@@ -210,7 +216,23 @@ fn configuration(end: End, script: &Path) -> String {
         let line = lines.iter_mut().find(|line| line.starts_with(&begin));
         *line.unwrap_or_else(|| panic!("no line {begin}")) = format!("{begin}{value}");
     }
-    lines.join("\n") + "\n"
+    let mut text = lines.join("\n") + "\n";
+    // One more router is one more peer in the lists.
+    for (name, subnet) in [("\t\t$INSIDE_PEER\n", 1), ("\t\t$OUTSIDE_PEER\n", 2)] {
+        assert!(text.contains(name), "no line {name}");
+        let more: String =
+            peers.clone().map(|host| format!("\t\t10.99.{subnet}.{host}\n")).collect();
+        text = text.replace(name, &(name.to_owned() + &more));
+    }
+    text
+}
+
+fn version_1(at: usize, setup: Setup) -> Conf {
+    let inject = if setup.inject { "yes" } else { "no" };
+    Conf::new([End::A, End::B][at])
+        .protocol("FTFW")
+        .mode("StartupResync yes")
+        .mode(&format!("DisableExternalCache {inject}"))
 }
 
 /// `contrib/gate.nft` with the addresses of the test.

@@ -15,10 +15,14 @@
 //! over; emptying the external cache and asking for everything (`-f external`, `-n`) is what the operator has against
 //! them, and the only thing that helps against a full table.
 //!
+//! Version 2 is another matter: see [`sealed`].
+//!
 //! `CTFLOW_HOSTILE_S` says for how many seconds the forger works; 5 unless it is set.
 
 mod forger;
+mod raw;
 mod recording;
+mod sealed;
 
 use forger::Forger;
 use std::collections::BTreeSet;

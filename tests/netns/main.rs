@@ -14,6 +14,7 @@ mod daemon;
 mod process;
 mod places;
 mod reload;
+mod renewed;
 mod privilege;
 mod logged;
 mod shards;

@@ -6,6 +6,8 @@ use host::keyfile;
 use host::secure::PublicKey;
 use std::fmt::Write;
 use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The port of all nodes.
@@ -20,8 +22,65 @@ pub struct Mesh {
     pub files: Files,
     /// Addresses of cables.
     family: Family,
+    /// Who they are.
+    pub members: Members,
+}
+
+/// Who takes part: a key for each node, whose secret half is in a file `NAME.key`.
+#[derive(Debug)]
+pub struct Members {
+    folder: PathBuf,
     keys: Vec<PublicKey>,
     preshared: bool,
+}
+
+impl Members {
+    /// So many nodes, with keys in files of `folder`.
+    ///
+    /// # Panics
+    /// When a key cannot be written.
+    #[must_use]
+    pub fn new(folder: &Path, count: usize) -> Self {
+        let path = |node: usize| folder.join(format!("{}.key", name(node)));
+        let keys = (0..count).map(|node| keyfile::generate(&path(node)).expect("a key is written"));
+        Self { folder: folder.to_owned(), keys: keys.collect(), preshared: false }
+    }
+
+    /// The public key of a node.
+    #[must_use]
+    pub fn key(&self, node: usize) -> PublicKey {
+        self.keys[node]
+    }
+
+    /// The configuration of a node whose peers are at `address`, with lines for `Replication` and for `General`. Its
+    /// files are called `files`.
+    #[must_use]
+    pub fn conf(
+        &self,
+        (node, files): (usize, &str),
+        address: impl Fn(usize) -> IpAddr,
+        (lines, general): (&str, &str),
+    ) -> String {
+        let (dir, own) = (self.folder.display(), name(node));
+        let mut out = format!(
+            "Sync {{\n Replication {{\n  Name {own}\n  KeyFile {dir}/{own}.key\n  Port {PORT}\n{lines}\n"
+        );
+        if self.preshared {
+            let _ = writeln!(out, "  PresharedKeyFile {dir}/psk");
+        }
+        for other in (0..self.keys.len()).filter(|other| *other != node) {
+            let (key, address) = (self.keys[other], address(other));
+            let _ = writeln!(
+                out,
+                "  Peer {} {{\n   PublicKey {key}\n   Address {address}\n  }}",
+                name(other)
+            );
+        }
+        out + &format!(
+            " }}\n}}\nGeneral {{\n HashSize 16384\n HashLimit 262144\n LogFile {dir}/{files}.log\n \
+             LockFile {dir}/{files}.lock\n UNIX {{ Path {dir}/{files}.sock\n }}\n {general}\n}}\n"
+        )
+    }
 }
 
 /// What a node is called.
@@ -51,10 +110,8 @@ impl Mesh {
             }
         }
         let files = Files::new();
-        let path = |node: usize| files.path().join(format!("{}.key", name(node)));
-        let keys = (0..count).map(|node| keyfile::generate(&path(node)).expect("a key is written"));
-        let keys = keys.collect();
-        Self { nodes, files, family, keys, preshared: false }
+        let members = Members::new(files.path(), count);
+        Self { nodes, files, family, members }
     }
 
     /// With a secret that all nodes share.
@@ -65,13 +122,13 @@ impl Mesh {
     pub fn with_preshared(mut self) -> Self {
         let path = self.files.path().join("psk");
         keyfile::create(&path, &keyfile::draw()).expect("a secret is written");
-        self.preshared = true;
+        self.members.preshared = true;
         self
     }
 
     /// The address at which one node finds another.
     #[must_use]
-    pub fn address(&self, node: usize, other: usize) -> std::net::IpAddr {
+    pub fn address(&self, node: usize, other: usize) -> IpAddr {
         let (subnet, host) = cable(node, other);
         address(self.family, subnet, 3 - host)
     }
@@ -79,25 +136,8 @@ impl Mesh {
     /// The configuration of a node, with lines for `Replication` and for `General`.
     #[must_use]
     pub fn conf(&self, node: usize, lines: &str, general: &str) -> String {
-        let (dir, own) = (self.files.path().display(), name(node));
-        let mut out = format!(
-            "Sync {{\n Replication {{\n  Name {own}\n  KeyFile {dir}/{own}.key\n  Port {PORT}\n{lines}\n"
-        );
-        if self.preshared {
-            let _ = writeln!(out, "  PresharedKeyFile {dir}/psk");
-        }
-        for other in (0..self.nodes.len()).filter(|other| *other != node) {
-            let (key, address) = (self.keys[other], self.address(node, other));
-            let _ = writeln!(
-                out,
-                "  Peer {} {{\n   PublicKey {key}\n   Address {address}\n  }}",
-                name(other)
-            );
-        }
-        out + &format!(
-            " }}\n}}\nGeneral {{\n HashSize 16384\n HashLimit 262144\n LogFile {dir}/{own}.log\n \
-             LockFile {dir}/{own}.lock\n UNIX {{ Path {dir}/{own}.sock\n }}\n {general}\n}}\n"
-        )
+        let address = |other| self.address(node, other);
+        self.members.conf((node, &name(node)), address, (lines, general))
     }
 
     /// Starts ours on a node.
@@ -115,9 +155,18 @@ impl Mesh {
     /// When it does not come up.
     #[must_use]
     pub fn start_with(&self, node: usize, lines: &str, general: &str) -> Daemon<'_> {
+        self.start_as(node, &self.conf(node, lines, general))
+    }
+
+    /// Starts ours on a node with this configuration.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_as(&self, node: usize, conf: &str) -> Daemon<'_> {
         let own = name(node);
         let path = self.files.path().join(format!("{own}.conf"));
-        fs::write(path, self.conf(node, lines, general)).expect("a configuration is written");
+        fs::write(path, conf).expect("a configuration is written");
         let command = Command::new(Brand::Ours.program());
         Daemon::start_with(command, &self.nodes[node], Brand::Ours, &self.files, &own)
     }

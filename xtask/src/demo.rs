@@ -14,8 +14,9 @@ mod verdict;
 use crate::shell::{self, step};
 use crate::{build, repo, setup};
 use anyhow::{Context as _, Result, bail, ensure};
-use daemon::Program;
+use daemon::{Program, Site, Speech};
 use failover::Story;
+use network::Node;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -33,11 +34,15 @@ use verdict::Evidence;
 /// empty kernel, gets everything from B and takes over again. The transfer must finish, with the right sum and without
 /// one RST, and every background flow must be in the new primary's kernel each time.
 ///
+/// With --v2 the daemons speak version 2 of the protocol, sealed with keys that are made on the spot. With --nodes 3
+/// there is a third router, C: when A is dead and B has taken over, B dies too, and C takes over; then A returns.
+///
 /// Everything happens in network namespaces called ctflow-demo-*, which go when the demonstration ends, also after
 /// Ctrl-C. Exit status 0 when it showed what it promises, else 1.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask demo --flows 50000\n  \
                         cargo xtask demo --without-replication    the same failure, and the connection breaks\n  \
+                        cargo xtask demo --v2 --nodes 3    two routers die, one after the other\n  \
                         cargo xtask demo --conntrackd /usr/sbin/conntrackd")]
 pub(crate) struct Options {
     /// UDP flows that are open through A beside the transfer
@@ -47,6 +52,14 @@ pub(crate) struct Options {
     /// Run no conntrackd, to see the connection break
     #[arg(long)]
     without_replication: bool,
+
+    /// Speak version 2 of the protocol (`Replication` instead of `Mode` and a link)
+    #[arg(long, conflicts_with = "without_replication")]
+    v2: bool,
+
+    /// How many routers; three of them need version 2
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
+    nodes: u8,
 
     /// The conntrackd to show [default: the one this repository builds, or $CTFLOW_CONNTRACKD]
     #[arg(long, value_name = "PATH")]
@@ -66,11 +79,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bail!("namespaces need root: sudo -E cargo xtask demo");
     }
     let lock = lock()?;
+    ensure!(options.nodes == 2 || !options.without_replication, "--nodes 3 shows replication");
     setup::ensure()?;
     let program = if options.without_replication { None } else { Some(program(options)?) };
     network::clean(None)?;
     let mut janitor = Janitor::start(lock)?;
-    let promised = play(options, program.as_ref(), &mut janitor).unwrap_or_else(|error| {
+    let promised = play(options, program, &mut janitor).unwrap_or_else(|error| {
         println!("\nFAIL: {error:#}");
         false
     });
@@ -86,39 +100,58 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Makes the network and runs the demonstration in it; whether it showed what it promises.
-fn play(options: &Options, program: Option<&Program>, janitor: &mut Janitor) -> Result<bool> {
+fn play(options: &Options, program: Option<Program>, janitor: &mut Janitor) -> Result<bool> {
+    let routers = Node::ROUTERS[..usize::from(options.nodes)].to_vec();
     step("demo: making the network");
     let start = Instant::now();
     if let Some(former) = network::make_room(options.flows)? {
         janitor.say(&format!("limit {former}"))?;
     }
-    network::make()?;
-    println!("client, routers A and B, server: {}", shell::took(start));
-    match program {
-        Some(program) => {
-            step(&format!("demo: keepalived, and replication by {}", program.path.display()));
-            println!("{}", program.version);
-        }
-        None => step("demo: keepalived without replication; B will know nothing"),
-    }
-    let mut story = Story::start(program, options.flows)?;
+    network::make(&routers)?;
+    println!("client, {} routers, server: {}", routers.len(), shell::took(start));
+    let site = site(options, routers, program)?;
+    let replicates = site.program.is_some();
+    let mut story = Story::start(&site)?;
     if options.flows > 0 {
         story.background(options.flows)?;
     }
     // Without replication 10 s of silence are proof enough; a large commit may well take longer.
-    let mut transfer = Transfer::start(if program.is_some() { 60 } else { 10 })?;
-    let [dies, returns] = Story::ACTS;
-    story.run_until(dies, &mut transfer)?;
-    story.replicated_transfer()?;
-    let mut takeovers = vec![story.kill_a(&mut transfer)?];
-    if program.is_some() {
-        story.run_until(returns, &mut transfer)?;
+    let mut transfer = Transfer::start(if replicates { 60 } else { 10 })?;
+    let mut acts = Story::ACTS.into_iter();
+    let mut takeovers = Vec::new();
+    for act in acts.by_ref().take(site.routers.len() - 1) {
+        story.run_until(act, &mut transfer)?;
+        story.replicated_transfer()?;
+        takeovers.push(story.kill_primary(&mut transfer)?);
+    }
+    if let Some(act) = acts.next().filter(|_| replicates) {
+        story.run_until(act, &mut transfer)?;
         takeovers.push(story.return_a(&mut transfer)?);
     }
     story.finish(&mut transfer)?;
     println!();
-    let evidence = Evidence::gather(transfer, takeovers, (options.flows, story.resyncs))?;
-    Ok(if program.is_some() { evidence.survived() } else { evidence.broke() })
+    let seen = (takeovers, story.primary());
+    let evidence = Evidence::gather(transfer, seen, (options.flows, story.resyncs))?;
+    Ok(if replicates { evidence.survived() } else { evidence.broke() })
+}
+
+/// What the routers have in common; says what is shown.
+fn site(options: &Options, routers: Vec<Node>, program: Option<Program>) -> Result<Site> {
+    let flows = options.flows;
+    let Some(program) = program else {
+        step("demo: keepalived without replication; B will know nothing");
+        return Ok(Site { routers, program: None, speech: Speech::Version1, flows });
+    };
+    step(&format!("demo: keepalived, and replication by {}", program.path.display()));
+    println!("{}", program.version);
+    let speech = if options.v2 || options.nodes > 2 {
+        let speech = Speech::with_new_keys(&program, &routers)?;
+        println!("version 2 of the protocol, with new keys: ctflow key generate");
+        speech
+    } else {
+        Speech::Version1
+    };
+    Ok(Site { routers, program: Some(program), speech, flows })
 }
 
 fn program(options: &Options) -> Result<Program> {

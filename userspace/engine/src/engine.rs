@@ -342,12 +342,15 @@ impl Engine {
     }
 
     fn reconfigure(&mut self, settings: Reconfigure) {
-        let Reconfigure { filter, commit_timeout_s, repair_after } = settings;
+        let Reconfigure { filter, commit_timeout_s, repair_after, rates } = settings;
         let config = &mut self.node.config;
         filter.into_iter().for_each(|filter| config.filter = *filter);
         config.commit_timeout_s = commit_timeout_s;
         config.repair_after = repair_after;
         self.session.send_lifetimes(commit_timeout_s.is_none());
+        if let (Some(rates), Some(v2)) = (rates, self.session.v2_mut()) {
+            v2.set_rates(rates);
+        }
     }
 
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {

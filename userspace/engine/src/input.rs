@@ -3,6 +3,7 @@
 use crate::filter::Filter;
 use crate::told::PeerId;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use common::Instant;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -210,4 +211,6 @@ pub struct Reconfigure {
     pub commit_timeout_s: Option<u32>,
     /// As [`Config::repair_after`](crate::Config::repair_after), from the next loss of events on.
     pub repair_after: Option<Duration>,
+    /// As [`Cluster::rates`](crate::config::Cluster::rates); `None`: as before.
+    pub rates: Option<Vec<Option<u64>>>,
 }

@@ -61,6 +61,14 @@ pub trait Peers: Listener {
     fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         Some(crate::local::seconds(now).saturating_sub(updated_s))
     }
+
+    /// Whether a commit that has begun has to wait until it is known what it takes.
+    fn holds_commit(&self) -> bool {
+        false
+    }
+
+    /// The commit of flows is over.
+    fn on_commit_done(&mut self) {}
 }
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -324,6 +332,7 @@ impl Node {
 
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
+            && !session.holds_commit()
             && let Some(done) = commit.step(
                 (&self.config, &self.remote, &|slot, updated_s| {
                     session.age_s(slot, updated_s, now)
@@ -334,6 +343,7 @@ impl Node {
         {
             let id = commit.id;
             self.commit = None;
+            session.on_commit_done();
             self.tell(done);
             let unheard = self.end_quiet() || !self.config.hears_requests;
             if unheard && self.config.replication.keep_local {

@@ -54,6 +54,15 @@ impl std::fmt::Debug for Settings {
     }
 }
 
+/// What changes of the peers while they are spoken with.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// Keys, and the peers in the order in which they are.
+    pub members: Members,
+    /// By peer: bytes a second that are sent to it at most.
+    pub rates: Vec<Option<u64>>,
+}
+
 /// How a peer stands.
 #[derive(Clone, Debug)]
 pub struct PeerReport {
@@ -69,6 +78,23 @@ pub struct PeerReport {
     pub rekeys: u64,
     /// What the engine knows.
     pub engine: PeerStanding,
+}
+
+/// What came and is not taken, what was to go and did not.
+#[derive(Clone, Debug)]
+pub struct RefusedReport {
+    /// Datagrams that were refused, by kind.
+    pub kinds: [(Refusal, u64); Refusal::ALL.len()],
+    /// Datagrams that could not be sealed or sent, and handshake messages that found no room.
+    pub unsent: u64,
+}
+
+impl RefusedReport {
+    /// How many of a kind were refused.
+    #[must_use]
+    pub fn count(&self, kind: Refusal) -> u64 {
+        self.kinds.iter().find(|(other, _)| *other == kind).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// All peers of a shard.
@@ -176,6 +202,12 @@ impl Nodes {
         sent
     }
 
+    /// Takes keys and addresses as they are configured now. Sessions of keys that are gone end, others go on (R4.3).
+    pub fn renew(&mut self, engine: &mut Engine, now: Instant, members: Members) {
+        self.secure.reconfigure(now, members);
+        self.turn(engine, now);
+    }
+
     /// Tells the peers that this node stops.
     pub fn leave(&mut self, engine: &mut Engine, now: Instant) {
         engine.handle(now, Input::Leaving);
@@ -213,15 +245,11 @@ impl Nodes {
         peers.map(report).collect()
     }
 
-    /// Datagrams that were refused, by kind.
-    pub fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        Refusal::ALL.into_iter().map(|kind| (kind, self.secure.refused(kind)))
-    }
-
-    /// Datagrams that could not be sealed or sent, and handshake messages that found no room.
+    /// What was refused, and what was not sent.
     #[must_use]
-    pub const fn unsent(&self) -> u64 {
-        self.unsent + self.secure.unsent()
+    pub fn refused(&self) -> RefusedReport {
+        let kinds = Refusal::ALL.map(|kind| (kind, self.secure.refused(kind)));
+        RefusedReport { kinds, unsent: self.unsent + self.secure.unsent() }
     }
 
     fn tell(&mut self, engine: &mut Engine, now: Instant) {

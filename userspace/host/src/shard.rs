@@ -479,6 +479,7 @@ impl Shard {
             links: self.links.as_ref().map(Group::report).unwrap_or_default(),
             replicates: self.links.is_some() || self.nodes.is_some(),
             peers: self.nodes.as_ref().map(|n| n.report(&self.engine, now)).unwrap_or_default(),
+            refused: self.nodes.as_ref().map(Nodes::refused),
             keeps: [replication.keep_local, replication.keep_remote],
             orders_refused: self.bell.refused() + self.queries.refused + self.walks.refused,
             uptime: now.since(self.began),

@@ -1,6 +1,7 @@
 //! Settings of a shard that can change while it runs.
 
 use crate::log::Log;
+use crate::nodes::Renewal;
 use crate::source::KernelFilter;
 use crate::sys::{self, Scheduling};
 use engine::filter::Filter;
@@ -55,4 +56,6 @@ pub struct Change {
     pub commit_timeout_s: Option<u32>,
     /// As [`engine::Config::repair_after`].
     pub repair_after: Option<Duration>,
+    /// Keys, addresses and rates of the same peers of version 2; `None`: as before.
+    pub peers: Option<Renewal>,
 }

@@ -23,6 +23,7 @@ use crate::conf::{self, Conf, Found};
 use crate::stdout;
 use anyhow::{Context, Result, bail};
 use flags::{Action, Args};
+use keys::Keyring;
 use plan::Plan;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -74,7 +75,7 @@ fn print(text: &str) -> Result<()> {
 fn check(path: &Path) -> Result<()> {
     let (conf, _) = read(path, true)?;
     let plan = Plan::from(&conf);
-    check::start(&plan)?;
+    check::start(&plan, &Keyring::default())?;
     if let Err(error) = check::links(&plan) {
         eprintln!("conntrackd: note: {error:#}: a start at this moment would fail");
     }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Queue, Queues,
-    Reload, Replication, Status, Table, Work,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Peer, Queue,
+    Queues, Refused, Reload, Replication, Status, Table, Work,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -40,6 +40,15 @@ fn full() -> Value {
         bypass: Some(Passed::default()),
         inject: Some(Passed::default()),
         links: vec![Link::default()],
+        peers: vec![Peer {
+            address: Some("192.0.2.2:3790".into()),
+            session_s: Some(1),
+            heard_ms: Some(2),
+            equal_ms: Some(3),
+            round_trip_us: Some(4),
+            ..Peer::default()
+        }],
+        refused: Some(Refused::default()),
         helpers: vec![Helper::default()],
         feed: Some(Feed::default()),
         events: Events {

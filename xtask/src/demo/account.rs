@@ -21,10 +21,10 @@ pub(super) struct Account {
 pub(super) struct Watched<'a> {
     /// The router that forwards now.
     pub(super) active: Node,
-    /// The daemon of A, as long as it lives.
-    pub(super) a: Option<&'a Daemon>,
-    /// The daemon of B, as long as what it holds is not in its kernel.
-    pub(super) b: Option<&'a Daemon>,
+    /// Its daemon, while there is one that waits for its death.
+    pub(super) own: Option<&'a Daemon>,
+    /// That one, and its daemon.
+    pub(super) heir: Option<(Node, &'a Daemon)>,
 }
 
 impl Account {
@@ -47,19 +47,18 @@ impl Account {
         self.told = now;
         let count = |daemon: Option<&Daemon>| daemon.map_or(Ok(Counts::default()), Daemon::counts);
         let flows = watched.active.flow_count()?;
-        let (replicated, events) = (count(watched.b)?.replicated, count(watched.a)?.events);
+        let (heir, events) = (watched.heir, count(watched.own)?.events);
         // Within 80 columns, or a terminal would not refresh it in place.
         let mut line = format!("{:5.1} s  {phase:<13}", now.ms_since(self.start) / 1000.0);
         if let Some(bytes) = bytes {
             line += &format!(" {:4.1} MiB ", mib(bytes));
         }
-        let router = if watched.active == Node::A { "A" } else { "B" };
-        line += &format!("  {router}: {flows} flows");
-        if watched.a.is_some() {
+        line += &format!("  {}: {flows} flows", watched.active.letter());
+        if watched.own.is_some() {
             line += &format!(", {events} events");
         }
-        if watched.b.is_some() {
-            line += &format!("  B: {replicated} replicas");
+        if let Some((node, daemon)) = heir {
+            line += &format!("  {}: {} replicas", node.letter(), daemon.counts()?.replicated);
         }
         self.write(&line, false);
         Ok(())

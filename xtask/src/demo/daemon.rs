@@ -1,8 +1,11 @@
 //! A router's conntrackd: its configuration, its process, questions to it.
 
+mod configuration;
+
 use super::network::{FOLDER, Node};
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
+pub(super) use configuration::{Site, Speech};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,6 +32,11 @@ impl Program {
         let version = text.lines().next().unwrap_or("says nothing of its version").to_owned();
         Ok(Self { path: path.to_owned(), is_ours, version })
     }
+
+    /// The `ctflow` beside it, if it is there.
+    pub(super) fn ctflow(&self) -> Option<PathBuf> {
+        Some(self.path.with_file_name("ctflow")).filter(|path| path.is_file())
+    }
 }
 
 /// A running conntrackd.
@@ -51,9 +59,9 @@ pub(super) struct Counts {
 
 impl Daemon {
     /// Starts a router's daemon and waits until it answers.
-    pub(super) fn start(program: &Program, node: Node, flows: u64) -> Result<Self> {
+    pub(super) fn start(program: &Program, node: Node, site: &Site) -> Result<Self> {
         let config = Self::config(node);
-        fs::write(&config, configuration(node, program.is_ours, flows))?;
+        fs::write(&config, configuration::text(node, program, site))?;
         let said = File::create(config.with_extension("out"))?;
         let mut command = node.command(&program.path);
         command.arg("-C").arg(&config).stdin(Stdio::null());
@@ -150,52 +158,6 @@ fn counts(text: &str) -> Counts {
         }
     }
     counts
-}
-
-/// A configuration that both ours and the original understand, but for one line.
-fn configuration(node: Node, is_ours: bool, flows: u64) -> String {
-    let (own, peer) = if node == Node::A { (2, 3) } else { (3, 2) };
-    let event_source = if is_ours { "EventSource tap" } else { "" };
-    let files = format!("{FOLDER}/{}", node.name());
-    let limit = (flows * 2).max(524_288);
-    format!(
-        "\
-Sync {{
-    Mode FTFW {{
-        DisableExternalCache Off
-        StartupResync on
-    }}
-    UDP {{
-        IPv4_address 10.77.3.{own}
-        IPv4_Destination_Address 10.77.3.{peer}
-        Port 3780
-        Interface sync
-        SndSocketBuffer 16777216
-        RcvSocketBuffer 16777216
-        Checksum on
-    }}
-}}
-General {{
-    {event_source}
-    HashSize 65536
-    HashLimit {limit}
-    LogFile {files}.log
-    LockFile {files}.lock
-    UNIX {{
-        Path {files}.ctl
-    }}
-    NetlinkBufferSize 8388608
-    NetlinkBufferSizeMaxGrowth 33554432
-    Filter From Kernelspace {{
-        Address Ignore {{
-            IPv4_address 127.0.0.1
-            IPv4_address 10.77.3.2
-            IPv4_address 10.77.3.3
-        }}
-    }}
-}}
-"
-    )
 }
 
 #[cfg(test)]

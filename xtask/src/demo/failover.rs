@@ -1,8 +1,9 @@
 //! What happens, in order: replicas are made, the transfer runs, A dies, B takes over, A returns and takes over again.
+//! With three routers B dies too, before A returns, and C takes over.
 
 use super::account::{Account, Watched};
 use super::clock::Moment;
-use super::daemon::{Daemon, Program};
+use super::daemon::{Daemon, Site};
 use super::network::{self, Node};
 use super::node::LENGTH;
 use super::transfer::{self, Transfer};
@@ -19,24 +20,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A router: its conntrackd, unless there is no replication, and its keepalived.
 struct Router {
+    node: Node,
     daemon: Option<Daemon>,
     keepalived: Keepalived,
 }
 
 impl Router {
     /// Switches both on, behind a shut gate.
-    fn start(node: Node, program: Option<&Program>, flows: u64) -> Result<Self> {
-        if program.is_some() {
+    fn start(node: Node, site: &Site) -> Result<Self> {
+        if site.program.is_some() {
             vrrp::shut_gate(node)?;
         }
-        let daemon = program.map(|program| Daemon::start(program, node, flows)).transpose()?;
-        Ok(Self { daemon, keepalived: Keepalived::start(node, program, flows)? })
+        let program = site.program.as_ref();
+        let daemon = program.map(|program| Daemon::start(program, node, site)).transpose()?;
+        Ok(Self { node, daemon, keepalived: Keepalived::start(node, site)? })
     }
 }
 
 /// How one router took over from the other.
 #[derive(Clone, Debug)]
 pub(super) struct Takeover {
+    /// Why.
+    pub(super) what: String,
     /// When the other one was killed, or switched on again.
     pub(super) began: Moment,
     /// When it had the addresses.
@@ -50,32 +55,52 @@ pub(super) struct Takeover {
 /// The demonstration while it runs.
 pub(super) struct Story<'a> {
     pub(super) account: Account,
-    program: Option<&'a Program>,
-    flows: u64,
-    a: Router,
-    b: Router,
+    site: &'a Site,
+    /// The preferred one first.
+    routers: Vec<Router>,
     primary: Node,
+    /// Who takes over when the primary dies.
+    heir: Option<Node>,
     /// How often a resync had to be asked for.
     pub(super) resyncs: u32,
 }
 
 impl<'a> Story<'a> {
-    /// Starts both routers; A becomes primary.
-    pub(super) fn start(program: Option<&'a Program>, flows: u64) -> Result<Self> {
-        let a = Router::start(Node::A, program, flows)?;
+    /// Starts all routers; A becomes primary.
+    pub(super) fn start(site: &'a Site) -> Result<Self> {
+        let mut routers = vec![Router::start(Node::A, site)?];
         wait_addresses(Node::A)?;
-        let b = Router::start(Node::B, program, flows)?;
-        let account = Account::new();
-        Ok(Self { account, program, flows, a, b, primary: Node::A, resyncs: 0 })
+        for node in &site.routers[1..] {
+            routers.push(Router::start(*node, site)?);
+        }
+        let (account, heir) = (Account::new(), Some(Node::B));
+        Ok(Self { account, site, routers, primary: Node::A, heir, resyncs: 0 })
+    }
+
+    /// Who carries the traffic.
+    pub(super) const fn primary(&self) -> Node {
+        self.primary
+    }
+
+    fn daemon(&self, node: Node) -> Option<&Daemon> {
+        daemon(&self.routers, node)
+    }
+
+    fn router(&mut self, node: Node) -> Result<&mut Router> {
+        self.routers.iter_mut().find(|router| router.node == node).context("no such router")
+    }
+
+    /// The daemon that waits for the death of the primary, and where.
+    fn heir(&self) -> Option<(Node, &Daemon)> {
+        self.heir.and_then(|node| Some((node, self.daemon(node)?)))
     }
 
     fn tick(&mut self, phase: &str, transfer: Option<&Transfer>) -> Result<()> {
-        let (a, b) = match self.primary {
-            Node::A => (self.a.daemon.as_ref(), self.b.daemon.as_ref()),
-            _ => (None, None),
-        };
-        let watched = Watched { active: self.primary, a, b };
-        self.account.tick(phase, transfer.map(|t| t.bytes), watched)
+        let Self { account, routers, primary, heir, .. } = self;
+        let heir = heir.and_then(|node| Some((node, daemon(routers, node)?)));
+        let own = heir.and_then(|_| daemon(routers, *primary));
+        let watched = Watched { active: *primary, own, heir };
+        account.tick(phase, transfer.map(|t| t.bytes), watched)
     }
 
     /// Opens background flows and waits until B holds a replica of each.
@@ -91,7 +116,11 @@ impl<'a> Story<'a> {
             bail!("only {made} of {flows} background flows got through A");
         }
         self.account.say(&format!("{flows} background flows are open through A"));
-        self.wait_replicated(flows)
+        let holders = self.routers.iter().map(|router| router.node).filter(|node| *node != Node::A);
+        holders
+            .collect::<Vec<_>>()
+            .into_iter()
+            .try_for_each(|node| self.wait_replicated(node, flows))
     }
 
     fn send_background(&mut self, flows: u64) -> Result<()> {
@@ -105,20 +134,21 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn wait_replicated(&mut self, flows: u64) -> Result<()> {
+    fn wait_replicated(&mut self, node: Node, flows: u64) -> Result<()> {
         let (start, mut moved, mut last) = (Instant::now(), Instant::now(), 0);
-        while let Some(daemon) = &self.b.daemon {
+        while let Some(daemon) = self.daemon(node) {
             let held = daemon.counts()?.replicated;
             if held >= flows {
-                let ms = start.elapsed().as_millis();
-                self.account.say(&format!("{held} flows are replicated on B ({ms} ms later)"));
+                let (ms, letter) = (start.elapsed().as_millis(), node.letter());
+                let text = format!("{held} flows are replicated on {letter} ({ms} ms later)");
+                self.account.say(&text);
                 return Ok(());
             }
             if held != last {
                 (moved, last) = (Instant::now(), held);
             }
             if moved.elapsed() > STUCK {
-                self.resync(flows - held)?;
+                self.resync(node, flows - held)?;
                 moved = Instant::now();
             }
             self.tick("replicating", None)?;
@@ -127,24 +157,26 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn resync(&mut self, missing: u64) -> Result<()> {
+    fn resync(&mut self, node: Node, missing: u64) -> Result<()> {
+        let letter = node.letter();
         if self.resyncs == 5 {
-            bail!("B still lacks {missing} flows after {} resyncs", self.resyncs);
+            bail!("{letter} still lacks {missing} flows after {} resyncs", self.resyncs);
         }
         self.resyncs += 1;
-        self.account
-            .say(&format!("{missing} flows did not reach B; asking for a resync (conntrackd -n)"));
-        self.b.daemon.as_ref().context("a daemon runs")?.ask("-n")?;
+        self.account.say(&format!(
+            "{missing} flows did not reach {letter}; asking for a resync (conntrackd -n)"
+        ));
+        self.daemon(node).context("a daemon runs")?.ask("-n")?;
         Ok(())
     }
 
     /// Lets the transfer run through the primary until so many bytes have come.
     pub(super) fn run_until(&mut self, bytes: u64, transfer: &mut Transfer) -> Result<()> {
         let start = Instant::now();
-        let phase = if self.primary == Node::A { "through A" } else { "through B" };
+        let phase = format!("through {}", self.primary.letter());
         while transfer.bytes < bytes {
             transfer.listen();
-            self.tick(phase, Some(transfer))?;
+            self.tick(&phase, Some(transfer))?;
             if let Some(end) = &transfer.client {
                 bail!("the transfer ended too early: {end:?}");
             }
@@ -153,45 +185,55 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Waits until B knows of the transfer.
+    /// Waits until the one that is to take over knows of the transfer.
     pub(super) fn replicated_transfer(&mut self) -> Result<()> {
-        match &self.b.daemon {
-            Some(daemon) if !daemon.holds_established_tcp()? => self.resync(1),
+        match self.heir() {
+            Some((node, daemon)) if !daemon.holds_established_tcp()? => self.resync(node, 1),
             _ => Ok(()),
         }
     }
 
-    /// Kills A; keepalived on B notices.
-    pub(super) fn kill_a(&mut self, transfer: &mut Transfer) -> Result<Takeover> {
+    /// Kills the primary; keepalived on the next one notices.
+    pub(super) fn kill_primary(&mut self, transfer: &mut Transfer) -> Result<Takeover> {
         self.account.say("");
-        let began = Moment::now();
+        let (began, dies) = (Moment::now(), self.primary);
+        let next = self.heir.context("nobody is left to take over")?;
         self.account.zero(began);
-        if let Some(daemon) = &mut self.a.daemon {
+        let letter = dies.letter();
+        let router = self.router(dies)?;
+        let daemon = router.daemon.take();
+        if let Some(mut daemon) = daemon {
             daemon.kill()?;
-            self.account.stamp(Moment::now(), "A's conntrackd is killed (kill -9)");
+            self.account
+                .stamp(Moment::now(), &format!("{letter}'s conntrackd is killed (kill -9)"));
         }
-        self.a.keepalived.kill()?;
-        self.account.stamp(Moment::now(), "A's keepalived is killed (kill -9)");
-        network::unplug_a()?;
-        self.account.stamp(Moment::now(), "A's cables are out: client and server talk to nobody");
+        self.router(dies)?.keepalived.kill()?;
+        self.account.stamp(Moment::now(), &format!("{letter}'s keepalived is killed (kill -9)"));
+        network::unplug(dies)?;
+        let text = format!("{letter}'s cables are out: client and server talk to nobody");
+        self.account.stamp(Moment::now(), &text);
         // What its script did when it began is an old story.
-        self.b.keepalived.news();
-        // Whoever is primary in a moment, A is not.
-        self.primary = Node::B;
-        self.take_over(Node::B, began, Node::A.flows("udp")?, transfer)
+        self.router(next)?.keepalived.news();
+        // Whoever is primary in a moment, this one is not.
+        self.primary = next;
+        self.heir =
+            self.routers.iter().map(|router| router.node).skip_while(|node| *node != next).nth(1);
+        let flows = dies.flows("udp")?;
+        self.take_over(next, (format!("death of {letter}"), began), flows, transfer)
     }
 
-    /// Switches A on again, with an empty kernel. It asks B for everything, and has priority.
+    /// Switches A on again, with an empty kernel. It asks for everything, and has priority.
     pub(super) fn return_a(&mut self, transfer: &mut Transfer) -> Result<Takeover> {
         self.account.say("");
         let began = Moment::now();
         self.account.zero(began);
-        network::reboot_a()?;
+        self.heir = None;
+        network::reboot(Node::A)?;
         self.account.stamp(Moment::now(), "A is back: booted, its kernel knows no flow");
-        let flows = Node::B.flows("udp")?;
-        self.a = Router::start(Node::A, self.program, self.flows)?;
+        let flows = self.primary.flows("udp")?;
+        *self.router(Node::A)? = Router::start(Node::A, self.site)?;
         self.account.stamp(Moment::now(), "A: conntrackd and keepalived have started");
-        self.take_over(Node::A, began, flows, transfer)
+        self.take_over(Node::A, ("return of A".to_owned(), began), flows, transfer)
     }
 
     /// Watches a router take the addresses and run the script, until it has done everything and data flows, or never
@@ -199,44 +241,44 @@ impl<'a> Story<'a> {
     fn take_over(
         &mut self,
         node: Node,
-        began: Moment,
+        (what, began): (String, Moment),
         flows: Vec<String>,
         transfer: &mut Transfer,
     ) -> Result<Takeover> {
-        let start = Instant::now();
-        let mut takeover = Takeover { began, moved: None, committed: None, flows };
+        let (start, before) = (Instant::now(), self.primary.letter());
+        let mut takeover = Takeover { what, began, moved: None, committed: None, flows };
         let (mut done, mut flowing) = (false, false);
         while !(done && flowing) {
-            ensure!(start.elapsed() < PATIENCE, "{} does not take over", letter(node));
+            ensure!(start.elapsed() < PATIENCE, "{} does not take over", node.letter());
             transfer.listen();
             if takeover.moved.is_none() && vrrp::has_addresses(node)? {
                 let now = Moment::now();
-                let text = format!("{} has the addresses 10.77.1.1 and 10.77.2.1", letter(node));
+                let text = format!("{} has the addresses 10.77.1.1 and 10.77.2.1", node.letter());
                 self.account.stamp(now, &text);
                 takeover.moved = Some(now);
                 self.primary = node;
             }
-            done |= self.tell_script(node, &mut takeover);
+            done |= self.tell_script(node, &mut takeover)?;
             if !flowing && takeover.moved.is_some_and(|moved| transfer.heard > moved) {
                 flowing = true;
                 self.tell_silence(began, transfer);
             }
             flowing |= transfer.client.is_some();
-            let waiting = if self.primary == node { "silence" } else { "through B" };
+            let through = format!("through {before}");
+            let waiting = if self.primary == node { "silence" } else { &through };
             self.tick(waiting, Some(transfer))?;
         }
         Ok(takeover)
     }
 
     /// Tells what a router's script did; whether that was all.
-    fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> bool {
-        let router = if node == Node::A { &mut self.a } else { &mut self.b };
+    fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> Result<bool> {
         let mut done = false;
-        for line in router.keepalived.news() {
+        for line in self.router(node)?.keepalived.news() {
             done |= line.starts_with("conntrackd -B ");
-            let Some(daemon) = &router.daemon else { continue };
+            let Some(daemon) = self.daemon(node) else { continue };
             let now = Moment::now();
-            let mut text = format!("{}: {}", letter(node), shortened(&line));
+            let mut text = format!("{}: {}", node.letter(), shortened(&line));
             if line.starts_with("conntrackd -c ") {
                 takeover.committed = Some(now);
                 let count = daemon.committed();
@@ -244,7 +286,7 @@ impl<'a> Story<'a> {
             }
             self.account.stamp(now, &text);
         }
-        done
+        Ok(done)
     }
 
     fn tell_silence(&self, began: Moment, transfer: &Transfer) {
@@ -260,7 +302,7 @@ impl<'a> Story<'a> {
     /// Lets the transfer end, well or badly.
     pub(super) fn finish(&mut self, transfer: &mut Transfer) -> Result<()> {
         let start = Instant::now();
-        let phase = format!("through {}", letter(self.primary));
+        let phase = format!("through {}", self.primary.letter());
         while transfer.client.is_none() {
             transfer.listen();
             self.tick(&phase, Some(transfer))?;
@@ -274,12 +316,12 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// The length at which A dies and the one at which it returns.
-    pub(super) const ACTS: [u64; 2] = [LENGTH / 4, LENGTH * 2 / 5];
+    /// The lengths at which something happens: deaths, and the return of A.
+    pub(super) const ACTS: [u64; 3] = [LENGTH / 4, LENGTH * 2 / 5, LENGTH * 11 / 20];
 }
 
-fn letter(node: Node) -> &'static str {
-    if node == Node::A { "A" } else { "B" }
+fn daemon(routers: &[Router], node: Node) -> Option<&Daemon> {
+    routers.iter().find(|router| router.node == node)?.daemon.as_ref()
 }
 
 /// What a script told, within a line: `conntrackd -c (why): done` without the reason.
@@ -293,7 +335,7 @@ fn shortened(line: &str) -> String {
 fn wait_addresses(node: Node) -> Result<()> {
     let start = Instant::now();
     while !vrrp::has_addresses(node)? {
-        ensure!(start.elapsed() < PATIENCE, "{} does not become primary", letter(node));
+        ensure!(start.elapsed() < PATIENCE, "{} does not become primary", node.letter());
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! [ client ] ----------+   |     +---------- [ server ]
 //!   10.77.1.100         \  |    /               10.77.2.100
 //!                     .3 [ b ] .3
+//!                     .4 [ c ] .4       with three nodes
 //! ```
 //!
 //! The gateway 10.77.1.1 and the NAT address 10.77.2.1 belong to the primary; keepalived moves them. The switches are
@@ -35,11 +36,15 @@ pub(super) enum Node {
     Client,
     A,
     B,
+    /// The third router, where there is one.
+    C,
     Server,
 }
 
 impl Node {
-    const ALL: [Self; 5] = [Self::Net, Self::Client, Self::A, Self::B, Self::Server];
+    const ALL: [Self; 6] = [Self::Net, Self::Client, Self::A, Self::B, Self::C, Self::Server];
+    /// Those that forward, the preferred one first.
+    pub(super) const ROUTERS: [Self; 3] = [Self::A, Self::B, Self::C];
 
     /// The name of its namespace.
     pub(super) fn name(self) -> &'static str {
@@ -48,7 +53,28 @@ impl Node {
             Self::Client => "ctflow-demo-client",
             Self::A => "ctflow-demo-a",
             Self::B => "ctflow-demo-b",
+            Self::C => "ctflow-demo-c",
             Self::Server => "ctflow-demo-server",
+        }
+    }
+
+    /// What a router is called, for people.
+    pub(super) fn letter(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::C => "C",
+            Self::Net | Self::Client | Self::Server => self.name(),
+        }
+    }
+
+    /// The last number of a router's own addresses.
+    pub(super) fn host(self) -> u8 {
+        match self {
+            Self::A => 2,
+            Self::B => 3,
+            Self::C => 4,
+            Self::Net | Self::Client | Self::Server => 100,
         }
     }
 
@@ -103,13 +129,14 @@ impl Node {
     }
 }
 
-/// Makes all machines; nobody is primary yet.
-pub(super) fn make() -> Result<()> {
+/// Makes all machines, with these routers; nobody is primary yet.
+pub(super) fn make(routers: &[Node]) -> Result<()> {
     fs::create_dir_all(FOLDER).with_context(|| FOLDER.to_owned())?;
-    Node::ALL.into_iter().try_for_each(make_empty)?;
+    [Node::Net, Node::Client, Node::Server].into_iter().try_for_each(make_empty)?;
+    routers.iter().copied().try_for_each(make_empty)?;
     Node::Net.ip(WIRES)?;
-    for router in [Node::A, Node::B] {
-        make_router(router)?;
+    for router in routers {
+        make_router(*router)?;
     }
     Node::Client.ip(&format!(
         "link set lan up\naddress add {CLIENT}/24 dev lan\nroute add default via 10.77.1.1"
@@ -142,7 +169,7 @@ link set server-wan master wan up
 
 /// A router that has just been switched on, with its cables.
 fn make_router(router: Node) -> Result<()> {
-    let (letter, host) = if router == Node::A { ("a", 2) } else { ("b", 3) };
+    let (letter, host) = (port(router), router.host());
     for switch in ["lan", "wan", "sync"] {
         let (port, name) = (format!("{letter}-{switch}"), router.name());
         Node::Net.ip(&format!(
@@ -204,17 +231,24 @@ table ip ctflow_demo {
 }
 ";
 
-/// Pulls every cable of router A.
-pub(super) fn unplug_a() -> Result<()> {
-    Node::Net.ip("link set a-lan down\nlink set a-wan down\nlink set a-sync down")
+/// The name that a router's ports of switches begin with.
+fn port(router: Node) -> String {
+    router.letter().to_lowercase()
 }
 
-/// Switches router A off and on again: its kernel knows nothing any more, its cables are back.
-pub(super) fn reboot_a() -> Result<()> {
-    Node::Net.ip("link del a-lan\nlink del a-wan\nlink del a-sync")?;
-    remove(Node::A)?;
-    make_empty(Node::A)?;
-    make_router(Node::A)
+/// Pulls every cable of a router.
+pub(super) fn unplug(router: Node) -> Result<()> {
+    let a = port(router);
+    Node::Net.ip(&format!("link set {a}-lan down\nlink set {a}-wan down\nlink set {a}-sync down"))
+}
+
+/// Switches a router off and on again: its kernel knows nothing any more, its cables are back.
+pub(super) fn reboot(router: Node) -> Result<()> {
+    let a = port(router);
+    Node::Net.ip(&format!("link del {a}-lan\nlink del {a}-wan\nlink del {a}-sync"))?;
+    remove(router)?;
+    make_empty(router)?;
+    make_router(router)
 }
 
 /// Makes room for so many flows; the former limit when it had to change.

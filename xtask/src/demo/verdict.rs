@@ -31,14 +31,12 @@ impl Evidence {
     /// Asks everyone who saw something.
     pub(super) fn gather(
         transfer: Transfer,
-        takeovers: Vec<Takeover>,
+        (takeovers, last): (Vec<Takeover>, Node),
         (wanted, resyncs): (u64, u32),
     ) -> Result<Self> {
-        // A's last flows against what B took over; without a return that is where they have to be.
-        let last = if takeovers.len() > 1 { Node::A } else { Node::B };
+        // What a primary had last against what the next one took over, which is what that one had last.
         let (mut kept, after) = (Vec::new(), last.flows("udp")?);
         for (n, takeover) in takeovers.iter().enumerate() {
-            // What B had when A returned is what it kept of A's.
             let now = takeovers.get(n + 1).map_or(&after, |next| &next.flows);
             kept.push(takeover.flows.iter().filter(|flow| now.binary_search(flow).is_ok()).count());
         }
@@ -110,7 +108,8 @@ impl Evidence {
             "background  {} of {before} UDP flows were in the new primary's kernel; {asked}",
             kept.join(" and ")
         );
-        for (takeover, what) in self.takeovers.iter().zip(["death of A", "return of A"]) {
+        for takeover in &self.takeovers {
+            let what = &takeover.what;
             println!(
                 "takeover    {what} to addresses moved {:.1} ms, to commit done {:.1} ms",
                 takeover.moved.unwrap_or(takeover.began).ms_since(takeover.began),
@@ -118,7 +117,11 @@ impl Evidence {
             );
         }
         println!(
-            "PASS: the TCP connection survived the death and the return of its router; {}",
+            "PASS: the TCP connection survived {}; {}",
+            match self.takeovers.len() {
+                3 => "the death of two routers and the return of one",
+                _ => "the death and the return of its router",
+            },
             self.silence()
         );
     }

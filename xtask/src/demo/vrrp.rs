@@ -1,6 +1,6 @@
 //! A router's keepalived, run with the files of `contrib` as an administrator would install them.
 
-use super::daemon::{Daemon, Program};
+use super::daemon::{Daemon, Site};
 use super::network::{FOLDER, Node};
 use crate::{repo, shell};
 use anyhow::{Context as _, Result, ensure};
@@ -23,7 +23,7 @@ pub(super) struct Keepalived {
 
 impl Keepalived {
     /// Starts it. Without a program its scripts have no daemon to talk to, and `true` says yes to everything.
-    pub(super) fn start(node: Node, program: Option<&Program>, flows: u64) -> Result<Self> {
+    pub(super) fn start(node: Node, site: &Site) -> Result<Self> {
         let folder = Path::new(FOLDER).join(format!("{}-vrrp", node.name()));
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -32,10 +32,10 @@ impl Keepalived {
         let file = |name: &str| folder.join(name);
         let script = file("primary-backup.sh");
         executable(&script, &contrib("primary-backup.sh")?)?;
-        fs::write(file("conf"), configuration(node, &script)?)?;
+        fs::write(file("conf"), configuration(node, &site.routers, &script)?)?;
         fs::write(file("gate.nft"), gate()?)?;
         executable(&file("logger"), &logger(&file("script.log")))?;
-        executable(&file("ready"), &ready(program, flows))?;
+        executable(&file("ready"), &ready(site))?;
         let log = File::create(file("keepalived.log"))?;
         let mut command = node.command("keepalived");
         command.args(["--vrrp", "--dont-fork", "--log-console", "--log-detail", "--no-syslog"]);
@@ -47,7 +47,7 @@ impl Keepalived {
         command
             .env("CONNTRACKD_CONFIG", Daemon::config(node))
             .env("CONNTRACKD_LOCK", Daemon::lock(node));
-        match program {
+        match &site.program {
             Some(program) => {
                 command.env("CONNTRACKD_BIN", &program.path).env("CTFLOW_GATE", file("gate.nft"))
             }
@@ -100,9 +100,20 @@ fn contrib(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// `contrib/keepalived.conf` with the values of one router.
-fn configuration(node: Node, script: &Path) -> Result<String> {
-    let (own, peer, priority) = if node == Node::A { (2, 3, "150") } else { (3, 2, "100") };
+/// `contrib/keepalived.conf` with the values of one router. One more router is one more peer in the lists.
+fn configuration(node: Node, routers: &[Node], script: &Path) -> Result<String> {
+    let (own, priority) = (
+        node.host(),
+        if node == Node::A {
+            "150"
+        } else if node == Node::B {
+            "100"
+        } else {
+            "50"
+        },
+    );
+    let mut peers = routers.iter().filter(|other| **other != node).map(|other| other.host());
+    let peer = peers.next().context("no router stands alone")?;
     let values = [
         ("INSIDE", "lan".to_owned()),
         ("OUTSIDE", "wan".to_owned()),
@@ -125,7 +136,13 @@ fn configuration(node: Node, script: &Path) -> Result<String> {
         *line.with_context(|| format!("contrib/keepalived.conf has no {begin}"))? =
             format!("{begin}{value}");
     }
-    Ok(lines.join("\n") + "\n")
+    let mut text = lines.join("\n") + "\n";
+    for (name, subnet) in [("\t\t$INSIDE_PEER\n", 1), ("\t\t$OUTSIDE_PEER\n", 2)] {
+        ensure!(text.contains(name), "contrib/keepalived.conf has no {name}");
+        let more = peers.clone().map(|host| format!("\t\t10.77.{subnet}.{host}\n"));
+        text = text.replace(name, &(name.to_owned() + &more.collect::<String>()));
+    }
+    Ok(text)
 }
 
 /// `contrib/gate.nft` with the addresses of the demonstration.
@@ -146,9 +163,9 @@ fn logger(file: &Path) -> String {
 }
 
 /// Our `ctflow`. The original does not answer it: ready when the daemon holds the background flows, or the kernel does.
-fn ready(program: Option<&Program>, flows: u64) -> String {
-    let ctflow = program.map(|program| program.path.with_file_name("ctflow"));
-    if let Some(ctflow) = ctflow.filter(|path| path.is_file()) {
+fn ready(site: &Site) -> String {
+    let flows = site.flows;
+    if let Some(ctflow) = site.program.as_ref().and_then(|program| program.ctflow()) {
         return format!("#!/bin/sh\nexec {} \"$@\"\n", ctflow.display());
     }
     format!(

@@ -84,7 +84,7 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
         engine.handle(Instant(3), Input::Kernel { event, flow, origin, stamp });
     }
     let repair_after = Some(Duration::from_nanos(1));
-    let settings = Reconfigure { filter: None, commit_timeout_s: None, repair_after };
+    let settings = Reconfigure { filter: None, commit_timeout_s: None, repair_after, rates: None };
     engine.handle(Instant(3), Input::Reconfigure(settings));
     engine.handle(Instant(4), Input::EventsLost { count: 1 });
     engine.handle(Instant(5), Input::Timeout);

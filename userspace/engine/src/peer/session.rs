@@ -308,6 +308,14 @@ impl node::Peers for Session {
     fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         either!(self, each => node::Peers::age_s(&**each, slot, updated_s, now))
     }
+
+    fn holds_commit(&self) -> bool {
+        either!(self, each => node::Peers::holds_commit(&**each))
+    }
+
+    fn on_commit_done(&mut self) {
+        either!(self, each => node::Peers::on_commit_done(&mut **each));
+    }
 }
 
 impl Listener for Session {

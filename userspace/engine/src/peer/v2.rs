@@ -20,6 +20,7 @@ pub mod sent;
 pub mod claims;
 pub mod association;
 pub mod session;
+mod handover;
 mod listen;
 mod inject;
 mod receive;

@@ -9,14 +9,20 @@ use engine::{Input, Reconfigure};
 impl Shard {
     /// Changes settings. While the filter changes, the kernel lets everything pass, and user space decides.
     pub(super) fn reconfigure(&mut self, now: Instant, change: Change) -> Result<(), String> {
-        let Change { tuning, filter, commit_timeout_s, repair_after } = change;
+        let Change { tuning, filter, commit_timeout_s, repair_after, peers } = change;
+        let mut rates = None;
+        if let (Some(renewal), Some(nodes)) = (peers, &mut self.nodes) {
+            nodes.renew(&mut self.engine, now, renewal.members);
+            rates = Some(renewal.rates);
+        }
         let rescheduled = tuning.reschedules(&self.tuning);
         self.tuning = tuning;
         if rescheduled {
             self.tuning.schedule("engine", &self.log);
         }
-        let settings =
-            |filter| Input::Reconfigure(Reconfigure { filter, commit_timeout_s, repair_after });
+        let settings = |filter| {
+            Input::Reconfigure(Reconfigure { filter, commit_timeout_s, repair_after, rates })
+        };
         let Some((filter, in_kernel)) = filter else {
             self.engine.handle(now, settings(None));
             return Ok(());

@@ -3,7 +3,7 @@
 use super::Tally;
 use super::latency::LATENCY_BOUNDS_US;
 use crate::link::GroupReport;
-use crate::nodes::PeerReport;
+use crate::nodes::{PeerReport, RefusedReport};
 use crate::source::Account;
 use crate::sys;
 use common::Instant;
@@ -45,6 +45,9 @@ pub struct Snapshot {
     pub links: GroupReport,
     /// The peers of version 2.
     pub peers: Vec<PeerReport>,
+    /// Datagrams on the port of version 2 that were refused, by kind, and those that could not be sent; `None` where
+    /// there is no such port.
+    pub refused: Option<RefusedReport>,
     /// Whether there is a peer at all.
     pub replicates: bool,
     /// Whether the engine keeps a local and a remote table.

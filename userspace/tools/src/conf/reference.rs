@@ -42,9 +42,12 @@ status that systemd shows.
 
 These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `Filter`, `CommitTimeout`,
 `PurgeTimeout`, `NetlinkBufferSizeMaxGrowth`, `NetlinkOverrunResync`, `EventIterationLimit`, `EventLatency`,
-`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`. The log names what changed so.
+`Scheduler`, `LockFile`, `UNIX`, `Systemd`, `Metrics`, `Log`, and in `Replication` `KeyFile`, and `PublicKey`,
+`Address`, `Port` and `Rate` of the same peers in the same order. The log names what changed so. Keys are read again
+with every reload: a session of a key that is gone ends at once, all others go on.
 
-Every other change has the engine started anew inside the process: links, `Mode`, `Options`, `Sync` in place of `Stats`,
+Every other change has the engine started anew inside the process: links, peers that are added or taken out, everything
+else in `Replication`, `Mode`, `Options`, `Sync` in place of `Stats`,
 `HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
 at all. It reads the kernel's
 table again, asks the peer for its flows and sends it this node's. Until the answer has come, the flows of the peer are
@@ -69,7 +72,9 @@ so.
 `User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
 daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
 that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,
-`Stats` in place of `Sync` where that changes what is heard) is refused.
+`Stats` in place of `Sync` where that changes what is heard) is refused. It may not read root's key files again either:
+keys that it has read stay in force, with a warning, and a file that is named for the first time is refused. Whoever
+wants to change keys without a restart gives the files to that user (`chown ctflow`, mode 0600).
 
 ";
 

@@ -1,5 +1,6 @@
 //! From a plan to what the engine's threads are made of: sources, links and kernel sockets, opened.
 
+use super::keys::Keyring;
 use super::logs::Logs;
 use super::nodes;
 use super::plan::Plan;
@@ -36,12 +37,17 @@ pub struct Left {
 ///
 /// # Errors
 /// When a link, the event source or a kernel socket cannot be opened.
-pub fn parts(plan: &Plan, logs: &Logs, left: &mut Option<Left>) -> Result<FleetParts> {
+pub fn parts(
+    plan: &Plan,
+    logs: &Logs,
+    left: &mut Option<Left>,
+    keyring: &Keyring,
+) -> Result<FleetParts> {
     let log = &logs.log;
     let links = plan.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
     let source = open_source(plan, log, left)?;
     let mut config = of_this_start(plan, &source);
-    let nodes = nodes::open(plan, &mut config, log)?;
+    let nodes = nodes::open(plan, &mut config, log, keyring)?;
     if plan.shards > 1 {
         return shared_out(plan, &config, source, logs);
     }

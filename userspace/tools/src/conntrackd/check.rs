@@ -2,7 +2,7 @@
 //! the start itself and a reload ask the same questions.
 
 use super::feed::untold;
-use super::keys;
+use super::keys::{self, Keyring};
 use super::plan::Plan;
 use crate::conf::SubscribeConf;
 use crate::filter::{Limits, System, parse};
@@ -18,14 +18,14 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The first one the daemon would not start with.
-pub fn settings(plan: &Plan) -> Result<()> {
+pub fn settings(plan: &Plan, keyring: &Keyring) -> Result<()> {
     if plan.poll.is_some() && !plan.config.replication.keep_local {
         bail!(
             "PollSecs compares the kernel's table with the internal cache: it cannot be disabled"
         );
     }
     memory(plan, sys::memory_bytes().unwrap_or(u64::MAX))?;
-    nodes(plan)?;
+    nodes(plan, keyring)?;
     plan.wish.resolve()?;
     group(plan)?;
     classes(plan)?;
@@ -47,9 +47,9 @@ pub fn settings(plan: &Plan) -> Result<()> {
 }
 
 /// Version 2: its keys and names, and what this build cannot do with it yet.
-fn nodes(plan: &Plan) -> Result<()> {
+fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     let Some(conf) = &plan.replication else { return Ok(()) };
-    keys::identity(conf, &process::host_name())?;
+    keys::identity(conf, &process::host_name(), keyring)?;
     let missing = [
         (plan.links.is_some(), "links of version 1 beside it"),
         (conf.settle_ms != 0, "`Settle`"),
@@ -128,8 +128,8 @@ pub fn links(plan: &Plan) -> Result<()> {
 ///
 /// # Errors
 /// The first thing the daemon would not start with.
-pub fn start(plan: &Plan) -> Result<()> {
-    settings(plan)?;
+pub fn start(plan: &Plan, keyring: &Keyring) -> Result<()> {
+    settings(plan, keyring)?;
     let logs = [Some(&plan.log), plan.records.as_ref()];
     for path in logs.into_iter().flatten().filter_map(|places| places.file.as_deref()) {
         files::examine(path, Purpose::Log)

@@ -3,6 +3,7 @@
 //! Everything that can fail for a reason the operator can mend happens while the terminal is still there: a daemon that
 //! goes into the background leaves its parent, which exits when it is told that the daemon serves.
 
+use super::keys::Keyring;
 use super::logs::Logs;
 use super::plan::Plan;
 use super::reload::Running;
@@ -53,14 +54,15 @@ pub fn run((conf, warnings): (Conf, Vec<String>), path: &Path, detach: bool) -> 
 
 fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) -> Result<()> {
     let log = &logs.log;
-    check::settings(&plan)?;
+    let keyring = Keyring::default();
+    check::settings(&plan, &keyring)?;
     if !sys::has_capability(CAP_NET_ADMIN) {
         bail!("reading conntrack needs CAP_NET_ADMIN: run as root, or grant the capability");
     }
     let control = plan.control.as_deref();
     let identity = becomes(&plan, log)?;
     let mut locks = Locks::take(&plan.lock_file, control, plan.wish.owner())?;
-    let mut parts = build::parts(&plan, logs, &mut None)?;
+    let mut parts = build::parts(&plan, logs, &mut None, &keyring)?;
     let helpers = helpers::open(&plan, log)
         .context("conntrackd cannot start, please review your configuration")?;
     let bound = control.map(bind).transpose()?;
@@ -81,8 +83,8 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         privileges::rest(&plan);
     }
     logs.run_behind().context("starting the log's thread")?;
-    let running =
-        Running { plan: Box::new(plan), path: path.to_owned(), logs: logs.clone(), locks, systemd };
+    let (plan, path, logs) = (Box::new(plan), path.to_owned(), logs.clone());
+    let running = Running { plan, path, logs, locks, systemd, keyring };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let threads = (crew, helpers, (socket, failures));
     let outcome = runtime.block_on(supervise::run(threads, bound, running, readiness));

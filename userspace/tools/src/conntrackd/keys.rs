@@ -2,8 +2,12 @@
 
 use crate::conf::{KeyFile, ReplicationConf};
 use anyhow::{Context as _, Result, anyhow, bail};
-use host::keyfile;
+use host::keyfile::{self, KeyFileError};
 use host::secure::{Name, Secret};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a node is and has to keep to itself.
 #[derive(Debug)]
@@ -14,19 +18,67 @@ pub struct Identity {
     pub keys: Vec<Secret>,
     /// The secret of all nodes, or zeros.
     pub preshared: Secret,
+    /// Sentences about files that could not be read again.
+    pub notes: Vec<String>,
 }
+
+/// The keys that were read, by file. A daemon that has given up root (`User`) may not read some of them again, and goes
+/// on with these.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring(Arc<Mutex<HashMap<PathBuf, Secret>>>);
+
+impl Keyring {
+    /// Reads a key; the second value says that it is the one that was read before.
+    fn read(&self, file: &KeyFile) -> Result<(Secret, bool)> {
+        let KeyFile { path, place } = file;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match keyfile::read(path) {
+            Ok(key) => {
+                known.insert(path.clone(), key.clone());
+                Ok((key, false))
+            }
+            Err(KeyFileError::Io(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
+                let kept = known.get(path).cloned().map(|key| (key, true));
+                kept.with_context(|| format!("{place}: {}: {FORBIDDEN}", path.display()))
+            }
+            Err(error) => Err(anyhow!("{place}: {error}")),
+        }
+    }
+
+    /// Whether a file holds another key now than the one that was read before.
+    #[must_use]
+    pub fn has_changed(&self, file: &KeyFile) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&file.path).cloned();
+        let now = keyfile::read(&file.path).ok();
+        matches!((known, now), (Some(known), Some(now)) if known.public() != now.public())
+    }
+}
+
+/// What is said of a key file that the daemon may not read and has not read before.
+const FORBIDDEN: &str = "permission denied: a daemon that has given up root (`User`) reads no file of root's. \
+                         Restart it, or give the file to its user (chown)";
 
 /// Reads the key files. `host` is the host's name, for a file that gives none.
 ///
 /// # Errors
 /// The first file that holds no key, the first peer that is this node: with the place in the configuration.
-pub fn identity(conf: &ReplicationConf, host: &str) -> Result<Identity> {
-    let read = |file: &KeyFile| {
-        keyfile::read(&file.path).map_err(|error| anyhow!("{}: {error}", file.place))
+pub fn identity(conf: &ReplicationConf, host: &str, keyring: &Keyring) -> Result<Identity> {
+    let mut notes = Vec::new();
+    let mut read = |file: &KeyFile| -> Result<Secret> {
+        let (key, is_kept) = keyring.read(file)?;
+        if is_kept {
+            notes.push(format!(
+                "{}: {}: the daemon has given up root (`User`) and may not read this file again: the key that it \
+                 held before stays in force",
+                file.place,
+                file.path.display()
+            ));
+        }
+        Ok(key)
     };
     let name = conf.name.map_or_else(|| host_name(conf, host), Ok)?;
-    let keys = conf.key_files.iter().map(read).collect::<Result<Vec<Secret>>>()?;
-    let preshared = conf.preshared_key_file.as_ref().map(read).transpose()?;
+    let keys = conf.key_files.iter().map(&mut read).collect::<Result<Vec<Secret>>>()?;
+    let preshared = conf.preshared_key_file.as_ref().map(&mut read).transpose()?;
     let own: Vec<_> = keys.iter().map(Secret::public).collect();
     for peer in &conf.peers {
         if peer.name == name {
@@ -41,7 +93,7 @@ pub fn identity(conf: &ReplicationConf, host: &str) -> Result<Identity> {
     {
         bail!("{}: both files hold one key", conf.key_files[1].place);
     }
-    Ok(Identity { name, keys, preshared: preshared.unwrap_or(Secret::ZERO) })
+    Ok(Identity { name, keys, preshared: preshared.unwrap_or(Secret::ZERO), notes })
 }
 
 fn host_name(conf: &ReplicationConf, host: &str) -> Result<Name> {
@@ -66,7 +118,7 @@ mod tests {
         let ModeConf::Sync(sync) = parse(&text, "c.conf").unwrap().0.mode else {
             panic!("not Sync")
         };
-        let said = identity(&sync.replication.unwrap(), "Host");
+        let said = identity(&sync.replication.unwrap(), "Host", &Keyring::default());
         let said = said.map(|own| format!("{} {}", own.name, own.keys.len()));
         said.unwrap_or_else(|error| format!("{error:#}")).replace(&format!("{at}/"), "")
     }

@@ -1,6 +1,6 @@
 //! The nodes of a `Replication` block, opened: keys read, the cluster named to the engine, names looked up.
 
-use super::keys::{self, Identity};
+use super::keys::{self, Identity, Keyring};
 use super::plan::Plan;
 use crate::conf::{PeerAddress, PeerConf, ReplicationConf};
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use engine::Config;
 use engine::config::{Cluster, Owner};
 use host::fleet::Handle;
 use host::log::Log;
-use host::nodes::{Nodes, Settings};
+use host::nodes::{Nodes, Renewal, Settings};
 use host::resolve::{self, Place, System, Told};
 use host::secure::{Members, Name, PeerConfig};
 use host::shard::Order;
@@ -26,29 +26,55 @@ const TOLD_MAX: usize = 32;
 ///
 /// # Errors
 /// When a key file cannot be read, or the socket cannot be opened.
-pub fn open(plan: &Plan, config: &mut Config, log: &Arc<Log>) -> Result<Option<Nodes>> {
+pub fn open(
+    plan: &Plan,
+    config: &mut Config,
+    log: &Arc<Log>,
+    keyring: &Keyring,
+) -> Result<Option<Nodes>> {
     let Some(conf) = &plan.replication else { return Ok(None) };
-    let Identity { name, keys, preshared } = keys::identity(conf, &process::host_name())?;
+    let (name, renewal) = read(conf, log, keyring)?;
+    let Renewal { members, rates } = renewal;
     let incarnation = random_number();
     config.cluster = Some(Arc::new(Cluster {
         hot: conf.inject,
         incarnation,
-        digest_key: DigestKey(preshared.digest_key()),
-        rates: conf.peers.iter().map(rate).collect(),
+        digest_key: DigestKey(members.preshared.digest_key()),
+        rates,
         ..cluster(name, &conf.peers)
     }));
+    let (addresses, port) = (conf.addresses.clone(), conf.port);
+    let settings = Settings { name, members, addresses, port, incarnation };
+    let nodes = Nodes::open(settings, keyfile::random(), clock::now(), Arc::clone(log));
+    let nodes = nodes.with_context(|| format!("{}: opening port {port} for peers", conf.place))?;
+    if conf.inject {
+        log.warning("`Inject on` is not proven yet: docs/spec/replication-v2.md says what is known");
+    }
+    log.notice(format!("node {name}: replication, version 2, with {} peers", conf.peers.len()));
+    Ok(Some(nodes))
+}
+
+/// What a reload hands to the shard that runs.
+///
+/// # Errors
+/// When a key file cannot be read.
+pub fn renewal(plan: &Plan, log: &Log, keyring: &Keyring) -> Result<Option<Renewal>> {
+    let Some(conf) = &plan.replication else { return Ok(None) };
+    Ok(Some(read(conf, log, keyring)?.1))
+}
+
+/// This node's name; keys, peers and rates.
+fn read(conf: &ReplicationConf, log: &Log, keyring: &Keyring) -> Result<(Name, Renewal)> {
+    let identity = keys::identity(conf, &process::host_name(), keyring)?;
+    let Identity { name, keys, preshared, notes } = identity;
+    notes.iter().for_each(|note| log.warning(note));
     let peers = conf.peers.iter().map(|peer| PeerConfig {
         name: peer.name,
         keys: peer.keys.iter().map(|key| key.key).collect(),
         addresses: addresses(peer),
     });
     let members = Members { keys, preshared, peers: peers.collect() };
-    let (addresses, port) = (conf.addresses.clone(), conf.port);
-    let settings = Settings { name, members, addresses, port, incarnation };
-    let nodes = Nodes::open(settings, keyfile::random(), clock::now(), Arc::clone(log));
-    let nodes = nodes.with_context(|| format!("{}: opening port {port} for peers", conf.place))?;
-    log.notice(format!("node {name}: replication, version 2, with {} peers", conf.peers.len()));
-    Ok(Some(nodes))
+    Ok((name, Renewal { members, rates: conf.peers.iter().map(rate).collect() }))
 }
 
 /// Who is who in the order of names.

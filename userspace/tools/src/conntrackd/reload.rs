@@ -17,7 +17,9 @@
 
 use super::build::{self, Left};
 use super::check;
+use super::keys::Keyring;
 use super::logs::Logs;
+use super::nodes;
 use super::plan::Plan;
 use super::serve::SharedHandle;
 use crate::conf::{self, Conf};
@@ -26,8 +28,10 @@ use host::fleet::{self, Crew, Handle, Stopped};
 use host::lock::Locks;
 use host::log::Level;
 use host::log::record::{Code, Fields};
+use host::nodes::Renewal;
 use host::shard::Order;
 use host::systemd::Systemd;
+use host::tuning::Change;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
@@ -53,6 +57,8 @@ pub struct Running {
     pub locks: Locks,
     /// Who is told.
     pub systemd: Systemd,
+    /// Keys that were read.
+    pub keyring: Keyring,
 }
 
 /// What became of the first part of a reload.
@@ -68,11 +74,16 @@ pub enum Begun {
 }
 
 /// Reads the configuration at `path` and applies what changes live.
-pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: SharedHandle) -> Begun {
+pub async fn begin(
+    path: PathBuf,
+    running: Box<Plan>,
+    (logs, keyring): (Logs, Keyring),
+    engine: SharedHandle,
+) -> Begun {
     let log = &logs.log;
     let (old, opened) = (running.clone(), logs.clone());
-    let load = spawn_blocking(move || load(&path, &old, &opened));
-    let (plan, new_logs, warnings) = match load.await {
+    let load = spawn_blocking(move || load(&path, &old, &opened, &keyring));
+    let Loaded { plan, logs: new_logs, warnings, peers, other_secret } = match load.await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(found)) => {
             found.iter().for_each(|line| log.error(line));
@@ -85,7 +96,10 @@ pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: Shared
         }
     };
     warnings.iter().for_each(|line| log.warning(line));
-    let difference = running.difference(&plan);
+    let mut difference = running.difference(&plan);
+    if other_secret {
+        difference.rebuilds.push("the key in PresharedKeyFile");
+    }
     difference.lines().iter().for_each(|line| log.notice(line));
     if !difference.rebuilds.is_empty() {
         return match timeout(REQUEST_PATIENCE, engine.write_owned()).await {
@@ -98,7 +112,7 @@ pub async fn begin(path: PathBuf, running: Box<Plan>, logs: Logs, engine: Shared
         };
     }
     let handle = engine.read().await.clone();
-    let change = Box::new(running.change(&plan));
+    let change = Box::new(Change { peers, ..running.change(&plan) });
     let (reply, outcome) = oneshot::channel();
     handle.order(Order::Reconfigure(change, reply));
     match timeout(PATIENCE, outcome).await {
@@ -126,14 +140,19 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// When neither start.
-pub fn rebuild(crew: Crew, from: (Box<Plan>, Logs), to: (Box<Plan>, Logs)) -> Result<Rebuilt> {
+pub fn rebuild(
+    crew: Crew,
+    from: (Box<Plan>, Logs),
+    to: (Box<Plan>, Logs),
+    keyring: &Keyring,
+) -> Result<Rebuilt> {
     let Stopped { is_sound, source } = crew.stop();
     if !is_sound {
         to.1.log.error("a thread of the engine panicked at its end");
     }
     let mut left = source.map(|source| Left { source, settings: from.0.source.clone() });
     let mut start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
-        let parts = build::parts(plan, logs, &mut left)?;
+        let parts = build::parts(plan, logs, &mut left, keyring)?;
         fleet::start(parts, &logs.log).context("starting the engine's threads")
     };
     match start(&to) {
@@ -148,11 +167,25 @@ pub fn rebuild(crew: Crew, from: (Box<Plan>, Logs), to: (Box<Plan>, Logs)) -> Re
     }
 }
 
-type Loaded = (Box<Plan>, Logs, Vec<String>);
+/// What was read.
+struct Loaded {
+    plan: Box<Plan>,
+    logs: Logs,
+    warnings: Vec<String>,
+    /// Keys and peers of version 2.
+    peers: Option<Renewal>,
+    /// The secret of all nodes is another one, in the same file: flows are summed under it.
+    other_secret: bool,
+}
 
 /// A plan the daemon can run with, its logs and warnings; lines that say what is wrong
 /// with it otherwise. In either case the log files are opened again.
-fn load(path: &Path, running: &Plan, logs: &Logs) -> Result<Loaded, Vec<String>> {
+fn load(
+    path: &Path,
+    running: &Plan,
+    logs: &Logs,
+    keyring: &Keyring,
+) -> Result<Loaded, Vec<String>> {
     let read = || {
         let (conf, warnings) = conf::read(path)?;
         if conf == Conf::default() {
@@ -160,10 +193,13 @@ fn load(path: &Path, running: &Plan, logs: &Logs) -> Result<Loaded, Vec<String>>
             return Err(vec![format!("{}: {why}", path.display())]);
         }
         let plan = Box::new(Plan::from(&conf));
-        let fine = check::start(&plan).and_then(|()| check::links(&plan));
-        fine.map_err(|e| vec![format!("{e:#}")])?;
-        let logs = logs.reopened(&plan).map_err(|e| vec![format!("{e:#}")])?;
-        Ok((plan, logs, warnings))
+        let secret = plan.replication.as_ref().and_then(|conf| conf.preshared_key_file.as_ref());
+        let other_secret = secret.is_some_and(|file| keyring.has_changed(file));
+        let told = |e: anyhow::Error| vec![format!("{e:#}")];
+        check::start(&plan, keyring).and_then(|()| check::links(&plan)).map_err(told)?;
+        let peers = nodes::renewal(&plan, &logs.log, keyring).map_err(told)?;
+        let logs = logs.reopened(&plan).map_err(told)?;
+        Ok(Loaded { plan, logs, warnings, peers, other_secret })
     };
     read().inspect_err(|_| {
         // There was a log of ended flows if there is to be one: this does not fail.

@@ -277,9 +277,10 @@ impl Supervisor {
     fn begin_reload(&mut self) {
         self.running.systemd.reloading();
         self.log.notice("SIGHUP: reading the configuration again");
-        let Running { path, plan, logs, .. } = &self.running;
+        let Running { path, plan, logs, keyring, .. } = &self.running;
         let shared = self.service.engine();
-        let task = reload::begin(path.clone(), plan.clone(), logs.clone(), shared);
+        let with = (logs.clone(), keyring.clone());
+        let task = reload::begin(path.clone(), plan.clone(), with, shared);
         self.phase = Phase::Reading(tokio::spawn(task));
     }
 
@@ -288,12 +289,18 @@ impl Supervisor {
         match (step, phase) {
             (Step::Read(Ok(Begun::Changed(plan, logs))), _) => {
                 self.adopt(plan, logs);
+                if let Some(crew) = &self.crew {
+                    let conf = self.running.plan.replication.as_deref();
+                    self.lookups = nodes::look_up(conf, &crew.handle(), &self.log);
+                }
                 self.end_reload(false);
             }
             (Step::Read(Ok(Begun::Rebuild(plan, logs, guard))), _) => {
                 let from = (self.running.plan.clone(), self.running.logs.clone());
                 let Some(crew) = self.crew.take() else { bail!("there is no engine to rebuild") };
-                let task = spawn_blocking(move || reload::rebuild(crew, from, (plan, logs)));
+                let keyring = self.running.keyring.clone();
+                let task =
+                    spawn_blocking(move || reload::rebuild(crew, from, (plan, logs), &keyring));
                 self.phase = Phase::Rebuilding(task, time::Instant::now(), guard);
             }
             (Step::Read(_), _) => self.end_reload(true),

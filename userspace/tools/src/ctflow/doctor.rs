@@ -3,6 +3,7 @@
 use super::{Daemon, print};
 use crate::conf::{self, Conf};
 use crate::conntrackd::check as start;
+use crate::conntrackd::keys::Keyring;
 use crate::conntrackd::plan::Plan;
 use crate::doctor::check::{Check, all};
 use crate::doctor::facts::{Answer, Facts, Known};
@@ -126,10 +127,10 @@ fn facts(daemon: &Daemon, checks: &[&'static Check]) -> Result<Facts> {
 /// Why the daemon would not start with a configuration, if so. What lies at the paths that it names, root alone sees.
 fn refused(conf: &Conf) -> Known<Option<String>> {
     let sees_all = sys::has_capability(CAP_DAC_OVERRIDE);
-    let plan = Plan::from(conf);
+    let (plan, keyring) = (Plan::from(conf), Keyring::default());
     let tried = match sees_all {
-        true => start::start(&plan).and_then(|()| start::links(&plan)),
-        false => start::settings(&plan),
+        true => start::start(&plan, &keyring).and_then(|()| start::links(&plan)),
+        false => start::settings(&plan, &keyring),
     };
     match tried {
         Err(error) => Ok(Some(format!("{error:#}"))),

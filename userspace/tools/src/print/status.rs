@@ -36,7 +36,7 @@ pub use census::{Cell, Census, Class};
 pub use failure::Failure;
 pub use feed::Feed;
 pub use helper::Helper;
-pub use peers::Peer;
+pub use peers::{Peer, Refused};
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
 
@@ -69,6 +69,8 @@ object! {
         links: Vec<Link>,
         /// Peers of replication, version 2, in the order of the configuration.
         peers: Vec<Peer>,
+        /// What their port refused; `null` where there is none.
+        refused: Option<Refused>,
         /// Replication.
         replication: Replication,
         /// Where events come from.
@@ -391,6 +393,7 @@ impl Status {
             traffic: Traffic { bytes: s.traffic.bytes, packets: s.traffic.packets },
             links: links(s),
             peers: s.peers.iter().map(Peer::of).collect(),
+            refused: s.refused.as_ref().map(Refused::of),
             replication: replication(s),
             events: events(s),
             queues: queues(s),

@@ -137,6 +137,8 @@ pub struct Association {
     pub(super) owes_bye: bool,
     /// It claims by traffic only.
     pub standby: bool,
+    /// It is to show that it lives.
+    pub(super) owes_probe: bool,
     /// It is to be told that this node's claims up to this version are nobody's; the last datagram that said so, and
     /// when to say so again.
     pub(super) release: Option<u64>,
@@ -180,6 +182,7 @@ impl Association {
             equal_at: None,
             owes_bye: false,
             standby: false,
+            owes_probe: false,
             release: None,
             release_number: None,
             release_at: now,
@@ -265,10 +268,11 @@ impl Association {
             return None;
         }
         let open = (!self.open_acked).then_some(self.open_at);
+        let probe = (self.owes_probe && self.opened).then_some(Instant(0));
         let cut = (self.opened && !has_news).then(|| self.cut_at + BEAT);
         let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        [open, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
+        [open, probe, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
     }
 }

@@ -61,6 +61,7 @@ impl V2 {
             node.start_commit(now, CommandId(u64::MAX), (true, false));
         }
         self.scan_in_time(node, now);
+        self.ask_on(now);
         self.keep_injected(node, now);
     }
 
@@ -324,5 +325,13 @@ impl node::Peers for V2 {
 
     fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         self.taken_age_s(slot, updated_s, now)
+    }
+
+    fn holds_commit(&self) -> bool {
+        Self::holds_commit(self)
+    }
+
+    fn on_commit_done(&mut self) {
+        Self::on_commit_done(self);
     }
 }

@@ -92,6 +92,8 @@ pub struct V2 {
     /// When the last commit was asked for, and whether there is more to take since then.
     pub(super) committed_at: Option<Instant>,
     pub(super) takes_more: bool,
+    /// A commit asks the peers how they are.
+    pub(super) asking: Option<super::handover::Asking>,
     /// Flows that an injection made and that ended here, though their owner says that they live.
     pub(super) ended: Vec<FlowKey>,
     /// By remote slot: when the kernel was given time for a flow that an injection made, seconds.
@@ -153,6 +155,7 @@ impl V2 {
             taken: Vec::new(),
             taking: None,
             standby: false,
+            asking: None,
             committed_at: None,
             takes_more: false,
             ended: Vec::new(),
@@ -173,6 +176,14 @@ impl V2 {
         if let Some(peer) = self.peer(peer) {
             peer.on_up(now, incarnation, rate);
         }
+    }
+
+    /// By peer: bytes a second that are sent to it at most.
+    pub fn set_rates(&mut self, rates: Vec<Option<u64>>) {
+        for (peer, rate) in self.peers.iter_mut().zip(&rates) {
+            peer.rate.set(super::association::PATH_LEN, *rate);
+        }
+        Arc::make_mut(&mut self.cluster).rates = rates;
     }
 
     /// There is none any more. What it told stays.
@@ -196,6 +207,7 @@ impl V2 {
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
         self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
         (self.committed_at, self.standby) = (Some(now), false);
+        self.begin_asking(now);
     }
 
     /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
@@ -233,7 +245,7 @@ impl V2 {
             Some(meant) => owner == meant,
             None => {
                 let free = !peer.up || peer.standby || self.claims.is_released(slot);
-                free || self.peers.len() == 1
+                free || self.peers.len() == 1 || self.is_dead(peer)
             }
         }
     }

@@ -55,7 +55,7 @@ impl V2 {
     #[must_use]
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
-        peers.chain(self.scan_due(node.is_loaded())).min()
+        peers.chain(self.scan_due(node.is_loaded())).chain(self.ask_due()).min()
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
@@ -110,6 +110,10 @@ impl V2 {
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
             self.put_cut(node, now, at, &mut d);
+        }
+        if self.peers[at].opened && self.peers[at].owes_probe && d.probe() {
+            self.peers[at].owes_probe = false;
+            packed.elicits = true;
         }
         if d.is_empty() {
             return None;

@@ -28,7 +28,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn our_examples_are_right() {
     let ours = files(&root().join("contrib"));
-    assert_eq!(ours.len(), 6);
+    assert_eq!(ours.len(), 7);
     for path in ours {
         clean(&std::fs::read_to_string(path).unwrap());
     }

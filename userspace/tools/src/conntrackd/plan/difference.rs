@@ -4,6 +4,7 @@
 //! field whether it changes live, with a new engine, or at the next start of one.
 
 use super::Plan;
+use crate::conf::{KeyFile, PeerConf, PeerKey, ReplicationConf};
 use engine::Config;
 use engine::config::Replication;
 use host::log::Places;
@@ -107,7 +108,14 @@ impl Plan {
         out.rebuild(is_same && *shards != wanted.shards, "Shards");
         out.config((config, &wanted.config), is_same);
         out.rebuild(is_same && *links != wanted.links, "the dedicated link");
-        out.rebuild(is_same && *replication != wanted.replication, "Replication");
+        if let (Some(running), Some(wanted)) = (replication, &wanted.replication) {
+            out.replication((running, wanted));
+        } else {
+            out.rebuild(
+                is_same && replication.is_some() != wanted.replication.is_some(),
+                "Replication",
+            );
+        }
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
         out.live(*filter != wanted.filter, "Filter");
@@ -146,6 +154,8 @@ impl Plan {
                 .then(|| (in_user_space.clone(), in_kernel.clone())),
             commit_timeout_s: wanted.config.commit_timeout_s,
             repair_after: wanted.config.repair_after,
+            // Who reads the key files knows.
+            peers: None,
         }
     }
 }
@@ -184,6 +194,51 @@ impl Difference {
             self.rebuild(*window_tracking != wanted.window_tracking, "Options");
             self.rebuild(*expectations != wanted.expectations, "Options");
         }
+    }
+
+    /// Keys, addresses and rates change while sessions go on. Where a setting stands in the file does not matter.
+    fn replication(&mut self, (running, wanted): (&ReplicationConf, &ReplicationConf)) {
+        let ReplicationConf {
+            place: _,
+            name,
+            key_files,
+            preshared_key_file,
+            port,
+            addresses,
+            inject,
+            settle_ms,
+            remote_limit,
+            peers,
+        } = running;
+        self.rebuild(*name != wanted.name, "Name");
+        self.rebuild(*port != wanted.port, "Port of Replication");
+        self.rebuild(*addresses != wanted.addresses, "the addresses of Replication");
+        self.rebuild(*inject != wanted.inject, "Inject");
+        self.rebuild(*settle_ms != wanted.settle_ms, "Settle");
+        self.rebuild(*remote_limit != wanted.remote_limit, "RemoteLimit");
+        let path = |file: &Option<KeyFile>| file.as_ref().map(|file| file.path.clone());
+        let secret_differs = path(preshared_key_file) != path(&wanted.preshared_key_file);
+        self.rebuild(secret_differs, "PresharedKeyFile");
+        let paths =
+            |files: &[KeyFile]| files.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+        self.live(paths(key_files) != paths(&wanted.key_files), "KeyFile");
+        let is_same_peer =
+            |(a, b): (&PeerConf, &PeerConf)| a.name == b.name && a.version1 == b.version1;
+        let pairs = || peers.iter().zip(&wanted.peers);
+        if peers.len() != wanted.peers.len() || !pairs().all(is_same_peer) {
+            return self.rebuild(true, "Peer");
+        }
+        pairs().for_each(|pair| self.peer(pair));
+    }
+
+    fn peer(&mut self, (running, wanted): (&PeerConf, &PeerConf)) {
+        let PeerConf { name: _, place: _, keys, addresses, port, rate_kbit_s, version1: _ } =
+            running;
+        let values = |keys: &[PeerKey]| keys.iter().map(|key| key.key).collect::<Vec<_>>();
+        self.live(values(keys) != values(&wanted.keys), "PublicKey");
+        let moves = (addresses, port) != (&wanted.addresses, &wanted.port);
+        self.live(moves, "Address");
+        self.live(*rate_kbit_s != wanted.rate_kbit_s, "Rate");
     }
 
     fn source(&mut self, (running, wanted): (&SourceSettings, &SourceSettings)) {

@@ -115,6 +115,45 @@ fn what_does_not_is_named() {
     check(SYNC, &format!("Stats {{ }}\n{general}"), &["Mode"], &[]);
 }
 
+/// With a line for the block and one for its peer.
+fn replicating(line: &str, peer: (&str, &str)) -> String {
+    let (name, of_peer) = peer;
+    let key = "PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=";
+    format!(
+        "Sync {{ Replication {{ Name x\n KeyFile /k\n {line}\n Port 1\n Peer {name} {{ {key}\n Address 192.0.2.2\n \
+         {of_peer}\n }} }} }} General {{ UNIX {{ Path /a.sock }} }}"
+    )
+}
+
+#[test]
+fn r3_1_keys_addresses_and_rates_of_peers_change_live_and_who_they_are_does_not() {
+    let plain = replicating("", ("fw-b", ""));
+    let second = "PublicKey HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+    for (text, name) in [
+        (replicating("KeyFile /l", ("fw-b", "")), "KeyFile"),
+        (replicating("", ("fw-b", second)), "PublicKey"),
+        (replicating("", ("fw-b", "Address 192.0.2.3")), "Address"),
+        (replicating("", ("fw-b", "Port 2")), "Address"),
+        (replicating("", ("fw-b", "Rate 9")), "Rate"),
+    ] {
+        check(&plain, &text, &[], &[name]);
+    }
+    for (text, name) in [
+        (replicating("", ("fw-c", "")), "Peer"),
+        (replicating("PresharedKeyFile /p", ("fw-b", "")), "PresharedKeyFile"),
+        (replicating("IPv4_address 192.0.2.1", ("fw-b", "")), "the addresses of Replication"),
+        (replicating("Inject on", ("fw-b", "")), "Inject"),
+        (plain.replace("Name x", "Name y"), "Name"),
+        (plain.replace("Port 1", "Port 2"), "Port of Replication"),
+    ] {
+        let difference = plan(&plain).difference(&plan(&text));
+        assert_eq!(difference.rebuilds, [name], "{text}");
+    }
+    // Where it stands in the file does not matter.
+    let lower = format!("\n\n{plain}");
+    assert_eq!(plan(&plain).difference(&plan(&lower)).lines(), [""; 0]);
+}
+
 #[test]
 fn room_for_flows_takes_effect_with_the_next_engine_and_is_said_to() {
     let difference = |text: &str| plan(SYNC).difference(&plan(text));

@@ -1,6 +1,7 @@
 //! Peers of replication, version 2.
 
-use host::nodes::PeerReport;
+use host::nodes::{PeerReport, RefusedReport};
+use host::secure::Refusal;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -63,6 +64,55 @@ object! {
         unlisted: u64,
         /// Flows told to it to mend a difference.
         repaired: u64,
+    }
+}
+
+object! {
+    /// Datagrams on the port of replication, version 2, that no peer sealed or that came before, by what was wrong.
+    Refused {
+        /// No datagram of the protocol: its first byte, its length, or what must be zero.
+        malformed: u64,
+        /// No session and no handshake has this index.
+        unknown_index: u64,
+        /// A handshake by somebody who does not know this node's public key.
+        bad_mac: u64,
+        /// Handshakes beyond those that are read in a second: they were answered by a cookie.
+        cookies: u64,
+        /// Handshakes with a right cookie, too many of one address.
+        flood: u64,
+        /// Came before, or is too old.
+        replayed: u64,
+        /// Nobody sealed it who has the key.
+        forged: u64,
+        /// A genuine handshake of a key that no peer has.
+        unknown_key: u64,
+        /// A peer's key with another name than the configuration's.
+        other_name: u64,
+        /// A peer that speaks no version of this build's.
+        no_version: u64,
+        /// Handshakes that this node's own went before.
+        ties: u64,
+        /// Datagrams that this node could not seal or send.
+        unsent: u64,
+    }
+}
+
+impl Refused {
+    pub(super) fn of(report: &RefusedReport) -> Self {
+        Self {
+            malformed: report.count(Refusal::Malformed),
+            unknown_index: report.count(Refusal::UnknownIndex),
+            bad_mac: report.count(Refusal::BadMac),
+            cookies: report.count(Refusal::Cookie),
+            flood: report.count(Refusal::Flood),
+            replayed: report.count(Refusal::Replayed),
+            forged: report.count(Refusal::Forged),
+            unknown_key: report.count(Refusal::UnknownKey),
+            other_name: report.count(Refusal::OtherName),
+            no_version: report.count(Refusal::NoVersion),
+            ties: report.count(Refusal::Tie),
+            unsent: report.unsent,
+        }
     }
 }
 

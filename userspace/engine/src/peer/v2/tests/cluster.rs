@@ -446,6 +446,38 @@ fn of_three_nodes_one_that_steps_back_is_taken_over_whoever_comes_first() {
 }
 
 #[test]
+fn a_dead_node_is_taken_over_before_its_session_is_silent_and_a_live_one_is_not() {
+    for carries in [0, 45] {
+        let mut world = World::new(3);
+        for n in 0..90 {
+            world.kernel(0, Change::New, flow(1_000 + n, 3));
+        }
+        for n in 0..carries {
+            world.kernel(1, Change::New, flow(2_000 + n, 3));
+        }
+        world.run(S(3));
+        // Nobody tells of its death, as nobody does within the first seconds.
+        world.nodes[0] = None;
+        world.run(S(1));
+        world.command(2, Command::CommitAll);
+        // Where the other one carries flows, it may be about to step back.
+        world.run(Duration::from_millis(if carries == 0 { 800 } else { 2_400 }));
+        assert_eq!(world.at(2).kernel.len(), 90);
+        // What a new primary does, with the old one's session still there.
+        world.command(2, Command::Flush { local: true, remote: true });
+        world.command(2, Command::ResyncKernelAll);
+        world.command(2, Command::Bulk);
+        world.run(S(4));
+        let rows: Vec<_> = {
+            let node = world.nodes[1].as_ref().unwrap();
+            node.engine.peer_standings(world.now).map(|peer| peer.rows).collect()
+        };
+        assert_eq!(rows, [0, 90], "node 1 holds them as those of node 2");
+        assert_eq!(world.at(2).kernel.len(), 90);
+    }
+}
+
+#[test]
 fn a_live_peer_is_taken_over_by_name_alone() {
     let mut world = World::new(3);
     for n in 0..90 {

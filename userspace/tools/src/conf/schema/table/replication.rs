@@ -38,17 +38,21 @@ pub(super) const ROWS: &[Keyword] = &[
         .default(|| ReplicationConf::SETTLE_MS.into())
         .doc(
             "How long a new flow may stay untold, in milliseconds, so that its first states are told \
-             as one.",
+             as one. Any other than 0 is refused at the start: this build has not got it yet.",
         ),
     keyword(Key::RemoteLimit, "RemoteLimit", &[Replication])
         .takes(POSITIVE)
         .default_or(|| None, "`HashLimit`")
-        .doc("Most flows of all peers together."),
+        .doc("Most flows of all peers together. Refused at the start: this build has not got it yet."),
     keyword(Key::Peer, "Peer", &[Replication])
         .takes(Kind::NodeName)
         .opens(super::Body::Block(Peer))
         .repeats()
-        .doc("A node to replicate flows to and from, by what it calls itself; 1 to 31."),
+        .doc(
+            "A node to replicate flows to and from, by what it calls itself; 1 to 31. Beside `Replication`, links of \
+             version 1, `Shards` above 1 and `ExpectationSync` are refused at the start: this build has not got \
+             them yet.",
+        ),
     keyword(Key::PublicKey, "PublicKey", &[Peer]).takes(Kind::PublicKey).repeats().doc(
         "The peer's public key (`ctflow key public FILE` there). Given twice, both are its keys, so \
          that it can change its key.",
@@ -68,5 +72,8 @@ pub(super) const ROWS: &[Keyword] = &[
     keyword(Key::Version1, "Version1", &[Peer])
         .takes(Kind::Bool)
         .default(|| Value::Bool(ReplicationConf::VERSION1))
-        .doc("The peer is also at the other end of this file's links, for a migration. One peer at most."),
+        .doc(
+            "The peer is also at the other end of this file's links, for a migration. One peer at most. Links beside \
+             `Replication` are refused at the start: this build has not got that yet.",
+        ),
 ];
