@@ -1,6 +1,6 @@
 //! A router's keepalived, run with the files of `contrib` as an administrator would install them.
 
-use super::daemon::{Daemon, Site};
+use super::daemon::{Daemon, Program, Site};
 use super::network::{FOLDER, Node};
 use crate::{repo, shell};
 use anyhow::{Context as _, Result, ensure};
@@ -165,7 +165,7 @@ fn logger(file: &Path) -> String {
 /// Our `ctflow`. The original does not answer it: ready when the daemon holds the background flows, or the kernel does.
 fn ready(site: &Site) -> String {
     let flows = site.flows;
-    if let Some(ctflow) = site.program.as_ref().and_then(|program| program.ctflow()) {
+    if let Some(ctflow) = site.program.as_ref().and_then(Program::ctflow) {
         return format!("#!/bin/sh\nexec {} \"$@\"\n", ctflow.display());
     }
     format!(

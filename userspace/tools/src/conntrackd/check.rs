@@ -175,7 +175,7 @@ mod tests {
             ("Class web { dst port htpp }", "`Class web`"),
             ("Class big { \"bytes > 1M\" }", "changes do not tell it"),
         ] {
-            let refused = settings(&metrics(wrong)).unwrap_err().to_string();
+            let refused = settings(&metrics(wrong), &Keyring::default()).unwrap_err().to_string();
             assert!(refused.contains(said), "{wrong}: {refused}");
         }
     }
