@@ -119,7 +119,7 @@ fn of_floor(stage: &Stage, window: usize) -> Cost {
             client.into_parts().0
         });
         set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(LOOK)).expect("an option");
-        let floor = scope.spawn(|| pass_all(socket, &is_to_end));
+        let floor = scope.spawn(|| pass_all(&socket, &is_to_end));
         let (client, server) = greeted(stage, Nat::None);
         let before = shown(stage);
         let times = talk(client, server, window);
@@ -131,10 +131,10 @@ fn of_floor(stage: &Stage, window: usize) -> Cost {
 }
 
 /// CPU time of the thread.
-fn pass_all(socket: Socket, is_to_end: &AtomicBool) -> Duration {
+fn pass_all(socket: &Socket, is_to_end: &AtomicBool) -> Duration {
     let (mut packet, mut verdict) = (vec![0; 1 << 16], [0; 64]);
     while !is_to_end.load(Ordering::Relaxed) {
-        let Ok((got, _)) = rustix::net::recv(&socket, &mut packet[..], RecvFlags::empty()) else {
+        let Ok((got, _)) = rustix::net::recv(socket, &mut packet[..], RecvFlags::empty()) else {
             continue;
         };
         for raw in Messages::new(&packet[..got]).map_while(Result::ok) {

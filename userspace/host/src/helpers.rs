@@ -351,8 +351,8 @@ impl Parts {
     }
 }
 
-/// Has the kernel answer a request for nothing, so that whoever waits for the socket goes on. An answer that finds no room
-/// there is not needed: somebody reads then.
+/// Has the kernel answer a request for nothing, so that whoever waits for the socket goes on. An answer that finds no
+/// room there is not needed: somebody reads then.
 fn wake(socket: &Socket) {
     let mut header = NetlinkHeader::default();
     header.length = WAKE_LEN as u32;

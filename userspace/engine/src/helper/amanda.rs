@@ -6,8 +6,8 @@
 //!   server -> client:1001, 1002, 1003, 1004    expected
 //! ```
 //!
-//! Source: what the scripts of `record/helpers` send and the original does with it, and what `amandad` 3.5.1 of Debian 12
-//! answers: it names a fourth stream, STATE. A port of 0 or below means that there is no such stream.
+//! Source: what the scripts of `record/helpers` send and the original does with it, and what `amandad` 3.5.1 of Debian
+//! 12 answers: it names a fourth stream, STATE. A port of 0 or below means that there is no such stream.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;

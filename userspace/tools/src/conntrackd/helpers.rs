@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// `CAP_NET_ADMIN` (`include/uapi/linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Most expectations of a flow of Amanda at a time, unless the configuration says: `amandad` 3.5 names four ports in one
-/// answer, and the kernel drops the oldest expectation to make room for one beyond the limit. conntrackd's is 3.
+/// Most expectations of a flow of Amanda at a time, unless the configuration says: `amandad` 3.5 names four ports in
+/// one answer, and the kernel drops the oldest expectation to make room for one beyond the limit. conntrackd's is 3.
 const AMANDA_EXPECT_MAX: u32 = 4;
 
 /// What to serve; `None` if the block names no helper.
