@@ -119,7 +119,8 @@ fn of_floor(stage: &Stage, window: usize) -> Cost {
             client.into_parts().0
         });
         set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(LOOK)).expect("an option");
-        let floor = scope.spawn(|| pass_all(&socket, &is_to_end));
+        let ends = &is_to_end;
+        let floor = scope.spawn(move || pass_all(&socket, ends));
         let (client, server) = greeted(stage, Nat::None);
         let before = shown(stage);
         let times = talk(client, server, window);
