@@ -3,7 +3,8 @@
 //! ```text
 //!   -c --probe--> each peer --answers, standby--> taken
 //!                           --nothing for HEAR--> taken: it is dead, whatever its session says
-//!                           --answers, active---> not taken, unless it steps back within YIELD
+//!                           --answers, active---> not taken, unless it steps back: waited for if nobody is free,
+//!                                                 for YIELD
 //! ```
 //!
 //! What moves addresses notices a death within a second or two, a session after `PEER_SILENCE`; and it tells the node
@@ -62,9 +63,13 @@ impl V2 {
 
     pub(super) fn ask_on(&mut self, now: Instant) {
         let Some(asking) = self.asking.filter(|asking| asking.next.is_some()) else { return };
-        let has_none = |peer: &Association| self.claims.digest(peer.owner).rows() == 0;
-        let decided = self.peers.iter().all(|peer| has_none(peer) || asking.is_decided(now, peer));
-        let next = (!decided).then(|| now + LOOK);
+        let mut with_flows =
+            self.peers.iter().filter(|peer| self.claims.digest(peer.owner).rows() != 0);
+        let all_decided = with_flows.clone().all(|peer| asking.is_decided(now, peer));
+        // What a dead one carried does not wait for one that may yet step back: who does so is taken over after it.
+        let one_is_free = now.since(asking.since) >= HEAR
+            && with_flows.any(|peer| !peer.up || peer.standby || !asking.has_heard(peer));
+        let next = (!all_decided && !one_is_free).then(|| now + LOOK);
         self.asking = Some(Asking { next, ..asking });
     }
 

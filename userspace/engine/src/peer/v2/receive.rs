@@ -291,16 +291,16 @@ impl V2 {
         }
         peer.arrived.on_settled(cut.settled);
         if steps_back {
-            self.note_free(now);
+            self.note_free(now, from);
         }
     }
 
     /// What the peer claimed up to a version is nobody's.
     fn on_release(&mut self, now: Instant, from: PeerId, upto: u64) {
-        let Self { claims, peers, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
-        claims.release((peer.owner, peer.run), upto);
-        self.note_free(now);
+        let Some(peer) = self.peers.get(from.index()) else { return };
+        let (owner, run) = (peer.owner, peer.run);
+        self.note_free(now, from);
+        self.claims.release((owner, run), upto);
     }
 
     fn on_sums(&mut self, from: PeerId, sums: Sums<'_>) {

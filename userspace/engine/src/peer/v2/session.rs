@@ -189,7 +189,7 @@ impl V2 {
     /// There is none any more. What it told stays.
     pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
         self.peer(peer).into_iter().for_each(Association::on_down);
-        self.note_free(now);
+        self.note_free(now, peer);
     }
 
     /// This node stops: its peers are told.
@@ -199,8 +199,10 @@ impl V2 {
 
     /// A node does not carry its flows any more. Who took over just before takes over these too: of nodes that change
     /// roles neither waits for the other.
-    pub(super) fn note_free(&mut self, now: Instant) {
-        self.takes_more |= self.committed_at.is_some_and(|at| now.since(at) < TAKE_MORE);
+    pub(super) fn note_free(&mut self, now: Instant, peer: PeerId) {
+        let rows = self.peers.get(peer.index()).map(|peer| self.claims.digest(peer.owner).rows());
+        let just_took = self.committed_at.is_some_and(|at| now.since(at) < TAKE_MORE);
+        self.takes_more |= just_took && rows.is_some_and(|rows| rows != 0);
     }
 
     /// A commit is asked for: of one peer's flows, whether or not it carries them, or of those that nobody carries.
