@@ -20,7 +20,6 @@ mod logged;
 mod shards;
 mod stats;
 mod control;
-mod quiet;
 mod verbs;
 mod hardship;
 mod crash;

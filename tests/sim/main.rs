@@ -88,12 +88,6 @@ worlds! {
         network: Faults { lose: 100, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     restarts, ALL, truths::sure, restarts: 15, prefilled: true;
     operators, ALL, truths::sure, commands: 40, prefilled: true;
-    commits_in_quiet, ALL, truths::sure, commands: 60, prefilled: true, quiet: true;
-    commits_in_quiet_and_everything_at_once, ALL, truths::sure, commands: 40, restarts: 5, prefilled: true,
-        quiet: true, overruns: true, parts: true,
-        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
-    ftfw_commits_in_quiet, ALL, truths::sure, rules: Rules::Ftfw, commands: 40, prefilled: true, quiet: true,
-        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
     everything_at_once, ALL, truths::sure, commands: 20, restarts: 5, prefilled: true,
         overruns: true, parts: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };

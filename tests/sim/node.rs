@@ -12,7 +12,7 @@ use common::Instant;
 use ctnetlink::{Change, Flow, FlowKey};
 use engine::config::limit;
 use engine::drive::{Driven as _, Io, drive};
-use engine::{CommandId, Config, Engine, Event, Input, KernelOp, Origin, Request, Side};
+use engine::{CommandId, Config, Event, Input, KernelOp, Origin, Request, Side};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
@@ -261,7 +261,6 @@ impl Node {
 
     /// Hands one batch to the kernel and its answers to the engine. True when a dump began.
     pub(crate) fn execute(&mut self, now: Instant, trace: &mut Trace) -> bool {
-        self.source.quiet = self.engine.ours().is_some_and(Engine::leaves_events);
         let Some(first) = self.engine.peek_kernel() else { return false };
         let (token, commit) = (first.token, first.commit);
         if *first.request == Request::Dump {

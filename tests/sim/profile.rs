@@ -51,8 +51,6 @@ pub(crate) struct Profile {
     pub(crate) tap: Option<bool>,
     /// Flows are seen in packets.
     pub(crate) hook: bool,
-    /// Events about what begins and changes are left out during commits.
-    pub(crate) quiet: bool,
     /// Identities that traffic uses; else the seed decides.
     pub(crate) identities: Option<usize>,
     /// Which node is the original, if any.
@@ -112,7 +110,6 @@ impl Profile {
             rules: Rules::NoTrack,
             tap: None,
             hook: false,
-            quiet: false,
             identities: None,
             original: None,
             network: Faults { lose: 0, duplicate: 0, corrupt: 0, jitter_ns: 0 },
@@ -208,7 +205,6 @@ impl Profile {
     pub(crate) fn config(&self, node: usize, rng: &mut Rng) -> Config {
         let mut config =
             Config { hash_seed: rng.next(), hears_requests: !self.hook, ..Config::default() };
-        config.quiet_commit_min = self.quiet.then_some(1);
         config.replication.keep_local = of(self.keep_local, node);
         config.replication.keep_remote = of(self.keep_remote, node);
         if self.rules != Rules::NoTrack {

@@ -37,8 +37,6 @@ pub(crate) enum SourceKind {
 pub(crate) struct Source {
     kind: SourceKind,
     rng: Rng,
-    /// It has left events about what begins and changes.
-    pub(crate) quiet: bool,
     /// When the last event of each ring, and of the socket, is handed over.
     ring_last: [u64; CPUS],
     socket_last: u64,
@@ -50,7 +48,7 @@ impl Source {
     /// A subscription that begins at `now`.
     pub(crate) const fn new(kind: SourceKind, rng: Rng, now: Instant) -> Self {
         let ring_last = [now.0; CPUS];
-        Self { kind, rng, quiet: false, ring_last, socket_last: now.0, socket_empty: now.0 }
+        Self { kind, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
     }
 
     /// Whether flows are seen in packets.
@@ -60,9 +58,6 @@ impl Source {
 
     /// Whether it learns of this at all.
     pub(crate) fn hears(&self, happened: &Happened) -> bool {
-        if self.quiet && happened.event != Change::Destroy {
-            return false;
-        }
         if !self.sees_packets() {
             return !happened.silent;
         }

@@ -40,9 +40,6 @@ pub struct Config {
     /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
     /// kernel's table is read after a commit.
     pub hears_requests: bool,
-    /// How many flows of peers a commit has at least during which the host leaves events about what begins and changes
-    /// ([`crate::Engine::leaves_events`]); `None`: it cannot.
-    pub quiet_commit_min: Option<usize>,
     /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing
     /// tells from this node's own.
     pub earlier_life: bool,
@@ -171,7 +168,6 @@ impl Default for Config {
             repair_after: Some(Duration::from_secs(1)),
             tell_vanished: false,
             hears_requests: true,
-            quiet_commit_min: None,
             earlier_life: true,
             first_seq: 1,
             hash_seed: 0,
@@ -275,10 +271,6 @@ pub mod limit {
     pub const WATCH_STEP_SLOTS: u32 = 8192;
     /// See [`WATCH_STEP_FLOWS`].
     pub const WATCH_STEP: Duration = Duration::from_millis(10);
-    /// A commit of fewer flows is heard: what its events cost is not worth a reading of the table.
-    pub const QUIET_COMMIT_MIN: usize = 2048;
-    /// Nor is it where this node has so many times as many flows of its own, which would be read along with them.
-    pub const QUIET_COMMIT_SHARE: usize = 4;
     /// Where the kernel's count of flows cannot be compared with ours, its table is read so long after the last
     /// reading, and so many times as long as that took: half a percent of the time.
     pub const AUDIT_PAUSE: Duration = Duration::from_secs(60);

@@ -274,14 +274,6 @@ impl Engine {
         self.node.is_committing()
     }
 
-    /// Whether the host is to leave events about what begins and changes, and to listen to ends alone
-    /// ([`Config::quiet_commit_min`]). It looks before each request that it carries out, and hears everything again
-    /// before it carries out the next one.
-    #[must_use]
-    pub const fn leaves_events(&self) -> bool {
-        self.node.is_quiet()
-    }
-
     /// How far a commit of flows is: flows the kernel has answered for, and flows there are.
     #[must_use]
     pub fn commit_progress(&self) -> Option<(u64, u64)> {

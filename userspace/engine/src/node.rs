@@ -31,7 +31,6 @@ use wire::packet::Seen;
 
 mod expect;
 mod mirror;
-mod quiet;
 mod reading;
 mod watch;
 
@@ -110,8 +109,6 @@ pub struct Node {
     /// When peers are asked again for what the kernel refused.
     pub(crate) refusals: mirror::Refusals,
     pub(crate) commit: Option<Commit>,
-    /// Events about what begins and changes are left out for a commit, and its end has not been seen to.
-    quiet: bool,
     /// When the last commit began, or the first of several that followed soon after one another.
     commit_began: Option<Instant>,
     /// Expectations follow the flows, once the commit of those is through.
@@ -152,7 +149,6 @@ impl Node {
             remote_expectations: expectations::Remote::default(),
             refusals: mirror::Refusals::new(now),
             commit: None,
-            quiet: false,
             commit_began: None,
             expectations_follow: false,
             expect_commit: None,
@@ -345,10 +341,10 @@ impl Node {
             self.commit = None;
             session.on_commit_done();
             self.tell(done);
-            let unheard = self.end_quiet() || !self.config.hears_requests;
-            if unheard && self.config.replication.keep_local {
+            if !self.config.hears_requests && self.config.replication.keep_local {
                 session.note_untold();
-                self.read_after_commit(now);
+                self.start_dump(now, Vec::new(), false);
+                self.dump.iter_mut().for_each(|dump| dump.after_commit = true);
             }
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));

@@ -12,8 +12,6 @@ use std::io;
 mod option {
     pub(super) const EXT_ACK: i32 = 11;
     pub(super) const CAP_ACK: i32 = 10;
-    pub(super) const ADD_MEMBERSHIP: i32 = 1;
-    pub(super) const DROP_MEMBERSHIP: i32 = 2;
     pub(super) const BROADCAST_ERROR: i32 = 4;
     pub(super) const NO_ENOBUFS: i32 = 5;
 }
@@ -110,18 +108,6 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// Joins these groups, or leaves them: bit `n - 1` is group `n`. What waits already stays.
-    ///
-    /// # Errors
-    /// As `setsockopt(2)`; some of the groups may have been joined or left by then.
-    pub fn set_membership(&self, groups: u32, member: bool) -> io::Result<()> {
-        let name = if member { option::ADD_MEMBERSHIP } else { option::DROP_MEMBERSHIP };
-        let numbers = (1..=32).filter(|number| groups >> (number - 1) & 1 == 1);
-        numbers.into_iter().try_for_each(|number| {
-            sys::set_option(self.fd.as_fd(), libc::SOL_NETLINK, name, number)
-        })
     }
 
     /// Messages the kernel dropped because this socket was full.

@@ -257,7 +257,6 @@ const fn cause_word(cause: Cause) -> &'static str {
         Cause::EventsOff => "events-off",
         Cause::CountDiffers => "count-differs",
         Cause::Flushed => "flushed",
-        Cause::Committing => "committing",
     }
 }
 
@@ -300,10 +299,6 @@ const fn degraded(cause: Cause) -> &'static str {
         }
         Cause::Flushed => {
             "the internal cache was flushed: it is not exact until the kernel's table has been read again"
-        }
-        Cause::Committing => {
-            "events are left out during the commit: the internal cache is not exact until the kernel's table has \
-             been read again"
         }
     }
 }

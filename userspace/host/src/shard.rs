@@ -192,8 +192,6 @@ impl Handle {
 pub struct Shard {
     engine: Engine,
     source: Source,
-    /// The source could not be told what to listen to.
-    deaf: bool,
     expectations: Option<ExpectEvents>,
     links: Option<Group>,
     nodes: Option<Nodes>,
@@ -252,7 +250,6 @@ impl Shard {
             train: Train::new(),
             link_retry: SLEEP_MAX,
             source,
-            deaf: false,
             expectations,
             links,
             nodes,
@@ -304,8 +301,6 @@ impl Shard {
                 if let Some(nodes) = &mut self.nodes {
                     nodes.leave(&mut self.engine, now);
                 }
-                // A commit may be under way, and the next engine may take the source over.
-                self.source.leave_news(false)?;
                 return Ok(self.source);
             };
             let queries = self.queries.step(&self.engine, now);

@@ -313,29 +313,6 @@ impl Source {
         }
     }
 
-    /// Whether events about what begins and changes can be left out for a while ([`Source::leave_news`]).
-    #[must_use]
-    pub const fn can_leave_news(&self) -> bool {
-        match self {
-            Self::Netlink(s) => s.has_news(),
-            Self::Tap(s) => s.can_leave_news(),
-            Self::Queue(_) => false,
-        }
-    }
-
-    /// Leaves events about what begins and changes, or hears them again; ends are heard all the time. Does nothing
-    /// where it has been done, or cannot be. The kernel builds no message that nobody hears.
-    ///
-    /// # Errors
-    /// As `setsockopt(2)`: it is as it was, or hears a part of them.
-    pub fn leave_news(&mut self, leave: bool) -> io::Result<()> {
-        match self {
-            Self::Netlink(s) => s.leave_news(leave),
-            Self::Tap(s) => s.socket_mut().leave_news(leave),
-            Self::Queue(_) => Ok(()),
-        }
-    }
-
     /// Whether another thread reads the kernel's events. It lets them gather, and looks after the socket.
     #[must_use]
     pub const fn has_reader(&self) -> bool {

@@ -50,8 +50,6 @@ pub enum Cause {
     CountDiffers,
     /// An operator had the table emptied.
     Flushed,
-    /// During a commit nobody hears what begins and changes.
-    Committing,
 }
 
 /// Keeps account of losses.

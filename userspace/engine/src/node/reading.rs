@@ -272,7 +272,7 @@ impl Node {
 
     /// Reads the kernel's table; once more if it is being read, because what was read so far may be outdated.
     pub(crate) fn start_dump(&mut self, now: Instant, commands: Vec<CommandId>, first: bool) {
-        if self.dump.is_some() || self.is_quiet() {
+        if self.dump.is_some() {
             self.dump_again.get_or_insert_default().extend(commands);
         } else if self.kernel.push(Purpose::Read, Request::Dump) {
             self.exactness.on_reading_began();
@@ -296,8 +296,7 @@ impl Node {
     /// Reads the kernel's table if losses are to be made good now, and goes on with what was read.
     pub(crate) fn read_in_time(&mut self, session: &mut impl Peers, now: Instant) {
         self.sweep(session, now);
-        let free = self.dump.is_none() && !self.is_quiet();
-        if free && self.exactness.due().is_some_and(|due| due <= now) {
+        if self.dump.is_none() && self.exactness.due().is_some_and(|due| due <= now) {
             self.start_dump(now, Vec::new(), false);
             self.exactness.postpone(now);
         }
@@ -307,7 +306,7 @@ impl Node {
     pub(crate) fn reading_due(&self) -> Option<Instant> {
         match &self.dump {
             Some(dump) => dump.sweep.as_ref().map(|(_, due)| *due),
-            None => self.exactness.due().filter(|_| !self.is_quiet()),
+            None => self.exactness.due(),
         }
     }
 }

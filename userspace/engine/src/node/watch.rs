@@ -144,14 +144,14 @@ impl Node {
         let seldom = self.watch.took * limit::AUDIT_REST_COUNTED;
         let more = seldom.max(limit::AUDIT_PAUSE_COUNTED);
         let due = if self.is_countable() { self.watch.audit + more } else { self.watch.audit };
-        (wanted && self.dump.is_none() && !self.is_quiet()).then_some(due)
+        (wanted && self.dump.is_none()).then_some(due)
     }
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
     pub(crate) fn watch_due(&self) -> Option<Instant> {
         let silent = self.flows.is_filled() && self.flows.table.silent() > 0;
         let wanted = self.config.replication.keep_local && (silent || self.watch.torn > 0);
-        (wanted && self.dump.is_none() && !self.is_quiet()).then_some(self.watch.next)
+        (wanted && self.dump.is_none()).then_some(self.watch.next)
     }
 
     /// Flows of which the kernel may never say anything, and that are looked after instead.

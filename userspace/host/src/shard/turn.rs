@@ -9,11 +9,10 @@ use crate::log::Log;
 use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::shard::{Outcome, Tally};
-use crate::source::Source;
 use crate::train::Train;
 use common::Instant;
 use engine::drive::{Io, Turn, drive};
-use engine::{CommandId, Engine, Event, Input};
+use engine::{CommandId, Engine, Event};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -22,9 +21,6 @@ use tokio::sync::oneshot;
 /// The world around the engine of a shard.
 struct Pulls<'a> {
     writer: &'a mut KernelWriter,
-    source: &'a mut Source,
-    /// The source could not be told what to listen to, and the log says so.
-    deaf: &'a mut bool,
     purges: &'a mut Purges,
     /// Events wait: they go before a reading of the kernel's table, but not before a commit, which connections wait
     /// for.
@@ -48,8 +44,6 @@ impl Shard {
     pub(super) fn drive(&mut self, now: Instant, behind: bool) -> Turn {
         let mut pulls = Pulls {
             writer: &mut self.writer,
-            source: &mut self.source,
-            deaf: &mut self.deaf,
             purges: &mut self.purges,
             behind,
             read_at: &mut self.read_at,
@@ -69,24 +63,6 @@ impl Shard {
     }
 }
 
-impl Pulls<'_> {
-    /// Has the source leave what nobody needs to hear during a commit, and hear it again when that is over: before the
-    /// kernel's table is read, which tells what went unheard.
-    fn follow_commit(&mut self, engine: &mut Engine, now: Instant) {
-        match self.source.leave_news(engine.leaves_events()) {
-            Ok(()) => *self.deaf = false,
-            Err(error) => {
-                if !std::mem::replace(self.deaf, true) {
-                    self.log
-                        .warning(format!("the event socket cannot be told what to hear: {error}"));
-                }
-                // It is tried again before every request, and the table is not exact until a reading after that.
-                engine.handle(now, Input::EventsLost { count: 1 });
-            }
-        }
-    }
-}
-
 impl Io<Engine> for Pulls<'_> {
     type Error = Infallible;
 
@@ -97,7 +73,6 @@ impl Io<Engine> for Pulls<'_> {
             *self.read_at = now + READ_PAUSE;
         }
         for _ in 0..BATCHES_PER_TURN {
-            self.follow_commit(engine, now);
             match self.writer.execute(engine, now) {
                 0 => break,
                 done => work += done,

@@ -1,7 +1,7 @@
 //! The plain subscription: works on every kernel, costs a socket buffer per event.
 
 use super::age::Nursery;
-use super::{Account, KernelFilter, Settings, SourceError, group};
+use super::{Account, KernelFilter, Settings, SourceError};
 use crate::clock;
 use crate::netlink::{Socket, set_receive_buffer, set_reliable};
 use crate::sys::Batch;
@@ -19,10 +19,6 @@ const MESSAGE_LEN_MAX: usize = 8192;
 #[derive(Debug)]
 pub struct NetlinkSource {
     socket: Socket,
-    /// Of the groups it was opened with: those about what begins and changes.
-    news: u32,
-    /// It has left those.
-    left: bool,
     batch: Batch,
     delivered: u64,
     /// The socket has said that it had no room.
@@ -57,8 +53,6 @@ impl NetlinkSource {
         })?;
         Ok(Self {
             socket,
-            news: settings.groups & (group::NEW | group::UPDATE),
-            left: false,
             batch: Batch::new(BATCH, MESSAGE_LEN_MAX),
             delivered: 0,
             overran: false,
@@ -94,20 +88,6 @@ impl NetlinkSource {
         }
         self.delivered += taken as u64;
         Ok(taken)
-    }
-
-    /// Whether it hears what begins or changes, unless it has left that.
-    pub(super) const fn has_news(&self) -> bool {
-        self.news != 0
-    }
-
-    /// Leaves events about what begins and changes, or hears them again.
-    pub(super) fn leave_news(&mut self, leave: bool) -> io::Result<()> {
-        if leave != self.left {
-            self.socket.set_membership(self.news, !leave)?;
-            self.left = leave;
-        }
-        Ok(())
     }
 
     /// Whether the socket has said, since this was last asked, that it had no room.

@@ -235,11 +235,6 @@ impl TapSource {
         self.hook.is_some()
     }
 
-    /// The hook's news comes from packets, which cost the same whether or not they are heard.
-    pub(super) const fn can_leave_news(&self) -> bool {
-        self.hook.is_none() && self.socket.has_news()
-    }
-
     pub(super) fn reserve(&mut self) -> Result<(), SourceError> {
         self.rings.reserve()
     }

@@ -6,7 +6,6 @@ use super::nodes;
 use super::plan::Plan;
 use super::statistics;
 use anyhow::{Context, Result, bail};
-use engine::config::limit;
 use engine::{Config, Share};
 use host::ended::{self, Ends};
 use host::expectations::ExpectEvents;
@@ -46,7 +45,7 @@ pub fn parts(
     let log = &logs.log;
     let links = plan.links.clone().map(|links| Group::open(links, Arc::clone(log))).transpose()?;
     let source = open_source(plan, log, left)?;
-    let mut config = of_this_start(plan, &source);
+    let mut config = of_this_start(&plan.config, &source);
     let nodes = nodes::open(plan, &mut config, log, keyring)?;
     if plan.shards > 1 {
         return shared_out(plan, &config, source, logs);
@@ -57,16 +56,13 @@ pub fn parts(
 }
 
 /// The engine's settings with what the plan leaves to each start.
-fn of_this_start(plan: &Plan, source: &Source) -> Config {
-    // Version 2 tells its peers of what it takes over, event by event.
-    let can_leave = source.can_leave_news() && plan.replication.is_none();
+fn of_this_start(config: &Config, source: &Source) -> Config {
     Config {
         hears_requests: source.hears_requests(),
-        quiet_commit_min: can_leave.then_some(limit::QUIET_COMMIT_MIN),
         // conntrackd begins with the time too; a restart then looks like a step forward, not like old news.
         first_seq: host::clock::wall_s() as u32,
         hash_seed: RandomState::new().hash_one(0_u8),
-        ..plan.config.clone()
+        ..config.clone()
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Plan {
     pub purpose: Purpose,
     /// The engine's settings, for one shard that has all flows. The settings that belong to one start
     /// ([`Config::first_seq`], [`Config::hash_seed`]), to one shard ([`Config::share`]) and to the source that could
-    /// be opened ([`Config::hears_requests`], [`Config::quiet_commit_min`]) have their defaults; `build` sets them.
+    /// be opened ([`Config::hears_requests`]) have their defaults; `build` sets them.
     pub config: Config,
     /// `EventSource` as it was written; [`source::Settings::choice`] is what is opened.
     pub event_source: EventSource,

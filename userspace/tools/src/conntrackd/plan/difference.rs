@@ -180,7 +180,6 @@ impl Difference {
             // Those of a start, of a shard and of an open source: they are the same in all plans.
             share: _,
             hears_requests: _,
-            quiet_commit_min: _,
             earlier_life: _,
             first_seq: _,
             hash_seed: _,

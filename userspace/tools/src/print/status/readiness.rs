@@ -29,14 +29,13 @@ pub enum NotReady {
 
 impl NotReady {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::Loading,
         Self::Inexact(Cause::EventsLost),
         Self::Inexact(Cause::TableFull),
         Self::Inexact(Cause::EventsOff),
         Self::Inexact(Cause::CountDiffers),
         Self::Inexact(Cause::Flushed),
-        Self::Inexact(Cause::Committing),
         Self::Committing,
         Self::Purging,
         Self::LocalFull,
@@ -106,9 +105,6 @@ const fn inexact(cause: Cause) -> &'static str {
         }
         Cause::Flushed => {
             "the internal cache was flushed, and the kernel's table has not been read again since"
-        }
-        Cause::Committing => {
-            "events were left out during a commit, and the kernel's table has not been read again since"
         }
     }
 }
