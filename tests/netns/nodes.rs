@@ -174,7 +174,8 @@ fn a_live_peer_is_taken_over_by_its_name() {
 
 #[test]
 fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
-    for source in ["netlink", "tap", "hook"] {
+    // The hook hears packets, and these flows have none.
+    for source in ["netlink", "tap"] {
         let mesh = Mesh::new(2, Family::V4);
         let start = |node| mesh.start_with(node, "  Inject on", &format!("EventSource {source}"));
         let daemons: Vec<_> = (0..2).map(start).collect();
