@@ -80,15 +80,16 @@ chown -R backup:backup /var/lib/amanda /var/log/amanda /tmp/amanda
 chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
 
 /// Programs of Debian that a guest runs.
-const TOOLS: [&str; 6] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl"];
+const TOOLS: [&str; 7] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl", "tar"];
 /// The packages of those, of the original, and of what ours are linked with.
-const USERLAND: [&str; 8] = [
+const USERLAND: [&str; 9] = [
     "busybox-static",
     "iproute2",
     "nftables",
     "conntrack",
     "nfct",
     "curl",
+    "tar",
     "conntrackd",
     "libgcc-s1",
 ];
