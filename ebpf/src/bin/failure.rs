@@ -14,7 +14,6 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod entry {
-    use aya_ebpf::EbpfContext as _;
     use aya_ebpf::btf_maps::{PerCpuArray, RingBuf};
     use aya_ebpf::helpers::{
         bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel,
