@@ -478,6 +478,20 @@ fn a_dead_node_is_taken_over_before_its_session_is_silent_and_a_live_one_is_not(
 }
 
 #[test]
+fn who_is_to_take_over_from_a_node_that_fell_silent_stays_ready() {
+    let mut world = World::new(3);
+    for n in 0..90 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.nodes[0] = None;
+    // Longer than a comparison is good for, and shorter than a session takes to end.
+    world.run(Duration::from_millis(4_500));
+    let standing = world.nodes[1].as_ref().unwrap().engine.standing(world.now);
+    assert!(standing.remote_exact && standing.remote_complete, "{standing:?}");
+}
+
+#[test]
 fn a_live_peer_is_taken_over_by_name_alone() {
     let mut world = World::new(3);
     for n in 0..90 {
