@@ -256,8 +256,8 @@ impl Association {
         self.up && !self.open_acked && now >= self.open_at
     }
 
-    /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard. Of one
-    /// that has fallen silent nothing newer is known: who is to take over from it is as ready as before.
+    /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard. Of
+    /// one that has fallen silent nothing newer is known: who is to take over from it is as ready as before.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         let heard = self.heard_at.unwrap_or_default();
