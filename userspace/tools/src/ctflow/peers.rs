@@ -11,9 +11,8 @@ use wire::control::framed::{Ask, Status, Verb};
 
 /// What follows the options in the help.
 pub(super) const MORE: &str = "\
-STATE is `equal' when a comparison found that all the peer claims is here, at most three seconds before it was last
-heard, `filling' before that happened for the first time, `catching up' while a difference is being mended,
-`not there' without a session.
+STATE is `equal' when a comparison of the last three seconds found that all the peer claims is here, `filling' before
+that happened for the first time, `catching up' while a difference is being mended, `not there' without a session.
   ctflow peers
   ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'
 Exit codes: 0 all peers are equal; 1 one is not; 2 no answer, or no peers.";

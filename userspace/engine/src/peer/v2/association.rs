@@ -25,7 +25,7 @@ pub const PATH_LEN: usize = 1_232;
 const OPEN_EVERY: Duration = Duration::from_millis(200);
 /// A cut is said so often.
 pub const BEAT: Duration = Duration::from_secs(1);
-/// A comparison that ended so long before the peer was last heard says nothing of what it said since.
+/// A comparison that ended so long ago says nothing of now.
 pub const EQUAL_FOR: Duration = Duration::from_secs(3);
 /// Answers that wait to be sent to a peer. What finds no room is asked for again by the next comparison.
 const REPLIES_MAX: usize = 4_096;
@@ -256,10 +256,16 @@ impl Association {
         self.up && !self.open_acked && now >= self.open_at
     }
 
+    /// Whether both ends were equal at the last comparison, and that was not long ago.
+    #[must_use]
+    pub fn is_equal(&self, now: Instant) -> bool {
+        self.up && self.equal && self.equal_at.is_some_and(|at| now.since(at) <= EQUAL_FOR)
+    }
+
     /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard. Of
     /// one that has fallen silent nothing newer is known: who is to take over from it is as ready as before.
     #[must_use]
-    pub fn is_equal(&self) -> bool {
+    pub fn was_equal(&self) -> bool {
         let heard = self.heard_at.unwrap_or_default();
         self.up && self.equal && self.equal_at.is_some_and(|at| heard.since(at) <= EQUAL_FOR)
     }

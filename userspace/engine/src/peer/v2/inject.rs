@@ -98,7 +98,7 @@ impl V2 {
             }
             from = slot + 1;
             let made = entry.marks.contains(Marks::MADE);
-            if !made || !self.is_owner_equal(slot) {
+            if !made || !self.is_owner_equal(now, slot) {
                 continue;
             }
             let flow = lasting(writable(&node.config, entry.flow(), 0));
@@ -121,9 +121,9 @@ impl V2 {
         Scan { from: 0, due: now + EXTEND_EVERY }
     }
 
-    fn is_owner_equal(&self, slot: Slot) -> bool {
+    fn is_owner_equal(&self, now: Instant, slot: Slot) -> bool {
         let owner = self.claims.holder(slot);
-        self.peers.iter().any(|peer| Some(peer.owner) == owner && peer.is_equal())
+        self.peers.iter().any(|peer| Some(peer.owner) == owner && peer.is_equal(now))
     }
 }
 

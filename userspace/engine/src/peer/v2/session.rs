@@ -299,7 +299,7 @@ impl V2 {
             local_loaded: node.is_loaded() && self.scanned,
             peer_heard: heard.map(|at| now.since(at)),
             remote_complete: self.peers.iter().filter(speaks).all(|peer| peer.complete),
-            remote_exact: self.peers.iter().filter(speaks).all(Association::is_equal),
+            remote_exact: self.peers.iter().filter(speaks).all(Association::was_equal),
             in_bulk: self.peers.iter().any(|peer| peer.opened && self.waits(peer) > BULK_ROWS),
             committing: node.is_committing(),
         }
@@ -333,7 +333,7 @@ impl V2 {
             up: peer.up && peer.opened,
             heard: peer.heard_at.map(|at| now.since(at)),
             complete: peer.complete,
-            equal: peer.is_equal(),
+            equal: peer.is_equal(now),
             equal_since: peer.equal_at.map(|at| now.since(at)),
             standby: peer.standby,
             rows: self.claims.digest(peer.owner).rows(),

@@ -15,7 +15,7 @@ pub(super) static METRICS: &[Metric] = &[
     gauge(
         "ctflow_node_equal",
         PEER,
-        "1 if a comparison, at most three seconds before the peer was last heard, found that all it claims is here.",
+        "1 if a comparison of the last three seconds found that all the peer claims is here, and nothing else.",
         |s| each(s, |peer| peer.equal),
     ),
     gauge(

@@ -22,7 +22,7 @@ object! {
         heard_ms: Option<u64>,
         /// Everything that it claims was here once, in this run of it.
         complete: bool,
-        /// The last comparison, at most three seconds before the peer was last heard, found both equal.
+        /// The last comparison, at most three seconds ago, found both equal.
         equal: bool,
         /// How long ago a comparison found both equal, milliseconds.
         equal_ms: Option<u64>,
