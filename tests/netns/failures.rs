@@ -156,6 +156,24 @@ fn packets_to(ports: Range<u16>) {
     }
 }
 
+/// Settings of the whole machine as they were: tests that come later find them so, however this one ends.
+struct Saved(Vec<(&'static str, String)>);
+
+impl Saved {
+    fn new() -> Self {
+        let names = ["net/netfilter/nf_conntrack_buckets", "net/netfilter/nf_conntrack_max"];
+        let read =
+            |name| std::fs::read_to_string(format!("/proc/sys/{name}")).expect("it is there");
+        Self(names.map(|name| (name, read(name).trim().to_owned())).into())
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(name, value)| sysctl(name, value));
+    }
+}
+
 /// The largest table that the kernel keeps; only the first namespace may change it.
 fn room(flows: &str) {
     sysctl("net/netfilter/nf_conntrack_max", flows);
@@ -166,6 +184,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     if !is_guest() {
         return;
     }
+    let _saved = Saved::new();
     let stage = Solo::new();
     let (daemon, mut feed) = node(&stage, "EventsPerSecond 10000");
     assert!(!daemon.log().contains("cannot look at"), "{}", daemon.log());
