@@ -17,8 +17,8 @@ pub(super) struct Plan {
     pub(super) more: &'static str,
 }
 
-/// NETFILTER programs exist since 6.4. `hook::all_sources` is left to be asked for alone (`CTFLOW_VM_TESTS`): behind the
-/// tests of helpers it finds an object of theirs that is called `ftp`, is in use, and has nobody at its queue.
+/// NETFILTER programs exist since 6.4. `hook::all_sources` is left to be asked for alone (`CTFLOW_VM_TESTS`): behind
+/// the tests of helpers it finds an object of theirs that is called `ftp`, is in use, and has nobody at its queue.
 const OLD: Plan =
     Plan { name: "6.1", package: "linux-image-amd64", auto: "tap", hook: "tap", more: "" };
 const NEW: Plan = Plan {
