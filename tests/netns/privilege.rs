@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 use tests::churn;
-use tests::conf::{Conf, End};
+use tests::conf::{Conf, End, swap};
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon, run_ours};
 use tests::netns;
@@ -61,19 +61,6 @@ fn least() -> BTreeSet<String> {
     lines.into()
 }
 
-fn reload(daemon: &Daemon<'_>, text: &str, words: &str) {
-    let before = daemon.log().matches(words).count();
-    fs::write(daemon.path("new"), text).expect("a configuration is written");
-    fs::rename(daemon.path("new"), daemon.path("conf")).expect("it is there");
-    daemon.signal(Signal::HUP);
-    wait_until(words, || daemon.log().matches(words).count() > before);
-}
-
-fn swap(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from}: {text}");
-    text.replace(from, to)
-}
-
 /// Node B as that user, with node A as its peer.
 fn node_b<'a>(stage: &'a Stage, source: &str) -> Daemon<'a> {
     shared(stage.files.path());
@@ -107,17 +94,17 @@ fn everything_goes_on(source: &str) {
     // The filter changes in the kernel too.
     let text = b.file("conf");
     let filter = "Filter From Kernelspace {";
-    reload(&b, &swap(&text, filter, &format!("{filter} Protocol Accept {{ TCP }}")), READ);
+    b.reload(&swap(&text, filter, &format!("{filter} Protocol Accept {{ TCP }}")), READ);
     wait_until("they are refused now", || b.internal().is_empty());
     stage.b.within(|| churn::udp_flows(5000, 100));
     let filtered = || b.status()["events"]["filtered"].as_u64().unwrap_or_default();
     wait_until("what is refused is counted", || filtered() > 0);
-    reload(&b, &text, READ);
+    b.reload(&text, READ);
     wait_until("they come back", || b.internal().len() >= 2100);
     assert!(!b.log().contains("not all settings could be changed"), "{}", b.log());
 
     // A new engine, with new links and the event source that is open.
-    reload(&b, &swap(&text, "HashLimit 262144", "HashLimit 262000"), READ);
+    b.reload(&swap(&text, "HashLimit 262144", "HashLimit 262000"), READ);
     b.wait_to_say("HashLimit changed: the engine is started again");
     assert_eq!(b.status()["events"]["source"], taken, "{source}");
     wait_until("all is known again", || b.internal().len() >= 2100);
@@ -160,13 +147,13 @@ fn another_source_needs_a_restart_and_the_open_one_goes_on() {
     let daemon = stage.ours("a", &solo(&format!("EventSource tap\n User {USER}")));
     let text = daemon.file("conf");
     let other = swap(&text, "EventSource tap", "EventSource tap\n NetlinkBufferSize 1048576");
-    reload(&daemon, &other, "the old configuration stays in force");
+    daemon.reload(&other, "the old configuration stays in force");
     assert!(daemon.log().contains("this needs a restart"), "{}", daemon.log());
     assert_eq!(daemon.status()["events"]["source"], "tap");
     Requests::open(&stage.node).create(&udp_flows(0..20));
     wait_until("it hears", || daemon.internal().len() == 20);
     // One that needs no program is opened as ever.
-    reload(&daemon, &swap(&text, "EventSource tap", "EventSource netlink"), READ);
+    daemon.reload(&swap(&text, "EventSource tap", "EventSource netlink"), READ);
     wait_until("they are known", || daemon.internal().len() == 20);
     assert_eq!(daemon.status()["events"]["source"], "netlink");
 }

@@ -15,16 +15,6 @@ use tests::wait::{wait_equal, wait_until};
 
 const READ: &str = "the configuration was read again";
 
-/// Has another configuration read; until the log says these words once more.
-fn reload(daemon: &Daemon<'_>, text: &str, words: &str) {
-    let before = daemon.log().matches(words).count();
-    // At once: clients read it too.
-    fs::write(daemon.path("new"), text).expect("a configuration is written");
-    fs::rename(daemon.path("new"), daemon.path("conf")).expect("it is there");
-    daemon.signal(Signal::HUP);
-    wait_until(words, || daemon.log().matches(words).count() > before);
-}
-
 #[test]
 fn a_limit_a_source_and_shards_change_and_flows_are_known_again() {
     let stage = Solo::new();
@@ -32,14 +22,10 @@ fn a_limit_a_source_and_shards_change_and_flows_are_known_again() {
     Requests::open(&stage.node).create(&udp_flows(0..20));
     wait_until("the flows are known", || daemon.internal().len() == 20);
     let text = daemon.file("conf");
-    reload(&daemon, &text.replace("HashLimit 262144", "HashLimit 5"), READ);
+    daemon.reload(&text.replace("HashLimit 262144", "HashLimit 5"), READ);
     daemon.wait_to_say("HashLimit changed: the engine is started again");
     wait_equal("the limit is the new one", || daemon.internal().len(), || 5);
-    reload(
-        &daemon,
-        &text.replace(" HashLimit", " EventSource netlink\n Shards 2\n HashLimit"),
-        READ,
-    );
+    daemon.reload(&text.replace(" HashLimit", " EventSource netlink\n Shards 2\n HashLimit"), READ);
     wait_equal("all are known", || daemon.internal().len(), || 20);
     assert!(daemon.ask(&["-s", "runtime"]).contains("event source: netlink"));
     Requests::open(&stage.node).delete(&udp_flows(0..20));
@@ -51,7 +37,7 @@ fn a_room_that_only_the_next_engine_makes_is_named() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     let text = daemon.file("conf").replace("HashSize 16384", "HashSize 8192");
-    reload(&daemon, &text, "HashSize is room made at the start");
+    daemon.reload(&text, "HashSize is room made at the start");
     wait_until("it was read", || daemon.log().contains(READ));
     assert!(daemon.log().contains("the change takes effect with the next one"));
     assert!(!daemon.log().contains("the engine is started again"));
@@ -65,7 +51,7 @@ fn a_scheduler_that_is_taken_out_of_the_file_leaves_the_shard_as_any_other_threa
     let policy = || daemon.scheduling("shard-0").expect("there is a shard");
     let refused = || daemon.log().contains("[warning] cannot schedule the engine as Fifo(7)");
     wait_until("it is so, or a warning", || policy() == "1/7" || refused());
-    reload(&daemon, &daemon.file("conf").replace(real_time, ""), READ);
+    daemon.reload(&daemon.file("conf").replace(real_time, ""), READ);
     wait_until("it is ordinary", || policy() == "0/0");
     let log = daemon.log();
     assert!(log.contains("Scheduler changed: the engine goes on"), "{log}");
@@ -88,7 +74,7 @@ fn another_link_is_in_use_and_both_nodes_know_each_other_again() {
         };
         for daemon in [&a, &b] {
             let text = other(daemon.file("conf"));
-            reload(daemon, &text, READ);
+            daemon.reload(&text, READ);
             assert!(
                 daemon.log().contains("the dedicated link changed: the engine is started again")
             );
@@ -111,7 +97,7 @@ fn a_link_that_cannot_be_opened_is_refused_before_the_engine_stops_and_noted_by_
     for (from, to) in [("Interface va", "Interface nope0"), ("10.99.0.1\n", "10.99.0.77\n")] {
         let other = text.replace(from, to);
         assert_ne!(other, text);
-        reload(&a, &other, REFUSED);
+        a.reload(&other, REFUSED);
         let word = to.rsplit(' ').next().expect("a word").trim();
         a.wait_to_say(word);
         let checked =
@@ -122,7 +108,7 @@ fn a_link_that_cannot_be_opened_is_refused_before_the_engine_stops_and_noted_by_
     assert!(!a.log().contains("the engine is started again"));
     Requests::open(&stage.a).create(&udp_flows(0..10));
     wait_until("it replicates", || b.external().len() == 10);
-    reload(&a, &text, READ);
+    a.reload(&text, READ);
 }
 
 #[test]
@@ -135,7 +121,7 @@ fn settings_the_engine_does_not_start_with_leave_the_old_ones_in_force() {
     command.arg(Brand::Ours.program());
     let daemon = Daemon::start_with(command, &stage.node, Brand::Ours, &stage.files, "a");
     let text = daemon.file("conf").replace(" HashLimit", " EventSource tap\n HashLimit");
-    reload(&daemon, &text, "the old configuration stays in force");
+    daemon.reload(&text, "the old configuration stays in force");
     daemon.wait_to_say("CAP_BPF");
     Requests::open(&stage.node).create(&udp_flows(0..10));
     wait_until("it hears", || daemon.internal().len() == 10);
@@ -151,13 +137,13 @@ fn statistics_become_replication_and_back() {
     let begin = sync.find("General").expect("there is one");
     let records = a.path("records");
     let stats = format!("Stats {{ LogFile {}\n }}\n{}", records.display(), &sync[begin..]);
-    reload(&a, &stats, READ);
+    a.reload(&stats, READ);
     assert!(a.ask(&["-s"]).starts_with("cache stats:"), "{}", a.ask(&["-s"]));
     Requests::open(&stage.a).create(&udp_flows(0..10));
     wait_until("the flows are known", || a.internal().len() == 10);
     Requests::open(&stage.a).delete(&udp_flows(0..5));
     wait_until("ends are lines", || a.file("records").lines().count() == 5);
-    reload(&a, &sync, READ);
+    a.reload(&sync, READ);
     wait_until("B knows", || b.external().len() == 5);
 }
 
@@ -177,7 +163,7 @@ fn clients_wait_while_the_engine_is_started_again_and_none_is_sent_away() {
         });
         for round in 0..5 {
             let limit = format!("HashLimit {}", 1000 + round);
-            reload(&daemon, &text.replace("HashLimit 262144", &limit), READ);
+            daemon.reload(&text.replace("HashLimit 262144", &limit), READ);
         }
         over.store(true, Ordering::Relaxed);
         assert!(clients.join().expect("every client is answered") > 0);
@@ -217,8 +203,8 @@ fn an_empty_file_takes_nothing_away() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     let text = daemon.file("conf");
-    reload(&daemon, "# soon\n", "the configuration is empty");
-    reload(&daemon, &text, READ);
+    daemon.reload("# soon\n", "the configuration is empty");
+    daemon.reload(&text, READ);
     daemon.ask(&["-s"]);
 }
 

@@ -1,9 +1,9 @@
 //! SIGHUP with other keys, addresses, rates and peers of version 2 (`docs/spec/replication-v2.md`, R3.1, R4.3).
 
 use host::keyfile;
-use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use tests::conf::swap;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::Daemon;
 use tests::mesh::{Mesh, PORT, name};
@@ -13,20 +13,6 @@ use tests::wait::{wait_equal, wait_until};
 const READ: &str = "the configuration was read again";
 const ANEW: &str = "the engine is started again";
 const GONE: &str = "is not there any more";
-
-/// Has another configuration read; until the log says these words once more.
-fn reload(daemon: &Daemon<'_>, text: &str, words: &str) {
-    let before = daemon.log().matches(words).count();
-    fs::write(daemon.path("new"), text).expect("a configuration is written");
-    fs::rename(daemon.path("new"), daemon.path("conf")).expect("it is there");
-    daemon.signal(Signal::HUP);
-    wait_until(words, || daemon.log().matches(words).count() > before);
-}
-
-fn swap(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from}: {text}");
-    text.replace(from, to)
-}
 
 fn peer(daemon: &Daemon<'_>, at: usize) -> serde_json::Value {
     daemon.status()["peers"][at].clone()
@@ -54,15 +40,15 @@ fn r4_3_a_key_is_changed_and_no_session_falls() {
 
     // B accepts both keys, and sends no more than so much.
     let both = swap(&conf_b, &one, &format!("{one}\n{two}\nRate 800000"));
-    reload(&b, &both, READ);
+    b.reload(&both, READ);
     b.wait_to_say("PublicKey, Rate changed: the engine goes on");
     // A uses the new one, and accepts the old one.
     let rekeys = peer(&b, 0)["rekeys"].as_u64();
-    reload(&a, &swap(&conf_a, &old_file, &format!("KeyFile {}\n{old_file}", new.display())), READ);
+    a.reload(&swap(&conf_a, &old_file, &format!("KeyFile {}\n{old_file}", new.display())), READ);
     wait_until("a session is made of the new key", || peer(&b, 0)["rekeys"].as_u64() > rekeys);
     // The old one goes.
-    reload(&a, &swap(&conf_a, &old_file, &format!("KeyFile {}", new.display())), READ);
-    reload(&b, &swap(&conf_b, &one, &two), READ);
+    a.reload(&swap(&conf_a, &old_file, &format!("KeyFile {}", new.display())), READ);
+    b.reload(&swap(&conf_b, &one, &two), READ);
     requests.create(&udp_flows(200..250));
     wait_equal("B holds the new ones", || held(&b, 0), || (150, true));
     for daemon in [&a, &b] {
@@ -72,7 +58,7 @@ fn r4_3_a_key_is_changed_and_no_session_falls() {
     }
     // A key that is taken out ends its session at once.
     let stranger = keyfile::draw().public();
-    reload(&b, &swap(&conf_b, &one, &format!("PublicKey {stranger}")), READ);
+    b.reload(&swap(&conf_b, &one, &format!("PublicKey {stranger}")), READ);
     b.wait_to_say("it, or its key, was taken out of the configuration");
 }
 
@@ -91,7 +77,7 @@ fn r3_1_a_peer_moves_and_the_session_with_a_third_one_knows_nothing_of_it() {
     // Until now both could have found each other through either.
     wait_until("A loses C", || peer(&daemons[0], 1)["session"] != "up");
     let text = swap(&daemons[0].file("conf"), &format!("Address {old}"), &format!("Address {new}"));
-    reload(&daemons[0], &text, READ);
+    daemons[0].reload(&text, READ);
     daemons[0].wait_to_say("Address changed: the engine goes on");
     wait_equal(
         "it is there",
@@ -117,12 +103,12 @@ fn r3_1_a_peer_is_added_and_taken_out() {
     wait_equal("B holds all", || held(&b, 0), || (100, true));
     let c = mesh.start(2, "");
     for (daemon, node) in [(&a, 0), (&b, 1)] {
-        reload(daemon, &mesh.conf(node, "", ""), READ);
+        daemon.reload(&mesh.conf(node, "", ""), READ);
         daemon.wait_to_say("Peer changed: the engine is started again");
     }
     wait_equal("C holds all", || held(&c, 0), || (100, true));
     wait_equal("B still holds all", || held(&b, 0), || (100, true));
-    reload(&b, &without(1, 2), READ);
+    b.reload(&without(1, 2), READ);
     c.wait_to_say(&format!("peer {} {GONE}", name(1)));
     wait_equal("B still holds all", || held(&b, 0), || (100, true));
 }
@@ -137,11 +123,11 @@ fn a_reload_after_user_keeps_keys_that_it_may_not_read_and_says_so() {
     a.wait_to_say("runs as user nobody with CAP_NET_ADMIN alone");
     wait_until("they are equal", || held(&a, 0).1 && held(&b, 0).1);
     let text = a.file("conf");
-    reload(&a, &swap(&text, "  Address", "  Rate 900000\n  Address"), READ);
+    a.reload(&swap(&text, "  Address", "  Rate 900000\n  Address"), READ);
     a.wait_to_say("Rate changed: the engine goes on");
     a.wait_to_say("may not read this file again: the key that it held before stays in force");
     // An engine that is started again has them too.
-    reload(&a, &swap(&text, "HashLimit 262144", "HashLimit 100000"), READ);
+    a.reload(&swap(&text, "HashLimit 262144", "HashLimit 100000"), READ);
     a.wait_to_say(ANEW);
     wait_until("they are equal again", || held(&a, 0).1 && held(&b, 0).1);
     // Another file was never read.
@@ -152,7 +138,7 @@ fn a_reload_after_user_keeps_keys_that_it_may_not_read_and_says_so() {
         &format!("KeyFile {}", a.path("key").display()),
         &format!("KeyFile {}", new.display()),
     );
-    reload(&a, &text, "the configuration is not valid: nothing was changed");
+    a.reload(&text, "the configuration is not valid: nothing was changed");
     a.wait_to_say("new.key: permission denied: a daemon that has given up root (`User`)");
     assert!(held(&a, 0).1 || peer(&a, 0)["session"] == "up");
 }

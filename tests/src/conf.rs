@@ -47,6 +47,16 @@ impl End {
     }
 }
 
+/// A configuration with something else in the place of a piece of it, which must be there.
+///
+/// # Panics
+/// When it is not.
+#[must_use]
+pub fn swap(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}: {text}");
+    text.replace(from, to)
+}
+
 /// The subnet of the first cable.
 pub const SUBNET: u8 = 0;
 

@@ -359,6 +359,19 @@ impl<'a> Daemon<'a> {
         rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
+    /// Has another configuration read; until the log says these words once more.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn reload(&self, text: &str, words: &str) {
+        let before = self.log().matches(words).count();
+        // At once: clients read it too.
+        fs::write(self.path("new"), text).expect("a configuration is written");
+        fs::rename(self.path("new"), self.path("conf")).expect("it is there");
+        self.signal(rustix::process::Signal::HUP);
+        wait_until(words, || self.log().matches(words).count() > before);
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
