@@ -10,8 +10,7 @@ use crate::log::Log;
 use crate::log::record::{Code, Fields};
 use crate::mesh::{self, Mesh};
 use crate::secure::{
-    Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerConfig, PeerId, Random, Refusal,
-    Secure,
+    Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerId, Random, Refusal, Secure,
 };
 use common::Instant;
 use engine::peer::v2::association::PATH_LEN;
@@ -311,16 +310,6 @@ impl Nodes {
             )),
         }
     }
-}
-
-/// The settings of a peer that is known by addresses alone so far.
-#[must_use]
-pub const fn peer(
-    name: Name,
-    keys: Vec<crate::secure::PublicKey>,
-    addresses: Vec<SocketAddr>,
-) -> PeerConfig {
-    PeerConfig { name, keys, addresses }
 }
 
 /// A peer as the engine knows it: both count in the order of the configuration.

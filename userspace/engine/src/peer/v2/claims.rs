@@ -223,9 +223,9 @@ impl Claims {
         known: Known,
     ) -> bool {
         let Some(flow) = self.flow(node, slot) else { return false };
-        let kernels = node.flows.table.at(slot).map(|entry| entry.flow());
-        if let (Some(joined), Some(kernels)) = (self.joined.get(&slot), kernels)
-            && !claim::adds(joined, &kernels)
+        if let Some(joined) = self.joined.get(&slot)
+            && let Some(kernels) = node.flows.table.at(slot)
+            && !claim::adds(joined, &kernels.flow())
         {
             self.joined.remove(&slot);
         }

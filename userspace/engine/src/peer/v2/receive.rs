@@ -200,12 +200,14 @@ impl V2 {
             hot: self.cluster.hot,
         };
         let action = claim::meet(entry, comes, meeting);
-        let state = matches!(comes, Comes::Live | Comes::New).then(|| flow.clone());
         // Its packets may go on through this node: the entry follows, as far as the owner knows more.
         let follows = self.cluster.hot
             && action == Action::Cede
             && mine.as_ref().is_some_and(|mine| claim::adds(&flow, mine));
         let action = if follows { Action::Advance } else { action };
+        // Most claims are held and nothing else: only what acts needs a copy.
+        let acts = action != Action::Nothing;
+        let state = (acts && matches!(comes, Comes::Live | Comes::New)).then(|| flow.clone());
         if coming.what.is_end() {
             self.claims.hold_end(node, &key, coming, known);
         } else {
@@ -215,7 +217,7 @@ impl V2 {
             }
             node.note_room(now, Side::Remote, held);
         }
-        if action != Action::Nothing {
+        if acts {
             self.act(node, now, from, (action, coming), (slot, key), state);
         }
     }

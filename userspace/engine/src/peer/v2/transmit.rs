@@ -59,10 +59,14 @@ impl V2 {
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
-        let scans = peer.compares && !self.scanned && self.scan.is_some();
-        (self.claims.ledger.peek(peer.position).is_some() && !scans)
+        (self.claims.ledger.peek(peer.position).is_some() && !self.holds_back(peer))
             || !peer.lost.is_empty()
             || !peer.replies.is_empty()
+    }
+
+    /// Whether news waits: what this node is about to claim is compared with what the peer holds, and not told.
+    const fn holds_back(&self, peer: &super::association::Association) -> bool {
+        peer.compares && !self.scanned && self.scan.is_some()
     }
 
     /// Packs the next datagram for one of the peers; `None` when there is nothing to send now.
@@ -174,10 +178,9 @@ impl V2 {
 
     /// What was lost, then news.
     fn put_news(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
-        let scans = self.scan.is_some() && !self.scanned;
+        let holds_back = self.holds_back(&self.peers[at]);
         let Self { claims, peers, .. } = self;
         let peer = &mut peers[at];
-        let holds_back = peer.compares && scans;
         let mut any = false;
         loop {
             let lost = peer.lost.peek(&claims.ledger);

@@ -34,16 +34,13 @@ impl Service {
         self.log.notice(format!("flushing conntrack table in {} secs", after.as_secs()));
         let service = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let (reply, _) = oneshot::channel();
-            service.engine.read().await.order(Order::Command(Command::StandBy, reply));
+            order(&*service.engine.read().await, Command::StandBy);
             tokio::time::sleep(after).await;
             service.log.notice("flushing kernel conntrack table (scheduled)");
             let engine = service.engine.read().await;
             // Before they are forgotten here, the flows are said to be nobody's.
-            order_release(&engine);
-            let (reply, _) = oneshot::channel();
-            let flush = Command::Flush { local: true, remote: false };
-            engine.order(Order::Command(flush, reply));
+            order(&engine, Command::Release);
+            order(&engine, Command::Flush { local: true, remote: false });
             // From here on it cannot be cancelled: the engine does it whether or not this task
             // waits for the end.
             let done = order_purge(&engine, &[Subject::Flows, Subject::Expectations]);
@@ -63,15 +60,16 @@ impl Service {
 
 fn order_purge(engine: &Handle, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
     if subjects.contains(&Subject::Flows) {
-        order_release(engine);
+        // Peers of version 2 keep what this node claims: its end here is not the flows' end.
+        order(engine, Command::Release);
     }
     let (reply, outcome) = oneshot::channel();
     engine.order(Order::Purge(subjects.to_vec(), reply));
     outcome
 }
 
-/// Peers of version 2 keep what this node claims: its end here is not the flows' end.
-fn order_release(engine: &Handle) {
+/// Orders a command whose end nobody waits for.
+fn order(engine: &Handle, command: Command) {
     let (reply, _) = oneshot::channel();
-    engine.order(Order::Command(Command::Release, reply));
+    engine.order(Order::Command(command, reply));
 }
