@@ -77,9 +77,10 @@ pub static FILTER_NUMBERS: Array<u64, { (3 * Numbers::WORDS) as usize }> = Array
 pub static YOUNG: HashMap<FlowKey, u64, { shape::YOUNG_MAX as usize }, NO_PREALLOC> =
     HashMap::new();
 
-/// What the hook last reported of the flows that fall on each slot. The loader leaves one slot where there is no hook.
+/// What the hook last reported of the flows that fall on each slot. The loader leaves one slot where there is no hook,
+/// and empties the slots before the hook begins to run.
 #[btf_map]
-pub static SIGNATURES: Array<u64, { hook::SIGNATURES_MAX as usize }> = Array::new();
+pub static SIGNATURES: Array<u64, { hook::SIGNATURES_MAX as usize }, MMAPABLE> = Array::new();
 
 /// Outcomes of the hook, per CPU.
 #[btf_map]

@@ -36,8 +36,8 @@ fn open(settings: &Settings) -> Source {
 }
 
 /// An engine that hears of a kernel through one source, without a daemon around them.
-struct Listener {
-    source: Source,
+pub(crate) struct Listener {
+    pub(crate) source: Source,
     engine: Engine,
     writer: KernelWriter,
     hearing: Hearing,
@@ -68,7 +68,7 @@ impl Io<Engine> for Kernel<'_> {
 
 impl Listener {
     /// Listens in the namespace of the calling thread.
-    fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let source = open(settings);
         let config = Config { hears_requests: source.hears_requests(), ..Config::default() };
         let engine = Engine::new(config, clock::now());
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// Takes what there is, as a shard does, until nothing is left to do.
-    fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let mut ears = Ears { origin: |_| Origin::Foreign, ends: None };
         loop {
             let Self { source, engine, writer, hearing } = self;
@@ -99,7 +99,7 @@ impl Listener {
     }
 
     /// The table by identity, in the words that all sources have in common.
-    fn table(&mut self) -> BTreeMap<String, Flow> {
+    pub(crate) fn table(&mut self) -> BTreeMap<String, Flow> {
         self.turn();
         let flows = self.engine.flows(Side::Local);
         flows.map(|flow| (format!("{:?}", flow.key()), common_words(flow))).collect()
@@ -289,7 +289,10 @@ fn ping(to: IpAddr) {
 }
 
 /// What one table says and the other does not.
-fn differences(told: &BTreeMap<String, Flow>, kernel: &BTreeMap<String, Flow>) -> Vec<String> {
+pub(crate) fn differences(
+    told: &BTreeMap<String, Flow>,
+    kernel: &BTreeMap<String, Flow>,
+) -> Vec<String> {
     let keys: BTreeSet<_> = told.keys().chain(kernel.keys()).collect();
     let differ = keys.into_iter().filter(|&key| told.get(key) != kernel.get(key));
     differ.map(|key| format!("{key}:\n{:?}\n{:?}", told.get(key), kernel.get(key))).collect()

@@ -6,6 +6,7 @@ mod cpus;
 mod clocks;
 mod filter;
 mod filtered;
+mod adapt;
 mod hook;
 mod hooked;
 mod kernel;

@@ -45,6 +45,8 @@ enum Step {
         life: u32,
         happened: Box<Happened>,
         stamp: Stamp,
+        /// It was seen in a packet.
+        packet: bool,
     },
     Arrival {
         node: usize,
@@ -289,8 +291,8 @@ impl Cluster {
         }
         match step {
             Step::Traffic(node) => self.on_traffic(node),
-            Step::Event { node, life, happened, stamp } if self.is_up(node, life) => {
-                self.on_event(node, *happened, stamp)
+            Step::Event { node, life, happened, stamp, packet } if self.is_up(node, life) => {
+                self.on_event(node, *happened, (stamp, packet))
             }
             Step::Arrival { node, packet } => self.on_arrival(node, &packet),
             Step::Execute { node, life } if self.is_up(node, life) => self.on_execute(node),
@@ -372,6 +374,9 @@ impl Cluster {
             kernel.events_off = !kernel.events_off;
             self.trace.say(self.now, node, format_args!("events off: {}", kernel.events_off));
         }
+        if self.profile.adapts > 0 && self.nodes[node].up && self.rng.chance(self.profile.adapts) {
+            self.change_source(node)?;
+        }
         if self.nodes[node].up && self.rng.chance(self.profile.restarts) {
             self.stop(node);
             let others = (0..self.nodes.len()).filter(|n| self.nodes[*n].up && *n != node);
@@ -387,7 +392,8 @@ impl Cluster {
     /// Sends what the kernel reported on its way to the engine.
     fn collect_events(&mut self, node: usize) {
         for happened in self.nodes[node].kernel.take_happened() {
-            if !self.nodes[node].source.hears(&happened) {
+            let ways = self.nodes[node].source.hears(&happened);
+            if ways.is_empty() {
                 self.nodes[node].on_unseen(&happened);
                 self.nodes[node].on_happened(&happened);
                 continue;
@@ -409,13 +415,21 @@ impl Cluster {
                 continue;
             }
             self.nodes[node].on_seen(&happened);
-            let (at, stamp) = self.nodes[node].source.route(&happened);
             let life = self.links[node].life();
-            self.plan_at(at, Step::Event { node, life, happened: Box::new(happened), stamp });
+            for packet in ways {
+                let (at, stamp) = self.nodes[node].source.route(&happened, packet);
+                let happened = Box::new(happened.clone());
+                self.plan_at(at, Step::Event { node, life, happened, stamp, packet });
+            }
         }
     }
 
-    fn on_event(&mut self, node: usize, happened: Happened, stamp: Stamp) -> Outcome {
+    fn on_event(
+        &mut self,
+        node: usize,
+        happened: Happened,
+        (stamp, packet): (Stamp, bool),
+    ) -> Outcome {
         let Happened { event, flow, origin, whole, .. } = happened;
         self.trace.fold_key(&flow.key());
         self.trace.say(
@@ -423,10 +437,7 @@ impl Cluster {
             node,
             format_args!("event {event:?} {origin:?} {stamp:?} {}", brief(&flow)),
         );
-        if let (Stamp::At(at), Some(whole)) = (stamp, whole)
-            && self.nodes[node].source.sees_packets()
-            && event != Change::Destroy
-        {
+        if let (Stamp::At(at), Some(whole), true) = (stamp, whole, packet) {
             let seen = seen(&whole, event == Change::Update);
             return self.input(node, Input::Packet { seen, at });
         }

@@ -81,6 +81,13 @@ worlds! {
         restarts: 5;
     ftfw_seen_in_packets, ALL, truths::sure, rules: Rules::Ftfw, hook: true, prefilled: true,
         network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    tap_and_hook_take_turns, ALL, truths::sure, tap: Some(true), adapts: 30, prefilled: true;
+    tap_and_hook_take_turns_at_all_times, ALL, truths::sure, tap: Some(true), adapts: 20, commands: 20, restarts: 5,
+        prefilled: true, overruns: true;
+    ftfw_tap_and_hook_take_turns, ALL, truths::sure, rules: Rules::Ftfw, tap: Some(true), adapts: 30, prefilled: true,
+        network: Faults { lose: 50, duplicate: 50, jitter_ns: 3_000_000, ..Faults::default() };
+    tap_and_hook_take_turns_and_straight_into_the_kernel, ALL, truths::sure, tap: Some(true), adapts: 30,
+        prefilled: true, shared: false, keep_remote: [false; 2];
     events_lost, ALL, truths::exact, overruns: true;
     messages_out_of_order, ALL, truths::sure,
         network: Faults { duplicate: 100, jitter_ns: 5_000_000, ..Faults::default() };

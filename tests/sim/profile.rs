@@ -66,6 +66,8 @@ pub(crate) struct Profile {
     pub(crate) restarts: u32,
     /// `nf_conntrack_events` is switched off and on again: times in a thousand steps.
     pub(crate) switches: u32,
+    /// Tap and hook take turns, so often in a thousand steps.
+    pub(crate) adapts: u32,
     /// Kernels hold fewer flows than traffic has.
     pub(crate) kernel_full: bool,
     /// Clocks of nodes differ.
@@ -119,6 +121,7 @@ impl Profile {
             restarts: 0,
             overruns: false,
             switches: 0,
+            adapts: 0,
             kernel_full: false,
             clocks_differ: false,
             outages: false,

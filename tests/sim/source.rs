@@ -7,6 +7,8 @@
 //!  hook:   the same rings; begins and changes are seen in packets, so what requests do is not seen; and some packets
 //!          begin flows that never come to be
 //! ```
+//!
+//! Tap and hook may take turns: for a while both tell.
 
 use crate::kernel::Happened;
 use crate::prng::Rng;
@@ -32,10 +34,29 @@ pub(crate) enum SourceKind {
     },
 }
 
+impl SourceKind {
+    const fn sees_packets(self) -> bool {
+        matches!(self, Self::Hook { .. })
+    }
+
+    /// Whether it learns of this in a packet, or in a message; `None`: not at all.
+    fn hears(self, happened: &Happened) -> Option<bool> {
+        if !self.sees_packets() {
+            return (!happened.silent).then_some(false);
+        }
+        if happened.event == Change::Destroy {
+            return Some(false);
+        }
+        (happened.origin == Origin::Foreign && happened.whole.is_some()).then_some(true)
+    }
+}
+
 /// One subscription.
 #[derive(Debug)]
 pub(crate) struct Source {
     kind: SourceKind,
+    /// The one before it tells until then.
+    before: Option<(SourceKind, Instant)>,
     rng: Rng,
     /// When the last event of each ring, and of the socket, is handed over.
     ring_last: [u64; CPUS],
@@ -48,32 +69,42 @@ impl Source {
     /// A subscription that begins at `now`.
     pub(crate) const fn new(kind: SourceKind, rng: Rng, now: Instant) -> Self {
         let ring_last = [now.0; CPUS];
-        Self { kind, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
+        Self { kind, before: None, rng, ring_last, socket_last: now.0, socket_empty: now.0 }
     }
 
-    /// Whether flows are seen in packets.
-    pub(crate) const fn sees_packets(&self) -> bool {
-        matches!(self.kind, SourceKind::Hook { .. })
+    /// Tap and hook change places. Whether requests are heard of from here on; `None` where there are no two.
+    pub(crate) fn change(&mut self, now: Instant) -> Option<bool> {
+        let other = match self.kind {
+            SourceKind::Socket => return None,
+            SourceKind::Tap { window_ns, .. } => SourceKind::Hook { window_ns },
+            SourceKind::Hook { window_ns } => {
+                SourceKind::Tap { window_ns, spill: *self.rng.pick(&[0, 20, 200]) }
+            }
+        };
+        self.before = Some((self.kind, Instant(now.0 + 5_000_000)));
+        self.kind = other;
+        Some(!self.kind.sees_packets())
     }
 
-    /// Whether it learns of this at all.
-    pub(crate) fn hears(&self, happened: &Happened) -> bool {
-        if !self.sees_packets() {
-            return !happened.silent;
-        }
-        let packet = happened.origin == Origin::Foreign && happened.whole.is_some();
-        packet || happened.event == Change::Destroy
+    /// How it learns of this: in a packet (true), in a message (false), in both, or not at all.
+    pub(crate) fn hears(&mut self, happened: &Happened) -> Vec<bool> {
+        self.before.take_if(|(_, until)| *until < happened.at);
+        let before = self.before.map(|(kind, _)| kind);
+        let both = [Some(self.kind), before].into_iter().flatten();
+        let mut ways: Vec<bool> = both.filter_map(|kind| kind.hears(happened)).collect();
+        ways.dedup();
+        ways
     }
 
-    /// When an event reaches the engine, and with which stamp.
-    pub(crate) fn route(&mut self, happened: &Happened) -> (Instant, Stamp) {
+    /// When an event reaches the engine, and with which stamp. Nothing that was seen in a packet goes to the socket.
+    pub(crate) fn route(&mut self, happened: &Happened, packet: bool) -> (Instant, Stamp) {
         match self.kind {
             SourceKind::Socket => {
                 let delay = self.delay(1_000_000);
                 self.socket_last = self.socket_last.max(happened.at.0 + delay) + 1;
                 (Instant(self.socket_last), Stamp::InOrder)
             }
-            SourceKind::Tap { window_ns, spill } if self.rng.chance(spill) => {
+            SourceKind::Tap { window_ns, spill } if !packet && self.rng.chance(spill) => {
                 let at = happened.at.0;
                 if self.socket_last < at {
                     // It was found empty at some time between its last event and this one.

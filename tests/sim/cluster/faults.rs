@@ -3,7 +3,7 @@
 use super::{Cluster, MILLISECOND, Outcome, Step};
 use crate::model::Ledger;
 use crate::profile::Rules;
-use engine::Command;
+use engine::{Command, Input};
 use wire::sync::v1::Messages;
 
 impl Cluster {
@@ -40,6 +40,13 @@ impl Cluster {
             }
             _ => Command::Commit,
         }
+    }
+
+    /// Tap and hook change places.
+    pub(super) fn change_source(&mut self, node: usize) -> Outcome {
+        let Some(hears_requests) = self.nodes[node].source.change(self.now) else { return Ok(()) };
+        self.trace.say(self.now, node, format_args!("requests are heard: {hears_requests}"));
+        self.input(node, Input::SourceChanged { hears_requests })
     }
 
     /// The process ends; after a while another one begins, on the same machine or after a reboot.

@@ -1,6 +1,7 @@
 //! Which moments are quiet: nothing is under way that nobody can know of yet.
 
 use super::{Cluster, MILLISECOND, Step};
+use crate::profile::Profile;
 
 impl Cluster {
     /// Whether nothing is under way between a node's kernel and its engine.
@@ -21,7 +22,8 @@ impl Cluster {
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
         // Counts are compared every second, and a difference has to stay.
         let looked_for = if self.profile.switches > 0 { 7_000 } else { 5_000 } * MILLISECOND;
-        let untold = self.profile.hook || self.profile.silent || self.profile.switches > 0;
+        let Profile { hook, silent, switches, adapts, .. } = self.profile;
+        let untold = hook || silent || switches > 0 || adapts > 0;
         let touched = self.nodes[n].kernel.touched();
         let noticed = !self.nodes[n].kernel.unnoticed;
         noticed && !self.nodes[n].flushed && (!untold || touched.0 + looked_for < self.now.0)

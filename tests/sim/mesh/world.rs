@@ -272,7 +272,7 @@ impl World {
                 self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
-            let (at, stamp) = self.members[node].source.route(&happened);
+            let (at, stamp) = self.members[node].source.route(&happened, false);
             let life = self.members[node].life;
             self.plan_at(at, Step::Event { node, life, happened: Box::new(happened), stamp });
         }

@@ -86,6 +86,7 @@ impl Engine {
             }
             Input::KernelSettled { token } => node.on_kernel_settled(session, now, token),
             Input::Reconfigure(settings) => self.reconfigure(settings),
+            Input::SourceChanged { hears_requests } => node.on_source(now, hears_requests),
             Input::Timeout => {
                 session.handle_timeout(node, now);
                 node.audit(now);

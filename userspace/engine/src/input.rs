@@ -107,6 +107,12 @@ pub enum Input<'a> {
     },
     /// Settings change.
     Reconfigure(Reconfigure),
+    /// The event source is another one from here on, and nothing was lost on the way: whether events tell of what is
+    /// done to flows by request ([`crate::Config::hears_requests`]).
+    SourceChanged {
+        /// The new value.
+        hears_requests: bool,
+    },
     /// Events about flows were lost.
     EventsLost {
         /// How many.

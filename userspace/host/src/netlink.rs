@@ -10,6 +10,8 @@ use std::io;
 
 /// Socket options (`include/uapi/linux/netlink.h`).
 mod option {
+    pub(super) const ADD_MEMBERSHIP: i32 = 1;
+    pub(super) const DROP_MEMBERSHIP: i32 = 2;
     pub(super) const EXT_ACK: i32 = 11;
     pub(super) const CAP_ACK: i32 = 10;
     pub(super) const BROADCAST_ERROR: i32 = 4;
@@ -108,6 +110,19 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Joins, or leaves, multicast groups: bits as [`Socket::open`] takes them.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`; perhaps some of them were joined or left.
+    pub fn set_groups(&self, groups: u32, member: bool) -> io::Result<()> {
+        let name = if member { option::ADD_MEMBERSHIP } else { option::DROP_MEMBERSHIP };
+        let numbers = (0..u32::BITS).filter(|bit| groups >> bit & 1 == 1).map(|bit| bit as i32 + 1);
+        for number in numbers {
+            sys::set_option(self.fd.as_fd(), libc::SOL_NETLINK, name, number)?;
+        }
+        Ok(())
     }
 
     /// Messages the kernel dropped because this socket was full.

@@ -10,6 +10,7 @@
 //! queue is full it waits for that shard, and what happens meanwhile waits in the kernel: first in the rings, then in
 //! the socket, and what has no room there is counted as lost.
 
+use crate::change;
 use crate::clock;
 use crate::log::Log;
 use crate::orders::{self, Bell, Orders};
@@ -105,11 +106,10 @@ impl Reader {
         reliable: bool,
         log: Arc<Log>,
     ) -> io::Result<(Self, Vec<Source>)> {
-        let nature = Nature { name: source.name(), hears_requests: source.hears_requests() };
         let board = Arc::new(Board::default());
         let (mut feeds, mut sources) = (Vec::new(), Vec::new());
         for _ in 0..shards {
-            let (feed, source) = queue::queue(nature, Arc::clone(&board))?;
+            let (feed, source) = queue::queue(Arc::clone(&board))?;
             feeds.push(feed);
             sources.push(Source::Queue(source));
         }
@@ -240,6 +240,7 @@ impl Reader {
         }
         overruns.look(source, tuning.buffer_max, log);
         overruns.tell(now, source, *reliable, log);
+        change::adapt(source, now, log);
         self.tell();
     }
 
@@ -257,7 +258,9 @@ impl Reader {
     }
 
     fn tell(&self) {
-        let account = Account { waits: self.waited, ..self.source.account() };
-        self.board.write(Told { account, receive_buffer: self.source.receive_buffer() });
+        let Self { source, .. } = self;
+        let nature = Nature { name: source.name(), hears_requests: source.hears_requests() };
+        let account = Account { waits: self.waited, ..source.account() };
+        self.board.write(Told { nature, account, receive_buffer: source.receive_buffer() });
     }
 }

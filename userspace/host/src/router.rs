@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::source::Source;
-    use crate::source::queue::{self, Nature};
+    use crate::source::queue;
     use crate::waits::{Wait, Waits};
     use common::Instant;
     use ctnetlink::request::{self, Ticket};
@@ -95,7 +95,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    const NATURE: Nature = Nature { name: "test", hears_requests: true };
     const SEED: u64 = 11;
 
     fn tuple(flow: u16) -> Tuple {
@@ -148,7 +147,7 @@ mod tests {
     }
 
     fn shards(count: usize, size: [usize; 2]) -> (Router, Vec<Source>) {
-        let queue = |_| queue::sized(NATURE, Arc::default(), size).unwrap();
+        let queue = |_| queue::sized(Arc::default(), size).unwrap();
         let (feeds, sources): (Vec<_>, Vec<_>) = (0..count).map(queue).unzip();
         (Router::new(feeds, SEED), sources.into_iter().map(Source::Queue).collect())
     }

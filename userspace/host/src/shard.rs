@@ -14,6 +14,7 @@
 //! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
 
 use crate::ahead::Glimpse;
+use crate::change;
 use crate::clock;
 use crate::ended::Ends;
 use crate::expectations::ExpectEvents;
@@ -442,6 +443,11 @@ impl Shard {
             self.engine.handle(now, Input::EventsLost { count: lost });
         }
         overruns.tell(now, source, *reliable, log);
+        change::adapt(source, now, log);
+        let hears_requests = source.hears_requests();
+        if hears_requests != self.engine.config().hears_requests {
+            self.engine.handle(now, Input::SourceChanged { hears_requests });
+        }
         if let Some(Health { flows, events }) = self.health.look(now) {
             self.engine.handle(now, Input::KernelHealth { flows, events });
         }

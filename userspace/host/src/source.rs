@@ -9,6 +9,7 @@ use ctnetlink::FlowKey;
 use rustix::fd::BorrowedFd;
 use std::io;
 
+mod adapt;
 mod age;
 pub mod netlink;
 mod btf;
@@ -21,6 +22,7 @@ pub mod tap;
 pub mod failure;
 pub(crate) mod queue;
 
+pub use adapt::Verdict;
 pub use netlink::NetlinkSource;
 pub use queue::QueueSource;
 pub use tap::TapSource;
@@ -69,6 +71,9 @@ pub struct Settings {
     /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring
     /// has no room for is left to the socket.
     pub reliable: bool,
+    /// Whether the hook may take over from the tap while it costs less ([`Source::adapt`]). Whoever reads the source
+    /// must then do with what either hands out.
+    pub adapts: bool,
 }
 
 impl Default for Settings {
@@ -80,6 +85,7 @@ impl Default for Settings {
             groups: group::FLOWS,
             filter: KernelFilter::default(),
             reliable: false,
+            adapts: false,
         }
     }
 }
@@ -270,7 +276,7 @@ impl Source {
     /// # Errors
     /// Why they cannot be loaded: this build, this process or the kernel.
     pub fn try_programs(hooked: bool) -> Result<(), SourceError> {
-        tap::load(hooked).map(drop)
+        tap::try_programs(hooked)
     }
 
     /// Whether this process may load eBPF programs: not one that has given up its rights.
@@ -305,7 +311,7 @@ impl Source {
     /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
     /// the flow; ends are always heard.
     #[must_use]
-    pub const fn hears_requests(&self) -> bool {
+    pub fn hears_requests(&self) -> bool {
         match self {
             Self::Netlink(_) => true,
             Self::Tap(s) => !s.is_hooked(),
@@ -321,7 +327,7 @@ impl Source {
 
     /// Its name: `netlink`, `tap` or `hook`.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Netlink(_) => "netlink",
             Self::Tap(tap) if tap.is_hooked() => "hook",
@@ -457,6 +463,16 @@ impl Source {
         match self {
             Self::Netlink(_) | Self::Queue(_) => None,
             Self::Tap(s) => s.look_for_cpus(watch),
+        }
+    }
+
+    /// Changes between tap and hook if the other one costs less, where [`Settings::adapts`] says so. To be called several
+    /// times a second. Says when a change begins, and why, or that it could not; `hears_requests` and `name` are of the
+    /// new side from then on, while both report for another moment.
+    pub fn adapt(&mut self, now: Instant) -> Option<Result<Verdict, SourceError>> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => None,
+            Self::Tap(s) => s.adapt(now),
         }
     }
 

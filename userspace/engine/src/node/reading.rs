@@ -249,6 +249,9 @@ impl Node {
     ) {
         let Some(Dump { began, flows, watch, commands, .. }) = self.dump.take() else { return };
         self.watch.on_reading(began, now, complete || watch);
+        if complete {
+            self.watch.on_whole_reading(began);
+        }
         if self.config.replication.keep_local {
             self.counters.resyncs += u64::from(!watch);
             if !watch {

@@ -11,9 +11,9 @@
 //! [`Marks::SILENT`]: crate::flows::table::Marks::SILENT
 //! [`Marks::UNSURE`]: crate::flows::table::Marks::UNSURE
 //!
-//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where the kernel's count of
-//! flows is compared with ours all the time, more often where it cannot be, because a filter leaves flows out or others
-//! share them.
+//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where events tell of everything
+//! and the kernel's count of flows is compared with ours all the time; more often where the count cannot be compared,
+//! because a filter leaves flows out or others share them, and where other programs change flows without a word.
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 
@@ -36,6 +36,8 @@ pub(super) struct Watch {
     torn: u32,
     /// When the next audit begins.
     audit: Instant,
+    /// An audit is wanted that finds what nobody told before this.
+    untold: Option<Instant>,
     /// How long the last reading took.
     took: Duration,
 }
@@ -43,7 +45,14 @@ pub(super) struct Watch {
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
         let audit = now + limit::AUDIT_PAUSE;
-        Self { next: now + limit::WATCH_PAUSE, round: None, torn: 0, audit, took: Duration::ZERO }
+        Self {
+            next: now + limit::WATCH_PAUSE,
+            round: None,
+            torn: 0,
+            audit,
+            untold: None,
+            took: Duration::ZERO,
+        }
     }
 
     /// A reading that began at `began` is over. `complete`: nothing is missing that only a reading tells.
@@ -57,6 +66,11 @@ impl Watch {
             let pause = limit::WATCH_STEP * (1 << self.torn.min(3));
             self.next = now + pause.min(limit::WATCH_PAUSE);
         }
+    }
+
+    /// A reading that began at `began` showed every flow.
+    pub(crate) fn on_whole_reading(&mut self, began: Instant) {
+        self.untold.take_if(|since| *since <= began);
     }
 
     /// A round that began at `began` is over: the next one begins so much later that all of them take a small share of
@@ -129,6 +143,15 @@ impl Node {
         filter.passes_all() && *share == Share::ALL && replication.keep_remote && !hot
     }
 
+    /// The event source is another one. What other programs did to flows while it did not tell, an audit finds.
+    pub(crate) fn on_source(&mut self, now: Instant, hears_requests: bool) {
+        if hears_requests && !self.config.hears_requests {
+            self.watch.untold = Some(now);
+            self.watch.audit = now;
+        }
+        self.config.hears_requests = hears_requests;
+    }
+
     /// Begins an audit if it is time.
     pub(crate) fn audit(&mut self, now: Instant) {
         if self.audit_due().is_some_and(|due| now >= due) {
@@ -143,7 +166,9 @@ impl Node {
         // Where counts are compared, an audit finds what happens to balance.
         let seldom = self.watch.took * limit::AUDIT_REST_COUNTED;
         let more = seldom.max(limit::AUDIT_PAUSE_COUNTED);
-        let due = if self.is_countable() { self.watch.audit + more } else { self.watch.audit };
+        let seldom =
+            self.is_countable() && self.config.hears_requests && self.watch.untold.is_none();
+        let due = if seldom { self.watch.audit + more } else { self.watch.audit };
         (wanted && self.dump.is_none()).then_some(due)
     }
 
@@ -160,3 +185,6 @@ impl Node {
         self.flows.table.silent()
     }
 }
+
+#[cfg(test)]
+mod tests;

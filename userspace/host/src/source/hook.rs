@@ -14,14 +14,15 @@
 //! maps, and this module loads the program.
 
 use super::btf::Btf;
-use super::tap::{OBJECT, load_error, map_fd};
-use super::{Account, SourceError};
-use crate::sys::{self, bpf};
+use super::tap::{OBJECT, load_error, map_fd, map_of, missing};
+use super::{Account, HookAccount, SourceError};
+use crate::sys::{self, Cells, bpf};
 use aya::Ebpf;
-use aya::maps::MapData;
-use aya::maps::PerCpuArray;
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya_obj::generated::bpf_insn;
-use common::hook::{AREA_LEN, CALL_CAST, FIELD_COUNT, FIELD_OFFSET, TYPE_AREA, counter};
+use common::hook::{
+    AREA_LEN, CALL_CAST, FIELD_COUNT, FIELD_OFFSET, SIGNATURES_MAX, TYPE_AREA, counter,
+};
 use common::maps;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use rustix::fd::{AsFd, OwnedFd};
@@ -72,16 +73,19 @@ pub(super) struct Layout {
 #[derive(Debug)]
 pub(super) struct Program(OwnedFd);
 
-/// The program at its hooks; it leaves them when this is dropped.
+/// The program and what it counts. It leaves its hooks when this is dropped.
 pub(super) struct Hook {
-    _links: Vec<OwnedFd>,
+    program: Program,
+    /// One for each hook that the program is at.
+    links: Vec<OwnedFd>,
+    /// What was last told of flows, and whether that may be old.
+    signatures: (Cells, bool),
     counters: PerCpuArray<MapData, u64>,
 }
 
 impl Program {
     /// Loads the program on the maps of `ebpf`, none of which may have been taken out.
-    pub(super) fn load(ebpf: &Ebpf) -> Result<Self, SourceError> {
-        let layout = Layout::of_kernel(Path::new(BTF_FOLDER))?;
+    pub(super) fn load(ebpf: &Ebpf, layout: &Layout) -> Result<Self, SourceError> {
         let mut instructions = relocated(ebpf)?;
         layout.patch(&mut instructions);
         bpf::load_netfilter(&instructions, c"ctflow_hook", c"Dual MIT/GPL").map(Self).map_err(
@@ -90,18 +94,6 @@ impl Program {
                 false => hook_error(format!("the kernel refuses the program: {error}: {said}")),
             },
         )
-    }
-
-    /// Has it run in the network namespace of the calling thread.
-    pub(super) fn attach(self, counters: PerCpuArray<MapData, u64>) -> Result<Hook, SourceError> {
-        let mut links = Vec::new();
-        for family in [FAMILY_IPV4, FAMILY_IPV6] {
-            for hook in HOOKS {
-                let link = self.link(family, hook);
-                links.push(link.map_err(|e| hook_error(format!("attaching the program: {e}")))?);
-            }
-        }
-        Ok(Hook { _links: links, counters })
     }
 
     fn link(&self, family: u8, hook: u32) -> io::Result<OwnedFd> {
@@ -117,13 +109,46 @@ impl Program {
 }
 
 impl Hook {
-    /// Adds what the program counted.
-    pub(super) fn add_to(&self, account: &mut Account) {
+    /// A hook that does not run yet, with its maps out of those of `ebpf`.
+    pub(super) fn new(program: Program, ebpf: &mut Ebpf) -> Result<Self, SourceError> {
+        let signatures = match &map_of(ebpf, maps::SIGNATURES)? {
+            Map::Array(data) => Cells::map(data.fd().as_fd(), SIGNATURES_MAX as usize)?,
+            _ => return Err(missing(maps::SIGNATURES)),
+        };
+        let counters = map_of(ebpf, maps::HOOK_COUNTERS)?;
+        let counters = PerCpuArray::try_from(counters).map_err(load_error)?;
+        Ok(Self { program, links: Vec::new(), signatures: (signatures, false), counters })
+    }
+
+    /// Has it run in the network namespace of the calling thread, and tell of every flow anew.
+    pub(super) fn attach(&mut self) -> Result<(), SourceError> {
+        let (signatures, are_old) = &mut self.signatures;
+        if std::mem::replace(are_old, true) {
+            (0..SIGNATURES_MAX as usize).for_each(|slot| signatures.set(slot, 0));
+        }
+        let mut links = Vec::new();
+        for family in [FAMILY_IPV4, FAMILY_IPV6] {
+            for hook in HOOKS {
+                let link = self.program.link(family, hook);
+                links.push(link.map_err(|e| hook_error(format!("attaching the program: {e}")))?);
+            }
+        }
+        self.links = links;
+        Ok(())
+    }
+
+    /// Has it run no more. What it counted stays.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// What the program made of packets up to now.
+    pub(super) fn account(&self) -> HookAccount {
         let total = |index| {
             let cells = self.counters.get(&index, 0);
             cells.map_or(0, |per_cpu| per_cpu.iter().sum::<u64>())
         };
-        let hook = super::HookAccount {
+        HookAccount {
             settled: total(counter::SETTLED),
             untracked: total(counter::UNTRACKED),
             recorded: total(counter::RECORDED),
@@ -131,13 +156,27 @@ impl Hook {
             filtered: total(counter::FILTERED),
             lost_full: total(counter::LOST_FULL) + total(counter::REPEAT_LOST),
             lost_other: total(counter::LOST_NO_RING),
-        };
+        }
+    }
+
+    /// Adds what the program counted, if it ever ran.
+    pub(super) fn add_to(&self, account: &mut Account) {
+        let (_, has_run) = self.signatures;
+        if !has_run {
+            return;
+        }
+        let hook = self.account();
         account.lost += hook.lost_full + hook.lost_other;
         account.hook = Some(hook);
     }
 }
 
 impl Layout {
+    /// That of the running kernel.
+    pub(super) fn of_this_kernel() -> Result<Self, SourceError> {
+        Self::of_kernel(Path::new(BTF_FOLDER))
+    }
+
     fn of_kernel(folder: &Path) -> Result<Self, SourceError> {
         Self::of(&types(folder)?)
     }
@@ -222,12 +261,6 @@ pub(super) fn check_capabilities() -> Result<(), SourceError> {
     } else {
         Err(SourceError::NoHookCapability)
     }
-}
-
-/// The hook's counters, out of the maps of `ebpf`.
-pub(super) fn counters_of(ebpf: &mut Ebpf) -> Result<PerCpuArray<MapData, u64>, SourceError> {
-    let map = super::tap::map_of(ebpf, maps::HOOK_COUNTERS)?;
-    PerCpuArray::try_from(map).map_err(load_error)
 }
 
 #[cfg(test)]

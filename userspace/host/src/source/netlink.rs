@@ -90,6 +90,11 @@ impl NetlinkSource {
         Ok(taken)
     }
 
+    /// Joins, or leaves, groups of events.
+    pub(super) fn set_groups(&self, groups: u32, member: bool) -> io::Result<()> {
+        self.socket.set_groups(groups, member)
+    }
+
     /// Whether the socket has said, since this was last asked, that it had no room.
     pub(super) const fn take_overrun(&mut self) -> bool {
         std::mem::replace(&mut self.overran, false)

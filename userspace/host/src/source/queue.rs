@@ -27,6 +27,7 @@ const HEAD_LEN: usize = 12;
 /// What the reader knows and every shard may ask for. Read some times a second, not for each event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
+    pub(crate) nature: Nature,
     pub(crate) account: Account,
     pub(crate) receive_buffer: usize,
 }
@@ -54,31 +55,29 @@ pub(crate) struct Feed(lane::Writer);
 pub struct QueueSource {
     lane: lane::Reader,
     board: Arc<Board>,
-    nature: Nature,
 }
 
-/// What the shard is to know of the source that the reader reads.
-#[derive(Clone, Copy, Debug)]
+/// What kind of source the reader reads, as [`super::Source`] says it.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Nature {
     pub(crate) name: &'static str,
     pub(crate) hears_requests: bool,
 }
 
-/// A queue for events of a source of this nature.
+/// A queue for events of a source that the board tells of.
 ///
 /// # Errors
 /// As `eventfd(2)`.
-pub(crate) fn queue(nature: Nature, board: Arc<Board>) -> io::Result<(Feed, QueueSource)> {
-    sized(nature, board, [BLOCKS, BLOCK_LEN])
+pub(crate) fn queue(board: Arc<Board>) -> io::Result<(Feed, QueueSource)> {
+    sized(board, [BLOCKS, BLOCK_LEN])
 }
 
 pub(crate) fn sized(
-    nature: Nature,
     board: Arc<Board>,
     [blocks, block_len]: [usize; 2],
 ) -> io::Result<(Feed, QueueSource)> {
     let (writer, lane) = lane(blocks, block_len)?;
-    Ok((Feed(writer), QueueSource { lane, board, nature }))
+    Ok((Feed(writer), QueueSource { lane, board }))
 }
 
 impl Feed {
@@ -130,12 +129,12 @@ impl QueueSource {
         self.board.read().receive_buffer
     }
 
-    pub(super) const fn name(&self) -> &'static str {
-        self.nature.name
+    pub(super) fn name(&self) -> &'static str {
+        self.board.read().nature.name
     }
 
-    pub(super) const fn hears_requests(&self) -> bool {
-        self.nature.hears_requests
+    pub(super) fn hears_requests(&self) -> bool {
+        self.board.read().nature.hears_requests
     }
 }
 
@@ -180,11 +179,9 @@ fn event(record: &[u8]) -> Option<(Heard<'_>, Stamp)> {
 mod tests {
     use super::*;
 
-    const NATURE: Nature = Nature { name: "test", hears_requests: true };
-
     #[test]
     fn events_come_out_as_they_were_put_in_and_a_full_queue_says_so() {
-        let (mut feed, mut source) = sized(NATURE, Arc::default(), [2, 64]).unwrap();
+        let (mut feed, mut source) = sized(Arc::default(), [2, 64]).unwrap();
         let stamps = [Stamp::InOrder, Stamp::At(Instant(7)), Stamp::After(Instant(u64::MAX))];
         let mut put = 0_u8;
         let event = |n: u8| (vec![n; 5 + usize::from(n)], stamps[usize::from(n) % 3]);

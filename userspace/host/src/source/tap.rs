@@ -10,6 +10,7 @@
 //! queued on the socket and nobody is woken unless the reader asked. When a ring is full, the event stays on the
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
+use super::adapt::{Side, Sides, Verdict};
 use super::diagnostics::Diagnostics;
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
@@ -57,8 +58,10 @@ pub struct TapSource {
     from_rings: u64,
     /// The CPU on which all that was heard last happened.
     heard_on: Option<usize>,
-    /// The program that reports flows instead of the events about them, if there is one.
+    /// The program that can report flows instead of the events about them, if there is one.
     hook: Option<Hook>,
+    /// Who reports flows, and how sides change.
+    sides: Sides,
     /// When the socket was last found empty: what is on it happened later.
     socket_empty_at: Instant,
     /// It was found empty just now.
@@ -72,12 +75,14 @@ impl std::fmt::Debug for TapSource {
 }
 
 impl TapSource {
-    /// Loads the program, makes a ring for each CPU that is online, and subscribes.
+    /// Loads the program, makes a ring for each CPU that is online, and subscribes. Where `settings` say so and the
+    /// hook can run, it takes over later if it costs less (`adapt`).
     ///
     /// # Errors
     /// When there is no object, no permission, or the kernel refuses.
     pub fn open(settings: &Settings) -> Result<Self, SourceError> {
-        Self::open_as(settings, false)
+        let layout = if settings.adapts { hook::Layout::of_this_kernel().ok() } else { None };
+        Self::open_as(settings, layout.filter(|_| hook::check_capabilities().is_ok()), Side::Tap)
     }
 
     /// The same for the ends of flows alone, with the hook for everything else.
@@ -86,11 +91,18 @@ impl TapSource {
     /// As [`TapSource::open`], and where the hook cannot run.
     pub fn open_with_hook(settings: &Settings) -> Result<Self, SourceError> {
         let groups = settings.groups & !(group::NEW | group::UPDATE);
-        Self::open_as(&Settings { groups, ..settings.clone() }, true)
+        check_rights()?;
+        hook::check_capabilities()?;
+        let layout = hook::Layout::of_this_kernel()?;
+        Self::open_as(&Settings { groups, ..settings.clone() }, Some(layout), Side::Hook)
     }
 
-    fn open_as(settings: &Settings, hooked: bool) -> Result<Self, SourceError> {
-        let (mut ebpf, hook) = load(hooked)?;
+    fn open_as(
+        settings: &Settings,
+        layout: Option<hook::Layout>,
+        side: Side,
+    ) -> Result<Self, SourceError> {
+        let (mut ebpf, of_hook) = load(layout.as_ref())?;
         let diagnostics = Diagnostics::start(&mut ebpf);
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();
@@ -108,11 +120,13 @@ impl TapSource {
         let socket = NetlinkSource::open_with(settings, |fd| {
             program(&mut ebpf)?.attach(fd).map(drop).map_err(load_error)
         })?;
-        // Ends are heard before anything begins.
-        let hook = match hook {
-            Some(hook) => Some(hook.attach(hook::counters_of(&mut ebpf)?)?),
-            None => None,
-        };
+        let mut hook = of_hook.map(|program| Hook::new(program, &mut ebpf)).transpose()?;
+        if side == Side::Hook {
+            // Ends are heard before anything begins.
+            hook.as_mut().map_or(Ok(()), Hook::attach)?;
+        }
+        let adapts = settings.adapts && side == Side::Tap && hook.is_some();
+        let sides = Sides::new(side, adapts, settings.groups & (group::NEW | group::UPDATE));
         Ok(Self {
             socket,
             rings,
@@ -125,6 +139,7 @@ impl TapSource {
             from_rings: 0,
             heard_on: None,
             hook,
+            sides,
             socket_empty_at,
             skip_socket: false,
         })
@@ -153,7 +168,11 @@ impl TapSource {
                 None => false,
             });
         }
-        let mut taken = self.batch.drain(&mut |heard, at| sink(heard, Stamp::At(at)));
+        let sides = &mut self.sides;
+        let mut taken = self.batch.drain(&mut |heard, at| {
+            sides.note(heard);
+            sink(heard, Stamp::At(at));
+        });
         self.from_rings += taken as u64;
         self.heard_on = heard_on.filter(|_| !heard_elsewhere);
         // Nobody may sleep on what is handed out next time.
@@ -230,9 +249,25 @@ impl TapSource {
         account
     }
 
-    /// Whether the hook reports flows.
-    pub(super) const fn is_hooked(&self) -> bool {
-        self.hook.is_some()
+    /// Whether the hook reports flows, or is about to.
+    pub(super) fn is_hooked(&self) -> bool {
+        self.sides.side() == Side::Hook
+    }
+
+    /// Goes on changing sides, or sees whether they should change; what has begun to change.
+    pub(super) fn adapt(&mut self, now: Instant) -> Option<Result<Verdict, SourceError>> {
+        let Self { sides, hook, socket, .. } = self;
+        let hook = hook.as_mut()?;
+        if sides.is_changing() {
+            sides.go_on(now, hook, socket);
+            return None;
+        }
+        if !sides.is_due(now) {
+            return None;
+        }
+        let account = self.account();
+        let hook = self.hook.as_mut()?;
+        self.sides.look(now, &account, (hook, &self.socket))
     }
 
     pub(super) fn reserve(&mut self) -> Result<(), SourceError> {
@@ -260,23 +295,31 @@ impl TapSource {
     }
 }
 
-/// Loads the tap's program, and the hook's if `hooked`: neither runs yet.
-pub(super) fn load(hooked: bool) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
-    let object = OBJECT.ok_or(SourceError::NoObject)?;
-    if !may_load() {
-        return Err(SourceError::NoCapability);
-    }
+/// Loads the tap's program, and the hook's where it is told how kernel structures look: neither runs yet.
+fn load(layout: Option<&hook::Layout>) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
+    let object = check_rights()?;
     let mut loader = EbpfLoader::new();
-    if hooked {
-        hook::check_capabilities()?;
-    } else {
+    if layout.is_none() {
         loader.map_max_entries(maps::SIGNATURES, 1);
     }
     let mut ebpf = loader.load(object).map_err(load_error)?;
     // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
     program(&mut ebpf)?.load().map_err(load_error)?;
-    let hook = hooked.then(|| hook::Program::load(&ebpf)).transpose()?;
+    let hook = layout.map(|layout| hook::Program::load(&ebpf, layout)).transpose()?;
     Ok((ebpf, hook))
+}
+
+/// Loads what the tap, or the hook if `hooked`, is made of, and lets it go.
+pub(super) fn try_programs(hooked: bool) -> Result<(), SourceError> {
+    check_rights()?;
+    let layout = hooked.then(|| hook::check_capabilities().and(hook::Layout::of_this_kernel()));
+    load(layout.transpose()?.as_ref()).map(drop)
+}
+
+/// The object, if this process may load it.
+fn check_rights() -> Result<&'static [u8], SourceError> {
+    let object = OBJECT.ok_or(SourceError::NoObject)?;
+    if may_load() { Ok(object) } else { Err(SourceError::NoCapability) }
 }
 
 /// Whether this process may load programs.

@@ -129,7 +129,7 @@ fn recorded(logs: &Logs, shards: usize) -> Result<(Vec<Ends>, Vec<Consumer>)> {
 }
 
 /// Whether the kernel holds back what it has no room for. It does not for the hook.
-const fn is_reliable(plan: &Plan, source: &Source) -> bool {
+fn is_reliable(plan: &Plan, source: &Source) -> bool {
     plan.source.reliable && source.hears_requests()
 }
 

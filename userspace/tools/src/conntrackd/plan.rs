@@ -159,6 +159,10 @@ impl From<&Conf> for Plan {
                 groups: if hears_events { group::FLOWS } else { 0 },
                 filter: filter.in_kernel(),
                 reliable: *netlink_events_reliable,
+                // What the hook has no room for, the kernel does not keep; and it needs this node's table.
+                adapts: *event_source == EventSource::Auto
+                    && role.replication.keep_local
+                    && !*netlink_events_reliable,
             },
             filter,
             links: role.links,

@@ -249,12 +249,14 @@ impl Difference {
             // `Plan::filter` tells.
             filter: _,
             reliable,
+            adapts,
         } = running;
         let buffers = (*buffer_bytes, *ring_bytes) != (wanted.buffer_bytes, wanted.ring_bytes);
         self.rebuild(buffers, "NetlinkBufferSize");
         self.rebuild(*reliable != wanted.reliable, "NetlinkEventsReliable");
         // They follow from `EventSource`, `PollSecs` and `Mode`, which are named by now.
-        let opened_differs = (*choice, *groups) != (wanted.choice, wanted.groups);
+        let opened_differs =
+            (*choice, *groups, *adapts) != (wanted.choice, wanted.groups, wanted.adapts);
         self.rebuild(self.rebuilds.is_empty() && opened_differs, "EventSource");
     }
 
