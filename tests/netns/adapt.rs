@@ -153,11 +153,10 @@ fn wait_alike(daemon: &Daemon<'_>, node: &Namespace) {
     wait_equal("the tables are equal", || marks(&daemon.internal()), kernel);
 }
 
-#[test]
-fn a_daemon_takes_the_hook_while_flows_are_short_and_finds_what_was_written_meanwhile() {
+fn a_daemon_takes_turns(general: &str) {
     let stage = Solo::new();
     stage.node.nft(RULES);
-    let daemon = stage.ours("a", &solo("EventSource auto"));
+    let daemon = stage.ours("a", &solo(&format!("EventSource auto\n {general}")));
     daemon.wait_to_say("conntrack events come through: tap");
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -174,4 +173,14 @@ fn a_daemon_takes_the_hook_while_flows_are_short_and_finds_what_was_written_mean
     });
     daemon.wait_to_say("conntrack events come through: tap (");
     wait_alike(&daemon, &stage.node);
+}
+
+#[test]
+fn a_daemon_takes_the_hook_while_flows_are_short_and_finds_what_was_written_meanwhile() {
+    a_daemon_takes_turns("");
+}
+
+#[test]
+fn shards_without_rights_change_sides_too() {
+    a_daemon_takes_turns("Shards 2\n User nobody");
 }

@@ -341,3 +341,14 @@ fn each_alert_has_its_heading_in_the_runbook_its_tests_and_a_severity() {
     assert_eq!(headings, names);
     assert!(names.len() > 20);
 }
+
+#[test]
+fn a_source_that_can_more_than_the_one_asked_for_is_no_fallback() {
+    use crate::print::status::fell_back;
+    let fallbacks = [("tap", "hook"), ("netlink", "tap"), ("netlink", "hook")];
+    for source in ["netlink", "tap", "hook"] {
+        for wanted in ["tap", "hook"] {
+            assert_eq!(fell_back(source, wanted), fallbacks.contains(&(source, wanted)));
+        }
+    }
+}

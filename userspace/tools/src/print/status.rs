@@ -509,6 +509,13 @@ fn replication(s: &Report) -> Replication {
     }
 }
 
+/// Whether events come through another source than the one asked for, which can do less: only `auto` takes the hook
+/// unasked.
+#[must_use]
+pub fn fell_back(source: &str, wanted: &str) -> bool {
+    source != wanted && source != "hook"
+}
+
 fn events(s: &Report) -> Events {
     Events {
         source: s.source.into(),

@@ -3,6 +3,7 @@
 use super::super::facts::{Answer, Facts, Known, Part};
 use super::{Check, Finding, Status, config};
 use crate::conf::{Conf, EventSource, ModeConf, SyncMode};
+use crate::print::status::fell_back;
 
 /// How long the local table may be inexact before that is more than a repair that runs, seconds.
 const REPAIR_S: u64 = 60;
@@ -130,7 +131,7 @@ fn source(facts: &Facts) -> Known<Finding> {
         EventSource::Hook | EventSource::Auto | EventSource::Tap => "tap",
     };
     let found = format!("events come through: {name}");
-    if name == wanted {
+    if !fell_back(name, wanted) {
         return Ok(Finding::ok(found));
     }
     let finding = Finding::warning(found).wanted(wanted);

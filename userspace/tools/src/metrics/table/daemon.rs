@@ -1,7 +1,7 @@
 //! The daemon as a whole.
 
 use super::{Metric, counter, gauge, many, maybe, one, told, with};
-use crate::print::status::NotReady;
+use crate::print::status::{NotReady, fell_back};
 use export::exposition::Series;
 use std::collections::BTreeSet;
 
@@ -35,9 +35,9 @@ pub(super) static METRICS: &[Metric] = &[
     gauge(
         "ctflow_source_fallback",
         &[],
-        "1 if events come through another source than the one that was asked for (`auto` asks for the tap). `ctflow \
-         doctor --only kernel` says why.",
-        |s| told(s, |status| status.events.source != status.events.wanted),
+        "1 if events come through another source than the one that was asked for (`auto` asks for the tap, and may \
+         take the hook). `ctflow doctor --only kernel` says why.",
+        |s| told(s, |status| fell_back(&status.events.source, &status.events.wanted)),
     ),
     gauge("ctflow_start_time_seconds", &[], "When the daemon began, seconds since 1970.", |s| {
         maybe(started(s))
