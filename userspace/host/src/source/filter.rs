@@ -74,6 +74,11 @@ impl FilterMaps {
     /// Filters like this, letting too much pass meanwhile, never too little: open, then the sets, then the switch.
     pub(super) fn set(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.open()?;
+        self.fill(filter)
+    }
+
+    /// The same, while no program runs that reads the maps, or all of them have seen the switch off.
+    pub(super) fn fill(&mut self, filter: &KernelFilter) -> Result<(), SourceError> {
         self.write(FilterConfig { enabled: 0, ..filter.config })?;
         refill(&mut self.ipv4, &self.current.ipv4, &filter.ipv4)?;
         refill(&mut self.ipv6, &self.current.ipv6, &filter.ipv6)?;

@@ -9,11 +9,12 @@
 //! short as rings get, and lays them aside ([`Rings::reserve`]); handing one to a CPU takes no capability.
 
 use super::SourceError;
-use super::tap::{load_error, map_of};
+use super::tap::{load_error, map_fd, map_of, missing};
+use crate::sys::bpf;
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use common::maps;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::fs::{self, File};
 use std::io::Read as _;
 
@@ -32,6 +33,8 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 pub(super) struct Rings {
     /// Where the programs look for them.
     outer: ArrayOfMaps<MapData, MapData>,
+    /// The same map.
+    descriptor: OwnedFd,
     rings: Vec<Ring>,
     /// Rings for CPUs that come online later.
     spares: Vec<MapData>,
@@ -60,6 +63,8 @@ impl Rings {
     /// When the kernel refuses, or has no memory.
     pub(super) fn open(ebpf: &mut Ebpf, wanted: usize) -> Result<Self, SourceError> {
         let outer = map_of(ebpf, maps::RINGS)?;
+        let descriptor = map_fd(&outer).ok_or_else(|| missing(maps::RINGS))?;
+        let descriptor = descriptor.try_clone_to_owned().map_err(load_error)?;
         let outer = ArrayOfMaps::try_from(outer).map_err(load_error)?;
         let online = fs::read_to_string(ONLINE).unwrap_or_default();
         let cpus = usable(&online);
@@ -67,6 +72,7 @@ impl Rings {
         let len = length(wanted, cpus.len());
         let mut rings = Self {
             outer,
+            descriptor,
             rings: Vec::new(),
             spares: Vec::new(),
             len,
@@ -75,9 +81,7 @@ impl Rings {
             read: String::new(),
             note: None,
         };
-        for &cpu in &cpus {
-            rings.make(cpu)?;
-        }
+        rings.make(&cpus)?;
         if len < wanted {
             rings.note = Some(format!(
                 "rings of {} CPUs have {} KiB each instead of {}: all together are to take {} MiB \
@@ -103,8 +107,8 @@ impl Rings {
             let new: Vec<_> = usable(&self.read).into_iter().filter(has_none).collect();
             self.online.clone_from(&self.read);
             for cpu in new {
-                match self.make(cpu) {
-                    Ok(ring) => watch(ring.records.as_fd()),
+                match self.make(&[cpu]) {
+                    Ok(rings) => rings.iter().for_each(|ring| watch(ring.records.as_fd())),
                     Err(error) => self.note = Some(format!("no ring for CPU {cpu}: {error}")),
                 }
             }
@@ -125,21 +129,39 @@ impl Rings {
         Ok(())
     }
 
-    fn make(&mut self, cpu: usize) -> Result<&Ring, SourceError> {
-        let len = if self.total + self.len <= TOTAL_MAX.max(self.len) {
-            self.len
-        } else {
-            LEN_MIN.min(self.len)
-        };
-        let (data, len) = match self.spares.pop() {
-            Some(spare) => (spare, LEN_MIN.min(self.len)),
-            None => (create(len)?, len),
-        };
-        self.outer.set(cpu as u32, &data, 0).map_err(load_error)?;
-        let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
+    /// Makes a ring for each of these CPUs.
+    fn make(&mut self, cpus: &[usize]) -> Result<&[Ring], SourceError> {
+        let made = cpus.iter().map(|_| self.ring()).collect::<Result<Vec<_>, _>>()?;
+        self.hand_out(cpus, &made)?;
+        for (&cpu, data) in cpus.iter().zip(made) {
+            let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
+            self.rings.push(Ring { cpu, records });
+        }
+        Ok(&self.rings[self.rings.len() - cpus.len()..])
+    }
+
+    /// A ring that no program knows yet.
+    fn ring(&mut self) -> Result<MapData, SourceError> {
+        let short = LEN_MIN.min(self.len);
+        let spare = self.spares.pop();
+        let has_room = self.total + self.len <= TOTAL_MAX.max(self.len);
+        let len = if spare.is_none() && has_room { self.len } else { short };
         self.total += len;
-        self.rings.push(Ring { cpu, records });
-        Ok(&self.rings[self.rings.len() - 1])
+        spare.map_or_else(|| create(len), Ok)
+    }
+
+    /// Lets the programs know of rings. After each change of such a map the kernel waits until no program uses what was
+    /// there before, some milliseconds, so all of them go in at once where it can do that.
+    fn hand_out(&mut self, cpus: &[usize], made: &[MapData]) -> Result<(), SourceError> {
+        let keys: Vec<_> = cpus.iter().map(|&cpu| cpu as u32).collect();
+        let rings: Vec<_> = made.iter().map(|data| data.fd().as_fd()).collect();
+        if bpf::set_inner_maps(self.descriptor.as_fd(), &keys, &rings).is_ok() {
+            return Ok(());
+        }
+        for (key, data) in keys.into_iter().zip(made) {
+            self.outer.set(key, data, 0).map_err(load_error)?;
+        }
+        Ok(())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Ring> {

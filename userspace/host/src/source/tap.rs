@@ -26,6 +26,8 @@ use common::{Instant, counter, maps};
 use ctnetlink::FlowKey;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// Capability numbers (`include/uapi/linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -81,8 +83,7 @@ impl TapSource {
     /// # Errors
     /// When there is no object, no permission, or the kernel refuses.
     pub fn open(settings: &Settings) -> Result<Self, SourceError> {
-        let layout = if settings.adapts { hook::Layout::of_this_kernel().ok() } else { None };
-        Self::open_as(settings, layout.filter(|_| hook::check_capabilities().is_ok()), Side::Tap)
+        Self::open_as(settings, if settings.adapts { Hooked::Perhaps } else { Hooked::No })
     }
 
     /// The same for the ends of flows alone, with the hook for everything else.
@@ -91,24 +92,17 @@ impl TapSource {
     /// As [`TapSource::open`], and where the hook cannot run.
     pub fn open_with_hook(settings: &Settings) -> Result<Self, SourceError> {
         let groups = settings.groups & !(group::NEW | group::UPDATE);
-        check_rights()?;
-        hook::check_capabilities()?;
-        let layout = hook::Layout::of_this_kernel()?;
-        Self::open_as(&Settings { groups, ..settings.clone() }, Some(layout), Side::Hook)
+        Self::open_as(&Settings { groups, ..settings.clone() }, Hooked::Yes)
     }
 
-    fn open_as(
-        settings: &Settings,
-        layout: Option<hook::Layout>,
-        side: Side,
-    ) -> Result<Self, SourceError> {
-        let (mut ebpf, of_hook) = load(layout.as_ref())?;
+    fn open_as(settings: &Settings, hooked: Hooked) -> Result<Self, SourceError> {
+        let (mut ebpf, of_hook) = load(hooked)?;
         let diagnostics = Diagnostics::start(&mut ebpf);
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();
         batch.add(rings.len());
         let mut filter = FilterMaps::take(&mut ebpf)?;
-        filter.set(&settings.filter)?;
+        filter.fill(&settings.filter)?;
         let armed = map_of(&mut ebpf, maps::ARMED)?;
         let armed = match &armed {
             Map::Array(data) => Cells::map(data.fd().as_fd(), maps::RINGS_MAX as usize)?,
@@ -121,6 +115,7 @@ impl TapSource {
             program(&mut ebpf)?.attach(fd).map(drop).map_err(load_error)
         })?;
         let mut hook = of_hook.map(|program| Hook::new(program, &mut ebpf)).transpose()?;
+        let side = if hooked == Hooked::Yes { Side::Hook } else { Side::Tap };
         if side == Side::Hook {
             // Ends are heard before anything begins.
             hook.as_mut().map_or(Ok(()), Hook::attach)?;
@@ -295,25 +290,52 @@ impl TapSource {
     }
 }
 
-/// Loads the tap's program, and the hook's where it is told how kernel structures look: neither runs yet.
-fn load(layout: Option<&hook::Layout>) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
+/// Whether the hook's program is loaded too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hooked {
+    No,
+    /// If this kernel takes it.
+    Perhaps,
+    Yes,
+}
+
+/// Loads the tap's program, and the hook's: neither runs yet.
+fn load(hooked: Hooked) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
     let object = check_rights()?;
-    let mut loader = EbpfLoader::new();
+    let (mut loader, layout) = thread::scope(|scope| {
+        // Both read some megabytes of the kernel's types.
+        let layout = (hooked != Hooked::No).then(|| scope.spawn(layout));
+        (
+            EbpfLoader::new(),
+            layout.map(|layout| layout.join().unwrap_or_else(|panic| resume_unwind(panic))),
+        )
+    });
+    let layout = match layout {
+        Some(Err(error)) if hooked == Hooked::Yes => return Err(error),
+        layout => layout.and_then(Result::ok),
+    };
     if layout.is_none() {
         loader.map_max_entries(maps::SIGNATURES, 1);
     }
     let mut ebpf = loader.load(object).map_err(load_error)?;
     // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
     program(&mut ebpf)?.load().map_err(load_error)?;
-    let hook = layout.map(|layout| hook::Program::load(&ebpf, layout)).transpose()?;
+    let hook = match layout.map(|layout| hook::Program::load(&ebpf, &layout)) {
+        Some(Err(error)) if hooked == Hooked::Yes => return Err(error),
+        hook => hook.and_then(Result::ok),
+    };
     Ok((ebpf, hook))
+}
+
+/// How the hook's program is to find its way in this kernel, if this process may load it.
+fn layout() -> Result<hook::Layout, SourceError> {
+    hook::check_capabilities()?;
+    hook::Layout::of_this_kernel()
 }
 
 /// Loads what the tap, or the hook if `hooked`, is made of, and lets it go.
 pub(super) fn try_programs(hooked: bool) -> Result<(), SourceError> {
-    check_rights()?;
-    let layout = hooked.then(|| hook::check_capabilities().and(hook::Layout::of_this_kernel()));
-    load(layout.transpose()?.as_ref()).map(drop)
+    load(if hooked { Hooked::Yes } else { Hooked::No }).map(drop)
 }
 
 /// The object, if this process may load it.
