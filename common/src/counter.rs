@@ -7,7 +7,7 @@ pub const SEEN: u32 = 0;
 pub const RING: u32 = 1;
 /// Outcome: refused by the filter.
 pub const FILTERED: u32 = 2;
-/// Outcome: left to the socket because the ring was full.
+/// Outcome: left to the socket because the ring was full, and its neighbours' were.
 pub const SPILLED_FULL: u32 = 3;
 /// Outcome: left to the socket because the message exceeds the largest record.
 pub const SPILLED_LARGE: u32 = 4;

@@ -1,4 +1,7 @@
-//! Copies one event into the ring of the CPU it happened on.
+//! Copies one event into the ring of the CPU it happened on, or, when that is full, into one of its neighbours'.
+//!
+//! A burst comes from few CPUs, often from one that empties a table, while the rings of the others lie empty. Records
+//! carry their time, so the reader puts them in order wherever they lie.
 //!
 //! Waking the reader is moderated as NAPI does it: the reader sets its cell in `ARMED` before it sleeps; whoever
 //! takes the 1 out of the cell wakes it, everybody else just leaves a record. The exchange is a full barrier, so
@@ -7,25 +10,30 @@
 use crate::maps::{ARMED, RINGS, count};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::programs::SkBuffContext;
 use common::counter;
 use common::tap::{
     HEADER_LEN, KIND_MESSAGE, RECORD_LARGE, RECORD_MEDIUM, RECORD_SMALL, RecordHeader,
 };
 use core::arch::asm;
+use core::hint::black_box;
 
 /// `BPF_RB_NO_WAKEUP`.
 pub const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 
+/// How many other rings a record may go into: those of the CPUs whose numbers differ in the last three bits alone.
+const NEIGHBOURS: u32 = 7;
+
 /// The headers that every message begins with. Verifiers of old kernels (6.1) learn from this comparison that there is
 /// something to copy; from one with 0 they do not.
-const MESSAGE_LEN_MIN: usize = 20;
+const MESSAGE_LEN_MIN: u32 = 20;
 
 /// Why an event is left to the socket.
 #[derive(Clone, Copy)]
 pub enum Spill {
-    /// This CPU's ring has no room.
+    /// This CPU's ring has no room, nor have its neighbours'.
     Full,
     /// No record is large enough.
     Large,
@@ -70,8 +78,7 @@ pub fn emit(ctx: &SkBuffContext) -> Result<(), Spill> {
 fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
     // SAFETY: the helper has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let ring = RINGS.get(cpu).ok_or(Spill::NoRing)?;
-    let mut record = ring.reserve_untyped::<Record<N>>(0).ok_or(Spill::Full)?;
+    let (mut record, at) = reserve::<Record<N>>(cpu)?;
     let base = record.as_mut_ptr().cast::<u8>();
     // SAFETY: `base` points to N reserved bytes, aligned to 8; header and message fit by the caller's test, which
     // is repeated on the value the helper gets so that the verifier sees the bound.
@@ -82,24 +89,43 @@ fn write<const N: usize>(ctx: &SkBuffContext, len: usize) -> Result<(), Spill> {
             cpu: cpu as u16,
             kind: KIND_MESSAGE,
         });
-        if len < MESSAGE_LEN_MIN || len > N - HEADER_LEN {
+        // What the compiler knows of the length, verifiers of old kernels forget when it lies on the stack meanwhile.
+        let len = black_box(len as u32);
+        if len < MESSAGE_LEN_MIN || len > (N - HEADER_LEN) as u32 {
             -1
         } else {
-            bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len as u32)
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, base.add(HEADER_LEN).cast(), len)
         }
     };
     if read != 0 {
         record.discard(NO_WAKEUP);
         return Err(Spill::Unreadable);
     }
-    record.submit(wakeup(cpu));
+    record.submit(wakeup(at));
     Ok(())
 }
 
-/// How to submit a record into the ring of this CPU: its reader is woken if it asked for that.
+/// Makes room for a record: in the ring of this CPU, or when that is full in one of its neighbours'. Returns whose.
 #[inline(always)]
-pub fn wakeup(cpu: u32) -> u64 {
-    let Some(cell) = ARMED.get_ptr_mut(cpu) else { return FORCE_WAKEUP };
+pub fn reserve<T: 'static>(cpu: u32) -> Result<(RingBufEntry<T>, u32), Spill> {
+    let own = RINGS.get(cpu).ok_or(Spill::NoRing)?;
+    if let Some(record) = own.reserve_untyped::<T>(0) {
+        return Ok((record, cpu));
+    }
+    for other in 1..=NEIGHBOURS {
+        let at = cpu ^ other;
+        let Some(ring) = RINGS.get(at) else { continue };
+        if let Some(record) = ring.reserve_untyped::<T>(0) {
+            return Ok((record, at));
+        }
+    }
+    Err(Spill::Full)
+}
+
+/// How to submit a record into the ring of that CPU: its reader is woken if it asked for that.
+#[inline(always)]
+pub fn wakeup(ring: u32) -> u64 {
+    let Some(cell) = ARMED.get_ptr_mut(ring) else { return FORCE_WAKEUP };
     // SAFETY: the lookup succeeded, cells are 8 bytes, and they live as long as the program.
     if unsafe { take(cell) } == 0 {
         return NO_WAKEUP;

@@ -19,9 +19,9 @@
 //! whoever changes it reads a later time.
 
 use crate::diagnose::diagnose;
-use crate::emit::wakeup;
+use crate::emit::{Spill, reserve, wakeup};
 use crate::filter;
-use crate::maps::{HOOK_COUNTERS, RINGS, SIGNATURES};
+use crate::maps::{HOOK_COUNTERS, SIGNATURES};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
 use common::hook::{
     BODY_LEN, CALL_CAST, Direction, FIELD_OFFSET, Field, PacketRecord, SIGNATURES_MAX, TYPE_AREA,
@@ -172,9 +172,10 @@ impl Conn {
     fn report(self, state: &State) -> Outcome {
         // SAFETY: the helper has no precondition.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let Some(ring) = RINGS.get(cpu) else { return Outcome::NoRing };
-        let Some(mut entry) = ring.reserve_untyped::<[u64; (HEADER_LEN + BODY_LEN) / 8]>(0) else {
-            return Outcome::Full;
+        let (mut entry, at) = match reserve::<[u64; (HEADER_LEN + BODY_LEN) / 8]>(cpu) {
+            Ok(reserved) => reserved,
+            Err(Spill::NoRing) => return Outcome::NoRing,
+            Err(_) => return Outcome::Full,
         };
         let base = entry.as_mut_ptr().cast::<u8>();
         // SAFETY: there are `BODY_LEN` reserved bytes behind the header, aligned to 8.
@@ -193,7 +194,7 @@ impl Conn {
                 kind: KIND_PACKET,
             });
         }
-        entry.submit(wakeup(cpu));
+        entry.submit(wakeup(at));
         Outcome::Recorded
     }
 

@@ -36,7 +36,7 @@ mod entry {
     ///   event --> filter --refused--> DROP, counted
     ///                |
     ///                v
-    ///             own CPU's ring --full, too large, none--> KEEP: the socket buffer takes it
+    ///   own CPU's ring, its neighbours' --all full, too large, none--> KEEP: the socket buffer takes it
     ///                |
     ///                v
     ///              DROP (the socket stays empty)

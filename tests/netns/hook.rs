@@ -385,7 +385,7 @@ fn a_flow_is_told_once_and_each_packet_is_counted_once() {
 #[test]
 fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
     netns::enter_new();
-    // One page of ring holds 30 records.
+    // One page of ring holds 30 records, and eight CPUs share their rings.
     let mut listener = Listener::new(&Settings { ring_bytes: 4096, ..hook() });
     let (socket, _sink, port) = ends();
     let targets = (0..500_u16).map(|n| SocketAddr::from(([127, 9, (n >> 8) as u8, n as u8], port)));
@@ -393,7 +393,7 @@ fn what_found_a_ring_full_is_counted_and_told_by_the_next_packet() {
     let send = |to: &SocketAddr| assert_eq!(socket.send_to(b"hi", to).ok(), Some(2));
     targets.iter().for_each(send);
     let lost = listener.source.account().lost;
-    assert!(lost > 900, "the ring was meant to be full");
+    assert!(lost > 400, "the rings were meant to be full: {lost}");
     for to in &targets {
         send(to);
         listener.turn();

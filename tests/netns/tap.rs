@@ -90,6 +90,34 @@ fn an_overflowing_ring_spills_and_every_event_is_accounted_for() {
     assert_eq!(seen.len() as u64, account.delivered);
 }
 
+/// A burst comes from one CPU, and the rings of the others are empty.
+#[test]
+fn a_full_ring_spills_into_those_of_other_cpus_first() {
+    netns::enter_new();
+    stay_on(0);
+    // One page of ring holds 15 small records.
+    let settings = Settings { ring_bytes: 4096, ..tap() };
+    let mut source = open(&settings);
+    let rings = source.ring_descriptors().len().min(8) as u32;
+    let flows = 15 * rings;
+    churn::udp_flows(0, flows);
+    let account = source.account();
+    assert_eq!((account.ring, account.spilled_full), (flows.into(), 0), "{account:?}");
+    let seen = drain_all(&mut source);
+    assert_eq!(seen.len(), flows as usize);
+    assert!(seen.windows(2).all(|w| match (w[0].1, w[1].1) {
+        (Stamp::At(a), Stamp::At(b)) => a <= b,
+        _ => false,
+    }));
+    check_balance(&source.account(), flows.into());
+    // When all are full, the socket takes what comes.
+    churn::udp_flows(flows, flows + 10);
+    let account = source.account();
+    assert_eq!(account.spilled_full, 10, "{account:?}");
+    assert_eq!(drain_all(&mut source).len(), flows as usize + 10);
+    check_balance(&source.account(), (2 * flows + 10).into());
+}
+
 #[test]
 fn the_tap_keeps_what_plain_netlink_loses() {
     netns::enter_new();
