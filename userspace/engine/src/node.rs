@@ -285,7 +285,7 @@ impl Node {
             Request::Update(flow) => ("update", flow.key()),
             Request::Delete(..) if op.purpose == Purpose::Clearing => return,
             Request::Delete(key, _) => ("delete", *key),
-            Request::Get(key) => return self.flows.on_unverified(key),
+            Request::Get(key) => return self.flows.on_unanswered(key),
             Request::Dump => return self.on_dump_done(session, now, false),
             Request::CreateExpectation(_)
             | Request::DeleteExpectation(_)
