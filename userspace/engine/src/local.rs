@@ -312,7 +312,7 @@ impl Flows {
         let slot = self.put(desk, found, news)?;
         let is = |flow: &Flow| self.table.at(slot).is_some_and(|e| news::is_same(&e.flow(), flow));
         if before.is_some_and(|flow| !is(&flow)) {
-            desk.listener.on_overwritten();
+            desk.listener.on_overwritten(slot);
         }
         Ok(slot)
     }

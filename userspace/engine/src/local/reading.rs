@@ -135,7 +135,7 @@ impl Flows {
         if (changed && !read_back) || desk.listener.is_untold(slot) {
             desk.listener.on_changed(slot);
         } else if changed {
-            desk.listener.on_overwritten();
+            desk.listener.on_overwritten(slot);
         }
         Ok(())
     }
