@@ -190,11 +190,13 @@ impl World {
         let now = member.clock(self.now);
         let Some(engine) = &member.engine else { return Ok(()) };
         let who = name(member.index);
-        let mut local: Vec<_> = engine.flows(Side::Local).map(|flow| flow.key()).collect();
+        let heard = |key: &FlowKey| !member.kernel.is_unheard(key);
+        let local = engine.flows(Side::Local).map(|flow| flow.key());
+        let mut local: Vec<_> = local.filter(heard).collect();
         local.sort_unstable();
         let kernel = member.kernel.flows().keys();
         let kernel: Vec<_> =
-            kernel.filter(|key| !member.kernel.is_injected(key)).copied().collect();
+            kernel.filter(|key| !member.kernel.is_injected(key) && heard(key)).copied().collect();
         if local != kernel {
             let text = format!("{who} {local:?}, {kernel:?}");
             return differ("I3 the local table is the kernel's", text);
@@ -241,7 +243,7 @@ impl World {
         }
         let tracks = |member: &&Member| {
             let flow = member.kernel.flows().get(key).filter(|flow| !is_closing(flow));
-            flow.is_some() && !member.kernel.is_injected(key)
+            flow.is_some() && !member.kernel.is_injected(key) && !member.kernel.is_unheard(key)
         };
         let Some(member) = self.members.iter().find(tracks) else { return Ok(()) };
         let text = format!("{which} is tracked at {}, and nobody's", name(member.index));

@@ -269,6 +269,7 @@ impl World {
             }
             if self.rng.chance(self.overruns) {
                 self.trace.say(happened.at, node, format_args!("  lost"));
+                self.members[node].kernel.lose(&happened);
                 self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
