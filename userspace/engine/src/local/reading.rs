@@ -50,6 +50,12 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// When the reading began.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.reading.began
+    }
+
     /// Whether the reading showed everything.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

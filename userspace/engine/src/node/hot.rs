@@ -46,6 +46,8 @@ impl Node {
                 session.on_injected_changed(&key);
                 return Some(Origin::Inject);
             }
+            // It may be the one that was made, of which the event with its id was lost.
+            (Change::Destroy, Origin::Foreign) if made.contains(&key) => self.ask(&key),
             // Its owner may say that it lives.
             (Change::Destroy, Origin::Foreign) => session.on_injected_changed(&key),
             (Change::New | Change::Update, Origin::Foreign) if made.contains(&key) => {
@@ -105,11 +107,21 @@ impl Node {
         let (own_id, is_own) = (self.own_id(key), self.is_own(key));
         let Some(made) = self.remote.made_flows() else { return false };
         let is_made = made.may_be(key, id(flow)) && (own_id.is_none() || own_id != id(flow));
-        if is_made == is_own {
-            // What was made, or what is known of this node's own, may be gone by now.
+        let unnamed = made.on_read(key).is_none();
+        if is_made == is_own || is_made && unnamed {
+            // What was made, or what is known of this node's own, may be gone by now; or the event with its id is lost.
             self.ask(key);
         }
         is_made || !is_own
+    }
+
+    /// A reading that began at `began` is over, and has shown everything: the kernel is asked about what was made before
+    /// and was not shown.
+    pub(super) fn on_hot_read(&mut self, began: Instant) {
+        let Some(made) = self.remote.made_flows() else { return };
+        for key in made.hidden(seconds(began)) {
+            self.ask(&key);
+        }
     }
 
     /// A write of ours failed; whether that is to be told. What is there is not deleted for a peer's word: traffic may

@@ -240,6 +240,9 @@ impl Node {
         let over = flows.sweep(&mut desk, &mut sweep);
         self.tell_vanished();
         if over && self.sweep_mirror(sweep.is_complete()) {
+            if sweep.is_complete() {
+                self.on_hot_read(sweep.began());
+            }
             self.end_reading(session, now, (sweep.is_complete(), sweep.purged));
         } else if let Some(dump) = &mut self.dump {
             dump.sweep = Some((sweep, now + limit::SWEEP_STEP));

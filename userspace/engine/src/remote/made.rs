@@ -10,6 +10,7 @@
 //! an earlier one, or about one that traffic has begun since.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use ctnetlink::FlowKey;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -32,6 +33,8 @@ struct Made {
     written_s: u32,
     /// Another flow of that identity is to take its place.
     outdated: bool,
+    /// The reading that is under way has shown it.
+    shown: bool,
 }
 
 /// The entries that injections made.
@@ -127,6 +130,26 @@ impl MadeFlows {
         self.made
             .get(key)
             .is_some_and(|made| id.is_none() || made.id.is_none_or(|known| Some(known) == id))
+    }
+
+    /// A reading shows the entry. Its id, if it is known.
+    pub fn on_read(&mut self, key: &FlowKey) -> Option<u32> {
+        let made = self.made.get_mut(key)?;
+        made.shown = true;
+        made.id
+    }
+
+    /// A reading is over that began at second `began_s`: what it did not show and was there before.
+    pub fn hidden(&mut self, began_s: u32) -> Vec<FlowKey> {
+        let mut hidden = Vec::new();
+        for (key, made) in &mut self.made {
+            if !core::mem::take(&mut made.shown) && made.written_s <= began_s {
+                hidden.push(*key);
+            }
+        }
+        // In an order that the table's does not decide, or the same seed would not be the same run.
+        hidden.sort_unstable();
+        hidden
     }
 
     /// The kernel answers with an entry that has this id: whether it is the one that was made. Then its id is known from

@@ -103,3 +103,15 @@ fn a_write_to_an_entry_with_news_of_its_own_never_takes_its_state_back() {
     world.run(S(1));
     assert_eq!(states(&mut world, 1), [(1_000, 3)]);
 }
+
+#[test]
+fn what_is_gone_without_a_word_is_written_again_after_a_reading() {
+    let mut world = World::with(2, true);
+    world.kernel(0, Change::New, flow(1_000, 3));
+    world.run(S(2));
+    // The news of that is lost.
+    world.at(1).kernel.clear();
+    world.command(1, Command::ResyncKernelAll);
+    world.run(S(2));
+    assert_eq!(world.at(1).kernel[&1_000].id, 1_002);
+}
