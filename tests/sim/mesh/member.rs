@@ -76,6 +76,8 @@ pub(super) struct Member {
 pub(super) struct Turn {
     pub(super) datagrams: Vec<(usize, u64, Vec<u8>)>,
     pub(super) wants_kernel: bool,
+    /// A commit is over.
+    pub(super) committed: bool,
     pub(super) timer: Option<Instant>,
 }
 
@@ -183,6 +185,7 @@ impl Member {
         self.execute_planned |= turn.wants_kernel;
         while let Some(event) = engine.poll_event() {
             if matches!(event, Event::CommitDone { .. }) {
+                turn.committed = true;
                 trace.say(now, self.index, format_args!("{event:?}"));
             }
         }
