@@ -31,6 +31,8 @@ pub(crate) struct Happened {
     pub(crate) whole: Option<Flow>,
     /// No event tells of it: only who looks at packets sees it.
     pub(crate) silent: bool,
+    /// Traffic changes a flow that an injection wrote, of which no change was heard before.
+    pub(crate) touches_injected: bool,
 }
 
 /// The table.
@@ -41,6 +43,8 @@ pub(crate) struct Kernel {
     tuples: BTreeMap<FlowKey, FlowKey>,
     /// Flows that an injection wrote and that no traffic has touched since.
     injected: BTreeSet<FlowKey>,
+    /// Flows that an injection wrote and that traffic has touched, of which the news was lost: nobody can know.
+    unheard: BTreeSet<FlowKey>,
     /// Those of them that the node has forgotten, because an operator flushed what peers told.
     abandoned: BTreeSet<FlowKey>,
     /// Flows that began before anybody listened: nothing is told of them.
@@ -83,6 +87,18 @@ impl Kernel {
         self.injected.contains(key)
     }
 
+    /// Whether traffic touched a flow that was written for a peer, and the news of that was lost.
+    pub(crate) fn is_unheard(&self, key: &FlowKey) -> bool {
+        self.unheard.contains(key)
+    }
+
+    /// This never reaches the node.
+    pub(crate) fn lose(&mut self, happened: &Happened) {
+        if happened.touches_injected {
+            self.unheard.insert(happened.flow.key());
+        }
+    }
+
     /// Whether a flow is one that the node wrote for a peer, and has not forgotten since.
     pub(crate) fn is_kept_for_peer(&self, key: &FlowKey) -> bool {
         self.injected.contains(key) && !self.abandoned.contains(key)
@@ -96,6 +112,7 @@ impl Kernel {
     /// What was written for peers is the node's own from here on.
     pub(crate) fn adopt(&mut self) {
         self.injected.clear();
+        self.unheard.clear();
         self.abandoned.clear();
     }
 
@@ -139,8 +156,11 @@ impl Kernel {
         let Some(flow) = self.flows.get_mut(key) else { return };
         edit(flow);
         let event = part(flow, told);
-        self.injected.remove(key);
+        let touches_injected = self.injected.remove(key) | self.unheard.remove(key);
         self.report(now, Change::Update, event, Origin::Foreign);
+        if let Some(happened) = self.happened.last_mut().filter(|_| touches_injected) {
+            happened.touches_injected = true;
+        }
     }
 
     /// A packet that was on its way while the flow ended reports it once more, after the end.
@@ -242,6 +262,11 @@ impl Kernel {
             flow.extra_mut().labels = Some(labels);
         }
         let told = flow.clone();
+        if origin == Origin::Commit {
+            // It is the node's own from here on.
+            self.injected.remove(&owner);
+            self.unheard.remove(&owner);
+        }
         self.abandoned.remove(&owner);
         self.report(now, Change::Update, told, origin);
         Ok(())
@@ -280,6 +305,7 @@ impl Kernel {
             self.tuples.remove(&end);
         }
         self.injected.remove(key);
+        self.unheard.remove(key);
         let mut told = part(&flow, Told { proto: true, ..Told::default() });
         told.known.remove(Known::TIMEOUT);
         told.status |= Status::DYING;
@@ -306,7 +332,8 @@ impl Kernel {
         let at = now.max(Instant(self.clock.0 + 1));
         self.clock = at;
         let whole = self.flows.get(&flow.key()).cloned();
-        self.happened.push(Happened { at, event, flow, origin, whole, silent });
+        let touches_injected = false;
+        self.happened.push(Happened { at, event, flow, origin, whole, silent, touches_injected });
     }
 }
 

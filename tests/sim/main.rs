@@ -32,7 +32,7 @@ mod mesh;
 
 use network::{Faults, Topology};
 use profile::{Profile, Rules};
-use runs::{ALL, FEW, MANY, World};
+use runs::{ALL, FEW, MANY, Timed, World};
 
 /// The worlds: each a test of its own, and all of them one list for `cargo xtask sim`. A line is the name, the share of
 /// the seeds, what must be true, and what differs from the calm world.
@@ -67,7 +67,10 @@ macro_rules! worlds {
 #[test]
 #[ignore = "cargo xtask sim runs it, for as long as it is told to"]
 fn for_a_time() {
-    runs::for_a_time(&all_worlds());
+    let worlds = all_worlds();
+    let mut timed: Vec<_> = worlds.iter().map(Timed::of).collect();
+    timed.push(Timed { name: mesh::NAME, run: Box::new(mesh::timed) });
+    runs::for_a_time(&timed);
 }
 
 worlds! {

@@ -16,6 +16,7 @@ mod truths;
 mod world;
 
 use crate::cluster::{Outcome, Violation};
+use crate::prng::Rng;
 use crate::runs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
@@ -23,12 +24,41 @@ use world::World;
 /// JOIN_WAIT of a process that starts as the last fault ends, PEER_SILENCE, the time after which a kernel is looked at
 /// again for flows that lost their owner, and HEAL.
 const HEAL_S: u64 = 40;
-/// Failing seeds in a thousand that are tolerated of I4 alone: a flow lives again that was closed.
-const REVIVED_PERMILLE: u64 = 4;
+/// Seeds that once failed, and whether nodes were hot: what each of them found is mended.
+const FAILED_ONCE: [(u64, bool); 16] = [
+    // A close told as expired.
+    (101_807, false),
+    (1_146, true),
+    (4_210, true),
+    // A delete that names no entry.
+    (1_002, true),
+    // What an injection wrote, claimed as this node's own; and the other way round.
+    (1_003, true),
+    (1_049, true),
+    (1_052, true),
+    (1_448, true),
+    (1_493, true),
+    (1_765, true),
+    (1_874, true),
+    (1_963, true),
+    (2_104, true),
+    // A flow that a hot kernel lacks, because the news of its entry was lost; a flow that is being closed at its owner.
+    (30_191, true),
+    (30_256, true),
+    // A commit that waited took over what a node closed meanwhile that it did not hear.
+    (7_000_796, false),
+];
+
+/// Whether some nodes of a world write flows of peers into their kernels at once: half of the seeds, or as
+/// `CTFLOW_SIM_HOT` says (0, 1).
+fn is_hot(seed: u64) -> bool {
+    let drawn = || Rng::new(!seed).chance(500);
+    runs::number("CTFLOW_SIM_HOT").map_or_else(drawn, |hot| hot != 0)
+}
 
 /// One run: a number for all that the engines did, and how long it took until all was well.
-fn simulate(seed: u64, verbose: bool) -> Outcome<(u64, u64)> {
-    let mut world = World::new(seed, runs::number("CTFLOW_SIM_HOT").is_some(), verbose);
+fn simulate((seed, hot): (u64, bool), verbose: bool) -> Outcome<(u64, u64)> {
+    let mut world = World::new(seed, hot, verbose);
     world.trouble()?;
     world.heal()?;
     if world.tight {
@@ -49,9 +79,9 @@ fn simulate(seed: u64, verbose: bool) -> Outcome<(u64, u64)> {
     Ok((world.trace.hash(), HEAL_S))
 }
 
-fn run(seed: u64, verbose: bool) -> Outcome<(u64, u64)> {
+fn run((seed, hot): (u64, bool), verbose: bool) -> Outcome<(u64, u64)> {
     let once = || {
-        let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, verbose)));
+        let run = catch_unwind(AssertUnwindSafe(|| simulate((seed, hot), verbose)));
         run.unwrap_or_else(|_| Err(Violation::new("I9 no panic", "it panicked, see above")))
     };
     let done = once()?;
@@ -60,23 +90,34 @@ fn run(seed: u64, verbose: bool) -> Outcome<(u64, u64)> {
     same.then_some(done).ok_or_else(|| Violation::new("I9 determinism", "two runs differ"))
 }
 
+/// For `cargo xtask sim`: one run.
+pub(crate) fn timed(seed: u64) -> Outcome {
+    run((seed, is_hot(seed)), false).map(|_| ())
+}
+
+pub(crate) const NAME: &str = "mesh::nodes_of_version_2_hold_the_same_after_the_last_fault";
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    for (seed, hot) in FAILED_ONCE {
+        let outcome = run((seed, hot), false);
+        assert!(outcome.is_ok(), "{seed}, hot: {hot}: {outcome:?}");
+    }
+}
+
 #[test]
 fn nodes_of_version_2_hold_the_same_after_the_last_fault() {
     let verbose = runs::replayed().is_some();
     let (mut count, mut failures, mut slowest) = (0, Vec::new(), [0_u64; HEAL_S as usize + 1]);
     for seed in runs::seeds(runs::ALL) {
         count += 1;
-        match run(seed, verbose) {
+        match run((seed, is_hot(seed)), verbose) {
             Ok((_, seconds)) => slowest[seconds as usize] += 1,
             Err(violation) => failures.push((seed, violation)),
         }
     }
-    let name = "mesh::nodes_of_version_2_hold_the_same_after_the_last_fault";
     println!("runs by the seconds until all was well: {slowest:?}");
-    let text = runs::told(name, count, &failures);
+    let text = runs::told(NAME, count, &failures);
     println!("{text}");
-    let (revived, others): (Vec<_>, Vec<_>) =
-        failures.iter().partition(|(_, violation)| violation.truth.starts_with("I4"));
-    assert!(others.is_empty(), "{text}");
-    assert!(revived.len() as u64 * 1_000 <= count * REVIVED_PERMILLE, "{text}");
+    assert!(failures.is_empty(), "{text}");
 }

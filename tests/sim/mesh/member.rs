@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub(super) execute_planned: bool,
     /// How often it was woken up by its timer.
     pub(super) wakes: u64,
+    /// Whether it writes flows of peers into its kernel at once.
+    pub(super) is_hot: bool,
     clock: Duration,
     rng: Rng,
     /// The flows of its kernel of which the engine was told, by the kernel's ids.
@@ -74,6 +76,8 @@ pub(super) struct Member {
 pub(super) struct Turn {
     pub(super) datagrams: Vec<(usize, u64, Vec<u8>)>,
     pub(super) wants_kernel: bool,
+    /// A commit is over.
+    pub(super) committed: bool,
     pub(super) timer: Option<Instant>,
 }
 
@@ -90,6 +94,7 @@ impl Member {
             timer_at: None,
             execute_planned: false,
             wakes: 0,
+            is_hot: settings.hot.is_some_and(|(first, of)| index % of == first % of),
             clock: Duration::ZERO,
             rng,
             known: BTreeSet::new(),
@@ -114,7 +119,7 @@ impl Member {
             rates: vec![None; settings.nodes - 1],
             incarnation: self.incarnation,
             digest_key: KEY,
-            hot: settings.hot.is_some_and(|(first, of)| self.index % of == first % of),
+            hot: self.is_hot,
         };
         let config = Config {
             flows_max: settings.flows_max,
@@ -180,6 +185,7 @@ impl Member {
         self.execute_planned |= turn.wants_kernel;
         while let Some(event) = engine.poll_event() {
             if matches!(event, Event::CommitDone { .. }) {
+                turn.committed = true;
                 trace.say(now, self.index, format_args!("{event:?}"));
             }
         }

@@ -170,6 +170,7 @@ impl World {
         for (at, member) in self.members.iter().enumerate() {
             self.is_settled(member)?;
             self.rows_are_claims(at, &views)?;
+            self.hot_kernel_has_them(member, &views[at])?;
         }
         for (which, key) in self.keys.iter().enumerate() {
             let owners: Vec<_> = views.iter().map(|view| view.get(key).map(|of| of.0)).collect();
@@ -177,7 +178,10 @@ impl World {
                 return differ("I2 one owner", format!("{which}: {owners:?}"));
             }
             self.owner_has_it(which, owners[0])?;
-            if let Some(at) = self.connections[which].closed.filter(|_| owners[0].is_some()) {
+            // What is being closed does not live: it goes when its time is over, which this kernel does not know.
+            let entry = |Owner(at)| self.members[usize::from(at)].kernel.flows().get(key);
+            let lives = owners[0].and_then(entry).is_some_and(|flow| !is_closing(flow));
+            if let Some(at) = self.connections[which].closed.filter(|_| lives) {
                 let text = format!("{which} was closed at {}, and is {owners:?}'s", name(at));
                 return differ("I4 what is closed stays closed", text);
             }
@@ -190,11 +194,13 @@ impl World {
         let now = member.clock(self.now);
         let Some(engine) = &member.engine else { return Ok(()) };
         let who = name(member.index);
-        let mut local: Vec<_> = engine.flows(Side::Local).map(|flow| flow.key()).collect();
+        let heard = |key: &FlowKey| !member.kernel.is_unheard(key);
+        let local = engine.flows(Side::Local).map(|flow| flow.key());
+        let mut local: Vec<_> = local.filter(heard).collect();
         local.sort_unstable();
         let kernel = member.kernel.flows().keys();
         let kernel: Vec<_> =
-            kernel.filter(|key| !member.kernel.is_injected(key)).copied().collect();
+            kernel.filter(|key| !member.kernel.is_injected(key) && heard(key)).copied().collect();
         if local != kernel {
             let text = format!("{who} {local:?}, {kernel:?}");
             return differ("I3 the local table is the kernel's", text);
@@ -231,6 +237,14 @@ impl World {
         Ok(())
     }
 
+    /// The kernel of a hot node has what others own, too (R13.3).
+    fn hot_kernel_has_them(&self, member: &Member, view: &View) -> Outcome {
+        let lacks = |key: &&FlowKey| !member.kernel.flows().contains_key(*key);
+        let lacked = member.is_hot.then(|| view.keys().find(lacks)).flatten();
+        let Some(key) = lacked else { return Ok(()) };
+        differ("I3 a hot kernel has all flows", format!("{}: {key:?}", name(member.index)))
+    }
+
     /// An owner's kernel has the flow, and what a kernel tracks has an owner (I3).
     fn owner_has_it(&self, which: usize, owner: Option<Owner>) -> Outcome {
         let key = &self.keys[which];
@@ -241,7 +255,7 @@ impl World {
         }
         let tracks = |member: &&Member| {
             let flow = member.kernel.flows().get(key).filter(|flow| !is_closing(flow));
-            flow.is_some() && !member.kernel.is_injected(key)
+            flow.is_some() && !member.kernel.is_injected(key) && !member.kernel.is_unheard(key)
         };
         let Some(member) = self.members.iter().find(tracks) else { return Ok(()) };
         let text = format!("{which} is tracked at {}, and nobody's", name(member.index));

@@ -269,6 +269,7 @@ impl World {
             }
             if self.rng.chance(self.overruns) {
                 self.trace.say(happened.at, node, format_args!("  lost"));
+                self.members[node].kernel.lose(&happened);
                 self.plan(MILLISECOND, Step::Loss(node));
                 continue;
             }
@@ -285,8 +286,12 @@ impl World {
 
     /// Pulls everything the engine wants.
     fn turn(&mut self, node: usize) -> Outcome {
-        let Turn { datagrams, wants_kernel, timer } =
+        let Turn { datagrams, wants_kernel, committed, timer } =
             self.members[node].turn(self.now, &mut self.trace)?;
+        if committed {
+            // It waits for peers to answer, and may take over what a node has closed since that does not hear this one.
+            self.note_disturbance();
+        }
         for (to, number, bytes) in datagrams {
             self.trace.fold(&bytes);
             self.watch.on_sent(self.now, (node, to), &bytes, &self.trace)?;

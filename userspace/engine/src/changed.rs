@@ -56,8 +56,9 @@ pub trait Listener {
     /// The same, though somebody who was told of the flow should know: it is left to the next transfer.
     fn owe_end(&mut self, slot: Slot);
 
-    /// A peer's word changed a flow of this node's. Whoever said it knows; others may hold the flow as it was.
-    fn on_overwritten(&mut self);
+    /// A peer's word changed the flow of this node's in a slot. Whoever said it knows; others may hold the flow as it
+    /// was.
+    fn on_overwritten(&mut self, slot: Slot);
 
     /// The flow of no slot changed: no table is kept, or the table did not know it.
     fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters);

@@ -20,13 +20,19 @@ use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
 use alloc::vec::Vec;
 use common::Instant;
+use core::ops::RangeInclusive;
 use ctnetlink::{Change, Flow, FlowKey};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 mod bypass;
 mod packet;
 mod reading;
 
 pub use reading::{Ended, Reading, Sweep};
+
+/// From FIN_WAIT to CLOSE: a TCP connection is being closed, or is closed (`enum tcp_conntrack`).
+const CLOSING: RangeInclusive<u8> = 4..=8;
 
 /// What the local side works with while it handles one input.
 pub struct Desk<'a, L> {
@@ -93,6 +99,8 @@ pub struct Flows {
     tombstones: Tombstones,
     /// Flows not in the table that were spoken of lately, and when.
     spoken: Tombstones,
+    /// What an end said of a flow, while the kernel is asked whether it was the end of this flow or of an earlier one.
+    last_words: HashMap<FlowKey, Flow, FixedState>,
     /// When the kernel's table had been read for the first time.
     filled: Option<Instant>,
     /// When the last reading began that does not show all that began before it.
@@ -112,6 +120,7 @@ impl Flows {
                 .with_room_for(config.flows_expected),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            last_words: HashMap::with_hasher(FixedState::with_seed(config.hash_seed)),
             filled: None,
             reread: None,
             heard: 0,
@@ -186,7 +195,12 @@ impl Flows {
             Change::Update => What::Changed(by),
             Change::Destroy => What::Ended,
         };
-        let taken = match knowledge.on_news(what, &self.look(known, &news, desk.now)) {
+        let look = self.look(known, &news, desk.now);
+        // Its end may be told after the kernel's answer that it is gone.
+        let is_this = known.is_some() && !look.is_another();
+        let says_closing =
+            is_this && news.flow.tcp().is_some_and(|tcp| CLOSING.contains(&tcp.state));
+        let taken = match knowledge.on_news(what, &look) {
             Step::Take(taken) => taken,
             Step::TellLate => {
                 desk.counters.local.stale += 1;
@@ -205,13 +219,16 @@ impl Flows {
                 // nobody was told.
                 let anew = known.filter(|_| anew && origin == Origin::Foreign);
                 anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
-                self.verify(desk, &key);
+                if self.verify(desk, &key) && says_closing {
+                    self.last_words.insert(key, news.flow);
+                }
                 return Ok(());
             }
         };
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
             self.table.set_knowledge(slot, taken.next);
             if self.verify(desk, &key) {
+                says_closing.then(|| self.last_words.insert(key, news.flow));
                 // The reading may have shown it as it is by now, and nobody was told of that.
                 desk.listener.start_over(slot);
                 return Ok(());
@@ -295,7 +312,7 @@ impl Flows {
         let slot = self.put(desk, found, news)?;
         let is = |flow: &Flow| self.table.at(slot).is_some_and(|e| news::is_same(&e.flow(), flow));
         if before.is_some_and(|flow| !is(&flow)) {
-            desk.listener.on_overwritten();
+            desk.listener.on_overwritten(slot);
         }
         Ok(slot)
     }
@@ -389,11 +406,14 @@ impl Flows {
         let known = Some((slot, entry));
         let event = Change::Destroy;
         let look = Look { flows: self, known, age, news: &flow, event, stamp, now: desk.now };
+        let is_another = look.is_another();
         match self.table.knowledge(slot).on_news(What::Ended, &look) {
             Step::End => {}
             Step::Ask { anew } => {
                 known.filter(|_| anew).into_iter().for_each(|_| desk.listener.start_over(slot));
-                self.verify(desk, &key);
+                if self.verify(desk, &key) && !is_another {
+                    self.last_words.insert(key, flow);
+                }
                 return;
             }
             _ => {
@@ -444,6 +464,7 @@ impl Flows {
     pub fn flush(&mut self, listener: &mut impl Listener, now: Instant) {
         listener.forget_entries();
         self.table.clear();
+        self.last_words.clear();
         self.tombstones.clear(now.0);
     }
 

@@ -30,6 +30,7 @@ use ctnetlink::{Change, Flow, FlowKey};
 use wire::packet::Seen;
 
 mod expect;
+mod hot;
 mod mirror;
 mod reading;
 mod watch;
@@ -52,8 +53,8 @@ pub trait Peers: Listener {
     /// Whether everything was told since `since`.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
-    /// A flow that an injection made has ended in this node's kernel, and no peer said so.
-    fn on_injected_ended(&mut self, _: &FlowKey) {}
+    /// A hot node's kernel may not hold a flow as its owner has it.
+    fn on_injected_changed(&mut self, _: &FlowKey) {}
 
     /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
     /// when it last changed. `None`: a commit does not write it.
@@ -193,11 +194,9 @@ impl Node {
         }
         let key = flow.key();
         let origin = self.meant_origin(event, &key, origin);
-        let foreign = matches!(origin, Origin::Foreign);
+        let about = (event, &flow, origin);
+        let Some(origin) = self.on_hot_event(session, now, about) else { return };
         let origin = self.note_traffic(event, &key, origin);
-        if foreign && origin == Origin::Inject {
-            session.on_injected_ended(&key);
-        }
         let (flows, mut desk) = self.desk(session, now);
         let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
         self.note_room(now, Side::Local, outcome);
@@ -285,7 +284,7 @@ impl Node {
             Request::Update(flow) => ("update", flow.key()),
             Request::Delete(..) if op.purpose == Purpose::Clearing => return,
             Request::Delete(key, _) => ("delete", *key),
-            Request::Get(key) => return self.flows.on_unverified(key),
+            Request::Get(key) => return self.flows.on_unanswered(key),
             Request::Dump => return self.on_dump_done(session, now, false),
             Request::CreateExpectation(_)
             | Request::DeleteExpectation(_)
@@ -300,6 +299,7 @@ impl Node {
         }
         let to_tell = match &mut self.commit {
             Some(commit) if is_commit(op.purpose) => commit.on_failure(&mut self.kernel, op, errno),
+            _ if self.config.cluster.is_some() => self.on_hot_failed(session, op, errno),
             _ => self.on_inject_failed(session, now, op, errno, last_word),
         };
         if to_tell {

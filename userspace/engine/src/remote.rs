@@ -16,8 +16,10 @@ use ctnetlink::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use ctnetlink::{Flow, FlowKey};
 
 mod inject;
+mod made;
 
 pub use inject::{Failure, Pen, on_inject_failed, on_replace};
+pub use made::{LIFE_MAX_S, MadeFlows};
 
 /// The remote table and what belongs to it.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub struct Remote {
     known: FlowTable,
     /// They go straight into the kernel: nobody is shown a table of them.
     injects: bool,
-    /// They are kept here, and written into the kernel at once, too.
-    hot: bool,
+    /// They are kept here, and written into the kernel at once, too: which entries of the kernel are there for that.
+    hot: Option<MadeFlows>,
     /// What is shown then.
     nothing: FlowTable,
     /// Flows with [`Marks::UNLIKE`].
@@ -102,7 +104,11 @@ impl Remote {
             known: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
                 .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
             injects: !config.replication.keep_remote,
-            hot: config.cluster.as_ref().is_some_and(|cluster| cluster.hot),
+            hot: config
+                .cluster
+                .as_ref()
+                .filter(|cluster| cluster.hot)
+                .map(|_| MadeFlows::new(config.hash_seed)),
             nothing: FlowTable::new(0, 0),
             unlike: 0,
             unremembered: 0,
@@ -252,6 +258,9 @@ impl Remote {
 
     /// Takes a peer's flow out of the table.
     pub fn release(&mut self, counters: &mut TableCounters, slot: Slot) {
+        if let (Some(made), Some(entry)) = (&mut self.hot, self.known.at(slot)) {
+            made.on_orphaned(&entry.key());
+        }
         if self.known.remove(slot).is_some() {
             counters.destroyed += 1;
         }
@@ -385,6 +394,9 @@ impl Remote {
     /// Forgets every flow. `orders` are those of the latest message of each peer: what comes in late from before is
     /// forgotten too, or else the end of a flow would be forgotten and its beginning not.
     pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
+        if let Some(made) = &mut self.hot {
+            self.known.iter().for_each(|(_, entry)| made.on_orphaned(&entry.key()));
+        }
         self.known.clear();
         (self.unlike, self.unremembered) = (0, 0);
         self.tombstones.clear(0);

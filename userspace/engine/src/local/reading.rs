@@ -50,6 +50,12 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// When the reading began.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.reading.began
+    }
+
     /// Whether the reading showed everything.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
@@ -96,6 +102,12 @@ impl Flows {
     }
 
     /// The kernel did not answer; the next doubt may ask again.
+    pub fn on_unanswered(&mut self, key: &FlowKey) {
+        self.last_words.remove(key);
+        self.on_unverified(key);
+    }
+
+    /// No answer about a flow is on its way.
     pub fn on_unverified(&mut self, key: &FlowKey) {
         if let Some(notes) = self.table.find(key).and_then(|slot| self.table.notes_mut(slot)) {
             notes.marks.remove(Marks::VERIFYING);
@@ -122,13 +134,14 @@ impl Flows {
             self.on_missing(desk, key);
             return Ok(());
         };
+        self.last_words.remove(key);
         self.make_room(desk, key, Span::at(desk.now.0))?;
         let (slot, changed) = self.replace(desk, flow, desk.now.0, Elsewhere::Unknown)?;
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
         if (changed && !read_back) || desk.listener.is_untold(slot) {
             desk.listener.on_changed(slot);
         } else if changed {
-            desk.listener.on_overwritten();
+            desk.listener.on_overwritten(slot);
         }
         Ok(())
     }
@@ -142,13 +155,36 @@ impl Flows {
             self.verify(desk, key);
             return;
         }
+        let last_words = self.last_words.remove(key);
+        if let Some(slot) = found.filter(|_| step == Step::End && last_words.is_none())
+            && self.may_have_closed(desk, slot, known)
+        {
+            // Whether it was closed its last events tell, which are on their way, unless they are lost.
+            return self.table.set_knowledge(slot, Knowledge::Seen);
+        }
         self.tombstones.bury(*key, Span::at(desk.now.0));
         if let Some(slot) = found.filter(|_| step == Step::End) {
             // What never came to be has not ended unseen either.
             let all_there_was = (known == Knowledge::Seen).then(|| self.table.at(slot)).flatten();
             let all_there_was = all_there_was.map(|entry| entry.flow());
-            self.bury(desk, slot, all_there_was);
+            self.bury(desk, slot, last_words.or(all_there_was));
         }
+    }
+
+    /// Whether a TCP connection that is gone may have been closed though nothing was heard of that. It matters to peers
+    /// of version 2: they object to a flow that expired while they have it.
+    fn may_have_closed(
+        &self,
+        desk: &Desk<'_, impl Listener>,
+        slot: Slot,
+        known: Knowledge,
+    ) -> bool {
+        let open = |entry: Entry<'_>| {
+            entry.flow().tcp().is_some_and(|tcp| !super::CLOSING.contains(&tcp.state))
+        };
+        desk.config.cluster.is_some()
+            && known != Knowledge::Seen
+            && self.table.at(slot).is_some_and(open)
     }
 
     /// Takes a flow of a dump of the kernel's table.

@@ -123,7 +123,7 @@ impl Node {
     /// as if the kernel had refused it.
     pub(crate) fn on_missing(&mut self, session: &mut impl Peers, now: Instant, key: &FlowKey) {
         self.remote.on_gone(key);
-        if !self.remote.made(key) || self.kernel.is_pending(key) {
+        if self.remote.is_hot() || !self.remote.made(key) || self.kernel.is_pending(key) {
             return;
         }
         self.refusals.note(now);

@@ -38,7 +38,7 @@ impl Node {
     pub(crate) fn note_injected(&mut self, session: &mut impl Peers, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
-                self.remote.note_made(&flow.key());
+                self.remote.note_made(&flow.key(), now);
             }
             (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
                 if self.config.replication.keep_local
@@ -147,11 +147,16 @@ impl Node {
     ) {
         // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
         self.flows.on_unverified(key);
+        let is_made = self.on_hot_shown(session, key, flow.as_ref());
+        if is_made && !self.is_own(key) {
+            return;
+        }
+        let flow = flow.filter(|_| !is_made);
         // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
         if flow.as_ref().is_none_or(|flow| flow.key() != *key) {
             self.on_missing(session, now, key);
         }
-        if flow.is_some() && self.remote.made(key) && !self.is_own(key) {
+        if flow.is_some() && !self.remote.is_hot() && self.remote.made(key) && !self.is_own(key) {
             // It was asked for on account of what is over by now.
             return;
         }
@@ -160,29 +165,32 @@ impl Node {
             let (flows, mut desk) = self.desk(session, now);
             return flows.on_noticed(&mut desk, key);
         }
+        let is_there = flow.is_some();
         let (flows, mut desk) = self.desk(session, now);
         let outcome = flows.on_verified(&mut desk, key, flow);
         self.note_room(now, Side::Local, outcome);
         if self.is_own(key) {
             self.remote.note_shared(key);
+            if is_there && self.remote.is_hot() {
+                self.remote.unmake(key);
+            }
         }
         self.tell_vanished();
     }
 
     pub(crate) fn on_dumped(&mut self, session: &mut impl Peers, now: Instant, flow: Flow) {
-        let Some(dump) = self.dump.as_mut().filter(|dump| dump.sweep.is_none()) else { return };
-        if !self.config.share.holds(&flow.orig) {
+        let reads = self.dump.as_ref().is_some_and(|dump| dump.sweep.is_none());
+        if !reads || !self.config.share.holds(&flow.orig) {
             return;
         }
         let key = flow.key();
         if !self.config.replication.keep_remote {
             self.remote.note_shown(&key);
         }
-        // One that is there because of an injection alone. What traffic has done to it since is known, or will be asked
-        // for when the news of it comes in (`Local::on_reading_began`).
-        if self.remote.made(&key) && self.flows.table.find(&key).is_none() {
+        if self.remote.made(&key) && self.passes_over(&key, &flow) {
             return;
         }
+        let Some(dump) = &mut self.dump else { return };
         dump.flows += 1;
         let doubtful = !self.config.replication.keep_remote && self.remote.spoke_of(&key);
         if self.config.replication.keep_local {
@@ -201,6 +209,15 @@ impl Node {
         } else {
             dump.flows -= 1;
         }
+    }
+
+    /// A reading shows a flow that is there because of an injection alone. What traffic has done to it since is known,
+    /// or will be asked for when the news of it comes in (`Local::on_reading_began`).
+    fn passes_over(&mut self, key: &FlowKey, flow: &Flow) -> bool {
+        if self.remote.is_hot() {
+            return self.passes_over_hot(key, flow);
+        }
+        self.flows.table.find(key).is_none()
     }
 
     pub(crate) fn on_dump_done(&mut self, session: &mut impl Peers, now: Instant, complete: bool) {
@@ -223,6 +240,9 @@ impl Node {
         let over = flows.sweep(&mut desk, &mut sweep);
         self.tell_vanished();
         if over && self.sweep_mirror(sweep.is_complete()) {
+            if sweep.is_complete() {
+                self.on_hot_read(sweep.began());
+            }
             self.end_reading(session, now, (sweep.is_complete(), sweep.purged));
         } else if let Some(dump) = &mut self.dump {
             dump.sweep = Some((sweep, now + limit::SWEEP_STEP));

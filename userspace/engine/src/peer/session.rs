@@ -301,8 +301,8 @@ impl node::Peers for Session {
         either!(self, each => node::Peers::has_told_all_since(&**each, since))
     }
 
-    fn on_injected_ended(&mut self, key: &FlowKey) {
-        either!(self, each => node::Peers::on_injected_ended(&mut **each, key));
+    fn on_injected_changed(&mut self, key: &FlowKey) {
+        either!(self, each => node::Peers::on_injected_changed(&mut **each, key));
     }
 
     fn age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
@@ -355,8 +355,8 @@ impl Listener for Session {
         either!(self, each => each.owe_end(slot));
     }
 
-    fn on_overwritten(&mut self) {
-        either!(self, each => Listener::on_overwritten(&mut **each));
+    fn on_overwritten(&mut self, slot: Slot) {
+        either!(self, each => Listener::on_overwritten(&mut **each, slot));
     }
 
     fn on_passed(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {

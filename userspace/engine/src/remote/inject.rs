@@ -8,11 +8,13 @@
 //! of the kernel's table must not take them for this node's own, and what a transfer did not name can be told.
 
 use super::Remote;
+use super::made::MadeFlows;
 use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::local::seconds;
 use crate::output::Request;
 use crate::remote::{without_master, writable};
 use crate::told::Told;
@@ -37,8 +39,28 @@ pub struct Pen<'a> {
 }
 
 impl Remote {
+    /// Whether flows of peers are kept here, and written into the kernel at once, too.
+    #[must_use]
+    pub const fn is_hot(&self) -> bool {
+        self.hot.is_some()
+    }
+
+    /// Which entries of the kernel injections made, where flows of peers are kept here, too.
+    pub const fn made_flows(&mut self) -> Option<&mut MadeFlows> {
+        self.hot.as_mut()
+    }
+
+    /// The id of the entry that an injection made, if it is known.
+    #[must_use]
+    pub fn made_id(&self, key: &FlowKey) -> Option<u32> {
+        self.hot.as_ref().and_then(|made| made.id(key))
+    }
+
     /// An injection made this flow in the kernel.
-    pub fn note_made(&mut self, key: &FlowKey) {
+    pub fn note_made(&mut self, key: &FlowKey, now: Instant) {
+        if let Some(made) = &mut self.hot {
+            return made.on_created(key, seconds(now));
+        }
         if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
             notes.marks.insert(Marks::MADE);
         }
@@ -47,12 +69,15 @@ impl Remote {
     /// Whether a flow of the kernel is a peer's and nobody else's: an injection made it.
     #[must_use]
     pub fn made(&self, key: &FlowKey) -> bool {
-        let writes = self.injects || self.hot;
-        writes && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
+        if let Some(made) = &self.hot {
+            return made.contains(key);
+        }
+        self.injects && self.known.get(key).is_some_and(|entry| entry.marks.contains(Marks::MADE))
     }
 
     /// A flow of the kernel is not, or not only, what an injection made.
     pub fn unmake(&mut self, key: &FlowKey) {
+        self.hot.iter_mut().for_each(|made| _ = made.remove(key));
         if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
             notes.marks.remove(Marks::MADE);
         }
@@ -67,9 +92,6 @@ impl Remote {
 
     /// Traffic of this node's uses a flow. If it is a peer's, it is no longer as the peer says.
     pub fn note_shared(&mut self, key: &FlowKey) {
-        if self.hot {
-            self.unmake(key);
-        }
         if self.injects
             && self.set_unlike(key, true).is_some()
             && let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))

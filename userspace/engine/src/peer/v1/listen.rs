@@ -71,7 +71,7 @@ impl Listener for V1 {
         self.outbox.owe_end(slot);
     }
 
-    fn on_overwritten(&mut self) {
+    fn on_overwritten(&mut self, _: Slot) {
         Self::on_overwritten(self);
     }
 

@@ -378,6 +378,7 @@ pub const fn meet(entry: Entry, comes: Comes, meeting: Meeting) -> Action {
         (Entry::Ceded | Entry::Injected, Comes::New) => Action::Forget,
         (Entry::Ceded, Comes::Live) if !same_reply => Action::CedeConflict,
         (Entry::Ceded, Comes::Live) if hot => Action::Advance,
+        (Entry::Injected, Comes::Live) if hot && !same_reply => Action::Replace,
         (Entry::Injected, Comes::Live) if hot => Action::Write,
         (Entry::Ceded | Entry::Injected, Comes::Live) => Action::Nothing,
         (Entry::Own | Entry::Ceded, Comes::Expired) => Action::Ask,

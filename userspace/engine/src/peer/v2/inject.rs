@@ -8,23 +8,21 @@
 //!
 //! So a quiet flow does not die on a standby, and what nobody owns is gone in ten minutes (R13.3).
 
-use super::claim::Action;
+use super::claim::{self, Action, What};
 use super::claims::Known;
 use super::session::{Scan, V2};
 use crate::config::limit;
-use crate::flows::table::{Marks, Slot};
+use crate::flows::table::Slot;
 use crate::kernel::Purpose;
 use crate::local::seconds;
 use crate::node::Node;
 use crate::output::Request;
-use crate::remote::writable;
+use crate::remote::{LIFE_MAX_S, writable};
 use common::Instant;
 use core::time::Duration;
-use ctnetlink::Flow;
 use ctnetlink::flow::{Known as Fields, ProtoState, TcpState};
+use ctnetlink::{Flow, FlowKey};
 
-/// The longest time that an injected flow is given, seconds.
-const LIFE_MAX_S: u32 = 600;
 /// How often the times of injected flows are looked at.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,8 +33,10 @@ impl V2 {
         let counters = &mut node.counters.inject;
         if action == Action::Advance {
             // The entry has news of this node's own: nothing of it is overwritten that only ever grows here (R10.6).
+            let mine = node.flows.table.get(&key).map(|entry| entry.flow());
+            let Some(request) = mine.and_then(|mine| advance(&mine, &flow)) else { return };
             counters.updated += 1;
-            let _queued = node.kernel.push(Purpose::InjectUpdate, Request::Update(advance(&flow)));
+            let _queued = node.kernel.push(Purpose::InjectUpdate, Request::Update(request));
             return;
         }
         let flow = lasting(writable(&node.config, flow, 0));
@@ -46,9 +46,14 @@ impl V2 {
                 node.kernel.push(Purpose::InjectUpdate, Request::Update(flow))
             }
             Action::Replace => {
+                let entry = node.flows.table.get(&key).filter(|entry| !entry.has_ended());
+                let id = node.remote.made_id(&key).or_else(|| entry.and_then(|entry| entry.id()));
+                if id.is_none() {
+                    // Which entry that is its event tells, or the kernel.
+                    node.remote.made_flows().into_iter().for_each(|made| made.outdate(&key));
+                    return node.ask(&key);
+                }
                 counters.created += 1;
-                let entry = node.flows.table.get(&key);
-                let id = entry.and_then(|entry| entry.id());
                 node.kernel.push(Purpose::Clearing, Request::Delete(key, id))
                     && node.kernel.push(Purpose::InjectAgain, Request::Create(flow))
             }
@@ -57,35 +62,64 @@ impl V2 {
                 node.kernel.push(Purpose::InjectNew, Request::Create(flow))
             }
         };
-        if queued && let Some(slot) = node.remote.find(&key) {
-            self.note_written(now, slot);
+        if queued && let Some(made) = node.remote.made_flows() {
+            made.on_written(&key, seconds(now));
         }
     }
 
-    fn note_written(&mut self, now: Instant, slot: Slot) {
-        let at = slot as usize;
-        if self.written_s.len() <= at {
-            self.written_s.resize(at + 1, 0);
-        }
-        self.written_s[at] = seconds(now);
-    }
-
-    /// Writes flows again that ended here though their owners say that they live, and gives others their time again.
+    /// Sees that the kernel holds what owners say that lives, lets go of what they closed, gives the others time again,
+    /// and looks at what nobody owns when its time is over.
     pub(super) fn keep_injected(&mut self, node: &mut Node, now: Instant) {
         if !self.cluster.hot {
             return;
         }
-        while let Some(key) = self.ended.pop() {
-            node.remote.unmake(&key);
-            if let Known::Held(slot, _) = self.claims.known(node, &key)
-                && let Some(entry) = node.remote.table().at(slot)
-            {
-                let flow = entry.flow();
-                self.inject(node, now, Action::Create, flow);
-            }
+        for key in core::mem::take(&mut self.unsettled) {
+            self.settle_injected(node, now, &key);
         }
         if self.extend.due <= now {
             self.extend = self.extend_on(node, now);
+            self.look_at_orphans(node, now);
+        }
+    }
+
+    /// The kernel may not hold a flow as its owner has it.
+    fn settle_injected(&mut self, node: &mut Node, now: Instant, key: &FlowKey) {
+        if node.is_own(key) {
+            return;
+        }
+        let made = node.remote.made(key);
+        let id = node.remote.made_id(key);
+        match self.claims.known(node, key) {
+            Known::Held(slot, _) => {
+                let Some(flow) = node.remote.table().at(slot).map(|entry| entry.flow()) else {
+                    return;
+                };
+                let made_flows = node.remote.made_flows();
+                let outdated = made_flows.is_some_and(|made| made.is_outdated(key));
+                if !made {
+                    self.inject(node, now, Action::Create, flow);
+                } else if id.is_some() && outdated {
+                    self.inject(node, now, Action::Replace, flow);
+                }
+            }
+            Known::OwnEnd(_, claim) | Known::HeldEnd(claim)
+                if claim.what == What::Closed && id.is_some() =>
+            {
+                let _queued = node.kernel.push(Purpose::InjectDestroy, Request::Delete(*key, id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Nobody claims these, and their time is over: what is still there traffic has held (R10.4).
+    fn look_at_orphans(&self, node: &mut Node, now: Instant) {
+        while let Some(made) = node.remote.made_flows()
+            && let Some(key) = made.orphan_due(seconds(now))
+        {
+            if made.contains(&key) && !matches!(self.claims.known(node, &key), Known::Held(..)) {
+                node.remote.unmake(&key);
+                node.ask(&key);
+            }
         }
     }
 
@@ -97,12 +131,18 @@ impl V2 {
                 return Scan { from: slot, due: now + limit::WATCH_STEP };
             }
             from = slot + 1;
-            let made = entry.marks.contains(Marks::MADE);
-            if !made || !self.is_owner_equal(now, slot) {
+            let (key, flow) = (entry.key(), entry.flow());
+            if !self.is_owner_equal(now, slot) {
                 continue;
             }
-            let flow = lasting(writable(&node.config, entry.flow(), 0));
-            let written_s = self.written_s.get(slot as usize).copied().unwrap_or_default();
+            let Some(written_s) = node.remote.made_flows().and_then(|made| made.written_s(&key))
+            else {
+                if !node.is_own(&key) && !node.kernel.is_pending(&key) {
+                    self.inject(node, now, Action::Create, flow);
+                }
+                continue;
+            };
+            let flow = lasting(writable(&node.config, flow, 0));
             if seconds(now).saturating_sub(written_s) * 2 < flow.timeout_s {
                 continue;
             }
@@ -116,7 +156,10 @@ impl V2 {
             if !node.kernel.push(Purpose::InjectUpdate, Request::Update(time)) {
                 return Scan { from: slot, due: now + limit::WATCH_STEP };
             }
-            self.note_written(now, slot);
+            node.remote
+                .made_flows()
+                .into_iter()
+                .for_each(|made| made.on_written(&key, seconds(now)));
         }
         Scan { from: 0, due: now + EXTEND_EVERY }
     }
@@ -133,18 +176,27 @@ fn lasting(mut flow: Flow) -> Flow {
     flow
 }
 
-/// What of a peer's flow is written to an entry that has news of this node's own.
-fn advance(flow: &Flow) -> Flow {
-    let proto = match flow.tcp() {
-        Some(tcp) => ProtoState::Tcp(TcpState { state: tcp.state, ..TcpState::default() }),
-        None => ProtoState::default(),
+/// What of a peer's flow is written to an entry that has news of this node's own: what that lacks of bits that are only
+/// ever gained, and a later state of TCP. `None` if it lacks nothing.
+fn advance(mine: &Flow, theirs: &Flow) -> Option<Flow> {
+    let mut joined = mine.clone();
+    claim::join(&mut joined, theirs);
+    let same_state = joined.tcp().map(|tcp| tcp.state) == mine.tcp().map(|tcp| tcp.state);
+    if joined.status == mine.status && same_state {
+        return None;
+    }
+    let proto = match joined.tcp() {
+        Some(tcp) if !same_state => {
+            ProtoState::Tcp(TcpState { state: tcp.state, ..TcpState::default() })
+        }
+        _ => ProtoState::default(),
     };
-    Flow {
-        reply: flow.reply,
-        zone: flow.zone,
-        status: flow.status,
+    Some(Flow {
+        reply: mine.reply,
+        zone: mine.zone,
+        status: joined.status,
         known: Fields::STATUS,
         proto,
-        ..Flow::new(flow.orig)
-    }
+        ..Flow::new(mine.orig)
+    })
 }

@@ -28,7 +28,7 @@ impl V2 {
         if self.notes.len() <= at {
             self.notes.resize(at + 1, Notes::empty());
         }
-        let looks = what.intersects(Notes::CHANGED | Notes::TAKEN | Notes::SHOWN);
+        let looks = what.intersects(Notes::CHANGED | Notes::TAKEN | Notes::SHOWN | Notes::WRITTEN);
         if looks && !self.notes[at].contains(Notes::QUEUED) {
             self.notes[at].insert(Notes::QUEUED);
             self.queue.push(slot);
@@ -73,6 +73,11 @@ impl V2 {
         }
         let known = self.claims.known(node, &key);
         let held = matches!(known, Known::Held(..));
+        let news = Notes::CHANGED | Notes::TAKEN | Notes::SHOWN;
+        if !notes.intersects(news) && !matches!(known, Known::Own(..)) {
+            // A peer's word was written over an entry that is not claimed here.
+            return;
+        }
         let flow = entry.flow();
         let unreplied = !flow.status.contains(Status::SEEN_REPLY);
         let happened = if notes.contains(Notes::TAKEN) && held {
@@ -280,7 +285,9 @@ impl Listener for V2 {
 
     fn owe_end(&mut self, _: Slot) {}
 
-    fn on_overwritten(&mut self) {}
+    fn on_overwritten(&mut self, slot: Slot) {
+        self.note(slot, Notes::WRITTEN);
+    }
 
     fn on_passed(&mut self, _: Change, _: Flow, _: &mut ReplicaCounters) {}
 
@@ -317,9 +324,9 @@ impl node::Peers for V2 {
         false
     }
 
-    fn on_injected_ended(&mut self, key: &FlowKey) {
-        if self.ended.len() < limit::EVENTS_MAX {
-            self.ended.push(*key);
+    fn on_injected_changed(&mut self, key: &FlowKey) {
+        if self.unsettled.len() < limit::EVENTS_MAX {
+            self.unsettled.push(*key);
         }
     }
 

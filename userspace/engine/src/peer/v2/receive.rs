@@ -181,7 +181,10 @@ impl V2 {
         (coming, record, known): (Claimed, &Record<'_>, Known),
     ) {
         let key = record.key;
-        let slot = node.flows.table.find(&key).filter(|slot| node.flows.is_alive(*slot));
+        // Where an injection made an entry, what is known of this node's own is about to go.
+        let shows = matches!(known, Known::Own(..)) || !node.remote.made(&key);
+        let slot = node.flows.table.find(&key);
+        let slot = slot.filter(|slot| shows && node.flows.is_alive(*slot));
         let flow = record.to_flow();
         let mine = slot.and_then(|slot| self.claims.flow(node, slot));
         let entry = match known {
@@ -193,9 +196,14 @@ impl V2 {
         };
         let comes = Comes::of(known.claim(), &coming);
         let ours = known.claim().filter(|claim| claim.owner == self.cluster.me);
+        let written = match known {
+            Known::Held(slot, _) if entry == Entry::Injected => node.remote.table().at(slot),
+            _ => None,
+        };
         let meeting = Meeting {
             knew: ours.is_some_and(|ours| claim::knew(ours, &coming)),
-            same_reply: mine.as_ref().is_none_or(|mine| mine.reply == flow.reply),
+            same_reply: mine.as_ref().is_none_or(|mine| mine.reply == flow.reply)
+                && written.is_none_or(|written| !written.has_other_reply(&flow.reply)),
             adds: mine.as_ref().is_some_and(|mine| claim::adds(mine, &flow)),
             hot: self.cluster.hot,
         };
@@ -248,8 +256,15 @@ impl V2 {
             // Without room in the queue the entry stays until its time is over.
             Action::Delete => {
                 let entry = slot.and_then(|slot| node.flows.table.at(slot));
-                let id = entry.and_then(|entry| entry.id());
-                let _queued = node.kernel.push(Purpose::InjectDestroy, Request::Delete(key, id));
+                let id = match entry {
+                    Some(entry) => entry.id(),
+                    None => node.remote.made_id(&key),
+                };
+                // Which entry an injection made just now its event tells: it is deleted then.
+                if entry.is_some() || id.is_some() || !self.cluster.hot {
+                    let request = Request::Delete(key, id);
+                    let _queued = node.kernel.push(Purpose::InjectDestroy, request);
+                }
             }
             Action::CloseAgain => {
                 let known = self.claims.known(node, &key);

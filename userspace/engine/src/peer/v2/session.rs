@@ -49,6 +49,8 @@ bitflags! {
         const SILENT = 1 << 5;
         /// The first reading showed it.
         const SHOWN = 1 << 6;
+        /// A peer's word was written over it.
+        const WRITTEN = 1 << 7;
     }
 }
 
@@ -94,10 +96,8 @@ pub struct V2 {
     pub(super) takes_more: bool,
     /// A commit asks the peers how they are.
     pub(super) asking: Option<super::handover::Asking>,
-    /// Flows that an injection made and that ended here, though their owner says that they live.
-    pub(super) ended: Vec<FlowKey>,
-    /// By remote slot: when the kernel was given time for a flow that an injection made, seconds.
-    pub(super) written_s: Vec<u32>,
+    /// Hot: flows that the kernel may not hold as their owners have them.
+    pub(super) unsettled: Vec<FlowKey>,
     /// How far the lifetimes of these have been looked at.
     pub(super) extend: Scan,
     /// Whose turn it is to be sent to.
@@ -158,8 +158,7 @@ impl V2 {
             asking: None,
             committed_at: None,
             takes_more: false,
-            ended: Vec::new(),
-            written_s: Vec::new(),
+            unsettled: Vec::new(),
             extend: Scan { from: 0, due: now },
             turn: 0,
             cluster,

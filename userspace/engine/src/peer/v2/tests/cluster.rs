@@ -13,6 +13,7 @@ use std::vec;
 use std::vec::Vec;
 use wire::sync::v2::DigestKey;
 
+mod hot;
 mod owners;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -23,6 +24,8 @@ struct Node {
     engine: Engine,
     incarnation: u64,
     kernel: BTreeMap<u16, Flow>,
+    /// The id of the entry that was created last on request.
+    last_id: u32,
 }
 
 /// The flow with this number, in this state of TCP.
@@ -92,7 +95,7 @@ impl World {
         };
         let config = Config { cluster: Some(Arc::new(cluster)), ..Config::default() };
         let engine = Engine::new(config, self.now);
-        self.nodes[at] = Some(Node { engine, incarnation, kernel });
+        self.nodes[at] = Some(Node { engine, incarnation, kernel, last_id: 1_000 });
         for other in 0..self.nodes.len() {
             self.connect(at, other);
         }
@@ -231,7 +234,10 @@ impl Node {
                 Request::Create(flow) if self.kernel.contains_key(&number(&flow.key())) => {
                     errno = 17;
                 }
-                Request::Create(flow) => {
+                Request::Create(mut flow) => {
+                    self.last_id += 1;
+                    flow.id = self.last_id;
+                    flow.known |= Known::ID;
                     self.kernel.insert(number(&flow.key()), flow.clone());
                     told = Some((Change::New, flow));
                 }

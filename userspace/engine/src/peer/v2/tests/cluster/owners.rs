@@ -61,3 +61,47 @@ fn a_close_deletes_the_entry_that_was_meant_and_none_that_began_since() {
         assert_eq!(world.at(0).kernel.contains_key(&1_000), began);
     }
 }
+
+/// The kernel of node 1 says this of its flow 1,000, after whatever it says in between.
+fn late(world: &mut World, event: Change, state: u8) {
+    let (flow, origin) = (flow(1_000, state), Origin::Foreign);
+    let (now, stamp) = (world.now, Stamp::After(Instant(0)));
+    world.at(1).engine.handle(now, Input::Kernel { event, flow, origin, stamp });
+}
+
+/// Nobody can tell whether an end is of this flow or of an earlier one, so the kernel is asked, and has none.
+#[test]
+fn an_end_whose_age_only_the_kernel_knows_is_told_as_the_close_that_it_was() {
+    let mut world = ceded();
+    world.at(1).kernel.clear();
+    late(&mut world, Change::Destroy, 7);
+    world.run(S(3));
+    assert!(
+        world.at(0).kernel.is_empty(),
+        "a peer objects to what expired, and deletes what was closed"
+    );
+    assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [None; 2]);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_end_waits_for_it() {
+    let mut world = ceded();
+    world.at(1).kernel.clear();
+    // The kernel is asked because of this one, and has none by then.
+    late(&mut world, Change::Update, 3);
+    world.run(S(1));
+    late(&mut world, Change::Update, 7);
+    late(&mut world, Change::Destroy, 7);
+    world.run(S(3));
+    assert!(world.at(0).kernel.is_empty());
+    assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [None; 2]);
+}
+
+#[test]
+fn what_is_gone_without_a_word_ends_all_the_same() {
+    let mut world = ceded();
+    world.at(1).kernel.clear();
+    late(&mut world, Change::Update, 2);
+    world.run(S(8));
+    assert_eq!(owner(&world, 1, 1_000), Some(Owner(0)), "node 0 has it, and it expired at node 1");
+}
