@@ -365,6 +365,29 @@ fn what_one_peers_word_does_to_a_flow_of_this_node_is_owed_to_the_others() {
 }
 
 #[test]
+fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() {
+    let mut talk = Talk::new();
+    talk.happens(Change::New, &flow(1));
+    talk.reads(&[flow(1)]);
+    assert_eq!(talk.engine.silent_flows(), 0, "an event told of it");
+    for events in [false, true] {
+        talk.handle(Input::KernelHealth { flows: 1, events });
+    }
+    talk.reads(&[flow(1)]);
+    assert_eq!(
+        talk.engine.silent_flows(),
+        1,
+        "it may have ended and begun again under the same id"
+    );
+    talk.happens(Change::Update, &flow(1));
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.engine.silent_flows(), 0, "the kernel tells of it");
+    talk.handle(Input::EventsLost { count: 1 });
+    talk.reads(&[flow(1)]);
+    assert_eq!(talk.engine.silent_flows(), 0, "events were lost, and no more");
+}
+
+#[test]
 fn that_the_peers_flow_has_expired_here_is_not_told_to_the_peer() {
     let mut talk = Talk::new();
     let first = talk.seq;
