@@ -365,6 +365,25 @@ fn what_one_peers_word_does_to_a_flow_of_this_node_is_owed_to_the_others() {
 }
 
 #[test]
+fn that_a_transfer_is_owed_is_said_at_once_and_once() {
+    let mut talk = Talk::new();
+    talk.host = 2;
+    talk.says(Control::Settled(None));
+    talk.happens(Change::New, &flow(1));
+    talk.happens(Change::New, &flow(2));
+    talk.sent();
+    for n in 1..=2 {
+        talk.tells(Change::Destroy, &flow(n));
+        talk.kernel(|_| None);
+        let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
+        talk.handle(Input::Kernel { event, flow: flow(n), origin, stamp });
+        let said = talk.sent();
+        let not_exact = |message: &Message| matches!(message, Message::Control(Control::Settled(Some(a))) if !a.exact);
+        assert_eq!(said.iter().filter(|m| not_exact(m)).count(), usize::from(n == 1), "{said:?}");
+    }
+}
+
+#[test]
 fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() {
     let mut talk = Talk::new();
     talk.happens(Change::New, &flow(1));

@@ -47,6 +47,8 @@ pub struct V1 {
     pub(super) untold: bool,
     /// An end was forgotten of which peers were to be told: only another transfer can show it.
     pub(super) owes: bool,
+    /// The last account said that this node is not exact because of that.
+    pub(super) debt_told: bool,
     /// When that may begin, and how long to wait after that.
     pub(super) pay_next: Instant,
     pub(super) pay_pause: Duration,
@@ -141,6 +143,7 @@ impl V1 {
             transferred: None,
             untold: true,
             owes: false,
+            debt_told: false,
             pay_next: now,
             pay_pause: limit::ASK_AGAIN,
             account_next: now,
@@ -512,9 +515,11 @@ impl V1 {
         replication.has_peer && replication.mode.converses()
     }
 
-    /// After a while without a word, one is said, so that the peer sees what it may have missed.
+    /// After a while without a word, one is said, so that the peer sees what it may have missed. That it misses
+    /// something for sure is said at once.
     pub fn say_alive(&mut self, node: &mut Node, now: Instant) {
-        if now < self.alive_next || !self.outbox.is_empty() {
+        let due = now >= self.alive_next || self.has_debt_to_tell(node);
+        if !due || !self.outbox.is_empty() {
             return;
         }
         if !self.converses(node) {
