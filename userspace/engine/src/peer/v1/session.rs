@@ -315,7 +315,9 @@ impl V1 {
         let told = arrival.told();
         match message {
             Message::Flow { change, flow } if node.config.replication.keep_remote => {
-                let crossed = self.may_have_crossed(node, now, &flow.key());
+                // After an end, what this node said is another flow there, which the peer tells nobody of.
+                let goes_on = change != Change::Destroy;
+                let crossed = goes_on && self.may_have_crossed(node, now, &flow.key());
                 let Some(peer) = self.peers.get_mut(arrival.peer) else { return };
                 let Node { counters, remote, .. } = node;
                 if crossed && peer.whole.injects() {
