@@ -247,6 +247,26 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
 }
 
 #[test]
+fn what_a_transfer_did_not_name_does_not_stay_when_the_kernel_has_let_go_of_it_before() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.happens(Change::Destroy, &flow(1));
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(2));
+    talk.settles(first, 1);
+    let requests = talk.kernel(|_| None);
+    assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
+    assert!(!talk.is_exact());
+    // The question was lost.
+    talk.reads(&[flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: None });
+    assert!(talk.is_exact());
+    assert_eq!(talk.engine.node().remote.room().0, 1);
+}
+
+#[test]
 fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     let mut talk = Talk::new();
     let first = talk.seq;

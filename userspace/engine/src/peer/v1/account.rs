@@ -142,7 +142,7 @@ impl V1 {
 
     /// Goes on removing what the peers' transfers did not name.
     pub(super) fn sweep_remote(&mut self, node: &mut Node, now: Instant) {
-        while let Some((id, removed)) = node.remote.sweep(&mut node.counters, now) {
+        while let Some((id, removed)) = node.sweep_remote(now) {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.whole.on_swept();
             }
