@@ -77,8 +77,8 @@ pub(crate) const LIMITS: [Limit; 10] = [
     Limit {
         name: "unseen traffic",
         reason: "DisableExternalCache: that traffic of this node's uses a flow of a peer's shows in events alone; while they are \
-                 off, and of one that is lost, nobody can know",
-        says: "nothing: out of anybody's sight, until the next event of the flow",
+                 off, and of one that is lost, nobody can know whose it is, whatever a reading or a transfer shows",
+        says: "not exact (local) until the kernel's table has been read; then nothing, until the next event of the flow",
         applies: |_, _| false,
     },
     Limit {

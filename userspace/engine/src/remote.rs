@@ -369,8 +369,14 @@ impl Remote {
         self.sweeps.front().map(|sweep| sweep.due)
     }
 
-    /// Goes on removing, if it is time. When it is done for a peer: which one, and how many flows went.
-    pub fn sweep(&mut self, counters: &mut Counters, now: Instant) -> Option<(PeerId, u64)> {
+    /// Goes on removing, if it is time. When it is done for a peer: which one, and how many flows went. `ask` is given
+    /// each flow that stays until the kernel lets go of it, which it may have done before.
+    pub fn sweep(
+        &mut self,
+        counters: &mut Counters,
+        now: Instant,
+        mut ask: impl FnMut(FlowKey),
+    ) -> Option<(PeerId, u64)> {
         let mut sweep = self.sweeps.pop_front_if(|sweep| sweep.due <= now)?;
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.known.next(sweep.from) {
@@ -382,6 +388,9 @@ impl Remote {
             sweep.from = slot + 1;
             let told = Told::from_stamp(entry.stamp);
             if told.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
+                if self.injects && !entry.marks.contains(Marks::MADE) {
+                    ask(entry.key());
+                }
                 self.end(slot);
                 let removed = u64::from(!self.injects);
                 counters.remote.destroyed += removed;
@@ -515,7 +524,7 @@ mod tests {
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(2), Some(1)));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
         assert_eq!(side.sweep_next(), Some(Instant(1)));
-        assert_eq!(side.sweep(&mut counters, Instant(1)), Some((PeerId::FIRST, 1)));
+        assert_eq!(side.sweep(&mut counters, Instant(1), |_| {}), Some((PeerId::FIRST, 1)));
         let left: Vec<_> = side.table().iter().map(|(_, entry)| entry.key()).collect();
         assert_eq!(left, [flow(2).key(), flow(3).key()]);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(1), Some(1)));

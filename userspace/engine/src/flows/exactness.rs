@@ -107,6 +107,11 @@ impl Keeper {
         self.events_off
     }
 
+    /// Whether the kernel did not tell of flows for a while, and its table has not been read since.
+    pub(crate) fn were_events_off(&self) -> bool {
+        self.state != Exactness::Exact && self.cause == Cause::EventsOff
+    }
+
     /// There is room again: the flows that were refused can be read. If readings fill the table again and again, they
     /// take place less and less often.
     pub(crate) fn on_room(&mut self, now: Instant, after: Option<Duration>) {

@@ -25,6 +25,8 @@ pub struct Reading {
     pub doubtful: bool,
     /// No event is known to be lost: what came in since the dump began is right.
     pub lossless: bool,
+    /// For a while the kernel told of nothing (`nf_conntrack_events=0`): of what began then it never will.
+    pub untold: bool,
 }
 
 /// A reading that is over.
@@ -195,7 +197,7 @@ impl Flows {
         &mut self,
         desk: &mut Desk<'_, impl Listener>,
         flow: Flow,
-        Reading { began, tell, doubtful, lossless }: Reading,
+        Reading { began, tell, doubtful, lossless, untold }: Reading,
     ) -> Result<(), Full> {
         if !desk.config.filter.passes(&flow) {
             desk.counters.filtered += 1;
@@ -232,6 +234,10 @@ impl Flows {
         };
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.insert(Marks::SHOWN);
+        }
+        if untold {
+            // Its packets may have been seen all the same, and it may have the id of the flow that was there before.
+            self.table.set_knowledge(slot, Knowledge::Read);
         }
         // What events told of it before was told on.
         if changed && (tell || known.is_some()) {

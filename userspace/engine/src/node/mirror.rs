@@ -8,7 +8,7 @@ use crate::input::Origin;
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Request, Side};
 use crate::remote::{self, Failure, Pen};
-use crate::told::Told;
+use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{Change, Flow, FlowKey};
@@ -130,6 +130,16 @@ impl Node {
         if let Some(told) = self.remote.on_vanished(key) {
             session.on_refused(told);
         }
+    }
+
+    /// Goes on removing what a peer's transfer did not name. Of what stays until the kernel lets go of it, the end may
+    /// have been seen before: then the kernel is asked. Without a local table the answer would be told to the peers.
+    pub(crate) fn sweep_remote(&mut self, now: Instant) -> Option<(PeerId, u64)> {
+        let Self { remote, counters, kernel, config, .. } = self;
+        let asks = config.replication.keep_local;
+        remote.sweep(counters, now, |key| {
+            let _asked = asks && kernel.push(Purpose::Read, Request::Get(key));
+        })
     }
 
     /// Takes note of what traffic did to a flow of a peer. What the event counts as: beside a local table, that the

@@ -198,7 +198,8 @@ impl Node {
             let untold = dump.after_commit && self.config.cluster.is_none();
             let committed = untold && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
-            let reading = Reading { began: dump.began, tell, doubtful, lossless: dump.watch };
+            let (lossless, untold) = (dump.watch, self.exactness.were_events_off());
+            let reading = Reading { began: dump.began, tell, doubtful, lossless, untold };
             let (flows, mut desk) = self.desk(session, now);
             let outcome = flows.on_dumped(&mut desk, flow, reading);
             self.note_room(now, Side::Local, outcome);

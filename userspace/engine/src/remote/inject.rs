@@ -143,7 +143,8 @@ impl Remote {
     }
 
     /// Goes through the flows in the slots from `from` on, after a reading. `ask` is asked about each that an injection
-    /// made and the reading did not show: it may have ended without a word; false if there is no room for the question.
+    /// made, or that a transfer did not name, and the reading did not show: it may have ended without a word; false if
+    /// there is no room for the question.
     /// Returns where to go on, or `None` at the end.
     pub fn sweep_hidden(
         &mut self,
@@ -152,7 +153,8 @@ impl Remote {
     ) -> Option<Slot> {
         let end = from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.known.next(from) {
-            let hidden = entry.marks.intersection(Marks::MADE | Marks::SHOWN) == Marks::MADE;
+            let there = entry.marks.intersects(Marks::MADE | Marks::LEFT);
+            let hidden = there && !entry.marks.contains(Marks::SHOWN);
             let key = entry.key();
             if slot >= end || (hidden && !ask(&key)) {
                 return Some(slot);

@@ -247,6 +247,26 @@ fn what_a_transfer_did_not_name_stays_and_is_not_exact_until_the_kernel_lets_go_
 }
 
 #[test]
+fn what_a_transfer_did_not_name_does_not_stay_when_the_kernel_has_let_go_of_it_before() {
+    let mut talk = Talk::new();
+    talk.tells(Change::New, &flow(1));
+    talk.kernel(|_| None);
+    talk.happens(Change::Destroy, &flow(1));
+    let first = talk.seq;
+    talk.tells(Change::New, &flow(2));
+    talk.settles(first, 1);
+    let requests = talk.kernel(|_| None);
+    assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");
+    assert!(!talk.is_exact());
+    // The question was lost.
+    talk.reads(&[flow(2)]);
+    assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
+    talk.handle(Input::Verified { key: key(1), flow: None });
+    assert!(talk.is_exact());
+    assert_eq!(talk.engine.node().remote.room().0, 1);
+}
+
+#[test]
 fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     let mut talk = Talk::new();
     let first = talk.seq;
@@ -362,6 +382,48 @@ fn what_one_peers_word_does_to_a_flow_of_this_node_is_owed_to_the_others() {
     assert_eq!(talk.told(), [], "words that answer each other have no end");
     talk.handle(Input::Timeout);
     assert_eq!(talk.told(), [(Change::Update, key(1))], "a transfer tells it");
+}
+
+#[test]
+fn that_a_transfer_is_owed_is_said_at_once_and_once() {
+    let mut talk = Talk::new();
+    talk.host = 2;
+    talk.says(Control::Settled(None));
+    talk.happens(Change::New, &flow(1));
+    talk.happens(Change::New, &flow(2));
+    talk.sent();
+    for n in 1..=2 {
+        talk.tells(Change::Destroy, &flow(n));
+        talk.kernel(|_| None);
+        let (event, origin, stamp) = (Change::Destroy, Origin::Inject, Stamp::InOrder);
+        talk.handle(Input::Kernel { event, flow: flow(n), origin, stamp });
+        let said = talk.sent();
+        let not_exact = |message: &Message| matches!(message, Message::Control(Control::Settled(Some(a))) if !a.exact);
+        assert_eq!(said.iter().filter(|m| not_exact(m)).count(), usize::from(n == 1), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() {
+    let mut talk = Talk::new();
+    talk.happens(Change::New, &flow(1));
+    talk.reads(&[flow(1)]);
+    assert_eq!(talk.engine.silent_flows(), 0, "an event told of it");
+    for events in [false, true] {
+        talk.handle(Input::KernelHealth { flows: 1, events });
+    }
+    talk.reads(&[flow(1)]);
+    assert_eq!(
+        talk.engine.silent_flows(),
+        1,
+        "it may have ended and begun again under the same id"
+    );
+    talk.happens(Change::Update, &flow(1));
+    talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
+    assert_eq!(talk.engine.silent_flows(), 0, "the kernel tells of it");
+    talk.handle(Input::EventsLost { count: 1 });
+    talk.reads(&[flow(1)]);
+    assert_eq!(talk.engine.silent_flows(), 0, "events were lost, and no more");
 }
 
 #[test]

@@ -35,6 +35,7 @@ impl V1 {
     pub(super) fn queue_account(&mut self, node: &mut Node, now: Instant) {
         let account = self.account(node);
         self.outbox.queue_control(Control::Settled(Some(account)));
+        self.debt_told = self.owes_transfer();
         self.account_next = now + limit::ACCOUNT_EVERY;
     }
 
@@ -47,7 +48,8 @@ impl V1 {
     /// Whether it is time for an account although this node speaks all the time.
     pub(super) fn owes_account(&self, node: &Node, now: Instant) -> bool {
         let busy = self.is_transferring(node) || self.bulk_due.is_some();
-        self.converses(node) && !busy && now >= self.account_next && self.outbox.is_empty()
+        let due = now >= self.account_next || self.has_debt_to_tell(node);
+        self.converses(node) && !busy && due && self.outbox.is_empty()
     }
 
     /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer
@@ -140,7 +142,7 @@ impl V1 {
 
     /// Goes on removing what the peers' transfers did not name.
     pub(super) fn sweep_remote(&mut self, node: &mut Node, now: Instant) {
-        while let Some((id, removed)) = node.remote.sweep(&mut node.counters, now) {
+        while let Some((id, removed)) = node.sweep_remote(now) {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.whole.on_swept();
             }
@@ -215,6 +217,12 @@ impl V1 {
     /// Whether an end was forgotten of which peers were to be told.
     fn owes_transfer(&self) -> bool {
         self.owes || self.outbox.has_forgotten()
+    }
+
+    /// Whether peers take what they hold for exact, because they do not know yet what they are owed.
+    pub(super) fn has_debt_to_tell(&self, node: &Node) -> bool {
+        let transfers = self.is_transferring(node) || self.bulk_due.is_some();
+        self.owes_transfer() && !self.debt_told && !transfers
     }
 
     /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.

@@ -47,6 +47,8 @@ pub struct V1 {
     pub(super) untold: bool,
     /// An end was forgotten of which peers were to be told: only another transfer can show it.
     pub(super) owes: bool,
+    /// The last account said that this node is not exact because of that.
+    pub(super) debt_told: bool,
     /// When that may begin, and how long to wait after that.
     pub(super) pay_next: Instant,
     pub(super) pay_pause: Duration,
@@ -141,6 +143,7 @@ impl V1 {
             transferred: None,
             untold: true,
             owes: false,
+            debt_told: false,
             pay_next: now,
             pay_pause: limit::ASK_AGAIN,
             account_next: now,
@@ -312,7 +315,9 @@ impl V1 {
         let told = arrival.told();
         match message {
             Message::Flow { change, flow } if node.config.replication.keep_remote => {
-                let crossed = self.may_have_crossed(node, now, &flow.key());
+                // After an end, what this node said is another flow there, which the peer tells nobody of.
+                let goes_on = change != Change::Destroy;
+                let crossed = goes_on && self.may_have_crossed(node, now, &flow.key());
                 let Some(peer) = self.peers.get_mut(arrival.peer) else { return };
                 let Node { counters, remote, .. } = node;
                 if crossed && peer.whole.injects() {
@@ -512,9 +517,11 @@ impl V1 {
         replication.has_peer && replication.mode.converses()
     }
 
-    /// After a while without a word, one is said, so that the peer sees what it may have missed.
+    /// After a while without a word, one is said, so that the peer sees what it may have missed. That it misses
+    /// something for sure is said at once.
     pub fn say_alive(&mut self, node: &mut Node, now: Instant) {
-        if now < self.alive_next || !self.outbox.is_empty() {
+        let due = now >= self.alive_next || self.has_debt_to_tell(node);
+        if !due || !self.outbox.is_empty() {
             return;
         }
         if !self.converses(node) {

@@ -68,6 +68,8 @@ pub struct Tracker {
     missing: u32,
     /// Order of the message that passed over the last of these; 0 when none is missing.
     hole: u64,
+    /// What was missing before this order has been made good by other means, and counts as missing no more.
+    forgiven: u64,
     /// The number that follows a datagram whose numbers lie far from all others.
     doubtful: Option<u32>,
     hasher: FixedState,
@@ -91,6 +93,7 @@ impl Tracker {
             anchors,
             missing: 0,
             hole: 0,
+            forgiven: 0,
             doubtful: None,
             hasher,
             floor: FIRST_ORDER,
@@ -159,6 +162,7 @@ impl Tracker {
     pub const fn forgive(&mut self, order: u64) {
         if self.hole <= order {
             (self.hole, self.missing) = (0, 0);
+            self.forgiven = if order > self.forgiven { order } else { self.forgiven };
         }
     }
 
@@ -216,7 +220,7 @@ impl Tracker {
             counters.before += 1;
             let step = if *seen == looks { Step::Again } else { Step::Late };
             *seen = looks;
-            if step == Step::Late && self.order_of(seq).is_some() {
+            if step == Step::Late && self.order_of(seq).is_some_and(|order| order > self.forgiven) {
                 self.missing = self.missing.saturating_sub(1);
                 self.hole = if self.missing == 0 { 0 } else { self.hole };
             }
@@ -292,6 +296,23 @@ mod tests {
         let (orders, counters) = places(&[10, 11, 14]);
         assert_eq!(orders, [0, 1, 4]);
         assert_eq!((counters.lost, counters.before), (2, 0));
+    }
+
+    #[test]
+    fn what_was_forgiven_and_comes_late_fills_no_later_gap() {
+        let (mut tracker, mut counters) = (Tracker::new(0, false), ReplicaCounters::default());
+        let mut place = |tracker: &mut Tracker, n| {
+            tracker.place(Instant(0), n, &[], false, &mut counters).order
+        };
+        place(&mut tracker, 10);
+        let base = place(&mut tracker, 13);
+        assert_eq!(tracker.hole(), base);
+        tracker.forgive(base);
+        let behind = place(&mut tracker, 16);
+        let _ = [11, 12].map(|late| place(&mut tracker, late));
+        assert_eq!(tracker.hole(), behind, "14 and 15 are missing");
+        let _ = [14, 15].map(|late| place(&mut tracker, late));
+        assert_eq!(tracker.hole(), 0);
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl V1 {
     fn on_transfer_began(&mut self) {
         self.bulk_from = self.outbox.next_seq();
         self.untold = false;
-        self.owes = false;
+        (self.owes, self.debt_told) = (false, false);
         self.outbox.take_forgotten();
     }
 

@@ -349,10 +349,23 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     talk.sent(9000);
     assert!(!is_exact(&talk, 9000));
     talk.tells_of(9001, 56, Change::Update, 1);
-    talk.seq = 57;
+    talk.tells_of(9001, 57, Change::Destroy, 1);
+    talk.seq = 58;
     talk.says(9002, account(56), Flags::empty());
     assert!(!is_exact(&talk, 9003), "this transfer may have begun before the word arrived");
-    assert!(talk.resyncs(11_100));
+    talk.wakes(11_100);
+    let asked = talk.sent(11_100);
+    assert!(asked.iter().any(|(_, message)| *message == Message::Control(Control::Resync)));
+    let asked = asked.last().map(|(header, _)| header.seq).unwrap();
+    talk.seq = 59;
+    talk.says(11_200, Control::Ack { from: FIRST, to: asked }, Flags::empty());
+    // Another word of this node's was on its way when the peer told of the end once more.
+    talk.kernel(11_200, Change::Update, 1);
+    talk.sent(11_200);
+    talk.tells_of(11_201, 60, Change::Destroy, 1);
+    talk.seq = 61;
+    talk.says(11_300, account(60), Flags::empty());
+    assert!(is_exact(&talk, 11_400), "what this node said then is a flow of its own there");
 }
 
 #[test]
