@@ -64,7 +64,8 @@ fn any_flow() -> impl Strategy<Value = Flow> {
         |(orig, reply, (known, status, mark, zone, replied), rare, (has_state, state))| {
             let reply = match replied {
                 0 => Tuple::UNKNOWN,
-                1 => reply,
+                // Conntrack translates within a family.
+                1 if reply.family == orig.family => reply,
                 _ => orig.inverted(),
             };
             let known = Known::from_bits_truncate(known);
