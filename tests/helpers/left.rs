@@ -1,0 +1,19 @@
+//! What the other tests leave: nothing that cannot be taken away. Beside a helper in user space the kernel loads none of
+//! its own of that name, which the tests of event sources want. The machines of `cargo xtask test vm` run this when the
+//! others have ended, in a process of its own: the kernel takes namespaces apart behind the process that had them, and
+//! their rules hold objects until then.
+
+use crate::stage::alone;
+use host::nfnetlink::Client;
+use tests::wait::wait_or_tell;
+
+#[test]
+fn no_object_of_a_helper_stays_in_use() {
+    let _alone = alone();
+    let mut client = Client::open().expect("netlink is there");
+    let objects = wait_or_tell(
+        || client.flush_helpers().and_then(|()| client.helpers()),
+        |error| format!("objects of helpers stay in use: {error}"),
+    );
+    assert_eq!(objects, []);
+}
