@@ -10,7 +10,7 @@
 //!
 //! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by
 //! the kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the
-//! kernel lets packets pass unhelped.
+//! kernel lets packets pass unhelped, and does not confirm new flows whose object is enabled.
 
 mod counters;
 mod announcer;
