@@ -1,7 +1,7 @@
 //! The daemon itself: its end, its restart, what it counts and says.
 
 use crate::ftp::{announces, greeted};
-use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, of_ftp, start};
+use crate::stage::{CLIENT, HELPERS, Nat, SERVER, Stage, alone, conf, datagrams, of_ftp, start};
 use host::nfnetlink::Client;
 use host::nfnetlink::helper::HelperKey;
 use std::fs;
@@ -29,6 +29,14 @@ fn packets_pass_without_help_when_the_daemon_is_killed_and_with_it_when_it_is_ba
     let mut daemon = start(&stage.router, Brand::Ours, &files, "d", &text);
     stage.guard(Nat::None);
     assert_eq!(request(&stage), 1);
+    let log = daemon.log();
+    let named = |line: &str| {
+        let (_, rest) = line.split_once("configuring helper `")?;
+        rest.split_once('\'').map(|(name, _)| name.to_owned())
+    };
+    let told: Vec<_> = log.lines().filter_map(named).collect();
+    let of_file = HELPERS.map(|(name, ..)| name).into_iter().chain(["ftp"]);
+    assert_eq!(told, of_file.rev().collect::<Vec<_>>(), "the last type of the file comes first");
     daemon.kill_hard();
     assert_eq!(request(&stage), 0, "nobody helps");
     drop(daemon);

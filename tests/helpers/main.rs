@@ -23,3 +23,4 @@ mod programs;
 mod backup;
 mod discovery;
 mod speed;
+mod left;

@@ -49,7 +49,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 /// Programs of ours that they run.
 const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
 /// The tests of `tests/cli` that run there. Their texts are looked for where they were when they were built.
-const NFCT: &str = "nfct::command_lines_do nfct::effect::a_queue";
+const NFCT: &str = "nfct::command_lines_do nfct::effect::";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, daemons that use them, and daemons that are not root.
 const TESTS: [&str; 7] = [
@@ -65,6 +65,8 @@ const TESTS: [&str; 7] = [
 const OF_MACHINE: &str = "doctor_guest:: failures::";
 /// Tests of helpers that come before others: the kernel may have no object of the names they use.
 const BUSY: &str = "busy::";
+/// What of them comes behind the others and alone: it takes away what those leave.
+const LEFT: &str = "left::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";
 const CHOSEN: &str = "CTFLOW_VM_TESTS";
@@ -186,6 +188,7 @@ fn init(plan: Plan) -> String {
         _ => format!("helpers {BUSY} 2>&1"),
     };
     let of_helpers = chosen.unwrap_or_default();
+    let left = format!("helpers {LEFT} 2>&1");
     let prepare = programs::PREPARE;
     format!(
         "#!/bin/busybox sh
@@ -205,11 +208,11 @@ modprobe nf_conntrack_netlink
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
-nfct flush helper 2>/dev/null
+{left}
 {busy}
-helpers --nocapture --skip {BUSY} {of_helpers} 2>&1
+helpers --nocapture --skip {BUSY} --skip {LEFT} {of_helpers} 2>&1
 killall conntrackd 2>/dev/null
-nfct flush helper 2>/dev/null
+{left}
 {of_machine}
 netns --test-threads=2 {tests} 2>&1
 echo {DONE}

@@ -10,11 +10,12 @@
 //!
 //! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by
 //! the kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the
-//! kernel lets packets pass unhelped.
+//! kernel lets packets pass unhelped, and does not confirm new flows whose object is enabled.
 
 mod counters;
 mod announcer;
 mod verdicts;
+mod portion;
 mod desk;
 
 pub use counters::{Counts, HelperReport};
@@ -31,6 +32,7 @@ use announcer::Announcer;
 use desk::{Desk, Served};
 use engine::helper::Kind;
 use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, NetlinkHeader};
+use portion::Portion;
 use rustix::fd::AsFd as _;
 use std::io;
 use std::process::Command;
@@ -292,14 +294,12 @@ impl Parts {
             self.desk.datagram(&datagram, &mut verdicts);
         }
         verdicts.flush(&self.socket);
-        // Packets of one connection come one by one; the more there were the last time, the more are taken.
-        let mut slots = 1;
+        let mut portion = Portion::new(BATCH);
         while !is_to_end.load(Ordering::Relaxed) {
             // One call waits and receives: most packets come alone, and each call costs as much as deciding about one.
-            let received = batch.wait_and_receive(self.socket.as_fd(), slots);
+            let received = batch.wait_and_receive(self.socket.as_fd(), portion.slots());
             match received.map(|got| self.answer(&batch, got, &mut verdicts)) {
-                Ok(got) if got < slots => slots = got.max(1),
-                Ok(_) => slots = (2 * slots).min(BATCH),
+                Ok(got) => portion.came(got),
                 Err(error) => {
                     if quota.take(clock::now()).is_some() {
                         self.log.error(format!("reading packets for helpers: {error}"));

@@ -52,6 +52,8 @@ fn part_of(scenario: &str) -> &'static str {
 
 /// The picture that the README shows, and the scenario that is in it.
 const README: (&str, &str) = ("readme", "churn");
+/// Records that `ctflow bench` does not make: of `cargo xtask bench nfct`, and of `tests/helpers/speed.rs`.
+const OTHERS: [&str; 2] = ["nfct", "helpers"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.draw {
@@ -129,8 +131,9 @@ pub(super) fn write_results() -> Result<()> {
             );
         }
     }
-    if let Some(record) = read("nfct.txt") {
-        text += &format!("\n## nfct\n\n```text\n{}\n```\n", record.trim());
+    for name in OTHERS {
+        let Some(record) = read(&format!("{name}.txt")) else { continue };
+        text += &format!("\n## {name}\n\n```text\n{}\n```\n", record.trim());
     }
     fs::write(folder.join("RESULTS.md"), text)
         .with_context(|| format!("writing {RESULTS}/RESULTS.md"))

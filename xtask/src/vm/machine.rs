@@ -17,8 +17,7 @@ pub(super) struct Plan {
     pub(super) more: &'static str,
 }
 
-/// NETFILTER programs exist since 6.4. `hook::all_sources` is left to be asked for alone (`CTFLOW_VM_TESTS`): behind
-/// the tests of helpers it finds an object of theirs that is called `ftp`, is in use, and has nobody at its queue.
+/// NETFILTER programs exist since 6.4.
 const OLD: Plan =
     Plan { name: "6.1", package: "linux-image-amd64", auto: "tap", hook: "tap", more: "" };
 const NEW: Plan = Plan {
@@ -26,7 +25,7 @@ const NEW: Plan = Plan {
     package: "linux-image-6.12-amd64",
     auto: "tap",
     hook: "hook",
-    more: "hook::every_new_flow hooked::",
+    more: "hook::every_new_flow hook::all_sources hooked:: adapt::",
 };
 
 /// A kind of machine.

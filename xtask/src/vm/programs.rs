@@ -80,12 +80,18 @@ chown -R backup:backup /var/lib/amanda /var/log/amanda /tmp/amanda
 chmod u+s /usr/lib/amanda/runtar /usr/lib/amanda/ambind";
 
 /// Programs of Debian that a guest runs.
-const TOOLS: [&str; 7] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl", "tar"];
+const TOOLS: [&str; 8] = ["busybox", "ip", "nft", "conntrack", "nfct", "curl", "tar", "setpriv"];
+/// What is called `iptables` there, as by Debian's alternatives.
+const IPTABLES: &str = "iptables-nft";
+/// What it loads for the rules of tests.
+const EXTENSIONS: [&str; 4] = ["CT", "standard", "tcp", "udp"];
 /// The packages of those, of the original, and of what ours are linked with.
-const USERLAND: [&str; 9] = [
+const USERLAND: [&str; 11] = [
     "busybox-static",
     "iproute2",
     "nftables",
+    "iptables",
+    "util-linux",
     "conntrack",
     "nfct",
     "curl",
@@ -125,6 +131,7 @@ impl Userland {
         for tool in TOOLS {
             contents.program(&self.find(tool)?, &format!("bin/{tool}"))?;
         }
+        contents.program(&self.find(IPTABLES)?, "bin/iptables")?;
         for program in PROGRAMS {
             let name = program.rsplit('/').next().unwrap_or(program);
             contents.program(&extracted.join(program), &format!("bin/{name}"))?;
@@ -138,6 +145,10 @@ impl Userland {
         }
         let root = if *foreign { extracted } else { Path::new("/") };
         contents.program(&root.join(ORIGINAL), ORIGINAL)?;
+        for name in EXTENSIONS {
+            let path = format!("usr/lib/{}/xtables/libxt_{name}.so", machine.triplet);
+            contents.program(&root.join(&path), &path)?;
+        }
         let helpers = format!("usr/lib/{}/conntrack-tools", machine.triplet);
         contents.text(root, Path::new(&helpers))?;
         contents.script("etc/passwd", PASSWD);

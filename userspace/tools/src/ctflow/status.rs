@@ -151,4 +151,33 @@ mod tests {
         s.replication.peer_heard_s = None;
         assert!(brief(&s).contains("peer never heard"));
     }
+
+    #[test]
+    fn a_helper_has_a_line() {
+        let helper = |name: &str, queue| Helper {
+            name: name.into(),
+            family: "inet".into(),
+            protocol: "udp".into(),
+            queue,
+            packets: 10,
+            accepted: 10,
+            mangled: 2,
+            expectations: 3,
+            expectations_refused: 1,
+            refused_ports: 4,
+            not_understood: 5,
+            verdicts_refused: 1,
+            queue_dropped: 6,
+            ..Helper::default()
+        };
+        let broken = Helper { broken: true, ..helper("mdns", 2) };
+        let s = Status { helpers: vec![helper("tftp", 1), broken], ..Status::default() };
+        let text = super::text(&s);
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("helper ")).collect();
+        let counts = "10 packets, 2 mangled, 3 expectations, 2 refused, 4 without a free port, 5 not understood, \
+                      6 dropped";
+        let [first, second] = ["tftp inet udp on queue 1", "mdns inet udp on queue 2"]
+            .map(|s| format!("helper        {s}: {counts}"));
+        assert_eq!(lines, [first, second + ", out of service: it panicked"]);
+    }
 }
