@@ -8,8 +8,9 @@
 //! A daemon that gives up `CAP_BPF` can make no ring later. It makes the rings of CPUs that may come online before, as
 //! short as rings get, and lays them aside ([`Rings::reserve`]); handing one to a CPU takes no capability.
 
-use super::SourceError;
 use super::tap::{load_error, map_of};
+use super::{RingFill, SourceError};
+use crate::sys::RingEnds;
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use common::maps;
@@ -51,6 +52,17 @@ pub(super) struct Rings {
 pub(super) struct Ring {
     pub(super) cpu: usize,
     pub(super) records: RingBuf<MapData>,
+    ends: RingEnds,
+    len: usize,
+    /// Most bytes that waited whenever the ring was about to be read.
+    most: usize,
+}
+
+impl Ring {
+    /// Notes how full it is; to be called before it is read.
+    pub(super) fn note(&mut self) {
+        self.most = self.most.max(self.ends.waiting());
+    }
 }
 
 impl Rings {
@@ -136,9 +148,10 @@ impl Rings {
             None => (create(len)?, len),
         };
         self.outer.set(cpu as u32, &data, 0).map_err(load_error)?;
+        let ends = RingEnds::map(data.fd().as_fd())?;
         let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
         self.total += len;
-        self.rings.push(Ring { cpu, records });
+        self.rings.push(Ring { cpu, records, ends, len, most: 0 });
         Ok(&self.rings[self.rings.len() - 1])
     }
 
@@ -152,6 +165,16 @@ impl Rings {
 
     pub(super) const fn len(&self) -> usize {
         self.rings.len()
+    }
+
+    /// How full they are.
+    pub(super) fn fill(&self) -> RingFill {
+        let share = |ring: &Ring| (ring.most * 1000).div_ceil(ring.len.max(1)) as u64;
+        RingFill {
+            bytes: self.total as u64,
+            waiting: self.rings.iter().map(|ring| ring.ends.waiting() as u64).sum(),
+            fullest_permille: self.rings.iter().map(share).max().unwrap_or(0),
+        }
     }
 }
 
