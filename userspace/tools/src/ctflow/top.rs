@@ -12,7 +12,6 @@ pub mod meter;
 pub mod heavy;
 pub mod sample;
 pub mod arrange;
-pub mod record;
 pub mod walk;
 pub mod once;
 pub mod keys;
