@@ -15,6 +15,7 @@ pub mod arrange;
 pub mod walk;
 pub mod once;
 pub mod keys;
+pub mod command;
 pub mod view;
 pub mod app;
 pub mod screen;
