@@ -251,7 +251,9 @@ fn a_sample_keeps_whole_flows_and_both_sources_keep_the_same() {
         assert_eq!(by_tap, by_twin, "{life:?}");
         kept += u32::from(by_tap > 0);
     }
-    println!("{kept} of {all_flows} flows with {seen} events were kept, {unjudged} events passed unjudged");
+    println!(
+        "{kept} of {all_flows} flows with {seen} events were kept, {unjudged} events passed unjudged"
+    );
     assert!(unjudged < seen / 4, "a program that judges nothing lets 7 of 8 pass");
     let wanted = all_flows / 8;
     assert!((wanted * 8 / 10..wanted * 12 / 10).contains(&kept), "{kept}");

@@ -1,4 +1,4 @@
-//! `contrib/check.sh` as a part of the tests: what administrators copy, as far as one machine without network can run it.
+//! `contrib/check.sh` as a part of the tests: what administrators copy, as far as one machine without network runs it.
 
 use crate::build::Built;
 use crate::repo;
