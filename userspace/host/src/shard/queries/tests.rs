@@ -118,7 +118,7 @@ fn a_census_counts_every_flow_a_slice_at_a_time() {
 fn one_flow_is_looked_up_without_a_walk() {
     let engine = engine(20_000);
     let tuple = |n: u8| Tuple::v4([10, 0, 0, n], [9; 4], 17).with_ports(1, 53);
-    let key = |n, zone| ctnetlink::FlowKey { tuple: tuple(n), zone };
+    let key = |n, zone| FlowKey { tuple: tuple(n), zone };
     let (answer, turns) = run(&engine, zone(9), Place::default(), Want::One(key(10, 5)));
     assert_eq!((answer.matched, answer.flows.len(), turns), (1, 1, 1));
     assert_eq!(answer.flows[0].0.key(), key(10, 5));
