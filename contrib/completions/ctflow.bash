@@ -226,7 +226,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__count)
-            opts="-C -o -h --config --kernel --netns --allow-empty --output --by --top --help"
+            opts="-C -o -h --config --kernel --netns --allow-empty --output --table --by --top --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -250,6 +250,10 @@ _ctflow() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "text json save xml" -- "${cur}"))
+                    return 0
+                    ;;
+                --table)
+                    COMPREPLY=($(compgen -W "local remote" -- "${cur}"))
                     return 0
                     ;;
                 --by)
@@ -774,7 +778,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__list)
-            opts="-C -o -h --config --kernel --netns --allow-empty --output --limit --help"
+            opts="-C -o -h --config --kernel --netns --allow-empty --output --table --counters --limit --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -798,6 +802,10 @@ _ctflow() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "text json save xml" -- "${cur}"))
+                    return 0
+                    ;;
+                --table)
+                    COMPREPLY=($(compgen -W "local remote" -- "${cur}"))
                     return 0
                     ;;
                 --limit)

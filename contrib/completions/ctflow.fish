@@ -76,9 +76,12 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s o -l output -d 'W
 json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l table -d 'Whose flows' -r -f -a "local\t'Those of this node'
+remote\t'Those that its peers told of and that a failover would bring here; the daemon alone knows them'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l limit -d 'Show at most so many' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l kernel -d 'Ask the kernel itself, not the daemon'
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
+complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l counters -d 'Also show what the kernel counts and how long flows have left: the daemon\'s table says which flows, and each is read from the kernel'
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
@@ -86,6 +89,8 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s o -l output -d '
 json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l table -d 'Whose flows' -r -f -a "local\t'Those of this node'
+remote\t'Those that its peers told of and that a failover would bring here; the daemon alone knows them'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l by -d 'Count by these, with commas between them: zone proto state src dst dport nat natsrc natdst; src and dst with /N' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l top -d 'Show the largest N groups' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l kernel -d 'Ask the kernel itself, not the daemon'

@@ -5,7 +5,10 @@ use crate::stage::{CLIENT, HELPERS, Nat, SERVER, Stage, alone, conf, datagrams, 
 use host::nfnetlink::Client;
 use host::nfnetlink::helper::HelperKey;
 use std::fs;
-use tests::conf::{Conf, End, Transport};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use tests::conf::{Conf, End, Transport, swap};
 use tests::daemon::{Brand, Daemon, Files, run_ours};
 use tests::transfer::passes_the_router_that_took_over;
 use tests::wait::wait_until;
@@ -49,6 +52,32 @@ fn packets_pass_without_help_when_the_daemon_is_killed_and_with_it_when_it_is_ba
     let numbers = ["packets", "accepted", "expectations", "not_understood", "queue_dropped"];
     let numbers = numbers.map(|name| tftp[name].as_u64().expect("a number"));
     assert_eq!(numbers, [1, 1, 1, 0, 0], "{tftp}");
+}
+
+/// Objects, queues and verdicts need `CAP_NET_ADMIN` alone, which it keeps; metrics need nothing.
+#[test]
+fn helpers_and_metrics_go_on_as_another_user_than_root() {
+    let _alone = alone();
+    let (stage, files) = (Stage::new(), Files::new());
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o1777)).expect("it is ours");
+    let text = swap(&conf(&files, "d", ""), "Systemd off }", "Systemd off\n User nobody\n }");
+    let text = text + "Metrics { Listen 127.0.0.1:10466\n }\n";
+    let daemon = start(&stage.router, Brand::Ours, &files, "d", &text);
+    daemon.wait_to_say("runs as user nobody with CAP_NET_ADMIN alone");
+    stage.guard(Nat::None);
+    assert_eq!(request(&stage), 1);
+    let mut scraped = String::new();
+    stage.router.within(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:10466").expect("it listens");
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").expect("it reads");
+        stream.read_to_string(&mut scraped).expect("it answers");
+    });
+    let told = |line: &&str| {
+        line.starts_with("ctflow_helper_packets_accepted_total{helper=\"tftp\"")
+            && line.ends_with(" 1")
+    };
+    assert!(scraped.lines().any(|line| told(&line)), "{scraped}");
+    assert!(scraped.lines().any(|line| line == "ctflow_up 1"), "{scraped}");
 }
 
 /// The configuration of a node of a cluster, and helpers (as VyOS writes them).

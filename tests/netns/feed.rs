@@ -89,7 +89,9 @@ impl Mirror {
         if line["control"] == "snapshot" || line["state"] == "cleared" {
             self.flows.clear();
         }
-        let Some(event) = line["event"].as_str() else { return };
+        let Some(event) = line["event"].as_str() else {
+            return;
+        };
         *self.received.entry(event.to_owned()).or_default() += 1;
         let key = json!([line["orig"], line["zone"]]).to_string();
         if event == "destroy" {
@@ -386,4 +388,32 @@ fn what_cannot_be_subscribed_to_is_explained() {
     let (code, out, err) =
         said(&stage.node.within(|| command.output().expect("it can be started")));
     assert!(code != 0 && format!("{out}{err}").contains("expected octal digits"), "{out}{err}");
+}
+
+#[test]
+fn one_flow_is_asked_for_at_any_time_by_who_has_subscribed_and_who_has_not() {
+    let stage = Solo::new();
+    let daemon = ready(&stage, "");
+    Requests::open(&stage.node).create(&udp_flows(0..20));
+    wait_equal("they are known", || daemon.internal().len(), || 20);
+    let mut client = Client::connect(
+        daemon.path("feed"),
+        &json!({"v": 1, "op": "subscribe", "snapshot": true, "format": "json"}),
+    );
+    let rows = client.until("live");
+    let row = rows.iter().find(|row| row["orig"]["src"] == "100.0.0.7").expect("it is there");
+    client.say(&json!({"op": "get", "flow": row}));
+    let answer = client.until("flow").pop().expect("an answer");
+    assert_eq!((&answer["flow"]["orig"], &answer["flow"]["reply"]), (&row["orig"], &row["reply"]));
+    assert!(answer["known_s"].is_u64(), "{answer}");
+    // It has ended; and the record that tells of it is told, too.
+    Requests::open(&stage.node).delete(&udp_flows(7..8));
+    wait_equal("it has ended", || daemon.internal().len(), || 19);
+    let get = json!({"op": "get", "flow": {"protonum": 17, "orig": row["orig"]}});
+    let mut other = Client::connect(daemon.path("feed"), &get);
+    assert_eq!(other.next(), json!({"v": 1, "control": "flow", "flow": null, "known_s": null}));
+    other.say(&json!({"op": "get", "flow": {"protonum": 17}}));
+    assert_eq!(other.next()["code"], "request");
+    other.say(&json!({"op": "get", "table": "remote", "flow": row}));
+    assert!(other.next()["flow"].is_null(), "this node has no peer");
 }

@@ -20,6 +20,7 @@ mod privilege;
 mod logged;
 mod shards;
 mod stats;
+mod watched;
 mod control;
 mod verbs;
 mod hardship;

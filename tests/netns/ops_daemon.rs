@@ -238,6 +238,75 @@ fn the_peer_hears_of_the_ends() {
     wait_equal("the peer has forgotten them", || b.external().len(), || 30);
 }
 
+/// What the peers told of is the daemon's alone to know: no kernel holds it.
+#[test]
+fn the_flows_of_the_peers_are_listed_and_counted_and_nothing_else_is_done_to_them() {
+    let stage = Stage::new();
+    let conf = |end| Conf { protocol: "FTFW", ..Conf::new(end) };
+    let (a, mut b) = (stage.ours("a", &conf(End::A)), stage.ours("b", &conf(End::B)));
+    Requests::open(&stage.a).create(&udp_flows(0..50));
+    wait_until("the peer knows them", || {
+        let knows = b.external().len() == 50;
+        if !knows {
+            b.ask(&["-n"]);
+        }
+        knows
+    });
+    let at_b = |line: &str| ask_in(&stage.b, &b, line);
+    assert_eq!(at_b("count --table remote").1, "50\n");
+    assert_eq!(at_b("count --table local").1, "0\n");
+    assert_eq!(at_b("count --table remote src 100.0.0.0-100.0.0.19").1, "20\n");
+    assert_eq!(at_b("count --table remote --by proto").1, "50\tudp\n");
+    let (code, out, _) = at_b("list --table remote src 100.0.0.7");
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}");
+    assert!(out.contains("src=100.0.0.7"), "{out}");
+    assert_eq!(ask_in(&stage.a, &a, "count --table remote").1, "0\n");
+    // Whatever only a kernel knows cannot be asked.
+    for (line, words) in [
+        ("list --table remote bytes > 5", "only the kernel knows counters"),
+        ("list --table remote --counters", "the kernel does not know the flows of the peers"),
+        ("list --table remote -o save", "only the kernel knows the timeouts"),
+        ("list --table remote --kernel", "cannot be used with"),
+    ] {
+        let (code, out, err) = at_b(line);
+        assert_eq!((code, out.as_str()), (2, ""), "{line}: {err}");
+        assert!(err.contains(words), "{line}: {err}");
+    }
+    let mut body = [0; 64];
+    let mut w = ctnetlink::Writer::new(&mut body);
+    Ask { remote: true, confirmed: true, ..Ask::new(Verb::Delete) }.encode(&mut w);
+    let len = w.finish().expect("there is room");
+    let frames = [frame(Kind::Hello, &versions()), frame(Kind::Ask, &body[..len])].concat();
+    let (status, why) = raw(&b, &frames).expect("it answers");
+    assert_eq!(status, Status::Malformed, "{why}");
+    b.kill_hard();
+    let (code, out, err) = ask_in(&stage.b, &b, "list --table remote");
+    assert_eq!((code, out.as_str()), (2, ""), "no kernel is asked instead: {err}");
+}
+
+#[test]
+fn counters_and_time_left_come_from_the_kernel_flow_by_flow() {
+    let stage = Solo::new();
+    stage.node.within(|| tests::netns::sysctl("net/netfilter/nf_conntrack_acct", "1"));
+    insert_catalogue(&stage.node);
+    Requests::open(&stage.node).create(&udp_flows(0..100));
+    let daemon = ready(&stage, "");
+    let few = "src 100.0.0.0-100.0.0.9";
+    let (code, out, err) = ask(&stage, &daemon, &format!("list --counters {few}"));
+    assert_eq!((code, out.lines().count(), err.as_str()), (0, 10, ""), "{out}");
+    let (_, kernels, _) = ask(&stage, &daemon, &format!("list --kernel {few}"));
+    assert_eq!(lines(&out, true), lines(&kernels, true), "as the kernel shows them");
+    assert!(out.lines().all(|line| line.contains("bytes=")), "{out}");
+    let (_, json, _) = ask(&stage, &daemon, &format!("list --counters -o json --limit 3 {few}"));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(3), "{json}");
+    // Of many, one reading of the whole table costs less.
+    let (_, out, err) = ask(&stage, &daemon, "list --counters udp");
+    assert!(err.contains("more than a quarter of the table"), "{err}");
+    let (_, kernels, _) = ask(&stage, &daemon, "list --kernel udp");
+    assert_eq!(lines(&out, true), lines(&kernels, true));
+}
+
 /// Sends bytes behind the number that opens the framed protocol; the status of the answer's END, and its body.
 fn raw(daemon: &Daemon<'_>, frames: &[u8]) -> Option<(Status, String)> {
     let mut stream = UnixStream::connect(daemon.path("sock")).expect("it listens");

@@ -8,6 +8,8 @@ use host::sys::bpf;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
@@ -114,6 +116,55 @@ fn everything_goes_on(source: &str) {
     assert_eq!(threads(b.pid()), least(), "{source}: after a reload");
     assert_eq!(a.internal().len(), 50);
     the_end(&mut b);
+}
+
+/// Asks a daemon over HTTP; the answer's body.
+fn get(stage: &Solo, path: &str) -> String {
+    let mut text = String::new();
+    stage.node.within(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:10466").expect("it listens");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").expect("it reads");
+        stream.read_to_string(&mut text).expect("it answers");
+    });
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains(" 200 "), "{head}");
+    body.to_owned()
+}
+
+/// Its sockets are open before it is that user; a scrape, the feed and what the kernel counts need nothing that it lacks.
+#[test]
+fn metrics_and_the_feed_go_on_with_net_admin_alone() {
+    let stage = Solo::new();
+    shared(stage.files.path());
+    let text = solo(&format!("EventSource tap\n User {USER}"))
+        + "Metrics {\n Listen 127.0.0.1:10466\n Census 1\n}\nSubscribe {\n Path @.feed\n}\n";
+    let daemon = stage.ours("a", &text);
+    assert_eq!(threads(daemon.pid()), least());
+    Requests::open(&stage.node).create(&udp_flows(0..20));
+    let metric = |name: &str| {
+        let body = get(&stage, "/metrics");
+        let line = body.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {name}: {body}"))
+    };
+    wait_equal(
+        "a scrape tells of them",
+        || metric("ctflow_table_flows{"),
+        || "ctflow_table_flows{side=\"local\"} 20".to_owned(),
+    );
+    assert_eq!(metric("ctflow_kernel_flows "), "ctflow_kernel_flows 20");
+    assert_eq!(get(&stage, "/ready"), "ready\n");
+    let words = ["subscribe", "--snapshot", "--count", "20", "-o", "json", "-C"];
+    let mut command = Command::new(Brand::Ours.program().with_file_name("ctflow"));
+    command.args(words).arg(daemon.path("conf"));
+    let output = stage.node.within(|| command.output().expect("it starts"));
+    let rows = String::from_utf8_lossy(&output.stdout).matches("\"event\":\"have\"").count();
+    assert_eq!((output.status.code(), rows), (Some(0), 20), "{output:?}");
+    // The address changes: another socket is bound by the user.
+    let other =
+        swap(&daemon.file("conf"), "127.0.0.1:10466", "127.0.0.1:10467\n Listen 127.0.0.1:10466");
+    daemon.reload(&other, READ);
+    wait_equal("it listens again", || get(&stage, "/ready"), || "ready\n".to_owned());
+    assert_eq!(threads(daemon.pid()), least(), "after a reload");
 }
 
 /// It ends well and leaves no file but those it is to leave.

@@ -13,6 +13,7 @@ mod apt;
 mod cross;
 mod build;
 mod tally;
+mod contrib;
 mod vm;
 mod tidy;
 mod ledger;

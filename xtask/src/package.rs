@@ -47,6 +47,8 @@ struct Package {
     programs: &'static [(&'static str, &'static str)],
     /// Files of the repository, and where they go. Those that end in `.gz` are compressed.
     files: &'static [(&'static str, &'static str)],
+    /// Files and whole folders of the repository to copy from, and where they go below `usr/share/ctflow`.
+    examples: &'static [(&'static str, &'static str)],
     /// Maintainer scripts, in `contrib/debian/NAME`.
     scripts: &'static [&'static str],
     /// Files that dpkg does not overwrite when somebody has changed them.
@@ -63,9 +65,24 @@ const PACKAGES: [Package; 2] = [
             ("contrib/completions/_ctflow", "usr/share/zsh/vendor-completions/_ctflow"),
             ("contrib/completions/ctflow.fish", "usr/share/fish/vendor_completions.d/ctflow.fish"),
             ("contrib/debian/ctflow/sysusers.conf", "usr/lib/sysusers.d/ctflow.conf"),
-            ("contrib/keepalived.conf", "usr/share/ctflow/keepalived/keepalived.conf"),
-            ("contrib/primary-backup.sh", "usr/share/ctflow/keepalived/primary-backup.sh"),
+            ("docs/spec/doctor.md", "usr/share/doc/ctflow/doctor.md"),
+            ("docs/spec/feed.md", "usr/share/doc/ctflow/feed.md"),
             ("docs/spec/filter.md", "usr/share/doc/ctflow/filter.md"),
+            ("docs/spec/metrics.md", "usr/share/doc/ctflow/metrics.md"),
+            ("docs/runbook.md", "usr/share/doc/ctflow/runbook.md"),
+        ],
+        examples: &[
+            ("contrib/keepalived.conf", "keepalived/keepalived.conf"),
+            ("contrib/primary-backup.sh", "keepalived/primary-backup.sh"),
+            ("contrib/gate.nft", "keepalived/gate.nft"),
+            ("contrib/conntrackd-failover.conf", "keepalived/conntrackd-failover.conf"),
+            ("contrib/conntrackd-nodes.conf", "keepalived/conntrackd-nodes.conf"),
+            ("contrib/grafana", "grafana"),
+            ("contrib/kubernetes", "kubernetes"),
+            ("contrib/openwrt", "openwrt"),
+            ("contrib/pacemaker", "pacemaker"),
+            ("contrib/prometheus", "prometheus"),
+            ("contrib/vyos", "vyos"),
         ],
         scripts: &["postinst"],
         conffiles: &[],
@@ -106,6 +123,7 @@ const PACKAGES: [Package; 2] = [
             ("docs/spec/conf.md", "usr/share/doc/ctflow-conntrack-tools/conf.md"),
             ("docs/spec/log.md", "usr/share/doc/ctflow-conntrack-tools/log.md"),
         ],
+        examples: &[],
         scripts: &["postinst", "prerm", "postrm"],
         conffiles: &["/etc/logrotate.d/ctflow-conntrackd"],
     },
@@ -192,6 +210,9 @@ fn pack(package: &Package, programs: &Path, out: &Path, words: &Words) -> Result
     for (from, to) in package.files {
         tree.file(from, to)?;
     }
+    for (from, to) in package.examples {
+        tree.examples(from, &format!("usr/share/ctflow/{to}"))?;
+    }
     let doc = format!("usr/share/doc/{name}");
     let overrides = format!("{DEBIAN}/{name}/lintian-overrides");
     tree.file(&overrides, &format!("usr/share/lintian/overrides/{name}"))?;
@@ -267,6 +288,19 @@ impl<'a> Tree<'a> {
             return self.compressed(to, &bytes);
         }
         self.bytes(to, &bytes, if mode == 0 { 0o644 } else { 0o755 }).map(drop)
+    }
+
+    /// A file, or all of a folder.
+    fn examples(&self, from: &str, to: &str) -> Result<()> {
+        let root = repo::root().join(from);
+        if root.is_file() {
+            return self.file(from, to);
+        }
+        for path in files(&root)? {
+            let name = path.strip_prefix(&root)?.display().to_string();
+            self.file(&format!("{from}/{name}"), &format!("{to}/{name}"))?;
+        }
+        Ok(())
     }
 
     fn program(&self, from: &Path, to: &str) -> Result<PathBuf> {

@@ -2,6 +2,7 @@
 
 use crate::build::{self, Built, OBJECT_VARIABLE};
 use crate::busy::Busy;
+use crate::contrib;
 use crate::cross::{Arch, Cross};
 use crate::matrix::Matrix;
 use crate::shell::{self, step};
@@ -54,7 +55,7 @@ enum Part {
     Unit,
     /// A simulated cluster under loss, reordering, partition and restart; needs nothing
     Sim,
-    /// The running kernel in namespaces made for it: sources, codecs; needs root
+    /// The running kernel in namespaces made for it: sources, codecs, what lies in contrib; needs root
     Netns,
     /// Event sources, nfct and helpers on Debian's kernels 6.1 and 6.12 in QEMU, downloaded once; needs root
     Vm,
@@ -267,6 +268,7 @@ impl Run<'_> {
         let mut tally = tally::run(self.target("netns")?.args(["--features", "kernel"]))?;
         tally += tally::run(self.target("alloc")?.args(["--features", "kernel"]))?;
         tally += self.live_codec()?;
+        tally += contrib::run(self.built.context("nothing was built")?)?;
         Ok(tally)
     }
 

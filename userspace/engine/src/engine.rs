@@ -12,6 +12,7 @@ use crate::output::{Event, KernelOp, Sealed, Side};
 use crate::peer::session::{Session, Standing};
 use crate::peer::v1::{self, Outbox, Peers};
 use crate::peer::v2::session::{PeerStanding, V2};
+use crate::turnover::Turnover;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -188,6 +189,12 @@ impl Engine {
     #[must_use]
     pub const fn outbox(&self) -> Option<&Outbox> {
         self.session.outbox()
+    }
+
+    /// What came and went in the local table.
+    #[must_use]
+    pub const fn turnover(&self) -> &Turnover {
+        &self.node.flows.turnover
     }
 
     /// One of the two tables.

@@ -48,6 +48,7 @@ pub mod counters;
 pub mod told;
 pub mod input;
 pub mod journal;
+pub mod turnover;
 pub mod flows;
 pub mod query;
 pub mod census;

@@ -18,6 +18,7 @@ use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::input::{Origin, Stamp};
 use crate::kernel::KernelQueue;
+use crate::turnover::Turnover;
 use alloc::vec::Vec;
 use common::Instant;
 use core::ops::RangeInclusive;
@@ -107,6 +108,8 @@ pub struct Flows {
     reread: Option<Instant>,
     /// Events and packets that were heard.
     pub heard: u64,
+    /// What came and went, by zone, and how long it lived.
+    pub turnover: Turnover,
     /// Flows that ended unseen, if anybody wants to know.
     pub vanished: Vec<Flow>,
 }
@@ -124,6 +127,7 @@ impl Flows {
             filled: None,
             reread: None,
             heard: 0,
+            turnover: Turnover::default(),
             vanished: Vec::new(),
         }
     }
@@ -333,9 +337,11 @@ impl Flows {
                 Origin::Commit => Elsewhere::Other,
                 Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
             };
-            return self.add(desk, flow, at, elsewhere);
+            let slot = self.add(desk, flow, at, elsewhere)?;
+            self.note_beginning(slot, event, origin);
+            return Ok(slot);
         };
-        let dead = self.revive(desk, slot);
+        let (dead, zone) = (self.revive(desk, slot), flow.zone);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
         // This is not the flow we knew under this identity.
         let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
@@ -352,8 +358,19 @@ impl Flows {
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
         notes.marks.remove(Marks::READ_BACK);
+        if anew {
+            self.note_beginning(slot, event, origin);
+        }
         desk.counters.local.updated += 1;
+        self.turnover.updated(zone);
         Ok(slot)
+    }
+
+    /// Notes whether the flow of a slot was heard to begin: what a commit made began on another node.
+    fn note_beginning(&mut self, slot: Slot, event: Change, origin: Origin) {
+        if let Some(notes) = self.table.notes_mut(slot) {
+            notes.marks.set(Marks::BEGAN, event == Change::New && origin == Origin::Foreign);
+        }
     }
 
     /// Lets an entry live that may have ended; whether it had.
@@ -374,9 +391,10 @@ impl Flows {
         elsewhere: Elsewhere,
     ) -> Result<Slot, Full> {
         flow.drop_volatile();
-        let since_s = seconds(desk.now);
+        let (since_s, zone) = (seconds(desk.now), flow.zone);
         let notes = Notes { stamp: at, since_s, updated_s: since_s, ..Notes::default() };
         let slot = count_insert(self.table.insert(flow, notes), &mut desk.counters.local)?;
+        self.turnover.created(zone);
         desk.listener.on_added(slot, elsewhere, desk.now);
         Ok(slot)
     }
@@ -421,6 +439,10 @@ impl Flows {
                 return;
             }
         }
+        if entry.marks.contains(Marks::BEGAN) {
+            let life_s = seconds(desk.now).saturating_sub(entry.since_s);
+            self.turnover.lived(entry.proto(), life_s);
+        }
         self.tombstones.bury(key, when.later(spoken));
         match origin {
             // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
@@ -437,6 +459,7 @@ impl Flows {
     fn bury(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot, last_words: Option<Flow>) {
         let Some(entry) = self.table.at(slot) else { return };
         desk.counters.local.destroyed += 1;
+        self.turnover.ended(entry.facts().zone);
         if desk.config.tell_vanished && last_words.is_none() {
             self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
         }

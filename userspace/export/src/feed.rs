@@ -20,7 +20,7 @@ mod request;
 mod subscriber;
 
 use crate::failures;
-use ctnetlink::Flow;
+use ctnetlink::{Flow, FlowKey};
 use engine::query::Program;
 use host::feed::Socket;
 use host::fleet::Handle;
@@ -91,6 +91,12 @@ pub trait Product: Send + Sync + 'static {
 
     /// Answers a question.
     fn answer(&self, question: Question) -> Answer<'_>;
+
+    /// The identity of a flow that a client sent as JSON; `None` if that is no flow.
+    fn identity(&self, flow: &str) -> Option<FlowKey>;
+
+    /// A flow of a table as a JSON object.
+    fn object(&self, flow: &Flow) -> String;
 }
 
 /// What was counted since the start.

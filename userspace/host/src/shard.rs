@@ -500,6 +500,8 @@ impl Shard {
                 max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
                 no_space: self.engine.counters().replica.send_no_space,
             },
+            turnover: self.engine.turnover().clone(),
+            lag: self.engine.outbox().and_then(|outbox| report::lag(outbox, now)),
             resend: self.engine.outbox().and_then(report::resend),
         }
     }

@@ -192,6 +192,19 @@ pub struct Account {
     pub lost: u64,
     /// What the hook saw, if there is one. What it puts into rings is in `delivered`, not in `seen` and `ring`.
     pub hook: Option<HookAccount>,
+    /// How full the rings are, if there are some.
+    pub rings: Option<RingFill>,
+}
+
+/// How full the rings are that eBPF programs put news into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingFill {
+    /// Bytes of all rings.
+    pub bytes: u64,
+    /// Bytes in them that wait to be read.
+    pub waiting: u64,
+    /// How full the fullest ring was found whenever it was about to be read, since the start: thousandths of it.
+    pub fullest_permille: u64,
 }
 
 /// Why a source could not be opened.

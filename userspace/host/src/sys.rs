@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub mod bpf;
 mod batch;
@@ -144,6 +144,54 @@ impl Drop for Cells {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `map` with this length and is not used afterwards.
         unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<u64>()) };
+    }
+}
+
+/// How far the two ends of an eBPF ring buffer are: the first two pages of its mapping, which hold one number each.
+#[derive(Debug)]
+pub struct RingEnds {
+    at: NonNull<AtomicUsize>,
+    page: usize,
+}
+
+// SAFETY: both numbers are read as atomics; the mapping lives until drop.
+unsafe impl Send for RingEnds {}
+
+impl RingEnds {
+    /// Maps them, of the ring buffer `fd`, to be read only.
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub fn map(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let (page, none) = (rustix::param::page_size(), std::ptr::null_mut());
+        let (access, fd) = (libc::PROT_READ, fd.as_raw_fd());
+        // SAFETY: a fresh mapping chosen by the kernel; the result is checked before use.
+        let at = unsafe { libc::mmap(none, 2 * page, access, libc::MAP_SHARED, fd, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { at, page })
+    }
+
+    /// Bytes that were put in and not taken out.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let number = |page: usize| {
+            // SAFETY: both pages are mapped, and each begins with an aligned number.
+            let at = unsafe { self.at.byte_add(page * self.page).as_ref() };
+            at.load(Ordering::Acquire)
+        };
+        // The one that is taken from first: it never is ahead of the other.
+        let taken = number(0);
+        number(1).wrapping_sub(taken)
+    }
+}
+
+impl Drop for RingEnds {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this length and is not used afterwards.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), 2 * self.page) };
     }
 }
 

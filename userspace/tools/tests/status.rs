@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Peer, Queue,
-    Queues, Refused, Reload, Replication, Status, Table, Work,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Lifetime, Link, Lived,
+    Passed, Peer, Queue, Queues, Refused, Reload, Replication, Status, Table, Turnover, Work, Zone,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -54,6 +54,9 @@ fn full() -> Value {
         events: Events {
             hook: Some(Hook::default()),
             latency: vec![Bucket::default()],
+            ring_bytes: Some(1),
+            ring_waiting_bytes: Some(1),
+            ring_fullest_permille: Some(1),
             ..Events::default()
         },
         reload: Some(Reload::default()),
@@ -62,8 +65,16 @@ fn full() -> Value {
             classes: vec![Class::default()],
             ..Census::default()
         }),
+        turnover: Some(Turnover {
+            zones: vec![Zone::default()],
+            lifetimes: vec![Lifetime { buckets: vec![Lived::default()], ..Lifetime::default() }],
+        }),
         failures: Some(vec![Failure::default()]),
-        replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
+        replication: Replication {
+            peer_heard_s: Some(1),
+            lag_ms: Some(1),
+            ..Replication::default()
+        },
         work: Work {
             loaded_percent: Some(100),
             degraded_s: Some(1),

@@ -2,7 +2,7 @@
 # network. /srv/ours holds our packages, /srv/debian the original's three.
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 mkdir -p /run/lock
-apt() { apt-get -y -q -o Dpkg::Use-Pty=0 "$@" < /dev/null > /tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
+apt() { apt-get -y -q -o Dpkg::Use-Pty=0 -o DPkg::Path="$PATH" "$@" < /dev/null > /tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
 # Every file but what package managers and user databases keep of everything.
 listing() {
     find / -xdev \( -path /proc -o -path /sys -o -path /srv -o -path /tmp -o -path /run -o -path /var/lib/dpkg \

@@ -7,9 +7,9 @@
 
 use super::{folder, make};
 use crate::build::Built;
-use crate::setup;
 use crate::shell::{self, step};
 use crate::tally::Tally;
+use crate::{repo, setup};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -18,7 +18,8 @@ use std::process::Command;
 use std::time::Instant;
 
 /// What is installed for this part alone.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
+    ("systemd-analyze", "systemd"),
     ("mmdebstrap", "mmdebstrap"),
     ("lintian", "lintian"),
     ("dpkg-shlibdeps", "dpkg-dev"),
@@ -32,8 +33,15 @@ const FETCH: &str = "mkdir -p \"$1/srv/debian\" && chroot \"$1\" apt-get update 
     chroot \"$1\" sh -ec 'apt-get install -y -q --download-only --no-install-recommends conntrack conntrackd nfct && \
     mv /var/cache/apt/archives/*.deb /srv/debian/'";
 const COMMON: &str = include_str!("common.sh");
-const SCRIPTS: [(&str, &str); 2] =
-    [("fresh", include_str!("fresh.sh")), ("over_debians", include_str!("over.sh"))];
+const SCRIPTS: [(&str, &str); 3] = [
+    ("fresh", include_str!("fresh.sh")),
+    ("over_debians", include_str!("over.sh")),
+    ("upgraded", include_str!("upgrade.sh")),
+];
+/// The highest exposure of the unit that `systemd-analyze security` may find, in tenths.
+const EXPOSURE_MAX: &str = "32";
+/// The same where systemd starts the daemon as its own user.
+const EXPOSURE_UNPRIVILEGED_MAX: &str = "22";
 
 /// Runs the part.
 pub(crate) fn run(built: &Built) -> Result<Tally> {
@@ -52,6 +60,11 @@ pub(crate) fn run(built: &Built) -> Result<Tally> {
     };
     test("made_again_elsewhere_it_is_the_same".into(), same_again(built, &debs));
     test("lintian_is_content".into(), lint(&debs));
+    test("the_unit_is_valid_and_hardened".into(), unit(&debs));
+    let has_bill = shell::find("cargo-cyclonedx").is_some();
+    if has_bill {
+        test("the_bill_names_the_crates".into(), bill(&debs));
+    }
     for suite in SUITES {
         let tar = match chroot(suite) {
             Ok(tar) => tar,
@@ -63,6 +76,12 @@ pub(crate) fn run(built: &Built) -> Result<Tally> {
         for (name, script) in SCRIPTS {
             test(format!("{suite}::{name}"), run_script(suite, &tar, &debs, script));
         }
+    }
+    if !has_bill {
+        println!(
+            "test package::the_bill_names_the_crates ... skipped: there is no cargo-cyclonedx"
+        );
+        tally += Tally::SKIPPED;
     }
     Ok(tally)
 }
@@ -94,6 +113,74 @@ fn lint(debs: &[PathBuf]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     print!("{said}");
     ensure!(output.status.success(), "lintian is not");
+    Ok(())
+}
+
+/// Unpacks packages into a folder of that name, where they lie as they will on a machine.
+fn unpacked(name: &str, debs: &[PathBuf]) -> Result<PathBuf> {
+    let root = folder().join(name);
+    let _ = fs::remove_dir_all(&root);
+    for deb in debs {
+        shell::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
+    }
+    Ok(root)
+}
+
+/// The unit, alone and with the drop-in that starts it without root: systemd of this machine reads it, and finds it
+/// hardened.
+fn unit(debs: &[PathBuf]) -> Result<()> {
+    let root = unpacked("unit", debs)?;
+    let unit = root.join("lib/systemd/system/conntrackd.service");
+    let verify = |unit: &Path| {
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["verify", "--man=no", "--recursive-errors=no"]).arg(unit);
+        let output = analyze.output().context("cannot start systemd-analyze")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Other units of this machine are not what is tested; that the program is not installed here neither.
+        let ours = said.lines().filter(|line| line.contains("conntrackd.service"));
+        let ours: Vec<_> = ours.filter(|line| !line.contains("is not executable")).collect();
+        ensure!(ours.is_empty(), "{}", ours.join("\n"));
+        Ok(())
+    };
+    let exposure = |most: &str| {
+        let threshold = format!("--threshold={most}");
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--offline=true", "--no-pager", &threshold]).arg(&unit);
+        let output = analyze.output().context("cannot start systemd-analyze")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let verdict = said.lines().find(|line| line.contains("Overall exposure"));
+        println!("{}", verdict.unwrap_or("no verdict"));
+        ensure!(output.status.success(), "exposed more than {most} tenths:\n{said}");
+        Ok(())
+    };
+    verify(&unit)?;
+    exposure(EXPOSURE_MAX)?;
+    let drop_in = unit.with_extension("service.d");
+    fs::create_dir_all(&drop_in)?;
+    let unprivileged = root.join("usr/share/doc/ctflow-conntrack-tools/unprivileged.conf");
+    fs::copy(unprivileged, drop_in.join("unprivileged.conf"))?;
+    verify(&unit)?;
+    exposure(EXPOSURE_UNPRIVILEGED_MAX)?;
+    fs::remove_dir_all(root)?;
+    Ok(())
+}
+
+/// The bill of materials: each package has one, in CycloneDX's form, which names our crates and others'.
+fn bill(debs: &[PathBuf]) -> Result<()> {
+    let root = unpacked("bill", debs)?;
+    for name in ["ctflow", "ctflow-conntrack-tools"] {
+        let path = root.join(format!("usr/share/doc/{name}/sbom.cdx.json.gz"));
+        let text = shell::output(Command::new("gzip").arg("-dc").arg(path))?;
+        let bill: serde_json::Value = serde_json::from_str(&text).context("the bill is no JSON")?;
+        ensure!(bill["bomFormat"] == "CycloneDX", "{name}: another format");
+        let components = bill["components"].as_array().context("the bill names nothing")?;
+        for wanted in ["aya", "ctflow-engine", "rustix", "tokio"] {
+            let named = components.iter().any(|component| component["name"] == wanted);
+            ensure!(named, "{name}: the bill does not name {wanted}");
+        }
+        ensure!(!text.contains(&*repo::root().to_string_lossy()), "{name}: where it was built");
+    }
+    fs::remove_dir_all(root)?;
     Ok(())
 }
 

@@ -336,6 +336,7 @@ impl Flows {
         elsewhere: Elsewhere,
     ) -> Result<(Slot, bool), Full> {
         flow.drop_volatile();
+        let zone = flow.zone;
         let Some(slot) = self.table.find(&flow.key()) else {
             let slot = self.add(desk, flow, at, elsewhere)?;
             self.table.set_knowledge(slot, Knowledge::Absent.on_shown(false));
@@ -362,12 +363,14 @@ impl Flows {
         }
         if other {
             notes.since_s = seconds(desk.now);
+            notes.marks.remove(Marks::BEGAN);
         }
         notes.marks.remove(Marks::HEARD);
         notes.stamp = at;
         notes.updated_s = seconds(desk.now);
         self.table.set_knowledge(slot, knowledge.on_shown(other));
         desk.counters.local.updated += 1;
+        self.turnover.updated(zone);
         Ok((slot, changed))
     }
 }

@@ -368,6 +368,7 @@ impl Hub {
                     }
                 }
                 Request::Ask(question) => self.ask(id, question),
+                Request::Get(side, flow) => self.get(id, side, &flow),
                 Request::Bye => {}
             },
             Word::State(client, snapshot) => {

@@ -3,6 +3,7 @@
 use super::Question;
 use engine::Side;
 use serde::Deserialize;
+use serde_json::Value;
 use wire::feed::Op;
 
 /// The longest line of a client, bytes.
@@ -58,6 +59,8 @@ pub(super) enum Request {
     Resync,
     /// It asks something.
     Ask(Question),
+    /// It wants to know how a flow is by now: of that table; the flow as JSON.
+    Get(Side, String),
     /// It goes.
     Bye,
 }
@@ -81,6 +84,8 @@ struct Words {
     on_gap: Option<String>,
     #[serde(default)]
     table: Option<String>,
+    #[serde(default)]
+    flow: Option<Value>,
 }
 
 /// Why a line is not understood: the code and the text of the error.
@@ -101,12 +106,29 @@ pub(super) fn parse(line: &[u8]) -> Result<Request, Refusal> {
         "resync" => Request::Resync,
         "status" => Request::Ask(Question::Status),
         "ready" => Request::Ask(Question::Ready),
+        "get" => get(&words)?,
         "bye" => Request::Bye,
         _ => {
-            let text = "expected one of the ops subscribe, resync, status, ready, bye";
+            let text = "expected one of the ops subscribe, resync, get, status, ready, bye";
             return Err(("request", text.into()));
         }
     })
+}
+
+fn side(table: Option<&str>) -> Result<Side, Refusal> {
+    match table {
+        None | Some("local") => Ok(Side::Local),
+        Some("remote") => Ok(Side::Remote),
+        Some(_) => Err(("request", "expected the table local or remote".to_owned())),
+    }
+}
+
+fn get(words: &Words) -> Result<Request, Refusal> {
+    let flow = words.flow.as_ref().filter(|flow| flow.is_object());
+    let Some(flow) = flow else {
+        return Err(("request", "expected the member flow: the object of a record".into()));
+    };
+    Ok(Request::Get(side(words.table.as_deref())?, flow.to_string()))
 }
 
 fn subscription(words: Words) -> Result<Subscription, Refusal> {
@@ -123,11 +145,7 @@ fn subscription(words: Words) -> Result<Subscription, Refusal> {
         Some("close") => OnGap::Close,
         Some(_) => return Err(wrong("expected on_gap tell, resync or close")),
     };
-    let side = match words.table.as_deref() {
-        None | Some("local") => Side::Local,
-        Some("remote") => Side::Remote,
-        Some(_) => return Err(wrong("expected the table local or remote")),
-    };
+    let side = side(words.table.as_deref())?;
     let mut kinds = 1 << Op::Cleared as u8;
     match words.kinds {
         None => kinds |= (1 << Op::New as u8) | (1 << Op::Update as u8) | (1 << Op::Destroy as u8),
@@ -150,6 +168,20 @@ fn subscription(words: Words) -> Result<Subscription, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_flow_is_asked_for_by_an_object() {
+        let wanted = Request::Get(Side::Remote, r#"{"zone":5}"#.into());
+        let line = br#"{"op":"get","table":"remote","flow":{"zone":5}}"#;
+        assert_eq!(parse(line), Ok(wanted));
+        for wrong in [
+            r#"{"op":"get"}"#,
+            r#"{"op":"get","flow":7}"#,
+            r#"{"op":"get","flow":{},"table":"both"}"#,
+        ] {
+            assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn requests_are_understood_and_wrong_ones_named() {

@@ -33,6 +33,7 @@ impl Snapshot {
         self.purging |= other.purging;
         self.purges += other.purges;
         self.orders_refused += other.orders_refused;
+        self.turnover.join(&other.turnover);
         let Queue { len, max, no_space } = other.outbox;
         self.outbox.len += len;
         self.outbox.max += max;

@@ -1,9 +1,9 @@
-//! Filters over the local table, a slice of it in each turn, so that events wait for none of them.
+//! Filters over a table, a slice of it in each turn, so that events wait for none of them.
 
 use super::{Age, Place, TableState};
 use crate::removal::Victim;
 use common::Instant;
-use ctnetlink::Flow;
+use ctnetlink::{Flow, FlowKey};
 use engine::census::Census;
 use engine::flows::table::Entry;
 use engine::query::{Program, scan};
@@ -33,11 +33,15 @@ pub enum Want {
     Flows(usize),
     /// Counts by zone, protocol and state.
     Census,
+    /// The flow of this identity, whatever the filter says. It is looked up, without a walk.
+    One(FlowKey),
 }
 
-/// A filter over the local table of one shard.
+/// A filter over a table of one shard.
 #[derive(Debug)]
 pub struct Query {
+    /// Over which table.
+    pub side: Side,
     /// The filter.
     pub program: Arc<Program>,
     /// Where to begin.
@@ -76,6 +80,8 @@ pub struct Trust {
     pub filtered: bool,
     /// New flows that found no room since the start.
     pub no_room: u64,
+    /// Of the remote table: whether news of peers is missing, or their flows have not all come.
+    pub incomplete: bool,
 }
 
 /// Queries under way, one slice each in turn.
@@ -103,8 +109,13 @@ impl Queries {
         if query.reply.is_closed() {
             return self.running.len() + 1;
         }
-        if engine.config().replication.keep_local {
-            answer.trust = Some(trust(engine, now));
+        let replication = &engine.config().replication;
+        let keeps = match query.side {
+            Side::Local => replication.keep_local,
+            Side::Remote => replication.has_peer && replication.keep_remote,
+        };
+        if keeps {
+            answer.trust = Some(trust(engine, query.side, now));
             if !slice(&mut query, &mut answer, engine, now) {
                 self.running.push_back((query, answer));
                 return self.running.len();
@@ -115,17 +126,43 @@ impl Queries {
     }
 }
 
-fn trust(engine: &Engine, now: Instant) -> Trust {
-    Trust {
-        state: TableState::of(engine, now),
-        filtered: !engine.config().filter.passes_all(),
-        no_room: engine.counters().local.create_no_space,
+fn trust(engine: &Engine, side: Side, now: Instant) -> Trust {
+    let counters = engine.counters();
+    let standing = engine.standing(now);
+    match side {
+        Side::Local => Trust {
+            state: TableState::of(engine, now),
+            filtered: !engine.config().filter.passes_all(),
+            no_room: counters.local.create_no_space,
+            incomplete: false,
+        },
+        Side::Remote => Trust {
+            state: TableState::Exact,
+            filtered: false,
+            no_room: counters.remote.create_no_space,
+            incomplete: !(standing.remote_complete && standing.remote_exact),
+        },
     }
+}
+
+/// Where to go on behind the last slot of a shard.
+fn next_shard(engine: &Engine, from: Place) -> Option<Place> {
+    let more = from.shard + 1 < engine.config().share.count;
+    more.then_some(Place { shard: from.shard + 1, slot: 0 })
 }
 
 /// A slice of the table. True when the answer is complete.
 fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) -> bool {
-    let table = engine.table(Side::Local);
+    let table = engine.table(query.side);
+    if let Want::One(key) = query.want {
+        let found = table.get(&key).filter(|entry| !entry.has_ended());
+        found.into_iter().for_each(|entry| {
+            answer.matched = 1;
+            keep(answer, entry, Want::Flows(1), now);
+        });
+        answer.next = next_shard(engine, query.from).filter(|_| answer.matched == 0);
+        return true;
+    }
     let began = Clock::now();
     let Query { program, from, want, .. } = query;
     let end = table.slots();
@@ -154,8 +191,7 @@ fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) 
     if *want == Want::Census {
         answer.census.get_or_insert_default().note(table);
     }
-    let more = from.shard + 1 < engine.config().share.count;
-    answer.next = more.then_some(Place { shard: from.shard + 1, slot: 0 });
+    answer.next = next_shard(engine, *from);
     true
 }
 
@@ -173,6 +209,8 @@ fn keep(answer: &mut Answer, entry: Entry<'_>, want: Want, now: Instant) -> bool
             }
             true
         }
+        // A look-up, not a walk.
+        Want::One(_) => false,
         Want::Flows(max) => {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             answer.flows.push((entry.flow(), Age { active_s, expires_s: None }));

@@ -13,6 +13,7 @@ use engine::expectations::ExpectKey;
 use engine::filter::Filter;
 use engine::flows::table::Slot;
 use engine::peer::v1::Outbox;
+use engine::turnover::Turnover;
 use engine::{Cause, Engine, Exactness, Side, Standing};
 use std::time::Duration;
 
@@ -78,6 +79,11 @@ pub struct Snapshot {
     pub flows_max: usize,
     /// Messages that wait to be sent.
     pub outbox: Queue,
+    /// What came and went in the local table.
+    pub turnover: Turnover,
+    /// How long ago the oldest message was sent that the peer has not acknowledged, 0 if none waits; `None` in a mode
+    /// without acknowledgements.
+    pub lag: Option<Duration>,
     /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
     pub resend: Option<Queue>,
 }
@@ -232,6 +238,11 @@ pub struct Resend {
 pub(super) fn resend(outbox: &Outbox) -> Option<Queue> {
     let queue = outbox.resend()?;
     Some(Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() })
+}
+
+/// How far the peer is behind; `None` in a mode without acknowledgements.
+pub(super) fn lag(outbox: &Outbox, now: Instant) -> Option<Duration> {
+    Some(Duration::from_millis(outbox.lag_ms(now)?.into()))
 }
 
 /// What waits to be acknowledged, oldest first; `None` in a mode without acknowledgements.

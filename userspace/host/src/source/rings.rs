@@ -8,9 +8,9 @@
 //! A daemon that gives up `CAP_BPF` can make no ring later. It makes the rings of CPUs that may come online before, as
 //! short as rings get, and lays them aside ([`Rings::reserve`]); handing one to a CPU takes no capability.
 
-use super::SourceError;
 use super::tap::{load_error, map_fd, map_of, missing};
-use crate::sys::bpf;
+use super::{RingFill, SourceError};
+use crate::sys::{RingEnds, bpf};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use common::maps;
@@ -54,6 +54,17 @@ pub(super) struct Rings {
 pub(super) struct Ring {
     pub(super) cpu: usize,
     pub(super) records: RingBuf<MapData>,
+    ends: RingEnds,
+    len: usize,
+    /// Most bytes that waited whenever the ring was about to be read.
+    most: usize,
+}
+
+impl Ring {
+    /// Notes how full it is; to be called before it is read.
+    pub(super) fn note(&mut self) {
+        self.most = self.most.max(self.ends.waiting());
+    }
 }
 
 impl Rings {
@@ -133,32 +144,33 @@ impl Rings {
     fn make(&mut self, cpus: &[usize]) -> Result<&[Ring], SourceError> {
         let made = cpus.iter().map(|_| self.ring()).collect::<Result<Vec<_>, _>>()?;
         self.hand_out(cpus, &made)?;
-        for (&cpu, data) in cpus.iter().zip(made) {
+        for (&cpu, (data, len)) in cpus.iter().zip(made) {
+            let ends = RingEnds::map(data.fd().as_fd())?;
             let records = RingBuf::try_from(Map::RingBuf(data)).map_err(load_error)?;
-            self.rings.push(Ring { cpu, records });
+            self.rings.push(Ring { cpu, records, ends, len, most: 0 });
         }
         Ok(&self.rings[self.rings.len() - cpus.len()..])
     }
 
-    /// A ring that no program knows yet.
-    fn ring(&mut self) -> Result<MapData, SourceError> {
+    /// A ring that no program knows yet, and its length.
+    fn ring(&mut self) -> Result<(MapData, usize), SourceError> {
         let short = LEN_MIN.min(self.len);
         let spare = self.spares.pop();
         let has_room = self.total + self.len <= TOTAL_MAX.max(self.len);
         let len = if spare.is_none() && has_room { self.len } else { short };
         self.total += len;
-        spare.map_or_else(|| create(len), Ok)
+        Ok((spare.map_or_else(|| create(len), Ok)?, len))
     }
 
     /// Lets the programs know of rings. After each change of such a map the kernel waits until no program uses what was
     /// there before, some milliseconds, so all of them go in at once where it can do that.
-    fn hand_out(&mut self, cpus: &[usize], made: &[MapData]) -> Result<(), SourceError> {
+    fn hand_out(&mut self, cpus: &[usize], made: &[(MapData, usize)]) -> Result<(), SourceError> {
         let keys: Vec<_> = cpus.iter().map(|&cpu| cpu as u32).collect();
-        let rings: Vec<_> = made.iter().map(|data| data.fd().as_fd()).collect();
+        let rings: Vec<_> = made.iter().map(|(data, _)| data.fd().as_fd()).collect();
         if bpf::set_inner_maps(self.descriptor.as_fd(), &keys, &rings).is_ok() {
             return Ok(());
         }
-        for (key, data) in keys.into_iter().zip(made) {
+        for (key, (data, _)) in keys.into_iter().zip(made) {
             self.outer.set(key, data, 0).map_err(load_error)?;
         }
         Ok(())
@@ -174,6 +186,16 @@ impl Rings {
 
     pub(super) const fn len(&self) -> usize {
         self.rings.len()
+    }
+
+    /// How full they are.
+    pub(super) fn fill(&self) -> RingFill {
+        let share = |ring: &Ring| (ring.most * 1000).div_ceil(ring.len.max(1)) as u64;
+        RingFill {
+            bytes: self.total as u64,
+            waiting: self.rings.iter().map(|ring| ring.ends.waiting() as u64).sum(),
+            fullest_permille: self.rings.iter().map(share).max().unwrap_or(0),
+        }
     }
 }
 

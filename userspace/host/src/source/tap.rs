@@ -153,6 +153,7 @@ impl TapSource {
         let (mut heard_on, mut heard_elsewhere) = (None, false);
         for (index, ring) in self.rings.iter_mut().enumerate() {
             let cpu = ring.cpu;
+            ring.note();
             self.batch.fill(index, share, |batch| match ring.records.next() {
                 Some(record) => {
                     batch.push(index, &record);
@@ -237,6 +238,7 @@ impl TapSource {
             lost: socket.lost,
             hook: None,
             waits: 0,
+            rings: Some(self.rings.fill()),
         };
         if let Some(hook) = &self.hook {
             hook.add_to(&mut account);

@@ -2,6 +2,7 @@
 
 use super::serve::{Counted, SharedHandle};
 use crate::print::stats::Taken;
+use engine::Side;
 use engine::query::{Expr, Program};
 use host::shard::{Answer, Order, Place, Query, TableState, Want};
 use std::sync::{Arc, PoisonError};
@@ -71,7 +72,8 @@ async fn walk(engine: &SharedHandle, program: &Arc<Program>, want: Want) -> Opti
     let (mut answers, mut from) = (Vec::new(), Some(Place::default()));
     while let Some(place) = from {
         let (reply, answer) = oneshot::channel();
-        let query = Query { program: Arc::clone(program), from: place, want, reply };
+        let query =
+            Query { side: Side::Local, program: Arc::clone(program), from: place, want, reply };
         // The lock is not held while the engine works: a reload need not wait for a count.
         engine.read().await.order(Order::Query(query));
         let answer = answer.await.ok()?;

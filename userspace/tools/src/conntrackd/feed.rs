@@ -5,11 +5,12 @@ use super::plan::Plan;
 use super::serve::Service as Answers;
 use crate::conf::SubscribeConf;
 use crate::filter::{Limits, Sealed, parse};
-use crate::print::conntrack;
+use crate::print::{conntrack, parsed};
 use anyhow::{Context, Result};
-use ctnetlink::Flow;
+use ctnetlink::{Flow, FlowKey};
 use engine::query::{Gap, Program, Term, gap};
 use export::feed::{Answer, Feed, Parts, Product, Question, Settings, Stats};
+use host::clock;
 use host::feed::Socket;
 use host::log::Log;
 use std::sync::Arc;
@@ -109,6 +110,14 @@ impl Product for Words {
 
     fn answer(&self, question: Question) -> Answer<'_> {
         Box::pin(self.answers.question(question))
+    }
+
+    fn identity(&self, flow: &str) -> Option<FlowKey> {
+        parsed::flow(flow.as_bytes()).map(|flow| flow.key())
+    }
+
+    fn object(&self, flow: &Flow) -> String {
+        conntrack::table_object(flow, clock::wall_ns())
     }
 }
 

@@ -6,6 +6,7 @@ mod purge;
 
 use super::plan::{Plan, Purpose};
 use super::statistics;
+use crate::metrics::Limits;
 use crate::print::stats::{self, Report, Taken};
 use crate::print::status::{Reload, Status, readiness};
 use anyhow::Result;
@@ -122,7 +123,12 @@ impl Service {
             purge_after_s: plan.purge_after_s,
             peers: peers.collect(),
             wanted: plan.wanted_source(),
-            zones_max: plan.metrics.as_ref().map_or(0, |metrics| metrics.limits.zones_max),
+            // The status tells of zones without a `Metrics` block, too.
+            zones_max: plan
+                .metrics
+                .as_ref()
+                .map_or_else(Limits::default, |metrics| metrics.limits)
+                .zones_max,
         };
     }
 

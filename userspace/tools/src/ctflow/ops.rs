@@ -6,6 +6,7 @@
 //! ```
 
 pub mod asked;
+mod counters;
 pub mod delete;
 pub(in crate::ctflow) mod kernel;
 pub mod daemon;
@@ -70,6 +71,16 @@ impl Output {
     }
 }
 
+/// Whose flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// Those of this node
+    #[default]
+    Local,
+    /// Those that its peers told of and that a failover would bring here; the daemon alone knows them
+    Remote,
+}
+
 /// What `list` is told.
 #[derive(Debug, Args)]
 pub struct ListOptions {
@@ -78,6 +89,13 @@ pub struct ListOptions {
     /// What flows look like
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
+    /// Whose flows
+    #[arg(long, value_name = "TABLE", default_value = "local", conflicts_with = "kernel")]
+    table: Side,
+    /// Also show what the kernel counts and how long flows have left: the daemon's table says which flows, and each is
+    /// read from the kernel
+    #[arg(long, conflicts_with = "kernel")]
+    counters: bool,
     /// Show at most so many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -91,6 +109,9 @@ pub struct CountOptions {
     /// Text or JSON
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
+    /// Whose flows
+    #[arg(long, value_name = "TABLE", default_value = "local", conflicts_with = "kernel")]
+    table: Side,
     /// Count by these, with commas between them: zone proto state src dst dport nat natsrc natdst; src and dst with /N
     #[arg(long, value_name = "KEY")]
     by: Option<String>,
@@ -104,7 +125,10 @@ pub struct CountOptions {
 /// # Errors
 /// Why it could not.
 pub fn list(options: &ListOptions) -> Result<Code, Fault> {
-    let asked = Asked::new(&options.which)?;
+    let asked = Asked::of(&options.which, options.table == Side::Remote)?;
+    if options.counters {
+        return counters::list(&asked, options);
+    }
     let saved = "only the kernel knows the timeouts that saved flows have";
     let why = (options.output == Output::Save).then_some(saved);
     let from_table = answered(&asked, why, |daemon| daemon.list(options.output, options.limit))?;
@@ -121,7 +145,7 @@ pub fn list(options: &ListOptions) -> Result<Code, Fault> {
 pub fn count(options: &CountOptions) -> Result<Code, Fault> {
     let json = plain_or_json(options.output)?;
     let keys = options.by.as_deref().map(grouping::keys).transpose().map_err(Fault::usage)?;
-    let asked = Asked::new(&options.which)?;
+    let asked = Asked::of(&options.which, options.table == Side::Remote)?;
     let by = options.by.as_deref();
     let answer = answered(&asked, None, |daemon| daemon.count(by, options.top, json))?;
     let (found, groups) = match answer {
@@ -164,6 +188,9 @@ fn answered<T>(
     why_kernel: Option<&str>,
     ask: impl FnOnce(&Daemon) -> Result<Came<T>, Fault>,
 ) -> Result<Option<T>, Fault> {
+    if let Some(why) = why_kernel.filter(|_| asked.remote) {
+        return Err(Fault::usage(format_args!("--table remote: {why}")));
+    }
     if let Some(why) = why_kernel.or_else(|| asked.needs_kernel()) {
         note(format_args!("asking the kernel itself: {why}"));
         return Ok(None);
@@ -174,6 +201,7 @@ fn answered<T>(
     };
     Ok(match came {
         Came::Answer(answer) => Some(answer),
+        Came::Elsewhere(why) if asked.remote => return Err(Fault::usage(why)),
         Came::Elsewhere(why) => {
             note(format_args!("asking the kernel itself: {why}"));
             None

@@ -172,7 +172,7 @@ mod tests {
         };
         let broken = Helper { broken: true, ..helper("mdns", 2) };
         let s = Status { helpers: vec![helper("tftp", 1), broken], ..Status::default() };
-        let text = super::text(&s);
+        let text = text(&s);
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("helper ")).collect();
         let counts = "10 packets, 2 mangled, 3 expectations, 2 refused, 4 without a free port, 5 not understood, \
                       6 dropped";

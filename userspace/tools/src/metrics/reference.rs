@@ -44,9 +44,9 @@ other number is of the moment of the scrape.
 
 ## What is not here
 
-Lifetimes of flows, new and ended flows by zone, fill of the rings and the age of what is not acknowledged have no
-metrics yet, and filters cannot be made metrics (`ctflow count FILTER` answers such questions on demand). The kernel
-does not tell how many expectations there are.
+The kernel does not tell how many expectations there are. Filters become metrics as a `Class` of the configuration
+(`ctflow_class_flows`); `ctflow count FILTER` answers other questions on demand. How far behind a peer of version 2 is
+stands in `ctflow_node_behind`: it is told in changes, not in seconds.
 
 Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the
 kernel are 32 bits wide and wrap around, which looks the same.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::conf::PerCpu;
 use crate::print::status::{
-    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Link, Passed, Peer, Queue,
-    Queues, Reload, Replication, Status, Table, Work,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Lifetime, Link, Lived,
+    Passed, Peer, Queue, Queues, Reload, Replication, Status, Table, Turnover, Work, Zone,
 };
 use export::exposition::{Kind, Value};
 use host::kstat::{COUNTERS, CpuCounters, KernelStats, SETTINGS};
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Numbers of the status that no metric tells, each with the reason.
-const LEFT_OUT: [(&str, &str); 12] = [
+const LEFT_OUT: [(&str, &str); 15] = [
     ("failures[0].told", "what is left of `seen` is the metric of what was suppressed"),
     ("schema", "the version of another format"),
     ("pid", "changes with each start, as no metric should"),
@@ -25,6 +25,9 @@ const LEFT_OUT: [(&str, &str); 12] = [
     ("events.latency_count", "the histogram has it, as a sum over its buckets"),
     ("events.latency[0].le_us", "a bound of the histogram"),
     ("events.latency[0].count", "the histogram's buckets add up"),
+    ("turnover.lifetimes[0].count", "the histogram has it, as a sum over its buckets"),
+    ("turnover.lifetimes[0].buckets[0].le_s", "a bound of the histogram"),
+    ("turnover.lifetimes[0].buckets[0].count", "the histogram's buckets add up"),
     ("helpers[0].queue", "a label"),
     ("events.tap_seen", "the sum of the outcomes"),
 ];
@@ -50,9 +53,16 @@ fn full() -> Status {
         events: Events {
             hook: Some(Hook::default()),
             latency: vec![Bucket::default()],
+            ring_bytes: Some(1),
+            ring_waiting_bytes: Some(1),
+            ring_fullest_permille: Some(1),
             ..Events::default()
         },
-        replication: Replication { peer_heard_s: Some(1), ..Replication::default() },
+        replication: Replication {
+            peer_heard_s: Some(1),
+            lag_ms: Some(1),
+            ..Replication::default()
+        },
         work: Work {
             loaded_percent: Some(100),
             degraded_s: Some(1),
@@ -68,6 +78,10 @@ fn full() -> Status {
             flows: vec![Cell::default()],
             classes: vec![Class::default()],
             ..Census::default()
+        }),
+        turnover: Some(Turnover {
+            zones: vec![Zone::default()],
+            lifetimes: vec![Lifetime { buckets: vec![Lived::default()], ..Lifetime::default() }],
         }),
         feed: Some(Feed::default()),
         failures: Some(vec![Failure::default()]),

@@ -121,6 +121,15 @@ pub fn table_flow(out: &mut Vec<u8>, style: &Style<'_>, flow: &Flow, now_ns: u64
     );
 }
 
+/// A flow of a table as one JSON object.
+#[must_use]
+pub fn table_object(flow: &Flow, now_ns: u64) -> String {
+    // Behind the begin of an array, an element has no comma before it.
+    let mut out = b"[".to_vec();
+    table_flow(&mut out, &Style { format: Format::Json, ..Style::default() }, flow, now_ns);
+    String::from_utf8_lossy(&out[1..]).trim().to_owned()
+}
+
 fn print(out: &mut Vec<u8>, style: &Style<'_>, flow: &FlowView<'_>, occasion: &Occasion<'_>) {
     match style.format {
         Format::Plain => plain::flow(out, style, flow, occasion),

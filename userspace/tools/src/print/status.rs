@@ -31,6 +31,7 @@ mod helper;
 mod peers;
 mod readiness;
 mod service;
+mod turnover;
 
 pub use census::{Cell, Census, Class};
 pub use failure::Failure;
@@ -39,6 +40,7 @@ pub use helper::Helper;
 pub use peers::{Peer, Refused};
 pub use readiness::{NotReady, readiness};
 pub use service::{Bucket, Http, Reload};
+pub use turnover::{Lifetime, Lived, Turnover, Zone};
 
 object! {
     /// Everything.
@@ -87,6 +89,8 @@ object! {
         helpers: Vec<Helper>,
         /// Flows by zone, protocol and state; `null` where they are not counted, or not yet.
         census: Option<Census>,
+        /// What came and went in the local table; `null` where no table is kept.
+        turnover: Option<Turnover>,
         /// The last reload (SIGHUP); `null` if there was none.
         reload: Option<Reload>,
         /// Requests for metrics and readiness.
@@ -215,6 +219,9 @@ object! {
         truncated: u64,
         /// Of these: of an impossible length.
         bad_size: u64,
+        /// How long ago the oldest message was sent that the peer has not acknowledged, milliseconds, 0 if none waits;
+        /// `null` in a mode without acknowledgements.
+        lag_ms: Option<u64>,
         /// Messages that fit into no datagram.
         send_too_large: u64,
         /// Messages that found the queue full.
@@ -287,6 +294,12 @@ object! {
         shards: u64,
         /// Times the reader of several shards waited for one that was behind.
         reader_waits: u64,
+        /// Bytes of all rings that eBPF programs put news into; `null` where there are none, as with the next two.
+        ring_bytes: Option<u64>,
+        /// Bytes in them that wait to be read.
+        ring_waiting_bytes: Option<u64>,
+        /// How full the fullest of them was found whenever it was about to be read, since the start: thousandths of it.
+        ring_fullest_permille: Option<u64>,
         /// What the hook made of packets; `null` where there is none.
         hook: Option<Hook>,
     }
@@ -426,6 +439,7 @@ impl Status {
             log_lines_lost: s.log_lines_lost,
             helpers: s.helpers.iter().map(Helper::of).collect(),
             census: s.census.as_ref().map(|(age, taken)| Census::of(*age, taken, s.zones_max)),
+            turnover: s.keeps[0].then(|| Turnover::of(&s.turnover, s.zones_max)),
             reload: s.reload.clone(),
             http: s.http.into(),
             feed: s.feed.as_deref().map(Feed::of),
@@ -504,6 +518,7 @@ fn replication(s: &Report) -> Replication {
         bad_type: r.bad_type,
         truncated: r.truncated,
         bad_size: r.bad_size,
+        lag_ms: s.lag.map(|lag| lag.as_millis() as u64),
         send_too_large: r.send_too_large,
         send_no_space: r.send_no_space,
     }
@@ -541,6 +556,9 @@ fn events(s: &Report) -> Events {
         tap_spilled: s.account.spilled_full + s.account.spilled_other,
         shards: s.shards as u64,
         reader_waits: s.account.waits,
+        ring_bytes: s.account.rings.map(|rings| rings.bytes),
+        ring_waiting_bytes: s.account.rings.map(|rings| rings.waiting),
+        ring_fullest_permille: s.account.rings.map(|rings| rings.fullest_permille),
         hook: s.account.hook.map(|hook| Hook {
             settled: hook.settled,
             untracked: hook.untracked,

@@ -276,6 +276,7 @@ mod field {
     pub(super) const FORMAT: u16 = 6;
     pub(super) const KEYS: u16 = 7;
     pub(super) const TOP: u16 = 8;
+    pub(super) const REMOTE: u16 = 9;
 }
 
 /// What is asked; the filter came before. Its body is the verb, and fields:
@@ -306,6 +307,8 @@ pub struct Ask<'a> {
     pub keys: Option<&'a str>,
     /// Count: so many groups at most.
     pub top: Option<u64>,
+    /// List, count: of the remote table, not the local one.
+    pub remote: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -322,6 +325,7 @@ impl<'a> Ask<'a> {
             format: Format::Text,
             keys: None,
             top: None,
+            remote: false,
         }
     }
 
@@ -343,7 +347,11 @@ impl<'a> Ask<'a> {
                 put(number, [&value.to_ne_bytes(), &[]]);
             }
         }
-        for (number, is) in [(field::DRY_RUN, self.dry_run), (field::CONFIRMED, self.confirmed)] {
+        for (number, is) in [
+            (field::DRY_RUN, self.dry_run),
+            (field::CONFIRMED, self.confirmed),
+            (field::REMOTE, self.remote),
+        ] {
             if is {
                 put(number, [&[], &[]]);
             }
@@ -393,7 +401,7 @@ impl<'a> Ask<'a> {
         let wanted = match number {
             field::NAMESPACE => 16,
             field::LIMIT | field::MAX | field::TOP => 8,
-            field::DRY_RUN | field::CONFIRMED => 0,
+            field::DRY_RUN | field::CONFIRMED | field::REMOTE => 0,
             field::FORMAT => 2,
             _ => value.len(),
         };
@@ -407,6 +415,7 @@ impl<'a> Ask<'a> {
             field::TOP => self.top = Some(long(0)?),
             field::DRY_RUN => self.dry_run = true,
             field::CONFIRMED => self.confirmed = true,
+            field::REMOTE => self.remote = true,
             field::FORMAT => {
                 let number = u16::from_ne_bytes(*value.first_chunk().ok_or(WRONG)?);
                 self.format = Format::from_number(number).ok_or("unknown format")?;

@@ -18,6 +18,8 @@ bitflags! {
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_knowledge`].
         const UNSURE = 1 << 11;
+        /// Local: an event or a packet told that it began, so `since_s` is when it did.
+        const BEGAN = 1 << 6;
         /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
         /// laid over what was known, which may have been an earlier life.
         const HEARD = 1 << 10;

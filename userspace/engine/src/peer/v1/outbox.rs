@@ -336,6 +336,18 @@ impl Outbox {
         self.resend.as_ref()
     }
 
+    /// What is packed from here on is sent now.
+    pub fn at(&mut self, now: Instant) {
+        self.resend.iter_mut().for_each(|resend| resend.at(now));
+    }
+
+    /// How long ago the oldest unacknowledged message was sent, ms, 0 if there is none; `None`: none is acknowledged.
+    #[must_use]
+    pub fn lag_ms(&self, now: Instant) -> Option<u32> {
+        let resend = self.resend.as_ref()?;
+        Some(resend.oldest_ms(&self.column, now).unwrap_or(0))
+    }
+
     /// Says HELLO_BACK with the next message.
     pub fn greet_back(&mut self) {
         self.greeting.insert(Flags::HELLO_BACK);

@@ -22,12 +22,15 @@ use crate::flows::table::Slot;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use common::Instant;
 use ctnetlink::Expectation;
 use wire::sync::v1::{Control, Flags};
 
 #[derive(Debug)]
 struct Record {
     seq: u32,
+    /// When it was sent: milliseconds, which wrap around.
+    sent_ms: u32,
     item: Item,
 }
 
@@ -62,6 +65,8 @@ pub struct ResendQueue {
     /// Expectations whose news was dropped.
     unheard_expectations: VecDeque<Box<Expectation>>,
     dropped_count: u64,
+    /// When messages are sent that are pushed now.
+    now_ms: u32,
     /// Something was forgotten that the peer was to be told.
     forgotten: bool,
     /// Requests of ours that were acknowledged, or given up, since somebody asked.
@@ -110,6 +115,7 @@ impl ResendQueue {
             unheard: VecDeque::new(),
             unheard_expectations: VecDeque::new(),
             dropped_count: 0,
+            now_ms: 0,
             forgotten: false,
             settled: Requests { resyncs: 0, nacks: 0 },
             lost: Requests { resyncs: 0, nacks: 0 },
@@ -172,6 +178,17 @@ impl ResendQueue {
         })
     }
 
+    /// What is pushed from here on is sent now.
+    pub const fn at(&mut self, now: Instant) {
+        self.now_ms = millis(now);
+    }
+
+    /// How long ago the oldest message that waits was sent, milliseconds; `None` if none waits.
+    pub fn oldest_ms(&self, column: &Column, now: Instant) -> Option<u32> {
+        let oldest = self.records.iter().find(|record| stands(record, column))?;
+        Some(millis(now).wrapping_sub(oldest.sent_ms))
+    }
+
     /// A message without a record was sent.
     pub const fn note_sent(&mut self, seq: u32) {
         self.last = seq;
@@ -181,7 +198,7 @@ impl ResendQueue {
     pub fn push(&mut self, kept: &mut Kept<'_>, seq: u32, item: Item) {
         self.last = seq;
         self.controls += usize::from(is_control(&item));
-        self.records.push_back(Record { seq, item });
+        self.records.push_back(Record { seq, sent_ms: self.now_ms, item });
         self.live += 1;
         while self.news() > self.max || self.controls > limit::RESEND_CONTROLS_MAX {
             self.drop_oldest(kept);
@@ -358,6 +375,10 @@ impl ResendQueue {
     }
 }
 
+const fn millis(now: Instant) -> u32 {
+    (now.0 / 1_000_000) as u32
+}
+
 /// So many records may stand for nothing before anybody looks for them.
 const COMPACT_AT: usize = 1024;
 
@@ -454,6 +475,23 @@ mod tests {
         assert_eq!(slots(&sent.again), [0]);
         assert_eq!(sent.queue.iter(&sent.column).map(|(seq, _)| seq).collect::<Vec<_>>(), [9]);
         assert_eq!(sent.queue.len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_message_that_waits_says_how_far_the_peer_is_behind() {
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let mut sent = Sent::new(10, &[5]);
+        sent.queue.at(at(1000));
+        sent.push(6, Item::Control(Control::Resync));
+        sent.queue.at(at(1700));
+        sent.push(7, Item::Control(Control::Resync));
+        let lag = |sent: &Sent| sent.queue.oldest_ms(&sent.column, at(2000));
+        sent.on_ack((5, 5));
+        assert_eq!(lag(&sent), Some(1000));
+        sent.on_ack((5, 6));
+        assert_eq!(lag(&sent), Some(300));
+        sent.on_ack((5, 7));
+        assert_eq!(lag(&sent), None);
     }
 
     #[test]

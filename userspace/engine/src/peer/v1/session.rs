@@ -481,6 +481,7 @@ impl V1 {
         datagram: &mut [u8],
     ) -> Option<usize> {
         self.say_alive(node, now);
+        self.outbox.at(now);
         let mut packer = Packer::new(datagram);
         self.pack(node, &mut packer);
         if !packer.is_empty() && self.owes_account(node, now) {

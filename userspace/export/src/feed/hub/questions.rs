@@ -1,23 +1,58 @@
 //! Questions that clients ask beside what they subscribe to.
 
-use super::Hub;
+use super::{Hub, TICK};
 use crate::feed::queue::Piece;
 use crate::feed::request::Format;
 use crate::feed::subscriber::Subscriber;
 use crate::feed::{Question, lines};
+use ctnetlink::{Flow, FlowKey};
+use engine::Side;
+use engine::query::{Expr, Program};
+use host::fleet::Handle;
+use host::shard::{Age, Order, Place, Query, Want};
 use serde_json::{Value, json};
+use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::feed::queue::Queue;
 
 impl Hub {
-    pub(super) fn ask(&self, id: u64, question: Question) {
-        let Some(queue) = self.queues.get(&id).cloned() else { return };
-        let product = Arc::clone(&self.product);
-        let format = self.clients.get(&id).map_or(Format::Json, Subscriber::format);
-        // Who asks and does not read the answers is not answered.
-        if queue.len() > self.settings.queue_bytes / 2 {
+    /// Tells a client how a flow is by now.
+    pub(super) fn get(&self, id: u64, side: Side, flow: &str) {
+        let Some((queue, format)) = self.reader(id) else { return };
+        let Some(key) = self.product.identity(flow) else {
+            let refusal = ("request", "this is no flow: protonum and orig are wanted".to_owned());
+            queue.push(Piece::Line(lines::framed(format, &lines::error(&refusal))));
             return;
-        }
+        };
+        let (engine, product) = (self.engine.clone(), Arc::clone(&self.product));
+        spawn_local(async move {
+            let value = match timeout(TICK, find(&engine, side, key)).await.ok().flatten() {
+                None => lines::error(&("busy", "the engine does not answer".to_owned())),
+                Some(found) => {
+                    let object = found.as_ref().map(|(flow, _)| product.object(flow));
+                    let flow = object.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+                    let known_s = found.map(|(_, age)| age.active_s);
+                    json!({"v": 1, "control": "flow", "flow": flow, "known_s": known_s})
+                }
+            };
+            queue.push(Piece::Line(lines::framed(format, &value)));
+        });
+    }
+
+    /// Where answers to a client go, and in which form; `None` if it has gone, or asks and does not read the answers.
+    fn reader(&self, id: u64) -> Option<(Rc<Queue>, Format)> {
+        let queue = self.queues.get(&id).cloned()?;
+        let format = self.clients.get(&id).map_or(Format::Json, Subscriber::format);
+        (queue.len() <= self.settings.queue_bytes / 2).then_some((queue, format))
+    }
+
+    pub(super) fn ask(&self, id: u64, question: Question) {
+        let Some((queue, format)) = self.reader(id) else { return };
+        let product = Arc::clone(&self.product);
         spawn_local(async move {
             let answer = product.answer(question).await;
             let value = match question {
@@ -30,4 +65,22 @@ impl Hub {
             queue.push(Piece::Line(lines::framed(format, &value)));
         });
     }
+}
+
+/// Looks a flow up in the tables of all shards; `None` if nobody answers.
+async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow, Age)>> {
+    let program = Arc::new(Program::new(&Expr::Everything).ok()?);
+    let mut next = Some(Place::default());
+    while let Some(from) = next {
+        let (reply, answer) = oneshot::channel();
+        let (program, want) = (Arc::clone(&program), Want::One(key));
+        engine.order(Order::Query(Query { side, program, from, want, reply }));
+        let answer = answer.await.ok()?;
+        let found = answer.flows.into_iter().next();
+        if found.is_some() {
+            return Some(found);
+        }
+        next = answer.next;
+    }
+    Some(None)
 }

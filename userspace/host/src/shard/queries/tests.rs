@@ -27,7 +27,7 @@ fn zone(zone: u16) -> Arc<Program> {
 fn run(engine: &Engine, program: Arc<Program>, from: Place, want: Want) -> (Answer, u32) {
     let mut queries = Queries::default();
     let (reply, mut answer) = oneshot::channel();
-    queries.order(Query { program, from, want, reply });
+    queries.order(Query { side: Side::Local, program, from, want, reply });
     let mut turns = 0;
     loop {
         turns += 1;
@@ -79,8 +79,13 @@ fn what_nobody_waits_for_is_dropped_and_what_is_too_much_refused() {
     let mut queries = Queries::default();
     let (reply, answer) = oneshot::channel();
     drop(answer);
-    let query =
-        |reply| Query { program: zone(5), from: Place::default(), want: Want::Count, reply };
+    let query = |reply| Query {
+        side: Side::Local,
+        program: zone(5),
+        from: Place::default(),
+        want: Want::Count,
+        reply,
+    };
     queries.order(query(reply));
     assert_eq!(queries.step(&engine, Instant(2)), 1);
     assert_eq!(queries.step(&engine, Instant(2)), 0, "it is gone");
@@ -107,4 +112,16 @@ fn a_census_counts_every_flow_a_slice_at_a_time() {
     let total = |cells: &[u64]| cells.iter().sum::<u64>();
     let zones: Vec<_> = zones.iter().map(|(zone, cells)| (*zone, total(cells))).collect();
     assert_eq!((zones, total(&rest)), (vec![(0, 18_000), (5, 2000)], 0));
+}
+
+#[test]
+fn one_flow_is_looked_up_without_a_walk() {
+    let engine = engine(20_000);
+    let tuple = |n: u8| Tuple::v4([10, 0, 0, n], [9; 4], 17).with_ports(1, 53);
+    let key = |n, zone| FlowKey { tuple: tuple(n), zone };
+    let (answer, turns) = run(&engine, zone(9), Place::default(), Want::One(key(10, 5)));
+    assert_eq!((answer.matched, answer.flows.len(), turns), (1, 1, 1));
+    assert_eq!(answer.flows[0].0.key(), key(10, 5));
+    let (answer, _) = run(&engine, zone(9), Place::default(), Want::One(key(10, 0)));
+    assert_eq!((answer.matched, answer.next), (0, None), "it is another zone's");
 }

@@ -12,6 +12,7 @@ use crate::conntrackd::plan::Purpose;
 use crate::filter::{Limits, Sealed, parse};
 use crate::grouping::{self, Groups};
 use crate::print::conntrack::{self, Root, Style};
+use engine::Side;
 use engine::query::{Gap, Program, gap};
 use host::clock;
 use host::control::Client;
@@ -75,9 +76,15 @@ impl Service {
         if ask.verb == Verb::TakeOver {
             return self.take_over(&received.filter).await;
         }
+        if ask.remote && ask.verb == Verb::Delete {
+            let why =
+                "the flows of the remote table are not in this kernel: there is nothing to delete";
+            return Err((Status::Malformed, why.into()));
+        }
         let program = program(&received.filter)?;
         let engine = self.engine.read().await.clone();
-        let mut work = Work { engine, program, client, trusted: false };
+        let side = if ask.remote { Side::Remote } else { Side::Local };
+        let mut work = Work { engine, program, side, client, trusted: false };
         match ask.verb {
             Verb::TakeOver => Ok(Vec::new()),
             Verb::List => work.list(&ask).await,
@@ -138,6 +145,7 @@ fn program(filter: &str) -> Result<Arc<Program>, (Status, Vec<u8>)> {
 struct Work<'a> {
     engine: Handle,
     program: Arc<Program>,
+    side: Side,
     client: &'a mut Client,
     /// Whether the client was told how far the table can be trusted.
     trusted: bool,
@@ -148,10 +156,15 @@ impl Work<'_> {
     async fn query(&mut self, from: Place, want: Want) -> Result<Answer, (Status, Vec<u8>)> {
         let (reply, answer) = oneshot::channel();
         let program = Arc::clone(&self.program);
-        self.engine.order(Order::Query(Query { program, from, want, reply }));
+        let side = self.side;
+        self.engine.order(Order::Query(Query { side, program, from, want, reply }));
         let answer = answer.await.map_err(|_| busy())?;
         let Some(trust) = answer.trust else {
-            return Err((Status::NoTable, "the daemon keeps no table of flows".into()));
+            let why = match side {
+                Side::Local => "the daemon keeps no table of flows",
+                Side::Remote => "the daemon keeps no table of the flows of peers",
+            };
+            return Err((Status::NoTable, why.into()));
         };
         if matches!(trust.state, TableState::Loading { .. }) {
             let why = "the daemon is reading the kernel's table for the first time";
@@ -263,6 +276,9 @@ impl Work<'_> {
 /// What people must know of an answer that a table gave for the kernel.
 fn notes(trust: &Trust) -> Vec<String> {
     let mut out = Vec::new();
+    if trust.incomplete {
+        out.push("not all flows of the peers are known to be here (ctflow status)".into());
+    }
     if let Some((ago, _)) = trust.state.loss() {
         let (word, seconds) = (trust.state.word(), ago.as_secs());
         out.push(format!(
@@ -333,13 +349,14 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_vouch_for_the_kernel_says_why() {
-        let exact = Trust { state: TableState::Exact, filtered: false, no_room: 0 };
+        let exact =
+            Trust { state: TableState::Exact, filtered: false, no_room: 0, incomplete: false };
         assert!(notes(&exact).is_empty());
         let ago = Duration::from_millis(3900);
         let state = TableState::Degraded { ago, lost: 7 };
         let words = "the table is degraded since 3 s; use --kernel to ask the kernel itself";
         assert_eq!(notes(&Trust { state, ..exact }), [words]);
-        let all = notes(&Trust { state, filtered: true, no_room: 12 });
+        let all = notes(&Trust { state, filtered: true, no_room: 12, ..exact });
         assert_eq!(all.len(), 3);
         assert!(
             all[1].contains("Filter") && all[2].starts_with("12 flows found no room"),

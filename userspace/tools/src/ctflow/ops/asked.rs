@@ -23,6 +23,8 @@ pub struct Asked {
     pub config: Option<std::path::PathBuf>,
     /// Whether a namespace was named.
     pub netns: bool,
+    /// Whether the flows of the peers are meant.
+    pub remote: bool,
     kernel: bool,
 }
 
@@ -49,7 +51,20 @@ impl Asked {
             Program::new(&parsed.expr).map_err(|_| Fault::usage("the filter is too large"))?;
         let selection = lower(&parsed.expr);
         let (config, netns) = (options.config.clone(), options.netns.is_some());
-        Ok(Self { text, parsed, program, selection, config, netns, kernel: options.kernel })
+        let kernel = options.kernel;
+        Ok(Self { text, parsed, program, selection, config, netns, remote: false, kernel })
+    }
+
+    /// The same, of the flows of the peers if `remote`.
+    ///
+    /// # Errors
+    /// As [`Asked::new`], and where the kernel would have to be asked, which does not hold them.
+    pub fn of(options: &Where, remote: bool) -> Result<Self, Fault> {
+        let asked = Self::new(options)?;
+        match asked.needs_kernel().filter(|_| remote) {
+            Some(why) => Err(Fault::usage(format_args!("--table remote: {why}"))),
+            None => Ok(Self { remote, ..asked }),
+        }
     }
 
     /// Why the daemon's table is not asked; `None` if it can be.

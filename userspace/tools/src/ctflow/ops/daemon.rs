@@ -21,6 +21,8 @@ pub struct Daemon {
     filter: String,
     /// The namespace that is meant, unless whoever named the configuration meant that daemon, wherever it is.
     namespace: Option<(u64, u64)>,
+    /// Whether the flows of the peers are meant.
+    remote: bool,
 }
 
 /// What came of a request.
@@ -43,7 +45,7 @@ impl Daemon {
         let named = asked.config.is_some() && !asked.netns;
         let namespace = if named { None } else { namespace() };
         let filter = filter::print(&asked.parsed.expr);
-        Ok(Came::Answer(Self { socket, filter, namespace }))
+        Ok(Came::Answer(Self { socket, filter, namespace, remote: asked.remote }))
     }
 
     /// Asks; what came of it, if it was carried out or a limit refused it.
@@ -67,7 +69,7 @@ impl Daemon {
         ask: Ask<'_>,
         each: impl FnMut(Piece<'_>) -> io::Result<()>,
     ) -> Result<Came<(Status, Tally)>, Fault> {
-        let ask = Ask { namespace: self.namespace, ..ask };
+        let ask = Ask { namespace: self.namespace, remote: self.remote, ..ask };
         let asked = framed::ask(&self.socket, &self.filter, &ask, each);
         let path = self.socket.display();
         let end = match asked {
@@ -107,7 +109,6 @@ impl Daemon {
     }
 
     /// Hands out each flow as a line of JSON until `each` says `false`; what the daemon says of its table.
-    #[cfg(feature = "top")]
     pub(in crate::ctflow) fn objects(
         &self,
         mut each: impl FnMut(&[u8]) -> bool,

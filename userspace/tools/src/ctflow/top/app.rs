@@ -1,6 +1,7 @@
 //! What the screen shows, and what keys change of it. It does no I/O: deeds that need some are handed back.
 
 use super::arrange::{By, GroupsBy, Picture, Settings};
+use super::command::{self, Command};
 use super::keys::{Deed, Key, deed};
 use super::sample::Row;
 use super::view::flow;
@@ -40,6 +41,8 @@ pub enum Pane {
 /// A line that is being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
+    /// Whether it is a command, not a filter.
+    pub is_command: bool,
     /// What it holds.
     pub text: String,
     /// What is wrong with it.
@@ -81,7 +84,7 @@ pub struct App {
     pub hides_nat: bool,
     /// All of each flow is shown.
     pub is_unfolded: bool,
-    /// The filter is being edited.
+    /// The filter, or a command, is being typed.
     pub prompt: Option<Prompt>,
     /// What is said on the line over the keys, until the next key.
     pub said: Option<String>,
@@ -182,7 +185,10 @@ impl App {
             Deed::First => self.go(isize::MIN),
             Deed::Last => self.go(isize::MAX),
             Deed::Filter => {
-                self.prompt = Some(Prompt { text: self.filter.clone(), error: Vec::new() });
+                self.prompt = Some(Prompt { text: self.filter.clone(), ..Prompt::default() });
+            }
+            Deed::Command => {
+                self.prompt = Some(Prompt { is_command: true, ..Prompt::default() });
             }
             Deed::Freeze => self.is_frozen = !self.is_frozen,
             Deed::Follow => {
@@ -283,16 +289,14 @@ impl App {
             (Deed::Sort, Pane::Flows) => settings.by = next(&By::ALL, settings.by),
             (Deed::Turn, _) => settings.turned = !settings.turned,
             _ => {
-                settings.within = None;
-                settings.group = match settings.group {
+                let next = match settings.group {
                     None => Some(GROUPS[0]),
                     Some(key) => {
                         let at = GROUPS.iter().position(|one| *one == key);
                         GROUPS.get(at.map_or(0, |at| at + 1)).copied()
                     }
                 };
-                self.group_at = 0;
-                self.pane = if settings.group.is_some() { Pane::Groups } else { Pane::Flows };
+                self.group_by(next);
             }
         }
         Order::Arrange
@@ -302,12 +306,45 @@ impl App {
         let Some(prompt) = &mut self.prompt else { return Order::Draw };
         match key {
             Key::Escape => self.prompt = None,
+            Key::Enter if prompt.is_command => return self.command(),
             Key::Enter => return Order::Filter(prompt.text.clone()),
+            Key::Tab if prompt.is_command => prompt.text = command::completed(&prompt.text),
             Key::Backspace => drop(prompt.text.pop()),
             Key::Char(c) if crate::print::tame::is_tame(c) => prompt.text.push(c),
             _ => {}
         }
         Order::Draw
+    }
+
+    /// Does what the command that was typed says; a wrong one stays to be mended.
+    fn command(&mut self) -> Order {
+        let Some(prompt) = &mut self.prompt else { return Order::Draw };
+        let command = match command::parse(&prompt.text) {
+            Ok(command) => command,
+            Err(why) => {
+                prompt.error = vec![why];
+                return Order::Draw;
+            }
+        };
+        if let Command::Filter(text) = command {
+            *prompt = Prompt { text: text.clone(), ..Prompt::default() };
+            return Order::Filter(text);
+        }
+        self.prompt = None;
+        match command {
+            Command::Every(every) => return self.walk_every(every),
+            Command::Sort(by) => self.settings.by = by,
+            Command::Group(key) => self.group_by(key),
+            Command::Filter(_) => {}
+        }
+        Order::Arrange
+    }
+
+    fn group_by(&mut self, key: Option<GroupKey>) {
+        self.settings.within = None;
+        self.settings.group = key;
+        self.group_at = 0;
+        self.pane = if key.is_some() { Pane::Groups } else { Pane::Flows };
     }
 
     /// Takes a filter that was understood, or what is wrong with it: then the old one stays.

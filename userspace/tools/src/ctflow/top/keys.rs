@@ -35,6 +35,7 @@ pub enum Deed {
     Into,
     Out,
     Filter,
+    Command,
     Sort,
     Turn,
     Group,
@@ -51,7 +52,7 @@ pub enum Deed {
 }
 
 /// Keys, what they do, and how that is said.
-pub const BINDINGS: [(&[Key], Deed, &str, &str); 24] = [
+pub const BINDINGS: [(&[Key], Deed, &str, &str); 25] = [
     (&[Key::Char('j'), Key::Down], Deed::Down, "j Down", "next line"),
     (&[Key::Char('k'), Key::Up], Deed::Up, "k Up", "line before"),
     (&[Key::PageDown], Deed::PageDown, "PgDn", "next page"),
@@ -61,6 +62,7 @@ pub const BINDINGS: [(&[Key], Deed, &str, &str); 24] = [
     (&[Key::Enter], Deed::Into, "Enter", "into a group, or detail"),
     (&[Key::Backspace, Key::Escape], Deed::Out, "Backspace Esc", "out again"),
     (&[Key::Char('/')], Deed::Filter, "/", "edit the filter"),
+    (&[Key::Char(':')], Deed::Command, ":", "a command: group, sort .."),
     (&[Key::Char('s')], Deed::Sort, "s", "sort by the next column"),
     (&[Key::Char('S')], Deed::Turn, "S", "turn the order round"),
     (&[Key::Char('g')], Deed::Group, "g", "group by the next key"),

@@ -235,17 +235,16 @@ fn help(width: usize) -> Vec<Line> {
     let mut out = vec![title("keys (any key: back)", "", width)];
     let text = |(_, _, keys, what): &(_, _, &str, &str)| format!("{keys:<14}{what}");
     if width >= 78 {
-        let (left, right) = BINDINGS.split_at(BINDINGS.len() / 2);
-        let both = left.iter().zip(right);
-        out.extend(
-            both.map(|(left, right)| Line::plain(format!("{:<40}{}", text(left), text(right)))),
-        );
+        let (left, right) = BINDINGS.split_at(BINDINGS.len().div_ceil(2));
+        out.extend(left.iter().enumerate().map(|(at, left)| {
+            let right = right.get(at).map(text).unwrap_or_default();
+            Line::plain(format!("{:<40}{right}", text(left)))
+        }));
     } else {
         out.extend(BINDINGS.iter().map(|binding| Line::plain(text(binding))));
     }
     out.extend(
         [
-            "".into(),
             "IN: what comes back to who began a flow (reply direction); OUT: what it sends.".into(),
             "Without rates: sysctl -w net.netfilter.nf_conntrack_acct=1; ages need".into(),
             "net.netfilter.nf_conntrack_timestamp=1 before a flow begins.".into(),
@@ -263,12 +262,16 @@ fn foot(app: &App, width: usize) -> Vec<Line> {
             .map(|text| Line::new(Look::Bad, text.chars().take(width).collect()))
             .collect();
         out.truncate(5);
-        out.push(Line::new(Look::Title, "Enter applies, Esc leaves the filter as it was".into()));
+        let (sign, what) = match prompt.is_command {
+            true => (':', "Enter does it, Tab completes, Esc leaves: group, sort, every, filter"),
+            false => ('/', "Enter applies, Esc leaves the filter as it was"),
+        };
+        out.push(Line::new(Look::Title, what.into()));
         // The end is what is typed.
         let room = width - 2;
         let skip = (prompt.text.chars().count() + 1).saturating_sub(room);
         let shown: String = prompt.text.chars().skip(skip).collect();
-        out.push(Line::plain(format!("/ {shown}_")));
+        out.push(Line::plain(format!("{sign} {shown}_")));
         return out;
     }
     let keys = match width >= WIDE {

@@ -1,11 +1,11 @@
 //! Walks over the table: the kernel's, or a daemon's.
 
-use super::record;
 use super::sample::{Failures, Machine, Origin, Sample, Sampler};
 use crate::ctflow::ops::asked::Asked;
 use crate::ctflow::ops::daemon::{Came, Daemon};
 use crate::ctflow::ops::kernel;
 use crate::ctflow::outcome::Fault;
+use crate::print::parsed;
 use clap::ValueEnum;
 use ctnetlink::Detail;
 use host::clock;
@@ -83,7 +83,7 @@ impl Walker {
     fn ask_daemon(&mut self, signs: &Signs) -> Result<Came<Vec<String>>, Fault> {
         let Some(daemon) = &self.daemon else { return Ok(Came::Elsewhere("no daemon".into())) };
         daemon.objects(|line| {
-            if let Some(flow) = record::flow(line) {
+            if let Some(flow) = parsed::flow(line) {
                 self.sampler.take(flow);
                 signs.read.fetch_add(1, Relaxed);
             }

@@ -85,6 +85,22 @@ pub(super) static METRICS: &[Metric] = &[
         "News of the hook that found no room. If the flow goes on, its next packet tells it.",
         |s| hook(s, |h| super::one(h.lost)),
     ),
+    gauge(
+        "ctflow_ring_bytes",
+        &[],
+        "Room of the rings that the eBPF programs put news into, one for each CPU.",
+        |s| rings(s, |events| events.ring_bytes.map(|bytes| bytes as f64)),
+    ),
+    gauge("ctflow_ring_waiting_bytes", &[], "Of that: news that waits to be read.", |s| {
+        rings(s, |events| events.ring_waiting_bytes.map(|bytes| bytes as f64))
+    }),
+    gauge(
+        "ctflow_ring_high_water_ratio",
+        &[],
+        "How full the fullest ring was ever found, 0 to 1, since the source was opened. At 1 events were left to the \
+         socket, or lost to the hook.",
+        |s| rings(s, |events| events.ring_fullest_permille.map(|share| share as f64 / 1000.0)),
+    ),
     gauge("ctflow_receive_buffer_bytes", &[], "Receive buffer of the event socket.", |s| {
         told(s, |status| status.events.receive_buffer_bytes)
     }),
@@ -98,6 +114,10 @@ pub(super) static METRICS: &[Metric] = &[
         |s| told(s, |status| status.events.reader_waits),
     ),
 ];
+
+fn rings(sample: &super::Sample, get: impl Fn(&Events) -> Option<f64>) -> Vec<Series> {
+    super::maybe(sample.status.as_ref().and_then(|status| get(&status.events)))
+}
 
 fn hook(sample: &super::Sample, get: impl Fn(&Hook) -> Vec<Series>) -> Vec<Series> {
     many(sample, |status| status.events.hook.as_ref().map(get).unwrap_or_default())

@@ -1,8 +1,8 @@
 //! The daemon's tables of flows.
 
-use super::{Metric, Sample, counter, gauge, many, told, with};
-use crate::print::status::{Passed, Table};
-use export::exposition::Series;
+use super::{Metric, Sample, counter, gauge, histogram, many, told, with};
+use crate::print::status::{Lifetime, Passed, Table, Zone};
+use export::exposition::{Series, Value};
 
 /// Words of [`host::shard::TableState`].
 const STATES: [&str; 4] = ["loading", "exact", "degraded", "repairing"];
@@ -62,6 +62,36 @@ pub(super) static METRICS: &[Metric] = &[
         sides(s, |table| table.destroyed)
     }),
     counter(
+        "ctflow_zone_flows_created",
+        &["zone"],
+        "Flows added to the local table, by zone. The zones that were met first have series of their own, up to \
+         ZonesMax and 256; which ones never changes while the engine runs.",
+        |s| zones(s, |zone| zone.created),
+    ),
+    counter(
+        "ctflow_zone_flows_updated",
+        &["zone"],
+        "Changes of flows in the local table, likewise.",
+        |s| zones(s, |zone| zone.updated),
+    ),
+    counter(
+        "ctflow_zone_flows_ended",
+        &["zone"],
+        "Flows removed from the local table, likewise.",
+        |s| zones(s, |zone| zone.ended),
+    ),
+    histogram(
+        "ctflow_flow_lifetime_seconds",
+        &["proto"],
+        "How long flows lived, in whole seconds: of those that were heard to begin and to end.",
+        |s| {
+            many(s, |status| {
+                let lives = status.turnover.iter().flat_map(|turnover| &turnover.lifetimes);
+                lives.map(|life| with([&*life.proto], lifetimes(life))).collect()
+            })
+        },
+    ),
+    counter(
         "ctflow_table_refused",
         &["side"],
         "Flows that found no room in a table: HashLimit is less than the kernel's nf_conntrack_max.",
@@ -112,6 +142,20 @@ pub(super) static METRICS: &[Metric] = &[
 /// A number of each table that is kept.
 fn sides(sample: &Sample, get: impl Fn(&Table) -> u64) -> Vec<Series> {
     each_side(sample, |side, table| vec![with([side], get(table))])
+}
+
+fn zones(sample: &Sample, get: impl Fn(&Zone) -> u64) -> Vec<Series> {
+    many(sample, |status| {
+        let zones = status.turnover.iter().flat_map(|turnover| &turnover.zones);
+        zones.map(|zone| with([&*zone.zone], get(zone))).collect()
+    })
+}
+
+fn lifetimes(life: &Lifetime) -> Value {
+    let mut buckets: Vec<_> = life.buckets.iter().map(|b| (b.le_s as f64, b.count)).collect();
+    let counted: u64 = life.buckets.iter().map(|bucket| bucket.count).sum();
+    buckets.push((f64::INFINITY, life.count.saturating_sub(counted)));
+    Value::Histogram { sum: life.sum_s as f64, buckets }
 }
 
 fn each_side(sample: &Sample, get: impl Fn(&str, &Table) -> Vec<Series>) -> Vec<Series> {

@@ -78,6 +78,15 @@ pub(super) static METRICS: &[Metric] = &[
         |s| maybe(s.status.as_ref().and_then(|status| Some(status.queues.resend.as_ref()?.len))),
     ),
     gauge(
+        "ctflow_replication_lag_seconds",
+        &[],
+        "How long ago the oldest message was sent that the other node has not acknowledged; 0 if none waits (FTFW).",
+        |s| {
+            let lag = s.status.as_ref().and_then(|status| status.replication.lag_ms);
+            maybe(lag.map(|ms| ms as f64 / 1000.0))
+        },
+    ),
+    gauge(
         "ctflow_outbox_messages",
         &["queue"],
         "Messages that wait: to be sent (outbox), for a link that refused them (errors), to be acknowledged (resend).",

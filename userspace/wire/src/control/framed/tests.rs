@@ -139,12 +139,13 @@ fn a_header_that_says_too_much_is_refused() {
 
 fn any_ask() -> impl Strategy<Value = (Ask<'static>, Option<String>)> {
     let numbers = (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>()));
-    let rest = (option::of(any::<(u64, u64)>()), any::<(bool, bool)>(), select(Format::ALL));
+    let rest = (option::of(any::<(u64, u64)>()), any::<(bool, bool, bool)>(), select(Format::ALL));
     let keys = option::of(any::<String>().prop_filter("short", |text| text.len() < 1000));
     (select(Verb::ALL), numbers, rest, keys).prop_map(
-        |(verb, (limit, max, top), (namespace, (dry_run, confirmed), format), keys)| {
+        |(verb, (limit, max, top), (namespace, (dry_run, confirmed, remote), format), keys)| {
+            let plain = Ask::new(verb);
             let ask =
-                Ask { namespace, limit, max, dry_run, confirmed, format, top, ..Ask::new(verb) };
+                Ask { namespace, limit, max, dry_run, confirmed, format, top, remote, ..plain };
             (ask, keys)
         },
     )
@@ -212,7 +213,7 @@ fn fields_that_nobody_knows_are_refused() {
     };
     assert!(with(&field(3, &[0; 8])));
     assert!(!with(&field(3, &[0; 7])));
-    assert!(!with(&field(0, &[])) && !with(&field(9, &[])) && !with(&field(999, &[])));
+    assert!(!with(&field(0, &[])) && !with(&field(10, &[])) && !with(&field(999, &[])));
     assert!(!with(&[field(4, &[]), field(4, &[])].concat()));
     assert!(!with(&field(6, &[1, 1])) && !with(&field(7, &[0xff])));
 }

@@ -134,6 +134,33 @@ fn a_wrong_filter_shows_why_and_the_old_one_stays() {
 }
 
 #[test]
+fn commands_group_sort_and_set_the_interval_and_a_wrong_one_stays() {
+    let mut app = app(&[9, 8]);
+    press(&mut app, ":gr");
+    app.press(Key::Tab);
+    press(&mut app, "src/24");
+    assert_eq!(app.press(Key::Enter), Order::Arrange);
+    assert_eq!((app.group_name().as_deref(), app.pane), (Some("src/24"), Pane::Groups));
+    press(&mut app, ":sort out");
+    assert_eq!((app.press(Key::Enter), app.settings.by), (Order::Arrange, By::Out));
+    press(&mut app, ":every 5");
+    assert_eq!(app.press(Key::Enter), Order::Every(Duration::from_secs(5)));
+    press(&mut app, ":group none");
+    app.press(Key::Enter);
+    assert_eq!((app.settings.group, app.pane), (None, Pane::Flows));
+    press(&mut app, ":filter tcp");
+    assert_eq!(app.press(Key::Enter), Order::Filter("tcp".into()));
+    assert_eq!(app.filtered(Ok(None)), Order::Arrange);
+    assert_eq!(app.filter, "tcp");
+    press(&mut app, ":sort x");
+    assert_eq!(app.press(Key::Enter), Order::Draw);
+    assert!(app.prompt.as_ref().is_some_and(|prompt| !prompt.error.is_empty()));
+    assert_eq!(press(&mut app, "q"), Order::Draw, "it is a letter of the command");
+    app.press(Key::Escape);
+    assert!(app.prompt.is_none());
+}
+
+#[test]
 fn the_interval_has_bounds_and_what_needs_hands_is_handed_back() {
     let mut app = app(&[9]);
     assert_eq!(press(&mut app, "+"), Order::Every(Duration::from_secs(4)));

@@ -239,6 +239,10 @@ fn golden_help_prompt_and_waiting() {
     "dst port htpp".chars().for_each(|c| drop(typing.press(Key::Char(c))));
     typing.filtered(Err("error: expected a port\n 1:10 | dst port htpp".into()));
     golden("prompt-80x24.txt", &drawn(&mut typing, 80, 24));
+    let mut command = app(Settings::default());
+    ":group shoe".chars().for_each(|c| drop(command.press(Key::Char(c))));
+    command.press(Key::Enter);
+    golden("command-80x24.txt", &drawn(&mut command, 80, 24));
     let mut waiting = App { every: Duration::from_secs(2), ..App::default() };
     assert!(drawn(&mut waiting, 80, 24).contains("reading the table: 3,000 flows so far"));
     assert!(
