@@ -154,14 +154,14 @@ fn enabled(name: &str, l3_protocol: u16) -> Option<bool> {
 }
 
 #[test]
-fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_if_so_wanted() {
+fn a_changed_configuration_serves_other_helpers_and_objects_are_disabled_at_the_end() {
     let _alone = alone();
     let (stage, files) = (Stage::new(), Files::new());
     let stem = files.path().join("d").display().to_string();
     let text = |types: &str| {
         format!(
             "General {{ LockFile @.lock\n LogFile @.log\n UNIX {{ Path @.sock\n }} Systemd off\n }}
-             Helper {{ Setup on\n HelperDisableOnExit on\n {types} }}\n"
+             Helper {{ Setup on\n {types} }}\n"
         )
         .replace('@', &stem)
     };

@@ -409,7 +409,7 @@ pub struct StatsConf {
 }
 
 /// `Helper`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelperConf {
     /// `Setup`
     pub setup: bool,
@@ -417,6 +417,12 @@ pub struct HelperConf {
     pub disable_on_exit: bool,
     /// `Type`
     pub types: Vec<HelperType>,
+}
+
+impl Default for HelperConf {
+    fn default() -> Self {
+        Self { setup: false, disable_on_exit: true, types: Vec::new() }
+    }
 }
 
 /// `Type` of `Helper`

@@ -432,10 +432,10 @@ const ROWS: &[Keyword] = &[
         .takes(Kind::Bool)
         .default(|| HelperConf::default().disable_on_exit.into())
         .doc(
-            "Disable the kernel's helper objects when the daemon ends. Without it they stay as they are until the \
-             next start: packets pass without help, but the kernel tracks no new flow of these protocols \
-             meanwhile, so a firewall that accepts what is established refuses the answers (seen on 6.1 and \
-             6.12). The same holds after a daemon was killed; `nfct disable helper` ends it.",
+            "Disable the kernel's helper objects when the daemon ends; its next start enables them. With `off` they \
+             stay as they are, which is what conntrack-tools does: packets pass without help, but the kernel tracks no \
+             new flow of these protocols meanwhile, so a firewall that accepts what is established refuses the answers \
+             (seen on 6.1 and 6.12). The same holds after a daemon was killed; `nfct disable helper` ends it.",
         ),
     keyword(Key::HelperType, "Type", &[Helper])
         .takes(Kind::Name)

@@ -385,7 +385,7 @@ fn helpers() {
     };
     assert_eq!(
         conf.helper,
-        Some(HelperConf { setup: true, disable_on_exit: false, types: vec![helper] })
+        Some(HelperConf { setup: true, disable_on_exit: true, types: vec![helper] })
     );
 }
 
