@@ -69,7 +69,7 @@ fn take_the_tap(listener: &mut Listener, now: &mut Instant) {
 
 fn look(listener: &mut Listener, now: &mut Instant, later: Duration) {
     listener.turn();
-    *now = *now + later;
+    *now += later;
     assert!(listener.source.adapt(*now).is_none_or(|outcome| outcome.is_ok()));
 }
 
@@ -144,8 +144,10 @@ fn wait_alike(daemon: &Daemon<'_>, node: &Namespace) {
         let mark = |line: &String| {
             line.split(' ').find(|word| word.starts_with("mark=")).map(str::to_owned)
         };
-        let mut all: Vec<_> =
-            lines.iter().map(|line| (conntrack::sources(&[line.clone()]), mark(line))).collect();
+        let mut all: Vec<_> = lines
+            .iter()
+            .map(|line| (conntrack::sources(std::slice::from_ref(line)), mark(line)))
+            .collect();
         all.sort();
         all
     };

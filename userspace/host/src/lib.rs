@@ -37,7 +37,8 @@
 //! | `systemd` | tells systemd how the daemon is |
 //! | `ahead`, `hear` | hands what a source heard to the engine |
 //! | `feed` | lanes for the changes of tables; the socket that members of a group may read them from |
-//! | `change`, `overrun`, `ended`, `tuning` | parts of a shard: which side of a source is read, when to tell of losses, what has ended, what can change |
+//! | `change` | lets a source change between tap and hook |
+//! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
 //! | `orders` | hands the main thread's orders to a thread |
 //! | `shard` | the thread that runs one engine |
 //! | `reader`, `router` | the thread that reads the event source for several shards |

@@ -479,9 +479,9 @@ impl Source {
         }
     }
 
-    /// Changes between tap and hook if the other one costs less, where [`Settings::adapts`] says so. To be called several
-    /// times a second. Says when a change begins, and why, or that it could not; `hears_requests` and `name` are of the
-    /// new side from then on, while both report for another moment.
+    /// Changes between tap and hook if the other one costs less, where [`Settings::adapts`] says so. To be called
+    /// several times a second. Says when a change begins, and why, or that it could not; `hears_requests` and `name`
+    /// are of the new side from then on, while both report for another moment.
     pub fn adapt(&mut self, now: Instant) -> Option<Result<Verdict, SourceError>> {
         match self {
             Self::Netlink(_) | Self::Queue(_) => None,

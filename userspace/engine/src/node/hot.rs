@@ -115,8 +115,8 @@ impl Node {
         is_made || !is_own
     }
 
-    /// A reading that began at `began` is over, and has shown everything: the kernel is asked about what was made before
-    /// and was not shown.
+    /// A reading that began at `began` is over, and has shown everything: the kernel is asked about what was made
+    /// before and was not shown.
     pub(super) fn on_hot_read(&mut self, began: Instant) {
         let Some(made) = self.remote.made_flows() else { return };
         for key in made.hidden(seconds(began)) {

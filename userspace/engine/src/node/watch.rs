@@ -11,9 +11,10 @@
 //! [`Marks::SILENT`]: crate::flows::table::Marks::SILENT
 //! [`Marks::UNSURE`]: crate::flows::table::Marks::UNSURE
 //!
-//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where events tell of everything
-//! and the kernel's count of flows is compared with ours all the time; more often where the count cannot be compared,
-//! because a filter leaves flows out or others share them, and where other programs change flows without a word.
+//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where events tell of
+//! everything and the kernel's count of flows is compared with ours all the time; more often where the count cannot be
+//! compared, because a filter leaves flows out or others share them, and where other programs change flows without a
+//! word.
 //!
 //! A reading that the kernel says is torn, or that failed, is done again.
 

@@ -124,7 +124,8 @@ impl MadeFlows {
         id.is_some() && self.made.get(key).is_some_and(|made| made.touched == id)
     }
 
-    /// A reading shows an entry with this id: whether it may be the one that was made. It may have been read before that.
+    /// A reading shows an entry with this id: whether it may be the one that was made. It may have been read before
+    /// that.
     #[must_use]
     pub fn may_be(&self, key: &FlowKey, id: Option<u32>) -> bool {
         self.made
@@ -152,8 +153,8 @@ impl MadeFlows {
         hidden
     }
 
-    /// The kernel answers with an entry that has this id: whether it is the one that was made. Then its id is known from
-    /// here on.
+    /// The kernel answers with an entry that has this id: whether it is the one that was made. Then its id is known
+    /// from here on.
     pub fn on_shown(&mut self, key: &FlowKey, id: Option<u32>) -> bool {
         let Some(made) = self.made.get_mut(key) else { return false };
         let meant = id.is_none() || made.id.is_none_or(|_| made.id == id) && made.touched != id;

@@ -1,7 +1,7 @@
 //! Which costs less, the tap or the hook, and when to take the other one.
 //!
-//! The tap costs something for each event that the kernel builds a message for; the hook for each packet it looks at. On
-//! the machines that were measured, what the hook saves of an event is worth 5 to 8 packets (`benches/versus`), so
+//! The tap costs something for each event that the kernel builds a message for; the hook for each packet it looks at.
+//! On the machines that were measured, what the hook saves of an event is worth 5 to 8 packets (`benches/versus`), so
 //!
 //! ```text
 //!   packets an event      0 ........ 5 ........ 8 ........
@@ -295,7 +295,7 @@ mod tests {
         for (packets, events) in seconds {
             all.packets += packets;
             all.events += events;
-            now = now + EVERY;
+            now += EVERY;
             assert!(judge.is_due(now));
             if judge.look(now, side, all).is_some() {
                 side = if side == Side::Tap { Side::Hook } else { Side::Tap };

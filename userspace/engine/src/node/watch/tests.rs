@@ -27,7 +27,7 @@ fn asks(engine: &mut Engine) -> bool {
 fn audits_within(engine: &mut Engine, now: &mut Instant, span: Duration) -> bool {
     let end = *now + span;
     while *now < end {
-        *now = *now + Duration::from_millis(500);
+        *now += Duration::from_millis(500);
         engine.handle(*now, Input::Timeout);
         if asks(engine) {
             return true;

@@ -61,21 +61,7 @@ const ROWS: &[Keyword] = &[
          (`docs/spec/feed.md`). Nobody can change anything through it. Not in conntrack-tools.",
     ),
     // General
-    keyword(Key::EventSource, "EventSource", &[General])
-        .takes(EVENT_SOURCE)
-        .default(|| Value::Choice(model::General::default().event_source.name()))
-        .doc(
-        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF tap on it, `auto` the \
-             tap where the kernel has what it needs and the socket elsewhere. `hook` looks at packets where the \
-             kernel is about to confirm their flows and hears of ends alone as events, which spares the kernel most \
-             of the work; where it cannot run it falls back as `auto` does. It hears of what other programs do to \
-             flows (`conntrack -I`, `conntrack -U`) with the flow's next packet, or when the table is read to see that \
-             both are alike: once a minute, or so seldom that it takes 0.5 percent of the time. `auto` changes to the \
-             hook while flows begin or change more than 1,000 times a second and there are fewer than 5 packets for \
-             each time, and back to the tap while there are more than 8, or it happens less than 500 times a second; \
-             the log says so. It stays with the tap if there is `DisableInternalCache` or `NetlinkEventsReliable`. \
-             Not in conntrack-tools.",
-    ),
+    watching::EVENT_SOURCE,
     keyword(Key::HashSize, "HashSize", &[General])
         .takes(Kind::Number { min: 1, max: HASH_SIZE_MAX })
         .default(|| model::General::default().hash_size.into())

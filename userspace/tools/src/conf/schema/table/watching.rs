@@ -4,7 +4,7 @@ use super::Block::{Failures, File, General, Log, Metrics, Subscribe};
 use super::{
     Body, Key, Keyword, Kind, LOG_FORMAT, LOG_JOURNAL, LOG_LEVEL, NETWORK, PER_CPU, Value, keyword,
 };
-use crate::conf::model::{FailuresConf, LogConf, MetricsConf, SubscribeConf};
+use crate::conf::model::{self, FailuresConf, LogConf, MetricsConf, SubscribeConf};
 
 /// A tenth of a second: longer ones would be taken for a daemon that hangs.
 const EVENT_LATENCY_MAX_US: u32 = 100_000;
@@ -18,6 +18,22 @@ pub(super) const EVENT_LATENCY: Keyword = keyword(Key::EventLatency, "EventLaten
          daemon runs less often, and states of one flow that follow each other are told as one; a shorter one \
          tells the peer sooner. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
          shows both on the machine at hand. Not in conntrack-tools.",
+    );
+
+pub(super) const EVENT_SOURCE: Keyword = keyword(Key::EventSource, "EventSource", &[General])
+        .takes(super::EVENT_SOURCE)
+        .default(|| Value::Choice(model::General::default().event_source.name()))
+        .doc(
+        "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF tap on it, `auto` the \
+             tap where the kernel has what it needs and the socket elsewhere. `hook` looks at packets where the \
+             kernel is about to confirm their flows and hears of ends alone as events, which spares the kernel most \
+             of the work; where it cannot run it falls back as `auto` does. It hears of what other programs do to \
+             flows (`conntrack -I`, `conntrack -U`) with the flow's next packet, or when the table is read to see that \
+             both are alike: once a minute, or so seldom that it takes 0.5 percent of the time. `auto` changes to the \
+             hook while flows begin or change more than 1,000 times a second and there are fewer than 5 packets for \
+             each time, and back to the tap while there are more than 8, or it happens less than 500 times a second; \
+             the log says so. It stays with the tap if there is `DisableInternalCache` or `NetlinkEventsReliable`. \
+             Not in conntrack-tools.",
     );
 
 pub(super) const ROWS: &[Keyword] = &[
