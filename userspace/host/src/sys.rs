@@ -20,7 +20,7 @@ mod steer;
 mod wiped;
 
 pub use batch::Batch;
-pub use entries::Entries;
+pub use entries::{Entries, set_inner_maps};
 pub use memory::fetch;
 pub(crate) use process::set_timer_slack;
 pub use steer::steer_by_byte;

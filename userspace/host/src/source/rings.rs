@@ -10,7 +10,7 @@
 
 use super::tap::{load_error, map_fd, map_of, missing};
 use super::{RingFill, SourceError};
-use crate::sys::{RingEnds, bpf};
+use crate::sys::{self, RingEnds};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use common::maps;
@@ -167,7 +167,7 @@ impl Rings {
     fn hand_out(&mut self, cpus: &[usize], made: &[(MapData, usize)]) -> Result<(), SourceError> {
         let keys: Vec<_> = cpus.iter().map(|&cpu| cpu as u32).collect();
         let rings: Vec<_> = made.iter().map(|(data, _)| data.fd().as_fd()).collect();
-        if bpf::set_inner_maps(self.descriptor.as_fd(), &keys, &rings).is_ok() {
+        if sys::set_inner_maps(self.descriptor.as_fd(), &keys, &rings).is_ok() {
             return Ok(());
         }
         for (key, (data, _)) in keys.into_iter().zip(made) {

@@ -9,7 +9,6 @@ use std::io;
 /// Numbers of `include/uapi/linux/bpf.h`.
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_PROG_LOAD: u32 = 5;
-const BPF_MAP_UPDATE_BATCH: u32 = 26;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_PROG_TYPE_NETFILTER: u32 = 32;
 const BPF_NETFILTER: u32 = 45;
@@ -56,19 +55,6 @@ struct MapElement {
     map_fd: u32,
     key: u64,
     value: u64,
-    flags: u64,
-}
-
-/// `union bpf_attr`, as `BPF_MAP_UPDATE_BATCH` reads it.
-#[repr(C)]
-struct MapBatch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
     flags: u64,
 }
 
@@ -127,36 +113,6 @@ pub fn link_netfilter(
     };
     // SAFETY: no pointers in it.
     unsafe { bpf(BPF_LINK_CREATE, &mut attr) }
-}
-
-/// Puts maps into an array of maps, all of them with one call: `inner[n]` at place `keys[n]`.
-///
-/// # Errors
-/// As `bpf(2)`: kernels that know no such call for arrays of maps refuse it. Some may have been put in.
-pub fn set_inner_maps(
-    array: BorrowedFd<'_>,
-    keys: &[u32],
-    inner: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    let descriptors: Vec<u32> = inner.iter().map(|fd| fd.as_raw_fd() as u32).collect();
-    let count = keys.len().min(descriptors.len());
-    let mut attr = MapBatch {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr() as u64,
-        values: descriptors.as_ptr() as u64,
-        count: count as u32,
-        map_fd: array.as_raw_fd() as u32,
-        elem_flags: 0,
-        flags: 0,
-    };
-    let at = &raw mut attr;
-    // SAFETY: keys and values are arrays of `count` numbers of 32 bits, as the map has them, and outlive the call.
-    check(unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_BATCH, at, size_of::<MapBatch>()) as i32
-    })?;
-    // The kernel says how many it has taken.
-    if attr.count as usize == count { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Whether this thread, with the capabilities that are effective now, may look into maps by their descriptors. The

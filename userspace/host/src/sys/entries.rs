@@ -4,11 +4,12 @@
 use super::check;
 use aya::maps::MapData;
 use libc::c_int;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::io;
 
-/// `BPF_MAP_LOOKUP_BATCH` (`enum bpf_cmd`, `include/uapi/linux/bpf.h`).
+/// Numbers of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_MAP_LOOKUP_BATCH: c_int = 24;
+const BPF_MAP_UPDATE_BATCH: c_int = 26;
 /// Entries asked for at once.
 const ROOM: usize = 4096;
 
@@ -87,4 +88,34 @@ impl<const K: usize> Entries<K> {
             begun = true;
         }
     }
+}
+
+/// Puts maps into an array of maps, all of them with one call: `inner[n]` at place `keys[n]`.
+///
+/// # Errors
+/// As `bpf(2)`: kernels that know no such call for arrays of maps refuse it. Some may have been put in.
+pub fn set_inner_maps(
+    array: BorrowedFd<'_>,
+    keys: &[u32],
+    inner: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let descriptors: Vec<u32> = inner.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    let count = keys.len().min(descriptors.len());
+    let mut attr = Attr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: descriptors.as_ptr() as u64,
+        count: count as u32,
+        map_fd: array.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    let at = &raw mut attr;
+    // SAFETY: keys and values are arrays of `count` numbers of 32 bits, as the map has them, and outlive the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_BATCH, at, size_of::<Attr>()) as c_int
+    })?;
+    // The kernel says how many it has taken.
+    if attr.count as usize == count { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
