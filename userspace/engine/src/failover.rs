@@ -6,7 +6,9 @@
 //! ```
 //!
 //! An expected flow needs its master in the kernel, and a master may be expected itself (the media of a call belong to
-//! its control connection, which belongs to its signalling), which is why there is a pass per generation.
+//! its control connection, which belongs to its signalling), which is why there is a pass per generation. A master may
+//! come and go while the commit goes on, so a flow is of another generation then: each pass takes what none before it has
+//! taken, up to its own generation.
 //!
 //! A flow of this node's may hold the reply tuple of a flow of the peer's, and be one that the commit replaces later by
 //! what the peer knows of it. So flows that found their place taken by another identity are tried once more at the end.
@@ -42,6 +44,8 @@ pub struct Commit {
     pass: usize,
     latest: usize,
     cursor: Option<Slot>,
+    /// Slots whose flows have been taken, one bit each.
+    taken: Vec<u64>,
     /// Flows that found their place taken by another identity, at most [`limit::COMMIT_LATE_MAX`].
     late: Vec<FlowKey>,
     /// Requests not settled yet.
@@ -60,6 +64,7 @@ impl Commit {
             pass: 0,
             latest: 0,
             cursor: Some(0),
+            taken: Vec::new(),
             late: Vec::new(),
             open: 0,
             committed: 0,
@@ -110,14 +115,26 @@ impl Commit {
             next = slot + 1;
             let generation = generation(entry, remote.table());
             self.latest = self.latest.max(generation);
-            if generation == self.pass
+            if generation <= self.pass
                 && let Some(age_s) = age_s(slot, entry.updated_s)
+                && self.take(slot)
             {
                 let made = remote.made(&entry.key());
                 self.write((Purpose::Commit, made), entry, config, kernel, age_s);
             }
         }
         Some(next)
+    }
+
+    /// Takes the flow of a slot; false if it has been taken before.
+    fn take(&mut self, slot: Slot) -> bool {
+        let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
+        if self.taken.len() <= word {
+            self.taken.resize(word + 1, 0);
+        }
+        let before = self.taken[word];
+        self.taken[word] |= bit;
+        before & bit == 0
     }
 
     /// Queues the flows that found their place taken once more, while few requests are open.
@@ -213,3 +230,6 @@ fn generation<'a>(mut entry: Entry<'a>, table: &'a FlowTable) -> usize {
 pub const fn is_commit(purpose: Purpose) -> bool {
     matches!(purpose, Purpose::Commit | Purpose::CommitAgain | Purpose::CommitLast)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What a commit writes while the flows of the peer change.
+
+use crate::input::{Command, CommandId, Input, Sender};
+use crate::output::{Event, Request};
+use crate::peer::v1::codec::{self as v1, Options};
+use crate::{Config, Engine};
+use alloc::vec::Vec;
+use common::Instant;
+use core::net::Ipv4Addr;
+use ctnetlink::flow::{Known, ProtoState, TcpState};
+use ctnetlink::{Change, Flow, FlowKey, Tuple, Writer};
+
+const NOW: Instant = Instant(1_000_000);
+
+/// An established connection of the peer's, which may have been expected by another one.
+fn flow(port: u16, master: Option<&Flow>) -> Flow {
+    let orig = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 6).with_ports(port, 80);
+    let proto = ProtoState::Tcp(TcpState { state: 3, ..TcpState::default() });
+    let known = Known::STATUS | Known::TIMEOUT;
+    let mut flow = Flow { reply: orig.inverted(), known, proto, timeout_s: 600, ..Flow::new(orig) };
+    if let Some(master) = master {
+        flow.extra_mut().master = Some(master.orig);
+    }
+    flow
+}
+
+/// The peer tells of a flow in its message with this number.
+fn hear(engine: &mut Engine, seq: u32, change: Change, flow: &Flow) {
+    let mut bytes = [0; 500];
+    let mut writer = Writer::new(&mut bytes);
+    let options = Options { timeout: true, window_scale: false };
+    v1::encode_flow(change, v1::Stamp { seq, ..v1::Stamp::default() }, flow, options, &mut writer);
+    let len = writer.finish().unwrap();
+    let from = Sender { link: 0, addr: Ipv4Addr::LOCALHOST.into() };
+    engine.handle(NOW, Input::Datagram { from, bytes: &bytes[..len] });
+}
+
+/// A flow that a stranger expected (which makes it one of the first generation), two that others expected, and a lone one.
+struct Flows {
+    first: Flow,
+    second: Flow,
+    other: Flow,
+    lone: Flow,
+}
+
+impl Flows {
+    fn new() -> Self {
+        let first = flow(2, Some(&flow(9, None)));
+        Self {
+            second: flow(3, Some(&first)),
+            other: flow(4, Some(&flow(8, None))),
+            lone: flow(1, None),
+            first,
+        }
+    }
+}
+
+/// An engine in the middle of a commit: the flows of the first generation have been asked of the kernel. With the numbers
+/// of the requests, and their flows.
+fn half_committed(flows: &Flows) -> (Engine, Vec<(u32, FlowKey)>) {
+    let mut engine = Engine::new(Config::default(), NOW);
+    assert!(engine.poll_kernel().is_some());
+    engine.handle(NOW, Input::DumpDone { complete: true });
+    let Flows { first, second, other, lone } = flows;
+    for (seq, flow) in [lone, first, second, other].into_iter().enumerate() {
+        hear(&mut engine, seq as u32, Change::New, flow);
+    }
+    engine.handle(NOW, Input::Command(CommandId(1), Command::Commit));
+    for (token, key) in creates(&mut engine) {
+        assert_eq!(key, lone.key());
+        engine.handle(NOW, Input::KernelSettled { token });
+    }
+    let asked = creates(&mut engine);
+    let keys: Vec<_> = asked.iter().map(|(_, key)| *key).collect();
+    assert_eq!(keys, [first.key(), other.key()]);
+    (engine, asked)
+}
+
+fn creates(engine: &mut Engine) -> Vec<(u32, FlowKey)> {
+    let mut all = Vec::new();
+    while let Some(op) = engine.poll_kernel() {
+        if let Request::Create(flow) = op.request {
+            all.push((op.token, flow.key()));
+        }
+    }
+    all
+}
+
+/// The kernel does all it is asked for; what it was asked to make, and how many flows the commit says it wrote.
+fn finished(engine: &mut Engine, mut open: Vec<(u32, FlowKey)>) -> (Vec<FlowKey>, u64) {
+    let mut made = Vec::new();
+    while !open.is_empty() {
+        for (token, key) in core::mem::take(&mut open) {
+            made.push(key);
+            engine.handle(NOW, Input::KernelSettled { token });
+        }
+        open = creates(engine);
+    }
+    let done = core::iter::from_fn(|| engine.poll_event()).find_map(|event| match event {
+        Event::CommitDone { committed, .. } => Some(committed),
+        _ => None,
+    });
+    (made, done.expect("it ends"))
+}
+
+#[test]
+fn a_flow_whose_master_ends_meanwhile_is_written_all_the_same() {
+    let flows = Flows::new();
+    let (mut engine, open) = half_committed(&flows);
+    hear(&mut engine, 4, Change::Destroy, &flows.first);
+    let (made, committed) = finished(&mut engine, open);
+    assert_eq!((made.last(), committed), (Some(&flows.second.key()), 4));
+}
+
+#[test]
+fn a_flow_whose_master_becomes_known_meanwhile_is_written_once() {
+    let flows = Flows::new();
+    let (mut engine, open) = half_committed(&flows);
+    hear(&mut engine, 4, Change::New, &flow(8, Some(&flow(7, None))));
+    let (made, _) = finished(&mut engine, open);
+    assert_eq!(made.iter().filter(|key| **key == flows.other.key()).count(), 1, "{made:?}");
+}
