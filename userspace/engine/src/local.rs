@@ -83,6 +83,10 @@ impl Facts for Look<'_> {
         self.known.is_some_and(|(_, entry)| news::says_more(entry, self.news))
     }
 
+    fn is_laid_over(&self) -> bool {
+        self.known.is_some_and(|(_, entry)| entry.marks.contains(Marks::HEARD))
+    }
+
     fn may_be_over(&self) -> bool {
         self.flows.may_be_over(&self.news.key(), self.event, self.stamp, self.now)
     }

@@ -71,6 +71,8 @@ pub trait Facts {
     fn is_another(&self) -> bool;
     /// Whether the news says anything that is not known.
     fn says_more(&self) -> bool;
+    /// Whether the last word was an event that was laid over what was known: older news may tell what the event left out.
+    fn is_laid_over(&self) -> bool;
     /// Whether what the news tells of a flow that is not known may be over.
     fn may_be_over(&self) -> bool;
     /// Whether the flow that is known may be on its way into the kernel's table.
@@ -138,6 +140,13 @@ impl Knowledge {
         match (facts.age(), by) {
             (Age::Newer, _) if !alive && facts.may_be_over() => ask,
             (Age::Newer, _) => Step::Take(self.take(began, by, facts)),
+            // A packet tells all of the flow's state, an event what has changed: the one may come in before the other
+            // while both are told.
+            (Age::Older, By::Packet { .. })
+                if alive && facts.is_laid_over() && facts.says_more() =>
+            {
+                ask
+            }
             (Age::Older, By::Packet { .. }) if alive => Step::TellLate,
             (Age::Older, By::Packet { .. }) => Step::Ignore,
             (Age::Older, By::Event) if !alive || !facts.says_more() => Step::Ignore,

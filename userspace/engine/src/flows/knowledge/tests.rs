@@ -13,6 +13,7 @@ struct Case {
     age: Age,
     another: bool,
     more: bool,
+    laid: bool,
     over: bool,
     about: bool,
 }
@@ -26,6 +27,9 @@ impl Facts for Case {
     }
     fn says_more(&self) -> bool {
         self.more
+    }
+    fn is_laid_over(&self) -> bool {
+        self.laid
     }
     fn may_be_over(&self) -> bool {
         self.over
@@ -42,9 +46,9 @@ const ALL: [Knowledge; 5] =
 fn cases() -> impl Iterator<Item = Case> {
     let ages = [Age::Newer, Age::Older, Age::Unclear].into_iter();
     ages.flat_map(|age| {
-        (0..16).map(move |bits| {
+        (0..32).map(move |bits| {
             let is = |bit: u32| bits & (1 << bit) != 0;
-            Case { age, another: is(0), more: is(1), over: is(2), about: is(3) }
+            Case { age, another: is(0), more: is(1), over: is(2), about: is(3), laid: is(4) }
         })
     })
 }
@@ -86,6 +90,7 @@ fn matters(known: Knowledge, what: What, case: Case) -> String {
     };
     note(Case { another: !case.another, ..case }, case.another, "another");
     note(Case { more: !case.more, ..case }, case.more, "says more");
+    note(Case { laid: !case.laid, ..case }, case.laid, "laid over");
     note(Case { over: !case.over, ..case }, case.over, "may be over");
     note(Case { about: !case.about, ..case }, case.about, "about to begin");
     text

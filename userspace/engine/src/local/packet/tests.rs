@@ -329,3 +329,23 @@ fn the_first_reading_does_not_take_the_peers_flows_for_ours() {
         (0, [].into(), [].into())
     );
 }
+
+/// While the sources change, an event that tells of one change may come in before the packet that made an earlier one.
+#[test]
+fn a_packet_from_before_an_event_that_left_its_news_out_makes_the_engine_ask() {
+    for news in [true, false] {
+        let mut engine = engine();
+        packet(&mut engine, 10, false, true);
+        packet(&mut engine, 11, true, true);
+        let (origin, stamp) = (Origin::Foreign, Stamp::After(Instant(15)));
+        let known = Known::STATUS | Known::TIMEOUT;
+        let flow = Flow { status: Status::CONFIRMED | Status::SEEN_REPLY, known, ..flow() };
+        let event = Change::Update;
+        engine.handle(Instant(30), Input::Kernel { event, flow: flow.clone(), origin, stamp });
+        assert!(asked(&mut engine).is_empty());
+        let seen = Flow { mark: u32::from(news), known: known | Known::MARK, ..flow };
+        let seen = Seen { flow: seen, confirmed: true, whole: true };
+        engine.handle(Instant(40), Input::Packet { seen, at: Instant(20) });
+        assert_eq!(!asked(&mut engine).is_empty(), news);
+    }
+}
