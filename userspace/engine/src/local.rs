@@ -105,6 +105,7 @@ pub struct Flows {
     /// Flows not in the table that were spoken of lately, and when.
     spoken: Tombstones,
     /// What an end said of a flow, while the kernel is asked whether it was the end of this flow or of an earlier one.
+    /// Peers of version 2 alone want to know: they object to a flow that expired while they have it.
     last_words: HashMap<FlowKey, Flow, FixedState>,
     /// When the kernel's table had been read for the first time.
     filled: Option<Instant>,
@@ -228,7 +229,7 @@ impl Flows {
                 let anew = known.filter(|_| anew && origin == Origin::Foreign);
                 anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
                 if self.verify(desk, &key) && says_closing {
-                    self.last_words.insert(key, news.flow);
+                    self.keep_last_words(desk, news.flow);
                 }
                 return Ok(());
             }
@@ -236,7 +237,9 @@ impl Flows {
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
             self.table.set_knowledge(slot, taken.next);
             if self.verify(desk, &key) {
-                says_closing.then(|| self.last_words.insert(key, news.flow));
+                if says_closing {
+                    self.keep_last_words(desk, news.flow);
+                }
                 // The reading may have shown it as it is by now, and nobody was told of that.
                 desk.listener.start_over(slot);
                 return Ok(());
@@ -434,7 +437,7 @@ impl Flows {
             Step::Ask { anew } => {
                 known.filter(|_| anew).into_iter().for_each(|_| desk.listener.start_over(slot));
                 if self.verify(desk, &key) && !is_another {
-                    self.last_words.insert(key, flow);
+                    self.keep_last_words(desk, flow);
                 }
                 return;
             }
@@ -457,6 +460,12 @@ impl Flows {
             Origin::Foreign | Origin::Commit => {}
         }
         self.bury(desk, slot, Some(flow));
+    }
+
+    fn keep_last_words(&mut self, desk: &Desk<'_, impl Listener>, flow: Flow) {
+        if desk.config.cluster.is_some() {
+            self.last_words.insert(flow.key(), flow);
+        }
     }
 
     /// Ends an entry: the peer is told if it may know the flow, then it goes.
