@@ -37,15 +37,16 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Makes flows in the namespace of the calling thread until told to end; a part of them is answered or ends.
+/// Makes flows in the namespace of the calling thread until told to end, so many that no load of the machine makes them
+/// few; half of them end.
 fn come_and_go(ended: &AtomicBool) {
     let mut base = 0;
     while !ended.load(Ordering::Relaxed) {
-        churn::udp_flows(base, 200);
-        // The last ones stay until the next time around.
+        churn::udp_flows(base, 1024);
         let [_, b, c, _] = (0x0001_0000 + base).to_be_bytes();
-        netns::run("conntrack", &["-D", "-p", "udp", "-d", &format!("127.{b}.{c}.0/25")]);
-        base = (base + 256) % 0xe000;
+        netns::run("conntrack", &["-D", "-p", "udp", "-d", &format!("127.{b}.{c}.0/23")]);
+        // The others stay until the next time around.
+        base = (base + 1024) % 0xe000;
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -25,7 +25,7 @@ const NEW: Plan = Plan {
     package: "linux-image-6.12-amd64",
     auto: "tap",
     hook: "hook",
-    more: "hook::every_new_flow hook::all_sources hooked:: adapt::",
+    more: "hook::every_new_flow hook::all_sources hooked:: adapt::no_change adapt::a_flow",
 };
 
 /// A kind of machine.
