@@ -7,8 +7,8 @@
 //!
 //! An expected flow needs its master in the kernel, and a master may be expected itself (the media of a call belong to
 //! its control connection, which belongs to its signalling), which is why there is a pass per generation. A master may
-//! come and go while the commit goes on, so a flow is of another generation then: each pass takes what none before it has
-//! taken, up to its own generation.
+//! come and go while the commit goes on, so a flow is of another generation then: each pass takes what none before it
+//! has taken, up to its own generation.
 //!
 //! A flow of this node's may hold the reply tuple of a flow of the peer's, and be one that the commit replaces later by
 //! what the peer knows of it. So flows that found their place taken by another identity are tried once more at the end.

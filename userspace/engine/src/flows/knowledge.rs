@@ -71,7 +71,8 @@ pub trait Facts {
     fn is_another(&self) -> bool;
     /// Whether the news says anything that is not known.
     fn says_more(&self) -> bool;
-    /// Whether the last word was an event that was laid over what was known: older news may tell what the event left out.
+    /// Whether the last word was an event that was laid over what was known: older news may tell what the event left
+    /// out.
     fn is_laid_over(&self) -> bool;
     /// Whether what the news tells of a flow that is not known may be over.
     fn may_be_over(&self) -> bool;
