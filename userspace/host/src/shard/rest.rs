@@ -7,6 +7,10 @@ use common::Instant;
 use rustix::fd::OwnedFd;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the engine's timers are looked at while the link has no room.
+const BLOCKED_NAP: Duration = Duration::from_millis(20);
 
 /// What a shard waits for.
 pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
@@ -38,10 +42,36 @@ impl Shard {
         if self.take_events(now, quiet)? > 0 {
             return Ok(Ready::ALL);
         }
-        let retry = if self.train.is_empty() { SLEEP_MAX } else { self.link_retry };
         let nodes = self.nodes.as_ref().and_then(Nodes::poll_timeout);
         let next = nodes.into_iter().fold(self.engine.poll_timeout(), Instant::min);
-        let longest = next.since(now).min(retry.min(SLEEP_MAX));
-        self.waits.wait(Wait::Sleep, now, longest)
+        let retry = (!self.train.is_empty()).then_some(self.link_retry);
+        self.waits.wait(Wait::Sleep, now, longest(next.since(now), retry))
+    }
+}
+
+/// How long to sleep when the engine is next to do something in `next`. `retry`: the link has no room, and is tried again
+/// after that time at the latest. What the engine is to do may be to say something, which it can not until the link has
+/// room: it must not keep the thread awake meanwhile.
+fn longest(next: Duration, retry: Option<Duration>) -> Duration {
+    match retry {
+        None => next.min(SLEEP_MAX),
+        Some(retry) => next.max(BLOCKED_NAP).min(retry).min(SLEEP_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_cannot_say_does_not_keep_the_thread_awake() {
+        let ms = Duration::from_millis;
+        // The engine has had something to do for an hour: where the link is down, and where its queue is full.
+        assert_eq!(longest(ms(0), Some(ms(3_600_000))), BLOCKED_NAP);
+        assert_eq!(longest(ms(0), Some(ms(1))), ms(1));
+        assert_eq!(longest(ms(0), None), ms(0));
+        assert_eq!(longest(ms(40), Some(ms(3_600_000))), ms(40));
+        assert_eq!(longest(ms(40), None), ms(40));
+        assert_eq!([longest(ms(500), None), longest(ms(500), Some(ms(3_600_000)))], [SLEEP_MAX; 2]);
     }
 }
