@@ -50,8 +50,8 @@ impl Shard {
 }
 
 /// How long to sleep when the engine is next to do something in `next`. `retry`: the link has no room, and is tried
-/// again after that time at the latest. What the engine is to do may be to say something, which it cannot until the link
-/// has room: it must not keep the thread awake meanwhile.
+/// again after that time at the latest. What the engine is to do may be to say something, which it cannot until there
+/// is room: it must not keep the thread awake meanwhile.
 fn longest(next: Duration, retry: Option<Duration>) -> Duration {
     match retry {
         None => next.min(SLEEP_MAX),
