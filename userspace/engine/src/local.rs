@@ -205,10 +205,11 @@ impl Flows {
             Change::Destroy => What::Ended,
         };
         let look = self.look(known, &news, desk.now);
-        // Its end may be told after the kernel's answer that it is gone.
-        let is_this = known.is_some() && !look.is_another();
-        let says_closing =
-            is_this && news.flow.tcp().is_some_and(|tcp| CLOSING.contains(&tcp.state));
+        // Asked for where the kernel is asked: its end may be told after the answer that it is gone.
+        let says_closing = || {
+            let closes = news.flow.tcp().is_some_and(|tcp| CLOSING.contains(&tcp.state));
+            closes && known.is_some() && !look.is_another()
+        };
         let taken = match knowledge.on_news(what, &look) {
             Step::Take(taken) => taken,
             Step::TellLate => {
@@ -221,6 +222,7 @@ impl Flows {
                 return Ok(());
             }
             Step::Ask { anew } => {
+                let says_closing = says_closing();
                 if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
                     notes.marks.remove(Marks::READ_BACK);
                 }
@@ -235,6 +237,7 @@ impl Flows {
             }
         };
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
+            let says_closing = says_closing();
             self.table.set_knowledge(slot, taken.next);
             if self.verify(desk, &key) {
                 if says_closing {

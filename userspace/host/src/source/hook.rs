@@ -78,8 +78,10 @@ pub(super) struct Hook {
     program: Program,
     /// One for each hook that the program is at.
     links: Vec<OwnedFd>,
-    /// What was last told of flows, and whether that may be old.
-    signatures: (Cells, bool),
+    /// What was last told of flows.
+    signatures: Cells,
+    /// The program was at its hooks before, so signatures may be old.
+    has_run: bool,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -117,14 +119,13 @@ impl Hook {
         };
         let counters = map_of(ebpf, maps::HOOK_COUNTERS)?;
         let counters = PerCpuArray::try_from(counters).map_err(load_error)?;
-        Ok(Self { program, links: Vec::new(), signatures: (signatures, false), counters })
+        Ok(Self { program, links: Vec::new(), signatures, has_run: false, counters })
     }
 
     /// Has it run in the network namespace of the calling thread, and tell of every flow anew.
     pub(super) fn attach(&mut self) -> Result<(), SourceError> {
-        let (signatures, are_old) = &mut self.signatures;
-        if std::mem::replace(are_old, true) {
-            (0..SIGNATURES_MAX as usize).for_each(|slot| signatures.set(slot, 0));
+        if std::mem::replace(&mut self.has_run, true) {
+            (0..SIGNATURES_MAX as usize).for_each(|slot| self.signatures.set(slot, 0));
         }
         let mut links = Vec::new();
         for family in [FAMILY_IPV4, FAMILY_IPV6] {
@@ -161,8 +162,7 @@ impl Hook {
 
     /// Adds what the program counted, if it ever ran.
     pub(super) fn add_to(&self, account: &mut Account) {
-        let (_, has_run) = self.signatures;
-        if !has_run {
+        if !self.has_run {
             return;
         }
         let hook = self.account();

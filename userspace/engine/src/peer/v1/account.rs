@@ -47,7 +47,7 @@ impl V1 {
 
     /// Whether it is time for an account although this node speaks all the time.
     pub(super) fn owes_account(&self, node: &Node, now: Instant) -> bool {
-        let busy = self.is_transferring(node) || self.bulk_due.is_some();
+        let busy = self.tells_all(node);
         let due = now >= self.account_next || self.has_debt_to_tell(node);
         self.converses(node) && !busy && due && self.outbox.is_empty()
     }
@@ -221,8 +221,12 @@ impl V1 {
 
     /// Whether peers take what they hold for exact, because they do not know yet what they are owed.
     pub(super) fn has_debt_to_tell(&self, node: &Node) -> bool {
-        let transfers = self.is_transferring(node) || self.bulk_due.is_some();
-        self.owes_transfer() && !self.debt_told && !transfers
+        self.owes_transfer() && !self.debt_told && !self.tells_all(node)
+    }
+
+    /// Whether a transfer is under way, or about to begin.
+    pub(super) fn tells_all(&self, node: &Node) -> bool {
+        self.is_transferring(node) || self.bulk_due.is_some()
     }
 
     /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.

@@ -530,7 +530,7 @@ impl V1 {
         }
         // What a transfer from the table sends says enough.
         let speaks = self.outbox.is_in_bulk();
-        if !self.is_transferring(node) && self.bulk_due.is_none() {
+        if !self.tells_all(node) {
             self.queue_account(node, now);
         } else if !speaks || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);
