@@ -50,6 +50,7 @@ impl Network {
         self.switches.sh(&pair);
         self.switches.sh(&format!("ip link set {port} master {switch} up"));
         machine.sh(&format!("ip link set {interface} up"));
+        machine.wait_until_running(interface);
     }
 
     /// A router that has just been switched on. It has the hardware addresses it always has: to those that the other one

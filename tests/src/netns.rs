@@ -1,6 +1,7 @@
 //! Network namespaces for tests. They have no names: a namespace lives as long as somebody holds it open or runs in
 //! it, so nothing is left behind, whatever becomes of the test.
 
+use crate::wait::wait_until;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::net::IpAddr;
@@ -121,7 +122,8 @@ impl Namespace {
     }
 
     /// Lays a cable to `other`: interface `name` here, `other_name` there, with the addresses of [`address`], this end
-    /// being number 1.
+    /// being number 1. Returns when both ends have a carrier: the kernel tells interfaces of it in its own time, later
+    /// on a busy machine, and a daemon that starts before says `NO-CARRIER`.
     pub fn cable(&self, name: &str, other: &Self, other_name: &str, subnet: u8) {
         let there = other.path();
         self.sh(&format!("ip link add {name} type veth peer name {other_name} netns {there}"));
@@ -133,6 +135,17 @@ impl Namespace {
             }
             namespace.sh(&format!("ip link set {name} up"));
         }
+        self.wait_until_running(name);
+        other.wait_until_running(other_name);
+    }
+
+    /// Waits until an interface has a carrier and the kernel says so.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_until_running(&self, name: &str) {
+        let running = || host::sys::interface::interface(name).is_ok_and(|state| state.running);
+        self.within(|| wait_until("the interface is running", running));
     }
 }
 
