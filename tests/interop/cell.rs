@@ -201,6 +201,26 @@ impl<'a> Nodes<'a> {
             self.b.ask(&["-n"]);
         }
         wait_equal("everything arrives", || self.b.external(), || self.model_b.external());
+        if matches!(self.cell.rules, Rules::Ftfw) {
+            self.let_a_ask();
+        }
+    }
+
+    /// Waits until B has heard what A asks of a node that began anew, so that the answer holds nothing of the commit
+    /// that follows: A hears a flow of B's, with which it knows of the new beginning, and then B one of A's, which
+    /// comes after what A asked.
+    fn let_a_ask(&self) {
+        let own = Flow::new(Tuple::v4([7; 4], [8; 4], 17).with_ports(9, 10));
+        for (node, hears) in [(&self.stage.b, &self.a), (&self.stage.a, &self.b)] {
+            Requests::open(node).create(&[with_lifetime(own.clone())]);
+            let heard = || hears.external().iter().any(|line| line.contains("sport=9 "));
+            wait_until("it has heard of the flow", heard);
+        }
+        for node in [&self.stage.a, &self.stage.b] {
+            node.sh("conntrack -D -p udp --sport 9");
+        }
+        wait_until("A has forgotten it", || self.a.external().is_empty());
+        wait_equal("so has B", || self.b.external(), || self.model_b.external());
     }
 
     /// A dies without a word: what is not told again has so many seconds left, and goes.

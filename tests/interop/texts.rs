@@ -129,11 +129,16 @@ fn compare_expectations(mode: &str) {
     requests.create(&[irc()]);
     requests.expect(&[data(5000), data(5001)]);
     announce(&stage.a, 5002);
+    // What ends before its beginning was told is told as an end alone, which is counted as another thing.
+    let have = |count| {
+        for [a, b] in [&ours, &originals] {
+            wait_until("B has all", || b.external_expectations().len() == count);
+            wait_until("A has all", || a.internal_expectations().len() == count);
+        }
+    };
+    have(3);
     requests.unexpect(&[data(5000)]);
-    for [a, b] in [&ours, &originals] {
-        wait_until("B has all", || b.external_expectations().len() == 2);
-        wait_until("A has all", || a.internal_expectations().len() == 2);
-    }
+    have(2);
     ask_all(mode, EXPECT_QUESTIONS, &ours, &originals);
 }
 
