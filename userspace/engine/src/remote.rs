@@ -346,6 +346,13 @@ impl Remote {
         self.known.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
+    /// Whether a flow is a peer's, and the peer has told of it since a time in seconds or later.
+    #[must_use]
+    pub fn has_told_of(&self, key: &FlowKey, since_s: u32) -> bool {
+        let theirs = self.known.get(key).filter(|entry| !entry.marks.contains(Marks::LEFT));
+        theirs.is_some_and(|entry| entry.updated_s >= since_s)
+    }
+
     /// Flows held of which a peer spoke last and that count in its accounts; `None` if another peer has spoken of its
     /// flows too.
     #[must_use]

@@ -4,7 +4,7 @@ use super::column::Marks;
 use super::outbox::Outbox;
 use super::packer::Packer;
 use crate::counters::ReplicaCounters;
-use crate::flows::table::{FlowTable, Slot};
+use crate::flows::table::{Entry, FlowTable, Slot};
 use alloc::vec::Vec;
 
 /// Where a bulk transfer goes on.
@@ -16,14 +16,19 @@ pub(super) struct Bulk {
 }
 
 impl Outbox {
-    /// Begins to send everything.
-    pub fn start_bulk(&mut self, table: &mut FlowTable) {
+    /// Begins to send everything. `is_anothers`: whether a peer has told of the flow of an ended entry since it ended.
+    pub fn start_bulk(&mut self, table: &mut FlowTable, is_anothers: impl Fn(Entry<'_>) -> bool) {
         self.queue_unheard(table);
         // Ends that wait for an acknowledgement are told again too: what the transfer sends may push them out of the
-        // queue that keeps them, after it has begun.
+        // queue that keeps them, after it has begun. An end of what is another node's flow by now is not: a third node
+        // would take that node's flow for ended, and what this node said before goes there as what the transfer did
+        // not name.
         let ended = table.iter().filter(|(_, entry)| entry.has_ended());
-        let ended: Vec<Slot> = ended.map(|(slot, _)| slot).collect();
-        ended.into_iter().for_each(|slot| self.queue_entry(slot));
+        let ended: Vec<(Slot, bool)> =
+            ended.map(|(slot, entry)| (slot, is_anothers(entry))).collect();
+        for (slot, is_anothers) in ended {
+            if is_anothers { self.withdraw_end(table, slot) } else { self.queue_entry(slot) }
+        }
         self.bulk = Some(Bulk { from: 0, sent: 0 });
     }
 

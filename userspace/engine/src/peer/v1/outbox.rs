@@ -439,6 +439,12 @@ impl Outbox {
         true
     }
 
+    /// Lets go of an ended flow whose end is not to be told any more.
+    pub(super) fn withdraw_end(&mut self, table: &mut FlowTable, slot: Slot) {
+        self.supersede(slot);
+        Kept { column: &mut self.column, table }.release(slot);
+    }
+
     /// Packs what waits into `packer` until it is full or nothing waits.
     pub fn pack(
         &mut self,

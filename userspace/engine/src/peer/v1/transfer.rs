@@ -39,7 +39,10 @@ impl V1 {
         }
         node.tell(Event::BulkStarted { flows: node.flows.table.len() });
         self.on_transfer_began();
-        self.outbox.start_bulk(&mut node.flows.table);
+        let remote = &node.remote;
+        self.outbox.start_bulk(&mut node.flows.table, |ended| {
+            remote.has_told_of(&ended.key(), ended.updated_s)
+        });
         self.bulk_began = Some(now);
         self.bulk_due = None;
         self.bulk_next = now;

@@ -171,6 +171,23 @@ fn a_bulk_transfer_tells_what_a_small_queue_has_dropped_ends_too() {
     assert_eq!(told, [(end, 4), (end, 5), (end, 6), (new, 9), (new, 10), (new, 11)]);
 }
 
+/// Found by the simulation (550930): a third node took the end for that of the flow which the peer has.
+#[test]
+fn a_bulk_transfer_does_not_tell_the_end_of_what_is_a_peers_flow_by_now() {
+    let mut talk = Talk::new(2);
+    talk.kernel(1, Change::New, 7);
+    talk.kernel(1, Change::New, 8);
+    talk.sent(1);
+    talk.kernel(2, Change::Destroy, 7);
+    talk.kernel(2, Change::Destroy, 8);
+    talk.sent(2);
+    talk.tells_of(1003, talk.seq, Change::Update, 7);
+    talk.seq += 1;
+    talk.says(1004, Control::Resync, Flags::empty());
+    assert_eq!(talk.told(1004), [(Change::Destroy, 8)]);
+    assert_eq!(talk.engine.flows(Side::Local).count(), 0);
+}
+
 #[test]
 fn an_end_that_is_not_acknowledged_is_told_again_to_a_peer_that_begins_anew() {
     let mut talk = Talk::new(100);
