@@ -47,9 +47,9 @@ impl V1 {
 
     /// Whether it is time for an account although this node speaks all the time.
     pub(super) fn owes_account(&self, node: &Node, now: Instant) -> bool {
-        let busy = self.tells_all(node);
-        let due = now >= self.account_next || self.has_debt_to_tell(node);
-        self.converses(node) && !busy && due && self.outbox.is_empty()
+        let due = now >= self.account_next && !self.tells_all(node);
+        let due = due || self.has_debt_to_tell(node);
+        self.converses(node) && due && self.outbox.is_empty()
     }
 
     /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer
@@ -219,9 +219,10 @@ impl V1 {
         self.owes || self.outbox.has_forgotten()
     }
 
-    /// Whether peers take what they hold for exact, because they do not know yet what they are owed.
+    /// Whether peers take what they hold for exact, because they do not know yet what they are owed. A transfer that
+    /// was put off may be seconds away.
     pub(super) fn has_debt_to_tell(&self, node: &Node) -> bool {
-        self.owes_transfer() && !self.debt_told && !self.tells_all(node)
+        self.owes_transfer() && !self.debt_told && !self.is_transferring(node)
     }
 
     /// Whether a transfer is under way, or about to begin.

@@ -521,8 +521,8 @@ impl V1 {
     /// After a while without a word, one is said, so that the peer sees what it may have missed. That it misses
     /// something for sure is said at once.
     pub fn say_alive(&mut self, node: &mut Node, now: Instant) {
-        let due = now >= self.alive_next || self.has_debt_to_tell(node);
-        if !due || !self.outbox.is_empty() {
+        let owing = self.has_debt_to_tell(node);
+        if !(owing || now >= self.alive_next) || !self.outbox.is_empty() {
             return;
         }
         if !self.converses(node) {
@@ -530,7 +530,7 @@ impl V1 {
         }
         // What a transfer from the table sends says enough.
         let speaks = self.outbox.is_in_bulk();
-        if !self.tells_all(node) {
+        if owing || !self.tells_all(node) {
             self.queue_account(node, now);
         } else if !speaks || self.outbox.is_congested() {
             self.outbox.queue_control(Control::Alive);

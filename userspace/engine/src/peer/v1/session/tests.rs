@@ -445,6 +445,27 @@ fn an_end_that_is_given_up_for_want_of_room_is_made_good_by_a_transfer() {
     assert!(exact, "{said:?}");
 }
 
+/// Found by the simulation (531181): the peers took what they held for exact until the transfer came, seconds later.
+#[test]
+fn what_is_owed_is_said_although_a_transfer_that_was_put_off_will_pay_it() {
+    let mut talk = Talk::full_of(2);
+    talk.kernel(1, Change::New, 1);
+    talk.kernel(1, Change::New, 2);
+    for ms in 2..=2 + u64::from(limit::RESYNCS_AT_ONCE) {
+        talk.says(ms, Control::Resync, Flags::empty());
+        talk.sent(ms);
+    }
+    assert_eq!(talk.engine.counters().replica.resyncs_put_off, 1);
+    talk.kernel(20, Change::Destroy, 1);
+    talk.kernel(20, Change::New, 3);
+    talk.wakes(21);
+    let said = talk.sent(21);
+    let owing = said.iter().any(|(_, message)| {
+        matches!(message, Message::Control(Control::Settled(Some(account))) if !account.exact)
+    });
+    assert!(owing, "{said:?}");
+}
+
 #[test]
 fn a_flow_without_events_whose_message_is_kept_no_more_is_not_told_with_every_look_at_it() {
     let mut talk = Talk::new(1);
