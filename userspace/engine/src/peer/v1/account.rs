@@ -87,6 +87,9 @@ impl V1 {
             return;
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.whole.shows_new_life(account, peer.tracker.order()) {
+            node.counters.replica.peer_restarts += 1;
+        }
         let about = peer.circumstances(now, account.transfer, (nacks, reliable), (held, true));
         if about.quiet {
             peer.ftfw.iter_mut().for_each(Ftfw::on_made_good);

@@ -147,6 +147,20 @@ impl Whole {
         self.lingers = true;
     }
 
+    /// Whether an account, which message `order` brings, shows a new life of the peer that its numbers did not show,
+    /// because they go on where those of the life before ended: it knows of no transfer any more. What it ended
+    /// meanwhile was not told, so it is to be asked.
+    pub fn shows_new_life(&mut self, account: Account, order: u64) -> bool {
+        let shows = account.transfer.is_none()
+            && self.account.is_some_and(|before| before.transfer.is_some());
+        if shows {
+            self.on_restart();
+            self.on_accountable();
+            self.on_refused(order);
+        }
+        shows
+    }
+
     /// There was no room for the flow of message `order`, or somebody else spoke in the peer's name after it.
     pub fn on_refused(&mut self, order: u64) {
         self.refused = self.refused.max(order);

@@ -299,6 +299,23 @@ fn what_a_transfer_did_not_name_goes_and_is_told() {
     assert!(events.contains(&Event::StaleRemoved { flows: 1 }), "{events:?}");
 }
 
+/// Found by the simulation (*mixed*, 955550): what the other life ended between stayed for good.
+#[test]
+fn a_peer_that_knows_of_no_transfer_any_more_has_begun_anew_whatever_its_numbers_say() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.seq = 52;
+    talk.says(2, account(51, 1), Flags::empty());
+    assert!(talk.engine.standing(at_ms(3)).remote_exact);
+    assert!(!talk.resyncs(limit::ASK_AGAIN_MAX.as_millis() as u64));
+    let nothing = v1::Account { exact: true, whole: true, ..v1::Account::default() };
+    let ms = limit::ASK_AGAIN_MAX.as_millis() as u64 + 1;
+    talk.says(ms, Control::Settled(Some(nothing)), Flags::empty());
+    assert!(!talk.engine.standing(at_ms(ms)).remote_exact);
+    assert!(talk.resyncs(ms + 1));
+    assert_eq!(talk.engine.counters().replica.peer_restarts, 1);
+}
+
 #[test]
 fn nothing_goes_as_long_as_a_message_of_the_transfer_is_missing() {
     let mut talk = Talk::new(100);
