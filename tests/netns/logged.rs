@@ -59,5 +59,5 @@ fn journald_gets_each_line_with_code_and_fields() {
     assert!(told.contains("\nCTFLOW_CODE=event-source\nCTFLOW_SOURCE="), "{told}");
     assert!(told.contains("MESSAGE=initialization completed\nPRIORITY=5\n"), "{told}");
     // The file has them too, as ever.
-    assert!(daemon.log().contains("[notice] initialization completed"));
+    daemon.wait_to_say("[notice] initialization completed");
 }

@@ -26,6 +26,7 @@ mod verbs;
 mod hardship;
 mod crash;
 mod links;
+mod idle;
 mod peers;
 mod nodes;
 mod expect;

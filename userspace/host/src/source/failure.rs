@@ -4,7 +4,7 @@
 //! They run in all network namespaces of the machine and keep quiet in all but that of the process that loaded them.
 
 use super::btf::Btf;
-use super::tap::{load_error, map_of, may_load, missing};
+use super::tap::{load_error, load_program, map_of, may_load, missing};
 use super::{SourceError, hook};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::{KProbe, RawTracePoint};
@@ -161,7 +161,7 @@ impl Probes {
 fn probe(ebpf: &mut Ebpf, program: &'static str, function: &str) -> Result<(), SourceError> {
     let program = ebpf.program_mut(program).ok_or_else(|| missing(program))?;
     let program: &mut KProbe = program.try_into().map_err(load_error)?;
-    program.load().map_err(load_error)?;
+    load_program(|| program.load())?;
     let mut refused = missing("function");
     for suffix in SUFFIXES {
         match program.attach(format!("{function}{suffix}"), 0) {
@@ -176,7 +176,7 @@ fn probe(ebpf: &mut Ebpf, program: &'static str, function: &str) -> Result<(), S
 fn trace(ebpf: &mut Ebpf) -> Result<(), SourceError> {
     let program = ebpf.program_mut(name::FREED).ok_or_else(|| missing(name::FREED))?;
     let program: &mut RawTracePoint = program.try_into().map_err(load_error)?;
-    program.load().map_err(load_error)?;
+    load_program(|| program.load())?;
     program.attach(TRACEPOINT).map(drop).map_err(load_error)
 }
 

@@ -18,9 +18,9 @@ use super::order::Sorter;
 use super::rings::Rings;
 use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
-use crate::sys::{self, Cells};
+use crate::sys::{self, Cells, bpf};
 use aya::maps::{Map, MapData, PerCpuArray};
-use aya::programs::SocketFilter;
+use aya::programs::{ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfLoader};
 use common::{Instant, counter, maps};
 use ctnetlink::FlowKey;
@@ -321,7 +321,8 @@ fn load(hooked: Hooked) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
     }
     let mut ebpf = loader.load(object).map_err(load_error)?;
     // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
-    program(&mut ebpf)?.load().map_err(load_error)?;
+    let tap = program(&mut ebpf)?;
+    load_program(|| tap.load())?;
     let hook = match layout.map(|layout| hook::Program::load(&ebpf, &layout)) {
         Some(Err(error)) if hooked == Hooked::Yes => return Err(error),
         hook => hook.and_then(Result::ok),
@@ -381,4 +382,12 @@ pub(super) fn load_error(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> SourceError {
     SourceError::Load(error.into())
+}
+
+/// Loads a program, which takes several attempts where signals come in meanwhile.
+pub(super) fn load_program(
+    load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), SourceError> {
+    let is_interruption = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if bpf::is_interruption(io_error));
+    bpf::uninterrupted_by(load, is_interruption).map_err(load_error)
 }

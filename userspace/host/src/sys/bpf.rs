@@ -127,10 +127,27 @@ pub fn may_use_maps() -> bool {
 
 /// Makes a call again that the verifier gave up with `EAGAIN`, as it does when a signal is pending for the thread
 /// (`do_check` in kernel/bpf/verifier.c at v6.12).
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn uninterrupted<T>(call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    uninterrupted_by(call, is_interruption)
+}
+
+/// Whether the verifier gave up for that reason.
+#[must_use]
+pub fn is_interruption(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
+}
+
+/// Makes a call again that failed because the verifier was interrupted, of which `is_interruption` tells.
+///
+/// # Errors
+/// As the call, the last time.
+pub fn uninterrupted_by<T, E>(
+    mut call: impl FnMut() -> Result<T, E>,
+    is_interruption: impl Fn(&E) -> bool,
+) -> Result<T, E> {
     for _ in 1..LOAD_ATTEMPTS {
         match call() {
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            Err(error) if is_interruption(&error) => {}
             loaded_or_refused => return loaded_or_refused,
         }
     }
