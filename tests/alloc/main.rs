@@ -23,7 +23,7 @@ use host::lane;
 use host::log::{Form, Log, Places};
 use host::place;
 use host::purge::Purger;
-use host::reader::Reader;
+use host::reader::SourceReader;
 use host::shard::{Order, Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
 use host::tuning::{GATHER, Tuning};
@@ -141,7 +141,7 @@ fn churn_by_requests(requests: &mut Requests, round: u32) {
 }
 
 /// Writes the changes of the local table down for a subscriber, if there is one.
-struct Written(Option<lane::Reader>);
+struct Written(Option<lane::SourceReader>);
 
 impl Written {
     fn begin(engine: &mut Engine, subscribed: bool) -> Self {
@@ -157,7 +157,7 @@ impl Written {
     fn read(&mut self, engine: &mut Engine) -> (u64, u64) {
         engine.hand_over();
         let (mut records, mut lost) = (0, 0);
-        while let Some(bytes) = self.0.as_mut().and_then(lane::Reader::take) {
+        while let Some(bytes) = self.0.as_mut().and_then(lane::SourceReader::take) {
             let record = Record::decode(bytes).expect("it is a record").0;
             match record.head.op {
                 Op::Gap => lost += Lost::decode(record.bytes).kinds.iter().sum::<u64>(),
@@ -286,7 +286,7 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     if shards == 1 {
         return FleetParts { shards: vec![part((0, source))], reader: None, consumers };
     }
-    let reader = Reader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
+    let reader = SourceReader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
     let (reader, sources) = reader.expect("a reader");
     let shards = sources.into_iter().enumerate().map(part).collect();
     FleetParts { shards, reader: Some(reader), consumers }
