@@ -141,7 +141,7 @@ fn churn_by_requests(requests: &mut Requests, round: u32) {
 }
 
 /// Writes the changes of the local table down for a subscriber, if there is one.
-struct Written(Option<lane::SourceReader>);
+struct Written(Option<lane::Reader>);
 
 impl Written {
     fn begin(engine: &mut Engine, subscribed: bool) -> Self {
@@ -157,7 +157,7 @@ impl Written {
     fn read(&mut self, engine: &mut Engine) -> (u64, u64) {
         engine.hand_over();
         let (mut records, mut lost) = (0, 0);
-        while let Some(bytes) = self.0.as_mut().and_then(lane::SourceReader::take) {
+        while let Some(bytes) = self.0.as_mut().and_then(lane::Reader::take) {
             let record = Record::decode(bytes).expect("it is a record").0;
             match record.head.op {
                 Op::Gap => lost += Lost::decode(record.bytes).kinds.iter().sum::<u64>(),

@@ -136,7 +136,7 @@ pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) 
         while let Some(((peer, name), told)) = told.recv().await {
             match told {
                 Resolved::Addresses(addresses) => {
-                    handle.order(Order::Addresses { peer, addresses })
+                    handle.order(Order::Addresses { peer, addresses });
                 }
                 Resolved::Unknown(host, why) => {
                     log.warning(format!("peer {name}: `{host}` does not resolve: {why}"));

@@ -541,4 +541,22 @@ mod tests {
         assert_eq!(sent.on_ack((u32::MAX - 1, 1)), AckVerdict::Fine);
         assert!(sent.queue.is_empty());
     }
+
+    #[test]
+    fn an_expectation_that_no_bulk_transfer_can_tell_is_counted_and_owed() {
+        let mut sent = Sent::new(1, &[1]);
+        for n in 0..limit::EXPECTATIONS_UNHEARD_MAX as u32 + 1 {
+            sent.push(2 + n, Item::Expect(Box::default()));
+        }
+        let usage = |sent: &Sent| {
+            let mut queues = QueueUsages::new();
+            sent.queue.queues(&mut queues);
+            queues.iter().find(|(name, _)| *name == "unheard_expectations").unwrap().1
+        };
+        assert_eq!((usage(&sent).len, usage(&sent).no_space), (limit::EXPECTATIONS_UNHEARD_MAX, 0));
+        assert!(!sent.queue.has_forgotten());
+        sent.push(u32::MAX / 2, Item::Expect(Box::default()));
+        assert_eq!((usage(&sent).len, usage(&sent).no_space), (limit::EXPECTATIONS_UNHEARD_MAX, 1));
+        assert!(sent.queue.has_forgotten());
+    }
 }
