@@ -255,8 +255,9 @@ impl Flows {
         Ok(())
     }
 
-    /// Asks the kernel about a flow whose news cannot be taken now; false if there is no room for the request. News that
-    /// `says_closing` is kept: the flow may be gone before the answer.
+    /// Asks the kernel about a flow whose news cannot be taken now; false if the request finds no room.
+    ///
+    /// Keeps the news if it `says_closing`: the flow may be gone before the answer.
     fn ask_about(
         &mut self,
         desk: &mut Desk<'_, impl Listener>,
