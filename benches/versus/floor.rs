@@ -16,7 +16,7 @@ use ctnetlink::request::{self, IfExists, Selection, Source};
 use ctnetlink::tuple::{FAMILY_IPV4, ipproto};
 use ctnetlink::uapi::filter::flag;
 use ctnetlink::{Flow, FlowKey, Tuple};
-use host::exchange::writes::{Outcome, Writes};
+use host::exchange::writes::{WriteOutcome, Writes};
 use host::table::Table;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -95,7 +95,7 @@ fn read(selection: &Selection) -> io::Result<u32> {
     Ok(met)
 }
 
-fn settled((): (), came: Outcome<'_>, met: &mut u32) -> io::Result<()> {
+fn settled((): (), came: WriteOutcome<'_>, met: &mut u32) -> io::Result<()> {
     *met += u32::from(came.errno == 0);
     Ok(())
 }

@@ -138,7 +138,7 @@ pub const NO_FIELD: u32 = u32::MAX;
 /// Something that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Record {
+pub struct FailureRecord {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub ktime_ns: u64,
     /// Number of a [`Reason`].
@@ -169,9 +169,9 @@ pub struct Record {
     pub words: [u8; WORDS_LEN],
 }
 
-const _: () = assert!(size_of::<Record>() == RECORD_LEN);
+const _: () = assert!(size_of::<FailureRecord>() == RECORD_LEN);
 
-impl Record {
+impl FailureRecord {
     /// The record in these bytes; `None` when there are too few, or they name no reason.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
@@ -240,7 +240,7 @@ mod tests {
         bytes[32..36].copy_from_slice(&[10, 0, 0, 2]);
         bytes[48..52].copy_from_slice(&[0x0f, 0xa0, 0, 53]);
         bytes[88..97].copy_from_slice(b"invalid \0");
-        let record = Record::read(&bytes).unwrap();
+        let record = FailureRecord::read(&bytes).unwrap();
         assert_eq!((record.ktime_ns, record.zone, record.words()), (7, 5, b"invalid".as_slice()));
         assert_eq!(
             record.tuple(),
@@ -248,11 +248,11 @@ mod tests {
         );
         assert_eq!(record.by(), Tuple::UNKNOWN);
         bytes[56] = 9;
-        assert_eq!(Record::read(&bytes).unwrap().by().src[0], 9);
-        assert_eq!(Record::read(&bytes[1..]), None);
+        assert_eq!(FailureRecord::read(&bytes).unwrap().by().src[0], 9);
+        assert_eq!(FailureRecord::read(&bytes[1..]), None);
         for wrong in [0, 7, 255] {
             bytes[8] = wrong;
-            assert_eq!(Record::read(&bytes), None, "reason {wrong}");
+            assert_eq!(FailureRecord::read(&bytes), None, "reason {wrong}");
         }
     }
 

@@ -1,11 +1,11 @@
-//! Copies one event into the ring of the CPU it happened on, or, when that is full, into one of its neighbours'.
+//! Copies an event into the ring of its CPU or, if that is full, into a neighbour's.
 //!
-//! A burst comes from few CPUs, often from one that empties a table, while the rings of the others lie empty. Records
-//! carry their time, so the reader puts them in order wherever they lie.
+//! Bursts come from few CPUs, often from one that empties a table, while the other rings are empty. The reader sorts
+//! records by time, so any ring will do.
 //!
-//! Waking the reader is moderated as NAPI does it: the reader sets its cell in `ARMED` before it sleeps; whoever
-//! takes the 1 out of the cell wakes it, everybody else just leaves a record. The exchange is a full barrier, so
-//! either the reader sees the reservation or the program sees the 1.
+//! Wake-ups are moderated as in NAPI: the reader sets its cell in `ARMED` before it sleeps, and the program that
+//! exchanges the 1 for 0 wakes it. The exchange is a full barrier: either the reader sees the record or the program
+//! sees the 1.
 
 use crate::maps::{ARMED, RINGS, count};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;

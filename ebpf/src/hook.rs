@@ -1,4 +1,4 @@
-//! Looks at a packet's flow just before the kernel confirms it, and reports what has changed.
+//! Reports changes of a packet's flow, just before the kernel confirms the flow.
 //!
 //! ```text
 //!   packet --> its nf_conn --> signature as last reported? --yes--> settled: almost every packet
@@ -7,16 +7,16 @@
 //!                               filter --> own CPU's ring --> the slot gets the new signature
 //! ```
 //!
-//! Most packets bring no news, so what they cost is what counts. The kernel's structures are read with plain loads:
-//! `bpf_rdonly_cast` costs nothing, and the loader writes the offsets into the instructions (`common::hook`).
+//! Most packets change nothing, so the cost of that path counts. The program reads kernel structures with plain loads:
+//! `bpf_rdonly_cast` is free, and the loader writes the offsets into the instructions (`common::hook`).
 //!
-//! **No change is missed for good.** A slot names the flow it is about: the slot's number and what it holds give back
-//! the flow's address. A flow that is not confirmed is news whatever its slot says, so one that took over the address
-//! of another is reported. When the report finds no room, the slot stays as it is, and the flow's next packet reports.
+//! **No change is lost for good.** A slot identifies its flow: slot number and content together give the flow's
+//! address. An unconfirmed flow is reported whatever its slot contains, so a flow that reuses an address is reported.
+//! If the ring is full, the slot keeps its old content and the flow's next packet reports.
 //!
-//! **The latest report is the latest state.** Packets of one flow may pass on two CPUs at once. The time is read after
-//! the state, and the state once more after that: if it is another by then, it is reported again. If it changes later,
-//! whoever changes it reads a later time.
+//! **The latest report has the latest state.** Two CPUs may process packets of one flow at once. The program reads the
+//! time after the state, then reads the state again and reports once more if it changed. A later change gets a later
+//! time.
 
 use crate::diagnose::diagnose;
 use crate::emit::{Spill, reserve, wakeup};

@@ -23,7 +23,7 @@ use host::lane;
 use host::log::{Form, Log, Places};
 use host::place;
 use host::purge::Purger;
-use host::reader::Reader;
+use host::reader::SourceReader;
 use host::shard::{Order, Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
 use host::tuning::{GATHER, Tuning};
@@ -286,7 +286,7 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     if shards == 1 {
         return FleetParts { shards: vec![part((0, source))], reader: None, consumers };
     }
-    let reader = Reader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
+    let reader = SourceReader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
     let (reader, sources) = reader.expect("a reader");
     let shards = sources.into_iter().enumerate().map(part).collect();
     FleetParts { shards, reader: Some(reader), consumers }

@@ -29,16 +29,16 @@ use verdict::Evidence;
 /// Show that a TCP connection survives the death of its router (root).
 ///
 /// A client downloads 64 MiB through router A, which does NAT and stateful filtering, while conntrackd replicates A's
-/// flows to router B. keepalived runs on both with the files of contrib/. On the way A is killed: its daemons with
-/// kill -9, its cables pulled. B takes the addresses and commits the replicas to its kernel. Later A returns, with an
-/// empty kernel, gets everything from B and takes over again. The transfer must finish, with the right sum and without
-/// one RST, and every background flow must be in the new primary's kernel each time.
+/// flows to router B. keepalived runs on both with the files of contrib/. Then A fails: its daemons are killed with
+/// kill -9, its cables unplugged. B takes the addresses and commits the replicated flows to its kernel. Later A returns
+/// with an empty kernel, requests everything from B and takes over again. The transfer must finish with the right
+/// checksum and without an RST, and every background flow must be in the kernel of each new primary.
 ///
-/// With --v2 the daemons speak version 2 of the protocol, sealed with keys that are made on the spot. With --nodes 3
-/// there is a third router, C: when A is dead and B has taken over, B dies too, and C takes over; then A returns.
+/// With --v2 the daemons use version 2 of the protocol, with new keys. With --nodes 3 a third router C takes over when
+/// B dies after A; then A returns.
 ///
-/// Everything happens in network namespaces called ctflow-demo-*, which go when the demonstration ends, also after
-/// Ctrl-C. Exit status 0 when it showed what it promises, else 1.
+/// The network namespaces are called ctflow-demo-* and are deleted at the end, also after Ctrl-C. Exit status: 0 on
+/// success, else 1.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask demo --flows 50000\n  \
                         cargo xtask demo --without-replication    the same failure, and the connection breaks\n  \

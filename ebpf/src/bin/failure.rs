@@ -21,7 +21,9 @@ mod entry {
     };
     use aya_ebpf::macros::{btf_map, kprobe, kretprobe, raw_tracepoint};
     use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
-    use common::failure::{NO_FIELD, RING_BYTES, Reason, Record, SETTINGS as COUNT, Setting};
+    use common::failure::{
+        FailureRecord, NO_FIELD, RING_BYTES, Reason, SETTINGS as COUNT, Setting,
+    };
     use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 
     /// What an eviction takes at most, and how long after the refusal its packet is dropped, nanoseconds.
@@ -47,7 +49,7 @@ mod entry {
         refused: u64,
         at: u64,
         /// Both flows of a clash.
-        clash: Record,
+        clash: FailureRecord,
         /// Whether there are any.
         clashes: u64,
     }
@@ -60,7 +62,7 @@ mod entry {
     }
 
     #[btf_map]
-    static FAILURES: RingBuf<Record, { RING_BYTES as usize }> = RingBuf::new();
+    static FAILURES: RingBuf<FailureRecord, { RING_BYTES as usize }> = RingBuf::new();
     #[btf_map]
     static FAILURE_COUNTERS: PerCpuArray<u64, { 2 * Reason::COUNT }> = PerCpuArray::new();
     #[btf_map]
@@ -295,8 +297,8 @@ mod entry {
     }
 
     #[inline(always)]
-    fn tell(reason: Reason, fill: impl FnOnce(&mut Record)) {
-        let Some(mut entry) = FAILURES.reserve_untyped::<Record>(0) else { return };
+    fn tell(reason: Reason, fill: impl FnOnce(&mut FailureRecord)) {
+        let Some(mut entry) = FAILURES.reserve_untyped::<FailureRecord>(0) else { return };
         // SAFETY: zeros are a record; there is room for one.
         let record = unsafe { &mut *entry.as_mut_ptr() };
         *record = EMPTY;
@@ -313,7 +315,7 @@ mod entry {
     }
 
     /// A record of nothing.
-    const EMPTY: Record = Record {
+    const EMPTY: FailureRecord = FailureRecord {
         ktime_ns: 0,
         reason: 0,
         family: 0,
@@ -332,7 +334,7 @@ mod entry {
 
     /// The original direction of a flow.
     #[inline(always)]
-    fn of_conn(conn: *const u8, record: &mut Record) {
+    fn of_conn(conn: *const u8, record: &mut FailureRecord) {
         let tuple = conn.wrapping_add(of(Setting::CtOrig));
         record.src = read(tuple, Setting::TupleSrc);
         record.dst = read(tuple, Setting::TupleDst);
@@ -351,7 +353,7 @@ mod entry {
 
     /// What the headers of a packet say. IPv6 with headers in between has no ports here.
     #[inline(always)]
-    fn of_packet(skb: *const u8, record: &mut Record) {
+    fn of_packet(skb: *const u8, record: &mut FailureRecord) {
         let head = read::<u64>(skb, Setting::SkbHead) as *const u8;
         let network = head.wrapping_add(read::<u16>(skb, Setting::SkbNetwork) as usize);
         let first = read_at::<u8>(network);

@@ -3,7 +3,7 @@
 use ctnetlink::request::{self, IfExists, Ticket};
 use ctnetlink::uapi::subsystem;
 use ctnetlink::{Detail, Message, Messages, RawMessage, RequestView, Writer, decode};
-use wire::queue::Refusal;
+use wire::queue::VerdictRefusal;
 use wire::queue::{PacketView, Verdict};
 
 /// Every message lies inside the bytes, errors point into them, flows and expectations become values, and a value can
@@ -19,7 +19,7 @@ pub fn netlink(data: &[u8]) {
         };
         assert!(raw.at + raw.payload.len() <= data.len());
         let _ = RequestView::parse(raw.payload);
-        let _ = Refusal::parse(&raw);
+        let _ = VerdictRefusal::parse(&raw);
         shown(data, &raw);
         match decode(&raw) {
             Ok(message) => can_be_used(&message),

@@ -2,7 +2,7 @@
 
 use ctnetlink::Flow;
 use wire::sync::v2::frame::Told;
-use wire::sync::v2::{Canonical, Claim, Datagram, Frame, Frames, Head, Record, Records};
+use wire::sync::v2::{Canonical, Claim, Datagram, FlowRecord, Frame, Frames, Head, Records};
 
 /// As an opened datagram: everything can be walked, errors point into the bytes, and a record that was decoded is the
 /// same after it has been encoded and decoded again.
@@ -43,7 +43,7 @@ fn flows(records: Records<'_>, len: usize) {
     }
 }
 
-fn comes_back(record: &Record<'_>) {
+fn comes_back(record: &FlowRecord<'_>) {
     let flow = record.to_flow();
     let (claim, back) = again(&record.claim, &flow);
     assert_eq!((claim, &back), (record.claim, &flow));

@@ -101,7 +101,7 @@ fn text(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Flows { told, records } => {
             let records = records.clone().flatten();
-            let record = |record: wire::sync::v2::Record<'_>| {
+            let record = |record: wire::sync::v2::FlowRecord<'_>| {
                 let tcp = record.to_flow().tcp().map(|tcp| tcp.state);
                 format!("{} {:?} {tcp:?}", record.key.tuple.ports().0, record.claim)
             };

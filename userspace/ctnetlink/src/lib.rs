@@ -1,11 +1,10 @@
-//! ctnetlink: what the Linux kernel says about tracked connections, and how it is asked.
+//! ctnetlink: decodes and encodes the messages of Linux connection tracking on a `NETLINK_NETFILTER` socket.
 //!
-//! The crate turns bytes of a `NETLINK_NETFILTER` socket into values and back: flows, expectations, events, dumps,
-//! requests, refusals. It opens no socket, reads no clock and is `no_std`; two programs in `examples/` show it with a
-//! socket: `list` prints the kernel's table, `follow` prints events as they come.
+//! The crate covers flows, expectations, events, dumps, requests and errors. It is `no_std`, opens no socket and reads
+//! no clock; `examples/list.rs` and `examples/follow.rs` add a socket and print the kernel's table and its events.
 //!
-//! A datagram is walked with [`Messages`]; each message is understood by [`decode`]; requests are written by
-//! [`request`]. Decoding copies nothing that has no fixed size, so views borrow from the datagram.
+//! [`Messages`] iterates over a datagram, [`decode`] decodes one message, and [`request`] encodes requests. Views
+//! borrow from the datagram: decoding copies fields of fixed size only.
 //!
 //! ```
 //! use ctnetlink::{Flow, Message, Messages, Tuple, Writer};
@@ -24,17 +23,15 @@
 //!
 //! # Any bytes
 //!
-//! Every decoder is total: any input gives a value or a [`DecodeError`] that says what is wrong and at which byte,
-//! never a panic, and reporting an error allocates nothing. Attributes that the crate does not know are skipped.
-//! Property tests and a fuzzer hold that.
+//! Every decoder accepts any input. It returns a value or a [`DecodeError`] with the reason and the byte offset, never
+//! panics, and allocates nothing for an error. It skips unknown attributes. Property tests and a fuzzer check this.
 //!
 //! # Numbers
 //!
-//! Fields are in host byte order unless they say otherwise; addresses and the layer-4 bytes of a [`Tuple`] stay in
-//! network order, so that a tuple can be compared and hashed as it lies in memory. Times are seconds (`_s`) or
-//! nanoseconds (`_ns`). Arrays of two hold the original direction first, then the reply direction. On the wire,
-//! `struct nlmsghdr` and `struct nlattr` are in native byte order, and numbers inside attributes in network order, with
-//! the exceptions that [`uapi`] names.
+//! Fields are in host byte order unless documented otherwise. Addresses and the layer-4 bytes of a [`Tuple`] are in
+//! network order, so that tuples compare and hash bytewise. Times are in seconds (`_s`) or nanoseconds (`_ns`). Arrays
+//! of two hold the original direction first, then the reply direction. On the wire, `struct nlmsghdr` and `struct
+//! nlattr` are in native byte order, and numbers inside attributes in network order, with the exceptions in [`uapi`].
 //!
 //! # Attributes
 //!
@@ -70,22 +67,22 @@
 //! | 26 | `STATUS_MASK` | [`RequestView::status_mask`] | dump, flush |
 //! | 27 | `TIMESTAMP_EVENT` | [`FlowView::event_ns`] | - (only in events) |
 //!
-//! Of what lies inside them one number is checked and not kept: `CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ`. Expectations
-//! (`enum ctattr_expect`) are read and written whole. Statistics are asked for by [`request::stats`] and
-//! [`request::stats_per_cpu`]; their answers are lists of numbers, which [`Attributes`] walks.
+//! Nested attributes are decoded too, except `CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ`, which is only validated. All
+//! attributes of an expectation (`enum ctattr_expect`) are decoded and encoded. [`request::stats`] and
+//! [`request::stats_per_cpu`] request statistics; [`Attributes`] iterates over the numbers in the answers.
 //!
 //! # Features
 //!
-//! `alloc` (on): `Flow`, an owned value of at most 128 bytes that clones without allocating, [`FlowView`] turned into
-//! one, and the requests that write one. Without it the crate allocates nothing and can be compiled for the BPF target.
+//! `alloc` (default): `Flow`, an owned value of at most 128 bytes that clones without allocating, conversion of a
+//! [`FlowView`] to it, and the requests that take one. Without `alloc` the crate also compiles for the BPF target.
 //!
 //! # What may grow
 //!
-//! Kernels add attributes, so what carries them is `non_exhaustive`: [`Message`], the views, `Extra`, [`Expectation`],
-//! [`flow::ProtoState`], [`request::Selection`] and others. Where such a value is to be made, `with` sets its fields.
-//! `Flow`, [`Tuple`] and the values that are the whole of one nest (counters, TCP state, ...) can be taken apart
-//! exhaustively: whoever copies them field by field is told by the compiler when a version of this crate changes
-//! them, which is a breaking version. `Flow` grows in its extras.
+//! Kernels add attributes, so the types that carry them are `non_exhaustive`: [`Message`], the views, `Extra`,
+//! [`Expectation`], [`flow::ProtoState`], [`request::Selection`] and others; their `with` methods set fields. `Flow`,
+//! [`Tuple`] and the types of one complete nest (counters, TCP state, ...) are exhaustive, so that code which copies
+//! them field by field fails to compile after a change. Such a change is a breaking release. `Flow` grows in its
+//! extras.
 #![no_std]
 #![forbid(unsafe_code)]
 

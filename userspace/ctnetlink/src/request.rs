@@ -1,11 +1,11 @@
-//! Requests to the kernel, as whole messages.
+//! Encodes requests to the kernel as whole messages.
 //!
-//! Each function appends one message, padded to a multiple of 4, so that several calls on one writer make a batch
-//! that one `send` hands over; the kernel works through it in order and answers each message by its sequence number.
-//! On [`Writer::counting`] the same calls tell the length.
+//! Each function appends one message, padded to a multiple of 4. Several calls on one writer make a batch for one
+//! `send`; the kernel processes it in order and answers each message by its sequence number. [`Writer::counting`]
+//! measures lengths.
 //!
-//! A request carries only what the kernel accepts, as tried on 6.18; comments in the code give the reasons. A create
-//! carries all of a flow, an update leaves out what the kernel only sets when a flow begins.
+//! A request contains only what Linux 6.18 accepts; comments in the code give the reasons. A create contains all of a
+//! flow, an update omits what the kernel sets only at creation.
 
 #[cfg(feature = "alloc")]
 mod flow;

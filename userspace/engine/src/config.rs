@@ -208,6 +208,9 @@ pub mod limit {
     pub const EXPECTATIONS_LOOK: Duration = Duration::from_secs(1);
     /// Events waiting to be pulled.
     pub const EVENTS_MAX: usize = 1024;
+    /// Beside them, events that somebody waits for: answers to commands, one for each client, and the flows that one
+    /// step of a sweep finds gone.
+    pub const EVENTS_AWAITED_MAX: usize = 65_536;
     /// Ended flows remembered so that late news does not revive them.
     pub const TOMBSTONES_MAX: usize = 8192;
     /// Datagrams of a bulk transfer per [`BULK_INTERVAL`]: over a million flows a second, in bursts of which several

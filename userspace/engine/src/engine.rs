@@ -1,15 +1,17 @@
 //! One shard: takes inputs to the node and to the session, and hands out what they want.
 
+use crate::bounded::QueueUsages;
 use crate::config::{Config, Mode, Owner};
 use crate::counters::Counters;
-use crate::expectations::{Entry as Expected, ExpectKey};
+use crate::expectations::{ExpectEntry, ExpectKey};
 use crate::flows::exactness::{Cause, Exactness};
 use crate::flows::table::{Entry, FlowTable, Notes, Slot};
 use crate::input::{Command, CommandId, Input, Reconfigure};
 use crate::journal::Journal;
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Sealed, Side};
-use crate::peer::session::{Session, Standing};
+use crate::peer::session::Session;
+use crate::peer::standing::Standing;
 use crate::peer::v1::{self, Outbox, Peers};
 use crate::peer::v2::session::{PeerStanding, V2};
 use crate::turnover::Turnover;
@@ -267,7 +269,17 @@ impl Engine {
     /// What was counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { kernel_no_space: self.node.kernel.dropped(), ..self.node.counters }
+        let kernel_no_space = self.node.kernel.usage().no_space;
+        let events_untold = self.node.events.usage().no_space;
+        Counters { kernel_no_space, events_untold, ..self.node.counters }
+    }
+
+    /// Every queue, by name.
+    #[must_use]
+    pub fn queues(&self) -> QueueUsages {
+        let mut queues = self.node.queues();
+        self.session.queues(&mut queues);
+        queues
     }
 
     /// The settings it runs with.
@@ -331,7 +343,7 @@ impl Engine {
         &self,
         side: Side,
         last: Option<ExpectKey>,
-    ) -> impl Iterator<Item = (&ExpectKey, &Expected)> {
+    ) -> impl Iterator<Item = (&ExpectKey, &ExpectEntry)> {
         self.node.expectations(side, last)
     }
 

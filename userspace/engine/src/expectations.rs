@@ -8,8 +8,8 @@
 //! There are few of them and they live for minutes, so both tables are plain trees that are walked as a whole. Unlike
 //! events of flows, those of expectations come in order: the kernel says them under one lock and to one socket.
 
-mod commit;
 mod remote;
+mod commit;
 
 pub use commit::{ExpectCommit, is_expect_commit};
 pub use remote::{Remote, on_inject_failed, target};
@@ -47,7 +47,7 @@ impl ExpectKey {
 
 /// An expectation in a table.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ExpectEntry {
     /// The expectation.
     pub expect: Expectation,
     /// Local: time of the last news. Remote: place of the last message.
@@ -63,11 +63,14 @@ pub struct Entry {
 }
 
 /// Expectations by their identity.
-pub type Table = BTreeMap<ExpectKey, Entry>;
+pub type ExpectTable = BTreeMap<ExpectKey, ExpectEntry>;
 
 /// The next entry of a table, in order of identity.
 #[must_use]
-pub fn next_after(table: &Table, last: Option<ExpectKey>) -> Option<(&ExpectKey, &Entry)> {
+pub fn next_after(
+    table: &ExpectTable,
+    last: Option<ExpectKey>,
+) -> Option<(&ExpectKey, &ExpectEntry)> {
     let from = last.map_or(Bound::Unbounded, Bound::Excluded);
     table.range((from, Bound::Unbounded)).next()
 }
@@ -75,7 +78,7 @@ pub fn next_after(table: &Table, last: Option<ExpectKey>) -> Option<(&ExpectKey,
 /// The expectations of this node's kernel.
 #[derive(Debug, Default)]
 pub struct Local {
-    table: Table,
+    table: ExpectTable,
     /// Those that ended while the kernel's table was being read; `None` while it is not.
     ended: Option<BTreeSet<ExpectKey>>,
 }
@@ -94,7 +97,7 @@ pub enum News {
 impl Local {
     /// The table.
     #[must_use]
-    pub const fn table(&self) -> &Table {
+    pub const fn table(&self) -> &ExpectTable {
         &self.table
     }
 
@@ -165,7 +168,7 @@ impl Local {
             return None;
         }
         let (since_s, updated_s, stamp) = (now_s, now_s, now.0);
-        let entry = Entry { expect, stamp, since_s, updated_s, told, shown: false };
+        let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown: false };
         self.table.insert(key, entry);
         counters.created += 1;
         Some(true)

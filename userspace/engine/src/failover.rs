@@ -5,13 +5,12 @@
 //!              step by step, so that events and messages go on in between
 //! ```
 //!
-//! An expected flow needs its master in the kernel, and a master may be expected itself (the media of a call belong to
-//! its control connection, which belongs to its signalling), which is why there is a pass per generation. A master may
-//! come and go while the commit goes on, so a flow is of another generation then: each pass takes what none before it
-//! has taken, up to its own generation.
+//! An expected flow needs its master in the kernel, and the master may be expected too (media, control connection,
+//! signalling). So there is one pass per generation. Masters may appear and disappear during the commit and change the
+//! generation of a flow: each pass takes all remaining flows up to its generation.
 //!
-//! A flow of this node's may hold the reply tuple of a flow of the peer's, and be one that the commit replaces later by
-//! what the peer knows of it. So flows that found their place taken by another identity are tried once more at the end.
+//! A local flow may occupy the reply tuple of a peer's flow until the commit replaces it. So the commit retries flows
+//! whose tuple was taken by another identity once more at the end.
 
 use crate::config::{Config, limit};
 use crate::flows::table::{Entry, FlowTable, Slot};

@@ -1,8 +1,8 @@
-//! What the user-space helpers of `conntrackd` read in packets, and which flows they announce to the kernel.
+//! Helpers in user space: they parse packets of a control flow and announce the flows that it negotiates.
 //!
-//! A helper watches the control flow of a protocol whose peers tell each other, in the payload, where another flow will
-//! go. For each such place it gives an [`Announcement`]: the expectation that lets the announced flow pass as related,
-//! and, where addresses are translated, how the text in the packet is rewritten.
+//! The peers of such a protocol send addresses and ports of further flows in the payload. For each of them a helper
+//! returns an [`Announcement`]: the expectation that makes the kernel accept the flow as related and, under NAT, the
+//! edits of the packet's text.
 //!
 //! ```text
 //!   kernel --NFQUEUE--> host --Context, Packet--> Kind::packet --Outcome--> host --verdict, EXP_NEW--> kernel
@@ -10,26 +10,24 @@
 //!
 //! # What the caller does
 //!
-//! 1. It finds the transport payload (`wire::transport::Segment`) and fills in [`Context`] and [`Packet`]. The same
-//!    [`Kind`] may see flows of several protocols (SSDP): the context's tuples say which, not the queue.
-//! 2. [`Kind::packet`] says what was read. With [`Outcome::private_changed`], `Context::private` goes back with the
-//!    verdict; [`Outcome::timeout_s`] too.
-//! 3. For each announcement whose [`Announcement::searches`] is true it tries [`Announcement::ports`] in order: an
-//!    exclusive `IPCTNL_MSG_EXP_NEW` of [`Announcement::expectation`]. `EBUSY` and `EEXIST` mean that the port is
-//!    taken: by this same announcement, if [`Announcement::is_made`] says so of what `IPCTNL_MSG_EXP_GET` reads (a
-//!    packet that is sent again), else try the next. When none is left, the packet passes as it is, counted.
-//! 4. Of the others, one goes with the verdict (the kernel then replaces an equal one), and further ones by
-//!    `EXP_NEW`. While the flow is not confirmed, `EXP_NEW` fails with `ENOENT`. Nothing that comes in a flow's
-//!    first packet needs it but the description that a translated device sends in answer to a search (SSDP): it
-//!    passes as it is.
-//! 5. [`Announcement::edits`] of the ports that were found go, all together, through
-//!    `wire::transport::Segment::rewrite`.
+//! 1. Find the transport payload (`wire::transport::Segment`) and fill in [`Context`] and [`Packet`]. One [`Kind`] may
+//!    see flows of several protocols (SSDP): take the protocol from the context's tuples, not from the queue.
+//! 2. Call [`Kind::packet`]. If [`Outcome::private_changed`], return `Context::private` with the verdict; the same for
+//!    [`Outcome::timeout_s`].
+//! 3. For each announcement with [`Announcement::searches`], try [`Announcement::ports`] in order: send an exclusive
+//!    `IPCTNL_MSG_EXP_NEW` of [`Announcement::expectation`]. On `EBUSY` or `EEXIST` the port is taken. Read the
+//!    expectation with `IPCTNL_MSG_EXP_GET`: if [`Announcement::is_made`], a retransmission made it and the port is
+//!    right; else try the next. If no port is free, accept the packet unchanged and count it.
+//! 4. Send one of the other announcements with the verdict (the kernel replaces an equal one) and the rest by
+//!    `EXP_NEW`, which fails with `ENOENT` while the flow is unconfirmed. In a flow's first packet this affects only
+//!    the answer of a translated SSDP device, which is accepted unchanged.
+//! 5. Apply the [`Announcement::edits`] for the chosen ports together, with `wire::transport::Segment::rewrite`.
 //!
 //! # What no packet can do
 //!
-//! An expectation's destination never comes from the payload: it is the outer address of one end of the flow, taken
-//! from the kernel's tuples. Text that names another address is not understood. Private data may have been written
-//! by another program; helpers take it as a hint and nothing breaks if it lies.
+//! An expectation's destination never comes from the payload: it is the outer address of one end of the flow, from the
+//! kernel's tuples. A helper ignores text with any other address. Another program may have written the private data:
+//! helpers treat it as a hint and tolerate any content.
 
 use alloc::vec::Vec;
 use ctnetlink::tuple::ipproto;

@@ -9,10 +9,10 @@
 //!                                         ^ poll moves it            a request is written once and lent
 //! ```
 
+use crate::bounded::{Bounded, QueueUsage};
 use crate::config::limit;
 use crate::flows::merge;
 use crate::output::{KernelOp, Request};
-use alloc::collections::VecDeque;
 use ctnetlink::{Flow, FlowKey};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -69,12 +69,11 @@ pub struct InFlight {
 #[derive(Debug)]
 pub struct KernelQueue {
     /// Those in flight, oldest first, and then those that wait.
-    ops: VecDeque<InFlight>,
+    ops: Bounded<InFlight>,
     in_flight: usize,
     next_token: u32,
     /// Writes per flow that are waiting or in flight, as far as it matters which one was the last.
     pending: HashMap<FlowKey, u32, FixedState>,
-    dropped: u64,
 }
 
 impl KernelQueue {
@@ -82,27 +81,30 @@ impl KernelQueue {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            ops: VecDeque::new(),
+            ops: Bounded::new(limit::KERNEL_QUEUE_MAX + limit::KERNEL_IN_FLIGHT_MAX),
             in_flight: 0,
             next_token: 1,
             pending: HashMap::with_hasher(FixedState::with_seed(seed)),
-            dropped: 0,
         }
     }
 
     /// Adds a request. Past the limit it is dropped and counted, and the answer is false.
     #[inline]
     pub fn push(&mut self, purpose: Purpose, request: Request) -> bool {
-        if self.ops.len() - self.in_flight >= limit::KERNEL_QUEUE_MAX {
-            self.dropped += 1;
+        let token = self.next_token;
+        let room = limit::KERNEL_QUEUE_MAX + self.in_flight;
+        let key = contested(purpose, &request);
+        if self
+            .ops
+            .push_within(room, InFlight { token, purpose, request, overtaken: false })
+            .is_err()
+        {
             return false;
         }
-        if let Some(key) = contested(purpose, &request) {
+        if let Some(key) = key {
             *self.pending.entry(key).or_insert(0) += 1;
         }
-        let token = self.next_token;
         self.next_token = token.wrapping_add(1);
-        self.ops.push_back(InFlight { token, purpose, request, overtaken: false });
         true
     }
 
@@ -140,7 +142,7 @@ impl KernelQueue {
         let left = self.forget(&key);
         // Older requests about the flow may not be settled yet.
         let mut older = 0;
-        for op in self.ops.range_mut(..at) {
+        for op in self.ops.iter_mut().take(at) {
             if contested(op.purpose, &op.request) == Some(key) {
                 op.overtaken = true;
                 older += 1;
@@ -158,7 +160,7 @@ impl KernelQueue {
         if (token.wrapping_sub(oldest.token) as i32) < 0 {
             return None;
         }
-        let op = self.ops.pop_front()?;
+        let op = self.ops.pop()?;
         self.in_flight -= 1;
         let key = contested(op.purpose, &op.request);
         let left = key.map_or(0, |key| self.forget(&key));
@@ -203,10 +205,11 @@ impl KernelQueue {
         self.len() == 0
     }
 
-    /// Requests dropped because too many were waiting.
+    /// How full it is. What is in flight counts; the limit for requests that wait is
+    /// [`limit::KERNEL_QUEUE_MAX`].
     #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
+    pub fn usage(&self) -> QueueUsage {
+        self.ops.usage()
     }
 
     /// Whether the next request makes room for one of a commit.

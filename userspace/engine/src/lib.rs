@@ -1,18 +1,16 @@
-//! The decisions of ctflow: what is in the flow table, what peers are told, what the kernel is asked to do.
+//! The decisions of ctflow: the flow table, replication, and requests to the kernel.
 //!
-//! It is not a daemon: it has no socket, no clock, no thread and cannot get them (`no_std`). Floor: above `wire`,
-//! below `host`.
+//! The crate has no sockets, clocks or threads (`no_std`). Floor: above `wire`, below `host`.
 //!
 //! # The contract
 //!
-//! - One [`Engine`] is one shard. Everything that happens to it is an [`Input`]; everything it wants is pulled.
-//! - Every method that can depend on time takes `now`. The same inputs give the same outputs, always.
-//! - [`Engine::handle`] never fails and never blocks. Bad bytes from outside are a counter; a command that cannot be
-//!   carried out is an [`Event`].
-//! - After each batch of inputs, [`drive::drive`] does a turn: [`Input::Timeout`] if it is due, then
-//!   [`Engine::poll_kernel`], [`Engine::poll_transmit`], [`Engine::poll_event`]. The one real dependency is from the
-//!   kernel's answers, which are inputs, to what is sent. Then sleep until [`Engine::poll_timeout`] at the latest.
-//! - Every queue has a maximum named in [`config::limit`]; hitting it is counted and told.
+//! - One [`Engine`] is one shard. It changes by [`Input`]s only; the caller polls it for output.
+//! - Every method that can depend on time takes `now`. The same inputs always give the same outputs.
+//! - [`Engine::handle`] never fails or blocks. It counts malformed bytes; a command that fails becomes an [`Event`].
+//! - After each batch of inputs, [`drive::drive`] runs a turn: [`Input::Timeout`] if it is due, then
+//!   [`Engine::poll_kernel`], [`Engine::poll_transmit`], [`Engine::poll_event`]. The order matters in one place: the
+//!   kernel's answers are inputs that change what is sent. Then sleep, at the latest until [`Engine::poll_timeout`].
+//! - Every queue is a [`Bounded`], with a limit from [`config::limit`] and a counter in [`Engine::queues`].
 //! - Iteration is in slot order, never in hash order.
 //!
 //! ```
@@ -40,6 +38,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bounded;
 pub mod share;
 pub mod interval;
 pub mod filter;
@@ -67,6 +66,7 @@ pub mod peer;
 pub mod engine;
 pub mod drive;
 
+pub use bounded::{Bounded, QueueUsage, QueueUsages};
 pub use config::Config;
 pub use engine::Engine;
 pub use flows::exactness::{Cause, Exactness};

@@ -101,7 +101,7 @@ impl Facts for Look<'_> {
 pub struct Flows {
     /// The flows.
     pub table: FlowTable,
-    tombstones: Tombstones,
+    pub(crate) tombstones: Tombstones,
     /// Flows not in the table that were spoken of lately, and when.
     spoken: Tombstones,
     /// What an end said of a flow, while the kernel is asked whether it was the end of this flow or of an earlier one.
@@ -226,23 +226,17 @@ impl Flows {
                 if let Some(notes) = known.and_then(|slot| self.table.notes_mut(slot)) {
                     notes.marks.remove(Marks::READ_BACK);
                 }
-                // That it began is to be told, even if it is as the first reading of the table showed it, of which
-                // nobody was told.
+                // Send NEW even if the entry matches the initial dump, which the peer never received.
                 let anew = known.filter(|_| anew && origin == Origin::Foreign);
                 anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
-                if self.verify(desk, &key) && says_closing {
-                    self.keep_last_words(desk, news.flow);
-                }
+                self.ask_about(desk, news.flow, says_closing);
                 return Ok(());
             }
         };
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
             let says_closing = says_closing();
             self.table.set_knowledge(slot, taken.next);
-            if self.verify(desk, &key) {
-                if says_closing {
-                    self.keep_last_words(desk, news.flow);
-                }
+            if self.ask_about(desk, news.flow.clone(), says_closing) {
                 // The reading may have shown it as it is by now, and nobody was told of that.
                 desk.listener.start_over(slot);
                 return Ok(());
@@ -259,6 +253,22 @@ impl Flows {
             desk.listener.on_changed(slot);
         }
         Ok(())
+    }
+
+    /// Asks the kernel about a flow whose news cannot be taken now; false if the request finds no room.
+    ///
+    /// Keeps the news if it `says_closing`: the flow may be gone before the answer.
+    fn ask_about(
+        &mut self,
+        desk: &mut Desk<'_, impl Listener>,
+        flow: Flow,
+        says_closing: bool,
+    ) -> bool {
+        let asked = self.verify(desk, &flow.key());
+        if asked && says_closing {
+            self.keep_last_words(desk, flow);
+        }
+        asked
     }
 
     /// What is known of the flow that was found in a slot, or was not found.

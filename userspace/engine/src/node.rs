@@ -8,6 +8,7 @@
 //!
 //! A node knows no message. What it tells, it tells the seam ([`Listener`]); what peers told comes in as [`Told`].
 
+use crate::bounded::{Bounded, QueueUsages};
 use crate::changed::Listener;
 use crate::config::{Config, limit};
 use crate::counters::Counters;
@@ -23,7 +24,6 @@ use crate::output::{Event, Request, Side};
 use crate::remote::Remote;
 use crate::told::Told;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Change, Flow, FlowKey};
@@ -132,7 +132,7 @@ pub struct Node {
     full: [bool; 2],
     /// When there was no room for a peer's flow.
     pub(crate) remote_refused: Option<Instant>,
-    events: VecDeque<Event>,
+    pub(crate) events: Bounded<Event>,
 }
 
 impl Node {
@@ -164,7 +164,7 @@ impl Node {
             census: Census::default(),
             full: [false; 2],
             remote_refused: None,
-            events: VecDeque::new(),
+            events: Bounded::new(limit::EVENTS_MAX + limit::EVENTS_AWAITED_MAX),
             config,
         };
         node.start_expect_dump(now, Vec::new(), true);
@@ -376,14 +376,26 @@ impl Node {
 
     /// The next thing worth telling.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
+    }
+
+    /// The queues of this node, by name.
+    pub(crate) fn queues(&self) -> QueueUsages {
+        let mut queues = alloc::vec![
+            ("log_events", self.events.usage()),
+            ("kernel_requests", self.kernel.usage()),
+            ("tombstones", self.flows.tombstones.usage()),
+            ("expectation_ends", self.remote_expectations.ends()),
+        ];
+        self.remote.queues(&mut queues);
+        queues
     }
 
     /// Tells of flows that ended while nobody saw it, where somebody wants to know. They are no more than a step of a
     /// sweep finds, which is told before the next one is taken.
     fn tell_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
-            self.events.push_back(Event::Vanished(Box::new(flow)));
+            let _ = self.events.push(Event::Vanished(Box::new(flow)));
         }
     }
 
@@ -399,15 +411,12 @@ impl Node {
 
     /// Tells something.
     pub fn tell(&mut self, event: Event) {
-        // What a peer or a kernel causes can come by the thousand; what somebody waits for is never dropped.
+        // What a peer or a kernel causes can come by the thousand; what somebody waits for has room of its own.
         let awaited = matches!(
             event,
             Event::CommandDone(_) | Event::CommandRefused(..) | Event::CommitDone { .. }
         );
-        if awaited || self.events.len() < limit::EVENTS_MAX {
-            self.events.push_back(event);
-        } else {
-            self.counters.events_untold += 1;
-        }
+        let room = if awaited { usize::MAX } else { limit::EVENTS_MAX };
+        let _ = self.events.push_within(room, event);
     }
 }

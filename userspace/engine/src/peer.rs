@@ -4,8 +4,10 @@
 //!   flows --changed--> session --> datagram          datagram --> session --> node: remote table, or the kernel
 //! ```
 
+pub mod standing;
 pub mod v1;
 pub mod v2;
 pub mod session;
 
-pub use session::{Session, Standing};
+pub use session::Session;
+pub use standing::Standing;

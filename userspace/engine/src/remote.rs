@@ -1,5 +1,6 @@
 //! Flows of the peers: messages in, a table until the commit, or writes straight into the kernel.
 
+use crate::bounded::{Bounded, QueueUsages};
 use crate::config::{Config, Mode, limit};
 use crate::counters::{Counters, TableCounters};
 use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
@@ -7,7 +8,6 @@ use crate::flows::tombstone::{Span, Tombstones};
 use crate::local::{count_insert, seconds};
 use crate::told::{PeerId, Told};
 use crate::wheel::Wheel;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -15,10 +15,10 @@ use ctnetlink::Change;
 use ctnetlink::flow::{Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpFlags};
 use ctnetlink::{Flow, FlowKey};
 
-mod inject;
 mod made;
+mod inject;
 
-pub use inject::{Failure, Pen, on_inject_failed, on_replace};
+pub use inject::{InjectFailure, Pen, on_inject_failed, on_replace};
 pub use made::{LIFE_MAX_S, MadeFlows};
 
 /// The remote table and what belongs to it.
@@ -47,7 +47,7 @@ pub struct Remote {
     /// its flows later than that, what is held of it is not what it counts.
     contested: Vec<u64>,
     /// What is being removed, because transfers did not name it.
-    sweeps: VecDeque<Sweep>,
+    sweeps: Bounded<Sweep>,
     /// ALARM: when flows go that are not told again, and after how many seconds that is.
     expiry: Option<Expiry>,
 }
@@ -116,7 +116,7 @@ impl Remote {
             flushed: Vec::new(),
             held: Held { counts: Vec::new(), travels },
             contested: Vec::new(),
-            sweeps: VecDeque::new(),
+            sweeps: Bounded::new(limit::PEERS_MAX),
             expiry,
         }
     }
@@ -367,7 +367,16 @@ impl Remote {
             *order = 0;
         }
         self.sweeps.retain(|sweep| sweep.peer != peer);
-        self.sweeps.push_back(Sweep { peer, base, from: 0, removed: 0, due: now });
+        // A peer has one at most, so there is room.
+        let _ = self.sweeps.push(Sweep { peer, base, from: 0, removed: 0, due: now });
+    }
+
+    /// Its queues, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        queues.push(("remote_tombstones", self.tombstones.usage()));
+        queues.push(("sweeps", self.sweeps.usage()));
+        let hot = self.hot.iter().map(|made| ("orphans", made.orphans()));
+        queues.extend(hot);
     }
 
     /// When there is more to remove.
@@ -384,12 +393,13 @@ impl Remote {
         now: Instant,
         mut ask: impl FnMut(FlowKey),
     ) -> Option<(PeerId, u64)> {
-        let mut sweep = self.sweeps.pop_front_if(|sweep| sweep.due <= now)?;
+        let mut sweep = self.sweeps.pop_if(|sweep| sweep.due <= now)?;
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.known.next(sweep.from) {
             if slot >= end {
                 (sweep.from, sweep.due) = (slot, now + limit::SWEEP_STEP);
-                self.sweeps.push_front(sweep);
+                // It has just left this place.
+                let _ = self.sweeps.put_back(sweep);
                 return None;
             }
             sweep.from = slot + 1;

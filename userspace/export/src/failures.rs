@@ -12,7 +12,7 @@
 mod balance;
 
 use balance::Balance;
-use common::failure::{Reason, Record};
+use common::failure::{FailureRecord, Reason};
 use ctnetlink::{Flow, Tuple};
 use host::clock;
 use host::kstat;
@@ -213,7 +213,7 @@ impl Teller {
 }
 
 /// A record of the programs.
-fn of_record(record: &Record) -> Failure<'_> {
+fn of_record(record: &FailureRecord) -> Failure<'_> {
     let reason = Reason::from_number(record.reason).unwrap_or(Reason::Invalid);
     Failure {
         reason,

@@ -10,14 +10,14 @@
 //! that want the same share a channel: a record is filtered and encoded once for all of them. A client that reads too
 //! slowly loses whole chunks, is told exactly what was in them, and can take a new snapshot; the others notice nothing.
 
-mod channel;
-mod client;
-mod hub;
 mod lanes;
-mod lines;
 mod queue;
 mod request;
+mod lines;
+mod channel;
+mod client;
 mod subscriber;
+mod hub;
 
 use crate::failures;
 use ctnetlink::{Flow, FlowKey};
@@ -76,7 +76,7 @@ pub enum Question {
 }
 
 /// An answer that is on its way.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
+pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
 
 /// What the feed has to know of the language of filters and of how flows are printed.
 pub trait Product: Send + Sync + 'static {
@@ -90,7 +90,7 @@ pub trait Product: Send + Sync + 'static {
     fn line(&self, out: &mut Vec<u8>, record: &Record<'_>, flow: &Flow, shard: u16);
 
     /// Answers a question.
-    fn answer(&self, question: Question) -> Answer<'_>;
+    fn answer(&self, question: Question) -> AnswerFuture<'_>;
 
     /// The identity of a flow that a client sent as JSON; `None` if that is no flow.
     fn identity(&self, flow: &str) -> Option<FlowKey>;

@@ -119,16 +119,16 @@ pub trait Answers: Send + Sync + 'static {
 
 /// What became of requests.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct HttpCounters {
     answered: AtomicU64,
     forbidden: AtomicU64,
     busy: AtomicU64,
     failed: AtomicU64,
 }
 
-/// [`Counters`] at one moment.
+/// [`HttpCounters`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct HttpCounts {
     /// Requests answered, those for what does not exist included.
     pub answered: u64,
     /// Requests from addresses that may not ask.
@@ -139,11 +139,11 @@ pub struct Counts {
     pub failed: u64,
 }
 
-impl Counters {
+impl HttpCounters {
     /// Their values.
     #[must_use]
-    pub fn read(&self) -> Counts {
-        Counts {
+    pub fn read(&self) -> HttpCounts {
+        HttpCounts {
             answered: self.answered.load(Relaxed),
             forbidden: self.forbidden.load(Relaxed),
             busy: self.busy.load(Relaxed),
@@ -173,7 +173,7 @@ impl Drop for Server {
 pub fn serve<A: Answers>(
     settings: Settings,
     answers: &Arc<A>,
-    counters: &Arc<Counters>,
+    counters: &Arc<HttpCounters>,
     log: &Arc<Log>,
 ) -> Server {
     let paths = settings.listen.iter().filter_map(|listen| match listen {
@@ -199,7 +199,7 @@ pub fn serve<A: Answers>(
 struct Desk<A> {
     settings: Settings,
     answers: Arc<A>,
-    counters: Arc<Counters>,
+    counters: Arc<HttpCounters>,
     places: Arc<Semaphore>,
 }
 

@@ -6,9 +6,10 @@
 //! ```
 
 use ctnetlink::{Detail, Flow, FlowKey, Message, Messages};
+use engine::Bounded;
 use host::ended::{End, EndsReader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 /// Lives that are remembered as told. The kernel may report an end more than once, to listeners it is to be reliable
 /// for; what comes later than so many others is no repetition.
@@ -29,10 +30,16 @@ pub trait Sink {
 }
 
 /// Which lives were told lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     lives: HashSet<Life>,
-    order: VecDeque<Life>,
+    order: Bounded<Life>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { lives: HashSet::new(), order: Bounded::new(REMEMBERED) }
+    }
 }
 
 impl Told {
@@ -43,10 +50,7 @@ impl Told {
         if !self.lives.insert(life) {
             return false;
         }
-        self.order.push_back(life);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
+        if let Some(oldest) = self.order.displace(life) {
             self.lives.remove(&oldest);
         }
         true

@@ -2,7 +2,7 @@
 
 use crate::log::record::Code;
 use crate::log::{Level, Log};
-use crate::source::{Source, Verdict};
+use crate::source::{Source, Switch};
 use common::Instant;
 
 /// Has `source` change if that costs less. To be called several times a second.
@@ -10,7 +10,7 @@ pub(crate) fn adapt(source: &mut Source, now: Instant, log: &Log) {
     let Some(outcome) = source.adapt(now) else { return };
     let name = source.name();
     match outcome {
-        Ok(Verdict { events, packets_per_ten }) => {
+        Ok(Switch { events, packets_per_ten }) => {
             let (packets, tenths) = (packets_per_ten / 10, packets_per_ten % 10);
             let text = format!(
                 "conntrack events come through: {name} ({events} events a second, {packets}.{tenths} packets each)"

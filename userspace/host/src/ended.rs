@@ -8,11 +8,11 @@
 //! The shard copies the kernel's message; decoding it, with counters and times, and making something of it is the
 //! reader's. A shard never waits for the reader: what finds no room is counted.
 
+use crate::bounded::{self, Receiver, Sender};
 use crate::clock;
 use crate::lane::{self, lane};
-use crossbeam::queue::ArrayQueue;
 use ctnetlink::Flow;
-use engine::{Engine, Side};
+use engine::{Engine, QueueUsage, Side};
 use rustix::fd::BorrowedFd;
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,6 @@ const HEAD_LEN: usize = 9;
 /// What both ends share beside the lane.
 #[derive(Debug)]
 struct Shared {
-    unseen: ArrayQueue<(u64, Box<Flow>)>,
     lost: AtomicU64,
 }
 
@@ -37,6 +36,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Ends {
     lane: lane::Writer,
+    unseen: Sender<(u64, Box<Flow>)>,
     shared: Arc<Shared>,
 }
 
@@ -44,6 +44,7 @@ pub struct Ends {
 #[derive(Debug)]
 pub struct EndsReader {
     lane: lane::Reader,
+    unseen: Receiver<(u64, Box<Flow>)>,
     shared: Arc<Shared>,
 }
 
@@ -67,9 +68,10 @@ pub enum End<'a> {
 /// As `eventfd(2)`.
 pub fn ends() -> io::Result<(Ends, EndsReader)> {
     let (writer, reader) = lane(BLOCKS, BLOCK_LEN)?;
-    let shared = Arc::new(Shared { unseen: ArrayQueue::new(UNSEEN_MAX), lost: AtomicU64::new(0) });
-    let ends = Ends { lane: writer, shared: Arc::clone(&shared) };
-    Ok((ends, EndsReader { lane: reader, shared }))
+    let (sender, unseen) = bounded::channel(UNSEEN_MAX);
+    let shared = Arc::new(Shared { lost: AtomicU64::new(0) });
+    let ends = Ends { lane: writer, unseen: sender, shared: Arc::clone(&shared) };
+    Ok((ends, EndsReader { lane: reader, unseen, shared }))
 }
 
 impl Ends {
@@ -94,7 +96,7 @@ impl Ends {
 
     /// A flow ended without a report.
     pub fn on_vanished(&self, flow: Box<Flow>) {
-        if self.shared.unseen.push((clock::wall_ns(), flow)).is_err() {
+        if self.unseen.send((clock::wall_ns(), flow)).is_err() {
             self.lose();
         }
         self.lane.wake();
@@ -103,6 +105,12 @@ impl Ends {
     /// Lets the reader have what there is. What it has no room for now goes with the next.
     pub fn hand_over(&mut self) {
         let _ = self.lane.hand_over();
+    }
+
+    /// How many flows that ended unseen wait.
+    #[must_use]
+    pub fn unseen(&self) -> QueueUsage {
+        self.unseen.usage()
     }
 
     fn lose(&self) {
@@ -119,7 +127,7 @@ impl EndsReader {
             let (at, known) = (u64::from_ne_bytes(time), known != 0);
             sink(at, End::Reported { known, message });
         }
-        while let Some((at, flow)) = self.shared.unseen.pop() {
+        while let Ok((at, flow)) = self.unseen.try_recv() {
             sink(at, End::Unseen(flow));
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::log::Log;
 use crate::place;
-use crate::reader::{self, Reader};
+use crate::reader::{self, SourceReader};
 use crate::shard::{self, Order, Parts, Shard, Snapshot};
 use crate::source::{Source, SourceError};
 use crate::tuning::Change;
@@ -23,7 +23,7 @@ pub struct FleetParts {
     /// At least one shard.
     pub shards: Vec<Parts>,
     /// Who feeds them, if they are several.
-    pub reader: Option<Reader>,
+    pub reader: Option<SourceReader>,
     /// Who makes something of what they hand out. Each ends by itself when they have.
     pub consumers: Vec<Consumer>,
 }
@@ -92,7 +92,8 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
         shards.push(shard);
         handles.push(handle);
     }
-    let handle = Handle { shards: handles.into(), reader: reader.as_ref().map(Reader::handle) };
+    let handle =
+        Handle { shards: handles.into(), reader: reader.as_ref().map(SourceReader::handle) };
     // Each thread ends once.
     let (sender, ended) = mpsc::channel(shards.len() + 1 + consumers.len());
     let mut crew = Crew { handle, threads: Vec::new(), ended };
@@ -180,6 +181,10 @@ impl Handle {
                 let answers = self.ask(|reply| Order::Command(command, reply));
                 tokio::spawn(answer(reply, answers, |outcomes| outcomes.into_iter().collect()));
             }
+            Order::Alive(reply) => {
+                let answers = self.ask(Order::Alive);
+                tokio::spawn(answer(reply, answers, |filled| filled.into_iter().all(|one| one)));
+            }
             Order::Snapshot(reply) => {
                 tokio::spawn(self.clone().snapshot(reader.clone(), reply));
             }
@@ -234,7 +239,9 @@ impl Handle {
                 all.join(&one);
                 all
             });
-            joined.unwrap_or_else(|| unreachable!("a fleet has shards"))
+            let mut joined = joined.unwrap_or_else(|| unreachable!("a fleet has shards"));
+            joined.queues.push(("reader_orders", reader.usage()));
+            joined
         };
         answer(reply, self.ask(Order::Snapshot), join).await;
     }

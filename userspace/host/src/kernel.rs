@@ -13,7 +13,7 @@ mod expectations;
 
 use crate::ahead::Ahead;
 use crate::exchange::dump::{Dump, Reading};
-use crate::exchange::writes::{Outcome, Writes};
+use crate::exchange::writes::{WriteOutcome, Writes};
 use common::Instant;
 use ctnetlink::request::{self, IfExists, Selection, Source, Ticket};
 use ctnetlink::{Detail, Flow, FlowKey, Message, Messages, Writer};
@@ -183,7 +183,7 @@ fn encode(writer: &mut Writer<'_>, ticket: Ticket, request: &Request) {
 }
 
 /// Tells the engine what became of a request, but not that it succeeded: that shows when the batch is settled.
-fn report(engine: &mut Engine, now: Instant, op: &Op, came: Outcome<'_>) -> io::Result<()> {
+fn report(engine: &mut Engine, now: Instant, op: &Op, came: WriteOutcome<'_>) -> io::Result<()> {
     if let Some(key) = op.read {
         let shown = came.answer.and_then(flow_of);
         if shown.is_some() || came.errno != 0 {

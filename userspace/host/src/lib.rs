@@ -5,7 +5,7 @@
 //! | module | what it does to the world |
 //! |---|---|
 //! | `sys` | system calls that no crate we use offers; the `unsafe` of this floor, with `source::tap` |
-//! | `lane` | carries records from one thread to another |
+//! | `bounded`, `lane` | carries records from one thread to another |
 //! | `clock` | reads the time |
 //! | `place` | moves a thread to CPUs |
 //! | `privilege` | becomes another user, gives up capabilities |
@@ -45,6 +45,7 @@
 //! | `fleet` | starts the threads; the shards as one |
 
 mod atomic;
+mod bounded;
 mod doorbell;
 pub mod lane;
 mod orders;

@@ -30,10 +30,9 @@ mod path;
 
 pub use choice::Status;
 pub use examine::examine;
-pub use group::{Group, GroupReport, GroupSettings, Sent, Sink};
+pub use group::{DatagramSink, Group, GroupReport, GroupSettings, Sent};
 pub use member::LinkReport;
 pub use path::{Path, try_path};
-pub use queue::QueueReport;
 
 /// The ends of a link to one peer, of one address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,12 +48,10 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Takes the lock file at `path`, and the lock on the path of the control socket if there is
-    /// one.
+    /// Takes the lock file at `path` and the lock on the control socket's path, if there is one.
     ///
-    /// conntrack-tools' conntrackd locks by the lock file's existence alone, so a live one is
-    /// recognised by its listening on the control socket. A file that user `owner` has left is taken over, as those of
-    /// root and of this process's user are.
+    /// conntrack-tools' conntrackd uses the existence of the file as its lock, so a running one is detected by its
+    /// control socket. A file that belongs to `owner`, root or this process's user is taken over.
     ///
     /// # Errors
     /// When another instance runs, or a file cannot be opened.

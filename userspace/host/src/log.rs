@@ -12,8 +12,8 @@
 //! only queues it. Lines that find no room, or that the file does not take, are counted, and [`Log::take_regained`]
 //! says how many they were when lines get through again.
 
+use crate::bounded::{self, Sender};
 use crate::clock;
-use crossbeam::channel::{self, Sender};
 use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::path::PathBuf;
@@ -170,7 +170,7 @@ impl Log {
         // Who finds no sink behind this lock finds the queue.
         let mut held = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = held.take() else { return Ok(()) };
-        let (sender, jobs) = channel::bounded(QUEUE_LEN);
+        let (sender, jobs) = bounded::channel(QUEUE_LEN);
         thread::Builder::new().name(THREAD.into()).spawn(move || sink.run(&jobs))?;
         // Set once only: the sink was there to take.
         let _ = self.queue.set(sender);
@@ -186,7 +186,7 @@ impl Log {
         let sink = Sink::open(self.form, places, Arc::clone(&self.losses))?;
         match self.queue.get() {
             Some(queue) => queue
-                .send_timeout(Job::Switch(Box::new(sink)), FINISH_PATIENCE)
+                .send_within(FINISH_PATIENCE, Job::Switch(Box::new(sink)))
                 .map_err(|_| io::ErrorKind::TimedOut.into()),
             None => {
                 *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
@@ -210,7 +210,7 @@ impl Log {
     /// a file nothing changes.
     pub fn take_stderr(&self) {
         if let Some(queue) = self.queue.get() {
-            let _ = queue.try_send(Job::TakeStderr);
+            let _ = queue.send(Job::TakeStderr);
         } else if let Some(sink) = &mut *self.sink.lock().unwrap_or_else(PoisonError::into_inner) {
             sink.take_stderr();
         }
@@ -235,8 +235,8 @@ impl Log {
     /// Waits until what was logged so far is written, or the disk has had its time.
     pub fn finish(&self) {
         let Some(queue) = self.queue.get() else { return };
-        let (done, is_done) = channel::bounded(1);
-        if queue.send_timeout(Job::Flush(done), FINISH_PATIENCE).is_ok() {
+        let (done, is_done) = bounded::channel(1);
+        if queue.send_within(FINISH_PATIENCE, Job::Flush(done)).is_ok() {
             let _ = is_done.recv_timeout(FINISH_PATIENCE);
         }
     }
@@ -269,7 +269,7 @@ impl Log {
             sink.flush();
             return;
         }
-        if self.queue.get().is_some_and(|queue| queue.try_send(Job::Line(line)).is_err()) {
+        if self.queue.get().is_some_and(|queue| queue.send(Job::Line(line)).is_err()) {
             self.losses.lose(1);
         }
     }

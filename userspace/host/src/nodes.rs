@@ -16,7 +16,7 @@ use common::Instant;
 use engine::peer::v2::association::PATH_LEN;
 use engine::peer::v2::session::PeerStanding;
 use engine::told;
-use engine::{Engine, Input};
+use engine::{Engine, Input, QueueUsages};
 use rustix::fd::BorrowedFd;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -249,6 +249,11 @@ impl Nodes {
     pub fn refused(&self) -> RefusedReport {
         let kinds = Refusal::ALL.map(|kind| (kind, self.secure.refused(kind)));
         RefusedReport { kinds, unsent: self.unsent + self.secure.unsent() }
+    }
+
+    /// Its queues, by name.
+    pub(crate) fn queues(&self, queues: &mut QueueUsages) {
+        self.secure.queues(queues);
     }
 
     fn tell(&mut self, engine: &mut Engine, now: Instant) {

@@ -55,12 +55,7 @@ impl Observer {
             Event::CommandDone(_) | Event::Vanished(_) => {}
             Event::CommandRefused(_, why) => log.warning(why),
             Event::CommitStarted { flows, expectations } => {
-                let what = match (flows, expectations) {
-                    (true, true) => "all external caches",
-                    (false, true) => "expectation cache",
-                    _ => "conntrack cache",
-                };
-                log.notice(format!("committing {what}"));
+                log.notice(format!("committing {}", caches(*flows, *expectations)));
             }
             Event::CommitDone { committed, failed, took } => {
                 tell_commit(log, "entries", (*committed, *failed), *took);
@@ -85,15 +80,7 @@ impl Observer {
             Event::KernelResynced { flows, purged } => log
                 .notice(format!("kernel table read: {flows} entries, {purged} stale ones removed")),
             Event::Degraded(cause) => log.warning(degraded(*cause)),
-            Event::Repaired { cause, lost, after } => {
-                let what = match cause {
-                    Cause::EventsLost => format!("{lost} lost events made good"),
-                    Cause::TableFull => "what it had no room for is known again".to_owned(),
-                    _ => "what was missing is known again".to_owned(),
-                };
-                let s = after.as_secs_f64();
-                log.notice(format!("the internal cache is exact again: {what} after {s:.1} s"));
-            }
+            Event::Repaired { cause, lost, after } => log.notice(repaired(*cause, *lost, *after)),
             Event::PeerDiffers { theirs, ours } => log.warning(format!(
                 "the other node has told {theirs} flows and {ours} of them are known here: asking for everything"
             )),
@@ -277,6 +264,25 @@ const fn kind(event: &Event) -> Option<usize> {
         Event::StaleRemoved { .. } => 11,
         _ => return None,
     })
+}
+
+/// Which caches a commit takes, in the original's words.
+const fn caches(flows: bool, expectations: bool) -> &'static str {
+    match (flows, expectations) {
+        (true, true) => "all external caches",
+        (false, true) => "expectation cache",
+        _ => "conntrack cache",
+    }
+}
+
+fn repaired(cause: Cause, lost: u64, after: Duration) -> String {
+    let what = match cause {
+        Cause::EventsLost => format!("{lost} lost events made good"),
+        Cause::TableFull => "what it had no room for is known again".to_owned(),
+        _ => "what was missing is known again".to_owned(),
+    };
+    let s = after.as_secs_f64();
+    format!("the internal cache is exact again: {what} after {s:.1} s")
 }
 
 /// What is said when the local table is not what the kernel holds.

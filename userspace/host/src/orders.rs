@@ -3,12 +3,13 @@
 //! Clients of the control socket cause orders, and nothing limits their number. An order that finds no room is dropped
 //! and counted; whoever waits for its answer sees that none will come.
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crate::bounded::{self, Receiver, Sender};
+use engine::QueueUsage;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most orders that wait for a thread.
 const WAITING_MAX: usize = 1024;
@@ -32,7 +33,6 @@ pub(crate) struct Bell {
     /// Readable when there is an order.
     pub(crate) wake: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
-    refused: Arc<AtomicU64>,
 }
 
 /// A queue for orders.
@@ -40,11 +40,10 @@ pub(crate) struct Bell {
 /// # Errors
 /// As `eventfd(2)`.
 pub(crate) fn orders<T>() -> io::Result<(Orders<T>, Receiver<T>, Bell)> {
-    let (queue, receiver) = bounded(WAITING_MAX);
+    let (queue, receiver) = bounded::channel(WAITING_MAX);
     let bell = Bell {
         wake: Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?),
         stop: Arc::default(),
-        refused: Arc::default(),
     };
     Ok((Orders { queue, bell: bell.clone() }, receiver, bell))
 }
@@ -53,13 +52,14 @@ impl<T> Orders<T> {
     /// Sends an order. Where there is no room, and where the thread is gone, the order is dropped, and with it the way
     /// its answer would have taken.
     pub(crate) fn send(&self, order: T) {
-        match self.queue.try_send(order) {
-            Ok(()) => self.bell.ring(),
-            Err(error) if error.is_full() => {
-                self.bell.refused.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) => {}
+        if self.queue.send(order).is_ok() {
+            self.bell.ring();
         }
+    }
+
+    /// How full the queue is.
+    pub(crate) fn usage(&self) -> QueueUsage {
+        self.queue.usage()
     }
 
     /// Has the thread end, however many orders wait.
@@ -79,11 +79,6 @@ impl Bell {
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-
-    /// Orders that found no room.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]
@@ -101,7 +96,7 @@ mod tests {
                 answer
             })
             .collect();
-        assert_eq!((receiver.len(), bell.refused()), (WAITING_MAX, 3));
+        assert_eq!((receiver.len(), orders.usage().no_space), (WAITING_MAX, 3));
         let is_closed = |answer: &mut oneshot::Receiver<()>| {
             answer.try_recv() == Err(oneshot::error::TryRecvError::Closed)
         };

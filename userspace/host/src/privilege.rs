@@ -1,16 +1,15 @@
-//! Least privilege: the user that the daemon becomes once everything is open, and the capability that it keeps.
+//! Least privilege: the user that the daemon switches to after it has opened everything, and the capability it keeps.
 //!
 //! ```text
 //!   root, all capabilities --open sources, links, logs, locks--> become() --> NAME, CAP_NET_ADMIN --> threads
 //! ```
 //!
-//! Capabilities and the raw system calls of credentials(7) belong to one thread, and a thread inherits those of the
-//! thread that starts it: [`Identity::become_it`] must run before the first thread is started.
+//! Credentials and capabilities are per thread, and new threads inherit them (credentials(7)): call
+//! [`Identity::become_it`] before the first thread starts.
 //!
-//! The kernel checks `CAP_NET_ADMIN` at each request of netlink, so the daemon keeps it. Loading eBPF programs and
-//! making their maps takes `CAP_BPF`; using an open descriptor takes nothing from kernel 5.19 on (commit
-//! c8644cd0efe7, "bpf: refine kernel.unprivileged_bpf_disabled behaviour"). An older kernel is asked, and `CAP_BPF`
-//! stays where it wants it.
+//! The kernel checks `CAP_NET_ADMIN` on every netlink request, so the daemon keeps it. Creating eBPF programs and maps
+//! needs `CAP_BPF`; using open descriptors needs no capability since Linux 5.19 (commit c8644cd0efe7, "bpf: refine
+//! kernel.unprivileged_bpf_disabled behaviour"). The daemon tests older kernels and keeps `CAP_BPF` where they need it.
 
 use crate::sys::{self, Scheduling};
 use nix::errno::Errno as NixErrno;

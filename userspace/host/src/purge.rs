@@ -12,19 +12,21 @@
 //!
 //! Deletes go through a socket of their own, by whose port id their events are told from traffic.
 
-use crate::exchange::dump::{Dump, End, Reading};
-use crate::exchange::writes::{Outcome, Writes};
+use crate::exchange::dump::{Dump, DumpEnd, Reading};
+use crate::exchange::writes::{WriteOutcome, Writes};
 use ctnetlink::request::{self, Selection, Source};
 use ctnetlink::{Detail, Flow, FlowKey, Message, Writer};
-use std::collections::VecDeque;
+use engine::Bounded;
 use std::io;
 
+/// Tables that wait for their turn: each once.
+const SUBJECTS_MAX: usize = 2;
 /// How often a table is read again because the kernel said that the reading may have missed entries.
 const READINGS_MAX: u32 = 5;
 
 /// Which table of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum PurgeSubject {
     /// Flows.
     Flows,
     /// Expectations.
@@ -33,7 +35,7 @@ pub enum Subject {
 
 /// What a purge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PurgeTally {
     /// Entries deleted.
     pub deleted: u64,
     /// Entries the kernel kept.
@@ -47,15 +49,15 @@ pub struct Tally {
 pub struct Purger {
     dump: Dump,
     deletes: Writes<()>,
-    waiting: VecDeque<Subject>,
+    waiting: Bounded<PurgeSubject>,
     round: Option<Round>,
-    tally: Tally,
+    tally: PurgeTally,
 }
 
 /// A table being read, for the how many-th time.
 #[derive(Clone, Copy, Debug)]
 struct Round {
-    subject: Subject,
+    subject: PurgeSubject,
     number: u32,
 }
 
@@ -71,9 +73,9 @@ impl Purger {
         Ok(Self {
             dump: Dump::open(1)?,
             deletes: Writes::open()?,
-            waiting: VecDeque::new(),
+            waiting: Bounded::new(SUBJECTS_MAX),
             round: None,
-            tally: Tally::default(),
+            tally: PurgeTally::default(),
         })
     }
 
@@ -90,14 +92,18 @@ impl Purger {
     }
 
     /// Begins with these tables, one after the other.
-    pub fn start(&mut self, subjects: impl IntoIterator<Item = Subject>) {
-        self.waiting.extend(subjects);
+    pub fn start(&mut self, subjects: impl IntoIterator<Item = PurgeSubject>) {
+        for subject in subjects {
+            if !self.waiting.contains(&subject) {
+                let _ = self.waiting.push(subject);
+            }
+        }
     }
 
     /// Deletes the next hundred or so entries of flows that `counts`. `Some` when this was the end.
-    pub fn step(&mut self, counts: impl Fn(&Flow) -> bool) -> Option<Tally> {
+    pub fn step(&mut self, counts: impl Fn(&Flow) -> bool) -> Option<PurgeTally> {
         if self.round.is_none() {
-            let subject = self.waiting.pop_front()?;
+            let subject = self.waiting.pop()?;
             self.begin(Round { subject, number: 1 });
         }
         if let Some(round) = self.round {
@@ -113,8 +119,8 @@ impl Purger {
 
     fn begin(&mut self, round: Round) {
         let asked = self.dump.begin(|w, seq| match round.subject {
-            Subject::Flows => request::dump(w, seq, Source::Table, &Selection::default()),
-            Subject::Expectations => request::dump_expectations(w, seq, request::ANY_FAMILY),
+            PurgeSubject::Flows => request::dump(w, seq, Source::Table, &Selection::default()),
+            PurgeSubject::Expectations => request::dump_expectations(w, seq, request::ANY_FAMILY),
         });
         self.round = asked.is_ok().then_some(round);
         self.tally.unread += u64::from(asked.is_err());
@@ -125,7 +131,7 @@ impl Purger {
         &mut self,
         counts: &impl Fn(&Flow) -> bool,
         victims: &mut Vec<Victim>,
-    ) -> Option<End> {
+    ) -> Option<DumpEnd> {
         let reading = self.dump.read(|message| match message {
             Message::Flow { flow, .. } => victims.extend(flow_victim(&flow, counts)),
             Message::Expect { expect, .. } => victims.extend(expectation_victim(&expect, counts)),
@@ -135,12 +141,12 @@ impl Purger {
             Ok(Reading::Nothing | Reading::Some) => None,
             Ok(Reading::Over(end)) => Some(end),
             Err(error) => {
-                Some(End { errno: error.raw_os_error().unwrap_or(libc::EIO), torn: false })
+                Some(DumpEnd { errno: error.raw_os_error().unwrap_or(libc::EIO), torn: false })
             }
         }
     }
 
-    fn end(&mut self, round: Round, end: End) {
+    fn end(&mut self, round: Round, end: DumpEnd) {
         self.round = None;
         if end.errno == 0 && end.torn && round.number < READINGS_MAX {
             self.begin(Round { number: round.number + 1, ..round });
@@ -149,10 +155,10 @@ impl Purger {
         }
     }
 
-    fn delete(&mut self, subject: Subject, victims: &[Victim]) {
+    fn delete(&mut self, subject: PurgeSubject, victims: &[Victim]) {
         let Self { deletes, tally, .. } = self;
         let mut told = 0;
-        let mut settle = |(), came: Outcome<'_>| {
+        let mut settle = |(), came: WriteOutcome<'_>| {
             told += 1;
             match came.errno {
                 0 => tally.deleted += 1,
@@ -165,8 +171,8 @@ impl Purger {
         let mut sent = Ok(());
         for (key, id) in victims {
             let request = |w: &mut Writer<'_>, ticket, (): &()| match subject {
-                Subject::Flows => request::delete(w, ticket, key, *id),
-                Subject::Expectations => request::delete_expectation(w, ticket, key, *id),
+                PurgeSubject::Flows => request::delete(w, ticket, key, *id),
+                PurgeSubject::Expectations => request::delete_expectation(w, ticket, key, *id),
             };
             sent = sent.and_then(|()| deletes.push((), request, &mut settle));
         }

@@ -10,6 +10,7 @@
 //! queue is full it waits for that shard, and what happens meanwhile waits in the kernel: first in the rings, then in
 //! the socket, and what has no room there is counted as lost.
 
+use crate::bounded::Receiver;
 use crate::change;
 use crate::clock;
 use crate::log::Log;
@@ -22,7 +23,8 @@ use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
-use crossbeam::channel::{Receiver, TryRecvError};
+use crossbeam::channel::TryRecvError;
+use engine::QueueUsage;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -61,6 +63,11 @@ impl Handle {
         self.orders.send(order);
     }
 
+    /// How full the queue of its orders is.
+    pub(crate) fn usage(&self) -> QueueUsage {
+        self.orders.usage()
+    }
+
     /// Has it end, whatever it waits for.
     pub(crate) fn stop(&self) {
         self.orders.stop();
@@ -76,7 +83,7 @@ fn wait_for_shard(bell: &Bell, waited: &mut u64) -> bool {
 
 /// Reads a source for several shards.
 #[derive(Debug)]
-pub struct Reader {
+pub struct SourceReader {
     source: Source,
     router: Router,
     board: Arc<Board>,
@@ -94,7 +101,7 @@ pub struct Reader {
     waited: u64,
 }
 
-impl Reader {
+impl SourceReader {
     /// A reader of `source`, and the sources of `shards` shards; `seed` as in their engines' [`engine::Share`].
     ///
     /// # Errors

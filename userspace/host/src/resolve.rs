@@ -50,7 +50,7 @@ impl Names for System {
 
 /// What is told of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Resolved {
     /// Its addresses, in the order of its places: at the start, and when they have changed.
     Addresses(Vec<SocketAddr>),
     /// A name that resolved before, or was never asked for, does not resolve: why.
@@ -62,7 +62,7 @@ pub async fn watch<T: Clone>(
     peer: T,
     places: &[Place],
     names: &impl Names,
-    tell: mpsc::Sender<(T, Told)>,
+    tell: mpsc::Sender<(T, Resolved)>,
 ) {
     let mut known: BTreeMap<&str, Vec<SocketAddr>> = BTreeMap::new();
     let (mut told, mut failing): (_, BTreeMap<&str, bool>) = (None, BTreeMap::new());
@@ -88,7 +88,7 @@ pub async fn watch<T: Clone>(
             failed = true;
             // What it was known for stays: a name server that fails moves no peer.
             if failing.insert(name, true) != Some(true)
-                && tell.send((peer.clone(), Told::Unknown(name.clone(), why))).await.is_err()
+                && tell.send((peer.clone(), Resolved::Unknown(name.clone(), why))).await.is_err()
             {
                 return;
             }
@@ -110,14 +110,14 @@ async fn change<T: Clone>(
     places: &[Place],
     known: &BTreeMap<&str, Vec<SocketAddr>>,
     told: &mut Option<Vec<SocketAddr>>,
-    tell: &mpsc::Sender<(T, Told)>,
+    tell: &mpsc::Sender<(T, Resolved)>,
 ) -> bool {
     let now = addresses(places, known);
     if now.is_empty() || told.as_ref() == Some(&now) {
         return true;
     }
     *told = Some(now.clone());
-    tell.send((peer.clone(), Told::Addresses(now))).await.is_ok()
+    tell.send((peer.clone(), Resolved::Addresses(now))).await.is_ok()
 }
 
 /// All that is known, in the order of the places, each address once.
@@ -169,7 +169,11 @@ mod tests {
     }
 
     /// What is told, and after how many seconds.
-    async fn run(places: Vec<Place>, mut answers: Vec<Answer>, for_: Duration) -> Vec<(u64, Told)> {
+    async fn run(
+        places: Vec<Place>,
+        mut answers: Vec<Answer>,
+        for_: Duration,
+    ) -> Vec<(u64, Resolved)> {
         answers.reverse();
         let (tell, mut told) = mpsc::channel(100);
         let (names, begun) = (Script(Mutex::new(answers)), Instant::now());
@@ -190,8 +194,8 @@ mod tests {
         let answers = vec![no(), no(), no(), Some(Ok(vec![at(1)]))];
         let told = run(vec![name()], answers, Duration::from_secs(200)).await;
         let Place::Name(name, _) = name() else { panic!("it is a name") };
-        let unknown = Told::Unknown(name, "no such name".into());
-        let wanted = [(0, unknown), (125, Told::Addresses(vec![at(1)]))];
+        let unknown = Resolved::Unknown(name, "no such name".into());
+        let wanted = [(0, unknown), (125, Resolved::Addresses(vec![at(1)]))];
         assert_eq!(told[..2], wanted, "told once, and found at 0 + 5 + 60 + 60 s");
     }
 
@@ -199,9 +203,13 @@ mod tests {
     async fn r3_3_other_places_of_the_peer_wait_for_no_name() {
         let places = vec![name(), Place::Address(at(9))];
         let told = run(places, vec![None, Some(Ok(vec![at(1)]))], Duration::from_secs(30)).await;
-        assert_eq!(told[0], (0, Told::Addresses(vec![at(9)])));
-        assert!(matches!(&told[1], (4, Told::Unknown(_, why)) if why == "no answer in time"));
-        assert_eq!(told[2], (9, Told::Addresses(vec![at(1), at(9)])), "in the order of the file");
+        assert_eq!(told[0], (0, Resolved::Addresses(vec![at(9)])));
+        assert!(matches!(&told[1], (4, Resolved::Unknown(_, why)) if why == "no answer in time"));
+        assert_eq!(
+            told[2],
+            (9, Resolved::Addresses(vec![at(1), at(9)])),
+            "in the order of the file"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,9 +217,10 @@ mod tests {
         let yes = |n: u8| Some(Ok(vec![at(n)]));
         let answers = vec![yes(1), yes(1), Some(Err("a broken name server")), yes(2)];
         let told = run(vec![name()], answers, Duration::from_secs(190)).await;
-        let wanted = [(0, Told::Addresses(vec![at(1)])), (180, Told::Addresses(vec![at(2)]))];
+        let wanted =
+            [(0, Resolved::Addresses(vec![at(1)])), (180, Resolved::Addresses(vec![at(2)]))];
         let told: Vec<_> =
-            told.into_iter().filter(|told| matches!(told.1, Told::Addresses(_))).collect();
+            told.into_iter().filter(|told| matches!(told.1, Resolved::Addresses(_))).collect();
         assert_eq!(told, wanted, "a name server that fails moves no peer");
     }
 
@@ -219,7 +228,7 @@ mod tests {
     async fn addresses_alone_are_told_once_and_need_no_watching() {
         let places = vec![Place::Address(at(1)), Place::Address(at(2)), Place::Address(at(1))];
         let told = run(places, vec![], Duration::from_secs(1000)).await;
-        assert_eq!(told, [(0, Told::Addresses(vec![at(1), at(2)]))]);
+        assert_eq!(told, [(0, Resolved::Addresses(vec![at(1), at(2)]))]);
     }
 
     #[tokio::test]

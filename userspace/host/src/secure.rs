@@ -1,5 +1,5 @@
-//! The sealed transport of replication, version 2 (`replication-v2.md`, sections 4 and 5): handshakes, keys, cookies,
-//! windows. It does no I/O: datagrams, time and randomness are handed in, datagrams to send and events handed out.
+//! The encrypted transport of replication, version 2 (`replication-v2.md`, sections 4 and 5), without I/O: the caller
+//! passes in datagrams, time and randomness, and polls for datagrams and events.
 //!
 //! ```text
 //!   socket --datagram--> handle_datagram ----------> Opened { peer, stream, number, len }     text, in place
@@ -8,31 +8,32 @@
 //!                        poll_transmit ------------> handshakes and cookies
 //! ```
 //!
-//! The contract is that of the engine's sessions (`engine::peer::session`): after each call of a `handle_*` function
-//! or of [`Secure::reconfigure`], poll until there is nothing more, and call [`Secure::handle_timeout`] when
-//! [`Secure::poll_timeout`] says so.
+//! The contract is that of the engine's sessions (`engine::peer::session`): after each `handle_*` or
+//! [`Secure::reconfigure`], poll until there is no more output; call [`Secure::handle_timeout`] at
+//! [`Secure::poll_timeout`].
 //!
-//! A node with several shards has one `Secure`, with the lane of one shard in it; the other shards have a [`Lane`]
-//! each, which takes every [`Change`] of [`Secure::poll_change`], and what they open is told by [`Secure::on_opened`].
+//! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has its own
+//! [`Lane`], which applies every [`LaneChange`] of [`Secure::poll_change`] and reports what it opened to
+//! [`Secure::on_opened`].
 //!
-//! What is in the clear is judged in this order, cheapest first: first byte and length; index (data) or mac1
-//! (handshakes); whether it came before; how many there are a second; only then a key is used.
+//! Checks of a datagram before any key is used, cheapest first: first byte and length; session index (data) or mac1
+//! (handshakes); replay; rate.
 
-mod asking;
-mod cookie;
-mod handshake;
 pub mod keys;
-mod lane;
-mod message;
 mod noise;
-mod peer;
+mod message;
+mod cookie;
+mod asking;
 mod refusal;
 mod session;
+mod peer;
 mod window;
+mod lane;
+mod handshake;
 
 pub use cookie::authenticate;
 pub use keys::{KeyError, PublicKey, Secret};
-pub use lane::{Change, Keys, Lane, Opened};
+pub use lane::{Keys, Lane, LaneChange, Opened};
 pub use message::{HEAD_LEN, Hello, Name, NotAName, OVERHEAD, Stream};
 pub use noise::TAG_LEN;
 pub use refusal::Refusal;
@@ -40,11 +41,11 @@ pub use session::State;
 
 use common::Instant;
 use cookie::{Gate, MacKey};
-use limit::{EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
+use engine::{Bounded, QueueUsages};
+use limit::{CHANGES_MAX, EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
 use message::{COOKIE, COOKIE_LEN, DATA, INITIATION, INITIATION_LEN, RESPONSE, RESPONSE_LEN};
 use peer::Peer;
 use refusal::Refused;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// Limits of the sealed transport (`replication-v2.md`, section 16).
@@ -97,6 +98,10 @@ pub mod limit {
     pub const TRANSMITS_MAX: usize = 64;
     /// Events for the log that wait to be taken.
     pub const EVENTS_MAX: usize = 256;
+    /// Beside them, peers that came and went: each peer does so a few times between two looks at most.
+    pub const PEER_EVENTS_MAX: usize = 1024;
+    /// Changes of sessions that wait for the lanes of other shards.
+    pub const CHANGES_MAX: usize = 1024;
 }
 
 /// Which peer: a place in the table, below [`PEERS_MAX`]. It stays while the peer is configured.
@@ -276,12 +281,11 @@ pub struct Secure {
     lane: Lane,
     refused: Refused,
     random: Random,
-    transmits: VecDeque<Transmit>,
-    cookies: VecDeque<Transmit>,
-    events: VecDeque<Event>,
-    changes: VecDeque<Change>,
+    transmits: Bounded<Transmit>,
+    cookies: Bounded<Transmit>,
+    events: Bounded<Event>,
+    changes: Bounded<LaneChange>,
     has_lanes: bool,
-    unsent: u64,
 }
 
 impl Secure {
@@ -305,12 +309,11 @@ impl Secure {
             lane: Lane::new(shard),
             refused: Refused::default(),
             random,
-            transmits: VecDeque::with_capacity(TRANSMITS_MAX),
-            cookies: VecDeque::with_capacity(TRANSMITS_MAX),
-            events: VecDeque::new(),
-            changes: VecDeque::new(),
+            transmits: Bounded::new(TRANSMITS_MAX),
+            cookies: Bounded::new(TRANSMITS_MAX),
+            events: Bounded::new(EVENTS_MAX + PEER_EVENTS_MAX),
+            changes: Bounded::new(CHANGES_MAX),
             has_lanes,
-            unsent: 0,
         };
         secure.reconfigure(now, members);
         secure
@@ -363,19 +366,19 @@ impl Secure {
 
     /// A handshake message to send: writes it into `datagram` and says where it goes and how long it is.
     pub fn poll_transmit(&mut self, datagram: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        let next = self.transmits.pop_front().or_else(|| self.cookies.pop_front())?;
+        let next = self.transmits.pop().or_else(|| self.cookies.pop())?;
         datagram.get_mut(..next.len)?.copy_from_slice(&next.bytes[..next.len]);
         Some((next.to, next.len))
     }
 
     /// What happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
     }
 
     /// What the lanes of other shards must do, in order, each of them all of it.
-    pub fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+    pub fn poll_change(&mut self) -> Option<LaneChange> {
+        self.changes.pop()
     }
 
     /// How many datagrams were refused, by kind.
@@ -389,10 +392,20 @@ impl Secure {
         self.refused.note(kind, from);
     }
 
-    /// Handshake messages that found no room in the queue.
+    /// Handshake messages that found no room in their queue.
     #[must_use]
-    pub const fn unsent(&self) -> u64 {
-        self.unsent
+    pub fn unsent(&self) -> u64 {
+        self.transmits.usage().no_space + self.cookies.usage().no_space
+    }
+
+    /// Its queues, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        queues.extend([
+            ("handshakes", self.transmits.usage()),
+            ("cookies", self.cookies.usage()),
+            ("peer_events", self.events.usage()),
+            ("lane_changes", self.changes.usage()),
+        ]);
     }
 
     /// How a peer is; `None` if nobody has this place.
@@ -419,31 +432,24 @@ impl Secure {
         self.peers().find(|id| self.standing(*id).is_some_and(|peer| peer.name == *name))
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: LaneChange) {
         self.lane.apply(&change);
         if self.has_lanes {
-            self.changes.push_back(change);
+            let _ = self.changes.push(change);
         }
     }
 
     /// An event for the log alone: others are told, whatever waits.
     fn log(&mut self, event: Event) {
-        if self.events.len() < EVENTS_MAX {
-            self.events.push_back(event);
-        } else {
-            self.unsent += 1;
-        }
+        let _ = self.events.push_within(EVENTS_MAX, event);
     }
 
     fn send(&mut self, to: SocketAddr, message: &[u8]) {
         let queue = if message[0] == COOKIE { &mut self.cookies } else { &mut self.transmits };
-        if queue.len() >= TRANSMITS_MAX {
-            self.unsent += 1;
-            return;
-        }
         let mut bytes = [0; INITIATION_LEN];
         bytes[..message.len()].copy_from_slice(message);
-        queue.push_back(Transmit { to, len: message.len(), bytes });
+        // Whoever waits for it asks again.
+        let _ = queue.push(Transmit { to, len: message.len(), bytes });
     }
 
     fn random_u32(&mut self) -> u32 {

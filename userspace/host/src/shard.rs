@@ -14,6 +14,7 @@
 //! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
 
 use crate::ahead::Glimpse;
+use crate::bounded::Receiver;
 use crate::change;
 use crate::clock;
 use crate::ended::Ends;
@@ -29,17 +30,19 @@ use crate::observe::Observer;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
 use crate::pace::Pace;
-use crate::purge::{Purger, Subject};
+use crate::purge::{PurgeSubject, Purger};
 use crate::source::Source;
 use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::Instant;
-use crossbeam::channel::{Receiver, TryRecvError};
+use crossbeam::channel::TryRecvError;
 use engine::config::limit;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
-use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
+use engine::{
+    Command, CommandId, Config, Engine, Input, Origin, QueueUsage, QueueUsages, Side, Stamp,
+};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -49,22 +52,22 @@ use tokio::sync::oneshot;
 
 mod expect;
 mod feed;
-mod join;
 mod latency;
 mod purges;
 mod queries;
 mod reconfigure;
 mod report;
+mod join;
 mod rest;
 mod tally;
 mod turn;
 
 pub use feed::Wish;
-pub use latency::LATENCY_BOUNDS_US;
+pub use latency::{LATENCY_BOUNDS_US, Latency};
 use purges::Purges;
 use queries::Queries;
-pub use queries::{Answer, Query, Trust, Want};
-pub use report::{Age, ExpectPage, Latency, Page, Place, Queue, Resend, Snapshot, TableState};
+pub use queries::{Query, QueryAnswer, Trust, Want};
+pub use report::{EntryAge, ExpectPage, Page, Place, Resend, Snapshot, TableState};
 pub use tally::Tally;
 
 /// Datagrams taken from each link in one turn.
@@ -114,15 +117,17 @@ pub struct Parts {
 }
 
 /// How a command ended.
-pub type Outcome = Result<(), &'static str>;
+pub type CommandOutcome = Result<(), &'static str>;
 
 /// Something the main thread wants.
 #[derive(Debug)]
 pub enum Order {
     /// Carry out a command; the answer comes when it is done.
-    Command(Command, oneshot::Sender<Outcome>),
+    Command(Command, oneshot::Sender<CommandOutcome>),
     /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
-    Purge(Vec<Subject>, oneshot::Sender<Outcome>),
+    Purge(Vec<PurgeSubject>, oneshot::Sender<CommandOutcome>),
+    /// Say that the shard lives, and whether it has read the kernel's table since the start. Costs no snapshot.
+    Alive(oneshot::Sender<bool>),
     /// Tell the state of things.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Copy out what may have to be sent again, oldest first; `None` where nothing is. Only whoever wants to see the
@@ -205,7 +210,7 @@ pub struct Shard {
     orders: Receiver<Order>,
     bell: Bell,
     waits: Waits,
-    replies: HashMap<CommandId, oneshot::Sender<Outcome>>,
+    replies: HashMap<CommandId, oneshot::Sender<CommandOutcome>>,
     next_command: u64,
     tuning: Tuning,
     poll: Option<Duration>,
@@ -396,6 +401,7 @@ impl Shard {
         match order {
             Order::Command(command, reply) => self.command(now, command, Some(reply)),
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
+            Order::Alive(reply) => drop(reply.send(self.engine.is_filled())),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Resend(reply) => {
                 drop(reply.send(self.engine.outbox().and_then(report::waiting)));
@@ -418,7 +424,12 @@ impl Shard {
         }
     }
 
-    fn command(&mut self, now: Instant, command: Command, reply: Option<oneshot::Sender<Outcome>>) {
+    fn command(
+        &mut self,
+        now: Instant,
+        command: Command,
+        reply: Option<oneshot::Sender<CommandOutcome>>,
+    ) {
         let id = CommandId(self.next_command);
         self.next_command += 1;
         if let Some(reply) = reply {
@@ -465,6 +476,7 @@ impl Shard {
 
     fn snapshot(&self, now: Instant) -> Snapshot {
         let replication = self.engine.config().replication;
+        let asked = self.asked();
         Snapshot {
             counters: self.engine.counters(),
             flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
@@ -482,7 +494,7 @@ impl Shard {
             peers: self.nodes.as_ref().map(|n| n.report(&self.engine, now)).unwrap_or_default(),
             refused: self.nodes.as_ref().map(Nodes::refused),
             keeps: [replication.keep_local, replication.keep_remote],
-            orders_refused: self.bell.refused() + self.queries.refused + self.walks.refused,
+            orders_refused: asked.iter().map(|(_, usage)| usage.no_space).sum(),
             uptime: now.since(self.began),
             latency: self.latency.report(),
             tally: self.tally,
@@ -494,7 +506,7 @@ impl Shard {
             purging: self.purges.is_running(),
             purges: self.purges.count,
             flows_max: self.engine.config().flows_max,
-            outbox: Queue {
+            outbox: QueueUsage {
                 len: self.engine.outbox_len(),
                 // Every flow of the table waits at most once; the messages that stand alone have their own limit.
                 max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
@@ -503,6 +515,21 @@ impl Shard {
             turnover: self.engine.turnover().clone(),
             lag: self.engine.outbox().and_then(|outbox| report::lag(outbox, now)),
             resend: self.engine.outbox().and_then(report::resend),
+            queues: self.queues(&asked),
         }
+    }
+
+    /// What the main thread and the feed ask for, and who waits for it.
+    fn asked(&self) -> [(&'static str, QueueUsage); 3] {
+        let (queries, walks) = (self.queries.usage(), self.walks.usage());
+        [("orders", self.orders.usage()), ("queries", queries), ("walks", walks)]
+    }
+
+    fn queues(&self, asked: &[(&'static str, QueueUsage)]) -> QueueUsages {
+        let mut queues = self.engine.queues();
+        queues.extend_from_slice(asked);
+        self.nodes.iter().for_each(|nodes| nodes.queues(&mut queues));
+        self.ends.iter().for_each(|ends| queues.push(("unseen_ends", ends.unseen())));
+        queues
     }
 }

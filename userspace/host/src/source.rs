@@ -9,20 +9,21 @@ use ctnetlink::FlowKey;
 use rustix::fd::BorrowedFd;
 use std::io;
 
-mod adapt;
 mod age;
 pub mod netlink;
+mod object;
 mod btf;
 mod filter;
 mod diagnostics;
 mod order;
 mod hook;
+mod adapt;
 mod rings;
 pub mod tap;
 pub mod failure;
 pub(crate) mod queue;
 
-pub use adapt::Verdict;
+pub use adapt::Switch;
 pub use netlink::NetlinkSource;
 pub use queue::QueueSource;
 pub use tap::TapSource;
@@ -295,7 +296,7 @@ impl Source {
     /// Whether this process may load eBPF programs: not one that has given up its rights.
     #[must_use]
     pub fn may_load() -> bool {
-        tap::may_load()
+        object::may_load()
     }
 
     /// Whether eBPF programs feed it.
@@ -318,7 +319,7 @@ impl Source {
     /// Whether this build carries the eBPF programs that the tap and the hook are made of.
     #[must_use]
     pub const fn has_programs() -> bool {
-        tap::has_object()
+        object::has_object()
     }
 
     /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
@@ -482,7 +483,7 @@ impl Source {
     /// Changes between tap and hook if the other one costs less, where [`Settings::adapts`] says so. To be called
     /// several times a second. Says when a change begins, and why, or that it could not; `hears_requests` and `name`
     /// are of the new side from then on, while both report for another moment.
-    pub fn adapt(&mut self, now: Instant) -> Option<Result<Verdict, SourceError>> {
+    pub fn adapt(&mut self, now: Instant) -> Option<Result<Switch, SourceError>> {
         match self {
             Self::Netlink(_) | Self::Queue(_) => None,
             Self::Tap(s) => s.adapt(now),

@@ -7,7 +7,7 @@
 //!  kernel --pieces--> reader thread --a few pieces--> caller, message by message
 //! ```
 
-use crate::exchange::dump::{End, Pieces};
+use crate::exchange::dump::{DumpEnd, Pieces};
 use crate::exchange::writes::whole;
 use crate::netlink::Socket;
 use ctnetlink::Writer;
@@ -162,7 +162,7 @@ impl Answer {
         let Self { seq, torn } = self;
         let end = pieces.hand_out(*seq, torn, |piece, raw| each(whole(piece, raw)))?;
         let Some(errno) = end else { return Ok(false) };
-        End { errno, torn: *torn }.outcome().map(|()| true)
+        DumpEnd { errno, torn: *torn }.outcome().map(|()| true)
     }
 }
 

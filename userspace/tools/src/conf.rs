@@ -12,9 +12,9 @@
 
 pub mod diagnostic;
 pub mod lexer;
+pub mod model;
 pub mod schema;
 pub mod parser;
-pub mod model;
 pub mod protocol;
 pub mod check;
 mod file;

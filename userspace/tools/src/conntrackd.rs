@@ -1,9 +1,9 @@
 //! The daemon and its client.
 
 pub mod flags;
-pub mod helpers;
 pub mod statistics;
 pub mod plan;
+pub mod helpers;
 pub mod keys;
 pub mod check;
 pub mod logs;

@@ -3,11 +3,11 @@
 mod bench;
 mod doctor;
 mod metrics;
-mod key;
 mod peers;
 mod status;
 mod words;
 pub mod outcome;
+mod key;
 pub mod ops;
 mod subscribe;
 #[cfg(feature = "top")]

@@ -13,8 +13,8 @@
 pub mod facts;
 pub mod check;
 pub mod gather;
-pub mod report;
 pub mod reference;
+pub mod report;
 
 use crate::conf::Conf;
 use check::{Check, Status, all};

@@ -1,13 +1,12 @@
-//! Standard output, written as C's stdio writes it.
+//! Standard output with the buffering of C's stdio.
 //!
-//! Scripts read both streams through one pipe (`conntrack -D 2>&1 | head -n1`) and rely on the order in
-//! which they arrive. Into a pipe or a file go whole blocks of 4 KiB; the rest goes when the program ends,
-//! behind what went to stderr before. A terminal gets every line at once. Rust's own buffer ends blocks at
-//! line ends, so it is not used.
+//! Scripts read both streams through one pipe (`conntrack -D 2>&1 | head -n1`) and depend on their order. To a pipe or
+//! a file, output goes in whole blocks of 4 KiB; the rest follows at exit, after earlier stderr output. To a terminal
+//! it goes line by line. Rust's buffer is not used because it ends blocks at line ends.
 //!
-//! A reader that has gone ends the programs silently, as `SIGPIPE` ends a C program
-//! (`host::sys::process::obey_sigpipe`). Any other write that fails is kept until [`flush`], which reports
-//! it: what the program was asked to do is done all the same.
+//! If the reader closes the pipe, the program ends silently, as a C program does on `SIGPIPE`
+//! (`host::sys::process::obey_sigpipe`). [`flush`] reports any other write error; the program's work is done
+//! regardless.
 
 use host::sys::error_name;
 use std::fs::File;

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use tools::print::status::{
-    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Lifetime, Link, Lived,
-    Passed, Peer, Queue, Queues, Refused, Reload, Replication, Status, Table, Turnover, Work, Zone,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Inside, Lifetime, Link,
+    Lived, Passed, Peer, Queue, Queues, Refused, Reload, Replication, Status, Table, Turnover,
+    Work, Zone,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/status.md");
@@ -83,7 +84,11 @@ fn full() -> Value {
             last_commit_us: Some(3),
             ..Work::default()
         },
-        queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
+        queues: Queues {
+            resend: Some(Queue::default()),
+            inside: vec![Inside::default()],
+            ..Queues::default()
+        },
         ..Status::default()
     };
     serde_json::from_str(&status.to_json()).expect("it is JSON")

@@ -115,7 +115,7 @@ fn packet_header(a: &Attribute<'_>) -> Result<(u32, u16, u8), DecodeError> {
 
 /// A verdict that the kernel refused: it has not decided about the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct VerdictRefusal {
     /// Positive errno: `ENOENT` if there is no such packet.
     pub errno: i32,
     /// Number of the queue.
@@ -126,7 +126,7 @@ pub struct Refusal {
     pub is_plain: bool,
 }
 
-impl Refusal {
+impl VerdictRefusal {
     /// Reads an error message that quotes a verdict, as one does on a socket without `NETLINK_CAP_ACK`.
     #[must_use]
     pub fn parse(raw: &RawMessage<'_>) -> Option<Self> {

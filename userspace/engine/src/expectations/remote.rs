@@ -1,13 +1,14 @@
 //! The peer's expectations: a table until the commit, or straight into the kernel.
 
-use super::{Entry, ExpectKey, Table, seconds};
+use super::{ExpectEntry, ExpectKey, ExpectTable, seconds};
+use crate::bounded::{Bounded, QueueUsage};
 use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
 use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::Change;
@@ -20,37 +21,47 @@ const EEXIST: i32 = 17;
 /// The peer's expectations.
 #[derive(Debug, Default)]
 pub struct Remote {
-    table: Table,
+    table: ExpectTable,
     ends: Ends,
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
 }
 
 /// Places of the last messages about expectations that are in no table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ends {
     places: BTreeMap<ExpectKey, Told>,
-    queue: VecDeque<(ExpectKey, Told)>,
+    queue: Bounded<(ExpectKey, Told)>,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { places: BTreeMap::new(), queue: Bounded::new(limit::TOMBSTONES_MAX) }
+    }
 }
 
 impl Ends {
     fn note(&mut self, key: ExpectKey, place: Told) {
-        if self.queue.len() >= limit::TOMBSTONES_MAX
-            && let Some((oldest, at)) = self.queue.pop_front()
+        if let Some((oldest, at)) = self.queue.displace((key, place))
             && self.places.get(&oldest) == Some(&at)
         {
             self.places.remove(&oldest);
         }
         self.places.insert(key, place);
-        self.queue.push_back((key, place));
     }
 }
 
 impl Remote {
     /// The table.
     #[must_use]
-    pub const fn table(&self) -> &Table {
+    pub const fn table(&self) -> &ExpectTable {
         &self.table
+    }
+
+    /// Ends that are remembered.
+    #[must_use]
+    pub fn ends(&self) -> QueueUsage {
+        self.ends.queue.usage()
     }
 
     /// Takes a peer's word about an expectation. One that was overtaken by a later one of that peer about the same
@@ -91,7 +102,7 @@ impl Remote {
                 let stamp = told.stamp();
                 let (told, shown) = (false, false);
                 let (since_s, updated_s) = (now_s, now_s);
-                let entry = Entry { expect, stamp, since_s, updated_s, told, shown };
+                let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown };
                 self.table.insert(key, entry);
                 counters.created += 1;
             }
@@ -162,7 +173,8 @@ impl Remote {
     /// Forgets all. `orders` are those of the latest message of each peer.
     pub fn flush(&mut self, orders: impl Iterator<Item = u64>) {
         self.table.clear();
-        self.ends = Ends::default();
+        self.ends.places.clear();
+        self.ends.queue.clear();
         self.flushed = orders.collect();
     }
 }

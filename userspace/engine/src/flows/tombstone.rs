@@ -1,6 +1,6 @@
 //! Ended flows, remembered for a while so that news about them which comes late does not revive them.
 
-use alloc::collections::VecDeque;
+use crate::bounded::{Bounded, QueueUsage};
 use ctnetlink::FlowKey;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -32,8 +32,7 @@ impl Span {
 #[derive(Debug)]
 pub struct Tombstones {
     ended: HashMap<FlowKey, Span, FixedState>,
-    order: VecDeque<(FlowKey, u64)>,
-    max: usize,
+    order: Bounded<(FlowKey, u64)>,
     forgotten: u64,
 }
 
@@ -42,21 +41,19 @@ impl Tombstones {
     #[must_use]
     pub fn new(max: usize, seed: u64) -> Self {
         let ended = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self { ended, order: VecDeque::new(), max, forgotten: 0 }
+        Self { ended, order: Bounded::new(max), forgotten: 0 }
     }
 
     /// Remembers that the flow ended then. An end that is known already and was later stays known.
     pub fn bury(&mut self, key: FlowKey, when: Span) {
-        if self.order.len() >= self.max
-            && let Some((oldest, to)) = self.order.pop_front()
+        let span = self.ended.get(&key).map_or(when, |known| known.later(when));
+        if let Some((oldest, to)) = self.order.displace((key, span.to))
             && self.ended.get(&oldest).is_some_and(|span| span.to == to)
         {
             self.ended.remove(&oldest);
             self.forgotten = self.forgotten.max(to);
         }
-        let span = self.ended.get(&key).map_or(when, |known| known.later(when));
         self.ended.insert(key, span);
-        self.order.push_back((key, span.to));
     }
 
     /// Remembers what is known to be the last word, whatever was remembered before.
@@ -69,6 +66,12 @@ impl Tombstones {
     #[must_use]
     pub fn last_about(&self, key: &FlowKey) -> Option<Span> {
         self.ended.get(key).copied()
+    }
+
+    /// How many ends are remembered, and how many were forgotten for others.
+    #[must_use]
+    pub fn usage(&self) -> QueueUsage {
+        self.order.usage()
     }
 
     /// Until when flows may have ended that are not remembered.

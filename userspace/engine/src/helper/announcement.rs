@@ -164,14 +164,13 @@ impl Announcement {
     }
 }
 
-/// How the kernel translates the announced flow, and by which of its functions.
+/// The NAT of the announced flow, and the kernel function that applies it.
 ///
-/// `nat-follow-master` sends the flow to the saved address and port, and lets it come from where the listener sends
-/// to: what is right for the other end, and wrong for anybody else, whose packets would seem to come from a
-/// multicast group. For these the function of SIP does it: it changes the source alone of a flow that comes from the
-/// other end (`nf_nat_sip_expected`, kernel v6.12, `net/netfilter/nf_nat_sip.c`). Where the module is absent the
-/// kernel refuses the expectation, and the flow is not let in. A listener that is not translated needs neither: the
-/// rules see to the rest.
+/// `nat-follow-master` sets both the destination and the source: right for the other end of the flow, wrong for third
+/// parties, whose packets would then seem to come from a multicast group. For those the SIP function is used, which
+/// translates the source only if the flow comes from the other end (`nf_nat_sip_expected`, Linux 6.12,
+/// `net/netfilter/nf_nat_sip.c`). Without that module the kernel rejects the expectation and drops the flow. A listener
+/// without NAT needs neither.
 fn translation(
     context: &Context<'_>,
     wanted: &Wanted,

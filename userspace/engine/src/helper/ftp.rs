@@ -1,4 +1,4 @@
-//! FTP (RFC 959, RFC 2428): the ends tell each other where the next data connection goes.
+//! FTP (RFC 959, RFC 2428): client and server negotiate the data connections.
 //!
 //! ```text
 //!   client -> server:21   PORT 10,1,0,2,19,137      server -> client:5001 expected
@@ -7,9 +7,9 @@
 //!                         229 ... (|||4660|)        the same, either family
 //! ```
 //!
-//! A command counts at the start of a packet that follows the end of a line, a reply at the start of any line: else a
-//! packet's boundary, which an attacker may choose, could make a command of data. Where lines ended is kept in the
-//! private data as sequence numbers, two of each direction, in the layout that the kernel and conntrackd share:
+//! A command is accepted only at the start of a packet that follows a line end, a reply at the start of any line: an
+//! attacker may choose packet boundaries and would otherwise turn data into a command. The private data holds the
+//! sequence numbers of line ends, two per direction, in the layout that the kernel and conntrackd share:
 //!
 //! ```text
 //!   0        8        16     20     24
@@ -17,8 +17,8 @@
 //!     original reply    how many of each
 //! ```
 //!
-//! While nothing is known of a direction, a packet is believed to begin a line, so that a session is helped from the
-//! middle on.
+//! For a direction without known line ends, a packet is assumed to begin a line, so that existing sessions are helped
+//! too.
 
 use super::announcement::{Announcement, Wanted};
 use super::form::Form;

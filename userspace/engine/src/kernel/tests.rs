@@ -108,5 +108,5 @@ fn what_is_too_much_is_dropped_and_counted() {
     assert!(!queue.push(Purpose::Commit, Request::Create(flow(0))));
     assert_eq!(polled(&mut queue).len(), limit::KERNEL_IN_FLIGHT_MAX);
     assert!(queue.push(Purpose::Commit, Request::Create(flow(0))));
-    assert_eq!(queue.dropped(), 1);
+    assert_eq!(queue.usage().no_space, 1);
 }

@@ -3,7 +3,7 @@
 use super::{Node, Peers};
 use crate::config::{Mode, limit};
 use crate::expectations::{
-    self, Entry, ExpectCommit, ExpectKey, News, is_expect_commit, next_after,
+    self, ExpectCommit, ExpectEntry, ExpectKey, News, is_expect_commit, next_after,
 };
 use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
@@ -36,7 +36,7 @@ impl Node {
         &self,
         side: Side,
         mut last: Option<ExpectKey>,
-    ) -> impl Iterator<Item = (&ExpectKey, &Entry)> {
+    ) -> impl Iterator<Item = (&ExpectKey, &ExpectEntry)> {
         let table = match side {
             Side::Local => self.local_expectations.table(),
             Side::Remote => self.remote_expectations.table(),

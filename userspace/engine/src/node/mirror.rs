@@ -7,7 +7,7 @@ use crate::flows::table::Full;
 use crate::input::Origin;
 use crate::kernel::{InFlight, Purpose};
 use crate::output::{Request, Side};
-use crate::remote::{self, Failure, Pen};
+use crate::remote::{self, InjectFailure, Pen};
 use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
@@ -103,13 +103,13 @@ impl Node {
         session: &mut impl Peers,
         now: Instant,
         key: &FlowKey,
-        failure: Failure,
+        failure: InjectFailure,
     ) -> bool {
-        if failure == Failure::Fine {
+        if failure == InjectFailure::Fine {
             return false;
         }
         let told = self.remote.note_other(key);
-        if failure == Failure::LaidOver {
+        if failure == InjectFailure::LaidOver {
             return false;
         }
         self.refusals.note(now);

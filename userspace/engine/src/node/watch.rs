@@ -1,22 +1,21 @@
-//! Flows of which the kernel may never say anything, and readings of its table that came out incomplete.
+//! Flows without kernel events, and audits of the local table.
 //!
-//! With `nf_conntrack_events=2`, the default, a flow that began before anybody listened carries no event extension: the
-//! kernel tells of no change of it, and not of its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows are
-//! known from a dump alone ([`Marks::SILENT`]). They are looked at again and again: one by one while they are few, by
-//! reading the whole table while they are many. The first event of one shows that the kernel does tell of it.
+//! With `nf_conntrack_events=2` (the default), a flow that began before anybody subscribed has no event extension: the
+//! kernel reports neither its changes nor its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows come from
+//! dumps ([`Marks::SILENT`]). The node queries them periodically: one by one if they are few, by a dump if they are
+//! many. The first event of a flow clears the mark.
 //!
-//! Flows that packets alone tell of may never have come to be ([`Marks::UNSURE`]). Each is asked for once, in small
-//! steps, unless there is more news of it before.
+//! Flows known only from packets may never be confirmed ([`Marks::UNSURE`]). The node queries each of them once, in
+//! small steps, unless an event arrives first.
 //!
 //! [`Marks::SILENT`]: crate::flows::table::Marks::SILENT
 //! [`Marks::UNSURE`]: crate::flows::table::Marks::UNSURE
 //!
-//! The kernel's table is read now and then to see that both are alike (an *audit*): seldom where events tell of
-//! everything and the kernel's count of flows is compared with ours all the time; more often where the count cannot be
-//! compared, because a filter leaves flows out or others share them, and where other programs change flows without a
-//! word.
+//! An *audit* is a dump that compares the local table with the kernel's. Audits are rare where all changes cause events
+//! and the kernel's flow count is compared continuously; they are more frequent where a filter or other shards make the
+//! counts incomparable, or where other programs change flows without events.
 //!
-//! A reading that the kernel says is torn, or that failed, is done again.
+//! The node repeats a dump that failed or that the kernel marked as inconsistent.
 
 use super::{Node, Peers};
 use crate::config::{Config, limit};

@@ -1,25 +1,26 @@
-//! A session with peers, whatever version of the protocol it speaks.
+//! A session with the peers, in either version of the protocol.
 //!
 //! # The contract
 //!
-//! A session has four kinds of methods.
+//! A session has four kinds of methods:
 //!
-//! - *What happened to flows of this node* ([`Listener`], which only the node calls): they only note in the session's
-//!   own column what is to be told. They cost nothing but that, and never send.
-//! - *What came in*: [`Session::handle_datagram`], and [`Session::handle_timeout`] when the time of
-//!   [`Session::poll_timeout`] has come. They may change the [`Node`]: its remote tables, its kernel queue, its events.
-//! - *What is to go out*: [`Session::poll_transmit`], until it has nothing more. It may let go of flows that ended, so
-//!   the table has more room afterwards, and it begins pauses, so [`Session::poll_timeout`] may change after each call.
-//! - *How it stands*: [`Session::standing`] and what is only read.
+//! - *Changes of local flows* ([`Listener`], called by the node only): they mark the flow in the session's column and
+//!   send nothing.
+//! - *Input*: [`Session::handle_datagram`], and [`Session::handle_timeout`] when [`Session::poll_timeout`] is due. They
+//!   may change the [`Node`]: its remote tables, kernel queue and events.
+//! - *Output*: [`Session::poll_transmit`], until it returns `None`. It may release ended flows, which frees room in the
+//!   table, and start pauses: [`Session::poll_timeout`] may change after each call.
+//! - *State*: [`Session::standing`] and other getters.
 //!
-//! The one dependency that is real is from the first two kinds to the third: after either of them there may be
-//! something to send.
+//! The one real dependency: after a method of the first two kinds there may be output.
 //!
-//! A session keeps what it must remember of each flow in a column of its own, by slot. The entry of a flow that ended
-//! stays in the table for as long as [`Listener::holds`] says so: the session itself lets go of it.
+//! A session keeps its per-flow state in a column indexed by slot. The table keeps an ended flow while
+//! [`Listener::holds`] returns true; the session releases it.
 
+use super::standing::Standing;
 use super::v1::{Outbox, Peers, V1};
 use super::v2::session::V2;
+use crate::bounded::QueueUsages;
 use crate::changed::{Elsewhere, Listener};
 use crate::config::Config;
 use crate::counters::ReplicaCounters;
@@ -33,25 +34,7 @@ use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use common::Instant;
-use core::time::Duration;
 use ctnetlink::{Change, Expectation, Flow, FlowKey};
-
-/// How this node stands with its peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The kernel's table has been read, and is not being read again.
-    pub local_loaded: bool,
-    /// How long ago the peer was heard; `None` if it never was.
-    pub peer_heard: Option<Duration>,
-    /// The peer's whole table came in since we asked for it.
-    pub remote_complete: bool,
-    /// No message of the peer is missing, as far as that is known.
-    pub remote_exact: bool,
-    /// A bulk transfer to the peer is under way.
-    pub in_bulk: bool,
-    /// A commit is under way.
-    pub committing: bool,
-}
 
 /// A session, by the version it speaks.
 #[derive(Debug)]
@@ -206,6 +189,14 @@ impl Session {
         match self {
             Self::V1(v1) => v1.understood,
             Self::V2(_) => false,
+        }
+    }
+
+    /// Its queues, by name; those of several peers are one.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        match self {
+            Self::V1(v1) => v1.queues(queues),
+            Self::V2(v2) => v2.queues(queues),
         }
     }
 

@@ -33,7 +33,7 @@ pub use peers::{Manners, Peer, Peers};
 pub use session::V1;
 
 // Whoever plays a peer in a test speaks by this.
-pub use tracker::{Belief, Place, Step, Tracker};
+pub use tracker::{Belief, Placement, Step, Tracker};
 pub use whole::{Finding, Whole};
 #[cfg(test)]
 pub(crate) use wire::sync::v1 as codec;

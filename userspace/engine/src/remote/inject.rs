@@ -253,7 +253,7 @@ fn write(pen: &mut Pen<'_>, change: Change, flow: Flow) -> bool {
 
 /// What became of an injection that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum InjectFailure {
     /// It means nothing, or there is a second attempt.
     Fine,
     /// The peer's word is laid over a flow of this node's, which is not the peer's.
@@ -270,10 +270,10 @@ pub fn on_inject_failed(
     op: InFlight,
     errno: i32,
     (last_word, ours): (bool, bool),
-) -> Failure {
+) -> InjectFailure {
     let failures = &mut counters.inject;
     match (op.purpose, op.request, errno) {
-        (Purpose::InjectDestroy, _, ENOENT) => return Failure::Fine,
+        (Purpose::InjectDestroy, _, ENOENT) => return InjectFailure::Fine,
         (
             Purpose::InjectNew
             | Purpose::InjectUpdate
@@ -283,7 +283,7 @@ pub fn on_inject_failed(
             _,
         ) if !last_word => {
             kernel.pass_on(op.token, flow);
-            return Failure::Fine;
+            return InjectFailure::Fine;
         }
         (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), ENOENT) => {
             return again(kernel.push(Purpose::InjectAgain, Request::Create(flow)));
@@ -295,10 +295,10 @@ pub fn on_inject_failed(
         // This node's own flow must not be deleted for the peer's word.
         (Purpose::InjectNew, Request::Create(flow), EEXIST) if ours => {
             let queued = kernel.push(Purpose::InjectUpdate, Request::Update(flow));
-            return if queued { Failure::LaidOver } else { Failure::Refused };
+            return if queued { InjectFailure::LaidOver } else { InjectFailure::Refused };
         }
         (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(_), _) if ours => {
-            return Failure::LaidOver;
+            return InjectFailure::LaidOver;
         }
         (Purpose::InjectNew, Request::Create(flow), EEXIST)
         | (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow), _) => {
@@ -308,11 +308,11 @@ pub fn on_inject_failed(
         (Purpose::InjectUpdate, ..) => failures.update_failed += 1,
         _ => failures.create_failed += 1,
     }
-    Failure::Refused
+    InjectFailure::Refused
 }
 
-const fn again(queued: bool) -> Failure {
-    if queued { Failure::Fine } else { Failure::Refused }
+const fn again(queued: bool) -> InjectFailure {
+    if queued { InjectFailure::Fine } else { InjectFailure::Refused }
 }
 
 /// An update succeeded, but the flow it changed was another one. `last_word` and `ours` as for [`on_inject_failed`].
@@ -320,16 +320,16 @@ pub fn on_replace(
     kernel: &mut KernelQueue,
     op: InFlight,
     (last_word, ours): (bool, bool),
-) -> Failure {
+) -> InjectFailure {
     match op.request {
         // This node's own flow must not be deleted for the peer's word.
-        Request::Update(_) if last_word && ours => Failure::LaidOver,
+        Request::Update(_) if last_word && ours => InjectFailure::LaidOver,
         Request::Update(flow) if last_word => again(write_anew(kernel, flow)),
         Request::Update(flow) => {
             kernel.pass_on(op.token, flow);
-            Failure::Fine
+            InjectFailure::Fine
         }
-        _ => Failure::Fine,
+        _ => InjectFailure::Fine,
     }
 }
 

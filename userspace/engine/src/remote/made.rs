@@ -9,7 +9,7 @@
 //! Events are late, and may overtake each other. So the id decides whether one is about the entry that was made, about
 //! an earlier one, or about one that traffic has begun since.
 
-use alloc::collections::VecDeque;
+use crate::bounded::{Bounded, QueueUsage};
 use alloc::vec::Vec;
 use ctnetlink::FlowKey;
 use foldhash::fast::FixedState;
@@ -42,14 +42,17 @@ struct Made {
 pub struct MadeFlows {
     made: HashMap<FlowKey, Made, FixedState>,
     /// Those whose claim is gone, and when their time is over, seconds.
-    orphans: VecDeque<(FlowKey, u32)>,
+    orphans: Bounded<(FlowKey, u32)>,
 }
 
 impl MadeFlows {
     /// None.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { made: HashMap::with_hasher(FixedState::with_seed(seed)), orphans: VecDeque::new() }
+        Self {
+            made: HashMap::with_hasher(FixedState::with_seed(seed)),
+            orphans: Bounded::new(ORPHANS_MAX),
+        }
     }
 
     /// Whether an injection made the entry, and no traffic has touched it since.
@@ -172,15 +175,18 @@ impl MadeFlows {
     /// Nobody claims the entry any more. It goes by itself, or traffic holds it.
     pub fn on_orphaned(&mut self, key: &FlowKey) {
         let Some(made) = self.made.get(key) else { return };
-        if self.orphans.len() >= ORPHANS_MAX {
-            self.orphans.pop_front();
-        }
-        self.orphans.push_back((*key, made.written_s.saturating_add(LIFE_MAX_S)));
+        self.orphans.displace((*key, made.written_s.saturating_add(LIFE_MAX_S)));
+    }
+
+    /// How many entries without a claim wait for the end of their time.
+    #[must_use]
+    pub fn orphans(&self) -> QueueUsage {
+        self.orphans.usage()
     }
 
     /// The next entry that lost its claim and whose time is over.
     pub fn orphan_due(&mut self, now_s: u32) -> Option<FlowKey> {
-        self.orphans.pop_front_if(|(_, due_s)| *due_s <= now_s).map(|(key, _)| key)
+        self.orphans.pop_if(|(_, due_s)| *due_s <= now_s).map(|(key, _)| key)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The connection of one client: lines it says go to the hub, pieces of its queue go to it.
 
 use super::Stats;
-use super::hub::Word;
 use super::queue::{Piece, Queue};
-use super::request::{self, Format, LINE_MAX, Request};
+use super::request::{self, Format, LINE_MAX, Request, Subscription};
 use super::{lines, parse_request};
+use host::shard::Snapshot;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the answer may take of one that has asked and says no more.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+/// Something the hub is told.
+pub(super) enum Word {
+    /// A client says something; who it is.
+    Says(u64, String, Box<Request>),
+    /// The engine has told how it is, for a client that wants to subscribe, or for all.
+    State(Option<(u64, Box<Subscription>)>, Option<Box<Snapshot>>),
+    /// A client has gone.
+    Gone(u64),
+}
 
 /// What a connection works with.
 pub(super) struct Connection {

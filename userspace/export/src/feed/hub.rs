@@ -4,7 +4,7 @@ mod failures;
 mod questions;
 
 use super::channel::{Channel, Heard, Key};
-use super::client::{self, Connection};
+use super::client::{self, Connection, Word};
 use super::lanes::{Lane, last_of, seqs};
 use super::queue::{Piece, Queue};
 use super::request::{Format, Request, Subscription};
@@ -14,7 +14,7 @@ use engine::Side;
 use host::clock;
 use host::fleet::Handle;
 use host::log::Log;
-use host::shard::{Order, Snapshot, Wish};
+use host::shard::{Order, Wish};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -46,16 +46,6 @@ const BYE: Duration = Duration::from_millis(500);
 const WORDS_MAX: usize = 64;
 /// Most different channels.
 const CHANNELS_MAX: usize = 32;
-
-/// Something the hub is told.
-pub(super) enum Word {
-    /// A client says something; who it is.
-    Says(u64, String, Box<Request>),
-    /// The engine has told how it is, for a client that wants to subscribe, or for all.
-    State(Option<(u64, Box<Subscription>)>, Option<Box<Snapshot>>),
-    /// A client has gone.
-    Gone(u64),
-}
 
 /// A page of a snapshot that was asked for.
 struct Page {

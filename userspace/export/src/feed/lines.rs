@@ -1,10 +1,20 @@
 //! What clients are told beside records: one JSON object on a line, or in a frame of its own.
 
 use super::request::Format;
-use super::subscriber::Scope;
 use host::shard::TableState;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use wire::feed::{Frame, Lost, Op, frame};
+
+/// Where records were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scope {
+    /// In the queue of a client.
+    Client,
+    /// In the lane of a shard.
+    Lane,
+}
 
 /// A control line in the form of a client.
 pub(super) fn framed(format: Format, value: &Value) -> Vec<u8> {

@@ -6,27 +6,17 @@
 //!    '---- the walk has been all round <---- Snapshot: rows, page by page, between the changes
 //! ```
 
+use super::Stats;
+use super::lines::{self, Scope};
 use super::queue::{Chunk, Piece, Queue};
 use super::request::{Format, OnGap, Subscription};
-use super::{Stats, lines};
 use engine::Slot;
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use wire::feed::{Lost, Walked};
-
-/// Where records were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Scope {
-    /// In the queue of a client.
-    Client,
-    /// In the lane of a shard.
-    Lane,
-}
 
 /// What was lost since the last word about it.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ impl Answers for Node {
 
 struct Stage {
     node: Arc<Node>,
-    counters: Arc<Counters>,
+    counters: Arc<HttpCounters>,
     address: SocketAddr,
     _server: Server,
 }
@@ -51,7 +51,7 @@ async fn stage(allow: Option<&[&str]>) -> Stage {
     let address = free_address().await;
     let allow = allow.map(|allow| allow.iter().map(|text| network(text)).collect());
     let settings = Settings { listen: vec![Listen::Tcp(address)], allow };
-    let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
+    let (node, counters) = (Arc::<Node>::default(), Arc::<HttpCounters>::default());
     let server = serve(settings, &node, &counters, &log());
     Stage { node, counters, address, _server: server }
 }
@@ -107,7 +107,7 @@ async fn three_paths_are_answered_and_nothing_else() {
     }
     let post = stage.ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET\r\n"), "{post}");
-    assert_eq!(stage.counters.read(), Counts { answered: 11, ..Counts::default() });
+    assert_eq!(stage.counters.read(), HttpCounts { answered: 11, ..HttpCounts::default() });
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn openmetrics_is_for_those_who_ask_for_it() {
 async fn who_may_not_ask_is_refused_and_counted() {
     let refusing = stage(Some(&["192.0.2.0/24", "::1/128"])).await;
     assert_eq!(refusing.get("/metrics").await.0, 403);
-    assert_eq!(refusing.counters.read(), Counts { forbidden: 1, ..Counts::default() });
+    assert_eq!(refusing.counters.read(), HttpCounts { forbidden: 1, ..HttpCounts::default() });
     let nobody = stage(Some(&[])).await;
     assert_eq!(nobody.get("/metrics").await.0, 403, "an empty set lets nobody in");
     let allowed = stage(Some(&["192.0.2.0/24", "127.0.0.0/8"])).await;
@@ -189,7 +189,7 @@ async fn an_address_in_use_is_served_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = taken.local_addr().expect("it is bound");
     let settings = Settings { listen: vec![Listen::Tcp(address)], allow: None };
-    let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
+    let (node, counters) = (Arc::<Node>::default(), Arc::<HttpCounters>::default());
     let server = serve(settings, &node, &counters, &log());
     sleep(BIND_AGAIN * 3).await;
     drop(taken);
@@ -211,7 +211,7 @@ async fn a_socket_in_the_file_system_is_for_owner_and_group_and_goes_with_the_se
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("metrics.sock");
     let settings = || Settings { listen: vec![Listen::Unix(path.clone())], allow: None };
-    let (node, counters) = (Arc::<Node>::default(), Arc::<Counters>::default());
+    let (node, counters) = (Arc::<Node>::default(), Arc::<HttpCounters>::default());
     let server = serve(settings(), &node, &counters, &log());
     let connect = async {
         loop {

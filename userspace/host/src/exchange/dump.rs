@@ -34,19 +34,19 @@ pub enum Reading {
     /// Some of it; there is more.
     Some,
     /// The last of it.
-    Over(End),
+    Over(DumpEnd),
 }
 
 /// How a dump ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct DumpEnd {
     /// What the kernel says; 0: it has shown all.
     pub errno: i32,
     /// Entries were skipped or shown twice (`NLM_F_DUMP_INTR`), or could not be read.
     pub torn: bool,
 }
 
-impl End {
+impl DumpEnd {
     /// Whether every entry was shown.
     #[must_use]
     pub const fn is_complete(self) -> bool {
@@ -122,7 +122,7 @@ impl Dump {
         self.torn |= misread;
         self.running = end.is_none();
         let torn = self.torn;
-        Ok(end.map_or(Reading::Some, |errno| Reading::Over(End { errno, torn })))
+        Ok(end.map_or(Reading::Some, |errno| Reading::Over(DumpEnd { errno, torn })))
     }
 
     /// Waits for the next piece. False when none came in time.

@@ -29,7 +29,7 @@ const SEQS: u32 = 2;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome<'a> {
+pub struct WriteOutcome<'a> {
     /// The first errno that the kernel answered with, or 0.
     pub errno: i32,
     /// The message it answered with, if it was asked for one.
@@ -89,7 +89,7 @@ impl<T> Writes<T> {
         &mut self,
         note: T,
         request: impl FnOnce(&mut Writer<'_>, Ticket, &T),
-        done: impl FnMut(T, Outcome<'_>) -> Result<(), E>,
+        done: impl FnMut(T, WriteOutcome<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let full = self.add_written(note, request)?;
         if full { self.flush(done) } else { Ok(()) }
@@ -131,7 +131,7 @@ impl<T> Writes<T> {
     /// is told then what became of the rest of the batch.
     pub fn flush<E: From<io::Error>>(
         &mut self,
-        mut done: impl FnMut(T, Outcome<'_>) -> Result<(), E>,
+        mut done: impl FnMut(T, WriteOutcome<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.notes.is_empty() {
             return Ok(());
@@ -143,7 +143,7 @@ impl<T> Writes<T> {
         self.read_outcomes(notes.len(), last_seq)?;
         for (note, (errno, at)) in notes.drain(..).zip(&self.outcomes) {
             let answer = Some(&self.answered[at.clone()]).filter(|answer| !answer.is_empty());
-            done(note, Outcome { errno: *errno, answer })?;
+            done(note, WriteOutcome { errno: *errno, answer })?;
         }
         self.notes = notes;
         Ok(())

@@ -11,7 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wire::queue::Refusal;
+use wire::queue::VerdictRefusal;
 use wire::queue::{PacketView, Verdict};
 use wire::transport::{Edit, Segment};
 
@@ -64,7 +64,7 @@ impl<A: Announce> Desk<A> {
         for raw in Messages::new(datagram).map_while(Result::ok) {
             if PacketView::is_packet(&raw.header) {
                 self.message(&raw, verdicts);
-            } else if let Some(refusal) = Refusal::parse(&raw) {
+            } else if let Some(refusal) = VerdictRefusal::parse(&raw) {
                 self.refused(&refusal, verdicts);
             }
         }
@@ -97,8 +97,8 @@ impl<A: Announce> Desk<A> {
     }
 
     /// The kernel refused a verdict: it gets one that changes nothing, unless it was that or the packet is gone.
-    fn refused(&self, refusal: &Refusal, verdicts: &mut Verdicts) {
-        let &Refusal { errno, queue, id, is_plain } = refusal;
+    fn refused(&self, refusal: &VerdictRefusal, verdicts: &mut Verdicts) {
+        let &VerdictRefusal { errno, queue, id, is_plain } = refusal;
         if let Some(served) = self.served.iter().find(|served| served.queue == queue) {
             served.counts.verdicts_refused.count();
         }

@@ -4,7 +4,7 @@ use super::choice::{self, Status};
 use super::member::{Channel, LinkReport, Member};
 use super::peer::{self, Strangers};
 use super::poller::{Poller, Ready, Role, Token};
-use super::queue::{ErrorQueue, QueueReport};
+use super::queue::ErrorQueue;
 use super::tcp::{BACKLOG, Change, TcpLink};
 use super::{LinkCounters, LinkError, Settings, stream};
 use crate::clock;
@@ -13,8 +13,8 @@ use crate::moderation::Quota;
 use crate::netlink;
 use crate::sys::{self, Batch};
 use common::Instant;
-use engine::Sender;
 use engine::config::limit;
+use engine::{QueueUsage, Sender};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub enum Sent {
 
 /// Takes whole messages: who sent them, the messages, and whether they came through a link that is not the active one.
 /// It says whether there was a valid one among them.
-pub type Sink<'a> = dyn FnMut(Sender, &[u8], bool) -> bool + 'a;
+pub type DatagramSink<'a> = dyn FnMut(Sender, &[u8], bool) -> bool + 'a;
 
 /// What a stream link takes messages with: from which address, and whole messages.
 type StreamSink<'a> = dyn FnMut(IpAddr, &[u8]) + 'a;
@@ -81,7 +81,7 @@ pub struct GroupReport {
     /// Which one is active.
     pub active: usize,
     /// The error queue.
-    pub error_queue: QueueReport,
+    pub error_queue: QueueUsage,
 }
 
 /// The links to the peer.
@@ -195,7 +195,7 @@ impl Group {
     /// Does what waits: hands out what came in, at most about `budget` datagrams of each link, keeps connections up,
     /// follows the interfaces. Returns how much there was to do.
     ///
-    pub fn turn(&mut self, now: Instant, budget: usize, sink: &mut Sink<'_>) -> usize {
+    pub fn turn(&mut self, now: Instant, budget: usize, sink: &mut DatagramSink<'_>) -> usize {
         let mut work = 0;
         for ready in self.poller.ready() {
             work += match ready.token.role {
@@ -216,7 +216,7 @@ impl Group {
         now: Instant,
         at: usize,
         budget: usize,
-        sink: &mut Sink<'_>,
+        sink: &mut DatagramSink<'_>,
     ) -> usize {
         let (mut taken, mut heard) = (0, None);
         while taken < budget {
@@ -261,7 +261,7 @@ impl Group {
         owner
     }
 
-    fn on_listener(&mut self, now: Instant, at: usize, sink: &mut Sink<'_>) -> usize {
+    fn on_listener(&mut self, now: Instant, at: usize, sink: &mut DatagramSink<'_>) -> usize {
         for _ in 0..BACKLOG {
             let Channel::Tcp(tcp) = &self.links[at].channel else { break };
             let Some((socket, from)) = tcp.accept() else { break };
@@ -273,7 +273,7 @@ impl Group {
         1
     }
 
-    fn on_stream(&mut self, now: Instant, ready: Ready, sink: &mut Sink<'_>) -> usize {
+    fn on_stream(&mut self, now: Instant, ready: Ready, sink: &mut DatagramSink<'_>) -> usize {
         let at = ready.token.link;
         self.with_stream(now, at, sink, |tcp, shared, counters, messages| match ready.token.role {
             Role::Inbound => tcp.on_inbound(counters, messages),
@@ -291,7 +291,7 @@ impl Group {
         &mut self,
         now: Instant,
         at: usize,
-        sink: &mut Sink<'_>,
+        sink: &mut DatagramSink<'_>,
         act: impl FnOnce(
             &mut TcpLink,
             Shared<'_>,
@@ -391,7 +391,7 @@ impl Group {
             kind: self.links[self.active].settings.transport.name(),
             links: self.links.iter().map(Member::report).collect(),
             active: self.active,
-            error_queue: self.queue.report(),
+            error_queue: self.queue.usage(),
         }
     }
 }

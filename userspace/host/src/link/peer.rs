@@ -8,7 +8,7 @@
 use super::{Transport, socket};
 use crate::moderation::Quota;
 use common::Instant;
-use std::collections::VecDeque;
+use engine::Bounded;
 use std::net::{IpAddr, SocketAddr};
 
 /// Strangers that are remembered, so that the log names each once.
@@ -38,10 +38,16 @@ pub(super) fn owner(
 }
 
 /// Whom the log has named.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Strangers {
-    named: VecDeque<IpAddr>,
+    named: Bounded<IpAddr>,
     quota: Quota,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { named: Bounded::new(NAMED_MAX), quota: Quota::default() }
+    }
 }
 
 impl Strangers {
@@ -56,10 +62,7 @@ impl Strangers {
             0 => String::new(),
             untold => format!(" ({untold} more such lines left out)"),
         };
-        if self.named.len() == NAMED_MAX {
-            self.named.pop_front();
-        }
-        self.named.push_back(from);
+        self.named.displace(from);
         Some(format!("refused {what} from {from}, which is no link's destination address{more}"))
     }
 }

@@ -3,86 +3,77 @@
 use super::Level;
 use std::fmt::Write as _;
 
-/// What a line is about. A code keeps its name and its meaning: alerts are written against it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "`Code::meaning` says what each is")]
-pub enum Code {
+/// Declares the codes from one table: variant, name, names of its fields, meaning; in the order of the reference.
+macro_rules! codes {
+    ($($(#[$attribute:meta])* $code:ident $name:literal, $fields:expr, $meaning:literal;)*) => {
+        /// What a line is about. A code keeps its name and its meaning: alerts are written against it.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$attribute])* #[doc = $meaning] $code,)*
+        }
+
+        impl Code {
+            /// Each of them, in the order of the reference.
+            pub const ALL: [Self; [$(Code::$code),*].len()] = [$(Self::$code),*];
+
+            const fn row(self) -> (&'static str, &'static [&'static str], &'static str) {
+                match self {
+                    $(Self::$code => ($name, $fields, $meaning),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    BulkDone "bulk-done", &["flows"], "All flows have been sent to the other node.";
+    BulkStarted "bulk-started", &[], "All flows are being sent to the other node.";
+    CommandRefused "command-refused", &[], "The engine refused a request of a client.";
+    CommitDone "commit-done", COMMIT,
+        "A commit of flows has ended. `failed` were refused by the kernel.";
+    CommitProgress "commit-progress", &["done", "of"], "A long commit is under way.";
+    CommitStarted "commit-started", &[], "A commit begins.";
+    ConfigRead "config-read", &[], "A reload has applied the configuration.";
+    ConfigRefused "config-refused", &[], "A reload has changed nothing.";
+    EventSource "event-source", &["source"], "Where kernel events are heard.";
+    EventsLost "events-lost", &["lost", "source"],
+        "The kernel had no room for events. With `NetlinkEventsReliable` it holds them back.";
+    ExpectationsCommitted "expectations-committed", COMMIT, "A commit of expectations has ended.";
+    Failure "failure", &["reason", "count"],
+        "The kernel refused, dropped or evicted something; `count` since the last line of this `reason`.";
+    KernelRefusesPart "kernel-refuses-part", &["errno"],
+        "Flows are written without a part that the kernel refuses.";
+    KernelTableRead "kernel-table-read", &["flows", "purged"],
+        "The kernel's table has been read whole.";
+    KernelWriteFailed "kernel-write-failed", &["errno"], "The kernel refused to write a flow.";
+    LinesLeftOut "lines-left-out", &["lines"], "Lines like the next one came too often.";
+    LinesLost "lines-lost", &["lines"], "The disk or the journal did not take lines.";
     #[default]
-    Message,
-    CommandRefused,
-    CommitDone,
-    CommitProgress,
-    CommitStarted,
-    ConfigRead,
-    ConfigRefused,
-    EventSource,
-    EventsLost,
-    ExpectationsCommitted,
-    Failure,
-    KernelRefusesPart,
-    KernelTableRead,
-    KernelWriteFailed,
-    LinesLeftOut,
-    LinesLost,
-    Panic,
-    PeerBack,
-    PeerDiffers,
-    PeerDown,
-    PeerMissedMessages,
-    PeerRestarted,
-    PeerSilent,
-    PeerUp,
-    Ready,
-    ResyncRequested,
-    Shutdown,
-    StaleRemoved,
-    TableExact,
-    TableFull,
-    TableNotExact,
-    BulkDone,
-    BulkStarted,
-    User,
+    Message "message", &[], "Anything that has no code of its own.";
+    Panic "panic", &[], "A thread has failed in a way that nobody foresaw: please report it.";
+    PeerBack "peer-back", &[], "The other node is heard again.";
+    PeerDiffers "peer-differs", &["theirs", "ours"],
+        "The other node counts other flows than are known of it.";
+    PeerDown "peer-down", &["peer"], "The session with a node of version 2 is over.";
+    PeerMissedMessages "peer-missed-messages", &[],
+        "The other node lacks messages that are not kept: all is sent.";
+    PeerRestarted "peer-restarted", &[], "The other node began a new sequence.";
+    PeerSilent "peer-silent", &["silent_s"], "The other node has not been heard for so long.";
+    PeerUp "peer-up", &["peer"], "There is a session with a node of version 2.";
+    Ready "ready", &[], "The daemon serves.";
+    ResyncRequested "resync-requested", &[], "The other node asks for all flows.";
+    Shutdown "shutdown", &[], "The daemon ends, as it was told to.";
+    StaleRemoved "stale-removed", &["flows"],
+        "Flows went that the other node does not have any more.";
+    TableExact "table-exact", &["lost", "after_ms"],
+        "The internal cache is again what the kernel's table is.";
+    TableFull "table-full", &["table", "limit"], "A cache holds `HashLimit` flows.";
+    TableNotExact "table-not-exact", &["cause"],
+        "The internal cache differs from the kernel's table, or may.";
+    User "user", &["user"], "The daemon has given up root's rights.";
 }
 
 impl Code {
-    /// Each of them, in the order of the reference.
-    pub const ALL: [Self; 34] = [
-        Self::BulkDone,
-        Self::BulkStarted,
-        Self::CommandRefused,
-        Self::CommitDone,
-        Self::CommitProgress,
-        Self::CommitStarted,
-        Self::ConfigRead,
-        Self::ConfigRefused,
-        Self::EventSource,
-        Self::EventsLost,
-        Self::ExpectationsCommitted,
-        Self::Failure,
-        Self::KernelRefusesPart,
-        Self::KernelTableRead,
-        Self::KernelWriteFailed,
-        Self::LinesLeftOut,
-        Self::LinesLost,
-        Self::Message,
-        Self::Panic,
-        Self::PeerBack,
-        Self::PeerDiffers,
-        Self::PeerDown,
-        Self::PeerMissedMessages,
-        Self::PeerRestarted,
-        Self::PeerSilent,
-        Self::PeerUp,
-        Self::Ready,
-        Self::ResyncRequested,
-        Self::Shutdown,
-        Self::StaleRemoved,
-        Self::TableExact,
-        Self::TableFull,
-        Self::TableNotExact,
-        Self::User,
-    ];
-
     /// How it is written.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -99,113 +90,6 @@ impl Code {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         self.row().2
-    }
-
-    const fn row(self) -> (&'static str, &'static [&'static str], &'static str) {
-        match self {
-            Self::Message => ("message", &[], "Anything that has no code of its own."),
-            Self::CommandRefused => {
-                ("command-refused", &[], "The engine refused a request of a client.")
-            }
-            Self::CommitDone => (
-                "commit-done",
-                COMMIT,
-                "A commit of flows has ended. `failed` were refused by the kernel.",
-            ),
-            Self::CommitProgress => {
-                ("commit-progress", &["done", "of"], "A long commit is under way.")
-            }
-            Self::CommitStarted => ("commit-started", &[], "A commit begins."),
-            Self::ConfigRead => ("config-read", &[], "A reload has applied the configuration."),
-            Self::ConfigRefused => ("config-refused", &[], "A reload has changed nothing."),
-            Self::EventSource => ("event-source", &["source"], "Where kernel events are heard."),
-            Self::EventsLost => (
-                "events-lost",
-                &["lost", "source"],
-                "The kernel had no room for events. With `NetlinkEventsReliable` it holds them back.",
-            ),
-            Self::ExpectationsCommitted => {
-                ("expectations-committed", COMMIT, "A commit of expectations has ended.")
-            }
-            Self::Failure => (
-                "failure",
-                &["reason", "count"],
-                "The kernel refused, dropped or evicted something; `count` since the last line of this `reason`.",
-            ),
-            Self::KernelRefusesPart => (
-                "kernel-refuses-part",
-                &["errno"],
-                "Flows are written without a part that the kernel refuses.",
-            ),
-            Self::KernelTableRead => (
-                "kernel-table-read",
-                &["flows", "purged"],
-                "The kernel's table has been read whole.",
-            ),
-            Self::KernelWriteFailed => {
-                ("kernel-write-failed", &["errno"], "The kernel refused to write a flow.")
-            }
-            Self::LinesLeftOut => {
-                ("lines-left-out", &["lines"], "Lines like the next one came too often.")
-            }
-            Self::LinesLost => {
-                ("lines-lost", &["lines"], "The disk or the journal did not take lines.")
-            }
-            Self::Panic => (
-                "panic",
-                &[],
-                "A thread has failed in a way that nobody foresaw: please report it.",
-            ),
-            Self::PeerBack => ("peer-back", &[], "The other node is heard again."),
-            Self::PeerDiffers => (
-                "peer-differs",
-                &["theirs", "ours"],
-                "The other node counts other flows than are known of it.",
-            ),
-            Self::PeerMissedMessages => (
-                "peer-missed-messages",
-                &[],
-                "The other node lacks messages that are not kept: all is sent.",
-            ),
-            Self::PeerRestarted => ("peer-restarted", &[], "The other node began a new sequence."),
-            Self::PeerSilent => {
-                ("peer-silent", &["silent_s"], "The other node has not been heard for so long.")
-            }
-            Self::PeerDown => {
-                ("peer-down", &["peer"], "The session with a node of version 2 is over.")
-            }
-            Self::PeerUp => ("peer-up", &["peer"], "There is a session with a node of version 2."),
-            Self::Ready => ("ready", &[], "The daemon serves."),
-            Self::ResyncRequested => {
-                ("resync-requested", &[], "The other node asks for all flows.")
-            }
-            Self::Shutdown => ("shutdown", &[], "The daemon ends, as it was told to."),
-            Self::StaleRemoved => (
-                "stale-removed",
-                &["flows"],
-                "Flows went that the other node does not have any more.",
-            ),
-            Self::TableExact => (
-                "table-exact",
-                &["lost", "after_ms"],
-                "The internal cache is again what the kernel's table is.",
-            ),
-            Self::TableFull => {
-                ("table-full", &["table", "limit"], "A cache holds `HashLimit` flows.")
-            }
-            Self::TableNotExact => (
-                "table-not-exact",
-                &["cause"],
-                "The internal cache differs from the kernel's table, or may.",
-            ),
-            Self::BulkDone => {
-                ("bulk-done", &["flows"], "All flows have been sent to the other node.")
-            }
-            Self::BulkStarted => {
-                ("bulk-started", &[], "All flows are being sent to the other node.")
-            }
-            Self::User => ("user", &["user"], "The daemon has given up root's rights."),
-        }
     }
 
     /// What journald knows it by (`MESSAGE_ID`): FNV-1a over `ctflow:` and the name, 128 bits.

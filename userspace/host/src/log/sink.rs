@@ -3,9 +3,9 @@
 use super::journal::Journal;
 use super::record::Record;
 use super::{Form, Level, Losses, Places, Style};
+use crate::bounded::{Receiver, Sender};
 use crate::files::{self, Purpose};
 use crate::sys;
-use crossbeam::channel::{Receiver, Sender};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, fchown};

@@ -3,7 +3,7 @@
 use super::asking::Pending;
 use super::cookie::Verdict;
 use super::keys::{KEY_LEN, PublicKey, Secret};
-use super::lane::{Change, Keys, Opened};
+use super::lane::{Keys, LaneChange, Opened};
 use super::limit::{INITIATE_MAX, INITIATIONS_SEEN, TELL_EVERY};
 use super::message::{
     HELLO_LEN, Hello, INITIATION_NOISE, RESPONSE, RESPONSE_LEN, RESPONSE_NOISE, put_head, u32_at,
@@ -319,7 +319,7 @@ impl Secure {
         let keys = Keys { peer: id, incarnation, shards, index, remote, pair };
         if let Some(peer) = &mut self.peers[id.place()] {
             peer.next = Some(session);
-            self.change(Change::Add(Arc::new(keys)));
+            self.change(LaneChange::Add(Arc::new(keys)));
         }
     }
 
@@ -336,9 +336,9 @@ impl Secure {
             peer.asking.key = Some(next.peer_key);
         }
         let gone = [last, present.filter(|_| same.is_none())];
-        self.change(Change::Use(id, next.index));
+        self.change(LaneChange::Use(id, next.index));
         for session in gone.into_iter().flatten() {
-            self.change(Change::Remove(id, session.index));
+            self.change(LaneChange::Remove(id, session.index));
         }
     }
 
@@ -348,14 +348,14 @@ impl Secure {
         let Session { hello: Hello { incarnation, shards, .. }, version, features, .. } = session;
         if peer.told.replace(incarnation) != Some(incarnation) {
             let up = Told::PeerUp { peer: id, incarnation, version, features, shards, address };
-            self.events.push_back(up);
+            let _ = self.events.push(up);
         }
     }
 
     fn tell_down(&mut self, id: PeerId, reason: Down) {
         let told = self.peers[id.place()].as_mut().and_then(|peer| peer.told.take());
         if told.is_some() {
-            self.events.push_back(Told::PeerDown { peer: id, reason });
+            let _ = self.events.push(Told::PeerDown { peer: id, reason });
         }
     }
 
@@ -372,7 +372,7 @@ impl Secure {
             for place in [&mut peer.last, &mut peer.present, &mut peer.next] {
                 *place = place.filter(|session| session.index != index);
             }
-            self.change(Change::Remove(id, index));
+            self.change(LaneChange::Remove(id, index));
         }
     }
 

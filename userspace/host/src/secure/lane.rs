@@ -34,7 +34,7 @@ pub struct Keys {
 
 /// What a lane must do about its sessions. Each is told to every lane, in order.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum LaneChange {
     /// Open what comes under these keys from now on.
     Add(Arc<Keys>),
     /// Seal with this session of the peer.
@@ -91,14 +91,14 @@ impl Lane {
     }
 
     /// Does what the handshakes ask for.
-    pub fn apply(&mut self, change: &Change) {
+    pub fn apply(&mut self, change: &LaneChange) {
         match change {
-            Change::Add(keys) => self.peers[keys.peer.place()].add(Arc::clone(keys)),
-            Change::Use(peer, index) => {
+            LaneChange::Add(keys) => self.peers[keys.peer.place()].add(Arc::clone(keys)),
+            LaneChange::Use(peer, index) => {
                 let sessions = &mut self.peers[peer.place()];
                 sessions.used = sessions.place(*index);
             }
-            Change::Remove(peer, index) => self.peers[peer.place()].remove(*index),
+            LaneChange::Remove(peer, index) => self.peers[peer.place()].remove(*index),
         }
     }
 

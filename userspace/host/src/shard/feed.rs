@@ -1,8 +1,7 @@
 //! The shard's part of the feed: journals begin and end, and rows are told, a piece of the table at a time.
 
 use super::Shard;
-use engine::{Engine, Journal, Side, Slot};
-use std::collections::VecDeque;
+use engine::{Bounded, Engine, Journal, QueueUsage, Side, Slot};
 use wire::feed::Walked;
 
 /// Rows told in one piece, and slots looked at for them: some twenty microseconds.
@@ -22,11 +21,15 @@ pub enum Wish {
 }
 
 /// Pieces of tables that are to be told, or have been and wait for room to say so.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Walks {
-    waiting: VecDeque<(Side, Piece)>,
-    /// Those that were one too many.
-    pub(super) refused: u64,
+    waiting: Bounded<(Side, Piece)>,
+}
+
+impl Default for Walks {
+    fn default() -> Self {
+        Self { waiting: Bounded::new(WAITING_MAX) }
+    }
 }
 
 #[derive(Debug)]
@@ -36,9 +39,14 @@ enum Piece {
 }
 
 impl Walks {
+    /// How many wait.
+    pub(super) fn usage(&self) -> QueueUsage {
+        self.waiting.usage()
+    }
+
     /// Tells the next piece; how many pieces were told.
     pub(super) fn step(&mut self, engine: &mut Engine) -> usize {
-        let Some((side, piece)) = self.waiting.pop_front() else { return 0 };
+        let Some((side, piece)) = self.waiting.pop() else { return 0 };
         // Nobody listens any more.
         if engine.journal(side).is_none() {
             return 0;
@@ -50,7 +58,8 @@ impl Walks {
         if engine.tell_walked(side, &walked) {
             return 1;
         }
-        self.waiting.push_front((side, Piece::Told(walked)));
+        // It has just left this place.
+        let _ = self.waiting.put_back((side, Piece::Told(walked)));
         0
     }
 }
@@ -65,8 +74,9 @@ impl Shard {
                 let journal = self.engine.journal(side).into_iter();
                 journal.for_each(|journal| journal.want_counters(wanted));
             }
-            Wish::Walk(..) if self.walks.waiting.len() >= WAITING_MAX => self.walks.refused += 1,
-            Wish::Walk(id, from) => self.walks.waiting.push_back((side, Piece::Wanted(id, from))),
+            Wish::Walk(id, from) => {
+                let _ = self.walks.waiting.push((side, Piece::Wanted(id, from)));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What several shards tell, as one.
 
-use super::report::{Latency, Queue, Snapshot, TableState};
+use super::latency::Latency;
+use super::report::{Snapshot, TableState};
 
 impl Snapshot {
     /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and have no
@@ -34,10 +35,11 @@ impl Snapshot {
         self.purges += other.purges;
         self.orders_refused += other.orders_refused;
         self.turnover.join(&other.turnover);
-        let Queue { len, max, no_space } = other.outbox;
-        self.outbox.len += len;
-        self.outbox.max += max;
-        self.outbox.no_space += no_space;
+        self.outbox += other.outbox;
+        // All shards have the same queues.
+        for ((_, usage), (_, more)) in self.queues.iter_mut().zip(&other.queues) {
+            *usage += *more;
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! How long events wait from the kernel to their handling.
 
-use super::report::Latency;
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -12,6 +11,23 @@ pub const LATENCY_BOUNDS_US: [u64; 16] = [
     10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000,
 ];
+
+/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
+    pub samples: u64,
+    /// Median, microseconds.
+    pub p50_us: u64,
+    /// 99th percentile, microseconds.
+    pub p99_us: u64,
+    /// Largest, microseconds.
+    pub max_us: u64,
+    /// Samples of at most each of [`LATENCY_BOUNDS_US`] and more than the one before, and samples above all.
+    pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// All samples added, microseconds.
+    pub sum_us: u64,
+}
 
 /// Waits, of the first event of each turn.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Purges that were asked for, one at a time; those that come while one runs become the next one.
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::log::Log;
-use crate::purge::{Purger, Subject, Tally};
+use crate::purge::{PurgeSubject, PurgeTally, Purger};
 use ctnetlink::Flow;
 use tokio::sync::oneshot;
 
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 pub(super) struct Purges {
     purger: Purger,
     /// Who waits for the one that runs.
-    running: Vec<oneshot::Sender<Outcome>>,
+    running: Vec<oneshot::Sender<CommandOutcome>>,
     /// Who waits for the next one, and what that is to delete.
-    waiting: Vec<oneshot::Sender<Outcome>>,
-    next: Vec<Subject>,
+    waiting: Vec<oneshot::Sender<CommandOutcome>>,
+    next: Vec<PurgeSubject>,
     /// Asked for since the start.
     pub(super) count: u64,
 }
@@ -34,7 +34,11 @@ impl Purges {
         self.purger.is_running() || !self.next.is_empty()
     }
 
-    pub(super) fn order(&mut self, subjects: Vec<Subject>, reply: oneshot::Sender<Outcome>) {
+    pub(super) fn order(
+        &mut self,
+        subjects: Vec<PurgeSubject>,
+        reply: oneshot::Sender<CommandOutcome>,
+    ) {
         self.count += 1;
         for subject in subjects {
             if !self.next.contains(&subject) {
@@ -55,7 +59,7 @@ impl Purges {
             self.purger.start(self.next.drain(..));
             self.running.append(&mut self.waiting);
         }
-        if let Some(Tally { deleted, refused, unread }) = self.purger.step(counts) {
+        if let Some(PurgeTally { deleted, refused, unread }) = self.purger.step(counts) {
             log.info(format!("kernel entries deleted: {deleted}, refused: {refused}"));
             let outcome = match unread {
                 0 => Ok(()),

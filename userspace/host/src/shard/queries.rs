@@ -1,14 +1,13 @@
 //! Filters over a table, a slice of it in each turn, so that events wait for none of them.
 
-use super::{Age, Place, TableState};
+use super::{EntryAge, Place, TableState};
 use crate::removal::Victim;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
 use engine::census::Census;
 use engine::flows::table::Entry;
 use engine::query::{Program, scan};
-use engine::{Engine, Side};
-use std::collections::VecDeque;
+use engine::{Bounded, Engine, QueueUsage, Side};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 use tokio::sync::oneshot;
@@ -49,12 +48,12 @@ pub struct Query {
     /// What is wanted.
     pub want: Want,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Answer>,
+    pub reply: oneshot::Sender<QueryAnswer>,
 }
 
 /// What came of a query.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct QueryAnswer {
     /// Flows that match, of those looked at.
     pub matched: u64,
     /// Flows that were looked at.
@@ -62,7 +61,7 @@ pub struct Answer {
     /// If victims were wanted.
     pub victims: Vec<Victim>,
     /// If flows were wanted.
-    pub flows: Vec<(Flow, Age)>,
+    pub flows: Vec<(Flow, EntryAge)>,
     /// If counts were wanted.
     pub census: Option<Box<Census>>,
     /// Where to go on; `None` at the end of the last shard's table.
@@ -85,26 +84,31 @@ pub struct Trust {
 }
 
 /// Queries under way, one slice each in turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queries {
-    running: VecDeque<(Query, Answer)>,
-    /// Those that were one too many.
-    pub(super) refused: u64,
+    running: Bounded<(Query, QueryAnswer)>,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        Self { running: Bounded::new(RUNNING_MAX) }
+    }
 }
 
 impl Queries {
     /// Takes one. If there are too many, its reply channel closes.
     pub(super) fn order(&mut self, query: Query) {
-        if self.running.len() >= RUNNING_MAX {
-            self.refused += 1;
-            return;
-        }
-        self.running.push_back((query, Answer::default()));
+        let _ = self.running.push((query, QueryAnswer::default()));
+    }
+
+    /// How many are under way.
+    pub(super) fn usage(&self) -> QueueUsage {
+        self.running.usage()
     }
 
     /// Goes on with the one whose turn it is; how many are under way.
     pub(super) fn step(&mut self, engine: &Engine, now: Instant) -> usize {
-        let Some((mut query, mut answer)) = self.running.pop_front() else { return 0 };
+        let Some((mut query, mut answer)) = self.running.pop() else { return 0 };
         // Nobody waits for what a client that has gone asked.
         if query.reply.is_closed() {
             return self.running.len() + 1;
@@ -117,7 +121,8 @@ impl Queries {
         if keeps {
             answer.trust = Some(trust(engine, query.side, now));
             if !slice(&mut query, &mut answer, engine, now) {
-                self.running.push_back((query, answer));
+                // It has just left a place.
+                let _ = self.running.push((query, answer));
                 return self.running.len();
             }
         }
@@ -152,7 +157,7 @@ fn next_shard(engine: &Engine, from: Place) -> Option<Place> {
 }
 
 /// A slice of the table. True when the answer is complete.
-fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) -> bool {
+fn slice(query: &mut Query, answer: &mut QueryAnswer, engine: &Engine, now: Instant) -> bool {
     let table = engine.table(query.side);
     if let Want::One(key) = query.want {
         let found = table.get(&key).filter(|entry| !entry.has_ended());
@@ -196,7 +201,7 @@ fn slice(query: &mut Query, answer: &mut Answer, engine: &Engine, now: Instant) 
 }
 
 /// Keeps what is wanted of a flow that matches; whether to go on.
-fn keep(answer: &mut Answer, entry: Entry<'_>, want: Want, now: Instant) -> bool {
+fn keep(answer: &mut QueryAnswer, entry: Entry<'_>, want: Want, now: Instant) -> bool {
     match want {
         Want::Count => true,
         Want::Census => {
@@ -213,7 +218,7 @@ fn keep(answer: &mut Answer, entry: Entry<'_>, want: Want, now: Instant) -> bool
         Want::One(_) => false,
         Want::Flows(max) => {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
-            answer.flows.push((entry.flow(), Age { active_s, expires_s: None }));
+            answer.flows.push((entry.flow(), EntryAge { active_s, expires_s: None }));
             answer.flows.len() < max
         }
     }

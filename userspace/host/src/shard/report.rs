@@ -1,7 +1,7 @@
 //! What the main thread is told of a shard.
 
 use super::Tally;
-use super::latency::LATENCY_BOUNDS_US;
+use super::latency::Latency;
 use crate::link::GroupReport;
 use crate::nodes::{PeerReport, RefusedReport};
 use crate::source::Account;
@@ -14,7 +14,7 @@ use engine::filter::Filter;
 use engine::flows::table::Slot;
 use engine::peer::v1::Outbox;
 use engine::turnover::Turnover;
-use engine::{Cause, Engine, Exactness, Side, Standing};
+use engine::{Cause, Engine, Exactness, QueueUsage, QueueUsages, Side, Standing};
 use std::time::Duration;
 
 /// The state of things.
@@ -78,14 +78,16 @@ pub struct Snapshot {
     /// The most flows a table takes.
     pub flows_max: usize,
     /// Messages that wait to be sent.
-    pub outbox: Queue,
+    pub outbox: QueueUsage,
     /// What came and went in the local table.
     pub turnover: Turnover,
     /// How long ago the oldest message was sent that the peer has not acknowledged, 0 if none waits; `None` in a mode
     /// without acknowledgements.
     pub lag: Option<Duration>,
     /// Messages that were sent and may have to be sent again; `None` in a mode that sends none again.
-    pub resend: Option<Queue>,
+    pub resend: Option<QueueUsage>,
+    /// Every other queue, by name.
+    pub queues: QueueUsages,
 }
 
 /// How far the local table can be trusted to be what the kernel holds.
@@ -159,26 +161,9 @@ impl TableState {
     }
 }
 
-/// Quantiles of what events waited. Only the tap knows when an event happened; without it there are no samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Samples: the oldest event of each turn, so that the figures err to the slow side.
-    pub samples: u64,
-    /// Median, microseconds.
-    pub p50_us: u64,
-    /// 99th percentile, microseconds.
-    pub p99_us: u64,
-    /// Largest, microseconds.
-    pub max_us: u64,
-    /// Samples of at most each of [`LATENCY_BOUNDS_US`] and more than the one before, and samples above all.
-    pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
-    /// All samples added, microseconds.
-    pub sum_us: u64,
-}
-
 /// How old an entry of a table is.
 #[derive(Clone, Copy, Debug)]
-pub struct Age {
+pub struct EntryAge {
     /// Seconds since it was added.
     pub active_s: u32,
     /// Seconds until it is forgotten, where entries are.
@@ -198,7 +183,7 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The flows, each with its age.
-    pub flows: Vec<(Flow, Age)>,
+    pub flows: Vec<(Flow, EntryAge)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Place>,
     /// Which flows count, if the engine keeps no such table but the kernel has one.
@@ -214,17 +199,6 @@ pub struct ExpectPage {
     pub next: Option<ExpectKey>,
 }
 
-/// How full a queue is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// Elements in it.
-    pub len: usize,
-    /// The most it takes.
-    pub max: usize,
-    /// Elements that found no room.
-    pub no_space: u64,
-}
-
 /// A message that was sent and may have to be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resend {
@@ -235,9 +209,9 @@ pub struct Resend {
 }
 
 /// How full the queue is of what waits to be acknowledged; `None` in a mode without acknowledgements.
-pub(super) fn resend(outbox: &Outbox) -> Option<Queue> {
+pub(super) fn resend(outbox: &Outbox) -> Option<QueueUsage> {
     let queue = outbox.resend()?;
-    Some(Queue { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() })
+    Some(QueueUsage { len: queue.len(), max: queue.max(), no_space: queue.dropped_count() })
 }
 
 /// How far the peer is behind; `None` in a mode without acknowledgements.
@@ -268,7 +242,7 @@ pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: In
         if !entry.has_ended() {
             let active_s = (now.as_secs() as u32).saturating_sub(entry.since_s);
             let expires_s = engine.expires_in(side, &entry, now).map(|left| left.as_secs());
-            flows.push((entry.flow(), Age { active_s, expires_s }));
+            flows.push((entry.flow(), EntryAge { active_s, expires_s }));
         }
     }
     Page { flows, next: Some(Place { shard, slot }), kernel }

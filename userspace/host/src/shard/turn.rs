@@ -8,7 +8,7 @@ use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::nodes::Nodes;
 use crate::observe::Observer;
-use crate::shard::{Outcome, Tally};
+use crate::shard::{CommandOutcome, Tally};
 use crate::train::Train;
 use common::Instant;
 use engine::drive::{Io, Turn, drive};
@@ -36,7 +36,7 @@ struct Pulls<'a> {
     ends: Option<&'a Ends>,
     /// The kernel's table is read all the time, instead of listening to events.
     polls: bool,
-    replies: &'a mut HashMap<CommandId, oneshot::Sender<Outcome>>,
+    replies: &'a mut HashMap<CommandId, oneshot::Sender<CommandOutcome>>,
 }
 
 impl Shard {

@@ -1,7 +1,7 @@
-//! Which costs less, the tap or the hook, and when to take the other one.
+//! Chooses between tap and hook by cost.
 //!
-//! The tap costs something for each event that the kernel builds a message for; the hook for each packet it looks at.
-//! On the machines that were measured, what the hook saves of an event is worth 5 to 8 packets (`benches/versus`), so
+//! The tap costs per event for which the kernel builds a message, the hook per packet. On the measured machines, the
+//! hook's saving per event pays for 5 to 8 packets (`benches/versus`):
 //!
 //! ```text
 //!   packets an event      0 ........ 5 ........ 8 ........
@@ -10,10 +10,10 @@
 //!                         tap     as it is       by packets
 //! ```
 //!
-//! Where little begins neither costs anything, and the tap hears what other programs do to flows. Only what has been
-//! so for some seconds on end counts: to change sides costs a reading of the table.
+//! At low rates neither costs much, and the tap hears what other programs do to flows. A switch costs a dump of the
+//! table, so the condition must hold for some seconds.
 //!
-//! While the sides change, both report for a while, so that nothing is lost in between:
+//! During a switch both report for a while, so that no event is lost:
 //!
 //! ```text
 //!   tap --> hook    the hook's programs begin to run; OVERLAP; the groups of new and changed flows are left
@@ -61,7 +61,7 @@ pub(super) struct Traffic {
 
 /// Sides change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Switch {
     /// Events a second.
     pub events: u64,
     /// Packets for each ten of them.
@@ -82,12 +82,12 @@ impl Judge {
     }
 
     /// Looks at what has happened up to now; says when the other side should be taken.
-    pub(super) fn look(&mut self, now: Instant, side: Side, all: Traffic) -> Option<Verdict> {
+    pub(super) fn look(&mut self, now: Instant, side: Side, all: Traffic) -> Option<Switch> {
         let (at, before) = self.last.replace((now, all))?;
         let span_ms = now.since(at).as_millis().max(1) as u64;
         let packets = all.packets.saturating_sub(before.packets);
         let events = all.events.saturating_sub(before.events);
-        let verdict = Verdict {
+        let verdict = Switch {
             events: events.saturating_mul(1000) / span_ms,
             packets_per_ten: packets.saturating_mul(10) / events.max(1),
         };
@@ -104,7 +104,7 @@ impl Judge {
     }
 }
 
-impl Verdict {
+impl Switch {
     /// Whether the other side would cost less.
     const fn is_against(self, side: Side) -> bool {
         match side {
@@ -184,7 +184,7 @@ impl Sides {
         now: Instant,
         account: &Account,
         (hook, socket): (&mut Hook, &NetlinkSource),
-    ) -> Option<Result<Verdict, SourceError>> {
+    ) -> Option<Result<Switch, SourceError>> {
         let traffic = self.traffic(account)?;
         let (judge, _) = self.judge.as_mut()?;
         let verdict = judge.look(now, self.side, traffic)?;

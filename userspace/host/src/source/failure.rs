@@ -4,12 +4,12 @@
 //! They run in all network namespaces of the machine and keep quiet in all but that of the process that loaded them.
 
 use super::btf::Btf;
-use super::tap::{load_error, load_program, map_of, may_load, missing};
+use super::object::{load_error, load_program, map_of, may_load, missing};
 use super::{SourceError, hook};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::{KProbe, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use common::failure::{NO_FIELD, Reason, Record, SETTINGS, Setting, name};
+use common::failure::{FailureRecord, NO_FIELD, Reason, SETTINGS, Setting, name};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs;
 use std::io;
@@ -135,10 +135,10 @@ impl Probes {
     }
 
     /// The next record, if there is one.
-    pub fn take(&mut self) -> Option<Record> {
+    pub fn take(&mut self) -> Option<FailureRecord> {
         loop {
             let item = self.ring.next()?;
-            if let Some(record) = Record::read(&item) {
+            if let Some(record) = FailureRecord::read(&item) {
                 return Some(record);
             }
         }

@@ -3,7 +3,7 @@
 //! Nothing is judged by half of a filter: the settings are switched off, runs of the program that saw them on are
 //! waited for, everything is written, and one word switches the settings on again. Meanwhile user space decides.
 
-use super::tap::{load_error, map_of, missing};
+use super::object::{load_error, map_of, missing};
 use super::{KernelFilter, SourceError};
 use crate::sys::{self, Entries};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, lpm_trie};

@@ -1,4 +1,4 @@
-//! The hook: eBPF programs at the kernel's own netfilter hooks report flows; netlink is heard for their ends alone.
+//! The hook: eBPF programs at netfilter hooks report new and changed flows; netlink reports only their ends.
 //!
 //! ```text
 //!   packet --> LOCAL_IN, POST_ROUTING --> program -- news? --> ring of this CPU --\
@@ -6,15 +6,15 @@
 //!   DESTROY event ----------------------> tap ---------------> ring of this CPU --/
 //! ```
 //!
-//! The kernel builds no message for flows that begin or change, which is what an event costs most. What the hook cannot
-//! hear is what netlink alone does: flows that another program makes or changes are heard of with their next packet.
+//! So the kernel builds no messages for new and changed flows, which is most of the cost of an event. The hook misses
+//! what other programs do by netlink; the flow's next packet reports it.
 //!
-//! The program (`ebpf/src/hook.rs`) knows no kernel: offsets, a type and a function are written into its instructions
-//! here, as the running kernel's type information has them. aya loads no programs of type NETFILTER, so it makes the
-//! maps, and this module loads the program.
+//! The program (`ebpf/src/hook.rs`) is independent of the kernel version: this module patches offsets, a type and a
+//! function into its instructions, from the running kernel's BTF. aya creates the maps but cannot load programs of type
+//! NETFILTER, so this module loads the program.
 
 use super::btf::Btf;
-use super::tap::{OBJECT, load_error, map_fd, map_of, missing};
+use super::object::{OBJECT, load_error, map_fd, map_of, missing};
 use super::{Account, HookAccount, SourceError};
 use crate::sys::{self, Cells, bpf};
 use aya::Ebpf;

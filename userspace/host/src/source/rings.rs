@@ -1,14 +1,14 @@
-//! The rings that programs put records into, one for each CPU.
+//! The eBPF ring buffers, one per CPU.
 //!
-//! A CPU gets its ring when it is first seen online: machines that can be given more CPUs while they run count many as
-//! possible, and a ring costs its full length in the kernel's memory, and twice that in address space. On a CPU without
-//! a ring the tap leaves events to the socket, and the hook counts its news as lost. A CPU that goes offline keeps its
-//! ring, because it may come back, and what it holds must still be read.
+//! A CPU gets its ring when it first comes online: machines with CPU hotplug list many possible CPUs, and a ring costs
+//! its length in kernel memory and twice that in address space. On a CPU without a ring, the tap leaves events to the
+//! socket and the hook counts its reports as lost. A CPU that goes offline keeps its ring, which may hold unread
+//! records.
 //!
-//! A daemon that gives up `CAP_BPF` can make no ring later. It makes the rings of CPUs that may come online before, as
-//! short as rings get, and lays them aside ([`Rings::reserve`]); handing one to a CPU takes no capability.
+//! A daemon without `CAP_BPF` cannot create rings. Before it drops the capability, it creates short ones for the CPUs
+//! that may come online ([`Rings::reserve`]); assigning them later needs no capability.
 
-use super::tap::{load_error, map_fd, map_of, missing};
+use super::object::{load_error, map_fd, map_of, missing};
 use super::{RingFill, SourceError};
 use crate::sys::{self, RingEnds};
 use aya::Ebpf;

@@ -10,17 +10,18 @@
 //! queued on the socket and nobody is woken unless the reader asked. When a ring is full, the event stays on the
 //! socket: the tap loses nothing that the plain subscription would have kept.
 
-use super::adapt::{Side, Sides, Verdict};
+use super::adapt::{Side, Sides, Switch};
 use super::diagnostics::Diagnostics;
 use super::filter::FilterMaps;
 use super::hook::{self, Hook};
+use super::object::{OBJECT, load_error, load_program, map_of, may_load, missing};
 use super::order::Sorter;
 use super::rings::Rings;
 use super::{Account, Heard, KernelFilter, NetlinkSource, Settings, SourceError, Stamp, group};
 use crate::clock;
-use crate::sys::{self, Cells, bpf};
+use crate::sys::Cells;
 use aya::maps::{Map, MapData, PerCpuArray};
-use aya::programs::{ProgramError, SocketFilter};
+use aya::programs::SocketFilter;
 use aya::{Ebpf, EbpfLoader};
 use common::{Instant, counter, maps};
 use ctnetlink::FlowKey;
@@ -28,22 +29,6 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 use std::panic::resume_unwind;
 use std::thread;
-
-/// Capability numbers (`include/uapi/linux/capability.h`).
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_BPF: u32 = 39;
-
-#[cfg(ctflow_ebpf)]
-pub(super) static OBJECT: Option<&[u8]> =
-    Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ctflow-ebpf.o")));
-#[cfg(not(ctflow_ebpf))]
-pub(super) static OBJECT: Option<&[u8]> = None;
-
-/// Whether this build carries the eBPF object.
-#[must_use]
-pub const fn has_object() -> bool {
-    OBJECT.is_some()
-}
 
 /// Conntrack events through the eBPF tap.
 pub struct TapSource {
@@ -252,7 +237,7 @@ impl TapSource {
     }
 
     /// Goes on changing sides, or sees whether they should change; what has begun to change.
-    pub(super) fn adapt(&mut self, now: Instant) -> Option<Result<Verdict, SourceError>> {
+    pub(super) fn adapt(&mut self, now: Instant) -> Option<Result<Switch, SourceError>> {
         let Self { sides, hook, socket, .. } = self;
         let hook = hook.as_mut()?;
         if sides.is_changing() {
@@ -347,47 +332,7 @@ fn check_rights() -> Result<&'static [u8], SourceError> {
     if may_load() { Ok(object) } else { Err(SourceError::NoCapability) }
 }
 
-/// Whether this process may load programs.
-pub(super) fn may_load() -> bool {
-    sys::has_capability(CAP_BPF) || sys::has_capability(CAP_SYS_ADMIN)
-}
-
 fn program(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, SourceError> {
     let program = ebpf.program_mut(maps::PROGRAM_TAP).ok_or_else(|| missing(maps::PROGRAM_TAP))?;
     program.try_into().map_err(load_error)
-}
-
-/// The descriptor of a map of the kinds the object has.
-pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
-    match map {
-        Map::Array(data)
-        | Map::ArrayOfMaps(data)
-        | Map::HashMap(data)
-        | Map::LpmTrie(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => Some(data.fd().as_fd()),
-        _ => None,
-    }
-}
-
-pub(super) fn map_of(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SourceError> {
-    ebpf.take_map(name).ok_or_else(|| missing(name))
-}
-
-pub(super) fn missing(name: &'static str) -> SourceError {
-    load_error(format!("the object has no {name}"))
-}
-
-pub(super) fn load_error(
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> SourceError {
-    SourceError::Load(error.into())
-}
-
-/// Loads a program, which takes several attempts where signals come in meanwhile.
-pub(super) fn load_program(
-    load: impl FnMut() -> Result<(), ProgramError>,
-) -> Result<(), SourceError> {
-    let is_interruption = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if bpf::is_interruption(io_error));
-    bpf::uninterrupted_by(load, is_interruption).map_err(load_error)
 }

@@ -3,7 +3,7 @@
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState, tcp};
 use ctnetlink::request::{self, IfExists, Selection};
 use ctnetlink::{Flow, Tuple, Writer};
-use host::exchange::writes::{Outcome, Writes};
+use host::exchange::writes::{WriteOutcome, Writes};
 use std::io;
 
 /// A socket for requests; it belongs to the namespace that the thread was in when it was opened.
@@ -56,7 +56,7 @@ impl Requests {
 }
 
 /// What the kernel refuses is an error.
-fn accepted((): (), came: Outcome<'_>) -> io::Result<()> {
+fn accepted((): (), came: WriteOutcome<'_>) -> io::Result<()> {
     match came.errno {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),

@@ -1,9 +1,9 @@
 //! Carries out a command.
 
-mod change;
 mod event;
 mod expect;
 mod list;
+mod change;
 mod load;
 
 pub use load::{run as load, understand};

@@ -15,7 +15,7 @@ use host::link::Group;
 use host::log::record::Code;
 use host::log::{Level, Log};
 use host::purge::Purger;
-use host::reader::Reader;
+use host::reader::SourceReader;
 use host::shard::Parts;
 use host::source::{Choice, Settings, Source};
 use std::hash::{BuildHasher, RandomState};
@@ -93,7 +93,7 @@ fn shard_parts(
 fn shared_out(plan: &Plan, config: &Config, source: Source, logs: &Logs) -> Result<FleetParts> {
     let (shards, seed, log) = (plan.shards, config.hash_seed, Arc::clone(&logs.log));
     let reliable = is_reliable(plan, &source);
-    let (reader, sources) = Reader::new(source, (shards, seed), plan.tuning, reliable, log)
+    let (reader, sources) = SourceReader::new(source, (shards, seed), plan.tuning, reliable, log)
         .context("setting up the reader")?;
     logs.log.notice(format!("{shards} shards share the flows"));
     let (mut ends, consumers) = recorded(logs, shards)?;

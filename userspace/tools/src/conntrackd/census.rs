@@ -4,7 +4,7 @@ use super::serve::{Counted, SharedHandle};
 use crate::print::stats::Taken;
 use engine::Side;
 use engine::query::{Expr, Program};
-use host::shard::{Answer, Order, Place, Query, TableState, Want};
+use host::shard::{Order, Place, Query, QueryAnswer, TableState, Want};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -68,7 +68,11 @@ async fn count(engine: &SharedHandle, classes: &Classes) -> Option<Taken> {
 }
 
 /// The answers of all shards.
-async fn walk(engine: &SharedHandle, program: &Arc<Program>, want: Want) -> Option<Vec<Answer>> {
+async fn walk(
+    engine: &SharedHandle,
+    program: &Arc<Program>,
+    want: Want,
+) -> Option<Vec<QueryAnswer>> {
     let (mut answers, mut from) = (Vec::new(), Some(Place::default()));
     while let Some(place) = from {
         let (reply, answer) = oneshot::channel();

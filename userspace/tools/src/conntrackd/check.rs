@@ -1,14 +1,13 @@
 //! What a start would refuse, as far as it can be known without the network: `conntrackd --check`,
 //! the start itself and a reload ask the same questions.
 
-use super::feed::untold;
 use super::keys::{self, Keyring};
 use super::plan::Plan;
 use crate::conf::SubscribeConf;
 use crate::filter::{Limits, System, parse};
 use anyhow::{Context, Result, anyhow, bail};
 use common::maps::FILTER_PREFIXES_MAX;
-use engine::query::Program;
+use engine::query::{Gap, Program, Term, gap};
 use host::files::{self, Purpose};
 use host::source::{Choice, Source};
 use host::{control, link, lock, process, sys};
@@ -150,6 +149,17 @@ pub fn start(plan: &Plan, keyring: &Keyring) -> Result<()> {
             .with_context(|| format!("cannot bind the feed's socket {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Why the feed cannot test something; `None` if it can.
+#[must_use]
+pub fn untold(term: &Term) -> Option<&'static str> {
+    match gap(term)? {
+        Gap::Never(why) => Some(why),
+        Gap::Counters | Gap::Left | Gap::Began => {
+            Some("changes do not tell it; the kernel does (ctflow list)")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::filter::{Limits, Sealed, parse};
 use crate::print::{conntrack, parsed};
 use anyhow::{Context, Result};
 use ctnetlink::{Flow, FlowKey};
-use engine::query::{Gap, Program, Term, gap};
-use export::feed::{Answer, Feed, Parts, Product, Question, Settings, Stats};
+use engine::query::Program;
+use export::feed::{AnswerFuture, Feed, Parts, Product, Question, Settings, Stats};
 use host::clock;
 use host::feed::Socket;
 use host::log::Log;
@@ -100,7 +100,7 @@ impl Product for Words {
     fn compile(&self, filter: &str) -> Result<Program, String> {
         let wrong = |error: crate::filter::Error| error.render(filter, false);
         let parsed = parse(filter, &Limits::NORMAL, &mut Sealed).map_err(wrong)?;
-        parsed.check(untold).map_err(wrong)?;
+        parsed.check(check::untold).map_err(wrong)?;
         Program::new(&parsed.expr).map_err(|_| "the filter is too large".into())
     }
 
@@ -108,7 +108,7 @@ impl Product for Words {
         conntrack::feed_json(out, record, flow, shard);
     }
 
-    fn answer(&self, question: Question) -> Answer<'_> {
+    fn answer(&self, question: Question) -> AnswerFuture<'_> {
         Box::pin(self.answers.question(question))
     }
 
@@ -118,16 +118,5 @@ impl Product for Words {
 
     fn object(&self, flow: &Flow) -> String {
         conntrack::table_object(flow, clock::wall_ns())
-    }
-}
-
-/// Why the feed cannot test something; `None` if it can.
-#[must_use]
-pub fn untold(term: &Term) -> Option<&'static str> {
-    match gap(term)? {
-        Gap::Never(why) => Some(why),
-        Gap::Counters | Gap::Left | Gap::Began => {
-            Some("changes do not tell it; the kernel does (ctflow list)")
-        }
     }
 }

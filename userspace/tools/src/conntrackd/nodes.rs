@@ -9,7 +9,7 @@ use engine::config::{Cluster, Owner};
 use host::fleet::Handle;
 use host::log::Log;
 use host::nodes::{Nodes, Renewal, Settings};
-use host::resolve::{self, Place, System, Told};
+use host::resolve::{self, Place, Resolved, System};
 use host::secure::{Members, Name, PeerConfig};
 use host::shard::Order;
 use host::{clock, keyfile, process};
@@ -135,8 +135,10 @@ pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) 
     tasks.spawn(async move {
         while let Some(((peer, name), told)) = told.recv().await {
             match told {
-                Told::Addresses(addresses) => handle.order(Order::Addresses { peer, addresses }),
-                Told::Unknown(host, why) => {
+                Resolved::Addresses(addresses) => {
+                    handle.order(Order::Addresses { peer, addresses });
+                }
+                Resolved::Unknown(host, why) => {
                     log.warning(format!("peer {name}: `{host}` does not resolve: {why}"));
                 }
             }

@@ -14,8 +14,8 @@
 use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, FailuresConf, General, LinkConf, LinkKind,
-    LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf, Scheduler,
-    SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    LogConf, LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf,
+    Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
@@ -134,36 +134,21 @@ impl From<&Conf> for Plan {
         let filter = Filtering::from(filter.as_ref());
         let poll = poll_s.filter(|_| keeps_tables).map(seconds);
         let hears_events = poll.is_none() && keeps_tables;
-        let buffer_bytes = netlink_buffer_size.map(|n| n as usize);
         Self {
             purpose: role.purpose,
             config: Config {
                 flows_max: *hash_limit as usize,
                 flows_expected: *hash_size as usize * FLOWS_PER_HASH_SIZE,
                 filter: filter.in_user_space(),
-                replication: role.replication,
-                commit_timeout_s: role.commit_timeout_s,
-                window_tracking: role.window_tracking,
-                expectations: role.expectations,
                 repair_after: netlink_overrun_resync_s.map(seconds),
-                tell_vanished: role.records.is_some(),
-                // The files do not tell: a reload begins another life, too.
-                earlier_life: true,
-                ..Config::default()
+                ..role.config()
             },
             event_source: *event_source,
-            source: source::Settings {
-                choice: choice(*event_source, hears_events, role.replication.keep_local),
-                buffer_bytes,
-                ring_bytes: ring_bytes(buffer_bytes),
-                groups: if hears_events { group::FLOWS } else { 0 },
-                filter: filter.in_kernel(),
-                reliable: *netlink_events_reliable,
-                // What the hook has no room for, the kernel does not keep; and it needs this node's table.
-                adapts: *event_source == EventSource::Auto
-                    && role.replication.keep_local
-                    && !*netlink_events_reliable,
-            },
+            source: source(
+                (*event_source, filter.in_kernel()),
+                netlink_buffer_size.map(|n| n as usize),
+                [hears_events, role.replication.keep_local, *netlink_events_reliable],
+            ),
             filter,
             links: role.links,
             tuning: Tuning {
@@ -175,11 +160,7 @@ impl From<&Conf> for Plan {
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
             journal: lines.journal,
-            log: Places {
-                style: style(lines.format),
-                least: least(lines.level),
-                ..places(log_file, *syslog)
-            },
+            log: logging(lines, places(log_file, *syslog)),
             records: role.records,
             lock_file: lock_file.clone(),
             control: unix_path.clone(),
@@ -327,6 +308,20 @@ impl Role {
         }
     }
 
+    /// What it decides about the engine.
+    fn config(&self) -> Config {
+        Config {
+            replication: self.replication,
+            commit_timeout_s: self.commit_timeout_s,
+            window_tracking: self.window_tracking,
+            expectations: self.expectations.clone(),
+            tell_vanished: self.records.is_some(),
+            // The files do not tell: a reload begins another life, too.
+            earlier_life: true,
+            ..Config::default()
+        }
+    }
+
     /// How long events may gather where no setting says so: it depends on whether a peer waits for them.
     const fn gather(&self) -> Duration {
         if self.links.is_some() || self.nodes.is_some() { GATHER_FOR_PEER } else { GATHER }
@@ -446,6 +441,24 @@ const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> 
     }
 }
 
+/// Which source is to be taken, and whether it may change.
+fn source(
+    (wanted, filter): (EventSource, source::KernelFilter),
+    buffer_bytes: Option<usize>,
+    [hears_events, keep_local, reliable]: [bool; 3],
+) -> source::Settings {
+    source::Settings {
+        choice: choice(wanted, hears_events, keep_local),
+        buffer_bytes,
+        ring_bytes: ring_bytes(buffer_bytes),
+        groups: if hears_events { group::FLOWS } else { 0 },
+        reliable,
+        // What the hook has no room for, the kernel does not keep; and it needs this node's table.
+        adapts: wanted == EventSource::Auto && keep_local && !reliable,
+        filter,
+    }
+}
+
 /// Each ring has as much room as the socket is given, within reason: it takes the socket's place.
 fn ring_bytes(buffer_bytes: Option<usize>) -> usize {
     let least = source::Settings::default().ring_bytes;
@@ -483,6 +496,10 @@ fn places(file: &LogFile, syslog: Option<Facility>) -> Places {
         LogFile::To(path) => Some(path.clone()),
     };
     Places { file, syslog: syslog.map(facility_number), ..Places::default() }
+}
+
+fn logging(conf: &LogConf, places: Places) -> Places {
+    Places { style: style(conf.format), least: least(conf.level), ..places }
 }
 
 const fn style(format: LogFormat) -> Style {

@@ -13,14 +13,14 @@ use anyhow::Result;
 use engine::{Command, Side};
 use export::failures::Failures;
 use export::feed::Question;
-use export::http::Counters;
+use export::http::HttpCounters;
 use host::clock;
 use host::control::{Client, Faults};
 use host::fleet::Handle;
 use host::helpers::Counts;
 use host::log::Log;
-use host::purge::Subject;
-use host::shard::{Order, Outcome};
+use host::purge::PurgeSubject;
+use host::shard::{CommandOutcome, Order};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -64,7 +64,7 @@ pub struct Service {
     /// The last reload.
     reload: Mutex<Option<Reload>>,
     /// What became of requests over HTTP.
-    http: Arc<Counters>,
+    http: Arc<HttpCounters>,
     /// The last count of the table.
     counted: Counted,
     /// The purge that `-t` has scheduled.
@@ -175,7 +175,7 @@ impl Service {
 
     /// Counters for requests over HTTP.
     #[must_use]
-    pub fn http(&self) -> Arc<Counters> {
+    pub fn http(&self) -> Arc<HttpCounters> {
         Arc::clone(&self.http)
     }
 
@@ -249,10 +249,12 @@ impl Service {
             Request::DumpRemoteExpectationsXml => {
                 self.dump_expectations(client, Side::Remote, Form::Xml).await
             }
-            Request::FlushKernelFlows => self.purge(client, &[Subject::Flows]).await,
-            Request::FlushKernelExpectations => self.purge(client, &[Subject::Expectations]).await,
+            Request::FlushKernelFlows => self.purge(client, &[PurgeSubject::Flows]).await,
+            Request::FlushKernelExpectations => {
+                self.purge(client, &[PurgeSubject::Expectations]).await
+            }
             Request::FlushKernel => {
-                self.purge(client, &[Subject::Flows, Subject::Expectations]).await
+                self.purge(client, &[PurgeSubject::Flows, PurgeSubject::Expectations]).await
             }
             Request::PurgeLater => {
                 self.purge_later();
@@ -281,7 +283,7 @@ impl Service {
 
     async fn carry_out(&self, client: &mut Client, command: Command) -> Result<()> {
         let engine = self.engine.read().await;
-        let (reply, outcome) = oneshot::channel::<Outcome>();
+        let (reply, outcome) = oneshot::channel::<CommandOutcome>();
         engine.order(Order::Command(command, reply));
         tell(client, outcome).await
     }
@@ -340,7 +342,7 @@ impl Service {
 }
 
 /// Waits for the outcome and tells the client of a failure.
-async fn tell(client: &mut Client, outcome: oneshot::Receiver<Outcome>) -> Result<()> {
+async fn tell(client: &mut Client, outcome: oneshot::Receiver<CommandOutcome>) -> Result<()> {
     match outcome.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => Ok(client.reply(&format!("{REFUSAL}{why}\n")).await?),

@@ -3,7 +3,7 @@
 //! ```text
 //!   clients -> serve -> orders --> engine      SIGHUP -> Reading -> Rebuilding -> Filling -> Serving
 //!   SIGTERM, SIGINT, -k -> Order::Stop                      `--> Serving
-//!   tick -> Order::Snapshot -> answered? -> WATCHDOG=1
+//!   tick -> Order::Alive -> answered? -> WATCHDOG=1
 //! ```
 
 use super::census::Counter;
@@ -32,7 +32,7 @@ use host::log::record::{Code, Fields};
 use host::log::{Level, Log};
 use host::moderation::Quota;
 use host::process::{self, Child};
-use host::shard::{Order, Snapshot};
+use host::shard::Order;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -417,7 +417,7 @@ impl Supervisor {
 
     /// Tells systemd that the daemon works, if the engine has answered what it was asked the last
     /// time. An engine that hangs is asked no more, and systemd's patience runs out.
-    fn watch(&self, heartbeat: &mut Option<oneshot::Receiver<Box<Snapshot>>>) {
+    fn watch(&self, heartbeat: &mut Option<oneshot::Receiver<bool>>) {
         if let Phase::Rebuilding(_, since, _) = &self.phase {
             *heartbeat = None;
             if since.elapsed() < REBUILD_PATIENCE {
@@ -433,7 +433,7 @@ impl Supervisor {
         self.running.systemd.alive();
         if let Some(crew) = &self.crew {
             let (reply, answer) = oneshot::channel();
-            crew.handle().order(Order::Snapshot(reply));
+            crew.handle().order(Order::Alive(reply));
             *heartbeat = Some(answer);
         }
     }
@@ -497,11 +497,9 @@ fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
 async fn filled(engine: Handle) {
     loop {
         let (reply, answer) = oneshot::channel();
-        engine.order(Order::Snapshot(reply));
+        engine.order(Order::Alive(reply));
         match answer.await {
-            Ok(snapshot) if snapshot.keeps[0] && snapshot.counters.resyncs == 0 => {
-                sleep(FILLING).await;
-            }
+            Ok(false) => sleep(FILLING).await,
             _ => return,
         }
     }

@@ -6,10 +6,10 @@
 //! ```
 
 pub mod asked;
-mod counters;
-pub mod delete;
 pub(in crate::ctflow) mod kernel;
 pub mod daemon;
+mod counters;
+pub mod delete;
 
 use super::outcome::{Code, Fault, note};
 use crate::grouping::{self, Groups};
@@ -18,6 +18,7 @@ use crate::stdout;
 use asked::Asked;
 use clap::{Args, ValueEnum};
 use daemon::{Came, Daemon};
+use host::removal::Victim;
 use std::path::PathBuf;
 
 use asked::explain;
@@ -225,6 +226,30 @@ pub struct Found {
     pub matched: u64,
     /// In the table.
     pub table: u64,
+}
+
+/// What a delete is about to do.
+#[derive(Debug, Default)]
+pub struct Intent {
+    /// How many flows.
+    pub found: Found,
+    /// Some of them, as lines.
+    pub examples: Vec<String>,
+    /// The flows, if this program deletes them itself.
+    pub victims: Vec<Victim>,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deletion {
+    /// How many flows matched.
+    pub found: Found,
+    /// Flows that are deleted.
+    pub deleted: u64,
+    /// Flows that had ended by themselves.
+    pub ended: u64,
+    /// Flows that the kernel kept.
+    pub refused: u64,
 }
 
 impl Found {

@@ -9,7 +9,7 @@
 use super::ops::asked::shown;
 use super::outcome::{Fault, note};
 use crate::conf;
-use crate::conntrackd::feed::untold;
+use crate::conntrackd::check::untold;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::filter::{self, Limits, System, parse};
 use crate::print::conntrack::{Style, feed_text};

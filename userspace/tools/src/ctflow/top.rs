@@ -16,8 +16,8 @@ pub mod walk;
 pub mod once;
 pub mod keys;
 pub mod command;
-pub mod view;
 pub mod app;
+pub mod view;
 pub mod screen;
 
 use super::ops::asked::Asked;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::conf::PerCpu;
 use crate::print::status::{
-    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Lifetime, Link, Lived,
-    Passed, Peer, Queue, Queues, Reload, Replication, Status, Table, Turnover, Work, Zone,
+    Bucket, Cell, Census, Class, Events, Failure, Feed, Helper, Hook, Inside, Lifetime, Link,
+    Lived, Passed, Peer, Queue, Queues, Reload, Replication, Status, Table, Turnover, Work, Zone,
 };
 use export::exposition::{Kind, Value};
 use host::kstat::{COUNTERS, CpuCounters, KernelStats, SETTINGS};
@@ -72,7 +72,11 @@ fn full() -> Status {
             state: "exact".into(),
             ..Work::default()
         },
-        queues: Queues { resend: Some(Queue::default()), ..Queues::default() },
+        queues: Queues {
+            resend: Some(Queue::default()),
+            inside: vec![Inside::default()],
+            ..Queues::default()
+        },
         reload: Some(Reload::default()),
         census: Some(Census {
             flows: vec![Cell::default()],

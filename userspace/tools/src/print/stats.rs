@@ -1,13 +1,14 @@
 //! What `conntrackd -s` prints. Scripts parse it, so every column is where conntrackd puts it.
 
 use crate::print::status::Reload;
+use engine::QueueUsage;
 use engine::census::Census;
 use engine::counters::{PassCounters, TableCounters};
 use export::feed::Stats;
-use export::http::Counts;
+use export::http::HttpCounts;
 use host::helpers::HelperReport;
 use host::link::{GroupReport, LinkCounters};
-use host::shard::{Queue, Resend, Snapshot};
+use host::shard::{Resend, Snapshot};
 use std::fmt::Write;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub struct Report {
     /// The last reload.
     pub reload: Option<Reload>,
     /// Requests for metrics and readiness.
-    pub http: Counts,
+    pub http: HttpCounts,
     /// The last count of the table by zone, protocol and state, and how old it is.
     pub census: Option<(Duration, Arc<Taken>)>,
     /// Most zones of it that are told one by one.
@@ -262,18 +263,17 @@ pub fn processes(s: &Report) -> String {
 pub fn queues(s: &Report) -> String {
     let resend = s.resend;
     let errors = &s.links.error_queue;
-    let errors = Queue { len: errors.current, max: errors.max, no_space: errors.dropped };
     let nodes = s.outbox.len + errors.len + resend.map_or(0, |queue| queue.len);
     let mut out = format!("allocated queue nodes:\t\t{nodes:>12}\n\n");
     queue(&mut out, "txqueue", &s.outbox);
-    queue(&mut out, "errorq", &errors);
+    queue(&mut out, "errorq", errors);
     if let Some(resend) = resend {
         queue(&mut out, "rsqueue", &resend);
     }
     out
 }
 
-fn queue(out: &mut String, name: &str, queue: &Queue) {
+fn queue(out: &mut String, name: &str, queue: &QueueUsage) {
     line(out, &format!("queue {name}:"));
     line(out, &format!("current elements:\t\t{:>12}", queue.len));
     line(out, &format!("maximum elements:\t\t{:>12}", queue.max));

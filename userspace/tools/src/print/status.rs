@@ -4,9 +4,9 @@
 //! meaning makes a new one.
 
 use crate::print::stats::Report;
+use engine::QueueUsage;
 use engine::counters::{PassCounters, TableCounters};
 use host::link::LinkReport;
-use host::shard;
 use host::source::Source;
 use serde::{Deserialize, Serialize};
 
@@ -314,6 +314,18 @@ object! {
         errors: Queue,
         /// Messages that may have to be sent again; `null` in a mode that sends none again.
         resend: Option<Queue>,
+        /// All queues inside the daemon, those of all shards and peers added up.
+        inside: Vec<Inside>,
+    }
+}
+
+object! {
+    /// A queue inside the daemon.
+    Inside {
+        /// Its name (`docs/spec/status.md`).
+        name: String,
+        /// How full it is.
+        queue: Queue,
     }
 }
 
@@ -571,15 +583,15 @@ fn events(s: &Report) -> Events {
 
 fn queues(s: &Report) -> Queues {
     let queue =
-        |q: &shard::Queue| Queue { len: q.len as u64, len_max: q.max as u64, no_space: q.no_space };
-    let errors = &s.links.error_queue;
+        |q: &QueueUsage| Queue { len: q.len as u64, len_max: q.max as u64, no_space: q.no_space };
     Queues {
         outbox: queue(&s.outbox),
-        errors: queue(&shard::Queue {
-            len: errors.current,
-            max: errors.max,
-            no_space: errors.dropped,
-        }),
+        errors: queue(&s.links.error_queue),
         resend: s.resend.as_ref().map(queue),
+        inside: s
+            .queues
+            .iter()
+            .map(|(name, q)| Inside { name: (*name).into(), queue: queue(q) })
+            .collect(),
     }
 }

@@ -132,13 +132,13 @@ fn a_refusal_names_the_packet_and_says_whether_more_was_asked() {
         bytes.extend([2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend(errno.to_ne_bytes());
         bytes.extend(quoted);
-        Refusal::parse(&only(&bytes))
+        VerdictRefusal::parse(&only(&bytes))
     };
     let verdict = Verdict { queue: 3, id: 70_000, ..Verdict::default() };
-    let expected = Refusal { errno: 2, queue: 3, id: 70_000, is_plain: true };
+    let expected = VerdictRefusal { errno: 2, queue: 3, id: 70_000, is_plain: true };
     assert_eq!(refusal(&verdict, -2), Some(expected));
     let more = refusal(&Verdict { timeout_s: Some(5), ..verdict }, -22);
-    assert_eq!(more, Some(Refusal { errno: 22, is_plain: false, ..expected }));
+    assert_eq!(more, Some(VerdictRefusal { errno: 22, is_plain: false, ..expected }));
     assert_eq!(refusal(&verdict, 0), None, "an acknowledgement");
 }
 
@@ -167,7 +167,7 @@ proptest! {
         }
         datagram.truncate(datagram.len().saturating_sub(usize::from(cut) % 64));
         for raw in Messages::new(&datagram).map_while(Result::ok) {
-            let _ = (PacketView::number(&raw), Refusal::parse(&raw));
+            let _ = (PacketView::number(&raw), VerdictRefusal::parse(&raw));
             match PacketView::parse(&raw) {
                 Ok(packet) => prop_assert!(packet.payload.len() <= datagram.len()),
                 Err(error) => prop_assert!(error.at as usize <= datagram.len()),

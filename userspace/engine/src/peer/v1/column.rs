@@ -103,6 +103,12 @@ impl Column {
         }
     }
 
+    /// Slots that have a cell.
+    #[must_use]
+    pub const fn slots(&self) -> usize {
+        self.marks.len()
+    }
+
     /// Clears all cells.
     pub fn clear(&mut self) {
         self.marks.clear();

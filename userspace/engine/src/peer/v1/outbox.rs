@@ -5,7 +5,8 @@ use super::column::{Column, Marks};
 use super::kept::{Kept, change_of, telling};
 use super::packer::{Packed, Packer};
 use super::refresh::Refresh;
-use super::resend::{Requests, ResendQueue, Verdict};
+use super::resend::{AckVerdict, Requests, ResendQueue};
+use crate::bounded::{QueueUsage, QueueUsages};
 use crate::changed::Elsewhere;
 use crate::config::{Config, limit};
 use crate::counters::ReplicaCounters;
@@ -31,6 +32,9 @@ pub enum Item {
     Control(Control),
 }
 
+/// So many entries may be stale before anybody looks for them.
+const STALE_MAX: usize = 1024;
+
 /// What is to be sent.
 #[derive(Debug)]
 pub struct Outbox {
@@ -43,6 +47,8 @@ pub struct Outbox {
     queue: VecDeque<Item>,
     messages: usize,
     controls: usize,
+    /// Control messages that found no room.
+    controls_refused: u64,
     /// There was no room for a NACK: what it was about is never asked for.
     nack_lost: bool,
     /// Expectations that wait: each of them once.
@@ -63,8 +69,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox whose first message gets number `first_seq`. With `resend_max`, messages are kept until they are
-    /// acknowledged, and each says HELLO until the peer has answered.
+    /// An empty outbox. With `resend_max` it keeps messages until the peer acknowledges them, and greets first.
     #[must_use]
     pub fn new(first_seq: u32, options: Options, resend_max: Option<usize>) -> Self {
         Self {
@@ -74,6 +79,7 @@ impl Outbox {
             queue: VecDeque::new(),
             messages: 0,
             controls: 0,
+            controls_refused: 0,
             nack_lost: false,
             expectations: BTreeSet::new(),
             first_seq,
@@ -118,6 +124,18 @@ impl Outbox {
         marks.insert(Marks::QUEUED);
         self.supersede(slot);
         self.queue.push_back(Item::Entry(slot));
+        if self.queue.len() - self.messages - self.controls > 2 * self.column.slots() + STALE_MAX {
+            self.drop_stale();
+        }
+    }
+
+    /// Removes entries of slots that were emptied, and the second entry of a slot that was filled again.
+    fn drop_stale(&mut self) {
+        let (column, mut seen) = (&self.column, BTreeSet::new());
+        self.queue.retain(|item| match item {
+            Item::Entry(slot) => column.has(*slot, Marks::QUEUED) && seen.insert(*slot),
+            _ => true,
+        });
     }
 
     /// What is on its way about a flow is outdated; it is not to be sent again.
@@ -228,13 +246,13 @@ impl Outbox {
         self.resend.iter_mut().for_each(|resend| resend.withdraw(is_meant));
     }
 
-    /// Queues a control message. A peer whose numbers jump about can cause more than the link takes: past the limit
-    /// there is room for requests for everything only, of which one at a time is open.
+    /// Queues a control message. Past the limit, which a peer with jumping numbers can reach, only a RESYNC fits.
     pub fn queue_control(&mut self, control: Control) {
         if self.mute {
             return;
         }
         if self.controls >= limit::OUTBOX_CONTROLS_MAX && control != Control::Resync {
+            self.controls_refused += 1;
             self.nack_lost |= matches!(control, Control::Nack { .. });
             return;
         }
@@ -293,6 +311,14 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Its queues, by name, beside that of all messages.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        let (len, no_space) = (self.controls, self.controls_refused);
+        let max = limit::OUTBOX_CONTROLS_MAX;
+        queues.push(("controls", QueueUsage { len, max, no_space }));
+        self.resend.iter().for_each(|resend| resend.queues(queues));
     }
 
     /// Messages queued.
@@ -376,27 +402,27 @@ impl Outbox {
     pub fn on_peer_restart(&mut self, table: &mut FlowTable) {
         self.review(table, |resend, kept, again| {
             resend.on_peer_restart(kept, again);
-            Verdict::Fine
+            AckVerdict::Fine
         });
         self.review_requests();
     }
 
     /// The peer has messages `from` to `to`.
-    pub fn on_ack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
+    pub fn on_ack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> AckVerdict {
         self.review(table, |resend, kept, again| resend.on_ack(kept, range, again))
     }
 
     /// The peer lacks messages `from` to `to`.
-    pub fn on_nack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> Verdict {
+    pub fn on_nack(&mut self, table: &mut FlowTable, range: (u32, u32)) -> AckVerdict {
         self.review(table, |resend, kept, again| resend.on_nack(kept, range, again))
     }
 
     fn review(
         &mut self,
         table: &mut FlowTable,
-        judge: impl FnOnce(&mut ResendQueue, &mut Kept<'_>, &mut Vec<Item>) -> Verdict,
-    ) -> Verdict {
-        let Some(resend) = &mut self.resend else { return Verdict::Fine };
+        judge: impl FnOnce(&mut ResendQueue, &mut Kept<'_>, &mut Vec<Item>) -> AckVerdict,
+    ) -> AckVerdict {
+        let Some(resend) = &mut self.resend else { return AckVerdict::Fine };
         let mut again = Vec::new();
         let verdict = judge(resend, &mut Kept { column: &mut self.column, table }, &mut again);
         for item in again {
@@ -424,8 +450,7 @@ impl Outbox {
         unheard.into_iter().flatten().for_each(|expect| self.queue_expectation_again(expect));
     }
 
-    /// Makes room in the table: the oldest end that the peer has not heard of is given up. A flow that lives comes
-    /// before one that does not, whatever keeps the peer from hearing. False when no ended flow is left.
+    /// Makes room for a living flow: gives up the oldest end that the peer has not heard of. False if there is none.
     pub fn reclaim(&mut self, table: &mut FlowTable, counters: &mut ReplicaCounters) -> bool {
         let Some(slot) = table.take_grave() else { return false };
         if let Some(resend) = &mut self.resend
@@ -582,6 +607,19 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_that_is_emptied_and_filled_while_nothing_is_sent_takes_no_more_room() {
+        let mut outbox = Outbox::new(1, Options { timeout: true, window_scale: false }, None);
+        for _ in 0..10 * STALE_MAX {
+            outbox.queue_entry(3);
+            outbox.on_removed(3);
+        }
+        outbox.queue_entry(3);
+        assert!(outbox.len() <= STALE_MAX + 9, "{}", outbox.len());
+        outbox.drop_stale();
+        assert_eq!(outbox.len(), 1, "what waits stays");
+    }
 
     #[test]
     fn control_messages_that_nobody_sends_have_a_limit_and_a_lost_nack_is_remembered() {

@@ -17,6 +17,7 @@ use super::column::{Column, Marks};
 use super::is_before;
 use super::kept::Kept;
 use super::outbox::Item;
+use crate::bounded::{Bounded, QueueUsages};
 use crate::config::limit;
 use crate::flows::table::Slot;
 use alloc::boxed::Box;
@@ -36,7 +37,7 @@ struct Record {
 
 /// What an acknowledgement meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AckVerdict {
     /// All is well.
     Fine,
     /// It speaks of numbers that were never given.
@@ -61,9 +62,9 @@ pub struct ResendQueue {
     /// of this node: a peer that asks for it has not noticed that another life began, and lacks what ended between.
     dropped: Option<u32>,
     /// Ended flows whose end was dropped: a bulk transfer tells it again. Each with its ticket.
-    unheard: VecDeque<(Slot, u32)>,
+    unheard: Bounded<(Slot, u32)>,
     /// Expectations whose news was dropped.
-    unheard_expectations: VecDeque<Box<Expectation>>,
+    unheard_expectations: Bounded<Box<Expectation>>,
     dropped_count: u64,
     /// When messages are sent that are pushed now.
     now_ms: u32,
@@ -112,8 +113,8 @@ impl ResendQueue {
             max,
             last,
             dropped: Some(last),
-            unheard: VecDeque::new(),
-            unheard_expectations: VecDeque::new(),
+            unheard: Bounded::new(limit::ENDS_UNHEARD_MAX),
+            unheard_expectations: Bounded::new(limit::EXPECTATIONS_UNHEARD_MAX),
             dropped_count: 0,
             now_ms: 0,
             forgotten: false,
@@ -240,8 +241,14 @@ impl ResendQueue {
     }
 
     /// Takes out the expectations whose news was dropped.
-    pub fn take_unheard_expectations(&mut self) -> VecDeque<Box<Expectation>> {
-        core::mem::take(&mut self.unheard_expectations)
+    pub fn take_unheard_expectations(&mut self) -> Vec<Box<Expectation>> {
+        self.unheard_expectations.drain(..).collect()
+    }
+
+    /// Its queues that have a limit of their own, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        queues.push(("unheard_ends", self.unheard.usage()));
+        queues.push(("unheard_expectations", self.unheard_expectations.usage()));
     }
 
     fn drop_oldest(&mut self, kept: &mut Kept<'_>) {
@@ -255,21 +262,14 @@ impl ResendQueue {
         self.dropped = Some(seq);
         self.lost.count(&item);
         if let Item::Expect(expect) = item {
-            self.unheard_expectations.push_back(expect);
-            if self.unheard_expectations.len() > limit::EXPECTATIONS_UNHEARD_MAX {
-                self.unheard_expectations.pop_front();
-                self.forgotten = true;
-            }
+            self.forgotten |= self.unheard_expectations.displace(expect).is_some();
             return;
         }
         // The entry goes on; if this was its end, that is to be told by a bulk transfer.
         if let Item::Entry(slot) = item
             && kept.has_ended(slot)
         {
-            self.unheard.push_back((slot, seq));
-            if self.unheard.len() > limit::ENDS_UNHEARD_MAX {
-                self.forget_oldest_unheard(kept);
-            }
+            self.keep_unheard(kept, (slot, seq));
         }
     }
 
@@ -292,14 +292,16 @@ impl ResendQueue {
         Some(record.item)
     }
 
-    /// Gives up the oldest end that could not be told.
-    fn forget_oldest_unheard(&mut self, kept: &mut Kept<'_>) {
-        while let Some((slot, ticket)) = self.unheard.pop_front() {
-            if is_unheard(kept, slot, ticket) {
-                kept.release(slot);
-                self.forgotten = true;
-                return;
-            }
+    /// Keeps an end that could not be told. If that is one too many, the oldest go that were told since; if the oldest
+    /// was not, it is given up.
+    fn keep_unheard(&mut self, kept: &mut Kept<'_>, end: (Slot, u32)) {
+        let is_told = |&(slot, ticket): &(Slot, u32)| !is_unheard(kept, slot, ticket);
+        while self.unheard.len() >= limit::ENDS_UNHEARD_MAX
+            && self.unheard.pop_if(is_told).is_some()
+        {}
+        if let Some((slot, _)) = self.unheard.displace(end) {
+            kept.release(slot);
+            self.forgotten = true;
         }
     }
 
@@ -326,9 +328,9 @@ impl ResendQueue {
         kept: &mut Kept<'_>,
         (from, to): (u32, u32),
         again: &mut Vec<Item>,
-    ) -> Verdict {
+    ) -> AckVerdict {
         if is_before(self.last, to) {
-            return Verdict::Absurd;
+            return AckVerdict::Absurd;
         }
         while let Some(record) = self.records.front().filter(|record| !is_before(to, record.seq)) {
             let older = is_before(record.seq, from);
@@ -351,7 +353,7 @@ impl ResendQueue {
                 other => self.settled.count(&other),
             }
         }
-        Verdict::Fine
+        AckVerdict::Fine
     }
 
     /// The peer lacks `from` to `to`: what is kept of them goes to `again`.
@@ -360,17 +362,17 @@ impl ResendQueue {
         kept: &mut Kept<'_>,
         (from, to): (u32, u32),
         again: &mut Vec<Item>,
-    ) -> Verdict {
+    ) -> AckVerdict {
         if is_before(self.last, to) {
-            return Verdict::Absurd;
+            return AckVerdict::Absurd;
         }
         let first = self.records.partition_point(|record| is_before(record.seq, from));
         let end = self.records.partition_point(|record| !is_before(to, record.seq));
         let lacked: Vec<_> = self.records.drain(first..end.max(first)).collect();
         again.extend(lacked.into_iter().filter_map(|record| self.give_up(kept, record)));
         match self.dropped {
-            Some(dropped) if !is_before(dropped, from) => Verdict::Beyond,
-            _ => Verdict::Fine,
+            Some(dropped) if !is_before(dropped, from) => AckVerdict::Beyond,
+            _ => AckVerdict::Fine,
         }
     }
 }
@@ -449,12 +451,12 @@ mod tests {
             queue.push(&mut Kept { column, table }, seq, item);
         }
 
-        fn on_ack(&mut self, range: (u32, u32)) -> Verdict {
+        fn on_ack(&mut self, range: (u32, u32)) -> AckVerdict {
             let Self { queue, table, column, again } = self;
             queue.on_ack(&mut Kept { column, table }, range, again)
         }
 
-        fn on_nack(&mut self, range: (u32, u32)) -> Verdict {
+        fn on_nack(&mut self, range: (u32, u32)) -> AckVerdict {
             let Self { queue, table, column, again } = self;
             queue.on_nack(&mut Kept { column, table }, range, again)
         }
@@ -471,7 +473,7 @@ mod tests {
     #[test]
     fn what_is_acknowledged_is_forgotten_and_what_was_passed_over_is_sent_again() {
         let mut sent = Sent::new(10, &[5, 6, 8, 9]);
-        assert_eq!(sent.on_ack((6, 8)), Verdict::Fine);
+        assert_eq!(sent.on_ack((6, 8)), AckVerdict::Fine);
         assert_eq!(slots(&sent.again), [0]);
         assert_eq!(sent.queue.iter(&sent.column).map(|(seq, _)| seq).collect::<Vec<_>>(), [9]);
         assert_eq!(sent.queue.len(), 1);
@@ -497,9 +499,9 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_sent_again_and_the_rest_goes_on_waiting() {
         let mut sent = Sent::new(10, &[5, 6, 8, 9]);
-        assert_eq!(sent.on_nack((6, 8)), Verdict::Fine);
+        assert_eq!(sent.on_nack((6, 8)), AckVerdict::Fine);
         assert_eq!(slots(&sent.again), [1, 2]);
-        assert_eq!(sent.on_nack((6, 8)), Verdict::Fine);
+        assert_eq!(sent.on_nack((6, 8)), AckVerdict::Fine);
         assert_eq!((sent.again.len(), sent.queue.len()), (2, 2), "it is sent again once");
     }
 
@@ -508,15 +510,15 @@ mod tests {
     fn what_was_dropped_and_is_asked_for_needs_a_bulk_transfer() {
         let mut sent = Sent::new(2, &[5, 6, 7, 8]);
         assert_eq!((sent.queue.len(), sent.queue.dropped_count()), (2, 2));
-        assert_eq!(sent.on_nack((7, 7)), Verdict::Fine);
-        assert_eq!(sent.on_nack((6, 7)), Verdict::Beyond);
+        assert_eq!(sent.on_nack((7, 7)), AckVerdict::Fine);
+        assert_eq!(sent.on_nack((6, 7)), AckVerdict::Beyond);
     }
 
     #[test]
     fn numbers_that_were_never_given_are_absurd_and_change_nothing() {
         let mut sent = Sent::new(9, &[5, 6]);
-        assert_eq!(sent.on_ack((5, 7)), Verdict::Absurd);
-        assert_eq!(sent.on_nack((6, 0x7fff)), Verdict::Absurd);
+        assert_eq!(sent.on_ack((5, 7)), AckVerdict::Absurd);
+        assert_eq!(sent.on_nack((6, 0x7fff)), AckVerdict::Absurd);
         assert_eq!((sent.queue.len(), sent.again.len()), (2, 0));
     }
 
@@ -534,9 +536,27 @@ mod tests {
     #[test]
     fn numbers_wrap() {
         let mut sent = Sent::new(10, &[u32::MAX - 1, u32::MAX, 0, 1]);
-        assert_eq!(sent.on_nack((u32::MAX, 0)), Verdict::Fine);
+        assert_eq!(sent.on_nack((u32::MAX, 0)), AckVerdict::Fine);
         assert_eq!(slots(&sent.again), [1, 2]);
-        assert_eq!(sent.on_ack((u32::MAX - 1, 1)), Verdict::Fine);
+        assert_eq!(sent.on_ack((u32::MAX - 1, 1)), AckVerdict::Fine);
         assert!(sent.queue.is_empty());
+    }
+
+    #[test]
+    fn an_expectation_that_no_bulk_transfer_can_tell_is_counted_and_owed() {
+        let mut sent = Sent::new(1, &[1]);
+        for n in 0..limit::EXPECTATIONS_UNHEARD_MAX as u32 + 1 {
+            sent.push(2 + n, Item::Expect(Box::default()));
+        }
+        let usage = |sent: &Sent| {
+            let mut queues = QueueUsages::new();
+            sent.queue.queues(&mut queues);
+            queues.iter().find(|(name, _)| *name == "unheard_expectations").unwrap().1
+        };
+        assert_eq!((usage(&sent).len, usage(&sent).no_space), (limit::EXPECTATIONS_UNHEARD_MAX, 0));
+        assert!(!sent.queue.has_forgotten());
+        sent.push(u32::MAX / 2, Item::Expect(Box::default()));
+        assert_eq!((usage(&sent).len, usage(&sent).no_space), (limit::EXPECTATIONS_UNHEARD_MAX, 1));
+        assert!(sent.queue.has_forgotten());
     }
 }

@@ -9,13 +9,14 @@
 //! share one session, with a tracker for each of them ([`Peers`]).
 
 use super::ftfw::Ftfw;
-use super::resend::Verdict;
-use super::{Belief, Manners, Outbox, Packer, Peers, Place, Step, count_fault};
+use super::resend::AckVerdict;
+use super::{Belief, Manners, Outbox, Packer, Peers, Placement, Step, count_fault};
+use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Config, Mode, limit};
 use crate::input::Sender;
 use crate::node::Node;
 use crate::output::{Event, Side};
-use crate::peer::session::Standing;
+use crate::peer::standing::Standing;
 use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
@@ -66,7 +67,7 @@ pub(super) struct Arrival {
     pub(super) peer: PeerId,
     seq: u32,
     flags: Flags,
-    pub(super) place: Place,
+    pub(super) place: Placement,
 }
 
 impl Arrival {
@@ -371,7 +372,7 @@ impl V1 {
             Control::Nack { from, to } if acknowledges => {
                 let verdict = match outbox.on_nack(&mut flows.table, (from, to)) {
                     // Another node may have acknowledged what this one lacks.
-                    Verdict::Fine if !reliable => Verdict::Beyond,
+                    AckVerdict::Fine if !reliable => AckVerdict::Beyond,
                     verdict => verdict,
                 };
                 // The peer waits to hear that what it lacked has been sent.
@@ -405,11 +406,11 @@ impl V1 {
         node.tell(Event::ResyncRequested);
     }
 
-    fn on_verdict(&mut self, node: &mut Node, now: Instant, verdict: Verdict) {
+    fn on_verdict(&mut self, node: &mut Node, now: Instant, verdict: AckVerdict) {
         match verdict {
-            Verdict::Fine => {}
-            Verdict::Absurd => node.counters.replica.absurd_ranges += 1,
-            Verdict::Beyond => {
+            AckVerdict::Fine => {}
+            AckVerdict::Absurd => node.counters.replica.absurd_ranges += 1,
+            AckVerdict::Beyond => {
                 if self.bulk_due.is_none() {
                     node.tell(Event::PeerMissed);
                 }
@@ -555,6 +556,14 @@ impl V1 {
     #[must_use]
     pub const fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Its queues, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        let mut anchors = QueueUsage::default();
+        self.peers.iter().for_each(|(_, peer)| anchors += peer.tracker.anchors());
+        queues.push(("anchors", anchors));
+        self.outbox.queues(queues);
     }
 
     /// What waits to be sent and what waits to be acknowledged.

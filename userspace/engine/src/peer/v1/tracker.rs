@@ -1,10 +1,10 @@
 //! The peer's sequence numbers, as they come in.
 
 use super::is_before;
+use crate::bounded::{Bounded, QueueUsage};
 use crate::config::limit;
 use crate::counters::ReplicaCounters;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use common::Instant;
 use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
@@ -26,7 +26,7 @@ pub enum Step {
 
 /// Where a received message stands in the peer's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Placement {
     /// A number that only grows over the peer's messages, across wrap-arounds and restarts of the peer.
     pub order: u64,
     /// How it follows the others.
@@ -63,7 +63,7 @@ pub struct Tracker {
     greets: bool,
     /// Numbers and their orders, in order: between one and the next, both grow alike. The first number of this life of
     /// the peer is the oldest, unless there are too many.
-    anchors: VecDeque<(u32, u64)>,
+    anchors: Bounded<(u32, u64)>,
     /// Numbers that were passed over and have not come.
     missing: u32,
     /// Order of the message that passed over the last of these; 0 when none is missing.
@@ -84,7 +84,7 @@ impl Tracker {
         let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
         let hasher = FixedState::with_seed(seed);
         let last_at = Instant(0);
-        let anchors = VecDeque::new();
+        let anchors = Bounded::new(limit::ANCHORS_MAX);
         Self {
             last: None,
             last_at,
@@ -187,12 +187,12 @@ impl Tracker {
         bytes: &[u8],
         anew: bool,
         counters: &mut ReplicaCounters,
-    ) -> Place {
+    ) -> Placement {
         let looks = self.hasher.hash_one(bytes) as u32 | 1;
         let patience = if self.greets { limit::LATE_TIME_GREETED } else { limit::LATE_TIME };
         let quiet = now.since(self.last_at) > patience;
         let Some((last, order)) = self.last else {
-            self.anchors.push_back((seq, self.floor));
+            self.anchor(seq, self.floor);
             return self.advance(now, seq, looks, self.floor, Step::First);
         };
         let step = seq.wrapping_sub(last) as i32;
@@ -224,22 +224,28 @@ impl Tracker {
                 self.missing = self.missing.saturating_sub(1);
                 self.hole = if self.missing == 0 { 0 } else { self.hole };
             }
-            return Place { order: order - u64::from(distance), step, restarted: false };
+            return Placement { order: order - u64::from(distance), step, restarted: false };
         }
         let far = (limit::LATE_WINDOW..limit::LATE_REACH_GREETED).contains(&distance);
         if self.greets && step <= 0 && far && !anew && !quiet {
             // It was asked for long ago, and comes again with another number.
             counters.before += 1;
-            return Place { order, step: Step::Again, restarted: false };
+            return Placement { order, step: Step::Again, restarted: false };
         }
         counters.peer_restarts += 1;
         self.seen.fill(0);
         let order = order + u64::from(limit::LATE_WINDOW);
         self.anchors.clear();
-        self.anchors.push_back((seq, order));
+        self.anchor(seq, order);
         (self.missing, self.hole) = (0, 0);
         let place = self.advance(now, seq, looks, order, Step::First);
-        Place { restarted: true, ..place }
+        Placement { restarted: true, ..place }
+    }
+
+    /// How many jumps in the numbers are remembered.
+    #[must_use]
+    pub fn anchors(&self) -> QueueUsage {
+        self.anchors.usage()
     }
 
     /// The `count` numbers after `last` have not come yet.
@@ -251,13 +257,10 @@ impl Tracker {
 
     /// From message `seq` on, orders grow with numbers again.
     fn anchor(&mut self, seq: u32, order: u64) {
-        if self.anchors.len() >= limit::ANCHORS_MAX {
-            self.anchors.pop_front();
-        }
-        self.anchors.push_back((seq, order));
+        self.anchors.displace((seq, order));
     }
 
-    fn advance(&mut self, now: Instant, seq: u32, looks: u32, order: u64, step: Step) -> Place {
+    fn advance(&mut self, now: Instant, seq: u32, looks: u32, order: u64, step: Step) -> Placement {
         self.seen[slot_of(seq)] = looks;
         // Numbers wrap: an anchor must never be half a count away.
         if self.anchors.back().is_some_and(|(at, _)| seq.wrapping_sub(*at) > 1 << 30) {
@@ -265,7 +268,7 @@ impl Tracker {
         }
         self.last = Some((seq, order));
         self.last_at = now;
-        Place { order, step, restarted: false }
+        Placement { order, step, restarted: false }
     }
 }
 

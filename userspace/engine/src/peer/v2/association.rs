@@ -11,8 +11,8 @@ use super::ledger::{Item, PositionId};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
 use super::stream::Arrived;
+use crate::bounded::Bounded;
 use crate::config::Owner;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -83,8 +83,6 @@ pub struct Counts {
     pub unlisted: u64,
     /// Rows that were told to mend a difference.
     pub repaired: u64,
-    /// Answers that found no room.
-    pub replies_dropped: u64,
 }
 
 /// One peer.
@@ -144,7 +142,7 @@ pub struct Association {
     pub(super) release: Option<u64>,
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
-    pub(super) replies: VecDeque<Reply>,
+    pub(super) replies: Bounded<Reply>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -186,7 +184,7 @@ impl Association {
             release: None,
             release_number: None,
             release_at: now,
-            replies: VecDeque::new(),
+            replies: Bounded::new(REPLIES_MAX),
             counts: Counts::default(),
         }
     }
@@ -229,11 +227,8 @@ impl Association {
 
     /// Something is to be answered.
     pub(super) fn reply(&mut self, reply: Reply) {
-        if self.replies.len() < REPLIES_MAX {
-            self.replies.push_back(reply);
-        } else {
-            self.counts.replies_dropped += 1;
-        }
+        // The peer compares again.
+        let _ = self.replies.push(reply);
     }
 
     /// OPEN goes out with this number.

@@ -277,7 +277,7 @@ pub fn join(mine: &mut Flow, theirs: &Flow) {
 
 /// What this node has of a flow that another's claim, just taken, is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
+pub enum KernelEntry {
     /// No entry in its kernel.
     None,
     /// None, and its own claim was that the flow was closed.
@@ -368,26 +368,30 @@ pub enum Action {
 
 /// What this node does (R10.4, R13.3).
 #[must_use]
-pub const fn meet(entry: Entry, comes: Comes, meeting: Meeting) -> Action {
+pub const fn meet(entry: KernelEntry, comes: Comes, meeting: Meeting) -> Action {
     let Meeting { knew, same_reply, adds, hot } = meeting;
     match (entry, comes) {
-        (Entry::Own, Comes::Live | Comes::New) if !same_reply => Action::CedeConflict,
-        (Entry::Own, Comes::Live | Comes::New) if !knew && adds => Action::ClaimJoined,
-        (Entry::Own, Comes::Live | Comes::New) => Action::Cede,
-        (Entry::Ceded | Entry::Injected, Comes::New) if hot => Action::Replace,
-        (Entry::Ceded | Entry::Injected, Comes::New) => Action::Forget,
-        (Entry::Ceded, Comes::Live) if !same_reply => Action::CedeConflict,
-        (Entry::Ceded, Comes::Live) if hot => Action::Advance,
-        (Entry::Injected, Comes::Live) if hot && !same_reply => Action::Replace,
-        (Entry::Injected, Comes::Live) if hot => Action::Write,
-        (Entry::Ceded | Entry::Injected, Comes::Live) => Action::Nothing,
-        (Entry::Own | Entry::Ceded, Comes::Expired) => Action::Ask,
-        (Entry::Injected, Comes::Expired) => Action::AskWhenOver,
-        (Entry::Own, Comes::Closed) if !knew => Action::Ask,
-        (Entry::Own | Entry::Ceded | Entry::Injected, Comes::Closed) => Action::Delete,
-        (Entry::OwnClose, Comes::Live) if !knew => Action::CloseAgain,
-        (Entry::None | Entry::OwnClose, Comes::Live | Comes::New) if hot => Action::Create,
-        (Entry::None | Entry::OwnClose, _) => Action::Nothing,
+        (KernelEntry::Own, Comes::Live | Comes::New) if !same_reply => Action::CedeConflict,
+        (KernelEntry::Own, Comes::Live | Comes::New) if !knew && adds => Action::ClaimJoined,
+        (KernelEntry::Own, Comes::Live | Comes::New) => Action::Cede,
+        (KernelEntry::Ceded | KernelEntry::Injected, Comes::New) if hot => Action::Replace,
+        (KernelEntry::Ceded | KernelEntry::Injected, Comes::New) => Action::Forget,
+        (KernelEntry::Ceded, Comes::Live) if !same_reply => Action::CedeConflict,
+        (KernelEntry::Ceded, Comes::Live) if hot => Action::Advance,
+        (KernelEntry::Injected, Comes::Live) if hot && !same_reply => Action::Replace,
+        (KernelEntry::Injected, Comes::Live) if hot => Action::Write,
+        (KernelEntry::Ceded | KernelEntry::Injected, Comes::Live) => Action::Nothing,
+        (KernelEntry::Own | KernelEntry::Ceded, Comes::Expired) => Action::Ask,
+        (KernelEntry::Injected, Comes::Expired) => Action::AskWhenOver,
+        (KernelEntry::Own, Comes::Closed) if !knew => Action::Ask,
+        (KernelEntry::Own | KernelEntry::Ceded | KernelEntry::Injected, Comes::Closed) => {
+            Action::Delete
+        }
+        (KernelEntry::OwnClose, Comes::Live) if !knew => Action::CloseAgain,
+        (KernelEntry::None | KernelEntry::OwnClose, Comes::Live | Comes::New) if hot => {
+            Action::Create
+        }
+        (KernelEntry::None | KernelEntry::OwnClose, _) => Action::Nothing,
     }
 }
 

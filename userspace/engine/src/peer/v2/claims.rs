@@ -15,11 +15,11 @@
 use super::claim::{self, Claim, What};
 use super::digest::Digest;
 use super::ledger::{Entry as Told, Gone, Ledger};
+use crate::bounded::{Bounded, QueueUsage};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::{Full, Slot};
 use crate::node::Node;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::{Flow, FlowKey};
@@ -102,7 +102,7 @@ pub struct Claims {
     held: Vec<Option<Held>>,
     held_ends: HashMap<FlowKey, HeldEnd, FixedState>,
     /// Keys of the held ends with their versions, in the order in which they came. Some are gone by now.
-    graves: VecDeque<(FlowKey, u64)>,
+    graves: Bounded<(FlowKey, u64)>,
     /// By local slot: what a peer said of the connection that this node's kernel does not show (R10.3).
     joined: HashMap<Slot, Box<Flow>, FixedState>,
     /// By owner.
@@ -124,7 +124,7 @@ impl Claims {
             own_ends: HashMap::with_hasher(hasher()),
             held: Vec::new(),
             held_ends: HashMap::with_hasher(hasher()),
-            graves: VecDeque::new(),
+            graves: Bounded::new(ENDS_MAX),
             joined: HashMap::with_hasher(hasher()),
             digests: (0..nodes).map(|_| Digest::new(bits)).collect(),
         }
@@ -315,16 +315,19 @@ impl Claims {
     /// A peer's claim that a flow is over is taken; `known` is what was claimed before. The oldest end gives way.
     pub fn hold_end(&mut self, node: &mut Node, key: &FlowKey, claim: Claimed, known: Known) {
         self.let_go(node, key, known);
-        while self.graves.len() >= ENDS_MAX
-            && let Some((oldest, version)) = self.graves.pop_front()
+        if let Some((oldest, version)) = self.graves.displace((*key, claim.version))
+            && self.held_ends.get(&oldest).is_some_and(|end| end.claim.version == version)
         {
-            if self.held_ends.get(&oldest).is_some_and(|end| end.claim.version == version) {
-                self.held_ends.remove(&oldest);
-            }
+            self.held_ends.remove(&oldest);
         }
         let id = self.key.id(key);
         self.held_ends.insert(*key, HeldEnd { claim, id });
-        self.graves.push_back((*key, claim.version));
+    }
+
+    /// How many ends of peers' claims are remembered.
+    #[must_use]
+    pub fn ends(&self) -> QueueUsage {
+        self.graves.usage()
     }
 
     /// What is claimed of an identity is claimed no more, and nobody is told.

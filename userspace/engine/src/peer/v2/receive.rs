@@ -1,7 +1,7 @@
 //! What peers say: datagrams in, claims taken, comparisons answered.
 
 use super::association::{Association, BEAT, Reply};
-use super::claim::{self, Action, Claim, Comes, Entry, Meeting, Said, What};
+use super::claim::{self, Action, Claim, Comes, KernelEntry, Meeting, Said, What};
 use super::claims::{Claimed, Known};
 use super::digest::{self, Listing, Verdict};
 use super::ledger::Item;
@@ -18,7 +18,7 @@ use core::time::Duration;
 use ctnetlink::Flow;
 use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, SLICES, Sums, Wants};
 use wire::sync::v2::frame::{Flags, Told};
-use wire::sync::v2::{Ack, Cut, Frame, Frames, Open, Record, Role, Table};
+use wire::sync::v2::{Ack, Cut, FlowRecord, Frame, Frames, Open, Role, Table};
 
 /// A difference in more than this part of all leaves is no matter of single rows: everything is told again.
 const LEAVES_PART: usize = 4;
@@ -152,7 +152,7 @@ impl V2 {
         node: &mut Node,
         now: Instant,
         from: PeerId,
-        (record, repair): (&Record<'_>, bool),
+        (record, repair): (&FlowRecord<'_>, bool),
     ) {
         let known = self.claims.known(node, &record.key);
         let Some(peer) = self.peers.get_mut(from.index()) else { return };
@@ -178,7 +178,7 @@ impl V2 {
         node: &mut Node,
         now: Instant,
         from: PeerId,
-        (coming, record, known): (Claimed, &Record<'_>, Known),
+        (coming, record, known): (Claimed, &FlowRecord<'_>, Known),
     ) {
         let key = record.key;
         // Where an injection made an entry, what is known of this node's own is about to go.
@@ -188,16 +188,16 @@ impl V2 {
         let flow = record.to_flow();
         let mine = slot.and_then(|slot| self.claims.flow(node, slot));
         let entry = match known {
-            Known::Own(..) => Entry::Own,
-            _ if mine.is_some() => Entry::Ceded,
-            _ if node.remote.made(&key) => Entry::Injected,
-            Known::OwnEnd(_, claim) if claim.what == What::Closed => Entry::OwnClose,
-            _ => Entry::None,
+            Known::Own(..) => KernelEntry::Own,
+            _ if mine.is_some() => KernelEntry::Ceded,
+            _ if node.remote.made(&key) => KernelEntry::Injected,
+            Known::OwnEnd(_, claim) if claim.what == What::Closed => KernelEntry::OwnClose,
+            _ => KernelEntry::None,
         };
         let comes = Comes::of(known.claim(), &coming);
         let ours = known.claim().filter(|claim| claim.owner == self.cluster.me);
         let written = match known {
-            Known::Held(slot, _) if entry == Entry::Injected => node.remote.table().at(slot),
+            Known::Held(slot, _) if entry == KernelEntry::Injected => node.remote.table().at(slot),
             _ => None,
         };
         let meeting = Meeting {
@@ -382,7 +382,7 @@ impl V2 {
     }
 
     /// A peer holds another claim against one of this node's (R10.8).
-    fn on_beaten(&mut self, node: &mut Node, now: Instant, record: &Record<'_>) {
+    fn on_beaten(&mut self, node: &mut Node, now: Instant, record: &FlowRecord<'_>) {
         let key = record.key;
         let known = self.claims.known(node, &key);
         let Some(ours) = known.claim().filter(|claim| claim.owner == self.cluster.me) else {

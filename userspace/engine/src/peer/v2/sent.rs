@@ -15,6 +15,7 @@ mod tests;
 use super::ledger::{Entry, Item, Ledger};
 use super::rate::{Rate, RoundTrip, Snapshot};
 use super::stream::ACK_AFTER;
+use crate::bounded::{Bounded, QueueUsage};
 use alloc::collections::VecDeque;
 use common::Instant;
 use core::ops::RangeInclusive;
@@ -28,6 +29,9 @@ pub const RECORDS_MAX: usize = 131_072;
 pub const DATAGRAMS_MAX: usize = 16_384;
 /// How many later ones must have been acknowledged.
 const LATER: u64 = 3;
+/// Most lost records: all records in flight, and all ends, which a peer gets after a restart. Lost records are sent
+/// before new ones, so no more can be lost meanwhile.
+pub const LOST_MAX: usize = RECORDS_MAX + super::claims::ENDS_MAX;
 /// How often the probe timeout doubles at most.
 const BACKOFF_MAX: u32 = 6;
 
@@ -51,7 +55,7 @@ struct Flight {
 
 /// What an acknowledgement, or a timeout, showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct AckOutcome {
     /// Datagrams that arrived, of which that was not known.
     pub acked: u32,
     /// Datagrams that are lost.
@@ -141,8 +145,8 @@ impl Sent {
         ranges: impl Iterator<Item = RangeInclusive<u64>>,
         delay: Duration,
         mut lost: impl FnMut(Told),
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    ) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
         let next = self.next_number();
         for range in ranges {
             let (from, to) = ((*range.start()).max(self.first), (*range.end()).min(next - 1));
@@ -163,7 +167,7 @@ impl Sent {
         rate: &mut Rate,
         number: u64,
         delay: Duration,
-        outcome: &mut Outcome,
+        outcome: &mut AckOutcome,
     ) {
         let newest = number > self.greatest_acked;
         self.greatest_acked = self.greatest_acked.max(number);
@@ -199,7 +203,7 @@ impl Sent {
         now: Instant,
         rate: &mut Rate,
         mut lost: impl FnMut(Told),
-    ) -> Outcome {
+    ) -> AckOutcome {
         let mut count = self.find_lost(now, rate, &mut lost);
         let patience = self.patience(rate.trip());
         if self.bytes != 0 && now.since(self.heard_at) >= patience {
@@ -211,7 +215,7 @@ impl Sent {
             count += old;
             self.drop_done();
         }
-        Outcome { acked: 0, lost: count }
+        AckOutcome { acked: 0, lost: count }
     }
 
     fn patience(&self, trip: &RoundTrip) -> Duration {
@@ -301,13 +305,20 @@ impl Sent {
 }
 
 /// What is to be told again, in the order in which it was found to be lost.
-#[derive(Debug, Default)]
-pub struct Lost(VecDeque<Told>);
+#[derive(Debug)]
+pub struct Lost(Bounded<Told>);
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self(Bounded::new(LOST_MAX))
+    }
+}
 
 impl Lost {
     /// This was lost.
     pub fn push(&mut self, told: Told) {
-        self.0.push_back(told);
+        // A comparison of tables finds what there is no room for (R11.3).
+        let _ = self.0.push(told);
     }
 
     /// Whether nothing is to be told again, as far as is known.
@@ -323,7 +334,7 @@ impl Lost {
             match ledger.entry(told.item).filter(|entry| entry.version == told.version) {
                 Some(entry) => return Some((told.item, entry)),
                 None => {
-                    self.0.pop_front();
+                    self.0.pop();
                 }
             }
         }
@@ -332,7 +343,13 @@ impl Lost {
 
     /// The one that [`Lost::peek`] showed is told.
     pub fn advance(&mut self) {
-        self.0.pop_front();
+        self.0.pop();
+    }
+
+    /// How many records wait to be told again.
+    #[must_use]
+    pub fn usage(&self) -> QueueUsage {
+        self.0.usage()
     }
 
     /// The least version of what was lost.

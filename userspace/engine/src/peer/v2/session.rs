@@ -10,11 +10,12 @@
 
 use super::association::Association;
 use super::claims::{Claims, Known};
+use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
 use crate::local::seconds;
 use crate::node::Node;
-use crate::peer::session::Standing;
+use crate::peer::standing::Standing;
 use crate::told::PeerId;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -324,6 +325,20 @@ impl V2 {
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
         self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
+    }
+
+    /// Its queues, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        let [mut replies, mut told_again] = [QueueUsage::default(); 2];
+        for peer in &self.peers {
+            replies += peer.replies.usage();
+            told_again += peer.lost.usage();
+        }
+        queues.extend([
+            ("replies", replies),
+            ("told_again", told_again),
+            ("claimed_ends", self.claims.ends()),
+        ]);
     }
 
     /// How each peer stands, in the order of the configuration.

@@ -207,11 +207,12 @@ impl V2 {
 
     fn put_replies(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
         let mut any = false;
-        while let Some(reply) = self.peers[at].replies.pop_front() {
+        while let Some(reply) = self.peers[at].replies.pop() {
             let (fitted, rest) = self.put_reply(node, at, reply, d);
             any |= fitted;
             if let Some(rest) = rest {
-                self.peers[at].replies.push_front(rest);
+                // It has just left this place.
+                let _ = self.peers[at].replies.put_back(rest);
                 break;
             }
         }

@@ -9,7 +9,7 @@ use ctnetlink::{Flow, FlowKey};
 use engine::Side;
 use engine::query::{Expr, Program};
 use host::fleet::Handle;
-use host::shard::{Age, Order, Place, Query, Want};
+use host::shard::{EntryAge, Order, Place, Query, Want};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Hub {
 }
 
 /// Looks a flow up in the tables of all shards; `None` if nobody answers.
-async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow, Age)>> {
+async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow, EntryAge)>> {
     let program = Arc::new(Program::new(&Expr::Everything).ok()?);
     let mut next = Some(Place::default());
     while let Some(from) = next {

@@ -24,7 +24,7 @@ fn zone(zone: u16) -> Arc<Program> {
 }
 
 /// Runs one query to its end; the answer, and how many turns it took.
-fn run(engine: &Engine, program: Arc<Program>, from: Place, want: Want) -> (Answer, u32) {
+fn run(engine: &Engine, program: Arc<Program>, from: Place, want: Want) -> (QueryAnswer, u32) {
     let mut queries = Queries::default();
     let (reply, mut answer) = oneshot::channel();
     queries.order(Query { side: Side::Local, program, from, want, reply });
@@ -96,7 +96,7 @@ fn what_nobody_waits_for_is_dropped_and_what_is_too_much_refused() {
             answer
         })
         .collect();
-    assert_eq!(queries.refused, 2);
+    assert_eq!(queries.usage().no_space, 2);
     while queries.step(&engine, Instant(2)) > 0 {}
     let done = answers.into_iter().filter_map(|mut answer| answer.try_recv().ok());
     assert_eq!(done.filter(|answer| answer.matched == 1).count(), RUNNING_MAX);

@@ -13,7 +13,7 @@ use ctnetlink::flow::{Flow, Known, Status};
 use ctnetlink::frame::HEADER_LEN;
 use ctnetlink::request::{self, IfExists, Selection, Ticket};
 use ctnetlink::{FlowKey, FlowView, Tuple};
-use host::exchange::writes::{Outcome as Came, Writes};
+use host::exchange::writes::{WriteOutcome, Writes};
 use host::table::Table as Kernel;
 use std::io;
 use std::process::ExitCode;
@@ -199,7 +199,7 @@ pub(super) fn update_quietly(command: &Command, lines: &[Command]) -> Result<Don
 fn show(
     screen: &mut Screen<'_>,
     update: &Update,
-    came: Came<'_>,
+    came: WriteOutcome<'_>,
     failed: &mut Option<i32>,
 ) -> io::Result<()> {
     match came.errno {

@@ -17,7 +17,7 @@ use crate::conntrack::progress::Progress;
 use crate::conntrack::{wanted, words};
 use ctnetlink::Flow;
 use ctnetlink::request::{self, IfExists};
-use host::exchange::writes::{Outcome as Came, Writes};
+use host::exchange::writes::{WriteOutcome, Writes};
 use host::table::Table as Kernel;
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -209,7 +209,7 @@ impl Loader {
 fn settle(
     kernel: &mut Kernel,
     wanted: Wanted,
-    came: Came<'_>,
+    came: WriteOutcome<'_>,
     failed: &mut Option<Failure>,
 ) -> Result<(), Failure> {
     let key = wanted.flow.key();

@@ -19,7 +19,7 @@ use host::control::Client;
 use host::control::framed::{Received, Refusal, namespace};
 use host::fleet::Handle;
 use host::removal::{self, Removed, Victim};
-use host::shard::{Answer, Order, Place, Query, TableState, Trust, Want};
+use host::shard::{Order, Place, Query, QueryAnswer, TableState, Trust, Want};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use wire::control::framed::{Ask, Format, Status, Tally, Verb};
@@ -153,7 +153,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The answer of one shard, or a page of it.
-    async fn query(&mut self, from: Place, want: Want) -> Result<Answer, (Status, Vec<u8>)> {
+    async fn query(&mut self, from: Place, want: Want) -> Result<QueryAnswer, (Status, Vec<u8>)> {
         let (reply, answer) = oneshot::channel();
         let program = Arc::clone(&self.program);
         let side = self.side;

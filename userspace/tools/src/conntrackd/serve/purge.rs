@@ -5,19 +5,19 @@ use anyhow::Result;
 use engine::Command;
 use host::control::Client;
 use host::fleet::Handle;
-use host::purge::Subject;
-use host::shard::{Order, Outcome};
+use host::purge::PurgeSubject;
+use host::shard::{CommandOutcome, Order};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 impl Service {
     /// Empties them at once; the client waits until it is done.
-    pub(super) async fn purge(&self, client: &mut Client, subjects: &[Subject]) -> Result<()> {
-        if subjects.contains(&Subject::Flows) {
+    pub(super) async fn purge(&self, client: &mut Client, subjects: &[PurgeSubject]) -> Result<()> {
+        if subjects.contains(&PurgeSubject::Flows) {
             self.log.notice("flushing kernel conntrack table");
         }
-        if subjects.contains(&Subject::Expectations) {
+        if subjects.contains(&PurgeSubject::Expectations) {
             self.log.notice("flushing kernel expect table");
         }
         let engine = self.engine.read().await;
@@ -43,7 +43,7 @@ impl Service {
             order(&engine, Command::Flush { local: true, remote: false });
             // From here on it cannot be cancelled: the engine does it whether or not this task
             // waits for the end.
-            let done = order_purge(&engine, &[Subject::Flows, Subject::Expectations]);
+            let done = order_purge(&engine, &[PurgeSubject::Flows, PurgeSubject::Expectations]);
             let _ = done.await;
         });
         *scheduled = Some(task.abort_handle());
@@ -58,8 +58,8 @@ impl Service {
     }
 }
 
-fn order_purge(engine: &Handle, subjects: &[Subject]) -> oneshot::Receiver<Outcome> {
-    if subjects.contains(&Subject::Flows) {
+fn order_purge(engine: &Handle, subjects: &[PurgeSubject]) -> oneshot::Receiver<CommandOutcome> {
+    if subjects.contains(&PurgeSubject::Flows) {
         // Peers of version 2 keep what this node claims: its end here is not the flows' end.
         order(engine, Command::Release);
     }

@@ -1,8 +1,7 @@
 //! The operations through the daemon: its table, the framed protocol of its control socket.
 
 use super::asked::Asked;
-use super::delete::{Plan, Verdict};
-use super::{Found, Output, note};
+use super::{Deletion, Found, Intent, Output, note};
 use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::ctflow::outcome::Fault;
 use crate::{conf, filter, stdout};
@@ -161,13 +160,13 @@ impl Daemon {
     }
 
     /// What a delete would delete.
-    pub(super) fn plan(&self) -> Result<Came<Plan>, Fault> {
+    pub(super) fn plan(&self) -> Result<Came<Intent>, Fault> {
         let mut lines = Vec::new();
         let ask = Ask { dry_run: true, ..Ask::new(Verb::Delete) };
         let came = self.ask(ask, |bytes| lines.extend_from_slice(bytes))?;
         let lines = String::from_utf8_lossy(&lines);
         let examples = lines.lines().map(str::to_owned).collect();
-        Ok(came.map(|(_, tally)| Plan { found: found(&tally), examples, victims: Vec::new() }))
+        Ok(came.map(|(_, tally)| Intent { found: found(&tally), examples, victims: Vec::new() }))
     }
 
     /// Deletes at most `max` flows. An error of a limit: how many there are.
@@ -175,14 +174,14 @@ impl Daemon {
         &self,
         max: u64,
         confirmed: bool,
-    ) -> Result<Came<Result<Verdict, Found>>, Fault> {
+    ) -> Result<Came<Result<Deletion, Found>>, Fault> {
         let ask = Ask { max: Some(max), confirmed, ..Ask::new(Verb::Delete) };
         let came = self.ask(ask, |_| {})?;
         Ok(came.map(|(status, tally)| {
             let Tally { deleted, ended, refused, .. } = tally;
             match status {
                 Status::Limit => Err(found(&tally)),
-                _ => Ok(Verdict { found: found(&tally), deleted, ended, refused }),
+                _ => Ok(Deletion { found: found(&tally), deleted, ended, refused }),
             }
         }))
     }

@@ -2,12 +2,11 @@
 
 use super::asked::Asked;
 use super::daemon::{Came, Daemon};
-use super::{Found, Output, Where, answered, kernel, note, plain_or_json};
+use super::{Deletion, Found, Intent, Output, Where, answered, kernel, note, plain_or_json};
 use crate::ctflow::outcome::{Code, Fault};
 use crate::stdout;
 use clap::Args;
 use engine::query::Expr;
-use host::removal::Victim;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Instant;
 
@@ -37,30 +36,6 @@ pub struct Options {
     all: bool,
 }
 
-/// What a delete is about to do.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// How many flows.
-    pub found: Found,
-    /// Some of them, as lines.
-    pub examples: Vec<String>,
-    /// The flows, if this program deletes them itself.
-    pub victims: Vec<Victim>,
-}
-
-/// What a delete did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// How many flows matched.
-    pub found: Found,
-    /// Flows that are deleted.
-    pub deleted: u64,
-    /// Flows that had ended by themselves.
-    pub ended: u64,
-    /// Flows that the kernel kept.
-    pub refused: u64,
-}
-
 /// `ctflow delete`
 ///
 /// # Errors
@@ -88,7 +63,7 @@ pub fn delete(options: &Options) -> Result<Code, Fault> {
 }
 
 /// Through the daemon, which counts again before it deletes.
-fn by_daemon(daemon: &Daemon, options: &Options) -> Result<Came<Verdict>, Fault> {
+fn by_daemon(daemon: &Daemon, options: &Options) -> Result<Came<Deletion>, Fault> {
     if options.dry_run || (is_terminal() && !options.yes) {
         let plan = match daemon.plan()? {
             Came::Answer(plan) => plan,
@@ -96,7 +71,7 @@ fn by_daemon(daemon: &Daemon, options: &Options) -> Result<Came<Verdict>, Fault>
         };
         within_limits(&plan, options)?;
         if options.dry_run || plan.found.matched == 0 {
-            return Ok(Came::Answer(Verdict { found: plan.found, ..Verdict::default() }));
+            return Ok(Came::Answer(Deletion { found: plan.found, ..Deletion::default() }));
         }
     }
     let confirmed = options.yes || is_terminal();
@@ -107,11 +82,11 @@ fn by_daemon(daemon: &Daemon, options: &Options) -> Result<Came<Verdict>, Fault>
     }
 }
 
-fn by_kernel(asked: &Asked, options: &Options) -> Result<Verdict, Fault> {
+fn by_kernel(asked: &Asked, options: &Options) -> Result<Deletion, Fault> {
     let plan = kernel::plan(asked, options.max)?;
     within_limits(&plan, options)?;
     if options.dry_run || plan.found.matched == 0 {
-        return Ok(Verdict { found: plan.found, ..Verdict::default() });
+        return Ok(Deletion { found: plan.found, ..Deletion::default() });
     }
     kernel::delete(plan)
 }
@@ -137,7 +112,7 @@ fn too_many(found: Found, options: &Options) -> Fault {
 }
 
 /// Refuses what is too much, and asks whoever sits at a terminal.
-fn within_limits(plan: &Plan, options: &Options) -> Result<(), Fault> {
+fn within_limits(plan: &Intent, options: &Options) -> Result<(), Fault> {
     let Found { matched, table } = plan.found;
     if matched > options.max {
         return Err(too_many(plan.found, options));
@@ -158,7 +133,7 @@ fn within_limits(plan: &Plan, options: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-fn confirm(plan: &Plan) -> Result<(), Fault> {
+fn confirm(plan: &Intent) -> Result<(), Fault> {
     let Found { matched, table } = plan.found;
     plan.examples.iter().for_each(note);
     eprint!("ctflow: delete {matched} of {table} flows? [y/N] ");
@@ -171,8 +146,8 @@ fn confirm(plan: &Plan) -> Result<(), Fault> {
     Err(Fault::limit("nothing deleted"))
 }
 
-fn tell(verdict: &Verdict, dry_run: bool, json: bool, began: Instant) {
-    let Verdict { found: Found { matched, table }, deleted, ended, refused } = *verdict;
+fn tell(verdict: &Deletion, dry_run: bool, json: bool, began: Instant) {
+    let Deletion { found: Found { matched, table }, deleted, ended, refused } = *verdict;
     let ms = began.elapsed().as_millis();
     if json {
         let object = serde_json::json!({

@@ -2,8 +2,7 @@
 //! over what comes.
 
 use super::asked::Asked;
-use super::delete::{Plan, Verdict};
-use super::{Found, note};
+use super::{Deletion, Found, Intent, note};
 use crate::conntrack::screen::{Frame, Screen};
 use crate::ctflow::outcome::Fault;
 use crate::grouping::Groups;
@@ -142,8 +141,8 @@ pub(super) fn count(asked: &Asked, mut groups: Option<&mut Groups>) -> Result<Fo
 }
 
 /// What a delete would delete: at most `max` flows are kept, all are counted.
-pub(super) fn plan(asked: &Asked, max: u64) -> Result<Plan, Fault> {
-    let mut plan = Plan::default();
+pub(super) fn plan(asked: &Asked, max: u64) -> Result<Intent, Fault> {
+    let mut plan = Intent::default();
     let style = Style::default();
     let now_ns = clock::wall_ns();
     plan.found.table = read(asked, asked.detail(), |message, flow| {
@@ -163,12 +162,12 @@ pub(super) fn plan(asked: &Asked, max: u64) -> Result<Plan, Fault> {
     Ok(plan)
 }
 
-pub(super) fn delete(plan: Plan) -> Result<Verdict, Fault> {
+pub(super) fn delete(plan: Intent) -> Result<Deletion, Fault> {
     let Removed { deleted, ended, refused, errno } = removal::remove(plan.victims)?;
     if refused > 0 {
         note(format_args!("the kernel says: {}", io::Error::from_raw_os_error(errno)));
     }
-    Ok(Verdict { found: plan.found, deleted, ended, refused })
+    Ok(Deletion { found: plan.found, deleted, ended, refused })
 }
 
 #[cfg(test)]

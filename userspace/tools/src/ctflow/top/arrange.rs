@@ -7,9 +7,10 @@ use crate::print::state;
 use ctnetlink::Flow;
 use ctnetlink::flow::Status;
 use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
+use engine::Bounded;
 use engine::query::{Program, Read};
 use std::cmp::{Ordering, Reverse};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const V6_PREFIX: u8 = 64;
 /// How far back the column *in the last minute* looks, and how far its pictures lie apart.
 const MINUTE_NS: u64 = 60_000_000_000;
 const STEP_NS: u64 = 5_000_000_000;
+/// Those of a minute, the one before, and one that is due.
+const PAST_MAX: usize = (MINUTE_NS / STEP_NS) as usize + 2;
 
 /// Columns that flows are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,10 +249,16 @@ pub struct Picture {
 type Then = (u64, HashMap<String, u64>);
 
 /// Arranges pictures, and remembers how large groups were.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Arranger {
     key: Option<Key>,
-    past: VecDeque<Then>,
+    past: Bounded<Then>,
+}
+
+impl Default for Arranger {
+    fn default() -> Self {
+        Self { key: None, past: Bounded::new(PAST_MAX) }
+    }
 }
 
 impl Arranger {
@@ -330,11 +339,11 @@ impl Arranger {
         let is_due = self.past.back().is_none_or(|(at, _)| now_ns.saturating_sub(*at) >= STEP_NS);
         if is_due {
             let counts = all.iter().map(|one| (one.key.clone(), one.count)).collect();
-            self.past.push_back((now_ns, counts));
+            self.past.displace((now_ns, counts));
         }
         let is_over = |at: u64| now_ns.saturating_sub(at) > MINUTE_NS;
         while self.past.len() > 2 && self.past.get(1).is_some_and(|(at, _)| is_over(*at)) {
-            self.past.pop_front();
+            self.past.pop();
         }
         self.past
             .front()

@@ -1,7 +1,7 @@
 //! The daemon as a whole.
 
-use super::{Metric, counter, gauge, many, maybe, one, told, with};
-use crate::print::status::{NotReady, fell_back};
+use super::{Metric, Sample, counter, gauge, many, maybe, one, told, with};
+use crate::print::status::{NotReady, Queue, fell_back};
 use export::exposition::Series;
 use std::collections::BTreeSet;
 
@@ -38,6 +38,19 @@ pub(super) static METRICS: &[Metric] = &[
         "1 if events come through another source than the one that was asked for (`auto` asks for the tap, and may \
          take the hook). `ctflow doctor --only kernel` says why.",
         |s| told(s, |status| fell_back(&status.events.source, &status.events.wanted)),
+    ),
+    gauge("ctflow_queue_length", &["queue"], "Elements in a queue inside the daemon.", |s| {
+        inside(s, |queue| queue.len)
+    }),
+    gauge("ctflow_queue_length_max", &["queue"], "Most elements such a queue takes.", |s| {
+        inside(s, |queue| queue.len_max)
+    }),
+    counter(
+        "ctflow_queue_no_space",
+        &["queue"],
+        "Elements that such a queue had no room for. What is remembered of ended flows (tombstones and such) gives way \
+         to later ones all the time; anything else is a loss.",
+        |s| inside(s, |queue| queue.no_space),
     ),
     gauge("ctflow_start_time_seconds", &[], "When the daemon began, seconds since 1970.", |s| {
         maybe(started(s))
@@ -120,7 +133,14 @@ pub(super) static METRICS: &[Metric] = &[
     ),
 ];
 
-fn started(sample: &super::Sample) -> Option<f64> {
+fn inside(sample: &Sample, get: impl Fn(&Queue) -> u64) -> Vec<Series> {
+    many(sample, |status| {
+        let queues = status.queues.inside.iter();
+        queues.map(|inside| with([&inside.name], get(&inside.queue))).collect()
+    })
+}
+
+fn started(sample: &Sample) -> Option<f64> {
     sample.usage.as_ref()?.start_s
 }
 

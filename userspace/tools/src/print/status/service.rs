@@ -1,6 +1,6 @@
 //! What is told of the daemon's own services: latencies in detail, reloads, answers over HTTP.
 
-use export::http::Counts;
+use export::http::HttpCounts;
 use host::shard::{LATENCY_BOUNDS_US, Latency};
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +46,9 @@ impl Bucket {
     }
 }
 
-impl From<Counts> for Http {
-    fn from(counts: Counts) -> Self {
-        let Counts { answered, forbidden, busy, failed } = counts;
+impl From<HttpCounts> for Http {
+    fn from(counts: HttpCounts) -> Self {
+        let HttpCounts { answered, forbidden, busy, failed } = counts;
         Self { answered, forbidden, busy, failed }
     }
 }

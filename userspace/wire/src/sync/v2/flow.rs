@@ -30,7 +30,7 @@ mod encode;
 pub(in crate::sync::v2) use attribute::put_list;
 pub use attribute::{ATTRIBUTES_LEN_MAX, LABEL_WORDS_MAX};
 pub use canonical::{Canonical, TIMEOUT_MAX_S, timeout_code, timeout_of};
-pub use decode::{Record, Records, State};
+pub use decode::{FlowRecord, Records, State};
 pub use encode::{Packer, RECORD_LEN_MAX};
 
 use super::number;

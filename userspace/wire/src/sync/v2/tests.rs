@@ -127,7 +127,7 @@ fn a_frame_of_flows_takes_13_bytes_and_a_new_one_begins_with_another_zone() {
 }
 
 /// All records of a datagram's frames of flows.
-fn records(datagram: &[u8]) -> Vec<Result<Record<'_>, ctnetlink::DecodeError>> {
+fn records(datagram: &[u8]) -> Vec<Result<FlowRecord<'_>, ctnetlink::DecodeError>> {
     let frames = Frames::of(datagram).unwrap().1.filter_map(Result::ok);
     let records = frames.filter_map(|frame| match frame {
         Frame::Flows { records, .. } | Frame::Beaten(records) => Some(records),

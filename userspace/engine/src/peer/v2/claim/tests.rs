@@ -134,7 +134,13 @@ fn what_a_node_says_is_what_the_table_says() {
 /// R10.4.
 #[test]
 fn what_a_node_does_is_what_the_table_says() {
-    let entries = [Entry::None, Entry::OwnClose, Entry::Own, Entry::Ceded, Entry::Injected];
+    let entries = [
+        KernelEntry::None,
+        KernelEntry::OwnClose,
+        KernelEntry::Own,
+        KernelEntry::Ceded,
+        KernelEntry::Injected,
+    ];
     let comes = [Comes::Live, Comes::New, Comes::Closed, Comes::Expired];
     let mut text = String::new();
     for entry in entries {

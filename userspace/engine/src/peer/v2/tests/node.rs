@@ -1,6 +1,8 @@
 //! One node: a kernel that is a model, and the product's decisions around it.
 
-use crate::peer::v2::claim::{self, Claim, Comes, Entry, Happened, Meeting, Said, Tells, What};
+use crate::peer::v2::claim::{
+    self, Claim, Comes, Happened, KernelEntry, Meeting, Said, Tells, What,
+};
 use crate::peer::v2::digest::{self, Digest, Held, Listing, Verdict};
 use crate::peer::v2::ledger::{Item, Ledger, PositionId};
 use crate::peer::v2::rate::{Rate, Snapshot};
@@ -15,7 +17,7 @@ use std::vec::Vec;
 use wire::sync::v2::digest::{FlowId, IdRow, Ids, Level, SLICES, Sums, Wants};
 use wire::sync::v2::frame::Told;
 use wire::sync::v2::{
-    Ack, Canonical, Cut, Datagram, DigestKey, Frame, Frames, Head, Hold, Open, Record, control,
+    Ack, Canonical, Cut, Datagram, DigestKey, FlowRecord, Frame, Frames, Head, Hold, Open, control,
 };
 
 /// How many identities there are.
@@ -34,7 +36,7 @@ const DATAGRAM_LEN: usize = 400;
 pub(super) struct Live {
     pub(super) flow: Flow,
     /// Whose it is, for this node.
-    pub(super) entry: Entry,
+    pub(super) entry: KernelEntry,
 }
 
 /// A claim that is known, with the flow.
@@ -200,7 +202,7 @@ impl Node {
         ends_max: usize,
     ) {
         let mut kernel = core::mem::replace(&mut self.kernel, [const { None }; FLOWS]);
-        kernel.iter_mut().flatten().for_each(|live| live.entry = Entry::Ceded);
+        kernel.iter_mut().flatten().for_each(|live| live.entry = KernelEntry::Ceded);
         let (claims, events) = (self.claims, self.events);
         *self = Self::new(now, self.me, self.peers.len(), incarnation, self.hot, ends_max);
         (self.claims, self.events) = (claims, events);
@@ -249,7 +251,7 @@ impl Node {
             version
         } else {
             if let Some(live) = &mut self.kernel[at] {
-                live.entry = Entry::Own;
+                live.entry = KernelEntry::Own;
             }
             self.ledger.change(at as u32, epoch, base, what)
         };
@@ -277,7 +279,7 @@ impl Node {
             Said::Nothing => {}
             Said::WriteAgain => {
                 let flow = known.expect("it is another's").flow.clone();
-                self.kernel[at] = Some(Live { flow, entry: Entry::Injected });
+                self.kernel[at] = Some(Live { flow, entry: KernelEntry::Injected });
             }
             Said::Claim { epoch, base, what, tells } => {
                 let mut flow = shown.clone();
@@ -301,17 +303,17 @@ impl Node {
         }
     }
 
-    fn entry(&self, at: usize) -> Entry {
+    fn entry(&self, at: usize) -> KernelEntry {
         let closed = self.own(at).is_some_and(|row| row.claim.what == What::Closed);
         match &self.kernel[at] {
             Some(live) => live.entry,
-            None if closed => Entry::OwnClose,
-            None => Entry::None,
+            None if closed => KernelEntry::OwnClose,
+            None => KernelEntry::None,
         }
     }
 
     /// A record of a peer.
-    fn record(&mut self, from: usize, record: &Record<'_>, repair: bool) {
+    fn record(&mut self, from: usize, record: &FlowRecord<'_>, repair: bool) {
         let at = which(&record.key);
         let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
         let incarnation = self.peers[from].as_ref().map_or(0, |peer| peer.count);
@@ -363,7 +365,7 @@ impl Node {
             Action::Nothing | Action::AskWhenOver => {}
             Action::Cede | Action::CedeConflict | Action::Forget => {
                 if let Some(live) = &mut self.kernel[at] {
-                    live.entry = Entry::Ceded;
+                    live.entry = KernelEntry::Ceded;
                 }
             }
             Action::ClaimJoined => {
@@ -371,7 +373,7 @@ impl Node {
                 self.claim(at, epoch, base, What::State, ours.clone());
             }
             Action::Replace | Action::Create | Action::Write => {
-                self.kernel[at] = Some(Live { flow, entry: Entry::Injected });
+                self.kernel[at] = Some(Live { flow, entry: KernelEntry::Injected });
             }
             Action::Advance => {
                 if let Some(live) = &mut self.kernel[at] {
@@ -596,7 +598,7 @@ impl Node {
         }
     }
 
-    fn on_beaten(&mut self, now: Instant, record: &Record<'_>) {
+    fn on_beaten(&mut self, now: Instant, record: &FlowRecord<'_>) {
         let at = which(&record.key);
         let Some(row) = self.own(at).cloned() else { return };
         let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
@@ -613,7 +615,7 @@ impl Node {
                 self.rows[at] = None;
                 self.look_again(now);
                 if let Some(live) = &mut self.kernel[at] {
-                    live.entry = Entry::Ceded;
+                    live.entry = KernelEntry::Ceded;
                 }
             }
             _ => {}
@@ -665,7 +667,8 @@ impl Node {
     fn reading(&mut self, now: Instant) {
         for at in 0..FLOWS {
             // What was written for another goes by itself, or its traffic claims it (R13.3).
-            if let Some(live) = self.kernel[at].clone().filter(|live| live.entry != Entry::Injected)
+            if let Some(live) =
+                self.kernel[at].clone().filter(|live| live.entry != KernelEntry::Injected)
                 && self.rows[at].is_none()
             {
                 self.happen(now, at, Happened::Shown, &live.flow);

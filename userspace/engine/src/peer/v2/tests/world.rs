@@ -1,7 +1,7 @@
 //! Nodes, the network between them, traffic through them, faults, and what must hold when all is over.
 
 use super::node::{FLOWS, Live, Node, Out, flow};
-use crate::peer::v2::claim::{self, Entry, Happened};
+use crate::peer::v2::claim::{self, Happened, KernelEntry};
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::Flow;
@@ -230,7 +230,7 @@ impl World {
     }
 
     fn new_entry(node: &mut Node, now: Instant, at: usize, flow: &Flow, begins: bool) {
-        node.kernel[at] = Some(Live { flow: flow.clone(), entry: Entry::Own });
+        node.kernel[at] = Some(Live { flow: flow.clone(), entry: KernelEntry::Own });
         node.happen(now, at, Happened::New { begins }, flow);
     }
 
@@ -356,7 +356,7 @@ impl World {
                 found
                     .push(format!("I3: flow {at} is {}'s, whose kernel does not have it", node.me));
             }
-            let tracked = entry.filter(|live| live.entry != Entry::Injected);
+            let tracked = entry.filter(|live| live.entry != KernelEntry::Injected);
             let open =
                 tracked.is_some_and(|live| !claim::is_closing(live.flow.tcp().unwrap().state));
             if open && owner.is_none() {

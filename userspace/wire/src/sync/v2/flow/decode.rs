@@ -13,7 +13,7 @@ use ctnetlink::{DecodeError, Flow, FlowKey, Tuple};
 
 /// One record: what a peer says of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct FlowRecord<'a> {
     /// What is claimed, as far as the record says it.
     pub claim: Claim,
     /// The flow.
@@ -39,7 +39,7 @@ pub struct State<'a> {
     rare: &'a [u8],
 }
 
-impl Record<'_> {
+impl FlowRecord<'_> {
     /// The flow, in canonical form; of an end, only what identifies it is known. It takes memory only for rare fields.
     #[must_use]
     pub fn to_flow(&self) -> Flow {
@@ -88,7 +88,7 @@ impl<'a> Records<'a> {
     }
 
     /// One record. The outer error: the rest cannot be read.
-    fn record(&mut self) -> Result<Result<Record<'a>, Fault>, DecodeError> {
+    fn record(&mut self) -> Result<Result<FlowRecord<'a>, Fault>, DecodeError> {
         let r = &mut self.reader;
         let [h0, h1] = r.array("truncated record")?;
         let version = stepped(self.before.version, number::take(r)?);
@@ -109,13 +109,13 @@ impl<'a> Records<'a> {
             let list = self.attributes(h0)?;
             let fault = fault.or((h1 & 3 != nat::NONE).then_some("an end with a translation"));
             let key = orig.and_then(|orig| list.map(|_| FlowKey::new(orig, self.zone)));
-            let record = key.map(|key| Record { claim, key, state: None });
+            let record = key.map(|key| FlowRecord { claim, key, state: None });
             return Ok(fault.map_or(record, Err));
         }
         let state = self.state(h0, h1, orig)?;
         let record = orig.and_then(|orig| {
             let key = FlowKey::new(orig, self.zone);
-            Ok(Record { claim, key, state: Some(state?) })
+            Ok(FlowRecord { claim, key, state: Some(state?) })
         });
         Ok(fault.map_or(record, Err))
     }
@@ -228,7 +228,7 @@ impl<'a> Records<'a> {
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = Result<Record<'a>, DecodeError>;
+    type Item = Result<FlowRecord<'a>, DecodeError>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
