@@ -402,7 +402,10 @@ impl Node {
         // What a peer or a kernel causes can come by the thousand; what somebody waits for is never dropped.
         let awaited = matches!(
             event,
-            Event::CommandDone(_) | Event::CommandRefused(..) | Event::CommitDone { .. }
+            Event::CommandDone(_)
+                | Event::CommandRefused(..)
+                | Event::CommitDone { .. }
+                | Event::Compared(..)
         );
         if awaited || self.events.len() < limit::EVENTS_MAX {
             self.events.push_back(event);

@@ -6,12 +6,14 @@
 //!    +--PeerDown: what is in flight is forgotten, nothing else <-----+-- a CUT a second: equal, or locate
 //! ```
 
+use super::compare::Comparing;
 use super::digest::Listing;
 use super::ledger::{Item, PositionId};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
 use super::stream::Arrived;
 use crate::config::Owner;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use common::Instant;
@@ -44,10 +46,19 @@ pub enum Reply {
         /// How far they are packed.
         at: Listing,
     },
-    /// Rows that are wanted, in the order of ids.
-    Wants(u64, Vec<FlowId>),
+    /// Rows that are wanted, in the order of ids: to mend a difference, or for people to look at.
+    Wants {
+        /// That of the list that they come from.
+        upto: u64,
+        /// Which.
+        ids: Vec<FlowId>,
+        /// For people.
+        people: bool,
+    },
     /// A claim, to mend a difference.
     Repair(Item),
+    /// A claim, for people at the peer to look at.
+    Show(Item),
     /// What is held against a claim of the peer's.
     Beaten(FlowKey),
 }
@@ -145,6 +156,8 @@ pub struct Association {
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
     pub(super) replies: VecDeque<Reply>,
+    /// What people compare with it (`ctflow diff`).
+    pub(super) comparing: Option<Box<Comparing>>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -187,6 +200,7 @@ impl Association {
             release_number: None,
             release_at: now,
             replies: VecDeque::new(),
+            comparing: None,
             counts: Counts::default(),
         }
     }
@@ -281,6 +295,7 @@ impl Association {
         let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        [open, probe, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
+        let all = [open, probe, cut, pace, release, lost, self.arrived.timeout()];
+        all.into_iter().flatten().min()
     }
 }
