@@ -25,6 +25,8 @@ use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
 pub const PATH_LEN: usize = 1_232;
 /// How often OPEN is said until it is acknowledged.
 const OPEN_EVERY: Duration = Duration::from_millis(200);
+/// The round of a node's first OPEN to a run of a peer.
+pub(super) const FIRST_ROUND: u32 = 1;
 /// A cut is said so often.
 pub const BEAT: Duration = Duration::from_secs(1);
 /// A comparison that ended so long ago says nothing of now.

@@ -1,6 +1,6 @@
 //! What peers say: datagrams in, claims taken, comparisons answered.
 
-use super::association::{Association, BEAT, Reply};
+use super::association::{Association, BEAT, FIRST_ROUND, Reply};
 use super::claim::{self, Action, Claim, Comes, Entry, Meeting, Said, What};
 use super::claims::{Claimed, Known};
 use super::compare;
@@ -111,8 +111,8 @@ impl V2 {
         if peer.opened && open.round <= peer.round {
             return;
         }
-        if peer.opened {
-            // It began anew: what this node said is forgotten there.
+        if peer.opened || open.round > FIRST_ROUND {
+            // It began anew: what this node said is forgotten there, though it was acknowledged before.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);

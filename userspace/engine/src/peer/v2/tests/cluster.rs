@@ -325,6 +325,20 @@ fn what_is_lost_is_told_again() {
     world.assert_equal("a fifth was lost");
 }
 
+/// Node 1 owes an acknowledgement of node 0's OPEN when it begins anew, and its own has not come through yet (seed
+/// 96,001,224 of the mesh).
+#[test]
+fn who_began_anew_before_it_was_heard_is_told_again() {
+    let mut world = World::new(2);
+    world.kernel(0, Change::New, flow(1_000, 3));
+    world.run(STEP);
+    world.datagrams.retain(|(from, ..)| *from == 0);
+    world.run(STEP);
+    world.command(1, Command::Flush { local: false, remote: true });
+    world.run(S(4));
+    world.assert_equal("node 1 asked for everything");
+}
+
 #[test]
 fn a_node_that_was_away_gets_the_difference() {
     let mut world = World::new(2);
