@@ -175,7 +175,9 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn alter_held(&mut self, now: Instant, flow: Flow) {
         let Self { node, session } = self;
-        session.v2_mut().into_iter().for_each(|v2| v2.alter_held(node, now, flow.clone()));
+        if let Some(v2) = session.v2_mut() {
+            v2.alter_held(node, now, flow);
+        }
     }
 
     /// Whether the last datagram held a message that was understood.
