@@ -25,6 +25,9 @@ _ctflow() {
             ctflow,delete)
                 cmd="ctflow__subcmd__delete"
                 ;;
+            ctflow,diff)
+                cmd="ctflow__subcmd__diff"
+                ;;
             ctflow,doctor)
                 cmd="ctflow__subcmd__doctor"
                 ;;
@@ -69,6 +72,9 @@ _ctflow() {
                 ;;
             ctflow__subcmd__help,delete)
                 cmd="ctflow__subcmd__help__subcmd__delete"
+                ;;
+            ctflow__subcmd__help,diff)
+                cmd="ctflow__subcmd__help__subcmd__diff"
                 ;;
             ctflow__subcmd__help,doctor)
                 cmd="ctflow__subcmd__help__subcmd__doctor"
@@ -146,7 +152,7 @@ _ctflow() {
 
     case "${cmd}" in
         ctflow)
-            opts="-h -V --help --version status ready peers takeover doctor metrics list count delete subscribe top filter key bench help"
+            opts="-h -V --help --version status ready peers takeover diff doctor metrics list count delete subscribe top filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -309,6 +315,40 @@ _ctflow() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ctflow__subcmd__diff)
+            opts="-C -o -h --config --peer --output --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ctflow__subcmd__doctor)
             opts="-C -o -v -h --config --only --skip --output --strict --verbose --list --explain --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -386,7 +426,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help)
-            opts="status ready peers takeover doctor metrics list count delete subscribe top filter key bench help"
+            opts="status ready peers takeover diff doctor metrics list count delete subscribe top filter key bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -428,6 +468,20 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__help__subcmd__delete)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ctflow__subcmd__help__subcmd__diff)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

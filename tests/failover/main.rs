@@ -14,6 +14,7 @@
 mod network;
 mod router;
 mod connections;
+mod upgrade;
 
 use connections::{COUNT, Connections, Outcome};
 use network::Network;

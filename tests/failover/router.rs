@@ -3,7 +3,7 @@
 use crate::network::{INSIDE, OUTSIDE, host, link_address};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tests::conf::{Conf, End};
@@ -32,6 +32,8 @@ pub(crate) struct Router<'a> {
     namespace: &'a Namespace,
     inject: bool,
     pub(crate) daemon: Daemon<'a>,
+    /// The daemon that is to take its place, which runs beside it.
+    pub(crate) beside: Option<Daemon<'a>>,
     pub(crate) keepalived: Keepalived,
 }
 
@@ -56,7 +58,32 @@ impl<'a> Router<'a> {
             .expect("a configuration is written");
         let daemon = Daemon::start_with(command, namespace, setup.brand, files, name);
         let keepalived = Keepalived::start((namespace, at), setup, &daemon, files, name);
-        Self { namespace, inject: setup.inject, daemon, keepalived }
+        Self { namespace, inject: setup.inject, daemon, beside: None, keepalived }
+    }
+
+    /// Starts ours over version 2 beside the daemon that runs; it is called `name`.
+    pub(crate) fn start_beside(&mut self, at: usize, members: &Members, files: &Files, name: &str) {
+        let text = members.conf((at, name), link_address, ("", ""));
+        fs::write(files.path().join(format!("{name}.conf")), text)
+            .expect("a configuration is written");
+        let command = Command::new(Brand::Ours.program());
+        let beside = Daemon::start_with(command, self.namespace, Brand::Ours, files, name);
+        self.beside = Some(beside);
+    }
+
+    /// From here on keepalived's scripts ask the daemon that runs beside, which becomes the one that counts.
+    pub(crate) fn switch(&mut self) {
+        if let Some(beside) = &mut self.beside {
+            std::mem::swap(&mut self.daemon, beside);
+        }
+        self.keepalived.ask_of(&self.daemon);
+    }
+
+    /// The daemon that runs beside ends.
+    pub(crate) fn stop_beside(&mut self) {
+        if let Some(beside) = self.beside.take() {
+            let _ = beside.ask(&["-k"]);
+        }
     }
 
     /// Whether it carries the traffic.
@@ -89,6 +116,7 @@ impl<'a> Router<'a> {
     /// Ends everything at once and without warning.
     pub(crate) fn die(mut self) {
         self.daemon.kill_hard();
+        self.beside.iter_mut().for_each(Daemon::kill_hard);
         self.keepalived.kill_hard();
     }
 }
@@ -117,7 +145,7 @@ impl Keepalived {
         fs::write(file("conf"), conf).expect("a configuration is written");
         fs::write(file("gate.nft"), gate()).expect("a gate is written");
         executable(&file("logger"), &logger(&file("script.log")));
-        executable(&file("ready"), &ready(setup.brand));
+        ask_of(&folder, daemon);
         let log = File::create(file("log")).expect("a log file");
         let mut command = Command::new("keepalived");
         command.arg("-f").arg(file("conf")).args(["--vrrp", "--dont-fork", "--log-console"]);
@@ -126,8 +154,8 @@ impl Keepalived {
         command.arg("-c").arg(file("checkers.pid"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", folder.display()));
-        command.env("CONNTRACKD_BIN", setup.brand.program());
-        command.env("CONNTRACKD_CONFIG", daemon.path("conf"));
+        command.env("CONNTRACKD_BIN", file("conntrackd"));
+        command.env("CONNTRACKD_CONFIG", file("conntrackd.conf"));
         command.env("CONNTRACKD_LOCK", daemon.path("lock"));
         command.env("CTFLOW_BIN", file("ready")).env("CTFLOW_RUN", file("run"));
         if setup.gate {
@@ -136,6 +164,11 @@ impl Keepalived {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("one file")).stderr(log);
         let child = namespace.within(|| command.spawn().expect("keepalived can be started"));
         Self { child, folder }
+    }
+
+    /// Which daemon its scripts ask from here on.
+    fn ask_of(&self, daemon: &Daemon<'_>) {
+        ask_of(&self.folder, daemon);
     }
 
     /// Whether its scripts have told this.
@@ -182,6 +215,22 @@ impl Drop for Keepalived {
             eprintln!("--- {}\n{log}{script}", self.folder.display());
         }
     }
+}
+
+/// Puts a daemon's program, its configuration and what tells whether it is ready where the scripts of a keepalived look
+/// for them. Each file changes at once: a script may be running.
+fn ask_of(folder: &Path, daemon: &Daemon<'_>) {
+    let replace = |name: &str, put: &dyn Fn(&Path)| {
+        let new = folder.join(format!("{name}.new"));
+        put(&new);
+        fs::rename(&new, folder.join(name)).expect("a file takes the place of another");
+    };
+    let program = format!("#!/bin/sh\nexec {} \"$@\"\n", daemon.brand().program().display());
+    replace("conntrackd", &|new| executable(new, &program));
+    replace("ready", &|new| executable(new, &ready(daemon.brand())));
+    replace("conntrackd.conf", &|new| {
+        symlink(daemon.path("conf"), new).expect("a link is made");
+    });
 }
 
 /// A file of `contrib`.

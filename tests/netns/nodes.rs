@@ -191,3 +191,52 @@ fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
         drop(daemons);
     }
 }
+
+/// What `ctflow diff` says at a node of a peer: its exit code, and its JSON.
+fn diff(mesh: &Mesh, at: usize, daemon: &Daemon<'_>, peer: &str) -> (i32, serde_json::Value) {
+    let conf = daemon.path("conf").display().to_string();
+    let said = run_ctflow(&mesh.nodes[at], &["diff", "-C", &conf, "--peer", peer, "-o", "json"]);
+    let code = said.status.code().expect("it ends by itself");
+    (code, serde_json::from_slice(&said.stdout).unwrap_or_default())
+}
+
+#[test]
+fn r11_7_what_differs_is_shown_and_then_mended() {
+    let mesh = Mesh::new(2, Family::V4).with_preshared();
+    let a = mesh.start(0, "");
+    // What finds no room at B differs, whatever is told again.
+    let small = mesh.conf(1, "", "").replace("HashLimit 262144", "HashLimit 1000");
+    let b = mesh.start_as(1, &small);
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&udp_flows(0..900));
+    wait_equal("B holds all", || (flows(&b, "fw-a"), is_equal(&b, "fw-a")), || (900, true));
+    let (code, found) = diff(&mesh, 1, &b, "fw-a");
+    assert_eq!((code, &found["equal"], &found["flows"]["here"]), (0, &true.into(), &900.into()));
+
+    requests.create(&udp_flows(2_000..2_300));
+    wait_equal("B is full", || flows(&b, "fw-a"), || 1_000);
+    let (code, found) = diff(&mesh, 1, &b, "fw-a");
+    assert_eq!((code, &found["counts"]["missing_here"]), (1, &200.into()), "{found}");
+    assert_eq!(
+        (&found["counts"]["missing_there"], &found["counts"]["different"]),
+        (&0.into(), &0.into())
+    );
+    let shown = found["differing"].as_array().expect("a list");
+    let whole = |d: &serde_json::Value| {
+        d["kind"] == "missing_here" && d["there"]["proto"] == "udp" && d["here"].is_null()
+    };
+    assert!(shown.len() == 200 && shown.iter().all(whole), "{found}");
+    // The other way round nothing differs.
+    assert_eq!(diff(&mesh, 0, &a, "fw-b").0, 0);
+
+    requests.delete(&udp_flows(0..400));
+    wait_equal("B holds all", || (flows(&b, "fw-a"), is_equal(&b, "fw-a")), || (800, true));
+    let (code, found) = diff(&mesh, 1, &b, "fw-a");
+    assert_eq!((code, &found["flows"]["there"]), (0, &800.into()));
+    // Nobody to compare with is no difference.
+    assert_eq!(diff(&mesh, 1, &b, "fw-x").0, 2);
+    mesh.plug(0, 1, false);
+    wait_until("the silence is noticed", || peer(&b, "fw-a")["session"] != "up");
+    assert_eq!(diff(&mesh, 1, &b, "fw-a").0, 2);
+    mesh.plug(0, 1, true);
+}

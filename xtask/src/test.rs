@@ -67,6 +67,8 @@ enum Part {
     Observe,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
+    /// From version 1 to version 2 with open connections, step by step, in namespaces; needs root
+    Upgrade,
     /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
     Hostile,
     /// The Debian packages, in chroots of bookworm and trixie, downloaded once; needs root, and is not run unless named
@@ -77,7 +79,7 @@ impl Part {
     /// What runs for another architecture than this machine's.
     const FOREIGN: [Self; 2] = [Self::Unit, Self::Vm];
     /// What is run unless parts are named.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Unit,
         Self::Sim,
         Self::Netns,
@@ -86,6 +88,7 @@ impl Part {
         Self::Cli,
         Self::Observe,
         Self::Failover,
+        Self::Upgrade,
         Self::Hostile,
     ];
 
@@ -103,6 +106,7 @@ impl Part {
             Self::Cli => "cli",
             Self::Observe => "observe",
             Self::Failover => "failover",
+            Self::Upgrade => "upgrade",
             Self::Hostile => "hostile",
             Self::Package => "package",
         }
@@ -208,12 +212,12 @@ impl Run<'_> {
                 tally::run(self.target("cli")?.args(["--features", "kernel", "--", "--nocapture"]))
             }
             // One after the other: what two clusters do to a small machine is not what is tested.
-            Part::Observe | Part::Failover => tally::run(self.target(part.name())?.args([
-                "--features",
-                "kernel",
-                "--",
-                "--test-threads=1",
-            ])),
+            Part::Observe => {
+                let mut cargo = self.target("observe")?;
+                tally::run(cargo.args(["--features", "kernel", "--", "--test-threads=1"]))
+            }
+            Part::Failover => self.failover(&["--skip", "upgrade::"]),
+            Part::Upgrade => self.failover(&["upgrade::", "--nocapture"]),
             Part::Hostile => self.hostile(),
             Part::Package => package::test::run(self.built.context("nothing was built")?),
         }
@@ -252,6 +256,13 @@ impl Run<'_> {
         let tally = tally::run_seeing(&mut cargo, |line| matrix.take(line))?;
         println!("{matrix}");
         Ok(tally)
+    }
+
+    /// Those tests with routers that these words select, one after the other.
+    fn failover(&self, which: &[&str]) -> Result<Tally> {
+        let mut cargo = self.target("failover")?;
+        let args = ["--features", "kernel", "--", "--test-threads=1"];
+        tally::run(cargo.args(args).args(which))
     }
 
     /// All kinds of links at once, and nothing else beside them: each of them takes a processor.

@@ -314,13 +314,14 @@ impl Member {
 
     /// Whose each of these flows is, as this node sees it, and the print of what its owner tells.
     pub(super) fn view(&self, keys: &[FlowKey]) -> BTreeMap<FlowKey, (Owner, u64)> {
-        let Some(engine) = &self.engine else { return BTreeMap::new() };
-        let claim = |key: &FlowKey| {
-            let (owner, flow) = engine.claimed(key)?;
-            let canonical = wire::sync::v2::Canonical::of(&flow)?;
-            Some((*key, (owner, KEY.print(KEY.id(&canonical.key), &canonical))))
-        };
-        keys.iter().filter_map(claim).collect()
+        keys.iter().filter_map(|key| Some((*key, self.sees(key)?))).collect()
+    }
+
+    /// The same of one flow.
+    pub(super) fn sees(&self, key: &FlowKey) -> Option<(Owner, u64)> {
+        let (owner, flow) = self.engine.as_ref()?.claimed(key)?;
+        let canonical = wire::sync::v2::Canonical::of(&flow)?;
+        Some((owner, KEY.print(KEY.id(&canonical.key), &canonical)))
     }
 }
 

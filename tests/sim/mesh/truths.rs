@@ -24,7 +24,7 @@ const QUIET_S: u64 = 5;
 /// Whose a flow is and how it is told, at a node.
 type View = BTreeMap<FlowKey, (Owner, u64)>;
 
-/// A row that differs, and since when both sides have been as they are.
+/// A row that differs at a holder and its owner, and since when both have been as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Differs {
     prints: [Option<u64>; 2],
@@ -164,6 +164,16 @@ impl World {
         Ok(())
     }
 
+    /// A node did something: what it held otherwise than a peer and holds so no more is over. Between two samples a
+    /// difference may be mended, and come again with the same prints: that is another one.
+    pub(super) fn follow_differences(&mut self, node: usize) {
+        let (members, differing) = (&self.members, &mut self.watch.differing);
+        differing.retain(|(holder, owner, key), differs| {
+            let now = [*holder, *owner].map(|at| print_of(members[at].sees(key), *owner));
+            ![*holder, *owner].contains(&node) || now == differs.prints
+        });
+    }
+
     /// All is well.
     pub(super) fn agree(&self) -> Outcome {
         let views = self.views();
@@ -300,5 +310,9 @@ impl World {
 
 /// How a flow is in a view, if it is this node's there.
 fn of(view: &View, key: &FlowKey, owner: usize) -> Option<u64> {
-    view.get(key).filter(|(of, _)| usize::from(of.0) == owner).map(|(_, print)| *print)
+    print_of(view.get(key).copied(), owner)
+}
+
+fn print_of(seen: Option<(Owner, u64)>, owner: usize) -> Option<u64> {
+    seen.filter(|(of, _)| usize::from(of.0) == owner).map(|(_, print)| print)
 }

@@ -288,6 +288,7 @@ impl World {
     fn turn(&mut self, node: usize) -> Outcome {
         let Turn { datagrams, wants_kernel, committed, timer } =
             self.members[node].turn(self.now, &mut self.trace)?;
+        self.follow_differences(node);
         if committed {
             // It waits for peers to answer, and may take over what a node has closed since that does not hear this one.
             self.note_disturbance();

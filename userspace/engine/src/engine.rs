@@ -166,12 +166,19 @@ impl Engine {
         &self.node
     }
 
-    /// Forgets a flow of a peer without anybody's word.
+    /// Forgets what is claimed of a flow without anybody's word.
     #[cfg(test)]
-    pub(crate) fn spoil(&mut self, slot: Slot) {
+    pub(crate) fn spoil(&mut self, key: &FlowKey) {
         let Self { node, session } = self;
-        if let (Some(v2), Some(key)) = (session.v2_mut(), node.remote.key_at(slot)) {
-            v2.spoil(node, &key);
+        session.v2_mut().into_iter().for_each(|v2| v2.spoil(node, key));
+    }
+
+    /// Holds a flow of a peer otherwise than that told, without anybody's word.
+    #[cfg(test)]
+    pub(crate) fn alter_held(&mut self, now: Instant, flow: Flow) {
+        let Self { node, session } = self;
+        if let Some(v2) = session.v2_mut() {
+            v2.alter_held(node, now, flow);
         }
     }
 
@@ -382,6 +389,13 @@ impl Engine {
             Command::TakeOver(peer) => {
                 session.on_commit(now, Some(peer));
                 node.start_commit(now, id, (true, false));
+            }
+            Command::Compare(peer) => {
+                let refused = match session.v2_mut() {
+                    Some(v2) => v2.begin_comparing(now, peer, id),
+                    None => Err("there are no peers of version 2"),
+                };
+                refused.err().into_iter().for_each(|why| node.tell(Event::CommandRefused(id, why)));
             }
             Command::StandBy | Command::Release => {
                 session.on_stepping_back(now, command == Command::Release);

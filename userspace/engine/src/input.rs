@@ -56,6 +56,8 @@ pub enum Command {
     },
     /// Write the flows of one peer of version 2 into the kernel, though it carries them (`ctflow takeover`).
     TakeOver(PeerId),
+    /// Say how what is held of a peer of version 2 differs from what it has, and mend nothing (`ctflow diff`).
+    Compare(PeerId),
     /// Another node takes over (`-t`): flows are this node's by traffic alone from here on, until a commit.
     StandBy,
     /// This node's flows are nobody's from here on, and have not ended (before `-F`).

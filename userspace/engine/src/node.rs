@@ -414,7 +414,10 @@ impl Node {
         // What a peer or a kernel causes can come by the thousand; what somebody waits for has room of its own.
         let awaited = matches!(
             event,
-            Event::CommandDone(_) | Event::CommandRefused(..) | Event::CommitDone { .. }
+            Event::CommandDone(_)
+                | Event::CommandRefused(..)
+                | Event::CommitDone { .. }
+                | Event::Compared(..)
         );
         let room = if awaited { usize::MAX } else { limit::EVENTS_MAX };
         let _ = self.events.push_within(room, event);

@@ -4,6 +4,7 @@ use crate::flows::exactness::Cause;
 use crate::input::CommandId;
 use crate::told::PeerId;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::flow::HelperName;
@@ -87,6 +88,29 @@ pub enum Part {
     SeqAdj,
 }
 
+/// What a comparison for people found: a flow that is not the same here and at its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differing {
+    /// As it is held here.
+    pub here: Option<Flow>,
+    /// As its owner has it.
+    pub there: Option<Flow>,
+}
+
+/// How what is held here of a peer differs from what that has (R11.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Flows of the peer that are here, and that it has, when they were compared.
+    pub rows: [u32; 2],
+    /// How many are missing here, are missing there, and are different. `None`: what was found does not explain how
+    /// the sums of both differ, because flows changed meanwhile.
+    pub counts: Option<[u64; 3]>,
+    /// Some of these, in no order that means something.
+    pub differing: Vec<Differing>,
+    /// Whether the peer's table is all that its kernel has, as far as it knows.
+    pub peer_is_exact: bool,
+}
+
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -94,6 +118,8 @@ pub enum Event {
     CommandDone(CommandId),
     /// A command was not carried out.
     CommandRefused(CommandId, &'static str),
+    /// Two tables were compared for people.
+    Compared(CommandId, Box<Compared>),
     /// A commit begins.
     CommitStarted {
         /// Of flows.

@@ -205,8 +205,8 @@ impl Handle {
             Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => {
                 self.shards[0].order(order);
             }
-            // Several shards have no peers.
-            Order::Addresses { .. } => {}
+            // Several shards have no peers: a reply that is dropped says so.
+            Order::Addresses { .. } | Order::Compare(..) => {}
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));

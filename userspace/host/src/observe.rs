@@ -52,7 +52,7 @@ impl Observer {
         let log = &Teller { log, code, fields };
         match event {
             // `Vanished` is for who wants ended flows, see `shard`.
-            Event::CommandDone(_) | Event::Vanished(_) => {}
+            Event::CommandDone(_) | Event::Compared(..) | Event::Vanished(_) => {}
             Event::CommandRefused(_, why) => log.warning(why),
             Event::CommitStarted { flows, expectations } => {
                 log.notice(format!("committing {}", caches(*flows, *expectations)));
@@ -193,7 +193,7 @@ fn meaning(event: &Event) -> Option<(Code, Fields)> {
     let flows = |flows: u64| vec![("flows", flows.into())];
     let none = Fields::new;
     Some(match event {
-        Event::CommandDone(_) | Event::Vanished(_) => return None,
+        Event::CommandDone(_) | Event::Compared(..) | Event::Vanished(_) => return None,
         Event::CommandRefused(..) => (Code::CommandRefused, none()),
         Event::CommitStarted { .. } => (Code::CommitStarted, none()),
         Event::CommitDone { committed, failed, took } => {

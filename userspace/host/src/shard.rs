@@ -40,10 +40,11 @@ use crossbeam::channel::TryRecvError;
 use engine::config::limit;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
+use engine::output::Compared;
+use engine::told::PeerId;
 use engine::{
     Command, CommandId, Config, Engine, Input, Origin, QueueUsage, QueueUsages, Side, Stamp,
 };
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ mod latency;
 mod purges;
 mod queries;
 mod reconfigure;
+mod replies;
 mod report;
 mod join;
 mod rest;
@@ -67,6 +69,7 @@ pub use latency::{LATENCY_BOUNDS_US, Latency};
 use purges::Purges;
 use queries::Queries;
 pub use queries::{Query, QueryAnswer, Trust, Want};
+use replies::{Replies, Reply};
 pub use report::{EntryAge, ExpectPage, Page, Place, Resend, Snapshot, TableState};
 pub use tally::Tally;
 
@@ -119,11 +122,16 @@ pub struct Parts {
 /// How a command ended.
 pub type CommandOutcome = Result<(), &'static str>;
 
+/// What a comparison with a peer found, or why there is none.
+pub type Comparison = Result<Box<Compared>, &'static str>;
+
 /// Something the main thread wants.
 #[derive(Debug)]
 pub enum Order {
     /// Carry out a command; the answer comes when it is done.
     Command(Command, oneshot::Sender<CommandOutcome>),
+    /// Compare what is held of a peer of version 2 with what it has, for people.
+    Compare(PeerId, oneshot::Sender<Comparison>),
     /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
     Purge(Vec<PurgeSubject>, oneshot::Sender<CommandOutcome>),
     /// Say that the shard lives, and whether it has read the kernel's table since the start. Costs no snapshot.
@@ -210,7 +218,7 @@ pub struct Shard {
     orders: Receiver<Order>,
     bell: Bell,
     waits: Waits,
-    replies: HashMap<CommandId, oneshot::Sender<CommandOutcome>>,
+    replies: Replies,
     next_command: u64,
     tuning: Tuning,
     poll: Option<Duration>,
@@ -268,7 +276,7 @@ impl Shard {
             orders,
             bell,
             waits,
-            replies: HashMap::new(),
+            replies: Replies::default(),
             next_command: 0,
             tuning,
             poll,
@@ -399,7 +407,10 @@ impl Shard {
     fn carry_out(&mut self, now: Instant, order: Order) {
         // A reply whose receiver has gone is nobody's loss.
         match order {
-            Order::Command(command, reply) => self.command(now, command, Some(reply)),
+            Order::Command(command, reply) => self.command(now, command, Some(Reply::Done(reply))),
+            Order::Compare(peer, reply) => {
+                self.command(now, Command::Compare(peer), Some(Reply::Found(reply)));
+            }
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
             Order::Alive(reply) => drop(reply.send(self.engine.is_filled())),
             Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
@@ -424,16 +435,11 @@ impl Shard {
         }
     }
 
-    fn command(
-        &mut self,
-        now: Instant,
-        command: Command,
-        reply: Option<oneshot::Sender<CommandOutcome>>,
-    ) {
+    fn command(&mut self, now: Instant, command: Command, reply: Option<Reply>) {
         let id = CommandId(self.next_command);
         self.next_command += 1;
         if let Some(reply) = reply {
-            self.replies.insert(id, reply);
+            self.replies.expect(id, reply);
         }
         self.engine.handle(now, Input::Command(id, command));
     }

@@ -106,6 +106,9 @@ enum Verb {
         #[arg(long, value_name = "NAME")]
         peer: String,
     },
+    /// Show which flows of a peer of replication, version 2, are not the same here and there
+    #[command(after_help = peers::DIFF)]
+    Diff(peers::DiffOptions),
     /// Find what keeps this machine from tracking connections and taking over well, and say what to do about it
     Doctor(doctor::Options),
     /// Show what the node counts, for Prometheus' textfile collector
@@ -182,6 +185,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Ready { daemon, peer: Some(name) } => peers::ready(daemon, name),
         Verb::Peers(options) => peers::run(options),
         Verb::Takeover { daemon, peer } => peers::take_over(daemon, peer),
+        Verb::Diff(options) => peers::diff(options),
         Verb::Doctor(options) => doctor::run(options),
         Verb::Metrics(options) => metrics::run(options),
         Verb::Key(options) => key::run(options),

@@ -10,6 +10,7 @@ pub mod xml;
 pub mod stats;
 pub mod status;
 pub mod conntrack;
+pub mod difference;
 pub mod parsed;
 
 pub use text::{Age, Line, Origin};

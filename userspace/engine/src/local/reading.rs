@@ -159,10 +159,9 @@ impl Flows {
         }
         let last_words = self.last_words.remove(key);
         if let Some(slot) = found.filter(|_| step == Step::End && last_words.is_none())
-            && self.may_have_closed(desk, slot, known)
+            && self.may_have_closed(desk, slot)
         {
-            // Whether it was closed its last events tell, which are on their way, unless they are lost.
-            return self.table.set_knowledge(slot, Knowledge::Seen);
+            return self.await_last_words(desk.now, slot);
         }
         self.tombstones.bury(*key, Span::at(desk.now.0));
         if let Some(slot) = found.filter(|_| step == Step::End) {
@@ -175,18 +174,22 @@ impl Flows {
 
     /// Whether a TCP connection that is gone may have been closed though nothing was heard of that. It matters to peers
     /// of version 2: they object to a flow that expired while they have it.
-    fn may_have_closed(
-        &self,
-        desk: &Desk<'_, impl Listener>,
-        slot: Slot,
-        known: Knowledge,
-    ) -> bool {
+    fn may_have_closed(&self, desk: &Desk<'_, impl Listener>, slot: Slot) -> bool {
         let open = |entry: Entry<'_>| {
             entry.flow().tcp().is_some_and(|tcp| !super::CLOSING.contains(&tcp.state))
         };
         desk.config.cluster.is_some()
-            && known != Knowledge::Seen
+            && self.table.knowledge(slot) != Knowledge::Seen
             && self.table.at(slot).is_some_and(open)
+    }
+
+    /// Whether a flow that is gone was closed its last events tell, which are on their way, unless they are lost: the
+    /// kernel is asked again in [`limit::UNSURE_AFTER_S`] seconds from now, however long it was silent before.
+    fn await_last_words(&mut self, now: Instant, slot: Slot) {
+        self.table.set_knowledge(slot, Knowledge::Seen);
+        if let Some(notes) = self.table.notes_mut(slot) {
+            notes.updated_s = seconds(now);
+        }
     }
 
     /// Takes a flow of a dump of the kernel's table.
@@ -288,6 +291,8 @@ impl Flows {
             let about = gone && self.may_be_about_to_begin(slot, Stamp::At(began));
             if hidden && complete && about {
                 self.verify(desk, &key);
+            } else if hidden && complete && gone && self.may_have_closed(desk, slot) {
+                self.await_last_words(desk.now, slot);
             } else if hidden && complete && gone {
                 self.tombstones.bury(key, Span::at(began.0));
                 self.bury(desk, slot, None);

@@ -18,11 +18,13 @@ pub mod rate;
 pub mod stream;
 pub mod claims;
 pub mod sent;
+pub mod compare;
 pub mod association;
 pub mod session;
 mod handover;
 mod listen;
 mod inject;
+mod people;
 mod receive;
 mod transmit;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a turn of a shard pulls out of its engine, and where that goes: the kernel, the links, the log.
 
 use super::purges::Purges;
+use super::replies::Replies;
 use super::{BATCHES_PER_TURN, DISCARD_LEN, READ_PAUSE, Shard, TRANSMITS_PER_TURN};
 use crate::ended::Ends;
 use crate::kernel::KernelWriter;
@@ -8,15 +9,13 @@ use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::nodes::Nodes;
 use crate::observe::Observer;
-use crate::shard::{CommandOutcome, Tally};
+use crate::shard::Tally;
 use crate::train::Train;
 use common::Instant;
 use engine::drive::{Io, Turn, drive};
-use engine::{CommandId, Engine, Event};
-use std::collections::HashMap;
+use engine::{Engine, Event};
 use std::convert::Infallible;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The world around the engine of a shard.
 struct Pulls<'a> {
@@ -36,7 +35,7 @@ struct Pulls<'a> {
     ends: Option<&'a Ends>,
     /// The kernel's table is read all the time, instead of listening to events.
     polls: bool,
-    replies: &'a mut HashMap<CommandId, oneshot::Sender<CommandOutcome>>,
+    replies: &'a mut Replies,
 }
 
 impl Shard {
@@ -126,13 +125,11 @@ impl Io<Engine> for Pulls<'_> {
             if let (Event::PeerLeft(peer), Some(nodes)) = (&event, self.nodes.as_mut()) {
                 nodes.on_left(engine, now, *peer);
             }
-            let (id, outcome) = match event {
-                Event::CommandDone(id) => (id, Ok(())),
-                Event::CommandRefused(id, why) => (id, Err(why)),
-                _ => continue,
-            };
-            if let Some(reply) = self.replies.remove(&id) {
-                let _ = reply.send(outcome);
+            match event {
+                Event::CommandDone(id) => self.replies.end(id, Ok(())),
+                Event::CommandRefused(id, why) => self.replies.end(id, Err(why)),
+                Event::Compared(id, found) => self.replies.compared(id, found),
+                _ => {}
             }
         }
         Ok(())

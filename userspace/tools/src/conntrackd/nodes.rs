@@ -47,11 +47,6 @@ pub fn open(
     let settings = Settings { name, members, addresses, port, incarnation };
     let nodes = Nodes::open(settings, keyfile::random(), clock::now(), Arc::clone(log));
     let nodes = nodes.with_context(|| format!("{}: opening port {port} for peers", conf.place))?;
-    if conf.inject {
-        log.warning(
-            "`Inject on` is not proven yet: docs/spec/replication-v2.md says what is known",
-        );
-    }
     log.notice(format!("node {name}: replication, version 2, with {} peers", conf.peers.len()));
     Ok(Some(nodes))
 }

@@ -1,13 +1,15 @@
 //! `ctflow peers`: the peers of replication, version 2.
 
+use super::outcome::note;
 use super::{Daemon, print};
 use crate::print::status::Peer;
+use crate::stdout;
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use host::control::framed::{self, Piece};
 use std::fmt::Write;
 use std::process::ExitCode;
-use wire::control::framed::{Ask, Status, Verb};
+use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 
 /// What follows the options in the help.
 pub(super) const MORE: &str = "\
@@ -16,6 +18,41 @@ that happened for the first time, `catching up' while a difference is being mend
   ctflow peers
   ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'
 Exit codes: 0 all peers are equal; 1 one is not; 2 no answer, or no peers.";
+
+/// The same of `ctflow diff`.
+pub(super) const DIFF: &str = "\
+Of the flows that the peer owns, those that this node holds otherwise: missing here, missing there, or different, with
+what differs. Both nodes compare sums, then the rows of the parts that differ; only flows that differ travel, and
+nothing is mended meanwhile. Run it at the peer for what that holds of this node.
+  ctflow diff --peer fw-b
+  ctflow diff --peer fw-b -o json | jq '.counts'
+  ctflow diff --peer fw-b -o json | jq -r '.differing[] | select(.kind == \"different\") | .what[]' | sort | uniq -c
+Exit codes: 0 both are equal; 1 they are not; 2 no answer: no daemon, no such peer, no session with it.";
+
+/// Options of `ctflow diff`.
+#[derive(Debug, Args)]
+pub(super) struct DiffOptions {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// What the peer calls itself
+    #[arg(long, value_name = "NAME")]
+    peer: String,
+    /// Text or JSON
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    output: Shown,
+    /// As `-o json`
+    #[arg(long)]
+    json: bool,
+}
+
+/// How differences are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// Lines for people
+    Text,
+    /// One JSON object (docs/spec/replication-v2.md)
+    Json,
+}
 
 /// Options of `ctflow peers`.
 #[derive(Debug, Args)]
@@ -54,17 +91,35 @@ pub(super) fn ready(daemon: &Daemon, name: &str) -> Result<ExitCode> {
 
 /// Takes over the flows of one of them.
 pub(super) fn take_over(daemon: &Daemon, name: &str) -> Result<ExitCode> {
+    ask(daemon, name, &Ask::new(Verb::TakeOver), |_| {})?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how what is held of one of them differs from what it has.
+pub(super) fn diff(options: &DiffOptions) -> Result<ExitCode> {
+    let json = options.json || options.output == Shown::Json;
+    let format = if json { Format::Json } else { Format::Text };
+    let ask_for = Ask { format, ..Ask::new(Verb::Diff) };
+    let body = ask(&options.daemon, &options.peer, &ask_for, stdout::put)?;
+    stdout::flush()?;
+    let tally = Tally::decode(&body).map_err(|error| anyhow!("the daemon's answer: {error}"))?;
+    Ok(u8::from(tally.matched != 0).into())
+}
+
+/// Asks the daemon for something about the peer of this name; the body that ends its answer.
+fn ask(daemon: &Daemon, name: &str, ask: &Ask<'_>, mut data: impl FnMut(&[u8])) -> Result<Vec<u8>> {
     let socket = daemon.socket()?;
-    let note = |piece: Piece<'_>| {
-        if let Piece::Note(text) = piece {
-            eprintln!("{}", String::from_utf8_lossy(text));
+    let each = |piece: Piece<'_>| {
+        match piece {
+            Piece::Data(bytes) => data(bytes),
+            Piece::Note(text) => note(String::from_utf8_lossy(text)),
         }
         Ok(())
     };
-    let end = framed::ask(&socket, name, &Ask::new(Verb::TakeOver), note);
+    let end = framed::ask(&socket, name, ask, each);
     let end = end.map_err(|error| anyhow!("the daemon at {}: {error}", socket.display()))?;
     match end.status {
-        Status::Done => Ok(ExitCode::SUCCESS),
+        Status::Done => Ok(end.body),
         _ => bail!("the daemon refused: {}", String::from_utf8_lossy(&end.body)),
     }
 }

@@ -113,6 +113,9 @@ numbers! {
         /// Write the flows of a peer of replication, version 2, into the kernel, and claim them. The filter is its
         /// name.
         TakeOver = 4;
+        /// Compare what is held of a peer of replication, version 2, with what it has. The filter is its name. DATA:
+        /// what differs.
+        Diff = 5;
     }
 }
 

@@ -6,6 +6,7 @@
 //!    +--PeerDown: what is in flight is forgotten, nothing else <-----+-- a CUT a second: equal, or locate
 //! ```
 
+use super::compare::Comparing;
 use super::digest::Listing;
 use super::ledger::{Item, PositionId};
 use super::rate::Rate;
@@ -13,6 +14,7 @@ use super::sent::{Lost, Sent};
 use super::stream::Arrived;
 use crate::bounded::Bounded;
 use crate::config::Owner;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -23,6 +25,8 @@ use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
 pub const PATH_LEN: usize = 1_232;
 /// How often OPEN is said until it is acknowledged.
 const OPEN_EVERY: Duration = Duration::from_millis(200);
+/// The round of a node's first OPEN to a run of a peer.
+pub(super) const FIRST_ROUND: u32 = 1;
 /// A cut is said so often.
 pub const BEAT: Duration = Duration::from_secs(1);
 /// A comparison that ended so long ago says nothing of now.
@@ -44,10 +48,19 @@ pub enum Reply {
         /// How far they are packed.
         at: Listing,
     },
-    /// Rows that are wanted, in the order of ids.
-    Wants(u64, Vec<FlowId>),
+    /// Rows that are wanted, in the order of ids: to mend a difference, or for people to look at.
+    Wants {
+        /// That of the list that they come from.
+        upto: u64,
+        /// Which.
+        ids: Vec<FlowId>,
+        /// For people.
+        people: bool,
+    },
     /// A claim, to mend a difference.
     Repair(Item),
+    /// A claim, for people at the peer to look at.
+    Show(Item),
     /// What is held against a claim of the peer's.
     Beaten(FlowKey),
 }
@@ -143,6 +156,8 @@ pub struct Association {
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
     pub(super) replies: Bounded<Reply>,
+    /// What people compare with it (`ctflow diff`).
+    pub(super) comparing: Option<Box<Comparing>>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -185,6 +200,7 @@ impl Association {
             release_number: None,
             release_at: now,
             replies: Bounded::new(REPLIES_MAX),
+            comparing: None,
             counts: Counts::default(),
         }
     }
@@ -276,6 +292,7 @@ impl Association {
         let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        [open, probe, cut, pace, release, lost, self.arrived.timeout()].into_iter().flatten().min()
+        let all = [open, probe, cut, pace, release, lost, self.arrived.timeout()];
+        all.into_iter().flatten().min()
     }
 }

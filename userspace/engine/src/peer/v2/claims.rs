@@ -386,6 +386,12 @@ impl Claims {
         }
     }
 
+    /// The id of a flow, and the low 4 bytes of its print; `None`: it cannot be told.
+    #[must_use]
+    pub fn id_and_print(&self, flow: &Flow) -> Option<(FlowId, u32)> {
+        self.mark(flow).map(|mark| (mark.id, mark.print as u32))
+    }
+
     fn mark(&self, flow: &Flow) -> Option<Mark> {
         let canonical = Canonical::of(flow)?;
         let id = self.key.id(&canonical.key);

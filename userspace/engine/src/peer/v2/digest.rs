@@ -21,6 +21,7 @@ mod tests;
 
 pub use locate::{
     Held, Listing, Verdict, differing, judge, listed_leaves, pack_rows, pack_sums, pack_wants,
+    unlike,
 };
 pub use scrub::{Scrub, Scrubbed};
 

@@ -62,6 +62,7 @@ impl V2 {
         }
         self.scan_in_time(node, now);
         self.ask_on(now);
+        self.compare_on(node, now);
         self.keep_injected(node, now);
     }
 

@@ -1,8 +1,9 @@
 //! What peers say: datagrams in, claims taken, comparisons answered.
 
-use super::association::{Association, BEAT, Reply};
+use super::association::{Association, BEAT, FIRST_ROUND, Reply};
 use super::claim::{self, Action, Claim, Comes, KernelEntry, Meeting, Said, What};
 use super::claims::{Claimed, Known};
+use super::compare;
 use super::digest::{self, Listing, Verdict};
 use super::ledger::Item;
 use super::sent;
@@ -82,6 +83,9 @@ impl V2 {
                     }
                 }
             }
+            Frame::Flows { records, .. } => {
+                records.flatten().for_each(|record| self.on_shown(now, from, &record));
+            }
             Frame::Ack(ack) => self.on_ack(now, from, ack),
             Frame::Cut(cut) => self.on_cut(now, (from, number), &cut),
             Frame::Sums(sums) => self.on_sums(from, sums),
@@ -107,8 +111,8 @@ impl V2 {
         if peer.opened && open.round <= peer.round {
             return;
         }
-        if peer.opened {
-            // It began anew: what this node said is forgotten there.
+        if peer.opened || open.round > FIRST_ROUND {
+            // It began anew: what this node said is forgotten there, though it was acknowledged before.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);
@@ -300,7 +304,14 @@ impl V2 {
             if peer.equal {
                 peer.equal_at = Some(now);
             }
-            if !equal && says_all && now >= peer.locate_at {
+            if let Some(comparing) = &mut peer.comparing {
+                let ours = compare::Sum { print: sum as u32, rows };
+                let theirs = compare::Sum { print: cut.digest as u32, rows: cut.rows };
+                if comparing.on_cut(now, [ours, theirs], says_all) {
+                    peer.counts.unequal += 1;
+                    peer.reply(Reply::Sums(Level::Slices, alloc::vec![0]));
+                }
+            } else if !equal && says_all && now >= peer.locate_at {
                 peer.counts.unequal += 1;
                 peer.locate_at = now + BEAT;
                 peer.reply(Reply::Sums(Level::Slices, alloc::vec![0]));
@@ -351,6 +362,13 @@ impl V2 {
         let (owner, run) = (peer.owner, peer.run);
         let leaves = ids.parts().flatten().map(|part| part.leaf);
         let held = claims.held_in((owner, run), leaves);
+        if let Some(comparing) = &mut peer.comparing {
+            let wants = comparing.on_ids(now, ids, &held);
+            if !wants.is_empty() {
+                peer.reply(Reply::Wants { upto: ids.upto, ids: wants, people: true });
+            }
+            return;
+        }
         let (mut wants, mut drops): (Vec<FlowId>, Vec<FlowId>) = (Vec::new(), Vec::new());
         for part in ids.parts().flatten() {
             let (first, last) = part.range;
@@ -364,7 +382,7 @@ impl V2 {
         drops.sort_unstable();
         wants.sort_unstable();
         if !wants.is_empty() {
-            peer.reply(Reply::Wants(ids.upto, wants));
+            peer.reply(Reply::Wants { upto: ids.upto, ids: wants, people: false });
         }
         if !drops.is_empty() {
             peer.counts.unlisted += claims.drop_held(node, owner, &drops);
@@ -375,10 +393,11 @@ impl V2 {
     fn on_wants(&mut self, from: PeerId, wants: Wants<'_>) {
         let Self { claims, peers, .. } = self;
         let Some(peer) = peers.get_mut(from.index()) else { return };
-        let ids = wants.leaves().flatten().flat_map(|(_, ids)| ids);
-        let mut ids: Vec<FlowId> = ids.collect();
+        let listed = wants.leaves().flatten().flat_map(|(_, ids)| ids);
+        let mut ids: Vec<FlowId> = listed.collect();
         ids.sort_unstable();
-        claims.find_own(&ids).into_iter().for_each(|item| peer.reply(Reply::Repair(item)));
+        let reply = if wants.is_for_people() { Reply::Show } else { Reply::Repair };
+        claims.find_own(&ids).into_iter().for_each(|item| peer.reply(reply(item)));
     }
 
     /// A peer holds another claim against one of this node's (R10.8).

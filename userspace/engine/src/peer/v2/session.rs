@@ -322,6 +322,14 @@ impl V2 {
         self.claims.let_go(node, key, known);
     }
 
+    /// Holds a flow of a peer otherwise than that told.
+    #[cfg(test)]
+    pub(crate) fn alter_held(&mut self, node: &mut Node, now: Instant, flow: Flow) {
+        let known = self.claims.known(node, &flow.key());
+        let Known::Held(_, claim) = known else { panic!("{known:?}") };
+        self.claims.hold(node, (now, false), (claim, flow), known).unwrap();
+    }
+
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
         self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))

@@ -55,7 +55,9 @@ impl V2 {
     #[must_use]
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
-        peers.chain(self.scan_due(node.is_loaded())).chain(self.ask_due()).min()
+        let people = self.peers.iter().filter_map(|peer| Some(peer.comparing.as_ref()?.due()));
+        let asking = self.scan_due(node.is_loaded()).into_iter().chain(self.ask_due());
+        peers.chain(people).chain(asking).min()
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
@@ -244,19 +246,22 @@ impl V2 {
                 let over = place.is_over(rows.len());
                 (place != before, (!over).then_some(Reply::Ids { upto, leaves, at: place }))
             }
-            Reply::Wants(upto, mut ids) => {
-                let count = digest::pack_wants(d, upto, &ids);
+            Reply::Wants { upto, mut ids, people } => {
+                let count = digest::pack_wants(d, (upto, people), &ids);
                 ids.drain(..count);
-                (count > 0, (!ids.is_empty()).then_some(Reply::Wants(upto, ids)))
+                let rest = (!ids.is_empty()).then_some(Reply::Wants { upto, ids, people });
+                (count > 0, rest)
             }
-            Reply::Repair(item) => {
+            Reply::Repair(item) | Reply::Show(item) => {
+                let repairs = matches!(reply, Reply::Repair(_));
+                let told = if repairs { Told::REPAIR } else { Told::DIFF };
                 let Some(entry) = claims.ledger.entry(item) else { return (false, None) };
-                match put_claim(claims, node, d, (item, &entry), Told::REPAIR) {
+                match put_claim(claims, node, d, (item, &entry), told) {
                     Some(true) => {
-                        peer.counts.repaired += 1;
+                        peer.counts.repaired += u64::from(repairs);
                         (true, None)
                     }
-                    Some(false) => (false, Some(Reply::Repair(item))),
+                    Some(false) => (false, Some(reply)),
                     None => (false, None),
                 }
             }

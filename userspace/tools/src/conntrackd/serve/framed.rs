@@ -12,8 +12,10 @@ use crate::conntrackd::plan::Purpose;
 use crate::filter::{Limits, Sealed, parse};
 use crate::grouping::{self, Groups};
 use crate::print::conntrack::{self, Root, Style};
+use crate::print::difference;
 use engine::Side;
 use engine::query::{Gap, Program, gap};
+use engine::told::PeerId;
 use host::clock;
 use host::control::Client;
 use host::control::framed::{Received, Refusal, namespace};
@@ -76,6 +78,9 @@ impl Service {
         if ask.verb == Verb::TakeOver {
             return self.take_over(&received.filter).await;
         }
+        if ask.verb == Verb::Diff {
+            return self.diff(client, &ask, &received.filter).await;
+        }
         if ask.remote && ask.verb == Verb::Delete {
             let why =
                 "the flows of the remote table are not in this kernel: there is nothing to delete";
@@ -86,7 +91,7 @@ impl Service {
         let side = if ask.remote { Side::Remote } else { Side::Local };
         let mut work = Work { engine, program, side, client, trusted: false };
         match ask.verb {
-            Verb::TakeOver => Ok(Vec::new()),
+            Verb::TakeOver | Verb::Diff => Ok(Vec::new()),
             Verb::List => work.list(&ask).await,
             Verb::Count => work.count(&ask).await,
             Verb::Delete => {
@@ -110,20 +115,45 @@ impl Service {
 impl Service {
     /// Takes over the flows of a peer, and waits until that is done.
     async fn take_over(&self, name: &str) -> Ended {
-        let names = self.facts().peers.clone();
-        let Some(peer) = names.iter().position(|peer| peer == name) else {
-            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
-            return Err(failed(format!("there is no peer `{name}` (there is: {there})")));
-        };
+        let peer = self.peer(name)?;
         self.log.notice(format!("takeover of the flows of {name} requested"));
         let (reply, outcome) = oneshot::channel();
-        let command = engine::Command::TakeOver(engine::told::PeerId::at(peer));
+        let command = engine::Command::TakeOver(peer);
         self.engine.read().await.order(Order::Command(command, reply));
         match outcome.await {
             Ok(Ok(())) => Ok(Tally::default().encode().to_vec()),
             Ok(Err(why)) => Err(failed(why)),
             Err(_) => Err(busy()),
         }
+    }
+}
+
+impl Service {
+    fn peer(&self, name: &str) -> Result<PeerId, (Status, Vec<u8>)> {
+        let names = self.facts().peers.clone();
+        names.iter().position(|peer| peer == name).map(PeerId::at).ok_or_else(|| {
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            failed(format!("there is no peer `{name}` (there is: {there})"))
+        })
+    }
+
+    /// Compares what is held of a peer with what it has. The tally counts what differs, and the peer's flows.
+    async fn diff(&self, client: &mut Client, ask: &Ask<'_>, name: &str) -> Ended {
+        let (reply, found) = oneshot::channel();
+        self.engine.read().await.order(Order::Compare(self.peer(name)?, reply));
+        let found = found.await.map_err(|_| busy())?.map_err(failed)?;
+        for note in difference::notes(&found, name) {
+            client.send_note(&note).await.map_err(failed)?;
+        }
+        let data = match ask.format {
+            Format::Json => difference::json(&found, name),
+            _ => difference::text(&found),
+        };
+        client.send_data(data.as_bytes()).await.map_err(failed)?;
+        let [_, there] = found.rows;
+        let tally =
+            Tally { matched: difference::count(&found), table: there.into(), ..Tally::default() };
+        Ok(tally.encode().to_vec())
     }
 }
 

@@ -8,7 +8,7 @@
 //!   SUMS   level 1 (0 slices, 1 groups, 2 leaves); each: node 2, the low 4 bytes of each child's sum
 //!   IDS    upto 8; each leaf: leaf 2, rows 2 (bit 15: not from the leaf's start, bit 14: not to its end); each: id 6,
 //! print 4
-//!   WANT   upto 8; each leaf: leaf 2, rows 2; each: id 6
+//!   WANT   upto 8; each leaf: leaf 2, rows 2 (bit 15: to be shown to people, and not as a repair); each: id 6
 //! ```
 //!
 //! A leaf that does not fit one datagram is told in parts. Each says how things are behind its first row, which is the
@@ -251,6 +251,8 @@ pub const LEAF_HEAD_LEN: usize = 4;
 pub const PART_ROWS_MAX: usize = (1 << 14) - 1;
 const NOT_FROM_START: u16 = 1 << 15;
 const NOT_TO_END: u16 = 1 << 14;
+/// Of a leaf in frame 8.
+const SHOWN: u16 = 1 << 15;
 
 /// Frame 7: the rows of some leaves, in the order of their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,6 +361,13 @@ impl<'a> Wants<'a> {
         Ok(Self { upto, leaves })
     }
 
+    /// Whether the rows are for people, and mend nothing: the first leaf says so for all.
+    #[must_use]
+    pub fn is_for_people(self) -> bool {
+        let count = self.leaves.get(2..4).and_then(|count| count.try_into().ok());
+        count.is_some_and(|count| u16::from_be_bytes(count) & SHOWN != 0)
+    }
+
     /// The ids, leaf by leaf. An error ends the walk.
     pub fn leaves(
         self,
@@ -374,15 +383,16 @@ impl<'a> Wants<'a> {
     }
 }
 
-/// Appends what is wanted of one leaf to the body of frame 8. At most [`PART_ROWS_MAX`] ids.
+/// Appends what is wanted of one leaf to the body of frame 8; `people`: to be shown to people. At most
+/// [`PART_ROWS_MAX`] ids.
 pub fn put_wants<'r>(
     w: &mut Writer<'_>,
-    leaf: u16,
+    (leaf, people): (u16, bool),
     ids: impl ExactSizeIterator<Item = &'r FlowId>,
 ) {
     let count = ids.len().min(PART_ROWS_MAX) as u16;
     w.put(&leaf.to_be_bytes());
-    w.put(&count.to_be_bytes());
+    w.put(&(count | if people { SHOWN } else { 0 }).to_be_bytes());
     for id in ids.take(usize::from(count)) {
         w.put(&id.low().to_be_bytes()[2..]);
     }

@@ -3,14 +3,14 @@
 //! Each of these walks a column or a map once, whatever the number of leaves or ids: comparisons are rare, and one walk
 //! over a million rows takes some milliseconds.
 
-use super::{Claimed, Claims, Known};
+use super::{Claimed, Claims, Known, Mark};
 use crate::config::Owner;
 use crate::node::Node;
 use crate::peer::v2::digest::Held;
 use crate::peer::v2::ledger::Item;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use ctnetlink::FlowKey;
+use ctnetlink::{Flow, FlowKey};
 use wire::sync::v2::digest::{FlowId, IdRow};
 
 impl Claims {
@@ -59,6 +59,23 @@ impl Claims {
         self.held_ends.values().for_each(|end| put(&end.claim, end.id, 0));
         rows.values_mut().for_each(|rows| rows.sort_unstable_by_key(|held| held.id));
         rows
+    }
+
+    /// What is held of an owner's flows with these ids, each with the low 4 bytes of its print.
+    pub fn held_flows(
+        &self,
+        node: &Node,
+        owner: Owner,
+        is_meant: impl Fn(FlowId) -> bool,
+    ) -> BTreeMap<FlowId, (u32, Flow)> {
+        let slots = self.held.iter().enumerate();
+        let meant = slots.filter_map(|(slot, held)| {
+            let held = held.as_ref().filter(|held| held.claim.owner == owner && !held.released)?;
+            let Mark { id, print } = held.mark;
+            let flow = is_meant(id).then(|| node.remote.table().at(slot as u32))??.flow();
+            Some((id, (print as u32, flow)))
+        });
+        meant.collect()
     }
 
     /// Forgets flows and ends of an owner with these ids, which are in order. How many flows went.

@@ -140,13 +140,13 @@ pub enum Verdict {
     Want(FlowId),
 }
 
-/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids.
-/// What is held of a later version than `upto` is not in question.
-pub fn judge(
+/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids: each
+/// pair that is not the same. What is held of a later version than `upto` is not in question.
+pub fn unlike(
     listed: impl IntoIterator<Item = IdRow>,
     held: impl IntoIterator<Item = Held>,
     upto: u64,
-    mut verdict: impl FnMut(Verdict),
+    mut each: impl FnMut(Option<IdRow>, Option<Held>),
 ) {
     let (mut listed, mut held) = (listed.into_iter().peekable(), held.into_iter().peekable());
     loop {
@@ -158,20 +158,34 @@ pub fn judge(
         };
         let there = if order.is_le() { listed.next() } else { None };
         let here = if order.is_ge() { held.next() } else { None };
-        match (there, here) {
-            (_, Some(here)) if here.version > upto => {}
-            (Some(there), None) if there.print != 0 => verdict(Verdict::Want(there.id)),
-            (Some(there), Some(here)) if there.print != here.print => {
-                verdict(Verdict::Want(there.id));
-            }
-            (None, Some(here)) if here.print != 0 => verdict(Verdict::Drop(here.id)),
-            _ => {}
+        let prints = [there.map_or(0, |there| there.print), here.map_or(0, |here| here.print)];
+        let in_question = here.is_none_or(|here| here.version <= upto);
+        if in_question && prints[0] != prints[1] {
+            each(there, here);
         }
     }
 }
 
-/// Packs what is wanted into one frame, in the order of ids: how many ids fitted.
-pub fn pack_wants(datagram: &mut Datagram<'_>, upto: u64, ids: &[FlowId]) -> usize {
+/// What a holder does about each pair that is not the same.
+pub fn judge(
+    listed: impl IntoIterator<Item = IdRow>,
+    held: impl IntoIterator<Item = Held>,
+    upto: u64,
+    mut verdict: impl FnMut(Verdict),
+) {
+    unlike(listed, held, upto, |there, here| match (there, here) {
+        (Some(there), _) => verdict(Verdict::Want(there.id)),
+        (None, Some(here)) => verdict(Verdict::Drop(here.id)),
+        (None, None) => {}
+    });
+}
+
+/// Packs what is wanted into one frame, in the order of ids, to be shown to people or to mend: how many ids fitted.
+pub fn pack_wants(
+    datagram: &mut Datagram<'_>,
+    (upto, people): (u64, bool),
+    ids: &[FlowId],
+) -> usize {
     let room = datagram.room().saturating_sub(LEAVES_HEAD_LEN);
     if ids.is_empty() || want_rows(room) == 0 {
         return 0;
@@ -184,7 +198,7 @@ pub fn pack_wants(datagram: &mut Datagram<'_>, upto: u64, ids: &[FlowId]) -> usi
             if count == 0 {
                 break;
             }
-            put_wants(w, first.leaf(), ids[at..at + count].iter());
+            put_wants(w, (first.leaf(), people), ids[at..at + count].iter());
             left -= LEAF_HEAD_LEN + 6 * count;
             at += count;
         }

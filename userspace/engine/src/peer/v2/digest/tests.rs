@@ -116,7 +116,7 @@ impl Pair {
         }
         let (mut at, mut out) = (0, Vec::new());
         while at < wants.len() {
-            out.push(packed(|d| at += pack_wants(d, ids.upto, &wants[at..])));
+            out.push(packed(|d| at += pack_wants(d, (ids.upto, false), &wants[at..])));
         }
         out
     }

@@ -799,7 +799,7 @@ impl Node {
                 (at != before, (!over).then_some(Reply::Ids { upto, leaves, at }))
             }
             Reply::Wants(upto, mut ids) => {
-                let count = digest::pack_wants(d, upto, &ids);
+                let count = digest::pack_wants(d, (upto, false), &ids);
                 ids.drain(..count);
                 (count > 0, (!ids.is_empty()).then_some(Reply::Wants(upto, ids)))
             }

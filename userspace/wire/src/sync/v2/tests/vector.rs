@@ -146,7 +146,21 @@ fn others() -> Vec<(&'static str, Vec<u8>)> {
         (
             "WANT",
             packed(|d| {
-                assert!(d.wants(1000, |w| digest::put_wants(w, 0x0102, [ids[0].id].iter())));
+                assert!(d.wants(1000, |w| digest::put_wants(
+                    w,
+                    (0x0102, false),
+                    [ids[0].id].iter()
+                )));
+            }),
+        ),
+        (
+            "WANT for people",
+            packed(|d| {
+                assert!(d.wants(1000, |w| digest::put_wants(
+                    w,
+                    (0x0102, true),
+                    [ids[0].id].iter()
+                )));
             }),
         ),
         (
@@ -239,6 +253,9 @@ fn said(bytes: &[u8], out: &mut String) {
             Frame::Ids(ids) => ids.parts().map(Result::unwrap).for_each(|part| {
                 writeln!(out, "  {:?} {:?}", part.range, part.rows().collect::<Vec<_>>()).unwrap();
             }),
+            Frame::Wants(wants) if wants.is_for_people() => {
+                writeln!(out, "  for people: {}", wants.leaves().count()).unwrap();
+            }
             Frame::Wants(wants) => wants.leaves().map(Result::unwrap).for_each(|(leaf, ids)| {
                 writeln!(out, "  {leaf} {:?}", ids.collect::<Vec<_>>()).unwrap();
             }),

@@ -97,6 +97,36 @@ fn an_answer_that_comes_before_the_end_waits_for_it() {
     assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [None; 2]);
 }
 
+/// A loss has the kernel's table read while the close of a connection is on its way (seed 95,100,769 of the mesh).
+#[test]
+fn a_reading_that_comes_before_the_end_waits_for_it() {
+    let mut world = ceded();
+    // However long it was silent.
+    world.run(S(5));
+    world.at(1).kernel.clear();
+    let now = world.now;
+    world.at(1).engine.handle(now, Input::EventsLost { count: 1 });
+    world.run(S(1));
+    for (event, state) in [(Change::Update, 7), (Change::Destroy, 7)] {
+        let (flow, origin, stamp) = (flow(1_000, state), Origin::Foreign, Stamp::At(now));
+        let late = world.now;
+        world.at(1).engine.handle(late, Input::Kernel { event, flow, origin, stamp });
+    }
+    world.run(S(3));
+    assert!(world.at(0).kernel.is_empty());
+    assert_eq!([owner(&world, 0, 1_000), owner(&world, 1, 1_000)], [None; 2]);
+}
+
+#[test]
+fn what_a_reading_does_not_show_ends_all_the_same() {
+    let mut world = ceded();
+    world.at(1).kernel.clear();
+    let now = world.now;
+    world.at(1).engine.handle(now, Input::EventsLost { count: 1 });
+    world.run(S(8));
+    assert_eq!(owner(&world, 1, 1_000), Some(Owner(0)), "node 0 has it, and it expired at node 1");
+}
+
 #[test]
 fn what_is_gone_without_a_word_ends_all_the_same() {
     let mut world = ceded();
