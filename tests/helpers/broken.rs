@@ -38,7 +38,7 @@ fn a_helper_that_panics_lets_its_packets_pass_and_is_disabled_in_the_kernel() {
     let key = HelperKey { name: "tftp".into(), l3_protocol: 2, l4_protocol: 17 };
     let policy = key.known_policy().expect("it is known");
     let tftp = HelperSettings { key: key.clone(), queue: TFTP_QUEUE, queue_len: 10, policy };
-    let settings = Settings { setup: true, disable_on_exit: false, helpers: vec![tftp] };
+    let settings = Settings { setup: true, helpers: vec![tftp], ..Settings::default() };
     let parts = stage.router.within(|| Parts::open(settings, &log)).expect("the queue is free");
     let running = helpers::start(parts.read_by(|_, _, _| panic!("on purpose"))).expect("a thread");
     assert!(is_enabled(&key));

@@ -80,6 +80,28 @@ fn helpers_and_metrics_go_on_as_another_user_than_root() {
     assert!(scraped.lines().any(|line| line == "ctflow_up 1"), "{scraped}");
 }
 
+/// A packet waits for the thread that reads it, so that thread is the one that is to be quick.
+#[test]
+fn packets_of_helpers_are_read_in_real_time_where_the_configuration_says_so() {
+    let _alone = alone();
+    let (stage, files) = (Stage::new(), Files::new());
+    let ordinary = of_ftp(&files, "d");
+    let real_time =
+        ordinary.replace("Systemd off", "Systemd off\n Scheduler { Type FIFO\n Priority 7\n }");
+    let daemon = start(&stage.router, Brand::Ours, &files, "d", &ordinary);
+    let reads_as = |text: &str, policy: &str| {
+        fs::write(daemon.path("conf"), text).expect("a file");
+        daemon.signal(rustix::process::Signal::HUP);
+        wait_until(policy, || daemon.scheduling("helpers").as_deref() == Some(policy));
+    };
+    assert_eq!(daemon.scheduling("helpers").as_deref(), Some("0/0"));
+    reads_as(&real_time, "1/7");
+    reads_as(&ordinary, "0/0");
+    drop(daemon);
+    let daemon = start(&stage.router, Brand::Ours, &files, "d", &real_time);
+    wait_until("it begins so", || daemon.scheduling("helpers").as_deref() == Some("1/7"));
+}
+
 /// The configuration of a node of a cluster, and helpers (as VyOS writes them).
 fn clustered(files: &Files, name: &str, end: End) -> String {
     let conf = Conf { transport: Transport::Multicast, ..Conf::new(end) };

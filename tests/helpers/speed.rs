@@ -1,13 +1,14 @@
-//! What a packet costs: ours beside the original, and beside the least that any daemon costs, by the same traffic. It is
-//! measured, not asserted, but for lost packets.
+//! What a packet costs, and how long it waits: ours beside the original, and beside the least that any daemon costs, by
+//! the same traffic. It is measured, not asserted, but for lost packets.
 
 use crate::ftp::greeted;
 use crate::stage::{Nat, Stage, alone, conf, of_ftp, start};
-use ctnetlink::{Messages, Writer};
+use crate::trace::Trace;
+use ctnetlink::Writer;
 use host::netlink::Socket;
 use host::nfnetlink::Client;
-use rustix::net::RecvFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,16 +17,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 use tests::daemon::{Brand, Daemon, Files};
-use wire::queue::{PacketView, Verdict};
+use wire::queue::Verdict;
 
 /// How often each has its turn: other work on the machine disturbs some.
 const TURNS: usize = 5;
+/// The same where waits are measured, which are nearly the same each time.
+const WAITING_TURNS: usize = 2;
 /// Questions and answers on one control connection in a turn, each a packet.
 const ROUNDS: usize = 2000;
 /// Questions that are asked before the first is answered: one, as people do, and so many that packets wait.
 const WINDOWS: [usize; 2] = [1, 50];
-/// `USER_HZ`: what proc_pid_stat(5) counts in.
-const TICK_MS: u64 = 10;
 /// How often the floor looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 /// The queue of FTP.
@@ -35,26 +36,48 @@ const QUEUE: u16 = 3;
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     Daemon(Brand),
-    /// A loop that takes a packet and lets it pass, and reads nothing of it: no daemon costs less.
+    /// Ours in real time, as the original always is.
+    InRealTime,
+    /// A loop that takes a packet and lets it pass, and reads its number alone: no daemon costs less.
     Floor,
+}
+
+/// The daemons.
+const DAEMONS: [Subject; 3] =
+    [Subject::Daemon(Brand::Original), Subject::Daemon(Brand::Ours), Subject::InRealTime];
+
+/// The stage, with the objects of helpers, and where daemons have their files.
+fn prepared() -> (Stage, Files) {
+    let (stage, files) = (Stage::new(), Files::new());
+    drop(start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", "")));
+    stage.guard(Nat::None);
+    (stage, files)
+}
+
+/// Starts one of [`DAEMONS`].
+fn started<'a>(stage: &'a Stage, files: &Files, subject: Subject) -> Daemon<'a> {
+    let _ = fs::remove_file(files.path().join("d.lock"));
+    let text = of_ftp(files, "d");
+    let (brand, text) = match subject {
+        Subject::Daemon(brand) => (brand, text),
+        _ => (Brand::Ours, text.replace("Systemd off", "Systemd off\n Scheduler { Type RR\n }")),
+    };
+    start(&stage.router, brand, files, "d", &text)
 }
 
 #[test]
 #[ignore = "a measurement, see benches/RESULTS.md"]
 fn packets_of_a_control_connection() {
     let _alone = alone();
-    let (stage, files) = (Stage::new(), Files::new());
-    let text = of_ftp(&files, "d");
-    drop(start(&stage.router, Brand::Ours, &files, "all", &conf(&files, "all", "")));
-    stage.guard(Nat::None);
-    let subjects = [Subject::Daemon(Brand::Original), Subject::Daemon(Brand::Ours), Subject::Floor];
+    let (stage, files) = prepared();
     for window in WINDOWS {
-        let mut all = subjects.map(|subject| (subject, Vec::new()));
+        let mut all = [DAEMONS.as_slice(), &[Subject::Floor]].concat();
+        let mut all: Vec<_> = all.drain(..).map(|subject| (subject, Vec::new())).collect();
         for _ in 0..TURNS {
             for (subject, costs) in &mut all {
-                let cost = match *subject {
-                    Subject::Daemon(brand) => of_daemon(&stage, &files, (&text, brand), window),
+                let cost = match subject {
                     Subject::Floor => of_floor(&stage, window),
+                    _ => of_daemon(&stage, &started(&stage, &files, *subject), window),
                 };
                 println!("helpers: {window} at a time: {subject:?}: {cost:?}");
                 costs.push(cost);
@@ -66,45 +89,77 @@ fn packets_of_a_control_connection() {
     }
 }
 
+/// The kernel's tracing costs, too: so this is apart from what packets cost.
+#[test]
+#[ignore = "a measurement, see benches/RESULTS.md"]
+fn waits_for_verdicts() {
+    let _alone = alone();
+    let (stage, files) = prepared();
+    for window in WINDOWS {
+        let mut all = DAEMONS.map(|subject| (subject, Vec::new()));
+        for _ in 0..WAITING_TURNS {
+            for (subject, waits) in &mut all {
+                let daemon = started(&stage, &files, *subject);
+                let (client, server) = greeted(&stage, Nat::None);
+                let trace = Trace::start();
+                talk(client, server, window);
+                waits.extend(trace.waits());
+                shown(&stage);
+                drop(daemon);
+            }
+        }
+        for (subject, waits) in &mut all {
+            waits.sort();
+            let at = |share: usize| waits[(waits.len() * share / 1000).min(waits.len() - 1)];
+            println!(
+                "helpers: {window} at a time: {subject:?}: {} packets waited {:?} (p50), {:?} (p90), {:?} (p99), \
+                 {:?} (p99.9), {:?} (the longest)",
+                waits.len(),
+                at(500),
+                at(900),
+                at(990),
+                at(999),
+                at(1000)
+            );
+        }
+    }
+}
+
 fn report(window: usize, subject: Subject, costs: &mut [Cost]) {
-    costs.sort_by_key(|cost| cost.cpu_ms);
-    let total: u64 = costs.iter().map(|cost| cost.cpu_ms).sum();
-    let user: u64 = costs.iter().map(|cost| cost.user_ms).sum();
+    costs.sort_by_key(|cost| cost.cpu);
+    let total: Duration = costs.iter().map(|cost| cost.cpu).sum();
     let packets: u64 = costs.iter().map(|cost| cost.packets).sum();
-    let Cost { p50_us, p99_us, .. } = costs[0];
+    let Cost { p50, p99, .. } = costs[0];
     println!(
-        "helpers: speed of {subject:?}, {window} at a time: CPU {total} ms ({user} of them user) for {packets} packets; \
-         in the quickest turn {p50_us} us (p50), {p99_us} us (p99) for all that was asked at a time"
+        "helpers: speed of {subject:?}, {window} at a time: CPU {total:?} for {packets} packets, {} ns each; in the \
+         quickest turn {p50:?} (p50), {p99:?} (p99) for all that was asked at a time",
+        total.as_nanos() / u128::from(packets)
     );
 }
 
 /// What one turn took.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
-    cpu_ms: u64,
-    user_ms: u64,
+    cpu: Duration,
     packets: u64,
-    p50_us: u128,
-    p99_us: u128,
+    p50: Duration,
+    p99: Duration,
 }
 
 impl Cost {
-    fn new([cpu_ms, user_ms]: [u64; 2], packets: u64, mut times: Vec<Duration>) -> Self {
+    fn new(cpu: Duration, packets: u64, mut times: Vec<Duration>) -> Self {
         times.sort();
-        let at = |share: usize| times[times.len() * share / 100].as_micros();
-        Self { cpu_ms, user_ms, packets, p50_us: at(50), p99_us: at(99) }
+        let at = |share: usize| times[times.len() * share / 100];
+        Self { cpu, packets, p50: at(50), p99: at(99) }
     }
 }
 
-fn of_daemon(stage: &Stage, files: &Files, (text, brand): (&str, Brand), window: usize) -> Cost {
-    let _ = fs::remove_file(files.path().join("d.lock"));
-    let daemon = start(&stage.router, brand, files, "d", text);
+fn of_daemon(stage: &Stage, daemon: &Daemon<'_>, window: usize) -> Cost {
     let (client, server) = greeted(stage, Nat::None);
-    let before = (cpu_ms(&daemon), shown(stage));
+    let before = (cpu(daemon), shown(stage));
     let times = talk(client, server, window);
-    let after = (cpu_ms(&daemon), shown(stage));
-    let [cpu_ms, user_ms] = [after.0[0] - before.0[0], after.0[1] - before.0[1]];
-    Cost::new([cpu_ms, user_ms], after.1 - before.1, times)
+    let after = (cpu(daemon), shown(stage));
+    Cost::new(after.0 - before.0, after.1 - before.1, times)
 }
 
 fn of_floor(stage: &Stage, window: usize) -> Cost {
@@ -127,23 +182,21 @@ fn of_floor(stage: &Stage, window: usize) -> Cost {
         let packets = shown(stage) - before;
         is_to_end.store(true, Ordering::Relaxed);
         let spent = floor.join().expect("the floor holds");
-        Cost::new([spent.as_millis() as u64, 0], packets, times)
+        Cost::new(spent, packets, times)
     })
 }
 
 /// CPU time of the thread.
 fn pass_all(socket: &Socket, is_to_end: &AtomicBool) -> Duration {
-    let (mut packet, mut verdict) = (vec![0; 1 << 16], [0; 64]);
+    let (mut packet, mut verdict) = (vec![0; 1 << 16], [0; 32]);
+    let mut writer = Writer::new(&mut verdict);
+    Verdict { queue: QUEUE, ..Verdict::default() }.encode(&mut writer, 0);
+    assert_eq!(writer.finish(), Ok(verdict.len()));
     while !is_to_end.load(Ordering::Relaxed) {
-        let Ok((got, _)) = rustix::net::recv(socket, &mut packet[..], RecvFlags::empty()) else {
-            continue;
-        };
-        for raw in Messages::new(&packet[..got]).map_while(Result::ok) {
-            let Some((queue, id)) = PacketView::number(&raw) else { continue };
-            let mut writer = Writer::new(&mut verdict);
-            Verdict { queue, id, ..Verdict::default() }.encode(&mut writer, 0);
-            let len = writer.finish().expect("it is short");
-            socket.send(&verdict[..len]).expect("the packet waits");
+        // The packet's number is the first thing in its first attribute, and the last one in a verdict.
+        if let Ok((28.., _)) = rustix::net::recv(socket, &mut packet[..], RecvFlags::empty()) {
+            verdict[28..].copy_from_slice(&packet[24..28]);
+            rustix::net::send(socket, &verdict, SendFlags::empty()).expect("the packet waits");
         }
     }
     let spent = clock_gettime(ClockId::ThreadCPUTime);
@@ -185,11 +238,12 @@ fn talk(mut client: TcpStream, mut server: TcpStream, window: usize) -> Vec<Dura
     times
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5), user and system time: both, and the first alone.
-fn cpu_ms(daemon: &Daemon<'_>) -> [u64; 2] {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("it runs");
-    let (_, rest) = stat.rsplit_once(')').expect("a name");
-    let words: Vec<i64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // Behind the name comes the state, which is no number.
-    [words[10] + words[11], words[10]].map(|ticks| ticks as u64 * TICK_MS)
+/// What all threads of the daemon have spent: the first number of `/proc/PID/task/TID/schedstat`, nanoseconds
+/// (`Documentation/scheduler/sched-stats.rst`).
+fn cpu(daemon: &Daemon<'_>) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
+    let texts =
+        tasks.map(|task| fs::read_to_string(task.expect("an entry").path().join("schedstat")));
+    let spent = texts.map(|text| text.ok()?.split_once(' ')?.0.parse().ok());
+    Duration::from_nanos(spent.map(Option::<u64>::unwrap_or_default).sum())
 }

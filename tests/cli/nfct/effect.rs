@@ -88,6 +88,26 @@ fn assert_lives(protocol: &str) {
     assert!((SECONDS / 2..=SECONDS).contains(&lifetimes[0]), "{flows}");
 }
 
+/// One that `ip netns` has made; nothing changes in the caller's.
+#[test]
+fn another_namespace_is_worked_in_by_name() {
+    let name = format!("ctflow-nfct-{}", std::process::id());
+    let here = Namespace::new();
+    here.sh(&format!("ip netns add {name}"));
+    let listed = here.within(|| {
+        let run = |line: &str| nfct(&ours(), &line.split(' ').collect::<Vec<_>>());
+        let added = run(&format!("add timeout far inet udp replied 5 --netns {name}"));
+        [added, run(&format!("list timeout --netns {name}")), run("list timeout")]
+    });
+    here.sh(&format!("ip netns del {name}"));
+    let [added, there, none] = listed.map(|output| {
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    assert_eq!((added.as_str(), none.as_str()), ("", ""));
+    assert!(there.starts_with(".far = {\n"), "{there}");
+}
+
 /// Every request needs a capability, those that only read too.
 #[test]
 fn who_may_not_is_told_as_by_the_original() {

@@ -2,7 +2,7 @@
 //! read them, and gives verdicts.
 //!
 //! ```text
-//!   kernel --packets of all queues, up to 64 a time--> Desk --Context, Packet--> engine::helper
+//!   kernel --packets of all queues, up to 16 a time--> Desk --Context, Packet--> engine::helper
 //!                                                        |  <-----Outcome------
 //!          <--expectations, one by one---- Announcer <---+
 //!          <--verdicts, one buffer a time- Verdicts <----'
@@ -27,7 +27,7 @@ use crate::moderation::Quota;
 use crate::netlink::{Socket, set_receive_buffer, set_without_overruns};
 use crate::nfnetlink::Client;
 use crate::nfnetlink::helper::{HelperKey, HelperObject, HelperPolicy};
-use crate::sys::{self, Batch};
+use crate::sys::{self, Batch, Scheduling};
 use announcer::Announcer;
 use desk::{Desk, Served};
 use engine::helper::Kind;
@@ -44,8 +44,9 @@ use verdicts::Verdicts;
 
 /// Name of the thread.
 const THREAD: &str = "helpers";
-/// Packets taken with one system call.
-const BATCH: usize = 64;
+/// Packets taken with one system call. The first of them has its verdict when the last one is read, so a longer batch
+/// saves little (a packet costs more than a call) and has packets wait.
+const BATCH: usize = 16;
 /// A packet of 64 KiB, and its flow.
 const MESSAGE_LEN_MAX: usize = 72 << 10;
 /// Receive buffer of the socket, bytes: what finds no room there is dropped, whatever the queue's length.
@@ -130,6 +131,7 @@ pub struct Parts {
     objects: Client,
     desk: Desk<Announcer>,
     counts: Counts,
+    scheduling: Option<Scheduling>,
     log: Arc<Log>,
 }
 
@@ -184,7 +186,15 @@ impl Parts {
         let desk = Desk::new(served, Announcer::open()?);
         let (socket, waiting) = queues.into_parts();
         let socket = Arc::new(socket);
-        Ok(Self { settings, socket, waiting, objects, desk, counts, log: Arc::clone(log) })
+        let log = Arc::clone(log);
+        Ok(Self { settings, socket, waiting, objects, desk, counts, scheduling: None, log })
+    }
+
+    /// Has the thread scheduled so; `None`: as the one that starts it.
+    #[must_use]
+    pub fn scheduled(mut self, scheduling: Option<Scheduling>) -> Self {
+        self.scheduling = scheduling;
+        self
     }
 
     /// Has this read packets in place of [`Kind::packet`], so that a test can see what a fault in a helper does.
@@ -287,6 +297,7 @@ impl Running {
 
 impl Parts {
     fn run(mut self, is_to_end: &AtomicBool) {
+        self.schedule();
         let mut batch = Batch::new(BATCH, MESSAGE_LEN_MAX);
         let mut verdicts = Verdicts::new();
         let mut quota = Quota::default();
@@ -314,6 +325,14 @@ impl Parts {
         // What has come until now; the kernel drops what is left in a queue that is given back.
         while let Ok(got @ 1..) = batch.receive(self.socket.as_fd()) {
             self.answer(&batch, got, &mut verdicts);
+        }
+    }
+
+    fn schedule(&self) {
+        if let Some(scheduling) = self.scheduling
+            && let Err(error) = sys::set_scheduling(scheduling)
+        {
+            self.log.warning(format!("cannot schedule the helpers as {scheduling:?}: {error}"));
         }
     }
 

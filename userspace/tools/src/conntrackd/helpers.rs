@@ -63,7 +63,7 @@ pub fn open(plan: &Plan, log: &Arc<Log>) -> Result<Option<Parts>> {
         Some(hint) => anyhow!("{error} ({hint})"),
         None => error.into(),
     });
-    Ok(Some(parts?))
+    Ok(Some(parts?.scheduled(plan.tuning.scheduling)))
 }
 
 /// What can be done about it.
@@ -105,7 +105,8 @@ impl Service {
     /// # Errors
     /// When the kernel refuses the new ones; then those of `old` are served again, if it takes them.
     pub fn change(&mut self, (old, new): (&Plan, &Plan), log: &Arc<Log>) -> Result<()> {
-        if old.helpers == new.helpers {
+        let of = |plan: &Plan| (plan.helpers.clone(), plan.tuning.scheduling);
+        if of(old) == of(new) {
             return Ok(());
         }
         self.stop();

@@ -69,3 +69,17 @@ impl fmt::Display for Failure {
         f.write_str(&self.lines.join("\n"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_netlink_the_code_is_another_one() {
+        let refused = io::Error::from_raw_os_error(libc::EMFILE);
+        let failure = Failure::no_netlink(&refused);
+        let text = "nfct v1.4.9: cannot open netlink: Too many open files";
+        assert_eq!((failure.to_string().as_str(), failure.code), (text, 255));
+        assert_eq!(Failure::kernel(&refused).code, 1);
+    }
+}

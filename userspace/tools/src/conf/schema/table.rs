@@ -138,7 +138,11 @@ const ROWS: &[Keyword] = &[
         .doc("Tell systemd about readiness and feed its watchdog."),
     keyword(Key::Scheduler, "Scheduler", &[General])
         .opens(Body::Block(Scheduler))
-        .doc("Real-time scheduling of the daemon."),
+        .doc(
+            "Real-time scheduling of the threads that keep tables and serve helpers. Without it they \
+             are scheduled as any other, while conntrack-tools' daemon runs in real time: on a machine \
+             with no idle CPU, a packet then waits in a helper's queue until it is the thread's turn.",
+        ),
     keyword(Key::User, "User", &[General])
         .takes(AUTO_OR_NAME)
         .default(|| Value::Choice("auto"))
