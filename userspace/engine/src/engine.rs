@@ -372,6 +372,23 @@ impl Engine {
         }
     }
 
+    fn flush(&mut self, now: Instant, local: bool, remote: bool) {
+        let Self { node, session } = self;
+        if local {
+            node.flows.flush(session, now);
+            node.local_expectations.flush();
+            session.on_local_flushed();
+            node.doubt(now, Cause::Flushed, 0);
+        }
+        if remote {
+            node.remote_expectations.flush(session.orders());
+            // What was written straight into the kernel stays there, and is this node's own from here on: a node that
+            // takes over flushes, and reads the kernel's table.
+            node.remote.flush(session.orders());
+            session.on_remote_flushed(now);
+        }
+    }
+
     fn on_command(&mut self, now: Instant, id: CommandId, command: Command) {
         let Self { node, session } = self;
         let replication = node.config.replication;
@@ -410,20 +427,8 @@ impl Engine {
                 node.tell(Event::CommandRefused(id, "a commit is still in progress"));
             }
             Command::Flush { local, remote } => {
-                if local {
-                    node.flows.flush(session, now);
-                    node.local_expectations.flush();
-                    session.on_local_flushed();
-                    node.doubt(now, Cause::Flushed, 0);
-                }
-                if remote {
-                    node.remote_expectations.flush(session.orders());
-                    // What was written straight into the kernel stays there, and is this node's own from here on: a
-                    // node that takes over flushes, and reads the kernel's table.
-                    node.remote.flush(session.orders());
-                    session.on_remote_flushed(now);
-                }
-                node.tell(Event::CommandDone(id));
+                self.flush(now, local, remote);
+                self.node.tell(Event::CommandDone(id));
             }
             Command::Bulk | Command::RequestResync if !replication.mode.converses() => {
                 // Every flow is told again anyway.

@@ -3,10 +3,10 @@
 mod bench;
 mod doctor;
 mod metrics;
-mod peers;
 mod status;
 mod words;
 pub mod outcome;
+mod peers;
 mod key;
 pub mod ops;
 mod subscribe;

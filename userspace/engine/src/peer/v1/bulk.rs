@@ -1,6 +1,7 @@
 //! A bulk transfer: every flow of the table is told, in slot order, while changes go on in between.
 
 use super::column::Marks;
+use super::kept::Kept;
 use super::outbox::Outbox;
 use super::packer::Packer;
 use crate::counters::ReplicaCounters;
@@ -30,6 +31,12 @@ impl Outbox {
             if is_anothers { self.withdraw_end(table, slot) } else { self.queue_entry(slot) }
         }
         self.bulk = Some(Bulk { from: 0, sent: 0 });
+    }
+
+    /// Lets go of an ended flow whose end is not to be told any more.
+    fn withdraw_end(&mut self, table: &mut FlowTable, slot: Slot) {
+        self.supersede(slot);
+        Kept { column: &mut self.column, table }.release(slot);
     }
 
     /// Whether a bulk transfer is under way.

@@ -139,7 +139,7 @@ impl Outbox {
     }
 
     /// What is on its way about a flow is outdated; it is not to be sent again.
-    fn supersede(&mut self, slot: Slot) {
+    pub(super) fn supersede(&mut self, slot: Slot) {
         if self.column.has(slot, Marks::WAITING) {
             self.column.marks_mut(slot).remove(Marks::WAITING);
             self.resend.iter_mut().for_each(ResendQueue::forget_one);
@@ -462,12 +462,6 @@ impl Outbox {
         counters.ends_untold += 1;
         self.forgotten = true;
         true
-    }
-
-    /// Lets go of an ended flow whose end is not to be told any more.
-    pub(super) fn withdraw_end(&mut self, table: &mut FlowTable, slot: Slot) {
-        self.supersede(slot);
-        Kept { column: &mut self.column, table }.release(slot);
     }
 
     /// Packs what waits into `packer` until it is full or nothing waits.

@@ -140,8 +140,8 @@ pub enum Verdict {
     Want(FlowId),
 }
 
-/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids: each
-/// pair that is not the same. What is held of a later version than `upto` is not in question.
+/// Compares what the owner lists of a leaf, or of a part of one, with what is held there, both in the order of ids:
+/// each pair that is not the same. What is held of a later version than `upto` is not in question.
 pub fn unlike(
     listed: impl IntoIterator<Item = IdRow>,
     held: impl IntoIterator<Item = Held>,
