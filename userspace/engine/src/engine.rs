@@ -21,6 +21,9 @@ use core::time::Duration;
 use ctnetlink::{Flow, FlowKey};
 use wire::feed::Walked;
 
+/// Why what only peers of version 2 can do is refused.
+const NO_PEERS_OF_V2: &str = "there are no peers of version 2";
+
 #[cfg(test)]
 mod tests;
 
@@ -398,7 +401,7 @@ impl Engine {
                 node.start_commit(now, id, (true, false));
             }
             Command::TakeOver(_) if session.v2().is_none() => {
-                node.tell(Event::CommandRefused(id, "there are no peers of version 2"));
+                node.tell(Event::CommandRefused(id, NO_PEERS_OF_V2));
             }
             Command::TakeOver(_) if node.is_committing() => {
                 node.tell(Event::CommandRefused(id, "a commit is still in progress"));
@@ -410,7 +413,7 @@ impl Engine {
             Command::Compare(peer) => {
                 let refused = match session.v2_mut() {
                     Some(v2) => v2.begin_comparing(now, peer, id),
-                    None => Err("there are no peers of version 2"),
+                    None => Err(NO_PEERS_OF_V2),
                 };
                 refused.err().into_iter().for_each(|why| node.tell(Event::CommandRefused(id, why)));
             }

@@ -229,14 +229,14 @@ impl Flows {
                 // Send NEW even if the entry matches the initial dump, which the peer never received.
                 let anew = known.filter(|_| anew && origin == Origin::Foreign);
                 anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
-                self.ask_about(desk, news.flow, says_closing);
+                self.ask_about(desk, &news.flow, says_closing);
                 return Ok(());
             }
         };
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
             let says_closing = says_closing();
             self.table.set_knowledge(slot, taken.next);
-            if self.ask_about(desk, news.flow.clone(), says_closing) {
+            if self.ask_about(desk, &news.flow, says_closing) {
                 // The reading may have shown it as it is by now, and nobody was told of that.
                 desk.listener.start_over(slot);
                 return Ok(());
@@ -261,12 +261,12 @@ impl Flows {
     fn ask_about(
         &mut self,
         desk: &mut Desk<'_, impl Listener>,
-        flow: Flow,
+        flow: &Flow,
         says_closing: bool,
     ) -> bool {
         let asked = self.verify(desk, &flow.key());
         if asked && says_closing {
-            self.keep_last_words(desk, flow);
+            self.keep_last_words(desk, flow.clone());
         }
         asked
     }
