@@ -110,7 +110,7 @@ pub use expectation::Expectation;
 #[cfg(feature = "alloc")]
 pub use flow::Flow;
 pub use frame::{Header, Messages, RawMessage};
-pub use message::{Answer, Change, Message, decode};
+pub use message::{Answer, Change, Message, decode, flow_event, read_flow};
 pub use tuple::{FlowKey, Tuple};
 #[cfg(feature = "alloc")]
 pub use view::Detail;

@@ -77,12 +77,13 @@ pub struct Answer<'a> {
 /// When a header or an attribute is cut short or has the wrong length, or a flow or an expectation has no tuple.
 /// Offsets count from the start of the datagram the message came from.
 pub fn decode<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
+    if let Some(event) = flow_event(raw) {
+        let mut flow = FlowView::default();
+        read_flow(raw, &mut flow)?;
+        return Ok(Message::Flow { event, flow });
+    }
     let header = &raw.header;
     let parsed = match (header.subsystem(), header.message()) {
-        (subsystem::CTNETLINK, message @ (ct::NEW | ct::DELETE)) => {
-            let event = event_kind(header, message == ct::DELETE);
-            FlowView::parse(raw.payload).map(|flow| Message::Flow { event, flow })
-        }
         (subsystem::CTNETLINK_EXP, message @ (exp::NEW | exp::DELETE)) => {
             let event = event_kind(header, message == exp::DELETE);
             ExpectView::parse(raw.payload).map(|expect| Message::Expect { event, expect })
@@ -91,6 +92,29 @@ pub fn decode<'a>(raw: &RawMessage<'a>) -> Result<Message<'a>, DecodeError> {
         (subsystem, kind) => Ok(Message::Other { subsystem, kind }),
     };
     parsed.map_err(|error| error.shifted(raw.at + HEADER_LEN))
+}
+
+/// What a message says has happened to a flow; `None` if it is about something else. Its flow is read by
+/// [`read_flow`].
+#[must_use]
+#[inline]
+pub const fn flow_event(raw: &RawMessage<'_>) -> Option<Change> {
+    let header = &raw.header;
+    match (header.subsystem(), header.message()) {
+        (subsystem::CTNETLINK, message @ (ct::NEW | ct::DELETE)) => {
+            Some(event_kind(header, message == ct::DELETE))
+        }
+        _ => None,
+    }
+}
+
+/// Reads the flow of a message over a view that is there already; see [`FlowView::read`].
+///
+/// # Errors
+/// As [`decode`].
+#[inline]
+pub fn read_flow<'a>(raw: &RawMessage<'a>, view: &mut FlowView<'a>) -> Result<(), DecodeError> {
+    view.read(raw.payload).map_err(|error| error.shifted(raw.at + HEADER_LEN))
 }
 
 /// `ctnetlink_conntrack_event` sets both flags for a new flow and none for a changed one; a dump sets only

@@ -276,6 +276,7 @@ impl Flows {
         found.map_or(Knowledge::Absent, |slot| self.table.knowledge(slot))
     }
 
+    #[inline]
     fn look<'a>(&'a self, known: Option<Slot>, news: &'a News, now: Instant) -> Look<'a> {
         let News { event, stamp, .. } = *news;
         let age = age(stamp, self.last_word(&news.flow.key(), known));
@@ -331,7 +332,10 @@ impl Flows {
         found: Option<Slot>,
         news: News,
     ) -> Result<Slot, Full> {
-        let own = found.filter(|&slot| news.origin == Origin::Inject && self.is_alive(slot));
+        if news.origin != Origin::Inject {
+            return self.put(desk, found, news);
+        }
+        let own = found.filter(|&slot| self.is_alive(slot));
         let before = own.and_then(|slot| self.table.at(slot)).map(|entry| entry.flow());
         let slot = self.put(desk, found, news)?;
         let is = |flow: &Flow| self.table.at(slot).is_some_and(|e| news::is_same(&e.flow(), flow));
@@ -394,6 +398,7 @@ impl Flows {
     }
 
     /// Lets an entry live that may have ended; whether it had.
+    #[inline]
     fn revive(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot) -> bool {
         let dead = !self.is_alive(slot);
         if dead {

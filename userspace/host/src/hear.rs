@@ -9,7 +9,7 @@ use crate::ended::Ends;
 use crate::source::Heard;
 use common::Instant;
 use ctnetlink::flow::Counters;
-use ctnetlink::{Change, Detail, FlowKey, FlowView, Message, Messages};
+use ctnetlink::{Change, Detail, FlowKey, FlowView, Messages};
 use engine::{Engine, Input, Origin, Stamp};
 use wire::packet;
 
@@ -83,27 +83,33 @@ impl Hearing {
         (bytes, stamp): (&[u8], Stamp),
         ears: &mut Ears<'_, F>,
     ) {
+        let mut view = FlowView::default();
         for raw in Messages::new(bytes) {
-            let decoded = raw.and_then(|raw| Ok((raw, ctnetlink::decode(&raw)?)));
-            match decoded {
-                Ok((raw, Message::Flow { event, flow })) => {
-                    let ended = event == Change::Destroy;
-                    if ended {
-                        self.count(&flow);
-                    }
-                    let origin = (ears.origin)(raw.header.portid);
-                    let counted = engine.wants_counters();
-                    let flow = flow.to_flow(if counted { Detail::Full } else { Detail::State });
-                    let key = flow.key();
-                    let input = Input::Kernel { event, flow, origin, stamp };
-                    let whole = raw.at..raw.at + raw.header.len as usize;
-                    let message = bytes.get(whole).filter(|_| ended && ears.ends.is_some());
-                    let ends = ears.ends.as_deref_mut();
-                    self.ahead.push(engine, now, (&key, input), (message, ends));
-                }
-                Ok(_) => {}
-                Err(_) => self.malformed += 1,
+            let Ok(raw) = raw else {
+                self.malformed += 1;
+                continue;
+            };
+            let Some(event) = ctnetlink::flow_event(&raw) else {
+                self.malformed += u64::from(ctnetlink::decode(&raw).is_err());
+                continue;
+            };
+            if ctnetlink::read_flow(&raw, &mut view).is_err() {
+                self.malformed += 1;
+                continue;
             }
+            let ended = event == Change::Destroy;
+            if ended {
+                self.count(&view);
+            }
+            let origin = (ears.origin)(raw.header.portid);
+            let detail = if engine.wants_counters() { Detail::Full } else { Detail::State };
+            let flow = view.to_flow(detail);
+            let key = flow.key();
+            let input = Input::Kernel { event, flow, origin, stamp };
+            let whole = raw.at..raw.at + raw.header.len as usize;
+            let message = bytes.get(whole).filter(|_| ended && ears.ends.is_some());
+            let ends = ears.ends.as_deref_mut();
+            self.ahead.push(engine, now, (&key, input), (message, ends));
         }
     }
 

@@ -131,6 +131,23 @@ fn answers_say_how_it_went() {
 }
 
 #[test]
+fn a_view_that_is_read_over_holds_nothing_of_what_it_held() {
+    for one in EVENTS.iter().flat_map(|before| EVENTS.iter().map(move |vector| (before, vector))) {
+        let datagrams = [one.0, one.1].map(|vector| bytes_of(vector.hex));
+        let [before, raw] = [&datagrams[0], &datagrams[1]]
+            .map(|datagram| Messages::new(datagram).next().unwrap().unwrap());
+        let (Ok(Message::Flow { event, flow }), Some(_)) = (decode(&raw), flow_event(&before))
+        else {
+            continue;
+        };
+        let mut view = FlowView::default();
+        let _whatever = read_flow(&before, &mut view);
+        assert_eq!((flow_event(&raw), read_flow(&raw, &mut view)), (Some(event), Ok(())));
+        assert_eq!(view, flow, "{} after {}", one.1.name, one.0.name);
+    }
+}
+
+#[test]
 fn a_common_flow_takes_no_allocation() {
     for name in ["udp", "udp nat both", "udp zone", "tcp is established", "tcp v6 ends", "tcp dnat"]
     {

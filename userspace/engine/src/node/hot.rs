@@ -25,8 +25,12 @@ impl Node {
         now: Instant,
         (event, flow, origin): (Change, &Flow, Origin),
     ) -> Option<Origin> {
+        // A node that is not hot looks nothing up: every event comes this way.
+        if !self.remote.is_hot() {
+            return Some(origin);
+        }
         let (key, id) = (flow.key(), id(flow));
-        let (is_own, own_id) = (self.is_own(&key), self.own_id(&key));
+        let (is_own, own_id) = self.own(&key);
         let Some(made) = self.remote.made_flows() else { return Some(origin) };
         match (event, origin) {
             (Change::New, Origin::Inject) => {
@@ -72,8 +76,10 @@ impl Node {
         Some(origin)
     }
 
-    fn own_id(&self, key: &FlowKey) -> Option<u32> {
-        self.flows.table.get(key).filter(|entry| !entry.has_ended()).and_then(|entry| entry.id())
+    /// Whether a flow is this node's own, as far as a local table tells, and the id of its entry, if that is known.
+    fn own(&self, key: &FlowKey) -> (bool, Option<u32>) {
+        let own = self.flows.table.get(key).filter(|entry| !entry.has_ended());
+        (own.is_some(), own.and_then(|entry| entry.id()))
     }
 
     /// The kernel shows a flow, or says that it has none. True if an injection made it: of this node's own it has none.
@@ -83,7 +89,10 @@ impl Node {
         key: &FlowKey,
         flow: Option<&Flow>,
     ) -> bool {
-        let own_id = self.own_id(key);
+        if !self.remote.is_hot() {
+            return false;
+        }
+        let (_, own_id) = self.own(key);
         let Some(made) = self.remote.made_flows() else { return false };
         let Some(flow) = flow else {
             made.remove(key);
@@ -104,7 +113,7 @@ impl Node {
     /// A reading shows a flow that an injection made, or one that took its place. True if nothing is to be said of it
     /// beside the local table.
     pub(super) fn passes_over_hot(&mut self, key: &FlowKey, flow: &Flow) -> bool {
-        let (own_id, is_own) = (self.own_id(key), self.is_own(key));
+        let (is_own, own_id) = self.own(key);
         let Some(made) = self.remote.made_flows() else { return false };
         let is_made = made.may_be(key, id(flow)) && (own_id.is_none() || own_id != id(flow));
         let unnamed = made.on_read(key).is_none();

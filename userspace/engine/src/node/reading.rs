@@ -74,6 +74,7 @@ impl Node {
     }
 
     /// Tells of a full table once, until it has had room again.
+    #[inline]
     pub(crate) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let (len, limit) = match side {
             Side::Local => (self.flows.table.len(), self.flows.table.max()),
