@@ -9,9 +9,12 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{array, thread};
+use tests::conf::{Conf, End};
+use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::Daemon;
 use tests::netns::{self, Namespace};
 use tests::solo::{Solo, solo};
+use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
 use tests::{churn, conntrack};
 
@@ -112,6 +115,38 @@ fn no_change_of_a_flow_is_missed_while_tap_and_hook_take_turns() {
     }
 }
 
+/// As before a commit: there is no time in which both report.
+#[test]
+fn no_change_of_a_flow_is_missed_while_the_hook_takes_over_at_once() {
+    let node = Namespace::new();
+    node.enter();
+    node.nft(RULES);
+    let mut listener = Listener::new(&adapting());
+    let mut now = clock::now();
+    for round in 0..3 {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _ending = Ending(&ended);
+            scope.spawn(|| {
+                node.enter();
+                come_and_go(&ended);
+            });
+            wait_until("flows come and go", || {
+                listener.turn();
+                !listener.table().is_empty()
+            });
+            assert!(listener.source.take_hook(now).expect("this kernel takes the hook"));
+            assert_eq!((listener.source.name(), listener.source.hears_requests()), ("hook", false));
+            assert!(!listener.source.take_hook(now).expect("it is there"), "it reports already");
+            take_the_tap(&mut listener, &mut now);
+        });
+        let kernel = || Listener::new(&Settings { choice: Choice::Netlink, ..adapting() }).table();
+        let left = || differences(&listener.table(), &kernel());
+        wait_equal("what is told is what the kernel has", left, Vec::<String>::new);
+        assert_eq!(listener.source.account().lost, 0, "round {round}");
+    }
+}
+
 /// What the hook told before the tap took over may be old when the hook takes over again.
 #[test]
 fn a_flow_that_is_again_as_the_hook_once_told_it_is_told_again() {
@@ -186,4 +221,43 @@ fn a_daemon_takes_the_hook_while_flows_are_short_and_finds_what_was_written_mean
 #[test]
 fn shards_without_rights_change_sides_too() {
     a_daemon_takes_turns("Shards 2\n User nobody");
+}
+
+#[test]
+fn the_hook_takes_over_before_a_commit_of_many_flows_and_nothing_is_missed() {
+    const FLOWS: u32 = 25_000;
+    let stage = Stage::new();
+    let b = stage.ours("b", &Conf::new(End::B));
+    let mut a = stage.ours("a", &Conf::new(End::A));
+    b.wait_to_say("conntrack events come through: tap");
+    Requests::open(&stage.a).create(&udp_flows(0..FLOWS));
+    let held = || b.stat(&["-s", "cache"], "cache:external\tactive objects:");
+    wait_until("B has all", || {
+        let all = held() == u64::from(FLOWS);
+        if !all {
+            b.ask(&["-n"]);
+        }
+        all
+    });
+    a.kill_hard();
+    b.ask(&["-c"]);
+    b.wait_to_say(&format!("come through: hook (a commit of {FLOWS} flows)"));
+    assert_eq!(conntrack::count(&stage.b), FLOWS as usize);
+    // Nobody hears of that by netlink, and no packet tells it.
+    stage.b.sh("conntrack -I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 -t 600 -m 7");
+    b.wait_to_say("conntrack events come through: tap (");
+    wait_alike(&b, &stage.b);
+}
+
+#[test]
+fn a_commit_of_few_flows_leaves_the_source_as_it_is() {
+    let stage = Stage::new();
+    let b = stage.ours("b", &Conf::new(End::B));
+    let a = stage.ours("a", &Conf::new(End::A));
+    Requests::open(&stage.a).create(&udp_flows(0..20));
+    wait_until("B has all", || b.external().len() == 20);
+    b.ask(&["-c"]);
+    b.wait_to_say("Committed 20 new entries");
+    assert!(!b.log().contains("come through: hook"), "{}", b.log());
+    drop(a);
 }

@@ -2,7 +2,7 @@
 
 use crate::log::record::Code;
 use crate::log::{Level, Log};
-use crate::source::{Source, Switch};
+use crate::source::{Source, SourceError, Switch};
 use common::Instant;
 
 /// Has `source` change if that costs less. To be called several times a second.
@@ -22,9 +22,39 @@ pub(crate) fn adapt(source: &mut Source, now: Instant, log: &Log) {
             ];
             log.record(Level::Notice, Code::EventSource, text, fields);
         }
-        Err(error) => {
-            let error = error.on_one_line();
-            log.warning(format!("conntrack events go on to come through: {name} ({error})"));
-        }
+        Err(error) => refused(name, &error, log),
     }
+}
+
+/// So few flows are written sooner than sides change, and what the hook does not hear of is read.
+const MANY: u64 = 20_000;
+
+/// Has the hook take over, where it may, before a commit of `theirs` flows begins beside `own` ones: the kernel then
+/// builds no messages about what is written. To hear messages again later costs a reading of all flows, so the peers'
+/// must be at least as many as this node's.
+pub(crate) fn before_commit(
+    source: &mut Source,
+    now: Instant,
+    (theirs, own): (u64, u64),
+    log: &Log,
+) {
+    if theirs < MANY.max(own) {
+        return;
+    }
+    match source.take_hook(now) {
+        Ok(false) => {}
+        Ok(true) => {
+            let name = source.name();
+            let text =
+                format!("conntrack events come through: {name} (a commit of {theirs} flows)");
+            let fields = vec![("source", name.into()), ("flows", theirs.into())];
+            log.record(Level::Notice, Code::EventSource, text, fields);
+        }
+        Err(error) => refused(source.name(), &error, log),
+    }
+}
+
+fn refused(name: &str, error: &SourceError, log: &Log) {
+    let error = error.on_one_line();
+    log.warning(format!("conntrack events go on to come through: {name} ({error})"));
 }

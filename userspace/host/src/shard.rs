@@ -441,7 +441,21 @@ impl Shard {
         if let Some(reply) = reply {
             self.replies.expect(id, reply);
         }
+        if matches!(command, Command::Commit | Command::CommitAll | Command::TakeOver(_)) {
+            let flows =
+                [Side::Remote, Side::Local].map(|side| self.engine.table(side).alive() as u64);
+            change::before_commit(&mut self.source, now, flows.into(), &self.log);
+            self.tell_source(now);
+        }
         self.engine.handle(now, Input::Command(id, command));
+    }
+
+    /// Tells the engine if the source has changed sides.
+    fn tell_source(&mut self, now: Instant) {
+        let hears_requests = self.source.hears_requests();
+        if hears_requests != self.engine.config().hears_requests {
+            self.engine.handle(now, Input::SourceChanged { hears_requests });
+        }
     }
 
     /// Looks for lost events, and has the kernel's table read again when there were some.
@@ -460,11 +474,11 @@ impl Shard {
             self.engine.handle(now, Input::EventsLost { count: lost });
         }
         overruns.tell(now, source, *reliable, log);
-        change::adapt(source, now, log);
-        let hears_requests = source.hears_requests();
-        if hears_requests != self.engine.config().hears_requests {
-            self.engine.handle(now, Input::SourceChanged { hears_requests });
+        if self.engine.commit_progress().is_some() {
+            source.hold();
         }
+        change::adapt(source, now, log);
+        self.tell_source(now);
         if let Some(Health { flows, events }) = self.health.look(now) {
             self.engine.handle(now, Input::KernelHealth { flows, events });
         }

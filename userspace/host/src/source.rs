@@ -490,6 +490,25 @@ impl Source {
         }
     }
 
+    /// Changes to the hook at once, where [`Settings::adapts`] says that it may take over: this process is about to
+    /// write many flows, and nobody needs the kernel's messages about them. True if the hook reports since this call.
+    ///
+    /// # Errors
+    /// When the kernel does not take the hook; then it is not tried again.
+    pub fn take_hook(&mut self, now: Instant) -> Result<bool, SourceError> {
+        match self {
+            Self::Netlink(_) | Self::Queue(_) => Ok(false),
+            Self::Tap(s) => s.take_hook(now),
+        }
+    }
+
+    /// [`Source::adapt`] is not to judge by what has happened lately.
+    pub(crate) fn hold(&mut self) {
+        if let Self::Tap(s) = self {
+            s.hold();
+        }
+    }
+
     /// Whether the event socket has said, since this was last asked, that it had no room. [`Source::account`] knows how
     /// much was lost.
     pub(crate) fn take_overrun(&mut self) -> bool {

@@ -19,9 +19,13 @@
 //!   tap --> hook    the hook's programs begin to run; OVERLAP; the groups of new and changed flows are left
 //!   hook --> tap    those groups are joined; OVERLAP; the programs are taken out
 //! ```
+//!
+//! A commit writes many flows at once, and the kernel would build a message for each. The hook takes over before it
+//! begins ([`Sides::take_hook`]), after a grace period of the kernel in place of the overlap.
 
 use super::hook::Hook;
 use super::{Account, Heard, HookAccount, NetlinkSource, SourceError};
+use crate::sys;
 use common::Instant;
 use ctnetlink::uapi::ct;
 use std::fs::File;
@@ -198,6 +202,38 @@ impl Sides {
         }
         (self.side, self.both_since) = (side, Some(now));
         Some(Ok(verdict))
+    }
+
+    /// Has the hook report alone right away, where sides may change. True if it does since this call.
+    ///
+    /// A packet that passed before the programs ran has its event by the end of a grace period, and those after it are
+    /// seen: then the groups can be left.
+    pub(super) fn take_hook(
+        &mut self,
+        now: Instant,
+        (hook, socket): (&mut Hook, &NetlinkSource),
+    ) -> Result<bool, SourceError> {
+        if self.judge.is_none() || (self.side == Side::Hook && !self.is_changing()) {
+            return Ok(false);
+        }
+        // While sides change, the programs run already.
+        if !self.is_changing()
+            && let Err(error) = hook.attach()
+        {
+            self.judge = None;
+            return Err(error);
+        }
+        self.side = Side::Hook;
+        self.hold();
+        let left = sys::wait_for_programs().and_then(|()| socket.set_groups(self.groups, false));
+        // What is refused here comes with time: it costs the messages about what is written until then.
+        self.both_since = left.is_err().then_some(now);
+        Ok(true)
+    }
+
+    /// What has happened lately is not to decide: sides stay as they are for some time more.
+    pub(super) fn hold(&mut self) {
+        self.judge.iter_mut().for_each(|(judge, _)| judge.begin_anew());
     }
 
     /// What has happened up to now, as the side that reports knows it. The kernel builds messages for flows that the

@@ -236,6 +236,17 @@ impl TapSource {
         self.sides.side() == Side::Hook
     }
 
+    /// Has the hook report alone right away, where it may take over; whether it does since this call.
+    pub(super) fn take_hook(&mut self, now: Instant) -> Result<bool, SourceError> {
+        let Some(hook) = self.hook.as_mut() else { return Ok(false) };
+        self.sides.take_hook(now, (hook, &self.socket))
+    }
+
+    /// What has happened lately is not to decide whether sides change.
+    pub(super) fn hold(&mut self) {
+        self.sides.hold();
+    }
+
     /// Goes on changing sides, or sees whether they should change; what has begun to change.
     pub(super) fn adapt(&mut self, now: Instant) -> Option<Result<Switch, SourceError>> {
         let Self { sides, hook, socket, .. } = self;

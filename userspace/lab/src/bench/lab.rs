@@ -181,7 +181,7 @@ impl Lab {
     /// The program of a subject.
     pub(super) fn program(&self, subject: &Subject) -> PathBuf {
         match subject {
-            Subject::Ours(_) | Subject::Nobody => self.ours.clone(),
+            Subject::Ours(_) | Subject::Adapting | Subject::Nobody => self.ours.clone(),
             Subject::Original => self.options.original.clone(),
             Subject::Watcher(Brand::Ours) => self.ours.with_file_name("conntrack"),
             Subject::Watcher(Brand::Original) => self.options.original.with_file_name("conntrack"),

@@ -21,6 +21,8 @@ pub enum Subject {
     Original,
     /// Our daemon with this `EventSource`.
     Ours(String),
+    /// Our daemon as it is without an `EventSource`: it may change sides while it runs.
+    Adapting,
     /// `conntrack -E`.
     Watcher(Brand),
 }
@@ -42,7 +44,9 @@ impl Subject {
             sources.iter().map(|name| Self::Ours((*name).to_owned())).collect();
         ours.sort();
         let watchers = [Brand::Original, Brand::Ours].map(Self::Watcher);
-        [Self::Nobody, Self::Original].into_iter().chain(ours).chain(watchers).collect()
+        let adapting = sources.contains(&"hook").then_some(Self::Adapting);
+        let first = [Self::Nobody, Self::Original].into_iter();
+        first.chain(ours).chain(adapting).chain(watchers).collect()
     }
 
     /// Its name on command lines and in results.
@@ -51,6 +55,7 @@ impl Subject {
             Self::Nobody => "nobody",
             Self::Original => "original",
             Self::Ours(source) => source,
+            Self::Adapting => "auto",
             Self::Watcher(Brand::Original) => "conntrack-E",
             Self::Watcher(Brand::Ours) => "our-E",
         }
@@ -58,23 +63,23 @@ impl Subject {
 
     /// Whether it is ours.
     pub const fn is_ours(&self) -> bool {
-        matches!(self, Self::Ours(_) | Self::Watcher(Brand::Ours))
+        matches!(self, Self::Ours(_) | Self::Adapting | Self::Watcher(Brand::Ours))
     }
 
-    /// Whether it is a daemon.
+    /// Whether it is a daemon that stays as it was started.
     pub const fn is_daemon(&self) -> bool {
         matches!(self, Self::Original | Self::Ours(_))
     }
 
-    /// Whether it is a daemon, or nobody.
+    /// Whether it is such a daemon, or nobody.
     pub const fn is_no_watcher(&self) -> bool {
-        !matches!(self, Self::Watcher(_))
+        self.is_daemon() || matches!(self, Self::Nobody)
     }
 
     /// Whom it is compared with, if it is ours.
     pub const fn rival(&self) -> Option<Self> {
         match self {
-            Self::Ours(_) => Some(Self::Original),
+            Self::Ours(_) | Self::Adapting => Some(Self::Original),
             Self::Watcher(Brand::Ours) => Some(Self::Watcher(Brand::Original)),
             _ => None,
         }
@@ -146,6 +151,7 @@ impl Setup<'_> {
         let file = |ending: &str| self.path(ending).display().to_string();
         let source = match self.subject {
             Subject::Ours(source) => format!(" EventSource {source}\n{}", self.settings),
+            Subject::Adapting => self.settings.to_owned(),
             _ => String::new(),
         };
         let Buffers { start, most } = self.buffers;
@@ -367,6 +373,8 @@ mod tests {
         let all = Subject::all(&["tap", "netlink"]);
         let names: Vec<&str> = all.iter().map(Subject::name).collect();
         assert_eq!(names, ["nobody", "original", "netlink", "tap", "conntrack-E", "our-E"]);
+        let all = Subject::all(&["hook"]);
+        assert!(all.contains(&Subject::Adapting), "where there are sides to change");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn scenario() -> Scenario {
         suits: |subject| match subject {
             Subject::Nobody | Subject::Original => true,
             Subject::Ours(source) => source != "hook",
-            Subject::Watcher(_) => false,
+            Subject::Adapting | Subject::Watcher(_) => false,
         },
         cases: |lab| lab.one(1_000_000),
         run,

@@ -29,7 +29,7 @@ pub(super) fn scenario() -> Scenario {
             Figure::new("kept", "new flows kept, of no listener's", "", Higher),
             Figure::new("lost", "events lost", "", Lower),
         ],
-        suits: |subject| !subject.is_daemon(),
+        suits: |subject| matches!(subject, Subject::Nobody | Subject::Watcher(_)),
         cases: |lab| lab.one(300_000),
         run,
     }
