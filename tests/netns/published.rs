@@ -69,3 +69,19 @@ fn whoever_asks_wakes_no_thread_of_one_shard() {
 fn whoever_asks_wakes_neither_reader_nor_shards() {
     nobody_is_woken("Shards 3", 4);
 }
+
+/// A shard sleeps while the kernel refuses events, and nothing wakes it.
+#[test]
+fn what_the_kernel_counts_meanwhile_is_published_by_a_shard_that_sleeps() {
+    let stage = Solo::new();
+    let filter = "Filter From Kernelspace { Address Ignore { IPv4_address 100.0.0.0/8 } }";
+    let daemon = stage.ours("a", &solo(&format!("EventSource tap\n {filter}")));
+    Requests::open(&stage.node).create(&udp_flows(0..50));
+    wait_until("what was filtered is told", || {
+        // Not by its client as tests use it, which has the daemon publish.
+        let mut answer = Vec::new();
+        control::ask(&daemon.path("sock"), Request::StatsJson, &mut answer).expect("it answers");
+        let status: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+        status["events"]["filtered"] == 50
+    });
+}

@@ -287,3 +287,28 @@ pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: In
     }
     Page { flows, next: Some(Place { shard, slot }), kernel }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_grow_while_nothing_happens_and_only_ages_do() {
+        let s = Duration::from_secs;
+        let state = TableState::Degraded { ago: s(1), lost: 7 };
+        let mut snapshot = Snapshot { uptime: s(9), state, lag: Some(s(2)), ..Snapshot::default() };
+        snapshot.standing.peer_heard = Some(s(3));
+        snapshot.resend = Some(QueueUsage { len: 1, max: 5, no_space: 0 });
+        snapshot.tally.last_commit = Some(s(4));
+        snapshot.grow_older(s(10));
+        assert_eq!(snapshot.uptime, s(19));
+        assert_eq!(snapshot.state, TableState::Degraded { ago: s(11), lost: 7 });
+        assert_eq!((snapshot.lag, snapshot.standing.peer_heard), (Some(s(12)), Some(s(13))));
+        assert_eq!(snapshot.tally.last_commit, Some(s(4)), "how long it took, not how long ago");
+        // Nobody owes a word: nothing is late.
+        snapshot.resend = Some(QueueUsage { len: 0, max: 5, no_space: 0 });
+        (snapshot.lag, snapshot.state) = (Some(s(0)), TableState::Exact);
+        snapshot.grow_older(s(1));
+        assert_eq!((snapshot.lag, snapshot.state), (Some(s(0)), TableState::Exact));
+    }
+}
