@@ -52,6 +52,7 @@ use tokio::sync::oneshot;
 mod expect;
 mod feed;
 mod latency;
+mod replies;
 mod purges;
 mod queries;
 mod reconfigure;
@@ -59,7 +60,6 @@ mod publish;
 mod tally;
 mod report;
 mod join;
-mod replies;
 mod state;
 mod rest;
 mod turn;
@@ -472,8 +472,8 @@ impl Shard {
         }
     }
 
-    /// Answers, once what was done until now has been published; at once, if the answer `goes_on`: whoever asked asks for
-    /// the rest, too.
+    /// Answers, once what was done until now has been published; at once if the answer `goes_on`, because whoever asked
+    /// then asks for the rest.
     fn answer<T: Send + 'static>(&mut self, goes_on: bool, reply: oneshot::Sender<T>, answer: T) {
         if goes_on {
             let _ = reply.send(answer);

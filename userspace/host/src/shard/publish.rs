@@ -7,9 +7,9 @@
 //!   beat, turns: one store in each turn --------> does the thread go on?
 //! ```
 //!
-//! The shard publishes when something has changed, at most four times a second. Before it sleeps for longer, it publishes
-//! what changed, so what a sleeping shard has published is true. What it answers comes after the publication of what it
-//! did for that: whoever got an answer finds nothing older.
+//! The shard publishes when something has changed, at most four times a second, and sleeps no longer than until it may
+//! do so: what a sleeping shard has published is true. What it answers comes after the publication of what it did for
+//! that: whoever got an answer finds nothing older.
 
 use common::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

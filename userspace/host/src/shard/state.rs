@@ -37,7 +37,7 @@ impl Room {
 }
 
 impl Shard {
-    /// Publishes what there is to tell, if it is time; before anybody is answered, in any case. `changed`: this turn did
+    /// Publishes how things are, if it is time, and in any case before somebody is answered. `changed`: this turn did
     /// something.
     pub(super) fn tell(&mut self, now: Instant, changed: bool) {
         self.publisher.note(changed);
@@ -57,8 +57,8 @@ impl Shard {
         self.publisher.publish(now, snapshot);
     }
 
-    /// Looks for what is not as it was published although no turn did anything: what the kernel counts, what becomes so by
-    /// itself after a while, and links.
+    /// Looks for what is not as it was published although no turn did anything: counts of the kernel, links, and what a
+    /// mere lapse of time decides.
     pub(super) fn look_for_drift(&mut self, now: Instant) {
         let told = self.publisher.newest();
         let standing = |standing: Standing| Standing { peer_heard: None, ..standing };

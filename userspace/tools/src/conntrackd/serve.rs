@@ -40,7 +40,7 @@ pub const REFUSAL: &str = "error: ";
 /// Begins the answer to a request that asks for nothing here.
 pub const NOTE: &str = "note: ";
 
-/// A thread of the engine that has not turned for so long hangs, or has no CPU. One that sleeps turns ten times a second.
+/// A thread of the engine without a turn for so long hangs, or has no CPU. One that sleeps takes ten a second.
 const HANGS: Duration = Duration::from_millis(500);
 
 /// Requests of the framed protocol that are served at once.

@@ -25,8 +25,8 @@ Anything else is answered with 404, other methods with 405, addresses that `Allo
 most 8 connections at once; one more is closed. A request's head has 5 seconds to come in, a connection lasts 15 seconds
 and ends with its answer. Scrapes within one second share one snapshot. Nothing is compressed, and there is no TLS: put
 a proxy before it where the network is not trusted. The main thread answers from what the shards published, which is at
-most 250 ms old while they are busy (with `Shards`, counts of the event source 300 ms) and true while they sleep: a scrape
-takes nothing of their time and wakes none of them. If a shard hangs for a second, `ctflow_up` is 0,
+most 250 ms old while they are busy (with `Shards`, counts of the event source 300 ms) and true while they sleep: a
+scrape takes nothing of their time and wakes none of them. If a shard hangs for a second, `ctflow_up` is 0,
 `ctflow_scrape_incomplete` is 1 and what the daemon would have told is missing.
 
 ## What bounds their number
