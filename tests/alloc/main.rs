@@ -5,6 +5,7 @@
 //! what is no event's: the places of [`HOUSEKEEPING`].
 
 mod counting;
+mod published;
 mod sealed;
 
 use common::Instant;
@@ -24,7 +25,7 @@ use host::log::{Form, Log, Places};
 use host::place;
 use host::purge::Purger;
 use host::reader::SourceReader;
-use host::shard::{Order, Parts, Snapshot};
+use host::shard::{Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
 use host::tuning::{GATHER, Tuning};
 use std::convert::Infallible;
@@ -34,8 +35,6 @@ use tests::churn;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::netns::{self, Namespace};
 use tests::wait::wait_for;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 use wire::feed::{Lost, Op, Record};
 
 /// More than there are tombstones, so that those have taken what they need as well.
@@ -292,26 +291,18 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     FleetParts { shards, reader: Some(reader), consumers }
 }
 
-fn snapshot(handle: &Handle, runtime: &Runtime) -> Snapshot {
-    runtime.block_on(async {
-        let (reply, answer) = oneshot::channel();
-        handle.order(Order::Snapshot(reply));
-        *answer.await.expect("the shards answer")
-    })
-}
-
 /// Waits until so many events have been handled.
-fn settle(handle: &Handle, runtime: &Runtime, events: u64) -> Snapshot {
+fn settle(handle: &Handle, events: u64) -> Snapshot {
     wait_for("all events are handled", || {
-        let now = snapshot(handle, runtime);
+        let now = handle.published().expect("the shards run");
         assert_eq!(now.account.lost, 0);
         (now.counters.events >= events && now.filled).then_some(now)
     })
 }
 
 /// Functions that take memory and are no event's: reading the kernel's counters, which looks for losses some times a second,
-/// and answering somebody who asks how things are, as the test does all the time.
-const HOUSEKEEPING: [&str; 2] = ["account", "take_orders"];
+/// and publishing beside what somebody still reads who has been at it since the publication before.
+const HOUSEKEEPING: [&str; 2] = ["account", "renew"];
 
 /// Whether a backtrace goes through one of those. The compiler leaves out the path of what it has inlined.
 fn is_housekeeping(place: &str) -> bool {
@@ -337,11 +328,11 @@ fn threads_take_nothing(shards: usize) {
         requests.create(&udp_flows(0..FLOWS));
         let mut expected = u64::from(FLOWS);
         for round in 0..WARM + 3 {
-            settle(&handle, &runtime, expected);
+            settle(&handle, expected);
             counting::watch();
             churn_by_requests(&mut requests, round);
             expected += u64::from(FLOWS) * 3;
-            let now = settle(&handle, &runtime, expected);
+            let now = settle(&handle, expected);
             let mut places = counting::places();
             assert_eq!(now.flows[Side::Local as usize], FLOWS as usize);
             assert!(round > 0 || !places.is_empty(), "nothing is taken down");

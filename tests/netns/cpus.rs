@@ -6,7 +6,7 @@ use std::process::Command;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Brand, Daemon};
 use tests::solo::{Solo, solo};
-use tests::wait::wait_until;
+use tests::wait::{wait_for, wait_until};
 
 /// Shows the file named first in the place of the kernel's list, to what the other words start.
 const BEHIND: &str = r#"mount --bind "$0" /sys/devices/system/cpu/online && exec "$@""#;
@@ -44,10 +44,14 @@ impl Cpus {
     }
 }
 
-/// Events that went through rings, and events left to the socket.
-fn ways(daemon: &Daemon<'_>) -> [u64; 2] {
-    let events = &daemon.status()["events"];
-    ["tap_ring", "tap_spilled"].map(|name| events[name].as_u64().expect("a number"))
+/// Events that went through rings, and events left to the socket, once they are as many as there were. The reader of
+/// several shards tells of them some times a second.
+fn ways(daemon: &Daemon<'_>, of: u32) -> [u64; 2] {
+    wait_for("all events are accounted for", || {
+        let events = &daemon.status()["events"];
+        let ways = ["tap_ring", "tap_spilled"].map(|name| events[name].as_u64().expect("a number"));
+        (ways.iter().sum::<u64>() == u64::from(of)).then_some(ways)
+    })
 }
 
 /// Bytes of each ring of the daemon.
@@ -75,22 +79,22 @@ fn a_cpu_that_comes_online_gets_a_ring_and_until_then_the_socket_takes_its_event
         cpus.create(0, 0..100);
         cpus.create(1, 100..200);
         wait_until("all are known", || a.internal().len() == 200);
-        assert_eq!(ways(&a), [100, 100]);
+        assert_eq!(ways(&a, 200), [100, 100]);
         fs::write(&cpus.list, "0-1\n").expect("it is written");
         wait_until("there is another ring", || ring_bytes(&a).len() == 2);
         // The ring is seen before the programs know of it; what comes through it wakes the reader.
         let mut next = 200;
         wait_until("the ring is in use", || {
-            let before = ways(&a);
+            let before = ways(&a, next);
             cpus.create(1, next..next + 1);
             next += 1;
             wait_until("it is known", || a.internal().len() == next as usize);
-            ways(&a) == [before[0] + 1, before[1]]
+            ways(&a, next) == [before[0] + 1, before[1]]
         });
-        let before = ways(&a);
+        let before = ways(&a, next);
         cpus.create(1, next..next + 100);
         wait_until("all are known", || a.internal().len() == next as usize + 100);
-        assert_eq!(ways(&a), [before[0] + 100, before[1]]);
+        assert_eq!(ways(&a, next + 100), [before[0] + 100, before[1]]);
         assert_eq!(a.status()["events"]["lost"], 0);
     }
 }

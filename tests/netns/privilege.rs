@@ -119,7 +119,7 @@ fn everything_goes_on(source: &str) {
 }
 
 /// Asks a daemon over HTTP; the answer's body.
-fn get(stage: &Solo, path: &str) -> String {
+pub(crate) fn get(stage: &Solo, path: &str) -> String {
     let mut text = String::new();
     stage.node.within(|| {
         let mut stream = TcpStream::connect("127.0.0.1:10466").expect("it listens");

@@ -3,10 +3,12 @@
 use crate::conf::Conf;
 use crate::netns::Namespace;
 use crate::wait::{wait_for, wait_or_tell, wait_until};
+use host::control::framed;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
+use wire::control::framed::{Ask, Verb};
 
 /// Seconds a program may take that is to end by itself.
 const CLIENT_PATIENCE_S: &str = "30";
@@ -293,11 +295,23 @@ impl<'a> Daemon<'a> {
         self.namespace.within(|| client.output().expect("the client can be started"))
     }
 
+    /// Has ours publish how it is: statistics are what it published, up to a quarter of a second ago while it is busy.
+    /// It publishes before it answers a question about its table.
+    fn have_published(&self) {
+        if self.brand == Brand::Ours {
+            // A daemon that does not take it, as one for helpers alone, says so in an answer, too.
+            let _ = framed::ask(&self.path("sock"), "", &Ask::new(Verb::Count), |_| Ok(()));
+        }
+    }
+
     /// What its client prints.
     ///
     /// # Panics
     /// When the client fails.
     pub fn ask(&self, args: &[&str]) -> String {
+        if args.first() == Some(&"-s") {
+            self.have_published();
+        }
         let output = self.try_ask(args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{:?} {args:?}: {said}\n{}", self.brand, self.log());

@@ -284,12 +284,10 @@ impl Engine {
         Counters { kernel_no_space, events_untold, ..self.node.counters }
     }
 
-    /// Every queue, by name.
-    #[must_use]
-    pub fn queues(&self) -> QueueUsages {
-        let mut queues = self.node.queues();
-        self.session.queues(&mut queues);
-        queues
+    /// Adds every queue, by name.
+    pub fn queues(&self, queues: &mut QueueUsages) {
+        self.node.queues(queues);
+        self.session.queues(queues);
     }
 
     /// The settings it runs with.

@@ -380,15 +380,14 @@ impl Node {
     }
 
     /// The queues of this node, by name.
-    pub(crate) fn queues(&self) -> QueueUsages {
-        let mut queues = alloc::vec![
+    pub(crate) fn queues(&self, queues: &mut QueueUsages) {
+        queues.extend([
             ("log_events", self.events.usage()),
             ("kernel_requests", self.kernel.usage()),
             ("tombstones", self.flows.tombstones.usage()),
             ("expectation_ends", self.remote_expectations.ends()),
-        ];
-        self.remote.queues(&mut queues);
-        queues
+        ]);
+        self.remote.queues(queues);
     }
 
     /// Tells of flows that ended while nobody saw it, where somebody wants to know. They are no more than a step of a

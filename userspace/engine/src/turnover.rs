@@ -35,7 +35,7 @@ pub struct Lifetimes {
 }
 
 /// The counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Turnover {
     /// Zones in the order in which they were met.
     zones: Vec<u16>,
@@ -60,7 +60,36 @@ impl Default for Turnover {
     }
 }
 
+impl Clone for Turnover {
+    fn clone(&self) -> Self {
+        let mut copy = Self::without_room();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Into the memory that it has.
+    fn clone_from(&mut self, other: &Self) {
+        let Self { zones, changes, last, rest, lifetimes } = other;
+        self.zones.clone_from(zones);
+        self.changes.clone_from(changes);
+        (self.last, self.rest, self.lifetimes) = (*last, *rest, *lifetimes);
+    }
+}
+
 impl Turnover {
+    /// Counts of nothing that take no memory, to put in the place of others.
+    #[must_use]
+    pub const fn without_room() -> Self {
+        let none = Lifetimes { buckets: [0; LIFETIME_BOUNDS_S.len() + 1], sum_s: 0 };
+        Self {
+            zones: Vec::new(),
+            changes: Vec::new(),
+            last: 0,
+            rest: Changes { created: 0, updated: 0, ended: 0 },
+            lifetimes: [none; PROTOS.len()],
+        }
+    }
+
     /// A flow was added.
     #[inline]
     pub(crate) fn created(&mut self, zone: u16) {

@@ -2,7 +2,7 @@
 
 use crate::log::record::Code;
 use crate::log::{Level, Log};
-use crate::source::Source;
+use crate::source::{Account, Source};
 use common::Instant;
 use std::time::Duration;
 
@@ -17,19 +17,23 @@ pub struct Overruns {
     tell_at: Option<Instant>,
     /// Times losses were found.
     pub times: u64,
+    /// What had become of events when losses were looked for the last time.
+    pub account: Account,
 }
 
 impl Overruns {
     /// Those of `source` from here on: it may have lost events for an earlier reader.
     #[must_use]
     pub fn of(source: &Source) -> Self {
-        Self { seen: source.account().lost, ..Self::default() }
+        let account = source.account();
+        Self { seen: account.lost, account, ..Self::default() }
     }
 
     /// Looks for losses of `source`; returns how many events were lost, or held back, since the last look. If there
     /// were some, the socket gets more room, up to `buffer_max` bytes. Who has a reader leaves room and words to that.
     pub fn look(&mut self, source: &mut Source, buffer_max: usize, log: &Log) -> u64 {
-        let lost = self.note(source.account().lost);
+        self.account = source.account();
+        let lost = self.note(self.account.lost);
         if lost > 0 {
             let before = source.receive_buffer();
             let size = source.grow(buffer_max);

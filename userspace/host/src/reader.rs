@@ -41,8 +41,6 @@ const FULL: Duration = Duration::from_micros(200);
 /// Something the main thread wants.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Leave word for the shards of what became of the events so far.
-    Tell(oneshot::Sender<()>),
     /// Let everything pass in the kernel.
     OpenFilter(oneshot::Sender<Result<(), String>>),
     /// Filter in the kernel.
@@ -55,12 +53,18 @@ pub(crate) enum Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     orders: Orders<Order>,
+    board: Arc<Board>,
 }
 
 impl Handle {
     /// Sends an order. If the reader is gone, or too many orders wait, the order's reply channel closes.
     pub(crate) fn order(&self, order: Order) {
         self.orders.send(order);
+    }
+
+    /// What it left word of last: some times a second, also while it sleeps.
+    pub(crate) fn told(&self) -> Told {
+        self.board.read()
     }
 
     /// How full the queue of its orders is.
@@ -126,12 +130,12 @@ impl SourceReader {
         let reader = Self {
             source,
             router: Router::new(feeds, seed),
+            handle: Handle { orders: sender, board: Arc::clone(&board) },
             board,
             tuning,
             log,
             reliable,
             orders,
-            handle: Handle { orders: sender },
             bell,
             overruns,
             pace: Pace::new(now),
@@ -216,10 +220,6 @@ impl SourceReader {
         let told = |e: SourceError| format!("the filter in the kernel: {e}");
         // A reply whose receiver has gone is nobody's loss.
         match order {
-            Order::Tell(reply) => {
-                self.tell();
-                let _ = reply.send(());
-            }
             Order::OpenFilter(reply) => drop(reply.send(self.source.open_filter().map_err(told))),
             Order::SetFilter(filter, reply) => {
                 drop(reply.send(self.source.set_filter(&filter).map_err(told)));

@@ -7,6 +7,7 @@
 //!        |-- eventfd -------------------> |   | source, link, kernel answers, orders |
 //!        |                                +-->|    -> engine.handle                  |
 //!        |<- Reply --oneshot--------------+   | engine.poll_* -> link, kernel, log   |
+//!        |<- Snapshot, whenever wanted ------ | publish: at most four times a second |
 //!                                             +--------------------------------------+
 //! ```
 //!
@@ -37,14 +38,11 @@ use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::Instant;
 use crossbeam::channel::TryRecvError;
-use engine::config::limit;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
 use engine::output::Compared;
 use engine::told::PeerId;
-use engine::{
-    Command, CommandId, Config, Engine, Input, Origin, QueueUsage, QueueUsages, Side, Stamp,
-};
+use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,18 +52,21 @@ use tokio::sync::oneshot;
 mod expect;
 mod feed;
 mod latency;
+mod replies;
 mod purges;
 mod queries;
 mod reconfigure;
-mod replies;
+mod publish;
+mod tally;
 mod report;
 mod join;
+mod state;
 mod rest;
-mod tally;
 mod turn;
 
 pub use feed::Wish;
 pub use latency::{LATENCY_BOUNDS_US, Latency};
+use publish::Publisher;
 use purges::Purges;
 use queries::Queries;
 pub use queries::{Query, QueryAnswer, Trust, Want};
@@ -134,10 +135,6 @@ pub enum Order {
     Compare(PeerId, oneshot::Sender<Comparison>),
     /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
     Purge(Vec<PurgeSubject>, oneshot::Sender<CommandOutcome>),
-    /// Say that the shard lives, and whether it has read the kernel's table since the start. Costs no snapshot.
-    Alive(oneshot::Sender<bool>),
-    /// Tell the state of things.
-    Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Copy out what may have to be sent again, oldest first; `None` where nothing is. Only whoever wants to see the
     /// messages asks for that: there may be a hundred thousand.
     Resend(oneshot::Sender<Option<Vec<Resend>>>),
@@ -189,9 +186,38 @@ pub enum Order {
 #[derive(Clone, Debug)]
 pub struct Handle {
     orders: Orders<Order>,
+    state: publish::Reader<Snapshot>,
 }
 
 impl Handle {
+    /// The state of things as the shard published it last, with the ages that they have now; `None` once the shard has
+    /// ended. Takes none of the shard's time.
+    #[must_use]
+    pub fn published(&self) -> Option<Snapshot> {
+        let newest = self.state.newest();
+        let mut snapshot = (!self.state.has_ended()).then(|| newest.value.clone())?;
+        snapshot.grow_older(clock::now().since(newest.at));
+        Some(snapshot)
+    }
+
+    /// Whether the kernel's table has been read once since the start; `None` once the shard has ended.
+    #[must_use]
+    pub fn is_filled(&self) -> Option<bool> {
+        (!self.state.has_ended()).then(|| self.state.newest().value.filled)
+    }
+
+    /// When the shard began its last turn. It sleeps for a tenth of a second at most.
+    #[must_use]
+    pub fn last_turn(&self) -> Instant {
+        self.state.beat()
+    }
+
+    /// Turns that the shard has begun.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.state.turns()
+    }
+
     /// Sends an order. If the shard is gone, or too many orders wait, the order's reply channel closes.
     pub fn order(&self, order: Order) {
         match order {
@@ -219,6 +245,7 @@ pub struct Shard {
     bell: Bell,
     waits: Waits,
     replies: Replies,
+    publisher: Publisher<Snapshot>,
     next_command: u64,
     tuning: Tuning,
     poll: Option<Duration>,
@@ -259,7 +286,8 @@ impl Shard {
         let began = clock::now();
         let engine = Engine::new(config, began);
         let overruns = Overruns::of(&source);
-        let shard = Self {
+        let (publisher, state) = Publisher::new(began, <[Snapshot; 2]>::default());
+        let mut shard = Self {
             engine,
             train: Train::new(),
             link_retry: SLEEP_MAX,
@@ -277,6 +305,7 @@ impl Shard {
             bell,
             waits,
             replies: Replies::default(),
+            publisher,
             next_command: 0,
             tuning,
             poll,
@@ -296,7 +325,8 @@ impl Shard {
             waited: Duration::ZERO,
             began,
         };
-        Ok((shard, Handle { orders: sender }))
+        shard.publish(began);
+        Ok((shard, Handle { orders: sender, state }))
     }
 
     /// Runs until told to stop, and hands back the event source, or until that fails.
@@ -308,6 +338,7 @@ impl Shard {
         let mut ready = Ready::ALL;
         loop {
             let now = clock::now();
+            self.publisher.turn(now);
             let events = self.take_events(now, ready)?;
             let datagrams = self.take_datagrams(now, ready);
             let behind = events >= self.tuning.events_per_turn;
@@ -317,9 +348,10 @@ impl Shard {
                 }
                 return Ok(self.source);
             };
-            let queries = self.queries.step(&self.engine, now);
+            let queries = self.queries.step(&self.engine, now, &mut self.replies);
             let walked = self.walks.step(&mut self.engine);
             self.keep_house(now);
+            let timer = now >= self.timeout();
             let Turn { kernel, sent } = self.drive(now, behind);
             self.engine.hand_over();
             let more = kernel + orders + queries + walked > 0
@@ -327,6 +359,7 @@ impl Shard {
                 || datagrams >= DATAGRAMS_PER_TURN
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
+            self.tell(now, more || timer || events + datagrams + sent > 0);
             // What a reader hands over has gathered already.
             let gathers = !self.tuning.gather.is_zero() && !self.source.has_reader();
             let streams = self.pace.on_turn(now, events) && gathers;
@@ -412,16 +445,17 @@ impl Shard {
                 self.command(now, Command::Compare(peer), Some(Reply::Found(reply)));
             }
             Order::Purge(subjects, reply) => self.purges.order(subjects, reply),
-            Order::Alive(reply) => drop(reply.send(self.engine.is_filled())),
-            Order::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(now)))),
             Order::Resend(reply) => {
                 drop(reply.send(self.engine.outbox().and_then(report::waiting)));
             }
             Order::Page { side, from, max, reply } => {
-                drop(reply.send(report::page(&self.engine, side, from, max, now)));
+                let page = report::page(&self.engine, side, from, max, now);
+                let goes_on = page.next.is_some_and(|next| next.shard == from.shard);
+                self.answer(goes_on, reply, page);
             }
             Order::Expectations { side, after, reply } => {
-                drop(reply.send(self.expect_page(side, after, now)));
+                let page = self.expect_page(side, after, now);
+                self.answer(page.next.is_some(), reply, page);
             }
             Order::Query(query) => self.queries.order(query),
             Order::Feed { side, wish, .. } => self.feed(side, wish),
@@ -430,8 +464,21 @@ impl Shard {
                     nodes.set_addresses(now, peer, &addresses);
                 }
             }
-            Order::Reconfigure(change, reply) => drop(reply.send(self.reconfigure(now, *change))),
+            Order::Reconfigure(change, reply) => {
+                let outcome = self.reconfigure(now, *change);
+                self.replies.give(reply, outcome);
+            }
             Order::Stop => {}
+        }
+    }
+
+    /// Answers, once what was done until now has been published; at once if the answer `goes_on`, because whoever asked
+    /// then asks for the rest.
+    fn answer<T: Send + 'static>(&mut self, goes_on: bool, reply: oneshot::Sender<T>, answer: T) {
+        if goes_on {
+            let _ = reply.send(answer);
+        } else {
+            self.replies.give(reply, answer);
         }
     }
 
@@ -487,69 +534,11 @@ impl Shard {
             self.resync_at = self.poll.map(|every| now + every);
             self.read_kernel(now);
         }
+        self.look_for_drift(now);
     }
 
     /// Has the kernel's table read, for nobody in particular.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
-    }
-
-    fn snapshot(&self, now: Instant) -> Snapshot {
-        let replication = self.engine.config().replication;
-        let asked = self.asked();
-        Snapshot {
-            counters: self.engine.counters(),
-            flows: [Side::Local, Side::Remote].map(|side| self.engine.table(side).alive()),
-            expectations: self.expectation_counts(),
-            shards: 1,
-            account: self.source.account(),
-            events_malformed: self.hearing.malformed,
-            overruns: self.overruns.times,
-            traffic: self.hearing.traffic,
-            source: self.source.name(),
-            receive_buffer: self.source.receive_buffer(),
-            standing: self.engine.standing(now),
-            links: self.links.as_ref().map(Group::report).unwrap_or_default(),
-            replicates: self.links.is_some() || self.nodes.is_some(),
-            peers: self.nodes.as_ref().map(|n| n.report(&self.engine, now)).unwrap_or_default(),
-            refused: self.nodes.as_ref().map(Nodes::refused),
-            keeps: [replication.keep_local, replication.keep_remote],
-            orders_refused: asked.iter().map(|(_, usage)| usage.no_space).sum(),
-            uptime: now.since(self.began),
-            latency: self.latency.report(),
-            tally: self.tally,
-            filled: self.engine.is_filled(),
-            state: TableState::of(&self.engine, now),
-            because: self.engine.inexact_because(),
-            committing: self.engine.is_committing(),
-            commit_progress: self.engine.commit_progress(),
-            purging: self.purges.is_running(),
-            purges: self.purges.count,
-            flows_max: self.engine.config().flows_max,
-            outbox: QueueUsage {
-                len: self.engine.outbox_len(),
-                // Every flow of the table waits at most once; the messages that stand alone have their own limit.
-                max: self.engine.config().flows_max + limit::OUTBOX_MESSAGES_MAX,
-                no_space: self.engine.counters().replica.send_no_space,
-            },
-            turnover: self.engine.turnover().clone(),
-            lag: self.engine.outbox().and_then(|outbox| report::lag(outbox, now)),
-            resend: self.engine.outbox().and_then(report::resend),
-            queues: self.queues(&asked),
-        }
-    }
-
-    /// What the main thread and the feed ask for, and who waits for it.
-    fn asked(&self) -> [(&'static str, QueueUsage); 3] {
-        let (queries, walks) = (self.queries.usage(), self.walks.usage());
-        [("orders", self.orders.usage()), ("queries", queries), ("walks", walks)]
-    }
-
-    fn queues(&self, asked: &[(&'static str, QueueUsage)]) -> QueueUsages {
-        let mut queues = self.engine.queues();
-        queues.extend_from_slice(asked);
-        self.nodes.iter().for_each(|nodes| nodes.queues(&mut queues));
-        self.ends.iter().for_each(|ends| queues.push(("unseen_ends", ends.unseen())));
-        queues
     }
 }

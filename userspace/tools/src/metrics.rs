@@ -1,7 +1,7 @@
 //! Metrics: what a node counts, for scrapers and textfile collectors.
 //!
 //! ```text
-//!   Order::Snapshot -> Status --+
+//!   published ------> Status ---+
 //!   netlink, sysctl -> KernelStats --> Sample --table-----> families --cut to SeriesMax--> text
 //!   /proc/PID ------> Usage ----+
 //! ```

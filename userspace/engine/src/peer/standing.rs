@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 /// How this node stands with its peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The kernel's table has been read, and is not being read again.
     pub local_loaded: bool,

@@ -2,9 +2,8 @@
 
 use super::Stats;
 use super::queue::{Piece, Queue};
-use super::request::{self, Format, LINE_MAX, Request, Subscription};
+use super::request::{self, Format, LINE_MAX, Request};
 use super::{lines, parse_request};
-use host::shard::Snapshot;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,8 +24,6 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 pub(super) enum Word {
     /// A client says something; who it is.
     Says(u64, String, Box<Request>),
-    /// The engine has told how it is, for a client that wants to subscribe, or for all.
-    State(Option<(u64, Box<Subscription>)>, Option<Box<Snapshot>>),
     /// A client has gone.
     Gone(u64),
 }

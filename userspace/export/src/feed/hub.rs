@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, RwLock, mpsc, oneshot};
+use tokio::sync::{Notify, RwLock, mpsc};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use wire::feed::{KINDS, Lost, Op, Record, Walked};
@@ -346,7 +346,8 @@ impl Hub {
                 Request::Subscribe(wanted) => {
                     let Subscription { format, filter, .. } = &wanted;
                     self.log.info(format!("feed: {who} subscribes: {format:?}, filter `{filter}`"));
-                    self.ask_state(Some((id, Box::new(wanted))));
+                    self.look_at_engine();
+                    self.subscribe(id, wanted);
                 }
                 Request::Resync => {
                     if let Some(client) = self.clients.get_mut(&id) {
@@ -361,29 +362,16 @@ impl Hub {
                 Request::Get(side, flow) => self.get(id, side, &flow),
                 Request::Bye => {}
             },
-            Word::State(client, snapshot) => {
-                if let Some(snapshot) = snapshot {
-                    self.flows = snapshot.flows.map(|flows| flows as u64);
-                    self.state = lines::state(snapshot.state);
-                }
-                match client {
-                    Some((id, wanted)) => self.subscribe(id, *wanted),
-                    None => self.tell_state(),
-                }
-            }
             Word::Gone(id) => self.remove(id),
         }
     }
 
-    /// Asks the engine how it is.
-    fn ask_state(&self, client: Option<(u64, Box<Subscription>)>) {
-        let (reply, answer) = oneshot::channel();
-        self.engine.order(Order::Snapshot(reply));
-        let words = self.words.clone();
-        spawn_local(async move {
-            let snapshot = timeout(TICK, answer).await;
-            let _ = words.send(Word::State(client, snapshot.ok().and_then(Result::ok))).await;
-        });
+    /// Takes over how the engine is, as it published that; if it has ended, what was known stays.
+    fn look_at_engine(&mut self) {
+        if let Some(snapshot) = self.engine.published() {
+            self.flows = snapshot.flows.map(|flows| flows as u64);
+            self.state = lines::state(snapshot.state);
+        }
     }
 
     fn subscribe(&mut self, id: u64, wanted: Subscription) {
@@ -520,7 +508,8 @@ impl Hub {
         if self.clients.is_empty() {
             return;
         }
-        self.ask_state(None);
+        self.look_at_engine();
+        self.tell_state();
         let limit = self.settings.share(self.clients.len());
         let time_ns = clock::wall_ns();
         for client in self.clients.values() {

@@ -1,6 +1,7 @@
 //! Purges that were asked for, one at a time; those that come while one runs become the next one.
 
 use super::CommandOutcome;
+use super::replies::Replies;
 use crate::log::Log;
 use crate::purge::{PurgeSubject, PurgeTally, Purger};
 use ctnetlink::Flow;
@@ -12,6 +13,8 @@ pub(super) struct Purges {
     purger: Purger,
     /// Who waits for the one that runs.
     running: Vec<oneshot::Sender<CommandOutcome>>,
+    /// How the one ended that ran. It is told when the events that it caused have been taken, in the next turn.
+    ended: Option<CommandOutcome>,
     /// Who waits for the next one, and what that is to delete.
     waiting: Vec<oneshot::Sender<CommandOutcome>>,
     next: Vec<PurgeSubject>,
@@ -21,7 +24,14 @@ pub(super) struct Purges {
 
 impl Purges {
     pub(super) const fn new(purger: Purger) -> Self {
-        Self { purger, running: Vec::new(), waiting: Vec::new(), next: Vec::new(), count: 0 }
+        Self {
+            purger,
+            running: Vec::new(),
+            ended: None,
+            waiting: Vec::new(),
+            next: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Whether an event is their doing, by the port id it carries.
@@ -51,7 +61,16 @@ impl Purges {
     }
 
     /// A step of the one that runs; how much work that was.
-    pub(super) fn step(&mut self, counts: impl Fn(&Flow) -> bool, log: &Log) -> usize {
+    pub(super) fn step(
+        &mut self,
+        counts: impl Fn(&Flow) -> bool,
+        log: &Log,
+        replies: &mut Replies,
+    ) -> usize {
+        if let Some(outcome) = self.ended.take() {
+            self.running.drain(..).for_each(|reply| replies.give(reply, outcome));
+            return 1;
+        }
         if !self.purger.is_running() {
             if self.next.is_empty() {
                 return 0;
@@ -61,14 +80,10 @@ impl Purges {
         }
         if let Some(PurgeTally { deleted, refused, unread }) = self.purger.step(counts) {
             log.info(format!("kernel entries deleted: {deleted}, refused: {refused}"));
-            let outcome = match unread {
+            self.ended = Some(match unread {
                 0 => Ok(()),
                 _ => Err("the kernel's tables could not be read to their end"),
-            };
-            for reply in self.running.drain(..) {
-                // Whoever has gone does not mind.
-                let _ = reply.send(outcome);
-            }
+            });
         }
         1
     }

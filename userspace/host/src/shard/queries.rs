@@ -1,5 +1,6 @@
 //! Filters over a table, a slice of it in each turn, so that events wait for none of them.
 
+use super::replies::Replies;
 use super::{EntryAge, Place, TableState};
 use crate::removal::Victim;
 use common::Instant;
@@ -107,12 +108,13 @@ impl Queries {
     }
 
     /// Goes on with the one whose turn it is; how many are under way.
-    pub(super) fn step(&mut self, engine: &Engine, now: Instant) -> usize {
+    pub(super) fn step(&mut self, engine: &Engine, now: Instant, replies: &mut Replies) -> usize {
         let Some((mut query, mut answer)) = self.running.pop() else { return 0 };
         // Nobody waits for what a client that has gone asked.
         if query.reply.is_closed() {
             return self.running.len() + 1;
         }
+        let shard = query.from.shard;
         let replication = &engine.config().replication;
         let keeps = match query.side {
             Side::Local => replication.keep_local,
@@ -126,7 +128,12 @@ impl Queries {
                 return self.running.len();
             }
         }
-        let _ = query.reply.send(answer);
+        if answer.next.is_some_and(|next| next.shard == shard) {
+            // One page of many: whoever asked for it asks for the next one.
+            let _ = query.reply.send(answer);
+        } else {
+            replies.give(query.reply, answer);
+        }
         self.running.len() + 1
     }
 }

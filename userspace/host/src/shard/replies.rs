@@ -1,9 +1,10 @@
-//! Who waits for the answers to commands.
+//! Who waits for the answers to orders, and answers that wait until what they tell of has been published.
 
 use super::{CommandOutcome, Comparison};
 use engine::CommandId;
 use engine::output::Compared;
 use std::collections::HashMap;
+use std::fmt;
 use tokio::sync::oneshot;
 
 /// Whom a command is answered to.
@@ -15,29 +16,54 @@ pub(super) enum Reply {
     Found(oneshot::Sender<Comparison>),
 }
 
-/// Replies that are owed, by command.
-#[derive(Debug, Default)]
-pub(super) struct Replies(HashMap<CommandId, Reply>);
+/// Replies that are owed, by command, and answers that are given at the end of a turn.
+#[derive(Default)]
+pub(super) struct Replies {
+    owed: HashMap<CommandId, Reply>,
+    /// At most a few in each turn.
+    given: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("owed", &self.owed).finish_non_exhaustive()
+    }
+}
 
 impl Replies {
     /// Somebody waits for a command.
     pub(super) fn expect(&mut self, id: CommandId, reply: Reply) {
-        self.0.insert(id, reply);
+        self.owed.insert(id, reply);
     }
 
-    /// A command is over. Who asked may have gone, which is nobody's loss.
+    /// Answers at the end of the turn. Who asked may have gone, which is nobody's loss.
+    pub(super) fn give<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.given.push(Box::new(move || drop(reply.send(answer))));
+    }
+
+    /// Whether somebody is to be answered.
+    pub(super) fn are_given(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// Answers.
+    pub(super) fn send(&mut self) {
+        self.given.drain(..).for_each(|answer| answer());
+    }
+
+    /// A command is over.
     pub(super) fn end(&mut self, id: CommandId, outcome: CommandOutcome) {
-        match (self.0.remove(&id), outcome) {
-            (Some(Reply::Done(reply)), outcome) => drop(reply.send(outcome)),
-            (Some(Reply::Found(reply)), Err(why)) => drop(reply.send(Err(why))),
+        match (self.owed.remove(&id), outcome) {
+            (Some(Reply::Done(reply)), outcome) => self.give(reply, outcome),
+            (Some(Reply::Found(reply)), Err(why)) => self.give(reply, Err(why)),
             _ => {}
         }
     }
 
     /// A comparison is over.
     pub(super) fn compared(&mut self, id: CommandId, found: Box<Compared>) {
-        if let Some(Reply::Found(reply)) = self.0.remove(&id) {
-            let _ = reply.send(Ok(found));
+        if let Some(Reply::Found(reply)) = self.owed.remove(&id) {
+            self.give(reply, Ok(found));
         }
     }
 }

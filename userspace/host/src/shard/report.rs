@@ -18,7 +18,7 @@ use engine::{Cause, Engine, Exactness, QueueUsage, QueueUsages, Side, Standing};
 use std::time::Duration;
 
 /// The state of things.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// What the engine counted.
     pub counters: Counters,
@@ -90,6 +90,22 @@ pub struct Snapshot {
     pub queues: QueueUsages,
 }
 
+impl Snapshot {
+    /// So much time has passed since it was taken, and nothing has happened.
+    pub(super) fn grow_older(&mut self, by: Duration) {
+        self.uptime += by;
+        self.state.grow_older(by);
+        // Where nothing waits for the peer's word, it is not behind.
+        let waits = self.resend.is_some_and(|resend| resend.len > 0);
+        let lag = self.lag.iter_mut().filter(|_| waits);
+        let peers = self.peers.iter_mut().flat_map(|peer| {
+            [&mut peer.since, &mut peer.engine.heard, &mut peer.engine.equal_since]
+        });
+        let ages = peers.chain([&mut self.standing.peer_heard]).flatten();
+        ages.chain(lag).for_each(|age| *age += by);
+    }
+}
+
 /// How far the local table can be trusted to be what the kernel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
@@ -131,6 +147,24 @@ impl TableState {
         }
     }
 
+    /// Whether it still is that of an engine, ages aside.
+    pub(super) fn is_that_of(&self, engine: &Engine) -> bool {
+        match (*self, engine.exactness()) {
+            // Reading is something that turns do.
+            (Self::Loading { .. }, _) => engine.loading().is_some(),
+            (Self::Exact, Exactness::Exact) => true,
+            (Self::Degraded { lost, .. }, Exactness::Degraded { lost: now, .. })
+            | (Self::Repairing { lost, .. }, Exactness::Repairing { lost: now, .. }) => lost == now,
+            _ => false,
+        }
+    }
+
+    fn grow_older(&mut self, by: Duration) {
+        if let Self::Degraded { ago, .. } | Self::Repairing { ago, .. } = self {
+            *ago += by;
+        }
+    }
+
     /// Its word: `loading`, `exact`, `degraded` or `repairing`.
     #[must_use]
     pub const fn word(&self) -> &'static str {
@@ -158,6 +192,12 @@ impl TableState {
             Self::Degraded { ago, lost } | Self::Repairing { ago, lost } => Some((ago, lost)),
             Self::Loading { .. } | Self::Exact => None,
         }
+    }
+}
+
+impl Default for TableState {
+    fn default() -> Self {
+        Self::Loading { read: 0, of: None }
     }
 }
 
@@ -246,4 +286,29 @@ pub(super) fn page(engine: &Engine, side: Side, from: Place, max: usize, now: In
         }
     }
     Page { flows, next: Some(Place { shard, slot }), kernel }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_grow_while_nothing_happens_and_only_ages_do() {
+        let s = Duration::from_secs;
+        let state = TableState::Degraded { ago: s(1), lost: 7 };
+        let mut snapshot = Snapshot { uptime: s(9), state, lag: Some(s(2)), ..Snapshot::default() };
+        snapshot.standing.peer_heard = Some(s(3));
+        snapshot.resend = Some(QueueUsage { len: 1, max: 5, no_space: 0 });
+        snapshot.tally.last_commit = Some(s(4));
+        snapshot.grow_older(s(10));
+        assert_eq!(snapshot.uptime, s(19));
+        assert_eq!(snapshot.state, TableState::Degraded { ago: s(11), lost: 7 });
+        assert_eq!((snapshot.lag, snapshot.standing.peer_heard), (Some(s(12)), Some(s(13))));
+        assert_eq!(snapshot.tally.last_commit, Some(s(4)), "how long it took, not how long ago");
+        // Nobody owes a word: nothing is late.
+        snapshot.resend = Some(QueueUsage { len: 0, max: 5, no_space: 0 });
+        (snapshot.lag, snapshot.state) = (Some(s(0)), TableState::Exact);
+        snapshot.grow_older(s(1));
+        assert_eq!((snapshot.lag, snapshot.state), (Some(s(0)), TableState::Exact));
+    }
 }

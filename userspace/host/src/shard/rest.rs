@@ -40,12 +40,19 @@ impl Shard {
         // What came before the source was armed wakes nobody. Sockets do, whenever it came.
         let quiet = Ready { links: false, overflow_empty: Some(now) };
         if self.take_events(now, quiet)? > 0 {
+            self.publisher.note(true);
             return Ok(Ready::ALL);
         }
-        let nodes = self.nodes.as_ref().and_then(Nodes::poll_timeout);
-        let next = nodes.into_iter().fold(self.engine.poll_timeout(), Instant::min);
         let retry = (!self.train.is_empty()).then_some(self.link_retry);
-        self.waits.wait(Wait::Sleep, now, longest(next.since(now), retry))
+        let rest = longest(self.timeout().since(now), retry);
+        let rest = self.publisher.sleep_max(now).map_or(rest, |max| rest.min(max));
+        self.waits.wait(Wait::Sleep, now, rest)
+    }
+
+    /// When the engine or the peers of version 2 are to do something next, if nothing happens before.
+    pub(super) fn timeout(&self) -> Instant {
+        let nodes = self.nodes.as_ref().and_then(Nodes::poll_timeout);
+        nodes.into_iter().fold(self.engine.poll_timeout(), Instant::min)
     }
 }
 

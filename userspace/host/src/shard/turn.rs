@@ -78,7 +78,7 @@ impl Io<Engine> for Pulls<'_> {
             }
         }
         let filter = &engine.config().filter;
-        Ok(work + self.purges.step(|flow| filter.passes(flow), self.log))
+        Ok(work + self.purges.step(|flow| filter.passes(flow), self.log, self.replies))
     }
 
     /// When the link has no room, the datagrams are kept and the engine is not asked for more: what happens to a flow

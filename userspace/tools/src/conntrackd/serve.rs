@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use wire::control::Request;
 
 use dump::Form;
@@ -39,6 +39,9 @@ pub type Counted = Arc<Mutex<Option<(Instant, Arc<Taken>)>>>;
 pub const REFUSAL: &str = "error: ";
 /// Begins the answer to a request that asks for nothing here.
 pub const NOTE: &str = "note: ";
+
+/// A thread of the engine without a turn for so long hangs, or has no CPU. One that sleeps takes ten a second.
+const HANGS: Duration = Duration::from_millis(500);
 
 /// Requests of the framed protocol that are served at once.
 const FRAMED_MAX: usize = 8;
@@ -311,15 +314,20 @@ impl Service {
         }
     }
 
-    /// The state of everything.
+    /// The state of everything, as the engine published it: its threads are not asked. While they hang, what they
+    /// published is not so, and this waits.
     ///
     /// # Errors
-    /// When the engine has ended, or has too many requests waiting.
+    /// When the engine has ended.
     pub async fn report(&self) -> Result<Report> {
-        let (reply, snapshot) = oneshot::channel();
         let engine = self.engine.read().await;
-        engine.order(Order::Snapshot(reply));
-        let mut snapshot = snapshot.await.map_err(|_| ended())?;
+        let mut snapshot = loop {
+            let snapshot = Box::new(engine.published().ok_or_else(ended)?);
+            if engine.is_turning(HANGS) {
+                break snapshot;
+            }
+            sleep(HANGS / 10).await;
+        };
         if self.facts().purpose == Purpose::Helper {
             // Nobody listens to events there.
             snapshot.receive_buffer = 0;

@@ -3,7 +3,7 @@
 //! ```text
 //!   clients -> serve -> orders --> engine      SIGHUP -> Reading -> Rebuilding -> Filling -> Serving
 //!   SIGTERM, SIGINT, -k -> Order::Stop                      `--> Serving
-//!   tick -> Order::Alive -> answered? -> WATCHDOG=1
+//!   tick -> do the engine's threads turn? -> WATCHDOG=1
 //! ```
 
 use super::census::Counter;
@@ -43,12 +43,14 @@ use tokio::time::{self, Interval, MissedTickBehavior, interval, sleep, sleep_unt
 
 /// How often the logs are asked for losses.
 const LOSSES: Duration = Duration::from_secs(1);
-/// How often a shard that reads the kernel's table for the first time is asked how far it is.
+/// How often is looked whether the engine has read the kernel's table for the first time.
 const FILLING: Duration = Duration::from_millis(5);
 /// How long after a client could not be accepted the next one is tried: descriptors come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long rebuilding the engine may take before systemd's watchdog is not fed any more.
 const REBUILD_PATIENCE: Duration = Duration::from_secs(30);
+/// The least time that a thread of the engine is given for a turn, which takes a tenth of a second when it sleeps.
+const TURN_PATIENCE: Duration = Duration::from_millis(500);
 /// What systemd shows after a reload that was refused.
 const STATUS_REFUSED: &str = "serving; the last reload changed nothing, see the log";
 
@@ -233,7 +235,6 @@ impl Supervisor {
         let (kill, mut killed) = mpsc::channel::<()>(1);
         let mut losses = every(LOSSES);
         let mut watchdog = self.running.systemd.watchdog_interval().map(every);
-        let mut heartbeat = None;
         let mut quotas = Quotas::default();
         loop {
             tokio::select! {
@@ -249,7 +250,7 @@ impl Supervisor {
                     self.service.note_lost_lines(self.running.logs.lost_lines());
                     self.running.logs.tell_losses();
                 }
-                () = tick(&mut watchdog) => self.watch(&mut heartbeat),
+                () = tick(&mut watchdog) => self.watch(),
                 client = accept(self.server.as_ref(), self.retry_at) => match client {
                     Ok(client) => self.take(client, &kill),
                     Err(error) => {
@@ -415,26 +416,19 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells systemd that the daemon works, if the engine has answered what it was asked the last
-    /// time. An engine that hangs is asked no more, and systemd's patience runs out.
-    fn watch(&self, heartbeat: &mut Option<oneshot::Receiver<bool>>) {
-        if let Phase::Rebuilding(_, since, _) = &self.phase {
-            *heartbeat = None;
-            if since.elapsed() < REBUILD_PATIENCE {
-                self.running.systemd.alive();
+    /// Tells systemd that the daemon works, if each thread of the engine has begun a turn since the last time. If one
+    /// hangs, systemd's patience runs out.
+    fn watch(&self) {
+        let works = match (&self.phase, &self.crew) {
+            (Phase::Rebuilding(_, since, _), _) => since.elapsed() < REBUILD_PATIENCE,
+            (_, Some(crew)) => {
+                let interval = self.running.systemd.watchdog_interval().unwrap_or_default();
+                crew.handle().is_turning(interval.max(TURN_PATIENCE))
             }
-            return;
-        }
-        if let Some(asked) = heartbeat
-            && asked.try_recv().is_err()
-        {
-            return;
-        }
-        self.running.systemd.alive();
-        if let Some(crew) = &self.crew {
-            let (reply, answer) = oneshot::channel();
-            crew.handle().order(Order::Alive(reply));
-            *heartbeat = Some(answer);
+            (_, None) => true,
+        };
+        if works {
+            self.running.systemd.alive();
         }
     }
 }
@@ -495,13 +489,9 @@ fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
 /// Until the engine has read the kernel's table for the first time. Whoever waits for the daemon
 /// may then ask for it.
 async fn filled(engine: Handle) {
-    loop {
-        let (reply, answer) = oneshot::channel();
-        engine.order(Order::Alive(reply));
-        match answer.await {
-            Ok(false) => sleep(FILLING).await,
-            _ => return,
-        }
+    // One that has ended never will; that is looked after elsewhere.
+    while engine.is_filled() == Some(false) {
+        sleep(FILLING).await;
     }
 }
 

@@ -19,14 +19,15 @@ and from one snapshot of the daemon's state, one reading of the kernel's counter
 |---|---|
 | `GET /metrics` | All metrics: OpenMetrics 1.0 if `Accept` prefers it, else Prometheus' text format 0.0.4. |
 | `GET /ready` | 200 `ready`, or 503 and a line `not ready: REASON` for each reason: the words of `ctflow ready`. |
-| `GET /-/healthy` | 200 while the engine's threads answer within a second, else 503. |
+| `GET /-/healthy` | 200 while the engine's threads turn, which they do ten times a second, else 503. |
 
 Anything else is answered with 404, other methods with 405, addresses that `Allow` does not name with 403. There are at
 most 8 connections at once; one more is closed. A request's head has 5 seconds to come in, a connection lasts 15 seconds
 and ends with its answer. Scrapes within one second share one snapshot. Nothing is compressed, and there is no TLS: put
-a proxy before it where the network is not trusted. The main thread answers; no shard ever waits for a scrape. If the
-shards do not answer within a second, `ctflow_up` is 0, `ctflow_scrape_incomplete` is 1 and what the daemon would have
-told is missing.
+a proxy before it where the network is not trusted. The main thread answers from what the shards published, which is at
+most 250 ms old while they are busy (with `Shards`, counts of the event source 300 ms) and true while they sleep: a
+scrape takes nothing of their time and wakes none of them. If a shard hangs for a second, `ctflow_up` is 0,
+`ctflow_scrape_incomplete` is 1 and what the daemon would have told is missing.
 
 ## What bounds their number
 

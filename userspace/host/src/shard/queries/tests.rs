@@ -28,10 +28,11 @@ fn run(engine: &Engine, program: Arc<Program>, from: Place, want: Want) -> (Quer
     let mut queries = Queries::default();
     let (reply, mut answer) = oneshot::channel();
     queries.order(Query { side: Side::Local, program, from, want, reply });
-    let mut turns = 0;
+    let (mut turns, mut replies) = (0, Replies::default());
     loop {
         turns += 1;
-        assert!(queries.step(engine, Instant(2)) > 0, "it is under way");
+        assert!(queries.step(engine, Instant(2), &mut replies) > 0, "it is under way");
+        replies.send();
         if let Ok(answer) = answer.try_recv() {
             return (answer, turns);
         }
@@ -87,8 +88,8 @@ fn what_nobody_waits_for_is_dropped_and_what_is_too_much_refused() {
         reply,
     };
     queries.order(query(reply));
-    assert_eq!(queries.step(&engine, Instant(2)), 1);
-    assert_eq!(queries.step(&engine, Instant(2)), 0, "it is gone");
+    assert_eq!(queries.step(&engine, Instant(2), &mut Replies::default()), 1);
+    assert_eq!(queries.step(&engine, Instant(2), &mut Replies::default()), 0, "it is gone");
     let answers: Vec<_> = (0..RUNNING_MAX + 2)
         .map(|_| {
             let (reply, answer) = oneshot::channel();
@@ -97,7 +98,9 @@ fn what_nobody_waits_for_is_dropped_and_what_is_too_much_refused() {
         })
         .collect();
     assert_eq!(queries.usage().no_space, 2);
-    while queries.step(&engine, Instant(2)) > 0 {}
+    let mut replies = Replies::default();
+    while queries.step(&engine, Instant(2), &mut replies) > 0 {}
+    replies.send();
     let done = answers.into_iter().filter_map(|mut answer| answer.try_recv().ok());
     assert_eq!(done.filter(|answer| answer.matched == 1).count(), RUNNING_MAX);
 }
