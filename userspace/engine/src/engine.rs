@@ -382,6 +382,10 @@ impl Engine {
             node.local_expectations.flush();
             session.on_local_flushed();
             node.doubt(now, Cause::Flushed, 0);
+            if session.v2().is_some() {
+                // What is claimed is read again, flows and expectations.
+                node.start_expect_dump(now, Vec::new(), false);
+            }
         }
         if remote {
             node.remote_expectations.flush(session.orders());
@@ -408,7 +412,7 @@ impl Engine {
             }
             Command::TakeOver(peer) => {
                 session.on_commit(now, Some(peer));
-                node.start_commit(now, id, (true, false));
+                node.start_commit(now, id, (true, node.config.expectations.any()));
             }
             Command::Compare(peer) => {
                 let refused = match session.v2_mut() {
@@ -421,7 +425,10 @@ impl Engine {
                 session.on_stepping_back(now, command == Command::Release);
                 node.tell(Event::CommandDone(id));
             }
-            Command::CommitExpectations => node.start_commit(now, id, (false, true)),
+            Command::CommitExpectations => {
+                session.on_commit_expectations(now);
+                node.start_commit(now, id, (false, true));
+            }
             Command::CommitAll => {
                 session.on_commit(now, None);
                 node.start_commit(now, id, (true, true));

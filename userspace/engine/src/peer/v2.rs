@@ -20,6 +20,7 @@ pub mod claims;
 pub mod sent;
 pub mod compare;
 pub mod association;
+mod expects;
 pub mod session;
 mod handover;
 mod listen;

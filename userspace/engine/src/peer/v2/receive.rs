@@ -59,7 +59,11 @@ impl V2 {
         }
     }
 
-    fn count(&mut self, from: PeerId, count: impl FnOnce(&mut super::association::Counts)) {
+    pub(super) fn count(
+        &mut self,
+        from: PeerId,
+        count: impl FnOnce(&mut super::association::Counts),
+    ) {
         if let Some(peer) = self.peer(from) {
             count(&mut peer.counts);
         }
@@ -86,6 +90,7 @@ impl V2 {
             Frame::Flows { records, .. } => {
                 records.flatten().for_each(|record| self.on_shown(now, from, &record));
             }
+            Frame::Expects(expects) => self.on_expects(node, now, from, &expects),
             Frame::Ack(ack) => self.on_ack(now, from, ack),
             Frame::Cut(cut) => self.on_cut(now, (from, number), &cut),
             Frame::Sums(sums) => self.on_sums(from, sums),
@@ -385,7 +390,9 @@ impl V2 {
             peer.reply(Reply::Wants { upto: ids.upto, ids: wants, people: false });
         }
         if !drops.is_empty() {
-            peer.counts.unlisted += claims.drop_held(node, owner, &drops);
+            let flows = claims.drop_held(node, owner, &drops);
+            let expectations = self.drop_unlisted_expectations(node, now, (owner, &drops));
+            self.count(from, |counts| counts.unlisted += flows + expectations);
             self.look_again(now);
         }
     }

@@ -10,6 +10,7 @@
 
 use super::association::Association;
 use super::claims::{Claims, Known};
+use super::expects::Desk;
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
@@ -101,6 +102,8 @@ pub struct V2 {
     pub(super) unsettled: Vec<FlowKey>,
     /// How far the lifetimes of these have been looked at.
     pub(super) extend: Scan,
+    /// What is to be done about expectations.
+    pub(super) expects: Desk,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -122,6 +125,8 @@ pub struct PeerStanding {
     pub standby: bool,
     /// How many of its flows are here.
     pub rows: u32,
+    /// How many of its expectations are here.
+    pub expectations: u32,
     /// Bytes in flight to it.
     pub in_flight: u64,
     /// Versions that it has not acknowledged: changes that wait or are in flight.
@@ -161,6 +166,7 @@ impl V2 {
             takes_more: false,
             unsettled: Vec::new(),
             extend: Scan { from: 0, due: now },
+            expects: Desk::default(),
             turn: 0,
             cluster,
         }
@@ -212,6 +218,12 @@ impl V2 {
         self.begin_asking(now);
     }
 
+    /// A commit of expectations alone is asked for.
+    pub fn on_commit_expectations(&mut self, now: Instant) {
+        self.taking = None;
+        self.begin_asking(now);
+    }
+
     /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
     /// on: its kernel is about to be emptied.
     pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
@@ -240,13 +252,13 @@ impl V2 {
         now.since(self.began) >= JOIN_WAIT || complete()
     }
 
-    /// Whether a commit takes over the flow in a slot of the remote table: that of a peer that does not carry it
-    /// (R13.1). With one peer that is known by the command.
-    fn may_take(&self, slot: Slot, owner: Owner, peer: &Association) -> bool {
+    /// Whether a commit takes over what a peer claims: that of one that does not carry it, or let go of it (R13.1). With
+    /// one peer that is known by the command.
+    pub(super) fn may_take(&self, released: bool, owner: Owner, peer: &Association) -> bool {
         match self.taking {
             Some(meant) => owner == meant,
             None => {
-                let free = !peer.up || peer.standby || self.claims.is_released(slot);
+                let free = !peer.up || peer.standby || released;
                 free || self.peers.len() == 1 || self.is_dead(peer)
             }
         }
@@ -257,7 +269,7 @@ impl V2 {
     pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         let owner = self.claims.holder(slot)?;
         let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
-        if !self.may_take(slot, owner, peer) {
+        if !self.may_take(self.claims.is_released(slot), owner, peer) {
             return None;
         }
         let equal_s = peer.equal_at.map_or(0, seconds);
@@ -330,6 +342,11 @@ impl V2 {
         self.claims.hold(node, (now, false), (claim, flow), known).unwrap();
     }
 
+    /// How many expectations of a peer are here.
+    fn expectations_of(&self, peer: &Association) -> u32 {
+        self.claims.expects.count_of(peer.owner) as u32
+    }
+
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
         self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
@@ -358,7 +375,8 @@ impl V2 {
             equal: peer.is_equal(now),
             equal_since: peer.equal_at.map(|at| now.since(at)),
             standby: peer.standby,
-            rows: self.claims.digest(peer.owner).rows(),
+            rows: self.claims.digest(peer.owner).rows() - self.expectations_of(peer),
+            expectations: self.expectations_of(peer),
             in_flight: peer.sent.bytes(),
             behind: self.claims.ledger.last().saturating_sub(peer.stable),
             trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),

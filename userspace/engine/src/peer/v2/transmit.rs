@@ -56,7 +56,9 @@ impl V2 {
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
         let people = self.peers.iter().filter_map(|peer| Some(peer.comparing.as_ref()?.due()));
-        let asking = self.scan_due(node.is_loaded()).into_iter().chain(self.ask_due());
+        let expects = self.expectations_due();
+        let scan = self.scan_due(node.has_read_all());
+        let asking = [scan, self.ask_due(), expects].into_iter().flatten();
         peers.chain(people).chain(asking).min()
     }
 
@@ -110,8 +112,8 @@ impl V2 {
         }
         let may = tells && self.may_send(now, at, most);
         if may {
-            packed.elicits |= self.put_news(node, at, &mut d);
-            packed.elicits |= self.put_replies(node, at, &mut d);
+            packed.elicits |= self.put_news((node, now), at, &mut d);
+            packed.elicits |= self.put_replies((node, now), at, &mut d);
         }
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
@@ -179,7 +181,7 @@ impl V2 {
     }
 
     /// What was lost, then news.
-    fn put_news(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+    fn put_news(&mut self, node: At<'_>, at: usize, d: &mut Datagram<'_>) -> bool {
         let holds_back = self.holds_back(&self.peers[at]);
         let Self { claims, peers, .. } = self;
         let peer = &mut peers[at];
@@ -207,7 +209,7 @@ impl V2 {
         }
     }
 
-    fn put_replies(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+    fn put_replies(&mut self, node: At<'_>, at: usize, d: &mut Datagram<'_>) -> bool {
         let mut any = false;
         while let Some(reply) = self.peers[at].replies.pop() {
             let (fitted, rest) = self.put_reply(node, at, reply, d);
@@ -224,7 +226,7 @@ impl V2 {
     /// Whether something was put, and what is left of it.
     fn put_reply(
         &mut self,
-        node: &Node,
+        node: At<'_>,
         at: usize,
         reply: Reply,
         d: &mut Datagram<'_>,
@@ -266,7 +268,7 @@ impl V2 {
                 }
             }
             Reply::Beaten(key) => {
-                let fitted = self.put_beaten(node, d, &key);
+                let fitted = self.put_beaten(node.0, d, &key);
                 (fitted == Some(true), (fitted == Some(false)).then_some(Reply::Beaten(key)))
             }
         }
@@ -314,7 +316,7 @@ impl V2 {
     /// How sure this node is of what it claims.
     fn table(&self, node: &Node) -> Table {
         match node.exactness.state() {
-            _ if !node.is_loaded() || !self.scanned => Table::Loading,
+            _ if !node.is_loaded() || !self.scanned || !self.expects.scanned => Table::Loading,
             Exactness::Exact => Table::Exact,
             Exactness::Degraded { .. } => Table::Degraded,
             Exactness::Repairing { .. } => Table::Repairing,
@@ -322,13 +324,16 @@ impl V2 {
     }
 }
 
+/// What is told is how things are there now.
+type At<'n> = (&'n Node, Instant);
+
 /// Between two looks at what may be sent.
 const PACE_MIN: core::time::Duration = core::time::Duration::from_micros(100);
 
 /// Puts a claim of this node's: whether it fitted; `None` if it is not here.
 fn put_claim(
     claims: &mut super::claims::Claims,
-    node: &Node,
+    (node, now): At<'_>,
     d: &mut Datagram<'_>,
     (item, entry): (Item, &Entry),
     told: Told,
@@ -343,6 +348,14 @@ fn put_claim(
         Item::End(place) => {
             let (_, key) = claims.ledger.ended(place)?;
             Some(d.end(told, &claim, &key))
+        }
+        // People are shown flows alone.
+        Item::Expect(_) if told.contains(Told::DIFF) => None,
+        Item::Expect(place) => {
+            let key = claims.expects.key_at(place)?;
+            let expect =
+                if what.is_end() { key.identity() } else { V2::told_expectation(node, now, key)? };
+            Some(d.expect(version, what, &expect))
         }
     }
 }

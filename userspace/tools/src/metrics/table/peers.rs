@@ -42,6 +42,9 @@ pub(super) static METRICS: &[Metric] = &[
     gauge("ctflow_node_flows", PEER, "Flows of the peer that are here.", |s| {
         each(s, |peer| peer.flows)
     }),
+    gauge("ctflow_node_expectations", PEER, "Expectations of the peer that are here.", |s| {
+        each(s, |peer| peer.expectations)
+    }),
     gauge(
         "ctflow_node_behind",
         PEER,
@@ -96,12 +99,15 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_node_unlisted",
         PEER,
-        "Flows that went because the peer did not list them.",
+        "Flows and expectations that went because the peer did not list them.",
         |s| each(s, |peer| peer.unlisted),
     ),
-    counter("ctflow_node_repaired", PEER, "Flows told to the peer to mend a difference.", |s| {
-        each(s, |peer| peer.repaired)
-    }),
+    counter(
+        "ctflow_node_repaired",
+        PEER,
+        "Flows and expectations told to the peer to mend a difference.",
+        |s| each(s, |peer| peer.repaired),
+    ),
 ];
 
 fn each<V: Into<Value>>(sample: &Sample, get: impl Fn(&Peer) -> V) -> Vec<Series> {

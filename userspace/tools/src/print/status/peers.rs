@@ -30,6 +30,8 @@ object! {
         standby: bool,
         /// Its flows that are here.
         flows: u64,
+        /// Its expectations that are here.
+        expectations: u64,
         /// Changes of this node that it has not acknowledged, at most.
         behind: u64,
         /// Bytes in flight to it.
@@ -60,9 +62,9 @@ object! {
         malformed: u64,
         /// Comparisons that found a difference.
         unequal: u64,
-        /// Flows that went because it did not list them.
+        /// Flows and expectations that went because it did not list them.
         unlisted: u64,
-        /// Flows told to it to mend a difference.
+        /// Flows and expectations told to it to mend a difference.
         repaired: u64,
     }
 }
@@ -133,6 +135,7 @@ impl Peer {
             equal_ms: engine.equal_since.map(ms),
             standby: engine.standby,
             flows: engine.rows.into(),
+            expectations: engine.expectations.into(),
             behind: engine.behind,
             in_flight_bytes: engine.in_flight,
             round_trip_us: engine.trip.map(|trip| trip.as_micros() as u64),
