@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::expectations::{ExpectEntry, ExpectKey};
 use crate::flows::exactness::{Cause, Exactness};
 use crate::flows::table::{Entry, FlowTable, Notes, Slot};
-use crate::input::{Command, CommandId, Input, Reconfigure};
+use crate::input::{Command, CommandId, Input, Reconfigure, Stamp};
 use crate::journal::Journal;
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Sealed, Side};
@@ -55,6 +55,9 @@ impl Engine {
         let Self { node, session } = self;
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
+                if let (Stamp::At(at), Some(v2)) = (stamp, session.v2_mut()) {
+                    v2.on_event_at(at);
+                }
                 node.on_event(session, now, (event, flow), (origin, stamp));
             }
             Input::Noticed(key) => {

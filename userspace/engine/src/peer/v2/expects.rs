@@ -16,7 +16,6 @@ use crate::node::Node;
 use crate::output::Request;
 use crate::told::PeerId;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -29,17 +28,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A claim of a silent owner goes so long after its time.
 const SLACK: Duration = Duration::from_secs(10);
-
-/// What is to be done about expectations.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    /// Those that something happened to, and whether peers are to hear of it even if they see no difference.
-    pub(super) notes: BTreeMap<ExpectKey, bool>,
-    /// This node claims those that the last reading of its kernel showed.
-    pub(super) scanned: bool,
-    /// When those of peers are looked at.
-    due: Option<Instant>,
-}
 
 impl V2 {
     /// Claims what was noted and what the kernel showed, and looks at those of peers when that is due.

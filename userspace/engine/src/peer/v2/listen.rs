@@ -66,6 +66,7 @@ impl V2 {
         self.ask_on(now);
         self.compare_on(node, now);
         self.keep_injected(node, now);
+        self.date_versions(now);
     }
 
     fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {

@@ -10,14 +10,17 @@
 
 use super::association::Association;
 use super::claims::{Claims, Known};
-use super::expects::Desk;
+use super::lag::{Clock, Quantiles};
+use super::sent;
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
+use crate::expectations::ExpectKey;
 use crate::flows::table::Slot;
 use crate::local::seconds;
 use crate::node::Node;
 use crate::peer::standing::Standing;
 use crate::told::PeerId;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
@@ -70,6 +73,17 @@ pub(super) struct Look {
     pub(super) next: Instant,
 }
 
+/// What is to be done about expectations.
+#[derive(Debug, Default)]
+pub(super) struct Expecting {
+    /// Those that something happened to, and whether peers are to hear of it even if they see no difference.
+    pub(super) notes: BTreeMap<ExpectKey, bool>,
+    /// This node claims those that the last reading of its kernel showed.
+    pub(super) scanned: bool,
+    /// When those of peers are looked at.
+    pub(super) due: Option<Instant>,
+}
+
 /// The conversation with all peers.
 #[derive(Debug)]
 pub struct V2 {
@@ -103,7 +117,11 @@ pub struct V2 {
     /// How far the lifetimes of these have been looked at.
     pub(super) extend: Scan,
     /// What is to be done about expectations.
-    pub(super) expects: Desk,
+    pub(super) expects: Expecting,
+    /// When versions arose; up to which that is noted; and when the kernel's event happened that is being handled.
+    pub(super) clock: Clock,
+    pub(super) dated: u64,
+    pub(super) event_at: Option<Instant>,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -131,6 +149,12 @@ pub struct PeerStanding {
     pub in_flight: u64,
     /// Versions that it has not acknowledged: changes that wait or are in flight.
     pub behind: u64,
+    /// For how long the oldest change waits that it has not acknowledged; 0: none waits.
+    pub behind_for: Duration,
+    /// How long news took to it: from the kernel's event to the acknowledgement, less the time that this waited.
+    pub lag: Option<Quantiles>,
+    /// How long news took from it: from its kernel's event, by half of the least round trip.
+    pub heard_lag: Option<Quantiles>,
     /// The round trip, once one was measured.
     pub trip: Option<Duration>,
     /// What the path carries: bytes a second.
@@ -166,7 +190,10 @@ impl V2 {
             takes_more: false,
             unsettled: Vec::new(),
             extend: Scan { from: 0, due: now },
-            expects: Desk::default(),
+            expects: Expecting::default(),
+            clock: Clock::default(),
+            dated: 0,
+            event_at: None,
             turn: 0,
             cluster,
         }
@@ -342,6 +369,32 @@ impl V2 {
         self.claims.hold(node, (now, false), (claim, flow), known).unwrap();
     }
 
+    /// For how long the oldest change waits that a peer has not acknowledged. What it lacked when the association began
+    /// waits since then.
+    fn behind_for(&self, peer: &Association, now: Instant) -> Duration {
+        let behind = self.claims.ledger.version_of(peer.position);
+        let stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
+        if stable >= self.claims.ledger.last() {
+            return Duration::ZERO;
+        }
+        now.since(self.clock.at(stable + 1).max(peer.news_from.1))
+    }
+
+    /// Versions arose in what was handled just now.
+    pub(super) fn date_versions(&mut self, now: Instant) {
+        let last = self.claims.ledger.last();
+        let at = self.event_at.take().unwrap_or(now);
+        if last != self.dated {
+            self.clock.note(self.dated + 1, at);
+            self.dated = last;
+        }
+    }
+
+    /// The kernel's event that is handled next happened then.
+    pub fn on_event_at(&mut self, at: Instant) {
+        self.event_at = Some(at);
+    }
+
     /// How many expectations of a peer are here.
     fn expectations_of(&self, peer: &Association) -> u32 {
         self.claims.expects.count_of(peer.owner) as u32
@@ -379,6 +432,9 @@ impl V2 {
             expectations: self.expectations_of(peer),
             in_flight: peer.sent.bytes(),
             behind: self.claims.ledger.last().saturating_sub(peer.stable),
+            behind_for: self.behind_for(peer, now),
+            lag: peer.lags.quantiles(now),
+            heard_lag: peer.lags_heard.quantiles(now),
             trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),
             rate: peer.rate.rate(),
             counts: peer.counts,

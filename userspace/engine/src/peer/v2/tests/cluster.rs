@@ -16,6 +16,7 @@ use wire::sync::v2::DigestKey;
 
 mod expects;
 mod hot;
+mod lag;
 mod owners;
 mod people;
 
@@ -184,7 +185,7 @@ impl World {
             let to = sealed.peer.index() + usize::from(sealed.peer.index() >= at);
             self.count += 1;
             // Which ones follow no pattern: where each second is like the last one, nothing would come through by itself.
-            let draw = (self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * self.loses >> 24;
+            let draw = ((self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * self.loses) >> 24;
             let lost = self.loses != 0 && draw == 0;
             if !self.cut && !lost {
                 let bytes = bytes[..sealed.len].to_vec();
