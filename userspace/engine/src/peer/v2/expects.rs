@@ -1,4 +1,4 @@
-//! Expectations (R13.7): this node claims those of its kernel; those of peers wait for a commit, or are written at once.
+//! Expectations (R13.7): this node claims those of its kernel; those of peers wait for a commit, or are written.
 //!
 //! ```text
 //!   kernel --> [node] local table --noted--> [claims::expects] --> ledger --> EXPECTS
@@ -231,7 +231,8 @@ impl V2 {
         self.expects.due = Some(self.expects.due.unwrap_or_default());
     }
 
-    /// Whether a commit takes over an expectation: that of a peer that does not carry its flows, and is not this node's.
+    /// Whether a commit takes over an expectation: that of a peer that does not carry its flows, and not this
+    /// node's own.
     pub(super) fn may_take_expectation(&self, key: &ExpectKey) -> bool {
         let mut held = self.claims.expects.held_of(key);
         let meant = held.any(|(owner, held)| {

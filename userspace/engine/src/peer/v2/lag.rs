@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 
@@ -32,14 +32,14 @@ const BUCKETS: usize = ((u32::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 #[derive(Debug, Default)]
 pub struct Clock {
     /// First version, and when that arose; both rise.
-    marks: VecDeque<(u64, Instant)>,
+    marks: Vec<(u64, Instant)>,
 }
 
 impl Clock {
     /// Versions from `first` on arose then.
     #[inline]
     pub fn note(&mut self, first: u64, at: Instant) {
-        if self.marks.back().is_some_and(|(_, last)| at < *last + TOGETHER) {
+        if self.marks.last().is_some_and(|(_, last)| at < *last + TOGETHER) {
             return;
         }
         if self.marks.len() >= MARKS_MAX {
@@ -50,7 +50,7 @@ impl Clock {
                 at > MARKS_MAX / 2 || at % 2 == 1
             });
         }
-        self.marks.push_back((first, at));
+        self.marks.push((first, at));
     }
 
     /// When a version arose, or a little earlier.

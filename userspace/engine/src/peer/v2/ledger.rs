@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A peer is a position: how much waits for it costs nothing, and states merge by themselves. Living flows have a cell
-//! of 28 bytes by the slot of the flow table, expectations one by a place that whoever keeps them gives. Ends have places of their own, with the identity, because their slots
-//! are used again; the oldest gives way when there are too many, and its version is the *horizon*: a peer that stopped
+//! of 28 bytes by the slot of the flow table, expectations one by a place that whoever keeps them gives. Ends have
+//! places of their own, with the identity, because their slots are used again; the oldest gives way when there are too
+//! many, and its version is the *horizon*: a peer that stopped
 //! before it cannot be told the difference.
 
 #[cfg(test)]

@@ -279,8 +279,8 @@ impl V2 {
         now.since(self.began) >= JOIN_WAIT || complete()
     }
 
-    /// Whether a commit takes over what a peer claims: that of one that does not carry it, or let go of it (R13.1). With
-    /// one peer that is known by the command.
+    /// Whether a commit takes over what a peer claims: that of one that does not carry it, or let go of it (R13.1).
+    /// With one peer that is known by the command.
     pub(super) fn may_take(&self, released: bool, owner: Owner, peer: &Association) -> bool {
         match self.taking {
             Some(meant) => owner == meant,

@@ -36,14 +36,15 @@ object! {
         behind: u64,
         /// For how long the oldest of these waits, milliseconds; 0: none waits.
         behind_ms: u64,
-        /// How long news took to it, microseconds: from the kernel's event to its acknowledgement, less the time that this
-        /// waited there. Half of the samples of the last minute took no longer; `null` without any.
+        /// How long news took to it, microseconds: from the kernel's event to its acknowledgement, less the time that
+        /// this waited there. Half of the samples of the last minute took no longer; `null` without any.
         lag_p50_us: Option<u64>,
         /// The same of all but one in a hundred.
         lag_p99_us: Option<u64>,
         /// The longest of the last minute.
         lag_max_us: Option<u64>,
-        /// How long news took from it, microseconds: from its kernel's event, by its word and half of the least round trip.
+        /// How long news took from it, microseconds: from its kernel's event, by its word and half of the least round
+        /// trip.
         heard_lag_p50_us: Option<u64>,
         /// The same of all but one in a hundred.
         heard_lag_p99_us: Option<u64>,

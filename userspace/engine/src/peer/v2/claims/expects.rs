@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A kernel makes an expectation where the packet of the flow passed that asked for it, whoever owns the flow. So each
-//! node claims what its own kernel has, no claim beats another's, and an expectation may have several owners (R13.7). Ids
-//! and prints are part of the same sums as those of flows.
+//! node claims what its own kernel has, no claim beats another's, and an expectation may have several owners (R13.7).
+//! Ids and prints are part of the same sums as those of flows.
 
 use super::{Claims, Mark};
 use crate::bounded::Bounded;
@@ -224,8 +224,8 @@ impl Claims {
 
 /// Those of peers.
 impl Claims {
-    /// Whether what an owner says is news: of a later run, or with a higher version. The same version mends what is here
-    /// otherwise. `expect`: the expectation; `None`: it is over.
+    /// Whether what an owner says is news: of a later run, or with a higher version. The same version mends what is
+    /// here otherwise. `expect`: the expectation; `None`: it is over.
     #[must_use]
     pub fn is_expect_news(
         &self,
