@@ -243,6 +243,11 @@ impl Local {
         }
     }
 
+    /// An expectation is a peer's, though the kernel showed it. Whether it was here.
+    pub fn disown(&mut self, key: &ExpectKey) -> bool {
+        self.table.remove(key).is_some()
+    }
+
     /// The peer has been told.
     pub fn note_told(&mut self, key: &ExpectKey) {
         if let Some(entry) = self.table.get_mut(key) {

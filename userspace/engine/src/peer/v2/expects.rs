@@ -58,16 +58,15 @@ impl V2 {
         self.drop_lapsed(node, now, key);
     }
 
-    /// A reading of the kernel's table is over. What a hot node finds there of a peer's is the peer's.
+    /// A reading of the kernel's table is over. What a hot node finds there of a peer's is not in the local table.
     fn claim_shown_expectations(&mut self, node: &Node) {
         if self.standby {
             return;
         }
         for (key, entry) in node.local_expectations.table() {
-            let theirs = self.cluster.hot && self.claims.expects.held_of(key).next().is_some();
             let expect = &entry.expect;
             let claimed = self.claims.is_expect_as_claimed(key, expect);
-            if !theirs && !claimed && can_be_told(expect) {
+            if !claimed && can_be_told(expect) {
                 self.claims.claim_expect(key, &entry.expect);
             }
         }
@@ -165,6 +164,11 @@ impl V2 {
             return true;
         }
         if self.claims.expects.held_of(key).any(|(_, held)| held.written) {
+            return true;
+        }
+        if node.local_expectations.disown(key) {
+            // An earlier run of this daemon wrote it.
+            self.claims.expects.note_written(key, true);
             return true;
         }
         let first = self.claims.expects.held_of(key).next();

@@ -19,7 +19,7 @@ proptest! {
     #[test]
     fn a_version_arose_no_later_than_the_clock_says(steps in prop::collection::vec(1..40_u64, 1..12_000)) {
         let mut clock = Clock::default();
-        let (mut ms, mut arose) = (1_000, std::vec::Vec::new());
+        let (mut ms, mut arose) = (1_000, Vec::new());
         for (version, step) in steps.into_iter().enumerate() {
             ms += step;
             clock.note(version as u64 + 1, at_ms(ms));

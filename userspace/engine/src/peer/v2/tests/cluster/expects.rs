@@ -254,6 +254,9 @@ fn r13_7_a_hot_node_has_them_in_its_kernel_once_it_has_the_master() {
     world.restart(1);
     world.run(S(15));
     assert_eq!((world.own(1), held(&world, 0)), ([5_000].into(), 0), "a reading claims it not");
+    let node = world.at(1);
+    assert_eq!(node.engine.counters().inject_expectations.created, 0, "it is not written again");
+    assert_eq!(node.engine.expectations(Side::Local, None).count(), 0);
     world.fulfil(0, &expectation(1_000, 5_000));
     world.run(S(2));
     assert!(world.own(1).is_empty() && world.all_are_equal());
