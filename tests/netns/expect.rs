@@ -1,11 +1,13 @@
 //! Expectations from one kernel to the other.
 
 use std::slice::from_ref;
-use tests::conf::{Conf, End};
+use tests::conf::{Conf, End, swap};
 use tests::conntrack::count;
 use tests::ctnetlink::Requests;
 use tests::daemon::Daemon;
 use tests::expect::{announce, data, irc, lines};
+use tests::mesh::Mesh;
+use tests::netns::Family;
 use tests::stage::Stage;
 use tests::wait::{wait_equal, wait_until};
 
@@ -165,4 +167,68 @@ fn without_tables_they_go_from_kernel_to_kernel() {
     assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
     requests.delete(&[irc()]);
     wait_until("B's kernel is empty", || lines(&stage.b).is_empty() && count(&stage.b) == 0);
+}
+
+/// A node of version 2, with lines for `Replication`.
+fn node<'a>(mesh: &'a Mesh, at: usize, lines: &str) -> Daemon<'a> {
+    let end = " }\n}\nGeneral";
+    let with = " }\n Options {\n  ExpectationSync on\n }\n}\nGeneral";
+    mesh.start_as(at, &swap(&mesh.conf(at, lines, ""), end, with))
+}
+
+/// Whether node 1 holds what node 0 has, and knows that.
+fn is_equal(b: &Daemon<'_>) -> bool {
+    b.status()["peers"][0]["equal"] == true
+}
+
+#[test]
+fn r13_7_nodes_of_version_2_tell_them_though_datagrams_are_lost_and_a_commit_takes_them_over() {
+    let mesh = Mesh::new(2, Family::V4);
+    let [mut a, b] = [0, 1].map(|at| node(&mesh, at, ""));
+    mesh.lose(0, 10);
+    mesh.lose(1, 10);
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(from_ref(&irc()));
+    requests.expect(&[data(5000)]);
+    announce(&mesh.nodes[0], 5001);
+    let in_a = || lines(&mesh.nodes[0]);
+    wait_equal("A has both", || a.internal_expectations(), in_a);
+    wait_equal("B has both", || b.external_expectations(), in_a);
+    assert_eq!(in_a().len(), 2);
+    requests.unexpect(&[data(5000)]);
+    wait_equal("B has one", || b.external_expectations(), in_a);
+    wait_until("B knows that this is all", || is_equal(&b));
+    assert_eq!(b.status()["peers"][0]["expectations"], 1);
+    assert_eq!(lines(&mesh.nodes[1]), [""; 0], "nothing is written before the commit");
+    a.kill_hard();
+    wait_until("its silence is noticed", || b.status()["peers"][0]["session"] != "up");
+    b.ask(&["-c"]);
+    assert_eq!((count(&mesh.nodes[1]), lines(&mesh.nodes[1])), (1, in_a()));
+    wait_equal("it is B's own", || b.internal_expectations(), in_a);
+    wait_until("and nobody else's", || b.external_expectations().is_empty());
+    // A comes back without a flow, and hears of both.
+    requests.delete(&[irc()]);
+    drop(a);
+    let a = node(&mesh, 0, "");
+    wait_equal("A has it of B", || a.external_expectations(), || lines(&mesh.nodes[1]));
+    let mut requests = Requests::open(&mesh.nodes[1]);
+    requests.delete(&[irc()]);
+    wait_until("it ends with its master", || a.external_expectations().is_empty());
+}
+
+#[test]
+fn r13_7_hot_nodes_of_version_2_have_them_in_their_kernels() {
+    let mesh = Mesh::new(2, Family::V4);
+    let [a, b] = [0, 1].map(|at| node(&mesh, at, "  Inject on"));
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(from_ref(&irc()));
+    requests.expect(&[data(5000), data(5001)]);
+    let in_a = || lines(&mesh.nodes[0]);
+    wait_equal("B's kernel has both", || lines(&mesh.nodes[1]), in_a);
+    assert_eq!(in_a().len(), 2);
+    requests.unexpect(&[data(5000)]);
+    wait_equal("B's kernel has one", || lines(&mesh.nodes[1]), in_a);
+    wait_equal("and so is told", || b.external_expectations(), in_a);
+    assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
+    wait_until("both are equal", || is_equal(&a) && is_equal(&b));
 }

@@ -56,6 +56,12 @@ fn r1_4_three_nodes_hold_what_the_others_have_and_know_it() {
         let said = run_ctflow(&mesh.nodes[0], &["peers", "-C", &conf]);
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.status.success() && text.matches(" equal ").count() == 2, "{text}");
+        // R15.2: both ends know how long that took, and nothing waits.
+        let [a, b] = [peer(&daemons[0], "fw-b"), peer(&daemons[1], "fw-a")];
+        let lag = |of: &serde_json::Value, what: &str| of[what].as_u64().expect("there was news");
+        assert!(lag(&a, "lag_p50_us") > 0 && lag(&a, "lag_p50_us") <= lag(&a, "lag_max_us"), "{a}");
+        assert!(lag(&b, "heard_lag_p99_us") <= lag(&b, "heard_lag_max_us"), "{b}");
+        wait_equal("nothing waits", || peer(&daemons[0], "fw-b")["behind_ms"].clone(), || 0.into());
         let said = run_ctflow(&mesh.nodes[0], &["ready", "-C", &conf, "--peer", "fw-c"]);
         assert_eq!((said.status.code(), &said.stdout[..]), (Some(0), &b"equal\n"[..]));
     }

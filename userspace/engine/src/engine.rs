@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::expectations::{ExpectEntry, ExpectKey};
 use crate::flows::exactness::{Cause, Exactness};
 use crate::flows::table::{Entry, FlowTable, Notes, Slot};
-use crate::input::{Command, CommandId, Input, Reconfigure};
+use crate::input::{Command, CommandId, Input, Reconfigure, Stamp};
 use crate::journal::Journal;
 use crate::node::Node;
 use crate::output::{Event, KernelOp, Sealed, Side};
@@ -55,6 +55,9 @@ impl Engine {
         let Self { node, session } = self;
         match input {
             Input::Kernel { event, flow, origin, stamp } => {
+                if let (Stamp::At(at), Some(v2)) = (stamp, session.v2_mut()) {
+                    v2.on_event_at(at);
+                }
                 node.on_event(session, now, (event, flow), (origin, stamp));
             }
             Input::Noticed(key) => {
@@ -380,6 +383,10 @@ impl Engine {
             node.local_expectations.flush();
             session.on_local_flushed();
             node.doubt(now, Cause::Flushed, 0);
+            if session.v2().is_some() {
+                // What is claimed is read again, flows and expectations.
+                node.start_expect_dump(now, Vec::new(), false);
+            }
         }
         if remote {
             node.remote_expectations.flush(session.orders());
@@ -406,7 +413,7 @@ impl Engine {
             }
             Command::TakeOver(peer) => {
                 session.on_commit(now, Some(peer));
-                node.start_commit(now, id, (true, false));
+                node.start_commit(now, id, (true, node.config.expectations.any()));
             }
             Command::Compare(peer) => {
                 let refused = match session.v2_mut() {
@@ -419,7 +426,10 @@ impl Engine {
                 session.on_stepping_back(now, command == Command::Release);
                 node.tell(Event::CommandDone(id));
             }
-            Command::CommitExpectations => node.start_commit(now, id, (false, true)),
+            Command::CommitExpectations => {
+                session.on_commit_expectations(now);
+                node.start_commit(now, id, (false, true));
+            }
             Command::CommitAll => {
                 session.on_commit(now, None);
                 node.start_commit(now, id, (true, true));

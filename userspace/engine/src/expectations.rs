@@ -12,7 +12,7 @@ mod remote;
 mod commit;
 
 pub use commit::{ExpectCommit, is_expect_commit};
-pub use remote::{Remote, on_inject_failed, target};
+pub use remote::{Remote, on_inject_failed, target, writable};
 
 use crate::config::limit;
 use crate::counters::TableCounters;
@@ -43,6 +43,13 @@ impl ExpectKey {
         let Expectation { master, tuple, mask, zone, .. } = expect;
         Self { master: *master, tuple: *tuple, mask: *mask, zone: zone.unwrap_or(0) }
     }
+
+    /// An expectation of which nothing but this is known.
+    #[must_use]
+    pub fn identity(&self) -> Expectation {
+        let Self { master, tuple, mask, zone } = *self;
+        Expectation::new(master, tuple, mask).with(|expect| expect.zone = Some(zone))
+    }
 }
 
 /// An expectation in a table.
@@ -60,6 +67,14 @@ pub struct ExpectEntry {
     told: bool,
     /// The dump under way has shown it.
     shown: bool,
+}
+
+impl ExpectEntry {
+    /// When there was news of it, seconds.
+    #[must_use]
+    pub const fn updated_s(&self) -> u32 {
+        self.updated_s
+    }
 }
 
 /// Expectations by their identity.
@@ -226,6 +241,11 @@ impl Local {
             Some(entry) => (Change::New, &entry.expect),
             None => (Change::Destroy, given),
         }
+    }
+
+    /// An expectation is a peer's, though the kernel showed it. Whether it was here.
+    pub fn disown(&mut self, key: &ExpectKey) -> bool {
+        self.table.remove(key).is_some()
     }
 
     /// The peer has been told.

@@ -12,7 +12,7 @@ use crate::bounded::{Bounded, QueueUsages};
 use crate::changed::Listener;
 use crate::config::{Config, limit};
 use crate::counters::Counters;
-use crate::expectations::{self, ExpectCommit, is_expect_commit};
+use crate::expectations::{self, ExpectCommit, ExpectKey, is_expect_commit};
 use crate::failover::{Commit, is_commit};
 use crate::flows::exactness::{Census, Keeper};
 use crate::flows::table::Slot;
@@ -67,8 +67,19 @@ pub trait Peers: Listener {
         false
     }
 
-    /// The commit of flows is over.
+    /// The commit is over, that of expectations included.
     fn on_commit_done(&mut self) {}
+
+    /// Whether a commit takes over an expectation of the remote table.
+    fn takes_expectation(&self, _: &ExpectKey) -> bool {
+        true
+    }
+
+    /// The kernel's expectations have been read.
+    fn on_expectations_read(&mut self) {}
+
+    /// The kernel has not the flow that an injected expectation belongs to.
+    fn on_expectation_without_master(&mut self, _: &ExpectKey) {}
 }
 
 /// The kernel's table is being read: into the local table or, where none is kept, for the peer.
@@ -339,7 +350,6 @@ impl Node {
         {
             let id = commit.id;
             self.commit = None;
-            session.on_commit_done();
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
                 session.note_untold();
@@ -349,10 +359,11 @@ impl Node {
             if core::mem::take(&mut self.expectations_follow) {
                 self.expect_commit = Some(ExpectCommit::new(id, now));
             } else {
+                session.on_commit_done();
                 self.tell(Event::CommandDone(id));
             }
         }
-        self.advance_expect_commit(now);
+        self.advance_expect_commit(session, now);
     }
 
     /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for

@@ -47,6 +47,12 @@ fn full() -> Value {
             heard_ms: Some(2),
             equal_ms: Some(3),
             round_trip_us: Some(4),
+            lag_p50_us: Some(5),
+            lag_p99_us: Some(6),
+            lag_max_us: Some(7),
+            heard_lag_p50_us: Some(8),
+            heard_lag_p99_us: Some(9),
+            heard_lag_max_us: Some(10),
             ..Peer::default()
         }],
         refused: Some(Refused::default()),

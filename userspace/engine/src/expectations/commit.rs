@@ -12,6 +12,9 @@ use common::Instant;
 
 const EEXIST: i32 = 17;
 
+/// What a commit writes: settings, the peers' expectations, and which of them.
+type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(&ExpectKey) -> bool);
+
 /// A commit of expectations under way.
 #[derive(Debug)]
 pub struct ExpectCommit {
@@ -37,8 +40,7 @@ impl ExpectCommit {
     /// Queues the next requests while few are open. `Some` when everything is settled.
     pub fn step(
         &mut self,
-        config: &Config,
-        remote: &Remote,
+        (config, remote, takes): From<'_>,
         kernel: &mut KernelQueue,
         now: Instant,
     ) -> Option<Event> {
@@ -48,6 +50,9 @@ impl ExpectCommit {
                 break;
             };
             self.last = Some(*key);
+            if !takes(key) {
+                continue;
+            }
             let age_s = seconds(now).saturating_sub(entry.updated_s);
             let Some(expect) = writable(config, entry.expect.clone(), age_s) else { continue };
             let request = Request::CreateExpectation(Box::new(expect));

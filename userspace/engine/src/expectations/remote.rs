@@ -109,6 +109,35 @@ impl Remote {
         }
     }
 
+    /// Whether there is room for an expectation.
+    #[must_use]
+    pub fn has_room_for(&self, key: &ExpectKey) -> bool {
+        self.table.len() < limit::EXPECTATIONS_MAX || self.table.contains_key(key)
+    }
+
+    /// Version 2: an expectation is as peers said at that time, or nobody claims it any more. Whether it was here.
+    pub fn show(
+        &mut self,
+        counters: &mut TableCounters,
+        key: &ExpectKey,
+        shown: Option<(Expectation, Instant)>,
+    ) -> bool {
+        let Some((expect, at)) = shown else {
+            let known = self.table.remove(key).is_some();
+            counters.destroyed += u64::from(known);
+            return known;
+        };
+        let since_s = self.table.get(key).map(|entry| entry.since_s);
+        let known = since_s.is_some();
+        counters.updated += u64::from(known);
+        counters.created += u64::from(!known);
+        let updated_s = seconds(at);
+        let (stamp, told, shown, since_s) = (0, false, false, since_s.unwrap_or(updated_s));
+        let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown };
+        self.table.insert(*key, entry);
+        known
+    }
+
     /// Writes the peer's word straight into the kernel, unless a later one about it came first.
     pub fn inject(
         &mut self,
@@ -216,11 +245,8 @@ pub fn target(expect: &Expectation) -> FlowKey {
 
 /// The expectation as it can be written into a kernel, `age_s` seconds after the peer spoke of it; `None` if it has
 /// ended since. A permanent one may have been renewed, of which the kernel says nothing.
-pub(super) fn writable(
-    config: &Config,
-    mut expect: Expectation,
-    age_s: u32,
-) -> Option<Expectation> {
+#[must_use]
+pub fn writable(config: &Config, mut expect: Expectation, age_s: u32) -> Option<Expectation> {
     let left_s = expect.timeout_s.map(|told| told.saturating_sub(age_s));
     let permanent = expect.flags.unwrap_or(0) & flag::PERMANENT != 0;
     let left_s = match left_s {

@@ -15,6 +15,8 @@ use common::Instant;
 use core::time::Duration;
 use ctnetlink::{Change, Expectation, Flow};
 
+const ENOENT: i32 = 2;
+
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";
 
@@ -52,6 +54,16 @@ impl Node {
     #[must_use]
     pub fn expectation_counts(&self) -> [usize; 2] {
         [self.local_expectations.table().len(), self.remote_expectations.table().len()]
+    }
+
+    /// Whether all has been read that the kernel held at the start.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.is_loaded() && !self.reads_expectations()
+    }
+
+    /// Whether the kernel's expectations are being read.
+    pub(crate) const fn reads_expectations(&self) -> bool {
+        self.expect_dump.is_some()
     }
 
     /// Whether an expectation is replicated.
@@ -137,7 +149,8 @@ impl Node {
         let key = ExpectKey::of(&expect);
         let known = self.local_expectations.table().contains_key(&key);
         // What was written straight into the kernel is the peer's.
-        let theirs = !self.config.replication.keep_remote
+        let hot = self.config.cluster.as_ref().is_some_and(|cluster| cluster.hot);
+        let theirs = (hot || !self.config.replication.keep_remote)
             && !known
             && self.remote_expectations.spoke_of(&key);
         let first = dump.first;
@@ -146,7 +159,9 @@ impl Node {
         }
         let counters = &mut self.counters.local_expectations;
         let told = expect.clone();
-        if self.local_expectations.on_dumped(counters, expect, first, now) {
+        // Version 2 looks at all of them when they have been read.
+        let known = first || self.config.cluster.is_some();
+        if self.local_expectations.on_dumped(counters, expect, known, now) {
             session.on_expectation(&told, &mut self.counters.replica);
         }
     }
@@ -164,6 +179,7 @@ impl Node {
         for gone in self.local_expectations.on_dump_done(counters, began, complete) {
             session.on_expectation(&gone, &mut self.counters.replica);
         }
+        session.on_expectations_read();
         if again {
             self.start_expect_dump(now, commands, false);
         } else {
@@ -199,12 +215,17 @@ impl Node {
         }
     }
 
-    pub(crate) fn advance_expect_commit(&mut self, now: Instant) {
+    pub(crate) fn advance_expect_commit(&mut self, session: &mut impl Peers, now: Instant) {
         let Some(commit) = &mut self.expect_commit else { return };
-        let done = commit.step(&self.config, &self.remote_expectations, &mut self.kernel, now);
-        if let Some(done) = done {
+        if session.holds_commit() {
+            return;
+        }
+        let takes = |key: &ExpectKey| session.takes_expectation(key);
+        let from = (&self.config, &self.remote_expectations, &takes as &dyn Fn(&ExpectKey) -> bool);
+        if let Some(done) = commit.step(from, &mut self.kernel, now) {
             let id = commit.id;
             self.expect_commit = None;
+            session.on_commit_done();
             self.tell(done);
             self.tell(Event::CommandDone(id));
         }
@@ -227,6 +248,9 @@ impl Node {
                 commit.on_failure(&mut self.kernel, op, errno)
             }
             _ => {
+                if let (Request::CreateExpectation(expect), ENOENT) = (&op.request, errno) {
+                    session.on_expectation_without_master(&ExpectKey::of(expect));
+                }
                 let counters = &mut self.counters.inject_expectations;
                 expectations::on_inject_failed(&mut self.kernel, counters, op, errno)
             }

@@ -228,6 +228,13 @@ impl Session {
         }
     }
 
+    /// A commit of expectations alone is asked for.
+    pub fn on_commit_expectations(&mut self, now: Instant) {
+        if let Self::V2(v2) = self {
+            v2.on_commit_expectations(now);
+        }
+    }
+
     /// Another node takes over; `release`: from now on, and this node's flows are nobody's.
     pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
         if let Self::V2(v2) = self {
@@ -306,6 +313,18 @@ impl node::Peers for Session {
 
     fn on_commit_done(&mut self) {
         either!(self, each => node::Peers::on_commit_done(&mut **each));
+    }
+
+    fn takes_expectation(&self, key: &ExpectKey) -> bool {
+        either!(self, each => node::Peers::takes_expectation(&**each, key))
+    }
+
+    fn on_expectations_read(&mut self) {
+        either!(self, each => node::Peers::on_expectations_read(&mut **each));
+    }
+
+    fn on_expectation_without_master(&mut self, key: &ExpectKey) {
+        either!(self, each => node::Peers::on_expectation_without_master(&mut **each, key));
     }
 }
 

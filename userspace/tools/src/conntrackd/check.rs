@@ -54,7 +54,6 @@ fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
         (conf.settle_ms != 0, "`Settle`"),
         (conf.remote_limit.is_some(), "`RemoteLimit`"),
         (plan.shards > 1, "`Shards` above 1"),
-        (plan.config.expectations.any(), "`ExpectationSync`"),
     ];
     match missing.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, what)) => bail!("{}: `Replication`: this build has not {what} yet", conf.place),

@@ -15,6 +15,7 @@ use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 pub(super) const MORE: &str = "\
 STATE is `equal' when a comparison of the last three seconds found that all the peer claims is here, `filling' before
 that happened for the first time, `catching up' while a difference is being mended, `not there' without a session.
+LAG is what 99 in 100 pieces of news of the last minute took, from the kernel's event to the peer's acknowledgement.
   ctflow peers
   ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'
 Exit codes: 0 all peers are equal; 1 one is not; 2 no answer, or no peers.";
@@ -126,17 +127,19 @@ fn ask(daemon: &Daemon, name: &str, ask: &Ask<'_>, mut data: impl FnMut(&[u8])) 
 
 fn text(peers: &[Peer]) -> String {
     let mut out = String::new();
-    let row = |out: &mut String, cells: [&str; 8]| {
-        let [name, state, address, heard, flows, behind, trip, rate] = cells;
+    let row = |out: &mut String, cells: [&str; 9]| {
+        let [name, state, address, heard, flows, behind, lag, trip, rate] = cells;
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
-            "{name:<16} {state:<12} {address:<24} {heard:>9} {flows:>10} {behind:>9} {trip:>9} {rate:>10}"
+            "{name:<16} {state:<12} {address:<24} {heard:>9} {flows:>10} {behind:>9} {lag:>9} {trip:>9} \
+             {rate:>10}"
         );
     };
-    row(&mut out, ["PEER", "STATE", "ADDRESS", "HEARD", "FLOWS", "BEHIND", "TRIP", "RATE"]);
+    row(&mut out, ["PEER", "STATE", "ADDRESS", "HEARD", "FLOWS", "BEHIND", "LAG", "TRIP", "RATE"]);
     for peer in peers {
         let ms = peer.heard_ms.map_or_else(|| "never".into(), |ms| format!("{ms} ms"));
+        let lag = peer.lag_p99_us.map_or_else(|| "-".into(), |us| format!("{us} us"));
         let trip = peer.round_trip_us.map_or_else(|| "-".into(), |us| format!("{us} us"));
         row(
             &mut out,
@@ -147,6 +150,7 @@ fn text(peers: &[Peer]) -> String {
                 &ms,
                 &peer.flows.to_string(),
                 &peer.behind.to_string(),
+                &lag,
                 &trip,
                 &format!("{} kB/s", peer.rate_bytes_s / 1_000),
             ],
@@ -168,15 +172,16 @@ mod tests {
             heard_ms: Some(12),
             equal: true,
             flows: 1_234_567,
+            lag_p99_us: Some(1_471),
             round_trip_us: Some(420),
             rate_bytes_s: 12_000_000,
             ..Peer::default()
         };
         let silent = Peer { name: "fw-c".into(), session: "silent".into(), ..Peer::default() };
         let wanted = "\
-PEER             STATE        ADDRESS                      HEARD      FLOWS    BEHIND      TRIP       RATE
-fw-b             equal        192.0.2.2:3790               12 ms    1234567         0    420 us 12000 kB/s
-fw-c             not there    -                            never          0         0         -     0 kB/s
+PEER             STATE        ADDRESS                      HEARD      FLOWS    BEHIND       LAG      TRIP       RATE
+fw-b             equal        192.0.2.2:3790               12 ms    1234567         0   1471 us    420 us 12000 kB/s
+fw-c             not there    -                            never          0         0         -         -     0 kB/s
 ";
         assert_eq!(text(&[equal, silent]), wanted);
     }

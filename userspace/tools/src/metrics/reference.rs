@@ -46,8 +46,7 @@ other number is of the moment of the scrape.
 ## What is not here
 
 The kernel does not tell how many expectations there are. Filters become metrics as a `Class` of the configuration
-(`ctflow_class_flows`); `ctflow count FILTER` answers other questions on demand. How far behind a peer of version 2 is
-stands in `ctflow_node_behind`: it is told in changes, not in seconds.
+(`ctflow_class_flows`); `ctflow count FILTER` answers other questions on demand.
 
 Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the
 kernel are 32 bits wide and wrap around, which looks the same.

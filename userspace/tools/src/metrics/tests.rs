@@ -47,6 +47,12 @@ fn full() -> Status {
             heard_ms: Some(1),
             equal_ms: Some(1),
             round_trip_us: Some(1),
+            lag_p50_us: Some(1),
+            lag_p99_us: Some(1),
+            lag_max_us: Some(1),
+            heard_lag_p50_us: Some(1),
+            heard_lag_p99_us: Some(1),
+            heard_lag_max_us: Some(1),
             ..Peer::default()
         }],
         helpers: vec![Helper::default()],

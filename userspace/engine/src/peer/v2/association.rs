@@ -8,6 +8,7 @@
 
 use super::compare::Comparing;
 use super::digest::Listing;
+use super::lag::Lags;
 use super::ledger::{Item, PositionId};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
@@ -31,6 +32,8 @@ pub(super) const FIRST_ROUND: u32 = 1;
 pub const BEAT: Duration = Duration::from_secs(1);
 /// A comparison that ended so long ago says nothing of now.
 pub const EQUAL_FOR: Duration = Duration::from_secs(3);
+/// Who is behind by less than this is ready.
+pub const READY_LAG: Duration = Duration::from_secs(1);
 /// Answers that wait to be sent to a peer. What finds no room is asked for again by the next comparison.
 const REPLIES_MAX: usize = 4_096;
 
@@ -132,6 +135,13 @@ pub struct Association {
     pub(super) stable: u64,
     /// Of which run of it, and up to which version, this node has everything.
     pub(super) hold: Option<(u64, u64)>,
+    /// What arose later than this version, and after this time, is news to it. The rest is a transfer.
+    pub(super) news_from: (u64, Instant),
+    /// How long news took to it, and from it.
+    pub(super) lags: Lags,
+    pub(super) lags_heard: Lags,
+    /// How old its last news was when that came.
+    pub(super) heard_lag: Option<Duration>,
     /// It holds what an earlier run of this node told, to be compared when this node claims what its kernel shows.
     pub(super) compares: bool,
     pub(super) cut_at: Instant,
@@ -186,6 +196,10 @@ impl Association {
             arrived: Arrived::default(),
             stable: 0,
             hold: None,
+            news_from: (0, now),
+            lags: Lags::default(),
+            lags_heard: Lags::default(),
+            heard_lag: None,
             compares: false,
             cut_at: now,
             locate_at: now,
@@ -239,6 +253,7 @@ impl Association {
         self.lost.clear();
         self.replies.clear();
         self.equal = false;
+        self.heard_lag = None;
     }
 
     /// Something is to be answered.
@@ -273,12 +288,14 @@ impl Association {
         self.up && self.equal && self.equal_at.is_some_and(|at| now.since(at) <= EQUAL_FOR)
     }
 
-    /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard. Of
-    /// one that has fallen silent nothing newer is known: who is to take over from it is as ready as before.
+    /// Whether both ends were equal at the last comparison, and that was not long before the peer was last heard, or
+    /// its news comes soon and leaves no time to compare (R15.1). Of one that has fallen silent nothing newer is known:
+    /// who is to take over from it is as ready as before.
     #[must_use]
     pub fn was_equal(&self) -> bool {
         let heard = self.heard_at.unwrap_or_default();
-        self.up && self.equal && self.equal_at.is_some_and(|at| heard.since(at) <= EQUAL_FOR)
+        let lately = self.equal_at.is_some_and(|at| heard.since(at) <= EQUAL_FOR);
+        self.up && self.equal && (lately || self.heard_lag.is_some_and(|lag| lag < READY_LAG))
     }
 
     /// When there is something to do for it, if it says nothing. `has_news`: something waits to be told.

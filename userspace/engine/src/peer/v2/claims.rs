@@ -29,6 +29,9 @@ use wire::sync::v2::digest::FlowId;
 use wire::sync::v2::{Canonical, DigestKey};
 
 mod listing;
+pub mod expects;
+
+use expects::Expects;
 
 /// Ends that are remembered, of this node's flows and of its peers' (`ENDS_MAX`, section 16).
 pub const ENDS_MAX: usize = 65_536;
@@ -105,7 +108,9 @@ pub struct Claims {
     graves: Bounded<(FlowKey, u64)>,
     /// By local slot: what a peer said of the connection that this node's kernel does not show (R10.3).
     joined: HashMap<Slot, Box<Flow>, FixedState>,
-    /// By owner.
+    /// Those of expectations.
+    pub expects: Expects,
+    /// By owner: over its living flows, and over its expectations.
     digests: Vec<Digest>,
 }
 
@@ -126,6 +131,7 @@ impl Claims {
             held_ends: HashMap::with_hasher(hasher()),
             graves: Bounded::new(ENDS_MAX),
             joined: HashMap::with_hasher(hasher()),
+            expects: Expects::default(),
             digests: (0..nodes).map(|_| Digest::new(bits)).collect(),
         }
     }
@@ -191,6 +197,7 @@ impl Claims {
                 digest.remove(held.mark.id, held.mark.print);
             }
         }
+        self.release_expects((owner, run), upto);
     }
 
     /// The flow in a slot of the local table, with what a peer said of it beyond what this node's kernel shows.
@@ -370,6 +377,7 @@ impl Claims {
         }
         self.marks.clear();
         self.joined.clear();
+        self.forget_own_expects();
         let own = &mut self.digests[usize::from(self.me.0)];
         *own = Digest::new(own.bits());
     }
@@ -379,6 +387,7 @@ impl Claims {
         self.held.clear();
         self.held_ends.clear();
         self.graves.clear();
+        self.forget_held_expects();
         for (owner, digest) in self.digests.iter_mut().enumerate() {
             if owner != usize::from(self.me.0) {
                 *digest = Digest::new(digest.bits());

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A peer is a position: how much waits for it costs nothing, and states merge by themselves. Living flows have a cell
-//! of 28 bytes by the slot of the flow table. Ends have places of their own, with the identity, because their slots
-//! are used again; the oldest gives way when there are too many, and its version is the *horizon*: a peer that stopped
+//! of 28 bytes by the slot of the flow table, expectations one by a place that whoever keeps them gives. Ends have
+//! places of their own, with the identity, because their slots are used again; the oldest gives way when there are too
+//! many, and its version is the *horizon*: a peer that stopped
 //! before it cannot be told the difference.
 
 #[cfg(test)]
@@ -26,16 +27,20 @@ use wire::sync::v2::number;
 const VERSION: u64 = number::MAX;
 /// Marks the place of an end among references.
 const END: u32 = 1 << 31;
+/// Marks the place of an expectation.
+const EXPECT: u32 = 1 << 30;
 /// No cell.
 const NONE: u32 = u32::MAX;
 
-/// Something in the list: a flow by its slot, or an end by its place.
+/// Something in the list: a flow by its slot, an end or an expectation by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// A living flow.
     Flow(Slot),
     /// A flow that is over.
     End(u32),
+    /// An expectation, or the end of one.
+    Expect(u32),
 }
 
 /// What the ledger knows of a claim.
@@ -123,6 +128,7 @@ pub struct Gone {
 #[derive(Debug)]
 pub struct Ledger {
     cells: Vec<Cell>,
+    expects: Vec<Cell>,
     ends: Vec<End>,
     free_end: u32,
     ends_len: usize,
@@ -143,6 +149,7 @@ impl Ledger {
     pub const fn new(ends_max: usize) -> Self {
         Self {
             cells: Vec::new(),
+            expects: Vec::new(),
             ends: Vec::new(),
             free_end: NONE,
             ends_len: 0,
@@ -197,6 +204,7 @@ impl Ledger {
         match item {
             Item::Flow(slot) => self.flow(slot),
             Item::End(place) => self.ended(place).map(|(entry, _)| entry),
+            Item::Expect(place) => self.expect(place),
         }
     }
 
@@ -283,9 +291,41 @@ impl Ledger {
     pub fn forget_oldest(&mut self) -> Option<Gone> {
         let place = self.oldest_end;
         let (entry, key) = self.ended(place)?;
-        self.horizon = entry.version;
+        self.horizon = self.horizon.max(entry.version);
         self.drop_end(place);
         Some(Gone { version: entry.version, key })
+    }
+
+    fn expect(&self, place: u32) -> Option<Entry> {
+        let cell = self.expects.get(place as usize).filter(|cell| cell.version() != 0);
+        cell.map(Cell::entry)
+    }
+
+    /// The expectation at a place is claimed, changed or over: it goes to the tail, and gets the next version, which is
+    /// returned.
+    pub fn change_expect(&mut self, place: u32, what: What) -> u64 {
+        let at = place as usize;
+        if at >= self.expects.len() {
+            self.expects.resize(at + 1, Cell::EMPTY);
+        }
+        if self.expects[at].version() != 0 {
+            self.unlink(place | EXPECT);
+        }
+        let version = self.next_version();
+        self.expects[at] = Cell::new(&Entry { version, epoch: 0, base: 0, what });
+        self.link(place | EXPECT);
+        version
+    }
+
+    /// The expectation at a place is this node's no more, and nothing is told of it. An end that is forgotten moves the
+    /// horizon.
+    pub fn drop_expect(&mut self, place: u32) {
+        let Some(entry) = self.expect(place) else { return };
+        if entry.what.is_end() {
+            self.horizon = self.horizon.max(entry.version);
+        }
+        self.unlink(place | EXPECT);
+        self.expects[place as usize] = Cell::EMPTY;
     }
 
     /// The place of the oldest end with its version: what would give way next.
@@ -390,15 +430,19 @@ impl Ledger {
 
     #[inline]
     fn cell(&self, at: u32) -> &Cell {
-        if at & END == 0 { &self.cells[at as usize] } else { &self.ends[(at ^ END) as usize].cell }
+        match item(at) {
+            Item::Flow(slot) => &self.cells[slot as usize],
+            Item::End(place) => &self.ends[place as usize].cell,
+            Item::Expect(place) => &self.expects[place as usize],
+        }
     }
 
     #[inline]
     fn cell_mut(&mut self, at: u32) -> &mut Cell {
-        if at & END == 0 {
-            &mut self.cells[at as usize]
-        } else {
-            &mut self.ends[(at ^ END) as usize].cell
+        match item(at) {
+            Item::Flow(slot) => &mut self.cells[slot as usize],
+            Item::End(place) => &mut self.ends[place as usize].cell,
+            Item::Expect(place) => &mut self.expects[place as usize],
         }
     }
 
@@ -439,5 +483,9 @@ impl Ledger {
 }
 
 const fn item(at: u32) -> Item {
-    if at & END == 0 { Item::Flow(at) } else { Item::End(at ^ END) }
+    match at & (END | EXPECT) {
+        0 => Item::Flow(at),
+        EXPECT => Item::Expect(at ^ EXPECT),
+        _ => Item::End(at & !END),
+    }
 }

@@ -58,12 +58,15 @@ impl V2 {
         if self.takes_more && !node.is_committing() {
             self.takes_more = false;
             // Nobody waits for it, and its number is nobody's.
-            node.start_commit(now, CommandId(u64::MAX), (true, false));
+            let expectations = node.config.expectations.any();
+            node.start_commit(now, CommandId(u64::MAX), (true, expectations));
         }
         self.scan_in_time(node, now);
+        self.follow_expectations(node, now);
         self.ask_on(now);
         self.compare_on(node, now);
         self.keep_injected(node, now);
+        self.date_versions(now);
     }
 
     fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
@@ -158,6 +161,7 @@ impl V2 {
             self.scan = self.scan_on(node, now, scan);
             if self.scan.is_none() && !self.scanned {
                 self.scanned = true;
+                self.follow_expectations(node, now);
                 self.compare_all();
             }
         }
@@ -169,7 +173,7 @@ impl V2 {
             return;
         }
         if !self.scanned {
-            let due = node.is_loaded() && self.is_joined(now);
+            let due = node.has_read_all() && self.is_joined(now);
             self.scan = due.then_some(Scan { from: 0, due: now });
             return;
         }
@@ -302,14 +306,20 @@ impl Listener for V2 {
         self.queue.clear();
         self.notes.clear();
         self.scanned = false;
+        self.expects.scanned = false;
         self.scan = None;
     }
 
     fn note_untold(&mut self) {}
 
-    fn on_expectation(&mut self, _: &Expectation, _: &mut ReplicaCounters) {}
+    fn on_expectation(&mut self, expect: &Expectation, _: &mut ReplicaCounters) {
+        self.expects.notes.insert(ExpectKey::of(expect), true);
+    }
 
-    fn withdraw_expectation(&mut self, _: &ExpectKey) {}
+    // What a commit made this node's is claimed; what a purge ended is over.
+    fn withdraw_expectation(&mut self, gone: &ExpectKey) {
+        self.expects.notes.entry(*gone).or_insert(false);
+    }
 }
 
 impl node::Peers for V2 {
@@ -341,5 +351,17 @@ impl node::Peers for V2 {
 
     fn on_commit_done(&mut self) {
         Self::on_commit_done(self);
+    }
+
+    fn takes_expectation(&self, key: &ExpectKey) -> bool {
+        self.may_take_expectation(key)
+    }
+
+    fn on_expectations_read(&mut self) {
+        self.expects.scanned = false;
+    }
+
+    fn on_expectation_without_master(&mut self, key: &ExpectKey) {
+        Self::on_expectation_without_master(self, key);
     }
 }

@@ -5,6 +5,7 @@ use super::claim::{self, Action, Claim, Comes, KernelEntry, Meeting, Said, What}
 use super::claims::{Claimed, Known};
 use super::compare;
 use super::digest::{self, Listing, Verdict};
+use super::lag::AGE_UNIT;
 use super::ledger::Item;
 use super::sent;
 use super::session::V2;
@@ -51,6 +52,11 @@ impl V2 {
         if peer.arrived.on_datagram(now, number, asks, soon) == Number::Settled {
             return;
         }
+        if head.age != 0 && peer.rate.trip().is_measured() {
+            let lag = AGE_UNIT * u32::from(head.age) + peer.rate.trip().least() / 2;
+            peer.lags_heard.record(now, lag);
+            peer.heard_lag = Some(lag);
+        }
         for frame in frames {
             match frame {
                 Ok(frame) => self.on_frame(node, now, (from, number), frame),
@@ -59,7 +65,11 @@ impl V2 {
         }
     }
 
-    fn count(&mut self, from: PeerId, count: impl FnOnce(&mut super::association::Counts)) {
+    pub(super) fn count(
+        &mut self,
+        from: PeerId,
+        count: impl FnOnce(&mut super::association::Counts),
+    ) {
         if let Some(peer) = self.peer(from) {
             count(&mut peer.counts);
         }
@@ -73,7 +83,7 @@ impl V2 {
         frame: Frame<'_>,
     ) {
         match frame {
-            Frame::Open(open) => self.on_open(from, &open),
+            Frame::Open(open) => self.on_open(now, from, &open),
             Frame::Flows { told, records } if !told.contains(Told::DIFF) => {
                 let repair = told.contains(Told::REPAIR);
                 for record in records {
@@ -86,6 +96,7 @@ impl V2 {
             Frame::Flows { records, .. } => {
                 records.flatten().for_each(|record| self.on_shown(now, from, &record));
             }
+            Frame::Expects(expects) => self.on_expects(node, now, from, &expects),
             Frame::Ack(ack) => self.on_ack(now, from, ack),
             Frame::Cut(cut) => self.on_cut(now, (from, number), &cut),
             Frame::Sums(sums) => self.on_sums(from, sums),
@@ -102,7 +113,7 @@ impl V2 {
     }
 
     /// The peer says how it begins, and what it holds of this node (R9.1).
-    fn on_open(&mut self, from: PeerId, open: &Open) {
+    fn on_open(&mut self, now: Instant, from: PeerId, open: &Open) {
         let Self { claims, peers, cluster, .. } = self;
         let Some(peer) = peers.get_mut(from.index()) else { return };
         if open.mine != peer.incarnation || open.yours != cluster.incarnation {
@@ -121,6 +132,7 @@ impl V2 {
         peer.lost.clear();
         peer.cut_at = Instant(0);
         let ledger = &mut claims.ledger;
+        peer.news_from = (ledger.last(), now);
         let since = open.hold.filter(|hold| hold.incarnation == cluster.incarnation);
         let resumes = since.is_some_and(|hold| ledger.to_version(peer.position, hold.version));
         peer.compares = open.hold.is_some() && !resumes;
@@ -146,8 +158,11 @@ impl V2 {
         }
         peer.room = u64::from(ack.room_kib) * 1024;
         let delay = Duration::from_micros(ack.delay_us);
-        let Association { sent, rate, lost, .. } = peer;
-        sent.on_ack(now, rate, ranges.into_iter(), delay, |told| lost.push(told));
+        let Association { sent, rate, lost, lags, .. } = peer;
+        let acked = sent.on_ack(now, rate, ranges.into_iter(), delay, |told| lost.push(told));
+        if let Some(news_at) = acked.news_at {
+            lags.record(now, now.since(news_at).saturating_sub(delay));
+        }
     }
 
     /// A record of a peer.
@@ -346,6 +361,7 @@ impl V2 {
             Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
             Level::Leaves if found.len() > (SLICES << bits) / LEAVES_PART => {
                 claims.ledger.to_head(peer.position);
+                peer.news_from.0 = claims.ledger.last();
             }
             Level::Leaves => {
                 let leaves = found.iter().flat_map(|leaf| digest::listed_leaves(*leaf, bits));
@@ -385,7 +401,9 @@ impl V2 {
             peer.reply(Reply::Wants { upto: ids.upto, ids: wants, people: false });
         }
         if !drops.is_empty() {
-            peer.counts.unlisted += claims.drop_held(node, owner, &drops);
+            let flows = claims.drop_held(node, owner, &drops);
+            let expectations = self.drop_unlisted_expectations(node, now, (owner, &drops));
+            self.count(from, |counts| counts.unlisted += flows + expectations);
             self.look_again(now);
         }
     }

@@ -48,6 +48,8 @@ pub struct Told {
 struct Flight {
     at: Instant,
     snapshot: Snapshot,
+    /// When the oldest news in it arose.
+    news_at: Option<Instant>,
     len: u32,
     records: u32,
     flies: bool,
@@ -60,6 +62,8 @@ pub struct AckOutcome {
     pub acked: u32,
     /// Datagrams that are lost.
     pub lost: u32,
+    /// When the oldest news arose that arrived, of which that was not known.
+    pub news_at: Option<Instant>,
 }
 
 /// What is in flight in one stream.
@@ -71,6 +75,8 @@ pub struct Sent {
     records: VecDeque<Told>,
     /// Records at the back that belong to the datagram that is being packed.
     packing: u32,
+    /// When the oldest news arose that it tells.
+    packing_news_at: Option<Instant>,
     bytes: u64,
     greatest_acked: u64,
     backoff: u32,
@@ -85,6 +91,7 @@ impl Default for Sent {
             first: 1,
             records: VecDeque::new(),
             packing: 0,
+            packing_news_at: None,
             bytes: 0,
             greatest_acked: 0,
             backoff: 0,
@@ -121,6 +128,11 @@ impl Sent {
         self.packing += 1;
     }
 
+    /// The datagram that is being packed tells news, the oldest of which arose then.
+    pub const fn date(&mut self, oldest: Instant) {
+        self.packing_news_at = Some(oldest);
+    }
+
     /// The datagram that was packed goes out: its number is returned. One that asks for no acknowledgement (`elicits`)
     /// is not waited for, and must tell nothing.
     pub fn send(&mut self, now: Instant, len: usize, elicits: bool, snapshot: Snapshot) -> u64 {
@@ -131,7 +143,8 @@ impl Sent {
         let flies = elicits || self.packing != 0;
         let records = core::mem::take(&mut self.packing);
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.flights.push_back(Flight { at: now, snapshot, len, records, flies });
+        let news_at = self.packing_news_at.take();
+        self.flights.push_back(Flight { at: now, snapshot, news_at, len, records, flies });
         self.bytes += if flies { u64::from(len) } else { 0 };
         self.drop_done();
         number
@@ -176,7 +189,8 @@ impl Sent {
             return;
         }
         flight.flies = false;
-        let Flight { at, snapshot, len, .. } = *flight;
+        let Flight { at, snapshot, news_at, len, .. } = *flight;
+        outcome.news_at = [outcome.news_at, news_at].into_iter().flatten().min();
         self.bytes -= u64::from(len);
         outcome.acked += 1;
         if newest {
@@ -215,7 +229,7 @@ impl Sent {
             count += old;
             self.drop_done();
         }
-        AckOutcome { acked: 0, lost: count }
+        AckOutcome { lost: count, ..AckOutcome::default() }
     }
 
     fn patience(&self, trip: &RoundTrip) -> Duration {

@@ -10,13 +10,17 @@
 
 use super::association::Association;
 use super::claims::{Claims, Known};
+use super::lag::{Clock, Quantiles};
+use super::sent;
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
+use crate::expectations::ExpectKey;
 use crate::flows::table::Slot;
 use crate::local::seconds;
 use crate::node::Node;
 use crate::peer::standing::Standing;
 use crate::told::PeerId;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
@@ -69,6 +73,17 @@ pub(super) struct Look {
     pub(super) next: Instant,
 }
 
+/// What is to be done about expectations.
+#[derive(Debug, Default)]
+pub(super) struct Expecting {
+    /// Those that something happened to, and whether peers are to hear of it even if they see no difference.
+    pub(super) notes: BTreeMap<ExpectKey, bool>,
+    /// This node claims those that the last reading of its kernel showed.
+    pub(super) scanned: bool,
+    /// When those of peers are looked at.
+    pub(super) due: Option<Instant>,
+}
+
 /// The conversation with all peers.
 #[derive(Debug)]
 pub struct V2 {
@@ -101,6 +116,12 @@ pub struct V2 {
     pub(super) unsettled: Vec<FlowKey>,
     /// How far the lifetimes of these have been looked at.
     pub(super) extend: Scan,
+    /// What is to be done about expectations.
+    pub(super) expects: Expecting,
+    /// When versions arose; up to which that is noted; and when the kernel's event happened that is being handled.
+    pub(super) clock: Clock,
+    pub(super) dated: u64,
+    pub(super) event_at: Option<Instant>,
     /// Whose turn it is to be sent to.
     pub(super) turn: usize,
 }
@@ -122,10 +143,18 @@ pub struct PeerStanding {
     pub standby: bool,
     /// How many of its flows are here.
     pub rows: u32,
+    /// How many of its expectations are here.
+    pub expectations: u32,
     /// Bytes in flight to it.
     pub in_flight: u64,
     /// Versions that it has not acknowledged: changes that wait or are in flight.
     pub behind: u64,
+    /// For how long the oldest change waits that it has not acknowledged; 0: none waits.
+    pub behind_for: Duration,
+    /// How long news took to it: from the kernel's event to the acknowledgement, less the time that this waited.
+    pub lag: Option<Quantiles>,
+    /// How long news took from it: from its kernel's event, by half of the least round trip.
+    pub heard_lag: Option<Quantiles>,
     /// The round trip, once one was measured.
     pub trip: Option<Duration>,
     /// What the path carries: bytes a second.
@@ -161,6 +190,10 @@ impl V2 {
             takes_more: false,
             unsettled: Vec::new(),
             extend: Scan { from: 0, due: now },
+            expects: Expecting::default(),
+            clock: Clock::default(),
+            dated: 0,
+            event_at: None,
             turn: 0,
             cluster,
         }
@@ -212,6 +245,12 @@ impl V2 {
         self.begin_asking(now);
     }
 
+    /// A commit of expectations alone is asked for.
+    pub fn on_commit_expectations(&mut self, now: Instant) {
+        self.taking = None;
+        self.begin_asking(now);
+    }
+
     /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
     /// on: its kernel is about to be emptied.
     pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
@@ -240,13 +279,13 @@ impl V2 {
         now.since(self.began) >= JOIN_WAIT || complete()
     }
 
-    /// Whether a commit takes over the flow in a slot of the remote table: that of a peer that does not carry it
-    /// (R13.1). With one peer that is known by the command.
-    fn may_take(&self, slot: Slot, owner: Owner, peer: &Association) -> bool {
+    /// Whether a commit takes over what a peer claims: that of one that does not carry it, or let go of it (R13.1).
+    /// With one peer that is known by the command.
+    pub(super) fn may_take(&self, released: bool, owner: Owner, peer: &Association) -> bool {
         match self.taking {
             Some(meant) => owner == meant,
             None => {
-                let free = !peer.up || peer.standby || self.claims.is_released(slot);
+                let free = !peer.up || peer.standby || released;
                 free || self.peers.len() == 1 || self.is_dead(peer)
             }
         }
@@ -257,7 +296,7 @@ impl V2 {
     pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         let owner = self.claims.holder(slot)?;
         let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
-        if !self.may_take(slot, owner, peer) {
+        if !self.may_take(self.claims.is_released(slot), owner, peer) {
             return None;
         }
         let equal_s = peer.equal_at.map_or(0, seconds);
@@ -330,6 +369,37 @@ impl V2 {
         self.claims.hold(node, (now, false), (claim, flow), known).unwrap();
     }
 
+    /// For how long the oldest change waits that a peer has not acknowledged. What it lacked when the association began
+    /// waits since then.
+    fn behind_for(&self, peer: &Association, now: Instant) -> Duration {
+        let behind = self.claims.ledger.version_of(peer.position);
+        let stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
+        if stable >= self.claims.ledger.last() {
+            return Duration::ZERO;
+        }
+        now.since(self.clock.at(stable + 1).max(peer.news_from.1))
+    }
+
+    /// Versions arose in what was handled just now.
+    pub(super) fn date_versions(&mut self, now: Instant) {
+        let last = self.claims.ledger.last();
+        let at = self.event_at.take().unwrap_or(now);
+        if last != self.dated {
+            self.clock.note(self.dated + 1, at);
+            self.dated = last;
+        }
+    }
+
+    /// The kernel's event that is handled next happened then.
+    pub fn on_event_at(&mut self, at: Instant) {
+        self.event_at = Some(at);
+    }
+
+    /// How many expectations of a peer are here.
+    fn expectations_of(&self, peer: &Association) -> u32 {
+        self.claims.expects.count_of(peer.owner) as u32
+    }
+
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
         self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
@@ -358,9 +428,13 @@ impl V2 {
             equal: peer.is_equal(now),
             equal_since: peer.equal_at.map(|at| now.since(at)),
             standby: peer.standby,
-            rows: self.claims.digest(peer.owner).rows(),
+            rows: self.claims.digest(peer.owner).rows() - self.expectations_of(peer),
+            expectations: self.expectations_of(peer),
             in_flight: peer.sent.bytes(),
             behind: self.claims.ledger.last().saturating_sub(peer.stable),
+            behind_for: self.behind_for(peer, now),
+            lag: peer.lags.quantiles(now),
+            heard_lag: peer.lags_heard.quantiles(now),
             trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),
             rate: peer.rate.rate(),
             counts: peer.counts,

@@ -7,6 +7,7 @@
 
 use super::association::{BEAT, Reply};
 use super::digest;
+use super::lag::AGE_UNIT;
 use super::ledger::{Entry, Item};
 use super::rate::Snapshot;
 use super::sent;
@@ -19,7 +20,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{IdRow, Level, SLICES};
-use wire::sync::v2::frame::Told;
+use wire::sync::v2::frame::{Flags, Told};
 use wire::sync::v2::{
     Bye, Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control,
 };
@@ -56,7 +57,9 @@ impl V2 {
     pub fn poll_timeout(&self, node: &Node) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.timeout(self.has_news(peer)));
         let people = self.peers.iter().filter_map(|peer| Some(peer.comparing.as_ref()?.due()));
-        let asking = self.scan_due(node.is_loaded()).into_iter().chain(self.ask_due());
+        let expects = self.expectations_due();
+        let scan = self.scan_due(node.has_read_all());
+        let asking = [scan, self.ask_due(), expects].into_iter().flatten();
         peers.chain(people).chain(asking).min()
     }
 
@@ -94,7 +97,8 @@ impl V2 {
         let mut packed = Packed::default();
         let sent_us = (now.0 / 1_000) as u32;
         let most = bytes.len();
-        let mut d = Datagram::new(bytes, &Head { sent_us, ..Head::default() })?;
+        let mut head = Head { sent_us, ..Head::default() };
+        let mut d = Datagram::new(bytes, &head)?;
         let tells = peer.opened && !peer.owes_bye && self.has_news(peer);
         if core::mem::take(&mut self.peers[at].owes_bye) {
             d.bye(Bye::Stopping);
@@ -110,20 +114,31 @@ impl V2 {
         }
         let may = tells && self.may_send(now, at, most);
         if may {
-            packed.elicits |= self.put_news(node, at, &mut d);
-            packed.elicits |= self.put_replies(node, at, &mut d);
+            let (any, oldest) = self.put_news((node, now), at, &mut d);
+            packed.elicits |= any;
+            if let Some(oldest) = oldest {
+                let age = now.since(oldest).as_micros() / AGE_UNIT.as_micros();
+                // 0 is no news.
+                head.age = u16::try_from(age.max(1)).unwrap_or(u16::MAX);
+            }
+            packed.elicits |= self.put_replies((node, now), at, &mut d);
         }
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
             self.put_cut(node, now, at, &mut d);
+            // Who has no news measures the path, too: what it hears took half of a round trip.
+            let peer = &mut self.peers[at];
+            peer.owes_probe |= !peer.rate.trip().is_measured();
         }
         if self.peers[at].opened && self.peers[at].owes_probe && d.probe() {
             self.peers[at].owes_probe = false;
             packed.elicits = true;
+            head.flags |= Flags::ANSWER;
         }
         if d.is_empty() {
             return None;
         }
+        d.set_head(&head);
         let (len, more) = (d.len(), self.has_news(&self.peers[at]));
         let peer = &mut self.peers[at];
         let snapshot = if packed.elicits {
@@ -178,24 +193,32 @@ impl V2 {
         })
     }
 
-    /// What was lost, then news.
-    fn put_news(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+    /// What was lost, then news: whether anything was put, and when the oldest news of it arose.
+    fn put_news(
+        &mut self,
+        node: At<'_>,
+        at: usize,
+        d: &mut Datagram<'_>,
+    ) -> (bool, Option<Instant>) {
         let holds_back = self.holds_back(&self.peers[at]);
-        let Self { claims, peers, .. } = self;
+        let Self { claims, peers, clock, .. } = self;
         let peer = &mut peers[at];
-        let mut any = false;
+        let (mut any, mut oldest) = (false, u64::MAX);
         loop {
             let lost = peer.lost.peek(&claims.ledger);
             let news = || claims.ledger.peek(peer.position).filter(|_| !holds_back);
-            let Some((item, entry)) = lost.or_else(news) else { return any };
+            let Some((item, entry)) = lost.or_else(news) else { break };
             match put_claim(claims, node, d, (item, &entry), Told::empty()) {
                 Some(true) => {
                     any = true;
                     peer.sent.tell(item, entry.version);
+                    if entry.version > peer.news_from.0 {
+                        oldest = oldest.min(entry.version);
+                    }
                     peer.counts.told += 1;
                     peer.counts.told_again += u64::from(lost.is_some());
                 }
-                Some(false) => return any,
+                Some(false) => break,
                 // It is not here as the ledger has it: the next change tells.
                 None => {}
             }
@@ -205,9 +228,12 @@ impl V2 {
                 claims.ledger.advance(peer.position);
             }
         }
+        let oldest = (oldest != u64::MAX).then(|| clock.at(oldest));
+        oldest.into_iter().for_each(|oldest| peer.sent.date(oldest));
+        (any, oldest)
     }
 
-    fn put_replies(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+    fn put_replies(&mut self, node: At<'_>, at: usize, d: &mut Datagram<'_>) -> bool {
         let mut any = false;
         while let Some(reply) = self.peers[at].replies.pop() {
             let (fitted, rest) = self.put_reply(node, at, reply, d);
@@ -224,7 +250,7 @@ impl V2 {
     /// Whether something was put, and what is left of it.
     fn put_reply(
         &mut self,
-        node: &Node,
+        node: At<'_>,
         at: usize,
         reply: Reply,
         d: &mut Datagram<'_>,
@@ -266,7 +292,7 @@ impl V2 {
                 }
             }
             Reply::Beaten(key) => {
-                let fitted = self.put_beaten(node, d, &key);
+                let fitted = self.put_beaten(node.0, d, &key);
                 (fitted == Some(true), (fitted == Some(false)).then_some(Reply::Beaten(key)))
             }
         }
@@ -314,7 +340,7 @@ impl V2 {
     /// How sure this node is of what it claims.
     fn table(&self, node: &Node) -> Table {
         match node.exactness.state() {
-            _ if !node.is_loaded() || !self.scanned => Table::Loading,
+            _ if !node.is_loaded() || !self.scanned || !self.expects.scanned => Table::Loading,
             Exactness::Exact => Table::Exact,
             Exactness::Degraded { .. } => Table::Degraded,
             Exactness::Repairing { .. } => Table::Repairing,
@@ -322,13 +348,16 @@ impl V2 {
     }
 }
 
+/// What is told is how things are there now.
+type At<'n> = (&'n Node, Instant);
+
 /// Between two looks at what may be sent.
 const PACE_MIN: core::time::Duration = core::time::Duration::from_micros(100);
 
 /// Puts a claim of this node's: whether it fitted; `None` if it is not here.
 fn put_claim(
     claims: &mut super::claims::Claims,
-    node: &Node,
+    (node, now): At<'_>,
     d: &mut Datagram<'_>,
     (item, entry): (Item, &Entry),
     told: Told,
@@ -343,6 +372,14 @@ fn put_claim(
         Item::End(place) => {
             let (_, key) = claims.ledger.ended(place)?;
             Some(d.end(told, &claim, &key))
+        }
+        // People are shown flows alone.
+        Item::Expect(_) if told.contains(Told::DIFF) => None,
+        Item::Expect(place) => {
+            let key = claims.expects.key_at(place)?;
+            let expect =
+                if what.is_end() { key.identity() } else { V2::told_expectation(node, now, key)? };
+            Some(d.expect(version, what, &expect))
         }
     }
 }

@@ -6,6 +6,7 @@ use export::exposition::{Series, Value};
 
 const PEER: &[&str] = &["peer"];
 const DIRECTED: &[&str] = &["peer", "direction"];
+const FIGURE: &[&str] = &["peer", "figure"];
 const CLAIMS: &[&str] = &["peer", "outcome"];
 
 pub(super) static METRICS: &[Metric] = &[
@@ -42,11 +43,29 @@ pub(super) static METRICS: &[Metric] = &[
     gauge("ctflow_node_flows", PEER, "Flows of the peer that are here.", |s| {
         each(s, |peer| peer.flows)
     }),
+    gauge("ctflow_node_expectations", PEER, "Expectations of the peer that are here.", |s| {
+        each(s, |peer| peer.expectations)
+    }),
     gauge(
         "ctflow_node_behind",
         PEER,
         "Changes that the peer has not acknowledged, at most.",
         |s| each(s, |peer| peer.behind),
+    ),
+    gauge("ctflow_node_behind_seconds", PEER, "For how long the oldest of these waits.", |s| {
+        each(s, |peer| peer.behind_ms as f64 / 1e3)
+    }),
+    gauge(
+        "ctflow_node_lag_seconds",
+        FIGURE,
+        "How long news took from this kernel's event to the peer's acknowledgement, in the last minute.",
+        |s| figures(s, |peer| [peer.lag_p50_us, peer.lag_p99_us, peer.lag_max_us]),
+    ),
+    gauge(
+        "ctflow_node_heard_lag_seconds",
+        FIGURE,
+        "How long news took from the peer's kernel to this node, in the last minute.",
+        |s| figures(s, |p| [p.heard_lag_p50_us, p.heard_lag_p99_us, p.heard_lag_max_us]),
     ),
     gauge("ctflow_node_in_flight_bytes", PEER, "Bytes on the way to the peer.", |s| {
         each(s, |peer| peer.in_flight_bytes)
@@ -96,12 +115,15 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_node_unlisted",
         PEER,
-        "Flows that went because the peer did not list them.",
+        "Flows and expectations that went because the peer did not list them.",
         |s| each(s, |peer| peer.unlisted),
     ),
-    counter("ctflow_node_repaired", PEER, "Flows told to the peer to mend a difference.", |s| {
-        each(s, |peer| peer.repaired)
-    }),
+    counter(
+        "ctflow_node_repaired",
+        PEER,
+        "Flows and expectations told to the peer to mend a difference.",
+        |s| each(s, |peer| peer.repaired),
+    ),
 ];
 
 fn each<V: Into<Value>>(sample: &Sample, get: impl Fn(&Peer) -> V) -> Vec<Series> {
@@ -127,6 +149,19 @@ fn named<const N: usize>(
         let series = status.peers.iter().flat_map(|peer| {
             let each = names.into_iter().zip(get(peer));
             each.map(|(name, count)| with([peer.name.as_str(), name], count)).collect::<Vec<_>>()
+        });
+        series.collect()
+    })
+}
+
+/// Median, 99th percentile and greatest of some times, where there are any.
+fn figures(sample: &Sample, get: impl Fn(&Peer) -> [Option<u64>; 3]) -> Vec<Series> {
+    many(sample, |status| {
+        let series = status.peers.iter().flat_map(|peer| {
+            let each = ["p50", "p99", "max"].into_iter().zip(get(peer));
+            let series = each
+                .filter_map(|(name, us)| Some(with([peer.name.as_str(), name], us? as f64 / 1e6)));
+            series.collect::<Vec<_>>()
         });
         series.collect()
     })

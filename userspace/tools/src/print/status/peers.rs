@@ -30,8 +30,26 @@ object! {
         standby: bool,
         /// Its flows that are here.
         flows: u64,
+        /// Its expectations that are here.
+        expectations: u64,
         /// Changes of this node that it has not acknowledged, at most.
         behind: u64,
+        /// For how long the oldest of these waits, milliseconds; 0: none waits.
+        behind_ms: u64,
+        /// How long news took to it, microseconds: from the kernel's event to its acknowledgement, less the time that
+        /// this waited there. Half of the samples of the last minute took no longer; `null` without any.
+        lag_p50_us: Option<u64>,
+        /// The same of all but one in a hundred.
+        lag_p99_us: Option<u64>,
+        /// The longest of the last minute.
+        lag_max_us: Option<u64>,
+        /// How long news took from it, microseconds: from its kernel's event, by its word and half of the least round
+        /// trip.
+        heard_lag_p50_us: Option<u64>,
+        /// The same of all but one in a hundred.
+        heard_lag_p99_us: Option<u64>,
+        /// The longest of the last minute.
+        heard_lag_max_us: Option<u64>,
         /// Bytes in flight to it.
         in_flight_bytes: u64,
         /// Round trip to it, microseconds; `null` before one was measured.
@@ -60,9 +78,9 @@ object! {
         malformed: u64,
         /// Comparisons that found a difference.
         unequal: u64,
-        /// Flows that went because it did not list them.
+        /// Flows and expectations that went because it did not list them.
         unlisted: u64,
-        /// Flows told to it to mend a difference.
+        /// Flows and expectations told to it to mend a difference.
         repaired: u64,
     }
 }
@@ -120,6 +138,7 @@ impl Peer {
     pub(super) fn of(report: &PeerReport) -> Self {
         let PeerReport { name, session, address, since, rekeys, engine } = report;
         let ms = |time: Duration| time.as_millis() as u64;
+        let us = |time: Duration| time.as_micros() as u64;
         let c = &engine.counts;
         Self {
             name: name.to_string(),
@@ -133,9 +152,17 @@ impl Peer {
             equal_ms: engine.equal_since.map(ms),
             standby: engine.standby,
             flows: engine.rows.into(),
+            expectations: engine.expectations.into(),
             behind: engine.behind,
+            behind_ms: ms(engine.behind_for),
+            lag_p50_us: engine.lag.map(|lag| us(lag.p50)),
+            lag_p99_us: engine.lag.map(|lag| us(lag.p99)),
+            lag_max_us: engine.lag.map(|lag| us(lag.max)),
+            heard_lag_p50_us: engine.heard_lag.map(|lag| us(lag.p50)),
+            heard_lag_p99_us: engine.heard_lag.map(|lag| us(lag.p99)),
+            heard_lag_max_us: engine.heard_lag.map(|lag| us(lag.max)),
             in_flight_bytes: engine.in_flight,
-            round_trip_us: engine.trip.map(|trip| trip.as_micros() as u64),
+            round_trip_us: engine.trip.map(us),
             rate_bytes_s: engine.rate,
             sent: c.sent,
             received: c.received,

@@ -86,7 +86,7 @@ impl FlowId {
 }
 
 impl DigestKey {
-    fn hasher(&self) -> SipHasher13 {
+    pub(super) fn hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_key(&self.0)
     }
 

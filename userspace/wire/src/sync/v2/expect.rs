@@ -7,12 +7,18 @@
 //!
 //! Layer-4 bytes travel whatever the protocol, names whole, zone (attribute 21, 2 bytes) and the translation of IPv6
 //! (attribute 22, source and destination, 16 bytes each) besides.
+//!
+//! Ids and prints of expectations are in the same space as those of flows, so that one sum is over both. Hashed are the
+//! attributes as they travel: for the id those of an end, with the zone always; for the print those of a state, without
+//! the seconds left.
 
+use super::digest::{DigestKey, FlowId};
 use super::flow::What;
 use super::number;
 use crate::cursor::Reader;
 use crate::sync::v1::attribute::{self, addresses};
 use crate::sync::v1::expect::{decode_with, number as v1, put_tuple};
+use core::hash::Hasher as _;
 use ctnetlink::expectation::ExpectNat;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6};
 use ctnetlink::{DecodeError, Expectation, Writer};
@@ -42,22 +48,25 @@ pub fn put_expect(w: &mut Writer<'_>, before: u64, version: u64, what: What, exp
     number::put(w, version.wrapping_sub(before) & number::MAX);
     w.put(&[what as u8, 0, 0]);
     let start = w.position();
-    put_tuple(w, v1::MASTER, &expect.master, true);
-    put_tuple(w, v1::EXPECTED, &expect.tuple, true);
-    put_tuple(w, v1::MASK, &expect.mask, true);
-    if let Some(zone) = expect.zone {
-        attribute::put(w, ZONE, &zone.to_be_bytes());
-    }
+    put_identity(w, expect, expect.zone);
     if !what.is_end() {
-        put_state(w, expect);
+        put_state(w, expect, expect.timeout_s);
     }
     let len = (w.position() - start) as u16;
     w.patch(start - 2, &len.to_be_bytes());
 }
 
-fn put_state(w: &mut Writer<'_>, expect: &Expectation) {
-    let numbers =
-        [(v1::TIMEOUT, expect.timeout_s), (v1::FLAGS, expect.flags), (v1::CLASS, expect.class)];
+fn put_identity(w: &mut Writer<'_>, expect: &Expectation, zone: Option<u16>) {
+    put_tuple(w, v1::MASTER, &expect.master, true);
+    put_tuple(w, v1::EXPECTED, &expect.tuple, true);
+    put_tuple(w, v1::MASK, &expect.mask, true);
+    if let Some(zone) = zone {
+        attribute::put(w, ZONE, &zone.to_be_bytes());
+    }
+}
+
+fn put_state(w: &mut Writer<'_>, expect: &Expectation, timeout_s: Option<u32>) {
+    let numbers = [(v1::TIMEOUT, timeout_s), (v1::FLAGS, expect.flags), (v1::CLASS, expect.class)];
     for (number, value) in numbers {
         if let Some(value) = value {
             attribute::put(w, number, &value.to_be_bytes());
@@ -74,6 +83,29 @@ fn put_state(w: &mut Writer<'_>, expect: &Expectation) {
     }
     if let Some(function) = &expect.function {
         attribute::put_name(w, v1::FN, function, 31);
+    }
+}
+
+impl DigestKey {
+    /// Id and print of an expectation, as [`DigestKey::id`] and [`DigestKey::print`] of a flow. Equal at two nodes if
+    /// all is equal that travels, but for the seconds left.
+    #[must_use]
+    pub fn expectation(&self, expect: &Expectation) -> (FlowId, u64) {
+        let mut bytes = [0; EXPECT_LEN_MAX];
+        let mut hash = |first: u64, put: &dyn Fn(&mut Writer<'_>)| {
+            let mut w = Writer::new(&mut bytes);
+            put(&mut w);
+            let len = w.finish().unwrap_or(0);
+            let mut hasher = self.hasher();
+            // Nothing that is hashed of a flow begins like this.
+            hasher.write(b"expect");
+            hasher.write(&first.to_be_bytes());
+            hasher.write(&bytes[..len]);
+            hasher.finish()
+        };
+        let id = hash(0, &|w| put_identity(w, expect, Some(expect.zone.unwrap_or(0))));
+        let print = hash(id, &|w| put_state(w, expect, None));
+        (FlowId(id), if print as u32 == 0 { print | 1 } else { print })
     }
 }
 

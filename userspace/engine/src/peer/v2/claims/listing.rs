@@ -28,6 +28,11 @@ impl Claims {
                     let Some((_, key)) = self.ledger.ended(place) else { continue };
                     IdRow { id: self.key.id(&key), print: 0 }
                 }
+                // What is not listed is over.
+                Item::Expect(place) => {
+                    let Some(row) = self.expects.row_at(place) else { continue };
+                    row
+                }
             };
             if let Some(leaf) = rows.get_mut(&row.id.leaf()) {
                 leaf.push(row);
@@ -57,6 +62,9 @@ impl Claims {
         let living = self.held.iter().flatten().filter(|held| !held.released);
         living.for_each(|held| put(&held.claim, held.mark.id, held.mark.print as u32));
         self.held_ends.values().for_each(|end| put(&end.claim, end.id, 0));
+        for held in self.expects_held_of((owner, incarnation)) {
+            rows.get_mut(&held.id.leaf()).into_iter().for_each(|leaf| leaf.push(held));
+        }
         rows.values_mut().for_each(|rows| rows.sort_unstable_by_key(|held| held.id));
         rows
     }
@@ -109,6 +117,7 @@ impl Claims {
             let id = match *item {
                 Item::Flow(slot) => self.marks.get(slot as usize).map(|mark| mark.id),
                 Item::End(place) => self.ledger.ended(place).map(|(_, key)| self.key.id(&key)),
+                Item::Expect(place) => self.expects.id_at(place),
             };
             id.is_some_and(|id| ids.binary_search(&id).is_ok())
         };

@@ -17,6 +17,7 @@ fn key(n: u16) -> FlowKey {
 struct Line {
     slot: Option<Slot>,
     key: Option<FlowKey>,
+    expect: Option<u32>,
     entry: Entry,
 }
 
@@ -34,23 +35,45 @@ impl Plain {
         self.drop_flow(slot);
         self.last += 1;
         let entry = Entry { version: self.last, epoch, base, what };
-        self.lines.push(Line { slot: Some(slot), key: None, entry });
+        self.lines.push(Line { slot: Some(slot), key: None, expect: None, entry });
+    }
+
+    fn change_expect(&mut self, place: u32, what: What) {
+        self.lines.retain(|line| line.expect != Some(place));
+        self.last += 1;
+        let entry = Entry { version: self.last, epoch: 0, base: 0, what };
+        self.lines.push(Line { slot: None, key: None, expect: Some(place), entry });
+    }
+
+    fn drop_expect(&mut self, place: u32) {
+        let Some(at) = self.lines.iter().position(|line| line.expect == Some(place)) else {
+            return;
+        };
+        let Entry { version, what, .. } = self.lines.remove(at).entry;
+        if what.is_end() {
+            self.horizon = self.horizon.max(version);
+        }
     }
 
     fn drop_flow(&mut self, slot: Slot) {
         self.lines.retain(|line| line.slot != Some(slot));
     }
 
-    fn end(&mut self, slot: Option<Slot>, key: FlowKey, what: What) {
+    /// The version of the end that gave way.
+    fn end(&mut self, slot: Option<Slot>, key: FlowKey, what: What) -> Option<u64> {
+        let mut gone = None;
         slot.inspect(|slot| self.drop_flow(*slot));
         let ends = self.lines.iter().filter(|line| line.key.is_some()).count();
         if ends >= ENDS_MAX {
             let oldest = self.lines.iter().position(|line| line.key.is_some()).unwrap();
-            self.horizon = self.lines.remove(oldest).entry.version;
+            let version = self.lines.remove(oldest).entry.version;
+            self.horizon = self.horizon.max(version);
+            gone = Some(version);
         }
         self.last += 1;
         let entry = Entry { version: self.last, epoch: 1, base: 2, what };
-        self.lines.push(Line { slot: None, key: Some(key), entry });
+        self.lines.push(Line { slot: None, key: Some(key), expect: None, entry });
+        gone
     }
 
     fn next(&self, peer: usize) -> Option<&Line> {
@@ -64,6 +87,8 @@ enum Step {
     Drop(Slot),
     End(Option<Slot>, u16),
     DropEnd(u16),
+    Expect(u32, What),
+    DropExpect(u32),
     Hand(usize),
     ToTail(usize),
     ToHead(usize),
@@ -77,6 +102,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SLOTS).prop_map(Step::Drop),
         3 => (prop::option::of(0..SLOTS), 0..20_u16).prop_map(|(slot, n)| Step::End(slot, n)),
         1 => (0..20_u16).prop_map(Step::DropEnd),
+        2 => (0..SLOTS, prop_oneof![Just(What::State), Just(What::Closed)])
+            .prop_map(|(place, what)| Step::Expect(place, what)),
+        1 => (0..SLOTS).prop_map(Step::DropExpect),
         5 => (0..2_usize).prop_map(Step::Hand),
         1 => (0..2_usize).prop_map(Step::ToTail),
         1 => (0..2_usize).prop_map(Step::ToHead),
@@ -97,12 +125,10 @@ fn run(ledger: &mut Ledger, plain: &mut Plain, ids: [PositionId; 2], step: Step)
         }
         Step::End(slot, n) => {
             let what = if n % 2 == 0 { What::Closed } else { What::Expired };
-            let before = plain.horizon;
             let (place, version, gone) = ledger.end(slot, key(n), 1, 2, what);
-            plain.end(slot, key(n), what);
+            let oldest = plain.end(slot, key(n), what);
             assert_eq!((version, ledger.ended(place).unwrap().1), (plain.last, key(n)));
-            let moved = (plain.horizon != before).then_some(plain.horizon);
-            assert_eq!(gone.map(|gone| gone.version), moved);
+            assert_eq!(gone.map(|gone| gone.version), oldest);
         }
         Step::DropEnd(n) => {
             let found = ledger.iter().find_map(|(item, _)| match item {
@@ -114,6 +140,15 @@ fn run(ledger: &mut Ledger, plain: &mut Plain, ids: [PositionId; 2], step: Step)
                 ledger.drop_end(place);
                 plain.lines.retain(|line| line.entry.version != version);
             }
+        }
+        Step::Expect(place, what) => {
+            let version = ledger.change_expect(place, what);
+            plain.change_expect(place, what);
+            assert_eq!(version, plain.last);
+        }
+        Step::DropExpect(place) => {
+            ledger.drop_expect(place);
+            plain.drop_expect(place);
         }
         Step::Hand(peer) => {
             let want = plain.next(peer).map(|line| line.entry);
@@ -150,13 +185,18 @@ proptest! {
         for step in steps {
             run(&mut ledger, &mut plain, ids, step);
             let lines: Vec<_> = ledger.iter().map(|(item, entry)| match item {
-                Item::Flow(slot) => Line { slot: Some(slot), key: None, entry },
-                Item::End(place) => Line { slot: None, key: Some(ledger.ended(place).unwrap().1), entry },
+                Item::Flow(slot) => Line { slot: Some(slot), key: None, expect: None, entry },
+                Item::End(place) => {
+                    let key = Some(ledger.ended(place).unwrap().1);
+                    Line { slot: None, key, expect: None, entry }
+                }
+                Item::Expect(place) => Line { slot: None, key: None, expect: Some(place), entry },
             }).collect();
             prop_assert_eq!(&lines, &plain.lines);
             prop_assert_eq!((ledger.last(), ledger.horizon()), (plain.last, plain.horizon));
             let ends = lines.iter().filter(|line| line.key.is_some()).count();
-            prop_assert_eq!(ledger.lens(), (lines.len() - ends, ends));
+            let flows = lines.iter().filter(|line| line.slot.is_some()).count();
+            prop_assert_eq!(ledger.lens(), (flows, ends));
             for (peer, id) in ids.into_iter().enumerate() {
                 let next = ledger.peek(id).map(|(_, entry)| entry);
                 prop_assert_eq!(next, plain.next(peer).map(|line| line.entry));

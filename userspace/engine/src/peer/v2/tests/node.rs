@@ -741,6 +741,7 @@ impl Node {
             let at = match item {
                 Item::Flow(slot) => slot as usize,
                 Item::End(place) => which(&self.ledger.ended(place).unwrap().1),
+                Item::Expect(_) => unreachable!("this node has none"),
             };
             let claim = wire::sync::v2::Claim {
                 version: entry.version,

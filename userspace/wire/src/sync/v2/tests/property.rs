@@ -155,6 +155,30 @@ proptest! {
         prop_assert_eq!(got, want);
     }
 
+    /// R11.2, of expectations: both ends have the same id and print, and what travels makes them differ.
+    #[test]
+    fn marks_of_expectations_are_those_of_what_travels(
+        one in arbitrary::v2_expectation(), two in arbitrary::v2_expectation(),
+    ) {
+        let back = |expect: &ctnetlink::Expectation| {
+            let bytes = packed(|d| assert!(d.expect(1, What::State, expect)));
+            let frame = Frames::of(&bytes).unwrap().1.next().unwrap();
+            let Ok(Frame::Expects(expects)) = frame else { panic!("{frame:?}") };
+            expects.records().next().unwrap().unwrap().expect
+        };
+        prop_assert_eq!(KEY.expectation(&back(&one)), KEY.expectation(&one));
+        let later = one.clone().with(|expect| expect.timeout_s = Some(1));
+        prop_assert_eq!(KEY.expectation(&later), KEY.expectation(&one));
+        let (id, print) = KEY.expectation(&one);
+        let zone = one.clone().with(|e| e.zone = Some(e.zone.unwrap_or(0) ^ 1));
+        let class = one.clone().with(|e| e.class = Some(e.class.unwrap_or(0) ^ 1));
+        prop_assert_ne!(KEY.expectation(&zone).0, id);
+        prop_assert_eq!(KEY.expectation(&class).0, id);
+        prop_assert_ne!(KEY.expectation(&class).1, print);
+        let identity = |e: &ctnetlink::Expectation| (e.master, e.tuple, e.mask, e.zone.unwrap_or(0));
+        prop_assert_eq!(identity(&one) == identity(&two), KEY.expectation(&two).0 == id);
+    }
+
     #[test]
     fn ranges_come_back(
         steps in prop::collection::vec((1..5_u64, 1..100_u64), 1..40), top in 0..1_u64 << 52,
