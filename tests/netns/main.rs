@@ -29,6 +29,7 @@ mod links;
 mod idle;
 mod peers;
 mod nodes;
+mod paths;
 mod expect;
 mod ftp;
 mod announced;

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod digest;
 pub mod rate;
 pub mod stream;
+pub mod path;
 pub mod claims;
 pub mod sent;
 pub mod compare;

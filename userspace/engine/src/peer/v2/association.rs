@@ -9,6 +9,7 @@
 use super::compare::Comparing;
 use super::digest::Listing;
 use super::ledger::{Item, PositionId};
+use super::path::{Owed, Path, SIZE_BASE};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
 use super::stream::Arrived;
@@ -21,8 +22,6 @@ use core::time::Duration;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
 
-/// The length that every path carries (R12.4), of which this is the text.
-pub const PATH_LEN: usize = 1_232;
 /// How often OPEN is said until it is acknowledged.
 const OPEN_EVERY: Duration = Duration::from_millis(200);
 /// The round of a node's first OPEN to a run of a peer.
@@ -124,6 +123,9 @@ pub struct Association {
     pub(super) sent: Sent,
     pub(super) lost: Lost,
     pub(super) rate: Rate,
+    pub(super) path: Path,
+    /// The length of datagrams of which the log was told.
+    pub(super) path_told: usize,
     /// Bytes that it has room for.
     pub(super) room: u64,
     /// When there may be room for a datagram that waits for the pace alone.
@@ -180,7 +182,9 @@ impl Association {
             position,
             sent: Sent::default(),
             lost: Lost::default(),
-            rate: Rate::new(now, PATH_LEN, rate),
+            rate: Rate::new(now, SIZE_BASE, rate),
+            path: Path::new(now),
+            path_told: SIZE_BASE,
             room: 1 << 20,
             paced_until: None,
             arrived: Arrived::default(),
@@ -210,11 +214,14 @@ impl Association {
         if self.incarnation != incarnation {
             (self.incarnation, self.run) = (incarnation, self.run.saturating_add(1));
             (self.sent, self.arrived) = (Sent::default(), Arrived::default());
-            self.rate = Rate::new(now, PATH_LEN, rate);
+            self.rate = Rate::new(now, SIZE_BASE, rate);
             (self.stable, self.complete, self.standby) = (0, false, false);
             (self.my_round, self.round) = (0, 0);
             self.release = None;
         }
+        // It may be reached by another path.
+        (self.path, self.path_told) = (Path::new(now), SIZE_BASE);
+        self.rate.set_datagram_len(self.path.size());
         self.up = true;
         self.heard_at = Some(now);
         self.begin_anew(now);
@@ -236,6 +243,7 @@ impl Association {
 
     fn forget(&mut self) {
         self.sent.forget();
+        self.path.on_forgotten();
         self.lost.clear();
         self.replies.clear();
         self.equal = false;
@@ -267,6 +275,17 @@ impl Association {
         self.up && !self.open_acked && now >= self.open_at
     }
 
+    /// What is to be sent for the sake of the path: only a peer that has this node's OPEN acknowledges.
+    pub(super) fn owed_to_path(&self) -> Option<Owed> {
+        let takes = self.opened && self.open_acked && self.sent.has_room(0);
+        self.path.owed().filter(|_| takes)
+    }
+
+    /// What datagrams meet on the path may have another length for it.
+    pub(super) fn follow_path(&mut self) {
+        self.rate.set_datagram_len(self.path.size());
+    }
+
     /// Whether both ends were equal at the last comparison, and that was not long ago.
     #[must_use]
     pub fn is_equal(&self, now: Instant) -> bool {
@@ -292,7 +311,18 @@ impl Association {
         let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        let all = [open, probe, cut, pace, release, lost, self.arrived.timeout()];
+        let owed = self.owed_to_path().map(|_| Instant(0));
+        let all = [
+            open,
+            probe,
+            cut,
+            pace,
+            release,
+            lost,
+            owed,
+            self.path.timeout(),
+            self.arrived.timeout(),
+        ];
         all.into_iter().flatten().min()
     }
 }

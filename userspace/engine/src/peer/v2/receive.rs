@@ -118,6 +118,7 @@ impl V2 {
         (peer.opened, peer.round) = (true, open.round);
         peer.bits = open.leaf_bits.min(claims.digest(cluster.me).bits()).min(LEAF_BITS_MAX);
         peer.sent.forget();
+        peer.path.on_forgotten();
         peer.lost.clear();
         peer.cut_at = Instant(0);
         let ledger = &mut claims.ledger;
@@ -146,8 +147,10 @@ impl V2 {
         }
         peer.room = u64::from(ack.room_kib) * 1024;
         let delay = Duration::from_micros(ack.delay_us);
-        let Association { sent, rate, lost, .. } = peer;
-        sent.on_ack(now, rate, ranges.into_iter(), delay, |told| lost.push(told));
+        let Association { sent, rate, path, lost, .. } = peer;
+        let models = sent::Models { rate, path };
+        sent.on_ack(now, models, ranges.into_iter(), delay, |told| lost.push(told));
+        peer.follow_path();
     }
 
     /// A record of a peer.

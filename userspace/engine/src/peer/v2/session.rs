@@ -15,6 +15,7 @@ use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::Slot;
 use crate::local::seconds;
 use crate::node::Node;
+use crate::output::Event;
 use crate::peer::standing::Standing;
 use crate::told::PeerId;
 use alloc::sync::Arc;
@@ -130,6 +131,8 @@ pub struct PeerStanding {
     pub trip: Option<Duration>,
     /// What the path carries: bytes a second.
     pub rate: u64,
+    /// Bytes of the longest datagram that it carries, as far as is known.
+    pub path_len: usize,
     /// What was counted.
     pub counts: super::association::Counts,
 }
@@ -181,7 +184,7 @@ impl V2 {
     /// By peer: bytes a second that are sent to it at most.
     pub fn set_rates(&mut self, rates: Vec<Option<u64>>) {
         for (peer, rate) in self.peers.iter_mut().zip(&rates) {
-            peer.rate.set(super::association::PATH_LEN, *rate);
+            peer.rate.set_cap(*rate);
         }
         Arc::make_mut(&mut self.cluster).rates = rates;
     }
@@ -190,6 +193,25 @@ impl V2 {
     pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
         self.peer(peer).into_iter().for_each(Association::on_down);
         self.note_free(now, peer);
+    }
+
+    /// A datagram of `tried` bytes, sealed, is too long for the path to a peer, which carries `most`.
+    pub fn on_path_limit(&mut self, now: Instant, peer: PeerId, (tried, most): (usize, usize)) {
+        if let Some(peer) = self.peer(peer) {
+            let abandoned = peer.path.on_limit(now, tried, most);
+            abandoned.into_iter().for_each(|number| peer.sent.abandon(number));
+            peer.follow_path();
+        }
+    }
+
+    /// The log is told of paths that carry other datagrams than before.
+    pub(super) fn tell_paths(&mut self, node: &mut Node) {
+        for (at, peer) in self.peers.iter_mut().enumerate() {
+            let len = peer.path.size();
+            if peer.up && core::mem::replace(&mut peer.path_told, len) != len {
+                node.tell(Event::PathLength { peer: PeerId::at(at), len });
+            }
+        }
     }
 
     /// This node stops: its peers are told.
@@ -363,6 +385,7 @@ impl V2 {
             behind: self.claims.ledger.last().saturating_sub(peer.stable),
             trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),
             rate: peer.rate.rate(),
+            path_len: peer.path.size(),
             counts: peer.counts,
         })
     }

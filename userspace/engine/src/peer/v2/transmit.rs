@@ -1,13 +1,14 @@
 //! What goes out: one datagram at a time, for one peer at a time.
 //!
 //! ```text
-//!   ACK | OPEN | what was lost, news | sums, rows, wants, repairs | CUT, when nothing waits, once a second
+//!   probe, witness | ACK | OPEN | what was lost, news | sums, rows, wants, repairs | CUT, when nothing waits, once a second
 //!   not paced    paced: as much as the path and the peer take       not paced
 //! ```
 
 use super::association::{BEAT, Reply};
 use super::digest;
 use super::ledger::{Entry, Item};
+use super::path::{Owed, SEAL_LEN};
 use super::rate::Snapshot;
 use super::sent;
 use super::session::V2;
@@ -41,13 +42,16 @@ struct Packed {
 }
 
 impl V2 {
-    /// Does what the time asks for: finds what is lost.
+    /// Does what the time asks for: finds what is lost, and looks for what paths carry.
     pub fn handle_timeout(&mut self, now: Instant) {
         for peer in self.peers.iter_mut().filter(|peer| peer.up) {
             if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
-                let super::association::Association { sent, rate, lost, .. } = peer;
-                sent.on_timeout(now, rate, |told| lost.push(told));
+                let super::association::Association { sent, rate, path, lost, .. } = peer;
+                let models = sent::Models { rate, path };
+                sent.on_timeout(now, models, |told| lost.push(told));
             }
+            peer.path.on_time(now);
+            peer.follow_path();
         }
     }
 
@@ -75,8 +79,12 @@ impl V2 {
     pub fn poll_sealed(&mut self, node: &Node, now: Instant, bytes: &mut [u8]) -> Option<Sealed> {
         for _ in 0..self.peers.len() {
             let at = self.turn % self.peers.len();
+            if let Some(sealed) = self.pack_probe(now, at, bytes) {
+                return Some(sealed);
+            }
             if let Some((number, len)) = self.pack(node, now, at, bytes) {
-                return Some(Sealed { peer: PeerId::at(at), number, len });
+                let asks_limit = false;
+                return Some(Sealed { peer: PeerId::at(at), number, len, asks_limit });
             }
             self.turn = at + 1;
         }
@@ -92,9 +100,8 @@ impl V2 {
     ) -> Option<(u64, usize)> {
         let peer = self.peers.get(at).filter(|peer| peer.up)?;
         let mut packed = Packed::default();
-        let sent_us = (now.0 / 1_000) as u32;
-        let most = bytes.len();
-        let mut d = Datagram::new(bytes, &Head { sent_us, ..Head::default() })?;
+        let most = bytes.len().min(peer.path.text_len());
+        let mut d = Datagram::new(&mut bytes[..most], &head(now))?;
         let tells = peer.opened && !peer.owes_bye && self.has_news(peer);
         if core::mem::take(&mut self.peers[at].owes_bye) {
             d.bye(Bye::Stopping);
@@ -109,9 +116,11 @@ impl V2 {
             packed.elicits |= packed.releases;
         }
         let may = tells && self.may_send(now, at, most);
+        let mut fills = false;
         if may {
             packed.elicits |= self.put_news(node, at, &mut d);
             packed.elicits |= self.put_replies(node, at, &mut d);
+            fills = packed.elicits && self.has_news(&self.peers[at]);
         }
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
@@ -123,6 +132,10 @@ impl V2 {
         }
         if d.is_empty() {
             return None;
+        }
+        if fills {
+            // All that are full have one length (R6.3).
+            d.pad();
         }
         let (len, more) = (d.len(), self.has_news(&self.peers[at]));
         let peer = &mut self.peers[at];
@@ -140,6 +153,33 @@ impl V2 {
         }
         peer.counts.sent += 1;
         Some((number, len))
+    }
+
+    /// Packs what finds out what the path to a peer carries.
+    fn pack_probe(&mut self, now: Instant, at: usize, bytes: &mut [u8]) -> Option<Sealed> {
+        let peer = self.peers.get_mut(at).filter(|peer| peer.up && !peer.owes_bye)?;
+        if let Some(Owed::Probe { size, .. }) = peer.owed_to_path() {
+            // Nothing longer than the caller seals can be sent. No probe is in flight.
+            let _ = peer.path.on_limit(now, size, bytes.len() + SEAL_LEN);
+        }
+        let owed = peer.owed_to_path()?;
+        let most = match owed {
+            Owed::Probe { size, .. } => size - SEAL_LEN,
+            Owed::Witness => bytes.len(),
+        };
+        let mut d = Datagram::new(bytes.get_mut(..most)?, &head(now))?;
+        d.probe();
+        let asks_limit = matches!(owed, Owed::Probe { again: true, .. });
+        let number = if owed == Owed::Witness {
+            let snapshot = peer.rate.on_sent(now, d.len() as u64, peer.sent.bytes(), false);
+            peer.sent.send(now, d.len(), true, snapshot)
+        } else {
+            d.pad();
+            peer.sent.send_probe(now, d.len())
+        };
+        peer.path.on_sent(owed, number);
+        peer.counts.sent += 1;
+        Some(Sealed { peer: PeerId::at(at), number, len: d.len(), asks_limit })
     }
 
     /// Whether the path and the peer take another datagram of this length.
@@ -320,6 +360,11 @@ impl V2 {
             Exactness::Repairing { .. } => Table::Repairing,
         }
     }
+}
+
+/// What every datagram begins with.
+fn head(now: Instant) -> Head {
+    Head { sent_us: (now.0 / 1_000) as u32, ..Head::default() }
 }
 
 /// Between two looks at what may be sent.

@@ -15,6 +15,7 @@ use wire::sync::v2::DigestKey;
 
 mod hot;
 mod owners;
+mod paths;
 mod people;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -58,6 +59,9 @@ struct World {
     loses: u64,
     count: u64,
     hot: bool,
+    /// Bytes of text that are sealed at most, and that paths carry.
+    seals: usize,
+    carries: usize,
     datagrams: Vec<(usize, usize, u64, u64, Vec<u8>)>,
     /// What engines told, and which.
     heard: Vec<(usize, Event)>,
@@ -76,6 +80,8 @@ impl World {
             loses: 0,
             count: 0,
             hot,
+            seals: LEN,
+            carries: LEN,
             datagrams: Vec::new(),
             heard: Vec::new(),
         };
@@ -173,11 +179,12 @@ impl World {
         while let Some(event) = node.engine.poll_event() {
             self.heard.push((at, event));
         }
-        let mut bytes = [0; LEN];
+        let mut bytes = vec![0; self.seals];
         while let Some(sealed) = node.engine.poll_sealed(now, &mut bytes) {
             let to = sealed.peer.index() + usize::from(sealed.peer.index() >= at);
             self.count += 1;
             let lost = self.loses != 0 && self.count.is_multiple_of(self.loses);
+            let lost = lost || sealed.len > self.carries;
             if !self.cut && !lost {
                 let bytes = bytes[..sealed.len].to_vec();
                 self.datagrams.push((at, to, incarnations[to], sealed.number, bytes));
