@@ -30,6 +30,7 @@ mod idle;
 mod peers;
 mod nodes;
 mod paths;
+mod wan;
 mod expect;
 mod ftp;
 mod announced;

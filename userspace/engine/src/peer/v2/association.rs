@@ -8,7 +8,7 @@
 
 use super::compare::Comparing;
 use super::digest::Listing;
-use super::ledger::{Item, PositionId};
+use super::ledger::{Entry, Item, Ledger, PositionId};
 use super::path::{Owed, Path, SIZE_BASE};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
@@ -97,6 +97,14 @@ pub struct Counts {
     pub repaired: u64,
 }
 
+/// What is told of the ledger beside what changes from here on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bulk {
+    pub(super) position: PositionId,
+    /// What is later is news.
+    pub(super) upto: u64,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub struct Association {
@@ -120,6 +128,7 @@ pub struct Association {
     pub(super) open_at: Instant,
     /// What is next for it.
     pub(super) position: PositionId,
+    pub(super) bulk: Option<Bulk>,
     pub(super) sent: Sent,
     pub(super) lost: Lost,
     pub(super) rate: Rate,
@@ -180,6 +189,7 @@ impl Association {
             open_acked: false,
             open_at: now,
             position,
+            bulk: None,
             sent: Sent::default(),
             lost: Lost::default(),
             rate: Rate::new(now, SIZE_BASE, rate),
@@ -247,6 +257,39 @@ impl Association {
         self.lost.clear();
         self.replies.clear();
         self.equal = false;
+    }
+
+    /// What is claimed now is told, all or what is later than a version, and news before it (R8.2). False: ends of that
+    /// version are forgotten, and nothing is to be told yet.
+    pub(super) fn begin_bulk(&mut self, ledger: &mut Ledger, since: Option<u64>) -> bool {
+        self.end_bulk(ledger);
+        let position = ledger.open();
+        let begins = since.is_none_or(|version| ledger.to_version(position, version));
+        if since.is_none() {
+            ledger.to_head(position);
+        }
+        ledger.to_tail(self.position);
+        self.bulk = Some(Bulk { position, upto: ledger.last() });
+        if !begins {
+            self.end_bulk(ledger);
+        }
+        begins
+    }
+
+    pub(super) fn end_bulk(&mut self, ledger: &mut Ledger) {
+        self.bulk.take().into_iter().for_each(|bulk| ledger.close(bulk.position));
+    }
+
+    /// What is next of a bulk.
+    pub(super) fn peek_bulk(&self, ledger: &Ledger) -> Option<(Item, Entry)> {
+        let Bulk { position, upto } = self.bulk?;
+        ledger.peek(position).filter(|(_, entry)| entry.version <= upto)
+    }
+
+    /// The version up to which all was handed out.
+    pub(super) fn told_to(&self, ledger: &Ledger) -> u64 {
+        let bulk = self.peek_bulk(ledger).map(|(_, entry)| entry.version - 1);
+        bulk.unwrap_or(u64::MAX).min(ledger.version_of(self.position))
     }
 
     /// Something is to be answered.

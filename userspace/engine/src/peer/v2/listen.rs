@@ -192,6 +192,7 @@ impl V2 {
     fn compare_all(&mut self) {
         for peer in self.peers.iter_mut().filter(|peer| peer.compares) {
             peer.compares = false;
+            peer.end_bulk(&mut self.claims.ledger);
             self.claims.ledger.to_tail(peer.position);
         }
     }

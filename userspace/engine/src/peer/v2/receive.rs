@@ -123,12 +123,13 @@ impl V2 {
         peer.cut_at = Instant(0);
         let ledger = &mut claims.ledger;
         let since = open.hold.filter(|hold| hold.incarnation == cluster.incarnation);
-        let resumes = since.is_some_and(|hold| ledger.to_version(peer.position, hold.version));
+        let resumes = since.is_some_and(|hold| peer.begin_bulk(ledger, Some(hold.version)));
         peer.compares = open.hold.is_some() && !resumes;
         if open.hold.is_none() {
-            ledger.to_head(peer.position);
+            peer.begin_bulk(ledger, None);
         } else if !resumes {
             // Living claims are compared. Ends are not, where they ended claims of others: all of them are told.
+            peer.end_bulk(ledger);
             ledger.to_tail(peer.position);
             let ends = ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
             for (item, entry) in ends {
@@ -348,7 +349,7 @@ impl V2 {
             Level::Slices => peer.reply(Reply::Sums(Level::Groups, found)),
             Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
             Level::Leaves if found.len() > (SLICES << bits) / LEAVES_PART => {
-                claims.ledger.to_head(peer.position);
+                peer.begin_bulk(&mut claims.ledger, None);
             }
             Level::Leaves => {
                 let leaves = found.iter().flat_map(|leaf| digest::listed_leaves(*leaf, bits));

@@ -1,7 +1,7 @@
 //! The session of version 2: one association with each peer, over one ledger.
 //!
 //! ```text
-//!   changes of flows --> notes by slot --settle--> [said] --> [Claims: ledger] --> a position a peer --> datagrams
+//!   changes of flows --> notes by slot --settle--> [said] --> [Claims: ledger] --> positions of a peer --> datagrams
 //!   datagram of a peer --> frames --> records --> [outcome, meet] --> [Claims: held] --> Node: the remote table
 //! ```
 //!
@@ -354,7 +354,7 @@ impl V2 {
 
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
-        self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
+        self.claims.ledger.last().saturating_sub(peer.told_to(&self.claims.ledger))
     }
 
     /// Its queues, by name.

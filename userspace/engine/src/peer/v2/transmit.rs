@@ -1,7 +1,7 @@
 //! What goes out: one datagram at a time, for one peer at a time.
 //!
 //! ```text
-//!   probe, witness | ACK | OPEN | what was lost, news | sums, rows, wants, repairs | CUT, when nothing waits, once a second
+//!   probe, witness | ACK | OPEN | what was lost, news, bulk | sums, rows, wants, repairs | CUT, when nothing waits, once a second
 //!   not paced    paced: as much as the path and the peer take       not paced
 //! ```
 
@@ -29,6 +29,25 @@ use wire::sync::v2::{
 const RECORDS_MAX: usize = 1 << 12;
 /// What a peer may have in flight to this node, told with each acknowledgement.
 const ROOM_KIB: u16 = 1024;
+
+/// Of so many datagrams one has bulk and answers before news.
+const BULK_SHARE: u64 = 8;
+
+/// What of the ledger is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// What was told and lost.
+    Lost,
+    /// What changed.
+    News,
+    /// What was there before.
+    Bulk,
+}
+
+type Order = [Of; 3];
+
+const NEWS_FIRST: Order = [Of::Lost, Of::News, Of::Bulk];
+const BULK_FIRST: Order = [Of::Bulk, Of::Lost, Of::News];
 
 /// What of a datagram is there.
 #[derive(Clone, Copy, Default)]
@@ -65,9 +84,9 @@ impl V2 {
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
-        (self.claims.ledger.peek(peer.position).is_some() && !self.holds_back(peer))
-            || !peer.lost.is_empty()
-            || !peer.replies.is_empty()
+        let ledger = &self.claims.ledger;
+        let told = ledger.peek(peer.position).is_some() || peer.peek_bulk(ledger).is_some();
+        (told && !self.holds_back(peer)) || !peer.lost.is_empty() || !peer.replies.is_empty()
     }
 
     /// Whether news waits: what this node is about to claim is compared with what the peer holds, and not told.
@@ -118,8 +137,7 @@ impl V2 {
         let may = tells && self.may_send(now, at, most);
         let mut fills = false;
         if may {
-            packed.elicits |= self.put_news(node, at, &mut d);
-            packed.elicits |= self.put_replies(node, at, &mut d);
+            packed.elicits |= self.put_told(node, at, &mut d);
             fills = packed.elicits && self.has_news(&self.peers[at]);
         }
         let peer = &self.peers[at];
@@ -218,31 +236,47 @@ impl V2 {
         })
     }
 
-    /// What was lost, then news.
-    fn put_news(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+    /// What was lost, news, bulk, answers; in some datagrams the last two come first, so that they get their share of
+    /// a path that news fills (R8.2).
+    fn put_told(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>) -> bool {
+        let turns = self.peers[at].counts.sent.is_multiple_of(BULK_SHARE);
+        if turns {
+            let replied = self.put_replies(node, at, d);
+            return self.put_ledger(node, at, d, BULK_FIRST) || replied;
+        }
+        let told = self.put_ledger(node, at, d, NEWS_FIRST);
+        self.put_replies(node, at, d) || told
+    }
+
+    fn put_ledger(&mut self, node: &Node, at: usize, d: &mut Datagram<'_>, order: Order) -> bool {
         let holds_back = self.holds_back(&self.peers[at]);
         let Self { claims, peers, .. } = self;
         let peer = &mut peers[at];
         let mut any = false;
         loop {
-            let lost = peer.lost.peek(&claims.ledger);
-            let news = || claims.ledger.peek(peer.position).filter(|_| !holds_back);
-            let Some((item, entry)) = lost.or_else(news) else { return any };
+            let mut next = |of: &Of| match of {
+                Of::Lost => peer.lost.peek(&claims.ledger),
+                _ if holds_back => None,
+                Of::News => claims.ledger.peek(peer.position),
+                Of::Bulk => peer.peek_bulk(&claims.ledger),
+            };
+            let found = order.iter().find_map(|of| Some((*of, next(of)?)));
+            let Some((of, (item, entry))) = found else { return any };
             match put_claim(claims, node, d, (item, &entry), Told::empty()) {
                 Some(true) => {
                     any = true;
                     peer.sent.tell(item, entry.version);
                     peer.counts.told += 1;
-                    peer.counts.told_again += u64::from(lost.is_some());
+                    peer.counts.told_again += u64::from(of == Of::Lost);
                 }
                 Some(false) => return any,
                 // It is not here as the ledger has it: the next change tells.
                 None => {}
             }
-            if lost.is_some() {
-                peer.lost.advance();
-            } else {
-                claims.ledger.advance(peer.position);
+            match (of, peer.bulk) {
+                (Of::Lost, _) => peer.lost.advance(),
+                (Of::Bulk, Some(bulk)) => claims.ledger.advance(bulk.position),
+                _ => claims.ledger.advance(peer.position),
             }
         }
     }
@@ -334,7 +368,7 @@ impl V2 {
         let role = if self.standby { Role::Standby } else { Role::Active };
         let Self { claims, peers, cluster, .. } = self;
         let peer = &mut peers[at];
-        let behind = claims.ledger.version_of(peer.position);
+        let behind = peer.told_to(&claims.ledger);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
         let (digest, rows) = claims.digest(cluster.me).sum(0..SLICES);
         let cut = Cut {

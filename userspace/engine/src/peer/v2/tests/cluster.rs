@@ -346,6 +346,41 @@ fn who_began_anew_before_it_was_heard_is_told_again() {
     world.assert_equal("node 1 asked for everything");
 }
 
+/// R8.2: what changes is told before what was there before, which goes on all the same.
+#[test]
+fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
+    let mut world = World::new(2);
+    drop(world.stop(1));
+    for n in 0..20_000 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.start(1, BTreeMap::new());
+    let held = |world: &World| {
+        let node = world.nodes[1].as_ref().unwrap();
+        node.engine.peer_standings(world.now).next().unwrap().rows
+    };
+    while held(&world) == 0 {
+        world.run(STEP);
+    }
+    world.kernel(0, Change::New, flow(60_000, 3));
+    let key = flow(60_000, 3).key();
+    while world.nodes[1].as_ref().unwrap().engine.claimed(&key).is_none() {
+        world.run(STEP);
+    }
+    assert!(held(&world) < 10_000, "{} of the bulk", held(&world));
+    // A flood of news takes seven eighths of what there is.
+    for _ in 0..200 {
+        for n in 0..1_000 {
+            world.kernel(0, Change::Update, flow(1_000 + n, 2 + (held(&world) % 2) as u8));
+        }
+        world.run(STEP);
+    }
+    assert!(held(&world) > 10_000, "{} of the bulk", held(&world));
+    world.run(S(4));
+    world.assert_equal("all is told");
+}
+
 #[test]
 fn a_node_that_was_away_gets_the_difference() {
     let mut world = World::new(2);
