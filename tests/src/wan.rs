@@ -1,5 +1,5 @@
-//! A path between two nodes that is slow, far and loses, because kernels here have no netem: whoever sends on it sends to
-//! its own loopback, and a thread for each direction carries datagrams to the other namespace.
+//! A path between two nodes that is slow, far and loses, because kernels here have no netem: whoever sends on it sends
+//! to its own loopback, and a thread for each direction carries datagrams to the other namespace.
 //!
 //! ```text
 //!   node 0: daemon -> 127.0.0.2:4790 ==queue, rate, loss, delay==> 127.0.0.2:4790 -> daemon, node 1

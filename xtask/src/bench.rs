@@ -14,8 +14,9 @@ use clap::Parser as _;
 /// originals, and `bench count` counts instructions.
 ///
 /// `cargo xtask bench cli --help`, and so on, tells what those take: `cli` is about `conntrack`, `versus` about the
-/// daemon, `nodes` about nodes of version 2, `count` about what an event costs, whatever else the machine does. Everything else after the verb goes to
-/// the benchmarks of the parts: `cargo xtask bench table` runs those with `table` in their name.
+/// daemon, `nodes` about nodes of version 2, `count` about what an event costs, whatever else the machine does.
+/// Everything else after the verb goes to the benchmarks of the parts: `cargo xtask bench table` runs those with
+/// `table` in their name.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// `cli`, `nfct`, `nodes`, `versus`, `count`, or arguments of the benchmarks

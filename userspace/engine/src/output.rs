@@ -39,8 +39,8 @@ pub struct Sealed {
     pub number: u64,
     /// How many bytes were written.
     pub len: usize,
-    /// A datagram of this length was lost before: [`Input::PathLimit`](crate::Input::PathLimit) is to say what the kernel
-    /// knows of the path, where that is less.
+    /// A datagram of this length was lost before: [`Input::PathLimit`](crate::Input::PathLimit) is to say what the
+    /// kernel knows of the path, where that is less.
     pub asks_limit: bool,
 }
 

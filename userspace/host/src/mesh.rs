@@ -78,8 +78,8 @@ fn bind(at: SocketAddr, both_families: bool) -> io::Result<Socket> {
 /// Has a socket send each datagram in one piece, or not at all.
 ///
 /// `IP_PMTUDISC_PROBE` sets don't-fragment and goes by the interface alone. `IP_PMTUDISC_DO` would go by what ICMP said
-/// too, and whoever can send ICMP would decide what is sent: an IPv4 path can be said to carry 552 bytes (R12.4, RFC 8899,
-/// 4.6.1).
+/// too, and whoever can send ICMP would decide what is sent: an IPv4 path can be said to carry 552 bytes (R12.4,
+/// RFC 8899, 4.6.1).
 fn set_unfragmented(socket: &Socket, v6: bool, v4: bool) -> io::Result<()> {
     let fd = socket.as_fd();
     if v6 {
@@ -110,7 +110,7 @@ pub fn known_limit(to: SocketAddr) -> io::Result<usize> {
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Departure {
     /// It is on its way.
     Sent,
     /// It is longer than the interface takes.
@@ -162,8 +162,8 @@ impl Mesh {
     ///
     /// # Errors
     /// As `sendto(2)`, but for what the path to this peer is to blame for.
-    pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<Outcome> {
-        let mut outcome = Ok(Outcome::Lost);
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<Departure> {
+        let mut outcome = Ok(Departure::Lost);
         for socket in &self.sockets {
             let is_v6 = socket.domain()? == Domain::IPV6;
             let to = match (is_v6, to) {
@@ -174,9 +174,9 @@ impl Mesh {
                 _ => to,
             };
             match socket.send_to(datagram, &to.into()) {
-                Ok(_) => return Ok(Outcome::Sent),
+                Ok(_) => return Ok(Departure::Sent),
                 Err(failed) if failed.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    return Ok(Outcome::TooLong);
+                    return Ok(Departure::TooLong);
                 }
                 Err(failed) if is_of_the_path(&failed) => {}
                 Err(failed) => outcome = Err(failed),
@@ -254,7 +254,7 @@ mod tests {
             let at = end.local_addr().unwrap();
             end.send_to(&[0x24, 1], (at.ip(), port)).unwrap();
             assert_eq!(arrives(&meshes, &[0x24, 1]), Some((1, at, 2)));
-            assert_eq!(meshes[1].send(at, &[7; 100]).unwrap(), Outcome::Sent);
+            assert_eq!(meshes[1].send(at, &[7; 100]).unwrap(), Departure::Sent);
             end.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let (len, from) = end.recv_from(&mut [0; 200]).unwrap();
             assert_eq!((len, from), (100, SocketAddr::new(at.ip(), port)));
@@ -271,6 +271,6 @@ mod tests {
             assert_eq!(meshes[0].receive(&mut [0; 10]).unwrap(), None);
         }
         let other_family = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9);
-        assert_eq!(meshes[0].send(other_family, &[1]).unwrap(), Outcome::Lost);
+        assert_eq!(meshes[0].send(other_family, &[1]).unwrap(), Departure::Lost);
     }
 }

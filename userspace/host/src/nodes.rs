@@ -8,7 +8,7 @@
 
 use crate::log::Log;
 use crate::log::record::{Code, Fields};
-use crate::mesh::{self, Mesh, Outcome};
+use crate::mesh::{self, Departure, Mesh};
 use crate::secure::{
     Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerId, Random, Refusal, Secure,
 };
@@ -178,7 +178,7 @@ impl Nodes {
         self.tell(engine, now);
         while let Some((to, len)) = self.secure.poll_transmit(&mut self.buffer[..]) {
             let sent = self.mesh.send(to, &self.buffer[..len]);
-            self.unsent += u64::from(!matches!(sent, Ok(Outcome::Sent)));
+            self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));
         }
     }
 
@@ -205,8 +205,8 @@ impl Nodes {
             return;
         };
         let outcome = self.mesh.send(sealed.to, &self.buffer[..sealed.len]);
-        self.unsent += u64::from(!matches!(outcome, Ok(Outcome::Sent)));
-        if text.asks_limit || matches!(outcome, Ok(Outcome::TooLong)) {
+        self.unsent += u64::from(!matches!(outcome, Ok(Departure::Sent)));
+        if text.asks_limit || matches!(outcome, Ok(Departure::TooLong)) {
             // Where the kernel says nothing, the loss of the next ones does.
             if let Ok(most) = mesh::known_limit(sealed.to) {
                 let (peer, tried) = (text.peer, sealed.len);

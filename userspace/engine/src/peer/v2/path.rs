@@ -23,8 +23,8 @@ pub const SEAL_LEN: usize = 32;
 pub const SIZE_BASE: usize = 1_232;
 /// The greatest length that is tried: 9,000 bytes with the heads of IPv4 and UDP.
 pub const SIZE_MAX: usize = 8_972;
-/// Lengths that are tried, from the greatest down: what packets of well-known sizes hold. Where an interface or a router
-/// says another one, that is tried too.
+/// Lengths that are tried, from the greatest down: what packets of well-known sizes hold. Where an interface or a
+/// router says another one, that is tried too.
 const SIZES: [usize; 9] = [
     SIZE_MAX, // 9,000, IPv4
     8_952,    // 9,000, IPv6

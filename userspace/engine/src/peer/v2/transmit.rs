@@ -1,7 +1,7 @@
 //! What goes out: one datagram at a time, for one peer at a time.
 //!
 //! ```text
-//!   probe, witness | ACK | OPEN | what was lost, news, bulk | sums, rows, wants, repairs | CUT, when nothing waits, once a second
+//!   probe, witness | ACK | OPEN | what was lost, news, bulk | sums, rows, wants, repairs | CUT, if nothing waits
 //!   not paced    paced: as much as the path and the peer take       not paced
 //! ```
 
