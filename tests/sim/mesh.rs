@@ -72,13 +72,9 @@ fn paths_differ(seed: u64) -> bool {
 /// for a path, and long ones that passed.
 fn simulate((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
     let mut world = World::new(seed, kind, verbose);
-    let mut run = Run::default();
-    run.seconds = until_calm(&mut world)?;
-    run.hash = world.trace.hash();
-    if let Some(paths) = &world.paths {
-        run.long = [paths.dropped, paths.passed];
-    }
-    Ok(run)
+    let seconds = until_calm(&mut world)?;
+    let long = world.paths.as_ref().map_or([0, 0], |paths| [paths.dropped, paths.passed]);
+    Ok(Run { hash: world.trace.hash(), seconds, long })
 }
 
 /// What a run came to.
