@@ -324,6 +324,13 @@ impl Association {
         self.path.owed().filter(|_| takes)
     }
 
+    /// Whether a datagram of so many bytes is the last one for which there is room until it is acknowledged, when the next
+    /// one has `most`.
+    pub(super) fn closes_window(&self, len: usize, most: usize) -> bool {
+        let after = self.sent.bytes() + len as u64 + most as u64;
+        after > self.rate.window().min(self.room)
+    }
+
     /// What datagrams meet on the path may have another length for it.
     pub(super) fn follow_path(&mut self) {
         self.rate.set_datagram_len(self.path.size());

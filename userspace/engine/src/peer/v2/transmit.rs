@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{IdRow, Level, SLICES};
-use wire::sync::v2::frame::Told;
+use wire::sync::v2::frame::{Flags, Told};
 use wire::sync::v2::{
     Bye, Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control,
 };
@@ -154,6 +154,10 @@ impl V2 {
         if fills {
             // All that are full have one length (R6.3).
             d.pad();
+        }
+        if packed.elicits && self.peers[at].closes_window(d.len(), most) {
+            // Who receives it would wait for the rest of a train that does not come.
+            d.set_head(&Head { flags: Flags::ANSWER, ..head(now) });
         }
         let (len, more) = (d.len(), self.has_news(&self.peers[at]));
         let peer = &mut self.peers[at];
