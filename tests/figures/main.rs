@@ -1,6 +1,6 @@
-//! `cargo xtask bench nodes`: what replication of version 2 costs and how long it takes, beside its goals (section 20 of
-//! its specification) and, where it has the same, version 1 in the same run. Each scenario has namespaces and daemons of
-//! its own; figures move with whatever else the machine does.
+//! `cargo xtask bench nodes`: what replication of version 2 costs and how long it takes, beside its goals (section
+//! 20 of its specification) and, where it has the same, version 1 in the same run. Each scenario has namespaces and
+//! daemons of its own; figures move with whatever else the machine does.
 //!
 //! Events are those that requests by ctnetlink cause, which the source `netlink` hears; opens have three: SYN_SENT,
 //! SYN_RECV, ESTABLISHED.

@@ -324,8 +324,8 @@ impl Association {
         self.path.owed().filter(|_| takes)
     }
 
-    /// Whether a datagram of so many bytes is the last one for which there is room until it is acknowledged, when the next
-    /// one has `most`.
+    /// Whether a datagram of so many bytes is the last one for which there is room until it is acknowledged, when the
+    /// next one has `most`.
     pub(super) fn closes_window(&self, len: usize, most: usize) -> bool {
         let after = self.sent.bytes() + len as u64 + most as u64;
         after > self.rate.window().min(self.room)
