@@ -30,6 +30,8 @@ mod links;
 mod idle;
 mod peers;
 mod nodes;
+mod paths;
+mod wan;
 mod expect;
 mod ftp;
 mod announced;

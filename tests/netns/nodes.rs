@@ -10,22 +10,22 @@ use tests::wait::{wait_equal, wait_until};
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// What a peer of a daemon shows in its status.
-fn peer(daemon: &Daemon<'_>, name: &str) -> serde_json::Value {
+pub(crate) fn peer(daemon: &Daemon<'_>, name: &str) -> serde_json::Value {
     let status = daemon.status();
     let peers = status["peers"].as_array().expect("a list of peers").clone();
     peers.into_iter().find(|peer| peer["name"] == name).expect("it is a peer")
 }
 
-fn is_equal(daemon: &Daemon<'_>, name: &str) -> bool {
+pub(crate) fn is_equal(daemon: &Daemon<'_>, name: &str) -> bool {
     peer(daemon, name)["equal"] == true
 }
 
-fn flows(daemon: &Daemon<'_>, name: &str) -> u64 {
+pub(crate) fn flows(daemon: &Daemon<'_>, name: &str) -> u64 {
     peer(daemon, name)["flows"].as_u64().expect("a number")
 }
 
 /// Waits until each daemon holds so many flows of each other one and knows that it is all.
-fn wait_until_equal(daemons: &[Daemon<'_>], counts: &[u64]) {
+pub(crate) fn wait_until_equal(daemons: &[Daemon<'_>], counts: &[u64]) {
     for (at, daemon) in daemons.iter().enumerate() {
         for (other, count) in counts.iter().enumerate().filter(|(other, _)| *other != at) {
             let what = format!("node {at} holds what node {other} has");

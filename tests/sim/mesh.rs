@@ -12,6 +12,7 @@
 mod links;
 mod member;
 mod traffic;
+mod crowd;
 mod truths;
 mod world;
 
@@ -62,32 +63,52 @@ fn is_hot(seed: u64) -> bool {
     runs::number("CTFLOW_SIM_HOT").map_or_else(drawn, |hot| hot != 0)
 }
 
-/// One run: a number for all that the engines did, and how long it took until all was well.
-fn simulate((seed, hot): (u64, bool), verbose: bool) -> Outcome<(u64, u64)> {
-    let mut world = World::new(seed, hot, verbose);
+/// Whether paths carry datagrams of different lengths, and change: half of the seeds.
+fn paths_differ(seed: u64) -> bool {
+    Rng::new(seed.rotate_left(32)).chance(500)
+}
+
+/// One run: a number for all that the engines did, how long it took until all was well, and datagrams that were too long
+/// for a path, and long ones that passed.
+fn simulate((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
+    let mut world = World::new(seed, kind, verbose);
+    let seconds = until_calm(&mut world)?;
+    let long = world.paths.as_ref().map_or([0, 0], |paths| [paths.dropped, paths.passed]);
+    Ok(Run { hash: world.trace.hash(), seconds, long })
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Run {
+    hash: u64,
+    seconds: u64,
+    long: [u64; 2],
+}
+
+fn until_calm(world: &mut World) -> Outcome<u64> {
     world.trouble()?;
     world.heal()?;
     if world.tight {
         // What found no room is not there, and everybody says so: nothing but the limits is to be seen.
         world.wait(10)?;
-        return Ok((world.trace.hash(), 0));
+        return Ok(0);
     }
     for second in 0.. {
         world.wait(1)?;
         // A kernel may be about to be looked at again, and a closed connection about to go.
         let mut calm = || world.agree().and_then(|()| world.quiet()).and_then(|()| world.agree());
         match calm() {
-            Ok(()) => return Ok((world.trace.hash(), second)),
+            Ok(()) => return Ok(second),
             Err(violation) if second >= HEAL_S => return Err(violation),
             Err(_) => {}
         }
     }
-    Ok((world.trace.hash(), HEAL_S))
+    Ok(HEAL_S)
 }
 
-fn run((seed, hot): (u64, bool), verbose: bool) -> Outcome<(u64, u64)> {
+fn run((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
     let once = || {
-        let run = catch_unwind(AssertUnwindSafe(|| simulate((seed, hot), verbose)));
+        let run = catch_unwind(AssertUnwindSafe(|| simulate((seed, kind), verbose)));
         run.unwrap_or_else(|_| Err(Violation::new("I9 no panic", "it panicked, see above")))
     };
     let done = once()?;
@@ -98,7 +119,7 @@ fn run((seed, hot): (u64, bool), verbose: bool) -> Outcome<(u64, u64)> {
 
 /// For `cargo xtask sim`: one run.
 pub(crate) fn timed(seed: u64) -> Outcome {
-    run((seed, is_hot(seed)), false).map(|_| ())
+    run((seed, (is_hot(seed), paths_differ(seed))), false).map(|_| ())
 }
 
 pub(crate) const NAME: &str = "mesh::nodes_of_version_2_hold_the_same_after_the_last_fault";
@@ -106,7 +127,8 @@ pub(crate) const NAME: &str = "mesh::nodes_of_version_2_hold_the_same_after_the_
 #[test]
 fn seeds_that_failed_once_hold() {
     for (seed, hot) in FAILED_ONCE {
-        let outcome = run((seed, hot), false);
+        // What they found has nothing to do with paths.
+        let outcome = run((seed, (hot, false)), false);
         assert!(outcome.is_ok(), "{seed}, hot: {hot}: {outcome:?}");
     }
 }
@@ -115,14 +137,19 @@ fn seeds_that_failed_once_hold() {
 fn nodes_of_version_2_hold_the_same_after_the_last_fault() {
     let verbose = runs::replayed().is_some();
     let (mut count, mut failures, mut slowest) = (0, Vec::new(), [0_u64; HEAL_S as usize + 1]);
+    let mut long = [0, 0];
     for seed in runs::seeds(runs::ALL) {
         count += 1;
-        match run((seed, is_hot(seed)), verbose) {
-            Ok((_, seconds)) => slowest[seconds as usize] += 1,
+        match run((seed, (is_hot(seed), paths_differ(seed))), verbose) {
+            Ok(run) => {
+                slowest[run.seconds as usize] += 1;
+                long = [long[0] + run.long[0], long[1] + run.long[1]];
+            }
             Err(violation) => failures.push((seed, violation)),
         }
     }
     println!("runs by the seconds until all was well: {slowest:?}");
+    println!("datagrams too long for a path, and long ones that passed: {long:?}");
     let text = runs::told(NAME, count, &failures);
     println!("{text}");
     assert!(failures.is_empty(), "{text}");

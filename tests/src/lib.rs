@@ -19,5 +19,6 @@ pub mod conf;
 pub mod daemon;
 pub mod stage;
 pub mod mesh;
+pub mod wan;
 pub mod solo;
 pub mod transfer;

@@ -179,6 +179,23 @@ impl Mesh {
         ));
     }
 
+    /// Has the interfaces of all cables take packets of so many bytes.
+    pub fn set_mtu(&self, mtu: usize) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            for other in (0..self.nodes.len()).filter(|other| *other != at) {
+                node.sh(&format!("ip link set {} mtu {mtu}", interface(at, other)));
+            }
+        }
+    }
+
+    /// Has longer packets to a node vanish, as where a switch on the way takes no more and nobody says so.
+    pub fn narrow(&self, node: usize, mtu: usize) {
+        self.nodes[node].nft(&format!(
+            "table inet narrow {{ chain input {{ type filter hook input priority 0; policy accept; \
+             udp dport {PORT} meta length > {mtu} drop; }}; }}"
+        ));
+    }
+
     /// Pulls the cable between two nodes, or plugs it in again.
     pub fn plug(&self, node: usize, other: usize, is_in: bool) {
         let state = if is_in { "up" } else { "down" };

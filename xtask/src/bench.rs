@@ -4,6 +4,7 @@ mod cli;
 mod count;
 mod versus;
 mod nfct;
+mod nodes;
 
 use crate::shell;
 use anyhow::Result;
@@ -13,11 +14,12 @@ use clap::Parser as _;
 /// originals, and `bench count` counts instructions.
 ///
 /// `cargo xtask bench cli --help`, and so on, tells what those take: `cli` is about `conntrack`, `versus` about the
-/// daemon, `count` about what an event costs, whatever else the machine does. Everything else after the verb goes to
-/// the benchmarks of the parts: `cargo xtask bench table` runs those with `table` in their name.
+/// daemon, `nodes` about nodes of version 2, `count` about what an event costs, whatever else the machine does.
+/// Everything else after the verb goes to the benchmarks of the parts: `cargo xtask bench table` runs those with
+/// `table` in their name.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// `cli`, `nfct`, `versus`, `count`, or arguments of the benchmarks
+    /// `cli`, `nfct`, `nodes`, `versus`, `count`, or arguments of the benchmarks
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -27,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some("cli") => cli::run(&cli::Options::parse_from(&options.arguments)),
         Some("count") => count::run(&count::Options::parse_from(&options.arguments)),
         Some("nfct") => nfct::run(&nfct::Options::parse_from(&options.arguments)),
+        Some("nodes") => nodes::run(&nodes::Options::parse_from(&options.arguments)),
         Some("versus") => versus::run(&versus::Options::parse_from(&options.arguments)),
         _ => {
             let mut cargo = shell::cargo("bench");

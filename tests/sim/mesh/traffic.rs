@@ -9,7 +9,7 @@ use ctnetlink::tuple::ipproto;
 use ctnetlink::{Flow, FlowKey, Tuple};
 
 /// TCP states of `enum tcp_conntrack`.
-const SYN_SENT: u8 = 1;
+pub(super) const SYN_SENT: u8 = 1;
 const ESTABLISHED: u8 = 3;
 const FIN_WAIT: u8 = 4;
 const TIME_WAIT: u8 = 7;
@@ -42,7 +42,7 @@ pub(super) fn is_closing(flow: &Flow) -> bool {
 }
 
 /// A flow as it is when a node sees its first packet.
-fn flow(which: usize, at: u8, translation: u16) -> Flow {
+pub(super) fn flow(which: usize, at: u8, translation: u16) -> Flow {
     let key = key(which);
     let mut flow = Flow::new(key.tuple);
     flow.known = Known::STATUS | Known::TIMEOUT | Known::MARK;

@@ -176,6 +176,7 @@ impl World {
 
     /// All is well.
     pub(super) fn agree(&self) -> Outcome {
+        self.paths_are_known()?;
         let views = self.views();
         for (at, member) in self.members.iter().enumerate() {
             self.is_settled(member)?;

@@ -1,5 +1,6 @@
 //! Members, paths between each two of them, and one agenda: what happens next is the earliest entry.
 
+use super::crowd::Paths;
 use super::links::{Packet, Told, Unkind};
 use super::member::{Member, Settings, Turn, peer_of};
 use super::traffic::{Connection, after, key};
@@ -24,12 +25,15 @@ const TICK: u64 = 200 * MILLISECOND;
 const SAMPLE: u64 = 500 * MILLISECOND;
 /// More than ever happens in a run.
 const STEPS_MAX: u64 = 400_000;
+/// Flows of a table that is not tight: many more than there are.
+const FLOWS_MAX: usize = 2_048;
 
 /// What can be on the agenda.
 #[derive(Debug)]
 pub(super) enum Step {
     Traffic,
     Fault,
+    Path,
     Tick(usize),
     Sample,
     Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
@@ -58,6 +62,8 @@ pub(super) struct World {
     pub(super) tight: bool,
     settings: Settings,
     unkind: Unkind,
+    /// What paths carry, where they differ.
+    pub(super) paths: Option<Paths>,
     /// Events in a thousand that are lost.
     overruns: u32,
     faults_ns: u64,
@@ -72,7 +78,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, hot: bool, verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, (hot, paths_differ): (bool, bool), verbose: bool) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant(SECOND);
         let nodes = 2 + rng.below(4).min(rng.below(5)) as usize;
@@ -82,10 +88,11 @@ impl World {
         let tap = SourceKind::Tap { window_ns, spill: *rng.pick(&[0, 200]) };
         let settings = Settings {
             nodes,
-            flows_max: if tight { 3 + identities / 3 } else { 512 },
+            flows_max: if tight { 3 + identities / 3 } else { FLOWS_MAX },
             source: *rng.pick(&[SourceKind::Socket, tap]),
             clocks_differ: rng.chance(300),
             hot: hot.then(|| *rng.pick(&[(0, 1), (0, 2), (1, 2)])),
+            paths_differ,
         };
         let members: Vec<_> =
             (0..nodes).map(|index| Member::new(index, &settings, rng.fork(), now)).collect();
@@ -100,6 +107,7 @@ impl World {
             tight,
             settings,
             unkind: Unkind::drawn(&mut rng),
+            paths: paths_differ.then(|| Paths::drawn(seed, nodes)),
             overruns: *rng.pick(&[0, 0, 20]),
             faults_ns: *rng.pick(&[500, 2_000, 10_000]) * MILLISECOND,
             traffic_ns: *rng.pick(&[5, 20, 100]) * MILLISECOND,
@@ -122,6 +130,9 @@ impl World {
         });
         world.plan(1, Step::Traffic);
         world.plan(SECOND, Step::Fault);
+        if paths_differ {
+            world.plan(SECOND, Step::Path);
+        }
         world.plan(SAMPLE, Step::Sample);
         world
     }
@@ -199,6 +210,12 @@ impl World {
                 let pause = 1 + self.rng.below(2 * self.faults_ns);
                 self.plan(pause, Step::Fault);
                 self.fault()
+            }
+            Step::Path if self.is_trouble() => {
+                let pause = self.on_path();
+                self.plan(pause, Step::Path);
+                (0..self.members.len()).for_each(|node| self.collect_events(node));
+                Ok(())
             }
             Step::Tick(node) => self.on_tick(node),
             Step::Sample => {
@@ -312,7 +329,8 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: usize, packet: &Packet) {
-        if self.now < self.cut[from][to] {
+        let passes = self.paths.as_mut().is_none_or(|paths| paths.carry((from, to), packet));
+        if self.now < self.cut[from][to] || !passes {
             return;
         }
         for delay in self.unkind.copies(&mut self.rng) {

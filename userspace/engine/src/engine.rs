@@ -84,6 +84,10 @@ impl Engine {
             Input::PeerDown { peer } => {
                 session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(now, peer));
             }
+            Input::PathLimit { peer, tried, most } => {
+                let limit = (tried, most);
+                session.v2_mut().into_iter().for_each(|v2| v2.on_path_limit(now, peer, limit));
+            }
             Input::Leaving => session.v2_mut().into_iter().for_each(V2::leave),
             Input::Opened { peer, number, bytes } => {
                 session.on_opened(node, now, (peer, number), bytes);

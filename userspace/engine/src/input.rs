@@ -172,6 +172,15 @@ pub enum Input<'a> {
         /// Which one.
         peer: PeerId,
     },
+    /// A datagram for a peer of version 2 is too long: for the interface, or for the path as far as routers said.
+    PathLimit {
+        /// Which one.
+        peer: PeerId,
+        /// Its length, sealed.
+        tried: usize,
+        /// Bytes of the longest that passes.
+        most: usize,
+    },
     /// This node stops: peers of version 2 are told, with what is polled next.
     Leaving,
     /// What a peer of version 2 sealed, opened.

@@ -39,6 +39,9 @@ pub struct Sealed {
     pub number: u64,
     /// How many bytes were written.
     pub len: usize,
+    /// A datagram of this length was lost before: [`Input::PathLimit`](crate::Input::PathLimit) is to say what the
+    /// kernel knows of the path, where that is less.
+    pub asks_limit: bool,
 }
 
 /// What to ask the kernel.
@@ -226,6 +229,13 @@ pub enum Event {
     },
     /// A peer of version 2 says that it goes: its session is to be ended.
     PeerLeft(PeerId),
+    /// The path to a peer of version 2 carries datagrams of another length than before.
+    PathLength {
+        /// Which one.
+        peer: PeerId,
+        /// Bytes of the longest, sealed.
+        len: usize,
+    },
     /// The peer's sequence numbers began anew.
     PeerRestarted {
         /// When it was seen.

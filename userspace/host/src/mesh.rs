@@ -16,6 +16,9 @@ use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+/// Bytes of the heads of IP and UDP.
+const HEADS_V4: usize = 28;
+const HEADS_V6: usize = 48;
 /// Where the shard stands in a datagram that a peer seals (`secure`, section 5).
 const SHARD_AT: u32 = 1;
 
@@ -65,10 +68,55 @@ fn bind(at: SocketAddr, both_families: bool) -> io::Result<Socket> {
     if at.is_ipv6() {
         socket.set_only_v6(!both_families)?;
     }
+    set_unfragmented(&socket, at.is_ipv6(), at.is_ipv4() || both_families)?;
     // All sockets of a port belong to one user: nobody else's can join (socket(7)).
     socket.set_reuse_port(true)?;
     socket.bind(&at.into())?;
     Ok(socket)
+}
+
+/// Has a socket send each datagram in one piece, or not at all.
+///
+/// `IP_PMTUDISC_PROBE` sets don't-fragment and goes by the interface alone. `IP_PMTUDISC_DO` would go by what ICMP said
+/// too, and whoever can send ICMP would decide what is sent: an IPv4 path can be said to carry 552 bytes (R12.4,
+/// RFC 8899, 4.6.1).
+fn set_unfragmented(socket: &Socket, v6: bool, v4: bool) -> io::Result<()> {
+    let fd = socket.as_fd();
+    if v6 {
+        let probe = libc::IPV6_PMTUDISC_PROBE;
+        sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+    }
+    if v4 {
+        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+    }
+    Ok(())
+}
+
+/// Bytes of the longest datagram to there that the kernel knows to pass: the interface's, or what ICMP said.
+///
+/// # Errors
+/// As `socket(2)`, `connect(2)` and `getsockopt(2)`.
+pub fn known_limit(to: SocketAddr) -> io::Result<usize> {
+    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
+    // It looks the way up, and sends nothing.
+    socket.connect(&to.into())?;
+    let (level, name, heads) = match to {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, HEADS_V4),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, HEADS_V6),
+    };
+    let mtu = sys::option(socket.as_fd(), level, name)?;
+    Ok(usize::try_from(mtu).unwrap_or(0).saturating_sub(heads))
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It is on its way.
+    Sent,
+    /// It is longer than the interface takes.
+    TooLong,
+    /// It is lost, as on the way.
+    Lost,
 }
 
 impl Mesh {
@@ -110,12 +158,12 @@ impl Mesh {
         Ok(None)
     }
 
-    /// Sends a datagram. What cannot be sent now, or not to there, is lost as on the way: whether it was sent.
+    /// Sends a datagram. What cannot be sent now, or not to there, is lost as on the way.
     ///
     /// # Errors
     /// As `sendto(2)`, but for what the path to this peer is to blame for.
-    pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<bool> {
-        let mut error = None;
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<Departure> {
+        let mut outcome = Ok(Departure::Lost);
         for socket in &self.sockets {
             let is_v6 = socket.domain()? == Domain::IPV6;
             let to = match (is_v6, to) {
@@ -126,12 +174,15 @@ impl Mesh {
                 _ => to,
             };
             match socket.send_to(datagram, &to.into()) {
-                Ok(_) => return Ok(true),
+                Ok(_) => return Ok(Departure::Sent),
+                Err(failed) if failed.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    return Ok(Departure::TooLong);
+                }
                 Err(failed) if is_of_the_path(&failed) => {}
-                Err(failed) => error = Some(failed),
+                Err(failed) => outcome = Err(failed),
             }
         }
-        error.map_or(Ok(false), Err)
+        outcome
     }
 }
 
@@ -203,7 +254,7 @@ mod tests {
             let at = end.local_addr().unwrap();
             end.send_to(&[0x24, 1], (at.ip(), port)).unwrap();
             assert_eq!(arrives(&meshes, &[0x24, 1]), Some((1, at, 2)));
-            assert!(meshes[1].send(at, &[7; 100]).unwrap());
+            assert_eq!(meshes[1].send(at, &[7; 100]).unwrap(), Departure::Sent);
             end.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let (len, from) = end.recv_from(&mut [0; 200]).unwrap();
             assert_eq!((len, from), (100, SocketAddr::new(at.ip(), port)));
@@ -220,6 +271,6 @@ mod tests {
             assert_eq!(meshes[0].receive(&mut [0; 10]).unwrap(), None);
         }
         let other_family = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9);
-        assert!(!meshes[0].send(other_family, &[1]).unwrap());
+        assert_eq!(meshes[0].send(other_family, &[1]).unwrap(), Departure::Lost);
     }
 }

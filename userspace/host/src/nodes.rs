@@ -8,12 +8,13 @@
 
 use crate::log::Log;
 use crate::log::record::{Code, Fields};
-use crate::mesh::{self, Mesh};
+use crate::mesh::{self, Departure, Mesh};
 use crate::secure::{
     Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerId, Random, Refusal, Secure,
 };
 use common::Instant;
-use engine::peer::v2::association::PATH_LEN;
+use engine::output::Sealed;
+use engine::peer::v2::path::{SEAL_LEN, SIZE_MAX};
 use engine::peer::v2::session::PeerStanding;
 use engine::told;
 use engine::{Engine, Input, QueueUsages};
@@ -22,8 +23,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Longest datagram that is taken: what a path of jumbo frames carries, and more.
-const RECEIVE_LEN: usize = 9_216;
+/// Longest datagram that is taken or sent: what a path of jumbo frames carries, and more.
+const BUFFER_LEN: usize = 9_216;
 /// What is sent at most when this node stops.
 const BYES_MAX: usize = 256;
 /// The versions of the protocol that this build speaks.
@@ -101,7 +102,8 @@ pub struct Nodes {
     mesh: Mesh,
     secure: Secure,
     log: Arc<Log>,
-    buffer: Box<[u8; RECEIVE_LEN]>,
+    /// What is received, or sealed: one datagram at a time.
+    buffer: Box<[u8; BUFFER_LEN]>,
     /// Datagrams that could not be sealed or sent.
     unsent: u64,
 }
@@ -128,7 +130,7 @@ impl Nodes {
         let mesh = mesh.ok_or_else(|| io::Error::other("no socket was opened"))?;
         let hello = Hello { versions: VERSIONS, shards: 1, name, features: 0, incarnation };
         let secure = Secure::new(hello, members, (0, false), random, now);
-        Ok(Self { mesh, secure, log, buffer: Box::new([0; RECEIVE_LEN]), unsent: 0 })
+        Ok(Self { mesh, secure, log, buffer: Box::new([0; BUFFER_LEN]), unsent: 0 })
     }
 
     /// What to wait on.
@@ -175,30 +177,49 @@ impl Nodes {
         }
         self.tell(engine, now);
         while let Some((to, len)) = self.secure.poll_transmit(&mut self.buffer[..]) {
-            self.unsent += u64::from(!self.mesh.send(to, &self.buffer[..len]).unwrap_or(false));
+            let sent = self.mesh.send(to, &self.buffer[..len]);
+            self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));
         }
     }
 
     /// Sends what the engine wants sent, at most `max` datagrams. How many that were.
     pub fn transmit(&mut self, engine: &mut Engine, now: Instant, max: usize) -> usize {
         let mut sent = 0;
-        let mut bytes = [0; PATH_LEN];
-        let room = HEAD_LEN..PATH_LEN - (OVERHEAD - HEAD_LEN);
+        let room = HEAD_LEN..SIZE_MAX - (OVERHEAD - HEAD_LEN);
         while sent < max
-            && let Some(text) = engine.poll_sealed(now, &mut bytes[room.clone()])
+            && let Some(text) = engine.poll_sealed(now, &mut self.buffer[room.clone()])
         {
             sent += 1;
-            let peer = self.secure.peer_at(text.peer.index());
-            let (datagram, len) = (&mut bytes[..], text.len);
-            let sealed =
-                peer.and_then(|peer| self.secure.seal(now, peer, 0, text.number, (datagram, len)));
-            let gone = sealed.is_some_and(|sealed| {
-                self.mesh.send(sealed.to, &bytes[..sealed.len]).unwrap_or(false)
-            });
-            // What is not sent is lost, as on the way: it is told again.
-            self.unsent += u64::from(!gone);
+            self.seal_and_send(engine, now, &text);
         }
         sent
+    }
+
+    /// Sends what is in the buffer. What is not sent is lost, as on the way: it is told again.
+    fn seal_and_send(&mut self, engine: &mut Engine, now: Instant, text: &Sealed) {
+        let peer = self.secure.peer_at(text.peer.index());
+        let datagram = (&mut self.buffer[..], text.len);
+        let sealed = peer.and_then(|peer| self.secure.seal(now, peer, 0, text.number, datagram));
+        let Some(sealed) = sealed else {
+            self.unsent += 1;
+            return;
+        };
+        let outcome = self.mesh.send(sealed.to, &self.buffer[..sealed.len]);
+        self.unsent += u64::from(!matches!(outcome, Ok(Departure::Sent)));
+        if text.asks_limit || matches!(outcome, Ok(Departure::TooLong)) {
+            // Where the kernel says nothing, the loss of the next ones does.
+            if let Ok(most) = mesh::known_limit(sealed.to) {
+                let (peer, tried) = (text.peer, sealed.len);
+                engine.handle(now, Input::PathLimit { peer, tried, most });
+            }
+        }
+    }
+
+    /// The log learns that the path to a peer carries datagrams of another length.
+    pub fn on_path(&self, peer: told::PeerId, len: usize) {
+        let Some(peer) = self.secure.peer_at(peer.index()) else { return };
+        let name = self.name(peer);
+        self.log.notice(format!("the path to peer {name} carries datagrams of {len} bytes"));
     }
 
     /// Takes keys and addresses as they are configured now. Sessions of keys that are gone end, others go on (R4.3).
@@ -316,6 +337,8 @@ impl Nodes {
         }
     }
 }
+
+const _: () = assert!(SEAL_LEN == OVERHEAD && BUFFER_LEN >= SIZE_MAX, "what a path carries");
 
 /// A peer as the engine knows it: both count in the order of the configuration.
 const fn engines(peer: PeerId) -> told::PeerId {

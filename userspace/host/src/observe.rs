@@ -100,7 +100,7 @@ impl Observer {
             }
             Event::PeerBack => log.notice("the other node is heard again"),
             // The end of its session is told.
-            Event::PeerLeft(_) => {}
+            Event::PeerLeft(_) | Event::PathLength { .. } => {}
             Event::PeerRestarted { .. } => log.notice("the other node began a new sequence"),
         }
     }
@@ -231,7 +231,7 @@ fn meaning(event: &Event) -> Option<(Code, Fields)> {
             (Code::PeerSilent, vec![("silent_s", since.as_secs().into())])
         }
         Event::PeerBack => (Code::PeerBack, none()),
-        Event::PeerLeft(_) => return None,
+        Event::PeerLeft(_) | Event::PathLength { .. } => return None,
         Event::PeerRestarted { .. } => (Code::PeerRestarted, none()),
     })
 }

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod rate;
 pub mod lag;
 pub mod stream;
+pub mod path;
 pub mod claims;
 pub mod sent;
 pub mod compare;

@@ -122,8 +122,10 @@ impl Io<Engine> for Pulls<'_> {
             if !self.polls || !matches!(event, Event::KernelResynced { .. }) {
                 self.observer.observe(self.log, &event, now);
             }
-            if let (Event::PeerLeft(peer), Some(nodes)) = (&event, self.nodes.as_mut()) {
-                nodes.on_left(engine, now, *peer);
+            match (&event, self.nodes.as_mut()) {
+                (Event::PeerLeft(peer), Some(nodes)) => nodes.on_left(engine, now, *peer),
+                (Event::PathLength { peer, len }, Some(nodes)) => nodes.on_path(*peer, *len),
+                _ => {}
             }
             match event {
                 Event::CommandDone(id) => self.replies.end(id, Ok(())),

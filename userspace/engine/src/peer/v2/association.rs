@@ -9,7 +9,8 @@
 use super::compare::Comparing;
 use super::digest::Listing;
 use super::lag::Lags;
-use super::ledger::{Item, PositionId};
+use super::ledger::{Entry, Item, Ledger, PositionId};
+use super::path::{Owed, Path, SIZE_BASE};
 use super::rate::Rate;
 use super::sent::{Lost, Sent};
 use super::stream::Arrived;
@@ -22,8 +23,6 @@ use core::time::Duration;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
 
-/// The length that every path carries (R12.4), of which this is the text.
-pub const PATH_LEN: usize = 1_232;
 /// How often OPEN is said until it is acknowledged.
 const OPEN_EVERY: Duration = Duration::from_millis(200);
 /// The round of a node's first OPEN to a run of a peer.
@@ -101,6 +100,14 @@ pub struct Counts {
     pub repaired: u64,
 }
 
+/// What is told of the ledger beside what changes from here on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bulk {
+    pub(super) position: PositionId,
+    /// What is later is news.
+    pub(super) upto: u64,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub struct Association {
@@ -124,9 +131,13 @@ pub struct Association {
     pub(super) open_at: Instant,
     /// What is next for it.
     pub(super) position: PositionId,
+    pub(super) bulk: Option<Bulk>,
     pub(super) sent: Sent,
     pub(super) lost: Lost,
     pub(super) rate: Rate,
+    pub(super) path: Path,
+    /// The length of datagrams of which the log was told.
+    pub(super) path_told: usize,
     /// Bytes that it has room for.
     pub(super) room: u64,
     /// When there may be room for a datagram that waits for the pace alone.
@@ -188,9 +199,12 @@ impl Association {
             open_acked: false,
             open_at: now,
             position,
+            bulk: None,
             sent: Sent::default(),
             lost: Lost::default(),
-            rate: Rate::new(now, PATH_LEN, rate),
+            rate: Rate::new(now, SIZE_BASE, rate),
+            path: Path::new(now),
+            path_told: SIZE_BASE,
             room: 1 << 20,
             paced_until: None,
             arrived: Arrived::default(),
@@ -224,11 +238,14 @@ impl Association {
         if self.incarnation != incarnation {
             (self.incarnation, self.run) = (incarnation, self.run.saturating_add(1));
             (self.sent, self.arrived) = (Sent::default(), Arrived::default());
-            self.rate = Rate::new(now, PATH_LEN, rate);
+            self.rate = Rate::new(now, SIZE_BASE, rate);
             (self.stable, self.complete, self.standby) = (0, false, false);
             (self.my_round, self.round) = (0, 0);
             self.release = None;
         }
+        // It may be reached by another path.
+        (self.path, self.path_told) = (Path::new(now), SIZE_BASE);
+        self.rate.set_datagram_len(self.path.size());
         self.up = true;
         self.heard_at = Some(now);
         self.begin_anew(now);
@@ -250,10 +267,44 @@ impl Association {
 
     fn forget(&mut self) {
         self.sent.forget();
+        self.path.on_forgotten();
         self.lost.clear();
         self.replies.clear();
         self.equal = false;
         self.heard_lag = None;
+    }
+
+    /// What is claimed now is told, all or what is later than a version, and news before it (R8.2). False: ends of that
+    /// version are forgotten, and nothing is to be told yet.
+    pub(super) fn begin_bulk(&mut self, ledger: &mut Ledger, since: Option<u64>) -> bool {
+        self.end_bulk(ledger);
+        let position = ledger.open();
+        let begins = since.is_none_or(|version| ledger.to_version(position, version));
+        if since.is_none() {
+            ledger.to_head(position);
+        }
+        ledger.to_tail(self.position);
+        self.bulk = Some(Bulk { position, upto: ledger.last() });
+        if !begins {
+            self.end_bulk(ledger);
+        }
+        begins
+    }
+
+    pub(super) fn end_bulk(&mut self, ledger: &mut Ledger) {
+        self.bulk.take().into_iter().for_each(|bulk| ledger.close(bulk.position));
+    }
+
+    /// What is next of a bulk.
+    pub(super) fn peek_bulk(&self, ledger: &Ledger) -> Option<(Item, Entry)> {
+        let Bulk { position, upto } = self.bulk?;
+        ledger.peek(position).filter(|(_, entry)| entry.version <= upto)
+    }
+
+    /// The version up to which all was handed out.
+    pub(super) fn told_to(&self, ledger: &Ledger) -> u64 {
+        let bulk = self.peek_bulk(ledger).map(|(_, entry)| entry.version - 1);
+        bulk.unwrap_or(u64::MAX).min(ledger.version_of(self.position))
     }
 
     /// Something is to be answered.
@@ -280,6 +331,24 @@ impl Association {
     /// Whether OPEN is to be said.
     pub(super) fn owes_open(&self, now: Instant) -> bool {
         self.up && !self.open_acked && now >= self.open_at
+    }
+
+    /// What is to be sent for the sake of the path: only a peer that has this node's OPEN acknowledges.
+    pub(super) fn owed_to_path(&self) -> Option<Owed> {
+        let takes = self.opened && self.open_acked && self.sent.has_room(0);
+        self.path.owed().filter(|_| takes)
+    }
+
+    /// Whether a datagram of so many bytes is the last one for which there is room until it is acknowledged, when the
+    /// next one has `most`.
+    pub(super) fn closes_window(&self, len: usize, most: usize) -> bool {
+        let after = self.sent.bytes() + len as u64 + most as u64;
+        after > self.rate.window().min(self.room)
+    }
+
+    /// What datagrams meet on the path may have another length for it.
+    pub(super) fn follow_path(&mut self) {
+        self.rate.set_datagram_len(self.path.size());
     }
 
     /// Whether both ends were equal at the last comparison, and that was not long ago.
@@ -309,7 +378,18 @@ impl Association {
         let release = self.release.filter(|_| self.opened).map(|_| self.release_at);
         let pace = self.paced_until.filter(|_| self.opened && has_news);
         let lost = self.sent.timeout(self.rate.trip());
-        let all = [open, probe, cut, pace, release, lost, self.arrived.timeout()];
+        let owed = self.owed_to_path().map(|_| Instant(0));
+        let all = [
+            open,
+            probe,
+            cut,
+            pace,
+            release,
+            lost,
+            owed,
+            self.path.timeout(),
+            self.arrived.timeout(),
+        ];
         all.into_iter().flatten().min()
     }
 }

@@ -42,6 +42,7 @@ impl V2 {
 
     /// Looks at all that was noted, and at the rest of the local table where that is due.
     pub fn on_time(&mut self, node: &mut Node, now: Instant) {
+        self.tell_paths(node);
         while let Some(slot) = self.queue.pop() {
             let notes = core::mem::take(&mut self.notes[slot as usize]);
             if notes.contains(Notes::TAKEN) && node.is_committing() {
@@ -195,6 +196,7 @@ impl V2 {
     fn compare_all(&mut self) {
         for peer in self.peers.iter_mut().filter(|peer| peer.compares) {
             peer.compares = false;
+            peer.end_bulk(&mut self.claims.ledger);
             self.claims.ledger.to_tail(peer.position);
         }
     }

@@ -165,9 +165,14 @@ impl Rate {
         }
     }
 
-    /// Another cap, or another length of datagrams.
-    pub fn set(&mut self, datagram_len: usize, cap: Option<u64>) {
-        (self.datagram_len, self.cap) = (datagram_len as u64, cap);
+    /// Another cap.
+    pub const fn set_cap(&mut self, cap: Option<u64>) {
+        self.cap = cap;
+    }
+
+    /// Another length of datagrams.
+    pub const fn set_datagram_len(&mut self, len: usize) {
+        self.datagram_len = len as u64;
     }
 
     /// How long datagrams take.

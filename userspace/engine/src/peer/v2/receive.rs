@@ -129,17 +129,19 @@ impl V2 {
         (peer.opened, peer.round) = (true, open.round);
         peer.bits = open.leaf_bits.min(claims.digest(cluster.me).bits()).min(LEAF_BITS_MAX);
         peer.sent.forget();
+        peer.path.on_forgotten();
         peer.lost.clear();
         peer.cut_at = Instant(0);
         let ledger = &mut claims.ledger;
         peer.news_from = (ledger.last(), now);
         let since = open.hold.filter(|hold| hold.incarnation == cluster.incarnation);
-        let resumes = since.is_some_and(|hold| ledger.to_version(peer.position, hold.version));
+        let resumes = since.is_some_and(|hold| peer.begin_bulk(ledger, Some(hold.version)));
         peer.compares = open.hold.is_some() && !resumes;
         if open.hold.is_none() {
-            ledger.to_head(peer.position);
+            peer.begin_bulk(ledger, None);
         } else if !resumes {
             // Living claims are compared. Ends are not, where they ended claims of others: all of them are told.
+            peer.end_bulk(ledger);
             ledger.to_tail(peer.position);
             let ends = ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
             for (item, entry) in ends {
@@ -158,11 +160,13 @@ impl V2 {
         }
         peer.room = u64::from(ack.room_kib) * 1024;
         let delay = Duration::from_micros(ack.delay_us);
-        let Association { sent, rate, lost, lags, .. } = peer;
-        let acked = sent.on_ack(now, rate, ranges.into_iter(), delay, |told| lost.push(told));
+        let Association { sent, rate, path, lost, lags, .. } = peer;
+        let models = sent::Models { rate, path };
+        let acked = sent.on_ack(now, models, ranges.into_iter(), delay, |told| lost.push(told));
         if let Some(news_at) = acked.news_at {
             lags.record(now, now.since(news_at).saturating_sub(delay));
         }
+        peer.follow_path();
     }
 
     /// A record of a peer.
@@ -360,7 +364,7 @@ impl V2 {
             Level::Slices => peer.reply(Reply::Sums(Level::Groups, found)),
             Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
             Level::Leaves if found.len() > (SLICES << bits) / LEAVES_PART => {
-                claims.ledger.to_head(peer.position);
+                peer.begin_bulk(&mut claims.ledger, None);
                 peer.news_from.0 = claims.ledger.last();
             }
             Level::Leaves => {

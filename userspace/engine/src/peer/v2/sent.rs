@@ -13,6 +13,7 @@
 mod tests;
 
 use super::ledger::{Entry, Item, Ledger};
+use super::path::Path;
 use super::rate::{Rate, RoundTrip, Snapshot};
 use super::stream::ACK_AFTER;
 use crate::bounded::{Bounded, QueueUsage};
@@ -53,6 +54,17 @@ struct Flight {
     len: u32,
     records: u32,
     flies: bool,
+    /// It has a length that is tried: no part of what the rate learns from.
+    tries: bool,
+}
+
+/// What learns from what becomes of datagrams.
+#[derive(Debug)]
+pub struct Models<'a> {
+    /// How fast the path is.
+    pub rate: &'a mut Rate,
+    /// How long datagrams may be.
+    pub path: &'a mut Path,
 }
 
 /// What an acknowledgement, or a timeout, showed.
@@ -137,24 +149,46 @@ impl Sent {
     /// is not waited for, and must tell nothing.
     pub fn send(&mut self, now: Instant, len: usize, elicits: bool, snapshot: Snapshot) -> u64 {
         let number = self.next_number();
-        if self.bytes == 0 {
+        if self.is_idle() {
             self.heard_at = now;
         }
         let flies = elicits || self.packing != 0;
         let records = core::mem::take(&mut self.packing);
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let news_at = self.packing_news_at.take();
-        self.flights.push_back(Flight { at: now, snapshot, news_at, len, records, flies });
+        let flight = Flight { at: now, snapshot, news_at, len, records, flies, tries: false };
+        self.flights.push_back(flight);
         self.bytes += if flies { u64::from(len) } else { 0 };
         self.drop_done();
         number
+    }
+
+    /// A datagram goes out that tries its length and tells nothing: its number is returned.
+    pub fn send_probe(&mut self, now: Instant, len: usize) -> u64 {
+        let number = self.next_number();
+        if self.is_idle() {
+            self.heard_at = now;
+        }
+        let (snapshot, len) = (Snapshot::default(), u32::try_from(len).unwrap_or(u32::MAX));
+        let flight =
+            Flight { at: now, snapshot, news_at: None, len, records: 0, flies: true, tries: true };
+        self.flights.push_back(flight);
+        number
+    }
+
+    /// A datagram that tries its length is waited for no more.
+    pub fn abandon(&mut self, number: u64) {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        let flight = at.and_then(|at| self.flights.get_mut(at)).filter(|flight| flight.tries);
+        flight.into_iter().for_each(|flight| flight.flies = false);
+        self.drop_done();
     }
 
     /// The peer has these numbers. What is lost because of that goes to `lost`.
     pub fn on_ack(
         &mut self,
         now: Instant,
-        rate: &mut Rate,
+        mut models: Models<'_>,
         ranges: impl Iterator<Item = RangeInclusive<u64>>,
         delay: Duration,
         mut lost: impl FnMut(Told),
@@ -164,20 +198,20 @@ impl Sent {
         for range in ranges {
             let (from, to) = ((*range.start()).max(self.first), (*range.end()).min(next - 1));
             for number in (from..=to).rev() {
-                self.on_acked(now, rate, number, delay, &mut outcome);
+                self.on_acked(now, &mut models, number, delay, &mut outcome);
             }
         }
         if outcome.acked != 0 {
             (self.backoff, self.heard_at) = (0, now);
         }
-        outcome.lost += self.find_lost(now, rate, &mut lost);
+        outcome.lost += self.find_lost(now, &mut models, &mut lost);
         outcome
     }
 
     fn on_acked(
         &mut self,
         now: Instant,
-        rate: &mut Rate,
+        models: &mut Models<'_>,
         number: u64,
         delay: Duration,
         outcome: &mut AckOutcome,
@@ -189,24 +223,32 @@ impl Sent {
             return;
         }
         flight.flies = false;
-        let Flight { at, snapshot, news_at, len, .. } = *flight;
+        let Flight { at, snapshot, news_at, len, tries, .. } = *flight;
         outcome.news_at = [outcome.news_at, news_at].into_iter().flatten().min();
-        self.bytes -= u64::from(len);
         outcome.acked += 1;
+        models.path.on_acked(now, number, len as usize);
         if newest {
-            rate.on_trip(now, now.since(at), delay);
+            models.rate.on_trip(now, now.since(at), delay);
         }
-        rate.on_acked(now, at, u64::from(len), &snapshot);
+        if !tries {
+            self.bytes -= u64::from(len);
+            models.rate.on_acked(now, at, u64::from(len), &snapshot);
+        }
     }
 
     /// Finds what is lost because later ones arrived.
-    fn find_lost(&mut self, now: Instant, rate: &mut Rate, lost: &mut impl FnMut(Told)) -> u32 {
-        let patience = rate.trip().loss_delay();
+    fn find_lost(
+        &mut self,
+        now: Instant,
+        models: &mut Models<'_>,
+        lost: &mut impl FnMut(Told),
+    ) -> u32 {
+        let patience = models.rate.trip().loss_delay();
         let greatest = self.greatest_acked;
         let is_lost = |number: u64, flight: &Flight| {
             number + LATER <= greatest && now.since(flight.at) >= patience
         };
-        let count = self.give_up(rate, is_lost, lost);
+        let count = self.give_up(now, models, is_lost, lost);
         self.drop_done();
         count
     }
@@ -215,15 +257,17 @@ impl Sent {
     pub fn on_timeout(
         &mut self,
         now: Instant,
-        rate: &mut Rate,
+        mut models: Models<'_>,
         mut lost: impl FnMut(Told),
     ) -> AckOutcome {
-        let mut count = self.find_lost(now, rate, &mut lost);
-        let patience = self.patience(rate.trip());
-        if self.bytes != 0 && now.since(self.heard_at) >= patience {
+        let mut count = self.find_lost(now, &mut models, &mut lost);
+        let patience = self.patience(models.rate.trip());
+        if now.since(self.heard_at) >= patience {
             let is_old = |_, flight: &Flight| now.since(flight.at) >= patience;
-            let old = self.give_up(rate, is_old, &mut lost);
-            if old != 0 {
+            let before = self.bytes;
+            let old = self.give_up(now, &mut models, is_old, &mut lost);
+            // A length that does not pass says nothing of how long others take.
+            if self.bytes != before {
                 (self.backoff, self.heard_at) = ((self.backoff + 1).min(BACKOFF_MAX), now);
             }
             count += old;
@@ -249,7 +293,8 @@ impl Sent {
 
     fn give_up(
         &mut self,
-        rate: &mut Rate,
+        now: Instant,
+        models: &mut Models<'_>,
         is_lost: impl Fn(u64, &Flight) -> bool,
         lost: &mut impl FnMut(Told),
     ) -> u32 {
@@ -259,8 +304,11 @@ impl Sent {
             let records = flight.records as usize;
             if flight.flies && is_lost(number, flight) {
                 flight.flies = false;
-                self.bytes -= u64::from(flight.len);
-                rate.on_lost(u64::from(flight.len));
+                models.path.on_lost(now, number, flight.len as usize);
+                if !flight.tries {
+                    self.bytes -= u64::from(flight.len);
+                    models.rate.on_lost(u64::from(flight.len));
+                }
                 self.records.range(record..record + records).copied().for_each(&mut *lost);
                 count += 1;
             }
@@ -287,8 +335,9 @@ impl Sent {
 
     /// Whether nothing is in flight.
     #[must_use]
-    pub const fn is_idle(&self) -> bool {
-        self.bytes == 0
+    pub fn is_idle(&self) -> bool {
+        // Those in front that do not fly were dropped.
+        self.flights.is_empty()
     }
 
     /// The least version in flight.

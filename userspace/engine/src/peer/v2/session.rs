@@ -1,7 +1,7 @@
 //! The session of version 2: one association with each peer, over one ledger.
 //!
 //! ```text
-//!   changes of flows --> notes by slot --settle--> [said] --> [Claims: ledger] --> a position a peer --> datagrams
+//!   changes of flows --> notes by slot --settle--> [said] --> [Claims: ledger] --> positions of a peer --> datagrams
 //!   datagram of a peer --> frames --> records --> [outcome, meet] --> [Claims: held] --> Node: the remote table
 //! ```
 //!
@@ -18,6 +18,7 @@ use crate::expectations::ExpectKey;
 use crate::flows::table::Slot;
 use crate::local::seconds;
 use crate::node::Node;
+use crate::output::Event;
 use crate::peer::standing::Standing;
 use crate::told::PeerId;
 use alloc::collections::BTreeMap;
@@ -159,6 +160,8 @@ pub struct PeerStanding {
     pub trip: Option<Duration>,
     /// What the path carries: bytes a second.
     pub rate: u64,
+    /// Bytes of the longest datagram that it carries, as far as is known.
+    pub path_len: usize,
     /// What was counted.
     pub counts: super::association::Counts,
 }
@@ -214,7 +217,7 @@ impl V2 {
     /// By peer: bytes a second that are sent to it at most.
     pub fn set_rates(&mut self, rates: Vec<Option<u64>>) {
         for (peer, rate) in self.peers.iter_mut().zip(&rates) {
-            peer.rate.set(super::association::PATH_LEN, *rate);
+            peer.rate.set_cap(*rate);
         }
         Arc::make_mut(&mut self.cluster).rates = rates;
     }
@@ -223,6 +226,25 @@ impl V2 {
     pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
         self.peer(peer).into_iter().for_each(Association::on_down);
         self.note_free(now, peer);
+    }
+
+    /// A datagram of `tried` bytes, sealed, is too long for the path to a peer, which carries `most`.
+    pub fn on_path_limit(&mut self, now: Instant, peer: PeerId, (tried, most): (usize, usize)) {
+        if let Some(peer) = self.peer(peer) {
+            let abandoned = peer.path.on_limit(now, tried, most);
+            abandoned.into_iter().for_each(|number| peer.sent.abandon(number));
+            peer.follow_path();
+        }
+    }
+
+    /// The log is told of paths that carry other datagrams than before.
+    pub(super) fn tell_paths(&mut self, node: &mut Node) {
+        for (at, peer) in self.peers.iter_mut().enumerate() {
+            let len = peer.path.size();
+            if peer.up && core::mem::replace(&mut peer.path_told, len) != len {
+                node.tell(Event::PathLength { peer: PeerId::at(at), len });
+            }
+        }
     }
 
     /// This node stops: its peers are told.
@@ -372,7 +394,7 @@ impl V2 {
     /// For how long the oldest change waits that a peer has not acknowledged. What it lacked when the association began
     /// waits since then.
     fn behind_for(&self, peer: &Association, now: Instant) -> Duration {
-        let behind = self.claims.ledger.version_of(peer.position);
+        let behind = peer.told_to(&self.claims.ledger);
         let stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
         if stable >= self.claims.ledger.last() {
             return Duration::ZERO;
@@ -402,7 +424,7 @@ impl V2 {
 
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
     fn waits(&self, peer: &Association) -> u64 {
-        self.claims.ledger.last().saturating_sub(self.claims.ledger.version_of(peer.position))
+        self.claims.ledger.last().saturating_sub(peer.told_to(&self.claims.ledger))
     }
 
     /// Its queues, by name.
@@ -437,6 +459,7 @@ impl V2 {
             heard_lag: peer.lags_heard.quantiles(now),
             trip: peer.rate.trip().is_measured().then(|| peer.rate.trip().smoothed()),
             rate: peer.rate.rate(),
+            path_len: peer.path.size(),
             counts: peer.counts,
         })
     }

@@ -1,7 +1,7 @@
 //! What goes out: one datagram at a time, for one peer at a time.
 //!
 //! ```text
-//!   ACK | OPEN | what was lost, news | sums, rows, wants, repairs | CUT, when nothing waits, once a second
+//!   probe, witness | ACK | OPEN | what was lost, news, bulk | sums, rows, wants, repairs | CUT, if nothing waits
 //!   not paced    paced: as much as the path and the peer take       not paced
 //! ```
 
@@ -9,6 +9,7 @@ use super::association::{BEAT, Reply};
 use super::digest;
 use super::lag::AGE_UNIT;
 use super::ledger::{Entry, Item};
+use super::path::{Owed, SEAL_LEN};
 use super::rate::Snapshot;
 use super::sent;
 use super::session::V2;
@@ -30,6 +31,25 @@ const RECORDS_MAX: usize = 1 << 12;
 /// What a peer may have in flight to this node, told with each acknowledgement.
 const ROOM_KIB: u16 = 1024;
 
+/// Of so many datagrams one has bulk and answers before news.
+const BULK_SHARE: u64 = 8;
+
+/// What of the ledger is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// What was told and lost.
+    Lost,
+    /// What changed.
+    News,
+    /// What was there before.
+    Bulk,
+}
+
+type Order = [Of; 3];
+
+const NEWS_FIRST: Order = [Of::Lost, Of::News, Of::Bulk];
+const BULK_FIRST: Order = [Of::Bulk, Of::Lost, Of::News];
+
 /// What of a datagram is there.
 #[derive(Clone, Copy, Default)]
 struct Packed {
@@ -42,13 +62,16 @@ struct Packed {
 }
 
 impl V2 {
-    /// Does what the time asks for: finds what is lost.
+    /// Does what the time asks for: finds what is lost, and looks for what paths carry.
     pub fn handle_timeout(&mut self, now: Instant) {
         for peer in self.peers.iter_mut().filter(|peer| peer.up) {
             if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
-                let super::association::Association { sent, rate, lost, .. } = peer;
-                sent.on_timeout(now, rate, |told| lost.push(told));
+                let super::association::Association { sent, rate, path, lost, .. } = peer;
+                let models = sent::Models { rate, path };
+                sent.on_timeout(now, models, |told| lost.push(told));
             }
+            peer.path.on_time(now);
+            peer.follow_path();
         }
     }
 
@@ -64,9 +87,9 @@ impl V2 {
     }
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
-        (self.claims.ledger.peek(peer.position).is_some() && !self.holds_back(peer))
-            || !peer.lost.is_empty()
-            || !peer.replies.is_empty()
+        let ledger = &self.claims.ledger;
+        let told = ledger.peek(peer.position).is_some() || peer.peek_bulk(ledger).is_some();
+        (told && !self.holds_back(peer)) || !peer.lost.is_empty() || !peer.replies.is_empty()
     }
 
     /// Whether news waits: what this node is about to claim is compared with what the peer holds, and not told.
@@ -78,8 +101,12 @@ impl V2 {
     pub fn poll_sealed(&mut self, node: &Node, now: Instant, bytes: &mut [u8]) -> Option<Sealed> {
         for _ in 0..self.peers.len() {
             let at = self.turn % self.peers.len();
+            if let Some(sealed) = self.pack_probe(now, at, bytes) {
+                return Some(sealed);
+            }
             if let Some((number, len)) = self.pack(node, now, at, bytes) {
-                return Some(Sealed { peer: PeerId::at(at), number, len });
+                let asks_limit = false;
+                return Some(Sealed { peer: PeerId::at(at), number, len, asks_limit });
             }
             self.turn = at + 1;
         }
@@ -95,10 +122,9 @@ impl V2 {
     ) -> Option<(u64, usize)> {
         let peer = self.peers.get(at).filter(|peer| peer.up)?;
         let mut packed = Packed::default();
-        let sent_us = (now.0 / 1_000) as u32;
-        let most = bytes.len();
-        let mut head = Head { sent_us, ..Head::default() };
-        let mut d = Datagram::new(bytes, &head)?;
+        let most = bytes.len().min(peer.path.text_len());
+        let mut head = head(now);
+        let mut d = Datagram::new(&mut bytes[..most], &head)?;
         let tells = peer.opened && !peer.owes_bye && self.has_news(peer);
         if core::mem::take(&mut self.peers[at].owes_bye) {
             d.bye(Bye::Stopping);
@@ -113,15 +139,16 @@ impl V2 {
             packed.elicits |= packed.releases;
         }
         let may = tells && self.may_send(now, at, most);
+        let mut fills = false;
         if may {
-            let (any, oldest) = self.put_news((node, now), at, &mut d);
+            let (any, oldest) = self.put_told((node, now), at, &mut d);
             packed.elicits |= any;
             if let Some(oldest) = oldest {
                 let age = now.since(oldest).as_micros() / AGE_UNIT.as_micros();
                 // 0 is no news.
                 head.age = u16::try_from(age.max(1)).unwrap_or(u16::MAX);
             }
-            packed.elicits |= self.put_replies((node, now), at, &mut d);
+            fills = packed.elicits && self.has_news(&self.peers[at]);
         }
         let peer = &self.peers[at];
         if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
@@ -137,6 +164,14 @@ impl V2 {
         }
         if d.is_empty() {
             return None;
+        }
+        if fills {
+            // All that are full have one length (R6.3).
+            d.pad();
+        }
+        if packed.elicits && self.peers[at].closes_window(d.len(), most) {
+            // Who receives it would wait for the rest of a train that does not come.
+            head.flags |= Flags::ANSWER;
         }
         d.set_head(&head);
         let (len, more) = (d.len(), self.has_news(&self.peers[at]));
@@ -155,6 +190,33 @@ impl V2 {
         }
         peer.counts.sent += 1;
         Some((number, len))
+    }
+
+    /// Packs what finds out what the path to a peer carries.
+    fn pack_probe(&mut self, now: Instant, at: usize, bytes: &mut [u8]) -> Option<Sealed> {
+        let peer = self.peers.get_mut(at).filter(|peer| peer.up && !peer.owes_bye)?;
+        if let Some(Owed::Probe { size, .. }) = peer.owed_to_path() {
+            // Nothing longer than the caller seals can be sent. No probe is in flight.
+            let _ = peer.path.on_limit(now, size, bytes.len() + SEAL_LEN);
+        }
+        let owed = peer.owed_to_path()?;
+        let most = match owed {
+            Owed::Probe { size, .. } => size - SEAL_LEN,
+            Owed::Witness => bytes.len(),
+        };
+        let mut d = Datagram::new(bytes.get_mut(..most)?, &head(now))?;
+        d.probe();
+        let asks_limit = matches!(owed, Owed::Probe { again: true, .. });
+        let number = if owed == Owed::Witness {
+            let snapshot = peer.rate.on_sent(now, d.len() as u64, peer.sent.bytes(), false);
+            peer.sent.send(now, d.len(), true, snapshot)
+        } else {
+            d.pad();
+            peer.sent.send_probe(now, d.len())
+        };
+        peer.path.on_sent(owed, number);
+        peer.counts.sent += 1;
+        Some(Sealed { peer: PeerId::at(at), number, len: d.len(), asks_limit })
     }
 
     /// Whether the path and the peer take another datagram of this length.
@@ -193,21 +255,44 @@ impl V2 {
         })
     }
 
-    /// What was lost, then news: whether anything was put, and when the oldest news of it arose.
-    fn put_news(
+    /// What was lost, news, bulk, answers; in some datagrams the last two come first, so that they get their share of
+    /// a path that news fills (R8.2). Whether anything was put, and when the oldest news of it arose.
+    fn put_told(
         &mut self,
         node: At<'_>,
         at: usize,
         d: &mut Datagram<'_>,
+    ) -> (bool, Option<Instant>) {
+        let turns = self.peers[at].counts.sent.is_multiple_of(BULK_SHARE);
+        if turns {
+            let replied = self.put_replies(node, at, d);
+            let (any, oldest) = self.put_ledger(node, at, d, BULK_FIRST);
+            return (any || replied, oldest);
+        }
+        let (any, oldest) = self.put_ledger(node, at, d, NEWS_FIRST);
+        (self.put_replies(node, at, d) || any, oldest)
+    }
+
+    fn put_ledger(
+        &mut self,
+        node: At<'_>,
+        at: usize,
+        d: &mut Datagram<'_>,
+        order: Order,
     ) -> (bool, Option<Instant>) {
         let holds_back = self.holds_back(&self.peers[at]);
         let Self { claims, peers, clock, .. } = self;
         let peer = &mut peers[at];
         let (mut any, mut oldest) = (false, u64::MAX);
         loop {
-            let lost = peer.lost.peek(&claims.ledger);
-            let news = || claims.ledger.peek(peer.position).filter(|_| !holds_back);
-            let Some((item, entry)) = lost.or_else(news) else { break };
+            let mut next = |of: &Of| match of {
+                Of::Lost => peer.lost.peek(&claims.ledger),
+                _ if holds_back => None,
+                Of::News => claims.ledger.peek(peer.position),
+                Of::Bulk => peer.peek_bulk(&claims.ledger),
+            };
+            let found = order.iter().find_map(|of| Some((*of, next(of)?)));
+            let Some((of, (item, entry))) = found else { break };
             match put_claim(claims, node, d, (item, &entry), Told::empty()) {
                 Some(true) => {
                     any = true;
@@ -216,16 +301,16 @@ impl V2 {
                         oldest = oldest.min(entry.version);
                     }
                     peer.counts.told += 1;
-                    peer.counts.told_again += u64::from(lost.is_some());
+                    peer.counts.told_again += u64::from(of == Of::Lost);
                 }
                 Some(false) => break,
                 // It is not here as the ledger has it: the next change tells.
                 None => {}
             }
-            if lost.is_some() {
-                peer.lost.advance();
-            } else {
-                claims.ledger.advance(peer.position);
+            match (of, peer.bulk) {
+                (Of::Lost, _) => peer.lost.advance(),
+                (Of::Bulk, Some(bulk)) => claims.ledger.advance(bulk.position),
+                _ => claims.ledger.advance(peer.position),
             }
         }
         let oldest = (oldest != u64::MAX).then(|| clock.at(oldest));
@@ -320,7 +405,7 @@ impl V2 {
         let role = if self.standby { Role::Standby } else { Role::Active };
         let Self { claims, peers, cluster, .. } = self;
         let peer = &mut peers[at];
-        let behind = claims.ledger.version_of(peer.position);
+        let behind = peer.told_to(&claims.ledger);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
         let (digest, rows) = claims.digest(cluster.me).sum(0..SLICES);
         let cut = Cut {
@@ -350,6 +435,11 @@ impl V2 {
 
 /// What is told is how things are there now.
 type At<'n> = (&'n Node, Instant);
+
+/// What every datagram begins with.
+fn head(now: Instant) -> Head {
+    Head { sent_us: (now.0 / 1_000) as u32, ..Head::default() }
+}
 
 /// Between two looks at what may be sent.
 const PACE_MIN: core::time::Duration = core::time::Duration::from_micros(100);

@@ -79,6 +79,12 @@ pub(super) static METRICS: &[Metric] = &[
         "Bytes a second that the path to the peer carries, as far as is known.",
         |s| each(s, |peer| peer.rate_bytes_s),
     ),
+    gauge(
+        "ctflow_node_path_bytes",
+        PEER,
+        "Bytes of the longest datagram that the path to the peer carries, as far as is known.",
+        |s| each(s, |peer| peer.path_bytes),
+    ),
     counter("ctflow_node_rekeys", PEER, "Keys that took the place of another.", |s| {
         each(s, |peer| peer.rekeys)
     }),

@@ -56,6 +56,8 @@ object! {
         round_trip_us: Option<u64>,
         /// What the path to it carries, as far as is known: bytes a second.
         rate_bytes_s: u64,
+        /// Bytes of the longest datagram that the path to it carries, as far as is known: what UDP holds.
+        path_bytes: u64,
         /// Datagrams sent.
         sent: u64,
         /// Datagrams received that it sealed.
@@ -164,6 +166,7 @@ impl Peer {
             in_flight_bytes: engine.in_flight,
             round_trip_us: engine.trip.map(us),
             rate_bytes_s: engine.rate,
+            path_bytes: engine.path_len as u64,
             sent: c.sent,
             received: c.received,
             told: c.told,

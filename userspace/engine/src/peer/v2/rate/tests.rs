@@ -3,7 +3,8 @@
 use super::*;
 use crate::peer::v2::claim::What;
 use crate::peer::v2::ledger::{Item, Ledger, PositionId};
-use crate::peer::v2::sent::{Lost, Sent};
+use crate::peer::v2::path::Path;
+use crate::peer::v2::sent::{Lost, Models, Sent};
 use crate::peer::v2::stream::Arrived;
 use core::ops::RangeInclusive;
 use std::collections::VecDeque;
@@ -165,10 +166,12 @@ impl Transfer {
         while let Some(ack) = self.acks.pop_front_if(|ack| ack.at <= self.now) {
             let Acknowledgement { ranges, delay, .. } = ack;
             let lost = |told| self.lost.push(told);
-            self.sent.on_ack(self.now, &mut self.rate, ranges.into_iter(), delay, lost);
+            let models = Models { rate: &mut self.rate, path: &mut Path::new(self.now) };
+            self.sent.on_ack(self.now, models, ranges.into_iter(), delay, lost);
         }
         if self.sent.timeout(self.rate.trip()).is_some_and(|at| at <= self.now) {
-            self.sent.on_timeout(self.now, &mut self.rate, |told| self.lost.push(told));
+            let models = Models { rate: &mut self.rate, path: &mut Path::new(self.now) };
+            self.sent.on_timeout(self.now, models, |told| self.lost.push(told));
         }
     }
 

@@ -22,17 +22,27 @@ fn sent(count: u64) -> (Sent, Rate) {
     (sent, rate)
 }
 
+const fn models<'a>(rate: &'a mut Rate, path: &'a mut Path) -> Models<'a> {
+    Models { rate, path }
+}
+
 fn acked(sent: &mut Sent, rate: &mut Rate, at: u64, numbers: RangeInclusive<u64>) -> Vec<u64> {
     let mut lost = Vec::new();
-    sent.on_ack(ms(at), rate, core::iter::once(numbers), Duration::ZERO, |told| {
-        lost.push(told.version);
-    });
+    sent.on_ack(
+        ms(at),
+        models(rate, &mut Path::new(ms(0))),
+        core::iter::once(numbers),
+        Duration::ZERO,
+        |told| {
+            lost.push(told.version);
+        },
+    );
     lost
 }
 
 fn timed_out(sent: &mut Sent, rate: &mut Rate, at: Instant) -> Vec<u64> {
     let mut lost = Vec::new();
-    sent.on_timeout(at, rate, |told| lost.push(told.version));
+    sent.on_timeout(at, models(rate, &mut Path::new(ms(0))), |told| lost.push(told.version));
     lost
 }
 
@@ -107,13 +117,19 @@ fn stable_is_what_everything_up_to_was_acknowledged() {
     let is_stable = |sent: &Sent, lost: &Lost| stable(ledger.version_of(position), sent, lost, 0);
     assert_eq!(is_stable(&sent, &lost), 0);
     let ack = |sent: &mut Sent, rate: &mut Rate, range| {
-        sent.on_ack(ms(40), rate, core::iter::once(range), Duration::ZERO, |_| panic!("lost"));
+        sent.on_ack(
+            ms(40),
+            models(rate, &mut Path::new(ms(0))),
+            core::iter::once(range),
+            Duration::ZERO,
+            |_| panic!("lost"),
+        );
     };
     ack(&mut sent, &mut rate, 1..=1);
     assert_eq!((is_stable(&sent, &lost), sent.settled()), (2, 2));
     ack(&mut sent, &mut rate, 3..=3);
     assert_eq!((is_stable(&sent, &lost), sent.settled()), (2, 2));
-    sent.on_timeout(ms(9_000), &mut rate, |told| lost.push(told));
+    sent.on_timeout(ms(9_000), models(&mut rate, &mut Path::new(ms(0))), |told| lost.push(told));
     assert_eq!((is_stable(&sent, &lost), sent.settled(), sent.is_idle()), (2, 4, true));
     // What was lost has changed since: it is told from the ledger's tail.
     for slot in 2..4 {
@@ -133,6 +149,7 @@ proptest! {
         steps in prop::collection::vec((0..4_u8, 1..40_u64, 0..12_u64, 0..4_u32), 1..120),
     ) {
         let (mut sent, mut rate) = sent(0);
+        let mut path = Path::new(ms(0));
         let mut flying: BTreeMap<u64, (Vec<u64>, u64)> = BTreeMap::new();
         let (mut now, mut version, mut lost) = (0, 0, Vec::new());
         for (what, a, b, records) in steps {
@@ -152,10 +169,10 @@ proptest! {
                     let to = sent.next_number().saturating_sub(b);
                     let range = to.saturating_sub(a / 8)..=to;
                     flying.retain(|number, _| !range.contains(number));
-                    sent.on_ack(ms(now), &mut rate, core::iter::once(range), Duration::ZERO, |told| lost.push(told.version));
+                    sent.on_ack(ms(now), models(&mut rate, &mut path), core::iter::once(range), Duration::ZERO, |told| lost.push(told.version));
                 }
                 _ => {
-                    sent.on_timeout(ms(now), &mut rate, |told| lost.push(told.version));
+                    sent.on_timeout(ms(now), models(&mut rate, &mut path), |told| lost.push(told.version));
                 }
             }
             flying.retain(|_, (told, _)| !told.iter().any(|version| lost.contains(version)));
@@ -165,7 +182,7 @@ proptest! {
             let least = flying.values().flat_map(|(told, _)| told).min().copied();
             prop_assert_eq!(sent.least_version(), least);
         }
-        sent.on_timeout(ms(now + 100_000), &mut rate, |told| lost.push(told.version));
+        sent.on_timeout(ms(now + 100_000), models(&mut rate, &mut path), |told| lost.push(told.version));
         prop_assert!(sent.is_idle() && sent.records.is_empty() && sent.flights.is_empty());
         let wanted: usize = flying.values().map(|(told, _)| told.len()).sum();
         let count = lost.len();

@@ -18,6 +18,7 @@ mod expects;
 mod hot;
 mod lag;
 mod owners;
+mod paths;
 mod people;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -63,6 +64,9 @@ struct World {
     loses: u64,
     count: u64,
     hot: bool,
+    /// Bytes of text that are sealed at most, and that paths carry.
+    seals: usize,
+    carries: usize,
     datagrams: Vec<(usize, usize, u64, u64, Vec<u8>)>,
     /// What engines told, and which.
     heard: Vec<(usize, Event)>,
@@ -81,6 +85,8 @@ impl World {
             loses: 0,
             count: 0,
             hot,
+            seals: LEN,
+            carries: LEN,
             datagrams: Vec::new(),
             heard: Vec::new(),
         };
@@ -180,13 +186,14 @@ impl World {
         while let Some(event) = node.engine.poll_event() {
             self.heard.push((at, event));
         }
-        let mut bytes = [0; LEN];
+        let mut bytes = vec![0; self.seals];
         while let Some(sealed) = node.engine.poll_sealed(now, &mut bytes) {
             let to = sealed.peer.index() + usize::from(sealed.peer.index() >= at);
             self.count += 1;
             // Which ones follow no pattern: where each second is like the last one, nothing would come through by itself.
             let draw = ((self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) * self.loses) >> 24;
             let lost = self.loses != 0 && draw == 0;
+            let lost = lost || sealed.len > self.carries;
             if !self.cut && !lost {
                 let bytes = bytes[..sealed.len].to_vec();
                 self.datagrams.push((at, to, incarnations[to], sealed.number, bytes));
@@ -353,6 +360,41 @@ fn who_began_anew_before_it_was_heard_is_told_again() {
     world.command(1, Command::Flush { local: false, remote: true });
     world.run(S(4));
     world.assert_equal("node 1 asked for everything");
+}
+
+/// R8.2: what changes is told before what was there before, which goes on all the same.
+#[test]
+fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
+    let mut world = World::new(2);
+    drop(world.stop(1));
+    for n in 0..20_000 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.start(1, BTreeMap::new());
+    let held = |world: &World| {
+        let node = world.nodes[1].as_ref().unwrap();
+        node.engine.peer_standings(world.now).next().unwrap().rows
+    };
+    while held(&world) == 0 {
+        world.run(STEP);
+    }
+    world.kernel(0, Change::New, flow(60_000, 3));
+    let key = flow(60_000, 3).key();
+    while world.nodes[1].as_ref().unwrap().engine.claimed(&key).is_none() {
+        world.run(STEP);
+    }
+    assert!(held(&world) < 10_000, "{} of the bulk", held(&world));
+    // A flood of news takes seven eighths of what there is.
+    for _ in 0..200 {
+        for n in 0..1_000 {
+            world.kernel(0, Change::Update, flow(1_000 + n, 2 + (held(&world) % 2) as u8));
+        }
+        world.run(STEP);
+    }
+    assert!(held(&world) > 10_000, "{} of the bulk", held(&world));
+    world.run(S(4));
+    world.assert_equal("all is told");
 }
 
 #[test]

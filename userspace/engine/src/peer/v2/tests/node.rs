@@ -5,8 +5,9 @@ use crate::peer::v2::claim::{
 };
 use crate::peer::v2::digest::{self, Digest, Held, Listing, Verdict};
 use crate::peer::v2::ledger::{Item, Ledger, PositionId};
+use crate::peer::v2::path::Path;
 use crate::peer::v2::rate::{Rate, Snapshot};
-use crate::peer::v2::sent::{self, Lost, Sent};
+use crate::peer::v2::sent::{self, Lost, Models, Sent};
 use crate::peer::v2::stream::{Arrived, Number};
 use common::Instant;
 use core::time::Duration;
@@ -504,7 +505,8 @@ impl Node {
             peer.open_number.is_some_and(|open| ranges.iter().any(|range| range.contains(&open)));
         let delay = Duration::from_micros(ack.delay_us);
         let lost = |told| peer.lost.push(told);
-        peer.sent.on_ack(now, &mut peer.rate, ranges.into_iter(), delay, lost);
+        let models = Models { rate: &mut peer.rate, path: &mut Path::new(now) };
+        peer.sent.on_ack(now, models, ranges.into_iter(), delay, lost);
     }
 
     fn on_cut(&mut self, now: Instant, from: usize, number: u64, cut: &Cut) {
@@ -653,7 +655,8 @@ impl Node {
                 continue;
             }
             if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
-                peer.sent.on_timeout(now, &mut peer.rate, |told| peer.lost.push(told));
+                let models = Models { rate: &mut peer.rate, path: &mut Path::new(now) };
+                peer.sent.on_timeout(now, models, |told| peer.lost.push(told));
             }
             let incarnations = [self.incarnation, peer.incarnation];
             while let Some(datagram) = self.datagram(now, to) {
