@@ -150,15 +150,7 @@ impl V2 {
             }
             fills = packed.elicits && self.has_news(&self.peers[at]);
         }
-        let peer = &self.peers[at];
-        if peer.opened && !self.has_news(peer) && now >= peer.cut_at + BEAT {
-            self.put_cut(node, now, at, &mut d);
-            // Who has no news measures the path, too: what it hears took half of a round trip.
-            let peer = &mut self.peers[at];
-            peer.owes_probe |= !peer.rate.trip().is_measured();
-        }
-        if self.peers[at].opened && self.peers[at].owes_probe && d.probe() {
-            self.peers[at].owes_probe = false;
+        if self.put_beat(node, now, at, &mut d) {
             packed.elicits = true;
             head.flags |= Flags::ANSWER;
         }
@@ -190,6 +182,24 @@ impl V2 {
         }
         peer.counts.sent += 1;
         Some((number, len))
+    }
+
+    /// A cut if it is time for one, and a probe that is owed; whether there is a probe.
+    fn put_beat(&mut self, node: &Node, now: Instant, at: usize, d: &mut Datagram<'_>) -> bool {
+        let peer = &self.peers[at];
+        if !peer.opened {
+            return false;
+        }
+        if !self.has_news(peer) && now >= peer.cut_at + BEAT {
+            self.put_cut(node, now, at, d);
+            // Who has no news measures the path, too: what it hears took half of a round trip.
+            let peer = &mut self.peers[at];
+            peer.owes_probe |= !peer.rate.trip().is_measured();
+        }
+        let peer = &mut self.peers[at];
+        let probes = peer.owes_probe && d.probe();
+        peer.owes_probe &= !probes;
+        probes
     }
 
     /// Packs what finds out what the path to a peer carries.
