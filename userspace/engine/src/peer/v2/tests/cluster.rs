@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec;
 use std::vec::Vec;
-use wire::sync::v2::DigestKey;
+use wire::sync::v2::{DigestKey, Flags, Frames};
 
 mod expects;
 mod hot;
@@ -395,6 +395,39 @@ fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
     assert!(held(&world) > 10_000, "{} of the bulk", held(&world));
     world.run(S(4));
     world.assert_equal("all is told");
+}
+
+/// Who receives fewer datagrams than make an acknowledgement waits for more, and more do not come.
+#[test]
+fn the_datagram_that_closes_the_window_asks_for_an_answer() {
+    let mut world = World::new(2);
+    drop(world.stop(1));
+    for n in 0..20_000 {
+        world.kernel(0, Change::New, flow(1_000 + n, 3));
+    }
+    world.run(S(3));
+    world.start(1, BTreeMap::new());
+    let held = |world: &World| {
+        let node = world.nodes[1].as_ref().unwrap();
+        node.engine.peer_standings(world.now).next().unwrap().rows
+    };
+    while held(&world) < 1_000 {
+        world.run(STEP);
+    }
+    let asks = (0..100).find_map(|_| {
+        world.run(STEP);
+        let now = world.now + STEP;
+        let engine = &mut world.at(0).engine;
+        let mut bytes = [0; 1_500];
+        let train = core::iter::from_fn(|| {
+            let sealed = engine.poll_sealed(now, &mut bytes)?;
+            let (head, _) = Frames::of(&bytes[..sealed.len]).expect("it is a datagram");
+            Some(head.flags.contains(Flags::ANSWER))
+        });
+        Some(train.collect::<Vec<_>>()).filter(|train| train.len() > 5)
+    });
+    let asks = asks.expect("more than an acknowledgement's worth is told at once");
+    assert_eq!(asks.iter().position(|asks| *asks), Some(asks.len() - 1), "{asks:?}");
 }
 
 #[test]
