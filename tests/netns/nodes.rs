@@ -179,6 +179,32 @@ fn a_live_peer_is_taken_over_by_its_name() {
 }
 
 #[test]
+fn a_node_that_has_no_room_for_all_says_full_and_gets_the_rest_when_there_is() {
+    let mesh = Mesh::new(2, Family::V4);
+    let daemons =
+        [mesh.start(0, ""), mesh.start_with(1, "  RemoteLimit 100", "EventSource netlink")];
+    let mut requests = Requests::open(&mesh.nodes[0]);
+    requests.create(&udp_flows(0..150));
+    let shown = || {
+        let peer = peer(&daemons[1], "fw-a");
+        (peer["full"] == true, peer["flows"].as_u64(), peer["equal"] == true)
+    };
+    wait_equal("fifty find no room", shown, || (true, Some(100), false));
+    let conf = daemons[1].path("conf").display().to_string();
+    let said = run_ctflow(&mesh.nodes[1], &["peers", "-C", &conf]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.code() == Some(1) && text.contains(" full "), "{text}");
+    assert!(!run_ctflow(&mesh.nodes[1], &["ready", "-C", &conf]).status.success());
+    requests.delete(&udp_flows(0..50));
+    wait_equal("there is room", shown, || (false, Some(100), true));
+    wait_equal(
+        "ready again",
+        || run_ctflow(&mesh.nodes[1], &["ready", "-C", &conf]).status.success(),
+        || true,
+    );
+}
+
+#[test]
 fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
     // The hook hears packets, and these flows have none.
     for source in ["netlink", "tap"] {

@@ -126,6 +126,7 @@ impl Member {
             incarnation: self.incarnation,
             digest_key: KEY,
             hot: self.is_hot,
+            remote_max: settings.flows_max,
         };
         let config = Config {
             flows_max: settings.flows_max,

@@ -100,9 +100,11 @@ impl Remote {
             }
             Mode::NoTrack | Mode::Ftfw { .. } => None,
         };
+        let most = config.cluster.as_ref().map_or(config.flows_max, |cluster| cluster.remote_max);
+        let expected = if config.replication.has_peer { config.flows_expected } else { 0 };
         Self {
-            known: FlowTable::new(config.flows_max, config.hash_seed.wrapping_add(1))
-                .with_room_for(if config.replication.has_peer { config.flows_expected } else { 0 }),
+            known: FlowTable::new(most, config.hash_seed.wrapping_add(1))
+                .with_room_for(expected.min(most)),
             injects: !config.replication.keep_remote,
             hot: config
                 .cluster

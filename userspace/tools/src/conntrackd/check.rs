@@ -52,7 +52,6 @@ fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     let missing = [
         (plan.links.is_some(), "links of version 1 beside it"),
         (conf.settle_ms != 0, "`Settle`"),
-        (conf.remote_limit.is_some(), "`RemoteLimit`"),
         (plan.shards > 1, "`Shards` above 1"),
     ];
     match missing.into_iter().find(|(is_asked, _)| *is_asked) {

@@ -38,6 +38,7 @@ pub fn open(
     let incarnation = random_number();
     config.cluster = Some(Arc::new(Cluster {
         hot: conf.inject,
+        remote_max: conf.remote_limit.map_or(config.flows_max, |flows| flows as usize),
         incarnation,
         digest_key: DigestKey(members.preshared.digest_key()),
         rates,
@@ -85,6 +86,7 @@ fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
         peers: peers.iter().map(|peer| place(peer.name)).collect(),
         rates: Vec::new(),
         hot: false,
+        remote_max: 0,
         incarnation: 0,
         digest_key: DigestKey([0; 16]),
     }

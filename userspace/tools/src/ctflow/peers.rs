@@ -14,7 +14,8 @@ use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 /// What follows the options in the help.
 pub(super) const MORE: &str = "\
 STATE is `equal' when a comparison of the last three seconds found that all the peer claims is here, `filling' before
-that happened for the first time, `catching up' while a difference is being mended, `not there' without a session.
+that happened for the first time, `catching up' while a difference is being mended, `full' while there is no room
+for all of its flows (`RemoteLimit'), `not there' without a session.
 LAG is what 99 in 100 pieces of news of the last minute took, from the kernel's event to the peer's acknowledgement.
   ctflow peers
   ctflow peers --json | jq -r '.[] | select(.equal | not) | .name'

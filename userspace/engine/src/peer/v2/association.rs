@@ -165,6 +165,8 @@ pub struct Association {
     pub equal: bool,
     /// See above.
     pub equal_at: Option<Instant>,
+    /// There was no room for some of its flows, and there is none for all of them yet: what differs is not located.
+    pub full: bool,
     /// It is to be told that this node stops.
     pub(super) owes_bye: bool,
     /// It claims by traffic only.
@@ -221,6 +223,7 @@ impl Association {
             complete: false,
             equal: false,
             equal_at: None,
+            full: false,
             owes_bye: false,
             standby: false,
             owes_probe: false,
@@ -364,7 +367,10 @@ impl Association {
     pub fn was_equal(&self) -> bool {
         let heard = self.heard_at.unwrap_or_default();
         let lately = self.equal_at.is_some_and(|at| heard.since(at) <= EQUAL_FOR);
-        self.up && self.equal && (lately || self.heard_lag.is_some_and(|lag| lag < READY_LAG))
+        self.up
+            && self.equal
+            && !self.full
+            && (lately || self.heard_lag.is_some_and(|lag| lag < READY_LAG))
     }
 
     /// When there is something to do for it, if it says nothing. `has_news`: something waits to be told.

@@ -366,6 +366,14 @@ pub enum Action {
     Advance,
 }
 
+impl Action {
+    /// Whether the peer's flow is written into the kernel.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Replace | Self::Create | Self::Write | Self::Advance)
+    }
+}
+
 /// What this node does (R10.4, R13.3).
 #[must_use]
 pub const fn meet(entry: KernelEntry, comes: Comes, meeting: Meeting) -> Action {

@@ -309,6 +309,10 @@ impl Claims {
             Known::Held(slot, before) => self.take_out(before.owner, slot),
             _ => self.let_go(node, &flow.key(), known),
         }
+        if !matches!(known, Known::Held(..)) && !self.has_room(node, claim.owner) {
+            node.counters.remote.create_no_space += 1;
+            return Err(Full);
+        }
         let slot = node.remote.hold(&mut node.counters.remote, flow, (now, anew))?;
         let at = slot as usize;
         if self.held.len() <= at {
@@ -317,6 +321,31 @@ impl Claims {
         self.held[at] = Some(Held { claim, mark, released: false });
         self.digests[usize::from(claim.owner.0)].add(mark.id, mark.print);
         Ok(())
+    }
+
+    /// How many more flows of a peer may be held: what others do not need for their shares (`RemoteLimit`).
+    #[must_use]
+    pub fn room_for(&self, node: &Node, owner: Owner) -> usize {
+        let (free, share) = self.free(node);
+        let unused = |(at, digest): (usize, &Digest)| {
+            let other = at != usize::from(self.me.0) && at != usize::from(owner.0);
+            if other { share.saturating_sub(digest.rows() as usize) } else { 0 }
+        };
+        let kept: usize = self.digests.iter().enumerate().map(unused).sum();
+        free.saturating_sub(kept)
+    }
+
+    /// How many more flows of peers there is room for, and the share of one.
+    fn free(&self, node: &Node) -> (usize, usize) {
+        let (len, most) = node.remote.room();
+        (most.saturating_sub(len), most / self.digests.len().saturating_sub(1).max(1))
+    }
+
+    /// Whether one more flow of a peer may be held.
+    fn has_room(&self, node: &Node, owner: Owner) -> bool {
+        let (free, share) = self.free(node);
+        // Where all others could have their whole shares, nobody need be asked how many flows are theirs.
+        free > share * self.digests.len().saturating_sub(2) || self.room_for(node, owner) > 0
     }
 
     /// A peer's claim that a flow is over is taken; `known` is what was claimed before. The oldest end gives way.

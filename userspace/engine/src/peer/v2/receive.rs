@@ -98,7 +98,7 @@ impl V2 {
             }
             Frame::Expects(expects) => self.on_expects(node, now, from, &expects),
             Frame::Ack(ack) => self.on_ack(now, from, ack),
-            Frame::Cut(cut) => self.on_cut(now, (from, number), &cut),
+            Frame::Cut(cut) => self.on_cut(node, now, (from, number), &cut),
             Frame::Sums(sums) => self.on_sums(from, sums),
             Frame::Ids(ids) => self.on_ids(node, now, from, ids),
             Frame::Wants(wants) => self.on_wants(from, wants),
@@ -239,16 +239,20 @@ impl V2 {
         // Most claims are held and nothing else: only what acts needs a copy.
         let acts = action != Action::Nothing;
         let state = (acts && matches!(comes, Comes::Live | Comes::New)).then(|| flow.clone());
+        let mut refused = false;
         if coming.what.is_end() {
             self.claims.hold_end(node, &key, coming, known);
         } else {
             let held = self.claims.hold(node, (now, comes == Comes::New), (coming, flow), known);
-            if held.is_err() {
-                self.count(from, |counts| counts.no_space += 1);
-            }
+            refused = held.is_err();
             node.note_room(now, Side::Remote, held);
         }
-        if acts {
+        if refused {
+            self.count(from, |counts| counts.no_space += 1);
+            self.peers.get_mut(from.index()).into_iter().for_each(|peer| peer.full = true);
+        }
+        // The kernel is not given what nobody remembers.
+        if acts && !(refused && action.is_write()) {
             self.act(node, now, from, (action, coming), (slot, key), state);
         }
     }
@@ -303,10 +307,11 @@ impl V2 {
     }
 
     /// The peer says what its claims sum up to (R11.3).
-    fn on_cut(&mut self, now: Instant, (from, number): (PeerId, u64), cut: &Cut) {
+    fn on_cut(&mut self, node: &Node, now: Instant, (from, number): (PeerId, u64), cut: &Cut) {
         let Self { claims, peers, .. } = self;
         let Some(peer) = peers.get_mut(from.index()) else { return };
         let (sum, rows) = claims.digest(peer.owner).sum(0..SLICES);
+        peer.full &= cut.rows.saturating_sub(rows) as usize > claims.room_for(node, peer.owner);
         let version = match peer.hold {
             Some((run, version)) if run == peer.incarnation => version.max(cut.stable),
             _ => cut.stable,
@@ -330,7 +335,7 @@ impl V2 {
                     peer.counts.unequal += 1;
                     peer.reply(Reply::Sums(Level::Slices, alloc::vec![0]));
                 }
-            } else if !equal && says_all && now >= peer.locate_at {
+            } else if !equal && says_all && !peer.full && now >= peer.locate_at {
                 peer.counts.unequal += 1;
                 peer.locate_at = now + BEAT;
                 peer.reply(Reply::Sums(Level::Slices, alloc::vec![0]));

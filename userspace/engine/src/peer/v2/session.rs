@@ -140,6 +140,8 @@ pub struct PeerStanding {
     pub equal: bool,
     /// How long ago that was.
     pub equal_since: Option<Duration>,
+    /// There is no room for all of its flows.
+    pub full: bool,
     /// It claims by traffic only.
     pub standby: bool,
     /// How many of its flows are here.
@@ -449,6 +451,7 @@ impl V2 {
             complete: peer.complete,
             equal: peer.is_equal(now),
             equal_since: peer.equal_at.map(|at| now.since(at)),
+            full: peer.full,
             standby: peer.standby,
             rows: self.claims.digest(peer.owner).rows() - self.expectations_of(peer),
             expectations: self.expectations_of(peer),

@@ -26,6 +26,8 @@ object! {
         equal: bool,
         /// How long ago a comparison found both equal, milliseconds.
         equal_ms: Option<u64>,
+        /// There was no room for some of its flows (`RemoteLimit`), and there is none for all of them yet.
+        full: bool,
         /// It claims by traffic only.
         standby: bool,
         /// Its flows that are here.
@@ -152,6 +154,7 @@ impl Peer {
             complete: engine.complete,
             equal: engine.equal,
             equal_ms: engine.equal_since.map(ms),
+            full: engine.full,
             standby: engine.standby,
             flows: engine.rows.into(),
             expectations: engine.expectations.into(),
@@ -187,6 +190,7 @@ impl Peer {
     #[must_use]
     pub fn state(&self) -> &'static str {
         match (self.session.as_str(), self.equal, self.complete) {
+            ("up" | "renewing", ..) if self.full => "full",
             ("up" | "renewing", true, _) => "equal",
             ("up" | "renewing", false, true) => "catching up",
             ("up" | "renewing", false, false) => "filling",

@@ -17,6 +17,7 @@ use wire::sync::v2::{DigestKey, Flags, Frames};
 mod expects;
 mod hot;
 mod lag;
+mod limit;
 mod owners;
 mod paths;
 mod people;
@@ -64,6 +65,8 @@ struct World {
     loses: u64,
     count: u64,
     hot: bool,
+    /// Most flows of peers of a node that starts.
+    remote_max: usize,
     /// Bytes of text that are sealed at most, and that paths carry.
     seals: usize,
     carries: usize,
@@ -85,6 +88,7 @@ impl World {
             loses: 0,
             count: 0,
             hot,
+            remote_max: 100_000,
             seals: LEN,
             carries: LEN,
             datagrams: Vec::new(),
@@ -103,6 +107,7 @@ impl World {
         let cluster = Cluster {
             me: Owner(at as u8),
             hot: self.hot,
+            remote_max: self.remote_max,
             rates: vec![None; peers.len()],
             peers,
             incarnation,

@@ -43,7 +43,10 @@ pub(super) const ROWS: &[Keyword] = &[
     keyword(Key::RemoteLimit, "RemoteLimit", &[Replication])
         .takes(POSITIVE)
         .default_or(|| None, "`HashLimit`")
-        .doc("Most flows of all peers together. Refused at the start: this build has not got it yet."),
+        .doc(
+            "Most flows of all peers together, each of which is sure of its share. What is beyond is \
+             refused, and the peer is `full` and not ready until there is room.",
+        ),
     keyword(Key::Peer, "Peer", &[Replication])
         .takes(Kind::NodeName)
         .opens(super::Body::Block(Peer))
