@@ -127,6 +127,8 @@ impl Member {
             digest_key: KEY,
             hot: self.is_hot,
             remote_max: settings.flows_max,
+            // Drawn with the run, so that seeds of earlier days are what they were otherwise.
+            settle: Duration::from_millis([0, 0, 30, 300][(self.incarnation % 4) as usize]),
         };
         let config = Config {
             flows_max: settings.flows_max,

@@ -65,6 +65,8 @@ pub struct Cluster {
     pub rates: Vec<Option<u64>>,
     /// Flows of peers are written into this node's kernel at once (`Inject on`, "hot").
     pub hot: bool,
+    /// How long a new flow may stay unclaimed, so that its first states are told as one (`Settle`).
+    pub settle: Duration,
     /// Most flows of all peers together (`RemoteLimit`); each is sure of its share.
     pub remote_max: usize,
     /// Which run of this node this is: a random number.

@@ -171,17 +171,17 @@ fn what_replication_cannot_do_yet_is_refused_at_its_place() {
     let path = at("nodes.conf");
     assert!(ctflow(&["key", "generate", &at("a.key")]).status.success());
     let nodes = format!(
-        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Settle 5\n Peer fw-b {{\n \
+        "Replication {{\n Name fw-a\n KeyFile {}\n Port 3790\n Settle 5\n RemoteLimit 5\n Peer fw-b {{\n \
          PublicKey gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA=\n Address 127.0.0.1\n}}\n}}",
         at("a.key")
     );
     let text = format!(
-        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n}}\nSync {{\n  {nodes}\n}}\n",
+        "General {{\n UNIX {{ Path {} }}\n LockFile {}\n Shards 2\n}}\nSync {{\n  {nodes}\n}}\n",
         at("ctl"),
         at("lock")
     );
     std::fs::write(&path, text).unwrap();
-    let wanted = "nodes.conf:6:3: `Replication`: this build has not `Settle` yet";
+    let wanted = "nodes.conf:7:3: `Replication`: this build has not `Shards` above 1 yet";
     for args in [vec!["--check", "-C", &path], vec!["-C", &path]] {
         let output = conntrackd(&args);
         let said = text_of(&output);

@@ -51,7 +51,6 @@ fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     keys::identity(conf, &process::host_name(), keyring)?;
     let missing = [
         (plan.links.is_some(), "links of version 1 beside it"),
-        (conf.settle_ms != 0, "`Settle`"),
         (plan.shards > 1, "`Shards` above 1"),
     ];
     match missing.into_iter().find(|(is_asked, _)| *is_asked) {

@@ -15,6 +15,7 @@ use host::shard::Order;
 use host::{clock, keyfile, process};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wire::sync::v2::DigestKey;
@@ -38,6 +39,7 @@ pub fn open(
     let incarnation = random_number();
     config.cluster = Some(Arc::new(Cluster {
         hot: conf.inject,
+        settle: Duration::from_millis(conf.settle_ms.into()),
         remote_max: conf.remote_limit.map_or(config.flows_max, |flows| flows as usize),
         incarnation,
         digest_key: DigestKey(members.preshared.digest_key()),
@@ -86,6 +88,7 @@ fn cluster(me: Name, peers: &[PeerConf]) -> Cluster {
         peers: peers.iter().map(|peer| place(peer.name)).collect(),
         rates: Vec::new(),
         hot: false,
+        settle: Duration::ZERO,
         remote_max: 0,
         incarnation: 0,
         digest_key: DigestKey([0; 16]),

@@ -44,12 +44,12 @@ impl V2 {
     pub fn on_time(&mut self, node: &mut Node, now: Instant) {
         self.tell_paths(node);
         while let Some(slot) = self.queue.pop() {
-            let notes = core::mem::take(&mut self.notes[slot as usize]);
-            if notes.contains(Notes::TAKEN) && node.is_committing() {
-                self.taken.push(slot);
-            } else {
-                self.look_at_slot(node, now, slot, notes);
+            if !self.settles(node, now, slot) {
+                self.look_at(node, now, slot);
             }
+        }
+        while let Some((_, slot)) = self.settling.pop_if(|(due, _)| *due <= now) {
+            self.look_at(node, now, slot);
         }
         if !node.is_committing() {
             for slot in core::mem::take(&mut self.taken) {
@@ -68,6 +68,31 @@ impl V2 {
         self.compare_on(node, now);
         self.keep_injected(node, now);
         self.date_versions(now);
+    }
+
+    /// Whether a flow is so new that it is left unclaimed for a moment: what else happens to it until then is told with
+    /// it, and if it ends, nothing of it is.
+    fn settles(&mut self, node: &Node, now: Instant, slot: Slot) -> bool {
+        let notes = self.noted(slot);
+        let new = Notes::QUEUED | Notes::ADDED | Notes::CHANGED;
+        if self.cluster.settle.is_zero() || notes != new {
+            return false;
+        }
+        let Some(entry) = node.flows.table.at(slot).filter(|entry| !entry.has_ended()) else {
+            return false;
+        };
+        let is_known = !matches!(self.claims.known(node, &entry.key()), Known::Nothing);
+        !is_known && self.settling.push((now + self.cluster.settle, slot)).is_ok()
+    }
+
+    /// Looks at what was noted about a slot.
+    fn look_at(&mut self, node: &mut Node, now: Instant, slot: Slot) {
+        let Some(notes) = self.notes.get_mut(slot as usize).map(core::mem::take) else { return };
+        if notes.contains(Notes::TAKEN) && node.is_committing() {
+            self.taken.push(slot);
+        } else {
+            self.look_at_slot(node, now, slot, notes);
+        }
     }
 
     fn look_at_slot(&mut self, node: &mut Node, now: Instant, slot: Slot, notes: Notes) {
@@ -228,7 +253,8 @@ impl V2 {
         let join = waits.then(|| self.began + JOIN_WAIT);
         let look = self.look.filter(|_| self.scanned && self.scan.is_none());
         let extend = self.cluster.hot.then_some(self.extend.due);
-        [scan, join, look.map(|look| look.next), extend].into_iter().flatten().min()
+        let settled = self.settling.iter().next().map(|(due, _)| *due);
+        [scan, join, look.map(|look| look.next), extend, settled].into_iter().flatten().min()
     }
 
     /// The kernel is asked about the flow in a slot: if it is there and open, this node claims it with the next epoch.
@@ -306,6 +332,7 @@ impl Listener for V2 {
     fn forget_entries(&mut self) {
         self.claims.forget_own();
         self.queue.clear();
+        self.settling.clear();
         self.notes.clear();
         self.scanned = false;
         self.expects.scanned = false;

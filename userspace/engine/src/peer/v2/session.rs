@@ -12,6 +12,7 @@ use super::association::Association;
 use super::claims::{Claims, Known};
 use super::lag::{Clock, Quantiles};
 use super::sent;
+use crate::bounded::Bounded;
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
 use crate::expectations::ExpectKey;
@@ -95,6 +96,8 @@ pub struct V2 {
     /// By slot of the local table.
     pub(super) notes: Vec<Notes>,
     pub(super) queue: Vec<Slot>,
+    /// Slots of new flows, and when each is looked at (`Settle`). Their notes stay queued until then.
+    pub(super) settling: Bounded<(Instant, Slot)>,
     pub(super) began: Instant,
     /// The look through the local table that is under way.
     pub(super) scan: Option<Scan>,
@@ -183,6 +186,7 @@ impl V2 {
             peers,
             notes: Vec::new(),
             queue: Vec::new(),
+            settling: Bounded::new(config.flows_max),
             began: now,
             scan: None,
             scanned: false,

@@ -21,6 +21,7 @@ mod limit;
 mod owners;
 mod paths;
 mod people;
+mod settle;
 
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
@@ -67,6 +68,7 @@ struct World {
     hot: bool,
     /// Most flows of peers of a node that starts.
     remote_max: usize,
+    settle: Duration,
     /// Bytes of text that are sealed at most, and that paths carry.
     seals: usize,
     carries: usize,
@@ -89,6 +91,7 @@ impl World {
             count: 0,
             hot,
             remote_max: 100_000,
+            settle: Duration::ZERO,
             seals: LEN,
             carries: LEN,
             datagrams: Vec::new(),
@@ -108,6 +111,7 @@ impl World {
             me: Owner(at as u8),
             hot: self.hot,
             remote_max: self.remote_max,
+            settle: self.settle,
             rates: vec![None; peers.len()],
             peers,
             incarnation,

@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Keyword] = &[
         .default(|| ReplicationConf::SETTLE_MS.into())
         .doc(
             "How long a new flow may stay untold, in milliseconds, so that its first states are told \
-             as one. Any other than 0 is refused at the start: this build has not got it yet.",
+             as one; of a flow that ends sooner, nothing is told.",
         ),
     keyword(Key::RemoteLimit, "RemoteLimit", &[Replication])
         .takes(POSITIVE)
