@@ -194,6 +194,10 @@ impl<'a> Nodes<'a> {
     /// B dies without a word, begins anew and asks for everything.
     fn restart_b(&mut self) {
         let conf = self.cell.conf_b().mode("StartupResync on");
+        let said = |node: &Daemon<'_>, what: &str| node.log().matches(what).count();
+        let asked = |b: &Daemon<'_>| said(b, "resync requested by other node");
+        let renewed = |a: &Daemon<'_>| said(a, "the other node began a new sequence");
+        let before = (asked(&self.b), renewed(&self.a));
         self.b.restart(&conf);
         if (self.cell.rules, self.cell.transport) == (Rules::NoTrack, Transport::Tcp) {
             // What is said before the connection stands, the original drops; and nobody says it again.
@@ -203,6 +207,10 @@ impl<'a> Nodes<'a> {
         wait_equal("everything arrives", || self.b.external(), || self.model_b.external());
         if matches!(self.cell.rules, Rules::Ftfw) {
             self.let_a_ask();
+            // Ours asks a node of which it notices that; later, if it asked just before.
+            if self.a.brand() == Brand::Ours && renewed(&self.a) > before.1 {
+                wait_until("A asks who began anew", || asked(&self.b) > before.0);
+            }
         }
     }
 
