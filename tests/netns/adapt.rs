@@ -86,6 +86,13 @@ fn talk(sockets: &[UdpSocket; 2], packets: u32) {
     }
 }
 
+fn assert_missed_nothing(listener: &mut Listener, round: u32) {
+    let kernel = || Listener::new(&Settings { choice: Choice::Netlink, ..adapting() }).table();
+    let left = || differences(&listener.table(), &kernel());
+    wait_equal("what is told is what the kernel has", left, Vec::<String>::new);
+    assert_eq!(listener.source.account().lost, 0, "round {round}");
+}
+
 #[test]
 fn no_change_of_a_flow_is_missed_while_tap_and_hook_take_turns() {
     let node = Namespace::new();
@@ -108,10 +115,7 @@ fn no_change_of_a_flow_is_missed_while_tap_and_hook_take_turns() {
             talk(&sockets, 1000);
             take_the_tap(&mut listener, &mut now);
         });
-        let kernel = || Listener::new(&Settings { choice: Choice::Netlink, ..adapting() }).table();
-        let left = || differences(&listener.table(), &kernel());
-        wait_equal("what is told is what the kernel has", left, Vec::<String>::new);
-        assert_eq!(listener.source.account().lost, 0, "round {round}");
+        assert_missed_nothing(&mut listener, round);
     }
 }
 
@@ -140,10 +144,7 @@ fn no_change_of_a_flow_is_missed_while_the_hook_takes_over_at_once() {
             assert!(!listener.source.take_hook(now).expect("it is there"), "it reports already");
             take_the_tap(&mut listener, &mut now);
         });
-        let kernel = || Listener::new(&Settings { choice: Choice::Netlink, ..adapting() }).table();
-        let left = || differences(&listener.table(), &kernel());
-        wait_equal("what is told is what the kernel has", left, Vec::<String>::new);
-        assert_eq!(listener.source.account().lost, 0, "round {round}");
+        assert_missed_nothing(&mut listener, round);
     }
 }
 

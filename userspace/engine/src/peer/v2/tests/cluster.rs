@@ -372,8 +372,8 @@ fn who_began_anew_before_it_was_heard_is_told_again() {
 }
 
 /// R8.2: what changes is told before what was there before, which goes on all the same.
-#[test]
-fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
+/// Node 0 is about to tell node 1, which has just begun, of 20,000 flows.
+fn transfer() -> World {
     let mut world = World::new(2);
     drop(world.stop(1));
     for n in 0..20_000 {
@@ -381,10 +381,18 @@ fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
     }
     world.run(S(3));
     world.start(1, BTreeMap::new());
-    let held = |world: &World| {
-        let node = world.nodes[1].as_ref().unwrap();
-        node.engine.peer_standings(world.now).next().unwrap().rows
-    };
+    world
+}
+
+/// Flows of node 0 that node 1 holds.
+fn held(world: &World) -> u32 {
+    let node = world.nodes[1].as_ref().unwrap();
+    node.engine.peer_standings(world.now).next().unwrap().rows
+}
+
+#[test]
+fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
+    let mut world = transfer();
     while held(&world) == 0 {
         world.run(STEP);
     }
@@ -409,17 +417,7 @@ fn news_does_not_wait_for_a_bulk_nor_a_bulk_for_news() {
 /// Who receives fewer datagrams than make an acknowledgement waits for more, and more do not come.
 #[test]
 fn the_datagram_that_closes_the_window_asks_for_an_answer() {
-    let mut world = World::new(2);
-    drop(world.stop(1));
-    for n in 0..20_000 {
-        world.kernel(0, Change::New, flow(1_000 + n, 3));
-    }
-    world.run(S(3));
-    world.start(1, BTreeMap::new());
-    let held = |world: &World| {
-        let node = world.nodes[1].as_ref().unwrap();
-        node.engine.peer_standings(world.now).next().unwrap().rows
-    };
+    let mut world = transfer();
     while held(&world) < 1_000 {
         world.run(STEP);
     }
