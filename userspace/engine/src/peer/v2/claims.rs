@@ -103,6 +103,8 @@ pub struct Claims {
     own_ends: HashMap<FlowKey, u32, FixedState>,
     /// By remote slot.
     held: Vec<Option<Held>>,
+    /// The slot behind the last row that gave way to another peer's.
+    gave: usize,
     held_ends: HashMap<FlowKey, HeldEnd, FixedState>,
     /// Keys of the held ends with their versions, in the order in which they came. Some are gone by now.
     graves: Bounded<(FlowKey, u64)>,
@@ -128,6 +130,7 @@ impl Claims {
             marks: Vec::new(),
             own_ends: HashMap::with_hasher(hasher()),
             held: Vec::new(),
+            gave: 0,
             held_ends: HashMap::with_hasher(hasher()),
             graves: Bounded::new(ENDS_MAX),
             joined: HashMap::with_hasher(hasher()),
@@ -293,7 +296,8 @@ impl Claims {
         self.own_ends.insert(*key, place);
     }
 
-    /// A peer's claim of a living flow is taken; `known` is what was claimed before.
+    /// A peer's claim of a living flow is taken; `known` is what was claimed before. Returns whose flow had to go for
+    /// it, if one had to.
     ///
     /// # Errors
     /// [`Full`] when there is no room for the flow; then nothing is claimed of it any more.
@@ -303,16 +307,18 @@ impl Claims {
         (now, anew): (Instant, bool),
         (claim, flow): (Claimed, Flow),
         known: Known,
-    ) -> Result<(), Full> {
-        let Some(mark) = self.mark(&flow) else { return Ok(()) };
+    ) -> Result<Option<Owner>, Full> {
+        let Some(mark) = self.mark(&flow) else { return Ok(None) };
         match known {
             Known::Held(slot, before) => self.take_out(before.owner, slot),
             _ => self.let_go(node, &flow.key(), known),
         }
-        if !matches!(known, Known::Held(..)) && !self.has_room(node, claim.owner) {
-            node.counters.remote.create_no_space += 1;
-            return Err(Full);
-        }
+        let gave = match known {
+            Known::Held(..) => None,
+            _ => self.make_room(node, claim.owner).inspect_err(|Full| {
+                node.counters.remote.create_no_space += 1;
+            })?,
+        };
         let slot = node.remote.hold(&mut node.counters.remote, flow, (now, anew))?;
         let at = slot as usize;
         if self.held.len() <= at {
@@ -320,32 +326,54 @@ impl Claims {
         }
         self.held[at] = Some(Held { claim, mark, released: false });
         self.digests[usize::from(claim.owner.0)].add(mark.id, mark.print);
-        Ok(())
+        Ok(gave)
     }
 
-    /// How many more flows of a peer may be held: what others do not need for their shares (`RemoteLimit`).
+    /// How many more flows of a peer may be held: what is free, and what others have beyond their shares as long as this
+    /// one has less than its own (`RemoteLimit`).
     #[must_use]
     pub fn room_for(&self, node: &Node, owner: Owner) -> usize {
-        let (free, share) = self.free(node);
-        let unused = |(at, digest): (usize, &Digest)| {
-            let other = at != usize::from(self.me.0) && at != usize::from(owner.0);
-            if other { share.saturating_sub(digest.rows() as usize) } else { 0 }
-        };
-        let kept: usize = self.digests.iter().enumerate().map(unused).sum();
-        free.saturating_sub(kept)
-    }
-
-    /// How many more flows of peers there is room for, and the share of one.
-    fn free(&self, node: &Node) -> (usize, usize) {
         let (len, most) = node.remote.room();
-        (most.saturating_sub(len), most / self.digests.len().saturating_sub(1).max(1))
+        let share = self.share(most);
+        let lent: usize = self.others(owner).map(|(_, rows)| rows.saturating_sub(share)).sum();
+        let lacks = share.saturating_sub(self.digest(owner).rows() as usize);
+        let free = most.saturating_sub(len);
+        free.max(lacks.min(free + lent))
     }
 
-    /// Whether one more flow of a peer may be held.
-    fn has_room(&self, node: &Node, owner: Owner) -> bool {
-        let (free, share) = self.free(node);
-        // Where all others could have their whole shares, nobody need be asked how many flows are theirs.
-        free > share * self.digests.len().saturating_sub(2) || self.room_for(node, owner) > 0
+    /// The flows that each peer is sure of.
+    fn share(&self, most: usize) -> usize {
+        most / self.digests.len().saturating_sub(1).max(1)
+    }
+
+    /// Peers but one, and how many flows of each are held.
+    fn others(&self, owner: Owner) -> impl Iterator<Item = (Owner, usize)> {
+        let all = self.digests.iter().enumerate();
+        let all = all.map(|(at, digest)| (Owner(at as u8), digest.rows() as usize));
+        all.filter(move |(other, _)| *other != self.me && *other != owner)
+    }
+
+    /// Sees that there is room for one more flow of a peer. Whose flow went for it, if one did: one of whoever has most
+    /// beyond its share gives way to who has less.
+    fn make_room(&mut self, node: &mut Node, owner: Owner) -> Result<Option<Owner>, Full> {
+        let (len, most) = node.remote.room();
+        if len < most {
+            return Ok(None);
+        }
+        let share = self.share(most);
+        let from = self.others(owner).max_by_key(|(_, rows)| *rows);
+        let from = from.filter(|(_, rows)| *rows > share).map(|(other, _)| other);
+        let lacks = (self.digest(owner).rows() as usize) < share;
+        let from = from.filter(|_| lacks).ok_or(Full)?;
+        let is_its =
+            |held: &Option<Held>| held.as_ref().is_some_and(|held| held.claim.owner == from);
+        let behind = self.held.get(self.gave..).unwrap_or_default();
+        let slot = behind.iter().position(is_its).map(|at| at + self.gave);
+        let slot = slot.or_else(|| self.held.iter().position(is_its)).ok_or(Full)?;
+        self.gave = slot + 1;
+        self.take_out(from, slot as Slot);
+        node.remote.release(&mut node.counters.remote, slot as Slot);
+        Ok(Some(from))
     }
 
     /// A peer's claim that a flow is over is taken; `known` is what was claimed before. The oldest end gives way.

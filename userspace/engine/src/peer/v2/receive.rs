@@ -10,6 +10,7 @@ use super::ledger::Item;
 use super::sent;
 use super::session::V2;
 use super::stream::{Number, elicits};
+use crate::flows::table::Full;
 use crate::kernel::Purpose;
 use crate::node::Node;
 use crate::output::{Event, Request, Side};
@@ -245,11 +246,16 @@ impl V2 {
         } else {
             let held = self.claims.hold(node, (now, comes == Comes::New), (coming, flow), known);
             refused = held.is_err();
-            node.note_room(now, Side::Remote, held);
-        }
-        if refused {
-            self.count(from, |counts| counts.no_space += 1);
-            self.peers.get_mut(from.index()).into_iter().for_each(|peer| peer.full = true);
+            let lacks = match held {
+                Ok(gave) => gave,
+                Err(Full) => Some(coming.owner),
+            };
+            let mut peers = self.peers.iter_mut();
+            if let Some(peer) = peers.find(|peer| Some(peer.owner) == lacks) {
+                peer.full = true;
+                peer.counts.no_space += 1;
+            }
+            node.note_room(now, Side::Remote, held.map(drop));
         }
         // The kernel is not given what nobody remembers.
         if acts && !(refused && action.is_write()) {

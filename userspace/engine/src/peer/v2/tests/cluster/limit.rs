@@ -61,13 +61,24 @@ fn each_peer_is_sure_of_its_share() {
     let mut world = world(3);
     begin(&mut world, 0, 1_000..1_200);
     world.run(S(4));
-    assert_eq!(standing(&world, 2, 0).rows, 50, "fifty are kept for the other one");
+    let lent = standing(&world, 2, 0);
+    assert_eq!((lent.rows, lent.full), (100, true), "nobody else needs the room");
     begin(&mut world, 1, 2_000..2_040);
     world.run(S(4));
     let [first, second] = [0, 1].map(|other| standing(&world, 2, other));
-    assert_eq!((first.rows, first.full), (50, true));
+    assert_eq!((first.rows, first.full), (60, true), "what it had of the other one's goes");
     assert_eq!((second.rows, second.full, second.equal), (40, false, true));
     assert!(!is_ready(&world, 2));
+    // It takes no more than its share.
+    begin(&mut world, 1, 2_040..2_100);
+    world.run(S(4));
+    let [first, second] = [0, 1].map(|other| standing(&world, 2, other));
+    assert_eq!([(first.rows, first.full), (second.rows, second.full)], [(50, true); 2]);
+    (1_050..1_200).for_each(|n| world.kernel(0, Change::Destroy, flow(n, 3)));
+    (2_050..2_100).for_each(|n| world.kernel(1, Change::Destroy, flow(n, 3)));
+    world.run(S(6));
+    world.assert_equal("there is room for all");
+    assert!(is_ready(&world, 2));
 }
 
 #[test]
