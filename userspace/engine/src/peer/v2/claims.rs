@@ -329,8 +329,8 @@ impl Claims {
         Ok(gave)
     }
 
-    /// How many more flows of a peer may be held: what is free, and what others have beyond their shares as long as this
-    /// one has less than its own (`RemoteLimit`).
+    /// How many more flows of a peer may be held: what is free, and what others have beyond their shares as long as
+    /// this one has less than its own (`RemoteLimit`).
     #[must_use]
     pub fn room_for(&self, node: &Node, owner: Owner) -> usize {
         let (len, most) = node.remote.room();
