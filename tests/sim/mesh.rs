@@ -26,7 +26,7 @@ use world::World;
 /// again for flows that lost their owner, and HEAL.
 const HEAL_S: u64 = 40;
 /// Seeds that once failed, and whether nodes were hot: what each of them found is mended.
-const FAILED_ONCE: [(u64, bool); 19] = [
+const FAILED_ONCE: [(u64, bool); 21] = [
     // A close told as expired.
     (101_807, false),
     (1_146, true),
@@ -54,6 +54,9 @@ const FAILED_ONCE: [(u64, bool); 19] = [
     (95_100_769, false),
     // A node that had begun anew waited for ever for an OPEN that it had acknowledged before.
     (96_001_224, true),
+    // Shares that nobody needed were kept free, and a table with room for all refused.
+    (5_215, false),
+    (5_215, true),
 ];
 
 /// Whether some nodes of a world write flows of peers into their kernels at once: half of the seeds, or as
