@@ -54,6 +54,19 @@ fn come_and_go(ended: &AtomicBool) {
     }
 }
 
+/// Has flows come and go in a namespace while something is done.
+fn while_flows_come_and_go(node: &Namespace, work: impl FnOnce()) {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ending = Ending(&ended);
+        scope.spawn(|| {
+            node.enter();
+            come_and_go(&ended);
+        });
+        work();
+    });
+}
+
 /// Lets so many flows begin that the hook takes over.
 fn take_the_hook(listener: &mut Listener, now: &mut Instant) {
     for _ in 0..LOOKS {
@@ -104,13 +117,7 @@ fn no_change_of_a_flow_is_missed_while_tap_and_hook_take_turns() {
     let mut now = clock::now();
     for round in 0..3 {
         assert_eq!((listener.source.name(), listener.source.hears_requests()), ("tap", true));
-        let ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let _ending = Ending(&ended);
-            scope.spawn(|| {
-                node.enter();
-                come_and_go(&ended);
-            });
+        while_flows_come_and_go(&node, || {
             take_the_hook(&mut listener, &mut now);
             talk(&sockets, 1000);
             take_the_tap(&mut listener, &mut now);
@@ -128,13 +135,7 @@ fn no_change_of_a_flow_is_missed_while_the_hook_takes_over_at_once() {
     let mut listener = Listener::new(&adapting());
     let mut now = clock::now();
     for round in 0..3 {
-        let ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let _ending = Ending(&ended);
-            scope.spawn(|| {
-                node.enter();
-                come_and_go(&ended);
-            });
+        while_flows_come_and_go(&node, || {
             wait_until("flows come and go", || {
                 listener.turn();
                 !listener.table().is_empty()
@@ -197,13 +198,7 @@ fn a_daemon_takes_turns(general: &str) {
     stage.node.nft(RULES);
     let daemon = stage.ours("a", &solo(&format!("EventSource auto\n {general}")));
     daemon.wait_to_say("conntrack events come through: tap");
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _ending = Ending(&ended);
-        scope.spawn(|| {
-            stage.node.enter();
-            come_and_go(&ended);
-        });
+    while_flows_come_and_go(&stage.node, || {
         daemon.wait_to_say("conntrack events come through: hook (");
         wait_until("the status names the hook", || daemon.status()["events"]["source"] == "hook");
         // By then nobody hears of new flows by netlink.

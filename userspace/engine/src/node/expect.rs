@@ -149,8 +149,7 @@ impl Node {
         let key = ExpectKey::of(&expect);
         let known = self.local_expectations.table().contains_key(&key);
         // What was written straight into the kernel is the peer's.
-        let hot = self.config.cluster.as_ref().is_some_and(|cluster| cluster.hot);
-        let theirs = (hot || !self.config.replication.keep_remote)
+        let theirs = (self.remote.is_hot() || !self.config.replication.keep_remote)
             && !known
             && self.remote_expectations.spoke_of(&key);
         let first = dump.first;

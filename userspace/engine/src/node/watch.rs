@@ -138,9 +138,9 @@ impl Node {
 
     /// Whether the kernel's count of flows is to be the same as ours.
     pub(crate) fn is_countable(&self) -> bool {
-        let Config { filter, share, replication, cluster, .. } = &self.config;
-        let hot = cluster.as_ref().is_some_and(|cluster| cluster.hot);
-        filter.passes_all() && *share == Share::ALL && replication.keep_remote && !hot
+        let Config { filter, share, replication, .. } = &self.config;
+        let all = filter.passes_all() && *share == Share::ALL;
+        all && replication.keep_remote && !self.remote.is_hot()
     }
 
     /// The event source is another one. What other programs did to flows while it did not tell, an audit finds.
