@@ -95,13 +95,15 @@ pub mod name {
     pub const FREED: &str = "failure_freed";
     /// Ring buffer of records.
     pub const RING: &str = "FAILURES";
-    /// Per-CPU array of `u64`: what was seen of each [`super::Reason`], then what of that is in the ring.
+    /// Per-CPU array of `u64`: how often each [`super::Reason`] was seen, then how many of those records are in the
+    /// ring.
     pub const COUNTERS: &str = "FAILURE_COUNTERS";
     /// Global: [`super::Setting`]s.
     pub const SETTINGS: &str = "SETTINGS";
 }
 
-/// What the programs are told before they are loaded: offsets of fields, bytes, but for the first two.
+/// Constants that the loader writes into the programs before it loads them: field offsets in bytes, except the first
+/// two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 #[expect(missing_docs, reason = "host::failures::fields says what each one is")]

@@ -63,7 +63,7 @@ pub struct FilterConfig {
     pub tcp_states: u32,
     /// One flow in so many passes; 0 and 1 let all pass.
     pub sample: u32,
-    /// How old a flow must be to be told of, nanoseconds.
+    /// Minimum age of a flow before its events are reported, nanoseconds.
     pub age_ns: u64,
     /// One bit per IP protocol number: bit `n % 64` of word `n / 64`.
     pub protocols: [u64; 4],
@@ -109,7 +109,7 @@ pub trait Sets {
     fn hold_number(&self, set: Numbers, number: u16) -> bool;
 }
 
-/// What of a flow is told beyond its original tuple. One bit each.
+/// Which fields of a flow a message carried beyond its original tuple. One bit each.
 pub mod told {
     /// `reply_src`.
     pub const REPLY: u32 = 1;
@@ -133,12 +133,12 @@ pub struct Subject {
     pub mark: u32,
     /// Its state, as the kernel numbers those of TCP.
     pub tcp_state: u32,
-    /// Bits of [`told`].
+    /// Bits of [`told`]: which fields are known.
     pub told: u32,
 }
 
 impl Subject {
-    /// Of which nothing is told: all zero.
+    /// A subject with no known field: all zero.
     pub const NOTHING: Self = Self {
         key: FlowKey::new(Tuple { src: [0; 16], dst: [0; 16], l4: [0; 4], family: 0, proto: 0 }, 0),
         reply_src: [0; 16],
@@ -202,7 +202,7 @@ impl FilterConfig {
         modes != mode::OFF || self.sample > 1 || self.age_ns > 0
     }
 
-    /// Whether a flow that is told of like this passes; `change` is what is told.
+    /// Whether an event about a flow like this passes; `change` is the kind of event.
     #[must_use]
     #[inline(always)]
     pub fn passes(&self, subject: &Subject, sets: &impl Sets, change: Change) -> bool {
@@ -279,7 +279,7 @@ impl FilterConfig {
         self.sample <= 1 || subject.told & told::ZONE == 0 || in_sample(&subject.key, self.sample)
     }
 
-    /// TCP states; a flow of another protocol passes, and so does one whose state is not told.
+    /// TCP states; a flow of another protocol passes, and so does one whose state is unknown.
     #[inline(always)]
     fn passes_state(&self, subject: &Subject) -> bool {
         self.tcp_state_mode == mode::OFF

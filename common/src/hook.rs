@@ -155,7 +155,7 @@ pub mod counter {
     pub const LOST_FULL: u32 = 4;
     /// Outcome: news on a CPU that has no ring.
     pub const LOST_NO_RING: u32 = 5;
-    /// News told again because the flow changed while it was told (not an outcome).
+    /// A second report, because the flow changed during the first (not an outcome).
     pub const REPEATED: u32 = 6;
     /// The same, but there was no room (not an outcome). The next packet of the flow tells it.
     pub const REPEAT_LOST: u32 = 7;

@@ -27,7 +27,7 @@ pub const FILTER_IPV6: &str = "FILTER_IPV6";
 pub const FILTER_PREFIXES_MAX: u32 = 16_384;
 /// Array of `u64`: the bitmaps of [`crate::filter::Numbers`], one behind the other.
 pub const FILTER_NUMBERS: &str = "FILTER_NUMBERS";
-/// Hash from the [`ctnetlink::FlowKey`] of a flow that is too young to be told of to the `ktime` of its beginning.
+/// Hash from the [`ctnetlink::FlowKey`] of a flow that is too young to be reported to the `ktime` of its beginning.
 pub const YOUNG: &str = "YOUNG";
-/// Most young flows; a flow beyond is told of at once.
+/// Limit of young flows; a flow beyond it is reported at once.
 pub const YOUNG_MAX: u32 = 1 << 18;

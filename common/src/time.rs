@@ -1,4 +1,4 @@
-//! Time as every floor sees it: a monotonic count of nanoseconds that somebody else reads for you.
+//! Time as every floor sees it: a monotonic count of nanoseconds. The caller reads the clock.
 
 use core::ops::{Add, AddAssign};
 use core::time::Duration;

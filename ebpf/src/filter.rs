@@ -73,14 +73,14 @@ pub fn passes(ctx: &SkBuffContext) -> bool {
 }
 
 /// # Safety
-/// `scratch` must be valid, and nobody else may use it meanwhile.
+/// `scratch` must be valid and used by no other code meanwhile.
 #[inline(always)]
 unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratch) -> Option<bool> {
     let len = black_box(ctx.len().min(SCRATCH_LEN as u32));
     // What the compiler knows of `len`, old verifiers do not: this is 1 to 512 by the look of it, and `len` unless that
     // is 0, which does not happen.
     let len = (len.wrapping_sub(1) & (SCRATCH_LEN as u32 - 1)) + 1;
-    // SAFETY: `bytes` takes `len` bytes, and by the caller's word nobody else uses it.
+    // SAFETY: `bytes` has room for `len` bytes, and the caller guarantees that no other code uses it.
     let (bytes, subject) = unsafe {
         let to = (&raw mut (*scratch).bytes).cast();
         if bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to, len) != 0 {

@@ -47,7 +47,7 @@ const TEMPLATE: u64 = 1 << 11;
 /// `skb->_nfct` carries `enum ip_conntrack_info` in these bits (`NFCT_INFOMASK`).
 const INFO_MASK: u64 = 7;
 
-/// Reads a field of the kernel; `$width` is how much of it. Each read is done anew.
+/// Reads a field of the kernel; `$width` is its width. The compiler repeats each read and caches none.
 macro_rules! field {
     ($width:literal, $base:expr, $field:ident) => {{
         let value: u64;
@@ -145,7 +145,7 @@ fn tell(conn: Conn, state: &State, tag: u64, word: u64) -> (Outcome, u64) {
         Outcome::Recorded => count(counter::REPEATED),
         _ => count(counter::REPEAT_LOST),
     }
-    // It is changing fast, or was not told: let the next packet look again.
+    // The flow is changing fast, or its second report found no room: the next packet looks again.
     (outcome, 0)
 }
 
@@ -297,8 +297,9 @@ impl Conn {
 }
 
 impl State {
-    /// State and status as they are, and 15 bits of the mark: 35 bits in all. A mark that changes by rule while nothing
-    /// else does is missed once in 32,768 times. That the flow was confirmed is no news: its first packet told it so.
+    /// State and status as they are, and 15 bits of the mark: 35 bits in all. A mark that changes by rule while
+    /// nothing else does is missed once in 32,768 times. CONFIRMED is left out: the report of the first packet
+    /// implies it.
     #[inline(always)]
     fn signature(&self) -> u64 {
         let mark = (self.mark as u32).wrapping_mul(0x9e37_79b1) >> 17;

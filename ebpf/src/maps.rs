@@ -25,7 +25,7 @@ pub const SCRATCH_LEN: usize = 512;
 pub struct Scratch {
     /// 1 while it is in use. A message that comes in an interrupt meanwhile is not judged.
     pub busy: u64,
-    /// It.
+    /// The start of the message.
     pub bytes: Message,
     /// What it tells.
     pub subject: Subject,
@@ -72,7 +72,7 @@ pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub static FILTER_NUMBERS: Array<u64, { (3 * Numbers::WORDS) as usize }> = Array::new();
 
-/// When flows began that are too young to be told of.
+/// When each flow began that is still too young to be reported.
 #[btf_map]
 pub static YOUNG: HashMap<FlowKey, u64, { shape::YOUNG_MAX as usize }, NO_PREALLOC> =
     HashMap::new();

@@ -42,10 +42,10 @@ mod entry {
     /// What this CPU is at.
     #[repr(C)]
     pub struct State {
-        /// Who evicts, and since when; 0: nobody.
+        /// The task that is evicting, and since when; 0: none.
         evicting: u64,
         since: u64,
-        /// Whose packet has found no room, and when; 0: nobody's.
+        /// The task whose packet found no room, and when; 0: none.
         refused: u64,
         at: u64,
         /// Both flows of a clash.
@@ -54,7 +54,7 @@ mod entry {
         clashes: u64,
     }
 
-    /// How many records of a reason may still be told.
+    /// How many more records of a reason may be written.
     #[repr(C)]
     pub struct Bucket {
         left: u64,
@@ -223,7 +223,7 @@ mod entry {
     }
 
     trait Who: aya_ebpf::EbpfContext {
-        /// The task that runs: process and thread. 1 where that is the idle one, because 0 says that nobody does.
+        /// The running task: process and thread. 1 for the idle task, because 0 means no task.
         #[inline(always)]
         fn who(&self) -> u64 {
             let who = u64::from(self.tgid()) << 32 | u64::from(self.pid());

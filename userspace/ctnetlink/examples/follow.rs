@@ -34,7 +34,8 @@ pub(crate) fn follow(socket: &OwnedFd, most: usize, out: &mut impl Write) -> io:
     while count < most {
         let len = match rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
             Ok((len, _)) => len,
-            // The socket's buffer was full and the kernel dropped events: whoever keeps a table lists it again.
+            // The socket's buffer was full and the kernel dropped events: a program that keeps a table must list it
+            // again.
             Err(Errno::NOBUFS) => {
                 writeln!(out, "events were lost")?;
                 continue;

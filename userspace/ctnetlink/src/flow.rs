@@ -26,9 +26,9 @@ bitflags! {
         const ASSURED = 1 << 2;
         /// Its first packet has passed the host; it is in the table.
         const CONFIRMED = 1 << 3;
-        /// Its source is to be translated.
+        /// The kernel translates its source.
         const SRC_NAT = 1 << 4;
-        /// Its destination is to be translated.
+        /// The kernel translates its destination.
         const DST_NAT = 1 << 5;
         /// Its TCP sequence numbers are adjusted.
         const SEQ_ADJUST = 1 << 6;

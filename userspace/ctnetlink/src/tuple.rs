@@ -28,7 +28,7 @@ pub mod ipproto {
     pub const UDPLITE: u8 = 136;
 }
 
-/// One direction of a flow: who talks to whom over which layer-4 protocol.
+/// One direction of a flow: source and destination, and the identity in its layer-4 protocol.
 ///
 /// Addresses and layer-4 bytes are in network order, so that equality and hashing mean the same on both sides of
 /// the kernel. An IPv4 address fills the first four bytes; the rest is zero.

@@ -332,7 +332,8 @@ pub mod synproxy {
     pub const TSOFF: u16 = 3;
 }
 
-/// `CTA_FILTER_*` (`enum ctattr_filter`), both `u32` bit sets of what of a tuple counts, in native byte order.
+/// `CTA_FILTER_*` (`enum ctattr_filter`), both `u32` bit sets of the parts of a tuple to compare, in native byte
+/// order.
 pub mod filter {
     /// Original direction.
     pub const ORIG_FLAGS: u16 = 1;

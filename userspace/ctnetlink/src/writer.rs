@@ -63,9 +63,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes [`Writer::finish`] fail: what was to be written does not fit its format. The position is then longer
-    /// than any slice, and can still grow by as much: adding with a check for overflow would double what a request
-    /// costs.
+    /// Makes [`Writer::finish`] fail: a value does not fit its format. The position is then longer than any slice,
+    /// and can still grow by as much: adding with a check for overflow would double what a request costs.
     pub(crate) const fn fail(&mut self) {
         self.at = usize::MAX / 2;
     }

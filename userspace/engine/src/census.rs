@@ -1,5 +1,5 @@
-//! Counts of a table's flows by zone, protocol and state. Whoever walks the table counts each flow once; what it costs
-//! is that walk, not the events.
+//! Counts of a table's flows by zone, protocol and state. A walk of the table counts each flow once; the cost is that
+//! walk, not the events.
 
 use crate::flows::table::{Entry, FlowTable};
 use alloc::collections::BTreeMap;
@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use ctnetlink::flow::{ProtoState, Status};
 use ctnetlink::tuple::ipproto;
 
-/// States of TCP that are told apart, by the kernel's numbers: `enum tcp_conntrack`, of which the first ten are states.
+/// TCP states that are counted separately, by the kernel's numbers: `enum tcp_conntrack`, of which the first ten are
+/// states.
 pub const TCP_STATES: usize = 10;
 /// Groups of other protocols.
 pub const OTHERS: [&str; 3] = ["udp", "icmp", "other"];
@@ -16,7 +17,7 @@ pub const OTHERS: [&str; 3] = ["udp", "icmp", "other"];
 pub const REPLIES: [&str; 3] = ["unreplied", "replied", "assured"];
 /// Kinds of flows: TCP's states, then those of [`REPLIES`] for each of [`OTHERS`].
 pub const CELLS: usize = TCP_STATES + OTHERS.len() * REPLIES.len();
-/// Zones that are told apart. Flows of further ones are counted together, so that memory stays bounded.
+/// Zones that are counted separately. Flows of further zones are counted together, so that memory stays bounded.
 pub const ZONES_MAX: usize = 1024;
 
 /// Flows of each kind.

@@ -1,4 +1,4 @@
-//! The one seam through which every change of the flow table reaches whoever listens.
+//! The one seam through which every change of the flow table reaches the listeners.
 //!
 //! ```text
 //!   kernel --> flows --(slot, what happened)--> Listener --> column of the session: the slot is queued, once,
@@ -19,45 +19,44 @@ use ctnetlink::{Change, Expectation, Flow};
 pub enum Elsewhere {
     /// Nothing.
     Unknown,
-    /// The flow, perhaps from an earlier life of this daemon, so that its end must be told.
+    /// The flow, perhaps from an earlier life of this daemon, so the peer needs to receive its end.
     Known,
     /// Perhaps another flow under the same identity: they are to start over.
     Other,
 }
 
-/// Whoever listens to changes of the flow table. These methods only note what is to be told, and never send.
+/// A listener to changes of the flow table. These methods only note what to send, and never send.
 pub trait Listener {
     /// A flow was added in a slot.
     fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant);
 
-    /// The flow in a slot is not as it was, or has ended: whoever listens hears how it is by then.
+    /// The flow in a slot has changed or ended. The listener reads its state when it sends.
     fn on_changed(&mut self, slot: Slot);
 
-    /// The flow in a slot is not the one that was told of under this identity, or not as one that lays what it hears
-    /// over what it knows would have it. What is told next begins it anew.
+    /// The flow in a slot is another one than the listener sent under this identity, or has lost a field that a
+    /// receiver which merges updates would keep. The next message sends it as new.
     fn start_over(&mut self, slot: Slot);
 
     /// Another flow lives where one had ended.
     fn on_revived(&mut self, slot: Slot, now: Instant);
 
-    /// The entry of a flow that nobody holds was removed.
+    /// The entry of a flow that no listener holds was removed.
     fn on_removed(&mut self, slot: Slot);
 
-    /// Whether nobody was told of the living flow in a slot as it is identified now.
+    /// Whether no peer has received the living flow in a slot under its present identity.
     fn is_untold(&self, slot: Slot) -> bool;
 
-    /// Whether the entry of a flow that ended is to stay until it is let go of, because somebody was told of the flow.
-    /// If not, the slot may be filled again.
+    /// Whether the entry of an ended flow must stay until the listener releases it, because a peer has received the
+    /// flow. If not, the slot may be filled again.
     fn holds(&self, slot: Slot) -> bool;
 
-    /// The flow in a slot is about to end, and nobody is to hear of that.
+    /// The flow in a slot is about to end, and the listener must not send that end.
     fn silence(&mut self, slot: Slot);
 
-    /// The same, though somebody who was told of the flow should know: it is left to the next transfer.
+    /// The same, but a peer that received the flow needs to know: the next bulk transfer shows it.
     fn owe_end(&mut self, slot: Slot);
 
-    /// A peer's word changed the flow of this node's in a slot. Whoever said it knows; others may hold the flow as it
-    /// was.
+    /// A peer's message changed one of this node's flows. That peer knows the new state; others may hold the old one.
     fn on_overwritten(&mut self, slot: Slot);
 
     /// The flow of no slot changed: no table is kept, or the table did not know it.
@@ -69,7 +68,7 @@ pub trait Listener {
     /// All entries are about to be forgotten without a word.
     fn forget_entries(&mut self);
 
-    /// A flow became this node's of which nobody need be told.
+    /// A flow became this node's own, and no peer needs to receive it.
     fn note_untold(&mut self);
 
     /// Something happened to an expectation.

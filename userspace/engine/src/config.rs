@@ -13,8 +13,8 @@ use wire::sync::v2::DigestKey;
 pub struct Config {
     /// Most flows in each of the two tables (`HashLimit`).
     pub flows_max: usize,
-    /// Flows that each index has room for from the start, so that it does not have to be built anew while events
-    /// stream in (twice `HashSize`).
+    /// Flows that each index has room for from the start, so that no event waits for an index to grow (twice
+    /// `HashSize`).
     pub flows_expected: usize,
     /// Which flows count.
     pub filter: Filter,
@@ -35,17 +35,17 @@ pub struct Config {
     /// How long after a loss of events the kernel's table is read again; `None`: never by itself
     /// (`NetlinkOverrunResync`).
     pub repair_after: Option<Duration>,
-    /// Whether to tell of flows whose end was not reported ([`crate::Event::Vanished`]).
+    /// Whether to report flows whose end no event reported ([`crate::Event::Vanished`]).
     pub tell_vanished: bool,
-    /// Whether events tell of what is done to flows by request: by other programs, and by a commit of ours. If not, the
-    /// kernel's table is read after a commit.
+    /// Whether events report what other programs, and a commit of ours, do to flows by request. If not, the engine
+    /// reads the kernel's table after a commit.
     pub hears_requests: bool,
     /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing
     /// tells from this node's own.
     pub earlier_life: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
-    /// Seed of the hash tables, so that nobody outside can aim for collisions.
+    /// Seed of the hash tables, so that no outsider can aim for collisions.
     pub hash_seed: u64,
 }
 
@@ -65,7 +65,7 @@ pub struct Cluster {
     pub rates: Vec<Option<u64>>,
     /// Flows of peers are written into this node's kernel at once (`Inject on`, "hot").
     pub hot: bool,
-    /// How long a new flow may stay unclaimed, so that its first states are told as one (`Settle`).
+    /// How long a new flow may stay unclaimed, so that its first states are sent as one (`Settle`).
     pub settle: Duration,
     /// Most flows of all peers together (`RemoteLimit`); each is sure of its share.
     pub remote_max: usize,
@@ -140,11 +140,11 @@ pub enum Mode {
         /// Messages per acknowledgement (`ACKWindowSize`).
         ack_window: u32,
     },
-    /// Each flow is told again and again as long as it lives.
+    /// Each flow is sent repeatedly as long as it lives.
     Alarm {
-        /// Longest time until a flow is told again, seconds (`RefreshTime`).
+        /// Longest time until a flow is sent again, seconds (`RefreshTime`).
         refresh_s: u32,
-        /// How long a flow of the peer stays that is not told again, seconds (`CacheTimeout`).
+        /// How long a flow of the peer stays without being refreshed, seconds (`CacheTimeout`).
         expire_s: u32,
     },
 }
@@ -206,14 +206,14 @@ pub mod limit {
     pub const KERNEL_QUEUE_MAX: usize = 131_072;
     /// Expectations in each of the two tables.
     pub const EXPECTATIONS_MAX: usize = 65_536;
-    /// Expectations whose news is kept for a bulk transfer, because the messages that told it were dropped.
+    /// Expectations whose news is kept for a bulk transfer, because the messages with it were dropped.
     pub const EXPECTATIONS_UNHEARD_MAX: usize = 4096;
-    /// How often expectations are looked at in ALARM, to be told again or to go.
+    /// How often ALARM examines expectations, to send them again or to remove them.
     pub const EXPECTATIONS_LOOK: Duration = Duration::from_secs(1);
     /// Events waiting to be pulled.
     pub const EVENTS_MAX: usize = 1024;
-    /// Beside them, events that somebody waits for: answers to commands, one for each client, and the flows that one
-    /// step of a sweep finds gone.
+    /// Limit of awaited events besides them: answers to commands, one for each client, and the flows that one step of
+    /// a sweep finds gone.
     pub const EVENTS_AWAITED_MAX: usize = 65_536;
     /// Ended flows remembered so that late news does not revive them.
     pub const TOMBSTONES_MAX: usize = 8192;
@@ -226,15 +226,17 @@ pub mod limit {
     pub const BULK_INTERVAL_HEARD: Duration = Duration::from_micros(400);
     /// The pause between two bulk transfers that the peer asks for.
     pub const BULK_PAUSE: Duration = Duration::from_secs(1);
-    /// How far back a sequence number may be to count as late; further back means that the peer began anew.
+    /// How far back a sequence number may be to count as late; one further back means that the peer restarted.
     pub const LATE_WINDOW: u32 = 4096;
-    /// How long a message may be overtaken by later ones. One that comes later still is of a peer that began anew.
+    /// How long later messages may overtake a message. A message that comes later still is from a peer that
+    /// restarted.
     pub const LATE_TIME: Duration = Duration::from_millis(500);
-    /// The same where a peer that begins anew says so: then a late message is hardly ever anything else.
+    /// The same for a peer that announces its restarts: then a late message is hardly ever anything else.
     pub const LATE_TIME_GREETED: Duration = Duration::from_secs(5);
     /// There, a message as far back as this is only too late. One further back is forged, or the one before was.
     pub const LATE_REACH_GREETED: u32 = 1 << 20;
-    /// Nodes that are heard on the links and told apart. One more takes the place of the one silent for longest.
+    /// Limit of nodes on the links that are tracked separately. One more replaces the one that has been silent for
+    /// longest.
     pub const PEERS_MAX: usize = 32;
     /// A node changes the link it speaks over at most so often, each change within [`LINK_SWITCH`] of the one before.
     pub const LINK_SWITCHES: u32 = 3;
@@ -293,9 +295,9 @@ pub mod limit {
     pub const UNSURE_STEP_SLOTS: u32 = 5120;
     /// Of these, so many are asked for.
     pub const UNSURE_STEP_FLOWS: usize = 20;
-    /// Those whose time is over, and whose end should have been told, are asked for up to this number.
+    /// Flows whose time is over, and whose end the kernel should have reported, are queried up to this number.
     pub const UNSURE_STEP_OVERDUE: usize = 640;
-    /// See [`UNSURE_STEP_OVERDUE`]: how late an end may be told, seconds.
+    /// See [`UNSURE_STEP_OVERDUE`]: how late the report of an end may be, seconds.
     pub const UNSURE_OVERDUE_S: u32 = 5;
     /// The time between two steps, and between two rounds. Each step is a wake-up, of every shard, as long as there are
     /// such flows: shorter ones keep a router busy that has nothing to do.
@@ -332,7 +334,7 @@ pub mod limit {
     pub const GAP_PATIENCE: Duration = Duration::from_millis(2);
     /// Ranges of such numbers; when there are more, the peer is asked at once.
     pub const GAPS_MAX: usize = 1024;
-    /// Ends of flows kept for a bulk transfer, because the messages that told them were dropped.
+    /// Ends of flows kept for a bulk transfer, because the messages with them were dropped.
     pub const ENDS_UNHEARD_MAX: usize = 65_536;
     /// Control messages kept until they are acknowledged.
     pub const RESEND_CONTROLS_MAX: usize = 4096;
@@ -342,9 +344,9 @@ pub mod limit {
     pub const BULK_IN_FLIGHT_MIN: usize = 1024;
     /// How long a peer may be silent before it counts as gone.
     pub const PEER_SILENCE: Duration = Duration::from_secs(5);
-    /// Longest time an operator can have flows of ALARM told again, or kept, after: a day, seconds.
+    /// Longest interval an operator can set for ALARM to refresh flows, or to keep them: a day, seconds.
     pub const ALARM_LONGEST_S: u32 = 86_400;
-    /// Seconds for a written flow whose peer told no lifetime.
+    /// Seconds for a written flow whose peer sent no lifetime.
     pub const LIFETIME_UNTOLD_S: u32 = 60;
     /// Entries looked at per step of a commit.
     pub const COMMIT_STEP: usize = 256;

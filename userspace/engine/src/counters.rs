@@ -1,4 +1,4 @@
-//! Plain counts. Nobody decides by them; people and metrics read them.
+//! Plain counts. No decision depends on them; people and metrics read them.
 
 use core::ops::AddAssign;
 
@@ -26,15 +26,15 @@ pub struct TableCounters {
 pub struct PassCounters {
     /// New flows passed on, and how many the other side refused.
     pub created: u64,
-    /// Refused.
+    /// New flows that the table or the kernel refused.
     pub create_failed: u64,
     /// Updates passed on.
     pub updated: u64,
-    /// Refused.
+    /// Changes that the table or the kernel refused.
     pub update_failed: u64,
     /// Destructions passed on.
     pub destroyed: u64,
-    /// Refused.
+    /// Ends that the table or the kernel refused.
     pub destroy_failed: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct ReplicaCounters {
     pub lost: u64,
     /// Messages that came after a later one.
     pub before: u64,
-    /// Times the peer was seen to begin anew.
+    /// Restarts of the peer that were noticed.
     pub peer_restarts: u64,
     /// Messages received and understood.
     pub received: u64,
@@ -69,7 +69,7 @@ pub struct ReplicaCounters {
     pub send_no_space: u64,
     /// Messages dropped that were not acknowledged, because too many waited for that.
     pub resend_no_space: u64,
-    /// Ends of flows the peer was never told of: flows that live needed their room, or too many waited for a bulk
+    /// Ends of flows that the peer never received: living flows needed their room, or too many waited for a bulk
     /// transfer.
     pub ends_untold: u64,
     /// ACKs and NACKs of numbers that were never given.
@@ -118,7 +118,7 @@ pub struct Counters {
     pub replica: ReplicaCounters,
     /// Kernel requests dropped because too many were waiting.
     pub kernel_no_space: u64,
-    /// Things worth telling that nobody was told, because too many were waiting ([`crate::Event`]).
+    /// Events ([`crate::Event`]) that were dropped because too many were waiting.
     pub events_untold: u64,
     /// Requests made again without a part of the flow that the kernel refuses: a helper, labels and such.
     pub written_without: u64,

@@ -1,4 +1,5 @@
-//! One turn of whoever runs an engine, in the order that all of them keep: the daemon, the simulation, the tests.
+//! One turn of the thread that runs an engine, in the order that all of its hosts keep: the daemon, the simulation,
+//! the tests.
 //!
 //! ```text
 //!   inputs: events, datagrams, commands --> handle
@@ -6,8 +7,8 @@
 //!   sleep until poll_timeout, or until there is more input
 //! ```
 //!
-//! What the kernel answers may be told to the peers, so datagrams are pulled after requests were carried out. What is
-//! sent never asks the kernel for anything. Events come last: they tell of all that the turn did.
+//! The kernel's answers may become messages to the peers, so datagrams are pulled after requests were carried out. A
+//! datagram never causes a request to the kernel. Events come last: they report all that the turn did.
 
 use crate::engine::Engine;
 use crate::input::Input;
@@ -47,13 +48,13 @@ pub trait Io<E> {
     /// Sends what the engine wants sent. Returns how many datagrams that were.
     ///
     /// # Errors
-    /// As above.
+    /// As for `kernel`.
     fn transmit(&mut self, engine: &mut E, now: Instant) -> Result<usize, Self::Error>;
 
     /// Tells what the engine has to tell.
     ///
     /// # Errors
-    /// As above.
+    /// As for `kernel`.
     fn tell(&mut self, engine: &mut E, now: Instant) -> Result<(), Self::Error>;
 }
 

@@ -183,7 +183,7 @@ impl Engine {
         session.v2_mut().into_iter().for_each(|v2| v2.spoil(node, key));
     }
 
-    /// Holds a flow of a peer otherwise than that told, without anybody's word.
+    /// Replaces a peer's held flow with another state, without a message of any peer.
     #[cfg(test)]
     pub(crate) fn alter_held(&mut self, now: Instant, flow: Flow) {
         let Self { node, session } = self;
@@ -232,37 +232,39 @@ impl Engine {
         }
     }
 
-    /// Has every change of a table written down from here on, or none. Returns the number of the last record of who
-    /// did that before. Rows that are in the table are not told: [`Engine::walk`] tells them, in between.
+    /// Starts recording every change of a table in the journal, or stops. Returns the number of the last record of
+    /// the journal before. Rows that are in the table already are not recorded: [`Engine::walk`] adds them between
+    /// changes.
     pub fn listen(&mut self, side: Side, journal: Option<Journal>) -> u64 {
         self.table_mut(side).listen(journal)
     }
 
-    /// What writes down the changes of a table, while somebody listens.
+    /// The journal of a table, while a consumer listens.
     pub fn journal(&mut self, side: Side) -> Option<&mut Journal> {
         self.table_mut(side).journal()
     }
 
-    /// Tells whoever listens of rows of a table as they are; see [`FlowTable::walk`].
+    /// Writes rows of a table into the journal as they are; see [`FlowTable::walk`].
     #[must_use]
     pub fn walk(&mut self, side: Side, (id, from): (u32, Slot), most: (u32, Slot)) -> Walked {
         self.table_mut(side).walk(id, from, most)
     }
 
-    /// Says how far a walk has come. False, and nothing was said, if there is no room, or nobody listens.
+    /// Writes the progress of a walk into the journal. Returns false, and writes nothing, if there is no room or no
+    /// consumer.
     #[must_use]
     pub fn tell_walked(&mut self, side: Side, walked: &Walked) -> bool {
         self.journal(side).is_some_and(|journal| journal.walked(walked))
     }
 
-    /// Lets whoever listens have what was written down, at the end of a turn.
+    /// Publishes the records of this turn to the consumers, at the end of the turn.
     pub fn hand_over(&mut self) {
         for side in [Side::Local, Side::Remote] {
             self.journal(side).into_iter().for_each(Journal::hand_over);
         }
     }
 
-    /// Whether somebody listens who wants counters and times of flows.
+    /// Whether a consumer wants counters and times of flows.
     #[must_use]
     pub fn wants_counters(&self) -> bool {
         self.config().replication.keep_local && self.node.flows.table.wants_counters()
@@ -446,7 +448,7 @@ impl Engine {
                 self.node.tell(Event::CommandDone(id));
             }
             Command::Bulk | Command::RequestResync if !replication.mode.converses() => {
-                // Every flow is told again anyway.
+                // ALARM sends every flow again anyway.
                 node.tell(Event::CommandDone(id));
             }
             Command::Bulk => session.start_bulk(node, now, Some(id)),

@@ -63,7 +63,7 @@ pub struct ExpectEntry {
     pub since_s: u32,
     /// When there was news of it, seconds.
     updated_s: u32,
-    /// The peer has been told of it.
+    /// The peer has received it.
     told: bool,
     /// The dump under way has shown it.
     shown: bool,
@@ -139,8 +139,8 @@ impl Local {
         if let Some(ended) = &mut self.ended {
             ended.remove(&key);
         }
-        // The peer told of what a commit makes ours. It may have ended just before, with the flow that it belongs to,
-        // which a commit replaces: of that the peer need not hear either.
+        // The peer sent what a commit makes this node's own. The expectation may have ended just before, with the
+        // master flow that a commit replaces: the peer needs no message about that either.
         let told = origin == Origin::Commit;
         match self.put(counters, key, expect, told, now) {
             Some(_) if told => News::Withdraw,
@@ -194,7 +194,7 @@ impl Local {
         self.ended = Some(BTreeSet::new());
     }
 
-    /// Takes an expectation of a dump. With `known`, the peer is taken to know it. Whether it is to be told.
+    /// Takes an expectation of a dump. With `known`, the peer is assumed to know it. Returns whether to send it.
     pub fn on_dumped(
         &mut self,
         counters: &mut TableCounters,
@@ -233,7 +233,7 @@ impl Local {
         gone
     }
 
-    /// What the peer is to be told of an expectation now: how it is by now, or that it has ended.
+    /// The message to the peer about an expectation now: its present state, or its end.
     #[must_use]
     pub fn telling<'a>(&'a self, given: &'a Expectation) -> (Change, &'a Expectation) {
         match self.table.get(&ExpectKey::of(given)) {
@@ -248,7 +248,7 @@ impl Local {
         self.table.remove(key).is_some()
     }
 
-    /// The peer has been told.
+    /// The peer has received it.
     pub fn note_told(&mut self, key: &ExpectKey) {
         if let Some(entry) = self.table.get_mut(key) {
             entry.told = true;

@@ -29,8 +29,8 @@ const EEXIST: i32 = 17;
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;
 
-/// What a commit writes: settings, the peers' flows, and, by slot and time of the last change, which of them, and how
-/// long ago they had the time left that was told, in seconds.
+/// What a commit reads: the settings, the peers' flows, and a function that takes a slot and the time of its last
+/// change and returns the age of the received lifetime in seconds (`None`: the commit skips the flow).
 type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(Slot, u32) -> Option<u32>);
 
 /// A commit under way.

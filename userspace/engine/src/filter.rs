@@ -57,7 +57,8 @@ impl Filter {
         }
     }
 
-    /// Whether a flow counts, as it is told of now: every configured set must let it pass. What is not told passes.
+    /// Whether a flow passes as a message would describe it now: every configured set must let it pass. An unknown
+    /// field passes.
     #[must_use]
     pub fn passes(&self, flow: &Flow) -> bool {
         self.config.passes(&subject(flow), self, Change::Update)

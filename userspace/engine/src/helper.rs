@@ -59,9 +59,9 @@ pub const ANNOUNCED_MAX: usize = 8;
 /// What a helper read in a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The packet says something of the kind that the helper watches for, but (somewhere) not in a way it can follow:
-    /// malformed, or in the name of a third party. It is to be counted, and passes; what else is said here holds all
-    /// the same. Packets that are none of the helper's business are not meant.
+    /// The packet says something of the kind that the helper watches for, but (somewhere) in a form it cannot follow:
+    /// malformed, or in the name of a third party. The caller counts the packet and lets it pass; the rest of this
+    /// outcome holds all the same. Packets that do not concern the helper do not count.
     pub not_understood: bool,
     /// `Context::private` was changed and is to go back to the kernel.
     pub private_changed: bool,

@@ -15,11 +15,12 @@ use wire::packet::Seen;
 pub enum Origin {
     /// Traffic, or another program.
     Foreign,
-    /// A commit of ours: the flow is local from here on, but the peer told us of it and need not hear it back.
+    /// A commit of ours: the flow is local from here on, but the peer sent it to us and need not receive it back.
     Commit,
     /// An injection of ours: the flow is the peer's.
     Inject,
-    /// A purge of ours: the flow has ended here, and the peer, which may be about to carry it on, is not told.
+    /// A purge of ours: the flow has ended here, and the peer, which may be about to take it over, does not receive
+    /// the end.
     Purge,
 }
 
@@ -60,7 +61,7 @@ pub enum Command {
     Compare(PeerId),
     /// Another node takes over (`-t`): flows are this node's by traffic alone from here on, until a commit.
     StandBy,
-    /// This node's flows are nobody's from here on, and have not ended (before `-F`).
+    /// This node's flows have no owner from here on, and have not ended (before `-F`).
     Release,
     /// Send the peer everything (`-B`).
     Bulk,
@@ -88,19 +89,19 @@ pub struct Sender {
 pub enum Input<'a> {
     /// The kernel reported something about a flow.
     Kernel {
-        /// What.
+        /// What the kernel reported.
         event: Change,
-        /// As much of the flow as it told.
+        /// The fields of the flow that it reported.
         flow: Flow,
         /// Whose doing it was.
         origin: Origin,
         /// When.
         stamp: Stamp,
     },
-    /// There is a flow of which no event has told, because it was too young: the kernel is to be asked about it.
+    /// A flow exists that no event has reported, because it was too young: the engine queries the kernel about it.
     Noticed(FlowKey),
-    /// A packet of a flow was seen on its way, and this is how it left the flow. Unlike events, this does not show that
-    /// the kernel tells of the flow's end.
+    /// A packet of a flow passed, and this is the flow's state after it. Unlike an event, this does not show that the
+    /// kernel will report the flow's end.
     Packet {
         /// The flow as the packet left it, and what that says of it.
         seen: Seen,
@@ -109,8 +110,8 @@ pub enum Input<'a> {
     },
     /// Settings change.
     Reconfigure(Reconfigure),
-    /// The event source is another one from here on, and nothing was lost on the way: whether events tell of what is
-    /// done to flows by request ([`crate::Config::hears_requests`]).
+    /// Another event source takes over from here on, and nothing was lost on the way. `hears_requests`: whether its
+    /// events report what other programs do to flows by request ([`crate::Config::hears_requests`]).
     SourceChanged {
         /// The new value.
         hears_requests: bool,
@@ -122,7 +123,7 @@ pub enum Input<'a> {
     },
     /// The kernel reported something about an expectation, after everything that was handed in before.
     KernelExpect {
-        /// What.
+        /// What the kernel reported.
         event: Change,
         /// The expectation.
         expect: Box<Expectation>,
@@ -181,7 +182,7 @@ pub enum Input<'a> {
         /// Bytes of the longest that passes.
         most: usize,
     },
-    /// This node stops: peers of version 2 are told, with what is polled next.
+    /// This node stops: peers of version 2 learn it from the datagrams polled next.
     Leaving,
     /// What a peer of version 2 sealed, opened.
     Opened {
@@ -196,7 +197,7 @@ pub enum Input<'a> {
     KernelHealth {
         /// Flows in the kernel's table of this network namespace (`nf_conntrack_count`).
         flows: u64,
-        /// Whether the kernel tells of flows (`nf_conntrack_events` is not 0).
+        /// Whether the kernel sends events (`nf_conntrack_events` is not 0).
         events: bool,
     },
     /// An operator wants something.

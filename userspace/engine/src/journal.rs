@@ -1,13 +1,13 @@
-//! Every change of a flow table as a record of fixed size, in the order of the table, while somebody listens.
+//! Every change of a flow table as a record of fixed size, in the order of the table, while a consumer listens.
 //!
 //! ```text
 //!   FlowTable: insert, set_flow, absorb, finish, remove, clear --Journal--> Sink (the lane of the feed)
 //!              walk: rows as they are ----------------------------'
 //! ```
 //!
-//! The table itself writes: there is no other way to change a flow in it, so whoever puts and removes flows as the
-//! records say, in their order, holds the same flows ([`wire::feed::Op`]). Nothing merges. What a sink has no room for
-//! is counted by kind, and a record of the loss comes before the next record that finds room.
+//! The table itself writes: there is no other way to change a flow in it, so a consumer that puts and removes flows
+//! as the records say, in their order, holds the same flows ([`wire::feed::Op`]). Nothing merges. Records that find
+//! no room in a sink are counted by kind, and a record of the loss comes before the next record that finds room.
 
 use crate::input::Stamp;
 use alloc::boxed::Box;
@@ -92,7 +92,8 @@ impl Journal {
         self.reading = false;
     }
 
-    /// What is handled is news of the kernel. `by_peer`: this daemon caused it, with what a peer told.
+    /// Begins a change that comes from an event of the kernel. `by_peer`: this daemon caused it, by writing what a
+    /// peer sent.
     pub(crate) fn hear(&mut self, flow: &Flow, stamp: Stamp, by_peer: bool) {
         if let Stamp::At(at) = stamp {
             self.time_ns = at.0;
@@ -139,13 +140,13 @@ impl Journal {
         self.tell_lost() && self.sink.put([&walked.encode(), &[]])
     }
 
-    /// Lets the reader have what was written, and tell of what found no room as soon as there is some.
+    /// Publishes the written records to the reader, and the account of a loss as soon as there is room.
     pub(crate) fn hand_over(&mut self) {
         self.tell_lost();
         self.sink.hand_over();
     }
 
-    /// Tells of what found no room; false if there is still none.
+    /// Writes the account of a loss; false if there is still no room.
     fn tell_lost(&mut self) -> bool {
         if self.lost.is_nothing() {
             return true;

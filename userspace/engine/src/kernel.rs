@@ -30,7 +30,8 @@ pub enum Purpose {
     InjectNew,
     /// The peer's update goes straight into the kernel.
     InjectUpdate,
-    /// The same, after a new flow found another one in its place: once this is through, the flow is written anew.
+    /// The same, after a new flow found another one in its place: once this request has succeeded, the flow is
+    /// written as new.
     InjectReplace,
     /// The peer's destruction goes straight into the kernel.
     InjectDestroy,
@@ -61,7 +62,7 @@ pub struct InFlight {
     pub purpose: Purpose,
     /// What was asked.
     pub request: Request,
-    /// A newer request about the flow has failed: what the flow is to be was said there.
+    /// A newer request about the flow has failed: that one had the state the flow should have.
     overtaken: bool,
 }
 
@@ -168,8 +169,8 @@ impl KernelQueue {
         Some((op, last_word))
     }
 
-    /// Leaves the flow of request `token`, which could not be written, to the next request about it. An update would
-    /// change the wrong flow, so it is to be followed by a second attempt.
+    /// Leaves the flow of request `token`, which could not be written, to the next request about it. That request, an
+    /// update, would change the wrong flow, so a second attempt follows it.
     pub fn pass_on(&mut self, token: u32, flow: Flow) {
         let key = Some(flow.key());
         let mut newer = self.ops.iter_mut().filter(|op| (op.token.wrapping_sub(token) as i32) > 0);

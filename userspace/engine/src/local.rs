@@ -41,7 +41,7 @@ pub struct Desk<'a, L> {
     pub config: &'a Config,
     /// Counts.
     pub counters: &'a mut Counters,
-    /// Whoever listens.
+    /// The listener.
     pub listener: &'a mut L,
     /// What goes to the kernel.
     pub kernel: &'a mut KernelQueue,
@@ -155,8 +155,8 @@ impl Flows {
             return Ok(());
         }
         let found = self.table.find(&flow.key());
-        // The end of a flow that was let in is let in, whatever state it ended in. Without a table nobody knows which
-        // ones were.
+        // The end of a flow that passed the filter passes too, whatever state it ended in. Without a table, nothing
+        // records which flows passed.
         let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
         let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
         let lets_in = filter.passes(&flow) || (event == Change::Destroy && may_be_in());
@@ -182,7 +182,7 @@ impl Flows {
         Ok(())
     }
 
-    /// Somebody says that there is a flow: the kernel is asked how it is.
+    /// A flow is said to exist: the kernel is queried about it.
     pub fn on_noticed(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
         self.verify(desk, key);
     }
@@ -205,7 +205,7 @@ impl Flows {
             Change::Destroy => What::Ended,
         };
         let look = self.look(known, &news, desk.now);
-        // Asked for where the kernel is asked: its end may be told after the answer that it is gone.
+        // Set where the kernel is queried: after the answer that the flow is gone, its end may be sent.
         let says_closing = || {
             let closes = news.flow.tcp().is_some_and(|tcp| CLOSING.contains(&tcp.state));
             closes && known.is_some() && !look.is_another()
@@ -237,7 +237,7 @@ impl Flows {
             let says_closing = says_closing();
             self.table.set_knowledge(slot, taken.next);
             if self.ask_about(desk, &news.flow, says_closing) {
-                // The reading may have shown it as it is by now, and nobody was told of that.
+                // The reading may have shown its present state already, and no peer received that.
                 desk.listener.start_over(slot);
                 return Ok(());
             }
@@ -284,7 +284,8 @@ impl Flows {
         Look { flows: self, known, age, news: &news.flow, event, stamp, now }
     }
 
-    /// Whether what is told of a flow that is not in the table, and of which nothing newer is known, may be over.
+    /// Whether the flow of an event may have ended already. The flow is not in the table, and nothing newer is known
+    /// of it.
     fn may_be_over(&self, key: &FlowKey, event: Change, stamp: Stamp, now: Instant) -> bool {
         // A packet that was on its way when the flow ended is reported after the end.
         let ended = || event == Change::Update && self.tombstones.last_about(key).is_some();
@@ -356,7 +357,8 @@ impl Flows {
         let at = news::span_of(stamp, desk.now).to;
         flow.drop_volatile();
         let Some(slot) = found else {
-            // The peer told of a flow that a commit makes ours, and what it knew from us before may be another one.
+            // The peer sent a flow that a commit makes this node's own, and the flow it knew from us before may be
+            // another one.
             let elsewhere = match origin {
                 Origin::Commit => Elsewhere::Other,
                 Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
@@ -470,8 +472,9 @@ impl Flows {
         }
         self.tombstones.bury(key, when.later(spoken));
         match origin {
-            // A peer's word about its own flow ended this node's. Peers that were told of this one learn from the next
-            // transfer that it is gone: an answer to each such word would be answered by others, without an end.
+            // A peer's message about its own flow ended this node's. Peers that received this one learn from the next
+            // transfer that it is gone: if each such message caused another, two nodes would answer each other for
+            // ever.
             Origin::Inject => desk.listener.owe_end(slot),
             // A peer may be about to carry it on.
             Origin::Purge => desk.listener.silence(slot),
@@ -486,7 +489,7 @@ impl Flows {
         }
     }
 
-    /// Ends an entry: the peer is told if it may know the flow, then it goes.
+    /// Ends an entry: the peer receives the end if it may know the flow, then the entry goes.
     fn bury(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot, last_words: Option<Flow>) {
         let Some(entry) = self.table.at(slot) else { return };
         desk.counters.local.destroyed += 1;
@@ -494,7 +497,7 @@ impl Flows {
         if desk.config.tell_vanished && last_words.is_none() {
             self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
         }
-        // One that began and ended before anybody was told of it does not stay: both are spared.
+        // A flow that began and ended before any peer received it does not stay: neither is sent.
         let stays = desk.listener.holds(slot);
         self.table.finish(slot, last_words, stays);
         if stays {
@@ -513,8 +516,8 @@ impl Flows {
         self.filled.is_some()
     }
 
-    /// Forgets every flow without telling anybody. What happened until `now` is then nobody's news any more. A bulk
-    /// transfer that is under way finds nothing more to send.
+    /// Forgets every flow and sends nothing. News from before `now` is discarded from then on. A bulk transfer under
+    /// way finds nothing more to send.
     pub fn flush(&mut self, listener: &mut impl Listener, now: Instant) {
         listener.forget_entries();
         self.table.clear();

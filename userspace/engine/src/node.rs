@@ -1,4 +1,4 @@
-//! This node: its flows and its kernel's, what the peers told, and what it wants of the kernel.
+//! This node: its flows and its kernel's, the flows of its peers, and its requests to the kernel.
 //!
 //! ```text
 //!   kernel events, answers, readings --> Node --changed--> Session --> datagrams
@@ -6,7 +6,7 @@
 //!   datagrams --> Session --what peers told-'
 //! ```
 //!
-//! A node knows no message. What it tells, it tells the seam ([`Listener`]); what peers told comes in as [`Told`].
+//! A node knows no message. Its changes go through the seam ([`Listener`]); peers' messages come in as [`Told`].
 
 use crate::bounded::{Bounded, QueueUsages};
 use crate::changed::Listener;
@@ -35,9 +35,9 @@ mod mirror;
 mod reading;
 mod watch;
 
-/// Whoever speaks with the peers, as far as the node has to tell it more than changes of flows.
+/// The listener that serves the peers: what the node reports to it besides changes of flows.
 pub trait Peers: Listener {
-    /// The kernel refused what a peer told: it is not here as it was told.
+    /// The kernel refused a peer's flow: it is not here in the state that was received.
     fn on_refused(&mut self, told: Told);
 
     /// A reading of the kernel's table is over that passed so many of its flows on, because no table is kept; and
@@ -47,16 +47,16 @@ pub trait Peers: Listener {
     /// The kernel's table has been read.
     fn on_read(&mut self, node: &mut Node, now: Instant);
 
-    /// All local expectations are to be told.
+    /// Sends all local expectations.
     fn tell_expectations(&mut self, node: &mut Node);
 
-    /// Whether everything was told since `since`.
+    /// Whether everything that changed since `since` was sent.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
     /// A hot node's kernel may not hold a flow as its owner has it.
     fn on_injected_changed(&mut self, _: &FlowKey) {}
 
-    /// How long ago, in seconds, the flow in a slot of the remote table had the time left that was told; `updated_s` is
+    /// How many seconds ago the flow in a slot of the remote table had the lifetime that was received; `updated_s` is
     /// when it last changed. `None`: a commit does not write it.
     fn age_s(&self, _: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         Some(crate::local::seconds(now).saturating_sub(updated_s))
@@ -87,11 +87,11 @@ pub trait Peers: Listener {
 pub struct Dump {
     began: Instant,
     flows: u64,
-    /// The first one, at start, of which nobody is told.
+    /// The first reading, at start, which is not sent to peers.
     pub first: bool,
-    /// A commit was over when it began: what the peer told of need not be told back.
+    /// A commit had ended when the reading began: flows that the peer sent are not sent back.
     after_commit: bool,
-    /// Nobody asked for it, and no event is known to be lost: it is about silent flows.
+    /// Started without a request or a known loss: it looks for flows without events.
     watch: bool,
     /// Operators who wait for it.
     commands: Vec<CommandId>,
@@ -110,7 +110,7 @@ pub struct Node {
     pub(crate) counters: Counters,
     /// Flows of this node.
     pub(crate) flows: Flows,
-    /// What the peers told of theirs.
+    /// The flows of the peers, as received.
     pub(crate) remote: Remote,
     /// What goes to the kernel.
     pub(crate) kernel: KernelQueue,
@@ -127,7 +127,7 @@ pub struct Node {
     expectations_follow: bool,
     expect_commit: Option<ExpectCommit>,
     expect_dump: Option<expect::ExpectDump>,
-    /// ALARM: when expectations are looked at, and when they are told again.
+    /// ALARM: when expectations are examined, and when they are sent again.
     expect_look: Instant,
     expect_refresh: Instant,
     /// The reading that is under way.
@@ -258,7 +258,7 @@ impl Node {
         times.into_iter().flatten().min()
     }
 
-    /// Asks the kernel how a flow is; without room in the queue, nobody does.
+    /// Queries the kernel about a flow, if the queue has room.
     pub(crate) fn ask(&mut self, key: &FlowKey) {
         let _asked = self.kernel.push(Purpose::Read, Request::Get(*key));
     }
@@ -373,9 +373,9 @@ impl Node {
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }
 
-    /// What an event of a write of ours counts as. The kernel finds what is to be deleted by either direction, so a
-    /// write may end a flow of this node's that the peer never spoke of. One that is not known here was a peer's, even
-    /// if what peers told was flushed since.
+    /// The origin of an event that a write of ours caused. The kernel finds the flow to delete by either direction,
+    /// so a write may end a flow of this node's that the peer never named. A flow that is unknown here was a peer's,
+    /// even if the peers' table was flushed since.
     pub(crate) fn meant_origin(&self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
         if event != Change::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
@@ -401,8 +401,8 @@ impl Node {
         self.remote.queues(queues);
     }
 
-    /// Tells of flows that ended while nobody saw it, where somebody wants to know. They are no more than a step of a
-    /// sweep finds, which is told before the next one is taken.
+    /// Reports flows that ended without an event, if the configuration asks for that. They are no more than a step of
+    /// a sweep finds, and are reported before the next step.
     fn tell_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
             let _ = self.events.push(Event::Vanished(Box::new(flow)));
@@ -421,7 +421,7 @@ impl Node {
 
     /// Tells something.
     pub fn tell(&mut self, event: Event) {
-        // What a peer or a kernel causes can come by the thousand; what somebody waits for has room of its own.
+        // What a peer or a kernel causes can come by the thousand; awaited events have room of their own.
         let awaited = matches!(
             event,
             Event::CommandDone(_)

@@ -19,7 +19,7 @@ pub enum Side {
     Remote,
 }
 
-/// Something the kernel is to be asked. The engine keeps the request: a failure may call for a second attempt.
+/// A request to the kernel. The engine keeps it: a failure may call for a second attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelOp<'a> {
     /// Answers name it. Tokens rise by one, modulo 2^32.
@@ -199,7 +199,7 @@ pub enum Event {
     /// A flow has ended, but the kernel's event of that did not come. Only with
     /// [`crate::Config::tell_vanished`].
     Vanished(Box<Flow>),
-    /// A table is full; new flows are not kept. Told again only after it had room.
+    /// A table is full; new flows are not kept. Reported again only after it had room.
     TableFull {
         /// Which one.
         side: Side,
@@ -215,19 +215,19 @@ pub enum Event {
     },
     /// The peer is heard again.
     PeerBack,
-    /// The peer says how many flows it has told, and another number is here: it is asked for everything.
+    /// The peer's count of its flows differs from the number held here: the engine requests everything.
     PeerDiffers {
         /// What the peer says.
         theirs: u32,
         /// What is here.
         ours: u32,
     },
-    /// Flows were removed that a peer told of and does not have any more: their ends had not been heard.
+    /// Flows were removed that a peer sent and does not have any more: their ends were lost.
     StaleRemoved {
         /// How many.
         flows: u64,
     },
-    /// A peer of version 2 says that it goes: its session is to be ended.
+    /// A peer of version 2 announced that it leaves: the host ends its session.
     PeerLeft(PeerId),
     /// The path to a peer of version 2 carries datagrams of another length than before.
     PathLength {
@@ -236,7 +236,7 @@ pub enum Event {
         /// Bytes of the longest, sealed.
         len: usize,
     },
-    /// The peer's sequence numbers began anew.
+    /// The peer's sequence numbers restarted.
     PeerRestarted {
         /// When it was seen.
         at: Instant,

@@ -27,7 +27,7 @@ pub struct Remote {
     /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the
     /// peers'.
     known: FlowTable,
-    /// They go straight into the kernel: nobody is shown a table of them.
+    /// They go straight into the kernel: there is no table of them to show.
     injects: bool,
     /// They are kept here, and written into the kernel at once, too: which entries of the kernel are there for that.
     hot: Option<MadeFlows>,
@@ -43,20 +43,20 @@ pub struct Remote {
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
     held: Held,
-    /// By peer: the latest order in which it told of a flow of which another one has spoken since. Unless it names all
-    /// its flows later than that, what is held of it is not what it counts.
+    /// By peer: the latest order in which it sent a flow that another peer has sent since. Unless it names all its
+    /// flows later than that, the number held of it is not the number it counts.
     contested: Vec<u64>,
     /// What is being removed, because transfers did not name it.
     sweeps: Bounded<Sweep>,
-    /// ALARM: when flows go that are not told again, and after how many seconds that is.
+    /// ALARM: when flows go that are not refreshed, and after how many seconds that is.
     expiry: Option<Expiry>,
 }
 
-/// ALARM: when flows go that are not told again.
+/// ALARM: when flows go that are not refreshed.
 #[derive(Debug)]
 struct Expiry {
     wheel: Wheel,
-    /// Seconds a flow stays if it is not told again.
+    /// Seconds a flow stays without being refreshed.
     after_s: u32,
     /// By slot: the name of the flow's timer.
     tickets: Vec<u32>,
@@ -73,7 +73,7 @@ impl Expiry {
     }
 }
 
-/// A peer has told all its flows in messages from order `base` on: what it told before that and not since does not
+/// A peer has sent all its flows in messages from order `base` on: those it sent before that and not since do not
 /// exist there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sweep {
@@ -129,7 +129,7 @@ impl Remote {
         if self.injects { &self.nothing } else { &self.known }
     }
 
-    /// The same table, for whoever listens to it.
+    /// The same table, for a listener to it.
     pub(crate) const fn shown_mut(&mut self) -> &mut FlowTable {
         if self.injects { &mut self.nothing } else { &mut self.known }
     }
@@ -140,7 +140,7 @@ impl Remote {
         (self.known.len(), self.known.max())
     }
 
-    /// Removes the flows that were not told again in time.
+    /// Removes the flows that were not refreshed in time.
     pub fn expire(&mut self, counters: &mut Counters, now: Instant) {
         let Some(Expiry { wheel, after_s, tickets }) = &mut self.expiry else { return };
         let mut ended = Vec::new();
@@ -162,7 +162,7 @@ impl Remote {
         }
     }
 
-    /// How long an entry stays if it is not told again; `None` where entries just stay.
+    /// How long an entry stays without being refreshed; `None` where entries do not expire.
     #[must_use]
     pub fn expires_in(&self, entry: &Notes, now: Instant) -> Option<Duration> {
         self.expiry.as_ref().map(|expiry| end_of(entry, expiry.after_s).since(now))
@@ -232,8 +232,8 @@ impl Remote {
         self.known.at(slot).map(|entry| entry.key())
     }
 
-    /// Puts a peer's flow into the table, in the place of what was known of it. `anew`: that was another flow. Who
-    /// speaks, and in what order, whoever calls this keeps.
+    /// Puts a peer's flow into the table, in the place of what was known of it. `anew`: that was another flow. The
+    /// caller records which peer sent it, and in what order.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.
@@ -289,8 +289,8 @@ impl Remote {
     }
 
     /// No message says that a flow ended, but it is not the peer's any more. A table forgets it. In the kernel it
-    /// stays, not as the peer has it: the peer may have begun anew with nothing while this node carries its
-    /// connections, and of most traffic no event tells.
+    /// stays, but not with the peer's state: the peer may have restarted with nothing while this node carries its
+    /// connections, and most traffic causes no event.
     fn end(&mut self, slot: Slot) {
         let key = self.known.at(slot).filter(|_| self.injects).map(|entry| entry.key());
         let Some(key) = key else { return self.remove(slot) };
@@ -322,7 +322,7 @@ impl Remote {
             self.known.absorb(slot, flow);
         }
         let notes = self.known.notes_mut(slot).expect("the slot was just found");
-        // What is told again and again is told as new each time.
+        // A flow that is refreshed is sent as new each time.
         if anew && self.expiry.is_none() {
             notes.since_s = seconds(now);
         }
@@ -330,9 +330,9 @@ impl Remote {
         notes.updated_s = seconds(now);
     }
 
-    /// Whether the flow is known from a message of the same peer that came after, or is, the one in which it was
-    /// `told`. A message that is overtaken by more messages than [`Tombstones`] remember is none of the same life of
-    /// the peer, and comes with a higher order.
+    /// Whether the flow is known from a message of the same peer that came after, or is, the one that `told` names. A
+    /// message that is overtaken by more messages than [`Tombstones`] remember is none of the same life of the peer,
+    /// and comes with a higher order.
     #[must_use]
     pub fn is_overtaken(&self, key: &FlowKey, told: Told) -> bool {
         let entry = self.known.get(key).map(|entry| entry.stamp);
@@ -348,7 +348,7 @@ impl Remote {
         self.known.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
-    /// Whether a flow is a peer's, and the peer has told of it since a time in seconds or later.
+    /// Whether a flow is a peer's, and the peer has sent it since a time in seconds or later.
     #[must_use]
     pub fn has_told_of(&self, key: &FlowKey, since_s: u32) -> bool {
         let theirs = self.known.get(key).filter(|entry| !entry.marks.contains(Marks::LEFT));
@@ -363,7 +363,8 @@ impl Remote {
         (!contested).then(|| self.held.of(peer))
     }
 
-    /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, what it told before.
+    /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, those it sent only
+    /// before.
     pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {
         if let Some(order) = self.contested.get_mut(peer.index()).filter(|order| **order < base) {
             *order = 0;
@@ -465,7 +466,7 @@ impl Held {
     }
 }
 
-/// When an entry goes if it is not told again.
+/// When an entry goes if it is not refreshed.
 fn end_of(entry: &Notes, after_s: u32) -> Instant {
     Instant((u64::from(entry.updated_s) + u64::from(after_s)) * 1_000_000_000)
 }
@@ -497,7 +498,7 @@ pub fn writable(config: &Config, mut flow: Flow, age_s: u32) -> Flow {
     flow
 }
 
-/// The flow as one that nobody expected: its master is not in the kernel, and a connection that goes on without one is
+/// The flow as one without a master: its master is not in the kernel, and a connection that goes on without one is
 /// better than a connection that breaks.
 #[must_use]
 pub fn without_master(mut flow: Flow) -> Flow {

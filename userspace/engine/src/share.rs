@@ -14,7 +14,7 @@ pub struct Share {
     pub index: usize,
     /// How many there are.
     pub count: usize,
-    /// Seed of the hash, the same for all, so that nobody outside can aim all flows at one of them.
+    /// Seed of the hash, the same for all, so that no outsider can aim all flows at one of them.
     pub seed: u64,
 }
 

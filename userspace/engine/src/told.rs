@@ -1,4 +1,4 @@
-//! Who told something, and when in what that node told.
+//! Which peer said something, and when in the order of its messages.
 
 use crate::config::limit;
 
@@ -31,11 +31,11 @@ impl PeerId {
 
 const _: () = assert!(limit::PEERS_MAX < u8::MAX as usize);
 
-/// Which peer told something, and in which of its messages. As a number, it is what tables remember as a stamp.
+/// Which peer said something, and in which of its messages. As a number, it is the stamp that tables remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told(u64);
 
-/// Bits of the order in a [`Told`]; the peer's number and one lies above.
+/// Bits of the order in a [`Told`]; the peer's number plus one lies above.
 const ORDER_BITS: u32 = 56;
 
 impl Told {
@@ -51,13 +51,13 @@ impl Told {
         self.0
     }
 
-    /// From a stamp; `None` if nobody told anything.
+    /// From a stamp; `None` for the stamp of no peer.
     #[must_use]
     pub const fn from_stamp(stamp: u64) -> Option<Self> {
         if stamp >> ORDER_BITS == 0 { None } else { Some(Self(stamp)) }
     }
 
-    /// Who told it.
+    /// The peer.
     #[must_use]
     pub const fn peer(self) -> PeerId {
         PeerId((self.0 >> ORDER_BITS) as u8 - 1)
@@ -69,8 +69,8 @@ impl Told {
         self.0 & ((1 << ORDER_BITS) - 1)
     }
 
-    /// Whether `last`, which was told of the same thing, comes from the same peer and not before this. What different
-    /// peers say has no order but that in which it arrives.
+    /// Whether `last`, about the same thing, comes from the same peer and not before this. Messages of different
+    /// peers have no order but that of their arrival.
     #[must_use]
     pub const fn is_overtaken_by(self, last: Self) -> bool {
         self.peer().0 == last.peer().0 && last.order() >= self.order()

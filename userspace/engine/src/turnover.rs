@@ -4,10 +4,10 @@
 use alloc::vec::Vec;
 use ctnetlink::tuple::ipproto;
 
-/// Zones that are told apart: those that were met first. Flows of further ones are counted together. Which ones they
-/// are never changes, so that none of these counts ever falls.
+/// Zones that are counted separately: the first ones seen. Flows of further zones are counted together. The set of
+/// zones never changes, so none of these counts ever falls.
 pub const ZONES_MAX: usize = 256;
-/// Protocols whose lifetimes are told apart.
+/// Protocols whose lifetimes are counted separately.
 pub const PROTOS: [&str; 4] = ["tcp", "udp", "icmp", "other"];
 /// Bounds of the histogram of lifetimes, seconds. Longer ones are above all.
 pub const LIFETIME_BOUNDS_S: [u32; 14] =

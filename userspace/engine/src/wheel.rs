@@ -1,4 +1,4 @@
-//! Timers of table entries, for ALARM: when an entry is told again, and when one that nobody told of any more goes.
+//! Timers of table entries, for ALARM: when an entry is sent again, and when one that was not refreshed goes.
 
 use crate::flows::table::Slot;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use core::time::Duration;
 
 /// A wheel: one bucket per tick, reused after a turn.
 ///
-/// Entries name their timer by a ticket. A timer whose entry has gone, or has another ticket, is nobody's.
+/// Entries name their timer by a ticket. A timer whose entry has gone, or has another ticket, has no effect.
 #[derive(Debug)]
 pub struct Wheel {
     buckets: Vec<Vec<(Slot, u32)>>,
@@ -28,7 +28,7 @@ impl Wheel {
         Self { buckets, tick, next: ticks_of(now, tick) + 1, planned: 0, tickets: 0 }
     }
 
-    /// A ticket nobody has.
+    /// A ticket that no entry has.
     pub const fn ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
         self.tickets

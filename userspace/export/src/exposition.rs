@@ -1,5 +1,5 @@
-//! Metrics as text: OpenMetrics 1.0, and the older text format 0.0.4 of Prometheus. Which metrics there are is decided
-//! by whoever makes the [`Family`] values.
+//! Metrics as text: OpenMetrics 1.0, and the older text format 0.0.4 of Prometheus. The caller that makes the
+//! [`Family`] values decides which metrics there are.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{

@@ -1,4 +1,4 @@
-//! Failures: what the kernel refuses, drops and evicts, told to the feed, the log and whoever reads numbers.
+//! Failures: what the kernel refuses, drops and evicts, reported to the feed, the log and the metrics.
 //!
 //! ```text
 //!   ring of the programs --records--> Task --broadcast--> feed
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The programs do not see everything, and some kernels run none. What the kernel's own counters have beyond what was
-//! seen is told with a number and without a tuple, so that sums over reasons are those of `conntrack -S`.
+//! seen is reported with a number and without a tuple, so that sums over reasons are those of `conntrack -S`.
 
 mod balance;
 
@@ -44,7 +44,7 @@ const RECORDS_PER_TURN: usize = 256;
 pub struct Stats {
     /// Failures that were seen, by [`Reason::index`].
     pub seen: [AtomicU64; Reason::COUNT],
-    /// Of these: those told with a tuple. The others were too many at once.
+    /// Of these: those reported with a tuple. The rest exceeded the rate limit.
     pub told: [AtomicU64; Reason::COUNT],
     /// Failures that the kernel's counters alone tell.
     pub counted: [AtomicU64; Reason::COUNT],
@@ -119,7 +119,7 @@ impl Failures {
     }
 }
 
-/// What the log is told of a reason.
+/// The log line of one reason, and its rate limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
     told: Option<Instant>,
@@ -196,7 +196,7 @@ impl Teller {
 
     fn tell(&mut self, failure: &Failure<'_>, time_ns: u64) {
         self.seq += 1;
-        // Nobody may listen.
+        // Without a receiver the send fails, which is no error.
         let _ = self.sender.send(failure.encode(self.seq, time_ns).into());
         let line = &mut self.lines[failure.reason.index()];
         line.untold += failure.count;

@@ -8,7 +8,8 @@
 //!
 //! One thread with a runtime of its own does all of it. A shard writes records into a lane and never waits. Clients
 //! that want the same share a channel: a record is filtered and encoded once for all of them. A client that reads too
-//! slowly loses whole chunks, is told exactly what was in them, and can take a new snapshot; the others notice nothing.
+//! slowly loses whole chunks, receives an exact account of them, and can take a new snapshot; other clients are
+//! unaffected.
 
 mod lanes;
 mod queue;
@@ -54,7 +55,7 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// Most bytes that wait for all clients together.
     pub memory_max: usize,
-    /// The version of the daemon, as clients are told.
+    /// The version of the daemon, as the greeting says it.
     pub version: &'static str,
 }
 
@@ -128,7 +129,7 @@ pub struct Parts {
     pub socket: Socket,
     /// Limits.
     pub settings: Settings,
-    /// The way to the engine that runs. Whoever has it for writing is about to start another one.
+    /// The running engine. A restart takes the write lock while it starts another one.
     pub engine: Arc<RwLock<Handle>>,
     /// Where lines go.
     pub log: Arc<Log>,

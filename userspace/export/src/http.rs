@@ -7,8 +7,8 @@
 //!      `-- cannot be bound: a warning, and tried again every 10 seconds
 //! ```
 //!
-//! Connections run on the caller's tokio runtime. Each ends after one answer, so that nobody keeps a place by doing
-//! nothing; a request has five seconds to come in, an answer ten to go out.
+//! Connections run on the caller's tokio runtime. Each ends after one answer, so that an idle client keeps no place;
+//! a request has five seconds to come in, an answer ten to go out.
 
 use crate::exposition::Form;
 use host::control::listen_for_group;
@@ -135,7 +135,8 @@ pub struct HttpCounts {
     pub forbidden: u64,
     /// Connections closed at once, because there were [`CONNECTIONS_MAX`].
     pub busy: u64,
-    /// Connections that ended before their answer was sent: no request in time, none that is HTTP, or nobody reads.
+    /// Connections that ended before their answer was sent: no request in time, one that is not HTTP, or a client
+    /// that does not read.
     pub failed: u64,
 }
 
@@ -335,10 +336,10 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// Asks whoever listens there for `path`, and says with which status it was answered.
+/// Requests `path` from the server at `listen` and returns the HTTP status of the answer.
 ///
 /// # Errors
-/// When nobody answers within `patience`, or not in HTTP.
+/// When no answer comes within `patience`, or the answer is not HTTP.
 pub fn status_of(listen: &Listen, path: &str, patience: Duration) -> io::Result<u16> {
     match listen {
         Listen::Tcp(address) => {

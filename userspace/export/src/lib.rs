@@ -1,5 +1,5 @@
-//! Consumers of what the engine's threads hand out. They run on threads of their own, never on a shard's: a consumer
-//! that is slow loses what finds no room, and is told how much that was; a shard never waits for one.
+//! Consumers of the engine's records. They run on threads of their own, never on a shard's: a consumer that is slow
+//! loses what finds no room and receives the count of the loss; a shard never waits for a consumer.
 //!
 //! Floor: above `host`, below `tools`.
 //!

@@ -11,13 +11,13 @@ use host::ended::{End, EndsReader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashSet;
 
-/// Lives that are remembered as told. The kernel may report an end more than once, to listeners it is to be reliable
-/// for; what comes later than so many others is no repetition.
+/// Limit of lives whose record is remembered. The kernel may report an end more than once to reliable listeners; a
+/// report after that many others is taken for a new one.
 const REMEMBERED: usize = 32_768;
-/// The longest sleep, seconds: bounds how late losses are told.
+/// The longest sleep, seconds: bounds how late a loss is reported.
 const SLEEP_MAX_S: i64 = 1;
 
-/// One life of a flow: its identity, the kernel's id, and when it began, nanoseconds since 1970 (0: not told).
+/// One life of a flow: its identity, the kernel's id, and when it began, nanoseconds since 1970 (0: unknown).
 type Life = (FlowKey, u32, u64);
 
 /// What the records are made of.
@@ -29,7 +29,7 @@ pub trait Sink {
     fn on_lost(&mut self, ends: u64);
 }
 
-/// Which lives were told lately.
+/// The lives that were recorded lately.
 #[derive(Debug)]
 struct Told {
     lives: HashSet<Life>,
@@ -61,7 +61,7 @@ impl Told {
 pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
     let mut told = Told::default();
     loop {
-        // Whoever is gone now puts nothing in any more.
+        // A shard that is gone now adds no more records.
         let gone = readers.iter().all(EndsReader::is_closed);
         if take(&mut readers, &mut told, sink) {
             continue;
@@ -77,7 +77,7 @@ pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
     }
 }
 
-/// Makes records of what waits, and tells of what found no room. Whether anything waited.
+/// Makes records of what waits, and reports what found no room. Returns whether anything waited.
 fn take(readers: &mut [EndsReader], told: &mut Told, sink: &mut impl Sink) -> bool {
     let mut any = false;
     for reader in &mut *readers {
@@ -163,7 +163,7 @@ mod tests {
     fn each_life_is_recorded_once_unless_the_table_held_it_until_then() {
         let (mut ends, reader) = ends().expect("a lane");
         let mut engine = Engine::new(Config::default(), Instant(0));
-        // Told twice, and then found to be gone as well.
+        // Reported twice, and then found gone by a reading.
         report(&mut ends, &engine, &flow(1, 7));
         report(&mut ends, &engine, &flow(1, 7));
         ends.on_vanished(Box::new(flow(1, 7)));

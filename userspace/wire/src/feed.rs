@@ -101,7 +101,7 @@ bitflags! {
     pub struct Flags: u16 {
         /// The time is that of the kernel; without it, that of hearing.
         const EXACT = 1;
-        /// Nobody reported the end: the flow was found to be gone.
+        /// No event reported the end: a reading found the flow gone.
         const UNREPORTED = 2;
         /// The reply direction is not known.
         const NO_REPLY = 4;
@@ -115,7 +115,7 @@ bitflags! {
     }
 }
 
-/// Bit of `known` that says that the layer-4 state was told; the lower ones are those of [`Known`].
+/// Bit of `known`: the layer-4 state is known; the lower bits are those of [`Known`].
 const STATE_KNOWN: u16 = 1 << 15;
 
 /// What stands in every record.
@@ -231,7 +231,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What a message told.
+    /// The counters and timestamps of a message; `None` where it carried neither.
     #[must_use]
     pub const fn of(extra: &Extra) -> Option<Self> {
         let moment = Self { counters: extra.counters, timestamps: extra.timestamps };
@@ -476,7 +476,7 @@ pub struct Walked {
     pub next: Option<u32>,
     /// Flows of the whole table that live.
     pub alive: u64,
-    /// Rows that were told.
+    /// Rows sent.
     pub rows: u32,
 }
 

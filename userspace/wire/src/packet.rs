@@ -13,7 +13,7 @@ pub struct Seen {
     pub flow: Flow,
     /// Whether the kernel had it in its table before this packet. If not, it is about to put it there, but may fail.
     pub confirmed: bool,
-    /// Whether this is everything that the kernel would tell of it.
+    /// Whether the packet carries everything that the kernel would report of the flow.
     pub whole: bool,
 }
 

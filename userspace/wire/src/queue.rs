@@ -32,7 +32,7 @@ pub struct PacketView<'a> {
     pub hook: u8,
     /// `NFQA_PAYLOAD`: the packet from its IP header on.
     pub payload: &'a [u8],
-    /// `NFQA_CAP_LEN`: bytes of the whole packet, told when `payload` is cut.
+    /// `NFQA_CAP_LEN`: bytes of the whole packet; present when `payload` is cut.
     pub whole_len: Option<u32>,
     /// `NFQA_CT_INFO`: direction and state; see [`PacketView::is_reply`].
     pub flow_info: Option<u32>,

@@ -30,7 +30,7 @@ fn flow_of(datagram: &[u8], detail: Detail) -> Flow {
     }
 }
 
-/// A message in one line: what is not told is left out.
+/// A message in one line, without the fields it does not carry.
 fn describe(message: &Message<'_>) -> String {
     match message {
         Message::Flow { event, flow } => format!("{event:?} {}", flow_text(flow)),

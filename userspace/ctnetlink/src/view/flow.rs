@@ -222,7 +222,7 @@ impl<'a> FlowView<'a> {
 }
 
 /// The original tuple in the payload of a flow message; `None` where there is none. It reads no further than that
-/// tuple, so it is cheaper than [`FlowView::parse`] for whoever only sorts messages by flow.
+/// tuple, so for sorting messages by flow it is cheaper than [`FlowView::parse`].
 #[must_use]
 pub fn original(payload: &[u8]) -> Option<Tuple> {
     let (_, attributes) = split_family(payload).ok()?;

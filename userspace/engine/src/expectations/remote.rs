@@ -115,7 +115,8 @@ impl Remote {
         self.table.len() < limit::EXPECTATIONS_MAX || self.table.contains_key(key)
     }
 
-    /// Version 2: an expectation is as peers said at that time, or nobody claims it any more. Whether it was here.
+    /// Version 2: an expectation is as peers said at that time, or no peer claims it any more. Returns whether it was
+    /// here.
     pub fn show(
         &mut self,
         counters: &mut TableCounters,
@@ -175,8 +176,8 @@ impl Remote {
         words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
     }
 
-    /// A peer has named all its expectations in messages from order `base` on: what it told before that does not exist
-    /// there.
+    /// A peer has named all its expectations in messages from order `base` on: those it named only before that do not
+    /// exist there.
     pub fn sweep(&mut self, counters: &mut TableCounters, peer: PeerId, base: u64) {
         let before = self.table.len();
         self.table.retain(|_, entry| {
@@ -192,7 +193,7 @@ impl Remote {
         self.table.contains_key(key) || self.ends.places.contains_key(key)
     }
 
-    /// Removes what has not been told again for `after_s` seconds (ALARM).
+    /// Removes expectations that were not refreshed for `after_s` seconds (ALARM).
     pub fn expire(&mut self, counters: &mut TableCounters, after_s: u32, now: Instant) {
         let before = self.table.len();
         self.table.retain(|_, e| seconds(now).saturating_sub(e.updated_s) < after_s);

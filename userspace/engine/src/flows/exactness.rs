@@ -1,4 +1,4 @@
-//! How far the local table can be trusted, and when it is to be read anew.
+//! How far the local table can be trusted, and when to read it again.
 //!
 //! ```text
 //!            events lost                    pause over               read, nothing lost since
@@ -7,8 +7,8 @@
 //!                              +------ more events lost ------+
 //! ```
 //!
-//! Any complete reading of the kernel's table that began after the last known loss makes losses good, whoever asked
-//! for it.
+//! Any complete reading of the kernel's table that began after the last known loss repairs all losses, whatever
+//! caused the reading.
 
 use crate::config::limit;
 use common::Instant;
@@ -44,7 +44,7 @@ pub enum Cause {
     EventsLost,
     /// There was no room for a flow (`HashLimit`).
     TableFull,
-    /// The kernel does not tell of flows (`net.netfilter.nf_conntrack_events` is 0).
+    /// The kernel sends no events (`net.netfilter.nf_conntrack_events` is 0).
     EventsOff,
     /// The kernel holds another number of flows, for longer than news is on its way.
     CountDiffers,
@@ -62,7 +62,7 @@ pub(crate) struct Keeper {
     full: bool,
     /// How long the next reading after a full table waits: it may be full again at once.
     full_pause: Duration,
-    /// The kernel tells of nothing: the same.
+    /// The kernel sends no events.
     events_off: bool,
     last_loss: Instant,
     /// When a reading is to begin.
@@ -102,12 +102,12 @@ impl Keeper {
         self.full
     }
 
-    /// Whether the kernel does not tell of flows.
+    /// Whether the kernel sends no events.
     pub(crate) const fn are_events_off(&self) -> bool {
         self.events_off
     }
 
-    /// Whether the kernel did not tell of flows for a while, and its table has not been read since.
+    /// Whether the kernel sent no events for a while, and its table has not been read since.
     pub(crate) fn were_events_off(&self) -> bool {
         self.state != Exactness::Exact && self.cause == Cause::EventsOff
     }
@@ -123,7 +123,7 @@ impl Keeper {
         }
     }
 
-    /// The kernel tells of flows again: those of which it did not can be read.
+    /// The kernel sends events again: flows of the time between can be read.
     pub(crate) fn on_events_on(&mut self, now: Instant, after: Option<Duration>) {
         self.events_off = false;
         if let Some(after) = after {
@@ -131,9 +131,9 @@ impl Keeper {
         }
     }
 
-    /// The table was found not to be what the kernel holds: `count` events or flows are missing, as far as that is
-    /// known. `after`: how long to wait with the reading; `None`: it is somebody else's business. True if this is the
-    /// first finding since the table was exact.
+    /// The table was found to differ from the kernel: `count` events or flows are missing, as far as that is known.
+    /// `after`: how long to wait with the reading; `None`: another party reads. True if this is the first finding
+    /// since the table was exact.
     pub(crate) fn on_doubt(
         &mut self,
         now: Instant,

@@ -11,7 +11,7 @@
 //!   Read, Seen, Sure --end, or the kernel has no such flow--> Ended --nobody need be told any more--> Absent
 //! ```
 //!
-//! News may be older than what is known, or nobody can tell: then the kernel is asked, and what it shows is right.
+//! Where the order of news and known state is uncertain, the kernel is queried, and its answer is right.
 
 /// News about a flow compared with the last word about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub enum Age {
 pub enum Knowledge {
     /// There is no such flow, for all one knows.
     Absent,
-    /// The last flow of that identity has ended, and somebody is still to be told.
+    /// The last flow of that identity has ended, and a peer has yet to receive the end.
     Ended,
     /// The flow lives. It is known from a reading of the kernel's table alone, or from packets that did not begin it,
-    /// so perhaps no event will ever tell of its end.
+    /// so the kernel may never report its end.
     Read,
     /// The flow lives. It is known from its first packet alone, so perhaps it never got into the kernel's table.
     Seen,
-    /// The flow lives, and its end will be told.
+    /// The flow lives, and the kernel will report its end.
     Sure,
 }
 
@@ -74,22 +74,22 @@ pub trait Facts {
     /// Whether the last word was an event that was laid over what was known: older news may tell what the event left
     /// out.
     fn is_laid_over(&self) -> bool;
-    /// Whether what the news tells of a flow that is not known may be over.
+    /// Whether the unknown flow in this news may have ended already.
     fn may_be_over(&self) -> bool;
     /// Whether the flow that is known may be on its way into the kernel's table.
     fn may_be_about_to_begin(&self) -> bool;
 }
 
-/// What is to be done.
+/// The action to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing: it is older than what is known.
     Ignore,
-    /// The same; but peers may not have been told what is known.
+    /// The same, but peers may not have received the state that is known.
     TellLate,
-    /// Only the kernel knows. `anew`: what is told next begins the flow anew.
+    /// Only the kernel knows. `anew`: the next message sends the flow as new.
     Ask {
-        /// The next that peers hear begins the flow anew.
+        /// The next message to peers sends the flow as new.
         anew: bool,
     },
     /// What was heard is known from here on.
@@ -114,9 +114,9 @@ pub struct Taken {
 pub enum Ask {
     /// No: the news says all.
     No,
-    /// Yes, and peers are told what is known so far.
+    /// Yes, and peers receive at once what is known so far.
     Beside,
-    /// Yes, and peers are told when it has answered: half a flow might be committed.
+    /// Yes, and peers receive the flow after the answer: a peer might commit half a flow.
     First,
     /// Yes, and if there is room for the question, nothing else is done.
     Instead,
@@ -141,8 +141,8 @@ impl Knowledge {
         match (facts.age(), by) {
             (Age::Newer, _) if !alive && facts.may_be_over() => ask,
             (Age::Newer, _) => Step::Take(self.take(began, by, facts)),
-            // A packet tells all of the flow's state, an event what has changed: the one may come in before the other
-            // while both are told.
+            // A packet carries all of the flow's state, an event what has changed: if both are on their way, either
+            // may come in first.
             (Age::Older, By::Packet { .. })
                 if alive && facts.is_laid_over() && facts.says_more() =>
             {
@@ -168,8 +168,8 @@ impl Knowledge {
         };
         let ask = match (by, began) {
             (By::Event, true) => Ask::No,
-            // The first event about it: either the kernel does tell of the flow, or the flow ended without a word and
-            // this is another one, even if it has the id of the first.
+            // The first event about it: either the kernel does report the flow, or the flow ended unreported and this
+            // is another one, even if it has the id of the first.
             (By::Event, false) if self == Self::Read => Ask::Instead,
             // An update tells what changed; of a flow that is not known it does not tell enough.
             (By::Event, false) if !alive || facts.is_another() => Ask::First,
@@ -177,7 +177,7 @@ impl Knowledge {
             // Two packets may begin a flow at once, and the kernel keeps the one or the other.
             (By::Packet { whole }, true) if !whole || alive => Ask::First,
             (By::Packet { whole: false }, false) if !alive => Ask::First,
-            // What a packet shows of a flow that is known is laid over it: that can be told, whatever the kernel adds.
+            // A packet's view of a known flow is merged into it: the result can be sent, whatever the kernel adds.
             (By::Packet { whole: false }, false) => Ask::Beside,
             (By::Packet { .. }, _) => Ask::No,
         };
@@ -192,7 +192,7 @@ impl Knowledge {
             // The end of an earlier flow may come between the first packet of this one and its place in the table.
             Age::Newer if facts.may_be_about_to_begin() => Step::Ask { anew: false },
             // It was read after this end, which came in late: a reading's flows are as old as its beginning. The news
-            // of its beginning will be older than the answer, and the first reading told nobody.
+            // of its beginning will be older than the answer, and the first reading was sent to no peer.
             Age::Newer if facts.is_another() => Step::Ask { anew: true },
             Age::Newer => Step::End,
             // An earlier flow, unless the id says that it may be this one: then a packet was reported after the end, or

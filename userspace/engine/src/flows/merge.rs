@@ -12,7 +12,7 @@ pub fn absorb(flow: &mut Flow, news: Flow) {
     Fields { known, status, timeout_s, mark, id, proto, extra }.absorb(news);
 }
 
-/// What is told of a flow beside its directions, wherever it lies.
+/// The known fields of a flow besides its directions, wherever they lie.
 pub(crate) struct Fields<'a> {
     pub known: &'a mut Known,
     pub status: &'a mut Status,
@@ -44,7 +44,7 @@ impl Fields<'_> {
         *self.proto = newer_state(*self.proto, news.proto);
         match (self.extra, news.extra) {
             (_, None) => {}
-            // What is told again and again is the same.
+            // A repeated report is the same.
             (Some(old), Some(new)) if *old == new => {}
             (Some(old), Some(new)) => absorb_extra(Arc::make_mut(old), Arc::unwrap_or_clone(new)),
             (empty @ None, Some(new)) => *empty = Some(new),

@@ -1,4 +1,4 @@
-//! News compared with what is known: whether it is newer, older, or cannot be told.
+//! News compared with the known state: newer, older, or of uncertain order.
 //!
 //! Events come from several CPUs and overtake each other, so the order they are handed in says nothing. What tells is
 //! the time each one carries, as far as it carries one.
@@ -43,7 +43,7 @@ pub fn is_another(known: Entry<'_>, news: &Flow) -> bool {
     other_id || (news.reply.is_known() && known.has_other_reply(&news.reply))
 }
 
-/// Whether news says anything that is not known. An older event may tell of a change that the newer ones left out.
+/// Whether news holds anything that is unknown. An older event may carry a change that the newer ones left out.
 #[must_use]
 pub fn says_more(known: Entry<'_>, news: &Flow) -> bool {
     if is_another(known, news) {
@@ -69,8 +69,8 @@ pub fn covers(news: &Flow, known: &Flow) -> bool {
     is_same(&both, news)
 }
 
-/// Whether nothing but the lifetime differs, which every event tells anew, and the id, which no peer hears. A mark of 0
-/// is the same whether it was told or not: the kernel leaves it out of events.
+/// Whether nothing differs but the lifetime, which every event carries, and the id, which no message carries. A mark
+/// of 0 and an absent mark are the same: the kernel leaves 0 out of events.
 #[must_use]
 pub fn is_same(one: &Flow, other: &Flow) -> bool {
     let known = |flow: &Flow| flow.known.difference(Known::TIMEOUT | Known::ID | Known::MARK);

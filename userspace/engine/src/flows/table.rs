@@ -53,7 +53,7 @@ impl<'a> Entry<'a> {
         self.row.key(self.pairs)
     }
 
-    /// Whether the flow has ended. Its entry stays until whoever was told of the flow is told of that.
+    /// Whether the flow has ended. Its entry stays until the peers that received the flow receive its end.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         self.row.notes.marks.contains(Marks::DEAD)
@@ -77,7 +77,7 @@ impl<'a> Entry<'a> {
         self.row.has_other_reply(reply, self.pairs)
     }
 
-    /// The kernel's id of the flow, if it was told.
+    /// The kernel's id of the flow, if it is known.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.row.id()
@@ -139,7 +139,7 @@ pub struct FlowTable {
     unsure: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
     graves: VecDeque<Slot>,
-    /// Writes down every change, while somebody listens.
+    /// Records every change, while a consumer listens.
     journal: Option<Box<Journal>>,
 }
 
@@ -175,12 +175,12 @@ impl FlowTable {
         last
     }
 
-    /// What writes down changes, while somebody listens.
+    /// The journal that records changes, while a consumer listens.
     pub fn journal(&mut self) -> Option<&mut Journal> {
         self.journal.as_deref_mut()
     }
 
-    /// Whether somebody listens who wants counters and times of flows.
+    /// Whether a consumer wants counters and times of flows.
     #[must_use]
     pub fn wants_counters(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.wants_counters())
@@ -210,8 +210,8 @@ impl FlowTable {
         }
     }
 
-    /// Tells whoever listens of rows as they are, from a slot on: of so many rows at most, in so many slots at most.
-    /// Where to go on stands in what is returned; it stays behind when there is no room for more.
+    /// Writes rows into the journal as they are, from a slot on: at most so many rows, from at most so many slots.
+    /// Returns where to go on, which stays behind when there is no room for more.
     #[must_use]
     pub fn walk(&mut self, id: u32, from: Slot, (rows, slots): (u32, Slot)) -> Walked {
         let alive = self.alive() as u64;
@@ -359,8 +359,8 @@ impl FlowTable {
         Trail(Key::of(key).hash(&self.hasher))
     }
 
-    /// The memory where looking for a flow begins. Whoever knows of several flows that are about to be looked for can
-    /// have it fetched for all of them at once.
+    /// The cache line where a search for a flow begins. A caller about to look up several flows can prefetch the
+    /// lines of all of them at once.
     #[must_use]
     #[inline]
     pub fn first_look(&self, trail: Trail) -> Option<&impl Sized> {
@@ -412,7 +412,8 @@ impl FlowTable {
         self.note(slot, Op::Update);
     }
 
-    /// Ends the flow in a slot, of which something may have been told at its end. The entry stays, or goes.
+    /// Ends the flow in a slot; `last_words` are its final counters and times, where the kernel sent them. The entry
+    /// stays, or goes.
     pub fn finish(&mut self, slot: Slot, last_words: Option<Flow>, stays: bool) {
         if self.journal.is_some() {
             self.write_end(slot, last_words.as_ref());

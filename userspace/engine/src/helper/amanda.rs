@@ -1,4 +1,4 @@
-//! Amanda backups: the backup server asks a client by UDP, and is told three or four ports for TCP.
+//! Amanda backups: the backup server queries a client by UDP, and the answer names three or four TCP ports.
 //!
 //! ```text
 //!   server:a -> client:10080    Amanda 2.6 REQ ...

@@ -70,8 +70,8 @@ impl Context<'_> {
         }
     }
 
-    /// Whether `address` is one of the end that sends in `direction`: the one by which it knows itself, or the outer
-    /// one, which a server behind translation may have been told to name.
+    /// Whether `address` belongs to the end that sends in `direction`: the address it has itself, or the outer one,
+    /// which the configuration of a server behind translation may name.
     pub(super) fn is_own(&self, direction: Direction, address: IpAddr) -> bool {
         self.tuple(direction).src_ip() == address
             || self.tuple(direction.opposite()).dst_ip() == address

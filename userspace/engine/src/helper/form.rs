@@ -1,4 +1,4 @@
-//! How addresses and ports are written in payloads, and how they are written anew.
+//! How addresses and ports are written in payloads, and how they are rewritten.
 
 use alloc::format;
 use alloc::vec::Vec;

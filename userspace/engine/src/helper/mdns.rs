@@ -1,5 +1,5 @@
-//! Multicast DNS (RFC 6762): a host that asks the group from a port of its own is answered by whoever knows, from the
-//! answerer's own address and port 5353 (section 6.7). The asker may be any host, so may the one that answers.
+//! Multicast DNS (RFC 6762): a host queries the group from a port of its own, and any host that knows answers, from
+//! its own address and port 5353 (section 6.7). Any host may ask, and any may answer.
 
 use super::announcement::{Announcement, Port, Source, Wanted};
 use super::text::be16;

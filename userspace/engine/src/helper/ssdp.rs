@@ -71,7 +71,7 @@ fn description(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     outcome
 }
 
-/// Where a client wants to be told of events. It may give several places; those of other hosts are left out.
+/// Where a client wants to receive events. It may give several places; those of other hosts are left out.
 fn callbacks(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut text = Scanner::new(packet.payload, 0);

@@ -53,8 +53,8 @@ impl Flows {
         desk.counters.verified += u64::from(asked);
     }
 
-    /// Passes on what a reading that began at `began` shows of a flow, unless there was news of it since: then its end
-    /// may have been told already, and the kernel is asked. `doubtful`: it was a peer's.
+    /// Passes on what a reading that began at `began` shows of a flow, unless there was news of it since: then its
+    /// end may have been sent already, and the kernel is queried. `doubtful`: it was a peer's.
     pub fn pass_dumped(
         &mut self,
         desk: &mut Desk<'_, impl Listener>,

@@ -39,7 +39,7 @@ impl Flows {
         let event = if confirmed { Change::Update } else { Change::New };
         let stamp = Stamp::At(at);
         if !desk.config.replication.keep_local && !whole {
-            // What the packet did not show is to be told, too.
+            // The fields that the packet did not show have to be sent, too.
             self.ask(desk, &flow.key());
             return Ok(());
         }
@@ -52,9 +52,8 @@ impl Flows {
         self.on_change(desk, found, News { event, flow, origin, stamp, by })
     }
 
-    /// What a packet showed comes in after the kernel was read, so it is in the table, but the peer may not have been
-    /// told of it: that a flow began which a reading has shown, or a change that was read together with the peer's own
-    /// word.
+    /// A packet's report comes in after the kernel was read, so the table has it, but the peer may not: either the
+    /// flow's beginning, which a reading has shown, or a change that was read together with the peer's own message.
     pub(super) fn tell_late(&self, desk: &mut Desk<'_, impl Listener>, slot: Slot, event: Change) {
         let Some(entry) = self.table.at(slot) else { return };
         let began = event == Change::New && entry.marks.contains(Marks::SILENT);

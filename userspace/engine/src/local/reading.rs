@@ -19,13 +19,13 @@ use ctnetlink::{Flow, FlowKey};
 pub struct Reading {
     /// When the dump began. The flow was read at some time after that, so every event after it counts as newer.
     pub began: Instant,
-    /// The peer hears of what is new to us; without it, a bulk transfer has to tell.
+    /// The peer receives what is new here; without it, a bulk transfer has to send it.
     pub tell: bool,
     /// Events about this flow may have come in that left no trace, because it was the peer's.
     pub doubtful: bool,
     /// No event is known to be lost: what came in since the dump began is right.
     pub lossless: bool,
-    /// For a while the kernel told of nothing (`nf_conntrack_events=0`): of what began then it never will.
+    /// For a while the kernel sent no events (`nf_conntrack_events=0`): it never will for flows that began then.
     pub untold: bool,
 }
 
@@ -82,8 +82,8 @@ impl Flows {
         asked
     }
 
-    /// The peer's word about a flow was written into the kernel. If the flow is ours too, the kernel is asked how it is
-    /// now. The peer need not hear that: two nodes that told each other would never come to an end.
+    /// A peer's message about the flow was written into the kernel. If the flow is ours too, the kernel is queried
+    /// for the result. The peer does not receive it: two nodes that sent each other such results would never stop.
     pub fn on_injected(&mut self, desk: &mut Desk<'_, impl Listener>, word: &Flow) {
         // The kernel finds a flow by either direction, so it may have changed the mirror of what was meant.
         let mirror = FlowKey::new(word.orig.inverted(), word.zone);
@@ -228,7 +228,7 @@ impl Flows {
                 }
                 (slot, false)
             }
-            // The peer may know it from an earlier life of this daemon, so its end must be told.
+            // The peer may know it from an earlier life of this daemon, so its end must be sent.
             None if tell => self.replace(desk, flow, began.0, Elsewhere::Other)?,
             None => {
                 self.table.journal().into_iter().for_each(Journal::read);
@@ -242,7 +242,7 @@ impl Flows {
             // Its packets may have been seen all the same, and it may have the id of the flow that was there before.
             self.table.set_knowledge(slot, Knowledge::Read);
         }
-        // What events told of it before was told on.
+        // What events reported before was sent on.
         if changed && (tell || known.is_some()) {
             desk.listener.on_changed(slot);
         }
@@ -259,7 +259,7 @@ impl Flows {
         self.reread = Some(now);
     }
 
-    /// A reading is over. What it did not show is to be looked for with [`Local::sweep`].
+    /// A reading is over. [`Local::sweep`] looks for flows that it did not show.
     pub fn begin_sweep(&mut self, now: Instant, reading: Ended) -> Sweep {
         // Other dumps than the first are asked for because events were lost.
         let again = self.filled.is_some() && !reading.lossless;
@@ -353,7 +353,7 @@ impl Flows {
         let other = dead || news::is_another(entry, &flow);
         let known = entry.flow();
         let changed = other || !news::is_same(&known, &flow);
-        // Whoever mirrors the table holds what no peer hears, too.
+        // A mirror of the table holds these fields too, though no peer receives them.
         let same = !changed && (known.id, known.known) == (flow.id, flow.known);
         let afresh = other || !news::covers(&flow, &known);
         let becomes = match (other, same) {

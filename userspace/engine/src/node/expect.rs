@@ -24,7 +24,7 @@ const OFF: &str = "expectations are not replicated (ExpectationSync)";
 #[derive(Debug)]
 pub(super) struct ExpectDump {
     began: Instant,
-    /// The first one, at start, of which nobody is told.
+    /// The first reading, at start, which is not sent to peers.
     first: bool,
     /// It was asked for again, since when what it showed may be outdated.
     again: bool,
@@ -80,7 +80,7 @@ impl Node {
         (event, expect): (Change, Expectation),
         origin: Origin,
     ) {
-        // Ends are told of what the table holds, whatever its helper says by then.
+        // The end of an expectation in the table is sent, whatever its helper is by then.
         if event != Change::Destroy && !self.counts(&expect) {
             self.counters.filtered += 1;
             return;
@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// When expectations are to be looked at the next time.
+    /// When to examine expectations next.
     pub(crate) fn expectations_due(&self) -> Option<Instant> {
         let any = self.expectation_counts() != [0, 0];
         (any && !self.config.replication.mode.converses()).then_some(self.expect_look)

@@ -110,8 +110,8 @@ impl Node {
         meant
     }
 
-    /// A reading shows a flow that an injection made, or one that took its place. True if nothing is to be said of it
-    /// beside the local table.
+    /// A reading shows a flow that an injection made, or one that took its place. True if the local table needs no
+    /// change.
     pub(super) fn passes_over_hot(&mut self, key: &FlowKey, flow: &Flow) -> bool {
         let (is_own, own_id) = self.own(key);
         let Some(made) = self.remote.made_flows() else { return false };
@@ -133,8 +133,8 @@ impl Node {
         }
     }
 
-    /// A write of ours failed; whether that is to be told. What is there is not deleted for a peer's word: traffic may
-    /// have begun it, of which the news is on its way (R10.6).
+    /// A write of ours failed; returns whether to report that. A peer's message never deletes what is there: traffic
+    /// may have begun it, and the event about that is on its way (R10.6).
     pub(super) fn on_hot_failed(
         &mut self,
         session: &mut impl Peers,

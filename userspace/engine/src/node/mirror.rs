@@ -62,7 +62,7 @@ impl Node {
         outcome
     }
 
-    /// An injection failed; whether that is to be told.
+    /// An injection failed; returns whether to report that.
     pub(crate) fn on_inject_failed(
         &mut self,
         session: &mut impl Peers,
@@ -97,7 +97,7 @@ impl Node {
         self.on_failure(session, now, &key, failure);
     }
 
-    /// Takes note of what became of an injection; whether that is to be told.
+    /// Records the outcome of an injection; returns whether to report it.
     fn on_failure(
         &mut self,
         session: &mut impl Peers,
@@ -132,8 +132,8 @@ impl Node {
         }
     }
 
-    /// Goes on removing what a peer's transfer did not name. Of what stays until the kernel lets go of it, the end may
-    /// have been seen before: then the kernel is asked. Without a local table the answer would be told to the peers.
+    /// Goes on removing what a peer's transfer did not name. A flow that stays until the kernel removes it may have
+    /// ended before: then the kernel is queried. Without a local table the answer would go to the peers.
     pub(crate) fn sweep_remote(&mut self, now: Instant) -> Option<(PeerId, u64)> {
         let Self { remote, counters, kernel, config, .. } = self;
         let asks = config.replication.keep_local;
@@ -160,8 +160,8 @@ impl Node {
         if theirs { Origin::Inject } else { origin }
     }
 
-    /// Whether the kernel holds the peers' flows as they were told, as far as that is known, where they go straight
-    /// there.
+    /// Whether the kernel holds the peers' flows as they were received, as far as that is known, where they go
+    /// straight there.
     pub(crate) fn is_mirror(&self) -> bool {
         let replication = &self.config.replication;
         if replication.keep_remote {

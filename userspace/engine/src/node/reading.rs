@@ -33,8 +33,8 @@ impl Dump {
 }
 
 impl Node {
-    /// An injection went through. Where only packets are seen, and of a flow without events, nobody tells what it
-    /// changed.
+    /// An injection succeeded. Where the source sees packets only, and for a flow without events, nothing reports
+    /// what the injection changed.
     pub(crate) fn note_injected(&mut self, session: &mut impl Peers, now: Instant, op: &InFlight) {
         match (op.purpose, &op.request) {
             (Purpose::InjectNew | Purpose::InjectAgain, Request::Create(flow)) => {
@@ -73,7 +73,7 @@ impl Node {
         }
     }
 
-    /// Tells of a full table once, until it has had room again.
+    /// Reports a full table once, until it has had room again.
     #[inline]
     pub(crate) fn note_room(&mut self, now: Instant, side: Side, outcome: Result<(), Full>) {
         let (len, limit) = match side {
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The host says, about once a second, how many flows the kernel holds and whether it tells of them.
+    /// The host reports, about once a second, how many flows the kernel holds and whether it sends events.
     pub(crate) fn on_kernel_health(&mut self, now: Instant, flows: u64, events: bool) {
         if !self.config.replication.keep_local {
             return;
@@ -146,7 +146,7 @@ impl Node {
         key: &FlowKey,
         flow: Option<Flow>,
     ) {
-        // The question is answered, whoever's flow it turns out to be: the next doubt asks again.
+        // The query is answered, whichever flow the answer shows: the next doubt queries again.
         self.flows.on_unverified(key);
         let is_made = self.on_hot_shown(session, key, flow.as_ref());
         if is_made && !self.is_own(key) {
@@ -318,7 +318,7 @@ impl Node {
         }
     }
 
-    /// Reads the kernel's table if losses are to be made good now, and goes on with what was read.
+    /// Reads the kernel's table if losses are due to be repaired, and goes on with what was read.
     pub(crate) fn read_in_time(&mut self, session: &mut impl Peers, now: Instant) {
         self.sweep(session, now);
         if self.dump.is_none() && self.exactness.due().is_some_and(|due| due <= now) {

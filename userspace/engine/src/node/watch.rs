@@ -36,7 +36,7 @@ pub(super) struct Watch {
     torn: u32,
     /// When the next audit begins.
     audit: Instant,
-    /// An audit is wanted that finds what nobody told before this.
+    /// Requests an audit, for flows that no event reported before this time.
     untold: Option<Instant>,
     /// How long the last reading took.
     took: Duration,
@@ -136,7 +136,7 @@ impl Node {
         }
     }
 
-    /// Whether the kernel's count of flows is to be the same as ours.
+    /// Whether the kernel's count of flows must equal ours.
     pub(crate) fn is_countable(&self) -> bool {
         let Config { filter, share, replication, .. } = &self.config;
         let all = filter.passes_all() && *share == Share::ALL;

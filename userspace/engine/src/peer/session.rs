@@ -221,7 +221,7 @@ impl Session {
 
 /// Who carries what.
 impl Session {
-    /// A commit is asked for: of a peer's flows, or of those that nobody carries.
+    /// Commits the flows of a peer, or those that no living node carries.
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
         if let Self::V2(v2) = self {
             v2.on_commit(now, peer);
@@ -235,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Another node takes over; `release`: from now on, and this node's flows are nobody's.
+    /// Another node takes over; `release`: from now on, and this node's flows have no owner.
     pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
         if let Self::V2(v2) = self {
             v2.on_stepping_back(now, release);

@@ -32,7 +32,7 @@ pub use packer::{Packed, Packer};
 pub use peers::{Manners, Peer, Peers};
 pub use session::V1;
 
-// Whoever plays a peer in a test speaks by this.
+// For tests that play a peer.
 pub use tracker::{Belief, Placement, Step, Tracker};
 pub use whole::{Finding, Whole};
 #[cfg(test)]

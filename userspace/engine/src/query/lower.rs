@@ -1,4 +1,4 @@
-//! What of a filter the kernel can test while it dumps its table.
+//! The part of a filter that the kernel can test while it dumps its table.
 //!
 //! Only necessary parts of the filter go there, so whatever a kernel passes over, or does not know, costs time and
 //! nothing else: the whole program runs again over what comes.
@@ -120,7 +120,7 @@ fn finish(mut out: Selection, mut tuples: [(Tuple, u32); 2]) -> Selection {
         }
     }
     let used = tuples.iter().any(|(_, bits)| *bits != 0);
-    // The kernel compares tuples only if it is told the family; a protocol alone is not worth two dumps.
+    // The kernel compares tuples only in a request that names the family; a protocol alone is not worth two dumps.
     out.tuples = (used && out.family != ANY_FAMILY).then_some(tuples);
     out
 }

@@ -11,15 +11,15 @@ use ctnetlink::flow::Counters;
 pub struct Age {
     /// At least this.
     pub min_ms: u64,
-    /// Whether it is exactly this: somebody noted when the flow began.
+    /// Whether it is exact: an event reported the beginning.
     pub exact: bool,
 }
 
 /// Something that filters test. `reply` chooses the direction, `dst` the end.
 pub trait Subject {
-    /// An address; `None` where it is not told.
+    /// An address; `None` where it is unknown.
     fn address(&self, reply: bool, dst: bool) -> Option<IpAddr>;
-    /// Layer-4 bytes of a direction ([`ctnetlink::Tuple::l4`]); `None` where they are not told.
+    /// Layer-4 bytes of a direction ([`ctnetlink::Tuple::l4`]); `None` where they are unknown.
     fn l4(&self, reply: bool) -> Option<[u8; 4]>;
     /// Address family and IP protocol.
     fn family_and_proto(&self) -> (u8, u8);

@@ -110,7 +110,7 @@ fn mark(facts: &Facts<'_>) -> Option<u32> {
     facts.known.intersects(Known::MARK | Known::STATUS).then_some(facts.mark)
 }
 
-/// A test of what the kernel tells of a flow if the flow has it.
+/// A test of a field that the kernel reports only if the flow has it.
 fn rare(facts: &Facts<'_>, test: impl Fn(&ctnetlink::flow::Extra) -> bool) -> Option<bool> {
     match facts.extra {
         Some(extra) if test(extra) => Some(true),

@@ -219,7 +219,7 @@ pub enum PeerIs {
     Sent,
     /// It acknowledged the flow.
     Acked,
-    /// It was told nothing of the flow.
+    /// Nothing is known of the flow.
     Unknown,
 }
 

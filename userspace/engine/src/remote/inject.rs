@@ -4,8 +4,8 @@
 //!   message --> which flows are the peers' (their directions alone) --> create, update, delete --> kernel
 //! ```
 //!
-//! A flow of the kernel carries no sign of who wrote it. So it is remembered here which ones are the peers': a reading
-//! of the kernel's table must not take them for this node's own, and what a transfer did not name can be told.
+//! A flow of the kernel carries no sign of who wrote it. So this table remembers which ones are the peers': a reading
+//! of the kernel's table must not take them for this node's own, and flows that a transfer did not name can be found.
 
 use super::Remote;
 use super::made::MadeFlows;
@@ -66,7 +66,7 @@ impl Remote {
         }
     }
 
-    /// Whether a flow of the kernel is a peer's and nobody else's: an injection made it.
+    /// Whether a flow of the kernel is a peer's alone: an injection made it.
     #[must_use]
     pub fn made(&self, key: &FlowKey) -> bool {
         if let Some(made) = &self.hot {
@@ -107,7 +107,7 @@ impl Remote {
     }
 
     /// Flows that were written into the kernel since the last flush though there was no room to remember whose they
-    /// are: if a peer ends one without a word, nobody can tell it from this node's own.
+    /// are: if a peer ends one without a message, it looks like this node's own.
     #[must_use]
     pub const fn unremembered(&self) -> u64 {
         self.unremembered
@@ -258,7 +258,7 @@ pub enum InjectFailure {
     Fine,
     /// The peer's word is laid over a flow of this node's, which is not the peer's.
     LaidOver,
-    /// The kernel does not have what the peer said. It is to be told.
+    /// The kernel does not have the state that the peer sent. The caller reports it.
     Refused,
 }
 

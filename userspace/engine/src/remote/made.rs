@@ -172,7 +172,7 @@ impl MadeFlows {
         self.made.remove(key).is_some()
     }
 
-    /// Nobody claims the entry any more. It goes by itself, or traffic holds it.
+    /// No peer claims the entry any more. It goes by itself, or traffic keeps it.
     pub fn on_orphaned(&mut self, key: &FlowKey) {
         let Some(made) = self.made.get(key) else { return };
         self.orphans.displace((*key, made.written_s.saturating_add(LIFE_MAX_S)));

@@ -17,13 +17,13 @@ pub(super) struct Balance {
     grown: [u64; COUNTERS.len()],
     /// What was seen at the first look.
     base: Option<[u64; Reason::COUNT]>,
-    /// What was told to be unseen.
+    /// How many failures were reported as unseen.
     unseen: [u64; Reason::COUNT],
 }
 
 impl Balance {
-    /// Takes the next look. `seen`: what the programs have seen so far, read after `cpus`. What the kernel has counted
-    /// and nobody saw since the last look.
+    /// Takes the next look and returns what the kernel has counted since the last one and the programs have not seen.
+    /// `seen`: what the programs have seen so far, read after `cpus`.
     pub(super) fn advance(
         &mut self,
         cpus: &[CpuCounters],

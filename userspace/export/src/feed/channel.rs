@@ -56,7 +56,7 @@ pub(super) struct Channel {
     memory: Rc<Cell<usize>>,
 }
 
-/// A record of a lane, and the flow it is about once somebody asks.
+/// A record of a lane, and the flow it is about once a filter needs it.
 pub(super) struct Heard<'a> {
     pub(super) record: Record<'a>,
     pub(super) flow: &'a mut Option<Flow>,

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the answer may take of one that has asked and says no more.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
-/// Something the hub is told.
+/// A message to the hub.
 pub(super) enum Word {
     /// A client says something; who it is.
     Says(u64, String, Box<Request>),
@@ -38,7 +38,7 @@ pub(super) struct Connection {
     pub(super) who: String,
 }
 
-/// Serves a client until it goes, or is told to.
+/// Serves a client until it closes the connection or the hub closes it.
 pub(super) async fn serve(stream: UnixStream, connection: Connection) {
     let (reader, writer) = stream.into_split();
     let (id, hub) = (connection.id, connection.hub.clone());
@@ -47,7 +47,7 @@ pub(super) async fn serve(stream: UnixStream, connection: Connection) {
         () = listen(reader, connection) => {}
         _ = write(writer, &queue) => {}
     }
-    // When the hub is gone, nobody needs to know.
+    // When the hub is gone, the send fails, which is no error.
     let _ = hub.send(Word::Gone(id)).await;
 }
 

@@ -32,9 +32,9 @@ use wire::feed::{KINDS, Lost, Op, Record, Walked};
 
 /// Records taken from a lane before anybody else gets a turn.
 const RECORDS_PER_TURN: usize = 256;
-/// How long the hub goes on before it looks whether somebody else wants something.
+/// How long the hub works on one task before it looks for others.
 const BUSY: Duration = Duration::from_millis(5);
-/// How often clients are told how far the stream is.
+/// How often clients receive the position of the stream.
 const TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two pages of snapshots: 512 rows take a shard some 20 us.
 const PAGE_PAUSE: Duration = Duration::from_millis(1);
@@ -78,14 +78,14 @@ struct Hub {
     /// For whom the last page was asked for.
     served: u64,
     page_at: Instant,
-    /// Flows of both tables, when that was told last.
+    /// Flows of both tables, as last sent.
     flows: [u64; 2],
     state: Value,
     epoch: String,
     memory: Rc<Cell<usize>>,
 }
 
-/// Serves until told to stop.
+/// Serves until `stopped` says to stop.
 pub(super) async fn run(mut parts: Parts, mut stopped: mpsc::Receiver<()>) -> io::Result<()> {
     let listener = parts.socket.take().ok_or(io::ErrorKind::NotConnected)?;
     listener.set_nonblocking(true)?;
@@ -238,7 +238,7 @@ impl Hub {
         clients.for_each(|client| client.lose_in_lane(shard, lost));
     }
 
-    /// A page of a snapshot has been told.
+    /// Handles a page of a snapshot.
     fn on_walked(&mut self, walked: &Walked) {
         self.hand_out();
         let Some(page) = self.page.take_if(|page| page.id == walked.id) else {
@@ -285,8 +285,8 @@ impl Hub {
         }
     }
 
-    /// Asks for the next page of a snapshot: for those who wait at the same place, of whom the one comes first that
-    /// has waited longest.
+    /// Asks for the next page of a snapshot. Clients that wait at the same position share a page; the position that
+    /// has waited longest comes first.
     fn order_page(&mut self) {
         let now = Instant::now();
         if self.page.as_ref().is_some_and(|page| now < page.asked + PAGE_PATIENCE) {
@@ -298,7 +298,7 @@ impl Hub {
             return;
         }
         let hungry = || self.clients.iter().filter(|(_, client)| client.is_hungry(limit));
-        // Whoever follows the one that was served last, or the first.
+        // The client after the one that was served last, or the first.
         let next = hungry().find(|(id, _)| **id > self.served).or_else(|| hungry().next());
         let Some((&served, first)) = next else { return };
         let (Some(snap), side) = (first.snap, first.wanted.side) else { return };
@@ -329,7 +329,7 @@ impl Hub {
             self.stats.refused.fetch_add(1, Relaxed);
             let text = format!("{} clients are connected, and no more may be", self.queues.len());
             let refusal = lines::framed(Format::Json, &lines::error(&("full", text)));
-            // A line fits into the buffer of a fresh socket; if not, nobody waits for it.
+            // The line fits into the buffer of a fresh socket; if it does not, the hub does not wait.
             let _ = stream.try_write(&refusal);
             return;
         }
@@ -438,7 +438,7 @@ impl Hub {
         }
         let program = self.product.compile(&key.filter).map_err(|why| ("filter", why))?;
         let channel = Channel::new(key.clone(), program, &self.memory);
-        // Nothing is left in one that nobody reads.
+        // A channel without members is empty.
         if let Some(free) = self.channels.iter().position(|c| c.members == 0) {
             self.channels[free] = channel;
             return Ok(free);
@@ -526,7 +526,8 @@ impl Hub {
         clients.values_mut().for_each(|client| client.tell_state(state, limit));
     }
 
-    /// Where lanes have ended, there is another engine, or will be: what its tables hold is not what was told.
+    /// When the lanes have ended, another engine runs or will: the contents of its tables differ from what clients
+    /// received.
     async fn follow_engine(&mut self) {
         if !self.lanes.iter().any(|lane| lane.reader.is_closed()) {
             return;
@@ -534,7 +535,7 @@ impl Hub {
         while self.drain() {
             yield_now().await;
         }
-        // While another engine is started, nobody gets at it.
+        // During a restart the lock is held for writing.
         let Ok(engine) = timeout(TICK, self.shared.read()).await else { return };
         self.engine = engine.clone();
         drop(engine);

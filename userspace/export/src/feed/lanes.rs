@@ -1,4 +1,5 @@
-//! The lanes from the shards: made when somebody wants the changes of a table, and again when the engine is another.
+//! The lanes from the shards: made when the first client wants the changes of a table, and again after a restart of
+//! the engine.
 
 use engine::{Journal, Side};
 use host::fleet::Handle;
@@ -54,7 +55,7 @@ impl Lane {
         }
     }
 
-    /// Nobody wants the changes any more.
+    /// Closes the lane: no client wants the changes any more.
     pub(super) fn close(&self, engine: &Handle) {
         let (shard, side) = (self.shard.into(), self.side);
         engine.order(Order::Feed { shard, side, wish: Wish::Listen(None) });

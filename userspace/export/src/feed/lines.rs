@@ -1,4 +1,4 @@
-//! What clients are told beside records: one JSON object on a line, or in a frame of its own.
+//! What clients receive besides records: one JSON object on a line, or in a frame of its own.
 
 use super::request::Format;
 use host::shard::TableState;

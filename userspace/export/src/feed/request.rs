@@ -23,11 +23,11 @@ pub(super) enum Format {
 /// What happens when a client has lost records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnGap {
-    /// It is told.
+    /// The client receives a gap message.
     Tell,
-    /// It is told, and gets a new snapshot.
+    /// The client receives a gap message and a new snapshot.
     Resync,
-    /// It is told, and that is the end.
+    /// The client receives a gap message, and the hub closes the connection.
     Close,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Subscription {
     pub(super) kinds: u8,
     /// Whether it begins with all flows of the table.
     pub(super) snapshot: bool,
-    /// Whether counters and times of flows are told.
+    /// Whether records carry the counters and times of flows.
     pub(super) counters: bool,
     /// What happens when records are lost.
     pub(super) on_gap: OnGap,

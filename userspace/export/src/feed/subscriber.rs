@@ -40,9 +40,9 @@ pub(super) struct Subscriber {
     pub(super) queue: Rc<Queue>,
     pub(super) snap: Option<Snap>,
     gap: Option<Gap>,
-    /// The state of the table that it was told last.
+    /// The state of the table that this client received last.
     state: Value,
-    /// It is told nothing any more.
+    /// The hub sends nothing more.
     pub(super) closed: bool,
 }
 
@@ -74,7 +74,7 @@ impl Subscriber {
         self.lose((Scope::Client, chunk.shard), &chunk.holds);
     }
 
-    /// Whether so many bytes fit. Whoever has read all can have any chunk.
+    /// Whether so many bytes fit. A client with an empty backlog can have any chunk.
     fn has_room(&self, len: usize, limit: usize) -> bool {
         self.queue.len() == 0 || self.queue.len() + len <= limit
     }
@@ -106,7 +106,7 @@ impl Subscriber {
                 false
             }
             OnGap::Resync => true,
-            // Changes of flows that the snapshot had told may be among what was lost.
+            // The loss may include changes of flows that the snapshot contained.
             OnGap::Tell => self.snap.is_some(),
         }
     }
@@ -133,7 +133,7 @@ impl Subscriber {
         self.snap.is_some() && self.is_whole() && self.queue.len() <= limit / 2
     }
 
-    /// A page was told for it: whether its snapshot is over.
+    /// Takes a page of the snapshot, and says whether the snapshot is over.
     pub(super) fn take_page(
         &mut self,
         (page, walked): (&[Rc<Chunk>], &Walked),
@@ -161,7 +161,7 @@ impl Subscriber {
         false
     }
 
-    /// Tells it the state of the table, if it is not the one that was told last.
+    /// Sends the state of the table, unless the client has received the same one last.
     pub(super) fn tell_state(&mut self, state: &Value, limit: usize) {
         if self.is_whole() && self.queue.len() <= limit / 2 && self.state != *state {
             self.state = state.clone();
@@ -169,7 +169,7 @@ impl Subscriber {
         }
     }
 
-    /// It was told this state in its greeting.
+    /// The greeting contained this state.
     pub(super) fn knows_state(&mut self, state: &Value) {
         self.state = state.clone();
     }

@@ -302,7 +302,7 @@ pub struct Ask<'a> {
     pub max: Option<u64>,
     /// Delete: only say what would be done.
     pub dry_run: bool,
-    /// Delete: somebody has agreed, however much of the table it is.
+    /// Delete: the operator has agreed to a delete of any size.
     pub confirmed: bool,
     /// How flows, or groups, are shown.
     pub format: Format,

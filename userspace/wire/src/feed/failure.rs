@@ -27,12 +27,12 @@ pub struct Failure<'a> {
     pub by: Tuple,
     /// The kernel's words.
     pub text: &'a [u8],
-    /// How many: 1, where a tuple is told.
+    /// How many failures: 1 where the record has a tuple.
     pub count: u64,
 }
 
 impl Failure<'_> {
-    /// How sure it is: seen itself, or told by a counter alone.
+    /// How certain the record is: seen by a program, or derived from a counter alone.
     #[must_use]
     pub const fn certainty(&self) -> &'static str {
         if self.tuple.is_known() { "exact" } else { "counter" }

@@ -92,7 +92,7 @@ bitflags! {
         const ACK = 0x08;
         /// Control: I am here.
         const ALIVE = 0x10;
-        /// Any message: I began anew and have not been greeted yet.
+        /// Any message: the sender restarted and has received no greeting yet.
         const HELLO = 0x20;
         /// Any message: I saw your HELLO.
         const HELLO_BACK = 0x40;
@@ -120,8 +120,8 @@ pub struct Account {
     /// Each message of the sender about a flow tells all that it knows of the flow, so that what an update does not
     /// tell is not there. Senders without a table pass on what changed.
     pub whole: bool,
-    /// The sender writes what it is told straight into its kernel (`DisableExternalCache`). What it is told of a flow
-    /// of its own changes or ends that flow, and the sender does not tell of it.
+    /// The sender writes received flows straight into its kernel (`DisableExternalCache`). A received state of one of
+    /// its own flows changes or ends that flow, and the sender does not announce the change.
     pub injects: bool,
     /// Sequence number of the first message of the sender's last complete bulk transfer: every flow that the sender
     /// holds was named in a message with this number or a later one.
@@ -171,14 +171,14 @@ pub enum Control {
 pub enum Message {
     /// Something happened to a flow.
     Flow {
-        /// What.
+        /// The kind of change.
         change: Change,
         /// The flow after it.
         flow: Flow,
     },
     /// Something happened to an expectation.
     Expect {
-        /// What.
+        /// The kind of change.
         change: Change,
         /// The expectation after it.
         expect: Expectation,
@@ -197,7 +197,7 @@ pub struct Stamp {
     pub flags: Flags,
 }
 
-/// What a sender tells of its flows.
+/// What a sender includes about its flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether remaining lifetimes are sent. conntrackd stops sending them when `CommitTimeout` is set.
@@ -224,8 +224,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Whether the rest of the datagram or stream cannot be read either, because nobody knows where the next
-    /// message begins.
+    /// Whether the rest of the datagram or stream is unreadable too, because the next message's start is unknown.
     #[must_use]
     pub const fn ends_walk(self) -> bool {
         matches!(self, Self::Truncated | Self::Size)

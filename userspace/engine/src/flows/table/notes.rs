@@ -6,25 +6,25 @@ bitflags! {
     /// What the owner of a table remembers of an entry.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Marks: u16 {
-        /// Ended; kept until whoever was told of it is told of that.
+        /// Ended; kept until the peers that received the flow receive its end.
         const DEAD = 1 << 2;
         /// The kernel has been asked about it.
         const VERIFYING = 1 << 3;
         /// Shown by the dump that is running, or being compared.
         const SHOWN = 1 << 4;
-        /// Local: known from reading the kernel's table alone, so perhaps no event will ever tell of it. Set and taken
-        /// away with [`FlowTable::set_knowledge`].
+        /// Local: known from reading the kernel's table alone, so the kernel may never report its end. Set and
+        /// cleared by [`FlowTable::set_knowledge`].
         const SILENT = 1 << 9;
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_knowledge`].
         const UNSURE = 1 << 11;
-        /// Local: an event or a packet told that it began, so `since_s` is when it did.
+        /// Local: an event or a packet reported its beginning, so `since_s` is that time.
         const BEGAN = 1 << 6;
         /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
         /// laid over what was known, which may have been an earlier life.
         const HEARD = 1 << 10;
-        /// Local: the peer's word about it was written into the kernel, and the kernel was asked how it is now. What
-        /// the answer shows need not be told back.
+        /// Local: a peer's message about it was written into the kernel, and the kernel was queried for the result.
+        /// The answer is not sent back to peers.
         const READ_BACK = 1 << 12;
         /// Remote, straight into the kernel: this kernel may not hold the flow as the peer has it. It refused the flow,
         /// or traffic of this node's uses the flow, too.
@@ -35,9 +35,10 @@ bitflags! {
         /// Remote, straight into the kernel: a transfer of all the peer's flows did not name it. It stays until the
         /// kernel lets go of it, because traffic may use it of which no event tells.
         const LEFT = 1 << 15;
-        /// Remote, straight into the kernel: the kernel may hold another flow in its place. A flow of this node's was
-        /// there, and the peer's word was laid over it; or the kernel refused the word. The next word is written anew
-        /// once this node has no such flow: an update would change what is left of the other one.
+        /// Remote, straight into the kernel: the kernel may hold another flow in its place. One of this node's flows
+        /// was there and the peer's message was merged into it, or the kernel refused the message. The next message
+        /// is written as a new flow once this node has no such flow: an update would change what is left of the other
+        /// one.
         const ANEW = 1 << 5;
     }
 }

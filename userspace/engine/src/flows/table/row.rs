@@ -86,7 +86,7 @@ enum Ends {
         reply: End,
         proto: u8,
     },
-    /// Of the reply nothing at all is told.
+    /// Nothing of the reply is known.
     OneWay {
         orig: End,
         proto: u8,
@@ -188,7 +188,7 @@ impl Pairs {
         self.free.clear();
     }
 
-    /// How many there are, and places that are to be filled again.
+    /// How many there are, and how many free places.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.pairs.len() - self.free.len(), self.free.len())

@@ -15,7 +15,8 @@ use core::time::Duration;
 use ctnetlink::FlowKey;
 use wire::sync::v1::{self, Account, Control, Message, Messages};
 
-/// How long after a request everything is said to have come, where nobody acknowledges and the peer sends no accounts.
+/// How long after a request all of the answer counts as arrived, for modes without acknowledgements whose peer sends
+/// no accounts.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 impl V1 {
@@ -52,9 +53,9 @@ impl V1 {
         self.converses(node) && due && self.outbox.is_empty()
     }
 
-    /// Takes note of what this node says to peers that write it straight into their kernels: of a flow that such a peer
-    /// told of, too, this word may change or end what the peer has, and the peer does not tell of that. So the peer is
-    /// to tell everything once more.
+    /// Records that this node sends a flow to peers that write it straight into their kernels. If such a peer has
+    /// sent that flow too, our message may change or end the peer's, and the peer does not report that. So the peer
+    /// has to send everything once more.
     pub(super) fn note_said(&mut self, node: &mut Node, now: Instant, datagram: &[u8]) {
         for message in Messages::datagram(datagram).flatten().map(|raw| v1::decode(&raw)) {
             let Ok(Message::Flow { flow, .. }) = message else { continue };
@@ -124,8 +125,7 @@ impl V1 {
         if !done {
             return;
         }
-        // Whether an unacknowledged request arrived, nobody can say; nor what a peer that has just begun does not know
-        // yet.
+        // An unacknowledged request may have been lost, and a peer that has just started may not know everything yet.
         let settled = now.since(peer.began) >= limit::STRANGER_START;
         let sure = reliable && peer.ftfw.is_some() && settled;
         if let Some(base) = peer.whole.on_answered(hole, sure) {
@@ -155,7 +155,7 @@ impl V1 {
         }
     }
 
-    /// Asks one peer for everything once more. The request names nobody, so all of them answer it.
+    /// Requests everything from one peer once more. The request names no peer, so all of them answer it.
     fn ask(&mut self, now: Instant, id: PeerId) {
         let Self { peers, outbox, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
@@ -166,8 +166,8 @@ impl V1 {
         }
     }
 
-    /// Asks again those peers that have told what was not taken, when there is room, and those that were asked
-    /// too soon after they began.
+    /// Repeats the request to peers whose messages could not be kept, when there is room, and to peers that were
+    /// asked too soon after they started.
     pub(super) fn ask_in_time(&mut self, node: &mut Node, now: Instant) {
         if !node.config.replication.mode.converses() {
             return;
@@ -176,13 +176,13 @@ impl V1 {
         due.into_iter().for_each(|(id, _)| self.ask(now, id));
     }
 
-    /// When a peer is to be asked again.
+    /// When to ask a peer again.
     pub(super) fn ask_due(&self, node: &Node) -> Option<Instant> {
         let converses = node.config.replication.mode.converses();
         self.to_ask(node).map(|(_, due)| due).filter(|_| converses).min()
     }
 
-    /// Peers that are to be asked again without having said anything, and when.
+    /// Peers to ask again without a message of theirs, and when.
     fn to_ask(&self, node: &Node) -> impl Iterator<Item = (PeerId, Instant)> {
         let (len, max) = node.remote.room();
         let room = len + max / 16 < max;
@@ -208,7 +208,7 @@ impl V1 {
         self.owes |= self.peers.iter().nth(1).is_some();
     }
 
-    /// Begins the transfer that this node owes its peers, because it has forgotten an end that they were to be told of.
+    /// Begins the transfer that this node owes its peers, because it dropped an end that they should have received.
     pub(super) fn pay_transfer(&mut self, node: &mut Node, now: Instant) {
         if self.pay_due(node).is_some_and(|due| now >= due) {
             self.pay_next = now + self.pay_pause;
@@ -217,7 +217,7 @@ impl V1 {
         }
     }
 
-    /// Whether an end was forgotten of which peers were to be told.
+    /// Whether an end was dropped that peers should have received.
     fn owes_transfer(&self) -> bool {
         self.owes || self.outbox.has_forgotten()
     }
@@ -233,17 +233,17 @@ impl V1 {
         self.is_transferring(node) || self.bulk_due.is_some()
     }
 
-    /// When that is to begin; `None` while nothing is owed, or nobody is there to hear it.
+    /// When to begin it; `None` while nothing is owed, or no peer is there to receive it.
     pub(super) fn pay_due(&self, node: &Node) -> Option<Instant> {
         let busy = self.outbox.is_in_bulk() || self.bulk_due.is_some() || node.dump.is_some();
         let heard = self.peers.heard_at().is_some() && !self.peer_silent;
         (self.owes_transfer() && !busy && heard && self.converses(node)).then_some(self.pay_next)
     }
 
-    /// Whether what the peers have told is all here, and whether it is what they have, as far as that is known.
+    /// Whether all of the peers' flows are here, and whether they equal what the peers have, as far as that is known.
     pub(super) fn remote_standing(&self, node: &Node, now: Instant) -> (bool, bool) {
         if let Mode::Alarm { expire_s, .. } = node.config.replication.mode {
-            // After so long, all that is not told again has gone, and all that is has come, if there is room.
+            // After so long, all that was not refreshed has gone, and all that was has arrived, if there is room.
             let round = Duration::from_secs(expire_s.into());
             let refused = node.remote_refused.is_some_and(|at| now.since(at) < round);
             return (now.since(self.began) >= round, !refused && node.is_mirror());
@@ -257,7 +257,7 @@ impl V1 {
             let here = peer.is_quiet(nacks) && !peer.waits_for_missing();
             exact &= believed && here && peer.whole.is_exact(hole);
         }
-        // Who is there has spoken by then; of a node that was not heard yet, nobody knows.
+        // A peer that is there has sent something by then; of a node that was not heard yet, nothing is known.
         let all = node.config.replication.alive_after + limit::ALIVE_LATE;
         (complete && now.since(self.began) >= all, exact)
     }

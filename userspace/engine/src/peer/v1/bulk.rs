@@ -1,4 +1,4 @@
-//! A bulk transfer: every flow of the table is told, in slot order, while changes go on in between.
+//! A bulk transfer: every flow of the table is sent, in slot order, while changes go on in between.
 
 use super::column::Marks;
 use super::kept::Kept;
@@ -17,13 +17,12 @@ pub(super) struct Bulk {
 }
 
 impl Outbox {
-    /// Begins to send everything. `is_anothers`: whether a peer has told of the flow of an ended entry since it ended.
+    /// Begins to send everything. `is_anothers`: whether a peer has sent the flow of an ended entry since it ended.
     pub fn start_bulk(&mut self, table: &mut FlowTable, is_anothers: impl Fn(Entry<'_>) -> bool) {
         self.queue_unheard(table);
-        // Ends that wait for an acknowledgement are told again too: what the transfer sends may push them out of the
-        // queue that keeps them, after it has begun. An end of what is another node's flow by now is not: a third node
-        // would take that node's flow for ended, and what this node said before goes there as what the transfer did
-        // not name.
+        // Ends that wait for an acknowledgement are sent again too: messages of the transfer may push them out of the
+        // queue that keeps them. An end whose flow another node has by now is not: a third node would take that
+        // node's flow for ended, and this node's earlier message goes there because the transfer did not name it.
         let ended = table.iter().filter(|(_, entry)| entry.has_ended());
         let ended: Vec<(Slot, bool)> =
             ended.map(|(slot, entry)| (slot, is_anothers(entry))).collect();
@@ -33,7 +32,7 @@ impl Outbox {
         self.bulk = Some(Bulk { from: 0, sent: 0 });
     }
 
-    /// Lets go of an ended flow whose end is not to be told any more.
+    /// Releases an ended flow whose end needs no message any more.
     fn withdraw_end(&mut self, table: &mut FlowTable, slot: Slot) {
         self.supersede(slot);
         Kept { column: &mut self.column, table }.release(slot);

@@ -10,7 +10,7 @@
 //!                             +-------+-------+-------+-------+
 //! ```
 //!
-//! A slot beyond the end has a cell without marks. Whoever fills a slot of the table anew clears its cell.
+//! A slot beyond the end has a cell without marks. Filling a slot of the table again requires clearing its cell.
 
 use crate::flows::table::Slot;
 use alloc::vec::Vec;
@@ -28,18 +28,18 @@ bitflags! {
         const RESEND_AS_NEW = 1 << 2;
         /// Sent, and the peer has not acknowledged it.
         const WAITING = 1 << 3;
-        /// The message that told it as new is not acknowledged, though a later one may be: if it is lost, the flow must
-        /// be told as new again, or the peer lays it over what it knows of an earlier life.
+        /// The message that sent it as new is not acknowledged, though a later one may be: if that message is lost,
+        /// the flow must be sent as new again, or the peer merges it into its state of an earlier life.
         const NEW_WAITING = 1 << 4;
-        /// The peer has not acknowledged it since a bulk transfer told all of it, a mark of 0 too.
+        /// The peer has not acknowledged it since a bulk transfer sent all of it, a mark of 0 too.
         const FULL_STATE = 1 << 5;
-        /// Nobody was told of it, or of what took its place: not even in a message that was lost, or is kept no more.
+        /// No message has carried it, or what took its place: not even one that was lost, or is kept no more.
         const UNTOLD = 1 << 6;
     }
 }
 
 impl Marks {
-    /// Whether no message has told of a living flow as it began.
+    /// Whether no message has carried a living flow since it began.
     #[must_use]
     pub const fn is_untold(self) -> bool {
         !self.contains(Self::SENT) || self.contains(Self::UNTOLD)
@@ -52,12 +52,12 @@ impl Marks {
     }
 }
 
-/// What a flow waits under, and what told it as new.
+/// The message a flow waits for, and the message that sent it as new.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tickets {
     /// FTFW: the number of the message to be acknowledged. ALARM: the name of the flow's timer.
     ticket: u32,
-    /// Under [`Marks::NEW_WAITING`], the number of the message that told the flow as new.
+    /// Under [`Marks::NEW_WAITING`], the number of the message that sent the flow as new.
     began: u32,
 }
 
@@ -115,7 +115,7 @@ impl Column {
         self.tickets.clear();
     }
 
-    /// What a flow waits under; 0 if nobody gave it a ticket.
+    /// The ticket a flow waits under; 0 if it has none.
     #[must_use]
     pub fn ticket(&self, slot: Slot) -> u32 {
         self.tickets.get(slot as usize).map_or(0, |tickets| tickets.ticket)
@@ -138,7 +138,7 @@ impl Column {
         self.tickets_mut(slot).began = seq;
     }
 
-    /// Message `seq` about a flow was lost: what it told is to be told again.
+    /// Message `seq` about a flow was lost: its content has to be sent again.
     pub fn on_lost(&mut self, slot: Slot, seq: u32) {
         if self.waits_under(slot, seq) {
             self.marks_mut(slot).remove(Marks::WAITING);
@@ -168,7 +168,7 @@ impl Column {
         self.has(slot, Marks::WAITING) && self.ticket(slot) == seq
     }
 
-    /// Whether message `seq` told a flow as new, which the peer has not acknowledged.
+    /// Whether message `seq` sent a flow as new, and the peer has not acknowledged it.
     #[must_use]
     pub fn began_under(&self, slot: Slot, seq: u32) -> bool {
         let began = || self.tickets.get(slot as usize).map(|tickets| tickets.began);

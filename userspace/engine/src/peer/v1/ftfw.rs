@@ -46,14 +46,14 @@ pub struct Ftfw {
     /// The peer was asked for missing messages and has not said since that it has nothing left to send: it may have to
     /// send everything, because it does not keep them any more.
     nacked: bool,
-    /// Everything was asked for since somebody took note of that.
+    /// Everything was requested since the session last checked.
     asked_anew: bool,
 }
 
 /// How far the request for the peer's whole table has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// Nobody asked.
+    /// No request.
     No,
     /// As soon as the peer has greeted back: what it sends before that can get lost unnoticed.
     AfterGreeting,
@@ -255,7 +255,7 @@ impl Ftfw {
         }
     }
 
-    /// When something is to be acknowledged or asked for at the latest.
+    /// When the next acknowledgement or request is due at the latest.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let missing = (!self.missing.is_empty()).then_some(self.missing_due);

@@ -16,7 +16,7 @@ pub struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// Whether the flow in a slot has ended, and is kept until the peers have been told.
+    /// Whether the flow in a slot has ended, and is kept until the peers have received the end.
     #[must_use]
     pub fn has_ended(&self, slot: Slot) -> bool {
         self.table.at(slot).is_some_and(|entry| entry.has_ended())
@@ -29,7 +29,7 @@ impl Kept<'_> {
     }
 }
 
-/// What the peer is told of an entry.
+/// The message to the peer about an entry.
 pub(super) fn telling(entry: Entry<'_>, marks: Marks) -> Flow {
     let mut flow = entry.flow();
     if marks.contains(Marks::FULL_STATE) {

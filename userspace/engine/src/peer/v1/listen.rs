@@ -1,4 +1,4 @@
-//! What the node tells the session of version 1: each call notes in the outbox what is to be told.
+//! The session of version 1 as a listener: each call of the node notes in the outbox what to send.
 
 use super::V1;
 use crate::changed::{Elsewhere, Listener};

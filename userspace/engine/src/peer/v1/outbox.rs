@@ -1,4 +1,4 @@
-//! What is to be sent, and the numbers it gets.
+//! Messages waiting for the peer, in order, and the numbers they get.
 
 use super::bulk::Bulk;
 use super::column::{Column, Marks};
@@ -35,14 +35,14 @@ pub enum Item {
 /// So many entries may be stale before anybody looks for them.
 const STALE_MAX: usize = 1024;
 
-/// What is to be sent.
+/// Messages waiting for the peer.
 #[derive(Debug)]
 pub struct Outbox {
     /// What is remembered of each flow of this node.
     pub(super) column: Column,
     /// Where a bulk transfer goes on.
     pub(super) bulk: Option<Bulk>,
-    /// ALARM: when each flow is told again.
+    /// ALARM: when each flow is sent again.
     pub(super) refresh: Option<Refresh>,
     queue: VecDeque<Item>,
     messages: usize,
@@ -62,9 +62,9 @@ pub struct Outbox {
     resend: Option<ResendQueue>,
     /// Requests the peer has not acknowledged.
     open: Requests,
-    /// Nobody listens: what is queued counts as told.
+    /// There is no peer: what is queued counts as sent.
     mute: bool,
-    /// Something was forgotten that the peer was to be told: only a bulk transfer can show it.
+    /// Something was dropped that the peer should have received: only a bulk transfer can show it.
     forgotten: bool,
 }
 
@@ -174,26 +174,27 @@ impl Outbox {
         }
     }
 
-    /// Whether no message has told of a living flow as it began.
+    /// Whether no message has carried a living flow since it began.
     #[must_use]
     pub fn is_untold(&self, slot: Slot) -> bool {
         self.column.marks(slot).is_untold()
     }
 
-    /// Whether the peers may know a flow, so that its end is to be told.
+    /// Whether the peers may know a flow, so that its end has to be sent.
     #[must_use]
     pub fn holds(&self, slot: Slot) -> bool {
         self.column.has(slot, Marks::SENT)
     }
 
-    /// Peers are not told of a flow's end.
+    /// Suppresses the message about a flow's end.
     pub fn silence(&mut self, slot: Slot) {
         if self.holds(slot) {
             self.column.marks_mut(slot).remove(Marks::SENT);
         }
     }
 
-    /// Peers are not told of a flow's end by itself. If they may know the flow, a bulk transfer is to show it.
+    /// Suppresses the message about a flow's end. If the peers may know the flow, a bulk transfer has to show the
+    /// end.
     pub fn owe_end(&mut self, slot: Slot) {
         self.forgotten |= self.holds(slot);
         self.silence(slot);
@@ -270,7 +271,7 @@ impl Outbox {
         }
     }
 
-    /// Whether something was forgotten that the peer was to be told, since [`Outbox::take_forgotten`].
+    /// Whether something was dropped that the peer should have received, since [`Outbox::take_forgotten`].
     #[must_use]
     pub fn has_forgotten(&self) -> bool {
         self.forgotten || self.resend.as_ref().is_some_and(ResendQueue::has_forgotten)
@@ -350,13 +351,13 @@ impl Outbox {
     }
 
     /// The messages that were sent and not acknowledged, oldest first: the number, and the flags in the header of a
-    /// control message; `None` where nobody acknowledges.
+    /// control message; `None` in modes without acknowledgements.
     #[must_use]
     pub fn waiting(&self) -> Option<impl Iterator<Item = (u32, Option<u8>)>> {
         self.resend.as_ref().map(|resend| resend.iter(&self.column))
     }
 
-    /// What was sent and not acknowledged; `None` where nobody acknowledges.
+    /// The queue of messages sent and not acknowledged; `None` in modes without acknowledgements.
     #[must_use]
     pub const fn resend(&self) -> Option<&ResendQueue> {
         self.resend.as_ref()
@@ -398,7 +399,7 @@ impl Outbox {
         self.greeting.contains(Flags::HELLO)
     }
 
-    /// The peer has begun anew.
+    /// The peer has restarted.
     pub fn on_peer_restart(&mut self, table: &mut FlowTable) {
         self.review(table, |resend, kept, again| {
             resend.on_peer_restart(kept, again);
@@ -441,7 +442,7 @@ impl Outbox {
         verdict
     }
 
-    /// Queues the ends the peer could not be told of when they happened.
+    /// Queues the ends that the peer could not receive when they happened.
     pub fn queue_unheard(&mut self, table: &mut FlowTable) {
         let kept = &Kept { column: &mut self.column, table };
         let unheard = self.resend.as_mut().map(|resend| resend.take_unheard(kept));
@@ -586,7 +587,7 @@ impl Outbox {
             self.on_told(table, slot, keep.then_some(seq));
         }
         match &mut self.resend {
-            // Nobody acknowledges or misses an ALIVE.
+            // Peers neither acknowledge nor miss an ALIVE.
             Some(resend) if matches!(item, Item::Control(Control::Alive | Control::Settled(_))) => {
                 resend.note_sent(seq);
             }

@@ -32,7 +32,7 @@ pub struct Peer {
     pub doubtful: Vec<u8>,
     /// Requests for everything that it may have answered now.
     budget: Budget,
-    /// When it was first heard, or seen to begin anew.
+    /// When its first message came, or the last restart was noticed.
     pub began: Instant,
     /// The link it spoke over last, how often that changed within a while, and when.
     link: u8,
@@ -54,7 +54,7 @@ impl Peer {
         self.switches > limit::LINK_SWITCHES
     }
 
-    /// Whether nothing that it told is known to be missing or on its way again.
+    /// Whether no message of it is known to be missing or to be on its way again.
     #[must_use]
     pub fn is_quiet(&self, nacks_open: usize) -> bool {
         self.ftfw.as_ref().is_none_or(|ftfw| nacks_open == 0 && !ftfw.is_missing_some())
@@ -67,8 +67,8 @@ impl Peer {
         waits && self.whole.has_account()
     }
 
-    /// Order of the last message that passed over numbers which nobody will send again. Where lost messages are sent
-    /// again (`reliable`), there is none.
+    /// Order of the last message that passed over numbers whose messages no peer sends again. In modes where lost
+    /// messages are sent again (`reliable`), there is none.
     #[must_use]
     pub const fn hole(&self, reliable: bool) -> u64 {
         if reliable { 0 } else { self.tracker.hole() }
@@ -161,7 +161,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Nobody was heard yet.
+    /// No peer yet.
     #[must_use]
     pub const fn new(manners: Manners) -> Self {
         Self { all: Vec::new(), manners }
@@ -190,7 +190,7 @@ impl Peers {
         }
         if peer.is_torn(now, from.link) && peer.addresses.len() > 1 {
             peer.addresses.retain(|address| *address != from);
-            // What one of them told may have been taken for late, because the other was further.
+            // A message of one of them may have counted as late, because the other was further.
             peer.whole.on_refused(peer.tracker.order());
             peer.apart = true;
             let id = self.meet(now, from);
@@ -231,7 +231,7 @@ impl Peers {
         }
         let silent = |(_, peer): &(usize, &Peer)| peer.tracker.heard_at();
         let oldest = self.all.iter().enumerate().min_by_key(silent).map_or(0, |(at, _)| at);
-        // What it told stays, and is older than whatever its successor tells.
+        // What it sent stays, and is older than everything that its successor sends.
         peer.tracker = peer.tracker.behind(&self.all[oldest].tracker);
         self.all[oldest] = peer;
         PeerId::at(oldest)
@@ -264,7 +264,7 @@ impl Peers {
         self.all.iter().filter_map(|peer| peer.tracker.heard_at()).max()
     }
 
-    /// Those that were heard not long before `now`; all of them if nobody was.
+    /// Those that sent something not long before `now`; all of them if none did.
     pub fn present(&self, now: Instant) -> impl Iterator<Item = (PeerId, &Peer)> {
         let here = move |peer: &Peer| {
             peer.tracker.heard_at().is_some_and(|at| now.since(at) <= limit::PEER_SILENCE)

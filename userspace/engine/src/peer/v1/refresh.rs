@@ -1,4 +1,4 @@
-//! ALARM: every flow is told again, now and then.
+//! ALARM: every flow is sent again, now and then.
 
 use super::column::Marks;
 use super::outbox::Outbox;
@@ -10,7 +10,7 @@ use core::hash::BuildHasher;
 use core::time::Duration;
 use foldhash::fast::FixedState;
 
-/// When flows are told again.
+/// When flows are sent again.
 #[derive(Debug)]
 pub(super) struct Refresh {
     wheel: Wheel,
@@ -19,11 +19,11 @@ pub(super) struct Refresh {
     hasher: FixedState,
 }
 
-/// How exact the time is at which a flow is told again.
+/// The precision of the time at which a flow is sent again.
 const REFRESH_TICK: Duration = Duration::from_millis(100);
 
 impl Refresh {
-    /// For ALARM; `None` where nothing is told again unasked.
+    /// For ALARM; `None` in modes where no flow is sent again unasked.
     pub(super) fn of(config: &Config, now: Instant) -> Option<Self> {
         let Mode::Alarm { refresh_s, .. } = config.replication.mode else { return None };
         Some(Self::new(refresh_s, config.hash_seed, now))
@@ -37,7 +37,7 @@ impl Refresh {
     }
 
     /// Plans the next time: after 1 to `longest_s` seconds and a part of one, so that flows that began together are
-    /// not told together.
+    /// not refreshed together.
     fn plan(&mut self, now: Instant, slot: Slot, ticket: u32) {
         let random = self.hasher.hash_one((now.0, slot, ticket));
         let whole = 1 + random % u64::from(self.longest_s);
@@ -47,14 +47,14 @@ impl Refresh {
 }
 
 impl Outbox {
-    /// Queues the flows whose turn it is to be told again.
+    /// Queues the flows whose refresh is due.
     pub fn tell_again(&mut self, table: &FlowTable, now: Instant) {
         while let Some(due) = self.refresh.as_mut().and_then(|r| r.wheel.due(now)) {
             for (slot, ticket) in due {
                 let lives = table.at(slot).is_some_and(|entry| !entry.has_ended());
                 if lives && self.column.ticket(slot) == ticket {
-                    // The peer may know an earlier life whose end it did not hear of: the flow is told as new, which
-                    // takes the place of all that was known, and a mark of 0 is told too.
+                    // The peer may know an earlier life whose end it missed: the flow is sent as new, which replaces
+                    // all that the peer knew, and a mark of 0 is sent too.
                     self.column.marks_mut(slot).insert(Marks::FULL_STATE | Marks::RESEND_AS_NEW);
                     self.queue_entry(slot);
                     self.refresh.iter_mut().for_each(|r| r.plan(now, slot, ticket));
@@ -72,7 +72,7 @@ impl Outbox {
         }
     }
 
-    /// When the next flow may have to be told again.
+    /// When the next refresh may be due.
     #[must_use]
     pub fn refresh_next(&self) -> Option<Instant> {
         self.refresh.as_ref().and_then(|r| r.wheel.next_tick())

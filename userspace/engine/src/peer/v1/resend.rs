@@ -9,9 +9,9 @@
 //!     NACK 1042..1044: those are sent again
 //! ```
 //!
-//! What is sent again gets a new number and says how things are by then. A record of an entry that has been queued
-//! since, or has gone, stands for nothing; but if it told the entry as new, it is kept until that is heard, because
-//! what came later said less.
+//! A message sent again gets a new number and carries the present state. A record of an entry that has been queued
+//! since, or has gone, has no effect; but if it sent the entry as new, it is kept until that is acknowledged, because
+//! later messages carried less.
 
 use super::column::{Column, Marks};
 use super::is_before;
@@ -68,9 +68,9 @@ pub struct ResendQueue {
     dropped_count: u64,
     /// When messages are sent that are pushed now.
     now_ms: u32,
-    /// Something was forgotten that the peer was to be told.
+    /// Something was dropped that the peer should have received.
     forgotten: bool,
-    /// Requests of ours that were acknowledged, or given up, since somebody asked.
+    /// Requests of ours that were acknowledged, or given up, since the session last looked.
     settled: Requests,
     lost: Requests,
 }
@@ -153,7 +153,7 @@ impl ResendQueue {
         self.max
     }
 
-    /// Whether something was forgotten that the peer was to be told.
+    /// Whether something was dropped that the peer should have received.
     #[must_use]
     pub const fn has_forgotten(&self) -> bool {
         self.forgotten
@@ -217,7 +217,7 @@ impl ResendQueue {
         self.live = self.live.saturating_sub(1);
     }
 
-    /// The ended flow that message `seq` told of is given up: a peer that asks for it needs a bulk transfer.
+    /// The ended flow of message `seq` is given up: a peer that asks for it needs a bulk transfer.
     pub fn give_up_end(&mut self, seq: u32) {
         self.forget_one();
         self.dropped_count += 1;
@@ -265,7 +265,7 @@ impl ResendQueue {
             self.forgotten |= self.unheard_expectations.displace(expect).is_some();
             return;
         }
-        // The entry goes on; if this was its end, that is to be told by a bulk transfer.
+        // The entry goes on; if this was its end, a bulk transfer has to show that.
         if let Item::Entry(slot) = item
             && kept.has_ended(slot)
         {
@@ -279,7 +279,7 @@ impl ResendQueue {
         self.controls = self.controls.saturating_sub(usize::from(is_control(item)));
     }
 
-    /// The message of a record that has been taken out was lost. Returns what is to be told again, if anything.
+    /// The message of a record that has been taken out was lost. Returns what to send again, if anything.
     fn give_up(&mut self, kept: &mut Kept<'_>, record: Record) -> Option<Item> {
         if stands(&record, kept.column) {
             self.count_out(&record.item);
@@ -292,8 +292,8 @@ impl ResendQueue {
         Some(record.item)
     }
 
-    /// Keeps an end that could not be told. If that is one too many, the oldest go that were told since; if the oldest
-    /// was not, it is given up.
+    /// Keeps an end that could not be sent. If that is one too many, the oldest go that were sent since; if the
+    /// oldest was not, it is given up.
     fn keep_unheard(&mut self, kept: &mut Kept<'_>, end: (Slot, u32)) {
         let is_told = |&(slot, ticket): &(Slot, u32)| !is_unheard(kept, slot, ticket);
         while self.unheard.len() >= limit::ENDS_UNHEARD_MAX
@@ -305,14 +305,14 @@ impl ResendQueue {
         }
     }
 
-    /// Takes out the ends that could not be told.
+    /// Takes out the ends that could not be sent.
     pub fn take_unheard(&mut self, kept: &Kept<'_>) -> Vec<Slot> {
         let unheard = self.unheard.drain(..);
         unheard.filter(|&(slot, at)| is_unheard(kept, slot, at)).map(|(slot, _)| slot).collect()
     }
 
-    /// The peer has begun anew: all news goes to `again`. It may have had some of it in its new life, before it was
-    /// heard, so that even an end may be news to it. What it was asked, it does not know any more.
+    /// The peer has restarted: all news goes to `again`. It may have received some of it in its new life already, so
+    /// that even an end may be news to it. Requests to it are void.
     pub fn on_peer_restart(&mut self, kept: &mut Kept<'_>, again: &mut Vec<Item>) {
         for record in core::mem::take(&mut self.records) {
             match self.give_up(kept, record) {
@@ -406,7 +406,7 @@ fn stands(record: &Record, column: &Column) -> bool {
     }
 }
 
-/// Whether a record tells of a life that goes on and that the peer may not know to have begun.
+/// Whether a record carries a life that goes on and whose beginning the peer may not know.
 fn begins(record: &Record, kept: &Kept<'_>) -> bool {
     let Item::Entry(slot) = record.item else { return false };
     kept.column.began_under(slot, record.seq) && !kept.has_ended(slot)
@@ -424,7 +424,7 @@ mod tests {
     use crate::flows::table::{FlowTable, Notes};
     use ctnetlink::{Change, Flow, Tuple};
 
-    /// A queue, and flows in slots 0.. of which the numbers of `sent` told.
+    /// A queue, and flows in slots 0.., which the messages with the numbers of `sent` carried.
     struct Sent {
         queue: ResendQueue,
         table: FlowTable,

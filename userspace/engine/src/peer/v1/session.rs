@@ -29,7 +29,7 @@ pub struct V1 {
     pub(in crate::peer) outbox: Outbox,
     /// The nodes that were heard, and how much of what they have is here.
     pub(in crate::peer) peers: Peers,
-    /// Whether it was told that the peer is silent.
+    /// Whether the silence of the peer was reported.
     pub(super) peer_silent: bool,
     /// A bulk transfer is to begin when the kernel's table has been read.
     pub(super) bulk_wanted: bool,
@@ -39,21 +39,21 @@ pub struct V1 {
     /// When the last bulk transfer began, and when the next one is to begin that the peer has asked for meanwhile.
     pub(super) bulk_began: Option<Instant>,
     pub(super) bulk_due: Option<Instant>,
-    /// When this node last told of a flow while a peer wrote such words into its kernel.
+    /// When this node last sent a flow while a peer wrote such messages into its kernel.
     pub(super) said_at: Option<Instant>,
     /// Number of the first message of the bulk transfer that is under way, and of the last one that came to its end.
     pub(super) bulk_from: u32,
     pub(super) transferred: Option<u32>,
-    /// The local table may hold flows of which no peer has been told since the last transfer.
+    /// The local table may hold flows that no peer has received since the last transfer.
     pub(super) untold: bool,
-    /// An end was forgotten of which peers were to be told: only another transfer can show it.
+    /// An end was dropped that peers should have received: only another transfer can show it.
     pub(super) owes: bool,
     /// The last account said that this node is not exact because of that.
     pub(super) debt_told: bool,
     /// When that may begin, and how long to wait after that.
     pub(super) pay_next: Instant,
     pub(super) pay_pause: Duration,
-    /// When peers are told how many flows they should hold, even if there is always something else to tell.
+    /// When peers receive the number of flows they should hold, even if there is always something else to send.
     pub(super) account_next: Instant,
     alive_next: Instant,
     /// The last datagram held a message that was understood.
@@ -169,7 +169,7 @@ impl V1 {
             return self.on_messages(node, now, Some(id), bytes);
         };
         if !in_order {
-            // No sender counts like that: somebody else speaks in its name, or the bytes are damaged.
+            // No sender counts like that: a stranger uses its address, or the bytes are damaged.
             node.counters.replica.jumps_doubted += 1;
             peer.whole.on_refused(peer.tracker.order());
             return;
@@ -178,7 +178,7 @@ impl V1 {
         match peer.tracker.believe(first, next, anew) {
             Belief::Continues if peer.doubtful.is_empty() => {}
             Belief::Continues => {
-                // Somebody else speaks in its name. What of that was believed nobody can say.
+                // A stranger uses its address. How many of the accepted messages were forged is unknown.
                 peer.doubtful.clear();
                 peer.whole.on_refused(peer.tracker.order());
             }
@@ -208,7 +208,7 @@ impl V1 {
                 }
                 Err(fault) => {
                     count_fault(&fault, &mut node.counters.replica);
-                    // What it told is not known; or else somebody speaks in the peer's name.
+                    // Its content is unknown; or a stranger uses the peer's address.
                     if let Some(peer) = peer.and_then(|id| self.peers.get_mut(id)) {
                         peer.whole.on_refused(peer.tracker.order());
                     }
@@ -272,8 +272,8 @@ impl V1 {
         }
     }
 
-    /// Whether a late message tells the beginning of a flow of which later news is known. That was laid over what was
-    /// known of an earlier life, and nobody can say any more what of that is to go.
+    /// Whether a late message carries the beginning of a flow of which later news is known. That news was merged into
+    /// the state of an earlier life, and the two can no longer be separated.
     fn is_overtaken(&self, node: &Node, message: &Message, arrival: Arrival) -> bool {
         let Message::Flow { change: Change::New, flow } = message else { return false };
         let ftfw = matches!(node.config.replication.mode, Mode::Ftfw { .. });
@@ -295,7 +295,7 @@ impl V1 {
         }
         if peer.ftfw.is_none() {
             if place.restarted && node.config.replication.mode.converses() {
-                // What became of its flows since it was last heard, nobody has told us.
+                // What became of its flows since its last message is unknown here.
                 peer.whole.on_asked(now, place.order);
                 outbox.queue_resync();
             }
@@ -316,7 +316,7 @@ impl V1 {
         let told = arrival.told();
         match message {
             Message::Flow { change, flow } if node.config.replication.keep_remote => {
-                // After an end, what this node said is another flow there, which the peer tells nobody of.
+                // After an end, this node's message makes another flow there, which the peer reports to no one.
                 let goes_on = change != Change::Destroy;
                 let crossed = goes_on && self.may_have_crossed(node, now, &flow.key());
                 let Some(peer) = self.peers.get_mut(arrival.peer) else { return };
@@ -491,7 +491,7 @@ impl V1 {
         }
         if self.outbox.is_empty() && self.outbox.is_in_bulk() {
             self.pack_bulk(node, now, &mut packer);
-            // That it is done is to be said at once.
+            // The answer has to go out at once.
             self.pack(node, &mut packer);
         }
         node.look_for_room(now);

@@ -31,11 +31,11 @@ pub struct Placement {
     pub order: u64,
     /// How it follows the others.
     pub step: Step,
-    /// The peer was seen to begin anew with this message.
+    /// This message shows that the peer restarted.
     pub restarted: bool,
 }
 
-/// What is to be made of the first number of a datagram.
+/// How to interpret the first number of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belief {
     /// It continues what came before, or it begins a life of the peer that says so.
@@ -48,9 +48,9 @@ pub enum Belief {
 
 /// Follows the peer's sequence numbers.
 ///
-/// A number a little behind is a late message, unless another message had that number before, or no later message came
-/// for a while: then the peer began anew, with a number below the one it had reached. One far behind is from a peer
-/// that began anew, too.
+/// A number a little behind is a late message, unless another message had that number before, or no later message
+/// came for a while: then the peer restarted, with a number below the one it had reached. One far behind is from a
+/// peer that restarted, too.
 #[derive(Debug)]
 pub struct Tracker {
     /// Highest number seen, and its order.
@@ -59,7 +59,7 @@ pub struct Tracker {
     last_at: Instant,
     /// What the last messages looked like, each where its number says; 0 where none came.
     seen: Box<[u32]>,
-    /// Whether the peer says when it begins anew, so that late messages need not be taken for that.
+    /// Whether the peer announces its restarts, so that late messages need not be taken for one.
     greets: bool,
     /// Numbers and their orders, in order: between one and the next, both grow alike. The first number of this life of
     /// the peer is the oldest, unless there are too many.
@@ -78,7 +78,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker that has seen nothing. `greets`: whether the peer says when it begins anew.
+    /// A tracker that has seen nothing. `greets`: whether the peer announces its restarts.
     #[must_use]
     pub fn new(seed: u64, greets: bool) -> Self {
         let seen = alloc::vec![0; limit::LATE_WINDOW as usize].into_boxed_slice();
@@ -178,7 +178,7 @@ impl Tracker {
         self.last.map(|_| self.last_at)
     }
 
-    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer began anew, if it
+    /// Places the message `bytes` with number `seq`. `anew`: whether the message says that the peer restarted, if it
     /// is no late one.
     pub fn place(
         &mut self,
@@ -198,8 +198,8 @@ impl Tracker {
         let step = seq.wrapping_sub(last) as i32;
         let distance = step.unsigned_abs();
         if step > 0 && !anew {
-            // A number further back than the window begins anew, so that longer gaps need no more room; else forged
-            // numbers could use up all there are.
+            // A number further back than the window counts as a restart, so that longer gaps need no more room; else
+            // forged numbers could use up all there are.
             let order = order + u64::from(distance.min(limit::LATE_WINDOW));
             if distance == 1 {
                 return self.advance(now, seq, looks, order, Step::Next);

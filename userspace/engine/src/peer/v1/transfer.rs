@@ -33,7 +33,7 @@ impl V1 {
         // It goes as fast as the peer and the link take it; if they are not there, it waits until they are.
         command.into_iter().for_each(|id| node.tell(Event::CommandDone(id)));
         if node.dump.as_ref().is_some_and(|dump| dump.first) {
-            // The table is not filled yet, and of what the dump adds nobody is told.
+            // The table is not filled yet, and what the dump adds is sent to no peer.
             self.bulk_wanted = true;
             return;
         }
@@ -119,12 +119,12 @@ impl V1 {
         since.is_some() && self.bulk_began >= since
     }
 
-    /// A flow became this node's of which the peers need not hear: the table holds what none of them was told.
+    /// A flow became this node's own that the peers need not receive: the table holds what none of them has received.
     pub const fn note_untold(&mut self) {
         self.untold = true;
     }
 
-    /// Everything was forgotten that the kernel holds, and with it ends of which peers were to be told.
+    /// Everything about the kernel was forgotten, and with it ends that peers should have received.
     pub const fn on_local_flushed(&mut self) {
         self.owes = true;
     }

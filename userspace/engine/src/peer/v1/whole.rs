@@ -1,4 +1,4 @@
-//! Whether everything is here that a peer has told of its table, and nothing else.
+//! Whether everything that a peer holds has arrived here, and nothing else is here.
 //!
 //! ```text
 //!   us                                         peer
@@ -20,8 +20,8 @@ use wire::sync::v1::Account;
 /// What is known of how much of a peer's table is here.
 #[derive(Debug)]
 pub struct Whole {
-    /// When everything was asked for, and the order of the last message before that; `None` once it is here, or if
-    /// nobody asked.
+    /// When everything was requested, and the order of the last message before that; `None` once it is here, or
+    /// without a request.
     asked: Option<(Instant, u64)>,
     /// Everything that was asked for is here.
     complete: bool,
@@ -29,12 +29,13 @@ pub struct Whole {
     base: u64,
     /// The same of the last transfer that an account spoke of.
     applied: u64,
-    /// Order of the last message that was not taken as it was told: there was no room for its flow, or somebody else
-    /// spoke in the peer's name about then.
+    /// Order of the last message that was not kept as received: there was no room for its flow, or a stranger used
+    /// the peer's address about then.
     refused: u64,
-    /// When the peer was last told of a flow of its own, if it was not asked since ([`Whole::on_said`]).
+    /// When the peer was last sent one of its own flows, if everything was not requested since ([`Whole::on_said`]).
     said: Option<Instant>,
-    /// The peer writes what it is told straight into its kernel, said its last account, or that of an earlier life.
+    /// The peer writes received flows straight into its kernel, according to its last account, or to that of an
+    /// earlier life.
     injects: bool,
     /// Flows with a lower order than this are being removed.
     sweeping: bool,
@@ -46,7 +47,7 @@ pub struct Whole {
     tells_all: bool,
     /// Order of the last update that was laid over what may have been another flow, before that was known.
     merged: u64,
-    /// The same of the last one that took the place of what was known, on the assumption that it told all.
+    /// The same of the last one that replaced what was known, on the assumption that it carried all.
     replaced: u64,
     /// An account speaks of a transfer that is not here.
     pending: bool,
@@ -63,11 +64,11 @@ pub struct Whole {
 /// What an account leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing is to be done.
+    /// Nothing to do.
     Fine,
-    /// What the peer told before this order, and not since, is to be removed.
+    /// Flows that the peer sent before this order, and not since, have to be removed.
     Sweep(u64),
-    /// The peer is to be asked for everything.
+    /// The engine has to request everything from the peer.
     Ask,
     /// The same, because the peer holds `theirs` flows, and of these `ours` are here.
     Differs {
@@ -112,7 +113,7 @@ pub struct Circumstances {
     pub transfer: Option<u64>,
     /// Order of the last message that passed over numbers which will not come; 0 if there is none.
     pub hole: u64,
-    /// No message is on its way that was told before the account.
+    /// No message from before the account is still on its way.
     pub quiet: bool,
     /// Flows held of this peer that count; `None` where that says nothing.
     pub held: Option<u32>,
@@ -137,7 +138,7 @@ impl Whole {
         self.ask_pause = (self.ask_pause * 2).min(limit::ASK_AGAIN_MAX);
     }
 
-    /// The peer has begun anew: what became of its flows meanwhile is not known.
+    /// The peer has restarted: what became of its flows meanwhile is not known.
     pub const fn on_restart(&mut self) {
         self.complete = false;
         self.account = None;
@@ -148,8 +149,8 @@ impl Whole {
     }
 
     /// Whether an account, which message `order` brings, shows a new life of the peer that its numbers did not show,
-    /// because they go on where those of the life before ended: it knows of no transfer any more. What it ended
-    /// meanwhile was not told, so it is to be asked.
+    /// because they go on where those of the life before ended: it knows of no transfer any more. It did not send
+    /// what ended meanwhile, so the engine has to request everything.
     pub fn shows_new_life(&mut self, account: Account, order: u64) -> bool {
         let shows = account.transfer.is_none()
             && self.account.is_some_and(|before| before.transfer.is_some());
@@ -161,13 +162,13 @@ impl Whole {
         shows
     }
 
-    /// There was no room for the flow of message `order`, or somebody else spoke in the peer's name after it.
+    /// There was no room for the flow of message `order`, or a stranger used the peer's address after it.
     pub fn on_refused(&mut self, order: u64) {
         self.refused = self.refused.max(order);
     }
 
-    /// The peer is told of a flow of its own, and does not tell what becomes of that flow. It is asked for everything
-    /// when that word has surely arrived: a transfer that is under way may have named the flow before.
+    /// The peer is sent one of its own flows, and does not report what becomes of that flow. The engine requests
+    /// everything when that message has surely arrived: a transfer under way may have named the flow before.
     pub fn on_said(&mut self, now: Instant) {
         self.said = Some(now);
         self.ask_next = self.ask_next.max(now + limit::ASK_AGAIN);
@@ -182,7 +183,7 @@ impl Whole {
         }
     }
 
-    /// Whether the peer writes what it is told straight into its kernel, as far as is known.
+    /// Whether the peer writes received flows straight into its kernel, as far as is known.
     #[must_use]
     pub const fn injects(&self) -> bool {
         self.injects
@@ -222,7 +223,7 @@ impl Whole {
         self.applied = self.applied.max(order);
     }
 
-    /// Whether something was not taken as it was told, and no transfer has told it again since.
+    /// Whether something was not kept as received, and no transfer has carried it again since.
     #[must_use]
     pub const fn lacks_some(&self) -> bool {
         // The first message of a transfer may be the one that was not taken.
@@ -241,9 +242,9 @@ impl Whole {
         self.ask_next
     }
 
-    /// What was asked for is here, as far as it can be told of a peer that sends no accounts: all of it came after the
-    /// request. With `sure`, what the peer told before and not since does not exist there: returns the order before
-    /// which it was told. `hole`: as in [`Circumstances`].
+    /// What was requested is here, as far as that can be known of a peer that sends no accounts: all of it came after
+    /// the request. With `sure`, a flow that the peer sent before and not since does not exist there: returns the
+    /// order that separates the two. `hole`: as in [`Circumstances`].
     pub fn on_answered(&mut self, hole: u64, sure: bool) -> Option<u64> {
         let (_, order) = self.asked.take()?;
         self.complete = true;
@@ -286,7 +287,7 @@ impl Whole {
         self.account = Some(account);
         self.injects = account.injects;
         self.tells_all = account.whole;
-        // What was taken in the wrong way is to be told once more.
+        // What was merged in the wrong way has to be sent once more.
         let merged = core::mem::take(&mut self.merged);
         let replaced = core::mem::take(&mut self.replaced);
         self.refused = self.refused.max(if account.whole { merged } else { replaced });
@@ -344,7 +345,7 @@ impl Whole {
         self.streak.0 >= limit::ACCOUNTS_DIFFER
     }
 
-    /// What was to be removed has been.
+    /// The removal is complete.
     pub const fn on_swept(&mut self) {
         self.sweeping = false;
     }

@@ -67,7 +67,7 @@ impl Hub {
     }
 }
 
-/// Looks a flow up in the tables of all shards; `None` if nobody answers.
+/// Looks a flow up in the tables of all shards; `None` if no shard answers.
 async fn find(engine: &Handle, side: Side, key: FlowKey) -> Option<Option<(Flow, EntryAge)>> {
     let program = Arc::new(Program::new(&Expr::Everything).ok()?);
     let mut next = Some(Place::default());

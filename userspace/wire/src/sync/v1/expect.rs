@@ -142,7 +142,7 @@ pub(in crate::sync) fn decode_with(
     Ok(expect)
 }
 
-/// Takes one attribute. Those nobody knows are skipped: a later version may add some.
+/// Takes one attribute. Unknown attributes are skipped: a later version may add some.
 fn take(
     expect: &mut Expectation,
     nat: &mut ExpectNat,

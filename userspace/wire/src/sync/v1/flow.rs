@@ -348,7 +348,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Takes protocol state and translation. Attributes nobody knows are skipped: a later version may add some.
+    /// Takes protocol state and translation. Unknown attributes are skipped: a later version may add some.
     fn take_protocol(&mut self, a: &Attribute<'_>) -> Result<(), DecodeError> {
         match a.number {
             number::PORT => self.ports = a.array()?,
@@ -484,8 +484,8 @@ fn take_synproxy(flow: &mut Flow, a: &Attribute<'_>) -> Result<(), DecodeError> 
     Ok(())
 }
 
-/// Takes label words. A last word that is not whole says nothing; conntrackd does not mind it either. Words without a
-/// set label are taken for no words, because nobody can tell them on: a message names labels only if one is set.
+/// Takes label words. An incomplete last word is ignored, as conntrackd does. Words without a set label count as no
+/// words, because no message can pass them on: a message carries labels only if one is set.
 fn take_labels(flow: &mut Flow, a: &Attribute<'_>) -> Result<(), DecodeError> {
     if a.value.len() > 4 * LABEL_WORDS_MAX {
         return Err(a.error("attribute of wrong size"));

@@ -54,7 +54,7 @@ fn faults_are_counted_as_conntrackd_counts_them() {
     check("1b10 0008 00000000", FaultKind::Type, true);
     check("1000 0008 00000000", FaultKind::Payload, true);
     check("1000 0010 00000000 0008 0021 00000000", FaultKind::Payload, true);
-    // A state message with a verb or with a bit nobody knows, and a control message without a verb.
+    // A state message with a verb or with an unknown bit, and a control message without a verb.
     check("1010 0008 00000000", FaultKind::Header, true);
     check("1008 0008 00000000", FaultKind::Header, true);
     check("1001 0008 00000000", FaultKind::Header, true);

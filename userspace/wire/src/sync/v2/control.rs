@@ -40,11 +40,11 @@ impl<'a> Ack<'a> {
         Ok(Self { greatest, delay_us, room_kib, ranges, count })
     }
 
-    /// The numbers that arrived, as ranges from the greatest down. Each is told as how many numbers are missing above
-    /// it (`gap`) and how many it has (`run`). An error ends the walk; what was told before it holds.
+    /// The numbers that arrived, as ranges from the greatest down. Each is encoded as how many numbers are missing
+    /// above it (`gap`) and how many it has (`run`). An error ends the walk; the ranges before it hold.
     pub fn ranges(self) -> impl Iterator<Item = Result<RangeInclusive<u64>, DecodeError>> + 'a {
         let mut r = Reader::new(self.ranges);
-        // What lies below is not told about; `None`: all numbers are.
+        // Numbers below are not covered; `None`: all numbers are covered.
         let mut below = self.greatest.checked_add(1);
         let mut left = self.count;
         core::iter::from_fn(move || {
@@ -72,7 +72,8 @@ impl<'a> Ack<'a> {
     }
 }
 
-/// The body of frame 3. `ranges` descend from the greatest number on, do not touch, and at most 255 of them are told.
+/// The body of frame 3. `ranges` descend from the greatest number on and do not touch; at most 255 of them are
+/// encoded.
 pub fn put_ack(
     w: &mut Writer<'_>,
     delay_us: u64,
@@ -121,9 +122,9 @@ pub enum Role {
 /// Frame 4: a place in a stream where both ends can be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// The sender's last version that the stream has told.
+    /// The sender's last version that the stream has carried.
     pub upto: u64,
-    /// The least number in flight, or that of this datagram: what is below is settled, arrived or told anew.
+    /// The least number in flight, or that of this datagram: everything below is settled, arrived or sent again.
     pub settled: u64,
     /// The greatest version up to which the receiver acknowledged everything.
     pub stable: u64,
@@ -189,8 +190,8 @@ pub struct Open {
     pub mine: u64,
     /// The receiver's.
     pub yours: u64,
-    /// How often the sender began anew with this incarnation of the receiver: after silence, it does. Who sees another
-    /// round than before says its own OPEN again, because what it said then is forgotten.
+    /// How often the sender restarted its stream with this incarnation of the receiver, which it does after silence.
+    /// A node that sees another round than before repeats its own OPEN, because the peer has forgotten the last one.
     pub round: u32,
     /// The slices that the sender's end of this stream has: the first, and one more than the last.
     pub slices: [u8; 2],
@@ -306,7 +307,7 @@ pub struct Bulk {
     pub sent: u32,
     /// Seconds that it will still take; 65,535: longer, or not known.
     pub left_s: u16,
-    /// Everything was acknowledged: the receiver drops what it held of the sender and was not told since OPEN.
+    /// Everything was acknowledged: the receiver drops the sender's flows that the stream has not carried since OPEN.
     pub over: bool,
 }
 

@@ -11,9 +11,9 @@
 //!   WANT   upto 8; each leaf: leaf 2, rows 2 (bit 15: to be shown to people, and not as a repair); each: id 6
 //! ```
 //!
-//! A leaf that does not fit one datagram is told in parts. Each says how things are behind its first row, which is the
-//! last one of the part before (bit 15 missing: from the start of the leaf, the first row included), and up to its
-//! last row (bit 14 missing: to the end of the leaf). Rows are in the order of their ids.
+//! A leaf that does not fit one datagram is sent in parts. Each part covers the range from behind its first row,
+//! which is the last row of the part before (bit 15 missing: from the start of the leaf, the first row included), up
+//! to its last row (bit 14 missing: to the end of the leaf). Rows are in the order of their ids.
 
 use super::flow::{ATTRIBUTES_LEN_MAX, Canonical, put_list};
 use crate::cursor::Reader;
@@ -273,7 +273,7 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Its rows, in the order in which they were told.
+    /// Its rows, in the order in which they were encoded.
     pub fn rows(self) -> impl ExactSizeIterator<Item = IdRow> + Clone + 'a {
         self.rows.iter().map(move |row| id_row(self.leaf, row))
     }

@@ -31,7 +31,7 @@ const NAT_IPV6: u16 = 22;
 /// The most bytes of a record.
 pub const EXPECT_LEN_MAX: usize = number::LEN_MAX + 3 + 23 * (4 + 32);
 
-/// One record: what a peer says of one expectation. What of it has no value was not told.
+/// One record: what a peer says of one expectation. A field without a value was not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectRecord {
     /// The owner's count of its changes.
@@ -42,8 +42,9 @@ pub struct ExpectRecord {
     pub expect: Expectation,
 }
 
-/// Appends a record to the body of frame 2; `before` is the version of the record before, or that of the frame's head.
-/// Master and expected tuple must be known. Of an end the identity alone is told: master, expected tuple, mask, zone.
+/// Appends a record to the body of frame 2; `before` is the version of the record before, or that of the frame's
+/// head. Master and expected tuple must be known. An end carries the identity alone: master, expected tuple, mask,
+/// zone.
 pub fn put_expect(w: &mut Writer<'_>, before: u64, version: u64, what: What, expect: &Expectation) {
     number::put(w, version.wrapping_sub(before) & number::MAX);
     w.put(&[what as u8, 0, 0]);

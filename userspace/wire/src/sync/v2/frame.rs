@@ -52,7 +52,7 @@ impl Head {
 }
 
 bitflags! {
-    /// How the records of a frame of flows are told.
+    /// The flags of a frame of flows: how its records are encoded.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Told: u8 {
         /// To mend a difference: a version that is known is taken too.
@@ -88,9 +88,9 @@ mod kind {
 pub enum Frame<'a> {
     /// Claims of the sender.
     Flows {
-        /// How they are told.
+        /// How they are encoded.
         told: Told,
-        /// Which.
+        /// The records.
         records: Records<'a>,
     },
     /// Expectations of the sender.

@@ -63,7 +63,7 @@ impl Row {
     }
 }
 
-/// Source or destination address of a tuple; `None` where it is not told.
+/// Source or destination address of a tuple; `None` where it is unknown.
 #[must_use]
 #[inline]
 pub fn address(tuple: &Tuple, dst: bool) -> Option<IpAddr> {
@@ -74,14 +74,14 @@ pub fn address(tuple: &Tuple, dst: bool) -> Option<IpAddr> {
 }
 
 impl<'a> Entry<'a> {
-    /// Source or destination address of the original or the reply direction; `None` where it is not told.
+    /// Source or destination address of the original or the reply direction; `None` where it is unknown.
     #[must_use]
     #[inline]
     pub fn address(&self, reply: bool, dst: bool) -> Option<IpAddr> {
         self.row.address(self.pairs, reply, dst)
     }
 
-    /// Layer-4 bytes of the original or the reply direction, as in [`Tuple::l4`]; `None` where they are not told.
+    /// Layer-4 bytes of the original or the reply direction, as in [`Tuple::l4`]; `None` where they are unknown.
     #[must_use]
     #[inline]
     pub fn l4(&self, reply: bool) -> Option<[u8; 4]> {

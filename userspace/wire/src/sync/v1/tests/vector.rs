@@ -274,7 +274,7 @@ fn tcp_through_its_life() {
 
 #[test]
 fn tcp_without_window_tracking() {
-    // 84 bytes: the capture above without the scale factors, which the sender was told to leave out.
+    // 84 bytes: the capture above without the scale factors, which the sender's configuration leaves out.
     let text =
         "10 00 0054 6b047038 000c 0000 01010101 02020202 0008 0005 00000008 0005 0002 06 000000
         0008 0003 03e8 0050 0005 0004 01 000000 0008 0006 0000012c 0008 0007 00000005
@@ -546,7 +546,7 @@ fn labels_have_a_limit() {
     assert_eq!(labels(257), Err(FaultKind::Payload));
     let odd = with_attributes("0007 001c 000001 00").unwrap();
     assert_eq!(odd.extra, None);
-    // No message can tell them on, so nobody remembers words without a label.
+    // No message can pass such words on, so words without a label are not kept.
     assert_eq!(with_attributes("000c 001c 00000000 00000000").unwrap().extra, None);
 }
 

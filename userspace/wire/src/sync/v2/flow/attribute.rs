@@ -292,7 +292,7 @@ fn check_rare(number: u64, a: &Attribute<'_>) -> Result<bool, &'static str> {
         LABELS => a.labels().map(|_| ())?,
         SEQ_ADJ => a.words::<6>().map(|_| ())?,
         SYNPROXY => a.words::<3>().map(|_| ())?,
-        // Nobody knows it, and it says nothing that changes what the others mean.
+        // An unknown attribute that does not change what the others mean.
         _ => return Ok(false),
     }
     Ok(true)

@@ -5,12 +5,12 @@ use ctnetlink::flow::{Extra, Known, ProtoState, Status, TcpState};
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use ctnetlink::{Flow, FlowKey, Tuple};
 
-/// The most seconds that can be told to be left: longer ones are told as this.
+/// The most seconds left that can be encoded; longer times are encoded as this.
 pub const TIMEOUT_MAX_S: u32 = 30 << 14;
 
-/// Seconds left that are told as they are.
+/// Seconds left up to this number are encoded exactly.
 const SECONDS_EXACT: u32 = 32;
-/// Nothing was told of the time left.
+/// The time left is unknown.
 const TIMEOUT_NOT_TOLD: u8 = 0xff;
 
 /// What is not of interest elsewhere: where the flow is forwarded, and that this kernel is about to let go of it.
@@ -33,7 +33,7 @@ pub const fn timeout_code(seconds: Option<u32>) -> u8 {
     ((exponent + 1) * 16 + (seconds >> exponent) - 16) as u8
 }
 
-/// The number of seconds that the byte T says; `None`: not told.
+/// The number of seconds that the byte T encodes; `None`: unknown.
 #[must_use]
 #[inline]
 pub const fn timeout_of(code: u8) -> Option<u32> {
@@ -45,21 +45,21 @@ pub const fn timeout_of(code: u8) -> Option<u32> {
     }
 }
 
-/// A flow as both ends see it, whatever their kernels told of it: what travels, with defaults filled in. What one
-/// kernel alone knows (its id, counters, offloading, security marks) is not in it.
+/// A flow as both ends see it, whatever their kernels reported: the fields that travel, with defaults filled in.
+/// Fields that one kernel alone knows (its id, counters, offloading, security marks) are not in it.
 ///
 /// The time left is in it, and rounded as it travels; the print of a flow leaves it out.
 #[derive(Clone, Copy, Debug)]
 pub struct Canonical<'a> {
     /// Its identity: addresses without anything behind their last byte.
     pub key: FlowKey,
-    /// The reply direction; the mirrored original one where it was not told.
+    /// The reply direction; the mirrored original one where it is unknown.
     pub reply: Tuple,
     /// Its status: *confirmed*, and without the bits that concern one kernel alone.
     pub status: Status,
-    /// Seconds left, as they travel; `None`: not told.
+    /// Seconds left, as encoded; `None`: unknown.
     pub timeout_s: Option<u32>,
-    /// 0 where it was not told.
+    /// 0 where it is unknown.
     pub mark: u32,
     /// State of the tracker that the protocol has: TCP without flags, SCTP, DCCP.
     pub proto: ProtoState,
@@ -90,7 +90,7 @@ impl<'a> Canonical<'a> {
         })
     }
 
-    /// The byte W: both window scales; 0xff where none is told.
+    /// The byte W: both window scales; 0xff where both are unknown.
     #[must_use]
     #[inline]
     pub const fn window_scales(&self) -> u8 {
@@ -100,7 +100,7 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    /// Whether anything has to be told by attributes, given whether the status or the reply tuple has to.
+    /// Whether the record needs an attribute list, given whether the list must carry the status or the reply tuple.
     #[inline]
     pub(in crate::sync::v2) const fn needs_list(&self, told_whole: bool) -> bool {
         let state = matches!(self.proto, ProtoState::Sctp { .. } | ProtoState::Dccp { .. });

@@ -29,7 +29,7 @@ pub struct State<'a> {
     pub reply: Tuple,
     /// Its status.
     pub status: Status,
-    /// Seconds left, rounded down; `None`: not told.
+    /// Seconds left, rounded down; `None`: unknown.
     pub timeout_s: Option<u32>,
     /// Its mark.
     pub mark: u32,

@@ -14,7 +14,8 @@ pub const RECORD_LEN_MAX: usize =
 // One fits every path with a head and a frame of its own.
 const _: () = assert!(RECORD_LEN_MAX < 600);
 
-/// Bytes of a list of attributes that are kept to be compared with the next one. Longer lists are told anew each time.
+/// Bytes of an attribute list that is kept for comparison with the next one. Longer lists are encoded in full each
+/// time.
 const LIST_KEPT: usize = 64;
 
 /// What the writer of a frame of flows remembers of the records in it.
@@ -55,7 +56,7 @@ impl Packer {
     /// Appends the state of a flow to `bytes`. Its zone is that of the frame. `None`, and nothing has happened, when it
     /// does not fit; else the length.
     ///
-    /// A claim that is an end is told as [`Packer::end`] tells it.
+    /// A claim that is an end is encoded by [`Packer::end`].
     #[inline]
     pub fn state(
         &mut self,
@@ -210,7 +211,7 @@ fn put_identity(
     after.l4 = [Some(sport), Some(dport)];
 }
 
-/// The code of an address, and from which byte on it is told.
+/// The code of an address, and from which byte on the address is encoded.
 #[inline]
 fn address_code(before: Option<&[u8; 16]>, now: &[u8; 16], v6: bool) -> (u8, usize) {
     let (len, net) = address_lens(v6);
