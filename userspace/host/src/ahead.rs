@@ -1,4 +1,5 @@
-//! What the kernel and the peer told, on its way to the engine.
+//! Inputs from the kernel and the peers, collected before the engine takes them, so that its table lines can be
+//! prefetched.
 //!
 //! ```text
 //!   source --> decode --> [ 16 flows ] --> fetch what all of them will look at --> engine.handle, one by one
@@ -36,7 +37,7 @@ pub struct Ahead {
 struct Waiting {
     trail: Trail,
     input: Input<'static>,
-    /// Where its message ends in [`Ahead::messages`], if whoever wants to know of ends is to see it.
+    /// Where its message ends in [`Ahead::messages`], if a listener to ends needs the message.
     message_end: Option<usize>,
 }
 
@@ -53,8 +54,8 @@ impl Ahead {
         Self { waiting: Vec::with_capacity(ROOM), messages: Vec::new() }
     }
 
-    /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before; `ends`
-    /// hears of it just before that, if there is a `message` for it.
+    /// Takes an input about the flow `key`. The engine gets it now or later, after those that were taken before;
+    /// `ends` receives it just before that, if there is a `message` for it.
     #[inline]
     pub fn push(
         &mut self,

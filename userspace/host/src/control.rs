@@ -1,7 +1,7 @@
 //! The control socket: a stream socket on which a client writes one request number and reads text until the end.
 //!
-//! The server runs on tokio, beside the data plane: a client that says nothing, or reads nothing, holds up nobody.
-//! The protocol is `docs/spec/control.md`; [`framed`] has the ends of the framed one.
+//! The server runs on tokio, beside the data plane: a client that sends nothing, or reads nothing, delays no one
+//! else. The protocol is `docs/spec/control.md`; [`framed`] has the ends of the framed one.
 
 pub mod framed;
 
@@ -39,7 +39,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds `path`, readable and writable by the owner only. A socket nobody answers on any more is replaced.
+    /// Binds `path`, readable and writable by the owner only. A socket without a listening process is replaced.
     ///
     /// # Errors
     /// When the path cannot be bound, or something else than a socket is there.
@@ -48,8 +48,8 @@ impl Bound {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Gives the socket's name to user `uid` where that is what lets the user remove it: in a directory with the sticky
-    /// bit, in which nobody else can have put something in its place.
+    /// Gives the socket's name to user `uid` where that lets the user remove it: in a directory with the sticky bit,
+    /// where no other user can have replaced it.
     ///
     /// # Errors
     /// As `lchown(2)`.
@@ -72,7 +72,7 @@ impl Bound {
     }
 }
 
-/// Listens at `path`, for the owner only. A socket nobody answers on any more is replaced.
+/// Listens at `path`, for the owner only. A socket without a listening process is replaced.
 pub(crate) fn listen_anew(path: &Path) -> io::Result<OwnedFd> {
     if is_socket(path)? {
         fs::remove_file(path)?;
@@ -105,11 +105,11 @@ pub fn examine(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Listens at `path` for whoever may write the socket's file, which gets the mode 0660. A socket nobody answers on any
-/// more is replaced.
+/// Listens at `path` for every user that may write the socket's file, which gets the mode 0660. A socket without a
+/// listening process is replaced.
 ///
 /// # Errors
-/// When somebody answers there, when something else than a socket is there, or as `bind(2)`.
+/// When a process listens there already, when the path is no socket, or as `bind(2)`.
 pub fn listen_for_group(path: &Path) -> io::Result<StdListener> {
     if is_socket(path)? {
         if is_served(path) {
@@ -245,7 +245,7 @@ impl Client {
 /// The client's side: sends `request` to the daemon at `path` and copies its answer to `out`.
 ///
 /// # Errors
-/// When nobody answers there, or `out` fails.
+/// When no daemon answers, or `out` fails.
 pub fn ask(path: &Path, request: Request, out: &mut impl Write) -> io::Result<()> {
     let mut stream = UnixStream::connect(path)?;
     stream.write_all(&request.encode())?;

@@ -20,7 +20,7 @@ pub(crate) struct Doorbell {
 }
 
 impl Doorbell {
-    /// Nobody is to be woken.
+    /// A doorbell that is not armed: it wakes no thread.
     #[must_use]
     pub(crate) fn new() -> Self {
         Self { armed: AtomicBool::new(false) }

@@ -1,4 +1,4 @@
-//! Flows that have ended, for whoever wants to know (statistics mode), on a thread of its own.
+//! Flows that have ended, for a consumer (statistics mode), on a thread of its own.
 //!
 //! ```text
 //!   shard: DESTROY --is it one that counts?--> Ends --lane: time, known, the kernel's message--> EndsReader
@@ -58,7 +58,7 @@ pub enum End<'a> {
         /// The message.
         message: &'a [u8],
     },
-    /// Nobody did: the flow was found to be gone.
+    /// No event: a reading found the flow gone.
     Unseen(Box<Flow>),
 }
 
@@ -82,7 +82,7 @@ impl Ends {
         let entry = table.find(&flow.key()).and_then(|slot| table.at(slot));
         let known = entry.is_some_and(|entry| !entry.has_ended());
         let filter = &engine.config().filter;
-        // Of one that the table does not hold, nobody knows whether it grew old enough to count.
+        // The age of a flow that the table does not hold is unknown, so the filter cannot judge it.
         if !known && (filter.asks_for_age() || !filter.passes(flow)) {
             return;
         }
@@ -148,7 +148,7 @@ impl EndsReader {
         self.lane.arm();
     }
 
-    /// Becomes readable when an armed reader is to be woken.
+    /// Becomes readable when an armed reader has to wake up.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.lane.descriptor()

@@ -54,18 +54,18 @@ impl Socket {
     /// Listens at `path`: its mode, and the group that it belongs to, if it is another one than the process's.
     ///
     /// # Errors
-    /// When somebody serves that path, something else than a socket is there, or it cannot be bound.
+    /// When a process serves that path, when the path is no socket, or when it cannot be bound.
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
         if control::is_served(path) {
             return Err(io::Error::new(ErrorKind::AddrInUse, "another process serves it"));
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
-            // `/run` is empty after a boot, and nobody else may have made the daemon's directory there.
+            // `/run` is empty after a boot, so the daemon has to make its own directory there.
             DirBuilder::new().mode(0o755).create(parent)?;
         }
         let listener = UnixListener::from(control::listen_anew(path)?);
         let socket = Self { listener: Some(listener), path: path.to_owned() };
-        // Nobody but the owner may connect before both are as they are to be.
+        // Only the owner may connect before mode and group are set.
         if let Some(group) = group {
             chown(path, None, Some(Gid::from_raw(group)))?;
         }

@@ -71,7 +71,7 @@ pub fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
     }
 }
 
-/// Puts `bytes` into a file of this name and mode, in place of one that is there: whoever reads the name finds all of
+/// Puts `bytes` into a file of this name and mode, in place of one that is there: a reader of the name finds all of
 /// the old bytes or all of the new ones. They are written beside it first, to `.NAME.PID`.
 ///
 /// # Errors

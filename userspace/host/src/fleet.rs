@@ -108,7 +108,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
                 if let Some(cpu) = cpu {
                     pin(cpu, &log);
                 }
-                // If nobody listens any more, the daemon is ending anyway.
+                // Without a receiver, the daemon is ending anyway.
                 let tell = |outcome| drop(sender.try_send(outcome));
                 match catch_unwind(AssertUnwindSafe(body)) {
                     Ok(Ok(source)) => {
@@ -119,7 +119,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
                         tell(Some(Err(error)));
                         None
                     }
-                    // Whoever joins the thread sees it as well.
+                    // The thread that joins this one sees the panic as well.
                     Err(panic) => {
                         tell(None);
                         resume_unwind(panic)
@@ -209,8 +209,8 @@ impl Handle {
         }
     }
 
-    /// The state of things as the shards and their reader told it last, with the ages that they have now; `None` once a
-    /// shard has ended. Takes none of their threads' time: at most 250 ms old under load, true while they sleep.
+    /// The state that the shards and their reader published last, with present ages; `None` once a shard has ended.
+    /// Costs their threads no time: at most 250 ms old under load, current while they sleep.
     #[must_use]
     pub fn published(&self) -> Option<Snapshot> {
         let mut all = self.shards.iter().map(shard::Handle::published);
@@ -287,7 +287,7 @@ impl Handle {
             let Ok(set) = set.await else { return };
             outcomes.push(set);
         }
-        // A reply whose receiver has gone is nobody's loss.
+        // A receiver that has gone needs no reply.
         let _ = reply.send(outcomes.into_iter().collect());
     }
 }
@@ -303,7 +303,7 @@ async fn answer<T, U>(
         let Ok(answer) = answer.await else { return };
         all.push(answer);
     }
-    // A reply whose receiver has gone is nobody's loss.
+    // A receiver that has gone needs no reply.
     let _ = reply.send(join(all));
 }
 

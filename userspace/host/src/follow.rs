@@ -5,11 +5,10 @@
 //!   follower:   CPU 0  packet -> event -> thread
 //! ```
 //!
-//! The scheduler likes to wake a thread on an idle CPU. To get that one out of its sleep takes longer than the work
-//! that is to be done there, in a virtual machine most of all, and the CPU on which the event happened is awake. So
-//! while events come one by one and from one CPU, the thread stays there. It leaves when they stream in, when they
-//! come from elsewhere, when there is other work, and, for a while, when that CPU turns out to be too busy to let it
-//! run soon.
+//! The scheduler likes to wake a thread on an idle CPU. Waking that CPU from its sleep takes longer than the work to
+//! do there, in a virtual machine most of all, and the CPU on which the event happened is awake. So while events come
+//! one by one and from one CPU, the thread stays there. It leaves when they stream in, when they come from elsewhere,
+//! when there is other work, and, for a while, when that CPU turns out to be too busy to let it run soon.
 
 use crate::place;
 use common::Instant;
@@ -30,7 +29,7 @@ const AWAY: Duration = Duration::from_secs(1);
 /// A turn that heard something or is not through with its work, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
-    /// The CPU on which all of it happened; `None` if there were several, or nobody knows.
+    /// The CPU on which all of it happened; `None` if there were several, or if that is unknown.
     pub(crate) cpu: Option<usize>,
     /// How long the first of it had waited.
     pub(crate) waited: Duration,
@@ -107,7 +106,7 @@ impl Follower {
 
     /// After a turn: goes where the next event is expected.
     pub(crate) fn on_turn(&mut self, now: Instant, turn: Turn) {
-        // What cannot be had, or somebody else decided meanwhile, is not worth an error.
+        // A CPU that is not available, or a placement that another program changed meanwhile, is no error.
         match self.policy.on_turn(now, turn) {
             Some(Go::To(cpu)) => self.hold(cpu),
             Some(Go::Free) => self.free(),
@@ -162,7 +161,7 @@ mod tests {
             assert_eq!(policy.on_turn(Instant(9), turn), Some(Go::Free), "{turn:?}");
             assert_eq!(policy.on_turn(Instant(9), on(3)), None);
         }
-        // Events that alternate are nobody's habit.
+        // Events that alternate between CPUs form no habit.
         let mut policy = Policy::new();
         assert!((0..100).all(|n| policy.on_turn(Instant(n), on(n as usize % 2)).is_none()));
     }

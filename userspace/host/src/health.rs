@@ -1,7 +1,7 @@
 //! What the kernel says of its own table, beside what it tells event by event.
 //!
-//! `net.netfilter.nf_conntrack_count` is the number of flows in the table of a network namespace, those included whose
-//! first packet is still on its way; `net.netfilter.nf_conntrack_events` is 0 where the kernel is not to tell of flows
+//! `net.netfilter.nf_conntrack_count` is the number of flows in the table of a network namespace, those included
+//! whose first packet is still on its way; `net.netfilter.nf_conntrack_events` is 0 where the kernel sends no events
 //! (Documentation/networking/nf_conntrack-sysctl.rst, Linux 6.12). A file under /proc/sys/net shows the namespace of
 //! the thread that reads it.
 
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct Health {
     /// Flows in it.
     pub flows: u64,
-    /// Whether it tells of flows.
+    /// Whether it sends events.
     pub events: bool,
 }
 

@@ -25,11 +25,11 @@ pub struct Hearing {
     pub traffic: Counters,
 }
 
-/// Who hears.
+/// The receivers of what a source hands out.
 pub struct Ears<'a, F> {
     /// Whose request caused an event, by the port of the netlink socket it came from; 0 is traffic.
     pub origin: F,
-    /// Whoever wants to know of each flow that ends.
+    /// The listener to ends of flows, if there is one.
     pub ends: Option<&'a mut Ends>,
 }
 

@@ -8,9 +8,9 @@
 //!          <--verdicts, one buffer a time- Verdicts <----'
 //! ```
 //!
-//! Packets wait in the kernel, at most `queue_len` of each queue; what finds no room there is dropped and counted by
-//! the kernel. Nothing else is queued. A packet that nobody understands passes as it is. When the thread ends, the
-//! kernel lets packets pass unhelped, and does not confirm new flows whose object is enabled.
+//! Packets wait in the kernel, at most `queue_len` of each queue; packets that find no room there are dropped and
+//! counted by the kernel. Nothing else is queued. A packet that no helper understands passes unchanged. When the
+//! thread ends, the kernel lets packets pass unhelped, and does not confirm new flows whose object is enabled.
 
 mod counters;
 mod announcer;
@@ -80,7 +80,7 @@ pub struct Settings {
     pub setup: bool,
     /// Whether they are disabled at the end.
     pub disable_on_exit: bool,
-    /// Which.
+    /// The helpers to serve.
     pub helpers: Vec<HelperSettings>,
 }
 
@@ -109,9 +109,9 @@ pub enum SetupError {
     /// A queue cannot be had.
     #[error("taking queue {queue} for the helper `{name}': {}", sys::error_name(cause))]
     Queue {
-        /// Whose.
+        /// The helper's name.
         name: String,
-        /// Which.
+        /// The queue's number.
         queue: u16,
         /// Why.
         cause: io::Error,
@@ -151,8 +151,8 @@ fn has_helpers(objects: &mut Client) -> Result<(), SetupError> {
 }
 
 impl Parts {
-    /// Tells the kernel of the helpers and takes their queues; the log hears of each, last one first, in conntrackd's
-    /// words.
+    /// Registers the helpers with the kernel and takes their queues; the log gets a line for each, last one first, in
+    /// conntrackd's words.
     ///
     /// # Errors
     /// What the kernel refuses.
@@ -370,8 +370,8 @@ impl Parts {
     }
 }
 
-/// Has the kernel answer a request for nothing, so that whoever waits for the socket goes on. An answer that finds no
-/// room there is not needed: somebody reads then.
+/// Makes the kernel answer an empty request, so that a thread waiting for the socket goes on. If that answer finds no
+/// room, the socket has data and the thread is awake anyway.
 fn wake(socket: &Socket) {
     let mut header = NetlinkHeader::default();
     header.length = WAKE_LEN as u32;

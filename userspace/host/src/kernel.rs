@@ -36,7 +36,7 @@ pub struct KernelWriter {
     ahead: Ahead,
 }
 
-/// A request under way, and the flow that is to be read.
+/// A request under way, and, of a query, the flow to read.
 #[derive(Debug)]
 struct Op {
     token: u32,
@@ -107,7 +107,7 @@ impl KernelWriter {
         }
         let Some(first) = first else { return 0 };
         let sent = writes.flush(|op, came| report(engine, now, &op, came));
-        // No batch has room for the last one; or nobody knows what became of any of them.
+        // No batch has room for the last one; or the outcome of all of them is unknown.
         let failed = sent.err().map(|error| (0, error)).or(refused.map(|error| (count - 1, error)));
         if let Some((from, error)) = failed {
             let errno = error.raw_os_error().unwrap_or(EIO);

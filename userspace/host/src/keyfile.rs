@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Longest key file that is read: a key, and white space around it.
 const LEN_MAX: usize = 256;
-/// Rights that nobody but the owner may have.
+/// Mode bits that give other users access.
 const OTHERS: u32 = 0o077;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -82,7 +82,7 @@ pub fn create(path: &Path, secret: &Secret) -> Result<(), KeyFileError> {
     })
 }
 
-/// Reads a secret key. No link is followed and nobody is waited for.
+/// Reads a secret key. It follows no link and waits for no other process.
 ///
 /// # Errors
 /// When there is no file, one that others have rights to, or no key in it.

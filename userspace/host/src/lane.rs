@@ -9,8 +9,8 @@
 //!   block    [ length u32 | record ] [ length u32 | record ] ...       native byte order
 //! ```
 //!
-//! Both ways are bounded lock-free queues, and the blocks go round: a record costs a copy, and a block of them one turn
-//! of each queue. When no block is empty, the reader is behind by all of them, and the writer is told so.
+//! Both ways are bounded lock-free queues, and the blocks go round: a record costs a copy, and a block of them one
+//! turn of each queue. When no block is empty, the reader is behind by all of them, and the writer gets an error.
 
 use crate::doorbell::Doorbell;
 use crossbeam::queue::ArrayQueue;

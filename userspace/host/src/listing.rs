@@ -1,4 +1,4 @@
-//! The kernel's flows, for people: read beside the data plane, on the thread of whoever asks.
+//! The kernel's flows, for people: read beside the data plane, on the caller's thread.
 
 use crate::exchange::dump::{Dump, Reading};
 use ctnetlink::request::{self, Selection, Source};

@@ -124,8 +124,7 @@ pub fn beside(control: &Path) -> PathBuf {
     beside.into()
 }
 
-/// The lock on the control socket's path, and whether nobody listens there. `taken` is the lock
-/// file's path.
+/// The lock on the control socket's path, and whether no process listens there. `taken` is the lock file's path.
 fn lock_socket(
     control: &Path,
     taken: &Path,
@@ -165,8 +164,8 @@ impl LockFile {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.to_owned())),
                 Err(e) => return Err(io(e.into())),
             }
-            // Whoever held it may have removed it between the two calls: then this is a lock on a
-            // file without name, which keeps nobody out.
+            // The former holder may have removed it between the two calls: then this is a lock on a file without
+            // name, which excludes no other process.
             if is_at(&file, path).map_err(io)? {
                 break file;
             }
@@ -196,8 +195,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // The parent of a daemon holds a copy of this and must leave the file to its child. A file
-        // somebody else put at this path is theirs.
+        // The parent of a daemon holds a copy of this and must leave the file to its child. A file that another
+        // process put at this path is left alone.
         if self.owner == std::process::id() && is_at(&self.file, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -8,9 +8,9 @@
 //!                       \-- full: counted
 //! ```
 //!
-//! A disk that is slow or full must not stop replication: once [`Log::run_behind`] was called, whoever writes a line
-//! only queues it. Lines that find no room, or that the file does not take, are counted, and [`Log::take_regained`]
-//! says how many they were when lines get through again.
+//! A disk that is slow or full must not stop replication: once [`Log::run_behind`] was called, writing a line only
+//! queues it. Lines that find no room, or that the file does not take, are counted, and [`Log::take_regained`] says
+//! how many they were when lines get through again.
 
 use crate::bounded::{self, Sender};
 use crate::clock;
@@ -132,7 +132,7 @@ pub struct Log {
 pub(crate) struct Losses {
     lost: AtomicU64,
     regained: AtomicU64,
-    /// Ever, told or not.
+    /// Since the log was opened, reported or not.
     total: AtomicU64,
 }
 
@@ -142,7 +142,7 @@ impl Losses {
         self.total.fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// A line got through: what was lost before can be told.
+    /// A line got through: the loss before it can be reported.
     fn regain(&self) {
         if self.lost.load(Ordering::Relaxed) > 0 {
             let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -241,13 +241,13 @@ impl Log {
         }
     }
 
-    /// Lines that were lost before the last one that got through, and were not told of yet.
+    /// Lines that were lost before the last one that got through, and were not reported yet.
     #[must_use]
     pub fn take_regained(&self) -> u64 {
         self.losses.regained.swap(0, Ordering::Relaxed)
     }
 
-    /// Lines that were lost since the log was opened, told of or not.
+    /// Lines that were lost since the log was opened, reported or not.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.losses.total.load(Ordering::Relaxed)

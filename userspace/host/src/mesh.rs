@@ -29,8 +29,9 @@ pub struct Mesh {
     sockets: Vec<Socket>,
 }
 
-/// Opens the sockets of all shards on `port` of these addresses; without any, of all. They are in the order of shards,
-/// and must be kept together: the kernel numbers them anew when one is closed. Port 0 has the kernel choose one.
+/// Opens the sockets of all shards on `port` of these addresses; without any, of all. They are in the order of
+/// shards, and must be kept together: the kernel renumbers them when one is closed. Port 0 makes the kernel choose
+/// one.
 ///
 /// # Errors
 /// As `socket(2)`, `bind(2)` and `setsockopt(2)`.
@@ -69,7 +70,7 @@ fn bind(at: SocketAddr, both_families: bool) -> io::Result<Socket> {
         socket.set_only_v6(!both_families)?;
     }
     set_unfragmented(&socket, at.is_ipv6(), at.is_ipv4() || both_families)?;
-    // All sockets of a port belong to one user: nobody else's can join (socket(7)).
+    // All sockets of a port belong to one user: no other user's can join (socket(7)).
     socket.set_reuse_port(true)?;
     socket.bind(&at.into())?;
     Ok(socket)
@@ -77,9 +78,9 @@ fn bind(at: SocketAddr, both_families: bool) -> io::Result<Socket> {
 
 /// Has a socket send each datagram in one piece, or not at all.
 ///
-/// `IP_PMTUDISC_PROBE` sets don't-fragment and goes by the interface alone. `IP_PMTUDISC_DO` would go by what ICMP said
-/// too, and whoever can send ICMP would decide what is sent: an IPv4 path can be said to carry 552 bytes (R12.4,
-/// RFC 8899, 4.6.1).
+/// `IP_PMTUDISC_PROBE` sets don't-fragment and goes by the interface alone. `IP_PMTUDISC_DO` would go by ICMP
+/// messages too, and any host that can send ICMP would decide the size: it can claim that an IPv4 path carries 552
+/// bytes (R12.4, RFC 8899, 4.6.1).
 fn set_unfragmented(socket: &Socket, v6: bool, v4: bool) -> io::Result<()> {
     let fd = socket.as_fd();
     if v6 {

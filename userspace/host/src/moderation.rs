@@ -3,12 +3,12 @@
 use common::Instant;
 use std::time::Duration;
 
-/// How many lines of a kind are told one after the other.
+/// How many lines of a kind may be logged at once.
 const AT_ONCE: u32 = 10;
-/// How soon one more may follow when those have been told.
+/// How soon one more may follow after those.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How many more lines of one kind may be told.
+/// How many more lines of one kind may be logged.
 #[derive(Clone, Copy, Debug)]
 pub struct Quota {
     left: u32,

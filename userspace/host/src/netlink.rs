@@ -54,7 +54,7 @@ impl Socket {
         })
     }
 
-    /// Opens a socket that hears of every change of an interface in this network namespace.
+    /// Opens a socket that receives every change of an interface in this network namespace.
     ///
     /// # Errors
     /// As `socket(2)` and `bind(2)`.
@@ -164,8 +164,8 @@ pub fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
         .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
-/// Lets whoever sends to this socket's groups know when it had no room for a message. Conntrack then keeps what it had
-/// to say and says it again later (`NETLINK_BROADCAST_ERROR`), so that the reader need not be told of a loss
+/// Makes a send to this socket's groups fail when the socket has no room for the message. Conntrack then keeps the
+/// event and sends it again later (`NETLINK_BROADCAST_ERROR`), so that the reader needs no report of a loss
 /// (`NETLINK_NO_ENOBUFS`); netlink(7).
 ///
 /// # Errors

@@ -161,7 +161,7 @@ impl Nodes {
             let Some(opened) = self.secure.handle_datagram(now, from, &mut bytes[..len]) else {
                 continue;
             };
-            // A session that this datagram confirms is told before what it says.
+            // The engine learns of a session that this datagram confirms before it takes the datagram.
             self.tell(engine, now);
             let text = &self.buffer[HEAD_LEN..HEAD_LEN + opened.len];
             let (peer, number) = (engines(opened.peer), opened.number);
@@ -195,7 +195,7 @@ impl Nodes {
         sent
     }
 
-    /// Sends what is in the buffer. What is not sent is lost, as on the way: it is told again.
+    /// Sends the contents of the buffer. A send that fails counts as a loss on the way: the stream sends again.
     fn seal_and_send(&mut self, engine: &mut Engine, now: Instant, text: &Sealed) {
         let peer = self.secure.peer_at(text.peer.index());
         let datagram = (&mut self.buffer[..], text.len);
@@ -242,7 +242,7 @@ impl Nodes {
         }
     }
 
-    /// A peer is to be found at these addresses.
+    /// Sets the addresses of a peer.
     pub fn set_addresses(&mut self, now: Instant, peer: usize, addresses: &[SocketAddr]) {
         if let Some(peer) = self.secure.peer_at(peer) {
             self.secure.set_addresses(now, peer, addresses);

@@ -12,7 +12,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// Failed writes logged one by one before only their number is.
 const WRITE_FAILURES_TOLD: u64 = 10;
 
-/// How soon it is told again that the kernel refuses a part of flows.
+/// How soon the log repeats that the kernel refuses a part of flows.
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Flows that are written without some part, because the kernel refuses it.
@@ -99,7 +99,7 @@ impl Observer {
                 log.warning(format!("the other node has been silent for {s} seconds"));
             }
             Event::PeerBack => log.notice("the other node is heard again"),
-            // The end of its session is told.
+            // The end of its session has a line of its own.
             Event::PeerLeft(_) | Event::PathLength { .. } => {}
             Event::PeerRestarted { .. } => log.notice("the other node began a new sequence"),
         }
@@ -247,7 +247,7 @@ const fn cause_word(cause: Cause) -> &'static str {
     }
 }
 
-/// What somebody on the link, who need not be the peer, can cause as often as they want; by number.
+/// Events that a stranger on the link can cause as often as it wants; by number.
 const fn kind(event: &Event) -> Option<usize> {
     Some(match event {
         Event::ResyncRequested => 0,

@@ -1,7 +1,7 @@
 //! What the main thread wants of another thread: a queue with a limit, and an eventfd that wakes that thread.
 //!
-//! Clients of the control socket cause orders, and nothing limits their number. An order that finds no room is dropped
-//! and counted; whoever waits for its answer sees that none will come.
+//! Clients of the control socket cause orders, and nothing limits their number. An order that finds no room is
+//! dropped and counted; a caller that waits for its answer sees that none will come.
 
 use crate::bounded::{self, Receiver, Sender};
 use engine::QueueUsage;

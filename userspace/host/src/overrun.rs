@@ -6,7 +6,7 @@ use crate::source::{Account, Source};
 use common::Instant;
 use std::time::Duration;
 
-/// How long losses are gathered before they are told of again. The first is told at once.
+/// How long losses are gathered before the next report. The first is reported at once.
 const GATHER: Duration = Duration::from_secs(10);
 
 /// What is known of losses.
@@ -69,7 +69,7 @@ impl Overruns {
         more
     }
 
-    /// How many losses to tell of now, if any.
+    /// How many losses to report now, if any.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if self.untold == 0 || self.tell_at.is_some_and(|at| now < at) {
             return None;

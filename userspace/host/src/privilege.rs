@@ -154,7 +154,7 @@ pub fn group_named(name: &str) -> Result<Option<u32>, PrivilegeError> {
 pub enum Kept {
     /// `CAP_NET_ADMIN`.
     NetAdmin,
-    /// `CAP_NET_ADMIN` and `CAP_BPF`: this kernel wants it of whoever uses a map.
+    /// `CAP_NET_ADMIN` and `CAP_BPF`: this kernel requires the latter for using a map.
     NetAdminAndBpf,
 }
 
@@ -233,9 +233,9 @@ fn keep_capabilities() -> Result<Kept, Errno> {
     Ok(Kept::NetAdminAndBpf)
 }
 
-/// Lets threads be scheduled in real time, as `scheduling` says, without `CAP_SYS_NICE`: by the limit `RLIMIT_RTPRIO`,
-/// so that a reload can have new threads scheduled so. Whoever has no `CAP_SYS_RESOURCE` needs the limit from the
-/// service manager (`LimitRTPRIO=`).
+/// Allows real-time scheduling of threads, as `scheduling` says, without `CAP_SYS_NICE`: by the limit
+/// `RLIMIT_RTPRIO`, so that a reload can schedule new threads so. A process without `CAP_SYS_RESOURCE` needs the
+/// limit from the service manager (`LimitRTPRIO=`).
 pub fn allow_real_time(scheduling: Scheduling) {
     let priority = match scheduling {
         Scheduling::Ordinary => return,
@@ -249,7 +249,7 @@ pub fn allow_real_time(scheduling: Scheduling) {
     }
 }
 
-/// What somebody wants of a path.
+/// An intended use of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// To read the file.

@@ -10,7 +10,7 @@
 //! all events at once: a step in each turn of the shard lets those of living flows through. Deletes name the id, so
 //! that a flow that began since the dump showed its predecessor stays.
 //!
-//! Deletes go through a socket of their own, by whose port id their events are told from traffic.
+//! Deletes go through a socket of their own, whose port id tells their events from those of traffic.
 
 use crate::exchange::dump::{Dump, DumpEnd, Reading};
 use crate::exchange::writes::{WriteOutcome, Writes};
@@ -176,7 +176,7 @@ impl Purger {
             };
             sent = sent.and_then(|()| deletes.push((), request, &mut settle));
         }
-        // Nobody knows what became of the rest of a batch that could not be sent.
+        // The outcome of the rest of a batch that could not be sent is unknown.
         if sent.and_then(|()| deletes.flush(&mut settle)).is_err() {
             tally.refused += victims.len() as u64 - told;
         }

@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 
 /// The longest sleep, as in a shard.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// How often losses are looked for. One that the socket tells of is looked for at once.
+/// How often the thread looks for losses. A loss that the socket reports is handled at once.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 /// How long it waits for a shard before it looks whether the shard has caught up.
 const FULL: Duration = Duration::from_micros(200);
@@ -155,7 +155,7 @@ impl SourceReader {
         self.handle.clone()
     }
 
-    /// Runs until told to stop, and hands back the event source, or until that fails.
+    /// Runs until an order stops it, and hands back the event source, or until that fails.
     ///
     /// # Errors
     /// When the event source or the poller fails for good.
@@ -180,7 +180,7 @@ impl SourceReader {
                 Ready::ALL
             } else {
                 self.source.arm();
-                // What came before the source was armed wakes nobody.
+                // Records from before the source was armed ring no bell.
                 self.source.note_overflow_empty(now);
                 match self.read()? {
                     (0, true) => waits.wait(Wait::Sleep, now, SLEEP_MAX)?,
@@ -218,7 +218,7 @@ impl SourceReader {
 
     fn carry_out(&mut self, order: Order) {
         let told = |e: SourceError| format!("the filter in the kernel: {e}");
-        // A reply whose receiver has gone is nobody's loss.
+        // A receiver that has gone needs no reply.
         match order {
             Order::OpenFilter(reply) => drop(reply.send(self.source.open_filter().map_err(told))),
             Order::SetFilter(filter, reply) => {

@@ -1,8 +1,8 @@
 //! Deletes flows of the kernel one by one, each by its identity and the kernel's id: a flow that began since under the
 //! same identity has another id, and stays.
 //!
-//! The deletes go through a socket that nobody else uses, so to a daemon their events are those of any other program:
-//! peers are told that the flows ended.
+//! The deletes go through a socket of their own, so to a daemon their events are those of any other program: peers
+//! receive the ends.
 
 use crate::exchange::writes::Writes;
 use ctnetlink::FlowKey;
@@ -12,7 +12,7 @@ use std::io;
 /// A flow to delete: its identity, and the kernel's id if that is known.
 pub type Victim = (FlowKey, Option<u32>);
 
-/// What became of flows that were to be deleted.
+/// The outcome of deleting flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Deleted.

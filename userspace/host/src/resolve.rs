@@ -1,7 +1,7 @@
 //! The addresses of peers that are known by name, looked up again and again (`replication-v2.md`, R3.3).
 //!
-//! It runs on tokio, beside the shards. A name that does not resolve keeps nobody waiting: other places of the peer are
-//! told at once, and the name is asked for again after five seconds, then every minute like all others.
+//! It runs on tokio, beside the shards. A name that does not resolve delays nothing else: other places of the peer
+//! are reported at once, and the name is looked up again after five seconds, then every minute like all others.
 
 use crate::secure::limit::RESOLVE_EVERY;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ impl Names for System {
     }
 }
 
-/// What is told of a peer.
+/// A report about the places of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// Its addresses, in the order of its places: at the start, and when they have changed.
@@ -57,7 +57,7 @@ pub enum Resolved {
     Unknown(String, String),
 }
 
-/// Looks after the places of one peer until nobody listens any more.
+/// Resolves the places of one peer until the receiver is gone.
 pub async fn watch<T: Clone>(
     peer: T,
     places: &[Place],
@@ -104,7 +104,7 @@ pub async fn watch<T: Clone>(
     }
 }
 
-/// Tells what has changed; false when nobody listens.
+/// Reports a change; false when the receiver is gone.
 async fn change<T: Clone>(
     peer: &T,
     places: &[Place],
@@ -168,7 +168,7 @@ mod tests {
         Place::Name("fw-b.example.net".into(), 3790)
     }
 
-    /// What is told, and after how many seconds.
+    /// The reports, and after how many seconds each comes.
     async fn run(
         places: Vec<Place>,
         mut answers: Vec<Answer>,

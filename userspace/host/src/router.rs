@@ -21,8 +21,8 @@ impl Router {
         Self { feeds, share }
     }
 
-    /// Passes on what was heard. `wait` is called while the queue of its shard is full, until it says that nobody takes
-    /// events any more.
+    /// Passes on what a source handed out. `wait` is called while the queue of its shard is full, until it says that
+    /// no shard takes events any more.
     pub(crate) fn route(
         &mut self,
         heard: Heard<'_>,

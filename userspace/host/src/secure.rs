@@ -86,11 +86,11 @@ pub mod limit {
     pub const REKEY_AFTER: Duration = Duration::from_secs(120);
     /// The age of a key at which it is wiped.
     pub const REJECT_AFTER: Duration = Duration::from_secs(180);
-    /// A peer of whom nothing was opened for so long is silent.
+    /// A peer whose last valid datagram is older than this is silent.
     pub const PEER_SILENCE: Duration = Duration::from_secs(5);
     /// After so long without an answer the next address is tried (R5.8).
     pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
-    /// How often a kind of refusal is told (R5.9).
+    /// Minimum interval between log lines about a kind of refusal (R5.9).
     pub const TELL_EVERY: Duration = Duration::from_secs(60);
     /// Initiations that are remembered, so that a repetition is known.
     pub const INITIATIONS_SEEN: usize = 1024;
@@ -408,7 +408,7 @@ impl Secure {
         ]);
     }
 
-    /// How a peer is; `None` if nobody has this place.
+    /// The state of a peer; `None` if no peer has this place.
     #[must_use]
     pub fn standing(&self, peer: PeerId) -> Option<Standing> {
         self.peers.get(peer.place())?.as_ref().map(|peer| peer.standing())
@@ -439,7 +439,7 @@ impl Secure {
         }
     }
 
-    /// An event for the log alone: others are told, whatever waits.
+    /// An event for the log alone: it is dropped when the queue is full, others are not.
     fn log(&mut self, event: Event) {
         let _ = self.events.push_within(EVENTS_MAX, event);
     }
@@ -448,7 +448,7 @@ impl Secure {
         let queue = if message[0] == COOKIE { &mut self.cookies } else { &mut self.transmits };
         let mut bytes = [0; INITIATION_LEN];
         bytes[..message.len()].copy_from_slice(message);
-        // Whoever waits for it asks again.
+        // A handshake that finds no room is repeated later.
         let _ = queue.push(Transmit { to, len: message.len(), bytes });
     }
 

@@ -72,8 +72,8 @@ pub struct Settings {
     /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring
     /// has no room for is left to the socket.
     pub reliable: bool,
-    /// Whether the hook may take over from the tap while it costs less ([`Source::adapt`]). Whoever reads the source
-    /// must then do with what either hands out.
+    /// Whether the hook may take over from the tap while it costs less ([`Source::adapt`]). The reader must then
+    /// handle the records of either.
     pub adapts: bool,
 }
 
@@ -132,8 +132,8 @@ pub enum Heard<'a> {
     Message(&'a [u8]),
     /// A [`common::hook::PacketRecord`]: a flow as a packet left it.
     Packet(&'a [u8]),
-    /// A [`FlowKey`], as bytes: a flow that was too young to be told of has grown old enough ([`Source::ripe`]). Only
-    /// queues hand it out, to shards that do not read the source themselves.
+    /// A [`FlowKey`], as bytes: a flow that was too young to be reported has grown old enough ([`Source::ripe`]).
+    /// Only queues hand it out, to shards that do not read the source themselves.
     Grown(&'a [u8]),
 }
 
@@ -148,8 +148,8 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// What the hook's program made of packets. Each run of it is counted once, in `settled`, `untracked`, `recorded`,
-/// `filtered`, `lost_full` or `lost_other`; but a flow that changed while it was told is told twice.
+/// Outcomes of the hook's program. Each run of it is counted once, in `settled`, `untracked`, `recorded`, `filtered`,
+/// `lost_full` or `lost_other`; but a flow that changed during its report is reported twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookAccount {
     /// Packets that brought no news.
@@ -158,7 +158,7 @@ pub struct HookAccount {
     pub untracked: u64,
     /// News in a ring.
     pub recorded: u64,
-    /// News in a ring about flows that changed while they were told.
+    /// Second reports in a ring, about flows that changed during the first.
     pub repeated: u64,
     /// News refused by the filter in the kernel.
     pub filtered: u64,
@@ -284,8 +284,8 @@ impl Source {
         }
     }
 
-    /// Loads the programs of the tap, or with `hooked` of the hook, and lets them go at once. They are attached to
-    /// nothing, and nobody subscribes: no event and no packet meets them.
+    /// Loads the programs of the tap, or with `hooked` of the hook, and unloads them at once. They are attached to
+    /// nothing, and no group is joined: no event and no packet meets them.
     ///
     /// # Errors
     /// Why they cannot be loaded: this build, this process or the kernel.
@@ -322,8 +322,8 @@ impl Source {
         object::has_object()
     }
 
-    /// Whether it hears what other programs do to flows by netlink. If not, it hears of that with the next packet of
-    /// the flow; ends are always heard.
+    /// Whether its events include what other programs do to flows by netlink. If not, the next packet of the flow
+    /// shows that; ends are always reported.
     #[must_use]
     pub fn hears_requests(&self) -> bool {
         match self {
@@ -457,8 +457,8 @@ impl Source {
         Ok(())
     }
 
-    /// Hands out flows that were too young to be told of when they began, and have become old enough since
-    /// (`FilterConfig::age_ns`). Their events up to now were held back; how they are, the kernel knows.
+    /// Hands out flows that were too young to be reported when they began, and have become old enough since
+    /// (`FilterConfig::age_ns`). Their events up to now were held back; only the kernel knows their present state.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -471,8 +471,8 @@ impl Source {
         Ok(())
     }
 
-    /// Has a ring for each CPU that has come online since, and calls `watch` with the descriptor of each new one; what
-    /// the log is to be told about rings.
+    /// Makes a ring for each CPU that has come online since, and calls `watch` with the descriptor of each new one.
+    /// Returns a line about rings for the log.
     pub(crate) fn look_for_cpus(&mut self, watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
         match self {
             Self::Netlink(_) | Self::Queue(_) => None,
@@ -491,7 +491,7 @@ impl Source {
     }
 
     /// Changes to the hook at once, where [`Settings::adapts`] says that it may take over: this process is about to
-    /// write many flows, and nobody needs the kernel's messages about them. True if the hook reports since this call.
+    /// write many flows, and needs no kernel messages about them. True if the hook reports since this call.
     ///
     /// # Errors
     /// When the kernel does not take the hook; then it is not tried again.

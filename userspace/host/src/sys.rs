@@ -32,7 +32,7 @@ pub use wiped::Wiped;
 /// As `socket(2)`.
 pub fn netlink_socket(family: c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers; the descriptor is checked and owned by nobody else yet.
+    // SAFETY: no pointers; the descriptor is checked, and nothing else owns it yet.
     unsafe {
         let fd = check(libc::socket(libc::AF_NETLINK, kind, family))?;
         Ok(OwnedFd::from_raw_fd(fd))
@@ -353,8 +353,8 @@ pub fn check(result: c_int) -> io::Result<c_int> {
 /// # Errors
 /// As `sigprocmask(2)` and `signalfd(2)`.
 pub fn stop_signals() -> io::Result<OwnedFd> {
-    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked and owned by nobody
-    // else.
+    // SAFETY: `sigset_t` is plain data, initialised by `sigemptyset`; the descriptor is checked, and nothing else
+    // owns it.
     unsafe {
         let mut set: libc::sigset_t = zeroed();
         libc::sigemptyset(&raw mut set);

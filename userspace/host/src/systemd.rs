@@ -1,4 +1,5 @@
-//! What systemd is told, over the socket it names in the environment (`sd_notify(3)`). Without one, nothing is.
+//! Notifications to systemd, over the socket it names in the environment (`sd_notify(3)`). Without one, none are
+//! sent.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
@@ -23,7 +24,7 @@ impl Systemd {
         Self { on, ..self }
     }
 
-    /// How often [`Systemd::alive`] is to be called: twice as often as systemd expects it.
+    /// How often to call [`Systemd::alive`]: twice as often as systemd expects it.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.map(|usec| usec / 2).filter(|interval| !interval.is_zero())
@@ -53,7 +54,7 @@ impl Systemd {
 
     fn tell(&self, state: &[NotifyState<'_>]) {
         if self.on {
-            // There is nobody else to tell that systemd does not listen.
+            // A systemd that does not listen cannot be reported anywhere else.
             let _ = sd_notify::notify(state);
         }
     }

@@ -191,7 +191,7 @@ fn written(buffer: &mut [u8], request: impl FnOnce(&mut Writer<'_>)) -> io::Resu
     writer.finish().map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))
 }
 
-/// Reads pieces of a dump until its end, an error, or until nobody wants them any more.
+/// Reads pieces of a dump until its end, an error, or until the receiver is gone.
 fn read_pieces(
     socket: BorrowedFd<'_>,
     seq: u32,

@@ -17,7 +17,7 @@ const TRAIN_LEN_MAX: usize = 60_000;
 /// Room for the longest datagram alone.
 const BUFFER_LEN: usize = 1 << 16;
 
-/// What is to be sent and has not been yet.
+/// Datagrams that wait to be sent.
 #[derive(Debug)]
 pub(crate) struct Train {
     bytes: Vec<u8>,
@@ -76,8 +76,8 @@ impl Train {
         pulled
     }
 
-    /// What is to be sent next, and the length of all its datagrams but the last. After a part of a datagram was sent,
-    /// that is the rest of it alone.
+    /// What to send next, and the length of all its datagrams but the last. After a part of a datagram was sent, that
+    /// is the rest of it alone.
     pub(crate) fn head(&self) -> (&[u8], usize) {
         let Range { start, end } = self.unsent.clone();
         let into = (start - self.origin).checked_rem(self.piece).unwrap_or(0);

@@ -7,7 +7,7 @@ use crate::sys::{self, Scheduling};
 use engine::filter::Filter;
 use std::time::Duration;
 
-/// How long events gather where nobody waits for them: `ctflow bench growth-latency` shows what each length costs.
+/// How long events gather where no peer waits for them: `ctflow bench growth-latency` shows what each length costs.
 pub const GATHER: Duration = Duration::from_micros(1600);
 /// The same where a peer waits.
 pub const GATHER_FOR_PEER: Duration = Duration::from_micros(50);
@@ -28,13 +28,13 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Whether a thread that was scheduled as `before` says is to be scheduled anew.
+    /// Whether a thread that was scheduled as `before` says needs another policy.
     pub(crate) fn reschedules(&self, before: &Self) -> bool {
         (self.scheduling, self.gather) != (before.scheduling, before.gather)
     }
 
-    /// Has the calling thread, named in the log as `who`, scheduled as it is to be. Its timers may be late by a part of
-    /// what events may wait anyway: the kernel's 50 us would be most of a short nap.
+    /// Applies the scheduling policy to the calling thread; `who` names it in the log. Its timers may be late by a
+    /// part of what events may wait anyway: the kernel's 50 us would be most of a short nap.
     pub(crate) fn schedule(&self, who: &str, log: &Log) {
         sys::set_timer_slack(self.gather / GATHER_PER_SLACK);
         if let Some(scheduling) = self.scheduling
@@ -48,7 +48,7 @@ impl Tuning {
 /// A change of settings.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// As above.
+    /// The scheduling and CPU settings.
     pub tuning: Tuning,
     /// Which flows count, in user space and in the kernel; `None`: as before.
     pub filter: Option<(Filter, KernelFilter)>,

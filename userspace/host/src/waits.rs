@@ -21,7 +21,7 @@ const ORDERS: u64 = 2;
 const OVERFLOW: u64 = 3;
 /// `epoll_pwait` rounds up to milliseconds. For waits shorter than this, `ppoll` does the waiting, which does not.
 const ROUNDED: Duration = Duration::from_millis(10);
-/// Descriptors that one wait tells of. Only machines with more CPUs have more.
+/// Descriptors that one wait reports. Only machines with more CPUs have more.
 const READY_MAX: usize = 128;
 
 /// What may wait to be read.
@@ -34,7 +34,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Everything is to be looked at.
+    /// Everything needs a look.
     pub(crate) const ALL: Self = Self { links: true, overflow_empty: None };
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// For a thread that reads `source`, and is told by `orders` that the main thread wants something.
+    /// For a thread that reads `source`; `orders` becomes readable when the main thread has an order.
     pub(crate) fn new(source: &Source, orders: Arc<OwnedFd>) -> io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let urgent = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -89,8 +89,7 @@ impl Waits {
         watch(&self.all, fd, EVENTS)
     }
 
-    /// Has a source make rings for CPUs that have come online, and waits for those too. Returns what the log is to be
-    /// told.
+    /// Makes rings for CPUs that have come online in a source, and waits for those too. Returns a line for the log.
     pub(crate) fn follow_cpus(&self, source: &mut Source) -> Option<String> {
         source.look_for_cpus(|ring| {
             // One that is not watched is read all the same, when something else ends the wait.
@@ -128,7 +127,7 @@ impl Waits {
         Ok(self.told(has(LINKS) || !all_told, all_told && !has(OVERFLOW), before))
     }
 
-    /// What a wait has told.
+    /// The result of a wait.
     fn told(&self, links: bool, overflow_empty: bool, before: Instant) -> Ready {
         let overflow_empty = (self.has_overflow && overflow_empty).then_some(before);
         Ready { links, overflow_empty }

@@ -35,21 +35,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subject::Subject;
 
-/// How long to wait for somebody else to stop listening.
+/// How long to wait for other listeners to stop.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
 /// Number of the capability that making namespaces takes.
 const CAP_SYS_ADMIN: u32 = 21;
 /// The exit code after a signal that was obeyed.
 const INTERRUPTED: i32 = 130;
 
-/// Where the results go, piece by piece, as text. What goes on meanwhile is told on standard error.
+/// Receives the results, piece by piece, as text. Progress goes to standard error.
 pub type Print<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 /// Measures `product`; success is that everything could be measured.
 ///
 /// # Errors
-/// When a scenario or a subject is not known, the machine is not fit (no root, somebody else listens), results cannot
-/// be written, or `print` fails.
+/// When a scenario or a subject is not known, the machine is not fit (no root, another listener), results cannot be
+/// written, or `print` fails.
 pub fn run(options: &Options, product: Product, print: Print<'_>) -> Result<ExitCode> {
     let chosen = choose(options)?;
     if options.list {
@@ -157,7 +157,7 @@ fn list(scenarios: &[Scenario]) -> String {
     out
 }
 
-/// Every repetition of every subject at every size. What fails is told and left out.
+/// Every repetition of every subject at every size. A measurement that fails is logged and left out.
 fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario, repeats: &mut Repeats) -> Outcome {
     let subjects: Vec<&Subject> = subjects.iter().filter(|s| (scenario.suits)(s)).collect();
     let mut outcome = Outcome { scenario, samples: Vec::new(), failures: Vec::new() };
@@ -185,7 +185,7 @@ fn measure(lab: &Lab, subjects: &[Subject], scenario: Scenario, repeats: &mut Re
     outcome
 }
 
-/// Measures once, and tells of it and of what disturbed it.
+/// Measures once, and logs the result and what disturbed it.
 fn once(
     lab: &Lab,
     scenario: &Scenario,
@@ -213,7 +213,7 @@ fn once(
 /// What others' listening does.
 const COMPANY: &str = "the kernel builds event messages as soon as anyone listens";
 
-/// Nobody else may listen.
+/// Refuses to measure beside another listener.
 fn refuse_company(options: &Options, product: &Product) -> Result<()> {
     let Some(who) = company(product, options.force) else { return Ok(()) };
     ensure!(
@@ -239,7 +239,8 @@ fn company(product: &Product, may: bool) -> Option<String> {
     }
 }
 
-/// Adds to the samples of a repetition how they stand to nobody's, where that was not measured beside each.
+/// Adds to the samples of a repetition their ratio to the one without a listener, where that was not measured beside
+/// each.
 fn relate(round: &mut [Sample]) {
     let nobody = round.iter().find(|sample| sample.subject == Subject::Nobody);
     let Some(nobody) = nobody.map(|sample| sample.values.clone()) else { return };

@@ -1,6 +1,6 @@
 //! Where a thread runs: its network namespace, its CPUs, its rank.
 //!
-//! Namespaces have no names here. One lives as long as somebody holds it open or runs in it, so nothing is left
+//! Namespaces have no names here. One lives as long as a process holds it open or runs in it, so nothing is left
 //! behind, whatever becomes of the program that made it.
 
 use crate::sys;

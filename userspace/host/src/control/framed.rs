@@ -145,7 +145,7 @@ pub struct End {
 /// Why there is no whole answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Nobody answers there.
+    /// No daemon answers.
     #[error("{0}")]
     Unreachable(io::Error),
     /// Who answers does not speak the framed protocol, and has done nothing.

@@ -1,7 +1,7 @@
 //! Reads a table of the kernel, piece by piece.
 //!
-//! The kernel makes the next piece while the last one is read. So whoever finds nothing there has lost an answer, but
-//! for the first piece, which a busy kernel may still be making.
+//! The kernel makes the next piece while the last one is read. So a socket without data means that an answer was
+//! lost, except for the first piece, which a busy kernel may still be making.
 
 use crate::netlink::Socket;
 use crate::sys::Batch;

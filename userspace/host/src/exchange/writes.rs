@@ -79,9 +79,9 @@ impl<T> Writes<T> {
         self.socket.portid()
     }
 
-    /// Adds what `request` writes for a note: a message under the sequence number of its ticket, and, if it wants to
-    /// know what has come of it, one that asks under the number after that. When a batch is full it goes out, and
-    /// `done` is told what became of each of it.
+    /// Adds what `request` writes for a note: a message under the sequence number of its ticket and, if the request
+    /// needs its result, one that asks under the number after that. A full batch goes out, and `done` receives the
+    /// outcome of each message.
     ///
     /// # Errors
     /// As [`Writes::flush`]; `EMSGSIZE` for a request that no batch has room for.
@@ -127,8 +127,8 @@ impl<T> Writes<T> {
     /// Sends what waits, and tells what became of it.
     ///
     /// # Errors
-    /// As `send(2)` and `recvmmsg(2)`, or what `done` says; `UnexpectedEof` when the acknowledgement was lost. Nobody
-    /// is told then what became of the rest of the batch.
+    /// As `send(2)` and `recvmmsg(2)`, or what `done` returns; `UnexpectedEof` when the acknowledgement was lost. The
+    /// outcome of the rest of the batch is then unknown.
     pub fn flush<E: From<io::Error>>(
         &mut self,
         mut done: impl FnMut(T, WriteOutcome<'_>) -> Result<(), E>,

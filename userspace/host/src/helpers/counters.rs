@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Where the kernel tells of its queues.
+/// Where the kernel lists its queues.
 const QUEUES: &str = "/proc/self/net/netfilter/nfnetlink_queue";
 
 /// What the thread counts of one helper; others read.
@@ -42,7 +42,7 @@ impl Counter {
 /// What became of the packets of one helper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelperReport {
-    /// Which.
+    /// The helper it is about.
     pub key: HelperKey,
     /// Its queue.
     pub queue: u16,

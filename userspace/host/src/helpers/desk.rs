@@ -38,7 +38,7 @@ pub(super) struct Desk<A> {
     served: Vec<Served>,
     announcer: A,
     pub(super) read: Read,
-    /// Helpers that panicked and that the kernel has not been told of.
+    /// Helpers that panicked and that the kernel still has enabled.
     pub(super) broken: Vec<Kind>,
     /// The packet with another text.
     changed: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Links that carry datagrams: unicast UDP between two fixed addresses, and multicast.
 //!
-//! Version 1 of the protocol has no authentication, which is why the link is to be a dedicated one. A unicast link
-//! takes datagrams from its peer's address ([`super::peer`]), a multicast link from anybody, if they were sent to its
+//! Version 1 of the protocol has no authentication, so its link should be a dedicated one. A unicast link takes
+//! datagrams from its peer's address ([`super::peer`]), a multicast link from any sender, if they were sent to its
 //! group through its interface.
 //!
 //! ```text

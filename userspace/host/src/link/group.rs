@@ -26,9 +26,9 @@ const BATCH: usize = 16;
 const DATAGRAM_LEN_MAX: usize = 65_535;
 /// How soon a datagram that found no room is tried again: nothing tells when there is some.
 const RETRY: Duration = Duration::from_millis(2);
-/// As good as never: whoever waits is woken when there is room.
+/// As good as never: a wake-up comes when there is room.
 const WOKEN: Duration = Duration::from_secs(1);
-/// How often connections coming and going are told in the log at most.
+/// Minimum interval between log lines about connections that come and go.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The links of a configuration.
@@ -46,7 +46,7 @@ pub struct GroupSettings {
 const TRAIN_MAX: usize = limit::BULK_DATAGRAMS as usize;
 const _: () = assert!(TRAIN_MAX <= 64);
 
-/// What became of a buffer that was to be sent.
+/// The outcome of sending a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// That many of its first bytes are dealt with, for good or ill: sent, queued, or counted as an error.
@@ -248,7 +248,8 @@ impl Group {
         taken
     }
 
-    /// The link whose peer `what` is from that came in on link number `at`. A stranger's is counted there, and told.
+    /// The link whose peer `what` is from that came in on link number `at`. One from a stranger is counted there, and
+    /// logged.
     fn owner(&mut self, now: Instant, at: usize, from: SocketAddr, what: &str) -> Option<usize> {
         let links = &self.links;
         let owner = peer::owner(links.len(), at, |at| links[at].has_peer(from));
@@ -322,8 +323,7 @@ impl Group {
         }
     }
 
-    /// Something happened to some interface: looks at ours. That every one is looked at whatever was told makes up for
-    /// news that was lost.
+    /// Some interface changed: looks at all of ours, whichever changed, so that a lost notification does no harm.
     fn on_interfaces(&mut self) -> bool {
         if !self.interfaces.discard() {
             return false;
@@ -362,7 +362,7 @@ impl Group {
         self.log.notice(format!("device `{}' becomes dedicated link", link.settings.interface));
     }
 
-    /// Tells of a connection; of many in a short time, only that there were.
+    /// Logs a connection; of many in a short time, only their number.
     fn tell(&mut self, now: Instant, at: usize, change: Change) {
         if now < self.tell_at {
             self.untold += 1;

@@ -21,7 +21,7 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) enum Channel {
     Datagram(DatagramLink),
     Tcp(Box<TcpLink>),
-    /// They could not be opened again after the interface had been made anew.
+    /// They could not be opened again after the interface had been removed and created again.
     Closed,
 }
 
@@ -141,7 +141,7 @@ impl Member {
         }
     }
 
-    /// Opens sockets that are closed, and connects what is to be connected.
+    /// Opens sockets that are closed, and makes connections that are missing.
     pub(super) fn keep_up(&mut self, now: Instant, poller: &Poller, at: usize) {
         let Some(seen) = self.interface else { return };
         let running = self.status() == Status::Running;

@@ -1,8 +1,8 @@
 //! Whether full datagrams reach the peer whole: a question to its kernel that needs no program there.
 //!
-//! A datagram that may not be fragmented goes to a port that nobody listens on (discard, RFC 863), and the peer's
-//! kernel refuses it: ICMP "port unreachable" says that it came in whole. What a switch without jumbo frames swallows
-//! has no answer, while a small datagram has one.
+//! A datagram that may not be fragmented goes to a port where no one listens (discard, RFC 863), and the peer's
+//! kernel refuses it: ICMP "port unreachable" shows that it came in whole. A large datagram that a switch without
+//! jumbo frames drops has no answer, while a small one has.
 //!
 //! ```text
 //!  small --> refused       it answers        small --> nothing     it does not: nothing is known
@@ -39,7 +39,7 @@ pub enum Path {
         /// Bytes of the largest packet, as the kernel has learnt.
         mtu: usize,
     },
-    /// Small ones reach the peer, full ones do not, and nobody says so.
+    /// Small ones reach the peer, full ones do not, and no ICMP message reports it.
     Vanishes,
     /// The peer does not answer small ones either: a packet filter, or no peer.
     Silent,
@@ -88,7 +88,7 @@ fn is_refused(socket: &Socket, bytes: usize) -> io::Result<bool> {
         match error {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(true),
-            // The next hop does not know where the peer is: nobody answers there.
+            // The next hop does not know where the peer is: no host answers there.
             Err(error) if error.raw_os_error() == Some(libc::EHOSTUNREACH) => return Ok(false),
             Err(error) => return Err(error),
         }

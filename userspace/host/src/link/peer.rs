@@ -51,8 +51,8 @@ impl Default for Strangers {
 }
 
 impl Strangers {
-    /// Notes that `what` (a datagram, a connection) from this address was refused. Returns the line for the log: one
-    /// for each address, and in moderation, since whoever forges addresses has many.
+    /// Records that `what` (a datagram, a connection) from this address was refused. Returns the line for the log:
+    /// one for each address, rate limited, because a forger has many addresses.
     pub(super) fn refuse(&mut self, what: &str, from: IpAddr, now: Instant) -> Option<String> {
         let from = from.to_canonical();
         if self.named.contains(&from) {

@@ -52,7 +52,7 @@ impl Token {
 /// A descriptor something can be done with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
-    /// Which.
+    /// The descriptor that is ready.
     pub(super) token: Token,
     /// Whether it takes bytes, or has failed.
     pub(super) writable: bool,

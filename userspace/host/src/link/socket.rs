@@ -49,7 +49,7 @@ pub(super) fn bind(socket: &Socket, ends: &Ends, index: u32, shares: bool) -> io
 /// shares it too, and the kernel would give that program a part of what arrives.
 pub(super) fn probe(ends: &Ends, kind: Type, index: u32) -> io::Result<()> {
     let socket = new(ends.local, kind)?;
-    // What is left of former connections is in nobody's way.
+    // Remains of former connections must not keep the address busy.
     socket.set_reuse_address(kind == Type::STREAM)?;
     bind(&socket, ends, index, false)
 }

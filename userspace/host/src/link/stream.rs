@@ -7,7 +7,7 @@ const BUFFER_LEN: usize = 1 << 16;
 /// Bytes that show what is wrong with a message whose length cannot be: its longest header.
 const HEADER_LEN_MAX: usize = wire::sync::v1::RANGE_HEADER_LEN;
 
-/// The stream is beyond repair: nobody knows where its next message begins.
+/// The stream is beyond repair: where its next message begins is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 

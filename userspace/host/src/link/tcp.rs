@@ -9,7 +9,7 @@
 //!
 //! The outbound connection is kept up all the time, on links that only stand by too, so that a change of link costs
 //! no handshake. Attempts are at most one per second. A buffer that was sent in part goes on where it stopped; if the
-//! connection breaks in it, what is left is begun anew at the start of the message that was cut, because the peer
+//! connection breaks within it, the rest is sent again from the start of the message that was cut, because the peer
 //! throws away the half it has with the connection.
 
 use super::member::Place;
@@ -131,7 +131,7 @@ impl TcpLink {
         [self.inbound.is_some(), matches!(self.outbound, Outbound::Connected(_))]
     }
 
-    /// Connects if that is to be done and its time has come.
+    /// Connects if a connection is missing and the time for an attempt has come.
     pub(super) fn keep_up(&mut self, now: Instant, poller: &Poller) {
         let since = self.attempt.map(|at| now.since(at));
         match self.outbound {
@@ -285,7 +285,7 @@ impl TcpLink {
         self.lose(queue);
     }
 
-    /// Looks after the connection to the peer, of which the poller told something.
+    /// Handles the outbound connection, which the poller reported.
     pub(super) fn on_outbound(&mut self, writable: bool, queue: &mut ErrorQueue) -> Option<Change> {
         match std::mem::replace(&mut self.outbound, Outbound::None) {
             Outbound::Connecting(socket) => match socket.take_error() {

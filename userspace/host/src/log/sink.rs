@@ -78,7 +78,7 @@ impl Sink {
         })
     }
 
-    /// Works until nobody can log any more.
+    /// Works until no thread can log any more.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             self.carry_out(job);

@@ -27,7 +27,7 @@ pub(super) fn nest(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
     DefaultNla::new(kind | NLA_F_NESTED, value)
 }
 
-/// What the kernel told of an object.
+/// The attributes of an object, as the kernel sent them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attributes(Vec<DefaultNla>);
 

@@ -117,7 +117,7 @@ impl HelperObject {
         Ok(told.iter().filter_map(Self::decode).collect())
     }
 
-    /// What the kernel told, or nothing if it lacks a name or a protocol.
+    /// The object as the kernel sent it, or nothing if it lacks a name or a protocol.
     pub(super) fn decode(told: &Attributes) -> Option<Self> {
         let tuple = told.nested(attribute::TUPLE)?;
         let sets = told.nested(attribute::POLICY).unwrap_or_default();
@@ -205,9 +205,9 @@ impl Client {
     /// Has the kernel show the packets of a helper in its queue. It adds the helper where there is none, if `create`.
     ///
     /// # Errors
-    /// `EINVAL` if there is none and none is to be added, or if the kernel cannot (it was built without
-    /// `NF_CT_NETLINK_HELPER`); `EBUSY` if it has one of its own of that name, or the same with private data of another
-    /// length.
+    /// `EINVAL` if there is none and `create` is false, or if the kernel cannot (it was built without
+    /// `NF_CT_NETLINK_HELPER`); `EBUSY` if it has one of its own of that name, or the same with private data of
+    /// another length.
     pub fn serve_helper(&mut self, object: &HelperObject, create: bool) -> io::Result<()> {
         self.ask(serving(object, create)).map(drop)
     }

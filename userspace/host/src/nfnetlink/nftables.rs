@@ -71,7 +71,7 @@ pub(super) fn asking(family: u8, table: &str) -> Request {
 }
 
 impl Flowtable {
-    /// What the kernel told of one, or nothing if it lacks a name.
+    /// The object as the kernel sent it, or nothing if it lacks a name.
     pub(super) fn decode(family: u8, told: &Attributes) -> Option<Self> {
         let at = told.nested(attribute::HOOK).unwrap_or_default();
         let devices = at.nested(hook::DEVICES).unwrap_or_default();

@@ -41,7 +41,7 @@ pub struct TimeoutPolicy {
     pub l4_protocol: u8,
     /// Seconds by number of the state, which counts from 1 (see [`states`]).
     pub seconds: BTreeMap<u16, u32>,
-    /// References to it: one of the kernel's list, one of each rule. Told for policies alone, not for defaults.
+    /// References to it: one of the kernel's list, one of each rule. Known for policies alone, not for defaults.
     pub uses: Option<u32>,
 }
 
@@ -90,7 +90,7 @@ impl TimeoutPolicy {
         Ok(told.iter().filter_map(Self::decode).collect())
     }
 
-    /// What the kernel told, or nothing if it is about no protocol.
+    /// The object as the kernel sent it, or nothing if it is about no protocol.
     pub(super) fn decode(told: &Attributes) -> Option<Self> {
         let l4_protocol = told.u8(attribute::L4_PROTOCOL)?;
         let data = told.nested(attribute::DATA).unwrap_or_default();

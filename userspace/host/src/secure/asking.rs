@@ -91,7 +91,7 @@ impl Secure {
         let noise = &mut message[INITIATION_NOISE];
         let hello = self.hello.encode();
         let begun = Initiator::new(secrets, &peer_key, Secret::new(*ephemeral), &hello, noise);
-        // A peer's key of low order: configured so, and there is nobody to talk to.
+        // A peer's key of low order: a mistake in the configuration; no session with it is possible.
         let Ok((initiator, _)) = begun else { return };
         let cookie = peer.asking.cookie.filter(|(_, got)| now.since(*got) < COOKIE_LIFE);
         let mac1 = mac_key.put(&mut message, cookie.map(|(cookie, _)| cookie).as_ref());

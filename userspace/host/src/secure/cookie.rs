@@ -1,9 +1,9 @@
 //! What keeps a stranger from having this node multiply: mac1, mac2, cookies, and how many handshakes a second are
 //! worth a multiplication (R5.2, R5.3).
 //!
-//! A flood with right mac1 costs a MAC each and answers shorter than the questions. Who answers a cookie has shown that
-//! it hears what is sent to its address, and is then counted by that address, so a flood from elsewhere takes nothing
-//! from it.
+//! A flood with right mac1 costs a MAC each, and the answers are shorter than the requests. A node that returns a
+//! cookie has shown that it receives at its address, and is then counted by that address, so a flood from elsewhere
+//! takes nothing from it.
 
 use super::keys::{KEY_LEN, PublicKey};
 use super::limit::{COOKIE_LIFE, HANDSHAKES_BURST, HANDSHAKES_PER_S, PROVED_BURST, PROVED_PER_S};
@@ -19,13 +19,13 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 pub(super) type MacBytes = [u8; MAC_LEN];
 
-/// Writes mac1 into an initiation (200 bytes) or a response (156), so that `receiver` looks at the rest of it. Whoever
-/// knows a node's public key can do so; here it is for tests and measurements.
+/// Writes mac1 into an initiation (200 bytes) or a response (156), so that `receiver` reads the rest of it. Anyone
+/// who knows a node's public key can do so; here it is for tests and measurements.
 pub fn authenticate(message: &mut [u8], receiver: &PublicKey) {
     MacKey::of(receiver).put(message, None);
 }
 
-/// What whoever knows a node's public key can compute, and nobody else has a reason to: keys of mac1, by receiver.
+/// Keys of mac1, by receiver. They follow from the receiver's public key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MacKey([u8; KEY_LEN]);
 

@@ -39,7 +39,7 @@ impl Seen {
         self.keys.contains(&Self::key(message))
     }
 
-    /// Only what is genuine is remembered, so nobody else can make room for a repetition.
+    /// Only genuine messages are remembered, so an attacker cannot push out the record of a repetition.
     fn note(&mut self, message: &[u8]) {
         self.keys[self.oldest] = Self::key(message);
         self.oldest = (self.oldest + 1) % INITIATIONS_SEEN;
@@ -291,7 +291,7 @@ impl Secure {
             match action {
                 Action::StopAsking => self.stop_asking(id),
                 Action::Ask => self.ask(now, id),
-                // Sent by whoever made it.
+                // The caller that made it sends it.
                 Action::Answer => {}
                 Action::Promote => self.promote(now, id),
                 Action::Tell => self.tell_up(id),

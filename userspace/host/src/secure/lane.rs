@@ -32,7 +32,7 @@ pub struct Keys {
     pub(super) pair: Pair,
 }
 
-/// What a lane must do about its sessions. Each is told to every lane, in order.
+/// A change of sessions that a lane has to make. Every lane receives all of them, in order.
 #[derive(Clone, Debug)]
 pub enum LaneChange {
     /// Open what comes under these keys from now on.

@@ -35,7 +35,7 @@ pub const OVERHEAD: usize = HEAD_LEN + TAG_LEN;
 /// Numbers of a stream are less: 52 bits of a nonce.
 pub(super) const NUMBER_END: u64 = 1 << 52;
 
-/// What of a handshake message `snow` reads and writes.
+/// The part of a handshake message that `snow` reads and writes.
 pub(super) const INITIATION_NOISE: std::ops::Range<usize> =
     INITIATION_HEAD..INITIATION_LEN - MACS_LEN;
 pub(super) const RESPONSE_NOISE: std::ops::Range<usize> = RESPONSE_HEAD..RESPONSE_LEN - MACS_LEN;

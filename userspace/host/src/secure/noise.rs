@@ -142,7 +142,7 @@ impl Initiator {
 pub(super) struct Responder(Wiped<HandshakeState>);
 
 impl Responder {
-    /// Reads a first message: from whom it is, and how long its payload. That it is no repetition is not known yet.
+    /// Reads a first message: its sender, and the length of its payload. It may still be a repetition.
     pub(super) fn read(
         own: Own<'_>,
         ephemeral: Secret,

@@ -26,7 +26,7 @@ pub(super) struct Peer {
     pub(super) next: Option<Session>,
     /// When a response was sent.
     pub(super) answered_at: Instant,
-    /// Which incarnation of it was told to be there.
+    /// The incarnation that the engine knows to be there.
     pub(super) told: Option<u64>,
     /// When something of it was opened.
     pub(super) heard_at: Instant,
@@ -39,7 +39,7 @@ pub(super) struct Peer {
     /// Until then what comes from another address does not change where data goes: it was just changed because nothing
     /// came back.
     pub(super) held_until: Instant,
-    /// The address that was told to be none of its own, and when another one may be told.
+    /// The last address reported as not configured, and when another one may be reported.
     strange: (Option<SocketAddr>, Instant),
     /// When its name or version may be complained about again.
     pub(super) complain_at: Instant,
@@ -126,8 +126,8 @@ impl Peer {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// Something of the peer was opened, `newest` of its stream; whether an address is to be told
-    /// that is none of its own: once, and of ever new ones one a minute.
+    /// A datagram of the peer was opened, `newest` of its stream. Returns whether to report an address that is not
+    /// configured: once, and of ever new ones one a minute.
     pub(super) fn follow(&mut self, now: Instant, from: SocketAddr, newest: bool) -> bool {
         self.heard_at = now;
         self.unheard_since = None;

@@ -1,4 +1,4 @@
-//! What is refused: counted by kind, and told once a minute and kind (R5.9).
+//! Refusals: counted by kind, and logged once a minute and kind (R5.9).
 
 use super::limit::TELL_EVERY;
 use common::Instant;
@@ -20,7 +20,7 @@ pub enum Refusal {
     Flood,
     /// A number that was opened, or is too old; an initiation that was read before (R5.4, R5.6).
     Replayed,
-    /// Nobody sealed it who has the key, or not for us.
+    /// The sender did not have the key, or sealed it for another node.
     Forged,
     /// A genuine handshake of a key that no peer has.
     UnknownKey,
@@ -99,7 +99,7 @@ impl Refused {
         kind.last = Some(from);
     }
 
-    /// What is to be told now: kind, how many since the last time, and the last source.
+    /// The log line that is due: kind, how many since the last time, and the last source.
     pub(super) fn tell(&mut self, now: Instant) -> Option<(Refusal, u64, SocketAddr)> {
         let mut kinds = Refusal::ALL.into_iter().zip(&mut self.kinds);
         kinds.find_map(|(name, kind)| {

@@ -73,7 +73,7 @@ pub(super) enum Action {
     Answer,
     /// The next session is the present one, the present one the last.
     Promote,
-    /// Tell that the peer is there, unless this incarnation of it has been told.
+    /// Tell the engine that the peer is there, unless it knows this incarnation.
     Tell,
     /// Tell that it is gone.
     Down,
@@ -215,7 +215,7 @@ mod tests {
         Event::Removed,
     ];
 
-    /// Every pair of state and event: `UPDATE=1` writes the table anew; read what has changed.
+    /// Every pair of state and event: `UPDATE=1` rewrites the table; read what has changed.
     #[test]
     fn section_5_the_table_of_states_is_this_one() {
         let mut table = String::new();

@@ -10,7 +10,7 @@
 //!                         tap     as it is       by packets
 //! ```
 //!
-//! At low rates neither costs much, and the tap hears what other programs do to flows. A switch costs a dump of the
+//! At low rates neither costs much, and the tap sees what other programs do to flows. A switch costs a dump of the
 //! table, so the condition must hold for some seconds.
 //!
 //! During a switch both report for a while, so that no event is lost:

@@ -1,5 +1,5 @@
-//! Flows too young to be told of, where no program in the kernel sees to it. What passes is what the program would let
-//! pass (`ebpf/src/filter.rs`).
+//! Holds back flows that are too young to be reported, where no program in the kernel does. It lets pass what the
+//! program would let pass (`ebpf/src/filter.rs`).
 
 use common::filter::Subject;
 use common::{Instant, event};
@@ -22,7 +22,7 @@ pub(super) const fn pause(age_ns: u64) -> Duration {
 }
 
 impl Nursery {
-    /// Of which age on flows are told of, from here on.
+    /// Sets the minimum age of reported flows, from here on.
     pub(super) fn set(&mut self, age_ns: u64) {
         self.age_ns = age_ns;
         if age_ns == 0 {
@@ -30,7 +30,7 @@ impl Nursery {
         }
     }
 
-    /// Whether a message that comes at `now` is to be handed out.
+    /// Whether to hand out a message that comes at `now`.
     pub(super) fn passes(&mut self, message: &[u8], now: Instant) -> bool {
         if self.age_ns == 0 {
             return true;

@@ -37,8 +37,8 @@ mod forward {
     }
 
     impl Diagnostics {
-        /// Starts to hand on what the programs of `ebpf` log; `None` where they log nothing. A ring that cannot be read
-        /// is told of and costs no event.
+        /// Starts to pass on what the programs of `ebpf` log; `None` where they log nothing. A ring that cannot be
+        /// read is logged and costs no event.
         pub(in crate::source) fn start(ebpf: &mut Ebpf) -> Option<Self> {
             let lines = match EbpfLogger::init_with_logger(ebpf, StandardError) {
                 Ok(lines) => lines,
@@ -77,7 +77,7 @@ mod forward {
         }
 
         fn log(&self, record: &Record<'_>) {
-            // Nobody can be told that standard error is closed.
+            // A closed standard error cannot be reported anywhere.
             let _ = io::stderr().lock().write_all(line(record).as_bytes());
         }
 

@@ -180,7 +180,7 @@ fn trace(ebpf: &mut Ebpf) -> Result<(), SourceError> {
     program.attach(TRACEPOINT).map(drop).map_err(load_error)
 }
 
-/// What the programs are told.
+/// The constants for the programs.
 fn settings(types: &Btf, per_second: u32) -> Result<[u32; SETTINGS], SourceError> {
     let mut out = [NO_FIELD; SETTINGS];
     for (setting, structure, member) in FIELDS {

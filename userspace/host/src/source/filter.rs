@@ -112,7 +112,7 @@ impl FilterMaps {
             }
         })?;
         for key in ripe {
-            // If it has just ended, it is gone from the map, and there is nobody to be told of.
+            // A flow that has just ended is gone from the map, and needs no report.
             if self.young.remove(&key).is_ok() {
                 sink(FlowKey::from_bytes(&key));
             }

@@ -78,7 +78,7 @@ pub(super) struct Hook {
     program: Program,
     /// One for each hook that the program is at.
     links: Vec<OwnedFd>,
-    /// What was last told of flows.
+    /// The signature of each flow's last report.
     signatures: Cells,
     /// The program was at its hooks before, so signatures may be old.
     has_run: bool,
@@ -122,7 +122,7 @@ impl Hook {
         Ok(Self { program, links: Vec::new(), signatures, has_run: false, counters })
     }
 
-    /// Has it run in the network namespace of the calling thread, and tell of every flow anew.
+    /// Attaches the program in the network namespace of the calling thread, and makes it report every flow again.
     pub(super) fn attach(&mut self) -> Result<(), SourceError> {
         if std::mem::replace(&mut self.has_run, true) {
             (0..SIGNATURES_MAX as usize).for_each(|slot| self.signatures.set(slot, 0));

@@ -64,7 +64,7 @@ pub(crate) struct Nature {
     pub(crate) hears_requests: bool,
 }
 
-/// A queue for events of a source that the board tells of.
+/// A queue for events of a source, whose state is on the board.
 ///
 /// # Errors
 /// As `eventfd(2)`.

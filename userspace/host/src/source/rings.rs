@@ -46,7 +46,7 @@ pub(super) struct Rings {
     online: String,
     /// The same, as it is being read.
     read: String,
-    /// What the log is to be told.
+    /// A line for the log.
     note: Option<String>,
 }
 
@@ -106,8 +106,8 @@ impl Rings {
         Ok(rings)
     }
 
-    /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns
-    /// what the log is to be told, of the start too.
+    /// Makes rings for CPUs that have come online since the last look, and calls `watch` with each new one. Returns a
+    /// line for the log, about the start too.
     pub(super) fn look(&mut self, mut watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
         // Read into memory that stays: this happens some times a second.
         self.read.clear();

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The program (`ebpf/src/main.rs`) copies each event into the ring of the CPU it happened on, so that nothing is
-//! queued on the socket and nobody is woken unless the reader asked. When a ring is full, the event stays on the
-//! socket: the tap loses nothing that the plain subscription would have kept.
+//! queued on the socket and no wake-up happens unless the reader asked for one. When a ring is full, the event stays
+//! on the socket: the tap loses nothing that the plain subscription would have kept.
 
 use super::adapt::{Side, Sides, Switch};
 use super::diagnostics::Diagnostics;
@@ -39,7 +39,7 @@ pub struct TapSource {
     filter: FilterMaps,
     /// Hands on what the programs log, in a diagnostics build.
     _diagnostics: Option<Diagnostics>,
-    /// Holds the program and the maps that nobody reads from user space.
+    /// Holds the program and the maps that user space does not read.
     _ebpf: Ebpf,
     batch: Sorter,
     from_rings: u64,
@@ -156,7 +156,7 @@ impl TapSource {
         });
         self.from_rings += taken as u64;
         self.heard_on = heard_on.filter(|_| !heard_elsewhere);
-        // Nobody may sleep on what is handed out next time.
+        // The next call may hand out something at once, so the reader must not sleep before it.
         taken += self.batch.len();
         if std::mem::take(&mut self.skip_socket) {
             return Ok(taken);
@@ -178,7 +178,7 @@ impl TapSource {
         self.rings.iter().for_each(|ring| self.armed.set(ring.cpu, 1));
     }
 
-    /// Makes rings for CPUs that have come online, and calls `watch` with each; what the log is to be told.
+    /// Makes rings for CPUs that have come online, and calls `watch` with each. Returns a line for the log.
     pub(super) fn look_for_cpus(&mut self, watch: impl FnMut(BorrowedFd<'_>)) -> Option<String> {
         let before = self.rings.len();
         let note = self.rings.look(watch);

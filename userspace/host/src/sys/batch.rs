@@ -23,7 +23,7 @@ pub struct Batch {
     /// From one slot to the next.
     stride: usize,
     lens: Vec<usize>,
-    /// Where the kernel writes source addresses; empty if nobody asks for them.
+    /// Where the kernel writes source addresses; empty if the caller does not need them.
     sources: Vec<Source>,
 }
 
@@ -87,7 +87,8 @@ impl Batch {
         self.receive_some(fd, self.lens.len())
     }
 
-    /// As [`Batch::receive`], no more than `slots` datagrams: whoever expects few need not have all slots made ready.
+    /// As [`Batch::receive`], but no more than `slots` datagrams: where few are expected, preparing all slots would
+    /// be a waste.
     ///
     /// # Errors
     /// As there.

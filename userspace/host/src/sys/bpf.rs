@@ -157,7 +157,7 @@ pub fn uninterrupted_by<T, E>(
 /// # Safety
 /// `attr` must be what the command reads, with valid pointers.
 unsafe fn bpf<T>(command: u32, attr: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are as long as said; the descriptor is checked and owned by nobody else.
+    // SAFETY: the attributes are as long as said; the descriptor is checked, and nothing else owns it.
     unsafe {
         let at = std::ptr::from_mut(attr);
         let fd = check(libc::syscall(libc::SYS_bpf, command, at, size_of::<T>()) as i32)?;

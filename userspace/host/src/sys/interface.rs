@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 /// What an interface is at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its number; another one when it was removed and made anew.
+    /// Its number; a new one after it was removed and created again.
     pub index: u32,
     /// Bytes of the largest packet.
     pub mtu: usize,

@@ -33,7 +33,7 @@ impl<T> DerefMut for Wiped<T> {
 
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is dropped once, here, and nobody looks at it afterwards.
+        // SAFETY: the value is dropped once, here, and not read afterwards.
         unsafe { self.0.assume_init_drop() };
         let place = (&raw mut *self.0).cast::<MaybeUninit<u8>>();
         // SAFETY: the box owns as many bytes, and any bytes are a `MaybeUninit<u8>`.

@@ -161,12 +161,12 @@ impl Lab {
         vec![Case::flows(self.flows(whole))]
     }
 
-    /// Flows per second, if traffic is to be paced.
+    /// Flows per second, if traffic is paced.
     pub(super) fn rate(&self) -> Option<f64> {
         self.options.rate.map(f64::from)
     }
 
-    /// A generator of the kind that suits the rate: the strongest flat out, a packet socket where it is to be paced.
+    /// A generator of the kind that suits the rate: the strongest flat out, a packet socket for paced traffic.
     pub(super) fn generator<'a>(
         &self,
         router: &'a Router,
@@ -188,7 +188,7 @@ impl Lab {
         }
     }
 
-    /// Starts a subject in statistics mode and waits for it; `None` for nobody.
+    /// Starts a subject in statistics mode and waits for it; `None` for the subject without a listener.
     pub(super) fn alone(
         &self,
         subject: &Subject,

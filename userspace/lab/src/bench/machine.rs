@@ -53,8 +53,8 @@ impl Machine {
     }
 }
 
-/// Whether somebody in the network namespace of a process hears of flows, where `hears` says it of a line of
-/// `/proc/net/netlink`.
+/// Whether a process in the network namespace of `pid` receives conntrack events, where `hears` decides it for a line
+/// of `/proc/net/netlink`.
 pub(super) fn listens(pid: u32, hears: fn(&str) -> bool) -> bool {
     let table = fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap_or_default();
     table.lines().any(hears)
@@ -91,7 +91,7 @@ impl Limit {
         Ok(Self { before })
     }
 
-    /// Puts it back, unless somebody else has changed it meanwhile.
+    /// Puts it back, unless another program has changed it meanwhile.
     pub(super) fn restore(&self) {
         if self.before < MAX_WANTED && number(MAX) == MAX_WANTED {
             let _ = fs::write(MAX, self.before.to_string());

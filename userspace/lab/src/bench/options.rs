@@ -38,6 +38,6 @@ pub struct Options {
     pub from: Option<PathBuf>,
     /// How often a measurement that something disturbed is repeated.
     pub again: u32,
-    /// Measure although somebody else on this machine listens to conntrack events.
+    /// Measure although another process on this machine listens to conntrack events.
     pub force: bool,
 }

@@ -37,7 +37,7 @@ const CURVES: i32 = 200;
 const GAP: i32 = 14;
 const SCENARIO: i32 = 74;
 
-/// A color for each, told apart by those who see fewer colors too; in the order of the legend.
+/// A color for each, also distinguishable for the color-blind; in the order of the legend.
 const COLORS: [(&str, RGBColor); 7] = [
     ("nobody", RGBColor(0xb8, 0xb8, 0xb8)),
     ("original", RGBColor(0xd5, 0x5e, 0x00)),

@@ -15,11 +15,11 @@ pub struct Product {
     pub told: fn(&str) -> Result<Told>,
     /// Sockets of processes that hear of flows, in every network namespace that has a process: a word for each.
     pub listeners: fn() -> Vec<String>,
-    /// Whether a line of `/proc/net/netlink` is a socket that hears of flows.
+    /// Whether a line of `/proc/net/netlink` is a socket that receives conntrack events.
     pub hears: fn(&str) -> bool,
 }
 
-/// What the daemon tells of itself that the original does not, as far as a scenario asks for it.
+/// What the daemon's statistics contain that the original's do not, as far as a scenario uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The event source it has.

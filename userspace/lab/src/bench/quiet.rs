@@ -19,7 +19,7 @@ const OTHERS_MAX: f64 = 0.10;
 const OTHERS_LEAST_S: f64 = 0.10;
 /// By how much a CPU's speed may differ from before to after.
 const SPEED_MAX: f64 = 0.10;
-/// How often the speed is tried, and how many steps a try takes: the fastest try is the one that nobody interrupted.
+/// How often the speed is tried, and how many steps a try takes: the fastest try is the one without an interruption.
 const TRIES: u32 = 12;
 const STEPS: u32 = 100_000;
 
@@ -68,7 +68,7 @@ impl Readings {
 
     /// What disturbed the time from these readings to those, beside other listeners.
     ///
-    /// Kernel threads count for nobody: they do what the measured traffic causes, too.
+    /// Kernel threads do not count: they do what the measured traffic causes, too.
     pub(super) fn judge(&self, after: &Self) -> Vec<Disturbance> {
         let mut found = Vec::new();
         let elapsed_s = (after.at - self.at).max(Duration::from_millis(1)).as_secs_f64();

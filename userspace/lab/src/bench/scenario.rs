@@ -141,7 +141,7 @@ const ORDER: &[&str] = &[
 
 /// What came of a scenario.
 pub(super) struct Outcome {
-    /// Which.
+    /// The scenario.
     pub(super) scenario: Scenario,
     /// Repetition after repetition: size, subject, what was measured.
     pub(super) samples: Vec<Sample>,
@@ -189,7 +189,7 @@ impl Outcome {
         of.filter_map(|sample| sample.values.get(key).copied()).collect()
     }
 
-    /// The median of whom one of ours is compared with.
+    /// The median of the subject that one of ours is compared with.
     pub(super) fn rival(&self, case: &Case, subject: &Subject, key: &str) -> Option<f64> {
         Some(self.spread(case, &subject.rival()?, key)?.median)
     }

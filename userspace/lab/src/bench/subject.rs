@@ -1,4 +1,4 @@
-//! Who is measured: a daemon of ours on one of its event sources, the original, or nobody.
+//! The subject of a measurement: a daemon of ours on one of its event sources, the original, or no listener.
 
 use super::machine;
 use super::product::{Product, Told};
@@ -15,7 +15,7 @@ use wire::control::Request;
 /// Whom a figure is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// Nobody listens.
+    /// No listener.
     Nobody,
     /// conntrack-tools' daemon.
     Original,
@@ -71,7 +71,7 @@ impl Subject {
         matches!(self, Self::Original | Self::Ours(_))
     }
 
-    /// Whether it is such a daemon, or nobody.
+    /// Whether it is such a daemon, or no listener.
     pub const fn is_no_watcher(&self) -> bool {
         self.is_daemon() || matches!(self, Self::Nobody)
     }
@@ -295,7 +295,7 @@ impl Daemon {
         parts.filter_map(|part| number_after(part, "Rss:")).sum::<u64>() * 1024
     }
 
-    /// Memory of its eBPF maps and programs, bytes, which is nobody's resident memory.
+    /// Memory of its eBPF maps and programs, bytes, which no process has as resident memory.
     pub(super) fn kernel_memory(&self) -> u64 {
         let Ok(entries) = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())) else { return 0 };
         let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());

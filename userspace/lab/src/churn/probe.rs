@@ -1,13 +1,12 @@
-//! Single flows on which a clock is held: from the packet of a new flow to the datagram on the link to the peer that
-//! tells of it.
+//! Single flows with a clock: from the packet of a new flow to the datagram about it on the link to the peer.
 //!
 //! ```text
 //!   probe          router                         link
 //!   start --packet--> conntrack --> daemon --datagram--> (kernel's stamp: on the link) --> probe wakes: heard
 //! ```
 //!
-//! The kernel's stamp says when the datagram went out. When the probe hears of it includes the probe's own wake-up,
-//! which competes with the peer's for a CPU.
+//! The kernel's stamp says when the datagram went out. The time when the probe receives it includes the probe's own
+//! wake-up, which competes with the peer's for a CPU.
 
 use super::Cable;
 use super::frame::{Life, Shape, Template};
@@ -32,7 +31,7 @@ pub struct Took {
     pub heard: Duration,
 }
 
-/// Sends probes and hears the link.
+/// Sends probes and listens on the link.
 #[derive(Debug)]
 pub struct Probe {
     template: Template,
@@ -60,7 +59,7 @@ impl Probe {
         Ok(Self { template, sender, link, frame, heard: vec![0; FRAME_MAX] })
     }
 
-    /// Begins flow number `flow` and waits for the datagram that tells of it; `None` when none came in time.
+    /// Begins flow number `flow` and waits for the datagram about it; `None` when none came in time.
     ///
     /// # Errors
     /// When a socket fails.

@@ -7,7 +7,7 @@ use std::io;
 use std::mem::zeroed;
 use std::time::Duration;
 
-/// Every protocol, for a socket that hears (`ETH_P_ALL`).
+/// Every protocol, for a socket that receives (`ETH_P_ALL`).
 pub const ETH_P_ALL: u16 = 3;
 
 /// A packet socket on one interface.
@@ -23,7 +23,8 @@ impl PacketSocket {
     /// As `socket(2)` and `bind(2)`.
     pub fn open(index: u32, protocol: u16) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: the descriptor is checked and owned by nobody else; `sockaddr_ll` is plain data of the length given.
+        // SAFETY: the descriptor is checked, and nothing else owns it; `sockaddr_ll` is plain data of the length
+        // given.
         let fd = unsafe {
             let fd = check(libc::socket(libc::AF_PACKET, kind, c_int::from(protocol.to_be())))?;
             let fd = OwnedFd::from_raw_fd(fd);

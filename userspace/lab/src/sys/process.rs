@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Moves this thread into a new network namespace, which goes when nobody is in it or holds it open.
+/// Moves this thread into a new network namespace, which goes when no process is in it or holds it open.
 ///
 /// # Errors
 /// As `unshare(2)`: `EPERM` without `CAP_SYS_ADMIN`.

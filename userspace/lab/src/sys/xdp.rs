@@ -81,7 +81,7 @@ pub fn run_live(
     attr.call(uapi::PROG_TEST_RUN).map(drop)
 }
 
-/// Runs an XDP program once over a copy of `frame`, which nobody receives, and returns what it left.
+/// Runs an XDP program once over a copy of `frame`, which is sent nowhere, and returns the result.
 ///
 /// # Errors
 /// As `bpf(2)`.
@@ -130,6 +130,6 @@ impl Attr {
 }
 
 fn own(fd: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: a fresh descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,5 +1,5 @@
-//! What hearing of beginnings alone leaves of the kernel's rate. A source without a daemon: it does not subscribe to
-//! the ends of flows, and what it hears is counted and forgotten.
+//! What a listener to beginnings alone leaves of the kernel's rate. A source without a daemon: it does not subscribe
+//! to the ends of flows, and it counts and drops what it receives.
 
 use super::churn::{kept, rates};
 use super::{Figure, Scenario, Values};

@@ -13,7 +13,7 @@ use crate::place::on_cpus;
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
-/// What a listener leaves of the rate. `kept` is a part of what nobody's listening allows; it is worked out from `rate`
+/// What a listener leaves of the rate. `kept` is a part of the rate without a listener; it is worked out from `rate`
 /// when both are known.
 pub(super) fn kept(goals: &'static [(&'static str, Goal)]) -> [Figure; 4] {
     [

@@ -1,5 +1,5 @@
-//! How soon the peer is told of a new flow: from its first packet to the datagram on the link, probe by probe. Beside
-//! traffic, what that costs too: the longer events gather, the cheaper they are and the later they are told.
+//! How soon the peer learns of a new flow: from its first packet to the datagram on the link, probe by probe. Beside
+//! traffic, what that costs too: the longer events gather, the cheaper they are and the later they are sent.
 
 use super::sync::Pair;
 use super::{Figure, Goal, Scenario, Values};

@@ -49,7 +49,7 @@ pub(super) fn scenario() -> Scenario {
 
 fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let router = Router::new(false)?;
-    // Flows made while nobody listens would end without an event otherwise.
+    // Flows made without a listener would end without an event otherwise.
     router.sysctl("net/netfilter/nf_conntrack_events", "1")?;
     let zoned = case.flows / SHARE;
     let mut requests = router.requests()?;
@@ -109,7 +109,7 @@ fn started(lab: &Lab, subject: &Subject, router: &Router, flows: u64) -> Result<
     Ok(Some(daemon))
 }
 
-/// Nothing makes traffic: whoever works may use both CPUs.
+/// No traffic runs: the subject may use both CPUs.
 const fn cpus(lab: &Lab) -> [usize; 2] {
     [lab.subject_cpu, lab.generator_cpu]
 }

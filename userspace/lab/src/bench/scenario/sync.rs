@@ -1,4 +1,4 @@
-//! Two nodes: what a replicated flow costs each, how soon the peer is told, and what it can do with what it was told.
+//! Two nodes: what a replicated flow costs each, how soon the peer receives it, and what it can do with it.
 
 use super::{Figure, Scenario, Values};
 use crate::bench::lab::{Case, Lab};
@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 use wire::control::Request;
 
-/// Flows per second of the paced opens, unless told otherwise; a firewall's ordinary rate.
+/// Flows per second of the paced opens by default; a firewall's ordinary rate.
 const RATE: f64 = 5000.0;
 /// At an ordinary rate the packets of a flow come close together.
 const WINDOW: u32 = 8;
@@ -103,7 +103,7 @@ impl Pair {
     ) -> Result<Self> {
         let (a, b) = (Router::new(false)?, Router::new(false)?);
         a.connect(&b)?;
-        // Else nobody would hear the end of flows that are older than every listener.
+        // Else flows that are older than every listener would end without an event.
         a.sysctl("net/netfilter/nf_conntrack_events", "1")?;
         a.requests()?.fill(0, flows)?;
         let second = lab.replicating(subject, &b, (2, direct), cpus[1], settings)?;

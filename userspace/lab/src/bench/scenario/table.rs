@@ -91,7 +91,7 @@ fn memory(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
 
 fn burst(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let router = Router::new(false)?;
-    // Flows made while nobody listens would end without an event otherwise.
+    // Flows made without a listener would end without an event otherwise.
     router.sysctl("net/netfilter/nf_conntrack_events", "1")?;
     let mut requests = router.requests()?;
     requests.fill(0, case.flows)?;
@@ -120,7 +120,7 @@ fn burst(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
 fn zombies(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let router = Router::new(false)?;
     let events = "net/netfilter/nf_conntrack_events";
-    // As if they were older than the first listener, whoever else listens on this machine.
+    // As if they were older than the first listener, even where others listen on this machine.
     router.sysctl(events, "0")?;
     let mut requests = router.requests()?;
     requests.fill(0, case.flows)?;
