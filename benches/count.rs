@@ -5,8 +5,8 @@
 //!   count SOURCE FLOWS          SOURCE: netlink, tap (records hold the same messages), hook
 //! ```
 //!
-//! So many flows stand in the table. Then flows far apart in it end and begin anew, each life with as many records as
-//! the source tells of it. Only [`measured`] is to be counted.
+//! So many flows stand in the table. Then flows far apart in it end and begin again, each life with as many records
+//! as the source reports of it. Only [`measured`] counts.
 
 #[path = "../userspace/ctnetlink/src/message/tests/vectors.rs"]
 #[expect(dead_code, reason = "the unit tests of `ctnetlink` use the rest")]
@@ -41,14 +41,14 @@ enum Record {
     Packet(PacketRecord),
 }
 
-/// What a source tells of the life of a connection.
+/// The records of a source about the life of a connection.
 struct Life {
     records: Vec<Record>,
     stamped: bool,
 }
 
 impl Life {
-    /// As a source tells it. The hook sees packets, and hears of ends by message.
+    /// The records of that source. The hook sees packets, and reports ends by message.
     fn new(source: &str) -> Self {
         let message = |name| Record::Message(message(name));
         let packet = |state, status| Record::Packet(packet(state, status));
@@ -146,7 +146,7 @@ fn laid_out(packet: &PacketRecord) -> [u8; BODY_LEN] {
     bytes
 }
 
-/// An engine, and what hears for it.
+/// An engine, and what feeds it.
 struct Listener {
     engine: Engine,
     hearing: Hearing,

@@ -26,7 +26,7 @@ const DECODERS: [(&str, Decoder); 4] = [
     ("netlink-packet-netfilter, message", message),
 ];
 
-/// What a router hears most: UDP and the life of a TCP connection, without counters.
+/// The most frequent events of a router: UDP and the life of a TCP connection, without counters.
 const COMMON: [&str; 7] = [
     "udp",
     "udp v6",

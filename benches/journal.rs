@@ -1,5 +1,5 @@
-//! What writing down the changes of the table costs a shard: nobody listens, or one subscriber does.
-//! `cargo bench -p benches --bench journal`. Figures are per change.
+//! The cost for a shard of recording the changes of the table: without a listener, and with one subscriber. `cargo
+//! bench -p benches --bench journal`. Figures are per change.
 //!
 //! The lane holds all records of a measured pass; reading them is another thread's business and is not measured.
 

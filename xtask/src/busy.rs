@@ -1,7 +1,7 @@
 //! CPUs kept busy by something else, for tests that must not depend on how fast a machine is just now.
 //!
-//! Each CPU gets a process that computes for ever. All end with whoever started them: [`Busy`] ends them when it is
-//! dropped, Ctrl-C reaches the whole process group, and the kernel ends them when their parent is gone without a word.
+//! Each CPU gets a process that computes for ever. All end with their parent: [`Busy`] ends them when it is dropped,
+//! Ctrl-C reaches the whole process group, and the kernel ends them when their parent is gone.
 
 use crate::shell::step;
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +15,7 @@ const VERB: &str = "spin";
 /// What the hidden verb takes.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Process id of whoever started it
+    /// Process id of the parent
     parent: i32,
 }
 

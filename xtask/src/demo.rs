@@ -176,7 +176,7 @@ fn lock() -> Result<File> {
 struct Janitor(Child);
 
 impl Janitor {
-    /// Starts it with the lock in its hands, so that nobody begins before it has cleaned up.
+    /// Starts it and passes on the lock, so that no other demo begins before this one has cleaned up.
     fn start(lock: File) -> Result<Self> {
         let mut command = Command::new(transfer::this_program());
         // A group of its own: Ctrl-C must not reach it.

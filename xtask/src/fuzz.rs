@@ -87,8 +87,8 @@ fn fuzzer(program: &Path, found: &Path) -> Command {
     fuzzer
 }
 
-/// Replaces what fuzzers have added to the corpus by the smallest files that reach as much. Files with a name of their
-/// own are somebody's work and stay.
+/// Replaces what fuzzers have added to the corpus by the smallest files that reach as much. Files with a name of
+/// their own were written by people and stay.
 fn minimise(program: &Path, corpus: &Path, work: &Path, keep: usize) -> Result<()> {
     let merged = folder("merged")?;
     fs::remove_dir_all(&merged).and_then(|()| fs::create_dir_all(&merged))?;

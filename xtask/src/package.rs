@@ -51,7 +51,7 @@ struct Package {
     examples: &'static [(&'static str, &'static str)],
     /// Maintainer scripts, in `contrib/debian/NAME`.
     scripts: &'static [&'static str],
-    /// Files that dpkg does not overwrite when somebody has changed them.
+    /// Files that dpkg does not overwrite when the administrator has changed them.
     conffiles: &'static [&'static str],
 }
 

@@ -197,7 +197,7 @@ fn linker_install() -> Command {
     cargo.args(["--no-default-features", "--features", "llvm-22"]);
     cargo.env("LLVM_SYS_221_PREFIX", "/usr/lib/llvm-22");
     cargo.env("RUSTFLAGS", "-L /usr/lib/llvm-22/lib").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // Not into our target directory: half of it would be LLVM bindings nobody needs again.
+    // Not into our target directory: half of it would be LLVM bindings that no other build needs.
     cargo.env_remove("CARGO_TARGET_DIR");
     cargo
 }

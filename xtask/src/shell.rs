@@ -61,7 +61,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 pub(crate) fn step(text: &str) {
     let mut out = io::stdout().lock();
     let (bold, plain) = if out.is_terminal() { ("\x1b[1m", "\x1b[m") } else { ("", "") };
-    // A closed pipe is found out by whoever writes the result.
+    // Writing the result finds out about a closed pipe.
     let _ = writeln!(out, "{bold}==> {text}{plain}").and_then(|()| out.flush());
 }
 

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Simulate clusters for a time, which all worlds share evenly, at nearly the speed of a release.
 ///
 /// Goes on when something fails; the table at the end says how often each world ran and how many runs violated what
-/// must be true, and each failing seed is told with the command that replays it.
+/// must be true, and each failing seed comes with the command that replays it.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// For how long

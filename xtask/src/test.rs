@@ -63,13 +63,13 @@ enum Part {
     Interop,
     /// Ours beside the original conntrack and nfct, command line by command line, in namespaces; needs root
     Cli,
-    /// A real Prometheus and Alertmanager watch two daemons, and tell of each fault that is made; needs root
+    /// A real Prometheus and Alertmanager watch two daemons, and report each fault that is made; needs root
     Observe,
     /// keepalived moves addresses while connections talk, in namespaces; needs root
     Failover,
     /// From version 1 to version 2 with open connections, step by step, in namespaces; needs root
     Upgrade,
-    /// Somebody forges what the peer says, as fast as it can, in namespaces; needs root
+    /// A stranger forges messages of the peer, as fast as it can, in namespaces; needs root
     Hostile,
     /// The Debian packages, in chroots of bookworm and trixie, downloaded once; needs root, and is not run unless named
     Package,
@@ -235,7 +235,7 @@ impl Run<'_> {
         tally::run(&mut cargo)
     }
 
-    /// A range of seeds of its own for each commit. Whoever wants a run again names its base.
+    /// A range of seeds of its own for each commit. To repeat a run, name its base.
     fn sim(&self) -> Result<Tally> {
         let (base, count) = self.seeds;
         println!("sim: seeds {base} to {} of each world", base + count.saturating_sub(1));

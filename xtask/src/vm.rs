@@ -65,7 +65,7 @@ const TESTS: [&str; 7] = [
 const OF_MACHINE: &str = "doctor_guest:: failures::";
 /// Tests of helpers that come before others: the kernel may have no object of the names they use.
 const BUSY: &str = "busy::";
-/// What of them comes behind the others and alone: it takes away what those leave.
+/// The tests that come last and alone: they remove what the others need.
 const LEFT: &str = "left::";
 /// Names the one kernel to test on, and other tests to run there.
 const ONLY: &str = "CTFLOW_VM_KERNEL";

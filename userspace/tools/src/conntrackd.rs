@@ -51,7 +51,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn act(args: &Args) -> Result<()> {
-    // The daemon goes on without whoever reads what it says.
+    // The daemon goes on when the reader of its output has gone.
     if !matches!(args.action, Action::Run { .. }) {
         host::sys::process::obey_sigpipe();
     }

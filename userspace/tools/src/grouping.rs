@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 /// Most keys that flows are counted by at once.
 pub const KEYS_MAX: usize = 8;
-/// Most groups that are told apart; flows of all others are counted together.
+/// Limit of separate groups; flows of all others are counted together.
 pub const GROUPS_MAX: usize = 1_000_000;
 
 /// What flows may have in common.

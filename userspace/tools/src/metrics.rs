@@ -24,8 +24,8 @@ pub fn text(sample: Sample, form: Form) -> String {
     render(families(sample), form)
 }
 
-/// The metrics of a sample: those of the [`table`] that have values, no more series than its limits say; then what is
-/// told of the metrics themselves.
+/// The metrics of a sample: those of the [`table`] that have values, no more series than its limits say; then those
+/// about the metrics themselves.
 #[must_use]
 pub fn families(mut sample: Sample) -> Vec<Family> {
     let mut all: Vec<_> = table::bounded().map(|row| row.of(&sample)).collect();

@@ -28,7 +28,7 @@ static STATE: Mutex<State> =
     Mutex::new(State { waiting: Vec::new(), failed: None, is_reported: false });
 
 struct State {
-    /// Less than a block, unless somebody has taken it or has just given it back.
+    /// Less than a block, except while a caller is adding to it.
     waiting: Vec<u8>,
     /// The first write that failed; nothing is written after it.
     failed: Option<io::Error>,
@@ -58,7 +58,7 @@ pub fn give(out: Vec<u8>) {
     state().waiting = out;
 }
 
-/// Whether every line is to be written as soon as it is there.
+/// Whether to write every line as soon as it is complete.
 #[must_use]
 pub fn is_terminal() -> bool {
     *IS_TERMINAL

@@ -25,7 +25,7 @@ const MORE_MAX: f64 = 3.0;
 #[derive(clap::Parser)]
 #[command(name = "cargo xtask bench count", bin_name = "cargo xtask bench count")]
 pub(super) struct Options {
-    /// Write benches/counts.txt anew
+    /// Rewrite benches/counts.txt
     #[arg(long)]
     bless: bool,
     /// With 1,000,000 and 10,000,000 flows, too

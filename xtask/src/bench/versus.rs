@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Only draw the pictures of what is recorded again
     #[arg(long, conflicts_with_all = ["quick", "force", "scenarios"])]
     draw: bool,
-    /// Measure although somebody else on this machine listens to conntrack events
+    /// Measure although another process on this machine listens to conntrack events
     #[arg(long)]
     force: bool,
 }

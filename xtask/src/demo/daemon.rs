@@ -125,7 +125,7 @@ impl Daemon {
     }
 }
 
-/// Shows the end of what the daemons logged and printed, for whoever wants to know why it failed.
+/// Shows the end of what the daemons logged and printed, to explain a failure.
 pub(super) fn print_last_words() {
     let files = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
     for file in files.filter(|f| f.extension().is_some_and(|e| e == "log" || e == "out")) {

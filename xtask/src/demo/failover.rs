@@ -214,7 +214,7 @@ impl<'a> Story<'a> {
         self.account.stamp(Moment::now(), &text);
         // What its script did when it began is an old story.
         self.router(next)?.keepalived.news();
-        // Whoever is primary in a moment, this one is not.
+        // This node will not be primary.
         self.primary = next;
         self.heir =
             self.routers.iter().map(|router| router.node).skip_while(|node| *node != next).nth(1);
@@ -324,7 +324,7 @@ fn daemon(routers: &[Router], node: Node) -> Option<&Daemon> {
     routers.iter().find(|router| router.node == node)?.daemon.as_ref()
 }
 
-/// What a script told, within a line: `conntrackd -c (why): done` without the reason.
+/// A script's output, within a line: `conntrackd -c (why): done` without the reason.
 fn shortened(line: &str) -> String {
     match (line.split_once(" ("), line.rsplit_once("): ")) {
         (Some((what, _)), Some((_, outcome))) => format!("{what}: {outcome}"),

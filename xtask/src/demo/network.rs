@@ -129,7 +129,7 @@ impl Node {
     }
 }
 
-/// Makes all machines, with these routers; nobody is primary yet.
+/// Makes all machines, with these routers; none is primary yet.
 pub(super) fn make(routers: &[Node]) -> Result<()> {
     fs::create_dir_all(FOLDER).with_context(|| FOLDER.to_owned())?;
     [Node::Net, Node::Client, Node::Server].into_iter().try_for_each(make_empty)?;

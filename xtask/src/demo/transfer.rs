@@ -31,7 +31,7 @@ pub(super) struct Transfer {
     reporter: SyncSender<(Node, Report)>,
     /// Bytes that came to the client.
     pub(super) bytes: u64,
-    /// When the client last told that bytes came.
+    /// When the client last reported that bytes came.
     pub(super) heard: Moment,
     /// When the client heard nothing, from and to.
     pub(super) silences: Vec<(Moment, Moment)>,
@@ -67,7 +67,7 @@ impl Transfer {
         let reporter = self.reporter.clone();
         thread::spawn(move || {
             for report in lines.map_while(|line| line.ok()?.parse().ok()) {
-                // Nobody listens any more when the demonstration has ended.
+                // The receiver is gone when the demonstration has ended.
                 let _ = reporter.send((on, report));
             }
             let _ = child.wait();
@@ -75,7 +75,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Takes what the ends told, waiting a little when they told nothing.
+    /// Takes the reports of both ends, waiting a little when there are none.
     pub(super) fn listen(&mut self) {
         let mut patience = Duration::from_millis(20);
         loop {

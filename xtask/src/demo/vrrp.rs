@@ -58,7 +58,7 @@ impl Keepalived {
         Ok(Self { child, folder, read: 0 })
     }
 
-    /// What its scripts have told since this was last asked.
+    /// The reports of its scripts since the last call.
     pub(super) fn news(&mut self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("script.log")).unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end + 1);

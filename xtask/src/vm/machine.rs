@@ -9,9 +9,9 @@ pub(super) struct Plan {
     pub(super) name: &'static str,
     /// The Debian package that names the newest one.
     pub(super) package: &'static str,
-    /// What `EventSource auto` is to be on it.
+    /// What `EventSource auto` must become on it.
     pub(super) auto: &'static str,
-    /// What `EventSource hook` is to be on it.
+    /// What `EventSource hook` must become on it.
     pub(super) hook: &'static str,
     /// Tests that run on it beyond those of every kernel.
     pub(super) more: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Machine {
     pub(super) plans: [Plan; 2],
     /// The emulator, and the package it comes in.
     pub(super) emulator: (&'static str, &'static str),
-    /// What the emulator is to be.
+    /// What the emulator emulates.
     pub(super) arguments: &'static [&'static str],
     /// The serial port, as the kernel calls it.
     pub(super) console: &'static str,

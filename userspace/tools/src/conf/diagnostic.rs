@@ -202,8 +202,8 @@ impl Diagnostic {
         out
     }
 
-    /// The message with the piece of `source` it is about, over several lines. Of a text that
-    /// nobody can look at (a megabyte, or a line of two thousand bytes) there is the message alone.
+    /// The message with the piece of `source` it is about, over several lines. For a text too large to show (a
+    /// megabyte, or a line of two thousand bytes) the message alone.
     #[must_use]
     pub fn render(&self, source: &str, color: bool) -> String {
         if source.len() > SHOWN_TEXT_LEN || self.line_len(source) > SHOWN_LINE_LEN {

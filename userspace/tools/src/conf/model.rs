@@ -195,7 +195,7 @@ pub struct Filter {
     pub sample: u32,
 }
 
-/// Who sorts out the events nobody wants.
+/// Where the filter discards events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FilterSide {
     /// The daemon.
@@ -258,8 +258,7 @@ pub struct SyncConf {
     pub replication: Option<Box<ReplicationConf>>,
 }
 
-/// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that
-/// the peer told.
+/// `Mode`. Times are in seconds. A `commit_timeout_s` of `None` means the lifetime that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncMode {
     /// Reliable.
@@ -347,7 +346,7 @@ pub enum LinkKind {
     Udp(Unicast),
     /// `TCP`
     Tcp {
-        /// Who talks to whom.
+        /// The addresses of both ends.
         unicast: Unicast,
         /// `ErrorQueueLength`
         error_queue_len: u32,
@@ -490,7 +489,7 @@ impl Default for General {
 }
 
 impl HelperType {
-    /// `QueueLen` where it is not given: what the kernel takes for the length of an NFQUEUE unless told otherwise.
+    /// Default of `QueueLen`: the kernel's own default length of an NFQUEUE.
     pub const QUEUE_LEN: u32 = 1024;
 
     /// Whether both are about the same object of the kernel.

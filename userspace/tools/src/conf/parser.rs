@@ -127,7 +127,7 @@ impl<'a> Parser<'a> {
     /// more likely a mistake of copying.
     fn hold(&mut self, held: &mut Held, node: Node) {
         if self.found.has_error() {
-            // Nobody will look at the tree.
+            // No one reads the tree after this.
             held.nodes.clear();
         }
         let (key, source) = (node.keyword.key, self.source);

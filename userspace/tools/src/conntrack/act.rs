@@ -69,7 +69,7 @@ fn style<'a>(command: &'a Command) -> Style<'a> {
         // A list has no time of its own.
         timestamp: timestamp && (command.verb == Verb::Event || command.table == Table::Expect),
         userspace,
-        // Whoever names labels sees them, but not those of what is gone.
+        // A command that names labels shows them, but not those of deleted flows.
         labels: command.labelmap.as_deref().filter(|_| command.verb != Verb::Delete),
         deleted: command.verb == Verb::Delete,
         colour: screen::is_colourful(),

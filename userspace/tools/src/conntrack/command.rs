@@ -46,7 +46,7 @@ pub struct EventMask {
     pub destroy: bool,
 }
 
-/// What labels are to be.
+/// The labels to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     /// `--label`: all of these are set.
@@ -459,7 +459,7 @@ impl Parser {
     fn resolve_labels(&mut self) -> Result<(), Failure> {
         let needless = self.later.is_empty() && !self.command.output.labels;
         if needless && self.labelmap.is_none() {
-            // What is saved is to be as it was, where there are names.
+            // Saved flows show their labels, where there are names for them.
             let save = self.command.output.save;
             self.command.labelmap = save.then(labels::of_system).flatten();
             return Ok(());

@@ -181,7 +181,7 @@ impl Opt {
 /// One line of the table.
 #[derive(Debug)]
 pub struct Definition {
-    /// Which.
+    /// The option.
     pub opt: Opt,
     /// Its letter, if it has one.
     pub letter: Option<char>,

@@ -52,7 +52,8 @@ impl<'a> Filter<'a> {
             selection.family = command.family;
             selection.mark = command.mark.filter(|_| !update);
             selection.status = status.map(super::values::StatusWanted::selection);
-            // A zone of one direction only is zone 0 to whoever asks for both, and not to the kernel.
+            // To a command that asks for both directions a zone of one direction only is zone 0, but not to the
+            // kernel.
             selection.zone = command.zones[0].filter(|zone| *zone != 0);
             selection.tuples = (tuples[0].1 | tuples[1].1 != 0).then_some(tuples);
         })

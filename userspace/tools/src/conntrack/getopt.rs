@@ -56,7 +56,7 @@ impl<T: Copy + PartialEq> Vocabulary<T> {
     }
 }
 
-/// What was found. Words are told of as they stand.
+/// The result. Words keep their spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<'a, T> {
     /// An option, and its value if one was attached or is required.

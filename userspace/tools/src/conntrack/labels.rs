@@ -20,7 +20,7 @@ pub fn of_system() -> Option<Arc<LabelMap>> {
     SYSTEM.clone().ok()
 }
 
-/// Reads a file, or the system's. Of a missing one it is told, and there are no names.
+/// Reads a file, or the system's. A missing one is reported, and there are no names.
 #[must_use]
 pub fn load(path: Option<&Path>) -> Arc<LabelMap> {
     path.map_or_else(|| SYSTEM.clone(), read).unwrap_or_else(|errno| {

@@ -1,4 +1,5 @@
-//! Which program a netlink port id belongs to: the socket's number in `/proc/net/netlink`, then whoever has it open.
+//! Which program a netlink port id belongs to: the socket's number in `/proc/net/netlink`, then the process that has
+//! it open.
 
 use std::collections::HashMap;
 use std::fs;

@@ -15,7 +15,7 @@ pub enum Frame {
     List,
     /// What was changed or deleted.
     Changed,
-    /// What happens: each is to be seen at once.
+    /// Events: each must be visible at once.
     Stream,
 }
 
@@ -169,7 +169,7 @@ impl Drop for Screen<'_> {
     }
 }
 
-/// Whether stdout is a terminal that shows colours, and nobody said that there are to be none (no-color.org).
+/// Whether stdout is a terminal that shows colours, and the environment does not forbid them (no-color.org).
 #[must_use]
 pub fn is_colourful() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -170,7 +170,7 @@ pub fn whole(option: &str, text: &str) -> Result<Address, Failure> {
 pub struct StatusWanted {
     /// Bits named.
     pub value: u32,
-    /// Bits named with `!`, that are to be unset.
+    /// Bits named with `!`, which are cleared.
     pub unset: u32,
     /// Whether words were named that select nothing.
     pub ignored: bool,

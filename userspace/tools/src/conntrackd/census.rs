@@ -52,8 +52,8 @@ impl Counter {
     }
 }
 
-/// One count over all shards; `None` where there is no table, while it is read for the first time, and where the engine
-/// is started anew meanwhile. Each class is a walk of its own, in slices as any query.
+/// One count over all shards; `None` where there is no table, during its first reading, and during a restart of the
+/// engine. Each class is a walk of its own, in slices as any query.
 async fn count(engine: &SharedHandle, classes: &Classes) -> Option<Taken> {
     let everything = Arc::new(Program::new(&Expr::Everything).ok()?);
     let mut taken = Taken::default();

@@ -1,7 +1,7 @@
 //! The daemon: puts the floors together and runs them.
 //!
-//! Everything that can fail for a reason the operator can mend happens while the terminal is still there: a daemon that
-//! goes into the background leaves its parent, which exits when it is told that the daemon serves.
+//! Everything that can fail for a reason the operator can mend happens while the terminal is still there: a daemon
+//! that goes into the background leaves its parent, which exits when the child reports that it serves.
 
 use super::keys::Keyring;
 use super::logs::Logs;
@@ -29,8 +29,8 @@ const CAP_NET_ADMIN: u32 = 12;
 /// What systemd shows beside the name.
 pub(super) const STATUS: &str = "serving";
 
-/// Runs until told to end. `path` is where the configuration came from, and where it is read again;
-/// `warnings` is what was found about it.
+/// Runs until a signal or a request ends it. `path` is where the configuration came from, and where a reload reads
+/// it; `warnings` are those of its check.
 ///
 /// # Errors
 /// What the operator has to mend, or what broke.

@@ -9,8 +9,8 @@ use host::source::failure::Probes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Loads the programs that the plan asks for; `None` where failures are not told. What cannot be loaded keeps nothing
-/// from running: the log says it, and the kernel's counters tell the rest.
+/// Loads the programs that the plan asks for; `None` where failures are not reported. A program that cannot be loaded
+/// does not stop the daemon: the log says so, and the kernel's counters supply the rest.
 #[must_use]
 pub fn open(plan: &Plan, log: &Arc<Log>) -> Option<Parts> {
     let FailuresConf { report, events_per_second, log_every_s } = plan.failures?;

@@ -163,7 +163,7 @@ const VERBS: &[Verb] = &[
     },
 ];
 
-/// The sub-word of `-s` that nobody should use.
+/// The sub-word of `-s` that is obsolete.
 const MULTICAST: &str = "multicast";
 
 const EXAMPLES: &str = "\

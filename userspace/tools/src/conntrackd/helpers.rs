@@ -41,7 +41,7 @@ fn one(kind: &HelperType) -> Option<HelperSettings> {
     Some(HelperSettings { key, queue: kind.queue_num, queue_len: kind.queue_len, policy })
 }
 
-/// Whether this kernel can serve helpers, if any are to be served and the caller may ask.
+/// Whether this kernel can serve helpers, if the plan has any and the caller may ask.
 ///
 /// # Errors
 /// Says what the kernel lacks.

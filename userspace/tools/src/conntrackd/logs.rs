@@ -33,8 +33,8 @@ impl Logs {
         Ok(Self { log, records: records.transpose()?, console })
     }
 
-    /// The logs of `plan` in place of these. Files are opened again, under the names they have now;
-    /// one that cannot be opened is told, and the old one stays.
+    /// The logs of `plan` in place of these. Files are opened again, under the names they have now; one that cannot
+    /// be opened is reported, and the old one stays.
     ///
     /// # Errors
     /// When there was no log of ended flows before and it cannot be opened.

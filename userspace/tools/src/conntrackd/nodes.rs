@@ -112,7 +112,7 @@ fn addresses(peer: &PeerConf) -> Vec<SocketAddr> {
 fn random_number() -> u64 {
     let mut bytes = [0; 8];
     keyfile::random()(&mut bytes);
-    // 0 is nobody.
+    // 0 is reserved for no incarnation.
     u64::from_ne_bytes(bytes).max(1)
 }
 

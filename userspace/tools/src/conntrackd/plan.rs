@@ -86,7 +86,7 @@ pub struct Plan {
     pub lock_file: PathBuf,
     /// The control socket.
     pub control: Option<PathBuf>,
-    /// Whether systemd is told about readiness.
+    /// Whether systemd receives notifications about readiness.
     pub systemd: bool,
     /// What is served over HTTP, if anything.
     pub metrics: Option<Metrics>,
@@ -94,9 +94,9 @@ pub struct Plan {
     pub helpers: Option<host::helpers::Settings>,
     /// Replication, version 2.
     pub replication: Option<Box<ReplicationConf>>,
-    /// The feed, if there is to be one.
+    /// The feed, if it is configured.
     pub subscribe: Option<SubscribeConf>,
-    /// What is told of failures, if anything.
+    /// Which failures are reported, if any.
     pub failures: Option<FailuresConf>,
     /// Seconds that `-t` waits before it empties the kernel's table; 0 without a peer, which could take over.
     pub purge_after_s: u64,
@@ -205,7 +205,7 @@ impl Plan {
         self.purpose != Purpose::Helper
     }
 
-    /// Name of the event source that is asked for: without one that hears events, of the one that is opened.
+    /// Name of the configured event source; without one that receives events, of the one that is opened.
     #[must_use]
     pub const fn wanted_source(&self) -> &'static str {
         match self.source.choice {
@@ -226,7 +226,7 @@ impl Plan {
 /// What is served over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// Where, and to whom.
+    /// Where to serve, and to whom.
     pub http: http::Settings,
     /// What bounds the number of series.
     pub limits: Limits,
@@ -441,7 +441,7 @@ const fn choice(written: EventSource, hears_events: bool, keeps_flows: bool) -> 
     }
 }
 
-/// Which source is to be taken, and whether it may change.
+/// Which source to take, and whether it may change.
 fn source(
     (wanted, filter): (EventSource, source::KernelFilter),
     buffer_bytes: Option<usize>,

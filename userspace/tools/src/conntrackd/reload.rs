@@ -55,7 +55,7 @@ pub struct Running {
     pub logs: Logs,
     /// What keeps others from starting.
     pub locks: Locks,
-    /// Who is told.
+    /// The notifications to systemd.
     pub systemd: Systemd,
     /// Keys that were read.
     pub keyring: Keyring,
@@ -202,7 +202,7 @@ fn load(
         Ok(Loaded { plan, logs, warnings, peers, other_secret })
     };
     read().inspect_err(|_| {
-        // There was a log of ended flows if there is to be one: this does not fail.
+        // The running plan's logs were open before, so this does not fail.
         let _ = logs.reopened(running);
     })
 }

@@ -74,11 +74,11 @@ pub struct Service {
     scheduled: Mutex<Option<AbortHandle>>,
     /// What the feed counts, if there is one.
     feed: Mutex<Option<Arc<export::feed::Stats>>>,
-    /// The task that tells of failures, if there is one.
+    /// The task that reports failures, if there is one.
     failures: OnceLock<Failures>,
 }
 
-/// What of the plan answers depend on.
+/// The parts of the plan that answers depend on.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     /// What the daemon is for.
@@ -89,7 +89,7 @@ struct Facts {
     purge_after_s: u64,
     /// The event source that was asked for.
     wanted: &'static str,
-    /// Most zones that are told one by one.
+    /// Limit of zones that are shown separately.
     zones_max: usize,
     /// Names of the peers of version 2, in the order of the configuration.
     peers: Arc<[String]>,
@@ -126,7 +126,7 @@ impl Service {
             purge_after_s: plan.purge_after_s,
             peers: peers.collect(),
             wanted: plan.wanted_source(),
-            // The status tells of zones without a `Metrics` block, too.
+            // The status shows zones without a `Metrics` block, too.
             zones_max: plan
                 .metrics
                 .as_ref()
@@ -140,7 +140,7 @@ impl Service {
         *self.helpers.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    /// Takes over the task that tells of failures; once.
+    /// Takes over the task that reports failures; once.
     pub fn count_failures(&self, failures: Option<Failures>) {
         if let Some(failures) = failures {
             // There is one in the life of a daemon.
@@ -148,7 +148,7 @@ impl Service {
         }
     }
 
-    /// A way to hear of failures, if they are told.
+    /// A receiver of failures, if they are reported.
     #[must_use]
     pub fn failures(&self) -> Option<export::failures::Receiver> {
         self.failures.get().map(Failures::subscribe)
@@ -301,7 +301,7 @@ impl Service {
         }
     }
 
-    /// Answers somebody who asks on the feed's socket, as on the control socket.
+    /// Answers a question on the feed's socket, as on the control socket.
     pub async fn question(&self, question: Question) -> String {
         let request = match question {
             Question::Status => Request::StatsJson,
@@ -329,7 +329,7 @@ impl Service {
             sleep(HANGS / 10).await;
         };
         if self.facts().purpose == Purpose::Helper {
-            // Nobody listens to events there.
+            // That socket receives no events.
             snapshot.receive_buffer = 0;
         }
         Ok(Report {
@@ -452,7 +452,7 @@ fn text(request: Request) -> Option<fn(&Report) -> String> {
     })
 }
 
-/// Whether the request ends what `-t` has begun: this node is taking over, or begins anew.
+/// Whether the request ends what `-t` has begun: this node is taking over, or starts again.
 const fn stops_purge(request: Request) -> bool {
     use Request::{Commit, CommitExpectations, CommitFlows};
     use Request::{FlushFlowTables, FlushLocal, FlushTables};

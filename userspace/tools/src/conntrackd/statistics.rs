@@ -12,7 +12,7 @@ use wire::control::Request;
 pub struct Recorder {
     /// Where the lines go.
     pub records: Arc<Log>,
-    /// Where losses are told.
+    /// Where losses are reported.
     pub log: Arc<Log>,
 }
 

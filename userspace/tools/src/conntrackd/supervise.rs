@@ -57,7 +57,7 @@ const STATUS_REFUSED: &str = "serving; the last reload changed nothing, see the 
 const READ_AGAIN: &str = "the configuration was read again";
 const STAYS: &str = "the old configuration stays in force";
 
-/// Who is told that the daemon serves.
+/// Where the daemon reports that it serves.
 #[derive(Debug)]
 pub enum Readiness {
     /// systemd, by the daemon itself.
@@ -80,7 +80,7 @@ enum Phase {
     Filling(JoinHandle<()>, Filled),
 }
 
-/// Who is told when the engine has read the kernel's table.
+/// Where the daemon reports that the engine has read the kernel's table.
 enum Filled {
     Start(Readiness),
     Reload { refused: bool },
@@ -395,7 +395,7 @@ impl Supervisor {
             self.log.record(Level::Notice, Code::ConfigRead, READ_AGAIN, Fields::new());
         }
         let status = if refused { STATUS_REFUSED } else { STATUS };
-        // The old setting decides whether systemd hears of this reload.
+        // The old setting decides whether systemd receives notifications about this reload.
         self.running.systemd.ready(std::process::id(), status);
         self.running.systemd = self.running.systemd.switched(self.running.plan.systemd);
     }
@@ -433,7 +433,7 @@ impl Supervisor {
     }
 }
 
-/// How often things others can cause are told.
+/// How often events that others can cause are logged.
 #[derive(Default)]
 struct Quotas {
     accept: Quota,
@@ -486,8 +486,8 @@ fn outcome_of(ended: Option<io::Result<()>>) -> Result<()> {
     }
 }
 
-/// Until the engine has read the kernel's table for the first time. Whoever waits for the daemon
-/// may then ask for it.
+/// Until the engine has read the kernel's table for the first time. Clients that wait for the daemon may then ask for
+/// it.
 async fn filled(engine: Handle) {
     // One that has ended never will; that is looked after elsewhere.
     while engine.is_filled() == Some(false) {

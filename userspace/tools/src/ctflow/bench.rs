@@ -41,7 +41,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECONDS", conflicts_with = "flows", requires = "rate")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     duration: Option<u32>,
-    /// Whom to measure, separated by commas: nobody, original, and our event sources by name
+    /// Subjects to measure, separated by commas: nobody, original, and our event sources by name
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     subjects: Vec<String>,
     /// Our daemon; the one beside this program if left out
@@ -69,7 +69,7 @@ pub(super) struct Options {
     /// that changes its speed; ten times as many in the whole run at most
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=10))]
     again: u32,
-    /// Measure although somebody else on this machine listens to conntrack events
+    /// Measure although another process on this machine listens to conntrack events
     #[arg(long)]
     force: bool,
 }

@@ -149,7 +149,7 @@ fn ask(facts: &Facts, daemon: &Daemon) -> Known<Answer> {
     let daemon = daemon.clone();
     // A thread that waits for a daemon that hangs ends with this program.
     thread::spawn(move || {
-        // Nobody may be left to hear it.
+        // The receiver may be gone.
         let _ = answered.send(daemon.ask(Request::StatsJson).map_err(|error| format!("{error:#}")));
     });
     Ok(match answer.recv_timeout(PATIENCE) {

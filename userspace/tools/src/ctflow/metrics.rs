@@ -89,7 +89,7 @@ fn status(daemon: &Daemon) -> Option<Status> {
             status
                 .context("the daemon's answer is not understood (is it ours, and of this version?)")
         });
-        // Nobody may be left to hear it.
+        // The receiver may be gone.
         let _ = answered.send(status);
     });
     match answer.recv_timeout(PATIENCE) {

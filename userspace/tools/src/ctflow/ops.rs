@@ -78,11 +78,11 @@ pub enum Side {
     /// Those of this node
     #[default]
     Local,
-    /// Those that its peers told of and that a failover would bring here; the daemon alone knows them
+    /// Those that its peers sent and that a failover would bring here; the daemon alone knows them
     Remote,
 }
 
-/// What `list` is told.
+/// Arguments of `list`.
 #[derive(Debug, Args)]
 pub struct ListOptions {
     #[command(flatten)]
@@ -102,7 +102,7 @@ pub struct ListOptions {
     limit: Option<u64>,
 }
 
-/// What `count` is told.
+/// Arguments of `count`.
 #[derive(Debug, Args)]
 pub struct CountOptions {
     #[command(flatten)]
@@ -183,7 +183,7 @@ fn counted(
     Ok((found, text))
 }
 
-/// The answer of the daemon's table; `None` if the kernel is to be asked, which is said.
+/// The answer of the daemon's table; `None` if the kernel has to answer, which is reported.
 fn answered<T>(
     asked: &Asked,
     why_kernel: Option<&str>,
@@ -258,7 +258,7 @@ impl Found {
     }
 }
 
-/// What `filter` is told.
+/// Arguments of `filter`.
 #[derive(Debug, Args)]
 pub struct FilterOptions {
     #[command(flatten)]
@@ -283,7 +283,7 @@ pub fn filter(options: &FilterOptions) -> Result<Code, Fault> {
     if !options.explain {
         lines.truncate(1);
     } else {
-        // Whoever may not read the table may still ask what a filter means.
+        // A user that may not read the table may still ask what a filter means.
         let from_table = answered(&asked, None, |daemon| daemon.count(None, None, false));
         let found = from_table.and_then(|answer| match answer {
             Some((found, _)) => Ok(found),

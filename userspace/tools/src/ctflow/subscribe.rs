@@ -29,7 +29,7 @@ const PIECE: usize = 64 << 10;
 /// The longest frame that is believed.
 const FRAME_MAX: usize = 64 << 20;
 
-/// What `subscribe` is told.
+/// Arguments of `subscribe`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Which flows: the filter language of docs/spec/filter.md; nothing: all

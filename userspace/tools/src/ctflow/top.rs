@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use walk::{Signs, Walk, Walker, Wanted, rest};
 
-/// What `top` is told.
+/// Arguments of `top`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Which flows: the filter language of docs/spec/filter.md, or selection options of conntrack; nothing: all
@@ -95,7 +95,7 @@ const EVERY_MAX_S: f64 = 86_400.0;
 /// `ctflow top`
 ///
 /// # Errors
-/// Wrong usage; nobody answers.
+/// Wrong usage; no daemon answers.
 pub fn top(options: &Options) -> Result<Code, Fault> {
     let is_json = match options.output {
         Output::Text => false,
@@ -122,7 +122,7 @@ pub fn top(options: &Options) -> Result<Code, Fault> {
     screen::run(walker, app, &understood, options.plain || is_without_colour())
 }
 
-/// Whether somebody sits at a screen that can be drawn on.
+/// Whether there is a user at a screen that can be drawn on.
 fn has_terminal() -> bool {
     let is_dumb = term().is_none_or(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb

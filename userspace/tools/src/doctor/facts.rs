@@ -138,7 +138,7 @@ pub struct Flowtable {
     pub counts: bool,
 }
 
-/// A socket that hears of flows.
+/// A socket that receives conntrack events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// Whose it is; `None` where that cannot be seen.
@@ -253,7 +253,7 @@ pub enum Fault {
     Absent,
     /// Root cannot execute it.
     NotExecutable,
-    /// This file, or a folder that it lies in, belongs to somebody else.
+    /// This file, or a folder that it lies in, belongs to another user.
     Owner(String),
     /// Others than root may write this file, or a folder that it lies in.
     Writable(String),

@@ -57,7 +57,7 @@ pub fn markdown() -> String {
     out
 }
 
-/// Where the document tells of a check.
+/// The section of the document about a check.
 #[must_use]
 pub(super) fn place(check: &Check) -> String {
     format!("{PAGE}#{}", check.id.replace('.', ""))

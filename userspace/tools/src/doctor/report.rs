@@ -1,7 +1,7 @@
 //! Outcomes as text that teaches, and as JSON.
 //!
-//! Text has a line for each family, with the worst sign in it, and below it what is wrong. Everything that the machine
-//! told (names of processes, messages) is tamed here, in one place.
+//! Text has a line for each family, with the worst sign in it, and below it what is wrong. Everything that comes from
+//! the machine (names of processes, messages) is tamed here, in one place.
 
 use super::Outcome;
 use super::check::Status;

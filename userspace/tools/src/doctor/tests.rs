@@ -60,7 +60,7 @@ fn plant<'a>(root: &Path, lines: impl IntoIterator<Item = &'a str>) -> Vec<&'a s
         let _ = fs::remove_file(&path);
         path
     };
-    // Each is written once: a file system may wait for the disk when one is written anew.
+    // Each is written once: a file system may wait for the disk when a file is overwritten.
     let (mut file, mut rest) = (None::<(&str, String)>, Vec::new());
     let write = |file: &mut Option<(&str, String)>| {
         if let Some((name, text)) = file.take() {
@@ -125,7 +125,7 @@ fn status() -> DaemonStatus {
     status
 }
 
-/// What the readers see below `root`, and beside it what system calls tell of a healthy machine, patched.
+/// What the readers see below `root`, and beside it what system calls return on a healthy machine, patched.
 fn facts(root: &Path, patches: &[Value]) -> Facts {
     let parts: BTreeSet<_> = PARTS.into_iter().collect();
     let mut facts = gather::files(root, &parts);

@@ -171,7 +171,7 @@ impl fmt::Display for Kind {
 /// An error and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What.
+    /// The kind of mistake.
     pub kind: Kind,
     /// Where, in bytes of the text.
     pub span: Span,
@@ -226,7 +226,7 @@ fn chars(text: &str, start: usize, end: usize) -> usize {
 /// The candidate that is most like a word, if one is like it at all: few letters differ.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // Whoever writes a longer word did not mistype one of ours.
+    // A longer word is no mistyped one of ours.
     if word.chars().count() > 20 {
         return None;
     }

@@ -63,7 +63,7 @@ fn prefix(word: &str, base: &str, len: &str) -> Result<Range, Kind> {
             (Range::V6(first, first | rest), Ipv6Addr::from_bits(first).into())
         }
     };
-    // As tcpdump: whoever deletes 10.0.0.1/8 meant either the address or the network.
+    // As tcpdump: in 10.0.0.1/8 either the address or the network is meant, so it is refused.
     if first == base { Ok(range) } else { Err(bad(Some(format!("{first}/{len}")))) }
 }
 

@@ -7,22 +7,22 @@ use host::usage::Usage;
 use host::{kstat, usage};
 use std::time::Duration;
 
-/// CPUs that are told one by one unless the configuration says otherwise.
+/// CPUs that are exported separately unless the configuration says otherwise.
 pub const CPUS_AUTO: usize = 32;
 
 /// What bounds the number of time series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Whether counters of CPUs are told one by one.
+    /// Whether each CPU's counters are exported separately.
     pub per_cpu: PerCpu,
     /// Most time series, those about the metrics themselves apart.
     pub series_max: usize,
-    /// Most zones that are told one by one.
+    /// Limit of zones that are exported separately.
     pub zones_max: usize,
 }
 
 impl Limits {
-    /// Whether the counters of so many CPUs are told one by one.
+    /// Whether the counters of so many CPUs are exported separately.
     #[must_use]
     pub const fn divides(&self, cpus: usize) -> bool {
         match self.per_cpu {
@@ -64,7 +64,7 @@ pub struct Sample {
     pub took: Duration,
     /// What bounds the number of series.
     pub limits: Limits,
-    /// Time series told, without those about the metrics themselves.
+    /// Time series exported, without those about the metrics themselves.
     pub series: u64,
     /// Time series left out because of [`Limits::series_max`].
     pub left_out: u64,

@@ -19,8 +19,8 @@ mod replication;
 
 pub use about::ABOUT;
 
-/// All metrics but those about the metrics themselves, in the order in which they are told, with what each group of
-/// them is about.
+/// All metrics but those about the metrics themselves, in the order of their export, with what each group of them is
+/// about.
 static GROUPS: [(&str, &[Metric]); 11] = [
     ("The daemon", daemon::METRICS),
     ("The kernel", kernel::METRICS),
@@ -35,12 +35,12 @@ static GROUPS: [(&str, &[Metric]); 11] = [
     ("Flows by zone and state", census::METRICS),
 ];
 
-/// Every metric, in the order in which they are told.
+/// Every metric, in the order of their export.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
     groups().flat_map(|(_, metrics)| metrics)
 }
 
-/// Groups of metrics with their titles, in the order in which they are told; those about the metrics come last.
+/// Groups of metrics with their titles, in the order of their export; those about the metrics come last.
 pub fn groups() -> impl Iterator<Item = (&'static str, &'static [Metric])> {
     GROUPS.into_iter().chain([("The metrics themselves", ABOUT)])
 }

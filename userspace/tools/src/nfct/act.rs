@@ -24,7 +24,7 @@ pub fn run(action: &Action, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is to be shown of the answer.
+/// Sends the request and returns the answer as text.
 fn ask(client: &mut Client, action: &Action, json: bool) -> io::Result<String> {
     let timeouts = |list: Vec<TimeoutPolicy>| print::all(&list, json);
     let helpers = |list: Vec<HelperObject>| print::all(&list, json);

@@ -7,7 +7,7 @@ use host::nfnetlink::helper::{self, HelperKey, HelperPolicy};
 use host::nfnetlink::timeout::{self, SECONDS_MAX, TimeoutPolicy};
 use std::collections::BTreeMap;
 
-/// What the kernel is to be asked.
+/// The request to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Nothing: show the version.

@@ -37,7 +37,7 @@ pub fn version() -> String {
     )
 }
 
-/// The word and the seconds of each state that the kernel told.
+/// The word and the seconds of each state that the kernel reported.
 fn policy(policy: &TimeoutPolicy) -> impl Iterator<Item = (&'static str, u32)> {
     let words = states(policy.l4_protocol).iter().zip(1..);
     words.filter_map(|(word, number)| policy.seconds.get(&number).map(|s| (*word, *s)))

@@ -1,8 +1,8 @@
-//! The first two words: what is to be done, and to what. Both may be cut, and either may come first.
+//! The first two words: the verb and the subsystem. Both may be cut, and either may come first.
 
 use super::failure::Failure;
 
-/// What is to be done.
+/// The verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Show all objects.
@@ -46,7 +46,7 @@ pub const VERBS: [(&str, Verb); 8] = [
     ("default-get", Verb::DefaultGet),
 ];
 
-/// The same. The original's `help` comes behind `helper`, of which it is a beginning, so nobody has ever seen it.
+/// The same. The original's `help` comes behind `helper`, of which it is a beginning, so it can never be reached.
 pub const SUBSYSTEMS: [(&str, Subsystem); 3] = [
     ("timeout", Subsystem::Timeout),
     ("helper", Subsystem::Helper),
@@ -56,13 +56,13 @@ pub const SUBSYSTEMS: [(&str, Subsystem); 3] = [
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// What is to be done.
+    /// The verb.
     pub verb: Verb,
     /// To what.
     pub subsystem: Subsystem,
     /// All words behind these two, but for those of ours below.
     pub parameters: Vec<&'a str>,
-    /// Whether objects are to be shown as JSON (`-o json`).
+    /// Whether to show objects as JSON (`-o json`).
     pub json: bool,
     /// The network namespace to work in (`--netns NAME`).
     pub netns: Option<&'a str>,

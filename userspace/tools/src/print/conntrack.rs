@@ -71,7 +71,7 @@ pub struct Style<'a> {
     pub ktimestamp: bool,
     /// `timestamp`: when the event was.
     pub timestamp: bool,
-    /// `userspace`: changes nothing; who caused an event is always told.
+    /// `userspace`: changes nothing; the program that caused an event is always shown.
     pub userspace: bool,
     /// `labels`: the names of labels.
     pub labels: Option<&'a LabelMap>,
@@ -92,8 +92,8 @@ struct Occasion<'a> {
     now_ns: u64,
 }
 
-/// Appends a flow and a line end. `message` is one whole netlink message, header included; `origin` is who caused the
-/// event (nobody in lists); `now_ns` is the wall clock, nanoseconds since 1970.
+/// Appends a flow and a line end. `message` is one whole netlink message, header included; `origin` is the program
+/// that caused the event (none in lists); `now_ns` is the wall clock, nanoseconds since 1970.
 ///
 /// `false`, and nothing is appended, when the message is no flow.
 pub fn flow(

@@ -38,7 +38,7 @@ pub fn notes(found: &Compared, name: &str) -> Vec<String> {
     out
 }
 
-/// A flow as far as it is told: its time and the kernel's number of it are each node's own.
+/// A flow without its time and its kernel id, which are each node's own.
 fn told(flow: &Flow) -> Flow {
     let mut flow = flow.clone();
     flow.known.remove(Known::TIMEOUT | Known::ID);

@@ -23,7 +23,7 @@ pub struct Taken {
     pub classes: Vec<(String, u64)>,
 }
 
-/// What statistics tell of.
+/// The input of the statistics.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The state of the engine and everything around it.
@@ -44,7 +44,7 @@ pub struct Report {
     pub http: HttpCounts,
     /// The last count of the table by zone, protocol and state, and how old it is.
     pub census: Option<(Duration, Arc<Taken>)>,
-    /// Most zones of it that are told one by one.
+    /// Limit of its zones that are shown separately.
     pub zones_max: usize,
     /// What the feed counts, if there is one.
     pub feed: Option<Arc<Stats>>,
@@ -248,7 +248,7 @@ pub fn links(s: &Report) -> String {
     out
 }
 
-/// `-s process`: the original tells of its child processes. Here one process does all; what would be a child there is
+/// `-s process`: the original lists its child processes. Here one process does all; what would be a child there is
 /// shown under its process id while it is at work.
 #[must_use]
 pub fn processes(s: &Report) -> String {

@@ -135,11 +135,11 @@ object! {
         create_failed: u64,
         /// Changes.
         updated: u64,
-        /// Refused.
+        /// Changes that the table or the kernel refused.
         update_failed: u64,
         /// Ends.
         destroyed: u64,
-        /// Refused.
+        /// Ends that the table or the kernel refused.
         destroy_failed: u64,
     }
 }
@@ -203,7 +203,7 @@ object! {
         remote_exact: bool,
         /// Whether everything is being sent to the peer.
         in_bulk: bool,
-        /// Times the peer began anew.
+        /// Restarts of the peer that were noticed.
         peer_restarts: u64,
         /// Messages refused, of whatever reason.
         malformed: u64,
@@ -236,7 +236,7 @@ object! {
         settled: u64,
         /// Of no flow that is in the kernel's table.
         untracked: u64,
-        /// News that went into the rings; a flow that changed while it was told is told twice.
+        /// Reports in the rings; a flow that changed during its report is reported twice.
         told: u64,
         /// News refused by the filter in the kernel.
         filtered: u64,

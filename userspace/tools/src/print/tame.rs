@@ -1,7 +1,6 @@
-//! Text that somebody else chose: the peer (names of helpers), the kernel (security contexts), whoever runs
-//! a program (its name), files (names of labels). It must neither end a line, nor talk to a terminal, nor
-//! break a document, nor look like another field. What could is shown as a question mark; ordinary names are
-//! shown as they are.
+//! Text of foreign origin: from the peer (names of helpers), the kernel (security contexts), another program (its
+//! name), files (names of labels). It must neither end a line, nor talk to a terminal, nor break a document, nor look
+//! like another field. What could is shown as a question mark; ordinary names are shown as they are.
 
 use std::fmt::{self, Display, Write as _};
 

@@ -73,7 +73,7 @@ fn send(child: &mut Child, probe: &Path, count: u32) -> Result<(u32, f64, u64)> 
     Ok((sent, seconds, ran))
 }
 
-/// Whether somebody listens to netfilter's events in this namespace.
+/// Whether a socket listens to netfilter's events in this namespace.
 fn is_heard() -> Result<bool> {
     let text = fs::read_to_string("/proc/thread-self/net/netlink")?;
     let mut rows = text.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());

@@ -13,7 +13,7 @@ pub(super) struct Run {
     pub(super) seconds: f64,
     /// Exit code; -1 for a signal.
     pub(super) exit: i32,
-    /// Largest resident memory seen; 0 when nobody looked.
+    /// Largest resident memory seen; 0 when it was not measured.
     pub(super) memory_kib: u64,
     /// The last line of standard error.
     pub(super) said: String,

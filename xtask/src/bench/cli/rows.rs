@@ -1,4 +1,4 @@
-//! The rows of the table: what is set up, what is run, what is to be reached.
+//! The rows of the table: the setup, the command, the goal.
 
 use super::events::{self, Heard};
 use super::measure::{self, Run};
@@ -22,7 +22,7 @@ pub(super) struct Bench {
     pub(super) reps: usize,
 }
 
-/// What is to be reached.
+/// The goal.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
     /// So many times the floor.

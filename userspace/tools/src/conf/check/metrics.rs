@@ -1,4 +1,4 @@
-//! `Metrics`: who is told how the node fares.
+//! `Metrics`: who may read the node's metrics.
 
 use super::{Checker, last};
 use crate::conf::diagnostic::quoted;

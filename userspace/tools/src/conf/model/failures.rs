@@ -1,4 +1,4 @@
-//! What is told of what the kernel refuses, drops and evicts.
+//! Which failures are reported: what the kernel refuses, drops and evicts.
 
 use super::log::words;
 

@@ -41,7 +41,7 @@ impl Default for MetricsConf {
     }
 }
 
-/// `PerCpu`: whether counters of CPUs are told one by one.
+/// `PerCpu`: whether each CPU's counters are exported separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PerCpu {
     /// On machines with few CPUs.

@@ -18,7 +18,7 @@ use host::table::Table as Kernel;
 use std::io;
 use std::process::ExitCode;
 
-/// What numbers mean when a flow is to be made.
+/// Error texts of the numbers that a create may return.
 pub(super) const CREATE: [(i32, &str); 2] = [
     (libc::EEXIST, "Such conntrack exists, try -U to update"),
     (libc::ENOENT, "such conntrack doesn't exist"),
@@ -30,7 +30,7 @@ pub(super) const DELETE: [(i32, &str); 1] = [(libc::ENOENT, "such conntrack does
 /// What they mean when one is to change.
 const UPDATE: [(i32, &str); 3] = [
     (libc::ENOENT, "such conntrack doesn't exist"),
-    // Whoever may read the table may change it.
+    // A user that may read the table may change it.
     (libc::EPERM, "the timeout of the flow is fixed"),
     (libc::ENOSPC, "the flow has no room for labels"),
 ];
@@ -116,7 +116,7 @@ pub(super) fn delete_quietly(command: &Command, lines: &[Command]) -> Result<u64
     failed.map_or(Ok(screen.shown), |errno| Err(Failure::kernel(errno, &DELETE)))
 }
 
-/// What was deleted is shown. What was gone already is nobody's business.
+/// A deleted flow is shown. One that was gone already is not.
 fn settle(
     screen: &mut Screen<'_>,
     line: &[u8],

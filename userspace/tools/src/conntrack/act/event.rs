@@ -1,8 +1,8 @@
 //! Shows what happens, as it happens.
 //!
-//! Events of flows come through the tap where it may run (`host::source`), so that a burst has the rings to wait in and
-//! costs the kernel no socket buffer each; else, and for expectations, by netlink alone. Either way a full buffer is
-//! made larger, and what was lost all the same is told at the end.
+//! Events of flows come through the tap where it may run (`host::source`), so that a burst has the rings to wait in
+//! and costs the kernel no socket buffer each; else, and for expectations, by netlink alone. Either way a full buffer
+//! is made larger, and the final account names what was lost all the same.
 
 use super::{Outcome, style};
 use crate::conntrack::command::Command;
@@ -48,7 +48,7 @@ pub(super) fn watch(command: &Command, table: Table) -> Outcome {
     let mut watcher = Watcher {
         filter: Filter::new(command),
         screen: Screen::new(style(command), root, Frame::Stream),
-        // XML has never told who caused an event.
+        // The original's XML never names the program that caused an event.
         programs: (style(command).format != Format::Xml).then(Programs::default),
     };
     let grows = command.buffer.is_none();
@@ -168,7 +168,7 @@ impl Watcher<'_> {
             if filtered && !FlowView::parse(raw.payload).is_ok_and(passes) {
                 continue;
             }
-            // Who caused it is told of flows alone.
+            // Only events of flows name the program that caused them.
             let portid = if is_flow { header.portid } else { 0 };
             let programs = self.programs.as_mut().filter(|_| portid != 0);
             let program = programs.and_then(|programs| programs.name(portid));

@@ -32,7 +32,7 @@ pub(super) fn dump(
         return Ok(());
     }
     let mut meant = |message: &[u8]| {
-        // What nobody understands is not shown.
+        // A message that cannot be parsed is not shown.
         let Ok(flow) = FlowView::parse(&message[HEADER_LEN..]) else { return Ok(()) };
         choice.of(&flow).map_or(Ok(()), |command| each(message, &flow, command))
     };
@@ -68,8 +68,8 @@ fn read(
     }
 }
 
-/// Tuples are compared by the kernel if it is told the family (`EOPNOTSUPP` otherwise, seen on 6.18): of both, each is
-/// asked for by itself.
+/// The kernel compares tuples only in a request that names the family (`EOPNOTSUPP` otherwise, seen on 6.18): for
+/// both families it takes two requests.
 fn read_picked(
     kernel: &mut Kernel,
     source: Source,

@@ -131,7 +131,7 @@ fn load_long(file: &mut dyn Lines, loader: &mut Loader) -> Result<(), Failure> {
                 let next = Vec::with_capacity(HANDFUL);
                 full.send(Ok(std::mem::replace(&mut handful, next))).map_err(gone)
             });
-            // Whoever has ended does not want the rest either.
+            // A receiver that has ended does not need the rest either.
             let _ = full.send(outcome.map(|()| handful));
         })?;
         for handful in filled {
@@ -217,7 +217,7 @@ fn settle(
         (0, false) => {}
         (0, true) => {
             let undo = kernel.ask(|w, t| request::delete(w, t, &key, None), |_| Ok(()));
-            // Whoever deleted it first did the same.
+            // Another program may have deleted it first, with the same result.
             drop(undo);
         }
         (libc::EEXIST, false) if wanted.adds => {

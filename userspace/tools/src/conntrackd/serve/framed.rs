@@ -177,7 +177,7 @@ struct Work<'a> {
     program: Arc<Program>,
     side: Side,
     client: &'a mut Client,
-    /// Whether the client was told how far the table can be trusted.
+    /// Whether the client has received how far the table can be trusted.
     trusted: bool,
 }
 

@@ -38,7 +38,7 @@ impl Service {
             tokio::time::sleep(after).await;
             service.log.notice("flushing kernel conntrack table (scheduled)");
             let engine = service.engine.read().await;
-            // Before they are forgotten here, the flows are said to be nobody's.
+            // Before they are forgotten here, the peers learn that the flows have no owner.
             order(&engine, Command::Release);
             order(&engine, Command::Flush { local: true, remote: false });
             // From here on it cannot be cancelled: the engine does it whether or not this task
@@ -49,7 +49,7 @@ impl Service {
         *scheduled = Some(task.abort_handle());
     }
 
-    /// What was to be emptied later stays.
+    /// Cancels the purge that was to follow later.
     pub(super) fn cancel_purge(&self) {
         let mut scheduled = self.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = scheduled.take() {
@@ -68,7 +68,7 @@ fn order_purge(engine: &Handle, subjects: &[PurgeSubject]) -> oneshot::Receiver<
     outcome
 }
 
-/// Orders a command whose end nobody waits for.
+/// Orders a command without waiting for its end.
 fn order(engine: &Handle, command: Command) {
     let (reply, _) = oneshot::channel();
     engine.order(Order::Command(command, reply));

@@ -18,7 +18,8 @@ use wire::control::framed::{Ask, Format, Status, Tally, Verb};
 pub struct Daemon {
     socket: PathBuf,
     filter: String,
-    /// The namespace that is meant, unless whoever named the configuration meant that daemon, wherever it is.
+    /// The namespace in question, unless the command named the configuration: then the daemon of that file, wherever
+    /// it is.
     namespace: Option<(u64, u64)>,
     /// Whether the flows of the peers are meant.
     remote: bool,

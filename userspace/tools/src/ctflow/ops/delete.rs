@@ -10,13 +10,13 @@ use engine::query::Expr;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Instant;
 
-/// What `delete` is told.
+/// Arguments of `delete`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags that may each be given")]
 pub struct Options {
     #[command(flatten)]
     which: Where,
-    /// How the result is told: text on stderr, or JSON on stdout
+    /// The form of the result: text on stderr, or JSON on stdout
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
     /// Say what would be deleted, and delete nothing
@@ -91,7 +91,7 @@ fn by_kernel(asked: &Asked, options: &Options) -> Result<Deletion, Fault> {
     kernel::delete(plan)
 }
 
-/// Whether somebody can be asked.
+/// Whether there is a user to ask.
 fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
@@ -111,7 +111,7 @@ fn too_many(found: Found, options: &Options) -> Fault {
     ))
 }
 
-/// Refuses what is too much, and asks whoever sits at a terminal.
+/// Refuses a delete beyond the limits, and asks the user at a terminal.
 fn within_limits(plan: &Intent, options: &Options) -> Result<(), Fault> {
     let Found { matched, table } = plan.found;
     if matched > options.max {

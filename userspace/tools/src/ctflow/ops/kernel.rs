@@ -1,5 +1,5 @@
-//! The operations on the kernel's own table: one dump with what of the filter the kernel can test, and the whole filter
-//! over what comes.
+//! The operations on the kernel's own table: one dump with the part of the filter that the kernel can test, and the
+//! whole filter over the result.
 
 use super::asked::Asked;
 use super::{Deletion, Found, Intent, note};
@@ -24,8 +24,8 @@ const READINGS_MAX: u32 = 5;
 /// Flows shown before a delete.
 pub(super) const EXAMPLES: usize = 3;
 
-/// Reads the flows of the filter and hands each, once, to `each`: as a message and understood. It is told to stop by
-/// `false`. The flows there were in the table.
+/// Reads the flows of the filter and hands each, once, to `each`: as a message and decoded. `each` returns false to
+/// stop. Returns how many flows there were in the table.
 pub(in crate::ctflow) fn read(
     asked: &Asked,
     detail: Detail,
@@ -41,7 +41,7 @@ pub(in crate::ctflow) fn read(
         let mut stopped = false;
         let mut one = |message: &[u8]| {
             torn |= is_torn(message);
-            // What nobody understands is not selected.
+            // A message that cannot be parsed is not selected.
             let Ok(view) = FlowView::parse(&message[HEADER_LEN..]) else { return Ok(()) };
             let flow = view.to_flow(detail);
             if !asked.program.matches(&Read { flow: &flow, now_ns }) || !once.is_new(&flow) {

@@ -16,7 +16,7 @@ pub enum Order {
     Draw,
     /// Leave.
     Quit,
-    /// Arrange the picture anew.
+    /// Arrange the picture again.
     Arrange,
     /// Understand this filter; [`App::filtered`] takes the answer.
     Filter(String),
@@ -56,7 +56,7 @@ type Name = (FlowKey, u32);
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct App {
-    /// What the arranger is told.
+    /// The settings of the user.
     pub settings: Settings,
     /// The filter as it was typed.
     pub filter: String,

@@ -115,7 +115,7 @@ pub fn state_word(flow: &Flow) -> &'static str {
     }
 }
 
-/// What is to be shown.
+/// What the user chose to see.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Of the filter; `None`: every flow.

@@ -1,4 +1,4 @@
-//! What `:` takes: a command and what it is told, as `-g`, `-s`, `-d` and the filter of the command line.
+//! The commands behind `:` and their arguments, as `-g`, `-s`, `-d` and the filter of the command line.
 
 use super::arrange::By;
 use super::group_key;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-/// Groups that are told apart exactly.
+/// Groups that are counted exactly.
 pub const COUNTERS: usize = 8192;
 /// Names of groups that are remembered to say how many there are.
 const NAMES_MAX: usize = 1_000_000;
@@ -67,7 +67,7 @@ impl<T: Default> Heavy<T> {
         &mut counter.tally
     }
 
-    /// A group takes a counter that nobody has.
+    /// A group takes a free counter.
     fn take(&mut self, key: &str) -> usize {
         let at = self.counters.len();
         self.places.insert(key.to_owned(), at);

@@ -14,7 +14,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-/// Flows that are metered at once, unless told otherwise.
+/// Default limit of flows that are metered at once.
 pub const METERED_MAX: usize = 1_000_000;
 
 /// What one walk says of a flow, beside the walk before.
@@ -135,7 +135,7 @@ fn bytes(flow: &Flow) -> Bytes {
     Some([orig?.bytes, reply?.bytes])
 }
 
-/// `None` if a counter went back: somebody set the flow's counters to zero.
+/// `None` if a counter went back: another program set the flow's counters to zero.
 fn gained(before: [u64; 2], now: [u64; 2]) -> Option<[u64; 2]> {
     Some([now[0].checked_sub(before[0])?, now[1].checked_sub(before[1])?])
 }

@@ -7,7 +7,7 @@ use ctnetlink::tuple::ipproto;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Flows that are kept as rows, unless told otherwise.
+/// Default limit of flows that are kept as rows.
 pub const FLOWS_MAX: usize = 1_000_000;
 
 /// A flow and its rates.
@@ -158,7 +158,7 @@ pub struct Sample {
     pub rows: Vec<Row>,
     /// Flows beyond these: counted, and neither shown nor grouped.
     pub left_out: u64,
-    /// Flows without counters: the kernel counts only flows that begin while it is told to.
+    /// Flows without counters: the kernel counts only flows that began while accounting was on.
     pub uncounted: u64,
     /// What came and went.
     pub churn: Churn,

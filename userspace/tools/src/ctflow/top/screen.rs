@@ -7,8 +7,8 @@
 //!                              ^------------- settings ----------------'
 //! ```
 //!
-//! `play` waits for news alone, and never for a walk or for arranging. Nobody waits for a thread that goes on when it
-//! has left: the process ends.
+//! `play` waits for news alone, and never for a walk or for arranging. A thread that goes on after it has left ends
+//! with the process.
 
 use super::app::{App, Order};
 use super::arrange::{Arranger, Picture, ROWS_MAX, Settings, pause};
@@ -44,7 +44,7 @@ const NEWS_MAX: usize = 64;
 /// Something that happened.
 #[derive(Debug)]
 pub enum News {
-    /// Somebody pressed a key.
+    /// The user pressed a key.
     Key(Key),
     /// The screen has another size.
     Resized,
@@ -58,7 +58,7 @@ pub enum News {
     Gone,
 }
 
-/// What is to be arranged: the newest sample and the newest settings. Nobody who puts something here waits.
+/// Input of the arranger: the newest sample and the newest settings. Putting something here never waits.
 #[derive(Debug, Default)]
 pub struct Desk {
     todo: Mutex<Todo>,
@@ -180,7 +180,7 @@ fn walks(mut walk: impl Walk, signs: &Signs, desk: &Desk, news: &SyncSender<News
     }
 }
 
-/// Draws and obeys until somebody leaves.
+/// Draws and obeys until the user leaves.
 ///
 /// # Errors
 /// When there are no more flows to show, or no terminal.
@@ -336,7 +336,7 @@ fn put_back() {
     let _ = terminal::disable_raw_mode();
 }
 
-/// The screen of this process, until somebody leaves.
+/// The screen of this process, until the user leaves.
 ///
 /// # Errors
 /// As [`play`].

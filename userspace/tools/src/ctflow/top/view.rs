@@ -23,7 +23,7 @@ const TALL: usize = 30;
 /// Lines for groups where there are flows below.
 const GROUP_LINES: usize = 13;
 
-/// How a line looks. Nothing is told by it alone.
+/// How a line looks. The look alone carries no information.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Look {
     /// As text does.

@@ -13,7 +13,7 @@ use host::kstat::{self, KernelStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Who is to be asked.
+/// The source of the flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Wanted {
     /// The kernel; where it does not count packets and bytes, a daemon if there is one
@@ -36,7 +36,7 @@ pub struct Signs {
 
 /// Something that samples come from.
 pub trait Walk: Send {
-    /// Walks over the table once; `None` if it was told to stop.
+    /// Walks over the table once; `None` if `signs` said to stop.
     ///
     /// # Errors
     /// Why there is no table to read.

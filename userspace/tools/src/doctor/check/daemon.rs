@@ -1,4 +1,4 @@
-//! The daemon, as it tells of itself.
+//! The daemon, according to itself.
 
 use super::super::facts::{Answer, Facts, Known, Part};
 use super::{Check, Finding, Status, config};

@@ -129,7 +129,8 @@ fn fault(root: Root<'_>, path: &str) -> Known<Option<Fault>> {
     Ok(None)
 }
 
-/// What is wrong with the owner and the mode of a file or a folder. (A folder that nobody may enter is none of ours.)
+/// What is wrong with the owner and the mode of a file or a folder. (A folder that no user may enter is none of
+/// ours.)
 fn fault_of(name: String, uid: u32, mode: u32) -> Option<Fault> {
     match () {
         () if uid != 0 => Some(Fault::Owner(name)),

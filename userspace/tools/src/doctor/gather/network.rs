@@ -54,13 +54,13 @@ fn has_default_route(root: Root<'_>, interface: &str) -> Known<bool> {
 /// How long an address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The addresses that metrics are to be served at, with why each does not answer.
+/// The addresses that metrics should be served at, with why each does not answer.
 pub(super) fn metrics(conf: &Known<Conf>) -> Known<Vec<(String, Option<String>)>> {
     let metrics = conf.as_ref().map_err(Clone::clone)?.metrics.as_ref();
     let listens = metrics.into_iter().flat_map(|metrics| &metrics.listen);
     let ask = |listen: &Listen| {
         let why = match http::status_of(listen, "/-/healthy", PATIENCE) {
-            // That we may not ask says that somebody answers.
+            // A refusal shows that a daemon answers.
             Ok(200 | 403) => None,
             Ok(code) => Some(format!("the answer is {code}")),
             Err(error) => Some(said(&error)),

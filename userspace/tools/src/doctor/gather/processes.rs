@@ -1,4 +1,4 @@
-//! Processes: who hears of flows.
+//! Processes that receive conntrack events.
 
 use super::super::facts::{Known, Listener};
 use super::Root;
@@ -12,7 +12,7 @@ const NETFILTER: &str = "12";
 /// Groups that carry events about flows; above them are those of expectations and of nftables.
 const FLOW_GROUPS: u32 = 0b111;
 
-/// A line of `/proc/net/netlink`: a socket that hears of flows.
+/// A line of `/proc/net/netlink`: a socket that receives conntrack events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// Its port; a program's first socket has its process id.

@@ -2,7 +2,7 @@
 
 use super::{Metric, gauge, one};
 
-/// What is told of the metrics themselves, whatever is left out.
+/// Metrics about the metrics themselves, exported whatever is left out.
 pub static ABOUT: &[Metric] = &[
     gauge("ctflow_metrics_series", &[], "Time series told, without these four.", |s| one(s.series)),
     gauge(

@@ -40,7 +40,7 @@ pub(super) fn view<'a>(flow: &'a Flow, labels: Option<&'a [u8]>) -> FlowView<'a>
     view
 }
 
-/// Zone 0 is seldom told, and a zone of one direction by itself.
+/// Zone 0 is seldom shown, and a zone of one direction by itself.
 fn zone(flow: &Flow) -> Option<u16> {
     let own = flow.extra.as_deref().map_or([None; 2], |extra| extra.zones);
     let told = flow.has(Known::ZONE) || (flow.zone != 0 && own == [None; 2]);

@@ -21,7 +21,7 @@ pub(super) trait Put {
     /// An address as `inet_ntop(3)` writes it.
     fn address(&mut self, family: u8, address: &[u8; 16]);
 
-    /// Bytes that somebody else chose ([`Tame`]).
+    /// Bytes of foreign origin ([`Tame`]).
     fn tame(&mut self, bytes: &[u8]);
 
     /// The same of a name, which is one word ([`Name`]).

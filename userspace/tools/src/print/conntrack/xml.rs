@@ -160,7 +160,7 @@ fn element(out: &mut Vec<u8>, begin: &str, number: impl Into<u64>, end: &str) {
     out.text(end);
 }
 
-/// Bytes that somebody else chose.
+/// Bytes of foreign origin.
 fn escaped(out: &mut Vec<u8>, begin: &str, bytes: &[u8], end: &str) {
     // Writing to memory cannot fail.
     let _ = write!(out, "{begin}{}{end}", tame::Xml(&String::from_utf8_lossy(bytes)));

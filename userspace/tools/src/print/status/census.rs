@@ -1,4 +1,4 @@
-//! What is told of the table by zone, protocol and state.
+//! The table by zone, protocol and state.
 
 use crate::print::state;
 use crate::print::stats::Taken;
@@ -6,7 +6,7 @@ use engine::census::{Cells, OTHERS, REPLIES, TCP_STATES};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The zone under which those are counted that are not told one by one.
+/// The zone that stands for all zones not shown separately.
 const OTHER: &str = "other";
 
 object! {

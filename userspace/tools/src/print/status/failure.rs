@@ -1,4 +1,4 @@
-//! What statistics tell of failures.
+//! Failures, in the statistics.
 
 use common::failure::Reason;
 use export::failures::Stats;
@@ -12,9 +12,9 @@ object! {
         reason: String,
         /// Seen by an eBPF program.
         seen: u64,
-        /// Of these: told with addresses and ports. The others were more than `EventsPerSecond`.
+        /// Of these: reported with addresses and ports. The others exceeded `EventsPerSecond`.
         told: u64,
-        /// Told by the kernel's counters alone.
+        /// Known from the kernel's counters alone.
         counted: u64,
     }
 }

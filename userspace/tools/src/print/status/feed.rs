@@ -1,4 +1,4 @@
-//! What statistics tell of the feed.
+//! The feed, in the statistics.
 
 use export::feed::Stats;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What is told of helpers in user space.
+//! Helpers in user space, in the statistics.
 
 use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use host::helpers::HelperReport;

@@ -64,9 +64,9 @@ object! {
         sent: u64,
         /// Datagrams received that it sealed.
         received: u64,
-        /// Records told.
+        /// Records sent.
         told: u64,
-        /// Of these, told again, because they were lost.
+        /// Of these, sent again, because they were lost.
         told_again: u64,
         /// Claims of it that were taken.
         taken: u64,
@@ -84,7 +84,7 @@ object! {
         unequal: u64,
         /// Flows and expectations that went because it did not list them.
         unlisted: u64,
-        /// Flows and expectations told to it to mend a difference.
+        /// Flows and expectations sent to it to mend a difference.
         repaired: u64,
     }
 }
@@ -96,7 +96,7 @@ object! {
         malformed: u64,
         /// No session and no handshake has this index.
         unknown_index: u64,
-        /// A handshake by somebody who does not know this node's public key.
+        /// A handshake whose sender does not know this node's public key.
         bad_mac: u64,
         /// Handshakes beyond those that are read in a second: they were answered by a cookie.
         cookies: u64,
@@ -104,7 +104,7 @@ object! {
         flood: u64,
         /// Came before, or is too old.
         replayed: u64,
-        /// Nobody sealed it who has the key.
+        /// The sender did not have the key.
         forged: u64,
         /// A genuine handshake of a key that no peer has.
         unknown_key: u64,

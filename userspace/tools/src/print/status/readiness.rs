@@ -128,7 +128,7 @@ pub fn readiness(s: &Snapshot) -> Result<(), Vec<NotReady>> {
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
-/// What is missing of the peer's flows. A node without a peer lacks nothing: nobody else has more.
+/// What is missing of the peer's flows. A node without a peer lacks nothing: there are no other flows.
 fn of_peer(s: &Snapshot) -> Option<NotReady> {
     let standing = &s.standing;
     if !s.replicates {

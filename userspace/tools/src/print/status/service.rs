@@ -1,4 +1,4 @@
-//! What is told of the daemon's own services: latencies in detail, reloads, answers over HTTP.
+//! The daemon's own services: latencies in detail, reloads, answers over HTTP.
 
 use export::http::HttpCounts;
 use host::shard::{LATENCY_BOUNDS_US, Latency};

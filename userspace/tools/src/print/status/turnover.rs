@@ -1,9 +1,9 @@
-//! What is told of flows that come and go.
+//! Flows that come and go, in the statistics.
 
 use engine::turnover::{self, Changes, LIFETIME_BOUNDS_S, PROTOS};
 use serde::{Deserialize, Serialize};
 
-/// The zone under which those are counted that are not told one by one.
+/// The zone that stands for all zones not shown separately.
 const OTHER: &str = "other";
 
 object! {
@@ -19,7 +19,7 @@ object! {
 object! {
     /// What happened to the flows of a zone.
     Zone {
-        /// Its number, or `other`. Which zones are told one by one never changes: those that were met first.
+        /// Its number, or `other`. The zones shown separately never change: they are the first ones seen.
         zone: String,
         /// Flows added.
         created: u64,

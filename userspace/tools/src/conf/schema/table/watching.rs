@@ -1,4 +1,5 @@
-//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`; and how soon events are told.
+//! The keywords of what watches the daemon: `Metrics`, `Log`, `Subscribe`, `Failures`; and how soon events are
+//! reported.
 
 use super::Block::{Failures, File, General, Log, Metrics, Subscribe};
 use super::{

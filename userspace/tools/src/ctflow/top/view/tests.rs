@@ -1,4 +1,4 @@
-//! Screens as text: `UPDATE=1 cargo test -p ctflow-tools golden` writes them anew.
+//! Screens as text: `UPDATE=1 cargo test -p ctflow-tools golden` rewrites them.
 
 use super::*;
 use crate::ctflow::top::arrange::{Arranger, Settings};

@@ -71,7 +71,7 @@ fn expectations() {
                 sport=10 dport=21 PERMANENT,USERSPACE class=0 helper=ftp";
     let style = Style { timestamp: true, ..Style::default() };
     let mut out = Vec::new();
-    // Who caused it is told of flows only.
+    // Only events of flows show the program that caused them.
     let by = Origin { portid: 77, program: None };
     assert!(expectation(&mut out, &style, &expected(), Some(Change::New), by, 5_000_123_000));
     assert_eq!(
