@@ -30,8 +30,8 @@ fn count() {
         return;
     }
     let place = Backtrace::force_capture().to_string();
-    // The thread that runs the tests begins others and tells of those that have ended meanwhile; one that has just begun
-    // prepares its stack and what it prints into. A test itself counts, on whatever thread it runs.
+    // The thread that runs the tests starts others and reports those that have ended; one that has just started
+    // prepares its stack and its output buffer. A test itself counts, on whatever thread it runs.
     let runs_tests = ["run_tests_console", "test::run_test"].iter().any(|at| place.contains(at))
         && !place.contains("test::__rust_begin_short_backtrace");
     if runs_tests || place.contains("stack_overflow::") {

@@ -52,7 +52,7 @@ fn config() -> Config {
     Config { replication, ..Config::default() }
 }
 
-/// Hears what there is; how many events that was. Of what the engine asks the kernel, the host would take care.
+/// Takes all waiting events; returns how many there were. The engine's requests to the kernel are left to the host.
 fn listen(source: &mut Source, engine: &mut Engine, hearing: &mut Hearing) -> u64 {
     let mut ears = Ears { origin: |_| Origin::Foreign, ends: None };
     let mut events = 0;
@@ -203,7 +203,7 @@ fn takes_no_memory(choice: Choice, subscribed: bool) {
             let places = counting::places();
             assert!(events >= u64::from(FLOWS) * 2, "only {events} events");
             assert!(places.is_empty(), "round {round}: {}: {}", places.len(), places[0]);
-            // What found no room may be told in the next round.
+            // A record that found no room may come in the next round.
             let all = u64::from(FLOWS) * 2;
             assert!(!subscribed || records + lost > all / 2, "{records} records, {lost} lost");
         }
@@ -300,8 +300,8 @@ fn settle(handle: &Handle, events: u64) -> Snapshot {
     })
 }
 
-/// Functions that take memory and are no event's: reading the kernel's counters, which looks for losses some times a second,
-/// and publishing beside what somebody still reads who has been at it since the publication before.
+/// Functions that take memory but belong to no event: reading the kernel's counters, which looks for losses some
+/// times a second, and publishing while a reader still holds the publication before.
 const HOUSEKEEPING: [&str; 2] = ["account", "renew"];
 
 /// Whether a backtrace goes through one of those. The compiler leaves out the path of what it has inlined.

@@ -1,4 +1,4 @@
-//! What shards publish: who reads it wakes nobody, and nothing is missing that an answer told of before.
+//! Published state: reading it wakes no thread, and it lacks nothing that an answer contained before.
 
 use super::{ALONE, threads};
 use engine::query::{Expr, Program};

@@ -215,7 +215,7 @@ fn an_update_that_changes_nothing_is_no_event() {
     let side = ours();
     side.prepare("empty");
     let mut child = side.listening(&script::words("-E -e UPDATES"));
-    // Made while somebody listens: the kernel gives no events to a flow that began before.
+    // Made while a listener is there: the kernel gives no events to a flow that began before.
     side.prepare("states");
     // Not by `output`, whose files the listener has.
     let update = |change: &str| {

@@ -21,7 +21,7 @@ const HIDDEN: [(&str, char); 16] = [
     ("<stop>", '<'),
     ("conntrack v", ' '),
     ("nfct v", ':'),
-    // Whoever else holds a reference to the flow at that moment.
+    // The count of references to the flow at that moment.
     (" use=", ' '),
     ("<use>", '<'),
     ("\"use\":", ','),

@@ -1,5 +1,5 @@
-//! `differences.txt` and `nfct/differences.txt`: how each command line differs that is meant to. What a deviation allows
-//! to differ is thereby not free to become anything else. `UPDATE=1` writes the file anew; read what has changed in it.
+//! `differences.txt` and `nfct/differences.txt`: how each command line differs that is meant to. A deviation allows
+//! exactly this difference and no other. `UPDATE=1` rewrites the file; read what has changed in it.
 
 use std::collections::BTreeMap;
 use std::env;

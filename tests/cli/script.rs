@@ -18,7 +18,7 @@ pub(crate) struct Line {
     pub(crate) text: String,
     /// Where it is written.
     pub(crate) place: String,
-    /// Whether the table is to be prepared before it.
+    /// Whether the table has to be prepared before it.
     pub(crate) reset: bool,
     /// The table it began with.
     pub(crate) table: String,

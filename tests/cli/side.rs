@@ -192,7 +192,7 @@ impl Side {
         self.namespace.within(work)
     }
 
-    /// What `ss` tells of the netlink sockets there.
+    /// What `ss` says of the netlink sockets there.
     pub(crate) fn ss(&self) -> String {
         let output = self.namespace.within(|| {
             Command::new("ss").args(["-f", "netlink", "-m", "-n"]).output().expect("ss starts")

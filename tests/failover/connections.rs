@@ -15,7 +15,7 @@ pub(crate) const COUNT: usize = 1000;
 const PORT: u16 = 9000;
 /// One round of all connections begins so long after the last one began.
 const PACE: Duration = Duration::from_millis(200);
-/// A connection that hears nothing for so long is broken; less than tests wait for anything.
+/// A connection that receives nothing for so long is broken; less than tests wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What became of them.

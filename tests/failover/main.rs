@@ -130,17 +130,17 @@ fn a_node_that_lacks_flows_leaves_the_addresses_to_the_other_one_and_a_lone_node
     let (network, files) = (Network::new(), Files::new());
     let (a, b) = (network.router(0), network.router(1));
     let setup = (GATED, &Members::new(files.path(), 2));
-    // Nobody is ready: there is nobody to be it for.
+    // No node is ready: there is no other to be ready for.
     let on_b = Router::start((&b, 1), setup, &files, "b");
     on_b.wait_primary();
-    // A hears B, and B does not hear what A asks for.
+    // A receives from B, but B does not receive A's requests.
     b.within(|| {
         nft("add table inet deaf
 add chain inet deaf in { type filter hook input priority 0; }
 \
              add rule inet deaf in udp dport 3780 drop");
     });
-    // More than it takes to become primary for whoever may.
+    // Longer than it takes to become primary.
     let on_a = Router::start((&a, 0), setup, &files, "a");
     wait_until("A has been asked several times", || on_a.keepalived.asked() > 5);
     assert!(on_b.has_addresses() && !on_a.has_addresses());

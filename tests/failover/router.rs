@@ -138,7 +138,7 @@ impl Keepalived {
         let folder = files.path().join(format!("{name}.keepalived"));
         fs::create_dir(&folder).expect("a directory for keepalived");
         let file = |name: &str| folder.join(name);
-        // As root installs it: keepalived runs no script that somebody else could change.
+        // As root installs it: keepalived runs no script that another user could change.
         let script = fs::read_to_string(contrib("primary-backup.sh")).expect("the file is there");
         executable(&file("primary-backup.sh"), &script);
         let conf = configuration((at, setup.nodes), &file("primary-backup.sh"));
@@ -171,7 +171,7 @@ impl Keepalived {
         ask_of(&self.folder, daemon);
     }
 
-    /// Whether its scripts have told this.
+    /// Whether its scripts have printed this.
     pub(crate) fn said(&self, what: &str) -> bool {
         self.script_log().contains(what)
     }

@@ -2,8 +2,8 @@
 //! 20 of its specification) and, where it has the same, version 1 in the same run. Each scenario has namespaces and
 //! daemons of its own; figures move with whatever else the machine does.
 //!
-//! Events are those that requests by ctnetlink cause, which the source `netlink` hears; opens have three: SYN_SENT,
-//! SYN_RECV, ESTABLISHED.
+//! Events are those that requests by ctnetlink cause, which the source `netlink` receives; opens have three:
+//! SYN_SENT, SYN_RECV, ESTABLISHED.
 
 mod scenario;
 

@@ -44,7 +44,8 @@ fn a_helper_that_panics_lets_its_packets_pass_and_is_disabled_in_the_kernel() {
     let running = helpers::start(parts.read_by(|_, _, _| panic!("on purpose"))).expect("a thread");
     assert!(is_enabled(&key));
 
-    // The packet passes before the kernel is told: only what is sent after that is not shown.
+    // The packet passes before the kernel knows that the helper is disabled: only packets sent after that are not
+    // shown.
     passes(&stage);
     wait_until("the kernel shows no more of its packets", || !is_enabled(&key));
     (0..2).for_each(|_| passes(&stage));

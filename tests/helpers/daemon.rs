@@ -80,7 +80,7 @@ fn helpers_and_metrics_go_on_as_another_user_than_root() {
     assert!(scraped.lines().any(|line| line == "ctflow_up 1"), "{scraped}");
 }
 
-/// A packet waits for the thread that reads it, so that thread is the one that is to be quick.
+/// A packet waits for the thread that reads it, so that thread has to be the fast one.
 #[test]
 fn packets_of_helpers_are_read_in_real_time_where_the_configuration_says_so() {
     let _alone = alone();

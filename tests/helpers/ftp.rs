@@ -31,7 +31,7 @@ fn say(stream: &mut TcpStream, line: &str) {
     stream.write_all(format!("{line}\r\n").as_bytes()).expect("the other end is there");
 }
 
-/// One line; nobody says two at a time.
+/// One line; the peers never send two at a time.
 fn hear(stream: &TcpStream) -> String {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("the other end speaks");

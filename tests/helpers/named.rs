@@ -38,7 +38,7 @@ fn listener(stage: &Stage) -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// The client connects to what it was told, and data pass.
+/// The client connects to the announced port, and data pass.
 fn connects(stage: &Stage, nat: Nat, to: u16, listener: &TcpListener) {
     let mut client = connect(&stage.client, nat.server(), to);
     let mut server = accept_from(listener, nat.client());

@@ -101,8 +101,8 @@ impl Stage {
         made
     }
 
-    /// Has the router watch flows, translate, and drop what nobody expects. The helpers' objects must be there: or the
-    /// kernel takes its own.
+    /// Makes the router watch flows, translate, and drop unexpected packets. The helpers' objects must be there: or
+    /// the kernel takes its own.
     pub(crate) fn guard(&self, nat: Nat) {
         let Rules { objects, watch, pass, translated } = Rules::new();
         let post = format!("meta nfproto ipv4 oifname rs snat ip to {CLIENT_OUTER}\n");
@@ -238,10 +238,10 @@ pub(crate) fn accept_from(listener: &TcpListener, address: Ipv4Addr) -> TcpStrea
     stream
 }
 
-/// A line of `conntrack -L expect`: from whom to where, and whose announcement.
+/// A line of `conntrack -L expect`: the expected source and destination, and the announcing flow.
 pub(crate) struct Expected<'a> {
     pub(crate) protocol: u8,
-    /// From whom; unspecified for anybody.
+    /// The expected source; unspecified for any.
     pub(crate) from: Ipv4Addr,
     /// From which port; 0 for any.
     pub(crate) from_port: u16,

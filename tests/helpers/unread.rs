@@ -1,5 +1,6 @@
-//! A helper's object that is enabled while nobody reads its queue: the kernel lets packets pass and confirms no new
-//! flow of that protocol, so a router that lets known flows in only loses the protocol until somebody ends that.
+//! A helper's object that is enabled while no process reads its queue: the kernel lets packets pass and confirms no
+//! new flow of that protocol, so a router that lets known flows in only loses the protocol until the operator ends
+//! that.
 
 use crate::stage::{CLIENT, Nat, SERVER, Stage, alone, conf, datagrams, start};
 use rustix::process::Signal;

@@ -1,4 +1,4 @@
-//! Who sends what nobody asked for.
+//! Sends unrequested messages.
 
 use ctnetlink::flow::HelperName;
 use ctnetlink::{Change, Flow, Writer};

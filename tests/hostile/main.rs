@@ -1,5 +1,4 @@
-//! Somebody on the link who is not the peer sends whatever comes to mind, as fast as it can, while the peer replicates
-//! in FTFW.
+//! A stranger on the link sends arbitrary messages, as fast as it can, while the peer replicates in FTFW.
 //!
 //! ```text
 //!   A (flows come and go) --- FTFW ---> B          the forger, in the peer's name where strangers are not heard
@@ -8,12 +7,12 @@
 //!                                                         damaged, forged flows, ACKs, NACKs, RESYNCs
 //! ```
 //!
-//! Version 1 of the protocol has no authentication. So a forged flow stays, a forged end ends a flow until somebody
-//! tells of it again, and a forged ACK makes a sender believe that an end was heard which was not. What must hold: the
-//! daemons live, answer, keep their memory and their logs short, and once the forger is gone B comes by itself to know
-//! every flow of A as A knows it, unless forged flows have filled its table. Flows at B that A does not have may be left
-//! over; emptying the external cache and asking for everything (`-f external`, `-n`) is what the operator has against
-//! them, and the only thing that helps against a full table.
+//! Version 1 of the protocol has no authentication. So a forged flow stays, a forged end ends a flow until the peer
+//! sends it again, and a forged ACK makes a sender believe that an end arrived which did not. What must hold: the
+//! daemons live, answer, keep their memory and their logs short, and once the forger is gone B comes by itself to
+//! know every flow of A as A knows it, unless forged flows have filled its table. Flows at B that A does not have may
+//! be left over; emptying the external cache and requesting everything (`-f external`, `-n`) is what the operator has
+//! against them, and the only thing that helps against a full table.
 //!
 //! Version 2 is another matter: see [`sealed`].
 //!
@@ -132,7 +131,7 @@ fn recovers(a: &Daemon<'_>, b: &Daemon<'_>) {
     let flows = identities(&a.internal());
     let known = b.external().len();
     println!("B knows {known} flows, of which A has {}", flows.len());
-    // Nobody can tell a forged flow from another one, so a table that is full of them stays full.
+    // A forged flow looks like any other, so a table that is full of them stays full.
     if known + flows.len() <= HASH_LIMIT as usize {
         wait_equal("B knows every flow of A again", || missing(a, b), Vec::new);
     }

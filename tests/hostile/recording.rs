@@ -12,7 +12,7 @@ const DATAGRAMS: usize = 200;
 /// Fewer than it takes to tell what happens.
 const FLOWS_DATAGRAMS: usize = 20;
 
-/// Datagrams of an earlier life of A: a daemon that tells flows to somebody who never answers.
+/// Datagrams of an earlier life of A: a daemon that sends flows to a peer that never answers.
 pub(crate) fn datagrams(stage: &Stage) -> Vec<Vec<u8>> {
     let at = (address(Family::V4, SUBNET, 2), 3780);
     let peer = stage.b.within(|| UdpSocket::bind(at).expect("nobody has the port"));
@@ -25,7 +25,7 @@ pub(crate) fn datagrams(stage: &Stage) -> Vec<Vec<u8>> {
     requests.delete(&flows);
     let mut recorded = Vec::new();
     let mut bytes = [0; 2048];
-    // What tells of the end of the last flow is among them, and a few ALIVEs after it.
+    // The message with the end of the last flow is among them, and a few ALIVEs after it.
     while recorded.len() < DATAGRAMS {
         let len = peer.recv(&mut bytes).expect("it sends at least once a second");
         recorded.push(bytes[..len].to_vec());

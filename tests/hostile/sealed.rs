@@ -1,5 +1,5 @@
-//! Somebody who reaches the port of version 2, hears what passes, and knows no secret key (`replication-v2.md`, R5.1 to
-//! R5.9, R19.2).
+//! A stranger that reaches the port of version 2 and sees the traffic, but has no secret key (`replication-v2.md`,
+//! R5.1 to R5.9, R19.2).
 //!
 //! ```text
 //!   A (flows come and go) <--- sealed ---> B        the forger, from any source:
@@ -44,9 +44,9 @@ enum Kind {
     Repeat,
     /// The same, with some bytes changed.
     Damaged,
-    /// The index of a session, and a number that is yet to come: whoever has the key would have sealed it.
+    /// The index of a session, and a number that is yet to come: with the key, it would be valid.
     Forged,
-    /// An index that nobody has.
+    /// An unused index.
     Unknown,
 }
 

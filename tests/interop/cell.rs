@@ -153,8 +153,8 @@ impl<'a> Nodes<'a> {
         nodes
     }
 
-    /// Waits until what either end says reaches the other. Over TCP, the original drops what it has to say while it is
-    /// not connected; over multicast, nobody misses what was said before the first message that arrived. ALARM says
+    /// Waits until messages of either end reach the other. Over TCP, the original drops its messages while it is not
+    /// connected; over multicast, no receiver misses messages from before the first one that arrived. ALARM sends
     /// everything again, and nothing while there are no flows.
     fn wait_for_link(&self) {
         if self.cell.rules.has_bulk() && self.cell.transport != Transport::Udp {
@@ -177,7 +177,7 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// Twice what B knows comes all again: A is told to send it, and B asks for it.
+    /// Sends all of what B knows twice: A receives the command to send it, and B requests it.
     fn send_everything(&self) {
         let empty = || {
             self.b.ask(&["-f", "external"]);
@@ -191,7 +191,7 @@ impl<'a> Nodes<'a> {
         wait_equal("the answer arrives", || self.b.external(), || self.model_b.external());
     }
 
-    /// B dies without a word, begins anew and asks for everything.
+    /// B dies, starts again and requests everything.
     fn restart_b(&mut self) {
         let conf = self.cell.conf_b().mode("StartupResync on");
         let said = |node: &Daemon<'_>, what: &str| node.log().matches(what).count();
@@ -200,7 +200,7 @@ impl<'a> Nodes<'a> {
         let before = (asked(&self.b), renewed(&self.a));
         self.b.restart(&conf);
         if (self.cell.rules, self.cell.transport) == (Rules::NoTrack, Transport::Tcp) {
-            // What is said before the connection stands, the original drops; and nobody says it again.
+            // The original drops messages from before the connection stands, and never repeats them.
             self.wait_for_link();
             self.b.ask(&["-n"]);
         }
@@ -214,9 +214,9 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// Waits until B has heard what A asks of a node that began anew, so that the answer holds nothing of the commit
-    /// that follows: A hears a flow of B's, with which it knows of the new beginning, and then B one of A's, which
-    /// comes after what A asked.
+    /// Waits until B has received A's request to a node that restarted, so that the answer holds nothing of the
+    /// commit that follows: A receives a flow of B's, by which it notices the restart, and then B one of A's, which
+    /// comes after A's request.
     fn let_a_ask(&self) {
         let own = Flow::new(Tuple::v4([7; 4], [8; 4], 17).with_ports(9, 10));
         for (node, hears) in [(&self.stage.b, &self.a), (&self.stage.a, &self.b)] {
@@ -231,7 +231,7 @@ impl<'a> Nodes<'a> {
         wait_equal("so has B", || self.b.external(), || self.model_b.external());
     }
 
-    /// A dies without a word: what is not told again has so many seconds left, and goes.
+    /// A dies: a flow that is not refreshed goes after so many seconds.
     fn fall_silent(&mut self, cache_s: u32) {
         for daemon in [&self.b, &self.model_b] {
             let text = daemon.ask(&["-e"]);
@@ -264,7 +264,8 @@ impl<'a> Nodes<'a> {
         assert_eq!(lines(b), shown, "the original commits the same");
     }
 
-    /// The flows of the commit are not news for A, unless all flows are told again and again: of two things B could say, A gets the later one only.
+    /// The flows of the commit are not news for A, unless all flows are refreshed: of two messages that B could send,
+    /// A gets the later one only.
     fn check_nothing_goes_back(&self) {
         let own = Flow::new(Tuple::v4([7; 4], [8; 4], 17).with_ports(7, 8));
         Requests::open(&self.stage.b).create(&[with_lifetime(own)]);

@@ -1,4 +1,4 @@
-//! Links of every kind and family: what goes over them arrives, whoever is at the other end.
+//! Links of every kind and family: messages over them arrive, whichever program is at the other end.
 
 use crate::cell::heard;
 use tests::conf::{Conf, End, Transport};

@@ -1,8 +1,9 @@
-//! FTFW over links that lose, repeat and delay packets, in both directions: when the traffic stops, either node knows what the other has,
-//! and nobody had to ask for it.
+//! FTFW over links that lose, repeat and delay packets, in both directions: when the traffic stops, either node has
+//! the other's flows, without a request for a bulk transfer.
 //!
-//! The nodes greet each other before anything is lost. The original does not notice that messages before the first one
-//! it hears are missing, and has nothing to say to a NACK for what its resend queue (131072 messages) holds no more.
+//! The nodes greet each other before anything is lost. The original does not notice that messages before the first
+//! one it receives are missing, and has no answer to a NACK for messages that its resend queue (131072 messages)
+//! holds no more.
 
 use crate::cell::heard;
 use crate::tables::wait_for_agreement;
@@ -35,8 +36,7 @@ fn udp_that_repeats_10_percent(from: Brand, to: Brand) {
     converges(from, to, Transport::Udp, Trouble::Copies);
 }
 
-/// So far less than ours lets a message be overtaken (half a second): later than that, it takes a message for one of
-/// a peer that began anew.
+/// Less than the half second that ours lets a message be overtaken: a later one counts as from a peer that restarted.
 fn udp_that_delays_10_percent(from: Brand, to: Brand) {
     converges(from, to, Transport::Udp, Trouble::Delay);
 }

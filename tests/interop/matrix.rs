@@ -1,13 +1,13 @@
-//! The matrix: who speaks to whom, by which rules, over which link and family, with which caches. In each cell flows of
-//! every kind live and end: TCP, UDP, ICMP, SCTP, GRE, IPv4 and IPv6, with NAT, zones, marks and labels where the kernel
-//! has them. `cargo xtask test interop` prints the table.
+//! The matrix: which two programs, by which rules, over which link and family, with which caches. In each cell flows
+//! of every kind live and end: TCP, UDP, ICMP, SCTP, GRE, IPv4 and IPv6, with NAT, zones, marks and labels where the
+//! kernel has them. `cargo xtask test interop` prints the table.
 
 use crate::cell::{Caches, Cell, check};
 use tests::conf::{Rules, Transport};
 use tests::daemon::Brand;
 use tests::netns::Family::{V4, V6};
 
-/// Told again within two seconds, forgotten after six.
+/// Refreshed within two seconds, forgotten after six.
 const ALARM: Rules = Rules::Alarm { refresh_s: 1, cache_s: 6 };
 const FTFW: Rules = Rules::Ftfw;
 const NOTRACK: Rules = Rules::NoTrack;

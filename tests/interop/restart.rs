@@ -1,4 +1,4 @@
-//! FTFW when a node dies without a word and begins anew, and who begins first.
+//! FTFW when a node dies and starts again, and which one starts first.
 //!
 //! The first number of the original is the time in seconds. After some thousand messages, its next life begins behind
 //! where the last one ended: only HELLO tells.
@@ -100,7 +100,7 @@ fn begin(from: Brand, to: Brand, order: [End; 2]) {
     };
     let [first, second] = order.map(start);
     if first.brand() == Brand::Original {
-        // It asked when nobody was there, and drops what waits to be sent again when the other one says HELLO.
+        // Its request went out when no peer was there, and it drops its resend queue when the other one says HELLO.
         first.ask(&["-n"]);
     }
     wait_for_agreement("both know the same", &first, &second);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use tests::daemon::Daemon;
 use tests::wait::wait_until;
 
-/// Flows of [`tests::ctnetlink::udp`], each with its mark. A mark of 0 is told at times and at times not.
+/// Flows of [`tests::ctnetlink::udp`], each with its mark. A mark of 0 is sometimes sent and sometimes not.
 pub(crate) fn flows(lines: &[String]) -> BTreeSet<String> {
     let word = |line: &str, key: &str| {
         line.split(' ').find(|word| word.starts_with(key)).unwrap_or_default().to_owned()

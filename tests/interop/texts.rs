@@ -75,7 +75,7 @@ fn what_is_printed_in_mode_ftfw_is_the_same() {
     let waiting = |daemon: &Daemon<'_>| daemon.ask(&["-s", "rsqueue"]).contains("object");
     wait_until("all is acknowledged", || !ours.iter().chain(&originals).any(waiting));
     ask_all("FTFW", QUESTIONS, &ours, &originals);
-    // Nobody acknowledges any more.
+    // From here on there are no acknowledgements.
     ours[1].kill_hard();
     originals[1].kill_hard();
     Requests::open(&stage.a).create(&udp_flows(0..3));
@@ -129,7 +129,7 @@ fn compare_expectations(mode: &str) {
     requests.create(&[irc()]);
     requests.expect(&[data(5000), data(5001)]);
     announce(&stage.a, 5002);
-    // What ends before its beginning was told is told as an end alone, which is counted as another thing.
+    // A flow that ends before its beginning was sent is sent as an end alone, which is counted separately.
     let have = |count| {
         for [a, b] in [&ours, &originals] {
             wait_until("B has all", || b.external_expectations().len() == count);

@@ -40,8 +40,8 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Makes flows in the namespace of the calling thread until told to end, so many that no load of the machine makes them
-/// few; half of them end.
+/// Makes flows in the namespace of the calling thread until `ended` is set, so many that no load of the machine makes
+/// them few; half of them end.
 fn come_and_go(ended: &AtomicBool) {
     let mut base = 0;
     while !ended.load(Ordering::Relaxed) {
@@ -149,7 +149,7 @@ fn no_change_of_a_flow_is_missed_while_the_hook_takes_over_at_once() {
     }
 }
 
-/// What the hook told before the tap took over may be old when the hook takes over again.
+/// What the hook reported before the tap took over may be old when the hook takes over again.
 #[test]
 fn a_flow_that_is_again_as_the_hook_once_told_it_is_told_again() {
     let node = Namespace::new();
@@ -201,7 +201,7 @@ fn a_daemon_takes_turns(general: &str) {
     while_flows_come_and_go(&stage.node, || {
         daemon.wait_to_say("conntrack events come through: hook (");
         wait_until("the status names the hook", || daemon.status()["events"]["source"] == "hook");
-        // By then nobody hears of new flows by netlink.
+        // By then no socket receives new flows by netlink.
         thread::sleep(2 * LOOK);
         stage.node.sh("conntrack -I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 -t 600");
     });
@@ -239,7 +239,7 @@ fn the_hook_takes_over_before_a_commit_of_many_flows_and_nothing_is_missed() {
     b.ask(&["-c"]);
     b.wait_to_say(&format!("come through: hook (a commit of {FLOWS} flows)"));
     assert_eq!(conntrack::count(&stage.b), FLOWS as usize);
-    // Nobody hears of that by netlink, and no packet tells it.
+    // No netlink event reports that, and no packet shows it.
     stage.b.sh("conntrack -I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 -t 600 -m 7");
     b.wait_to_say("conntrack events come through: tap (");
     wait_alike(&b, &stage.b);

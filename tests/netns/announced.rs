@@ -5,7 +5,7 @@
 //!   inside 10.99.60.1 --- 10.99.60.2 router 10.99.61.2 --- 10.99.61.1 outside, without a way to the inside
 //! ```
 //!
-//! The flow that the helper watches is written into the kernel; nobody sends its packets.
+//! The flow that the helper watches is written into the kernel; its packets are never sent.
 
 use ctnetlink::flow::{HelperName, ProtoState, Status, TcpState};
 use ctnetlink::tuple::ipproto;
@@ -148,7 +148,7 @@ fn a_data_connection_arrives_at_the_server_whose_address_is_translated() {
     assert_peers(&stream, &listener, ROUTER_OUTSIDE);
 }
 
-/// To the asker, too, whoever answers is who answered: not the multicast group it asked.
+/// The asker, too, sees the answerer's own address: not the multicast group it asked.
 #[test]
 fn a_datagram_arrives_from_its_senders_own_address() {
     let query = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x05_http\x04_tcp\x05local\0\0\x0c\0\x01";

@@ -45,7 +45,7 @@ impl Cpus {
 }
 
 /// Events that went through rings, and events left to the socket, once they are as many as there were. The reader of
-/// several shards tells of them some times a second.
+/// several shards reports them some times a second.
 fn ways(daemon: &Daemon<'_>, of: u32) -> [u64; 2] {
     wait_for("all events are accounted for", || {
         let events = &daemon.status()["events"];

@@ -1,4 +1,4 @@
-//! `kill -9` at bad moments: the peer lives on, and the node that begins anew gets to where it would be.
+//! `kill -9` at bad moments: the peer lives on, and the node that starts again gets to where it would be.
 //!
 //! NOTRACK repeats nothing by itself, so a node that misses flows asks again (`-n`), as an operator would.
 

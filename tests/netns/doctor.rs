@@ -187,7 +187,7 @@ fn a_peer_behind_a_packet_filter_is_let_in_by_the_commands() {
     for check in ["daemon.running", "daemon.log", "daemon.exact", "daemon.source", "peer.loss"] {
         seen(check, "ok");
     }
-    // Nobody has asked for the peer's flows since the daemon began.
+    // There was no request for the peer's flows since the daemon began.
     let finding = seen("daemon.ready", "warning");
     mend(&stage.a, &finding);
     seen("daemon.ready", "ok");
@@ -295,7 +295,7 @@ fn without_rights_it_skips_and_never_says_ok() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(""));
     let conf = daemon.path("conf");
-    // Whoever runs doctor may read the file, but not talk to the daemon.
+    // The user of doctor may read the file, but not connect to the daemon.
     let folder = stage.files.path();
     for path in [folder, &conf] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

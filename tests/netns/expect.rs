@@ -94,7 +94,7 @@ fn every_command_about_them_does_what_it_is_for() {
         asked.ask(&[verb]);
         wait_equal("they come in bulk", || b.external_expectations(), || lines(&stage.a));
     }
-    // A purge is not told: the peer may be about to carry them on.
+    // The peer does not receive a purge: it may be about to carry them on.
     a.ask(&["-F", "expect"]);
     assert_eq!(lines(&stage.a), [""; 0]);
     wait_until("A's table is empty too", || a.internal_expectations().is_empty());
@@ -163,7 +163,7 @@ fn without_tables_they_go_from_kernel_to_kernel() {
     wait_equal("B's kernel follows", || lines(&stage.b), || lines(&stage.a));
     assert_eq!(b.external_expectations(), [""; 0]);
     assert!(b.ask(&["-s", "expect"]).contains("external inject:"));
-    // What B has written is A's, and is not told back.
+    // What B has written is A's, and is not sent back.
     assert_eq!((b.internal_expectations(), a.external_expectations()), (vec![], vec![]));
     requests.delete(&[irc()]);
     wait_until("B's kernel is empty", || lines(&stage.b).is_empty() && count(&stage.b) == 0);
@@ -206,7 +206,7 @@ fn r13_7_nodes_of_version_2_tell_them_though_datagrams_are_lost_and_a_commit_tak
     assert_eq!((count(&mesh.nodes[1]), lines(&mesh.nodes[1])), (1, in_a()));
     wait_equal("it is B's own", || b.internal_expectations(), in_a);
     wait_until("and nobody else's", || b.external_expectations().is_empty());
-    // A comes back without a flow, and hears of both.
+    // A comes back without a flow, and receives both.
     requests.delete(&[irc()]);
     drop(a);
     let a = node(&mesh, 0, "");

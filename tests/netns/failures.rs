@@ -1,5 +1,5 @@
-//! What the kernel refuses, drops and evicts, told by a real daemon: by the kernel's counters anywhere, and with addresses
-//! where kprobes can be set (`cargo xtask test vm`).
+//! What the kernel refuses, drops and evicts, reported by a real daemon: by the kernel's counters anywhere, and with
+//! addresses where kprobes can be set (`cargo xtask test vm`).
 
 use common::failure::Reason;
 use ctnetlink::Flow;
@@ -160,7 +160,7 @@ fn assured(numbers: Range<u32>) -> Vec<Flow> {
 fn packets_to(ports: Range<u16>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     for port in ports {
-        // Who is refused is told so.
+        // A refused sender gets an error.
         let _ = socket.send_to(b"x", SocketAddr::from(([127, 0, 0, 1], port)));
     }
 }
@@ -199,7 +199,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     assert!(!daemon.log().contains("cannot look at"), "{}", daemon.log());
     let counters = || ["drop", "early_drop"].map(|name| counter(&stage, name));
     let before = counters();
-    // Nobody can be evicted.
+    // No flow can be evicted.
     let mut requests = Requests::open(&stage.node);
     requests.create(&assured(0..400));
     room("400");
@@ -226,7 +226,8 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
         all(Reason::TableFull) == after[0] - before[0] && all(Reason::Evicted) == evicted
     });
     let [full, gone] = [Reason::TableFull, Reason::Evicted].map(|r| counted(&daemon, r)[1]);
-    // The balance is drawn at any time: a record that comes later than a counter was told by that, without addresses.
+    // The balance is drawn at any time: a record that comes later than a counter was reported by that counter,
+    // without addresses.
     assert!(full > 0 && gone > 0, "{full} and {gone} are told with their addresses");
     let mut told = [0, 0];
     while told != [full, gone] {
@@ -257,7 +258,7 @@ fn two_flows_with_one_answer(stage: &Solo) -> u16 {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         for mark in [1, 2] {
             SockRef::from(&socket).set_mark(mark).expect("we are root");
-            // The second one is refused, and told so.
+            // The second one is refused, with an error.
             let _ = socket.send_to(b"x", "127.0.0.1:5353");
         }
         socket.local_addr().expect("it is bound").port()

@@ -229,7 +229,7 @@ fn a_slow_client_is_told_exactly_what_it_lost_and_the_others_lose_nothing() {
         assert_eq!(feed[kind], all, "{feed}");
     }
     assert!(feed["lost_client"].as_u64() > Some(0) && feed["lost_lane"] == 0, "{feed}");
-    // It reads on: what it reads and what it is told that it lost are all there was.
+    // It reads on: what it reads and the losses reported to it are all there was.
     let mut mirror = Mirror::default();
     while ["new", "update", "destroy"].iter().any(|kind| mirror.accounted(kind) < all) {
         mirror.take(&slow.next());
@@ -313,7 +313,7 @@ fn clients_stay_through_a_reload_and_are_told_of_another_engine_and_of_the_end()
     while mirror.flows.len() < 11 {
         mirror.take(&client.next());
     }
-    // Another engine, whose table it is told anew.
+    // Another engine, whose table is sent from the start.
     reload(conf("").replace("HashLimit 262144", "HashLimit 262143"));
     let lines = client.until("live");
     assert!(lines.iter().any(|line| line["state"] == "cleared"), "{lines:?}");
@@ -351,10 +351,10 @@ fn what_cannot_be_subscribed_to_is_explained() {
     let daemon = ready(&stage, "Mode 0600");
     let feed = daemon.path("feed");
     assert_eq!(std::fs::metadata(&feed).unwrap().permissions().mode() & 0o777, 0o600);
-    // Anybody may pass through the directory, and nobody else may connect.
+    // Every user may pass through the directory, but no other user may connect.
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(feed.parent().unwrap(), mode).unwrap();
-    // Nobody may run a program of root's home: this one, it may.
+    // Other users may not run programs in root's home; this copy they may run.
     let program = feed.with_file_name("ctflow");
     std::fs::copy(Brand::Ours.program().with_file_name("ctflow"), &program).unwrap();
     let mut command = Command::new(&program);
@@ -406,7 +406,7 @@ fn one_flow_is_asked_for_at_any_time_by_who_has_subscribed_and_who_has_not() {
     let answer = client.until("flow").pop().expect("an answer");
     assert_eq!((&answer["flow"]["orig"], &answer["flow"]["reply"]), (&row["orig"], &row["reply"]));
     assert!(answer["known_s"].is_u64(), "{answer}");
-    // It has ended; and the record that tells of it is told, too.
+    // It has ended; and the record of its end is sent, too.
     Requests::open(&stage.node).delete(&udp_flows(7..8));
     wait_equal("it has ended", || daemon.internal().len(), || 19);
     let get = json!({"op": "get", "flow": {"protonum": 17, "orig": row["orig"]}});

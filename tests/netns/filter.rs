@@ -302,7 +302,7 @@ fn only_old_flows_are_told_of(choice: Choice) {
     requests.update(&[Flow { mark: 2, ..marked(50..51).remove(0) }]);
     assert_eq!(events(&mut source, Change::Update), 1, "it has been let in");
     assert_eq!(ripe(&mut source, much_later(2 * AGE)), []);
-    // Without the filter, nobody is young.
+    // Without the filter, no flow is too young.
     requests.create(&udp_flows(200..210));
     assert_eq!(drain(&mut source).len(), 0);
     source.open_filter().expect("the maps are written");

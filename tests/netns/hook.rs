@@ -35,7 +35,7 @@ fn open(settings: &Settings) -> Source {
     source
 }
 
-/// An engine that hears of a kernel through one source, without a daemon around them.
+/// An engine that follows a kernel through one source, without a daemon around them.
 pub(crate) struct Listener {
     pub(crate) source: Source,
     engine: Engine,
@@ -43,7 +43,7 @@ pub(crate) struct Listener {
     hearing: Hearing,
 }
 
-/// The kernel, and nobody else.
+/// The kernel, without peers.
 struct Kernel<'a> {
     writer: &'a mut KernelWriter,
 }
@@ -110,8 +110,9 @@ impl Listener {
     }
 }
 
-/// What a reading of the kernel's table says of a flow, without what no source tells of every change: the time left,
-/// the kernel's id, which the hook cannot know, and what TCP's tracker notes between changes of its state.
+/// What a reading of the kernel's table says of a flow, without the fields that no source reports at every change:
+/// the time left, the kernel's id, which the hook cannot know, and what TCP's tracker notes between changes of its
+/// state.
 fn common_words(mut flow: Flow) -> Flow {
     flow.drop_volatile();
     (flow.timeout_s, flow.id) = (0, 0);
@@ -190,7 +191,7 @@ impl Routed {
                 for n in 0..8 {
                     connect((server, 7000).into(), n);
                     connect((router, 7009).into(), n);
-                    // Nobody is there.
+                    // No server is there.
                     let _ = TcpStream::connect((server, 9999));
                 }
                 for port in [7000, 7001, 7007, 7008] {
@@ -344,7 +345,7 @@ fn check_balance(account: &Account, packets: u64) {
     assert_eq!(account.lost, lost_full + lost_other, "nothing is lost elsewhere");
 }
 
-/// Hands nothing to nobody; how many records there were.
+/// Drops all records; returns how many there were.
 fn drain(source: &mut Source) -> usize {
     let mut taken = 0;
     loop {
@@ -355,7 +356,8 @@ fn drain(source: &mut Source) -> usize {
     }
 }
 
-/// A socket that sends on loopback, one that hears what is sent to its port there, at whatever address, and that port.
+/// A socket that sends on loopback, one that receives what is sent to its port there, at whatever address, and that
+/// port.
 fn ends() -> (UdpSocket, UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let sink = UdpSocket::bind("0.0.0.0:0").expect("a socket");

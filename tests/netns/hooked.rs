@@ -27,7 +27,7 @@ fn open(filter: KernelFilter) -> Source {
     source
 }
 
-/// What is told: flows, and whether they have ended.
+/// The records: flows, and whether they have ended.
 fn told(source: &mut Source) -> Vec<(Flow, bool)> {
     let mut all = Vec::new();
     let mut sink = |heard: Heard<'_>, _| match heard {

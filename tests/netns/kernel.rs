@@ -1,5 +1,5 @@
-//! Writing into a real kernel and reading it: failures name the right flows, origins are told apart, nothing is lost
-//! among a hundred thousand.
+//! Writing into a real kernel and reading it: failures name the right flows, origins are distinguished, nothing is
+//! lost among a hundred thousand.
 
 use ctnetlink::flow::{HelperName, Known, ProtoState, Status, TCP_FLAG_BE_LIBERAL, TcpState};
 use ctnetlink::tuple::ipproto;
@@ -38,7 +38,7 @@ impl Bench {
         bench
     }
 
-    /// Lets the engine and the kernel work until both rest; what the engine told.
+    /// Lets the engine and the kernel work until both rest; returns the engine's events.
     fn settle(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {

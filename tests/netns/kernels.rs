@@ -44,7 +44,7 @@ fn the_hook_falls_back_where_the_kernel_has_no_such_programs() {
     gives(Choice::Hook, "CTFLOW_HOOK");
 }
 
-/// What is compared of a flow: what it was last told to be.
+/// The compared part of a flow: its last reported state.
 fn line(flow: &Flow) -> String {
     format!(
         "{:?} {:?} {:?} {:?} {}",

@@ -48,8 +48,9 @@ fn tell(stage: &Stage, b: &Daemon<'_>, ports: std::ops::Range<u32>, total: usize
     wait_until("flows arrive", || b.external().len() == total);
 }
 
-/// What is made while the cable is out waits, and goes as soon as there is a carrier. A connection sends it again until
-/// the other end takes it; a datagram that comes before the other end listens is lost, and nobody notices in this mode.
+/// What is made while the cable is out waits, and goes as soon as there is a carrier. A connection sends it again
+/// until the other end takes it; a datagram that comes before the other end listens is lost, and in this mode the
+/// loss goes unnoticed.
 #[test]
 fn a_cable_that_is_pulled_and_plugged_in_again_carries_on_over_any_kind_of_link() {
     for kind in KINDS {
@@ -112,7 +113,7 @@ fn a_tcp_link_that_stands_by_is_connected_and_one_that_failed_is_hung_up() {
     let _b = stage.ours("b", &conf(End::B, TCP).links(2));
     let a = stage.ours("a", &conf(End::A, TCP).links(2));
     wait_until("both are connected", || (0..2).all(|cable| connections(&stage.a, cable) == 1));
-    // Of several changes in a short time one is told.
+    // Of several changes in a short time one is logged.
     wait_until("it is told", || a.log().contains("link device `va"));
     assert!(is_active(&a, "va"));
     stage.plug(0, false);

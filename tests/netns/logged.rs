@@ -25,7 +25,7 @@ fn every_line_is_an_object_with_a_code_and_a_reload_goes_back_to_plain_text() {
     assert!(["tap", "netlink"].map(Into::into).contains(&of("event-source")["source"]));
     assert_eq!(of("kernel-table-read")["flows"], 0);
     assert!(log.iter().all(|line| line["ts"].as_str().is_some_and(|ts| ts.ends_with('Z'))));
-    // Ended flows are told as ever.
+    // Ended flows are recorded as ever.
     Requests::open(&stage.node).create(&udp_flows(0..1));
     wait_until("it is known", || daemon.internal().len() == 1);
     Requests::open(&stage.node).delete(&udp_flows(0..1));

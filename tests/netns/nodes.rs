@@ -206,7 +206,7 @@ fn a_node_that_has_no_room_for_all_says_full_and_gets_the_rest_when_there_is() {
 
 #[test]
 fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
-    // The hook hears packets, and these flows have none.
+    // The hook sees packets, and these flows have none.
     for source in ["netlink", "tap"] {
         let mesh = Mesh::new(2, Family::V4);
         let start = |node| mesh.start_with(node, "  Inject on", &format!("EventSource {source}"));
@@ -236,7 +236,7 @@ fn diff(mesh: &Mesh, at: usize, daemon: &Daemon<'_>, peer: &str) -> (i32, serde_
 fn r11_7_what_differs_is_shown_and_then_mended() {
     let mesh = Mesh::new(2, Family::V4).with_preshared();
     let a = mesh.start(0, "");
-    // What finds no room at B differs, whatever is told again.
+    // A flow that finds no room at B stays a difference, however often it is sent.
     let small = mesh.conf(1, "", "").replace("HashLimit 262144", "HashLimit 1000");
     let b = mesh.start_as(1, &small);
     let mut requests = Requests::open(&mesh.nodes[0]);
@@ -265,7 +265,7 @@ fn r11_7_what_differs_is_shown_and_then_mended() {
     wait_equal("B holds all", || (flows(&b, "fw-a"), is_equal(&b, "fw-a")), || (800, true));
     let (code, found) = diff(&mesh, 1, &b, "fw-a");
     assert_eq!((code, &found["flows"]["there"]), (0, &800.into()));
-    // Nobody to compare with is no difference.
+    // Without a peer to compare with there is no difference.
     assert_eq!(diff(&mesh, 1, &b, "fw-x").0, 2);
     mesh.plug(0, 1, false);
     wait_until("the silence is noticed", || peer(&b, "fw-a")["session"] != "up");

@@ -195,7 +195,7 @@ fn a_daemon_of_another_namespace_is_not_asked_about_this_one() {
     assert!(far.2.contains("works in another network namespace"), "{}", far.2);
     assert!(far.2.contains("deleted 0 of 0 flows"), "{}", far.2);
     assert_eq!(count(&stage.node), catalogue_len(), "nothing is deleted here");
-    // Whoever names its configuration, and no namespace, means the daemon.
+    // A command that names the daemon's configuration, and no namespace, means that daemon.
     let elsewhere = Namespace::new();
     assert_eq!(ask_in(&elsewhere, &daemon, "count tcp").1, "13\n");
 }
@@ -238,7 +238,7 @@ fn the_peer_hears_of_the_ends() {
     wait_equal("the peer has forgotten them", || b.external().len(), || 30);
 }
 
-/// What the peers told of is the daemon's alone to know: no kernel holds it.
+/// The daemon alone knows the peers' flows: no kernel holds them.
 #[test]
 fn the_flows_of_the_peers_are_listed_and_counted_and_nothing_else_is_done_to_them() {
     let stage = Stage::new();
@@ -385,7 +385,7 @@ fn requests_that_are_not_understood_are_refused_and_delete_nothing() {
     assert!(daemon.ask(&["-s"]).contains("28"));
 }
 
-/// Runs `ctflow` at a terminal at which somebody types `answer`.
+/// Runs `ctflow` at a terminal where `answer` is typed.
 fn at_terminal(stage: &Solo, daemon: &Daemon<'_>, line: &str, answer: &str) -> (i32, String) {
     let program = Brand::Ours.program().with_file_name("ctflow");
     let line = format!("{} {line} -C {}", program.display(), daemon.path("conf").display());

@@ -1,4 +1,5 @@
-//! What paths between nodes of version 2 carry: found by probes, where nobody says it (R12.4).
+//! The sizes that paths between nodes of version 2 carry: found by probes, where no ICMP message reports them
+//! (R12.4).
 
 use crate::nodes::{peer, wait_until_equal};
 use tests::ctnetlink::{Requests, udp_flows};

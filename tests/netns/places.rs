@@ -1,5 +1,4 @@
-//! The files of a daemon: who may read them, what may lie where they are to be, and two daemons at
-//! one place.
+//! The files of a daemon: which users may read them, what may lie at their paths, and two daemons at one place.
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;

@@ -143,7 +143,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // A process is not over while somebody holds one of its threads.
+        // A process is not over while a tracer holds one of its threads.
         self.ask(libc::PTRACE_DETACH);
     }
 }
@@ -200,7 +200,7 @@ fn a_background_start_that_fails_after_the_fork_is_a_failure_of_the_caller() {
     let stage = Solo::new();
     let conf = stage.write("a", &solo(""));
     let mut command = Command::new("sh");
-    // Too few descriptors for what comes after the fork, or before it: both are told here.
+    // Too few descriptors for the work after the fork, or before it: both errors appear here.
     command.args(["-c", "ulimit -n 12; exec \"$@\"", "sh"]);
     command.arg(Brand::Ours.program()).args(["-d", "-C", &conf]);
     let output = stage.node.within(|| command.output().expect("it starts"));
@@ -369,7 +369,7 @@ fn filters_change_under_churn(source: &str) {
     wait_until("the last change is done", || daemon.log().matches(READ).count() > 0);
     let known = || daemon.internal().len();
     wait_equal("what lives is known", known, || 2500);
-    // An event lost would be a line missing, since nothing else tells of flows this short.
+    // A lost event would be a missing line, since nothing else reports flows this short.
     let records = || daemon.file("records").lines().count();
     wait_equal("each end was heard", records, || 2500);
     reload(&stage, &daemon, &filter("100.254.0.0/15"), READ);

@@ -1,4 +1,4 @@
-//! SIGHUP with settings that need an engine started anew, and other signals.
+//! SIGHUP with settings that need a new engine, and other signals.
 
 use rustix::process::Signal;
 use std::fs;

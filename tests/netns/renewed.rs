@@ -69,7 +69,7 @@ fn r3_1_a_peer_moves_and_the_session_with_a_third_one_knows_nothing_of_it() {
     wait_until("all are there", || {
         daemons.iter().all(|daemon| held(daemon, 0).1 && held(daemon, 1).1)
     });
-    // C is to be found at another address of the same cable, and not at the old one any more.
+    // C moves to another address of the same cable, and leaves the old one.
     let (old, new) = (mesh.address(0, 2), "10.99.222.2");
     mesh.nodes[0].sh("ip addr add 10.99.222.1/24 dev m02");
     mesh.nodes[2].sh("ip addr add 10.99.222.2/24 dev m20");

@@ -1,4 +1,4 @@
-//! Several shards share the flows: to whoever asks, they are one daemon.
+//! Several shards share the flows: to every client, they are one daemon.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,7 +41,7 @@ fn churn(stage: &Solo) {
                     let flows = udp_flows(first..first + 1000);
                     requests.create(&flows);
                     requests.update(&flows);
-                    // Some end at once and begin anew, some stay.
+                    // Some end at once and begin again, some stay.
                     requests.delete(&flows[..600]);
                     requests.create(&flows[..300]);
                 }

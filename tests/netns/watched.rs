@@ -1,4 +1,4 @@
-//! What the status, and so the metrics, tell of flows that come and go, of the rings, and of a peer that is behind.
+//! What the status, and so the metrics, say of flows that come and go, of the rings, and of a peer that is behind.
 
 use serde_json::Value;
 use tests::churn;

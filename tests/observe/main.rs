@@ -53,7 +53,7 @@ fn each_fault_fires_its_alert_and_no_other_critical_one_and_resolves() {
             nodes.signal_a(Signal::HUP);
         },
     );
-    // The other node hears nothing meanwhile.
+    // The other node receives nothing meanwhile.
     watch.fault(&["CtflowDown"], &["CtflowPeerSilent"], || nodes.kill_b(), || nodes.start_b());
     watch.fault(
         &["CtflowNoLink", "CtflowLinkDown", "CtflowPeerSilent"],
@@ -199,7 +199,7 @@ fn a_file_for_the_textfile_collector_is_written_whole_and_for_everybody() {
     let text = fs::read_to_string(&path).expect("it is written");
     assert!(text.contains("\nctflow_up 1\n"), "{text}");
     assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o644);
-    // Nobody answers at the socket: exit code 0 all the same, and the reason on standard error.
+    // No daemon answers at the socket: exit code 0 all the same, and the reason on standard error.
     nodes.kill_b();
     let output = nodes.b_says("ctflow", &["metrics", "--format", "openmetrics"]);
     succeeded(&output);

@@ -19,7 +19,7 @@ const SUBNETS: [u8; 2] = [50, 51];
 const ALIVE: u32 = 200;
 /// How many of them change in a step.
 const STEP: u32 = 20;
-/// Numbers of flows before they begin anew.
+/// Numbers of flows before they repeat.
 const NUMBERS: u32 = 100_000;
 
 /// Everything. The namespaces live as long as the process, so that daemons may hold them.
@@ -81,7 +81,7 @@ impl Nodes {
         conf.text(self.files.path(), name) + &metrics_conf(&listen(conf.end), &allow)
     }
 
-    /// Starts A anew, without some capabilities if so.
+    /// Restarts A, without some capabilities if so.
     pub(crate) fn restart_a(&self, conf: &Conf, without: Option<&str>) {
         self.stop_a();
         self.rewrite_a(&self.text(conf));

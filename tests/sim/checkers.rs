@@ -18,8 +18,8 @@ pub(crate) fn table(node: &Node, side: Side) -> Table {
     flows.map(|flow| (flow.key(), Essence::of(&flow))).collect()
 }
 
-/// What the nodes that `to` hears know of their kernels, and which of them knows it. Of more than two nodes, no two have
-/// the same flows.
+/// What the nodes that `to` receives from know of their kernels, and which of them knows it. Of more than two nodes,
+/// no two have the same flows.
 fn locals(cluster: &Cluster, to: usize) -> BTreeMap<FlowKey, (usize, Essence)> {
     let mut all = BTreeMap::new();
     for from in cluster.heard_by(to) {
@@ -29,7 +29,7 @@ fn locals(cluster: &Cluster, to: usize) -> BTreeMap<FlowKey, (usize, Essence)> {
     all
 }
 
-/// Pairs of nodes of which the second hears the first.
+/// Pairs of nodes of which the second receives from the first.
 fn pairs(cluster: &Cluster) -> Vec<(usize, usize)> {
     let nodes = 0..cluster.nodes.len();
     nodes.flat_map(|to| cluster.heard_by(to).into_iter().map(move |from| (from, to))).collect()
@@ -123,7 +123,7 @@ pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outc
     Ok(())
 }
 
-/// (j) However it was told, the peer knows every flow as it is.
+/// (j) The peer knows every flow as it is, by whatever messages.
 pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
     const TRUTH: &str = "(j) the peer knows every flow";
     for (from, to) in pairs(cluster) {
@@ -139,7 +139,7 @@ pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-/// (k) Two nodes to whom nothing happens say that they are there, and no more: `datagrams` in the time of settling.
+/// (k) Two nodes to whom nothing happens send signs of life, and no more: `datagrams` in the time of settling.
 pub(crate) fn is_quiet(datagrams: u64) -> Outcome {
     if datagrams > 24 {
         return Err(Violation::new("(k) quiet", format!("{datagrams} datagrams about nothing")));
@@ -192,8 +192,8 @@ fn is_excused(node: &Node, flow: &Flow, all: &[Flow], depth: usize) -> bool {
     lost_master || is_in_way(node, flow, all) || node.kernel.has_refused()
 }
 
-/// Whether another flow uses the tuples of this one. Of two such flows the peer may have told of, the one that is
-/// written later takes the place of the other.
+/// Whether another flow uses the tuples of this one. Of two such flows of a peer, the one that is written later takes
+/// the place of the other.
 fn is_in_way(node: &Node, flow: &Flow, all: &[Flow]) -> bool {
     let ends = [flow.orig, flow.reply];
     let in_way = |other: &Flow| {
@@ -226,7 +226,7 @@ fn check_committed(node: &Node, flow: &Flow, real: &Flow) -> Outcome {
 pub(crate) fn kernel_mirrors_peers(cluster: &Cluster, to: usize) -> Outcome {
     const TRUTH: &str = "(e) kernel mirrors the peer";
     let heard = cluster.heard_by(to).into_iter();
-    // A commit makes flows local that this node told of, and does not tell them back until somebody asks.
+    // A commit makes flows local that this node sent, and does not send them back unasked.
     let told = |from: usize| {
         let committed = &cluster.nodes[from].committed;
         let mut table = claims::tells(cluster, from);

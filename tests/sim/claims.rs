@@ -1,7 +1,7 @@
 //! The master truth: whenever a node says that it is exact, at a moment at which nothing is under way, it is.
 //!
-//! What a node says is `Engine::standing` and `Engine::exactness`. What is under way is what nobody can know of yet: an
-//! event of the kernel, a message, a loss that was not noticed, an answer of the kernel.
+//! A node's claims are `Engine::standing` and `Engine::exactness`. What is under way cannot be known yet: an event of
+//! the kernel, a message, a loss that was not noticed, an answer of the kernel.
 
 use crate::checkers::{self, Table, fail, table};
 use crate::cluster::{Cluster, Outcome, Violation};
@@ -98,14 +98,14 @@ fn local_is_kernel(cluster: &Cluster, n: usize) -> Outcome {
 fn remote_is_told(cluster: &Cluster, n: usize) -> Outcome {
     const TRUTH: &str = "(m) who says exact is: remote == told";
     let node = &cluster.nodes[n];
-    // A commit puts a flow into a second kernel: then two nodes tell of it.
+    // A commit puts a flow into a second kernel: then two nodes send it.
     let tables: Vec<Table> =
         cluster.heard_by(n).into_iter().map(|from| tells(cluster, from)).collect();
     let told: Table = tables.iter().flatten().map(|(key, flow)| (*key, flow.clone())).collect();
     if !node.keeps(Side::Remote) {
         return checkers::kernel_mirrors_peers(cluster, n);
     }
-    // A commit makes flows local that the peer told of, and does not tell them back until somebody asks.
+    // A commit makes flows local that the peer sent, and does not send them back unasked.
     let committed = |key: &FlowKey| {
         cluster.heard_by(n).into_iter().any(|from| cluster.nodes[from].committed.contains(key))
     };

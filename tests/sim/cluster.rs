@@ -68,7 +68,7 @@ enum Step {
     /// It is noticed that the kernel has lost an event.
     Loss(usize),
     Start(usize),
-    /// The host looks how many flows the kernel holds, and whether it tells of new ones.
+    /// The host looks how many flows the kernel holds, and whether it sends events.
     Health(usize),
     Heal,
 }
@@ -214,7 +214,7 @@ impl Cluster {
         paths.filter(move |path| path.to == to).map(|path| &mut path.ledger)
     }
 
-    /// The nodes that a node hears.
+    /// The nodes that a node receives from.
     pub(crate) fn heard_by(&self, to: usize) -> Vec<usize> {
         let hears = |from: &usize| self.links[*from].paths.iter().any(|path| path.to == to);
         (0..self.nodes.len()).filter(hears).collect()
@@ -238,7 +238,7 @@ impl Cluster {
         Ok(id)
     }
 
-    /// What an operator makes a node forget it does not know until it reads, or hears, it again.
+    /// A node does not know what an operator made it forget until it reads, or receives, it again.
     fn note_flush(&mut self, node: usize, command: Command) {
         let Command::Flush { local, remote } = command else { return };
         if remote && self.nodes[node].engine.is_committing() {
@@ -252,7 +252,7 @@ impl Cluster {
         }
     }
 
-    /// A transfer of all flows takes away what nobody sent.
+    /// A transfer of all flows removes what no node sent.
     pub(crate) fn forgive(&mut self) {
         self.links.iter_mut().flat_map(Link::ledgers).for_each(|ledger| ledger.forged = false);
     }
@@ -319,7 +319,7 @@ impl Cluster {
         }
     }
 
-    /// The host says how many flows the kernel holds, and whether it tells of them.
+    /// The host reports how many flows the kernel holds, and whether it sends events.
     fn on_health(&mut self, node: usize) -> Outcome {
         let kernel = &mut self.nodes[node].kernel;
         kernel.unnoticed &= !kernel.events_off;
@@ -501,7 +501,7 @@ impl Cluster {
         self.turn(node)
     }
 
-    /// The original does not keep what it sends while its peer greets it; what is lost of that nobody asks for.
+    /// The original does not keep what it sends while its peer greets it; a loss of that is never repaired.
     fn note_unkept(&mut self, node: usize, bytes: &[u8]) {
         if self.profile.original != Some(node) {
             return;

@@ -1,4 +1,4 @@
-//! Somebody on the link who is not the peer: it sees what the peer sends, and sends what it likes.
+//! A stranger on the link: it sees the peer's messages, and sends what it likes.
 
 use crate::prng::Rng;
 use ctnetlink::{Change, Flow, Writer};
@@ -15,7 +15,7 @@ pub(crate) struct Hostile {
     overheard: VecDeque<Vec<u8>>,
     /// Whether it knows one trick only, and which.
     trick: Option<u64>,
-    /// Whether it pretends to begin anew now and then.
+    /// Whether it pretends to restart now and then.
     greets: bool,
     rare: bool,
 }

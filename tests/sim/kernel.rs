@@ -29,7 +29,7 @@ pub(crate) struct Happened {
     pub(crate) origin: Origin,
     /// The flow as it is then; `None` when it has ended.
     pub(crate) whole: Option<Flow>,
-    /// No event tells of it: only who looks at packets sees it.
+    /// It causes no event: only a source that looks at packets sees it.
     pub(crate) silent: bool,
     /// Traffic changes a flow that an injection wrote, of which no change was heard before.
     pub(crate) touches_injected: bool,
@@ -43,24 +43,25 @@ pub(crate) struct Kernel {
     tuples: BTreeMap<FlowKey, FlowKey>,
     /// Flows that an injection wrote and that no traffic has touched since.
     injected: BTreeSet<FlowKey>,
-    /// Flows that an injection wrote and that traffic has touched, of which the news was lost: nobody can know.
+    /// Flows that an injection wrote and that traffic has touched, where the news of that was lost: the node cannot
+    /// know.
     unheard: BTreeSet<FlowKey>,
-    /// Those of them that the node has forgotten, because an operator flushed what peers told.
+    /// Those of them that the node has forgotten, because an operator flushed the peers' flows.
     abandoned: BTreeSet<FlowKey>,
-    /// Flows that began before anybody listened: nothing is told of them.
+    /// Flows that began before the first listener: they cause no event.
     silent: BTreeSet<FlowKey>,
     /// It holds no more than so many flows (`nf_conntrack_max`).
     pub(crate) most: Option<usize>,
     refused: bool,
     /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
     pub(crate) events_off: bool,
-    /// Flows began while nothing was told, and the host has not seen yet that nothing was. If it never does, because
+    /// Flows began while the kernel sent no events, and the host has not noticed that yet. If it never does, because
     /// that lasted less than a second, counts that happen to be equal hide them until the next audit.
     pub(crate) unnoticed: bool,
     ids: BTreeMap<FlowKey, u32>,
     last_id: u32,
     clock: Instant,
-    /// When something changed that is told, or not.
+    /// When something changed, with an event or without.
     touched: Instant,
     happened: Vec<Happened>,
 }
@@ -104,7 +105,7 @@ impl Kernel {
         self.injected.contains(key) && !self.abandoned.contains(key)
     }
 
-    /// An operator makes the node forget what peers told: nobody knows any more whose these flows are.
+    /// An operator makes the node forget the peers' flows: from then on their owner is unknown.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = self.injected.clone();
     }
@@ -116,7 +117,7 @@ impl Kernel {
         self.abandoned.clear();
     }
 
-    /// Nothing will be told of some of the flows there are: they carry no event extension.
+    /// Some of the flows there are will cause no event: they carry no event extension.
     pub(crate) fn silence(&mut self, rng: &mut Rng) {
         let share = *rng.pick(&[100, 500, 1000]);
         self.silent = self.flows.keys().filter(|_| rng.chance(share)).copied().collect();
@@ -342,7 +343,7 @@ fn ends(flow: &Flow) -> [FlowKey; 2] {
     [flow.key(), FlowKey::new(flow.reply, flow.zone)]
 }
 
-/// What an event of traffic tells of a flow: identity, status and lifetime always, a mark that is not zero always.
+/// The fields of a flow in an event of traffic: identity, status and lifetime always, a mark that is not zero always.
 fn part(flow: &Flow, told: Told) -> Flow {
     let mut out = Flow { extra: None, ..flow.clone() };
     if flow.mark == 0 && !told.mark {

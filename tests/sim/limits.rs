@@ -11,7 +11,7 @@ use engine::Side;
 /// One exception.
 pub(crate) struct Limit {
     pub(crate) name: &'static str,
-    /// Why nobody can do better.
+    /// Why the product cannot do better.
     pub(crate) reason: &'static str,
     /// What the product says while it lasts.
     pub(crate) says: &'static str,
@@ -116,7 +116,7 @@ fn both_have_some(cluster: &Cluster, node: usize) -> bool {
     !cluster.nodes[node].keeps(Side::Remote) && cluster.heard_by(node).into_iter().any(has)
 }
 
-/// Whether a peer writes what it is told straight into its kernel, and has a flow that this node tells of, too.
+/// Whether a peer writes received flows straight into its kernel, and has a flow that this node sends, too.
 fn peers_write_some(cluster: &Cluster, node: usize) -> bool {
     let own = claims::tells(cluster, node);
     let writes = |from: &usize| !cluster.nodes[*from].keeps(Side::Remote);
@@ -125,7 +125,7 @@ fn peers_write_some(cluster: &Cluster, node: usize) -> bool {
         && cluster.heard_by(node).into_iter().filter(writes).any(has)
 }
 
-/// Whether two peers tell of one flow, and one of them writes what it is told straight into its kernel: each changes the
+/// Whether two peers send one flow, and one of them writes received flows straight into its kernel: each changes the
 /// other's.
 fn peers_share_some(cluster: &Cluster, node: usize) -> bool {
     let heard = cluster.heard_by(node);

@@ -27,7 +27,7 @@ use world::World;
 const HEAL_S: u64 = 40;
 /// Seeds that once failed, and whether nodes were hot: what each of them found is mended.
 const FAILED_ONCE: [(u64, bool); 21] = [
-    // A close told as expired.
+    // A close sent as expired.
     (101_807, false),
     (1_146, true),
     (4_210, true),
@@ -50,11 +50,11 @@ const FAILED_ONCE: [(u64, bool); 21] = [
     (7_000_796, false),
     // Two differences with the same prints, two seconds apart, taken for one.
     (2_000_494, true),
-    // A close told as expired: a reading came before its last events.
+    // A close sent as expired: a reading came before its last events.
     (95_100_769, false),
-    // A node that had begun anew waited for ever for an OPEN that it had acknowledged before.
+    // A restarted node waited for ever for an OPEN that it had acknowledged before.
     (96_001_224, true),
-    // Shares that nobody needed were kept free, and a table with room for all refused.
+    // Unneeded shares were kept free, and a table with room for all refused.
     (5_215, false),
     (5_215, true),
 ];
@@ -92,7 +92,7 @@ fn until_calm(world: &mut World) -> Outcome<u64> {
     world.trouble()?;
     world.heal()?;
     if world.tight {
-        // What found no room is not there, and everybody says so: nothing but the limits is to be seen.
+        // A flow that found no room is missing, and every node says so: only the limits are checked.
         world.wait(10)?;
         return Ok(0);
     }

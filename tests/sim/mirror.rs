@@ -1,4 +1,4 @@
-//! (m) Whoever applies the journal of a table, in order, holds the table: after every step, in every world.
+//! (m) A consumer that applies the journal of a table, in order, holds the table: after every step, in every world.
 //!
 //! ```text
 //!   engine --journal--> records --put, remove--> mirror       == table
@@ -22,7 +22,7 @@ const TRUTH: &str = "(m) mirror == table";
 const SMALL: usize = 100;
 const SELDOM: u64 = 64;
 
-/// What was written down and nobody has read.
+/// Records that were written and not read.
 #[derive(Clone, Debug, Default)]
 struct Records(Arc<Mutex<Vec<u8>>>);
 
@@ -36,7 +36,7 @@ impl Sink for Records {
     fn hand_over(&mut self) {}
 }
 
-/// A flow as records tell it, but for the time it has left, which every word about it tells anew.
+/// A flow as records describe it, except for the time it has left, which changes with every message.
 type Likeness = Vec<u8>;
 
 fn likeness(flow: &Flow) -> Likeness {

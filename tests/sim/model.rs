@@ -61,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// The receiver forgets what it was told.
+    /// The receiver forgets what it received.
     pub(crate) fn forget(&mut self, also_numbers: bool) {
         self.delivered.clear();
         self.floor = self.last;
@@ -72,9 +72,9 @@ impl Ledger {
         }
     }
 
-    /// A number for a sender that begins anew: `back` below the one it had reached, where the receiver can tell by it
-    /// that it is another life because it has seen all numbers from there on. Else it would take the first messages for
-    /// late ones, and nobody can blame it; so then it is `far`.
+    /// A number for a sender that restarts: `back` below the one it had reached, where the receiver can tell by it
+    /// that it is another life because it has seen all numbers from there on. Else the receiver would rightly take
+    /// the first messages for late ones; so then the number is `far`.
     pub(crate) fn first_seq(&mut self, far: u32, back: Option<u32>) -> u32 {
         let (heard, last) = (std::mem::take(&mut self.heard), self.heard_last.take());
         let Some((last, back)) = last.zip(back) else { return far };
@@ -83,12 +83,12 @@ impl Ledger {
         if seen_all { first } else { far }
     }
 
-    /// Whether the last message that was sent has arrived: whoever got it knows what is missing before it.
+    /// Whether the last message that was sent has arrived: its receiver knows what is missing before it.
     pub(crate) const fn is_heard(&self) -> bool {
         self.last == self.sent
     }
 
-    /// Something arrived that nobody sent.
+    /// Something arrived that no node sent.
     pub(crate) const fn on_garbage(&mut self) {
         (self.corrupted, self.forged) = (true, true);
     }
@@ -110,8 +110,8 @@ impl Ledger {
     }
 }
 
-/// What two accounts of one flow must agree on. Lifetimes pass, ids belong to one kernel, and what a zero means for a
-/// mark nobody needs to say.
+/// What two accounts of one flow must agree on. Lifetimes pass, ids belong to one kernel, and a mark of zero need not
+/// be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Essence {
     pub(crate) reply: Tuple,

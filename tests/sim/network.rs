@@ -1,5 +1,5 @@
-//! The links between the nodes: what a node sends on, the path from there to each node that hears it, what a path does to
-//! datagrams, and what is remembered of them.
+//! The links between the nodes: what a node sends on, the path from there to each node that receives from it, what a
+//! path does to datagrams, and what is remembered of them.
 //!
 //! ```text
 //!   multicast          A --+--> B        each datagram reaches all others, each on a path of its own
@@ -25,10 +25,10 @@ pub(crate) struct Faults {
     pub(crate) jitter_ns: u64,
 }
 
-/// Who hears whom.
+/// Which nodes receive from which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
-    /// Everybody hears everybody.
+    /// Every node receives from every other.
     Multicast,
     /// The first node has a link to each of the others.
     FanOut,
@@ -75,7 +75,7 @@ pub(crate) type Copies = Vec<(Instant, Packet)>;
 /// What a node sends on.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// One to each node that hears it.
+    /// One to each node that receives from it.
     pub(crate) paths: Vec<Path>,
     from: usize,
     life: u32,
@@ -120,7 +120,7 @@ impl Link {
         Self { paths, from, life: 0, next_seq: None, greeted: None, sent: 0 }
     }
 
-    /// The sender begins anew: its numbers may, too.
+    /// The sender restarts: its numbers may, too.
     pub(crate) const fn restart(&mut self) {
         self.life += 1;
         self.next_seq = None;
@@ -136,7 +136,7 @@ impl Link {
         self.life
     }
 
-    /// The path to a node, if it hears this one.
+    /// The path to a node, if it receives from this one.
     pub(crate) fn path_to(&mut self, to: usize) -> Option<&mut Path> {
         self.paths.iter_mut().find(|path| path.to == to)
     }

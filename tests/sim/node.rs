@@ -23,7 +23,7 @@ const BATCH_OPS: usize = 64;
 /// A dump of the kernel's table under way.
 #[derive(Debug)]
 struct Dump {
-    /// Flows the kernel has put into its answer, and that nobody has read yet.
+    /// Flows the kernel has put into its answer, still unread.
     ready: Vec<Flow>,
     /// The last flow that was looked at.
     cursor: Option<FlowKey>,
@@ -38,15 +38,15 @@ pub(crate) struct Node {
     pub(crate) up: bool,
     pub(crate) timer_at: Option<Instant>,
     pub(crate) execute_planned: bool,
-    /// What the engine told, in this life.
+    /// The engine's events, in this life.
     pub(crate) events: Vec<Event>,
-    /// Flows a commit made local; the peer was not told of them.
+    /// Flows a commit made local; the peer did not receive them.
     pub(crate) committed: BTreeSet<FlowKey>,
     /// An operator made it forget its own flows, and they have not been read since.
     pub(crate) flushed: bool,
-    /// An operator made it forget what peers told: what it wrote for them is its own from then on.
+    /// An operator made it forget the peers' flows: what it wrote for them is its own from then on.
     pub(crate) took_over: bool,
-    /// Flows of which the node was not told what traffic did to them.
+    /// Flows that traffic changed without an event to the node.
     unseen: BTreeSet<FlowKey>,
     pub(crate) index: usize,
     /// How much its clock is ahead of the simulation's.
@@ -135,7 +135,7 @@ impl Node {
 
     /// Whether the event that comes now is one of a run that the kernel had no room for.
     pub(crate) fn loses_event(&mut self) -> bool {
-        // What the first dump shows is not told, so a loss before it is over would need a bulk transfer.
+        // What the first dump shows is not sent, so a loss before it is over would need a bulk transfer.
         let filled = self.events.iter().any(|e| matches!(e, Event::KernelResynced { .. }));
         if self.losing == 0 && filled && self.rng.chance(20) {
             self.losing = 1 + self.rng.below(6) as u32;
@@ -149,7 +149,7 @@ impl Node {
         self.open_commands.insert(id);
     }
 
-    /// Traffic does something to a flow, and the node is not told.
+    /// Traffic changes a flow, and the node gets no event.
     pub(crate) fn on_unseen(&mut self, happened: &Happened) {
         if happened.origin == Origin::Foreign {
             self.unseen.insert(happened.flow.key());
@@ -161,7 +161,7 @@ impl Node {
         !self.keeps(Side::Remote) && self.unseen.contains(key)
     }
 
-    /// Traffic does something to a flow, and the node is going to be told.
+    /// Traffic changes a flow, and the node will get an event.
     pub(crate) fn on_seen(&mut self, happened: &Happened) {
         if happened.origin == Origin::Foreign {
             self.unseen.remove(&happened.flow.key());
@@ -184,7 +184,7 @@ impl Node {
         }
     }
 
-    /// Commands nobody has answered.
+    /// Commands without an answer yet.
     pub(crate) const fn open_commands(&self) -> &BTreeSet<CommandId> {
         &self.open_commands
     }
@@ -300,7 +300,7 @@ impl Node {
         }
         let outcome = self.kernel.write(now, request, origin);
         trace.say(now, self.index, format_args!("writes {request:?} for {origin:?}: {outcome:?}"));
-        // Whether or not events tell of it.
+        // With or without an event.
         if let (true, Request::Create(flow), Ok(())) = (commit, request, &outcome) {
             self.committed.insert(flow.key());
         }

@@ -1,10 +1,11 @@
 //! FTFW as conntrackd 1.4.7 does it, as far as a peer can tell: section 9 of docs/spec/sync.md without what is marked
-//! as ours. It is written anew, from what was observed on the wire, and shares only the codec with the engine.
+//! as ours. It follows observations on the wire, and shares only the codec with the engine.
 //!
 //! What it cannot do, and what a run with it must therefore excuse:
 //! - A HELLO makes it forget everything it keeps. What is lost shortly before is lost for good.
-//! - A peer that begins anew hears of no flow unless somebody asks, and the original asks at its own start only.
-//! - What ends while a process is not there, or has not read the kernel's table, nobody is told of.
+//! - A peer that restarts receives no flow unless a node requests a transfer, and the original requests one at its
+//!   own start only.
+//! - What ends while a process is not there, or has not read the kernel's table, is never sent.
 //! - As long as its peer greets, it takes messages in whatever order they come.
 //! - Its updates cannot take away what the peer knows of an earlier life: a helper, a label, a master, a mark.
 
@@ -285,7 +286,7 @@ impl Original {
         Some(Control::Ack { from, to })
     }
 
-    /// Takes note of a number; false if its message is to be dropped.
+    /// Records a number; false if its message must be dropped.
     fn on_number(&mut self, seq: u32, flags: Flags) -> bool {
         if flags.contains(Flags::HELLO_BACK) {
             self.greeting = false;

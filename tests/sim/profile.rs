@@ -41,7 +41,7 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     /// How many nodes. What is said of the second holds for all that follow.
     pub(crate) nodes: usize,
-    /// Who hears whom.
+    /// Which nodes receive from which.
     pub(crate) topology: Topology,
     /// Steps of traffic at A and at B.
     pub(crate) steps: [u32; 2],
@@ -161,7 +161,7 @@ impl Profile {
         if it.rules != Rules::NoTrack {
             it.keep_local = [true; 2];
         }
-        // Where flows go straight into the kernel, nobody can tell whose they are if both nodes have them.
+        // Where flows go straight into the kernel, their owner is unknown if both nodes have them.
         let tables = it.keep_remote == [true; 2] && it.keep_local == [true; 2];
         it.shared = tables && it.nodes == 2 && rng.chance(500);
         it.prefilled = rng.chance(700);
@@ -170,7 +170,7 @@ impl Profile {
         it.tight = rng.chance(150);
         it.room_again = it.tight && rng.chance(700);
         let faults = |rng: &mut Rng, most| if rng.chance(400) { rng.below(most) as u32 } else { 0 };
-        // A commit makes two nodes tell of one flow; of three nodes, the third has two truths to choose from.
+        // A commit makes two nodes send one flow; of three nodes, the third has two truths to choose from.
         it.commands = if it.nodes == 2 { faults(rng, 40) } else { 0 };
         it.restarts = faults(rng, 15);
         it.switches = if rng.chance(100) { 15 } else { 0 };

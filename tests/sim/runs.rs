@@ -42,7 +42,7 @@ impl<'a> Timed<'a> {
     }
 }
 
-/// Failing seeds that are told in full.
+/// Failing seeds that are printed in full.
 const TOLD: usize = 10;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -51,7 +51,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     Some(number)
 }
 
-/// The one seed that is to be replayed, with all it does.
+/// The one seed to replay, with all it does.
 pub(crate) fn replayed() -> Option<u64> {
     number("CTFLOW_SIM_SEED")
 }
@@ -161,8 +161,8 @@ struct Progress {
     failures: Vec<(u64, Violation)>,
 }
 
-/// Spends CTFLOW_SIM_SECONDS on the worlds, the same time on each, with CTFLOW_SIM_JOBS threads. Then a table tells of
-/// all of them.
+/// Spends CTFLOW_SIM_SECONDS on the worlds, the same time on each, with CTFLOW_SIM_JOBS threads. Then prints a table
+/// of all of them.
 pub(crate) fn for_a_time(worlds: &[Timed<'_>]) {
     let seconds = number("CTFLOW_SIM_SECONDS").unwrap_or(10);
     let jobs = number("CTFLOW_SIM_JOBS").unwrap_or(1).max(1);
@@ -185,7 +185,7 @@ fn work(worlds: &[Timed<'_>], progress: &Mutex<Vec<Progress>>, end: Instant) {
             let mut all = progress.lock().expect("runs catch their panics");
             let pending = |p: &Progress| Instant::now() < end || p.runs + u64::from(p.busy) == 0;
             let waiting = all.iter_mut().enumerate().filter(|(_, p)| pending(p));
-            // Whoever others work at comes later: their time is not counted yet.
+            // Worlds that other threads work at come later: their time is not counted yet.
             let Some((n, next)) = waiting.min_by_key(|(_, p)| (p.busy, p.spent)) else { return };
             next.busy += 1;
             next.next += 1;

@@ -38,7 +38,7 @@ impl Trace {
         self.fold_word(u64::from(key.zone) << 8 | u64::from(key.tuple.proto));
     }
 
-    /// One line, if somebody reads.
+    /// One line, if the trace is verbose.
     pub(crate) fn say(&self, now: Instant, node: usize, text: Arguments<'_>) {
         if self.verbose {
             let who = name(node);

@@ -8,10 +8,10 @@ use engine::{Command, Side};
 
 /// How long after the last fault everybody is exact, and says so.
 const EXACT_IN_MS: u64 = 8_000;
-/// In ALARM: what is not told again goes after nine seconds at most, and what is comes again every three.
+/// In ALARM: a flow that is not refreshed goes after nine seconds at most, and each flow is refreshed every three.
 const EXACT_IN_ALARM_MS: u64 = 16_000;
 
-/// Nothing is lost: all is exact at once, though nobody has asked for anything.
+/// Nothing is lost: all is exact at once, without a request.
 pub(crate) fn exact(cluster: &mut Cluster) -> Outcome {
     checkers::local_is_kernel(cluster)?;
     checkers::remote_is_local(cluster)?;
@@ -19,8 +19,8 @@ pub(crate) fn exact(cluster: &mut Cluster) -> Outcome {
     commit(cluster, 1)
 }
 
-/// Whatever happened: when it is over, everybody has everything, knows it, and says so. With FTFW and ALARM nobody has to
-/// ask; with NOTRACK an operator does, once.
+/// Whatever happened: when it is over, every node has everything, knows it, and says so. With FTFW and ALARM that
+/// needs no request; with NOTRACK an operator makes one, once.
 pub(crate) fn sure(cluster: &mut Cluster) -> Outcome {
     claims::hold(cluster)?;
     cluster.heal();
@@ -34,7 +34,7 @@ pub(crate) fn sure(cluster: &mut Cluster) -> Outcome {
     }
 }
 
-/// Somebody forged messages: when an operator asks for everything, that is gone, too.
+/// Messages were forged: when an operator requests everything, that is gone, too.
 pub(crate) fn asked(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
     cluster.settle()?;
@@ -52,8 +52,8 @@ fn comes_true(cluster: &mut Cluster, ms: u64) -> Outcome {
     commit(cluster, node)
 }
 
-/// FTFW with somebody in between who forges: once that is over, both find together again by themselves, and are then
-/// quiet. What was forged whole stays until somebody asks, because nobody can know.
+/// FTFW with a forger in between: once that is over, both agree again by themselves, and are then quiet. A message
+/// that was forged completely has effect until the next request, because no node can know.
 pub(crate) fn reliable_after_garbage(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
     cluster.wait_ms(EXACT_IN_MS)?;
@@ -66,7 +66,7 @@ pub(crate) fn reliable_after_garbage(cluster: &mut Cluster) -> Outcome {
     asked(cluster)
 }
 
-/// FTFW with the original: once the link is whole again, ours needs nobody to ask for anything.
+/// FTFW with the original: once the link is whole again, ours needs no request.
 pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
     cluster.wait_ms(EXACT_IN_MS)?;
@@ -75,8 +75,8 @@ pub(crate) fn reliable_with_original(cluster: &mut Cluster) -> Outcome {
     healed_with_original(cluster)
 }
 
-/// The same where processes end and begin again. The original's operator has to ask: what it asks for at its start gets
-/// lost where nobody misses it, and when ours begins anew it does not ask.
+/// The same where processes end and start again. The original's operator has to request a transfer: its request at
+/// its start may get lost unnoticed, and when ours restarts it makes none.
 pub(crate) fn healed_with_original(cluster: &mut Cluster) -> Outcome {
     cluster.heal();
     cluster.wait_ms(EXACT_IN_MS)?;

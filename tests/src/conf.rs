@@ -252,7 +252,7 @@ impl Conf {
         self.protocol("FTFW").mode("ACKWindowSize 20")
     }
 
-    /// ALARM. Each flow is told again after at most `refresh_s` seconds and a part of one, and forgotten `cache_s`
+    /// ALARM. Each flow is refreshed after at most `refresh_s` seconds and a part of one, and forgotten `cache_s`
     /// seconds after the last time.
     #[must_use]
     pub fn alarm(self, refresh_s: u32, cache_s: u32) -> Self {

@@ -263,7 +263,7 @@ impl<'a> Daemon<'a> {
         wait_or_tell(said, |log| format!("never said: {words}\n{log}"));
     }
 
-    /// Its log, with all that was told before.
+    /// Its log, from the start.
     #[must_use]
     pub fn log(&self) -> String {
         wait_until("the log is written", || self.log_is_written());

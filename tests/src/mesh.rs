@@ -188,7 +188,7 @@ impl Mesh {
         }
     }
 
-    /// Has longer packets to a node vanish, as where a switch on the way takes no more and nobody says so.
+    /// Drops longer packets to a node silently, as a switch on the way with a smaller MTU does.
     pub fn narrow(&self, node: usize, mtu: usize) {
         self.nodes[node].nft(&format!(
             "table inet narrow {{ chain input {{ type filter hook input priority 0; policy accept; \

@@ -1,4 +1,4 @@
-//! Network namespaces for tests. They have no names: a namespace lives as long as somebody holds it open or runs in
+//! Network namespaces for tests. They have no names: a namespace lives as long as a process holds it open or runs in
 //! it, so nothing is left behind, whatever becomes of the test.
 
 use crate::wait::wait_until;
@@ -35,7 +35,7 @@ pub fn enter_empty() {
             .expect("unshare(CLONE_NEWNET) needs root");
     }
     run("ip", &["link", "set", "lo", "up"]);
-    // Flows made by a request while nobody listens would never cause an event (the default, 2, saves that).
+    // Flows made by a request without a listener would never cause an event (the default, 2, saves that).
     sysctl("net/netfilter/nf_conntrack_events", "1");
 }
 

@@ -1,5 +1,5 @@
-//! An FTP session whose router dies between the announcement of a data connection and its beginning, whoever the router's
-//! helper is.
+//! An FTP session whose router dies between the announcement of a data connection and its beginning, with either
+//! helper on the router.
 //!
 //! ```text
 //!              +-- router A, then dead --+
@@ -57,7 +57,7 @@ impl Ends {
         for router in [&stage.a, &stage.b] {
             router.within(|| {
                 sysctl("net/ipv4/ip_forward", "1");
-                // A connection that goes on is in nobody's window.
+                // A connection that goes on is outside every tracked window.
                 sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
             });
             router.nft(RULES);

@@ -1,5 +1,5 @@
-//! A path between two nodes that is slow, far and loses, because kernels here have no netem: whoever sends on it sends
-//! to its own loopback, and a thread for each direction carries datagrams to the other namespace.
+//! A path between two nodes that is slow, far and loses, because kernels here have no netem: each node sends to its
+//! own loopback, and a thread for each direction carries datagrams to the other namespace.
 //!
 //! ```text
 //!   node 0: daemon -> 127.0.0.2:4790 ==queue, rate, loss, delay==> 127.0.0.2:4790 -> daemon, node 1
@@ -154,7 +154,7 @@ impl Direction {
             self.read();
             while self.flying.front().is_some_and(|(at, _)| *at <= Instant::now()) {
                 let (_, bytes) = self.flying.pop_front().expect("there is one");
-                // Without a daemon there is nobody to hear it.
+                // Without a daemon there is no receiver.
                 let _ = self.to.send_to(&bytes, daemon);
             }
         }

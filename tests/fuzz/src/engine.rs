@@ -17,7 +17,7 @@ const DATAGRAMS_AT_ONCE: usize = 1_000;
 /// Messages about a table's flows that can wait, in units of what the table holds.
 const MOST_WAITING: usize = limit::OUTBOX_CONTROLS_MAX + limit::OUTBOX_MESSAGES_MAX;
 
-/// Who sends what the engine hears.
+/// The sender of the engine's input.
 const PEER: Sender = Sender { link: 0, addr: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
 /// Steps through the plan in the bytes: no panic, tables and queues keep their limits, whatever is sent can be read,

@@ -22,7 +22,7 @@ struct Node {
 struct World {
     now: Instant,
     nodes: [Node; 2],
-    /// To whom, and what.
+    /// The receiver, and the bytes.
     heard: Vec<(usize, Vec<u8>)>,
 }
 

@@ -46,7 +46,7 @@ fn comes_back(raw: &RawMessage<'_>, message: Message) {
     assert!(again.header.flags.contains(stamp.flags));
     let back = decode(&again);
     match message {
-        // Their ports do not travel, nor what follows from them; whoever sends some is understood all the same.
+        // Their ports do not travel, nor what follows from them; a message with ports is understood all the same.
         Message::Flow { flow, .. } if flow.orig.proto == ipproto::UDPLITE => assert!(back.is_ok()),
         message => assert_eq!(back, Ok(carried(message))),
     }
@@ -67,7 +67,7 @@ fn encode(message: &Message, stamp: Stamp) -> Vec<u8> {
     bytes
 }
 
-/// What of a message the encoder writes.
+/// The part of a message that the encoder writes.
 fn carried(message: Message) -> Message {
     match message {
         Message::Flow { change, flow } => Message::Flow { change, flow: carried_flow(flow) },

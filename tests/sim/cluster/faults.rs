@@ -7,7 +7,7 @@ use engine::{Command, Input};
 use wire::sync::v1::Messages;
 
 impl Cluster {
-    /// Somebody speaks in the name of `node`.
+    /// A stranger sends under the address of `node`.
     pub(super) fn forge(&mut self, node: usize) {
         let bytes = self.hostile[node].forge();
         self.trace.say(self.now, node, format_args!("forged {:?}", Messages::datagram(&bytes)));
@@ -75,7 +75,7 @@ impl Cluster {
         let back = back.filter(|_| self.links[node].paths.len() == 1);
         let mut ledgers = self.links[node].ledgers();
         let first_seq = ledgers.next().map_or(far, |ledger| ledger.first_seq(far, back));
-        // Those of the others begin anew as well.
+        // Those of the others start again as well.
         ledgers.for_each(|ledger| {
             ledger.first_seq(far, None);
         });

@@ -1,4 +1,4 @@
-//! Which moments are quiet: nothing is under way that nobody can know of yet.
+//! Which moments are quiet: everything under way can be known.
 
 use super::{Cluster, MILLISECOND, Step};
 use crate::profile::Profile;
@@ -17,8 +17,8 @@ impl Cluster {
         self.nodes[n].up && !self.agenda.values().any(about)
     }
 
-    /// Whether what a node's kernel did can have been seen by now. What the kernel does not tell is looked for every few
-    /// seconds; what an operator made the node forget is read when somebody asks for it.
+    /// Whether a node can have seen all its kernel did by now. What the kernel does not report is searched for every
+    /// few seconds; what an operator made the node forget is read on request.
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
         // Counts are compared every second, and a difference has to stay.
         let looked_for = if self.profile.switches > 0 { 7_000 } else { 5_000 } * MILLISECOND;

@@ -71,7 +71,7 @@ pub(super) enum Told {
     Up(u64),
     /// It is gone.
     Down,
-    /// This is to be sent to it.
+    /// A datagram to send to it.
     Send(u64, bool),
     /// A datagram was opened, for the first time.
     Opened,
@@ -83,7 +83,7 @@ pub(super) struct Session {
     present: Option<Key>,
     last: Option<Key>,
     next: Option<Key>,
-    /// The incarnation that the engine was told of.
+    /// The incarnation that the engine knows.
     told: Option<u64>,
     heard_at: Instant,
     /// The last initiation that was sent, when the first and when the next one.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use wire::sync::v2::DigestKey;
 
 pub(super) const KEY: DigestKey = DigestKey([9; 16]);
-/// What is sealed at most, where nobody looks for what paths carry.
+/// The most bytes sealed at once, where no path search runs.
 const TEXT_LEN: usize = 1_180;
 /// Requests the host hands to the kernel at once.
 const BATCH_OPS: usize = 64;
@@ -67,7 +67,7 @@ pub(super) struct Member {
     pub(super) is_hot: bool,
     clock: Duration,
     rng: Rng,
-    /// The flows of its kernel of which the engine was told, by the kernel's ids.
+    /// The flows of its kernel that the engine has received, by the kernel's ids.
     known: BTreeSet<(FlowKey, u32)>,
     /// Bytes of text that are sealed at most.
     seals: usize,
@@ -143,7 +143,7 @@ impl Member {
         self.sessions = (0..settings.nodes).map(|_| Session::default()).collect();
         self.numbers = vec![(0, None); settings.nodes];
         (self.timer_at, self.execute_planned, self.dump) = (None, false, None);
-        // Nobody knows any more which of its flows were written for peers.
+        // Which of its flows were written for peers is unknown from here on.
         self.kernel.adopt();
         self.known.clear();
         self.life += 1;
@@ -284,7 +284,7 @@ impl Member {
         Err(Violation::new("I5 deletes hit what is meant", text))
     }
 
-    /// Takes note of what the engine is told of its kernel.
+    /// Records what the engine receives from its kernel.
     fn note(&mut self, input: &Input<'_>) {
         let flow = match input {
             Input::Kernel { event: Change::New | Change::Update, flow, .. } => flow,

@@ -145,7 +145,7 @@ impl World {
         self.plan(pause, Step::End { node: on, key, id });
     }
 
-    /// Whether every node knows that this one owns a flow, and hears it.
+    /// Whether every node knows that this one owns a flow, and receives from it.
     fn is_undisputed(&self, key: &FlowKey, on: usize) -> bool {
         let calm = !self.is_any_path_cut();
         let knows = |node: &super::member::Member| {

@@ -16,12 +16,12 @@ use wire::sync::v2::{Frame, Frames};
 /// So long a node may say that it has what a peer has while one row differs and stays as it is: a comparison counts for
 /// three seconds, and takes a second and the way.
 const DIFFERS_MAX: Duration = Duration::from_millis(4_700);
-/// By so many an identity may be claimed anew more often than its kernels told of it (R10.5).
+/// By so many an identity may be claimed more often than its kernels reported it (R10.5).
 const EPOCHS_MORE: u64 = 10;
 /// How long nothing happens at the end, seconds.
 const QUIET_S: u64 = 5;
 
-/// Whose a flow is and how it is told, at a node.
+/// The owner and the version of a flow, at a node.
 type View = BTreeMap<FlowKey, (Owner, u64)>;
 
 /// A row that differs at a holder and its owner, and since when both have been as they are.
@@ -40,7 +40,7 @@ pub(super) struct Watch {
     /// Datagrams from one to the other, and records in them, since the quiet began.
     sent: Vec<Vec<u64>>,
     records: u64,
-    /// How often claims were told, and events came.
+    /// How often claims were sent, and events came.
     pub(super) told: u64,
 }
 
@@ -60,7 +60,7 @@ impl Watch {
         *self.events.entry(*key).or_default() += 1;
     }
 
-    /// A process began anew, or was told to do something.
+    /// A process restarted, or received a command.
     pub(super) const fn on_disturbance(&mut self) {
         self.disturbances += 1;
     }

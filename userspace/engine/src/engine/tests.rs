@@ -99,7 +99,7 @@ fn a_reading_ends_where_a_large_part_of_the_table_is_empty() {
     assert_eq!(engine.table(Side::Local).len(), 1);
 }
 
-/// The peer tells of a new flow.
+/// The peer sends a new flow.
 fn tell(engine: &mut Engine, flow: &Flow) {
     let mut bytes = [0; 500];
     let mut writer = Writer::new(&mut bytes);

@@ -24,7 +24,7 @@ fn flow(port: u16, master: Option<&Flow>) -> Flow {
     flow
 }
 
-/// The peer tells of a flow in its message with this number.
+/// The peer sends a flow in its message with this number.
 fn hear(engine: &mut Engine, seq: u32, change: Change, flow: &Flow) {
     let mut bytes = [0; 500];
     let mut writer = Writer::new(&mut bytes);

@@ -10,7 +10,7 @@ use wire::transport::Edit;
 /// Who is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nat {
-    /// Nobody.
+    /// No one.
     None,
     /// The client: the server sees 10.2.0.77 and a port 1000 higher.
     Source,
@@ -112,7 +112,7 @@ impl Vector {
     }
 }
 
-/// A packet from the client's port to a group, which nobody translates.
+/// A packet from the client's port to a group, which no rule translates.
 pub(super) fn asking(kind: Kind, protocol: u8, group: ([u8; 4], u16), payload: &[u8]) -> Vector {
     let original = Tuple::v4(CLIENT, group.0, protocol).with_ports(CLIENT_PORT, group.1);
     let vector = Vector::new(kind, protocol, group.1, Nat::None);

@@ -105,7 +105,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
     )
 }
 
-/// Whether a kernel with this selection would tell of the flow.
+/// Whether a kernel with this selection would report the flow.
 fn selects(selection: &Selection, flow: &Flow) -> bool {
     let masked = |wanted: Option<(u32, u32)>, has: u32| {
         wanted.is_none_or(|(value, mask)| has & mask == value)

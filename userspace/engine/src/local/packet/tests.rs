@@ -174,7 +174,7 @@ fn an_older_report_does_not_overwrite_a_newer_one() {
     assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(2));
 }
 
-/// A flow whose beginning nobody saw may be one of those whose end the kernel does not tell.
+/// A flow whose beginning was not seen may be one whose end the kernel does not report.
 #[test]
 fn a_flow_that_is_met_half_way_is_looked_after() {
     let mut engine = engine();
@@ -214,7 +214,7 @@ fn hear(engine: &mut Engine, now: u64, change: Change, flow: &Flow) {
     engine.handle(Instant(now), Input::Datagram { from, bytes: &bytes[..len] });
 }
 
-/// What the peer is told now: of which flows, as new or as changed.
+/// What is sent to the peer now: which flows, as new or as changed.
 fn told(engine: &mut Engine, now: u64) -> Vec<(Change, FlowKey)> {
     let (mut bytes, mut told) = ([0; 1472], Vec::new());
     while let Some(len) = engine.poll_transmit(Instant(now), &mut bytes) {
@@ -300,7 +300,7 @@ fn inject(engine: &mut Engine, now: u64, change: Change, flow: &Flow) -> Vec<Flo
     asked(engine)
 }
 
-/// Two nodes that told each other what the other one wrote would go on for ever.
+/// Two nodes that sent each other the results of their writes would go on for ever.
 #[test]
 fn what_an_injection_changed_is_read_back_and_not_told_back() {
     let mut engine = injecting();
@@ -309,7 +309,7 @@ fn what_an_injection_changed_is_read_back_and_not_told_back() {
     answer(&mut engine, 20, Some(marked.clone()));
     assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
     assert_eq!(told(&mut engine, 21), []);
-    // A change by traffic that was read together with it is reported later, and is told.
+    // A change by traffic that was read together with it is reported later, and is sent.
     packet(&mut engine, 15, true, true);
     assert_eq!(told(&mut engine, 22), [(Change::Update, flow().key())]);
     assert_eq!(engine.flows(Side::Local).next().map(|flow| flow.mark), Some(7));
@@ -330,7 +330,7 @@ fn the_first_reading_does_not_take_the_peers_flows_for_ours() {
     );
 }
 
-/// While the sources change, an event that tells of one change may come in before the packet that made an earlier one.
+/// While the sources change, an event about one change may come in before the packet that made an earlier one.
 #[test]
 fn a_packet_from_before_an_event_that_left_its_news_out_makes_the_engine_ask() {
     for news in [true, false] {

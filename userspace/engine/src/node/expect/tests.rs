@@ -203,7 +203,7 @@ fn our_own_writes_are_not_told_back() {
 fn a_commit_that_replaces_the_master_is_not_told_either() {
     let mut engine = engine(Replication::default());
     hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
-    // The kernel ends it with its master, and says that nobody asked for that.
+    // The kernel ends it with its master, without a request.
     hear(&mut engine, Change::Destroy, &expectation(5000), Origin::Foreign);
     hear(&mut engine, Change::New, &expectation(5000), Origin::Commit);
     assert_eq!((kinds(&mut engine), engine.expectation_counts()), (vec![], [1, 0]));
@@ -227,7 +227,7 @@ fn a_dump_fills_the_table_and_tells_of_what_was_missed() {
     engine.handle(NOW, Input::ExpectEventsLost);
     answer_reads(&mut engine, &[expectation(1), expectation(2)]);
     assert_eq!(kinds(&mut engine), [Change::New, Change::New].map(Kind::Expect));
-    // The dump that is under way showed 1 before it ended; 2 has ended, and nobody said so.
+    // The dump that is under way showed 1 before it ended; 2 has ended without an event.
     let later = NOW + core::time::Duration::from_secs(1);
     engine.handle(later, Input::ExpectEventsLost);
     assert!(matches!(engine.poll_kernel().unwrap().request, Request::DumpExpectations));

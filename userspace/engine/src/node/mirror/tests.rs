@@ -119,7 +119,7 @@ impl Talk {
         all
     }
 
-    /// What is told of flows.
+    /// The messages about flows.
     fn told(&mut self) -> Vec<(Change, FlowKey)> {
         let flows = self.sent().into_iter().filter_map(|message| match message {
             Message::Flow { change, flow } => Some((change, flow.key())),
@@ -466,7 +466,7 @@ fn an_answer_about_a_peers_flow_leaves_the_next_doubt_free_to_ask() {
     let mut talk = Talk::new();
     talk.happens(Change::New, &flow(1));
     talk.sent();
-    // The entry stays until the peer has been told of the end.
+    // The entry stays until the peer has received the end.
     talk.happens(Change::Destroy, &flow(1));
     talk.tells(Change::New, &flow(1));
     talk.kernel(|_| None);

@@ -30,7 +30,7 @@ fn r5_1_other_bytes_lengths_and_indices_are_dropped_counted_and_not_answered() {
             world.deliver(0, from, &mut bytes);
         }
     }
-    // 13 lengths of 256 first bytes. What is left is an initiation without mac1, and indices that nobody has.
+    // 13 lengths of 256 first bytes. What is left is an initiation without mac1, and unused indices.
     assert_eq!(refused(&world, Refusal::BadMac), 1);
     assert_eq!(refused(&world, Refusal::UnknownIndex), 2 + 9);
     assert_eq!(refused(&world, Refusal::Malformed), 13 * 256 - 12);
@@ -301,7 +301,7 @@ fn r5_8_data_goes_where_the_last_datagram_came_from() {
     let told =
         |e: &&Event| matches!(e, Event::OtherAddress { address, .. } if *address == elsewhere);
     assert_eq!(world.nodes[0].events.iter().filter(told).count(), 1, "told once");
-    // Addresses that change all the time are told once a minute.
+    // Addresses that change all the time are reported once a minute.
     for port in 1..50 {
         let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
         world.deliver(0, SocketAddr::new(elsewhere.ip(), port), &mut datagram);

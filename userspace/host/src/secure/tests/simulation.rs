@@ -1,4 +1,4 @@
-//! Many seeds of a bad network, restarts and somebody hostile.
+//! Many seeds of a bad network, restarts and an attacker.
 
 use super::world::*;
 use super::*;

@@ -82,7 +82,7 @@ pub(super) struct Node {
     pub(super) at: SocketAddr,
     pub(super) incarnation: u64,
     pub(super) events: Vec<Event>,
-    /// Of each peer that was told to be there: its incarnation.
+    /// The incarnation of each peer that the engine knows to be there.
     pub(super) up: BTreeMap<PeerId, u64>,
     /// What was opened, by who sealed it: incarnation and number.
     pub(super) opened: HashSet<(PeerId, u64, u64)>,
@@ -133,7 +133,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) faults: Faults,
     pub(super) dice: Dice,
-    /// Everything that was sent; also what was sent to nobody.
+    /// Everything that was sent; also what had no receiver.
     pub(super) heard: Vec<Flight>,
     /// Pairs of addresses between which nothing passes.
     pub(super) cut: Vec<(SocketAddr, SocketAddr)>,
@@ -176,7 +176,7 @@ impl World {
         });
     }
 
-    /// The node starts anew: another incarnation, nothing remembered.
+    /// The node restarts: another incarnation, nothing remembered.
     pub(super) fn restart(&mut self, of: usize) {
         let (count, incarnation, seed) = (self.nodes.len(), self.dice.next(), self.dice.next());
         let node = &mut self.nodes[of];

@@ -59,7 +59,7 @@ impl Talk {
         self.hears(ms, |w| v1::encode_control(control, stamp, w));
     }
 
-    /// The peer tells of a flow with a mark, under a number of its choice.
+    /// The peer sends a flow with a mark, under a number of its choice.
     fn tells(&mut self, ms: u64, seq: u32, change: Change, mark: Option<u32>) {
         let mut flow = flow(1);
         flow.mark = mark.unwrap_or_default();
@@ -78,7 +78,7 @@ impl Talk {
         self.engine.handle(at_ms(ms), Input::Datagram { from, bytes: &bytes[..len] });
     }
 
-    /// The peer tells of flow `n` under number `seq`.
+    /// The peer sends flow `n` under number `seq`.
     fn tells_of(&mut self, ms: u64, seq: u32, change: Change, n: u16) {
         let options = Options { timeout: false, window_scale: false };
         let stamp = v1::Stamp { seq, flags: Flags::empty() };
@@ -393,7 +393,7 @@ fn a_word_about_a_flow_of_a_peer_that_writes_it_into_its_kernel_makes_this_node_
     let asked = asked.last().map(|(header, _)| header.seq).unwrap();
     talk.seq = 59;
     talk.says(11_200, Control::Ack { from: FIRST, to: asked }, Flags::empty());
-    // Another word of this node's was on its way when the peer told of the end once more.
+    // Another message of this node's was on its way when the peer sent the end once more.
     talk.kernel(11_200, Change::Update, 1);
     talk.sent(11_200);
     talk.tells_of(11_201, 60, Change::Destroy, 1);

@@ -1,4 +1,4 @@
-//! Each function of claims as its table. `UPDATE=1` writes the tables anew: read what has changed.
+//! Each function of claims as its table. `UPDATE=1` rewrites the tables: read what has changed.
 
 use super::*;
 use core::fmt::Write as _;
@@ -105,7 +105,7 @@ fn what_a_node_says_is_what_the_table_says() {
                     let (hot, standby, joined) = (bits & 4 != 0, bits & 2 != 0, bits & 1 != 0);
                     let node = Node { me: 'b', hot, standby, joined };
                     let got = said(&node, happened, known.as_ref(), closing);
-                    // What matters only to a few is told where it does.
+                    // Rare cases are described where they matter.
                     let plain = Node { me: 'b', hot: false, standby: false, joined: true };
                     let usual = said(&plain, happened, known.as_ref(), false);
                     let as_usual = (closing, hot, standby, joined) != (false, false, false, true);
@@ -209,7 +209,7 @@ fn joined(one: &Flow, two: &Flow) -> Flow {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// R10.3: whoever joins says all that both did, and nobody has anything to add.
+    /// R10.3: a node that joins says all that both did, and no node has anything to add.
     #[test]
     fn what_is_joined_says_what_both_say(one in flow(), two in flow()) {
         let both = joined(&one, &two);

@@ -207,7 +207,7 @@ proptest! {
     }
 }
 
-/// R7.2: a flow that changes while a peer is slow is told once, as it is then.
+/// R7.2: a flow that changes while a peer is slow is sent once, in its state then.
 #[test]
 fn states_merge_behind_a_slow_peer() {
     let mut ledger = Ledger::new(8);

@@ -1,4 +1,4 @@
-//! Each state with each event, as a table, and whole searches. `UPDATE=1` writes the table anew: read what has changed.
+//! Each state with each event, as a table, and whole searches. `UPDATE=1` rewrites the table: read what has changed.
 
 use super::*;
 use core::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Whole engines that speak version 2 with each other, over a network and kernels that do what they are told.
+//! Whole engines that speak version 2 with each other, over a network and kernels that do what requests say.
 
 use crate::config::{Cluster, Config, Helpers, Owner};
 use crate::expectations::ExpectKey;
@@ -73,7 +73,7 @@ struct World {
     seals: usize,
     carries: usize,
     datagrams: Vec<(usize, usize, u64, u64, Vec<u8>)>,
-    /// What engines told, and which.
+    /// The engines' events, and whose each is.
     heard: Vec<(usize, Event)>,
 }
 
@@ -357,7 +357,7 @@ fn what_is_lost_is_told_again() {
     world.assert_equal("a fifth was lost");
 }
 
-/// Node 1 owes an acknowledgement of node 0's OPEN when it begins anew, and its own has not come through yet (seed
+/// Node 1 owes an acknowledgement of node 0's OPEN when it restarts, and its own has not come through yet (seed
 /// 96,001,224 of the mesh).
 #[test]
 fn who_began_anew_before_it_was_heard_is_told_again() {
@@ -371,8 +371,8 @@ fn who_began_anew_before_it_was_heard_is_told_again() {
     world.assert_equal("node 1 asked for everything");
 }
 
-/// R8.2: what changes is told before what was there before, which goes on all the same.
-/// Node 0 is about to tell node 1, which has just begun, of 20,000 flows.
+/// R8.2: changes are sent before the flows that were there already, whose transfer goes on all the same. Node 0 is
+/// about to send node 1, which has just started, 20,000 flows.
 fn transfer() -> World {
     let mut world = World::new(2);
     drop(world.stop(1));
@@ -479,7 +479,7 @@ fn a_restart_over_the_same_kernel_costs_a_comparison() {
     world.run(S(3));
     let mut kernel = world.stop(0);
     world.run(S(1));
-    // What ended and what began while nobody looked.
+    // What ended and what began without an event.
     (0..5).for_each(|n| drop(kernel.remove(&(1_000 + n))));
     kernel.insert(9_000, flow(9_000, 3));
     let taken = |world: &World| {
@@ -580,7 +580,7 @@ fn a_dead_node_is_taken_over_before_its_session_is_silent_and_a_live_one_is_not(
             world.kernel(1, Change::New, flow(2_000 + n, 3));
         }
         world.run(S(3));
-        // Nobody tells of its death, as nobody does within the first seconds.
+        // Its death is not announced, as it never is within the first seconds.
         world.nodes[0] = None;
         world.run(S(1));
         world.command(2, Command::CommitAll);

@@ -399,7 +399,7 @@ impl Node {
         digest
     }
 
-    /// A datagram came. `incarnations`: of its sender, and of whom it is for.
+    /// A datagram came. `incarnations`: of its sender, and of its receiver.
     pub(super) fn hear(
         &mut self,
         now: Instant,
@@ -478,7 +478,7 @@ impl Node {
             return;
         }
         if peer.opened {
-            // It began anew: what this node said is forgotten there.
+            // It restarted: this node's messages are forgotten there.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);
@@ -489,7 +489,7 @@ impl Node {
         if open.hold.is_none() {
             self.ledger.to_head(peer.position);
         } else if !resumes {
-            // Living claims are compared. Ends are not, where they ended claims of others: they are told, all of them.
+            // Living claims are compared. Ends are not, where they ended claims of others: all of them are sent.
             self.ledger.to_tail(peer.position);
             let ends = self.ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
             ends.for_each(|(item, entry)| {
@@ -624,7 +624,7 @@ impl Node {
         }
     }
 
-    /// Time went by: readings, silence, what is to be sent. Datagrams by peer.
+    /// Time went by: readings, silence, what is due to be sent. Datagrams by peer.
     pub(super) fn turn(&mut self, now: Instant) -> Vec<(usize, [u64; 2], Out)> {
         if !self.read && self.joined(now) {
             self.read = true;
@@ -666,7 +666,7 @@ impl Node {
         out
     }
 
-    /// What the kernel shows and nobody claims.
+    /// What the kernel shows and no node claims.
     fn reading(&mut self, now: Instant) {
         for at in 0..FLOWS {
             // What was written for another goes by itself, or its traffic claims it (R13.3).
@@ -679,7 +679,7 @@ impl Node {
         }
     }
 
-    /// The next datagram for a peer, if anything is to be said.
+    /// The next datagram for a peer, if one is due.
     fn datagram(&mut self, now: Instant, to: usize) -> Option<Out> {
         let mut bytes = [0; DATAGRAM_LEN];
         let mut d = Datagram::new(&mut bytes, &Head::default()).unwrap();

@@ -193,7 +193,7 @@ impl World {
                 self.incarnations += 1;
                 let (incarnation, reboot) = (self.incarnations, what == 4);
                 self.nodes[one].restart(self.now, incarnation, reboot, self.ends_max);
-                // What it closed and has not told yet, nobody knows any more.
+                // A close that it has not sent yet is lost.
                 let closed =
                     self.connections.iter_mut().filter(|one_of| one_of.closed == Some(one));
                 closed.for_each(|connection| connection.closed = None);

@@ -113,7 +113,7 @@ impl World {
         panic!("not after {most} s");
     }
 
-    /// A daemon is started anew over its kernel.
+    /// A daemon restarts over its kernel.
     fn restart(&mut self, at: usize) {
         let expects = self.nodes[at].as_ref().unwrap().expects.clone();
         let kernel = self.stop(at);

@@ -39,7 +39,7 @@ fn a_flow_that_a_reading_shows_is_claimed_over_the_end_of_an_earlier_one() {
     world.run(S(2));
     let mut kernel = world.stop(1);
     world.kernel(0, Change::Destroy, flow(1_000, 3));
-    // It begins there while nobody looks.
+    // It begins there without an event.
     kernel.insert(1_000, flow(1_000, 3));
     world.start(1, kernel);
     world.run(S(15));
@@ -69,7 +69,7 @@ fn late(world: &mut World, event: Change, state: u8) {
     world.at(1).engine.handle(now, Input::Kernel { event, flow, origin, stamp });
 }
 
-/// Nobody can tell whether an end is of this flow or of an earlier one, so the kernel is asked, and has none.
+/// An end may be of this flow or of an earlier one, so the kernel is queried, and has none.
 #[test]
 fn an_end_whose_age_only_the_kernel_knows_is_told_as_the_close_that_it_was() {
     let mut world = ceded();

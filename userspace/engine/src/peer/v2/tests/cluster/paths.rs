@@ -78,7 +78,7 @@ fn a_path_that_shrinks_is_noticed_in_a_transfer_and_one_that_grows_in_ten_minute
     }
 }
 
-/// Who is told by its interface does not wait for anything to be lost.
+/// A node whose interface reports a size does not wait for a loss.
 #[test]
 fn an_interface_that_takes_less_is_heeded_at_once() {
     let mut world = world(9_000);

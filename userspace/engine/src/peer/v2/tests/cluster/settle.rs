@@ -1,4 +1,4 @@
-//! `Settle`: a new flow is told a little later, as it is by then.
+//! `Settle`: a new flow is sent a little later, in its state then.
 
 use super::{S, STEP, World, flow, peer_of};
 use core::time::Duration;
@@ -17,7 +17,7 @@ fn world() -> World {
     world
 }
 
-/// Records that node 0 told node 1, and flows of it that node 1 holds.
+/// Records that node 0 sent node 1, and flows of it that node 1 holds.
 fn told(world: &World) -> (u64, u32) {
     let standing = |at: usize| {
         let engine = &world.nodes[at].as_ref().unwrap().engine;
@@ -38,7 +38,7 @@ fn the_first_states_of_a_flow_are_told_as_one() {
     assert_eq!(told(&world), (before, 0), "60 ms after the first");
     world.run(Duration::from_millis(100));
     assert_eq!(told(&world), (before + 20, 20), "each is told once");
-    // From then on changes are told at once.
+    // From then on changes are sent at once.
     world.kernel(0, Change::Update, flow(1_000, 4));
     world.run(4 * STEP);
     assert_eq!(told(&world), (before + 21, 20));
