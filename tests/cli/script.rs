@@ -3,7 +3,7 @@
 //! ```text
 //! # a comment
 //! @ flows                              from here on, the table is that of tables/flows.txt and what became of it
-//! @each flows                          from here on, every command line meets that table anew
+//! @each flows                          from here on, every command line meets a fresh table
 //! -L -p tcp -o extended                a command line; single quotes hold a word together
 //! -R - << -I ... | -F                  the same with a text on standard input, `|` being a line end
 //! -R %file << -I ... | -F              the same with the text in a file, whose name replaces `%file`

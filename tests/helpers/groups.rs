@@ -1,4 +1,4 @@
-//! Protocols that ask a group and are answered by anybody: mdns, slp, ssdp, dhcpv6. Nothing of a group is forwarded
+//! Protocols that ask a group and are answered by any host: mdns, slp, ssdp, dhcpv6. Nothing of a group is forwarded
 //! here, so the router itself asks, and its own rules let in nothing but what is expected.
 
 use crate::stage::{

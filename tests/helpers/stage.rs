@@ -264,7 +264,7 @@ impl<'a> Expected<'a> {
         Self { protocol, from, from_port: 0, to, master, permanent: false, helper }
     }
 
-    /// Flows from anybody and any port.
+    /// Flows from any address and any port.
     pub(crate) const fn from_anybody(
         helper: &'a str,
         protocol: u8,

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   A (flows come and go) <--- sealed ---> B        the forger, from any source:
-//!         ^                                ^        handshakes with the right mac1, what was heard again or damaged,
-//!         '--------------------------------'------- data that nobody sealed
+//!         ^                                ^        handshakes with the right mac1, repetitions, damaged datagrams,
+//!         '--------------------------------'------- unsealed data
 //! ```
 //!
 //! Nothing of it reaches an engine: B holds what A has and both know it, while it goes on.

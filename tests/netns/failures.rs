@@ -207,7 +207,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
     room("65536");
     let refused = counters()[0] - before[0];
     assert_eq!(refused, 50);
-    // Anybody can.
+    // They can be evicted.
     requests.delete(&assured(0..400));
     requests.create(&udp_flows(1000..1800));
     sysctl("net/netfilter/nf_conntrack_buckets", "1024");

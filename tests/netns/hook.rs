@@ -450,7 +450,7 @@ fn flows_that_never_come_to_be_do_not_stay() {
     assert_eq!(flow.orig.ports().1, to.port());
 }
 
-/// Flows whose end the kernel does not tell, because they began before anybody listened.
+/// Flows whose end the kernel does not report, because they began before the first listener.
 #[test]
 fn of_flows_older_than_it_the_hook_hears_their_news_and_they_go_when_they_end() {
     netns::enter_new();

@@ -1,4 +1,4 @@
-//! Flows that began before anybody listened: the kernel tells neither what becomes of them nor that they ended
+//! Flows that began before the first listener: the kernel reports neither their changes nor their end
 //! (`nf_conntrack_events=2`, the default).
 
 use ctnetlink::flow::Known;

@@ -59,7 +59,7 @@ fn peer(family: Family, cable: usize) -> IpAddr {
 /// Sends a datagram from node B, from this address and a port of the kernel's choice.
 fn datagram(stage: &Stage, from: IpAddr, to: SocketAddr) {
     let socket = stage.b.within(|| UdpSocket::bind((from, 0)).expect("the address is ours"));
-    // While an interface comes up, there is no way to anybody.
+    // While an interface comes up, there is no way to any peer.
     let _ = socket.send_to(&alive(), to);
 }
 

@@ -1,7 +1,7 @@
-//! What version 1 of the protocol, or the kernel, does not let anybody do: the only exceptions from the truths.
+//! Limits of version 1 of the protocol and of the kernel: the only exceptions from the truths.
 //!
-//! Where one applies, a node need not come to have everything. It may not say that it has, either: what a node says is
-//! held against it whatever applies (`claims.rs`). Three are out of anybody's sight while they last.
+//! Where one applies, a node need not come to have everything. It may not say that it has, either: its claims are
+//! checked whatever applies (`claims.rs`). Three cannot be seen while they last.
 
 use crate::claims;
 use crate::cluster::Cluster;

@@ -146,7 +146,7 @@ impl Link {
         self.paths.iter_mut().map(|path| &mut path.ledger)
     }
 
-    /// A datagram without messages that anybody knows of.
+    /// A datagram without a message of any known kind.
     pub(crate) fn forged(&self, bytes: Vec<u8>, path: &Path) -> Packet {
         let (from, sender, life) = (self.from, path.sender, self.life);
         Packet { from, sender, bytes, seq: 0, messages: Rc::default(), life }

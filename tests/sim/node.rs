@@ -156,7 +156,7 @@ impl Node {
         }
     }
 
-    /// Whether traffic of this node's may use a flow of a peer's without anybody knowing (`limits.rs`, "unseen traffic").
+    /// Whether traffic of this node's may use a flow of a peer's unseen (`limits.rs`, "unseen traffic").
     pub(crate) fn may_use_unseen(&self, key: &FlowKey) -> bool {
         !self.keeps(Side::Remote) && self.unseen.contains(key)
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask public-api\n  cargo xtask public-api --bless")]
 pub(crate) struct Options {
-    /// Write the texts instead of comparing them; then read the diff, and raise the version if it breaks anybody
+    /// Write the texts instead of comparing them; then read the diff, and raise the version if it breaks users
     #[arg(long)]
     bless: bool,
 }

@@ -3,6 +3,7 @@
 mod names;
 mod order;
 mod queues;
+mod words;
 
 use crate::repo;
 use anyhow::{Context as _, Result, bail};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 /// - In each crate root and each module with children, a module imports only from siblings declared above it.
 /// - No queue without a limit and a counter.
 /// - No type name with three meanings in the libraries.
+/// - Comments name who does what: a few words that hide it are refused.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -40,6 +42,7 @@ pub(crate) fn check() -> Result<()> {
         findings.extend(sizes(&name, text));
         findings.extend(functions(&name, text));
         findings.extend(queues::unbounded(&name, text));
+        findings.extend(words::hiding(&name, text));
         if let Some(house) = source_of(path).and_then(|source| houses.get(source)) {
             let order = house.imports_from_below(path, text).into_iter();
             findings.extend(order.map(|(line, what)| format!("{name}:{line}: {what}")));

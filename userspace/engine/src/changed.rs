@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   kernel --> flows --(slot, what happened)--> Listener --> column of the session: the slot is queued, once,
-//!                                                            and told as it is when its turn comes
+//!                                                            and sent in its state when its turn comes
 //! ```
 //!
 //! The table knows no peer. It says what happened to a slot; the session remembers in a column of its own what the

@@ -116,7 +116,7 @@ impl Helpers {
 pub struct Replication {
     /// By which rules.
     pub mode: Mode,
-    /// Whether there is anybody to tell (off: statistics mode).
+    /// Whether there is a peer (off: statistics mode).
     pub has_peer: bool,
     /// Whether local flows are kept (off: `DisableInternalCache`, events go straight to the peer).
     pub keep_local: bool,

@@ -176,7 +176,7 @@ impl Engine {
         &self.node
     }
 
-    /// Forgets what is claimed of a flow without anybody's word.
+    /// Forgets the claim of a flow, without a message of any peer.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self, key: &FlowKey) {
         let Self { node, session } = self;

@@ -1,7 +1,7 @@
 //! Expectations: flows that a helper in the kernel announces before they begin (`ExpectationSync`).
 //!
 //! ```text
-//!  kernel events, dumps --> Local  --told or gone?--> outbox        datagrams --> Remote --commit--> kernel
+//!  kernel events, dumps --> Local  --sent or gone?--> outbox        datagrams --> Remote --commit--> kernel
 //!                                                                         (or straight into the kernel)
 //! ```
 //!

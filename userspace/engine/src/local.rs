@@ -6,7 +6,7 @@
 //!        v
 //!  table entry --QUEUED--> outbox --sent--> SENT
 //!        |
-//!  event DESTROY --> DEAD --told to the peer--> gone, a tombstone stays
+//!  event DESTROY --> DEAD --sent to the peer--> gone, a tombstone stays
 //! ```
 
 use crate::changed::{Elsewhere, Listener};
@@ -115,7 +115,7 @@ pub struct Flows {
     pub heard: u64,
     /// What came and went, by zone, and how long it lived.
     pub turnover: Turnover,
-    /// Flows that ended unseen, if anybody wants to know.
+    /// Flows that ended unseen, if the configuration asks for them.
     pub vanished: Vec<Flow>,
 }
 

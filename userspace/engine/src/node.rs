@@ -3,7 +3,7 @@
 //! ```text
 //!   kernel events, answers, readings --> Node --changed--> Session --> datagrams
 //!                                         ^  \--> kernel queue
-//!   datagrams --> Session --what peers told-'
+//!   datagrams --> Session --flows of peers--'
 //! ```
 //!
 //! A node knows no message. Its changes go through the seam ([`Listener`]); peers' messages come in as [`Told`].

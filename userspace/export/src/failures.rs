@@ -36,7 +36,7 @@ use wire::feed::Failure;
 const TICK: Duration = Duration::from_secs(1);
 /// Records that wait for the feed; the programs tell some hundreds a second at most.
 const WAITING_MAX: usize = 4096;
-/// Records taken from the ring before anybody else gets a turn.
+/// Records taken from the ring before the thread does other work.
 const RECORDS_PER_TURN: usize = 256;
 
 /// What was counted since the start.

@@ -51,7 +51,7 @@ const BATCH: usize = 16;
 const MESSAGE_LEN_MAX: usize = 72 << 10;
 /// Receive buffer of the socket, bytes: what finds no room there is dropped, whatever the queue's length.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// Helpers of protocols in which anybody may answer.
+/// Helpers of protocols in which any host may answer.
 const ASKS_GROUPS: [&str; 3] = ["mdns", "slp", "ssdp"];
 /// Its function for expectations translates the source alone, as theirs must be.
 const MODULE: &str = "nf_nat_sip";
@@ -205,7 +205,7 @@ impl Parts {
     }
 }
 
-/// Has the module loaded without which the kernel refuses what a translated host expects from anybody; see
+/// Loads the module without which the kernel refuses the expectations of a translated host from any address; see
 /// `engine::helper`. Nothing else of a helper needs it.
 fn load_module(log: &Log) {
     let loaded = Command::new("modprobe").args(["-q", MODULE]).status();

@@ -2,8 +2,8 @@
 //! queues in which it shows these packets; and which functions and nftables objects there are beside it.
 //!
 //! The messages are those of `netlink-packet-core` and `netlink-packet-netfilter`, which carry these subsystems as
-//! attributes without a type; the modules here type them. It is a cold path: one socket, one
-//! request at a time, and the answer in memory before anybody sees it.
+//! attributes without a type; the modules here type them. It is a cold path: one socket, one request at a time, and
+//! the whole answer in memory before the caller sees it.
 //!
 //! ```text
 //!  timeout, helper, queue --Request--> Client --bytes--> kernel

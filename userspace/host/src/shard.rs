@@ -84,11 +84,11 @@ const TRANSMITS_PER_TURN: usize = 256;
 const ORDERS_PER_TURN: usize = 16;
 /// The longest sleep: bounds what a wake-up lost to a record that was half written when the thread went to sleep costs.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// Length of a datagram that nobody gets.
+/// Length of a datagram that is packed and dropped.
 const DISCARD_LEN: usize = 8192;
 /// While events wait, the kernel's table is read on no more often than this, a piece at a time.
 const READ_PAUSE: Duration = Duration::from_millis(10);
-/// How often losses are looked for. One that the socket tells of is looked for at once.
+/// How often the thread looks for losses. A loss that the socket reports is handled at once.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
 /// What a shard is made of.
@@ -135,7 +135,7 @@ pub enum Order {
     Compare(PeerId, oneshot::Sender<Comparison>),
     /// Delete the kernel's entries that the filter does not ignore; the answer comes when it is done.
     Purge(Vec<PurgeSubject>, oneshot::Sender<CommandOutcome>),
-    /// Copy out what may have to be sent again, oldest first; `None` where nothing is. Only whoever wants to see the
+    /// Copy out the resend queue, oldest first; `None` where there is none. Only a client that wants to see the
     /// messages asks for that: there may be a hundred thousand.
     Resend(oneshot::Sender<Option<Vec<Resend>>>),
     /// Copy out flows of a table.
@@ -166,10 +166,10 @@ pub enum Order {
         shard: usize,
         /// Which table.
         side: Side,
-        /// What.
+        /// The command.
         wish: Wish,
     },
-    /// A peer of version 2 is to be found at these addresses.
+    /// The addresses of a peer of version 2 have changed.
     Addresses {
         /// Which one, in the order of the configuration.
         peer: usize,
@@ -329,7 +329,7 @@ impl Shard {
         Ok((shard, Handle { orders: sender, state }))
     }
 
-    /// Runs until told to stop, and hands back the event source, or until that fails.
+    /// Runs until an order stops it, and hands back the event source, or until that fails.
     ///
     /// # Errors
     /// When the event source or the poller fails for good.
@@ -376,8 +376,8 @@ impl Shard {
         }
     }
 
-    /// Takes events about flows and about expectations. Those about expectations are read first and handed in last: the
-    /// flows they belong to were told before.
+    /// Takes events about flows and about expectations. Those about expectations are read first and handed in last:
+    /// the events of their master flows come before them.
     fn take_events(&mut self, now: Instant, ready: Ready) -> io::Result<usize> {
         if let Some(since) = ready.overflow_empty {
             self.source.note_overflow_empty(since);
@@ -438,7 +438,7 @@ impl Shard {
     }
 
     fn carry_out(&mut self, now: Instant, order: Order) {
-        // A reply whose receiver has gone is nobody's loss.
+        // A receiver that has gone needs no reply.
         match order {
             Order::Command(command, reply) => self.command(now, command, Some(Reply::Done(reply))),
             Order::Compare(peer, reply) => {
@@ -472,7 +472,7 @@ impl Shard {
         }
     }
 
-    /// Answers, once what was done until now has been published; at once if the answer `goes_on`, because whoever asked
+    /// Answers, once what was done until now has been published; at once if the answer `goes_on`, because the caller
     /// then asks for the rest.
     fn answer<T: Send + 'static>(&mut self, goes_on: bool, reply: oneshot::Sender<T>, answer: T) {
         if goes_on {
@@ -537,7 +537,7 @@ impl Shard {
         self.look_for_drift(now);
     }
 
-    /// Has the kernel's table read, for nobody in particular.
+    /// Starts a reading of the kernel's table that no client waits for.
     fn read_kernel(&mut self, now: Instant) {
         self.command(now, Command::ResyncKernel, None);
     }

@@ -8,7 +8,7 @@
 //!              shows it                    |
 //!                                          '--event UPDATE: the kernel is asked--> Sure
 //!
-//!   Read, Seen, Sure --end, or the kernel has no such flow--> Ended --nobody need be told any more--> Absent
+//!   Read, Seen, Sure --end, or the kernel has no such flow--> Ended --no peer needs its end-------> Absent
 //! ```
 //!
 //! Where the order of news and known state is uncertain, the kernel is queried, and its answer is right.

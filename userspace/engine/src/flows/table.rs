@@ -143,7 +143,7 @@ pub struct FlowTable {
     journal: Option<Box<Journal>>,
 }
 
-/// So many graves may be empty before anybody looks for them.
+/// Limit of empty graves that stay in the queue.
 const GRAVES_EMPTY_MAX: usize = 1024;
 
 impl FlowTable {

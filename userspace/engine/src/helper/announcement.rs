@@ -27,9 +27,9 @@ const TRIES: u16 = 128;
 pub(super) enum Source {
     /// The other end of the watched flow, from any port.
     Peer,
-    /// Anybody, from any port.
+    /// Any host, from any port.
     Anybody,
-    /// Anybody, from this port.
+    /// Any host, from this port.
     AnybodyAt(u16),
 }
 

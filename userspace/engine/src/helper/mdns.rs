@@ -38,7 +38,7 @@ fn is_to_group(original: &Tuple) -> bool {
     }
 }
 
-/// Answers to who asked a group, from anybody's `port`. Several may come.
+/// Answers to a request to a group, from any host's `port`. Several may come.
 pub(super) fn answer(context: &Context<'_>, port: u16) -> Announcement {
     let wanted = Wanted {
         listener: Direction::Original,

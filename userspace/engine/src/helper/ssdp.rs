@@ -1,8 +1,8 @@
 //! SSDP and UPnP eventing (UPnP device architecture 1.1, sections 1.3, 4.1 and 4.3).
 //!
 //! ```text
-//!   UDP  client:p -> 239.255.255.250:1900  M-SEARCH                 expected: anybody -> client:p
-//!        device   -> client:p              LOCATION: http://A:P/    expected: anybody -> A:P by TCP
+//!   UDP  client:p -> 239.255.255.250:1900  M-SEARCH                 expected: any -> client:p
+//!        device   -> client:p              LOCATION: http://A:P/    expected: any -> A:P by TCP
 //!   TCP  client   -> device                SUBSCRIBE, CALLBACK: <http://C:Q/>    expected: device -> C:Q
 //!        device   -> C:Q                   NOTIFY                   expected again, for the next event
 //! ```
@@ -31,7 +31,7 @@ pub(super) fn packet(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     }
 }
 
-/// Answers to a search of the group come from anybody, to the port that asked.
+/// Answers to a search of the group come from any host, to the port that asked.
 fn search(context: &Context<'_>) -> Outcome {
     if !is_to_group(&context.original) {
         return Outcome::default();
@@ -56,7 +56,7 @@ fn is_to_group(original: &Tuple) -> bool {
     scope < 16 && zeros == [0; 13] && last == 0x0c
 }
 
-/// Where a device's description is read, by anybody.
+/// Where the control point reads a device's description.
 fn description(context: &Context<'_>, packet: &Packet<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut text = Scanner::new(packet.payload, 0);

@@ -119,7 +119,7 @@ pub(super) fn asking(kind: Kind, protocol: u8, group: ([u8; 4], u16), payload: &
     Vector { original, reply: original.inverted(), ..vector }.says(Direction::Original, payload)
 }
 
-/// Anybody's packets are expected at the port that the asker used, again and again; from `port` if it is not 0.
+/// Packets of any host are expected at the port that the asker used, repeatedly; from `port` if it is not 0.
 pub(super) fn assert_is_for_the_asker(vector: &Vector, announced: &Announcement, port: u16) {
     let asker = vector.original.ports().0;
     assert_eq!(announced.ports().collect::<Vec<_>>(), [asker]);
@@ -133,7 +133,7 @@ pub(super) fn assert_is_for_the_asker(vector: &Vector, announced: &Announcement,
     assert_eq!((announced.searches(), announced.edits(asker)), (false, Vec::new()));
 }
 
-/// Nothing is expected towards anybody but the two ends, as each knows the other.
+/// Nothing is expected towards a third party: only the two ends, as each knows the other.
 pub(super) fn stays_between_the_ends(vector: &Vector, outcome: &Outcome) {
     assert!(outcome.announced.len() <= ANNOUNCED_MAX, "{vector:?}");
     for announced in &outcome.announced {

@@ -1,9 +1,9 @@
 //! Flows without kernel events, and audits of the local table.
 //!
-//! With `nf_conntrack_events=2` (the default), a flow that began before anybody subscribed has no event extension: the
-//! kernel reports neither its changes nor its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such flows come from
-//! dumps ([`Marks::SILENT`]). The node queries them periodically: one by one if they are few, by a dump if they are
-//! many. The first event of a flow clears the mark.
+//! With `nf_conntrack_events=2` (the default), a flow that began before the first subscription has no event
+//! extension: the kernel reports neither its changes nor its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such
+//! flows come from dumps ([`Marks::SILENT`]). The node queries them periodically: one by one if they are few, by a
+//! dump if they are many. The first event of a flow clears the mark.
 //!
 //! Flows known only from packets may never be confirmed ([`Marks::UNSURE`]). The node queries each of them once, in
 //! small steps, unless an event arrives first.

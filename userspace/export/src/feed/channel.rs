@@ -47,7 +47,7 @@ pub(super) struct Channel {
     open: Open,
     /// Chunks for all members.
     pub(super) ready: Vec<Rc<Chunk>>,
-    /// Rows of a snapshot, for those members who wait for them; whether anybody does.
+    /// Rows of a snapshot, for the members that wait for them; whether any member does.
     rows: Open,
     pub(super) page: Vec<Rc<Chunk>>,
     pub(super) wants_rows: bool,

@@ -30,7 +30,7 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use wire::feed::{KINDS, Lost, Op, Record, Walked};
 
-/// Records taken from a lane before anybody else gets a turn.
+/// Records taken from a lane before the task yields.
 const RECORDS_PER_TURN: usize = 256;
 /// How long the hub works on one task before it looks for others.
 const BUSY: Duration = Duration::from_millis(5);
@@ -274,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// When the next page may be asked for, if anybody waits for one.
+    /// When the next page may be asked for, if a member waits for one.
     fn page_due(&self) -> Instant {
         let limit = self.settings.share(self.clients.len());
         let waits = self.clients.values().any(|client| client.is_hungry(limit));

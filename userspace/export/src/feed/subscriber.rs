@@ -1,7 +1,7 @@
 //! A client that reads records, as the hub sees it.
 //!
 //! ```text
-//!   Live --its queue is full--> Gap: counts only --half of the queue was read: the gap is told--> Live
+//!   Live --its queue is full--> Gap: counts only --half of the queue was read: the gap is sent--> Live
 //!    ^                                                                     '--resync--> Snapshot
 //!    '---- the walk has been all round <---- Snapshot: rows, page by page, between the changes
 //! ```

@@ -14,7 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Strangers that are remembered, so that the log names each once.
 const NAMED_MAX: usize = 32;
 
-/// Whether `from` is the peer of a link of this kind over interface number `index`. Anybody is a multicast link's.
+/// Whether `from` is the peer of a link of this kind over interface number `index`. Every sender is a multicast
+/// link's.
 pub(super) fn is_peer(transport: &Transport, index: Option<u32>, from: SocketAddr) -> bool {
     let peer = match transport {
         Transport::Multicast { .. } => return true,

@@ -1,10 +1,11 @@
-//! The shard's part of the feed: journals begin and end, and rows are told, a piece of the table at a time.
+//! The shard's part of the feed: journals begin and end, and rows are written into them, a piece of the table at a
+//! time.
 
 use super::Shard;
 use engine::{Bounded, Engine, Journal, QueueUsage, Side, Slot};
 use wire::feed::Walked;
 
-/// Rows told in one piece, and slots looked at for them: some twenty microseconds.
+/// Rows written in one piece, and slots examined for them: some twenty microseconds.
 const PIECE: (u32, Slot) = (512, 8192);
 /// Most pieces that wait. The feed asks for one at a time.
 const WAITING_MAX: usize = 16;
@@ -16,11 +17,11 @@ pub enum Wish {
     Listen(Option<Box<Journal>>),
     /// Whether counters and times of flows are wanted.
     Counters(bool),
-    /// Tell rows of the table from a slot on. What was told stands in the lane, with this number.
+    /// Write rows of the table from a slot on. A record with this number follows them in the lane.
     Walk(u32, Slot),
 }
 
-/// Pieces of tables that are to be told, or have been and wait for room to say so.
+/// Pieces of tables that are due, or done and waiting for room for the record that ends them.
 #[derive(Debug)]
 pub(super) struct Walks {
     waiting: Bounded<(Side, Piece)>,
@@ -44,10 +45,10 @@ impl Walks {
         self.waiting.usage()
     }
 
-    /// Tells the next piece; how many pieces were told.
+    /// Writes the next piece; returns how many pieces were written.
     pub(super) fn step(&mut self, engine: &mut Engine) -> usize {
         let Some((side, piece)) = self.waiting.pop() else { return 0 };
-        // Nobody listens any more.
+        // The consumer has gone.
         if engine.journal(side).is_none() {
             return 0;
         }

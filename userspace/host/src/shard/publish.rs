@@ -1,22 +1,22 @@
-//! What a shard publishes, so that whoever asks how it is takes none of its time.
+//! What a shard publishes of its state, so that reading it takes none of the shard's time.
 //!
 //! ```text
-//!   shard thread                                  whoever asks
+//!   shard thread                                  any reader
 //!   fill the spare --swap--> Mutex<Arc<newest>> --clone of the Arc--> reads, at leisure
-//!        ^------ what was published before, unless somebody still reads it
+//!        ^------ the publication before, unless a reader holds it
 //!   beat, turns: one store in each turn --------> does the thread go on?
 //! ```
 //!
-//! The shard publishes when something has changed, at most four times a second, and sleeps no longer than until it may
-//! do so: what a sleeping shard has published is true. What it answers comes after the publication of what it did for
-//! that: whoever got an answer finds nothing older.
+//! The shard publishes when something has changed, at most four times a second, and sleeps no longer than until it
+//! may do so: what a sleeping shard has published is true. An answer comes after the publication of what the shard
+//! did for it: a client that got an answer finds nothing older.
 
 use common::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The shortest time between two publications for which nobody waits.
+/// The shortest time between two publications that no answer waits for.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Something published, and when that was.
@@ -74,7 +74,7 @@ pub(super) struct Publisher<T> {
     newest: Arc<Published<T>>,
     /// What was published before that, to be filled again.
     spare: Arc<Published<T>>,
-    /// When something may be published for which nobody waits.
+    /// When the next publication that no answer waits for may happen.
     due: Instant,
     changed: bool,
 }
@@ -96,7 +96,7 @@ impl<T> Publisher<T> {
     /// A turn begins.
     pub(super) fn turn(&self, now: Instant) {
         self.board.beat.store(now.0, Ordering::Relaxed);
-        // Nobody else writes it.
+        // No other thread writes it.
         let turns = self.board.turns.load(Ordering::Relaxed);
         self.board.turns.store(turns + 1, Ordering::Relaxed);
     }
@@ -121,7 +121,7 @@ impl<T> Publisher<T> {
         self.changed.then(|| self.due.since(now))
     }
 
-    /// What was published before the newest, so that its memory is used again; `None` while somebody still reads it.
+    /// The publication before the newest, so that its memory is used again; `None` while a reader holds it.
     pub(super) fn spare(&mut self) -> Option<&mut T> {
         Arc::get_mut(&mut self.spare).map(|spare| &mut spare.value)
     }
@@ -140,7 +140,7 @@ impl<T> Publisher<T> {
         (self.due, self.changed) = (now + EVERY, false);
     }
 
-    /// Leaves what somebody still reads to them.
+    /// Leaves a publication that a reader still holds to that reader.
     fn renew(&mut self, published: Published<T>) {
         self.spare = Arc::new(published);
     }

@@ -13,7 +13,8 @@ pub(super) struct Purges {
     purger: Purger,
     /// Who waits for the one that runs.
     running: Vec<oneshot::Sender<CommandOutcome>>,
-    /// How the one ended that ran. It is told when the events that it caused have been taken, in the next turn.
+    /// The outcome of the purge that ran. The answer goes out when the events that it caused have been taken, in the
+    /// next turn.
     ended: Option<CommandOutcome>,
     /// Who waits for the next one, and what that is to delete.
     waiting: Vec<oneshot::Sender<CommandOutcome>>,

@@ -110,7 +110,7 @@ impl Queries {
     /// Goes on with the one whose turn it is; how many are under way.
     pub(super) fn step(&mut self, engine: &Engine, now: Instant, replies: &mut Replies) -> usize {
         let Some((mut query, mut answer)) = self.running.pop() else { return 0 };
-        // Nobody waits for what a client that has gone asked.
+        // The client has gone and needs no answer.
         if query.reply.is_closed() {
             return self.running.len() + 1;
         }
@@ -129,7 +129,7 @@ impl Queries {
             }
         }
         if answer.next.is_some_and(|next| next.shard == shard) {
-            // One page of many: whoever asked for it asks for the next one.
+            // One page of many: the client asks for the next one.
             let _ = query.reply.send(answer);
         } else {
             replies.give(query.reply, answer);

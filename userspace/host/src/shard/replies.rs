@@ -1,4 +1,4 @@
-//! Who waits for the answers to orders, and answers that wait until what they tell of has been published.
+//! Clients that wait for the answers to orders, and answers that wait for a publication.
 
 use super::{CommandOutcome, Comparison};
 use engine::CommandId;
@@ -31,17 +31,17 @@ impl fmt::Debug for Replies {
 }
 
 impl Replies {
-    /// Somebody waits for a command.
+    /// A client waits for a command.
     pub(super) fn expect(&mut self, id: CommandId, reply: Reply) {
         self.owed.insert(id, reply);
     }
 
-    /// Answers at the end of the turn. Who asked may have gone, which is nobody's loss.
+    /// Answers at the end of the turn. A receiver that has gone needs no answer.
     pub(super) fn give<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         self.given.push(Box::new(move || drop(reply.send(answer))));
     }
 
-    /// Whether somebody is to be answered.
+    /// Whether an answer is due.
     pub(super) fn are_given(&self) -> bool {
         !self.given.is_empty()
     }

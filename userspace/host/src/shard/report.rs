@@ -1,4 +1,4 @@
-//! What the main thread is told of a shard.
+//! The report of a shard to the main thread.
 
 use super::Tally;
 use super::latency::Latency;
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(snapshot.state, TableState::Degraded { ago: s(11), lost: 7 });
         assert_eq!((snapshot.lag, snapshot.standing.peer_heard), (Some(s(12)), Some(s(13))));
         assert_eq!(snapshot.tally.last_commit, Some(s(4)), "how long it took, not how long ago");
-        // Nobody owes a word: nothing is late.
+        // Nothing is owed, so nothing is late.
         snapshot.resend = Some(QueueUsage { len: 0, max: 5, no_space: 0 });
         (snapshot.lag, snapshot.state) = (Some(s(0)), TableState::Exact);
         snapshot.grow_older(s(1));

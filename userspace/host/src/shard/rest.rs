@@ -37,7 +37,7 @@ impl Shard {
     /// Waits until woken: by an event, the peer, the main thread, or the engine's next timeout.
     pub(super) fn sleep(&mut self, now: Instant) -> io::Result<Ready> {
         self.source.arm();
-        // What came before the source was armed wakes nobody. Sockets do, whenever it came.
+        // Records from before the source was armed ring no bell. Sockets do, whenever data came.
         let quiet = Ready { links: false, overflow_empty: Some(now) };
         if self.take_events(now, quiet)? > 0 {
             self.publisher.note(true);

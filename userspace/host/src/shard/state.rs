@@ -13,14 +13,14 @@ use engine::{QueueUsage, QueueUsages, Side, Standing};
 /// Queues that there is room for from the start.
 const QUEUES: usize = 32;
 
-/// Memory for what a snapshot tells of many things.
+/// Memory for the long parts of a snapshot.
 struct Room {
     queues: QueueUsages,
     turnover: Turnover,
 }
 
 impl Room {
-    /// That of the snapshot which is to be filled again; new memory while somebody reads that one.
+    /// That of the snapshot that will be filled again; new memory while a reader holds that one.
     fn of(publisher: &mut Publisher<Snapshot>) -> Self {
         match publisher.spare() {
             Some(Snapshot { queues, turnover, .. }) => Self {
@@ -37,8 +37,7 @@ impl Room {
 }
 
 impl Shard {
-    /// Publishes how things are, if it is time, and in any case before somebody is answered. `changed`: this turn did
-    /// something.
+    /// Publishes the state, if it is time, and in any case before an answer. `changed`: this turn did something.
     pub(super) fn tell(&mut self, now: Instant, changed: bool) {
         self.publisher.note(changed);
         let answers = self.replies.are_given();

@@ -118,7 +118,7 @@ impl Io<Engine> for Pulls<'_> {
             if let (Event::Vanished(flow), Some(ends)) = (&event, self.ends) {
                 ends.on_vanished(flow.clone());
             }
-            // Who polls would be told of every reading.
+            // A host that polls would get an event for every reading.
             if !self.polls || !matches!(event, Event::KernelResynced { .. }) {
                 self.observer.observe(self.log, &event, now);
             }

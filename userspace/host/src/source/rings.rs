@@ -61,7 +61,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Notes how full it is; to be called before it is read.
+    /// Records how full it is; call this before reading it.
     pub(super) fn note(&mut self) {
         self.most = self.most.max(self.ends.waiting());
     }

@@ -41,7 +41,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECONDS", conflicts_with = "flows", requires = "rate")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     duration: Option<u32>,
-    /// Subjects to measure, separated by commas: nobody, original, and our event sources by name
+    /// Subjects to measure, separated by commas: `nobody`, `original`, and our event sources by name
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     subjects: Vec<String>,
     /// Our daemon; the one beside this program if left out

@@ -112,7 +112,7 @@ fn term(out: &mut String, term: &Term) -> fmt::Result {
 const fn place(scope: Scope, which: Which) -> &'static str {
     match (scope, which) {
         (Scope::Any, Which::Any) => "",
-        // Not written by anybody: of both directions one end.
+        // No filter text has this form: one end of both directions.
         (Scope::Any | Scope::Orig, Which::Src) => "src ",
         (Scope::Any | Scope::Orig, Which::Dst) => "dst ",
         (Scope::Orig, Which::Any) => "orig ",

@@ -32,7 +32,7 @@ pub enum Item {
     Control(Control),
 }
 
-/// So many entries may be stale before anybody looks for them.
+/// Limit of stale entries that stay in the queue.
 const STALE_MAX: usize = 1024;
 
 /// Messages waiting for the peer.
@@ -193,8 +193,7 @@ impl Outbox {
         }
     }
 
-    /// Suppresses the message about a flow's end. If the peers may know the flow, a bulk transfer has to show the
-    /// end.
+    /// Suppresses the message about a flow's end: a bulk transfer has to show the end, if the peers may know the flow.
     pub fn owe_end(&mut self, slot: Slot) {
         self.forgotten |= self.holds(slot);
         self.silence(slot);

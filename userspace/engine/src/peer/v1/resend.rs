@@ -381,7 +381,7 @@ const fn millis(now: Instant) -> u32 {
     (now.0 / 1_000_000) as u32
 }
 
-/// So many records may stand for nothing before anybody looks for them.
+/// Limit of records without effect that stay in the queue.
 const COMPACT_AT: usize = 1024;
 
 const fn is_control(item: &Item) -> bool {

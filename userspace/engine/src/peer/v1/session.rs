@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   changes of flows --> [column, outbox] --> packer --> datagram, to all of them
-//!   datagram, from an address --> [peers] --> Told --> Node: the remote table, or the kernel
+//!   datagram, from an address --> [peers] --> `Told` --> Node: the remote table, or the kernel
 //! ```
 //!
 //! Version 1 has one sequence for all who listen, and no message names whom it is for: so the nodes that are heard

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   us                                         peer
-//!    |-- RESYNC ------------------------------->|  asked: everything told from here on counts
+//!    |-- RESYNC ------------------------------->|  asked: everything sent from here on counts
 //!    |<-- flow 17, flow 18, ... flow 400 -------|  the transfer begins at 17
 //!    |<-- SETTLED, transfer from 17, 384 flows -|  an account
 //!    |

@@ -54,7 +54,7 @@ pub enum Reply {
     Wants {
         /// That of the list that they come from.
         upto: u64,
-        /// Which.
+        /// The ids of the flows.
         ids: Vec<FlowId>,
         /// For people.
         people: bool,
@@ -74,9 +74,9 @@ pub struct Counts {
     pub sent: u64,
     /// Received.
     pub received: u64,
-    /// Records told, and how many of them again, because they were lost.
+    /// Records sent, and how many of them again, because they were lost.
     pub told: u64,
-    /// Of these, told again.
+    /// Of these, sent again.
     pub told_again: u64,
     /// Claims of the peer's that were taken.
     pub taken: u64,
@@ -96,11 +96,11 @@ pub struct Counts {
     pub unequal: u64,
     /// Rows that the peer did not list, and that went.
     pub unlisted: u64,
-    /// Rows that were told to mend a difference.
+    /// Rows that were sent to mend a difference.
     pub repaired: u64,
 }
 
-/// What is told of the ledger beside what changes from here on.
+/// The part of the ledger to send besides the changes from here on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bulk {
     pub(super) position: PositionId,
@@ -136,7 +136,7 @@ pub struct Association {
     pub(super) lost: Lost,
     pub(super) rate: Rate,
     pub(super) path: Path,
-    /// The length of datagrams of which the log was told.
+    /// The length of datagrams as last logged.
     pub(super) path_told: usize,
     /// Bytes that it has room for.
     pub(super) room: u64,
@@ -153,7 +153,7 @@ pub struct Association {
     pub(super) lags_heard: Lags,
     /// How old its last news was when that came.
     pub(super) heard_lag: Option<Duration>,
-    /// It holds what an earlier run of this node told, to be compared when this node claims what its kernel shows.
+    /// It holds flows of an earlier run of this node, which are compared when this node claims what its kernel shows.
     pub(super) compares: bool,
     pub(super) cut_at: Instant,
     pub(super) locate_at: Instant,
@@ -167,14 +167,14 @@ pub struct Association {
     pub equal_at: Option<Instant>,
     /// There was no room for some of its flows, and there is none for all of them yet: what differs is not located.
     pub full: bool,
-    /// It is to be told that this node stops.
+    /// It has yet to learn that this node stops.
     pub(super) owes_bye: bool,
     /// It claims by traffic only.
     pub standby: bool,
     /// It is to show that it lives.
     pub(super) owes_probe: bool,
-    /// It is to be told that this node's claims up to this version are nobody's; the last datagram that said so, and
-    /// when to say so again.
+    /// It has yet to learn that this node's claims up to this version have no owner; the last datagram that said so,
+    /// and when to say so again.
     pub(super) release: Option<u64>,
     pub(super) release_number: Option<u64>,
     pub(super) release_at: Instant,
@@ -236,7 +236,7 @@ impl Association {
         }
     }
 
-    /// There is a session with this run of the peer. What it was told before of another run, it does not know.
+    /// There is a session with this run of the peer. It does not know what another run of it received before.
     pub(super) fn on_up(&mut self, now: Instant, incarnation: u64, rate: Option<u64>) {
         if self.incarnation != incarnation {
             (self.incarnation, self.run) = (incarnation, self.run.saturating_add(1));
@@ -254,7 +254,7 @@ impl Association {
         self.begin_anew(now);
     }
 
-    /// The association begins anew: this node says OPEN, and takes nothing before the peer's.
+    /// The association starts again: this node sends OPEN, and takes nothing before the peer's.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         self.forget();
         (self.opened, self.open_acked, self.open_number) = (false, false, None);
@@ -277,8 +277,8 @@ impl Association {
         self.heard_lag = None;
     }
 
-    /// What is claimed now is told, all or what is later than a version, and news before it (R8.2). False: ends of that
-    /// version are forgotten, and nothing is to be told yet.
+    /// Sends the present claims, all or those later than a version, and news before them (R8.2). False: ends of that
+    /// version are forgotten, and nothing can be sent yet.
     pub(super) fn begin_bulk(&mut self, ledger: &mut Ledger, since: Option<u64>) -> bool {
         self.end_bulk(ledger);
         let position = ledger.open();
@@ -310,7 +310,7 @@ impl Association {
         bulk.unwrap_or(u64::MAX).min(ledger.version_of(self.position))
     }
 
-    /// Something is to be answered.
+    /// Queues an answer.
     pub(super) fn reply(&mut self, reply: Reply) {
         // The peer compares again.
         let _ = self.replies.push(reply);
@@ -321,7 +321,7 @@ impl Association {
         (self.open_number, self.open_at) = (Some(number), now + OPEN_EVERY);
     }
 
-    /// Whether a release is to be said.
+    /// Whether a release is due.
     pub(super) fn owes_release(&self, now: Instant) -> Option<u64> {
         self.release.filter(|_| self.opened && now >= self.release_at)
     }
@@ -331,12 +331,12 @@ impl Association {
         (self.release_number, self.release_at) = (Some(number), now + OPEN_EVERY);
     }
 
-    /// Whether OPEN is to be said.
+    /// Whether an OPEN is due.
     pub(super) fn owes_open(&self, now: Instant) -> bool {
         self.up && !self.open_acked && now >= self.open_at
     }
 
-    /// What is to be sent for the sake of the path: only a peer that has this node's OPEN acknowledges.
+    /// The datagram that the path search needs next: only a peer that has this node's OPEN acknowledges.
     pub(super) fn owed_to_path(&self) -> Option<Owed> {
         let takes = self.opened && self.open_acked && self.sent.has_room(0);
         self.path.owed().filter(|_| takes)
@@ -373,7 +373,7 @@ impl Association {
             && (lately || self.heard_lag.is_some_and(|lag| lag < READY_LAG))
     }
 
-    /// When there is something to do for it, if it says nothing. `has_news`: something waits to be told.
+    /// When it needs something next, if it sends nothing. `has_news`: news waits for it.
     pub(super) fn timeout(&self, has_news: bool) -> Option<Instant> {
         if !self.up {
             return None;

@@ -64,7 +64,7 @@ impl Outcome {
     }
 }
 
-/// What becomes of `coming` (R10.1). `repair`: it was told to mend a difference.
+/// The outcome for the claim `coming` (R10.1). `repair`: it was sent to mend a difference.
 #[must_use]
 #[inline]
 pub fn outcome<O: Ord>(known: Option<&Claim<O>>, coming: &Claim<O>, repair: bool) -> Outcome {
@@ -156,7 +156,7 @@ pub enum Said {
         base: u64,
         /// State or end.
         what: What,
-        /// What of it is told.
+        /// What to send of it.
         tells: Tells,
     },
     /// Nothing, and the owner's flow is written into the kernel again.

@@ -190,8 +190,8 @@ impl Claims {
         self.held_at(slot).is_some_and(|held| held.released)
     }
 
-    /// An owner let go of all that it claimed up to a version of its present run, and before: these flows are nobody's,
-    /// and go on.
+    /// An owner released all that it claimed up to a version of its present run, and before: these flows have no
+    /// owner, and go on.
     pub fn release(&mut self, (owner, run): (Owner, u32), upto: u64) {
         let digest = &mut self.digests[usize::from(owner.0)];
         for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {
@@ -223,8 +223,8 @@ impl Claims {
         self.joined.insert(slot, Box::new(theirs));
     }
 
-    /// Claims the living flow in a slot of the local table; `known` is what is claimed of it now. False if the flow
-    /// cannot be told: then nothing changes.
+    /// Claims the living flow in a slot of the local table; `known` is its present claim. False if the flow cannot be
+    /// sent: then nothing changes.
     pub fn claim(
         &mut self,
         node: &mut Node,
@@ -266,8 +266,9 @@ impl Claims {
         mark == self.marks.get(slot as usize).copied()
     }
 
-    /// What is told of the claimed flow in a slot, for who packs it. If it is not as it was claimed, without a word of
-    /// its kernel that was news to peers, the sums follow, so that a comparison finds whoever was told otherwise.
+    /// The claimed flow in a slot as it is sent, for the packer. If it differs from its claim, without an event of
+    /// its kernel that was news to peers, the sums follow, so that a comparison finds the peers that received it
+    /// otherwise.
     pub fn told(&mut self, node: &Node, slot: Slot) -> Option<Flow> {
         let flow = self.flow(node, slot)?;
         let mark = self.mark(&flow)?;
@@ -353,8 +354,8 @@ impl Claims {
         all.filter(move |(other, _)| *other != self.me && *other != owner)
     }
 
-    /// Sees that there is room for one more flow of a peer. Whose flow went for it, if one did: one of whoever has most
-    /// beyond its share gives way to who has less.
+    /// Makes room for one more flow of a peer. Returns whose flow went for it, if one did: an owner with most beyond
+    /// its share gives way to one with less.
     fn make_room(&mut self, node: &mut Node, owner: Owner) -> Result<Option<Owner>, Full> {
         let (len, most) = node.remote.room();
         if len < most {
@@ -394,7 +395,7 @@ impl Claims {
         self.graves.usage()
     }
 
-    /// What is claimed of an identity is claimed no more, and nobody is told.
+    /// Drops the claim of an identity, and sends nothing.
     pub fn let_go(&mut self, node: &mut Node, key: &FlowKey, known: Known) {
         match known {
             Known::Nothing => {}
@@ -424,7 +425,7 @@ impl Claims {
         }
     }
 
-    /// Nothing of this node's is claimed any more, and nobody is told: its kernel's table is read again.
+    /// Drops all of this node's claims, and sends nothing: its kernel's table is read again.
     pub fn forget_own(&mut self) {
         let flows: Vec<_> = self.ledger.iter().map(|(item, _)| item).collect();
         for item in flows {
@@ -452,7 +453,7 @@ impl Claims {
         }
     }
 
-    /// The id of a flow, and the low 4 bytes of its print; `None`: it cannot be told.
+    /// The id of a flow, and the low 4 bytes of its print; `None`: it cannot be sent.
     #[must_use]
     pub fn id_and_print(&self, flow: &Flow) -> Option<(FlowId, u32)> {
         self.mark(flow).map(|mark| (mark.id, mark.print as u32))

@@ -7,7 +7,7 @@
 //!   IDS: rows that are not the same --> do they explain by what the sums differ?
 //!        | yes: WANT for people                   | no: flows changed meanwhile, or more IDS are to come
 //!        v                                        v
-//!   FLOWS for people, until all are here: over    a later CUT begins anew, once nothing comes for STALLS
+//!   FLOWS for people, until all are here: over    a later CUT starts over, once nothing comes for STALLS
 //! ```
 
 use super::digest::{self, Held};
@@ -22,9 +22,9 @@ use wire::sync::v2::digest::{FlowId, Ids};
 
 /// Flows that are shown at most (`DIFF_ROWS_MAX`, section 16); the others are counted.
 pub const ROWS_MAX: usize = 10_000;
-/// Rows that are counted at most: who lists more than any table holds makes nobody's memory grow.
+/// Limit of counted rows: a peer that lists more than any table holds must not make memory grow.
 const FOUND_MAX: usize = 1 << 20;
-/// After so long without anything new the next cut begins anew: something was lost.
+/// After so long without anything new the next cut starts over: something was lost.
 const STALLS: Duration = Duration::from_millis(900);
 /// After so long without a comparable cut, or anything else, there is no answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -146,7 +146,7 @@ impl Comparing {
         self.sums.is_some() && self.unexplained == (0, 0)
     }
 
-    /// Of the rows that are to be shown, those that the peer has and that have not come.
+    /// Of the rows to show, those that the peer has and that have not come.
     fn unshown(&self) -> impl Iterator<Item = (FlowId, u32)> {
         let listed = self.found.iter().take(ROWS_MAX).map(|(id, [_, there])| (*id, *there));
         listed.filter(|(id, there)| {
@@ -160,14 +160,14 @@ impl Comparing {
         self.is_explained() && self.unshown().next().is_none()
     }
 
-    /// Whether a flow is to be shown as it is here.
+    /// Whether this node has the flow, so that its state here is shown.
     #[must_use]
     pub fn is_shown_here(&self, id: FlowId) -> bool {
         self.found.get(&id).is_some_and(|[here, _]| *here != 0)
     }
 
-    /// What was found; `held`: the flows that are to be shown as they are here, with their prints. `None`: they are not
-    /// as they were when they were compared, and a round begins anew.
+    /// The result; `held`: the requested flows as they are here, with their prints. `None`: they have changed since
+    /// they were compared, and another round starts.
     pub fn finish(&mut self, held: &BTreeMap<FlowId, (u32, Flow)>) -> Option<Compared> {
         let listed = || self.found.iter().take(ROWS_MAX);
         let is_as_found = |(id, [here, _]): (&FlowId, &[u32; 2])| {

@@ -11,8 +11,8 @@
 //!     |  <----------------------- FLOWS, as a repair  |
 //! ```
 //!
-//! Each step is a function of what came and of the table, so each may be lost, or come twice. What changes meanwhile is
-//! found to differ at worst, and is told once more.
+//! Each step is a function of the received message and of the table, so each may be lost, or come twice. What changes
+//! meanwhile is found to differ at worst, and is sent once more.
 
 mod locate;
 mod scrub;

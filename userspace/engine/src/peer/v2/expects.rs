@@ -72,7 +72,7 @@ impl V2 {
         }
     }
 
-    /// What is told of an expectation, with the seconds that are left of what its kernel said.
+    /// An expectation as it is sent, with the seconds that are left of its kernel's lifetime.
     pub(super) fn told_expectation(
         node: &Node,
         now: Instant,

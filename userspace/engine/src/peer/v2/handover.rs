@@ -3,7 +3,7 @@
 //! ```text
 //!   -c --probe--> each peer --answers, standby--> taken
 //!                           --nothing for HEAR--> taken: it is dead, whatever its session says
-//!                           --answers, active---> not taken, unless it steps back: waited for if nobody is free,
+//!                           --answers, active---> not taken, unless it steps back: waited for if no peer is free,
 //!                                                 for YIELD
 //! ```
 //!

@@ -6,7 +6,7 @@
 //!                             it ended here, and its owner says that it lives -------------> Create
 //! ```
 //!
-//! So a quiet flow does not die on a standby, and what nobody owns is gone in ten minutes (R13.3).
+//! So a quiet flow does not die on a standby, and a flow without an owner is gone in ten minutes (R13.3).
 
 use super::claim::{self, Action, What};
 use super::claims::Known;
@@ -67,8 +67,8 @@ impl V2 {
         }
     }
 
-    /// Sees that the kernel holds what owners say that lives, lets go of what they closed, gives the others time again,
-    /// and looks at what nobody owns when its time is over.
+    /// Keeps the kernel's copies: writes what living owners claim, deletes what they closed, extends the lifetimes of
+    /// the rest, and examines flows without an owner when their time is over.
     pub(super) fn keep_injected(&mut self, node: &mut Node, now: Instant) {
         if !self.cluster.hot {
             return;
@@ -111,7 +111,7 @@ impl V2 {
         }
     }
 
-    /// Nobody claims these, and their time is over: what is still there traffic has held (R10.4).
+    /// Flows without a claim whose time is over: those that are still there are held by traffic (R10.4).
     fn look_at_orphans(&self, node: &mut Node, now: Instant) {
         while let Some(made) = node.remote.made_flows()
             && let Some(key) = made.orphan_due(seconds(now))
@@ -170,14 +170,14 @@ impl V2 {
     }
 }
 
-/// A flow that is gone after ten minutes if nobody gives it time again.
+/// A flow that is gone after ten minutes unless its lifetime is extended.
 fn lasting(mut flow: Flow) -> Flow {
     flow.timeout_s = flow.timeout_s.min(LIFE_MAX_S);
     flow
 }
 
-/// What of a peer's flow is written to an entry that has news of this node's own: what that lacks of bits that are only
-/// ever gained, and a later state of TCP. `None` if it lacks nothing.
+/// The part of a peer's flow to write into an entry that has news of this node's own: bits that it lacks and that
+/// flows only ever gain, and a later state of TCP. `None` if it lacks nothing.
 fn advance(mine: &Flow, theirs: &Flow) -> Option<Flow> {
     let mut joined = mine.clone();
     claim::join(&mut joined, theirs);

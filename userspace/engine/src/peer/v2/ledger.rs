@@ -8,11 +8,10 @@
 //!                        ^ position of a bulk          ^ position of a peer's news: what is next for it
 //! ```
 //!
-//! A peer is a position: how much waits for it costs nothing, and states merge by themselves. Living flows have a cell
-//! of 28 bytes by the slot of the flow table, expectations one by a place that whoever keeps them gives. Ends have
-//! places of their own, with the identity, because their slots are used again; the oldest gives way when there are too
-//! many, and its version is the *horizon*: a peer that stopped
-//! before it cannot be told the difference.
+//! A peer is a position: news that waits for it costs nothing, and states merge by themselves. Living flows have a
+//! cell of 28 bytes by the slot of the flow table, expectations one by a place that their table gives. Ends have
+//! places of their own, with the identity, because their slots are used again; the oldest gives way when there are
+//! too many, and its version is the *horizon*: a peer that stopped before it cannot receive the difference alone.
 
 #[cfg(test)]
 mod tests;
@@ -227,7 +226,7 @@ impl Ledger {
         version
     }
 
-    /// The claim of a slot is this node's no more, and is no end: another's was taken. Nothing is told of it.
+    /// The claim of a slot is this node's no more, and is no end: another's was taken. Nothing is sent about it.
     pub fn drop_flow(&mut self, slot: Slot) {
         if self.flow(slot).is_some() {
             self.unlink(slot);
@@ -317,8 +316,8 @@ impl Ledger {
         version
     }
 
-    /// The expectation at a place is this node's no more, and nothing is told of it. An end that is forgotten moves the
-    /// horizon.
+    /// The expectation at a place is this node's no more, and nothing is sent about it. An end that is forgotten
+    /// moves the horizon.
     pub fn drop_expect(&mut self, place: u32) {
         let Some(entry) = self.expect(place) else { return };
         if entry.what.is_end() {
@@ -412,7 +411,7 @@ impl Ledger {
     }
 
     const fn next_version(&mut self) -> u64 {
-        // Beyond this, versions could not be told any more; at a million changes a second that is 146,000 years.
+        // Beyond this, versions could not be encoded any more; at a million changes a second that is 146,000 years.
         self.last = if self.last < VERSION { self.last + 1 } else { VERSION };
         self.last
     }

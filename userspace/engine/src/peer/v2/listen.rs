@@ -58,7 +58,7 @@ impl V2 {
         }
         if self.takes_more && !node.is_committing() {
             self.takes_more = false;
-            // Nobody waits for it, and its number is nobody's.
+            // Its number has no owner, and no command waits for it.
             let expectations = node.config.expectations.any();
             node.start_commit(now, CommandId(u64::MAX), (true, expectations));
         }
@@ -70,8 +70,8 @@ impl V2 {
         self.date_versions(now);
     }
 
-    /// Whether a flow is so new that it is left unclaimed for a moment: what else happens to it until then is told with
-    /// it, and if it ends, nothing of it is.
+    /// Whether a flow is so new that it stays unclaimed for a moment: later changes until then are sent together with
+    /// its beginning, and a flow that ends before is not sent at all.
     fn settles(&mut self, node: &Node, now: Instant, slot: Slot) -> bool {
         let notes = self.noted(slot);
         let new = Notes::QUEUED | Notes::ADDED | Notes::CHANGED;
@@ -178,7 +178,7 @@ impl V2 {
         node.flows.table.remove(slot);
     }
 
-    /// Claims what this node's kernel shows and nobody claims, once it is known what the peers do, and again after
+    /// Claims flows of this node's kernel that have no claim, once it is known what the peers do, and again after
     /// flows lost their owner without an end.
     fn scan_in_time(&mut self, node: &mut Node, now: Instant) {
         loop {
@@ -216,8 +216,8 @@ impl V2 {
         }
     }
 
-    /// This node claims all that its kernel shows. Who holds what an earlier run of it told is not told all of it
-    /// again: a comparison finds what differs (R9.2).
+    /// This node claims all that its kernel shows. A peer that holds flows of an earlier run does not receive all of
+    /// them again: a comparison finds what differs (R9.2).
     fn compare_all(&mut self) {
         for peer in self.peers.iter_mut().filter(|peer| peer.compares) {
             peer.compares = false;

@@ -43,7 +43,7 @@ const LONG_LOST: u8 = 3;
 /// How long until the next search.
 pub const SEARCH_EVERY: Duration = Duration::from_secs(600);
 
-/// What is to be sent for the sake of the path.
+/// A datagram that the path search needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
     /// A datagram of so many bytes, sealed.
@@ -132,7 +132,7 @@ impl Path {
         self.size - SEAL_LEN
     }
 
-    /// What is to be sent now.
+    /// The datagram that is due now.
     #[must_use]
     pub fn owed(&self) -> Option<Owed> {
         match (self.state, self.probe, self.witness) {
@@ -217,7 +217,7 @@ impl Path {
         flies.filter(|_| self.probe == Flight::Owed)
     }
 
-    /// What is in flight is forgotten: nobody will know what became of it.
+    /// The datagrams in flight are forgotten: their outcome stays unknown.
     pub fn on_forgotten(&mut self) {
         self.hole = Hole::default();
         self.try_again();

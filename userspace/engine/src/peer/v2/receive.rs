@@ -23,7 +23,7 @@ use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, SLICES, Sums, Wa
 use wire::sync::v2::frame::{Flags, Told};
 use wire::sync::v2::{Ack, Cut, FlowRecord, Frame, Frames, Open, Role, Table};
 
-/// A difference in more than this part of all leaves is no matter of single rows: everything is told again.
+/// A difference in more than this part of all leaves is no matter of single rows: everything is sent again.
 const LEAVES_PART: usize = 4;
 
 impl V2 {
@@ -124,7 +124,7 @@ impl V2 {
             return;
         }
         if peer.opened || open.round > FIRST_ROUND {
-            // It began anew: what this node said is forgotten there, though it was acknowledged before.
+            // It restarted: this node's messages are forgotten there, though they were acknowledged before.
             (peer.open_acked, peer.open_number) = (false, None);
         }
         (peer.opened, peer.round) = (true, open.round);
@@ -141,7 +141,7 @@ impl V2 {
         if open.hold.is_none() {
             peer.begin_bulk(ledger, None);
         } else if !resumes {
-            // Living claims are compared. Ends are not, where they ended claims of others: all of them are told.
+            // Living claims are compared. Ends are not, where they ended claims of others: all of them are sent.
             peer.end_bulk(ledger);
             ledger.to_tail(peer.position);
             let ends = ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
@@ -257,7 +257,7 @@ impl V2 {
             }
             node.note_room(now, Side::Remote, held.map(drop));
         }
-        // The kernel is not given what nobody remembers.
+        // A write to the kernel needs its record here: without room for the record, there is no write.
         if acts && !(refused && action.is_write()) {
             self.act(node, now, from, (action, coming), (slot, key), state);
         }
@@ -353,7 +353,7 @@ impl V2 {
         }
     }
 
-    /// What the peer claimed up to a version is nobody's.
+    /// The peer's claims up to a version lose their owner.
     fn on_release(&mut self, now: Instant, from: PeerId, upto: u64) {
         let Some(peer) = self.peers.get(from.index()) else { return };
         let (owner, run) = (peer.owner, peer.run);
@@ -442,7 +442,7 @@ impl V2 {
         };
         let ours = *ours;
         let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
-        // Whose it is the record does not say, and nobody asks.
+        // The record does not name its owner, and the owner does not matter.
         let held = Claim { owner: ours.owner, incarnation: 0, epoch, version, base, what };
         let slot = node.flows.table.find(&key).filter(|slot| node.flows.is_alive(*slot));
         match (claim::beaten(&ours, &held, slot.is_some()), slot) {

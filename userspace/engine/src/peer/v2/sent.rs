@@ -1,4 +1,4 @@
-//! What is in flight in one stream: each datagram with its number, its time, and what of the ledger it told (R8.3).
+//! Datagrams in flight in one stream: each with its number, its time, and the ledger items that it carried (R8.3).
 //!
 //! ```text
 //!   front                                            back
@@ -6,8 +6,8 @@
 //!               records 7@v90, 9@v91          9@v95          in the order of their datagrams
 //! ```
 //!
-//! A datagram is lost when one that was sent three later was acknowledged and it is older than 9/8 of a round trip; or
-//! after the probe timeout. What it told is to be told again, if it has not changed since.
+//! A datagram is lost when one that was sent three later was acknowledged and it is older than 9/8 of a round trip;
+//! or after the probe timeout. Its content has to be sent again, if it has not changed since.
 
 #[cfg(test)]
 mod tests;
@@ -36,10 +36,10 @@ pub const LOST_MAX: usize = RECORDS_MAX + super::claims::ENDS_MAX;
 /// How often the probe timeout doubles at most.
 const BACKOFF_MAX: u32 = 6;
 
-/// What a datagram told: something of the ledger, as it was at this version.
+/// Content of a datagram: an item of the ledger, at this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// What.
+    /// The item.
     pub item: Item,
     /// Its version.
     pub version: u64,
@@ -367,7 +367,7 @@ impl Sent {
     }
 }
 
-/// What is to be told again, in the order in which it was found to be lost.
+/// Items to send again, in the order in which their loss was found.
 #[derive(Debug)]
 pub struct Lost(Bounded<Told>);
 
@@ -384,7 +384,7 @@ impl Lost {
         let _ = self.0.push(told);
     }
 
-    /// Whether nothing is to be told again, as far as is known.
+    /// Whether no loss is known that was not sent again.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -404,12 +404,12 @@ impl Lost {
         None
     }
 
-    /// The one that [`Lost::peek`] showed is told.
+    /// Removes the item that [`Lost::peek`] showed: it was sent.
     pub fn advance(&mut self) {
         self.0.pop();
     }
 
-    /// How many records wait to be told again.
+    /// How many records wait to be sent again.
     #[must_use]
     pub fn usage(&self) -> QueueUsage {
         self.0.usage()

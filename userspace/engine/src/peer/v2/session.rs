@@ -5,8 +5,8 @@
 //!   datagram of a peer --> frames --> records --> [outcome, meet] --> [Claims: held] --> Node: the remote table
 //! ```
 //!
-//! What listens to the flow table has no table to look at, so it only notes which slots are to be looked at. They are
-//! looked at once the input is handled ([`V2::on_time`]): then this node claims what is its own.
+//! The listener to the flow table cannot read the table, so it only notes which slots changed. Once the input is
+//! handled ([`V2::on_time`]), this node examines them and claims its own.
 
 use super::association::Association;
 use super::claims::{Claims, Known};
@@ -39,7 +39,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(3);
 const TAKE_MORE: Duration = Duration::from_secs(10);
 
 bitflags! {
-    /// What is to be looked at about a slot of the local table.
+    /// What to examine about a slot of the local table.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(super) struct Notes: u8 {
         /// It is in the queue.
@@ -52,7 +52,7 @@ bitflags! {
         const ANEW = 1 << 3;
         /// A commit, or a reading, made it this node's.
         const TAKEN = 1 << 4;
-        /// It ends, and nobody is to hear of that.
+        /// It ends, and its end is not sent.
         const SILENT = 1 << 5;
         /// The first reading showed it.
         const SHOWN = 1 << 6;
@@ -61,7 +61,7 @@ bitflags! {
     }
 }
 
-/// How far the local table has been looked through for flows that nobody claims.
+/// The position of the scan of the local table for flows without a claim.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scan {
     pub(super) from: Slot,
@@ -75,7 +75,7 @@ pub(super) struct Look {
     pub(super) next: Instant,
 }
 
-/// What is to be done about expectations.
+/// Pending work on expectations.
 #[derive(Debug, Default)]
 pub(super) struct Expecting {
     /// Those that something happened to, and whether peers are to hear of it even if they see no difference.
@@ -120,13 +120,13 @@ pub struct V2 {
     pub(super) unsettled: Vec<FlowKey>,
     /// How far the lifetimes of these have been looked at.
     pub(super) extend: Scan,
-    /// What is to be done about expectations.
+    /// Pending work on expectations.
     pub(super) expects: Expecting,
     /// When versions arose; up to which that is noted; and when the kernel's event happened that is being handled.
     pub(super) clock: Clock,
     pub(super) dated: u64,
     pub(super) event_at: Option<Instant>,
-    /// Whose turn it is to be sent to.
+    /// The peer that is served next.
     pub(super) turn: usize,
 }
 
@@ -228,7 +228,7 @@ impl V2 {
         Arc::make_mut(&mut self.cluster).rates = rates;
     }
 
-    /// There is none any more. What it told stays.
+    /// The session is gone. The peer's flows stay.
     pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
         self.peer(peer).into_iter().for_each(Association::on_down);
         self.note_free(now, peer);
@@ -243,7 +243,7 @@ impl V2 {
         }
     }
 
-    /// The log is told of paths that carry other datagrams than before.
+    /// Logs paths that carry other datagrams than before.
     pub(super) fn tell_paths(&mut self, node: &mut Node) {
         for (at, peer) in self.peers.iter_mut().enumerate() {
             let len = peer.path.size();
@@ -253,7 +253,7 @@ impl V2 {
         }
     }
 
-    /// This node stops: its peers are told.
+    /// This node stops, and its peers have to learn it.
     pub fn leave(&mut self) {
         self.peers.iter_mut().for_each(|peer| peer.owes_bye = peer.up);
     }
@@ -266,7 +266,7 @@ impl V2 {
         self.takes_more |= just_took && rows.is_some_and(|rows| rows != 0);
     }
 
-    /// A commit is asked for: of one peer's flows, whether or not it carries them, or of those that nobody carries.
+    /// Starts a commit: of one peer's flows, whether or not it carries them, or of those that no node carries.
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
         self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
         (self.committed_at, self.standby) = (Some(now), false);
@@ -279,7 +279,7 @@ impl V2 {
         self.begin_asking(now);
     }
 
-    /// Another node takes over: this one claims by traffic alone. With `release`, what it claims is nobody's from here
+    /// Another node takes over: this one claims by traffic alone. With `release`, its claims have no owner from here
     /// on: its kernel is about to be emptied.
     pub fn on_stepping_back(&mut self, now: Instant, release: bool) {
         self.standby |= !release;
@@ -319,8 +319,8 @@ impl V2 {
         }
     }
 
-    /// How long ago the flow in a slot of the remote table had the time left that its owner told, in seconds: since the
-    /// owner was last equal, or since the flow last changed (R13.2). `None`: a commit does not take it over.
+    /// How long ago the flow in a slot of the remote table had the lifetime that its owner sent, in seconds: since
+    /// the owner was last equal, or since the flow last changed (R13.2). `None`: a commit does not take it over.
     pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         let owner = self.claims.holder(slot)?;
         let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
@@ -382,14 +382,14 @@ impl V2 {
         }
     }
 
-    /// Forgets what is claimed of an identity without anybody's word.
+    /// Forgets the claim of an identity, without a message of any peer.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self, node: &mut Node, key: &FlowKey) {
         let known = self.claims.known(node, key);
         self.claims.let_go(node, key, known);
     }
 
-    /// Holds a flow of a peer otherwise than that told.
+    /// Replaces a peer's held flow with another state, without a message of any peer.
     #[cfg(test)]
     pub(crate) fn alter_held(&mut self, node: &mut Node, now: Instant, flow: Flow) {
         let known = self.claims.known(node, &flow.key());

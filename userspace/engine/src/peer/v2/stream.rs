@@ -136,7 +136,7 @@ impl Arrived {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// Whether anything is to be acknowledged: with the next datagram, if there is one.
+    /// Whether an acknowledgement is due: with the next datagram, if there is one.
     #[must_use]
     pub const fn is_owed(&self) -> bool {
         self.due.is_some()

@@ -28,16 +28,16 @@ use wire::sync::v2::{
 
 /// Most records of a datagram of any length: the least has 15 bytes.
 const RECORDS_MAX: usize = 1 << 12;
-/// What a peer may have in flight to this node, told with each acknowledgement.
+/// How much a peer may have in flight to this node, sent with each acknowledgement.
 const ROOM_KIB: u16 = 1024;
 
 /// Of so many datagrams one has bulk and answers before news.
 const BULK_SHARE: u64 = 8;
 
-/// What of the ledger is told.
+/// The part of the ledger that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
-    /// What was told and lost.
+    /// Items that were sent and lost.
     Lost,
     /// What changed.
     News,
@@ -50,10 +50,10 @@ type Order = [Of; 3];
 const NEWS_FIRST: Order = [Of::Lost, Of::News, Of::Bulk];
 const BULK_FIRST: Order = [Of::Bulk, Of::Lost, Of::News];
 
-/// What of a datagram is there.
+/// What a datagram contains.
 #[derive(Clone, Copy, Default)]
 struct Packed {
-    /// It is to be acknowledged.
+    /// The peer has to acknowledge it.
     elicits: bool,
     /// OPEN is in it.
     opens: bool,
@@ -92,7 +92,8 @@ impl V2 {
         (told && !self.holds_back(peer)) || !peer.lost.is_empty() || !peer.replies.is_empty()
     }
 
-    /// Whether news waits: what this node is about to claim is compared with what the peer holds, and not told.
+    /// Whether news is held back: claims that this node is about to make are compared with what the peer holds,
+    /// instead of sent.
     const fn holds_back(&self, peer: &super::association::Association) -> bool {
         peer.compares && !self.scanned && self.scan.is_some()
     }
@@ -192,7 +193,7 @@ impl V2 {
         }
         if !self.has_news(peer) && now >= peer.cut_at + BEAT {
             self.put_cut(node, now, at, d);
-            // Who has no news measures the path, too: what it hears took half of a round trip.
+            // A node without news measures the path, too: a received timestamp took half of a round trip.
             let peer = &mut self.peers[at];
             peer.owes_probe |= !peer.rate.trip().is_measured();
         }
@@ -443,7 +444,7 @@ impl V2 {
     }
 }
 
-/// What is told is how things are there now.
+/// The node whose present state is sent, and the time.
 type At<'n> = (&'n Node, Instant);
 
 /// What every datagram begins with.

@@ -48,7 +48,7 @@ fn r5_2_mac1_is_blake2s_under_the_hashed_key() {
 
 const VECTOR: MacBytes = *b"\x96\x53\xb6\x00\x4d\x8c\x69\x27\xa5\x24\x95\x99\x24\x99\xa6\x1c";
 
-/// A gate that has let through what it lets anybody through with.
+/// A gate that has used up what it lets through without a cookie.
 fn busy(now: Instant, random: &mut dyn FnMut(&mut [u8])) -> Gate {
     let mut gate = Gate::new();
     for _ in 0..HANDSHAKES_BURST {

@@ -4,7 +4,7 @@ use super::world::*;
 use super::*;
 use limit::{HANDSHAKES_BURST, HANDSHAKES_PER_S};
 
-/// An initiation that anybody can make who knows the receiver's public key.
+/// An initiation as every node can make it that knows the receiver's public key.
 fn forged(dice: &mut Dice, to: usize) -> Vec<u8> {
     let mut message = vec![0; INITIATION_LEN];
     dice.fill(&mut message);

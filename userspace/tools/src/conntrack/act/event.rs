@@ -129,7 +129,7 @@ impl Watcher<'_> {
                 armed = false;
                 std::thread::sleep(NAP);
             } else if !armed {
-                // What comes in before is drained before anybody sleeps.
+                // Records from before are drained before the thread sleeps.
                 armed = true;
                 source.arm();
             } else {

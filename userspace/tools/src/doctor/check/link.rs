@@ -115,7 +115,7 @@ fn mtu(facts: &Facts) -> Known<Finding> {
     })
 }
 
-/// Whether anybody in the world may know the way to this address.
+/// Whether the address is routable on the Internet.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

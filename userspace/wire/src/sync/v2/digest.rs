@@ -3,7 +3,7 @@
 //! ```text
 //!   id     | slice 6 | group 5 | leaf 5 |            48 more bits             |   SipHash-1-3, 64 bits
 //!            \________________________/   \_________________________________/
-//!              the leaf's number, 16              told in IDS and WANT, 6 bytes
+//!              the leaf's number, 16              sent in IDS and WANT, 6 bytes
 //!
 //!   SUMS   level 1 (0 slices, 1 groups, 2 leaves); each: node 2, the low 4 bytes of each child's sum
 //!   IDS    upto 8; each leaf: leaf 2, rows 2 (bit 15: not from the leaf's start, bit 14: not to its end); each: id 6,

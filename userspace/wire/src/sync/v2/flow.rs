@@ -16,8 +16,8 @@
 //! | translation | 0 none, or an attribute; 1 source, to the last such address; 2 that, a port; 3 address, port |
 //! | step | version less that of the record before, modulo 2^62 |
 //! | S | TCP state 4 bits, SEEN_REPLY, ASSURED, both NAT_DONE, exact (0: an attribute has the status) |
-//! | W | window scales of both directions, 4 bits each; 0xff: not told |
-//! | T | seconds left: to 31 as they are, then 16..31 times a power of two, rounded down; 255: not told |
+//! | W | window scales of both directions, 4 bits each; 0xff: unknown |
+//! | T | seconds left: to 31 as they are, then 16..31 times a power of two, rounded down; 255: unknown |
 //! | attributes | length 0: those of the last record in this frame that had some |
 //!
 //! "The record before" is the last one of this frame; for addresses, the last one of the same family.

@@ -5,9 +5,9 @@
 //!   key and owner -> [held] claim, id, print, expectation        the remote table shows one of them
 //! ```
 //!
-//! A kernel makes an expectation where the packet of the flow passed that asked for it, whoever owns the flow. So each
-//! node claims what its own kernel has, no claim beats another's, and an expectation may have several owners (R13.7).
-//! Ids and prints are part of the same sums as those of flows.
+//! A kernel makes an expectation where the packet of its master passed that asked for it, whichever node owns the
+//! flow. So each node claims what its own kernel has, no claim beats another's, and an expectation may have several
+//! owners (R13.7). Ids and prints are part of the same sums as those of flows.
 
 use super::{Claims, Mark};
 use crate::bounded::Bounded;
@@ -51,7 +51,7 @@ pub struct HeldExpect {
 }
 
 impl HeldExpect {
-    /// Whether it is long over by the time that was told: nobody gives it time again without a word.
+    /// Whether it is long over by its last lifetime, which only a message can extend.
     #[must_use]
     pub fn is_outlived(&self, now: Instant, slack: Duration) -> bool {
         let permanent = ctnetlink::expectation::flag::PERMANENT;
@@ -70,7 +70,7 @@ pub struct Expects {
     /// Places and versions of own ends, the oldest first. Some are claimed again by now.
     ended: Bounded<(u32, u64)>,
     held: BTreeMap<(ExpectKey, Owner), HeldExpect>,
-    /// What of these is over, with the run and version that said so.
+    /// Ended expectations, with the run and version of the end.
     graves: Bounded<((ExpectKey, Owner), (u32, u64))>,
 }
 
@@ -207,7 +207,7 @@ impl Claims {
         }
     }
 
-    /// Nothing of this node's is claimed any more, and nobody is told. Whoever calls this makes its sum anew.
+    /// Drops all of this node's claims, and sends nothing. The caller recomputes its sum.
     pub(super) fn forget_own_expects(&mut self) {
         for place in 0..self.expects.places.len() as u32 {
             if self.expects.at(place).is_some_and(|own| !own.over) {

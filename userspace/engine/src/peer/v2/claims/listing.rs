@@ -42,8 +42,8 @@ impl Claims {
         rows.into_iter().collect()
     }
 
-    /// What is held of an owner in these leaves, each leaf in the order of ids. What the owner told in an earlier run
-    /// than `incarnation` is older than anything.
+    /// The rows held of an owner in these leaves, each leaf in the order of ids. Rows from an earlier run than
+    /// `incarnation` are older than any.
     #[must_use]
     pub fn held_in(
         &self,

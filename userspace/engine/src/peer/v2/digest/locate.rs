@@ -84,7 +84,7 @@ impl Listing {
 }
 
 /// Packs rows of leaves into one frame, and moves `at` behind them. Each leaf's rows are in the order of their ids,
-/// and those that are over have print 0. A leaf that does not fit is told in parts, each of which is complete between
+/// and those that are over have print 0. A leaf that does not fit is sent in parts, each of which is complete between
 /// its ends.
 pub fn pack_rows(
     datagram: &mut Datagram<'_>,
@@ -100,7 +100,7 @@ pub fn pack_rows(
     let mut left = room;
     datagram.ids(upto, |w| {
         while let Some((leaf, rows)) = leaves.get(at.leaf) {
-            // The row before is told again: it says behind what the part is complete.
+            // The row before is repeated: it marks the lower end of the part.
             let from = at.row.saturating_sub(1);
             let fits = part_rows(left);
             if left < LEAF_HEAD_LEN || rows.len() > from && fits < 2 && fits < rows.len() - from {

@@ -1,5 +1,5 @@
-//! All sums added up anew, in steps, while the table changes (R11.6): what is found to differ was changed behind the
-//! engine's back, or by a fault of the engine's.
+//! All sums computed again, in steps, while the table changes (R11.6): a difference means a change behind the
+//! engine's back, or a fault of the engine's.
 
 use super::Digest;
 use crate::flows::table::Slot;
@@ -9,7 +9,7 @@ use wire::sync::v2::digest::FlowId;
 #[derive(Debug)]
 pub struct Scrub {
     anew: Digest,
-    /// Rows below this slot are in `anew`.
+    /// Rows below this slot are in the new sums.
     next: Slot,
 }
 
