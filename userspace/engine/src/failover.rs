@@ -13,6 +13,7 @@
 //! whose tuple was taken by another identity once more at the end.
 
 use crate::config::{Config, limit};
+use crate::errno::{EEXIST, ENOENT};
 use crate::flows::table::{Entry, FlowTable, Slot};
 use crate::input::CommandId;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
@@ -22,9 +23,6 @@ use crate::remote::{Remote, without_master, writable};
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
-
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 /// Most generations. What claims to be deeper, and what claims to be its own ancestor, comes with the last.
 const GENERATIONS_MAX: usize = 4;

@@ -4,12 +4,9 @@
 //! breaks, so the request is made again without the first part that can be meant, until the kernel takes it or there is
 //! no such part left. What makes a flow another one (its zone, its translation) is never left out.
 
+use crate::errno::{ENOSPC, EOPNOTSUPP, ERANGE};
 use crate::output::{Part, Request};
 use ctnetlink::Flow;
-
-const ENOSPC: i32 = 28;
-const ERANGE: i32 = 34;
-const EOPNOTSUPP: i32 = 95;
 
 /// The request without the part that the kernel may have meant with `errno`, and that part; `None` if it meant none.
 #[must_use]
@@ -50,12 +47,11 @@ fn refused(flow: &Flow, creates: bool, errno: i32) -> Option<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errno::EINVAL;
     use alloc::vec;
     use alloc::vec::Vec;
     use ctnetlink::Tuple;
     use ctnetlink::flow::{HelperName, SeqAdj, Synproxy};
-
-    const EINVAL: i32 = 22;
 
     fn rich() -> Flow {
         let mut flow = Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(1000, 21));

@@ -39,6 +39,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bounded;
+mod errno;
 pub mod share;
 pub mod interval;
 pub mod filter;

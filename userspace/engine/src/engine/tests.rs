@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::config::{Mode, Replication, limit};
+use crate::errno::{EEXIST, EOPNOTSUPP};
 use crate::flows::exactness::Exactness;
 use crate::peer::v1::codec::{self as v1, Control, Flags, Options};
 use crate::{
@@ -113,7 +114,6 @@ fn tell(engine: &mut Engine, flow: &Flow) {
 /// The peer's flow with a helper comes to this engine, which is asked to commit; the kernel, which lacks that helper,
 /// answers `second` to the request without it.
 fn meets_a_kernel_without_the_helper(keep_remote: bool, second: Option<i32>) -> Engine {
-    const EOPNOTSUPP: i32 = 95;
     let replication = Replication { keep_remote, ..Replication::default() };
     let mut engine = Engine::new(Config { replication, ..Config::default() }, Instant(0));
     while engine.poll_kernel().is_some() {}
@@ -162,7 +162,6 @@ fn a_flow_is_injected_without_a_helper_that_the_kernel_lacks() {
 
 #[test]
 fn a_flow_that_is_refused_without_it_too_is_a_failure() {
-    const EOPNOTSUPP: i32 = 95;
     let mut engine = meets_a_kernel_without_the_helper(true, Some(EOPNOTSUPP));
     let mut events = core::iter::from_fn(|| engine.poll_event());
     assert!(events.any(|e| matches!(e, Event::CommitDone { committed: 0, failed: 1, .. })));
@@ -172,7 +171,6 @@ fn a_flow_that_is_refused_without_it_too_is_a_failure() {
 
 /// Commits one flow of the peer's, and answers EEXIST to so many attempts; what the commit says in the end.
 fn committed_after(refusals: usize) -> (u64, u64) {
-    const EEXIST: i32 = 17;
     let mut engine = Engine::new(Config::default(), Instant(0));
     while engine.poll_kernel().is_some() {}
     engine.handle(Instant(1), Input::DumpDone { complete: true });

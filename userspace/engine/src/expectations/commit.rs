@@ -4,13 +4,12 @@
 use super::remote::{Remote, writable, write_anew};
 use super::{ExpectKey, next_after, seconds};
 use crate::config::{Config, limit};
+use crate::errno::EEXIST;
 use crate::input::CommandId;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::{Event, Request};
 use alloc::boxed::Box;
 use common::Instant;
-
-const EEXIST: i32 = 17;
 
 /// What a commit writes: settings, the peers' expectations, and which of them.
 type From<'a> = (&'a Config, &'a Remote, &'a dyn Fn(&ExpectKey) -> bool);

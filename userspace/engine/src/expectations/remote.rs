@@ -4,6 +4,7 @@ use super::{ExpectEntry, ExpectKey, ExpectTable, seconds};
 use crate::bounded::{Bounded, QueueUsage};
 use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
+use crate::errno::{EEXIST, ENOENT};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::output::Request;
 use crate::told::{PeerId, Told};
@@ -14,9 +15,6 @@ use common::Instant;
 use ctnetlink::Change;
 use ctnetlink::expectation::flag;
 use ctnetlink::{Expectation, FlowKey};
-
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 /// The peer's expectations.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use super::{Node, Peers};
 use crate::config::{Mode, limit};
+use crate::errno::ENOENT;
 use crate::expectations::{
     self, ExpectCommit, ExpectEntry, ExpectKey, News, is_expect_commit, next_after,
 };
@@ -14,8 +15,6 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{Change, Expectation, Flow};
-
-const ENOENT: i32 = 2;
 
 /// Why a command about expectations is refused.
 const OFF: &str = "expectations are not replicated (ExpectationSync)";

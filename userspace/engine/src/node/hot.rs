@@ -1,6 +1,7 @@
 //! A hot node of version 2: which entries of its kernel it wrote for peers, and which are its own.
 
 use super::{Node, Peers};
+use crate::errno::{EEXIST, ENOENT};
 use crate::input::Origin;
 use crate::kernel::{InFlight, Purpose};
 use crate::local::seconds;
@@ -9,9 +10,6 @@ use crate::remote::without_master;
 use common::Instant;
 use ctnetlink::flow::Known;
 use ctnetlink::{Change, Flow, FlowKey};
-
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 fn id(flow: &Flow) -> Option<u32> {
     flow.has(Known::ID).then_some(flow.id)

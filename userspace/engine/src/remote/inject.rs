@@ -11,6 +11,7 @@ use super::Remote;
 use super::made::MadeFlows;
 use crate::config::{Config, limit};
 use crate::counters::{Counters, TableCounters};
+use crate::errno::{EEXIST, ENOENT};
 use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
@@ -22,9 +23,6 @@ use common::Instant;
 use ctnetlink::Change;
 use ctnetlink::flow::Known;
 use ctnetlink::{Flow, FlowKey};
-
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 /// What a word is written into the kernel with.
 pub struct Pen<'a> {

@@ -1,4 +1,5 @@
 use crate::config::{Config, Helpers, Mode, Replication};
+use crate::errno::{EEXIST, ENOENT};
 use crate::peer::v1::codec::{self as v1, Control, Kind, Messages, Options};
 use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Sender, Side, Stamp};
 use alloc::boxed::Box;
@@ -11,8 +12,6 @@ use ctnetlink::flow::HelperName;
 use ctnetlink::{Change, Expectation, Flow, Tuple, Writer};
 
 const NOW: Instant = Instant(1_000_000_000);
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 fn master() -> Flow {
     Flow::new(Tuple::v4([1; 4], [2; 4], 6).with_ports(4000, 21))

@@ -3,6 +3,7 @@
 use super::*;
 use crate::Engine;
 use crate::config::{Config, Mode, Replication};
+use crate::errno::EEXIST;
 use crate::input::{Command, CommandId, Input, Sender, Stamp};
 use crate::peer::v1::codec::{self as v1, Account, Control, Flags, Message, Messages, Options};
 use alloc::vec::Vec;
@@ -12,7 +13,6 @@ use ctnetlink::{Tuple, Writer};
 use wire::packet::Seen;
 
 const ENOMEM: i32 = 12;
-const EEXIST: i32 = 17;
 
 fn at_ms(ms: u64) -> Instant {
     Instant(1_000_000_000 + ms * 1_000_000)

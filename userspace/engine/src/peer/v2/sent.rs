@@ -148,31 +148,37 @@ impl Sent {
     /// The datagram that was packed goes out: its number is returned. One that asks for no acknowledgement (`elicits`)
     /// is not waited for, and must tell nothing.
     pub fn send(&mut self, now: Instant, len: usize, elicits: bool, snapshot: Snapshot) -> u64 {
-        let number = self.next_number();
-        if self.is_idle() {
-            self.heard_at = now;
-        }
         let flies = elicits || self.packing != 0;
         let records = core::mem::take(&mut self.packing);
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
         let news_at = self.packing_news_at.take();
-        let flight = Flight { at: now, snapshot, news_at, len, records, flies, tries: false };
-        self.flights.push_back(flight);
-        self.bytes += if flies { u64::from(len) } else { 0 };
+        let flight = Flight { at: now, snapshot, news_at, len: 0, records, flies, tries: false };
+        let number = self.depart(flight, len);
+        self.bytes += if flies { len as u64 } else { 0 };
         self.drop_done();
         number
     }
 
-    /// A datagram goes out that tries its length and tells nothing: its number is returned.
+    /// A datagram goes out that tries its length and carries no records: its number is returned.
     pub fn send_probe(&mut self, now: Instant, len: usize) -> u64 {
+        let snapshot = Snapshot::default();
+        let flight = Flight {
+            at: now,
+            snapshot,
+            news_at: None,
+            len: 0,
+            records: 0,
+            flies: true,
+            tries: true,
+        };
+        self.depart(flight, len)
+    }
+
+    fn depart(&mut self, flight: Flight, len: usize) -> u64 {
         let number = self.next_number();
         if self.is_idle() {
-            self.heard_at = now;
+            self.heard_at = flight.at;
         }
-        let (snapshot, len) = (Snapshot::default(), u32::try_from(len).unwrap_or(u32::MAX));
-        let flight =
-            Flight { at: now, snapshot, news_at: None, len, records: 0, flies: true, tries: true };
-        self.flights.push_back(flight);
+        self.flights.push_back(Flight { len: u32::try_from(len).unwrap_or(u32::MAX), ..flight });
         number
     }
 

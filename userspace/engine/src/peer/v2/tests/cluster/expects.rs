@@ -1,6 +1,7 @@
 //! Expectations (R13.7).
 
 use super::{LEN, Node, S, STEP, World, flow, number, peer_of};
+use crate::errno::{EEXIST, ENOENT};
 use crate::expectations::ExpectKey;
 use crate::{Command, Input, Origin, Side};
 use common::Instant;
@@ -10,9 +11,6 @@ use ctnetlink::{Change, Expectation, FlowKey, Tuple};
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::vec::Vec;
-
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
 
 /// What the flow with this number announces: a connection to this port.
 fn expectation(master: u16, port: u16) -> Expectation {
