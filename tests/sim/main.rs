@@ -63,13 +63,16 @@ macro_rules! worlds {
     };
 }
 
-/// `cargo xtask sim`: all worlds for as long as CTFLOW_SIM_SECONDS says.
+/// `cargo xtask sim`: all worlds, or those whose name contains CTFLOW_SIM_WORLD, for as long as CTFLOW_SIM_SECONDS says.
 #[test]
 #[ignore = "cargo xtask sim runs it, for as long as it is told to"]
 fn for_a_time() {
     let worlds = all_worlds();
     let mut timed: Vec<_> = worlds.iter().map(Timed::of).collect();
     timed.push(Timed { name: mesh::NAME, run: Box::new(mesh::timed) });
+    let wanted = std::env::var("CTFLOW_SIM_WORLD").unwrap_or_default();
+    timed.retain(|world| world.name.contains(&wanted));
+    assert!(!timed.is_empty(), "no world's name contains `{wanted}`");
     runs::for_a_time(&timed);
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SEED")]
     base: Option<u64>,
 
+    /// Only worlds whose name contains this: `mesh` is the one of version 2 [default: all]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    world: String,
+
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: u32,
@@ -51,13 +55,14 @@ fn commit() -> Option<String> {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock")?.as_secs();
     let base = options.base.unwrap_or(now * RANGE);
-    step(&format!("sim: {} minutes over all worlds, seeds from {base} on", options.minutes));
+    step(&format!("sim: {} minutes, seeds from {base} on", options.minutes));
     let mut cargo = shell::cargo("test");
     cargo.args(["--package", "tests", "--test", "sim", "--profile", "fuzz", "--"]);
     cargo.args(["--ignored", "--exact", "for_a_time", "--nocapture"]);
     cargo.env("CTFLOW_SIM_SECONDS", (options.minutes * 60).to_string());
     cargo.env("CTFLOW_SIM_JOBS", options.jobs.to_string());
     cargo.env("CTFLOW_SIM_BASE", base.to_string());
+    cargo.env("CTFLOW_SIM_WORLD", &options.world);
     let mut table = String::new();
     let tally = tally::run_seeing(&mut cargo, |line| {
         if line.starts_with('|') {
