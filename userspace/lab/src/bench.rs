@@ -11,6 +11,7 @@ mod options;
 mod product;
 mod statistics;
 mod machine;
+mod kernel_memory;
 mod quiet;
 mod stage;
 pub mod subject;

@@ -102,3 +102,7 @@ impl Limit {
 fn number(path: &str) -> u64 {
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
+/// The number behind a label in a text of the kernel or of a daemon.
+pub(super) fn number_after(text: &str, label: &str) -> Option<u64> {
+    text.split_once(label)?.1.split_whitespace().next()?.parse().ok()
+}

@@ -1,6 +1,7 @@
 //! The subject of a measurement: a daemon of ours on one of its event sources, the original, or no listener.
 
-use super::machine;
+use super::kernel_memory;
+use super::machine::{self, number_after};
 use super::product::{Product, Told};
 use crate::place::{Namespace, on_cpus};
 use crate::sys::process::{cpu_ns, die_with_parent};
@@ -297,9 +298,7 @@ impl Daemon {
 
     /// Memory of its eBPF maps and programs, bytes, which no process has as resident memory.
     pub(super) fn kernel_memory(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())) else { return 0 };
-        let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        texts.filter_map(|text| number_after(&text, "memlock:")).sum()
+        kernel_memory::of(self.pid())
     }
 
     /// Events the kernel could not hand to it.
@@ -360,13 +359,9 @@ fn flows_in(answer: &str, cache: &str) -> Option<u64> {
 }
 
 /// The first number behind a label.
-fn number_after(text: &str, label: &str) -> Option<u64> {
-    text.split_once(label)?.1.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Subject, flows_in, number_after};
+    use super::{Subject, flows_in};
 
     #[test]
     fn every_source_is_a_subject_between_nobody_and_the_watchers() {
@@ -384,6 +379,5 @@ mod tests {
         assert_eq!(flows_in(answer, "internal"), Some(12));
         assert_eq!(flows_in(answer, "external"), Some(7));
         assert_eq!(flows_in(answer, "stats"), None);
-        assert_eq!(number_after("VmRSS:\t  99 kB\n", "VmRSS:"), Some(99));
     }
 }
