@@ -197,10 +197,14 @@ fn another_source_needs_a_restart_and_the_open_one_goes_on() {
     shared(stage.files.path());
     let daemon = stage.ours("a", &solo(&format!("EventSource tap\n User {USER}")));
     let text = daemon.file("conf");
-    let other = swap(&text, "EventSource tap", "EventSource tap\n NetlinkBufferSize 1048576");
-    daemon.reload(&other, "the old configuration stays in force");
-    assert!(daemon.log().contains("this needs a restart"), "{}", daemon.log());
-    assert_eq!(daemon.status()["events"]["source"], "tap");
+    let changes = ["NetlinkBufferSize 1048576", "Filter From Kernelspace { MinimumAge 700 }"];
+    for (n, line) in changes.into_iter().enumerate() {
+        let other = swap(&text, "EventSource tap", &format!("EventSource tap\n {line}"));
+        daemon.reload(&other, "the old configuration stays in force");
+        let refused = daemon.log().matches("this needs a restart").count();
+        assert_eq!(refused, n + 1, "{line}: {}", daemon.log());
+        assert_eq!(daemon.status()["events"]["source"], "tap");
+    }
     Requests::open(&stage.node).create(&udp_flows(0..20));
     wait_until("it hears", || daemon.internal().len() == 20);
     // One that needs no program is opened as ever.

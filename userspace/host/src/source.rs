@@ -66,7 +66,8 @@ pub struct Settings {
     pub ring_bytes: usize,
     /// Groups to join, bits of [`group`].
     pub groups: u32,
-    /// What the kernel side lets pass.
+    /// What the kernel side lets pass. A source that opens without a minimum age has no room for young flows: a later
+    /// filter with one needs another source.
     pub filter: KernelFilter,
     /// Whether the kernel is to keep events the socket has no room for, and to send them again
     /// (`NetlinkEventsReliable`). With the tap this holds too: an event in a ring is delivered, and one that its ring

@@ -81,7 +81,7 @@ impl TapSource {
     }
 
     fn open_as(settings: &Settings, hooked: Hooked) -> Result<Self, SourceError> {
-        let (mut ebpf, of_hook) = load(hooked)?;
+        let (mut ebpf, of_hook) = load(hooked, settings.filter.config.age_ns > 0)?;
         let diagnostics = Diagnostics::start(&mut ebpf);
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();
@@ -297,8 +297,8 @@ enum Hooked {
     Yes,
 }
 
-/// Loads the tap's program, and the hook's: neither runs yet.
-fn load(hooked: Hooked) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
+/// Loads the tap's program, and the hook's: neither runs yet. Without `ages`, there is no room for young flows.
+fn load(hooked: Hooked, ages: bool) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
     let object = check_rights()?;
     let (mut loader, layout) = thread::scope(|scope| {
         // Both read some megabytes of the kernel's types.
@@ -314,6 +314,10 @@ fn load(hooked: Hooked) -> Result<(Ebpf, Option<hook::Program>), SourceError> {
     };
     if layout.is_none() {
         loader.map_max_entries(maps::SIGNATURES, 1);
+    }
+    if !ages {
+        // The kernel makes the buckets of a hash at once: 4 MiB.
+        loader.map_max_entries(maps::YOUNG, 1);
     }
     let mut ebpf = loader.load(object).map_err(load_error)?;
     // The instructions name the maps by descriptor until the kernel has them: load before any map is taken.
@@ -334,7 +338,7 @@ fn layout() -> Result<hook::Layout, SourceError> {
 
 /// Loads what the tap, or the hook if `hooked`, is made of, and lets it go.
 pub(super) fn try_programs(hooked: bool) -> Result<(), SourceError> {
-    load(if hooked { Hooked::Yes } else { Hooked::No }).map(drop)
+    load(if hooked { Hooked::Yes } else { Hooked::No }, false).map(drop)
 }
 
 /// The object, if this process may load it.

@@ -181,8 +181,10 @@ fn taken_over(wanted: &Settings, left: &mut Option<Left>) -> Result<Option<Sourc
         return Ok(None);
     }
     let Some(Left { mut source, settings }) = left.take() else { return Ok(None) };
-    // What differs in the filter alone is written into its maps.
-    if (Settings { filter: wanted.filter.clone(), ..settings.clone() }) != *wanted {
+    // A filter that differs is written into its maps, but only a source that opened with a minimum age has a map for it.
+    let others = Settings { filter: wanted.filter.clone(), ..settings.clone() };
+    let ages = |settings: &Settings| settings.filter.config.age_ns > 0;
+    if others != *wanted || (ages(wanted) && !ages(&settings)) {
         *left = Some(Left { source, settings });
         bail!(
             "the event source cannot change: the daemon has given up the right to load eBPF programs (`User`), \

@@ -113,6 +113,11 @@ fn what_does_not_is_named() {
     check("Stats { }", "Stats { LogFile /x }", &["whether ended flows are recorded"], &[]);
     let general = &SYNC[SYNC.find("General").expect("there is one")..];
     check(SYNC, &format!("Stats {{ }}\n{general}"), &["Mode"], &[]);
+    // Only a source that opens with a minimum age has room for young flows.
+    let aged = swap("From Kernelspace {", "From Kernelspace {\n MinimumAge 500\n");
+    check(SYNC, &aged, &["MinimumAge"], &["Filter"]);
+    check(&aged, SYNC, &[], &["Filter"]);
+    check(&aged, &aged.replace("500", "600"), &[], &["Filter"]);
 }
 
 /// With a line for the block and one for its peer.
@@ -220,7 +225,7 @@ fn the_reference_says_what_a_reload_does_about_each_keyword() {
         reference[at..].split("\n\n").next().expect("there is one")
     };
     let live = paragraph("These change while the engine runs");
-    let rebuilds = paragraph("Every other change has the engine started anew");
+    let rebuilds = paragraph("Every other change restarts the engine");
     let later = paragraph("`HashSize` is room made");
     let restarts = paragraph("`User` and `Group` are taken once");
     let restarts = restarts.split(". A\n").next().expect("it is not empty");

@@ -14,13 +14,18 @@ use tokio::sync::oneshot;
 impl Service {
     /// Empties them at once; the client waits until it is done.
     pub(super) async fn purge(&self, client: &mut Client, subjects: &[PurgeSubject]) -> Result<()> {
-        if subjects.contains(&PurgeSubject::Flows) {
+        let flows = subjects.contains(&PurgeSubject::Flows);
+        if flows {
             self.log.notice("flushing kernel conntrack table");
         }
         if subjects.contains(&PurgeSubject::Expectations) {
             self.log.notice("flushing kernel expect table");
         }
         let engine = self.engine.read().await;
+        if flows {
+            // Peers of version 2 keep what this node claims: its end here is not the flows' end.
+            order(&engine, Command::Release);
+        }
         tell(client, order_purge(&engine, subjects)).await
     }
 
@@ -38,7 +43,7 @@ impl Service {
             tokio::time::sleep(after).await;
             service.log.notice("flushing kernel conntrack table (scheduled)");
             let engine = service.engine.read().await;
-            // Before they are forgotten here, the peers learn that the flows have no owner.
+            // The peers learn that the flows have no owner, before this node forgets them.
             order(&engine, Command::Release);
             order(&engine, Command::Flush { local: true, remote: false });
             // From here on it cannot be cancelled: the engine does it whether or not this task
@@ -59,10 +64,6 @@ impl Service {
 }
 
 fn order_purge(engine: &Handle, subjects: &[PurgeSubject]) -> oneshot::Receiver<CommandOutcome> {
-    if subjects.contains(&PurgeSubject::Flows) {
-        // Peers of version 2 keep what this node claims: its end here is not the flows' end.
-        order(engine, Command::Release);
-    }
     let (reply, outcome) = oneshot::channel();
     engine.order(Order::Purge(subjects.to_vec(), reply));
     outcome
