@@ -84,7 +84,7 @@ json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l table -d 'Whose flows' -r -f -a "local\t'Those of this node'
-remote\t'Those that its peers told of and that a failover would bring here; the daemon alone knows them'"
+remote\t'Those that its peers sent and that a failover would bring here; the daemon alone knows them'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l limit -d 'Show at most so many' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l kernel -d 'Ask the kernel itself, not the daemon'
 complete -c ctflow -n "__fish_ctflow_using_subcommand list" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
@@ -97,7 +97,7 @@ json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l table -d 'Whose flows' -r -f -a "local\t'Those of this node'
-remote\t'Those that its peers told of and that a failover would bring here; the daemon alone knows them'"
+remote\t'Those that its peers sent and that a failover would bring here; the daemon alone knows them'"
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l by -d 'Count by these, with commas between them: zone proto state src dst dport nat natsrc natdst; src and dst with /N' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l top -d 'Show the largest N groups' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l kernel -d 'Ask the kernel itself, not the daemon'
@@ -105,7 +105,7 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand count" -l allow-empty -d '
 complete -c ctflow -n "__fish_ctflow_using_subcommand count" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
-complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s o -l output -d 'How the result is told: text on stderr, or JSON on stdout' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
+complete -c ctflow -n "__fish_ctflow_using_subcommand delete" -s o -l output -d 'The form of the result: text on stderr, or JSON on stdout' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
 json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
@@ -183,7 +183,7 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l reps -d 'How oft
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l flows -d 'How many flows, instead of what each scenario takes by itself' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l rate -d 'New flows per second in sync-paced, latency-busy, watch and every churn, which are flat out by themselves' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l duration -d 'How long paced traffic lasts; the number of flows follows from it' -r
-complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l subjects -d 'Whom to measure, separated by commas: nobody, original, and our event sources by name' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l subjects -d 'Subjects to measure, separated by commas: `nobody`, `original`, and our event sources by name' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l conntrackd -d 'Our daemon; the one beside this program if left out' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l original -d 'The original daemon to compare with; it is left out where it does not exist' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l generator -d 'How packets are made' -r -f -a "auto\t'The strongest that works here'
@@ -196,7 +196,7 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l from -d 'Draw wh
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l again -d 'How often a measurement is repeated that something disturbed: other programs\' CPU time, another listener, a CPU that changes its speed; ten times as many in the whole run at most' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l list -d 'List the scenarios, what each measures and against which goal, and end'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l quick -d 'A first look: a fifth of the work, one repetition, no growth, under two minutes'
-complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although somebody else on this machine listens to conntrack events'
+complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -l force -d 'Measure although another process on this machine listens to conntrack events'
 complete -c ctflow -n "__fish_ctflow_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready peers takeover diff doctor metrics list count delete subscribe top filter key bench help" -f -a "status" -d 'Show the state of the node'
 complete -c ctflow -n "__fish_ctflow_using_subcommand help; and not __fish_seen_subcommand_from status ready peers takeover diff doctor metrics list count delete subscribe top filter key bench help" -f -a "ready" -d 'Say whether the tables of this node are complete and exact: exit code 0 if so, 1 if not, with the reasons'

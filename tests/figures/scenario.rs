@@ -106,7 +106,7 @@ pub(crate) fn wan() -> Vec<Figure> {
     let equal = took + until("B knows it", || is_equal(&b, &name(0), FLOWS));
     let [lost, full] =
         [&wan.counts[0].lost, &wan.counts[0].full].map(|n| n.load(Ordering::Relaxed));
-    let again = peer(&a, &name(1))["told_again"].as_u64().unwrap_or(0);
+    let again = peer(&a, &name(1))["records_sent_again"].as_u64().unwrap_or(0);
     let path = peer(&a, &name(1))["path_bytes"].as_u64().unwrap_or(0);
     let mut figures = vec![
         ("1 M flows, 20 Mbit/s, 50 ms, 1 % lost: B has all".into(), "10 s", seconds(took)),
@@ -200,7 +200,7 @@ pub(crate) fn bulk() -> Vec<Figure> {
     let has = || peer(&b, &name(0))["flows"] == FLOWS;
     let (took, cpu, memory, bytes) = measure(&a, &b, &mesh.nodes[0], began, &has);
     note("version 2", "version 1's", took, cpu, memory, bytes);
-    let again = peer(&a, &name(1))["told_again"].as_u64().unwrap_or(0);
+    let again = peer(&a, &name(1))["records_sent_again"].as_u64().unwrap_or(0);
     figures.push((
         "version 2: from B's start to the first flow; flows told again".into(),
         "",

@@ -89,7 +89,7 @@ fn counted(daemon: &Daemon<'_>, reason: Reason) -> [u64; 3] {
     let failures = daemon.status()["failures"].clone();
     let of = &failures[reason.index()];
     assert_eq!(of["reason"], reason.name(), "{failures}");
-    ["seen", "told", "counted"].map(|name| of[name].as_u64().expect("a number"))
+    ["seen", "reported", "counted"].map(|name| of[name].as_u64().expect("a number"))
 }
 
 /// A TCP connection whose flow the kernel has forgotten and may not pick up goes on.

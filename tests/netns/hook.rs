@@ -512,7 +512,7 @@ fn a_daemon_on_the_hook_holds_what_the_kernel_holds() {
     routed.talk();
     let mut kernel = || conntrack::sources(&conntrack::lines(&stage.node));
     wait_equal("the tables are equal", || conntrack::sources(&daemon.internal()), &mut kernel);
-    let told = daemon.status()["events"]["hook"]["told"].as_u64().expect("it is a number");
+    let told = daemon.status()["events"]["hook"]["recorded"].as_u64().expect("it is a number");
     assert!(told >= kernel().len() as u64, "{told} are told of {} flows", kernel().len());
     routed.router.sh("conntrack -F");
     wait_equal("all have ended", || daemon.internal().len(), || 0);

@@ -50,7 +50,7 @@ codes! {
     LinesLost "lines-lost", &["lines"], "The disk or the journal did not take lines.";
     #[default]
     Message "message", &[], "Anything that has no code of its own.";
-    Panic "panic", &[], "A thread has failed in a way that nobody foresaw: please report it.";
+    Panic "panic", &[], "A thread has failed in an unforeseen way: please report it.";
     PeerBack "peer-back", &[], "The other node is heard again.";
     PeerDiffers "peer-differs", &["theirs", "ours"],
         "The other node counts other flows than are known of it.";
@@ -62,7 +62,7 @@ codes! {
     PeerUp "peer-up", &["peer"], "There is a session with a node of version 2.";
     Ready "ready", &[], "The daemon serves.";
     ResyncRequested "resync-requested", &[], "The other node asks for all flows.";
-    Shutdown "shutdown", &[], "The daemon ends, as it was told to.";
+    Shutdown "shutdown", &[], "The daemon ends, as requested.";
     StaleRemoved "stale-removed", &["flows"],
         "Flows went that the other node does not have any more.";
     TableExact "table-exact", &["lost", "after_ms"],

@@ -46,20 +46,20 @@ These change while the engine runs, and no event is lost: `LogFile`, `Syslog`, `
 `Address`, `Port` and `Rate` of the same peers in the same order. The log names what changed so. Keys are read again
 with every reload: a session of a key that is gone ends at once, all others go on.
 
-Every other change has the engine started anew inside the process: links, peers that are added or taken out, everything
+Every other change restarts the engine inside the process: links, peers that are added or taken out, everything
 else in `Replication`, `Mode`, `Options`, `Sync` in place of `Stats`,
-`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, and whether `Stats` logs
-at all. It reads the kernel's
+`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, a first `MinimumAge`, and
+whether `Stats` logs at all. It reads the kernel's
 table again, asks the peer for its flows and sends it this node's. Until the answer has come, the flows of the peer are
 unknown, and a commit writes none of them. Requests that are under way, a commit for one, are waited for; clients that
 come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with
 the new settings, it is started with the old ones, and the log says so.
 
-A changed `Subscribe` has the thread of the feed started anew: its clients are told goodbye and connect again. While
-it does not change they stay, whatever else does; where the engine is started anew, they are told so and get a new
+A changed `Subscribe` restarts the thread of the feed: its clients get a goodbye and connect again. While
+it does not change they stay, whatever else does; where the engine restarts, they get a notice and a new
 snapshot.
 
-A changed `Helper` has the thread that serves helpers started anew, and nothing else; what it does not name any more
+A changed `Helper` restarts the thread that serves helpers, and nothing else; what it does not name any more
 stays as it is in the kernel, or is disabled (`HelperDisableOnExit`). If the kernel refuses it, the old one is served
 again.
 
@@ -72,9 +72,10 @@ so.
 `User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
 daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
 that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,
-`Stats` in place of `Sync` where that changes what is heard) is refused. It may not read root's key files again either:
-keys that it has read stay in force, with a warning, and a file that is named for the first time is refused. Whoever
-wants to change keys without a restart gives the files to that user (`chown ctflow`, mode 0600).
+a first `MinimumAge`, `Stats` in place of `Sync` where that changes which
+events are received) is refused. It may not read root's key files again either:
+keys that it has read stay in force, with a warning, and a file that is named for the first time is refused. To
+change keys without a restart, give the files to that user (`chown ctflow`, mode 0600).
 
 ";
 

@@ -27,13 +27,13 @@ and ends with its answer. Scrapes within one second share one snapshot. Nothing 
 a proxy before it where the network is not trusted. The main thread answers from what the shards published, which is at
 most 250 ms old while they are busy (with `Shards`, counts of the event source 300 ms) and true while they sleep: a
 scrape takes nothing of their time and wakes none of them. If a shard hangs for a second, `ctflow_up` is 0,
-`ctflow_scrape_incomplete` is 1 and what the daemon would have told is missing.
+`ctflow_scrape_incomplete` is 1 and the daemon's part is missing.
 
 ## What bounds their number
 
-Labels never hold addresses, ports or names that somebody on the network chooses. Links are at most 4, helpers as many
+Labels never hold addresses, ports or names that a stranger on the network chooses. Links are at most 4, helpers as many
 as the configuration has. Of the zones, the largest have series of their own (`ZonesMax`); those of the first 1,024 that
-a count meets are told apart at all. Counters of CPUs are told one by one up to 32 CPUs, else added up under
+a count meets are separate at all. Counters of CPUs are separate up to 32 CPUs, else added up under
 `cpu=\"all\"` (`PerCpu`). Beyond `SeriesMax` time series, whole metrics are left out from the end of this page on,
 except the last group, which says how many.
 
@@ -48,7 +48,7 @@ other number is of the moment of the scrape.
 The kernel does not tell how many expectations there are. Filters become metrics as a `Class` of the configuration
 (`ctflow_class_flows`); `ctflow count FILTER` answers other questions on demand.
 
-Counters begin at 0 with the engine: a reload that starts it anew looks to Prometheus like a restart. Counters of the
+Counters begin at 0 with the engine: a reload that restarts it looks to Prometheus like a restart. Counters of the
 kernel are 32 bits wide and wrap around, which looks the same.
 ";
 

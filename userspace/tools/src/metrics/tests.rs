@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Numbers of the status that no metric tells, each with the reason.
 const LEFT_OUT: [(&str, &str); 15] = [
-    ("failures[0].told", "what is left of `seen` is the metric of what was suppressed"),
+    ("failures[0].reported", "what is left of `seen` is the metric of what was suppressed"),
     ("schema", "the version of another format"),
     ("pid", "changes with each start, as no metric should"),
     ("replication.malformed", "the sum of the reasons"),

@@ -237,7 +237,7 @@ object! {
         /// Of no flow that is in the kernel's table.
         untracked: u64,
         /// Reports in the rings; a flow that changed during its report is reported twice.
-        told: u64,
+        recorded: u64,
         /// News refused by the filter in the kernel.
         filtered: u64,
         /// News that found no room. If the flow goes on, its next packet tells it.
@@ -574,7 +574,7 @@ fn events(s: &Report) -> Events {
         hook: s.account.hook.map(|hook| Hook {
             settled: hook.settled,
             untracked: hook.untracked,
-            told: hook.recorded + hook.repeated,
+            recorded: hook.recorded + hook.repeated,
             filtered: hook.filtered,
             lost: hook.lost_full + hook.lost_other,
         }),

@@ -57,8 +57,8 @@ const ROWS: &[Keyword] = &[
              Not in conntrack-tools.",
     ),
     keyword(Key::Subscribe, "Subscribe", &[File]).opens(Body::Block(Subscribe)).doc(
-        "Tell every change of the tables to whoever reads a socket: `ctflow subscribe` and other programs \
-         (`docs/spec/feed.md`). Nobody can change anything through it. Not in conntrack-tools.",
+        "Send every change of the tables to the readers of a socket: `ctflow subscribe` and other programs \
+         (`docs/spec/feed.md`). It is read-only. Not in conntrack-tools.",
     ),
     // General
     watching::EVENT_SOURCE,
@@ -89,7 +89,7 @@ const ROWS: &[Keyword] = &[
         .default(|| Value::Path(model::General::default().lock_file))
         .doc("File that keeps a second daemon from starting."),
     keyword(Key::Unix, "UNIX", &[General]).opens(Body::Block(Unix)).doc(
-        "The control socket. Without it the daemon runs, and cannot be asked or told anything.",
+        "The control socket. Without it the daemon runs, and takes neither questions nor commands.",
     ),
     keyword(Key::NetlinkBufferSize, "NetlinkBufferSize", &[General])
         .takes(SIZE)
@@ -240,8 +240,8 @@ const ROWS: &[Keyword] = &[
             "How old a flow must be to count, in milliseconds. One that ends before is never spoken \
              of; one that grows older comes in with its next event, or without one a quarter of that \
              time and a fifth of a second later at most. Reading the kernel's table (at start, \
-             `-R`, after losses) takes in what it shows, however young. It is judged where events are \
-             heard, whoever else sorts them out.",
+             `-R`, after losses) takes in what it shows, however young. The event source judges it, wherever \
+             the other filters run; a reload that adds it restarts the engine.",
         ),
     keyword(Key::Sample, "Sample", &[Filter])
         .takes(Kind::Share)
@@ -309,7 +309,7 @@ const ROWS: &[Keyword] = &[
         .doc("Forget a flow of the peer that was not heard of for this many seconds. ALARM only."),
     keyword(Key::CommitTimeout, "CommitTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(POSITIVE)
-        .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "what the peer told last, less the time since then")
+        .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "the last lifetime that the peer sent, less the time since then")
         .doc(
             "Timeout in seconds of flows that this node takes over. A flow whose lifetime the peer \
              did not tell, because its configuration has this setting, gets 60 seconds where this \

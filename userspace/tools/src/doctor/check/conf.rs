@@ -32,7 +32,7 @@ pub(super) static CHECKS: [Check; 3] = [
         title: "every setting does what its author may think",
         looks_at: "warnings about the file",
         bad: &[(Status::Info, "settings that are deprecated, given twice, or without effect here")],
-        why: "somebody may rely on them",
+        why: "other programs may rely on them",
         fix: "remove them; `conntrackd --check` shows the places",
         parts: &[Part::Conf],
         at_start: true,
@@ -76,7 +76,7 @@ fn hash_limit(facts: &Facts) -> Known<Finding> {
     Ok(Finding::warning(found)
         .wanted("HashLimit of at least nf_conntrack_max")
         .fix(format!("sed -i -E {} {}", word(&script), path(facts)))
-        .fix("# the flow tables are built anew, and the peer is asked for its flows:")
+        .fix("# the flow tables are built again, and the peer is asked for its flows:")
         .fix("systemctl reload conntrackd"))
 }
 

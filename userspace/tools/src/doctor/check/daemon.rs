@@ -47,7 +47,7 @@ pub(super) static CHECKS: [Check; 6] = [
         title: "metrics are served",
         looks_at: "the addresses of `Listen`",
         bad: &[(Status::Warning, "one of them does not answer")],
-        why: "nobody watches this node",
+        why: "this node is not watched",
         fix: "free the address, or name another one",
         parts: &[Part::Daemon],
         at_start: false,

@@ -15,7 +15,7 @@ const NOTIFY: [&str; 4] = [
 pub(super) static CHECKS: [Check; 3] = [
     Check {
         id: "keepalived.script",
-        title: "a change of roles is told to conntrackd",
+        title: "conntrackd learns of each change of roles",
         looks_at: "notify lines of keepalived.conf, and whose the scripts are",
         bad: &[
             (
@@ -82,7 +82,7 @@ fn script(facts: &Facts) -> Known<Finding> {
     let scripts = facts.keepalived.scripts.clone()?.into_iter();
     let bad = scripts.filter_map(|(path, fault)| Some(not_run(&path, &fault?)));
     let bad = Finding::of_all(bad.collect());
-    Ok(bad.unwrap_or_else(|| Finding::ok("every role is told to primary-backup.sh")))
+    Ok(bad.unwrap_or_else(|| Finding::ok("every role is passed to primary-backup.sh")))
 }
 
 /// A script that keepalived does not run.

@@ -54,7 +54,7 @@ pub(super) static CHECKS: [Check; 6] = [
         looks_at: "loads its program and lets it go; nothing is attached",
         bad: &[
             (Status::Warning, "the configuration asks for the hook, and it is refused"),
-            (Status::Info, "refused, and nobody asks for it"),
+            (Status::Info, "refused, and not configured"),
         ],
         why: "`EventSource hook` falls back to the tap",
         fix: "what the error names; or `EventSource auto`",

@@ -9,7 +9,7 @@ pub(super) static CHECKS: [Check; 3] = [
         title: "connection tracking is there",
         looks_at: "/proc/sys/net/netfilter, /proc/modules",
         bad: &[(Status::Error, "nf_conntrack or nf_conntrack_netlink is absent")],
-        why: "there is nothing to hear, or nobody to tell it",
+        why: "there are no events, or nothing sends them",
         fix: "modprobe nf_conntrack_netlink, which loads both",
         parts: &[Part::Modules],
         at_start: true,
@@ -21,7 +21,7 @@ pub(super) static CHECKS: [Check; 3] = [
         looks_at: "sysctl.conf and sysctl.d beside modules and modules-load.d",
         bad: &[(
             Status::Warning,
-            "net.netfilter settings in sysctl.d, and nobody loads the module before them",
+            "net.netfilter settings in sysctl.d, and nothing loads the module before them",
         )],
         why: "at boot the settings are made before the module exists, and are lost without a word",
         fix: "have the module loaded at boot, which comes before the settings",
@@ -54,7 +54,8 @@ fn conntrack(facts: &Facts) -> Known<Finding> {
     Ok(match (has("nf_conntrack"), has("nf_conntrack_netlink")) {
         (true, true) => Finding::ok("nf_conntrack and nf_conntrack_netlink are loaded"),
         (true, false) => {
-            Finding::error("nf_conntrack_netlink is not loaded: nobody hears of flows").fix(fix)
+            Finding::error("nf_conntrack_netlink is not loaded: no program receives events")
+                .fix(fix)
         }
         (false, _) => Finding::ok("conntrack is built into the kernel"),
     })

@@ -23,7 +23,7 @@ pub(super) static CHECKS: [Check; 2] = [
         title: "the unit takes away what the daemon does not need",
         looks_at: "conntrackd.service, with what is added to it",
         bad: &[(Status::Info, "rights are left that it never uses")],
-        why: "whoever takes over the daemon by a fault in it has these rights, too",
+        why: "an attacker who takes over the daemon by a fault in it has these rights, too",
         fix: "the lines that are missing, as a file beside the unit",
         parts: &[Part::Service],
         at_start: false,
@@ -35,7 +35,7 @@ pub(super) static CHECKS: [Check; 2] = [
         looks_at: "Debian's package conntrackd, the unit, processes of this network namespace",
         bad: &[
             (Status::Error, "the original runs, or is started at boot"),
-            (Status::Info, "it is installed, and nobody starts it"),
+            (Status::Info, "it is installed, and nothing starts it"),
         ],
         why: "two daemons share one port and one peer, and each takes what is meant for the other",
         fix: "stop it, and do not start it at boot",
@@ -94,5 +94,5 @@ fn package(facts: &Facts) -> Known<Finding> {
         let found = "systemd starts the original conntrackd at boot";
         return Ok(Finding::error(found).fix(disable));
     }
-    Ok(Finding::info("the original conntrackd is installed; nobody starts it"))
+    Ok(Finding::info("the original conntrackd is installed; nothing starts it"))
 }

@@ -37,15 +37,15 @@ pub(super) static CHECKS: [Check; 7] = [
     },
     Check {
         id: "sysctl.events",
-        title: "the kernel tells of flows",
-        looks_at: "nf_conntrack_events; for 2, whether anybody listens",
+        title: "the kernel sends events",
+        looks_at: "nf_conntrack_events; for 2, whether there is a listener",
         bad: &[
-            (Status::Error, "0: nothing is told"),
-            (Status::Info, "2, and flows that began while nobody listened"),
+            (Status::Error, "0: it sends no events"),
+            (Status::Info, "2, and flows that began without a listener"),
         ],
         why: "with 0 no flow is ever heard of; with 2 flows older than the first listener end in silence, and the \
               daemon has to look after them",
-        fix: "1: every flow is told of from its beginning",
+        fix: "1: every flow has events from its beginning",
         parts: &[Part::Sysctl, Part::Listeners],
         at_start: true,
         run: events,
@@ -133,7 +133,7 @@ fn events(facts: &Facts) -> Known<Finding> {
     let fix = sysctl_command("nf_conntrack_events", 1);
     match facts.sysctl("nf_conntrack_events")? {
         0 => {
-            let found = "the kernel tells of no flow: nf_conntrack_events is 0";
+            let found = "the kernel sends no events: nf_conntrack_events is 0";
             return Ok(Finding::error(found).wanted("1, or 2").fix(fix));
         }
         2 => {}
@@ -142,10 +142,10 @@ fn events(facts: &Facts) -> Known<Finding> {
     let flows = facts.sysctl("nf_conntrack_count")?;
     if flows == 0 || !facts.listeners.clone()?.is_empty() {
         return Ok(Finding::ok(
-            "nf_conntrack_events is 2: flows are told of while somebody listens",
+            "nf_conntrack_events is 2: the kernel sends events while there is a listener",
         ));
     }
-    let found = format!("nobody listens, so the ends of {flows} flows will not be told of");
+    let found = format!("there is no listener, so the ends of {flows} flows will cause no event");
     Ok(Finding::info(found).wanted("nf_conntrack_events=1").fix(fix))
 }
 

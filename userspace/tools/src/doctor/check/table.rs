@@ -32,7 +32,7 @@ pub(super) static CHECKS: [Check; 5] = [
         title: "packets that fit no flow",
         looks_at: "invalid of all CPUs, twice, a second apart",
         bad: &[(Status::Info, "growing, or there were some since the boot")],
-        why: "asymmetric routing, a failover with window tracking, or somebody who scans; rules often drop them",
+        why: "asymmetric routing, a failover with window tracking, or a port scan; rules often drop them",
         fix: "see which: nf_conntrack_log_invalid",
         parts: &[Part::Counters],
         at_start: false,
@@ -51,10 +51,10 @@ pub(super) static CHECKS: [Check; 5] = [
     },
     Check {
         id: "listeners.others",
-        title: "who else hears of flows",
+        title: "which other programs receive events",
         looks_at: "/proc/net/netlink of every network namespace, and whose sockets these are",
-        bad: &[(Status::Warning, "somebody other than the daemon listens")],
-        why: "as soon as anybody listens, anywhere on the machine, the kernel builds a message for each change of a \
+        bad: &[(Status::Warning, "a program other than the daemon listens")],
+        why: "as soon as a program listens, anywhere on the machine, the kernel builds a message for each change of a \
               flow (about 2.6 us for a new one), and a slow listener that wants to lose nothing holds up the ends of \
               flows",
         fix: "stop it, or have it ask the daemon",
@@ -131,7 +131,7 @@ fn listeners(facts: &Facts) -> Known<Finding> {
     let ours = facts.status().ok().map(|status| status.pid);
     let others: Vec<_> = all.iter().filter(|one| one.pid.is_none() || one.pid != ours).collect();
     if others.is_empty() {
-        return Ok(Finding::ok("nobody else hears of flows"));
+        return Ok(Finding::ok("no other program receives events"));
     }
     let name = |one: &&Listener| match one.pid {
         Some(pid) => format!("{} (pid {pid})", one.name),

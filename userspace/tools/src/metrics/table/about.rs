@@ -4,7 +4,9 @@ use super::{Metric, gauge, one};
 
 /// Metrics about the metrics themselves, exported whatever is left out.
 pub static ABOUT: &[Metric] = &[
-    gauge("ctflow_metrics_series", &[], "Time series told, without these four.", |s| one(s.series)),
+    gauge("ctflow_metrics_series", &[], "Time series exported, without these four.", |s| {
+        one(s.series)
+    }),
     gauge(
         "ctflow_metrics_series_left_out",
         &[],

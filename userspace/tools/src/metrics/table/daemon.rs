@@ -112,7 +112,7 @@ pub(super) static METRICS: &[Metric] = &[
         "ctflow_http_requests",
         &["result"],
         "Requests for metrics and readiness: answered; from addresses that may not ask; one connection too many; \
-         without an answer, because the request did not come in time or nobody read.",
+         without an answer, because the request did not come in time or the client did not read.",
         |s| {
             many(s, |status| {
                 let h = &status.http;

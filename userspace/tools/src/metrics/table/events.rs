@@ -73,7 +73,7 @@ pub(super) static METRICS: &[Metric] = &[
                 vec![
                     with(["settled"], h.settled),
                     with(["untracked"], h.untracked),
-                    with(["told"], h.told),
+                    with(["recorded"], h.recorded),
                     with(["filtered"], h.filtered),
                 ]
             })

@@ -6,7 +6,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_failures",
         &["reason", "certainty"],
-        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or told by \
+        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or known from \
          the kernel's counters alone (counter). `ctflow subscribe --events failure` tells which packets.",
         |s| {
             many(s, |status| {
@@ -19,12 +19,12 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_failures_suppressed",
         &["reason"],
-        "Of those that a program saw: counted, and not told with their addresses, because there were more than \
+        "Of those that a program saw: counted, and not reported with their addresses, because there were more than \
          EventsPerSecond.",
         |s| {
             many(s, |status| {
                 let failures = status.failures.iter().flatten();
-                failures.map(|f| with([&*f.reason], f.seen.saturating_sub(f.told))).collect()
+                failures.map(|f| with([&*f.reason], f.seen.saturating_sub(f.reported))).collect()
             })
         },
     ),

@@ -20,7 +20,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_subscribe_records",
         &["kind"],
-        "Records for the feed while somebody listens, those included that found no room.",
+        "Records for the feed while a client listens, those included that found no room.",
         |s| {
             many(s, |f| {
                 vec![

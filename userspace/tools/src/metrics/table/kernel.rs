@@ -84,7 +84,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_kernel_chain_toolong",
         &["cpu"],
-        "Flows not inserted because their bucket was too long: too few buckets, or somebody makes flows that \
+        "Flows not inserted because their bucket was too long: too few buckets, or an attacker makes flows that \
          share one.",
         |s| per_cpu(s, "chaintoolong"),
     ),

@@ -91,12 +91,14 @@ pub(super) static METRICS: &[Metric] = &[
     counter("ctflow_node_datagrams", DIRECTED, "Sealed datagrams.", |s| {
         named(s, ["sent", "received"], |peer| [peer.sent, peer.received])
     }),
-    counter("ctflow_node_told", PEER, "Records told to the peer.", |s| each(s, |peer| peer.told)),
+    counter("ctflow_node_records_sent", PEER, "Records sent to the peer.", |s| {
+        each(s, |peer| peer.records_sent)
+    }),
     counter(
-        "ctflow_node_told_again",
+        "ctflow_node_records_sent_again",
         PEER,
-        "Records told to the peer again, because they were lost: the path is bad, or the peer too slow.",
-        |s| each(s, |peer| peer.told_again),
+        "Records sent to the peer again, because they were lost: the path is bad, or the peer too slow.",
+        |s| each(s, |peer| peer.records_sent_again),
     ),
     counter("ctflow_node_claims", CLAIMS, "Claims of the peer, by what became of them.", |s| {
         named(s, ["taken", "again", "beaten", "no_space"], |peer| {
@@ -127,7 +129,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_node_repaired",
         PEER,
-        "Flows and expectations told to the peer to mend a difference.",
+        "Flows and expectations sent to the peer to mend a difference.",
         |s| each(s, |peer| peer.repaired),
     ),
 ];

@@ -11,7 +11,7 @@ pub(super) static METRICS: &[Metric] = &[
         "Since the other node was heard; if it never was, since the engine began.",
         |s| replicating(s, |status| status.replication.peer_heard_s.unwrap_or(status.uptime_s)),
     ),
-    counter("ctflow_peer_restarts", &[], "Times the other node was seen to begin anew.", |s| {
+    counter("ctflow_peer_restarts", &[], "Restarts of the other node that were noticed.", |s| {
         replicating(s, |status| status.replication.peer_restarts)
     }),
     counter("ctflow_replication_messages", &["direction"], "Messages of the protocol.", |s| {
@@ -32,7 +32,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_replication_messages_malformed",
         &["reason"],
-        "Messages that were refused: another program, version or somebody else on the link.",
+        "Messages that were refused: another program, another version or a stranger on the link.",
         |s| {
             of_peer(s, |r| {
                 vec![

@@ -13,7 +13,7 @@ object! {
         /// Seen by an eBPF program.
         seen: u64,
         /// Of these: reported with addresses and ports. The others exceeded `EventsPerSecond`.
-        told: u64,
+        reported: u64,
         /// Known from the kernel's counters alone.
         counted: u64,
     }
@@ -26,7 +26,7 @@ impl Failure {
             Self {
                 reason: reason.name().into(),
                 seen: stats.seen[at].load(Relaxed),
-                told: stats.told[at].load(Relaxed),
+                reported: stats.told[at].load(Relaxed),
                 counted: stats.counted[at].load(Relaxed),
             }
         };

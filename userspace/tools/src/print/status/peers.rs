@@ -65,9 +65,9 @@ object! {
         /// Datagrams received that it sealed.
         received: u64,
         /// Records sent.
-        told: u64,
+        records_sent: u64,
         /// Of these, sent again, because they were lost.
-        told_again: u64,
+        records_sent_again: u64,
         /// Claims of it that were taken.
         taken: u64,
         /// Claims of it that were known.
@@ -172,8 +172,8 @@ impl Peer {
             path_bytes: engine.path_len as u64,
             sent: c.sent,
             received: c.received,
-            told: c.told,
-            told_again: c.told_again,
+            records_sent: c.told,
+            records_sent_again: c.told_again,
             taken: c.taken,
             again: c.again,
             beaten: c.beaten,

@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Keyword] = &[
              peer's file.",
         ),
     keyword(Key::KeyFile, "KeyFile", &[Replication]).takes(Kind::Path(256)).repeats().doc(
-        "A secret key of this node (`ctflow key generate FILE`), which nobody else may read. Given \
+        "A secret key of this node (`ctflow key generate FILE`), which no other user may read. Given \
          twice, the first is used and the second accepted too, so that a key can be changed.",
     ),
     keyword(Key::PresharedKeyFile, "PresharedKeyFile", &[Replication])
@@ -37,8 +37,8 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes(Kind::Number { min: 0, max: 1000 })
         .default(|| ReplicationConf::SETTLE_MS.into())
         .doc(
-            "How long a new flow may stay untold, in milliseconds, so that its first states are told \
-             as one; of a flow that ends sooner, nothing is told.",
+            "How long a new flow may wait, in milliseconds, so that its first states are sent as one; \
+             a flow that ends sooner is never sent.",
         ),
     keyword(Key::RemoteLimit, "RemoteLimit", &[Replication])
         .takes(POSITIVE)

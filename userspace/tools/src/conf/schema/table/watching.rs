@@ -16,7 +16,7 @@ pub(super) const EVENT_LATENCY: Keyword = keyword(Key::EventLatency, "EventLaten
     .doc(
         "How many microseconds events may gather while they stream in, some thousand of them in a second \
          or more. Events that come one by one never wait. A longer time costs less CPU, because the \
-         daemon runs less often, and states of one flow that follow each other are told as one; a shorter one \
+         daemon runs less often, and states of one flow that follow each other are sent as one; a shorter one \
          tells the peer sooner. With 0 each event wakes the daemon. `ctflow bench growth-latency` \
          shows both on the machine at hand. Not in conntrack-tools.",
     );
@@ -27,8 +27,8 @@ pub(super) const EVENT_SOURCE: Keyword = keyword(Key::EventSource, "EventSource"
         .doc(
         "Where flow events are heard: `netlink` is the kernel's event socket, `tap` the eBPF tap on it, `auto` the \
              tap where the kernel has what it needs and the socket elsewhere. `hook` looks at packets where the \
-             kernel is about to confirm their flows and hears of ends alone as events, which spares the kernel most \
-             of the work; where it cannot run it falls back as `auto` does. It hears of what other programs do to \
+             kernel is about to confirm their flows and receives ends alone as events, which spares the kernel most \
+             of the work; where it cannot run it falls back as `auto` does. It learns what other programs do to \
              flows (`conntrack -I`, `conntrack -U`) with the flow's next packet, or when the table is read to see that \
              both are alike: once a minute, or so seldom that it takes 0.5 percent of the time. `auto` changes to the \
              hook while flows begin or change more than 1,000 times a second and there are fewer than 5 packets for \
@@ -51,7 +51,7 @@ pub(super) const ROWS: &[Keyword] = &[
     keyword(Key::PerCpu, "PerCpu", &[Metrics])
         .takes(PER_CPU)
         .default(|| Value::Choice(MetricsConf::default().per_cpu.name()))
-        .doc("Whether the kernel's counters are told for each CPU; `auto`: on machines with at most 32."),
+        .doc("Whether the kernel's counters are exported for each CPU; `auto`: on machines with at most 32."),
     keyword(Key::SeriesMax, "SeriesMax", &[Metrics])
         .takes(Kind::Number { min: 100, max: 1_000_000 })
         .default(|| MetricsConf::default().series_max.into())
@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Keyword] = &[
         .default(|| SubscribeConf::default().queue_size.into())
         .doc(
             "Most bytes that wait for a client that reads too slowly. What does not fit is lost for it \
-             alone, and it is told how much of what that was.",
+             alone, and it receives the number of lost records of each kind.",
         ),
     keyword(Key::MemoryMax, "MemoryMax", &[Subscribe])
         .takes(Kind::Number { min: 1 << 20, max: i32::MAX as u32 })
@@ -129,9 +129,9 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes(PER_CPU)
         .default(|| Value::Choice(FailuresConf::default().report.name()))
         .doc(
-            "Whether eBPF programs look at what fails, so that it is told with addresses and ports. `auto`: as far \
+            "Whether eBPF programs look at what fails, so that it is reported with addresses and ports. `auto`: as far \
              as the kernel and the rights of the daemon allow it; `on`: the same, with a warning where they do not; \
-             `off`: the kernel's counters alone. What no program sees is told with its number.",
+             `off`: the kernel's counters alone. What no program sees is reported as a number.",
         ),
     keyword(Key::EventsPerSecond, "EventsPerSecond", &[Failures])
         .takes(Kind::Number { min: 1, max: 10_000 })
