@@ -11,6 +11,7 @@
 //! for a whole machine: one test at a time.
 
 mod stage;
+mod queue;
 mod tftp;
 mod ftp;
 mod named;
@@ -19,6 +20,7 @@ mod daemon;
 mod broken;
 mod unread;
 mod busy;
+mod full;
 mod service;
 mod programs;
 mod backup;

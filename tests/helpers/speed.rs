@@ -2,6 +2,7 @@
 //! the same traffic. It is measured, not asserted, but for lost packets.
 
 use crate::ftp::greeted;
+use crate::queue::Queue;
 use crate::stage::{Nat, Stage, alone, conf, of_ftp, start};
 use crate::trace::Trace;
 use ctnetlink::Writer;
@@ -203,14 +204,11 @@ fn pass_all(socket: &Socket, is_to_end: &AtomicBool) -> Duration {
     Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
-/// How many packets the queue has shown; none may be lost (`seq_show`, kernel v6.12 `net/netfilter/nfnetlink_queue.c`).
+/// How many packets the queue has shown; none may be lost.
 fn shown(stage: &Stage) -> u64 {
-    let queue = stage.router.within(|| {
-        fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").expect("a queue")
-    });
-    let columns: Vec<_> = queue.split_whitespace().collect();
-    assert_eq!((columns[5], columns[6]), ("0", "0"), "packets were lost: {queue}");
-    columns[7].parse().expect("the number of the last packet")
+    let queue = Queue::of(stage, QUEUE);
+    assert_eq!((queue.no_room, queue.no_room_in_socket), (0, 0), "packets were lost");
+    queue.shown
 }
 
 /// Asks and is answered; how long that took, each time.

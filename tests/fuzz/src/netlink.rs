@@ -34,8 +34,7 @@ fn shown(data: &[u8], raw: &RawMessage<'_>) {
     match PacketView::parse(raw) {
         Ok(packet) => {
             assert_eq!(number, Some((packet.queue, packet.id)));
-            let flow = packet.flow.as_ref();
-            let private = flow.and_then(|flow| flow.helper.zip(flow.helper_info));
+            let private = packet.flow.and_then(|flow| Some((flow.helper?, flow.private)));
             reads(|w| {
                 let payload = Some(packet.payload);
                 let (queue, id) = (packet.queue, packet.id);

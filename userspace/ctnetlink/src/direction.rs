@@ -5,6 +5,16 @@ use crate::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
 use crate::uapi::{ip, nla, proto, tuple};
 use crate::{DecodeError, Tuple, Writer};
 
+impl Tuple {
+    /// Reads a tuple nest, such as `CTA_TUPLE_ORIG`: the tuple, and the zone that holds for its direction only.
+    ///
+    /// # Errors
+    /// When an attribute is cut short or has the wrong length, or addresses or the protocol number are missing.
+    pub fn of_nest(nest: &Attribute<'_>) -> Result<(Self, Option<u16>), DecodeError> {
+        decode(nest)
+    }
+}
+
 /// Reads a tuple nest: the tuple, and the zone that holds for this direction only.
 ///
 /// The kernel writes addresses and protocol number into every tuple it sends

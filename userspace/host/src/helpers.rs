@@ -2,7 +2,7 @@
 //! read them, and gives verdicts.
 //!
 //! ```text
-//!   kernel --packets of all queues, up to 16 a time--> Desk --Context, Packet--> engine::helper
+//!   kernel --packets of all queues, up to 8 a time-->  Desk --Context, Packet--> engine::helper
 //!                                                        |  <-----Outcome------
 //!          <--expectations, one by one---- Announcer <---+
 //!          <--verdicts, one buffer a time- Verdicts <----'
@@ -46,7 +46,7 @@ use verdicts::Verdicts;
 const THREAD: &str = "helpers";
 /// Packets taken with one system call. The first of them has its verdict when the last one is read, so a longer batch
 /// saves little (a packet costs more than a call) and has packets wait.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 /// A packet of 64 KiB, and its flow.
 const MESSAGE_LEN_MAX: usize = 72 << 10;
 /// Receive buffer of the socket, bytes: what finds no room there is dropped, whatever the queue's length.

@@ -7,14 +7,17 @@
 //!  kernel --PACKET {id, hook, payload, flow}--> helper --VERDICT {id, payload?, flow?, expectation?}--> kernel
 //! ```
 
+mod flow;
 pub mod uapi;
+
+pub use flow::WatchedFlow;
 
 use ctnetlink::attribute::{Attribute, put, put_be32, put_nest, put_text};
 use ctnetlink::flow::HelperName;
 use ctnetlink::frame::split_family;
 use ctnetlink::request::{put_expectation, put_message};
 use ctnetlink::uapi::{control, cta, help, subsystem};
-use ctnetlink::{DecodeError, Expectation, FlowView, Header, RawMessage, Writer};
+use ctnetlink::{DecodeError, Expectation, Header, RawMessage, Writer};
 use uapi as queue;
 
 /// A packet in a datagram.
@@ -37,7 +40,7 @@ pub struct PacketView<'a> {
     /// `NFQA_CT_INFO`: direction and state; see [`PacketView::is_reply`].
     pub flow_info: Option<u32>,
     /// `NFQA_CT`: the flow it belongs to.
-    pub flow: Option<FlowView<'a>>,
+    pub flow: Option<WatchedFlow<'a>>,
 }
 
 impl<'a> PacketView<'a> {
@@ -77,7 +80,7 @@ impl<'a> PacketView<'a> {
                 }
                 queue::PAYLOAD => view.payload = a.value,
                 queue::CAP_LEN => view.whole_len = Some(a.be32()?),
-                queue::CT => view.flow = Some(FlowView::of_nest(family, &a)?),
+                queue::CT => view.flow = Some(WatchedFlow::of_nest(&a)?),
                 queue::CT_INFO => view.flow_info = Some(a.be32()?),
                 _ => {}
             }

@@ -3,16 +3,15 @@
 use super::announcer::Announce;
 use super::counters::Shared;
 use super::verdicts::Verdicts;
-use ctnetlink::flow::{HelperName, Status};
+use ctnetlink::flow::HelperName;
 use ctnetlink::request::IfExists;
-use ctnetlink::{Expectation, FlowView, Messages, RawMessage};
+use ctnetlink::{Expectation, Messages, RawMessage};
 use engine::helper::{Announcement, Context, Direction, Kind, Outcome, Packet, Policy};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wire::queue::VerdictRefusal;
-use wire::queue::{PacketView, Verdict};
+use wire::queue::{PacketView, Verdict, VerdictRefusal, WatchedFlow};
 use wire::transport::{Edit, Segment};
 
 /// Longest packet that a verdict can hold: an attribute's value.
@@ -42,6 +41,8 @@ pub(super) struct Desk<A> {
     pub(super) broken: Vec<Kind>,
     /// The packet with another text.
     changed: Vec<u8>,
+    /// The private data of its flow.
+    private: [u8; PRIVATE_LEN_MAX],
 }
 
 /// What is to become of a packet besides that it passes.
@@ -49,14 +50,16 @@ pub(super) struct Desk<A> {
 struct Decision {
     is_changed: bool,
     timeout_s: Option<u32>,
-    private: Option<(HelperName, Vec<u8>)>,
+    /// So many bytes of private data go back to this helper.
+    private: Option<(HelperName, usize)>,
     expectation: Option<Expectation>,
 }
 
 impl<A: Announce> Desk<A> {
     pub(super) fn new(served: Vec<Served>, announcer: A) -> Self {
         let read: Read = |kind, context, packet| kind.packet(context, packet);
-        Self { served, announcer, read, broken: Vec::new(), changed: Vec::new() }
+        let (changed, private) = (Vec::new(), [0; PRIVATE_LEN_MAX]);
+        Self { served, announcer, read, broken: Vec::new(), changed, private }
     }
 
     /// Decides about the packets of a datagram.
@@ -84,7 +87,7 @@ impl<A: Announce> Desk<A> {
             })
         });
         let decision = decision.unwrap_or_default();
-        let private = decision.private.as_ref().map(|(name, data)| (*name, data.as_slice()));
+        let private = decision.private.map(|(name, len)| (name, &self.private[..len]));
         verdicts.push(&Verdict {
             queue,
             id,
@@ -115,15 +118,13 @@ impl<A: Announce> Desk<A> {
         }
         let flow = view.flow.as_ref().filter(|_| !view.is_cut())?;
         let segment = Segment::decode(view.payload).ok()?;
-        let given = flow.helper_info.unwrap_or_default();
-        let mut private = [0; PRIVATE_LEN_MAX];
-        let private = private.get_mut(..given.len())?;
-        private.copy_from_slice(given);
+        let private = self.private.get_mut(..flow.private.len())?;
+        private.copy_from_slice(flow.private);
         let mut context = Context {
             original: flow.orig,
             reply: flow.reply,
-            zone: flow.key().zone,
-            status: flow.status.unwrap_or(Status::empty()),
+            zone: flow.zone,
+            status: flow.status,
             policy: served.policy,
             private,
         };
@@ -131,14 +132,13 @@ impl<A: Announce> Desk<A> {
         let packet = Packet { direction, seq: segment.seq, payload: segment.payload() };
         let (kind, read) = (served.kind, self.read);
         let outcome = catch_unwind(AssertUnwindSafe(|| read(kind, &mut context, &packet)));
-        let private = &*context.private;
         match outcome {
             Ok(outcome) => {
                 if outcome.not_understood {
                     served.counts.not_understood.count();
                 }
                 // What the packet says beside that counts: a third party's PORT moves the place of the next command.
-                Some(self.carry_out(at, flow, &segment, &outcome, private))
+                Some(self.carry_out(at, flow, &segment, &outcome))
             }
             Err(_) => {
                 self.take_out(kind);
@@ -158,17 +158,16 @@ impl<A: Announce> Desk<A> {
     fn carry_out(
         &mut self,
         at: usize,
-        flow: &FlowView<'_>,
+        flow: &WatchedFlow<'_>,
         segment: &Segment<'_>,
         outcome: &Outcome,
-        private: &[u8],
     ) -> Decision {
         let Self { served, announcer, changed, .. } = self;
         let Served { kind, counts, .. } = &served[at];
         let mut decision = Decision { timeout_s: outcome.timeout_s, ..Decision::default() };
-        if outcome.private_changed && !private.is_empty() {
+        if outcome.private_changed && !flow.private.is_empty() {
             let name = flow.helper.or_else(|| HelperName::from_bytes(kind.name().as_bytes()));
-            decision.private = name.map(|name| (name, private.to_vec()));
+            decision.private = name.map(|name| (name, flow.private.len()));
         }
         let mut edits = Vec::new();
         for announcement in &outcome.announced {

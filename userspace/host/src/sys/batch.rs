@@ -96,15 +96,28 @@ impl Batch {
         self.take(fd, slots, libc::MSG_DONTWAIT)
     }
 
-    /// As [`Batch::receive_some`], but waits for the first datagram, for ever; 0 when a signal came before one.
+    /// As [`Batch::receive_some`], but waits for the first datagram, for ever; 0 when a signal came before one. Nobody
+    /// asks for its source where there is one slot.
     ///
     /// # Errors
     /// As there.
     pub fn wait_and_receive(&mut self, fd: BorrowedFd<'_>, slots: usize) -> io::Result<usize> {
-        match self.take(fd, slots, libc::MSG_WAITFORONE) {
+        let got = match slots {
+            1 => self.take_one(fd),
+            _ => self.take(fd, slots, libc::MSG_WAITFORONE),
+        };
+        match got {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             other => other,
         }
+    }
+
+    /// Waits for one datagram. The call for one has less to read than that for many.
+    fn take_one(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let Some(len) = self.lens.first_mut() else { return Ok(0) };
+        let buffer = &mut self.buffers[..self.slot_len];
+        (*len, _) = rustix::net::recv(fd, buffer, rustix::net::RecvFlags::empty())?;
+        Ok(1)
     }
 
     fn take(&mut self, fd: BorrowedFd<'_>, slots: usize, flags: i32) -> io::Result<usize> {

@@ -5,7 +5,7 @@ use crate::arbitrary::v1_expectation;
 use alloc::vec;
 use alloc::vec::Vec;
 use ctnetlink::flow::Status;
-use ctnetlink::{ExpectView, Messages, Tuple};
+use ctnetlink::{ExpectView, FlowView, Messages, Tuple};
 use proptest::prelude::*;
 
 /// A read request for TFTP, the first packet of its flow, source NAT done.
@@ -61,7 +61,7 @@ fn a_new_flow_and_its_packet_are_read() {
     let flow = packet.flow.unwrap();
     let tuple = Tuple::v4([10, 1, 0, 2], [10, 2, 0, 2], 17).with_ports(53_379, 69);
     assert_eq!(flow.orig, tuple);
-    assert_eq!(flow.status, Some(Status::from_bits_retain(0x2000)));
+    assert_eq!(flow.status, Status::from_bits_retain(0x2000));
     assert_eq!(flow.helper.unwrap().as_bytes(), b"tftp");
     assert_eq!(PacketView::number(&raw), Some((1, 1)));
 }
@@ -73,8 +73,68 @@ fn a_reply_and_private_data_are_read() {
     assert_eq!((packet.queue, packet.id, packet.is_reply()), (2, 4, true));
     assert_eq!(&packet.payload[52..], b"220 hi\r\n");
     let flow = packet.flow.unwrap();
-    assert_eq!(flow.helper_info, Some(&[0; 24][..]));
-    assert!(flow.status.unwrap().contains(Status::SRC_NAT));
+    assert_eq!(flow.private, [0; 24]);
+    assert!(flow.status.contains(Status::SRC_NAT));
+}
+
+/// The flow attribute of a packet.
+fn flow_of<'a>(raw: &RawMessage<'a>) -> Attribute<'a> {
+    let (_, attributes) = split_family(raw.payload).unwrap();
+    attributes.map(Result::unwrap).find(|a| a.kind == queue::CT).unwrap()
+}
+
+/// What a helper is told of a flow is what everybody else reads of it.
+fn assert_is_read_as_elsewhere(nest: &Attribute<'_>) {
+    let (flow, view) = (WatchedFlow::of_nest(nest).unwrap(), FlowView::of_nest(2, nest).unwrap());
+    assert_eq!((flow.orig, flow.reply, flow.zone), (view.orig, view.reply, view.key().zone));
+    assert_eq!((Some(flow.status), flow.helper), (view.status, view.helper));
+    assert_eq!(flow.private, view.helper_info.unwrap_or_default());
+}
+
+#[test]
+fn the_flow_of_a_packet_is_read_as_elsewhere_in_any_zone() {
+    for datagram in [TFTP, FTP].map(bytes_of) {
+        let raw = only(&datagram);
+        let nest = flow_of(&raw);
+        assert_is_read_as_elsewhere(&nest);
+
+        let mut bytes = nest.value.to_vec();
+        bytes.extend(b"\x06\0\x12\0\x01\x02\0\0");
+        let zoned = Attribute { value: &bytes, ..nest };
+        assert_is_read_as_elsewhere(&zoned);
+        assert_eq!(WatchedFlow::of_nest(&zoned).unwrap().zone, 0x102);
+
+        // The zone of the original direction alone, in its tuple, which comes first.
+        let tuple = nest.nest().next().unwrap().unwrap();
+        let mut bytes = vec![0; 1024];
+        let mut w = Writer::new(&mut bytes);
+        put_nest(&mut w, tuple.kind, |w| {
+            w.put(tuple.value);
+            w.put(b"\x06\0\x03\0\x03\x04\0\0");
+        });
+        w.put(&nest.value[4 + tuple.value.len()..]);
+        let len = w.finish().unwrap();
+        let zoned = Attribute { value: &bytes[..len], ..nest };
+        assert_is_read_as_elsewhere(&zoned);
+        assert_eq!(WatchedFlow::of_nest(&zoned).unwrap().zone, 0x304);
+    }
+}
+
+#[test]
+fn a_flow_without_its_tuple_is_refused_and_what_is_not_asked_for_is_stepped_over() {
+    let datagram = bytes_of(TFTP);
+    let raw = only(&datagram);
+    let nest = flow_of(&raw);
+    let tuple = nest.nest().next().unwrap().unwrap();
+    let rest = Attribute { value: &nest.value[4 + tuple.value.len()..], ..nest };
+    assert_eq!(WatchedFlow::of_nest(&rest).unwrap_err().what, "flow without original tuple");
+
+    // A mark of 3 bytes.
+    let mut bytes = nest.value.to_vec();
+    bytes.extend(b"\x07\0\x08\0\x01\x02\x03\0");
+    let odd = Attribute { value: &bytes, ..nest };
+    assert!(FlowView::of_nest(2, &odd).is_err());
+    assert_eq!(WatchedFlow::of_nest(&odd), WatchedFlow::of_nest(&nest));
 }
 
 #[test]

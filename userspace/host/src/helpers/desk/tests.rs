@@ -1,6 +1,7 @@
 //! Packets as the kernel would show them, and what is decided about them.
 
 use super::*;
+use ctnetlink::flow::Status;
 use ctnetlink::request::{self, Ticket};
 use ctnetlink::tuple::ipproto;
 use ctnetlink::{Flow, FlowKey, Tuple, Writer};
