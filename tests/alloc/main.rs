@@ -12,7 +12,7 @@ use common::Instant;
 use ctnetlink::Flow;
 use engine::config::Replication;
 use engine::drive::{Io, drive};
-use engine::{Config, Engine, Input, Journal, Origin, Request, Share, Side};
+use engine::{Config, Engine, Input, Journal, Origin, Request, Share, ShareBy, Side};
 use export::records::Sink;
 use host::clock;
 use host::ended;
@@ -269,7 +269,7 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     });
     let consumers = vec![Consumer { name: "records", run }];
     let mut part = |(index, source): (usize, Source)| Parts {
-        config: Config { share: Share { index, count: shards, seed: 0 }, ..config() },
+        config: Config { share: Share { index, count: shards, by: ShareBy::Seed(0) }, ..config() },
         source,
         expectations: None,
         links: None,

@@ -30,6 +30,7 @@ mod links;
 mod idle;
 mod peers;
 mod nodes;
+mod sharded;
 mod paths;
 mod wan;
 mod expect;

@@ -225,7 +225,12 @@ fn r13_3_hot_nodes_have_each_others_flows_in_their_kernels() {
 }
 
 /// What `ctflow diff` says at a node of a peer: its exit code, and its JSON.
-fn diff(mesh: &Mesh, at: usize, daemon: &Daemon<'_>, peer: &str) -> (i32, serde_json::Value) {
+pub(crate) fn diff(
+    mesh: &Mesh,
+    at: usize,
+    daemon: &Daemon<'_>,
+    peer: &str,
+) -> (i32, serde_json::Value) {
     let conf = daemon.path("conf").display().to_string();
     let said = run_ctflow(&mesh.nodes[at], &["diff", "-C", &conf, "--peer", peer, "-o", "json"]);
     let code = said.status.code().expect("it ends by itself");

@@ -370,14 +370,14 @@ impl World {
                 }
                 (Told::Up(incarnation), _) => {
                     self.trace.say(self.now, node, format_args!("up: {}", name(peer)));
-                    self.input(node, Input::PeerUp { peer: id, incarnation })?;
+                    self.input(node, Input::PeerUp { peer: id, incarnation, shards: 1 })?;
                 }
                 (Told::Down, _) => {
                     self.trace.say(self.now, node, format_args!("down: {}", name(peer)));
                     self.input(node, Input::PeerDown { peer: id })?;
                 }
                 (Told::Opened, Packet::Data { number, bytes, .. }) => {
-                    let opened = Input::Opened { peer: id, number: *number, bytes };
+                    let opened = Input::Opened { peer: id, from: 0, number: *number, bytes };
                     self.input(node, opened)?;
                 }
                 (Told::Opened, _) => {}

@@ -7,5 +7,5 @@ mod request;
 pub use expectation::ExpectView;
 #[cfg(feature = "alloc")]
 pub use flow::Detail;
-pub use flow::{FlowView, label_words, original};
+pub use flow::{FlowView, identity, label_words, original};
 pub use request::{NatRange, RequestView};

@@ -78,19 +78,20 @@ impl Engine {
                 node.on_expect_dump_done(session, now, complete);
             }
             Input::Datagram { from, bytes } => session.handle_datagram(node, now, from, bytes),
-            Input::PeerUp { peer, incarnation } => {
-                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_up(now, peer, incarnation));
+            Input::PeerUp { peer, incarnation, shards } => {
+                let whole = (incarnation, shards);
+                session.v2_mut().into_iter().for_each(|v2| v2.on_peer_up(now, peer, whole));
             }
             Input::PeerDown { peer } => {
                 session.v2_mut().into_iter().for_each(|v2| v2.on_peer_down(now, peer));
             }
-            Input::PathLimit { peer, tried, most } => {
-                let limit = (tried, most);
+            Input::PathLimit { peer, to, tried, most } => {
+                let (peer, limit) = ((peer, to), (tried, most));
                 session.v2_mut().into_iter().for_each(|v2| v2.on_path_limit(now, peer, limit));
             }
             Input::Leaving => session.v2_mut().into_iter().for_each(V2::leave),
-            Input::Opened { peer, number, bytes } => {
-                session.on_opened(node, now, (peer, number), bytes);
+            Input::Opened { peer, from, number, bytes } => {
+                session.on_opened(node, now, (peer, from, number), bytes);
             }
             Input::KernelHealth { flows, events } => node.on_kernel_health(now, flows, events),
             Input::Command(id, command) => self.on_command(now, id, command),

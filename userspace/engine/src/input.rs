@@ -167,6 +167,8 @@ pub enum Input<'a> {
         peer: PeerId,
         /// Which run of it.
         incarnation: u64,
+        /// How many shards it has.
+        shards: u8,
     },
     /// A peer of version 2 is not there any more.
     PeerDown {
@@ -177,6 +179,8 @@ pub enum Input<'a> {
     PathLimit {
         /// Which one.
         peer: PeerId,
+        /// Which of its shards.
+        to: u8,
         /// Its length, sealed.
         tried: usize,
         /// Bytes of the longest that passes.
@@ -188,7 +192,9 @@ pub enum Input<'a> {
     Opened {
         /// Who sealed it.
         peer: PeerId,
-        /// Its place in the stream from that peer to this shard.
+        /// Which of its shards.
+        from: u8,
+        /// Its place in the stream from that shard to this one.
         number: u64,
         /// Head and frames.
         bytes: &'a [u8],

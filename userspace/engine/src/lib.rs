@@ -76,4 +76,4 @@ pub use input::{Command, CommandId, Input, Origin, Reconfigure, Sender, Stamp};
 pub use journal::{Journal, Sink};
 pub use output::{Event, KernelOp, Part, Request, Side};
 pub use peer::Standing;
-pub use share::Share;
+pub use share::{Share, ShareBy};

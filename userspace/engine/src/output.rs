@@ -35,7 +35,9 @@ pub struct KernelOp<'a> {
 pub struct Sealed {
     /// For whom.
     pub peer: PeerId,
-    /// Its place in the stream from this shard to that peer.
+    /// For which of its shards.
+    pub to: u8,
+    /// Its place in the stream from this shard to that one.
     pub number: u64,
     /// How many bytes were written.
     pub len: usize,

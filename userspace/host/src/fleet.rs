@@ -8,7 +8,7 @@ use crate::clock;
 use crate::log::Log;
 use crate::place;
 use crate::reader::{self, SourceReader};
-use crate::shard::{self, Order, Parts, Shard, Snapshot};
+use crate::shard::{self, Comparison, Order, Parts, Shard, Snapshot};
 use crate::source::{Source, SourceError};
 use crate::tuning::Change;
 use std::fmt;
@@ -196,12 +196,18 @@ impl Handle {
                     shard.order(order);
                 }
             }
-            // The kernel's table is one; expectations are not shared out, and with a peer there is one shard.
-            Order::Purge(..) | Order::Expectations { .. } | Order::Resend(_) => {
+            Order::Purge(subjects, reply) => {
+                let answers = self.ask(|reply| Order::Purge(subjects.clone(), reply));
+                tokio::spawn(answer(reply, answers, |outcomes| outcomes.into_iter().collect()));
+            }
+            Order::Compare(peer, reply) => {
+                let answers = self.ask(|reply| Order::Compare(peer, reply));
+                tokio::spawn(answer(reply, answers, joined));
+            }
+            // Expectations are not shared out, and the first shard makes the handshakes.
+            Order::Expectations { .. } | Order::Resend(_) | Order::Addresses { .. } => {
                 self.shards[0].order(order);
             }
-            // Several shards have no peers: a reply that is dropped says so.
-            Order::Addresses { .. } | Order::Compare(..) => {}
             Order::Stop => {
                 reader.stop();
                 self.shards.iter().for_each(|shard| shard.order(Order::Stop));
@@ -290,6 +296,16 @@ impl Handle {
         // A receiver that has gone needs no reply.
         let _ = reply.send(outcomes.into_iter().collect());
     }
+}
+
+/// What all shards found of the flows of a peer.
+fn joined(found: Vec<Comparison>) -> Comparison {
+    let mut all = found.into_iter();
+    let mut first = all.next().unwrap_or(Err("there are no shards"))?;
+    for one in all {
+        first.join(*one?);
+    }
+    Ok(first)
 }
 
 /// Answers when all have answered; not at all when one of them never will.

@@ -1,10 +1,12 @@
-//! The peers of version 2: the socket of a shard, the sealed sessions, and the engine behind them.
+//! The peers of version 2, for one shard: its socket, the sealed sessions, and the engine behind them.
 //!
 //! ```text
 //!   socket --datagram--> Secure --Opened---------> engine.handle      Secure --PeerUp, PeerDown--> engine.handle
 //!     ^                    ^                                                 \--all events-------> log
 //!     +---- seal ----------+------ text ---------- engine.poll_sealed
 //! ```
+//!
+//! The first shard makes the handshakes; the others have a part of the sessions of their own (`seals`).
 
 use crate::log::Log;
 use crate::log::record::{Code, Fields};
@@ -22,6 +24,12 @@ use rustix::fd::BorrowedFd;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+mod report;
+mod seals;
+
+pub use report::{PeerReport, RefusedReport};
+use seals::{News, Seals};
 
 /// Longest datagram that is taken or sent: what a path of jumbo frames carries, and more.
 const BUFFER_LEN: usize = 9_216;
@@ -63,44 +71,10 @@ pub struct Renewal {
     pub rates: Vec<Option<u64>>,
 }
 
-/// How a peer stands.
-#[derive(Clone, Debug)]
-pub struct PeerReport {
-    /// What it is called.
-    pub name: Name,
-    /// The word for where its handshakes stand.
-    pub session: &'static str,
-    /// Where data goes.
-    pub address: Option<SocketAddr>,
-    /// How long the present session lasts.
-    pub since: Option<std::time::Duration>,
-    /// How often a key took the place of another.
-    pub rekeys: u64,
-    /// What the engine knows.
-    pub engine: PeerStanding,
-}
-
-/// What came and is not taken, what was to go and did not.
-#[derive(Clone, Debug)]
-pub struct RefusedReport {
-    /// Datagrams that were refused, by kind.
-    pub kinds: [(Refusal, u64); Refusal::ALL.len()],
-    /// Datagrams that could not be sealed or sent, and handshake messages that found no room.
-    pub unsent: u64,
-}
-
-impl RefusedReport {
-    /// How many of a kind were refused.
-    #[must_use]
-    pub fn count(&self, kind: Refusal) -> u64 {
-        self.kinds.iter().find(|(other, _)| *other == kind).map_or(0, |(_, count)| *count)
-    }
-}
-
 /// All peers of a shard.
 pub struct Nodes {
     mesh: Mesh,
-    secure: Secure,
+    seals: Seals,
     log: Arc<Log>,
     /// What is received, or sealed: one datagram at a time.
     buffer: Box<[u8; BUFFER_LEN]>,
@@ -115,38 +89,47 @@ impl std::fmt::Debug for Nodes {
 }
 
 impl Nodes {
-    /// Opens the socket, and begins to ask for sessions.
+    /// Opens the sockets of all shards, and begins to ask for sessions.
     ///
     /// # Errors
-    /// As [`mesh::open`].
+    /// As [`mesh::open`] and `eventfd(2)`.
     pub fn open(
         settings: Settings,
+        shards: usize,
         random: Random,
         now: Instant,
-        log: Arc<Log>,
-    ) -> io::Result<Self> {
+        log: &Arc<Log>,
+    ) -> io::Result<Vec<Self>> {
         let Settings { name, members, addresses, port, incarnation } = settings;
-        let mesh = mesh::open(&addresses, port, 1)?.pop();
-        let mesh = mesh.ok_or_else(|| io::Error::other("no socket was opened"))?;
-        let hello = Hello { versions: VERSIONS, shards: 1, name, features: 0, incarnation };
-        let secure = Secure::new(hello, members, (0, false), random, now);
-        Ok(Self { mesh, secure, log, buffer: Box::new([0; BUFFER_LEN]), unsent: 0 })
+        let names: Vec<Name> = members.peers.iter().map(|peer| peer.name).collect();
+        let meshes = mesh::open(&addresses, port, shards)?;
+        let count = u8::try_from(shards).map_err(io::Error::other)?;
+        let hello = Hello { versions: VERSIONS, shards: count, name, features: 0, incarnation };
+        let secure = Secure::new(hello, members, (0, shards > 1), random, now);
+        let all = meshes.into_iter().zip(seals::seals(secure, &names, shards)?);
+        let nodes = |(mesh, seals)| {
+            let (log, buffer) = (Arc::clone(log), Box::new([0; BUFFER_LEN]));
+            Self { mesh, seals, log, buffer, unsent: 0 }
+        };
+        Ok(all.map(nodes).collect())
     }
 
     /// What to wait on.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.mesh.fds()
+        self.mesh.fds().chain([self.seals.fd()])
     }
 
     /// When [`Nodes::turn`] has something to do, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.secure.poll_timeout()
+        self.seals.poll_timeout()
     }
 
     /// Takes at most `max` datagrams, and hands the engine what peers sealed. How many came.
     pub fn receive(&mut self, engine: &mut Engine, now: Instant, max: usize) -> usize {
         let mut taken = 0;
+        self.seals.hush();
+        self.listen(engine, now);
         while taken < max {
             let bytes = &mut self.buffer[..];
             let (from, len) = match self.mesh.receive(bytes) {
@@ -158,25 +141,31 @@ impl Nodes {
                 }
             };
             taken += 1;
-            let Some(opened) = self.secure.handle_datagram(now, from, &mut bytes[..len]) else {
-                continue;
-            };
-            // The engine learns of a session that this datagram confirms before it takes the datagram.
+            self.listen(engine, now);
+            let bytes = &mut self.buffer[..len];
+            let Some(opened) = self.seals.open(now, from, bytes) else { continue };
+            // A session that this datagram confirms is told before what it says.
             self.tell(engine, now);
             let text = &self.buffer[HEAD_LEN..HEAD_LEN + opened.len];
-            let (peer, number) = (engines(opened.peer), opened.number);
-            engine.handle(now, Input::Opened { peer, number, bytes: text });
+            let (peer, from, number) = (engines(opened.peer), opened.stream.from, opened.number);
+            engine.handle(now, Input::Opened { peer, from, number, bytes: text });
         }
         taken
     }
 
     /// Does what the time asks for, and tells what happened.
     pub fn turn(&mut self, engine: &mut Engine, now: Instant) {
-        if self.secure.poll_timeout().is_some_and(|at| at <= now) {
-            self.secure.handle_timeout(now);
+        self.listen(engine, now);
+        if let Seals::Lead(lead) = &mut self.seals
+            && lead.secure.poll_timeout().is_some_and(|at| at <= now)
+        {
+            lead.secure.handle_timeout(now);
         }
+        // Other shards know of a session before the peer does.
         self.tell(engine, now);
-        while let Some((to, len)) = self.secure.poll_transmit(&mut self.buffer[..]) {
+        let Seals::Lead(lead) = &mut self.seals else { return };
+        lead.say_addresses();
+        while let Some((to, len)) = lead.secure.poll_transmit(&mut self.buffer[..]) {
             let sent = self.mesh.send(to, &self.buffer[..len]);
             self.unsent += u64::from(!matches!(sent, Ok(Departure::Sent)));
         }
@@ -197,10 +186,9 @@ impl Nodes {
 
     /// Sends the contents of the buffer. A send that fails counts as a loss on the way: the stream sends again.
     fn seal_and_send(&mut self, engine: &mut Engine, now: Instant, text: &Sealed) {
-        let peer = self.secure.peer_at(text.peer.index());
         let datagram = (&mut self.buffer[..], text.len);
-        let sealed = peer.and_then(|peer| self.secure.seal(now, peer, 0, text.number, datagram));
-        let Some(sealed) = sealed else {
+        let (peer, stream) = (text.peer.index(), (text.to, text.number));
+        let Some(sealed) = self.seals.seal(now, peer, stream, datagram) else {
             self.unsent += 1;
             return;
         };
@@ -209,22 +197,24 @@ impl Nodes {
         if text.asks_limit || matches!(outcome, Ok(Departure::TooLong)) {
             // Where the kernel says nothing, the loss of the next ones does.
             if let Ok(most) = mesh::known_limit(sealed.to) {
-                let (peer, tried) = (text.peer, sealed.len);
-                engine.handle(now, Input::PathLimit { peer, tried, most });
+                let (peer, to, tried) = (text.peer, text.to, sealed.len);
+                engine.handle(now, Input::PathLimit { peer, to, tried, most });
             }
         }
     }
 
     /// The log learns that the path to a peer carries datagrams of another length.
     pub fn on_path(&self, peer: told::PeerId, len: usize) {
-        let Some(peer) = self.secure.peer_at(peer.index()) else { return };
+        let Some(peer) = PeerId::at(peer.index()) else { return };
         let name = self.name(peer);
         self.log.notice(format!("the path to peer {name} carries datagrams of {len} bytes"));
     }
 
     /// Takes keys and addresses as they are configured now. Sessions of keys that are gone end, others go on (R4.3).
     pub fn renew(&mut self, engine: &mut Engine, now: Instant, members: Members) {
-        self.secure.reconfigure(now, members);
+        if let Seals::Lead(lead) = &mut self.seals {
+            lead.secure.reconfigure(now, members);
+        }
         self.turn(engine, now);
     }
 
@@ -234,25 +224,36 @@ impl Nodes {
         self.transmit(engine, now, BYES_MAX);
     }
 
-    /// A peer says that it goes: its session is over.
+    /// A peer says that it goes: its session is over. It says so to each shard, and the first one listens.
     pub fn on_left(&mut self, engine: &mut Engine, now: Instant, peer: told::PeerId) {
-        if let Some(peer) = self.secure.peer_at(peer.index()) {
-            self.secure.on_leaving(now, peer);
+        if let Seals::Lead(lead) = &mut self.seals
+            && let Some(peer) = lead.secure.peer_at(peer.index())
+        {
+            lead.secure.on_leaving(now, peer);
             self.tell(engine, now);
         }
     }
 
     /// Sets the addresses of a peer.
     pub fn set_addresses(&mut self, now: Instant, peer: usize, addresses: &[SocketAddr]) {
-        if let Some(peer) = self.secure.peer_at(peer) {
-            self.secure.set_addresses(now, peer, addresses);
+        if let Seals::Lead(lead) = &mut self.seals
+            && let Some(peer) = lead.secure.peer_at(peer)
+        {
+            lead.secure.set_addresses(now, peer, addresses);
         }
     }
 
-    /// How each peer stands.
+    /// How each peer stands. Of sessions only the first shard knows.
     #[must_use]
     pub fn report(&self, engine: &Engine, now: Instant) -> Vec<PeerReport> {
-        let standings = self.secure.peers().filter_map(|id| self.secure.standing(id));
+        let secure = match &self.seals {
+            Seals::Lead(lead) => &lead.secure,
+            Seals::Follower(follower) => {
+                let peers = follower.names.iter().zip(engine.peer_standings(now));
+                return peers.map(|(name, engine)| PeerReport::of_engine(*name, engine)).collect();
+            }
+        };
+        let standings = secure.peers().filter_map(|id| secure.standing(id));
         let peers = standings.zip(engine.peer_standings(now));
         let report = |(secure, engine): (crate::secure::Standing, PeerStanding)| PeerReport {
             name: secure.name,
@@ -268,33 +269,37 @@ impl Nodes {
     /// What was refused, and what was not sent.
     #[must_use]
     pub fn refused(&self) -> RefusedReport {
-        let kinds = Refusal::ALL.map(|kind| (kind, self.secure.refused(kind)));
-        RefusedReport { kinds, unsent: self.unsent + self.secure.unsent() }
+        let kinds = Refusal::ALL.map(|kind| (kind, self.seals.refused(kind)));
+        let handshakes = match &self.seals {
+            Seals::Lead(lead) => lead.secure.unsent(),
+            Seals::Follower(_) => 0,
+        };
+        RefusedReport { kinds, unsent: self.unsent + handshakes }
     }
 
     /// Its queues, by name.
     pub(crate) fn queues(&self, queues: &mut QueueUsages) {
-        self.secure.queues(queues);
+        self.seals.queues(queues);
+    }
+
+    /// Takes in what other shards say.
+    fn listen(&mut self, engine: &mut Engine, now: Instant) {
+        self.seals.listen(now, |news| hand_in(engine, now, news));
     }
 
     fn tell(&mut self, engine: &mut Engine, now: Instant) {
-        while let Some(event) = self.secure.poll_event() {
-            match event {
-                Event::PeerUp { peer, incarnation, .. } => {
-                    let peer = engines(peer);
-                    engine.handle(now, Input::PeerUp { peer, incarnation });
-                }
-                Event::PeerDown { peer, .. } => {
-                    engine.handle(now, Input::PeerDown { peer: engines(peer) });
-                }
-                _ => {}
-            }
+        while let Some((event, news)) = self.seals.poll_event(now) {
+            news.into_iter().for_each(|news| hand_in(engine, now, news));
             self.log(&event);
         }
     }
 
     fn name(&self, peer: PeerId) -> String {
-        self.secure.standing(peer).map_or_else(String::new, |peer| peer.name.to_string())
+        let name = match &self.seals {
+            Seals::Lead(lead) => lead.secure.standing(peer).map(|peer| peer.name),
+            Seals::Follower(follower) => follower.names.get(peer.place()).copied(),
+        };
+        name.map_or_else(String::new, |name| name.to_string())
     }
 
     fn log(&self, event: &Event) {
@@ -339,6 +344,17 @@ impl Nodes {
 }
 
 const _: () = assert!(SEAL_LEN == OVERHEAD && BUFFER_LEN >= SIZE_MAX, "what a path carries");
+
+/// The engine is told of a peer.
+fn hand_in(engine: &mut Engine, now: Instant, news: News) {
+    let input = match news {
+        News::Up { peer, incarnation, shards } => {
+            Input::PeerUp { peer: engines(peer), incarnation, shards }
+        }
+        News::Down(peer) => Input::PeerDown { peer: engines(peer) },
+    };
+    engine.handle(now, input);
+}
 
 /// A peer as the engine knows it: both count in the order of the configuration.
 const fn engines(peer: PeerId) -> told::PeerId {

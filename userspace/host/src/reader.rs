@@ -24,7 +24,7 @@ use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
 use common::Instant;
 use crossbeam::channel::TryRecvError;
-use engine::QueueUsage;
+use engine::{QueueUsage, ShareBy};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -106,13 +106,13 @@ pub struct SourceReader {
 }
 
 impl SourceReader {
-    /// A reader of `source`, and the sources of `shards` shards; `seed` as in their engines' [`engine::Share`].
+    /// A reader of `source`, and the sources of `shards` shards; `by` as in their engines' [`engine::Share`].
     ///
     /// # Errors
     /// As `eventfd(2)`.
     pub fn new(
         source: Source,
-        (shards, seed): (usize, u64),
+        (shards, by): (usize, ShareBy),
         tuning: Tuning,
         reliable: bool,
         log: Arc<Log>,
@@ -129,7 +129,7 @@ impl SourceReader {
         let overruns = Overruns::of(&source);
         let reader = Self {
             source,
-            router: Router::new(feeds, seed),
+            router: Router::new(feeds, by),
             handle: Handle { orders: sender, board: Arc::clone(&board) },
             board,
             tuning,

@@ -3,8 +3,8 @@
 use crate::source::queue::Feed;
 use crate::source::{Heard, Stamp};
 use ctnetlink::uapi::subsystem;
-use ctnetlink::{FlowKey, Messages, RawMessage, Tuple, view};
-use engine::Share;
+use ctnetlink::{FlowKey, Messages, RawMessage, view};
+use engine::{Share, ShareBy};
 use wire::packet;
 
 /// Sorts events by flow, and keeps the order of those that go to one shard.
@@ -15,9 +15,9 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// For as many shards as there are feeds; `seed` as in their engines' [`Share`].
-    pub(crate) fn new(feeds: Vec<Feed>, seed: u64) -> Self {
-        let share = Share { index: 0, count: feeds.len(), seed };
+    /// For as many shards as there are feeds; `by` as in their engines' [`Share`].
+    pub(crate) fn new(feeds: Vec<Feed>, by: ShareBy) -> Self {
+        let share = Share { index: 0, count: feeds.len(), by };
         Self { feeds, share }
     }
 
@@ -31,17 +31,22 @@ impl Router {
     ) {
         let datagram = match heard {
             Heard::Message(datagram) => datagram,
-            Heard::Packet(bytes) => return self.put(packet::original(bytes), heard, stamp, wait),
+            Heard::Packet(bytes) => return self.put(packet::identity(bytes), heard, stamp, wait),
             Heard::Grown(bytes) => {
-                let tuple = bytes.first_chunk().map(|bytes| FlowKey::from_bytes(bytes).tuple);
-                return self.put(tuple, heard, stamp, wait);
+                let key = bytes.first_chunk().map(FlowKey::from_bytes);
+                return self.put(key, heard, stamp, wait);
             }
         };
         let mut rest = 0;
         for raw in Messages::new(datagram) {
             let Ok(raw) = raw else { break };
             let end = raw.at + raw.header.len as usize;
-            self.put(original(&raw), Heard::Message(&datagram[raw.at..end]), stamp, wait);
+            self.put(
+                identity(&raw, self.share.by),
+                Heard::Message(&datagram[raw.at..end]),
+                stamp,
+                wait,
+            );
             rest = end.next_multiple_of(4);
         }
         // What cannot be read is counted by a shard like all that cannot.
@@ -57,12 +62,12 @@ impl Router {
 
     fn put(
         &mut self,
-        about: Option<Tuple>,
+        about: Option<FlowKey>,
         heard: Heard<'_>,
         stamp: Stamp,
         wait: &mut impl FnMut() -> bool,
     ) {
-        let owner = about.map_or(0, |tuple| self.share.owner(&tuple));
+        let owner = about.map_or(0, |key| self.share.owner(&key));
         while !self.feeds[owner].put(heard, stamp) {
             // The others need not wait for what is theirs.
             self.hand_over();
@@ -73,9 +78,15 @@ impl Router {
     }
 }
 
-fn original(raw: &RawMessage<'_>) -> Option<Tuple> {
-    let about_flow = raw.header.subsystem() == subsystem::CTNETLINK;
-    about_flow.then(|| view::original(raw.payload)).flatten()
+fn identity(raw: &RawMessage<'_>, by: ShareBy) -> Option<FlowKey> {
+    if raw.header.subsystem() != subsystem::CTNETLINK {
+        return None;
+    }
+    match by {
+        // Zones do not matter, and stand behind much else.
+        ShareBy::Seed(_) => view::original(raw.payload).map(|tuple| FlowKey::new(tuple, 0)),
+        ShareBy::Slices(_) => view::identity(raw.payload),
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +98,7 @@ mod tests {
     use crate::waits::{Wait, Waits};
     use common::Instant;
     use ctnetlink::request::{self, Ticket};
-    use ctnetlink::{Flow, Writer};
+    use ctnetlink::{Flow, Tuple, Writer};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use rustix::event::{EventfdFlags, eventfd};
@@ -95,7 +106,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    const SEED: u64 = 11;
+    const BY: ShareBy = ShareBy::Seed(11);
 
     fn tuple(flow: u16) -> Tuple {
         Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 6).with_ports(flow, 80)
@@ -118,7 +129,7 @@ mod tests {
         fn take(&mut self, source: &mut Source, budget: usize) -> usize {
             let sink = &mut |heard: Heard<'_>, stamp| {
                 let raw = Messages::new(heard.message().unwrap()).next().unwrap().unwrap();
-                let (flow, _) = original(&raw).unwrap().ports();
+                let (flow, _) = identity(&raw, BY).unwrap().tuple.ports();
                 let number = raw.header.seq;
                 assert_eq!(stamp, Stamp::At(Instant(number.into())), "stamps are carried along");
                 self.0.entry(flow).or_default().push(number);
@@ -135,10 +146,10 @@ mod tests {
 
     /// Every event of every flow was seen, in order, by the shard whose flow it is and by no other.
     fn check(seen: &[Seen], flows: &[u16]) {
-        let share = Share { index: 0, count: seen.len(), seed: SEED };
+        let share = Share { index: 0, count: seen.len(), by: BY };
         let mut expected: Vec<HashMap<u16, Vec<u32>>> = vec![HashMap::new(); seen.len()];
         for (number, &flow) in flows.iter().enumerate() {
-            let owner = share.owner(&tuple(flow));
+            let owner = share.owner(&FlowKey::new(tuple(flow), 0));
             expected[owner].entry(flow).or_default().push(number as u32);
         }
         for (seen, expected) in seen.iter().zip(expected) {
@@ -149,7 +160,7 @@ mod tests {
     fn shards(count: usize, size: [usize; 2]) -> (Router, Vec<Source>) {
         let queue = |_| queue::sized(Arc::default(), size).unwrap();
         let (feeds, sources): (Vec<_>, Vec<_>) = (0..count).map(queue).unzip();
-        (Router::new(feeds, SEED), sources.into_iter().map(Source::Queue).collect())
+        (Router::new(feeds, BY), sources.into_iter().map(Source::Queue).collect())
     }
 
     proptest! {
@@ -192,7 +203,9 @@ mod tests {
         let flows: Vec<u16> = (0..EVENTS).map(|n| (n * n % 1009) as u16).collect();
         let (mut router, sources) = shards(3, [4, 4096]);
         let mut expected = [0; 3];
-        flows.iter().for_each(|&flow| expected[router.share.owner(&tuple(flow))] += 1);
+        flows
+            .iter()
+            .for_each(|&flow| expected[router.share.owner(&FlowKey::new(tuple(flow), 0))] += 1);
         let shard = |(mut source, expected): (Source, usize)| {
             let orders = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
             let waits = Waits::new(&source, Arc::new(orders)).unwrap();

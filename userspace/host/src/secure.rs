@@ -12,9 +12,9 @@
 //! [`Secure::reconfigure`], poll until there is no more output; call [`Secure::handle_timeout`] at
 //! [`Secure::poll_timeout`].
 //!
-//! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has its own
-//! [`Lane`], which applies every [`LaneChange`] of [`Secure::poll_change`] and reports what it opened to
-//! [`Secure::on_opened`].
+//! A node with several shards has one `Secure`, which includes the lane of one shard. Each other shard has a
+//! [`Branch`] with a [`Lane`] of its own, which applies every [`LaneChange`] of [`Secure::poll_change`], and reports to
+//! [`Secure::on_opened`] what it opened that says something new.
 //!
 //! Checks of a datagram before any key is used, cheapest first: first byte and length; session index (data) or mac1
 //! (handshakes); replay; rate.
@@ -29,8 +29,10 @@ mod session;
 mod peer;
 mod window;
 mod lane;
+mod branch;
 mod handshake;
 
+pub use branch::{Branch, Report, Word};
 pub use cookie::authenticate;
 pub use keys::{KeyError, PublicKey, Secret};
 pub use lane::{Keys, Lane, LaneChange, Opened};
@@ -41,7 +43,7 @@ pub use session::State;
 
 use common::Instant;
 use cookie::{Gate, MacKey};
-use engine::{Bounded, QueueUsages};
+use engine::{Bounded, QueueUsage, QueueUsages};
 use limit::{CHANGES_MAX, EVENTS_MAX, PEER_EVENTS_MAX, PEERS_MAX, TRANSMITS_MAX};
 use message::{COOKIE, COOKIE_LEN, DATA, INITIATION, INITIATION_LEN, RESPONSE, RESPONSE_LEN};
 use peer::Peer;
@@ -118,7 +120,9 @@ impl PeerId {
         self.0 as usize
     }
 
-    fn at(place: usize) -> Option<Self> {
+    /// The peer at this place.
+    #[must_use]
+    pub fn at(place: usize) -> Option<Self> {
         (place < PEERS_MAX).then_some(Self(place as u8))
     }
 
@@ -408,10 +412,22 @@ impl Secure {
         ]);
     }
 
-    /// The state of a peer; `None` if no peer has this place.
+    /// The queues of a shard that has no sessions of its own, so that the queues of all shards can be added up.
+    pub fn no_queues(queues: &mut QueueUsages) {
+        let names = ["handshakes", "cookies", "peer_events", "lane_changes"];
+        queues.extend(names.map(|name| (name, QueueUsage::default())));
+    }
+
+    /// How a peer is; `None` if nobody has this place.
     #[must_use]
     pub fn standing(&self, peer: PeerId) -> Option<Standing> {
         self.peers.get(peer.place())?.as_ref().map(|peer| peer.standing())
+    }
+
+    /// Where data for a peer goes.
+    #[must_use]
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer.place())?.as_ref()?.address
     }
 
     /// All peers.

@@ -40,7 +40,6 @@ use common::Instant;
 use crossbeam::channel::TryRecvError;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
-use engine::output::Compared;
 use engine::told::PeerId;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::io;
@@ -64,6 +63,7 @@ mod state;
 mod rest;
 mod turn;
 
+pub use engine::peer::v2::compare::Comparison;
 pub use feed::Wish;
 pub use latency::{LATENCY_BOUNDS_US, Latency};
 use publish::Publisher;
@@ -122,9 +122,6 @@ pub struct Parts {
 
 /// How a command ended.
 pub type CommandOutcome = Result<(), &'static str>;
-
-/// What a comparison with a peer found, or why there is none.
-pub type Comparison = Result<Box<Compared>, &'static str>;
 
 /// Something the main thread wants.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use common::hook::{BODY_LEN, Direction, PacketRecord, ext, zone_dir};
 use ctnetlink::flow::{Extra, Flow, Known, ProtoState, Status, TcpFlags, TcpState};
 use ctnetlink::tuple::ipproto;
-use ctnetlink::{DecodeError, Tuple};
+use ctnetlink::{DecodeError, FlowKey, Tuple};
 
 /// A flow as a packet left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,13 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
         return Err(DecodeError::new(BODY_LEN, "record of an unknown family"));
     }
     let status = Status::from_bits_retain(record.status);
-    let both = zone_dir::ORIG | zone_dir::REPLY;
-    let of_both = record.zone_dir == 0 || record.zone_dir & both == both;
+    let of_both = zones_of_both(&record);
     let mut known = Known::STATUS | Known::TIMEOUT | Known::MARK;
     known.set(Known::ZONE, of_both && record.zone != 0);
-    let of_orig = of_both || record.zone_dir & zone_dir::ORIG != 0;
     let flow = Flow {
         orig: tuple(&record.orig, family, record.proto),
         reply: tuple(&record.reply, family, record.proto),
-        zone: if of_orig { record.zone } else { 0 },
+        zone: original_zone(&record),
         known,
         status: status | Status::CONFIRMED,
         timeout_s: record.ticks_left.checked_div(hz).unwrap_or(0),
@@ -54,11 +52,23 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
     Ok(Seen { flow, confirmed: status.contains(Status::CONFIRMED), whole })
 }
 
-/// The original direction of the flow that a record is about; `None` when it is too short.
+/// The identity of the flow that a record is about; `None` when it is too short.
 #[must_use]
-pub fn original(bytes: &[u8]) -> Option<Tuple> {
+pub fn identity(bytes: &[u8]) -> Option<FlowKey> {
     let record = PacketRecord::read(bytes)?;
-    Some(tuple(&record.orig, record.family, record.proto))
+    let tuple = tuple(&record.orig, record.family, record.proto);
+    Some(FlowKey::new(tuple, original_zone(&record)))
+}
+
+/// The zone that tells a flow from others with its original tuple.
+fn original_zone(record: &PacketRecord) -> u16 {
+    let of_orig = zones_of_both(record) || record.zone_dir & zone_dir::ORIG != 0;
+    if of_orig { record.zone } else { 0 }
+}
+
+fn zones_of_both(record: &PacketRecord) -> bool {
+    let both = zone_dir::ORIG | zone_dir::REPLY;
+    record.zone_dir == 0 || record.zone_dir & both == both
 }
 
 #[inline]

@@ -181,10 +181,10 @@ impl Node {
 
     pub(crate) fn on_dumped(&mut self, session: &mut impl Peers, now: Instant, flow: Flow) {
         let reads = self.dump.as_ref().is_some_and(|dump| dump.sweep.is_none());
-        if !reads || !self.config.share.holds(&flow.orig) {
+        let key = flow.key();
+        if !reads || !self.config.share.holds(&key) {
             return;
         }
-        let key = flow.key();
         if !self.config.replication.keep_remote {
             self.remote.note_shown(&key);
         }

@@ -97,7 +97,13 @@ impl Session {
     }
 
     /// Takes what a peer of version 2 sealed.
-    pub fn on_opened(&mut self, node: &mut Node, now: Instant, from: (PeerId, u64), bytes: &[u8]) {
+    pub fn on_opened(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: (PeerId, u8, u64),
+        bytes: &[u8],
+    ) {
         if let Self::V2(v2) = self {
             v2.on_opened(node, now, from, bytes);
         }

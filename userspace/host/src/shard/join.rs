@@ -2,10 +2,11 @@
 
 use super::latency::Latency;
 use super::report::{Snapshot, TableState};
+use engine::Standing;
 
 impl Snapshot {
-    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and have no
-    /// peer.
+    /// Takes in what another shard tells that has other flows. Both hear of events from the same source, and speak with
+    /// the same peers.
     pub fn join(&mut self, other: &Self) {
         let resyncs = self.counters.resyncs.min(other.counters.resyncs);
         self.counters += other.counters;
@@ -21,7 +22,17 @@ impl Snapshot {
         self.overruns = self.overruns.max(other.overruns);
         self.traffic.packets += other.traffic.packets;
         self.traffic.bytes += other.traffic.bytes;
-        self.standing.local_loaded &= other.standing.local_loaded;
+        self.standing = join_standings(self.standing, other.standing);
+        for (peer, more) in self.peers.iter_mut().zip(&other.peers) {
+            peer.join(more);
+        }
+        if let (Some(refused), Some(more)) = (&mut self.refused, &other.refused) {
+            refused.join(more);
+        }
+        self.commit_progress = match (self.commit_progress, other.commit_progress) {
+            (Some((done, of)), Some((more, of_more))) => Some((done + more, of + of_more)),
+            (one, another) => one.or(another),
+        };
         self.filled &= other.filled;
         self.uptime = self.uptime.max(other.uptime);
         self.latency.join(other.latency);
@@ -40,6 +51,18 @@ impl Snapshot {
         for ((_, usage), (_, more)) in self.queues.iter_mut().zip(&other.queues) {
             *usage += *more;
         }
+    }
+}
+
+/// A node stands as the worst of its shards does.
+fn join_standings(a: Standing, b: Standing) -> Standing {
+    Standing {
+        local_loaded: a.local_loaded && b.local_loaded,
+        peer_heard: a.peer_heard.into_iter().chain(b.peer_heard).min(),
+        remote_complete: a.remote_complete && b.remote_complete,
+        remote_exact: a.remote_exact && b.remote_exact,
+        in_bulk: a.in_bulk || b.in_bulk,
+        committing: a.committing || b.committing,
     }
 }
 

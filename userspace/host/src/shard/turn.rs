@@ -12,6 +12,7 @@ use crate::observe::Observer;
 use crate::shard::Tally;
 use crate::train::Train;
 use common::Instant;
+use ctnetlink::Flow;
 use engine::drive::{Io, Turn, drive};
 use engine::{Engine, Event};
 use std::convert::Infallible;
@@ -77,8 +78,10 @@ impl Io<Engine> for Pulls<'_> {
                 done => work += done,
             }
         }
-        let filter = &engine.config().filter;
-        Ok(work + self.purges.step(|flow| filter.passes(flow), self.log, self.replies))
+        let engine::Config { filter, share, .. } = engine.config();
+        // The events of what is deleted go to the shard that has the flow: it must know why that ended.
+        let counts = |flow: &Flow| filter.passes(flow) && share.holds(&flow.key());
+        Ok(work + self.purges.step(counts, self.log, self.replies))
     }
 
     /// When the link has no room, the datagrams are kept and the engine is not asked for more: what happens to a flow

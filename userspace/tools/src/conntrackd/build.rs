@@ -6,7 +6,8 @@ use super::nodes;
 use super::plan::Plan;
 use super::statistics;
 use anyhow::{Context, Result, bail};
-use engine::{Config, Share};
+use engine::config::Cluster;
+use engine::{Config, Share, ShareBy};
 use host::ended::{self, Ends};
 use host::expectations::ExpectEvents;
 use host::fleet::{Consumer, FleetParts};
@@ -14,6 +15,7 @@ use host::kernel::KernelWriter;
 use host::link::Group;
 use host::log::record::Code;
 use host::log::{Level, Log};
+use host::nodes::Nodes;
 use host::purge::Purger;
 use host::reader::SourceReader;
 use host::shard::Parts;
@@ -48,10 +50,11 @@ pub fn parts(
     let mut config = of_this_start(&plan.config, &source);
     let nodes = nodes::open(plan, &mut config, log, keyring)?;
     if plan.shards > 1 {
-        return shared_out(plan, &config, source, logs);
+        return shared_out(plan, &config, source, (logs, nodes));
     }
     let (ends, consumers) = recorded(logs, 1)?;
     let parts = shard_parts(plan, config, source, (logs, ends.into_iter().next()))?;
+    let nodes = nodes.into_iter().next();
     Ok(FleetParts { shards: vec![Parts { links, nodes, ..parts }], reader: None, consumers })
 }
 
@@ -66,7 +69,7 @@ fn of_this_start(config: &Config, source: &Source) -> Config {
     }
 }
 
-/// What one shard is made of that has no peer.
+/// What one shard is made of, without its way to peers.
 fn shard_parts(
     plan: &Plan,
     config: Config,
@@ -89,17 +92,28 @@ fn shard_parts(
     })
 }
 
-/// Shards that share the flows, and who feeds them.
-fn shared_out(plan: &Plan, config: &Config, source: Source, logs: &Logs) -> Result<FleetParts> {
-    let (shards, seed, log) = (plan.shards, config.hash_seed, Arc::clone(&logs.log));
+/// Shards that share the flows, and who feeds them; with peers, each has `nodes` of its own.
+fn shared_out(
+    plan: &Plan,
+    config: &Config,
+    source: Source,
+    (logs, nodes): (&Logs, Vec<Nodes>),
+) -> Result<FleetParts> {
+    let (shards, log) = (plan.shards, Arc::clone(&logs.log));
+    let by = match &config.cluster {
+        Some(cluster) => ShareBy::Slices(cluster.digest_key),
+        None => ShareBy::Seed(config.hash_seed),
+    };
     let reliable = is_reliable(plan, &source);
-    let (reader, sources) = SourceReader::new(source, (shards, seed), plan.tuning, reliable, log)
+    let (reader, sources) = SourceReader::new(source, (shards, by), plan.tuning, reliable, log)
         .context("setting up the reader")?;
     logs.log.notice(format!("{shards} shards share the flows"));
     let (mut ends, consumers) = recorded(logs, shards)?;
+    let mut nodes = nodes.into_iter();
     let shard = |(index, source)| {
-        let config = of_shard(config, Share { index, count: shards, seed });
-        shard_parts(plan, config, source, (logs, ends.pop()))
+        let config = of_shard(config, Share { index, count: shards, by });
+        let parts = shard_parts(plan, config, source, (logs, ends.pop()))?;
+        Ok(Parts { nodes: nodes.next(), ..parts })
     };
     let shards = sources.into_iter().enumerate().map(shard).collect::<Result<_>>()?;
     Ok(FleetParts { shards, reader: Some(reader), consumers })
@@ -108,10 +122,17 @@ fn shared_out(plan: &Plan, config: &Config, source: Source, logs: &Logs) -> Resu
 /// The settings of one of several shards. Not all shards have the same number of flows, so each takes an eighth more
 /// than its share.
 fn of_shard(config: &Config, share: Share) -> Config {
-    let flows = config.flows_max.div_ceil(share.count);
+    let part = |flows: usize| {
+        let flows = flows.div_ceil(share.count);
+        flows + flows.div_ceil(8)
+    };
+    let of_peers = |cluster: &Arc<Cluster>| {
+        Arc::new(Cluster { remote_max: part(cluster.remote_max), ..Cluster::clone(cluster) })
+    };
     Config {
         share,
-        flows_max: flows + flows.div_ceil(8),
+        flows_max: part(config.flows_max),
+        cluster: config.cluster.as_ref().map(of_peers),
         flows_expected: config.flows_expected.div_ceil(share.count),
         ..config.clone()
     }

@@ -51,7 +51,10 @@ fn nodes(plan: &Plan, keyring: &Keyring) -> Result<()> {
     keys::identity(conf, &process::host_name(), keyring)?;
     let missing = [
         (plan.links.is_some(), "links of version 1 beside it"),
-        (plan.shards > 1, "`Shards` above 1"),
+        (
+            plan.shards > 1 && plan.config.expectations.any(),
+            "`ExpectationSync` with `Shards` above 1",
+        ),
     ];
     match missing.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, what)) => bail!("{}: `Replication`: this build has not {what} yet", conf.place),

@@ -23,7 +23,8 @@ use wire::sync::v2::DigestKey;
 /// Names that were looked up and not passed on yet.
 const TOLD_MAX: usize = 32;
 
-/// Opens the socket of version 2, if the plan has peers, and tells the engine's settings who they are.
+/// Opens the sockets of version 2, one for each shard, if the plan has peers, and tells the engine's settings who they
+/// are.
 ///
 /// # Errors
 /// When a key file cannot be read, or the socket cannot be opened.
@@ -32,8 +33,8 @@ pub fn open(
     config: &mut Config,
     log: &Arc<Log>,
     keyring: &Keyring,
-) -> Result<Option<Nodes>> {
-    let Some(conf) = &plan.replication else { return Ok(None) };
+) -> Result<Vec<Nodes>> {
+    let Some(conf) = &plan.replication else { return Ok(Vec::new()) };
     let (name, renewal) = read(conf, log, keyring)?;
     let Renewal { members, rates } = renewal;
     let incarnation = random_number();
@@ -48,10 +49,10 @@ pub fn open(
     }));
     let (addresses, port) = (conf.addresses.clone(), conf.port);
     let settings = Settings { name, members, addresses, port, incarnation };
-    let nodes = Nodes::open(settings, keyfile::random(), clock::now(), Arc::clone(log));
+    let nodes = Nodes::open(settings, plan.shards, keyfile::random(), clock::now(), log);
     let nodes = nodes.with_context(|| format!("{}: opening port {port} for peers", conf.place))?;
     log.notice(format!("node {name}: replication, version 2, with {} peers", conf.peers.len()));
-    Ok(Some(nodes))
+    Ok(nodes)
 }
 
 /// What a reload hands to the shard that runs.

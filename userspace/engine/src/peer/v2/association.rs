@@ -1,4 +1,4 @@
-//! What a node keeps of its conversation with one peer: what is in flight, what came, where both stand.
+//! What a shard keeps of its conversation with one shard of a peer: what is in flight, what came, where both stand.
 //!
 //! ```text
 //!   down --PeerUp--> OPEN until acknowledged --OPEN of the peer--> news from where it stopped, or from the head
@@ -6,7 +6,7 @@
 //!    +--PeerDown: what is in flight is forgotten, nothing else <-----+-- a CUT a second: equal, or locate
 //! ```
 
-use super::compare::Comparing;
+use super::compare::{Comparing, Comparison};
 use super::digest::Listing;
 use super::lag::Lags;
 use super::ledger::{Entry, Item, Ledger, PositionId};
@@ -16,12 +16,15 @@ use super::sent::{Lost, Sent};
 use super::stream::Arrived;
 use crate::bounded::Bounded;
 use crate::config::Owner;
+use crate::input::CommandId;
+use crate::told::PeerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
+use core::ops::Range;
 use core::time::Duration;
 use ctnetlink::FlowKey;
-use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level};
+use wire::sync::v2::digest::{FlowId, IdRow, LEAF_BITS_MAX, Level, SLICES};
 
 /// How often OPEN is said until it is acknowledged.
 const OPEN_EVERY: Duration = Duration::from_millis(200);
@@ -100,7 +103,26 @@ pub struct Counts {
     pub repaired: u64,
 }
 
-/// The part of the ledger to send besides the changes from here on.
+impl core::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.told += other.told;
+        self.told_again += other.told_again;
+        self.taken += other.taken;
+        self.again += other.again;
+        self.beaten += other.beaten;
+        self.no_space += other.no_space;
+        self.nat_conflicts += other.nat_conflicts;
+        self.malformed += other.malformed;
+        self.unopened += other.unopened;
+        self.unequal += other.unequal;
+        self.unlisted += other.unlisted;
+        self.repaired += other.repaired;
+    }
+}
+
+/// What is told of the ledger beside what changes from here on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bulk {
     pub(super) position: PositionId,
@@ -108,9 +130,21 @@ pub(super) struct Bulk {
     pub(super) upto: u64,
 }
 
-/// One peer.
+/// One of the associations of a shard, until a peer comes with another number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AssociationId(pub(super) usize);
+
+/// With one shard of a peer: a stream in each direction (R8.1).
 #[derive(Debug)]
 pub struct Association {
+    /// Which peer, in the order of the configuration.
+    pub(super) peer: PeerId,
+    /// Which of its shards.
+    pub(super) to: u8,
+    /// What flows both shards have in common: nothing else is told or taken here.
+    pub(super) slices: Range<usize>,
+    /// These are all that this shard has.
+    pub(super) is_whole: bool,
     /// Which node it is.
     pub owner: Owner,
     /// Which run of it; 0: it was never met.
@@ -181,14 +215,25 @@ pub struct Association {
     pub(super) replies: Bounded<Reply>,
     /// What people compare with it (`ctflow diff`).
     pub(super) comparing: Option<Box<Comparing>>,
+    /// What that found, until the other streams of the peer have ended it, too.
+    pub(super) compared: Option<(CommandId, Comparison)>,
     /// What was counted.
     pub counts: Counts,
 }
 
 impl Association {
     /// With a peer that was never met.
-    pub(super) fn new(now: Instant, owner: Owner, position: PositionId, rate: Option<u64>) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        (peer, owner): (PeerId, Owner),
+        (to, slices): (u8, Range<usize>),
+        position: PositionId,
+    ) -> Self {
         Self {
+            peer,
+            to,
+            slices,
+            is_whole: false,
             owner,
             incarnation: 0,
             run: 0,
@@ -204,7 +249,7 @@ impl Association {
             bulk: None,
             sent: Sent::default(),
             lost: Lost::default(),
-            rate: Rate::new(now, SIZE_BASE, rate),
+            rate: Rate::new(now, SIZE_BASE, None),
             path: Path::new(now),
             path_told: SIZE_BASE,
             room: 1 << 20,
@@ -232,12 +277,17 @@ impl Association {
             release_at: now,
             replies: Bounded::new(REPLIES_MAX),
             comparing: None,
+            compared: None,
             counts: Counts::default(),
         }
     }
 
-    /// There is a session with this run of the peer. It does not know what another run of it received before.
+    /// There is a session with this run of the peer. What it was told before of another run, it does not know.
+    ///
+    /// `rate` is what is sent to the peer at most: its streams share that as they share the flows. No stream knows how
+    /// much the others send, because other threads do.
     pub(super) fn on_up(&mut self, now: Instant, incarnation: u64, rate: Option<u64>) {
+        let rate = self.part_of(rate);
         if self.incarnation != incarnation {
             (self.incarnation, self.run) = (incarnation, self.run.saturating_add(1));
             (self.sent, self.arrived) = (Sent::default(), Arrived::default());
@@ -254,7 +304,22 @@ impl Association {
         self.begin_anew(now);
     }
 
-    /// The association starts again: this node sends OPEN, and takes nothing before the peer's.
+    /// The slices that are told here; `None`: all that this shard has.
+    pub(super) const fn told_here(&self) -> Option<&Range<usize>> {
+        if self.is_whole { None } else { Some(&self.slices) }
+    }
+
+    /// Whether what is in this slice is told here.
+    pub(super) fn has(&self, slice: impl FnOnce() -> usize) -> bool {
+        self.is_whole || self.slices.contains(&slice())
+    }
+
+    /// The part of a peer's rate that is this association's.
+    pub(super) fn part_of(&self, rate: Option<u64>) -> Option<u64> {
+        rate.map(|rate| (rate * self.slices.len() as u64 / SLICES as u64).max(1))
+    }
+
+    /// The association begins anew: this node says OPEN, and takes nothing before the peer's.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         self.forget();
         (self.opened, self.open_acked, self.open_number) = (false, false, None);

@@ -14,7 +14,7 @@
 
 use super::claim::{self, Claim, What};
 use super::digest::Digest;
-use super::ledger::{Entry as Told, Gone, Ledger};
+use super::ledger::{Entry as Told, Gone, Item, Ledger, PositionId};
 use crate::bounded::{Bounded, QueueUsage};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::{Full, Slot};
@@ -22,6 +22,7 @@ use crate::node::Node;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
+use core::ops::Range;
 use ctnetlink::{Flow, FlowKey};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -190,17 +191,63 @@ impl Claims {
         self.held_at(slot).is_some_and(|held| held.released)
     }
 
-    /// An owner released all that it claimed up to a version of its present run, and before: these flows have no
-    /// owner, and go on.
-    pub fn release(&mut self, (owner, run): (Owner, u32), upto: u64) {
+    /// In which slice the flow in a slot of the remote table is.
+    #[must_use]
+    pub fn held_slice(&self, slot: Slot) -> Option<usize> {
+        self.held_at(slot).map(|held| held.mark.id.slice())
+    }
+
+    /// In which slice a flow is.
+    #[must_use]
+    pub fn slice(&self, key: &FlowKey) -> usize {
+        self.key.id(key).slice()
+    }
+
+    /// In which slice an item of the ledger is.
+    fn slice_of(&self, item: Item) -> Option<usize> {
+        match item {
+            Item::Flow(slot) => self.marks.get(slot as usize).map(|mark| mark.id.slice()),
+            Item::End(place) => self.ledger.ended(place).map(|(_, key)| self.slice(&key)),
+            Item::Expect(place) => self.expects.id_at(place).map(FlowId::slice),
+        }
+    }
+
+    /// Whether an item of the ledger is in these slices.
+    #[must_use]
+    pub fn is_in(&self, item: Item, slices: &Range<usize>) -> bool {
+        self.slice_of(item).is_some_and(|slice| slices.contains(&slice))
+    }
+
+    /// Moves a position on, to what is in these slices; `None`: in any.
+    pub fn advance(&mut self, position: PositionId, slices: Option<&Range<usize>>) {
+        self.ledger.advance(position);
+        slices.into_iter().for_each(|slices| self.skip(position, slices));
+    }
+
+    /// Moves a position behind what is not in these slices.
+    pub fn skip(&mut self, position: PositionId, slices: &Range<usize>) {
+        while let Some((item, _)) = self.ledger.peek(position)
+            && !self.is_in(item, slices)
+        {
+            self.ledger.advance(position);
+        }
+    }
+
+    /// An owner let go of all that it claimed in these slices up to a version of its present run, and before: these
+    /// flows are nobody's, and go on.
+    pub fn release(&mut self, (owner, run): (Owner, u32), slices: &Range<usize>, upto: u64) {
         let digest = &mut self.digests[usize::from(owner.0)];
         for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {
-            if !held.released && (held.claim.incarnation != run || held.claim.version <= upto) {
+            let told_here = slices.contains(&held.mark.id.slice());
+            if told_here
+                && !held.released
+                && (held.claim.incarnation != run || held.claim.version <= upto)
+            {
                 held.released = true;
                 digest.remove(held.mark.id, held.mark.print);
             }
         }
-        self.release_expects((owner, run), upto);
+        self.release_expects((owner, run), slices, upto);
     }
 
     /// The flow in a slot of the local table, with what a peer said of it beyond what this node's kernel shows.
@@ -429,7 +476,7 @@ impl Claims {
     pub fn forget_own(&mut self) {
         let flows: Vec<_> = self.ledger.iter().map(|(item, _)| item).collect();
         for item in flows {
-            if let super::ledger::Item::Flow(slot) = item {
+            if let Item::Flow(slot) = item {
                 self.ledger.drop_flow(slot);
             }
         }

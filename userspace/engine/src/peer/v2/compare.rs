@@ -13,6 +13,7 @@
 use super::digest::{self, Held};
 use crate::input::CommandId;
 use crate::output::{Compared, Differing};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use common::Instant;
@@ -40,6 +41,9 @@ pub struct Sum {
     pub rows: u32,
 }
 
+/// What a comparison found, or why there is none.
+pub type Comparison = Result<Box<Compared>, &'static str>;
+
 /// A comparison under way.
 #[derive(Debug)]
 pub struct Comparing {
@@ -61,6 +65,20 @@ pub struct Comparing {
 
 const fn explains([here, there]: [u32; 2]) -> (u32, i64) {
     (there.wrapping_sub(here), (there != 0) as i64 - (here != 0) as i64)
+}
+
+impl Compared {
+    /// Takes in what was found of other flows.
+    pub fn join(&mut self, other: Self) {
+        for (rows, more) in self.rows.iter_mut().zip(other.rows) {
+            *rows = rows.saturating_add(more);
+        }
+        let both = self.counts.zip(other.counts);
+        self.counts = both.map(|(mine, more)| core::array::from_fn(|at| mine[at] + more[at]));
+        let room = ROWS_MAX.saturating_sub(self.differing.len());
+        self.differing.extend(other.differing.into_iter().take(room));
+        self.peer_is_exact &= other.peer_is_exact;
+    }
 }
 
 impl Comparing {

@@ -6,6 +6,7 @@
 //!                                 \-- hot: into the kernel, once it has the master
 //! ```
 
+use super::association::AssociationId;
 use super::claims::expects::HeldExpect;
 use super::session::V2;
 use crate::config::Owner;
@@ -14,7 +15,6 @@ use crate::kernel::Purpose;
 use crate::local::seconds;
 use crate::node::Node;
 use crate::output::Request;
-use crate::told::PeerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
@@ -89,7 +89,7 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        from: PeerId,
+        from: AssociationId,
         expects: &Expectations<'_>,
     ) {
         for record in expects.records() {
@@ -100,9 +100,19 @@ impl V2 {
         }
     }
 
-    fn on_expect(&mut self, node: &mut Node, now: Instant, from: PeerId, record: ExpectRecord) {
+    fn on_expect(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        from: AssociationId,
+        record: ExpectRecord,
+    ) {
         let ExpectRecord { version, what, expect } = record;
-        let Some(peer) = self.peers.get_mut(from.index()) else { return };
+        let Some(peer) = self.peers.get_mut(from.0) else { return };
+        if !peer.has(|| self.claims.expect_slice(&expect)) {
+            peer.counts.malformed += 1;
+            return;
+        }
         let (key, told) = (ExpectKey::of(&expect), (peer.run, version));
         let place = (key, peer.owner);
         if !self.claims.is_expect_news(&place, told, (!what.is_end()).then_some(&expect)) {

@@ -44,7 +44,7 @@ impl Asking {
 impl V2 {
     /// A commit begins. With one peer, and of one peer, it takes all at once.
     pub(super) fn begin_asking(&mut self, now: Instant) {
-        if self.peers.len() > 1 && self.taking.is_none() && self.asking.is_none() {
+        if self.cluster.peers.len() > 1 && self.taking.is_none() && self.asking.is_none() {
             self.peers.iter_mut().for_each(|peer| peer.owes_probe = peer.up);
             self.asking = Some(Asking { since: now, next: Some(now) });
         }
@@ -63,8 +63,7 @@ impl V2 {
 
     pub(super) fn ask_on(&mut self, now: Instant) {
         let Some(asking) = self.asking.filter(|asking| asking.next.is_some()) else { return };
-        let mut with_flows =
-            self.peers.iter().filter(|peer| self.claims.digest(peer.owner).rows() != 0);
+        let mut with_flows = self.peers.iter().filter(|peer| self.rows_of(peer) != 0);
         let all_decided = with_flows.clone().all(|peer| asking.is_decided(now, peer));
         // What a dead one carried does not wait for one that may yet step back: who does so is taken over after it.
         let one_is_free = now.since(asking.since) >= HEAR

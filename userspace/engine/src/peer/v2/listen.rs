@@ -67,6 +67,7 @@ impl V2 {
         self.ask_on(now);
         self.compare_on(node, now);
         self.keep_injected(node, now);
+        self.skip_others();
         self.date_versions(now);
     }
 

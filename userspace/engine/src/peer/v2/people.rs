@@ -1,10 +1,11 @@
 //! What people ask of the session with a peer.
 
-use super::compare::Comparing;
+use super::association::AssociationId;
+use super::compare::{Comparing, Comparison};
 use super::session::V2;
 use crate::input::CommandId;
 use crate::node::Node;
-use crate::output::Event;
+use crate::output::{Compared, Event};
 use crate::told::PeerId;
 use alloc::boxed::Box;
 use common::Instant;
@@ -21,21 +22,25 @@ impl V2 {
         peer: PeerId,
         id: CommandId,
     ) -> Result<(), &'static str> {
-        let peer = self.peer(peer).ok_or("there is no such peer")?;
-        if !peer.up || !peer.opened {
-            return Err("there is no session with the peer");
+        let mut streams = self.with_peer(peer).peekable();
+        streams.peek().ok_or("there is no such peer")?;
+        for stream in streams {
+            if !stream.up || !stream.opened {
+                return Err("there is no session with the peer");
+            }
+            if stream.comparing.is_some() || stream.compared.is_some() {
+                return Err("the peer's flows are being compared already");
+            }
         }
-        if peer.comparing.is_some() {
-            return Err("the peer's flows are being compared already");
-        }
-        peer.comparing = Some(Box::new(Comparing::new(now, id)));
+        self.with_peer(peer)
+            .for_each(|stream| stream.comparing = Some(Box::new(Comparing::new(now, id))));
         Ok(())
     }
 
     /// A peer shows one of its flows to people.
-    pub(super) fn on_shown(&mut self, now: Instant, from: PeerId, record: &FlowRecord<'_>) {
+    pub(super) fn on_shown(&mut self, now: Instant, from: AssociationId, record: &FlowRecord<'_>) {
         let Self { claims, peers, .. } = self;
-        let comparing = peers.get_mut(from.index()).and_then(|peer| peer.comparing.as_mut());
+        let comparing = peers.get_mut(from.0).and_then(|peer| peer.comparing.as_mut());
         let Some(comparing) = comparing.filter(|_| !record.claim.what.is_end()) else { return };
         let flow = record.to_flow();
         if let Some(mark) = claims.id_and_print(&flow) {
@@ -45,26 +50,62 @@ impl V2 {
 
     /// Ends comparisons that are over, or get no answer.
     pub(super) fn compare_on(&mut self, node: &mut Node, now: Instant) {
-        let Self { claims, peers, .. } = self;
-        for peer in peers {
-            let Some(comparing) = &mut peer.comparing else { continue };
-            let id = comparing.id;
-            let (over, late) = (comparing.is_over(), now >= comparing.due());
-            let event = if !peer.up {
-                Event::CommandRefused(id, "the session with the peer ended meanwhile")
-            } else if over || late {
-                let held = claims.held_flows(node, peer.owner, |id| comparing.is_shown_here(id));
-                let found = over.then(|| comparing.finish(&held)).flatten();
-                match found.or_else(|| comparing.give_up(&held).filter(|_| late)) {
-                    Some(found) => Event::Compared(id, Box::new(found)),
-                    None if late => Event::CommandRefused(id, "the peer gives no answer"),
-                    None => continue,
-                }
-            } else {
-                continue;
-            };
-            peer.comparing = None;
-            node.tell(event);
+        for at in 0..self.peers.len() {
+            if let Some((id, outcome)) = self.end_comparing(node, now, at) {
+                let stream = &mut self.peers[at];
+                (stream.comparing, stream.compared) = (None, Some((id, outcome)));
+            }
         }
+        for at in 0..self.peers.len() {
+            if self.peers[at].compared.is_some() {
+                self.tell_compared(node, self.peers[at].peer);
+            }
+        }
+    }
+
+    /// How the comparison of a stream ended, if it did.
+    fn end_comparing(
+        &mut self,
+        node: &Node,
+        now: Instant,
+        at: usize,
+    ) -> Option<(CommandId, Comparison)> {
+        let Self { claims, peers, .. } = self;
+        let peer = &mut peers[at];
+        let comparing = peer.comparing.as_mut()?;
+        let id = comparing.id;
+        let (over, late) = (comparing.is_over(), now >= comparing.due());
+        if !peer.up {
+            return Some((id, Err("the session with the peer ended meanwhile")));
+        }
+        if !over && !late {
+            return None;
+        }
+        let held = claims.held_flows(node, peer.owner, |id| comparing.is_shown_here(id));
+        let found = over.then(|| comparing.finish(&held)).flatten();
+        match found.or_else(|| comparing.give_up(&held).filter(|_| late)) {
+            Some(found) => Some((id, Ok(Box::new(found)))),
+            None => late.then_some((id, Err("the peer gives no answer"))),
+        }
+    }
+
+    /// What all streams of a peer found is told when the last one of them has ended.
+    fn tell_compared(&mut self, node: &mut Node, peer: PeerId) {
+        if self.with_peer(peer).any(|stream| stream.comparing.is_some()) {
+            return;
+        }
+        let outcomes = self.with_peer(peer).filter_map(|stream| stream.compared.take());
+        let joined = outcomes.reduce(|(id, all), (_, more)| {
+            let join = |mut all: Box<Compared>, more: Box<Compared>| {
+                all.join(*more);
+                all
+            };
+            (id, all.and_then(|all| more.map(|more| join(all, more))))
+        });
+        node.tell(match joined {
+            Some((id, Ok(found))) => Event::Compared(id, found),
+            Some((id, Err(why))) => Event::CommandRefused(id, why),
+            None => return,
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! What peers say: datagrams in, claims taken, comparisons answered.
 
-use super::association::{Association, BEAT, FIRST_ROUND, Reply};
+use super::association::{Association, AssociationId, BEAT, FIRST_ROUND, Reply};
 use super::claim::{self, Action, Claim, Comes, KernelEntry, Meeting, Said, What};
 use super::claims::{Claimed, Known};
 use super::compare;
@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::Flow;
-use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, SLICES, Sums, Wants};
+use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, Sums, Wants, leaf_slice};
 use wire::sync::v2::frame::{Flags, Told};
 use wire::sync::v2::{Ack, Cut, FlowRecord, Frame, Frames, Open, Role, Table};
 
@@ -32,10 +32,11 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        (from, number): (PeerId, u64),
+        (peer, shard, number): (PeerId, u8, u64),
         bytes: &[u8],
     ) {
-        let Some(peer) = self.peers.get_mut(from.index()).filter(|peer| peer.up) else { return };
+        let Some(from) = self.find(peer, shard) else { return };
+        let Some(peer) = self.association(from).filter(|peer| peer.up) else { return };
         peer.heard_at = Some(now);
         peer.counts.received += 1;
         let Ok((head, frames)) = Frames::of(bytes) else {
@@ -68,10 +69,10 @@ impl V2 {
 
     pub(super) fn count(
         &mut self,
-        from: PeerId,
+        from: AssociationId,
         count: impl FnOnce(&mut super::association::Counts),
     ) {
-        if let Some(peer) = self.peer(from) {
+        if let Some(peer) = self.association(from) {
             count(&mut peer.counts);
         }
     }
@@ -80,7 +81,7 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        (from, number): (PeerId, u64),
+        (from, number): (AssociationId, u64),
         frame: Frame<'_>,
     ) {
         match frame {
@@ -104,7 +105,10 @@ impl V2 {
             Frame::Ids(ids) => self.on_ids(node, now, from, ids),
             Frame::Wants(wants) => self.on_wants(from, wants),
             Frame::Release(upto) => self.on_release(now, from, upto),
-            Frame::Bye(_) => node.tell(Event::PeerLeft(from)),
+            Frame::Bye(_) => {
+                let peer = self.association(from).map(|peer| peer.peer);
+                peer.into_iter().for_each(|peer| node.tell(Event::PeerLeft(peer)));
+            }
             Frame::Beaten(records) => {
                 records.flatten().for_each(|record| self.on_beaten(node, now, &record));
             }
@@ -114,9 +118,9 @@ impl V2 {
     }
 
     /// The peer says how it begins, and what it holds of this node (R9.1).
-    fn on_open(&mut self, now: Instant, from: PeerId, open: &Open) {
+    fn on_open(&mut self, now: Instant, from: AssociationId, open: &Open) {
         let Self { claims, peers, cluster, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let Some(peer) = peers.get_mut(from.0) else { return };
         if open.mine != peer.incarnation || open.yours != cluster.incarnation {
             return;
         }
@@ -144,15 +148,17 @@ impl V2 {
             // Living claims are compared. Ends are not, where they ended claims of others: all of them are sent.
             peer.end_bulk(ledger);
             ledger.to_tail(peer.position);
-            let ends = ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
-            for (item, entry) in ends {
+            let ends = claims.ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
+            let whole = peer.is_whole;
+            for (item, entry) in ends.filter(|(item, _)| whole || claims.is_in(*item, &peer.slices))
+            {
                 peer.lost.push(sent::Told { item, version: entry.version });
             }
         }
     }
 
-    fn on_ack(&mut self, now: Instant, from: PeerId, ack: Ack<'_>) {
-        let Some(peer) = self.peers.get_mut(from.index()) else { return };
+    fn on_ack(&mut self, now: Instant, from: AssociationId, ack: Ack<'_>) {
+        let Some(peer) = self.peers.get_mut(from.0) else { return };
         let ranges: Vec<_> = ack.ranges().flatten().collect();
         let acked = |number| ranges.iter().any(|range| range.contains(&number));
         peer.open_acked |= peer.open_number.is_some_and(acked);
@@ -175,11 +181,17 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        from: PeerId,
+        from: AssociationId,
         (record, repair): (&FlowRecord<'_>, bool),
     ) {
-        let known = self.claims.known(node, &record.key);
-        let Some(peer) = self.peers.get_mut(from.index()) else { return };
+        let Self { claims, peers, .. } = self;
+        let Some(peer) = peers.get_mut(from.0) else { return };
+        if !peer.has(|| claims.slice(&record.key)) {
+            // It is not this stream's (R8.9).
+            peer.counts.malformed += 1;
+            return;
+        }
+        let known = claims.known(node, &record.key);
         let wire::sync::v2::Claim { version, epoch, base, what } = record.claim;
         let coming = Claim { owner: peer.owner, incarnation: peer.run, epoch, version, base, what };
         let outcome = claim::outcome(known.claim(), &coming, repair);
@@ -201,7 +213,7 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        from: PeerId,
+        from: AssociationId,
         (coming, record, known): (Claimed, &FlowRecord<'_>, Known),
     ) {
         let key = record.key;
@@ -250,11 +262,12 @@ impl V2 {
                 Ok(gave) => gave,
                 Err(Full) => Some(coming.owner),
             };
-            let mut peers = self.peers.iter_mut();
-            if let Some(peer) = peers.find(|peer| Some(peer.owner) == lacks) {
+            let mut lacking = self.peers.iter_mut().filter(|peer| Some(peer.owner) == lacks);
+            lacking.next().into_iter().for_each(|peer| {
                 peer.full = true;
                 peer.counts.no_space += 1;
-            }
+            });
+            lacking.for_each(|peer| peer.full = true);
             node.note_room(now, Side::Remote, held.map(drop));
         }
         // A write to the kernel needs its record here: without room for the record, there is no write.
@@ -267,7 +280,7 @@ impl V2 {
         &mut self,
         node: &mut Node,
         now: Instant,
-        from: PeerId,
+        from: AssociationId,
         (action, coming): (Action, Claimed),
         (slot, key): (Option<u32>, ctnetlink::FlowKey),
         state: Option<Flow>,
@@ -313,10 +326,16 @@ impl V2 {
     }
 
     /// The peer says what its claims sum up to (R11.3).
-    fn on_cut(&mut self, node: &Node, now: Instant, (from, number): (PeerId, u64), cut: &Cut) {
+    fn on_cut(
+        &mut self,
+        node: &Node,
+        now: Instant,
+        (from, number): (AssociationId, u64),
+        cut: &Cut,
+    ) {
         let Self { claims, peers, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
-        let (sum, rows) = claims.digest(peer.owner).sum(0..SLICES);
+        let Some(peer) = peers.get_mut(from.0) else { return };
+        let (sum, rows) = claims.digest(peer.owner).sum(peer.slices.clone());
         peer.full &= cut.rows.saturating_sub(rows) as usize > claims.room_for(node, peer.owner);
         let version = match peer.hold {
             Some((run, version)) if run == peer.incarnation => version.max(cut.stable),
@@ -353,28 +372,28 @@ impl V2 {
         }
     }
 
-    /// The peer's claims up to a version lose their owner.
-    fn on_release(&mut self, now: Instant, from: PeerId, upto: u64) {
-        let Some(peer) = self.peers.get(from.index()) else { return };
-        let (owner, run) = (peer.owner, peer.run);
+    /// What the peer claimed up to a version is nobody's.
+    fn on_release(&mut self, now: Instant, from: AssociationId, upto: u64) {
+        let Some(peer) = self.peers.get(from.0) else { return };
+        let (owner, run, slices) = (peer.owner, peer.run, peer.slices.clone());
         self.note_free(now, from);
-        self.claims.release((owner, run), upto);
+        self.claims.release((owner, run), &slices, upto);
     }
 
-    fn on_sums(&mut self, from: PeerId, sums: Sums<'_>) {
+    fn on_sums(&mut self, from: AssociationId, sums: Sums<'_>) {
         let Self { claims, peers, cluster, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
+        let Some(peer) = peers.get_mut(from.0) else { return };
         let (level, bits) = (sums.level, peer.bits);
         let owner = if level == Level::Groups { peer.owner } else { cluster.me };
         let found: Vec<u16> =
-            digest::differing(claims.digest(owner), sums, bits, 0..SLICES).collect();
+            digest::differing(claims.digest(owner), sums, bits, peer.slices.clone()).collect();
         if found.is_empty() {
             return;
         }
         match level {
             Level::Slices => peer.reply(Reply::Sums(Level::Groups, found)),
             Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
-            Level::Leaves if found.len() > (SLICES << bits) / LEAVES_PART => {
+            Level::Leaves if found.len() > (peer.slices.len() << bits) / LEAVES_PART => {
                 peer.begin_bulk(&mut claims.ledger, None);
                 peer.news_from.0 = claims.ledger.last();
             }
@@ -387,11 +406,14 @@ impl V2 {
         }
     }
 
-    fn on_ids(&mut self, node: &mut Node, now: Instant, from: PeerId, ids: Ids<'_>) {
+    fn on_ids(&mut self, node: &mut Node, now: Instant, from: AssociationId, ids: Ids<'_>) {
         let Self { claims, peers, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
-        let (owner, run) = (peer.owner, peer.run);
-        let leaves = ids.parts().flatten().map(|part| part.leaf);
+        let Some(peer) = peers.get_mut(from.0) else { return };
+        let (owner, run, peer_slices) = (peer.owner, peer.run, peer.slices.clone());
+        // What is listed of others is not this stream's (R8.9).
+        let parts =
+            || ids.parts().flatten().filter(|part| peer_slices.contains(&leaf_slice(part.leaf)));
+        let leaves = parts().map(|part| part.leaf);
         let held = claims.held_in((owner, run), leaves);
         if let Some(comparing) = &mut peer.comparing {
             let wants = comparing.on_ids(now, ids, &held);
@@ -401,7 +423,7 @@ impl V2 {
             return;
         }
         let (mut wants, mut drops): (Vec<FlowId>, Vec<FlowId>) = (Vec::new(), Vec::new());
-        for part in ids.parts().flatten() {
+        for part in parts() {
             let (first, last) = part.range;
             let here = held.get(&part.leaf).into_iter().flatten();
             let here = here.filter(|held| (first..=last).contains(&held.id)).copied();
@@ -423,10 +445,12 @@ impl V2 {
         }
     }
 
-    fn on_wants(&mut self, from: PeerId, wants: Wants<'_>) {
+    fn on_wants(&mut self, from: AssociationId, wants: Wants<'_>) {
         let Self { claims, peers, .. } = self;
-        let Some(peer) = peers.get_mut(from.index()) else { return };
-        let listed = wants.leaves().flatten().flat_map(|(_, ids)| ids);
+        let Some(peer) = peers.get_mut(from.0) else { return };
+        let listed = wants.leaves().flatten();
+        let listed = listed.filter(|(leaf, _)| peer.slices.contains(&leaf_slice(*leaf)));
+        let listed = listed.flat_map(|(_, ids)| ids);
         let mut ids: Vec<FlowId> = listed.collect();
         ids.sort_unstable();
         let reply = if wants.is_for_people() { Reply::Show } else { Reply::Repair };

@@ -8,10 +8,11 @@
 //! The listener to the flow table cannot read the table, so it only notes which slots changed. Once the input is
 //! handled ([`V2::on_time`]), this node examines them and claims its own.
 
-use super::association::Association;
+use super::association::{Association, AssociationId};
 use super::claims::{Claims, Known};
 use super::lag::{Clock, Quantiles};
 use super::sent;
+use super::streams;
 use crate::bounded::Bounded;
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Cluster, Config, Owner};
@@ -27,6 +28,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use common::Instant;
+use core::ops::Range;
 use core::time::Duration;
 use ctnetlink::{Flow, FlowKey};
 
@@ -91,7 +93,11 @@ pub(super) struct Expecting {
 pub struct V2 {
     pub(super) cluster: Arc<Cluster>,
     pub(super) claims: Claims,
-    /// By peer, in the order of the configuration.
+    /// What this shard has of all flows.
+    pub(super) slices: Range<usize>,
+    /// Whether it is the one of several that tells what all of them see.
+    pub(super) is_first: bool,
+    /// With each shard of each peer that has flows in common with this one, in the order of the configuration.
     pub(super) peers: Vec<Association>,
     /// By slot of the local table.
     pub(super) notes: Vec<Notes>,
@@ -176,13 +182,16 @@ impl V2 {
     #[must_use]
     pub fn new(config: &Config, cluster: Arc<Cluster>, now: Instant) -> Self {
         let mut claims = Claims::new(config, &cluster);
-        let peers = cluster.peers.iter().enumerate().map(|(at, owner)| {
-            let rate = cluster.rates.get(at).copied().flatten();
-            Association::new(now, *owner, claims.ledger.open(), rate)
+        let slices = config.share.slices();
+        let peers = cluster.peers.iter().enumerate().flat_map(|(at, owner)| {
+            let whose = (PeerId::at(at), *owner);
+            streams::associations(&mut claims, now, whose, (slices.clone(), 1))
         });
         let peers = peers.collect();
         Self {
             claims,
+            slices,
+            is_first: config.share.index == 0,
             peers,
             notes: Vec::new(),
             queue: Vec::new(),
@@ -208,47 +217,46 @@ impl V2 {
         }
     }
 
-    pub(super) fn peer(&mut self, peer: PeerId) -> Option<&mut Association> {
-        self.peers.get_mut(peer.index())
-    }
-
-    /// There is a session with a peer, or another one.
-    pub fn on_peer_up(&mut self, now: Instant, peer: PeerId, incarnation: u64) {
-        let rate = self.cluster.rates.get(peer.index()).copied().flatten();
-        if let Some(peer) = self.peer(peer) {
-            peer.on_up(now, incarnation, rate);
-        }
-    }
-
     /// By peer: bytes a second that are sent to it at most.
     pub fn set_rates(&mut self, rates: Vec<Option<u64>>) {
-        for (peer, rate) in self.peers.iter_mut().zip(&rates) {
-            peer.rate.set_cap(*rate);
+        for peer in &mut self.peers {
+            let rate = rates.get(peer.peer.index()).copied().flatten();
+            peer.rate.set_cap(peer.part_of(rate));
         }
         Arc::make_mut(&mut self.cluster).rates = rates;
     }
 
     /// The session is gone. The peer's flows stay.
     pub fn on_peer_down(&mut self, now: Instant, peer: PeerId) {
-        self.peer(peer).into_iter().for_each(Association::on_down);
-        self.note_free(now, peer);
+        self.with_peer(peer).for_each(Association::on_down);
+        for at in 0..self.peers.len() {
+            if self.peers[at].peer == peer {
+                self.note_free(now, AssociationId(at));
+            }
+        }
     }
 
     /// A datagram of `tried` bytes, sealed, is too long for the path to a peer, which carries `most`.
-    pub fn on_path_limit(&mut self, now: Instant, peer: PeerId, (tried, most): (usize, usize)) {
-        if let Some(peer) = self.peer(peer) {
+    pub fn on_path_limit(
+        &mut self,
+        now: Instant,
+        (peer, to): (PeerId, u8),
+        (tried, most): (usize, usize),
+    ) {
+        if let Some(peer) = self.find(peer, to).and_then(|id| self.association(id)) {
             let abandoned = peer.path.on_limit(now, tried, most);
             abandoned.into_iter().for_each(|number| peer.sent.abandon(number));
             peer.follow_path();
         }
     }
 
-    /// Logs paths that carry other datagrams than before.
+    /// The log is told of paths that carry other datagrams than before. All streams to a peer find the same, and one
+    /// of them tells it.
     pub(super) fn tell_paths(&mut self, node: &mut Node) {
-        for (at, peer) in self.peers.iter_mut().enumerate() {
+        for peer in self.peers.iter_mut().filter(|peer| self.is_first && peer.to == 0) {
             let len = peer.path.size();
             if peer.up && core::mem::replace(&mut peer.path_told, len) != len {
-                node.tell(Event::PathLength { peer: PeerId::at(at), len });
+                node.tell(Event::PathLength { peer: peer.peer, len });
             }
         }
     }
@@ -260,15 +268,15 @@ impl V2 {
 
     /// A node does not carry its flows any more. Who took over just before takes over these too: of nodes that change
     /// roles neither waits for the other.
-    pub(super) fn note_free(&mut self, now: Instant, peer: PeerId) {
-        let rows = self.peers.get(peer.index()).map(|peer| self.claims.digest(peer.owner).rows());
+    pub(super) fn note_free(&mut self, now: Instant, peer: AssociationId) {
+        let rows = self.peers.get(peer.0).map(|peer| self.rows_of(peer));
         let just_took = self.committed_at.is_some_and(|at| now.since(at) < TAKE_MORE);
         self.takes_more |= just_took && rows.is_some_and(|rows| rows != 0);
     }
 
     /// Starts a commit: of one peer's flows, whether or not it carries them, or of those that no node carries.
     pub fn on_commit(&mut self, now: Instant, peer: Option<PeerId>) {
-        self.taking = peer.and_then(|peer| self.peers.get(peer.index())).map(|peer| peer.owner);
+        self.taking = peer.and_then(|peer| self.cluster.peers.get(peer.index()).copied());
         (self.committed_at, self.standby) = (Some(now), false);
         self.begin_asking(now);
     }
@@ -314,7 +322,7 @@ impl V2 {
             Some(meant) => owner == meant,
             None => {
                 let free = !peer.up || peer.standby || released;
-                free || self.peers.len() == 1 || self.is_dead(peer)
+                free || self.cluster.peers.len() == 1 || self.is_dead(peer)
             }
         }
     }
@@ -323,7 +331,7 @@ impl V2 {
     /// the owner was last equal, or since the flow last changed (R13.2). `None`: a commit does not take it over.
     pub(super) fn taken_age_s(&self, slot: Slot, updated_s: u32, now: Instant) -> Option<u32> {
         let owner = self.claims.holder(slot)?;
-        let peer = self.peers.iter().find(|peer| peer.owner == owner)?;
+        let peer = self.telling(owner, self.claims.held_slice(slot)?)?;
         if !self.may_take(self.claims.is_released(slot), owner, peer) {
             return None;
         }
@@ -423,9 +431,14 @@ impl V2 {
         self.event_at = Some(at);
     }
 
-    /// How many expectations of a peer are here.
+    /// How many flows and expectations that a peer tells here are here.
+    pub(super) fn rows_of(&self, peer: &Association) -> u32 {
+        self.claims.digest(peer.owner).sum(peer.slices.clone()).1
+    }
+
+    /// How many of these are expectations.
     fn expectations_of(&self, peer: &Association) -> u32 {
-        self.claims.expects.count_of(peer.owner) as u32
+        self.claims.expects.count_of(peer.owner, &peer.slices) as u32
     }
 
     /// How many changes wait for a peer, as the difference of versions: at least as many as there are.
@@ -449,7 +462,14 @@ impl V2 {
 
     /// How each peer stands, in the order of the configuration.
     pub fn peer_standings(&self, now: Instant) -> impl Iterator<Item = PeerStanding> {
-        self.peers.iter().map(move |peer| PeerStanding {
+        (0..self.cluster.peers.len()).filter_map(move |at| {
+            let streams = self.peers.iter().filter(|peer| peer.peer == PeerId::at(at));
+            streams.map(|peer| self.stream_standing(peer, now)).reduce(PeerStanding::join)
+        })
+    }
+
+    fn stream_standing(&self, peer: &Association, now: Instant) -> PeerStanding {
+        PeerStanding {
             up: peer.up && peer.opened,
             heard: peer.heard_at.map(|at| now.since(at)),
             complete: peer.complete,
@@ -457,7 +477,7 @@ impl V2 {
             equal_since: peer.equal_at.map(|at| now.since(at)),
             full: peer.full,
             standby: peer.standby,
-            rows: self.claims.digest(peer.owner).rows() - self.expectations_of(peer),
+            rows: self.rows_of(peer) - self.expectations_of(peer),
             expectations: self.expectations_of(peer),
             in_flight: peer.sent.bytes(),
             behind: self.claims.ledger.last().saturating_sub(peer.stable),
@@ -468,7 +488,7 @@ impl V2 {
             rate: peer.rate.rate(),
             path_len: peer.path.size(),
             counts: peer.counts,
-        })
+        }
     }
 }
 

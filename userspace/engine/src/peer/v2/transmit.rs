@@ -16,11 +16,10 @@ use super::session::V2;
 use crate::flows::exactness::Exactness;
 use crate::node::Node;
 use crate::output::Sealed;
-use crate::told::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
-use wire::sync::v2::digest::{IdRow, Level, SLICES};
+use wire::sync::v2::digest::{IdRow, Level};
 use wire::sync::v2::frame::{Flags, Told};
 use wire::sync::v2::{
     Bye, Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control,
@@ -100,6 +99,7 @@ impl V2 {
 
     /// Packs the next datagram for one of the peers; `None` when there is nothing to send now.
     pub fn poll_sealed(&mut self, node: &Node, now: Instant, bytes: &mut [u8]) -> Option<Sealed> {
+        self.skip_others();
         for _ in 0..self.peers.len() {
             let at = self.turn % self.peers.len();
             if let Some(sealed) = self.pack_probe(now, at, bytes) {
@@ -107,7 +107,8 @@ impl V2 {
             }
             if let Some((number, len)) = self.pack(node, now, at, bytes) {
                 let asks_limit = false;
-                return Some(Sealed { peer: PeerId::at(at), number, len, asks_limit });
+                let (peer, to) = (self.peers[at].peer, self.peers[at].to);
+                return Some(Sealed { peer, to, number, len, asks_limit });
             }
             self.turn = at + 1;
         }
@@ -227,7 +228,7 @@ impl V2 {
         };
         peer.path.on_sent(owed, number);
         peer.counts.sent += 1;
-        Some(Sealed { peer: PeerId::at(at), number, len: d.len(), asks_limit })
+        Some(Sealed { peer: peer.peer, to: peer.to, number, len: d.len(), asks_limit })
     }
 
     /// Whether the path and the peer take another datagram of this length.
@@ -254,7 +255,7 @@ impl V2 {
 
     fn put_open(&self, at: usize, d: &mut Datagram<'_>) -> bool {
         let peer = &self.peers[at];
-        let rows = self.claims.digest(peer.owner).rows();
+        let rows = self.rows_of(peer);
         let hold = peer.hold.map(|(incarnation, version)| Hold { incarnation, version, rows });
         d.open(&Open {
             mine: self.cluster.incarnation,
@@ -320,8 +321,8 @@ impl V2 {
             }
             match (of, peer.bulk) {
                 (Of::Lost, _) => peer.lost.advance(),
-                (Of::Bulk, Some(bulk)) => claims.ledger.advance(bulk.position),
-                _ => claims.ledger.advance(peer.position),
+                (Of::Bulk, Some(bulk)) => claims.advance(bulk.position, peer.told_here()),
+                _ => claims.advance(peer.position, peer.told_here()),
             }
         }
         let oldest = (oldest != u64::MAX).then(|| clock.at(oldest));
@@ -418,7 +419,7 @@ impl V2 {
         let peer = &mut peers[at];
         let behind = peer.told_to(&claims.ledger);
         peer.stable = sent::stable(behind, &peer.sent, &peer.lost, peer.stable);
-        let (digest, rows) = claims.digest(cluster.me).sum(0..SLICES);
+        let (digest, rows) = claims.digest(cluster.me).sum(peer.slices.clone());
         let cut = Cut {
             upto: claims.ledger.last(),
             settled: peer.sent.settled(),

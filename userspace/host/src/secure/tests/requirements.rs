@@ -449,6 +449,54 @@ fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
 }
 
 #[test]
+fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_new() {
+    let mut world = World::new(1, 1);
+    let other = Hello { shards: 2, ..hello(1, 9) };
+    let mut dice = Dice::new(8);
+    let random: Random = Box::new(move |bytes| dice.fill(bytes));
+    let secure = Secure::new(other, members(1, 2), (0, true), random, world.now);
+    world.nodes[0].secure.reconfigure(world.now, members(0, 2));
+    world.join(secure, address(1), 9);
+    world.run(2 * S);
+    assert!(world.all_up());
+    let (a, b, now) = (world.nodes[0].peer(1), world.nodes[1].peer(0), world.now);
+    let mut branch = Branch::new(1);
+    while let Some(change) = world.nodes[1].secure.poll_change() {
+        branch.take(&Word::Change(change));
+    }
+    let mut datagram = [7; 64 + OVERHEAD];
+    let mut seal = |branch: &mut Branch, number| branch.seal(b, 0, number, (&mut datagram, 64));
+    assert_eq!(seal(&mut branch, 1), None, "nobody said that the peer is there");
+    branch.take(&Word::Up { peer: b, incarnation: 1, shards: 1 });
+    assert_eq!(seal(&mut branch, 1), None, "nobody said where");
+    branch.take(&Word::Address(b, address(0)));
+    assert_eq!(seal(&mut branch, 1).map(|sealed| sealed.to), Some(address(0)));
+    branch.take(&Word::Address(b, address(7)));
+    assert_eq!(seal(&mut branch, 2).map(|sealed| sealed.to), Some(address(7)));
+    // What is opened is reported when it says something new.
+    let mut opens = |world: &mut World, branch: &mut Branch, number, (from, at)| {
+        let mut bytes = [3; 10 + OVERHEAD];
+        world.nodes[0].secure.seal(now, a, 1, number, (&mut bytes, 10)).unwrap();
+        let opened = branch.handle_datagram(from, &mut bytes).unwrap();
+        branch.report(at, from, &opened).map(|report| report.from)
+    };
+    assert_eq!(opens(&mut world, &mut branch, 1, (address(0), now)), Some(address(0)));
+    assert_eq!(opens(&mut world, &mut branch, 2, (address(0), now)), None);
+    assert_eq!(opens(&mut world, &mut branch, 3, (address(5), now)), Some(address(5)));
+    assert_eq!(opens(&mut world, &mut branch, 4, (address(5), now + 999 * MS)), None);
+    assert_eq!(opens(&mut world, &mut branch, 5, (address(5), now + S)), Some(address(5)));
+    // Handshakes go to shard 0.
+    for mut strange in [vec![INITIATION; INITIATION_LEN], vec![], vec![0x10; 5]] {
+        assert!(branch.handle_datagram(address(3), &mut strange).is_none());
+    }
+    assert_eq!(branch.refused(Refusal::Malformed), 3);
+    let told = Event::Refused { kind: Refusal::Malformed, count: 3, last: address(3) };
+    assert_eq!((branch.poll_event(now), branch.poll_event(now)), (Some(told), None));
+    branch.take(&Word::Down(b));
+    assert_eq!(seal(&mut branch, 3), None);
+}
+
+#[test]
 fn a_cookie_brings_the_next_initiation_through() {
     let mut world = World::new(2, 6);
     world.nodes[0].secure =

@@ -130,7 +130,9 @@ const ROWS: &[Keyword] = &[
              and hands each to the one whose flow it is about, and all are bound to CPUs. That pays \
              where one CPU cannot keep up and others are idle; otherwise one is faster. Each reads \
              the kernel's whole table, at the start and after losses, and may hold an eighth more \
-             than its share of `HashLimit`. Not with `Sync`. Not in conntrack-tools.",
+             than its share of `HashLimit`, and of `RemoteLimit`. In `Sync` with `Replication` alone: each \
+             then tells its flows in streams of its own, and peers may have other numbers. Not in \
+             conntrack-tools.",
         ),
     keyword(Key::Systemd, "Systemd", &[General])
         .takes(Kind::Bool)

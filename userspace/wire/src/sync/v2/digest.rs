@@ -85,6 +85,12 @@ impl FlowId {
     }
 }
 
+/// In which slice a leaf is.
+#[must_use]
+pub const fn leaf_slice(leaf: u16) -> usize {
+    (leaf >> LEAF_BITS_MAX) as usize
+}
+
 impl DigestKey {
     pub(super) fn hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_key(&self.0)

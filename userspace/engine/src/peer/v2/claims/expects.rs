@@ -19,6 +19,7 @@ use crate::peer::v2::ledger::Item;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use common::Instant;
+use core::ops::Range;
 use core::time::Duration;
 use ctnetlink::Expectation;
 use wire::sync::v2::digest::{FlowId, IdRow};
@@ -128,10 +129,13 @@ impl Expects {
         self.held.iter().filter(|(_, held)| held.expect.is_some())
     }
 
-    /// How many expectations of an owner are in its sum.
+    /// How many expectations of an owner are in its sum of these slices.
     #[must_use]
-    pub fn count_of(&self, owner: Owner) -> usize {
-        self.held().filter(|((_, of), held)| *of == owner && !held.released).count()
+    pub fn count_of(&self, owner: Owner, slices: &Range<usize>) -> usize {
+        let summed = |of: Owner, held: &HeldExpect| {
+            of == owner && !held.released && slices.contains(&held.mark.id.slice())
+        };
+        self.held().filter(|((_, of), held)| summed(*of, held)).count()
     }
 
     /// It was written into this node's kernel, or was not.
@@ -216,6 +220,12 @@ impl Claims {
         }
     }
 
+    /// In which slice an expectation is.
+    #[must_use]
+    pub fn expect_slice(&self, expect: &Expectation) -> usize {
+        self.mark_expect(expect).id.slice()
+    }
+
     fn mark_expect(&self, expect: &Expectation) -> Mark {
         let (id, print) = self.key.expectation(expect);
         Mark { id, print }
@@ -276,11 +286,17 @@ impl Claims {
         }
     }
 
-    pub(super) fn release_expects(&mut self, (owner, run): (Owner, u32), upto: u64) {
+    pub(super) fn release_expects(
+        &mut self,
+        (owner, run): (Owner, u32),
+        slices: &Range<usize>,
+        upto: u64,
+    ) {
         let digest = &mut self.digests[usize::from(owner.0)];
         let held = self.expects.held.iter_mut().filter(|((_, of), _)| *of == owner);
         for (_, held) in held.filter(|(_, held)| held.expect.is_some() && !held.released) {
-            if held.told.0 != run || held.told.1 <= upto {
+            let told_here = slices.contains(&held.mark.id.slice());
+            if told_here && (held.told.0 != run || held.told.1 <= upto) {
                 held.released = true;
                 digest.remove(held.mark.id, held.mark.print);
             }

@@ -22,6 +22,7 @@ mod owners;
 mod paths;
 mod people;
 mod settle;
+mod shards;
 
 const STEP: Duration = Duration::from_millis(5);
 const LEN: usize = 1_180;
@@ -135,7 +136,7 @@ impl World {
             let incarnation = self.nodes[other].as_ref().unwrap().incarnation;
             let peer = peer_of(at, other);
             if let Some(node) = &mut self.nodes[at] {
-                node.engine.handle(self.now, Input::PeerUp { peer, incarnation });
+                node.engine.handle(self.now, Input::PeerUp { peer, incarnation, shards: 1 });
             }
         }
     }
@@ -176,7 +177,8 @@ impl World {
                 let Some(node) = &mut self.nodes[to] else { continue };
                 if incarnation == node.incarnation {
                     let peer = peer_of(to, from);
-                    node.engine.handle(now, Input::Opened { peer, number, bytes: &bytes });
+                    let opened = Input::Opened { peer, from: 0, number, bytes: &bytes };
+                    node.engine.handle(now, opened);
                 }
             }
             (0..self.nodes.len()).for_each(|at| self.turn(at));

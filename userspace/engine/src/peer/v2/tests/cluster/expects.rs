@@ -296,7 +296,7 @@ fn r8_8_what_is_known_and_what_is_older_changes_nothing() {
         assert!(bytes.len() <= LEN);
         let now = world.now + Duration::from_millis(n as u64);
         let number = (1 << 40) + n as u64;
-        world.at(1).engine.handle(now, Input::Opened { peer, number, bytes: &bytes });
+        world.at(1).engine.handle(now, Input::Opened { peer, from: 0, number, bytes: &bytes });
     }
     assert!(world.held(1).is_empty());
 }

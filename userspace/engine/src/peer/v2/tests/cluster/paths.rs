@@ -86,7 +86,7 @@ fn an_interface_that_takes_less_is_heeded_at_once() {
     carry(&mut world, 1_400);
     let now = world.now;
     let peer = super::peer_of(0, 1);
-    let limit = Input::PathLimit { peer, tried: 8_972, most: 1_372 };
+    let limit = Input::PathLimit { peer, to: 0, tried: 8_972, most: 1_372 };
     world.at(0).engine.handle(now, limit);
     assert_eq!(known(&world), [SIZE_BASE, 8_972]);
     world.run(Duration::from_millis(100));

@@ -1,0 +1,139 @@
+//! The sealed sessions as a shard has them that makes no handshakes: its lane, and where peers are.
+//!
+//! ```text
+//!   shard 0: Secure --Word: sessions, peers, addresses--> Branch of shard 1 --- seal, open
+//!                   <--Report: what was opened------------
+//! ```
+//!
+//! Like [`Secure`](super::Secure) it does no I/O: the caller carries words and reports from one thread to another.
+
+use super::lane::{Lane, LaneChange, Opened};
+use super::limit::PEERS_MAX;
+use super::message::DATA;
+use super::refusal::{Refusal, Refused};
+use super::{Event, PeerId, Sealed};
+use common::Instant;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What is opened is reported so often, if nothing about it is new: a peer is silent after five times as long.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What shard 0 tells the others, each of them all of it, in order.
+#[derive(Clone, Debug)]
+pub enum Word {
+    /// A session begins, is used from now on, or is over.
+    Change(LaneChange),
+    /// Data for this peer goes there.
+    Address(PeerId, SocketAddr),
+    /// As [`Event::PeerUp`].
+    Up {
+        /// Which peer.
+        peer: PeerId,
+        /// Which run of it.
+        incarnation: u64,
+        /// How many shards it has.
+        shards: u8,
+    },
+    /// As [`Event::PeerDown`].
+    Down(PeerId),
+}
+
+/// What another shard opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Where it came from.
+    pub from: SocketAddr,
+    /// What it was.
+    pub opened: Opened,
+}
+
+/// The sessions of all peers, for a shard but the first.
+#[derive(Debug)]
+pub struct Branch {
+    lane: Lane,
+    peers: [Known; PEERS_MAX],
+    refused: Refused,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    is_up: bool,
+    address: Option<SocketAddr>,
+    /// What was reported last: under which session, from where, when.
+    reported: Option<(u32, SocketAddr, Instant)>,
+}
+
+impl Branch {
+    /// The sessions of a shard of this node, from 1 to 63.
+    #[must_use]
+    pub fn new(shard: u8) -> Self {
+        let peers = [Known::default(); PEERS_MAX];
+        Self { lane: Lane::new(shard), peers, refused: Refused::default() }
+    }
+
+    /// Does what shard 0 says.
+    pub fn take(&mut self, word: &Word) {
+        match word {
+            Word::Change(change) => self.lane.apply(change),
+            Word::Address(peer, address) => self.peers[peer.place()].address = Some(*address),
+            Word::Up { peer, .. } => self.peers[peer.place()].is_up = true,
+            Word::Down(peer) => self.peers[peer.place()].is_up = false,
+        }
+    }
+
+    /// Takes a datagram, as [`Secure::handle_datagram`](super::Secure::handle_datagram) does. Handshakes are refused:
+    /// they go to shard 0.
+    pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8]) -> Option<Opened> {
+        let is_data = bytes.first() == Some(&DATA);
+        let opened = if is_data { self.lane.open(bytes) } else { Err(Refusal::Malformed) };
+        opened.map_err(|refusal| self.refused.note(refusal, from)).ok()
+    }
+
+    /// Whether shard 0 must know of what was opened: it confirms sessions, sees whether a peer is silent, and where it
+    /// is. Most of what comes says nothing new of that.
+    pub fn report(&mut self, now: Instant, from: SocketAddr, opened: &Opened) -> Option<Report> {
+        let reported = &mut self.peers[opened.peer.place()].reported;
+        let is_known = reported.is_some_and(|(index, address, at)| {
+            let moved = opened.newest && address != from;
+            index == opened.index && !moved && now.since(at) < REPORT_EVERY
+        });
+        if is_known {
+            return None;
+        }
+        *reported = Some((opened.index, from, now));
+        Some(Report { from, opened: *opened })
+    }
+
+    /// As [`Secure::seal`](super::Secure::seal).
+    pub fn seal(
+        &mut self,
+        peer: PeerId,
+        to: u8,
+        number: u64,
+        (datagram, len): (&mut [u8], usize),
+    ) -> Option<Sealed> {
+        let known = self.peers[peer.place()];
+        let address = known.address.filter(|_| known.is_up)?;
+        let len = self.lane.seal(peer, to, number, datagram, len)?;
+        Some(Sealed { len, to: address })
+    }
+
+    /// What of refused datagrams the log is to be told now (R5.9).
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        let (kind, count, last) = self.refused.tell(now)?;
+        Some(Event::Refused { kind, count, last })
+    }
+
+    /// When [`Branch::poll_event`] has something.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.refused.tell_at()
+    }
+
+    /// How many datagrams were refused, by kind.
+    #[must_use]
+    pub fn refused(&self, kind: Refusal) -> u64 {
+        self.refused.count(kind)
+    }
+}
