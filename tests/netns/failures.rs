@@ -2,11 +2,13 @@
 //! addresses where kprobes can be set (`cargo xtask test vm`).
 
 use common::failure::Reason;
-use ctnetlink::Flow;
 use ctnetlink::flow::{Known, Status};
+use ctnetlink::{Flow, Messages, Writer};
 use host::kstat;
+use host::nfnetlink::Client;
 use serde_json::Value;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
@@ -17,6 +19,7 @@ use tests::daemon::Daemon;
 use tests::netns::{run, sysctl};
 use tests::solo::{Solo, solo};
 use tests::wait::{wait_equal, wait_until};
+use wire::queue::{PacketView, Verdict};
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -243,6 +246,160 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
         } else {
             assert_eq!((&line["reason"], line["count"].as_u64()), (&"evicted".into(), Some(1)));
             told[1] += 1;
+        }
+    }
+}
+
+/// The counters that tell what becomes of packets that race.
+const RACING: [&str; 3] = ["insert_failed", "clash_resolve", "drop"];
+/// So many packets of one flow wait at once.
+const RACERS: u64 = 10;
+/// A queue that nobody else has: it is the namespace's own.
+const QUEUE: u16 = 7;
+
+/// The request that has [`QUEUE`] show the first bytes of packets (`NFQNL_MSG_CONFIG` with `NFQA_CFG_PARAMS`,
+/// `include/uapi/linux/netfilter/nfnetlink_queue.h`).
+fn show_packets() -> [u8; 32] {
+    let mut request = [0; 32];
+    request[..4].copy_from_slice(&32_u32.to_ne_bytes());
+    request[4..6].copy_from_slice(&0x0302_u16.to_ne_bytes());
+    // A request with an acknowledgement.
+    request[6] = 5;
+    request[18..20].copy_from_slice(&QUEUE.to_be_bytes());
+    request[20..22].copy_from_slice(&9_u16.to_ne_bytes());
+    request[22..24].copy_from_slice(&2_u16.to_ne_bytes());
+    request[24..28].copy_from_slice(&64_u32.to_be_bytes());
+    // `NFQNL_COPY_PACKET`.
+    request[28] = 2;
+    request
+}
+
+/// Packets of one flow that all begin it: they wait behind the place where a flow is made and before the one where it
+/// gets into the table, until all are there. How [`RACING`] grew.
+fn race(stage: &Solo, rule: &str, send: impl Fn() + Sync) -> [u64; 3] {
+    let queue = |what: &str| {
+        let rule = format!("-t mangle {what} POSTROUTING {rule} -j NFQUEUE --queue-num {QUEUE}");
+        let words: Vec<_> = rule.split_whitespace().collect();
+        stage.node.within(|| run("iptables", &words));
+    };
+    queue("-A");
+    let counters = || RACING.map(|name| counter(stage, name));
+    let before = counters();
+    stage.node.within(|| {
+        let mut client = Client::open().expect("a socket");
+        let taken = client.take_queue(QUEUE, 1024);
+        let (socket, mut datagrams) = client.into_parts();
+        if let Err(error) = taken {
+            // This kernel shows no flows with packets; nobody asks for them here.
+            assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");
+            socket.send(&show_packets()).expect("it is asked");
+            socket.receive(&mut [0; 64], None).expect("it answers");
+        }
+        (0..RACERS).for_each(|_| send());
+        let mut buffer = vec![0; 1 << 16];
+        while datagrams.len() < RACERS as usize {
+            let len = socket.receive(&mut buffer, None).expect("they wait");
+            datagrams.push(buffer[..len].to_vec());
+        }
+        for datagram in &datagrams {
+            let raw = Messages::new(datagram).next().expect("a message").expect("whole");
+            let (queue, id) = PacketView::number(&raw).expect("a packet");
+            let mut verdict = [0; 64];
+            let mut writer = Writer::new(&mut verdict);
+            Verdict { queue, id, ..Verdict::default() }.encode(&mut writer, 0);
+            let len = writer.finish().expect("there is room");
+            socket.send(&verdict[..len]).expect("it passes");
+        }
+    });
+    queue("-D");
+    let after = counters();
+    std::array::from_fn(|at| after[at] - before[at])
+}
+
+/// Datagrams race for one flow, echo requests for another; the daemon tells as many as the kernel counts, of each reason.
+/// How many the programs saw.
+fn racing_packets_are_told(failures: &str) -> [u64; 2] {
+    let stage = Solo::new();
+    let (daemon, _feed) = node(&stage, failures);
+    let socket = stage.node.within(|| UdpSocket::bind("127.0.0.1:0").expect("a port is free"));
+    let datagram = || drop(socket.send_to(b"x", "127.0.0.1:5354"));
+    let resolved = race(&stage, "-p udp --dport 5354", datagram);
+    assert_eq!(resolved, [0, RACERS - 1, 0], "all get through, on the first one's flow");
+    let raw = stage.node.within(|| {
+        Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("we are root")
+    });
+    // An echo request with its checksum, number 0x1234.
+    let echo = [8, 0, 0xe5, 0xca, 0x12, 0x34, 0, 1];
+    let to = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    let failed = race(&stage, "-p icmp --icmp-type echo-request", || {
+        raw.send_to(&echo, &to).expect("it is sent");
+    });
+    assert_eq!(failed, [RACERS - 1, 0, RACERS - 1], "what may not clash is dropped");
+    let all = |reason| {
+        let [seen, _, unseen] = counted(&daemon, reason);
+        seen + unseen
+    };
+    let sums = || [Reason::ClashResolved, Reason::InsertFailed, Reason::TableFull].map(all);
+    wait_equal("the sums are the kernel's", sums, || [RACERS - 1, RACERS - 1, 0]);
+    [Reason::ClashResolved, Reason::InsertFailed].map(|reason| counted(&daemon, reason)[0])
+}
+
+#[test]
+fn packets_that_race_for_a_flow_are_told_as_the_kernel_counts_them() {
+    assert_eq!(racing_packets_are_told("Report off"), [0, 0], "no program looks");
+}
+
+#[test]
+fn packets_that_race_for_a_flow_are_seen_one_by_one() {
+    if is_guest() {
+        assert_eq!(racing_packets_are_told(""), [RACERS - 1; 2]);
+    }
+}
+
+/// Segments that begin and end a connection at once.
+fn nonsense(ports: Range<u16>) {
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).expect("we are root");
+    for port in ports {
+        let mut segment = [0_u8; 20];
+        segment[..2].copy_from_slice(&4321_u16.to_be_bytes());
+        segment[2..4].copy_from_slice(&port.to_be_bytes());
+        // A header of 20 bytes, SYN and FIN.
+        (segment[12], segment[13]) = (0x50, 0x03);
+        let to = SocketAddr::from(([127, 0, 0, 1], port)).into();
+        raw.send_to(&segment, &to).expect("it is sent");
+    }
+}
+
+#[test]
+fn invalid_packets_are_seen_where_the_kernel_shows_them_and_counted_where_not() {
+    if !is_guest() {
+        return;
+    }
+    let stage = Solo::new();
+    let (daemon, mut feed) = node(&stage, "EventsPerSecond 10000");
+    let before = counter(&stage, "invalid");
+    stage.node.within(|| nonsense(22_000..22_020));
+    stage.node.within(invalid_packets);
+    let wanted = || counter(&stage, "invalid") - before;
+    assert!(wanted() > 20, "the kernel calls them invalid");
+    let sums = || {
+        let [seen, _, unseen] = counted(&daemon, Reason::Invalid);
+        seen + unseen
+    };
+    wait_equal("the sums are the kernel's", sums, wanted);
+    let [seen, told, unseen] = counted(&daemon, Reason::Invalid);
+    println!("Linux: {} invalid: {seen} seen, {unseen} by the counter alone", wanted());
+    assert!(seen >= 20 && told >= 20, "{seen} and {told}");
+    let mut ports = BTreeSet::new();
+    while ports.len() < 20 {
+        let line = line(&mut feed);
+        if line["reason"] != Reason::Invalid.name() || line["certainty"] != "exact" {
+            continue;
+        }
+        let port = line["orig"]["dport"].as_u64().expect("they are TCP");
+        if (22_000..22_020).contains(&port) {
+            assert_eq!(line["orig"]["sport"], 4321, "{line}");
+            ports.insert(port);
         }
     }
 }

@@ -17,6 +17,7 @@ mod places;
 mod reload;
 mod renewed;
 mod privilege;
+mod confined;
 mod published;
 mod logged;
 mod shards;

@@ -52,7 +52,7 @@ const OURS: [&str; 3] = ["conntrackd", "nfct", "ctflow"];
 const NFCT: &str = "nfct::command_lines_do nfct::effect::";
 const NFCT_TEXTS: [&str; 2] = ["tests/cli/nfct/lines", "docs/deviations.toml"];
 /// Tests that run there: those of event sources, daemons that use them, and daemons that are not root.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "kernels::",
     "tap::",
     "filter::",
@@ -60,6 +60,7 @@ const TESTS: [&str; 7] = [
     "privilege::maps_and_links",
     "privilege::netlink_goes_on",
     "privilege::the_tap_goes_on",
+    "confined::",
 ];
 /// Tests that change settings of the whole machine: nothing else may run beside them.
 const OF_MACHINE: &str = "doctor_guest:: failures::";

@@ -11,9 +11,12 @@
 //! needs `CAP_BPF`; using open descriptors needs no capability since Linux 5.19 (commit c8644cd0efe7, "bpf: refine
 //! kernel.unprivileged_bpf_disabled behaviour"). The daemon tests older kernels and keeps `CAP_BPF` where they need it.
 
+mod names;
+
 use crate::sys::{self, Scheduling};
+use names::account;
 use nix::errno::Errno as NixErrno;
-use nix::unistd::{Group, User as Account};
+use nix::unistd::User as Account;
 use rustix::fs::{Access, AtFlags, CWD, Gid, Uid, accessat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
@@ -61,6 +64,11 @@ pub enum PrivilegeError {
     /// The databases cannot be read.
     #[error("looking up {0}: {1}")]
     Lookup(String, NixErrno),
+    /// The file of the database cannot be read any more.
+    #[error(
+        "looking up {0}: {1} is another file than the one that landlock lets the daemon read: restart the daemon"
+    )]
+    Hidden(String, &'static str),
     /// Another user than root cannot become a third one.
     #[error("User {0}: only root can become another user")]
     NotRoot(String),
@@ -131,10 +139,6 @@ impl Wish {
     }
 }
 
-fn account(name: &str) -> Result<Option<Account>, PrivilegeError> {
-    Account::from_name(name).map_err(|errno| PrivilegeError::Lookup(format!("user {name}"), errno))
-}
-
 fn group(name: &str) -> Result<u32, PrivilegeError> {
     group_named(name)?.ok_or_else(|| PrivilegeError::NoGroup(name.to_owned()))
 }
@@ -144,9 +148,7 @@ fn group(name: &str) -> Result<u32, PrivilegeError> {
 /// # Errors
 /// When the database cannot be read.
 pub fn group_named(name: &str) -> Result<Option<u32>, PrivilegeError> {
-    let found = Group::from_name(name);
-    let found = found.map_err(|errno| PrivilegeError::Lookup(format!("group {name}"), errno))?;
-    Ok(found.map(|group| group.gid.as_raw()))
+    Ok(names::group(name)?.map(|group| group.gid.as_raw()))
 }
 
 /// What the daemon is left with.

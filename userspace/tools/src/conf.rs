@@ -25,9 +25,9 @@ pub use file::{read, text};
 pub use model::{
     Conf, EventSource, ExpectationSync, Facility, FailuresConf, Filter, FilterSet, FilterSide,
     General, HelperConf, HelperPolicy, HelperType, KeyFile, LinkConf, LinkKind, LogConf, LogFile,
-    LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, PeerAddress, PeerConf, PeerKey, PerCpu,
-    Policy, ReplicationConf, Report, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf,
-    SyncConf, SyncMode, SyncOptions, Unicast,
+    LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, NamedFile, PeerAddress, PeerConf,
+    PeerKey, PerCpu, Policy, ReplicationConf, Report, Scheduler, SchedulerPolicy, StatsConf,
+    SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
 };
 pub use schema::IpPrefix;
 

@@ -1,5 +1,6 @@
 //! The tree to a [`Conf`]: what the settings mean together. Whatever the grammar can say is known to be right here.
 
+mod files;
 mod filter;
 mod helper;
 mod metrics;
@@ -64,6 +65,7 @@ impl Checker<'_> {
         conf.helper = block(Key::Helper).map(|node| self.helper(&node.block));
         conf.failures = block(Key::Failures).map(|node| failures(&node.block));
         conf.subscribe = block(Key::Subscribe).map(|node| self.subscribe(&node.block));
+        conf.files = files::named(self.source, nodes);
         conf
     }
 

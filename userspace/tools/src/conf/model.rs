@@ -1,5 +1,6 @@
 //! The configuration as values: every setting of the language with its default, whether or not the daemon acts on it.
 
+mod files;
 mod log;
 mod metrics;
 mod replication;
@@ -7,6 +8,7 @@ mod failures;
 mod subscribe;
 
 pub use failures::{FailuresConf, Report};
+pub use files::NamedFile;
 pub use log::{LogConf, LogFormat, LogJournal, LogLevel};
 pub use metrics::{CLASSES_MAX, LISTEN_MAX, MetricsConf, PerCpu};
 pub use replication::{KeyFile, PeerAddress, PeerConf, PeerKey, ReplicationConf};
@@ -36,6 +38,8 @@ pub struct Conf {
     pub subscribe: Option<SubscribeConf>,
     /// `Failures`
     pub failures: Option<FailuresConf>,
+    /// Every file that is named above, and where.
+    pub files: Vec<NamedFile>,
 }
 
 /// `General`

@@ -69,6 +69,13 @@ so.
 `Failures` is taken once, at the start of the daemon, and so is what the daemon refuses itself by seccomp
 (`host/src/confine.rs`).
 
+Where the kernel has landlock, the daemon reaches the directories of the files that the configuration named at the
+start, its own among them, and what the system's libraries read; nothing else, whatever its user may do. One line of the
+log names them. In those directories files are renamed, replaced and named anew as ever. A reload that names a file
+elsewhere is refused with keyword, line and column, and the daemon goes on; such a file needs a restart. Names of hosts
+(`Address`) and services (`Class`) may come into a file that had none only with a restart, too: all of `/etc` is
+readable where there are any. Without landlock (before 5.13, or not in the kernel's list), one line of the log says so.
+
 `User` and `Group` are taken once, at the start of the daemon: a change of them needs a restart, and the log says so. A
 daemon that has become another user can load no eBPF programs any more: a new engine goes on with the tap or the hook
 that is open, and a change that would need another one (`EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`,

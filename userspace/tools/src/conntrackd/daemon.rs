@@ -73,6 +73,8 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let readiness = go(detach, systemd)?;
     locks.sign().context("writing the lock file")?;
     let becomes_another = identity.is_some();
+    // While directories can be looked at as root.
+    let allowed = privileges::confine_files((&plan, path), !becomes_another, log);
     if let Some(identity) = identity {
         let opened = privileges::Opened { parts: &mut parts, locks: &locks, bound: bound.as_ref() };
         privileges::give_up(&identity, (&plan, path), opened, logs)?;
@@ -84,7 +86,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     }
     logs.run_behind().context("starting the log's thread")?;
     let (plan, path, logs) = (Box::new(plan), path.to_owned(), logs.clone());
-    let running = Running { plan, path, logs, locks, systemd, keyring };
+    let running = Running { plan, path, logs, locks, systemd, keyring, allowed };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let threads = (crew, helpers, (socket, failures));
     let outcome = runtime.block_on(supervise::run(threads, bound, running, readiness));

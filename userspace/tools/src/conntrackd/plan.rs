@@ -14,20 +14,22 @@
 use super::helpers;
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, FailuresConf, General, LinkConf, LinkKind,
-    LogConf, LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, ReplicationConf,
-    Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode, SyncOptions, Unicast,
+    LogConf, LogFile, LogFormat, LogJournal, LogLevel, MetricsConf, ModeConf, NamedFile,
+    ReplicationConf, Scheduler, SchedulerPolicy, StatsConf, SubscribeConf, SyncConf, SyncMode,
+    SyncOptions, Unicast,
 };
 use crate::metrics::Limits;
 use engine::Config;
 use engine::config::{Helpers, Mode, Replication};
 use export::http;
+use host::confine::files::Use;
 use host::link::{self, Ends, Transport};
 use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
 use host::tuning::{GATHER, GATHER_FOR_PEER, Tuning};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub mod difference;
@@ -102,11 +104,13 @@ pub struct Plan {
     pub purge_after_s: u64,
     /// The user and the group that the daemon becomes.
     pub wish: Wish,
+    /// The files that it reads and writes, and where the configuration names them.
+    pub files: Vec<NamedFile>,
 }
 
 impl From<&Conf> for Plan {
     fn from(conf: &Conf) -> Self {
-        let Conf { general, mode, metrics, helper, log: lines, subscribe, failures } = conf;
+        let Conf { general, mode, metrics, helper, log: lines, subscribe, failures, files } = conf;
         let General {
             event_source,
             hash_size,
@@ -172,6 +176,7 @@ impl From<&Conf> for Plan {
             failures: *failures,
             purge_after_s: role.purge_after_s,
             wish: Wish { user: user.clone().map_or(User::Auto, User::Named), group: group.clone() },
+            files: all_files(files, lock_file, subscribe.as_ref()),
         }
     }
 }
@@ -221,6 +226,24 @@ impl Plan {
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
     }
+}
+
+/// The files that are named, and those that are used where none is.
+fn all_files(
+    named: &[NamedFile],
+    lock: &Path,
+    subscribe: Option<&SubscribeConf>,
+) -> Vec<NamedFile> {
+    let feed = subscribe.map(|subscribe| ("Path", subscribe.path.as_path()));
+    let standard = [Some(("LockFile", lock)), feed].into_iter().flatten();
+    let is_named = |path: &Path| named.iter().any(|file| file.path == path);
+    let missing = standard.filter(|(_, path)| !is_named(path)).map(|(keyword, path)| NamedFile {
+        keyword,
+        path: path.to_owned(),
+        used: Use::Keep,
+        place: None,
+    });
+    missing.chain(named.iter().cloned()).collect()
 }
 
 /// What is served over HTTP.

@@ -2,8 +2,10 @@
 
 use super::logs::Logs;
 use super::plan::Plan;
+use crate::conf::NamedFile;
 use anyhow::{Context, Result};
 use host::confine;
+use host::confine::files::{Allowed, Enforced, Use as FileUse};
 use host::control::Bound;
 use host::fleet::FleetParts;
 use host::lock::{self, Locks};
@@ -12,6 +14,7 @@ use host::log::{Level, Log};
 use host::privilege::{self, Identity, Kept, Use, may};
 use host::sys::{self, Scheduling};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What is open when the rights go.
 #[derive(Debug)]
@@ -61,6 +64,52 @@ pub fn give_up(
     logs.log.record(Level::Notice, Code::User, text, fields);
     obstacles(&identity.name, plan, path, &logs.log);
     Ok(())
+}
+
+/// Keeps the daemon to the directories of the files that the configuration, and the one at `path`, name; no thread may
+/// run yet. `may_run`: it may run the system's programs, as `Helper` in a reload of a daemon that has all rights does.
+/// What it may reach from here on; `None` where the kernel does not confine it: then the log says so.
+pub fn confine_files(
+    (plan, path): (&Plan, &Path),
+    may_run: bool,
+    log: &Log,
+) -> Option<Arc<Allowed>> {
+    let mut allowed = Allowed::default();
+    allowed.add(path, FileUse::Read);
+    plan.files.iter().for_each(|file| allowed.add(&file.path, file.used));
+    let why = match allowed.restrict_self(may_run) {
+        Ok(Enforced::Yes) => {
+            log.info(format!("files: {} (landlock)", told(&allowed)));
+            return Some(Arc::new(allowed));
+        }
+        Ok(Enforced::No) => "this kernel has no landlock".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    log.notice(format!("cannot refuse itself files that the configuration does not name: {why}"));
+    None
+}
+
+/// Where the daemon reads and writes.
+fn told(allowed: &Allowed) -> String {
+    let uses =
+        [(FileUse::Read, "reads"), (FileUse::Log, "logs"), (FileUse::Keep, "locks, sockets")];
+    let below = |(wanted, what): (FileUse, &str)| {
+        let places: Vec<_> = allowed.of(wanted).map(|place| place.display().to_string()).collect();
+        (!places.is_empty()).then(|| format!("{what} below {}", places.join(", ")))
+    };
+    uses.into_iter().filter_map(below).collect::<Vec<_>>().join("; ")
+}
+
+/// A line for each file that a daemon confined so could not use.
+pub fn out_of_reach(allowed: Option<&Allowed>, files: &[NamedFile]) -> Vec<String> {
+    let is_out = |file: &&NamedFile| allowed.is_some_and(|a| !a.allows(&file.path, file.used));
+    let line = |file: &NamedFile| {
+        format!(
+            "{file}: it lies in none of the directories that the daemon began with, and landlock keeps it to those: \
+             restart it"
+        )
+    };
+    files.iter().filter(is_out).map(line).collect()
 }
 
 /// Refuses the daemon system calls that it never makes once it serves. No thread may run yet. `may_load_nothing`: it

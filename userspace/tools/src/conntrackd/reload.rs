@@ -21,9 +21,11 @@ use super::keys::Keyring;
 use super::logs::Logs;
 use super::nodes;
 use super::plan::Plan;
+use super::privileges;
 use super::serve::SharedHandle;
 use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
+use host::confine::files::Allowed;
 use host::fleet::{self, Crew, Handle, Stopped};
 use host::lock::Locks;
 use host::log::Level;
@@ -33,6 +35,7 @@ use host::shard::Order;
 use host::systemd::Systemd;
 use host::tuning::Change;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
 use tokio::task::spawn_blocking;
@@ -59,6 +62,8 @@ pub struct Running {
     pub systemd: Systemd,
     /// Keys that were read.
     pub keyring: Keyring,
+    /// The files that it is confined to, if it is.
+    pub allowed: Option<Arc<Allowed>>,
 }
 
 /// What became of the first part of a reload.
@@ -77,12 +82,12 @@ pub enum Begun {
 pub async fn begin(
     path: PathBuf,
     running: Box<Plan>,
-    (logs, keyring): (Logs, Keyring),
+    (logs, keyring, allowed): (Logs, Keyring, Option<Arc<Allowed>>),
     engine: SharedHandle,
 ) -> Begun {
     let log = &logs.log;
     let (old, opened) = (running.clone(), logs.clone());
-    let load = spawn_blocking(move || load(&path, &old, &opened, &keyring));
+    let load = spawn_blocking(move || load(&path, (&old, allowed.as_deref()), &opened, &keyring));
     let Loaded { plan, logs: new_logs, warnings, peers, other_secret } = match load.await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(found)) => {
@@ -182,7 +187,7 @@ struct Loaded {
 /// with it otherwise. In either case the log files are opened again.
 fn load(
     path: &Path,
-    running: &Plan,
+    (running, allowed): (&Plan, Option<&Allowed>),
     logs: &Logs,
     keyring: &Keyring,
 ) -> Result<Loaded, Vec<String>> {
@@ -193,6 +198,10 @@ fn load(
             return Err(vec![format!("{}: {why}", path.display())]);
         }
         let plan = Box::new(Plan::from(&conf));
+        let unreachable = privileges::out_of_reach(allowed, &plan.files);
+        if !unreachable.is_empty() {
+            return Err(unreachable);
+        }
         let secret = plan.replication.as_ref().and_then(|conf| conf.preshared_key_file.as_ref());
         let other_secret = secret.is_some_and(|file| keyring.has_changed(file));
         let told = |e: anyhow::Error| vec![format!("{e:#}")];

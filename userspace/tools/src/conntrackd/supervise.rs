@@ -278,9 +278,9 @@ impl Supervisor {
     fn begin_reload(&mut self) {
         self.running.systemd.reloading();
         self.log.notice("SIGHUP: reading the configuration again");
-        let Running { path, plan, logs, keyring, .. } = &self.running;
+        let Running { path, plan, logs, keyring, allowed, .. } = &self.running;
         let shared = self.service.engine();
-        let with = (logs.clone(), keyring.clone());
+        let with = (logs.clone(), keyring.clone(), allowed.clone());
         let task = reload::begin(path.clone(), plan.clone(), with, shared);
         self.phase = Phase::Reading(tokio::spawn(task));
     }

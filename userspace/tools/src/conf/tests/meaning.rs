@@ -1,6 +1,7 @@
 //! Text to values.
 
-use super::{clean, found};
+use super::{clean, found, rendered};
+use crate::conf::schema::{KEYWORDS, Keyword, Kind};
 use crate::conf::{
     Conf, EventSource, ExpectationSync, Facility, Filter, FilterSet, FilterSide, General,
     HelperConf, HelperPolicy, HelperType, IpPrefix, LinkConf, LinkKind, LogConf, LogFile,
@@ -9,6 +10,7 @@ use crate::conf::{
 };
 use common::filter::MarkTest;
 use export::http::{Listen, Network};
+use std::path::PathBuf;
 
 const GENERAL: &str = "General { UNIX { Path /run/c.sock } }";
 const UDP: &str =
@@ -138,6 +140,7 @@ fn everything_general() {
             log,
             subscribe: None,
             failures: None,
+            files: conf.files.clone(),
         }
     );
 }
@@ -408,4 +411,59 @@ fn words_need_no_space_around_braces_and_lines_mean_nothing() {
 fn a_quoted_keyword_is_a_plain_word() {
     let conf = sync(&UDP.replace("eth2", "\"UDP\"").replace("UDP {", "Mode FTFW { } UDP {"));
     assert_eq!(conf.links[0].interface, "UDP");
+}
+
+/// Landlock keeps the daemon to the directories of these files, so a keyword that is forgotten here is one whose file
+/// cannot be opened.
+#[test]
+fn every_file_that_is_named_is_known_with_its_place_and_its_use() {
+    let text = "General {\n LogFile /l/a.log\n LockFile /k/a.lock\n UNIX { Path /s/a.sock }\n}\n\
+                Sync {\n Replication {\n Name x\n KeyFile /c/a.key\n PresharedKeyFile /c/psk\n Port 1\n Peer y {\n \
+                PublicKey hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n Address gw.example\n }\n }\n}\n\
+                Metrics {\n Listen /m/a.http\n Class web { src @/sets/web and dst port http }\n}\n\
+                Subscribe {\n Path /f/a.feed\n}\n";
+    let (conf, _) =
+        parse(text, "a.conf").unwrap_or_else(|found| panic!("{}", rendered(&found, text)));
+    let told: Vec<_> = conf.files.iter().map(|file| format!("{file} {:?}", file.used)).collect();
+    assert_eq!(
+        told,
+        [
+            "a.conf:2:2: `LogFile`: /l/a.log Log",
+            "a.conf:3:2: `LockFile`: /k/a.lock Keep",
+            "a.conf:4:9: `Path`: /s/a.sock Keep",
+            "a.conf:9:2: `KeyFile`: /c/a.key Read",
+            "a.conf:10:2: `PresharedKeyFile`: /c/psk Read",
+            "a.conf:14:2: `Address`: /etc/hosts Read",
+            "a.conf:14:2: `Address`: /etc/resolv.conf Read",
+            "a.conf:19:2: `Listen`: /m/a.http Keep",
+            "a.conf:20:2: `Class`: /sets/web Read",
+            "a.conf:20:2: `Class`: /etc/services Read",
+            "a.conf:23:2: `Path`: /f/a.feed Keep",
+        ]
+    );
+    let of = |text: &str| clean(text).files.into_iter().map(|file| file.path).collect::<Vec<_>>();
+    let standard = "General { UNIX { Path /s } LogFile on } Stats { LogFile on }";
+    assert_eq!(
+        of(standard),
+        ["/s", "/var/log/conntrackd.log", "/var/log/conntrackd-stats.log"].map(PathBuf::from)
+    );
+}
+
+/// Whether a value may be a path.
+fn is_path(kind: &Kind) -> bool {
+    match kind {
+        Kind::Path(_) | Kind::Endpoint => true,
+        Kind::OneOf(kinds) => kinds.iter().any(is_path),
+        _ => false,
+    }
+}
+
+#[test]
+fn no_keyword_that_takes_a_path_is_forgotten() {
+    let takes = |keyword: &&Keyword| keyword.params.iter().flatten().any(|p| is_path(&p.kind));
+    let mut keys: Vec<_> = KEYWORDS.iter().filter(takes).map(|keyword| keyword.name).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    // Each is in the test above.
+    assert_eq!(keys, ["KeyFile", "Listen", "LockFile", "LogFile", "Path", "PresharedKeyFile"]);
 }

@@ -1,6 +1,7 @@
 //! Every row of the table, in every block.
 
 use super::{clean, syntax};
+use crate::conf::Conf;
 use crate::conf::schema::{Block, Body, KEYWORDS, Keyword, Kind};
 
 /// A right way to write the keyword.
@@ -180,7 +181,9 @@ fn the_documented_defaults_hold() {
             continue;
         }
         let line = format!("{} {default}", keyword.name);
-        assert_eq!(clean(&surrounded(place, &line)), clean(&surrounded(place, "")), "{line}");
+        // That a default is named as a file is no other meaning.
+        let meaning = |line: &str| Conf { files: Vec::new(), ..clean(&surrounded(place, line)) };
+        assert_eq!(meaning(&line), meaning(""), "{line}");
         tried += 1;
     }
     assert!(tried >= 25, "only {tried} defaults were tried");

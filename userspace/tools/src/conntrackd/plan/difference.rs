@@ -98,6 +98,8 @@ impl Plan {
             failures,
             purge_after_s,
             wish,
+            // Other settings tell.
+            files: _,
         } = self;
         let mut out = Difference::default();
         // Where the purpose changes, the settings that it brings with it or takes away are not named one by one.
