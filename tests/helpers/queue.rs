@@ -1,4 +1,4 @@
-//! What the kernel tells of a queue (`seq_show`, kernel v6.12 `net/netfilter/nfnetlink_queue.c`).
+//! The kernel's account of a queue (`seq_show`, kernel v6.12 `net/netfilter/nfnetlink_queue.c`).
 
 use crate::stage::Stage;
 use std::fs;
@@ -17,7 +17,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// A queue of the router, which somebody must have taken.
+    /// A queue of the router, which a process must have taken.
     pub(crate) fn of(stage: &Stage, number: u16) -> Self {
         let text = stage.router.within(|| {
             fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").expect("a list")

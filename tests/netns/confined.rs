@@ -13,7 +13,7 @@ const READ: &str = "the configuration was read again";
 const REFUSED: &str = "the configuration is not valid: nothing was changed";
 const OUT_OF_REACH: &str = "lies in none of the directories that the daemon began with";
 
-/// Whether this kernel confines anybody.
+/// Whether this kernel has landlock.
 fn has_landlock() -> bool {
     let thread = thread::spawn(|| Allowed::default().restrict_self(false));
     thread.join().expect("it ends well").expect("it takes the rules") == Enforced::Yes

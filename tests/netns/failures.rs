@@ -254,7 +254,7 @@ fn a_full_table_tells_who_was_refused_and_who_was_evicted() {
 const RACING: [&str; 3] = ["insert_failed", "clash_resolve", "drop"];
 /// So many packets of one flow wait at once.
 const RACERS: u64 = 10;
-/// A queue that nobody else has: it is the namespace's own.
+/// A queue of the namespace's own, so no other process has it.
 const QUEUE: u16 = 7;
 
 /// The request that has [`QUEUE`] show the first bytes of packets (`NFQNL_MSG_CONFIG` with `NFQA_CFG_PARAMS`,
@@ -290,7 +290,7 @@ fn race(stage: &Solo, rule: &str, send: impl Fn() + Sync) -> [u64; 3] {
         let taken = client.take_queue(QUEUE, 1024);
         let (socket, mut datagrams) = client.into_parts();
         if let Err(error) = taken {
-            // This kernel shows no flows with packets; nobody asks for them here.
+            // This kernel shows no flows with packets; the test does not need them here.
             assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");
             socket.send(&show_packets()).expect("it is asked");
             socket.receive(&mut [0; 64], None).expect("it answers");

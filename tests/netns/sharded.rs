@@ -1,4 +1,4 @@
-//! Nodes of version 2 with several shards: to their peers, and to whoever asks, each is one node (R8.1).
+//! Nodes of version 2 with several shards: to their peers, and to every client, each is one node (R8.1).
 
 use crate::nodes::{diff, flows, is_equal, peer, wait_until_equal};
 use tests::conntrack;
@@ -37,7 +37,7 @@ fn r8_1_nodes_hold_what_the_others_have_whatever_their_numbers_of_shards() {
         wait_until_equal(&daemons, &[2_000, 1_500, 1_000][..shards.len()]);
         Requests::open(&mesh.nodes[0]).delete(&udp_flows(0..500));
         wait_until_equal(&daemons, &[1_500, 1_500, 1_000][..shards.len()]);
-        // Who asks hears of all shards.
+        // An answer covers all shards.
         let others = if shards.len() == 3 { 2_500 } else { 1_500 };
         assert_eq!((daemons[0].external().len(), daemons[0].internal().len()), (others, 1_500));
         let conf = daemons[0].path("conf").display().to_string();

@@ -24,7 +24,7 @@ pub struct Share {
 /// By what flows are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareBy {
-    /// A hash with this seed, so that nobody outside can aim all flows at one engine. Zones do not matter: flows that
+    /// A hash with this seed, so that no outsider can aim all flows at one engine. Zones do not matter: flows that
     /// differ in their zone alone stay together.
     Seed(u64),
     /// Slices of version 2 of the protocol (R8.1): the shards of all nodes cut the flows at the same places, so that

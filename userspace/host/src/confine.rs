@@ -1,5 +1,5 @@
-//! Confinement by seccomp: what a daemon that serves never asks of the kernel is refused, so that somebody who takes it
-//! over through a datagram cannot ask for it either. Which files it may reach, [`files`] says.
+//! Confinement by seccomp: system calls that a serving daemon never makes are refused, so that an attacker who takes
+//! it over through a datagram cannot make them either. Which files it may reach, [`files`] says.
 //!
 //! The filter names what is refused, not what is allowed: what the C library and the runtime call changes from version
 //! to version, and a firewall that dies of a new one is worse. A call that is refused fails with `EPERM`. Filters are

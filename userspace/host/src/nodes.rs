@@ -144,7 +144,7 @@ impl Nodes {
             self.listen(engine, now);
             let bytes = &mut self.buffer[..len];
             let Some(opened) = self.seals.open(now, from, bytes) else { continue };
-            // A session that this datagram confirms is told before what it says.
+            // The engine learns of a session that this datagram confirms before it takes the datagram.
             self.tell(engine, now);
             let text = &self.buffer[HEAD_LEN..HEAD_LEN + opened.len];
             let (peer, from, number) = (engines(opened.peer), opened.stream.from, opened.number);
@@ -345,7 +345,7 @@ impl Nodes {
 
 const _: () = assert!(SEAL_LEN == OVERHEAD && BUFFER_LEN >= SIZE_MAX, "what a path carries");
 
-/// The engine is told of a peer.
+/// Hands a change of a peer's session to the engine.
 fn hand_in(engine: &mut Engine, now: Instant, news: News) {
     let input = match news {
         News::Up { peer, incarnation, shards } => {

@@ -418,7 +418,7 @@ impl Secure {
         queues.extend(names.map(|name| (name, QueueUsage::default())));
     }
 
-    /// How a peer is; `None` if nobody has this place.
+    /// The state of a peer; `None` if no peer has this place.
     #[must_use]
     pub fn standing(&self, peer: PeerId) -> Option<Standing> {
         self.peers.get(peer.place())?.as_ref().map(|peer| peer.standing())

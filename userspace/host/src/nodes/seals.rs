@@ -5,8 +5,8 @@
 //!                 <-Report-- queue of shard 0 <--
 //! ```
 //!
-//! Both queues have a limit, and an eventfd that wakes who reads them. A word that finds no room is lost and counted:
-//! sessions are agreed on anew every two minutes. A report that is lost is made again within a second.
+//! Both queues have a limit, and an eventfd that wakes the reader. A word that finds no room is lost and counted: new
+//! sessions come every two minutes. A report that is lost is repeated within a second.
 
 use crate::bounded::Receiver;
 use crate::orders::{self, Bell, Orders};
@@ -38,9 +38,9 @@ impl<T> Mailbox<T> {
         Ok((sender, Self { queue, bell }))
     }
 
-    /// What has come wakes nobody any more. To be called before all of it is taken: who sends rings afterwards.
+    /// Clears the bell. Call this before taking everything that has come: a sender rings after it sent.
     fn hush(&self) {
-        // A bell that nobody rang says "again".
+        // A bell that did not ring returns "again".
         let _ = rustix::io::read(&self.bell.wake, &mut [0; 8]);
     }
 
@@ -54,7 +54,7 @@ pub(super) struct Lead {
     pub(super) secure: Secure,
     others: Vec<Orders<Word>>,
     reports: Mailbox<Report>,
-    /// By peer: where the others were told that it is.
+    /// By peer: the address that the other shards know.
     told: [Option<SocketAddr>; PEERS_MAX],
 }
 
@@ -216,7 +216,7 @@ impl Seals {
         }
     }
 
-    /// What happened to sessions, and what of it the engine must know. Other shards learn it first.
+    /// Events of sessions, with the part that the engine must know. Other shards learn of them first.
     pub(super) fn poll_event(&mut self, now: Instant) -> Option<(Event, Option<News>)> {
         match self {
             Self::Lead(lead) => lead.poll_event(),

@@ -119,7 +119,7 @@ impl Branch {
         Some(Sealed { len, to: address })
     }
 
-    /// What of refused datagrams the log is to be told now (R5.9).
+    /// The log line about refused datagrams that is due (R5.9).
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         let (kind, count, last) = self.refused.tell(now)?;
         Some(Event::Refused { kind, count, last })

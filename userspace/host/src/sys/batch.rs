@@ -96,8 +96,8 @@ impl Batch {
         self.take(fd, slots, libc::MSG_DONTWAIT)
     }
 
-    /// As [`Batch::receive_some`], but waits for the first datagram, for ever; 0 when a signal came before one. Nobody
-    /// asks for its source where there is one slot.
+    /// As [`Batch::receive_some`], but waits for the first datagram, for ever; 0 when a signal came before one. With
+    /// one slot the kernel writes no source address.
     ///
     /// # Errors
     /// As there.

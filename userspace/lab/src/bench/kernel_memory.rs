@@ -1,7 +1,7 @@
 //! Memory of a process's eBPF programs and maps, which no process has as resident memory.
 //!
-//! The kernel states what a program or a map takes in `/proc/PID/fdinfo` (`memlock`), once for every descriptor: copies of
-//! a descriptor count once. A map whose descriptor was closed lives on in its programs, and is found through them.
+//! The kernel states what a program or a map takes in `/proc/PID/fdinfo` (`memlock`), once for every descriptor: copies
+//! of a descriptor count once. A map whose descriptor was closed lives on in its programs, and is found through them.
 
 use super::machine::number_after;
 use aya::maps::MapInfo;

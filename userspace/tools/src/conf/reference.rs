@@ -48,8 +48,8 @@ with every reload: a session of a key that is gone ends at once, all others go o
 
 Every other change restarts the engine inside the process: links, peers that are added or taken out, everything
 else in `Replication`, `Mode`, `Options`, `Sync` in place of `Stats`,
-`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, a first `MinimumAge`, and
-whether `Stats` logs at all. It reads the kernel's
+`HashLimit`, `EventSource`, `NetlinkBufferSize`, `NetlinkEventsReliable`, `PollSecs`, `Shards`, a first
+`MinimumAge`, and whether `Stats` logs at all. It reads the kernel's
 table again, asks the peer for its flows and sends it this node's. Until the answer has come, the flows of the peer are
 unknown, and a commit writes none of them. Requests that are under way, a commit for one, are waited for; clients that
 come meanwhile wait. In statistics mode, a flow that ends in that moment has no line. If the engine does not start with

@@ -202,7 +202,7 @@ fn taken_over(wanted: &Settings, left: &mut Option<Left>) -> Result<Option<Sourc
         return Ok(None);
     }
     let Some(Left { mut source, settings }) = left.take() else { return Ok(None) };
-    // A filter that differs is written into its maps, but only a source that opened with a minimum age has a map for it.
+    // A filter that differs is written into its maps, but a source that opened without a minimum age has none for it.
     let others = Settings { filter: wanted.filter.clone(), ..settings.clone() };
     let ages = |settings: &Settings| settings.filter.config.age_ns > 0;
     if others != *wanted || (ages(wanted) && !ages(&settings)) {

@@ -83,7 +83,7 @@ fn flow_of<'a>(raw: &RawMessage<'a>) -> Attribute<'a> {
     attributes.map(Result::unwrap).find(|a| a.kind == queue::CT).unwrap()
 }
 
-/// What a helper is told of a flow is what everybody else reads of it.
+/// A helper reads the same of a flow as every other reader.
 fn assert_is_read_as_elsewhere(nest: &Attribute<'_>) {
     let (flow, view) = (WatchedFlow::of_nest(nest).unwrap(), FlowView::of_nest(2, nest).unwrap());
     assert_eq!((flow.orig, flow.reply, flow.zone), (view.orig, view.reply, view.key().zone));

@@ -122,7 +122,7 @@ impl core::ops::AddAssign for Counts {
     }
 }
 
-/// What is told of the ledger beside what changes from here on.
+/// The part of the ledger to send besides the changes from here on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bulk {
     pub(super) position: PositionId,
@@ -141,7 +141,7 @@ pub struct Association {
     pub(super) peer: PeerId,
     /// Which of its shards.
     pub(super) to: u8,
-    /// What flows both shards have in common: nothing else is told or taken here.
+    /// The slices that both shards have: flows of other slices are neither sent nor taken here.
     pub(super) slices: Range<usize>,
     /// These are all that this shard has.
     pub(super) is_whole: bool,
@@ -282,7 +282,7 @@ impl Association {
         }
     }
 
-    /// There is a session with this run of the peer. What it was told before of another run, it does not know.
+    /// There is a session with this run of the peer. It does not know what another run of it received before.
     ///
     /// `rate` is what is sent to the peer at most: its streams share that as they share the flows. No stream knows how
     /// much the others send, because other threads do.
@@ -304,12 +304,12 @@ impl Association {
         self.begin_anew(now);
     }
 
-    /// The slices that are told here; `None`: all that this shard has.
+    /// The slices that are sent here; `None`: all that this shard has.
     pub(super) const fn told_here(&self) -> Option<&Range<usize>> {
         if self.is_whole { None } else { Some(&self.slices) }
     }
 
-    /// Whether what is in this slice is told here.
+    /// Whether flows of this slice are sent here.
     pub(super) fn has(&self, slice: impl FnOnce() -> usize) -> bool {
         self.is_whole || self.slices.contains(&slice())
     }
@@ -319,7 +319,7 @@ impl Association {
         rate.map(|rate| (rate * self.slices.len() as u64 / SLICES as u64).max(1))
     }
 
-    /// The association begins anew: this node says OPEN, and takes nothing before the peer's.
+    /// The association starts again: this node sends OPEN, and takes nothing before the peer's.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         self.forget();
         (self.opened, self.open_acked, self.open_number) = (false, false, None);

@@ -233,8 +233,8 @@ impl Claims {
         }
     }
 
-    /// An owner let go of all that it claimed in these slices up to a version of its present run, and before: these
-    /// flows are nobody's, and go on.
+    /// An owner released all that it claimed in these slices up to a version of its present run, and before: these
+    /// flows have no owner, and go on.
     pub fn release(&mut self, (owner, run): (Owner, u32), slices: &Range<usize>, upto: u64) {
         let digest = &mut self.digests[usize::from(owner.0)];
         for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {

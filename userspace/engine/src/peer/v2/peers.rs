@@ -26,7 +26,7 @@ impl V2 {
         self.peers.iter().position(is_meant).map(AssociationId)
     }
 
-    /// The association that tells of an owner's flows in a slice.
+    /// The association that carries an owner's flows of a slice.
     pub(super) fn telling(&self, owner: Owner, slice: usize) -> Option<&Association> {
         let mut all = self.peers.iter();
         all.find(|association| association.owner == owner && association.slices.contains(&slice))
@@ -81,7 +81,8 @@ impl V2 {
         self.peers.splice(first..first, fresh);
     }
 
-    /// Moves positions behind what is not told in their associations, so that what is next of each is to be told.
+    /// Moves positions past items of slices that their associations do not carry, so that each points at an item to
+    /// send.
     pub(super) fn skip_others(&mut self) {
         let Self { claims, peers, .. } = self;
         for (peer, slices) in peers.iter().filter_map(|peer| Some((peer, peer.told_here()?))) {

@@ -89,7 +89,7 @@ impl V2 {
         }
     }
 
-    /// What all streams of a peer found is told when the last one of them has ended.
+    /// The result of a comparison is reported when the last stream of the peer has ended its part.
     fn tell_compared(&mut self, node: &mut Node, peer: PeerId) {
         if self.with_peer(peer).any(|stream| stream.comparing.is_some()) {
             return;

@@ -372,7 +372,7 @@ impl V2 {
         }
     }
 
-    /// What the peer claimed up to a version is nobody's.
+    /// The peer's claims up to a version lose their owner.
     fn on_release(&mut self, now: Instant, from: AssociationId, upto: u64) {
         let Some(peer) = self.peers.get(from.0) else { return };
         let (owner, run, slices) = (peer.owner, peer.run, peer.slices.clone());

@@ -250,8 +250,8 @@ impl V2 {
         }
     }
 
-    /// The log is told of paths that carry other datagrams than before. All streams to a peer find the same, and one
-    /// of them tells it.
+    /// Logs paths that carry other datagrams than before. All streams to a peer find the same, and one of them logs
+    /// it.
     pub(super) fn tell_paths(&mut self, node: &mut Node) {
         for peer in self.peers.iter_mut().filter(|peer| self.is_first && peer.to == 0) {
             let len = peer.path.size();

@@ -311,7 +311,7 @@ const ROWS: &[Keyword] = &[
         .doc("Forget a flow of the peer that was not heard of for this many seconds. ALARM only."),
     keyword(Key::CommitTimeout, "CommitTimeout", &[Ftfw, Alarm, NoTrack, Sync])
         .takes(POSITIVE)
-        .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "the last lifetime that the peer sent, less the time since then")
+        .default_or(|| SyncMode::COMMIT_TIMEOUT_S.map(Value::from), "the peer's, less the time since")
         .doc(
             "Timeout in seconds of flows that this node takes over. A flow whose lifetime the peer \
              did not tell, because its configuration has this setting, gets 60 seconds where this \

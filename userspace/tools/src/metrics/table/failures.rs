@@ -6,7 +6,7 @@ pub(super) static METRICS: &[Metric] = &[
     counter(
         "ctflow_failures",
         &["reason", "certainty"],
-        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or known from \
+        "What the kernel refused, dropped or evicted, with the `Failures` block: seen by a program (exact), or from \
          the kernel's counters alone (counter). `ctflow subscribe --events failure` tells which packets.",
         |s| {
             many(s, |status| {

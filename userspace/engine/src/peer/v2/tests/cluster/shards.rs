@@ -354,7 +354,7 @@ fn r8_9_what_is_not_of_a_streams_slices_is_not_taken() {
     let mine = World::share(2, 0).owner(&key) as u8;
     world.kernel(0, Change::New, flow(1_000, 1));
     world.turn(0, usize::from(mine));
-    // The engines of the other shards get what was told to those of these.
+    // The engines of the other shards get what was sent to those of these.
     let other = 1 - mine;
     for (_, shards, _, number, _) in &mut world.datagrams {
         (*shards, *number) = ([other, other], *number + 1_000);
