@@ -68,9 +68,10 @@ fn a_reload_that_names_a_file_elsewhere_says_so_and_the_daemon_goes_on() {
     fs::rename(daemon.path("log"), daemon.path("log.1")).expect("logrotate does so");
     daemon.reload(&text.replace("a.lock", "other.lock").replace("a.http", "other.http"), READ);
     wait_until("a new log", || daemon.path("log").exists());
-    assert!(stage.files.path().join("other.lock").exists());
-    assert!(stage.files.path().join("other.http").exists());
-    assert!(!daemon.path("lock").exists(), "the old one is removed");
+    for name in ["other.lock", "other.http"] {
+        wait_until("it is made", || stage.files.path().join(name).exists());
+    }
+    wait_until("the old one is removed", || !daemon.path("lock").exists());
     assert_eq!(daemon.status()["events"]["lost"], 0);
 }
 

@@ -317,10 +317,9 @@ fn race(stage: &Solo, rule: &str, send: impl Fn() + Sync) -> [u64; 3] {
 }
 
 /// Datagrams race for one flow, echo requests for another; the daemon tells as many as the kernel counts, of each reason.
-/// How many the programs saw.
-fn racing_packets_are_told(failures: &str) -> [u64; 2] {
+fn racing_packets_are_told() {
     let stage = Solo::new();
-    let (daemon, _feed) = node(&stage, failures);
+    let (daemon, _feed) = node(&stage, "Report off");
     let socket = stage.node.within(|| UdpSocket::bind("127.0.0.1:0").expect("a port is free"));
     let datagram = || drop(socket.send_to(b"x", "127.0.0.1:5354"));
     let resolved = race(&stage, "-p udp --dport 5354", datagram);
@@ -341,18 +340,13 @@ fn racing_packets_are_told(failures: &str) -> [u64; 2] {
     };
     let sums = || [Reason::ClashResolved, Reason::InsertFailed, Reason::TableFull].map(all);
     wait_equal("the sums are the kernel's", sums, || [RACERS - 1, RACERS - 1, 0]);
-    [Reason::ClashResolved, Reason::InsertFailed].map(|reason| counted(&daemon, reason)[0])
 }
 
+/// Not in a guest: its `iptables` knows no queues.
 #[test]
 fn packets_that_race_for_a_flow_are_told_as_the_kernel_counts_them() {
-    assert_eq!(racing_packets_are_told("Report off"), [0, 0], "no program looks");
-}
-
-#[test]
-fn packets_that_race_for_a_flow_are_seen_one_by_one() {
-    if is_guest() {
-        assert_eq!(racing_packets_are_told(""), [RACERS - 1; 2]);
+    if std::env::var_os("CTFLOW_SLOW").is_none() {
+        racing_packets_are_told();
     }
 }
 
