@@ -285,7 +285,8 @@ fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     if shards == 1 {
         return FleetParts { shards: vec![part((0, source))], reader: None, consumers };
     }
-    let reader = SourceReader::new(source, (shards, 0), tuning, false, Arc::clone(&log));
+    let reader =
+        SourceReader::new(source, (shards, ShareBy::Seed(0)), tuning, false, Arc::clone(&log));
     let (reader, sources) = reader.expect("a reader");
     let shards = sources.into_iter().enumerate().map(part).collect();
     FleetParts { shards, reader: Some(reader), consumers }

@@ -311,7 +311,7 @@ impl Association {
 
     /// Whether flows of this slice are sent here.
     pub(super) fn has(&self, slice: impl FnOnce() -> usize) -> bool {
-        self.is_whole || self.slices.contains(&slice())
+        self.slices.len() == SLICES || self.slices.contains(&slice())
     }
 
     /// The part of a peer's rate that is this association's.

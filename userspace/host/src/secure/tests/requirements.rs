@@ -474,7 +474,7 @@ fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_n
     branch.take(&Word::Address(b, address(7)));
     assert_eq!(seal(&mut branch, 2).map(|sealed| sealed.to), Some(address(7)));
     // What is opened is reported when it says something new.
-    let mut opens = |world: &mut World, branch: &mut Branch, number, (from, at)| {
+    let opens = |world: &mut World, branch: &mut Branch, number, (from, at)| {
         let mut bytes = [3; 10 + OVERHEAD];
         world.nodes[0].secure.seal(now, a, 1, number, (&mut bytes, 10)).unwrap();
         let opened = branch.handle_datagram(from, &mut bytes).unwrap();

@@ -41,7 +41,7 @@ impl World {
             count: 0,
             heard: Vec::new(),
         };
-        (0..shards.len()).for_each(|at| world.start(at, shards[at], BTreeMap::new()));
+        (0..shards.len()).for_each(|at| world.start(at, shards[at], &BTreeMap::new()));
         world
     }
 
@@ -49,7 +49,7 @@ impl World {
         Share { index, count: shards, by: ShareBy::Slices(KEY) }
     }
 
-    fn start(&mut self, at: usize, shards: usize, kernel: BTreeMap<u16, Flow>) {
+    fn start(&mut self, at: usize, shards: usize, kernel: &BTreeMap<u16, Flow>) {
         self.count += 1;
         let incarnation = 10_000 - self.count;
         let peers = (0..self.nodes.len()).filter(|n| *n != at).map(|n| Owner(n as u8)).collect();
@@ -278,7 +278,7 @@ fn a_node_comes_back_with_another_number_of_shards() {
         kernel.extend((0..20).map(|n| (5_000 + n, flow(5_000 + n, 3))));
         let sent = |world: &World| world.standings(1)[0].counts.received;
         let received = sent(&world);
-        world.start(0, after, kernel);
+        world.start(0, after, &kernel);
         world.run(S(16));
         world.assert_equal(&std::format!("from {before} shards to {after}"));
         assert!(sent(&world) > received, "counts go on");
