@@ -306,18 +306,20 @@ impl Daemon {
         machine::drops(self.pid())
     }
 
-    /// Waits until it has nothing to do: less than three hundredths of a CPU over a while.
+    /// Waits until it has nothing to do: less than three hundredths of a CPU over a while, and no event.
     pub(super) fn settle(&self) -> Result<()> {
-        const WHILE: Duration = Duration::from_millis(200);
+        // Longer than the 250 ms that published statistics may be old.
+        const WHILE: Duration = Duration::from_millis(300);
         let start = Instant::now();
-        let mut last = self.cpu_s()?;
+        let mut last = (self.cpu_s()?, self.events().ok());
         while start.elapsed() < PATIENCE {
             std::thread::sleep(WHILE);
-            let used = self.cpu_s()?;
-            if used - last < 0.03 * WHILE.as_secs_f64() {
+            let now = (self.cpu_s()?, self.events().ok());
+            // A daemon that gets no CPU uses none either: its count must stand still, too.
+            if now.0 - last.0 < 0.03 * WHILE.as_secs_f64() && now.1 == last.1 {
                 return Ok(());
             }
-            last = used;
+            last = now;
         }
         bail!("the daemon does not come to rest")
     }
@@ -358,7 +360,6 @@ fn flows_in(answer: &str, cache: &str) -> Option<u64> {
     number_after(block, "current active connections:")
 }
 
-/// The first number behind a label.
 #[cfg(test)]
 mod tests {
     use super::{Subject, flows_in};
