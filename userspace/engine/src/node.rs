@@ -380,8 +380,13 @@ impl Node {
         if event != Change::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
-        let keeps = self.config.replication.keep_local;
-        let meant = self.remote.spoke_of(key) || (keeps && !self.is_own(key));
+        let meant = match (self.config.replication.keep_local, origin) {
+            (true, _) => self.remote.spoke_of(key) || !self.is_own(key),
+            // Without a table, an end of this node's flow is sent or never known: a commit means what peers have, not
+            // what they had a moment ago.
+            (false, Origin::Commit) => self.remote.holds(key),
+            (false, _) => self.remote.spoke_of(key),
+        };
         if meant { origin } else { Origin::Foreign }
     }
 

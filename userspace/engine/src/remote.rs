@@ -342,6 +342,12 @@ impl Remote {
         words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
     }
 
+    /// Whether a flow is a peer's.
+    #[must_use]
+    pub fn holds(&self, key: &FlowKey) -> bool {
+        self.known.find(key).is_some()
+    }
+
     /// Whether a flow is a peer's, or was a moment ago.
     #[must_use]
     pub fn spoke_of(&self, key: &FlowKey) -> bool {

@@ -586,3 +586,24 @@ fn without_a_local_table_what_a_packet_does_not_show_is_asked_for() {
     talk.handle(Input::Packet { seen: seen(true), at });
     assert_eq!(talk.told(), [(Change::New, key(1))]);
 }
+
+/// The kernel looks for the flow to delete by either direction. Seed 1,795,992,735,006,702 of *mixed without a local table*:
+/// the peer had sent a flow of that identity, too, and had ended it.
+#[test]
+fn without_a_local_table_a_flow_that_a_commit_deletes_and_the_peers_do_not_have_is_sent_as_ended() {
+    let mut talk = Talk::with(|config| {
+        (config.replication.keep_local, config.replication.keep_remote) = (false, true);
+    });
+    talk.tells(Change::New, &flow(1));
+    talk.tells(Change::Destroy, &flow(1));
+    talk.tells(Change::New, &flow(2));
+    for n in [1, 2] {
+        talk.happens(Change::New, &flow(n));
+        assert_eq!(talk.told(), [(Change::New, key(n))]);
+    }
+    for n in [1, 2] {
+        let (event, origin, stamp) = (Change::Destroy, Origin::Commit, Stamp::InOrder);
+        talk.handle(Input::Kernel { event, flow: flow(n), origin, stamp });
+    }
+    assert_eq!(talk.told(), [(Change::Destroy, key(1))], "a commit writes the other one again");
+}
