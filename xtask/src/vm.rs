@@ -66,6 +66,10 @@ const TESTS: [&str; 8] = [
 const OF_MACHINE: &str = "doctor_guest:: failures::";
 /// Tests of helpers that come before others: the kernel may have no object of the names they use.
 const BUSY: &str = "busy::";
+/// Modules that the kernel loads on demand. The guest's `modprobe` returns at once when another one is still at it, and
+/// the kernel then answers `EINVAL`: tests that run beside each other would meet that.
+const SUBSYSTEMS: [&str; 2] = ["nfnetlink_cttimeout", "nfnetlink_cthelper"];
+
 /// The tests that come last and alone: they remove what the others need.
 const LEFT: &str = "left::";
 /// Names the one kernel to test on, and other tests to run there.
@@ -191,6 +195,7 @@ fn init(plan: Plan) -> String {
     let of_helpers = chosen.unwrap_or_default();
     let left = format!("helpers {LEFT} 2>&1");
     let prepare = programs::PREPARE;
+    let subsystems = SUBSYSTEMS.map(|module| format!("modprobe {module}")).join("\n");
     format!(
         "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /sbin /usr/sbin /usr/bin
@@ -206,6 +211,7 @@ ln -s /proc/self/fd/0 /dev/stdin
 echo {STARTED}
 depmod
 modprobe nf_conntrack_netlink
+{subsystems}
 ip link set lo up
 netns --nocapture auto_takes the_hook_falls 2>&1 | grep '^Linux ' | sed 's/^/kernel: /'
 cli --nocapture {tests} 2>&1
