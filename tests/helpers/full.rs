@@ -44,7 +44,7 @@ fn as_many_packets_wait_as_the_queue_holds_and_what_is_dropped_beyond_is_counted
     send(1);
     server.recv_from(&mut [0; DATAGRAM_LEN]).expect("it passes");
 
-    daemon.signal(Signal::STOP);
+    daemon.freeze();
     send(QUEUE_LEN);
     let full = Queue { waiting: QUEUE_LEN, no_room: 0, no_room_in_socket: 0, shown: 1 + QUEUE_LEN };
     assert_eq!(Queue::of(&stage, QUEUE), full);

@@ -84,7 +84,7 @@ fn with_netlink_the_tables_together_are_the_kernels() {
 fn lost_events_are_made_good_by_each_shard_for_its_part() {
     let stage = Solo::new();
     let daemon = stage.ours("a", &conf("EventSource netlink\n NetlinkBufferSize 4096"));
-    daemon.signal(rustix::process::Signal::STOP);
+    daemon.freeze();
     Requests::open(&stage.node).create(&udp_flows(0..FLOWS));
     Requests::open(&stage.node).delete(&udp_flows(0..FLOWS / 2));
     daemon.signal(rustix::process::Signal::CONT);

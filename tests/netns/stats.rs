@@ -120,7 +120,7 @@ fn flood(general: &str) {
     const MANY: u32 = 30_000;
     let stage = Solo::new();
     let daemon = stage.ours("a", &solo(general));
-    daemon.signal(rustix::process::Signal::STOP);
+    daemon.freeze();
     flows_end(&stage.node, 0..MANY);
     daemon.signal(rustix::process::Signal::CONT);
     let count = || daemon.file("records").lines().count();

@@ -239,10 +239,13 @@ impl<'a> Daemon<'a> {
 
     /// The line of proc_pid_stat(5) about one of its threads. `None` without such a thread.
     fn thread_stat(&self, thread: &str) -> Option<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
-        let mut stats =
-            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        stats.find(|stat| stat.contains(&format!("({thread})")))
+        self.thread_stats().find(|stat| stat.contains(&format!("({thread})")))
+    }
+
+    /// The lines of proc_pid_stat(5) about its threads.
+    fn thread_stats(&self) -> impl Iterator<Item = String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok())
     }
 
     /// Whether the thread that writes our log has nothing to write: it sleeps until there is something.
@@ -371,6 +374,18 @@ impl<'a> Daemon<'a> {
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Stops all its threads, and waits until none runs any more: the signal alone leaves them time to go on.
+    ///
+    /// # Panics
+    /// When it has ended, or a thread goes on.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        wait_until("its threads are stopped", || {
+            self.thread_stats()
+                .all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        });
     }
 
     /// Has another configuration read; until the log says these words once more.
