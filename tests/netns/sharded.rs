@@ -1,6 +1,8 @@
 //! Nodes of version 2 with several shards: to their peers, and to every client, each is one node (R8.1).
 
-use crate::nodes::{diff, flows, is_equal, peer, wait_until_equal};
+use crate::nodes::{
+    diff, flows, is_equal, loss_and_a_pulled_cable_cost_delay_alone, peer, wait_until_equal,
+};
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp_flows};
 use tests::daemon::{Daemon, run_ctflow};
@@ -59,17 +61,7 @@ fn r8_1_nodes_hold_what_the_others_have_whatever_their_numbers_of_shards() {
 fn loss_and_a_cable_that_is_pulled_cost_delay_alone_with_shards() {
     let mesh = Mesh::new(2, Family::V4);
     let daemons = start(&mesh, &[2, 3], "");
-    mesh.lose(0, 10);
-    mesh.lose(1, 10);
-    let mut requests = Requests::open(&mesh.nodes[0]);
-    requests.create(&udp_flows(0..3_000));
-    wait_until_equal(&daemons, &[3_000, 0]);
-    mesh.plug(0, 1, false);
-    requests.delete(&udp_flows(0..1_000));
-    requests.create(&udp_flows(5_000..5_100));
-    wait_until("the silence is noticed", || peer(&daemons[1], "fw-a")["session"] != "up");
-    mesh.plug(0, 1, true);
-    wait_until_equal(&daemons, &[2_100, 0]);
+    loss_and_a_pulled_cable_cost_delay_alone(&mesh, &daemons);
 }
 
 #[test]
