@@ -78,6 +78,19 @@ pub struct Settings {
     pub adapts: bool,
 }
 
+impl Settings {
+    /// Whether a source that was opened with these settings can take `filter` later.
+    #[must_use]
+    pub const fn has_room_for(&self, filter: &KernelFilter) -> bool {
+        filter.config.age_ns == 0 || self.has_room_for_young()
+    }
+
+    /// Whether the source has room for young flows.
+    pub(crate) const fn has_room_for_young(&self) -> bool {
+        self.filter.config.age_ns > 0
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -81,7 +81,7 @@ impl TapSource {
     }
 
     fn open_as(settings: &Settings, hooked: Hooked) -> Result<Self, SourceError> {
-        let (mut ebpf, of_hook) = load(hooked, settings.filter.config.age_ns > 0)?;
+        let (mut ebpf, of_hook) = load(hooked, settings.has_room_for_young())?;
         let diagnostics = Diagnostics::start(&mut ebpf);
         let rings = Rings::open(&mut ebpf, settings.ring_bytes)?;
         let mut batch = Sorter::default();

@@ -204,8 +204,7 @@ fn taken_over(wanted: &Settings, left: &mut Option<Left>) -> Result<Option<Sourc
     let Some(Left { mut source, settings }) = left.take() else { return Ok(None) };
     // A filter that differs is written into its maps, but a source that opened without a minimum age has none for it.
     let others = Settings { filter: wanted.filter.clone(), ..settings.clone() };
-    let ages = |settings: &Settings| settings.filter.config.age_ns > 0;
-    if others != *wanted || (ages(wanted) && !ages(&settings)) {
+    if others != *wanted || !settings.has_room_for(&wanted.filter) {
         *left = Some(Left { source, settings });
         bail!(
             "the event source cannot change: the daemon has given up the right to load eBPF programs (`User`), \

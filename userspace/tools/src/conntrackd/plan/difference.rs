@@ -120,8 +120,7 @@ impl Plan {
         }
         let records_differ = records.is_some() != wanted.records.is_some();
         out.rebuild(is_same && records_differ, "whether ended flows are recorded");
-        let ages = |plan: &Self| plan.source.filter.config.age_ns > 0;
-        out.rebuild(!ages(self) && ages(wanted), "MinimumAge");
+        out.rebuild(!source.has_room_for(&wanted.source.filter), "MinimumAge");
         out.live(*filter != wanted.filter, "Filter");
         out.tuning((*tuning, wanted.tuning), is_same);
         out.places((log, &wanted.log));
