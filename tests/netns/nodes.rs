@@ -154,14 +154,19 @@ fn r13_6_who_steps_back_and_empties_its_kernel_leaves_its_flows_to_who_commits()
         requests.create(&udp_flows(node * 1_000..node * 1_000 + 100));
     }
     wait_until_equal(&daemons, &[100, 100, 0]);
+    node_0_steps_back_for_node_2(&daemons, 100, 100);
+}
+
+/// Node 2 commits, node 0 steps back and empties its kernel: node 2 carries the flows of node 0, node 1 its own.
+pub(crate) fn node_0_steps_back_for_node_2(daemons: &[Daemon<'_>], left: usize, others: usize) {
     // What the primary-backup script asks for, in the order that loses a race: the commit comes first.
     daemons[2].ask(&["-c"]);
     daemons[0].ask(&["-t"]);
     daemons[0].ask(&["-F"]);
-    wait_equal("node 2 carries them", || daemons[2].internal().len(), || 100);
-    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || 100);
-    assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, 100));
-    wait_until_equal(&daemons, &[0, 100, 100]);
+    wait_equal("node 2 carries them", || daemons[2].internal().len(), || left);
+    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || left as u64);
+    assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, others));
+    wait_until_equal(daemons, &[0, others as u64, left as u64]);
 }
 
 #[test]

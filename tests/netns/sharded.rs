@@ -1,7 +1,8 @@
 //! Nodes of version 2 with several shards: to their peers, and to every client, each is one node (R8.1).
 
 use crate::nodes::{
-    diff, flows, is_equal, loss_and_a_pulled_cable_cost_delay_alone, peer, wait_until_equal,
+    diff, flows, is_equal, loss_and_a_pulled_cable_cost_delay_alone, node_0_steps_back_for_node_2,
+    peer, wait_until_equal,
 };
 use tests::conntrack;
 use tests::ctnetlink::{Requests, udp_flows};
@@ -106,13 +107,7 @@ fn who_steps_back_and_empties_its_kernel_leaves_the_flows_of_all_shards_to_who_c
     let daemons = start(&mesh, &[3, 2, 2], "");
     fill(&mesh, &[500, 100]);
     wait_until_equal(&daemons, &[500, 100, 0]);
-    daemons[2].ask(&["-c"]);
-    daemons[0].ask(&["-t"]);
-    daemons[0].ask(&["-F"]);
-    wait_equal("node 2 carries them", || daemons[2].internal().len(), || 500);
-    wait_equal("node 0 is told", || flows(&daemons[0], "fw-c"), || 500);
-    assert_eq!((daemons[0].internal().len(), daemons[1].internal().len()), (0, 100));
-    wait_until_equal(&daemons, &[0, 100, 500]);
+    node_0_steps_back_for_node_2(&daemons, 500, 100);
     // A live peer's flows, by its name.
     let conf = daemons[2].path("conf").display().to_string();
     let took = run_ctflow(&mesh.nodes[2], &["takeover", "-C", &conf, "--peer", "fw-b"]);

@@ -403,10 +403,10 @@ fn r4_2_a_peer_with_another_name_is_refused_and_that_is_told() {
     assert!(world.nodes[0].secure.refused(Refusal::OtherName) > 1);
 }
 
-#[test]
-fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
+/// Node 0, and a session with node 1, which has so many shards and lanes of its own for them.
+fn beside_shards(shards: u8) -> World {
     let mut world = World::new(1, 1);
-    let other = Hello { shards: 4, ..hello(1, 9) };
+    let other = Hello { shards, ..hello(1, 9) };
     let mut dice = Dice::new(8);
     let random: Random = Box::new(move |bytes| dice.fill(bytes));
     let secure = Secure::new(other, members(1, 2), (0, true), random, world.now);
@@ -414,6 +414,12 @@ fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
     world.join(secure, address(1), 9);
     world.run(2 * S);
     assert!(world.all_up());
+    world
+}
+
+#[test]
+fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
+    let mut world = beside_shards(4);
     let (a, now) = (world.nodes[0].peer(1), world.now);
     let b = world.nodes[1].peer(0);
     let mut lanes: Vec<Lane> = (1..4).map(Lane::new).collect();
@@ -450,15 +456,7 @@ fn r5_11_no_number_is_sealed_twice_and_each_shard_has_its_own_lane() {
 
 #[test]
 fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_new() {
-    let mut world = World::new(1, 1);
-    let other = Hello { shards: 2, ..hello(1, 9) };
-    let mut dice = Dice::new(8);
-    let random: Random = Box::new(move |bytes| dice.fill(bytes));
-    let secure = Secure::new(other, members(1, 2), (0, true), random, world.now);
-    world.nodes[0].secure.reconfigure(world.now, members(0, 2));
-    world.join(secure, address(1), 9);
-    world.run(2 * S);
-    assert!(world.all_up());
+    let mut world = beside_shards(2);
     let (a, b, now) = (world.nodes[0].peer(1), world.nodes[1].peer(0), world.now);
     let mut branch = Branch::new(1);
     while let Some(change) = world.nodes[1].secure.poll_change() {
