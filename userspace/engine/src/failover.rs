@@ -49,6 +49,8 @@ pub struct Commit {
     open: usize,
     committed: u64,
     failed: u64,
+    /// A place was cleared, and nothing was written there.
+    emptied: bool,
 }
 
 impl Commit {
@@ -66,7 +68,14 @@ impl Commit {
             open: 0,
             committed: 0,
             failed: 0,
+            emptied: false,
         }
+    }
+
+    /// Whether the commit cleared a place and left it empty since this was last asked: the flow that was there ended,
+    /// and its end looks like a part of the commit.
+    pub const fn take_emptied(&mut self) -> bool {
+        core::mem::replace(&mut self.emptied, false)
     }
 
     /// Requests that the kernel has answered.
@@ -145,7 +154,7 @@ impl Commit {
                     self.write((Purpose::CommitLast, false), entry, config, kernel, age_s);
                 }
                 // The peer has ended it since.
-                None => self.failed += 1,
+                None => (self.failed, self.emptied) = (self.failed + 1, true),
             }
         }
     }
@@ -179,6 +188,7 @@ impl Commit {
     /// A request of the commit failed: what is in the way is removed, once, a place that is taken all the same is tried
     /// for again at the end, and a master that is not there is done without. Returns whether it is a failure to tell.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
+        let cleared = op.purpose != Purpose::Commit;
         let again = match (op.purpose, op.request, errno) {
             (Purpose::Commit, Request::Create(flow), EEXIST) => {
                 kernel.push(Purpose::Clearing, Request::Delete(flow.key(), None));
@@ -206,6 +216,7 @@ impl Commit {
         }
         self.open = self.open.saturating_sub(1);
         self.failed += 1;
+        self.emptied |= cleared;
         true
     }
 }

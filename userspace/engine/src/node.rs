@@ -53,6 +53,9 @@ pub trait Peers: Listener {
     /// Whether everything that changed since `since` was sent.
     fn has_told_all_since(&self, since: Option<Instant>) -> bool;
 
+    /// A flow ended that peers may have received from this node, and nothing is known of it that could be sent.
+    fn on_end_unsent(&mut self);
+
     /// A hot node's kernel may not hold a flow as its owner has it.
     fn on_injected_changed(&mut self, _: &FlowKey) {}
 
@@ -313,6 +316,7 @@ impl Node {
             _ if self.config.cluster.is_some() => self.on_hot_failed(session, op, errno),
             _ => self.on_inject_failed(session, now, op, errno, last_word),
         };
+        self.note_emptied(session);
         if to_tell {
             self.tell(Event::WriteFailed { what, flow: key, errno });
         }
@@ -337,6 +341,16 @@ impl Node {
         }
     }
 
+    /// Where a commit left a cleared place empty, the peers may hold the flow that was there. Without a local table, the
+    /// end of that flow was taken for a part of the commit, and a transfer of all flows has to show that it is gone.
+    /// An end of its own could end a flow of the peer's that has the same identity.
+    fn note_emptied(&mut self, session: &mut impl Peers) {
+        let emptied = self.commit.as_mut().is_some_and(Commit::take_emptied);
+        if emptied && !self.config.replication.keep_local {
+            session.on_end_unsent();
+        }
+    }
+
     pub(crate) fn advance_commit(&mut self, session: &mut impl Peers, now: Instant) {
         if let Some(commit) = &mut self.commit
             && !session.holds_commit()
@@ -349,6 +363,7 @@ impl Node {
             )
         {
             let id = commit.id;
+            self.note_emptied(session);
             self.commit = None;
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {

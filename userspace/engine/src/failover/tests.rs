@@ -1,5 +1,6 @@
 //! What a commit writes while the flows of the peer change.
 
+use crate::errno::{EEXIST, ENOSPC};
 use crate::input::{Command, CommandId, Input, Sender};
 use crate::output::{Event, Request};
 use crate::peer::v1::codec::{self as v1, Options};
@@ -7,6 +8,7 @@ use crate::{Config, Engine};
 use alloc::vec::Vec;
 use common::Instant;
 use core::net::Ipv4Addr;
+use core::time::Duration;
 use ctnetlink::flow::{Known, ProtoState, TcpState};
 use ctnetlink::{Change, Flow, FlowKey, Tuple, Writer};
 
@@ -119,4 +121,32 @@ fn a_flow_whose_master_becomes_known_meanwhile_is_written_once() {
     hear(&mut engine, 4, Change::New, &flow(8, Some(&flow(7, None))));
     let (made, _) = finished(&mut engine, open);
     assert_eq!(made.iter().filter(|key| **key == flows.other.key()).count(), 1, "{made:?}");
+}
+
+/// Whether the engine reads the kernel for the peer, after a commit without a local table whose request for a flow failed
+/// with each of these errors, one after the other.
+fn reads_for_the_peer_after(errors: &[i32]) -> bool {
+    let mut config = Config::default();
+    config.replication.keep_local = false;
+    let mut engine = Engine::new(config, NOW);
+    hear(&mut engine, 0, Change::New, &flow(1, None));
+    engine.handle(NOW, Input::Command(CommandId(1), Command::Commit));
+    for errno in errors {
+        let open = creates(&mut engine);
+        assert_eq!(open.len(), 1, "the commit tries again");
+        engine.handle(NOW, Input::KernelFailed { token: open[0].0, errno: *errno });
+    }
+    engine.handle(NOW + Duration::from_secs(1), Input::Timeout);
+    let mut reads = false;
+    while let Some(op) = engine.poll_kernel() {
+        assert!(!matches!(op.request, Request::Create(_)), "the commit is over");
+        reads |= op.request == &Request::Dump;
+    }
+    reads
+}
+
+#[test]
+fn a_place_that_a_commit_cleared_and_left_empty_is_shown_to_the_peers_by_a_transfer() {
+    assert!(reads_for_the_peer_after(&[EEXIST, EEXIST, EEXIST]));
+    assert!(!reads_for_the_peer_after(&[ENOSPC]), "nothing was cleared");
 }

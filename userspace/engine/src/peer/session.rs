@@ -305,6 +305,10 @@ impl node::Peers for Session {
         either!(self, each => node::Peers::has_told_all_since(&**each, since))
     }
 
+    fn on_end_unsent(&mut self) {
+        either!(self, each => node::Peers::on_end_unsent(&mut **each));
+    }
+
     fn on_injected_changed(&mut self, key: &FlowKey) {
         either!(self, each => node::Peers::on_injected_changed(&mut **each, key));
     }

@@ -32,6 +32,10 @@ impl node::Peers for V1 {
     fn has_told_all_since(&self, since: Option<Instant>) -> bool {
         Self::has_told_all_since(self, since)
     }
+
+    fn on_end_unsent(&mut self) {
+        self.owes = true;
+    }
 }
 
 impl Listener for V1 {

@@ -365,6 +365,8 @@ impl node::Peers for V2 {
         false
     }
 
+    fn on_end_unsent(&mut self) {}
+
     fn on_injected_changed(&mut self, key: &FlowKey) {
         if self.unsettled.len() < limit::EVENTS_MAX {
             self.unsettled.push(*key);
