@@ -5,7 +5,7 @@ use common::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
 use ctnetlink::{Change, FlowKey, Writer};
 use engine::{Config, Engine, Input, Origin, Sender, Stamp};
-use host::ahead::Ahead;
+use host::prefetch::Prefetch;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use wire::sync::v1::{self, Options};
@@ -63,19 +63,19 @@ fn scattered(c: &mut Criterion) {
         n = (n + 611_953) % MANY;
         n
     };
-    let mut ahead = Ahead::new();
+    let mut prefetch = Prefetch::new();
     for (how, together) in [("one by one", false), ("together", true)] {
         let mut turn = |at: u32, sent: bool, events: &[Change]| {
             let n = next();
             for &event in events {
                 let (key, input) = input(event, n);
-                ahead.push(&mut engine, Instant(1), (&key, input), (None, None));
+                prefetch.push(&mut engine, Instant(1), (&key, input), (None, None));
                 if !together {
-                    ahead.finish(&mut engine, Instant(1), None);
+                    prefetch.finish(&mut engine, Instant(1), None);
                 }
             }
             if sent && at.is_multiple_of(256) {
-                ahead.finish(&mut engine, Instant(1), None);
+                prefetch.finish(&mut engine, Instant(1), None);
                 send(&mut engine);
             }
         };

@@ -27,7 +27,7 @@ use host::purge::Purger;
 use host::reader::SourceReader;
 use host::shard::{Parts, Snapshot};
 use host::source::{Choice, Heard, Settings, Source};
-use host::tuning::{GATHER, Tuning};
+use host::tuning::{COALESCE, Tuning};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -259,7 +259,8 @@ impl Sink for Counter {
 fn threads(shards: usize, ended: &Arc<AtomicU64>) -> FleetParts {
     let source = Source::open(&settings(Choice::Tap)).expect("the tap opens").0;
     let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log to nowhere"));
-    let tuning = Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None, gather: GATHER };
+    let tuning =
+        Tuning { buffer_max: 0, events_per_turn: 4096, scheduling: None, coalesce: COALESCE };
     let (mut ends, readers): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| ended::ends().expect("a lane")).unzip();
     let mut counter = Counter(Arc::clone(ended));
@@ -324,8 +325,8 @@ fn threads_take_nothing(shards: usize) {
         let runtime = runtime.expect("a runtime");
         let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log"));
         let ended = Arc::default();
-        let crew = fleet::start(threads(shards, &ended), &log).expect("threads start");
-        let handle = crew.handle();
+        let threads = fleet::start(threads(shards, &ended), &log).expect("threads start");
+        let handle = threads.handle();
         requests.create(&udp_flows(0..FLOWS));
         let mut expected = u64::from(FLOWS);
         for round in 0..WARM + 3 {
@@ -341,7 +342,7 @@ fn threads_take_nothing(shards: usize) {
             let text = places.join("\n");
             assert!(round < WARM || places.is_empty(), "round {round}: {}: {text}", places.len());
         }
-        runtime.block_on(async { assert!(crew.stop().is_sound) });
+        runtime.block_on(async { assert!(threads.stop().is_sound) });
         assert_eq!(ended.load(Ordering::Relaxed), u64::from(FLOWS * (WARM + 3)));
     });
 }

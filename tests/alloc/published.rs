@@ -3,7 +3,7 @@
 use super::{ALONE, threads};
 use engine::query::{Expr, Program};
 use engine::{Command, Side};
-use host::fleet::{self, Crew, Handle};
+use host::fleet::{self, Handle, Threads};
 use host::log::{Form, Log, Places};
 use host::purge::PurgeSubject;
 use host::shard::{Order, Place, Query, Snapshot, Want};
@@ -14,7 +14,7 @@ use tests::netns::Namespace;
 use tests::wait::wait_until;
 use tokio::sync::oneshot;
 
-/// Runs `test` beside a crew of so many shards.
+/// Runs `test` beside the threads of so many shards.
 fn beside(shards: usize, test: impl AsyncFnOnce(&Namespace, &Handle) + Send) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let node = Namespace::new();
@@ -22,12 +22,12 @@ fn beside(shards: usize, test: impl AsyncFnOnce(&Namespace, &Handle) + Send) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let log = Arc::new(Log::open(Form::Daemon, &Places::default()).expect("a log"));
-        let crew = fleet::start(threads(shards, &Arc::default()), &log).expect("threads start");
-        let handle = crew.handle();
+        let threads = fleet::start(threads(shards, &Arc::default()), &log).expect("threads start");
+        let handle = threads.handle();
         wait_until("the table is read", || handle.is_filled() == Some(true));
         runtime.block_on(async { test(&node, &handle).await });
-        let is_sound = |crew: Crew| crew.stop().is_sound;
-        runtime.block_on(async { assert!(is_sound(crew)) });
+        let is_sound = |threads: Threads| threads.stop().is_sound;
+        runtime.block_on(async { assert!(is_sound(threads)) });
         assert!(handle.published().is_none(), "there are no threads any more whose state it is");
     });
 }

@@ -341,9 +341,9 @@ impl Node {
         }
     }
 
-    /// Where a commit left a cleared place empty, the peers may hold the flow that was there. Without a local table, the
-    /// node took the end of that flow for a part of the commit, and a transfer of all flows has to show that the flow
-    /// is gone. An end of its own could end a flow of the peer's that has the same identity.
+    /// Where a commit left a cleared place empty, the peers may hold the flow that was there. Without a local table,
+    /// the node took the end of that flow for a part of the commit, and a transfer of all flows has to show that the
+    /// flow is gone. An end of its own could end a flow of the peer's that has the same identity.
     fn note_emptied(&mut self, session: &mut impl Peers) {
         let emptied = self.commit.as_mut().is_some_and(Commit::take_emptied);
         if emptied && !self.config.replication.keep_local {

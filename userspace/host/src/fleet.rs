@@ -66,13 +66,13 @@ pub struct Handle {
 
 /// Threads that run.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Threads {
     handle: Handle,
-    threads: Vec<JoinHandle<Option<Source>>>,
+    joins: Vec<JoinHandle<Option<Source>>>,
     ended: mpsc::Receiver<Option<io::Result<()>>>,
 }
 
-/// What a crew leaves behind.
+/// What the threads leave behind.
 #[derive(Debug)]
 pub struct Stopped {
     /// Whether none of its threads panicked.
@@ -85,7 +85,7 @@ pub struct Stopped {
 ///
 /// # Errors
 /// When a thread cannot be made, or what it waits with.
-pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
+pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Threads> {
     let FleetParts { shards: parts, reader, consumers } = parts;
     let mut shards = Vec::new();
     let mut handles = Vec::new();
@@ -98,7 +98,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
         Handle { shards: handles.into(), reader: reader.as_ref().map(SourceReader::handle) };
     // Each thread ends once.
     let (sender, ended) = mpsc::channel(shards.len() + 1 + consumers.len());
-    let mut crew = Crew { handle, threads: Vec::new(), ended };
+    let mut threads = Threads { handle, joins: Vec::new(), ended };
     let cpus = if reader.is_some() { place::cpus() } else { Vec::new() };
     let mut cpus = cpus.iter().copied().cycle();
     let mut spawn =
@@ -126,7 +126,7 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
                     }
                 }
             };
-            thread::Builder::new().name(name).spawn(body).map(|thread| crew.threads.push(thread))
+            thread::Builder::new().name(name).spawn(body).map(|thread| threads.joins.push(thread))
         };
     if let Some(reader) = reader {
         spawn("reader".into(), cpus.next(), Box::new(move || reader.run().map(Some)))?;
@@ -141,10 +141,10 @@ pub fn start(parts: FleetParts, log: &Arc<Log>) -> io::Result<Crew> {
         };
         spawn(name.into(), None, Box::new(body))?;
     }
-    Ok(crew)
+    Ok(threads)
 }
 
-impl Crew {
+impl Threads {
     /// Who takes orders for it.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -161,7 +161,7 @@ impl Crew {
     pub fn stop(self) -> Stopped {
         self.handle.order(Order::Stop);
         let mut stopped = Stopped { is_sound: true, source: None };
-        for thread in self.threads {
+        for thread in self.joins {
             match thread.join() {
                 Ok(Some(source)) if !source.has_reader() => stopped.source = Some(source),
                 Ok(_) => {}
@@ -225,9 +225,9 @@ impl Handle {
             joined.join(&one?);
         }
         if let Some(reader) = &self.reader {
-            let told = reader.told();
-            (joined.account, joined.source) = (told.account, told.nature.name);
-            joined.receive_buffer = told.receive_buffer;
+            let status = reader.status();
+            (joined.account, joined.source) = (status.account, status.kind.name);
+            joined.receive_buffer = status.receive_buffer;
             joined.queues.push(("reader_orders", reader.usage()));
         }
         Some(joined)
@@ -278,8 +278,8 @@ impl Handle {
         let in_kernel = change.filter.as_ref().map(|(_, in_kernel)| in_kernel.clone());
         let mut outcomes = Vec::new();
         if in_kernel.is_some() {
-            let (told, opened) = oneshot::channel();
-            reader.order(reader::Order::OpenFilter(told));
+            let (reply, opened) = oneshot::channel();
+            reader.order(reader::Order::OpenFilter(reply));
             let Ok(opened) = opened.await else { return };
             outcomes.push(opened);
         }
@@ -288,8 +288,8 @@ impl Handle {
             outcomes.push(outcome);
         }
         if let Some(filter) = in_kernel {
-            let (told, set) = oneshot::channel();
-            reader.order(reader::Order::SetFilter(Box::new(filter), told));
+            let (reply, set) = oneshot::channel();
+            reader.order(reader::Order::SetFilter(Box::new(filter), reply));
             let Ok(set) = set.await else { return };
             outcomes.push(set);
         }

@@ -1,11 +1,11 @@
 //! What an event source hands over, on its way to the engine: decoded, and in batches.
 //!
 //! ```text
-//!   source.drain --> Heard: message, packet record, grown flow --> Input --> Ahead --> engine.handle
+//!   source.drain --> Heard: message, packet record, grown flow --> Input --> Prefetch --> engine.handle
 //! ```
 
-use crate::ahead::Ahead;
 use crate::ended::Ends;
+use crate::prefetch::Prefetch;
 use crate::source::Heard;
 use common::Instant;
 use ctnetlink::flow::Counters;
@@ -16,7 +16,7 @@ use wire::packet;
 /// Decodes what is heard, and hands it in. Nothing may be left in it at the end of a turn ([`Hearing::finish`]).
 #[derive(Debug)]
 pub struct Hearing {
-    ahead: Ahead,
+    prefetch: Prefetch,
     /// Clock ticks of the kernel per second, in which packet records tell lifetimes.
     hz: u32,
     /// Messages and records that could not be decoded.
@@ -37,7 +37,7 @@ impl Hearing {
     /// Nothing was heard yet. `hz`: clock ticks of the kernel per second.
     #[must_use]
     pub fn new(hz: u32) -> Self {
-        Self { ahead: Ahead::new(), hz, malformed: 0, traffic: Counters::default() }
+        Self { prefetch: Prefetch::new(), hz, malformed: 0, traffic: Counters::default() }
     }
 
     /// Takes what the source hands over. The engine gets it now or later, in order.
@@ -54,14 +54,24 @@ impl Hearing {
                 Ok(seen) => {
                     let key = seen.flow.key();
                     let input = Input::Packet { seen, at };
-                    self.ahead.push(engine, now, (&key, input), (None, ears.ends.as_deref_mut()));
+                    self.prefetch.push(
+                        engine,
+                        now,
+                        (&key, input),
+                        (None, ears.ends.as_deref_mut()),
+                    );
                 }
                 Err(_) => self.malformed += 1,
             },
             (Heard::Grown(bytes), _) => match bytes.first_chunk().map(FlowKey::from_bytes) {
                 Some(key) => {
                     let input = Input::Noticed(key);
-                    self.ahead.push(engine, now, (&key, input), (None, ears.ends.as_deref_mut()));
+                    self.prefetch.push(
+                        engine,
+                        now,
+                        (&key, input),
+                        (None, ears.ends.as_deref_mut()),
+                    );
                 }
                 None => self.malformed += 1,
             },
@@ -72,7 +82,7 @@ impl Hearing {
 
     /// Hands in all that waits, at the end of a turn.
     pub fn finish<F>(&mut self, engine: &mut Engine, now: Instant, ears: &mut Ears<'_, F>) {
-        self.ahead.finish(engine, now, ears.ends.as_deref_mut());
+        self.prefetch.finish(engine, now, ears.ends.as_deref_mut());
         ears.ends.iter_mut().for_each(|ends| ends.hand_over());
     }
 
@@ -109,7 +119,7 @@ impl Hearing {
             let whole = raw.at..raw.at + raw.header.len as usize;
             let message = bytes.get(whole).filter(|_| ended && ears.ends.is_some());
             let ends = ears.ends.as_deref_mut();
-            self.ahead.push(engine, now, (&key, input), (message, ends));
+            self.prefetch.push(engine, now, (&key, input), (message, ends));
         }
     }
 

@@ -23,10 +23,10 @@ pub use desk::Read;
 
 use crate::clock;
 use crate::log::Log;
-use crate::moderation::Quota;
 use crate::netlink::{Socket, set_receive_buffer, set_without_overruns};
 use crate::nfnetlink::Client;
 use crate::nfnetlink::helper::{HelperKey, HelperObject, HelperPolicy};
+use crate::rate_limit::RateLimit;
 use crate::sys::{self, Batch, Scheduling};
 use announcer::Announcer;
 use desk::{Desk, Served};
@@ -300,7 +300,7 @@ impl Parts {
         self.schedule();
         let mut batch = Batch::new(BATCH, MESSAGE_LEN_MAX);
         let mut verdicts = Verdicts::new();
-        let mut quota = Quota::default();
+        let mut rate_limit = RateLimit::default();
         for datagram in std::mem::take(&mut self.waiting) {
             self.desk.datagram(&datagram, &mut verdicts);
         }
@@ -312,7 +312,7 @@ impl Parts {
             match received.map(|got| self.answer(&batch, got, &mut verdicts)) {
                 Ok(got) => portion.came(got),
                 Err(error) => {
-                    if quota.take(clock::now()).is_some() {
+                    if rate_limit.take(clock::now()).is_some() {
                         self.log.error(format!("reading packets for helpers: {error}"));
                     }
                     thread::sleep(PAUSE);

@@ -11,9 +11,9 @@
 
 mod expectations;
 
-use crate::ahead::Ahead;
 use crate::exchange::dump::{Dump, Reading};
 use crate::exchange::writes::{WriteOutcome, Writes};
+use crate::prefetch::Prefetch;
 use common::Instant;
 use ctnetlink::request::{self, IfExists, Selection, Source, Ticket};
 use ctnetlink::{Detail, Flow, FlowKey, Message, Messages, Writer};
@@ -33,7 +33,7 @@ pub struct KernelWriter {
     commit: Writes<Op>,
     inject: Writes<Op>,
     dump: Dump,
-    ahead: Ahead,
+    prefetch: Prefetch,
 }
 
 /// A request under way, and, of a query, the flow to read.
@@ -53,7 +53,7 @@ impl KernelWriter {
             commit: Writes::open()?,
             inject: Writes::open()?,
             dump: Dump::open(DUMP_PIECES)?,
-            ahead: Ahead::new(),
+            prefetch: Prefetch::new(),
         })
     }
 
@@ -136,16 +136,16 @@ impl KernelWriter {
         if !self.dump.is_running() {
             return 0;
         }
-        let (mut flows, ahead) = (0, &mut self.ahead);
+        let (mut flows, prefetch) = (0, &mut self.prefetch);
         let reading = self.dump.read(|message| {
             if let Message::Flow { flow, .. } = message {
                 flows += 1;
                 let flow = flow.to_flow(Detail::State);
                 let key = flow.key();
-                ahead.push(engine, now, (&key, Input::Dumped(flow)), (None, None));
+                prefetch.push(engine, now, (&key, Input::Dumped(flow)), (None, None));
             }
         });
-        ahead.finish(engine, now, None);
+        prefetch.finish(engine, now, None);
         let complete = match reading {
             Ok(Reading::Nothing | Reading::Some) => return flows,
             Ok(Reading::Over(end)) => end.is_complete(),

@@ -15,7 +15,7 @@
 //! | `files` | opens logs, lock files and the configuration |
 //! | `log` | writes log lines |
 //! | `nodes` | sends and receives sealed datagrams |
-//! | `moderation` | keeps lines that others can cause from filling the log |
+//! | `rate_limit` | keeps lines that others can cause from filling the log |
 //! | `link` | talks to peers, watches the interfaces to them |
 //! | `secure` | nothing: seals what goes to peers and opens what comes; time and randomness are handed in |
 //! | `keyfile` | makes and reads key files, asks the system for random bytes |
@@ -35,7 +35,7 @@
 //! | `usage` | reads what a process costs |
 //! | `observe` | turns engine events into log lines |
 //! | `systemd` | tells systemd how the daemon is |
-//! | `ahead`, `hear` | hands what a source heard to the engine |
+//! | `prefetch`, `hear` | hands what a source heard to the engine |
 //! | `feed` | lanes for the changes of tables; the socket that members of a group may read them from |
 //! | `change` | lets a source change between tap and hook |
 //! | `overrun`, `ended`, `tuning` | parts of a shard: when to tell of losses, what has ended, what can change |
@@ -59,7 +59,7 @@ pub mod source;
 mod waits;
 pub mod files;
 pub mod log;
-pub mod moderation;
+pub mod rate_limit;
 pub mod link;
 pub mod secure;
 pub mod keyfile;
@@ -72,7 +72,7 @@ pub mod table;
 pub mod removal;
 pub mod kstat;
 pub mod ended;
-pub mod ahead;
+pub mod prefetch;
 pub mod kernel;
 pub mod purge;
 pub mod listing;
@@ -88,10 +88,10 @@ pub mod systemd;
 mod change;
 pub mod overrun;
 pub mod health;
-pub mod pace;
+pub mod coalesce;
 pub mod hear;
-mod follow;
-mod train;
+mod affinity;
+mod gso;
 pub mod tuning;
 mod router;
 pub mod reader;

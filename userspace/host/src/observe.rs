@@ -2,7 +2,7 @@
 
 use crate::log::record::{Code, Fields};
 use crate::log::{Level, Log};
-use crate::moderation::Quota;
+use crate::rate_limit::RateLimit;
 use common::Instant;
 use engine::{Cause, Event, Part, Side};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Observer {
     /// When a commit that is under way tells next how far it is.
     progress_at: Option<Instant>,
     /// By the numbers of [`kind`].
-    quotas: [Quota; 12],
+    rate_limits: [RateLimit; 12],
     /// By the numbers of [`part_word`].
     refused: [Refused; 4],
 }
@@ -37,8 +37,8 @@ pub struct Observer {
 impl Observer {
     /// Logs one event that is seen at `now`, unless there were many like it.
     pub fn observe(&mut self, log: &Log, event: &Event, now: Instant) {
-        if let Some(quota) = kind(event).and_then(|kind| self.quotas.get_mut(kind)) {
-            match quota.take(now) {
+        if let Some(rate_limit) = kind(event).and_then(|kind| self.rate_limits.get_mut(kind)) {
+            match rate_limit.take(now) {
                 None => return,
                 Some(0) => {}
                 Some(left_out) => {

@@ -13,12 +13,12 @@
 use crate::bounded::Receiver;
 use crate::change;
 use crate::clock;
+use crate::coalesce::Coalescer;
 use crate::log::Log;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
-use crate::pace::Pace;
 use crate::router::Router;
-use crate::source::queue::{self, Board, Nature, Told};
+use crate::source::queue::{self, SourceKind, SourceStatus, StatusCell};
 use crate::source::{Account, Heard, KernelFilter, Source, SourceError, Stamp};
 use crate::tuning::Tuning;
 use crate::waits::{Ready, Wait, Waits};
@@ -53,7 +53,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     orders: Orders<Order>,
-    board: Arc<Board>,
+    status: Arc<StatusCell>,
 }
 
 impl Handle {
@@ -62,9 +62,9 @@ impl Handle {
         self.orders.send(order);
     }
 
-    /// What it left word of last: some times a second, also while it sleeps.
-    pub(crate) fn told(&self) -> Told {
-        self.board.read()
+    /// What the reader published last: some times a second, also while it sleeps.
+    pub(crate) fn status(&self) -> SourceStatus {
+        self.status.read()
     }
 
     /// How full the queue of its orders is.
@@ -90,7 +90,7 @@ fn wait_for_shard(bell: &Bell, waited: &mut u64) -> bool {
 pub struct SourceReader {
     source: Source,
     router: Router,
-    board: Arc<Board>,
+    status: Arc<StatusCell>,
     tuning: Tuning,
     log: Arc<Log>,
     /// Whether the kernel keeps events that the source has no room for.
@@ -99,7 +99,7 @@ pub struct SourceReader {
     handle: Handle,
     bell: Bell,
     overruns: Overruns,
-    pace: Pace,
+    coalescer: Coalescer,
     housekeeping_at: Instant,
     /// Times it waited for a shard.
     waited: u64,
@@ -117,10 +117,10 @@ impl SourceReader {
         reliable: bool,
         log: Arc<Log>,
     ) -> io::Result<(Self, Vec<Source>)> {
-        let board = Arc::new(Board::default());
+        let status = Arc::new(StatusCell::default());
         let (mut feeds, mut sources) = (Vec::new(), Vec::new());
         for _ in 0..shards {
-            let (feed, source) = queue::queue(Arc::clone(&board))?;
+            let (feed, source) = queue::queue(Arc::clone(&status))?;
             feeds.push(feed);
             sources.push(Source::Queue(source));
         }
@@ -130,15 +130,15 @@ impl SourceReader {
         let reader = Self {
             source,
             router: Router::new(feeds, by),
-            handle: Handle { orders: sender, board: Arc::clone(&board) },
-            board,
+            handle: Handle { orders: sender, status: Arc::clone(&status) },
+            status,
             tuning,
             log,
             reliable,
             orders,
             bell,
             overruns,
-            pace: Pace::new(now),
+            coalescer: Coalescer::new(now),
             housekeeping_at: now,
             waited: 0,
         };
@@ -173,9 +173,9 @@ impl SourceReader {
                 return Ok(self.source);
             }
             self.keep_house(now, &waits);
-            let streams = self.pace.on_turn(now, events) && !self.tuning.gather.is_zero();
+            let streams = self.coalescer.on_turn(now, events) && !self.tuning.coalesce.is_zero();
             ready = if streams || !taken {
-                waits.wait(Wait::Nap, now, self.nap(taken))?
+                waits.wait(Wait::Coalesce, now, self.coalesce(taken))?
             } else if events >= self.tuning.events_per_turn {
                 Ready::ALL
             } else {
@@ -190,9 +190,9 @@ impl SourceReader {
         }
     }
 
-    /// How long to nap. A shard that is behind is given a moment, whatever events may wait.
-    fn nap(&self, taken: bool) -> Duration {
-        if taken { self.tuning.gather } else { self.tuning.gather.max(FULL) }
+    /// How long events coalesce. A shard that is behind is given a moment, whatever events may wait.
+    fn coalesce(&self, taken: bool) -> Duration {
+        if taken { self.tuning.coalesce } else { self.tuning.coalesce.max(FULL) }
     }
 
     /// Passes on events; how many, and whether the shards have all that was passed on.
@@ -234,7 +234,7 @@ impl SourceReader {
         }
     }
 
-    /// Looks for lost events: the socket gets more room, and the shards find them on the board and make them good.
+    /// Looks for lost events: the socket gets more room; the shards find the loss in the status cell and repair it.
     fn keep_house(&mut self, now: Instant, waits: &Waits) {
         if !self.source.take_overrun() && now < self.housekeeping_at {
             return;
@@ -266,8 +266,8 @@ impl SourceReader {
 
     fn tell(&self) {
         let Self { source, .. } = self;
-        let nature = Nature { name: source.name(), hears_requests: source.hears_requests() };
+        let kind = SourceKind { name: source.name(), hears_requests: source.hears_requests() };
         let account = Account { waits: self.waited, ..source.account() };
-        self.board.write(Told { nature, account, receive_buffer: source.receive_buffer() });
+        self.status.write(SourceStatus { kind, account, receive_buffer: source.receive_buffer() });
     }
 }

@@ -12,15 +12,16 @@
 //! ```
 //!
 //! A turn takes a bounded piece of each input, so that no input starves another. While events stream in, the next turn
-//! waits a moment without being woken by each of them (`pace`); else the thread sleeps until woken.
+//! waits a moment without being woken by each of them (`coalesce`); else the thread sleeps until woken.
 
-use crate::ahead::Glimpse;
+use crate::affinity::{self, Affinity};
 use crate::bounded::Receiver;
 use crate::change;
 use crate::clock;
+use crate::coalesce::Coalescer;
 use crate::ended::Ends;
 use crate::expectations::ExpectEvents;
-use crate::follow::{self, Follower};
+use crate::gso::GsoBatch;
 use crate::health::{Health, HealthProbe};
 use crate::hear::{Ears, Hearing};
 use crate::kernel::KernelWriter;
@@ -30,10 +31,9 @@ use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::orders::{self, Bell, Orders};
 use crate::overrun::Overruns;
-use crate::pace::Pace;
+use crate::prefetch::Hints;
 use crate::purge::{PurgeSubject, Purger};
 use crate::source::Source;
-use crate::train::Train;
 use crate::tuning::{Change, Tuning};
 use crate::waits::{Ready, Waits};
 use common::Instant;
@@ -257,15 +257,15 @@ pub struct Shard {
     housekeeping_at: Instant,
     /// When the kernel's table is read on although events wait.
     read_at: Instant,
-    pace: Pace,
+    coalescer: Coalescer,
     hearing: Hearing,
-    glimpse: Glimpse,
-    follower: Follower,
+    hints: Hints,
+    affinity: Affinity,
     /// How long the first event of this turn had waited.
     waited: Duration,
     began: Instant,
     /// What the engine wants sent and found no room.
-    train: Train,
+    gso: GsoBatch,
     /// How soon it is tried again.
     link_retry: Duration,
 }
@@ -286,7 +286,7 @@ impl Shard {
         let (publisher, state) = Publisher::new(began, <[Snapshot; 2]>::default());
         let mut shard = Self {
             engine,
-            train: Train::new(),
+            gso: GsoBatch::new(),
             link_retry: SLEEP_MAX,
             source,
             expectations,
@@ -315,10 +315,10 @@ impl Shard {
             tally: Tally::default(),
             housekeeping_at: began,
             read_at: began,
-            pace: Pace::new(began),
+            coalescer: Coalescer::new(began),
             hearing: Hearing::new(clock::jiffies_per_second()),
-            glimpse: Glimpse::default(),
-            follower: Follower::new(),
+            hints: Hints::default(),
+            affinity: Affinity::new(),
             waited: Duration::ZERO,
             began,
         };
@@ -357,17 +357,17 @@ impl Shard {
                 || sent >= TRANSMITS_PER_TURN
                 || self.engine.wants_kernel();
             self.tell(now, more || timer || events + datagrams + sent > 0);
-            // What a reader hands over has gathered already.
-            let gathers = !self.tuning.gather.is_zero() && !self.source.has_reader();
-            let streams = self.pace.on_turn(now, events) && gathers;
+            // What a reader hands over has coalesced already.
+            let coalesces = !self.tuning.coalesce.is_zero() && !self.source.has_reader();
+            let streams = self.coalescer.on_turn(now, events) && coalesces;
             if events > 0 || more {
                 let (cpu, waited) = (self.source.heard_on(), self.waited);
                 let busy = streams || more;
-                self.follower.on_turn(now, follow::Turn { cpu, waited, busy });
+                self.affinity.on_turn(now, affinity::Turn { cpu, waited, busy });
             }
             ready = match (more, streams) {
                 (true, _) => Ready::ALL,
-                (false, true) => self.nap(now)?,
+                (false, true) => self.coalesce(now)?,
                 (false, false) => self.sleep(now)?,
             };
         }
@@ -408,13 +408,13 @@ impl Shard {
         if !ready.links && now < self.housekeeping_at {
             return 0;
         }
-        let Self { links, nodes, engine, glimpse, .. } = self;
+        let Self { links, nodes, engine, hints, .. } = self;
         if let Some(nodes) = nodes {
             return nodes.receive(engine, now, DATAGRAMS_PER_TURN);
         }
         let Some(links) = links else { return 0 };
         links.turn(now, DATAGRAMS_PER_TURN, &mut |from, bytes, elsewhere| {
-            glimpse.take(engine, bytes);
+            hints.take(engine, bytes);
             engine.handle(now, Input::Datagram { from, bytes });
             elsewhere && engine.understood()
         })

@@ -7,12 +7,12 @@ use crate::sys::{self, Scheduling};
 use engine::filter::Filter;
 use std::time::Duration;
 
-/// How long events gather where no peer waits for them: `ctflow bench growth-latency` shows what each length costs.
-pub const GATHER: Duration = Duration::from_micros(1600);
+/// How long events coalesce where no peer waits for them: `ctflow bench growth-latency` shows what each length costs.
+pub const COALESCE: Duration = Duration::from_micros(1600);
 /// The same where a peer waits.
-pub const GATHER_FOR_PEER: Duration = Duration::from_micros(50);
+pub const COALESCE_FOR_PEER: Duration = Duration::from_micros(50);
 /// What events may wait, by how late a timer may be.
-const GATHER_PER_SLACK: u32 = 16;
+const COALESCE_PER_SLACK: u32 = 16;
 
 /// How a shard deals with its thread and its event source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +23,20 @@ pub struct Tuning {
     pub events_per_turn: usize,
     /// How its thread is scheduled; `None`: as the process was started.
     pub scheduling: Option<Scheduling>,
-    /// How long events gather while they stream in: what one of them may wait. Zero: each wakes the thread.
-    pub gather: Duration,
+    /// How long events coalesce while they stream in: what one of them may wait. Zero: each wakes the thread.
+    pub coalesce: Duration,
 }
 
 impl Tuning {
     /// Whether a thread that was scheduled as `before` says needs another policy.
     pub(crate) fn reschedules(&self, before: &Self) -> bool {
-        (self.scheduling, self.gather) != (before.scheduling, before.gather)
+        (self.scheduling, self.coalesce) != (before.scheduling, before.coalesce)
     }
 
     /// Applies the scheduling policy to the calling thread; `who` names it in the log. Its timers may be late by a
-    /// part of what events may wait anyway: the kernel's 50 us would be most of a short nap.
+    /// part of what events may wait anyway: the kernel's 50 us would be most of a short wait.
     pub(crate) fn schedule(&self, who: &str, log: &Log) {
-        sys::set_timer_slack(self.gather / GATHER_PER_SLACK);
+        sys::set_timer_slack(self.coalesce / COALESCE_PER_SLACK);
         if let Some(scheduling) = self.scheduling
             && let Err(error) = sys::set_scheduling(scheduling)
         {

@@ -44,7 +44,7 @@ pub(crate) enum Wait {
     /// Until something comes.
     Sleep,
     /// For a moment, which events do not cut short.
-    Nap,
+    Coalesce,
 }
 
 /// What a thread waits for.
@@ -52,7 +52,7 @@ pub(crate) enum Wait {
 pub(crate) struct Waits {
     /// Everything.
     all: OwnedFd,
-    /// What ends a nap: not the events that are to gather.
+    /// What ends the wait for events to coalesce: not those events.
     urgent: OwnedFd,
     /// The main thread's word that it wants something.
     orders: Arc<OwnedFd>,
@@ -78,7 +78,7 @@ impl Waits {
         Ok(Self { all, urgent, orders, has_overflow })
     }
 
-    /// Ends naps too when the links have something.
+    /// Ends those waits too when the links have something.
     pub(crate) fn watch_links(&self, fd: impl AsFd) -> io::Result<()> {
         watch(&self.all, &fd, LINKS)?;
         watch(&self.urgent, fd, LINKS)
@@ -101,7 +101,7 @@ impl Waits {
     pub(crate) fn wait(&self, how: Wait, before: Instant, longest: Duration) -> io::Result<Ready> {
         let poller = match how {
             Wait::Sleep => &self.all,
-            Wait::Nap => &self.urgent,
+            Wait::Coalesce => &self.urgent,
         };
         let mut longest = longest;
         if longest < ROUNDED {

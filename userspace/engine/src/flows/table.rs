@@ -104,9 +104,9 @@ fn is_dead(slots: &[Option<Row>], slot: Slot) -> bool {
     row.is_some_and(|row| row.notes.marks.contains(Marks::DEAD))
 }
 
-/// Leads to where a flow lies in the table that gave it, or would lie.
+/// Where a search for a flow begins in the table that gave this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trail(u64);
+pub struct Probe(u64);
 
 /// There was no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,26 +352,26 @@ impl FlowTable {
         self.index.find(key.hash(&self.hasher), is)
     }
 
-    /// Where in memory a flow would be found, for [`FlowTable::first_look`] and [`FlowTable::second_look`].
+    /// Where in memory a flow would be found, for [`FlowTable::index_line`] and [`FlowTable::row_line`].
     #[must_use]
     #[inline]
-    pub fn trail(&self, key: &FlowKey) -> Trail {
-        Trail(Key::of(key).hash(&self.hasher))
+    pub fn probe(&self, key: &FlowKey) -> Probe {
+        Probe(Key::of(key).hash(&self.hasher))
     }
 
     /// The cache line where a search for a flow begins. A caller about to look up several flows can prefetch the
     /// lines of all of them at once.
     #[must_use]
     #[inline]
-    pub fn first_look(&self, trail: Trail) -> Option<&impl Sized> {
-        self.index.first(trail.0)
+    pub fn index_line(&self, probe: Probe) -> Option<&impl Sized> {
+        self.index.first(probe.0)
     }
 
-    /// The same for the memory that is looked at next.
+    /// The cache line of the row that the search most likely reads next; its index line must be in the cache.
     #[must_use]
     #[inline]
-    pub fn second_look(&self, trail: Trail) -> Option<&impl Sized> {
-        self.slots.get(self.index.guess(trail.0)? as usize)
+    pub fn row_line(&self, probe: Probe) -> Option<&impl Sized> {
+        self.slots.get(self.index.guess(probe.0)? as usize)
     }
 
     /// The entry of a flow.

@@ -25,7 +25,7 @@ pub(super) struct DatagramLink {
     /// Where it is not the same.
     sender: Option<Socket>,
     to: SockAddr,
-    takes_trains: bool,
+    takes_gso: bool,
 }
 
 /// `UDP_SEGMENT` (`include/uapi/linux/udp.h`, kernel 4.18): how long the datagrams are that a buffer is cut into.
@@ -54,7 +54,7 @@ impl DatagramLink {
         socket::set_checksum(&receiver, settings, ends.peer)?;
         socket::bind(&receiver, ends, index, shares)?;
         let to = socket::scoped(ends.peer, ends.port, index).into();
-        Ok(Self { receiver, sender: None, to, takes_trains: true })
+        Ok(Self { receiver, sender: None, to, takes_gso: true })
     }
 
     fn multicast(
@@ -94,14 +94,14 @@ impl DatagramLink {
                 sender.set_multicast_hops_v6(1)?;
             }
         }
-        Ok(Self { receiver, sender: Some(sender), to, takes_trains: true })
+        Ok(Self { receiver, sender: Some(sender), to, takes_gso: true })
     }
 
     /// Sends datagrams of `piece` bytes, but for the last, without blocking: all of them at once, or where that cannot
     /// be had the first; how many bytes that was.
     pub(super) fn send(&mut self, bytes: &[u8], piece: usize) -> io::Result<usize> {
-        if bytes.len() > piece && self.takes_trains {
-            match self.send_train(bytes, piece) {
+        if bytes.len() > piece && self.takes_gso {
+            match self.send_gso(bytes, piece) {
                 Err(error) if !sys::would_block(&error) => {}
                 sent => return sent,
             }
@@ -110,19 +110,19 @@ impl DatagramLink {
     }
 
     /// Whether it sends more than one datagram at once.
-    pub(super) const fn takes_trains(&self) -> bool {
-        self.takes_trains
+    pub(super) const fn takes_gso(&self) -> bool {
+        self.takes_gso
     }
 
     /// Where the kernel cannot do that (an old one, no checksums, a tunnel that encrypts), it is not asked again.
-    fn send_train(&mut self, bytes: &[u8], piece: usize) -> io::Result<usize> {
+    fn send_gso(&mut self, bytes: &[u8], piece: usize) -> io::Result<usize> {
         const CANNOT: [i32; 4] = [libc::EINVAL, libc::EIO, libc::EOPNOTSUPP, libc::EMSGSIZE];
         let piece = u16::try_from(piece).map_err(io::Error::other)?;
         let (buffers, control) = ([IoSlice::new(bytes)], segment(piece));
         let message = MsgHdr::new().with_addr(&self.to).with_buffers(&buffers);
         let sent = self.socket().sendmsg(&message.with_control(&control), 0);
         let errno = sent.as_ref().err().and_then(io::Error::raw_os_error);
-        self.takes_trains = !errno.is_some_and(|errno| CANNOT.contains(&errno));
+        self.takes_gso = !errno.is_some_and(|errno| CANNOT.contains(&errno));
         sent
     }
 
@@ -158,11 +158,11 @@ mod tests {
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let receiver = socket::new(Ipv4Addr::LOCALHOST.into(), Type::DGRAM).unwrap();
         let to = SockAddr::from(peer.local_addr().unwrap());
-        (DatagramLink { receiver, sender: None, to, takes_trains: true }, peer)
+        (DatagramLink { receiver, sender: None, to, takes_gso: true }, peer)
     }
 
     #[test]
-    fn a_train_arrives_as_the_datagrams_it_was_made_of() {
+    fn a_gso_batch_arrives_as_the_datagrams_it_was_made_of() {
         let (mut link, peer) = link(0);
         let bytes: Vec<u8> = (0..4000).map(|n| (n / 1200) as u8).collect();
         assert_eq!(link.send(&bytes, 1200).unwrap(), 4000);
@@ -171,15 +171,15 @@ mod tests {
             assert_eq!(peer.recv(&mut buffer).unwrap(), len);
             assert!(buffer[..len].iter().all(|&b| b == number));
         }
-        assert!(link.takes_trains());
+        assert!(link.takes_gso());
     }
 
     #[test]
     fn a_socket_without_checksums_is_not_asked_again() {
         let (mut link, peer) = link(0);
         sys::set_option(link.receiver.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
-        assert!(link.send_train(&[0; 3000], 1000).is_err());
-        assert!(!link.takes_trains());
+        assert!(link.send_gso(&[0; 3000], 1000).is_err());
+        assert!(!link.takes_gso());
         assert_eq!(link.send(&[0; 3000], 1000).unwrap(), 1000);
         assert_eq!(peer.recv(&mut [0; 9000]).unwrap(), 1000);
     }

@@ -9,8 +9,8 @@ use super::tcp::{BACKLOG, Change, TcpLink};
 use super::{LinkCounters, LinkError, Settings, stream};
 use crate::clock;
 use crate::log::Log;
-use crate::moderation::Quota;
 use crate::netlink;
+use crate::rate_limit::RateLimit;
 use crate::sys::{self, Batch};
 use common::Instant;
 use engine::config::limit;
@@ -43,8 +43,8 @@ pub struct GroupSettings {
 }
 
 /// Datagrams sent in one go: as many as a bulk transfer sends at a time, and no more than old kernels cut (64).
-const TRAIN_MAX: usize = limit::BULK_DATAGRAMS as usize;
-const _: () = assert!(TRAIN_MAX <= 64);
+const GSO_MAX: usize = limit::BULK_DATAGRAMS as usize;
+const _: () = assert!(GSO_MAX <= 64);
 
 /// The outcome of sending a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub struct Group {
     untold: u64,
     strangers: Strangers,
     /// Changes of the active link, which who speaks through all of them can cause.
-    changes: Quota,
+    changes: RateLimit,
 }
 
 impl Group {
@@ -125,7 +125,7 @@ impl Group {
             tell_at: Instant::default(),
             untold: 0,
             strangers: Strangers::default(),
-            changes: Quota::default(),
+            changes: RateLimit::default(),
         };
         group.choose();
         Ok(group)
@@ -145,9 +145,9 @@ impl Group {
 
     /// How many datagrams to hand to [`Group::send`] at once.
     #[must_use]
-    pub fn train_max(&self) -> usize {
+    pub fn gso_max(&self) -> usize {
         match &self.links[self.active].channel {
-            Channel::Datagram(datagram) if datagram.takes_trains() => TRAIN_MAX,
+            Channel::Datagram(datagram) if datagram.takes_gso() => GSO_MAX,
             _ => 1,
         }
     }

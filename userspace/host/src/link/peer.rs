@@ -6,7 +6,7 @@
 //! link's socket it arrived.
 
 use super::{Transport, socket};
-use crate::moderation::Quota;
+use crate::rate_limit::RateLimit;
 use common::Instant;
 use engine::Bounded;
 use std::net::{IpAddr, SocketAddr};
@@ -42,12 +42,12 @@ pub(super) fn owner(
 #[derive(Debug)]
 pub(super) struct Strangers {
     named: Bounded<IpAddr>,
-    quota: Quota,
+    rate_limit: RateLimit,
 }
 
 impl Default for Strangers {
     fn default() -> Self {
-        Self { named: Bounded::new(NAMED_MAX), quota: Quota::default() }
+        Self { named: Bounded::new(NAMED_MAX), rate_limit: RateLimit::default() }
     }
 }
 
@@ -59,7 +59,7 @@ impl Strangers {
         if self.named.contains(&from) {
             return None;
         }
-        let more = match self.quota.take(now)? {
+        let more = match self.rate_limit.take(now)? {
             0 => String::new(),
             untold => format!(" ({untold} more such lines left out)"),
         };
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_named_once_and_many_are_named_in_moderation() {
+    fn a_stranger_is_named_once_and_many_are_named_at_a_limited_rate() {
         let mut strangers = Strangers::default();
         let address = |n: u32| IpAddr::from(Ipv4Addr::from(n));
         let (now, later) = (Instant(1_000_000_000), Instant(100_000_000_000));

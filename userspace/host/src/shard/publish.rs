@@ -27,7 +27,7 @@ pub(super) struct Published<T> {
 }
 
 #[derive(Debug)]
-struct Board<T> {
+struct Shared<T> {
     newest: Mutex<Arc<Published<T>>>,
     /// When the thread began its last turn, nanoseconds of [`Instant`].
     beat: AtomicU64,
@@ -37,7 +37,7 @@ struct Board<T> {
 
 /// The end of those who ask.
 #[derive(Debug)]
-pub(super) struct Reader<T>(Arc<Board<T>>);
+pub(super) struct Reader<T>(Arc<Shared<T>>);
 
 impl<T> Clone for Reader<T> {
     fn clone(&self) -> Self {
@@ -70,7 +70,7 @@ impl<T> Reader<T> {
 /// The shard's end.
 #[derive(Debug)]
 pub(super) struct Publisher<T> {
-    board: Arc<Board<T>>,
+    shared: Arc<Shared<T>>,
     newest: Arc<Published<T>>,
     /// What was published before that, to be filled again.
     spare: Arc<Published<T>>,
@@ -83,22 +83,22 @@ impl<T> Publisher<T> {
     /// Begins with the first of `values`; the second one is filled first.
     pub(super) fn new(now: Instant, values: [T; 2]) -> (Self, Reader<T>) {
         let [newest, spare] = values.map(|value| Arc::new(Published { at: now, value }));
-        let board = Arc::new(Board {
+        let shared = Arc::new(Shared {
             newest: Mutex::new(Arc::clone(&newest)),
             beat: AtomicU64::new(now.0),
             turns: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
-        let reader = Reader(Arc::clone(&board));
-        (Self { board, newest, spare, due: now, changed: false }, reader)
+        let reader = Reader(Arc::clone(&shared));
+        (Self { shared, newest, spare, due: now, changed: false }, reader)
     }
 
     /// A turn begins.
     pub(super) fn turn(&self, now: Instant) {
-        self.board.beat.store(now.0, Ordering::Relaxed);
+        self.shared.beat.store(now.0, Ordering::Relaxed);
         // No other thread writes it.
-        let turns = self.board.turns.load(Ordering::Relaxed);
-        self.board.turns.store(turns + 1, Ordering::Relaxed);
+        let turns = self.shared.turns.load(Ordering::Relaxed);
+        self.shared.turns.store(turns + 1, Ordering::Relaxed);
     }
 
     /// What was published last.
@@ -136,7 +136,7 @@ impl<T> Publisher<T> {
         std::mem::swap(&mut self.newest, &mut self.spare);
         let newest = Arc::clone(&self.newest);
         // The shard holds what was there before, so nothing is freed while others wait for the lock.
-        *self.board.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        *self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
         (self.due, self.changed) = (now + EVERY, false);
     }
 
@@ -148,7 +148,7 @@ impl<T> Publisher<T> {
 
 impl<T> Drop for Publisher<T> {
     fn drop(&mut self) {
-        self.board.ended.store(true, Ordering::Release);
+        self.shared.ended.store(true, Ordering::Release);
     }
 }
 

@@ -29,9 +29,9 @@ pub(super) fn waits(parts: &Parts, wake: Arc<OwnedFd>) -> io::Result<Waits> {
 }
 
 impl Shard {
-    /// Waits a moment for more events to gather, unless the peer or the main thread speaks, or a ring is full.
-    pub(super) fn nap(&self, now: Instant) -> io::Result<Ready> {
-        self.waits.wait(Wait::Nap, now, self.tuning.gather)
+    /// Waits a moment for more events to coalesce, unless the peer or the main thread speaks, or a ring is full.
+    pub(super) fn coalesce(&self, now: Instant) -> io::Result<Ready> {
+        self.waits.wait(Wait::Coalesce, now, self.tuning.coalesce)
     }
 
     /// Waits until woken: by an event, the peer, the main thread, or the engine's next timeout.
@@ -43,7 +43,7 @@ impl Shard {
             self.publisher.note(true);
             return Ok(Ready::ALL);
         }
-        let retry = (!self.train.is_empty()).then_some(self.link_retry);
+        let retry = (!self.gso.is_empty()).then_some(self.link_retry);
         let rest = longest(self.timeout().since(now), retry);
         let rest = self.publisher.sleep_max(now).map_or(rest, |max| rest.min(max));
         self.waits.wait(Wait::Sleep, now, rest)

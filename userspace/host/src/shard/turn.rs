@@ -4,13 +4,13 @@ use super::purges::Purges;
 use super::replies::Replies;
 use super::{BATCHES_PER_TURN, DISCARD_LEN, READ_PAUSE, Shard, TRANSMITS_PER_TURN};
 use crate::ended::Ends;
+use crate::gso::GsoBatch;
 use crate::kernel::KernelWriter;
 use crate::link::{Group, Sent};
 use crate::log::Log;
 use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::shard::Tally;
-use crate::train::Train;
 use common::Instant;
 use ctnetlink::Flow;
 use engine::drive::{Io, Turn, drive};
@@ -28,7 +28,7 @@ struct Pulls<'a> {
     read_at: &'a mut Instant,
     links: Option<&'a mut Group>,
     nodes: Option<&'a mut Nodes>,
-    train: &'a mut Train,
+    gso: &'a mut GsoBatch,
     link_retry: &'a mut Duration,
     log: &'a Log,
     observer: &'a mut Observer,
@@ -49,7 +49,7 @@ impl Shard {
             read_at: &mut self.read_at,
             links: self.links.as_mut(),
             nodes: self.nodes.as_mut(),
-            train: &mut self.train,
+            gso: &mut self.gso,
             link_retry: &mut self.link_retry,
             log: &self.log,
             observer: &mut self.observer,
@@ -98,14 +98,14 @@ impl Io<Engine> for Pulls<'_> {
         };
         let mut sent = 0;
         while sent < TRANSMITS_PER_TURN {
-            let (room, most) = (links.payload_max(), links.train_max());
-            sent += self.train.fill(room, most, |bytes| engine.poll_transmit(now, bytes));
-            if self.train.is_empty() {
+            let (room, most) = (links.payload_max(), links.gso_max());
+            sent += self.gso.fill(room, most, |bytes| engine.poll_transmit(now, bytes));
+            if self.gso.is_empty() {
                 break;
             }
-            let (bytes, piece) = self.train.head();
+            let (bytes, piece) = self.gso.head();
             match links.send(bytes, piece) {
-                Sent::Bytes(len) => self.train.advance(len),
+                Sent::Bytes(len) => self.gso.advance(len),
                 Sent::NoRoom(retry) => {
                     *self.link_retry = retry;
                     break;

@@ -24,24 +24,24 @@ const BLOCKS: usize = 64;
 /// In front of each event: when it happened, and what kinds of event and stamp these are.
 const HEAD_LEN: usize = 12;
 
-/// What the reader knows and every shard may ask for. Read some times a second, not for each event.
+/// What the reader publishes of the source, for every shard. Shards read it some times a second, not for each event.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) nature: Nature,
+pub(crate) struct SourceStatus {
+    pub(crate) kind: SourceKind,
     pub(crate) account: Account,
     pub(crate) receive_buffer: usize,
 }
 
-/// Where the reader leaves it.
+/// Holds the newest [`SourceStatus`].
 #[derive(Debug, Default)]
-pub(crate) struct Board(Mutex<Told>);
+pub(crate) struct StatusCell(Mutex<SourceStatus>);
 
-impl Board {
-    pub(crate) fn write(&self, told: Told) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
+impl StatusCell {
+    pub(crate) fn write(&self, status: SourceStatus) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
-    pub(crate) fn read(&self) -> Told {
+    pub(crate) fn read(&self) -> SourceStatus {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,30 +54,30 @@ pub(crate) struct Feed(lane::Writer);
 #[derive(Debug)]
 pub struct QueueSource {
     lane: lane::Reader,
-    board: Arc<Board>,
+    status: Arc<StatusCell>,
 }
 
 /// What kind of source the reader reads, as [`super::Source`] says it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Nature {
+pub(crate) struct SourceKind {
     pub(crate) name: &'static str,
     pub(crate) hears_requests: bool,
 }
 
-/// A queue for events of a source, whose state is on the board.
+/// A queue for events of a source, whose state is in the status cell.
 ///
 /// # Errors
 /// As `eventfd(2)`.
-pub(crate) fn queue(board: Arc<Board>) -> io::Result<(Feed, QueueSource)> {
-    sized(board, [BLOCKS, BLOCK_LEN])
+pub(crate) fn queue(status: Arc<StatusCell>) -> io::Result<(Feed, QueueSource)> {
+    sized(status, [BLOCKS, BLOCK_LEN])
 }
 
 pub(crate) fn sized(
-    board: Arc<Board>,
+    status: Arc<StatusCell>,
     [blocks, block_len]: [usize; 2],
 ) -> io::Result<(Feed, QueueSource)> {
     let (writer, lane) = lane(blocks, block_len)?;
-    Ok((Feed(writer), QueueSource { lane, board }))
+    Ok((Feed(writer), QueueSource { lane, status }))
 }
 
 impl Feed {
@@ -122,19 +122,19 @@ impl QueueSource {
     }
 
     pub(super) fn account(&self) -> Account {
-        self.board.read().account
+        self.status.read().account
     }
 
     pub(super) fn receive_buffer(&self) -> usize {
-        self.board.read().receive_buffer
+        self.status.read().receive_buffer
     }
 
     pub(super) fn name(&self) -> &'static str {
-        self.board.read().nature.name
+        self.status.read().kind.name
     }
 
     pub(super) fn hears_requests(&self) -> bool {
-        self.board.read().nature.hears_requests
+        self.status.read().kind.hears_requests
     }
 }
 

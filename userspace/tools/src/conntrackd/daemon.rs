@@ -80,7 +80,7 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
         privileges::give_up(&identity, (&plan, path), opened, logs)?;
     }
     privileges::confine(becomes_another, log);
-    let crew = fleet::start(parts, log).context("starting the engine's threads")?;
+    let threads = fleet::start(parts, log).context("starting the engine's threads")?;
     if becomes_another {
         privileges::rest(&plan);
     }
@@ -88,8 +88,8 @@ fn start((conf, plan): (&Conf, Plan), path: &Path, detach: bool, logs: &Logs) ->
     let (plan, path, logs) = (Box::new(plan), path.to_owned(), logs.clone());
     let running = Running { plan, path, logs, locks, systemd, keyring, allowed };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let threads = (crew, helpers, (socket, failures));
-    let outcome = runtime.block_on(supervise::run(threads, bound, running, readiness));
+    let parts = (threads, helpers, (socket, failures));
+    let outcome = runtime.block_on(supervise::run(parts, bound, running, readiness));
     log.record(Level::Notice, Code::Shutdown, "---- shutdown received ----", Fields::new());
     outcome
 }

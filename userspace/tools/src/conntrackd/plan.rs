@@ -28,7 +28,7 @@ use host::log::{Level, Places, Style};
 use host::privilege::{User, Wish};
 use host::source::{self, group};
 use host::sys::Scheduling;
-use host::tuning::{GATHER, GATHER_FOR_PEER, Tuning};
+use host::tuning::{COALESCE, COALESCE_FOR_PEER, Tuning};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ impl From<&Conf> for Plan {
             filter,
         } = general;
         let role = Role::from(mode);
-        let (keeps_tables, gather) = (role.purpose != Purpose::Helper, role.gather());
+        let (keeps_tables, coalesce) = (role.purpose != Purpose::Helper, role.coalesce());
         let filter = Filtering::from(filter.as_ref());
         let poll = poll_s.filter(|_| keeps_tables).map(seconds);
         let hears_events = poll.is_none() && keeps_tables;
@@ -159,7 +159,7 @@ impl From<&Conf> for Plan {
                 buffer_max: *netlink_buffer_size_max_growth as usize,
                 events_per_turn: *event_iteration_limit as usize,
                 scheduling: scheduler.map(scheduling),
-                gather: event_latency_us.map_or(gather, micros),
+                coalesce: event_latency_us.map_or(coalesce, micros),
             },
             poll,
             shards: if keeps_tables { *shards as usize } else { 1 },
@@ -345,9 +345,9 @@ impl Role {
         }
     }
 
-    /// How long events may gather where no setting says so: it depends on whether a peer waits for them.
-    const fn gather(&self) -> Duration {
-        if self.links.is_some() || self.nodes.is_some() { GATHER_FOR_PEER } else { GATHER }
+    /// How long events may coalesce where no setting says so: it depends on whether a peer waits for them.
+    const fn coalesce(&self) -> Duration {
+        if self.links.is_some() || self.nodes.is_some() { COALESCE_FOR_PEER } else { COALESCE }
     }
 
     /// Without a peer.

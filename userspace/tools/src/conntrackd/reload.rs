@@ -26,7 +26,7 @@ use super::serve::SharedHandle;
 use crate::conf::{self, Conf};
 use anyhow::{Context, Result, anyhow};
 use host::confine::files::Allowed;
-use host::fleet::{self, Crew, Handle, Stopped};
+use host::fleet::{self, Handle, Stopped, Threads};
 use host::lock::Locks;
 use host::log::Level;
 use host::log::record::{Code, Fields};
@@ -132,7 +132,7 @@ pub async fn begin(
 #[derive(Debug)]
 pub struct Rebuilt {
     /// Its threads.
-    pub crew: Crew,
+    pub threads: Threads,
     /// What it runs with.
     pub plan: Box<Plan>,
     /// Where its lines go.
@@ -141,33 +141,33 @@ pub struct Rebuilt {
     pub refusal: Option<anyhow::Error>,
 }
 
-/// Ends the threads of `crew` and starts those of `to`, or, if that fails, those of `from` again.
+/// Ends the threads of `threads` and starts those of `to`, or, if that fails, those of `from` again.
 ///
 /// # Errors
 /// When neither start.
 pub fn rebuild(
-    crew: Crew,
+    threads: Threads,
     from: (Box<Plan>, Logs),
     to: (Box<Plan>, Logs),
     keyring: &Keyring,
 ) -> Result<Rebuilt> {
-    let Stopped { is_sound, source } = crew.stop();
+    let Stopped { is_sound, source } = threads.stop();
     if !is_sound {
         to.1.log.error("a thread of the engine panicked at its end");
     }
     let mut left = source.map(|source| Left { source, settings: from.0.source.clone() });
-    let mut start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Crew> {
+    let mut start = |(plan, logs): &(Box<Plan>, Logs)| -> Result<Threads> {
         let parts = build::parts(plan, logs, &mut left, keyring)?;
         fleet::start(parts, &logs.log).context("starting the engine's threads")
     };
     match start(&to) {
-        Ok(crew) => Ok(Rebuilt { crew, plan: to.0, logs: to.1, refusal: None }),
+        Ok(threads) => Ok(Rebuilt { threads, plan: to.0, logs: to.1, refusal: None }),
         Err(why) => {
             let why = why.context("the engine does not start with the new configuration");
             let logs = from.1.reopened(&from.0)?;
-            let crew =
+            let threads =
                 start(&from).map_err(|again| anyhow!("{why:#}; nor with the old: {again:#}"))?;
-            Ok(Rebuilt { crew, plan: from.0, logs, refusal: Some(why) })
+            Ok(Rebuilt { threads, plan: from.0, logs, refusal: Some(why) })
         }
     }
 }

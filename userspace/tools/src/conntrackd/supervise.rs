@@ -26,12 +26,12 @@ use export::http;
 use host::clock;
 use host::control::{Bound, Client, Faults, Server};
 use host::feed::Socket;
-use host::fleet::{Crew, Handle};
+use host::fleet::{Handle, Threads};
 use host::helpers::Parts as HelperParts;
 use host::log::record::{Code, Fields};
 use host::log::{Level, Log};
-use host::moderation::Quota;
 use host::process::{self, Child};
+use host::rate_limit::RateLimit;
 use host::shard::Order;
 use std::io;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub enum Readiness {
 }
 
 /// The feed's socket, and what failures are made of.
-type Told = (Option<Socket>, Option<export::failures::Parts>);
+type Outlets = (Option<Socket>, Option<export::failures::Parts>);
 
 /// What the main thread waits for besides its clients.
 enum Phase {
@@ -114,7 +114,7 @@ impl Phase {
 /// # Errors
 /// When a thread fails.
 pub async fn run(
-    (crew, helpers, (socket, failures)): (Crew, Option<HelperParts>, Told),
+    (threads, helpers, (socket, failures)): (Threads, Option<HelperParts>, Outlets),
     bound: Option<Bound>,
     running: Running,
     readiness: Readiness,
@@ -126,9 +126,9 @@ pub async fn run(
     let server = server.context("serving the control socket")?;
     let log = Arc::clone(&running.logs.log);
     let helpers = helpers::Service::start(helpers)?;
-    let shared: SharedHandle = Arc::new(RwLock::new(crew.handle()));
-    let filling = tokio::spawn(filled(crew.handle()));
-    let lookups = nodes::look_up(running.plan.replication.as_deref(), &crew.handle(), &log);
+    let shared: SharedHandle = Arc::new(RwLock::new(threads.handle()));
+    let filling = tokio::spawn(filled(threads.handle()));
+    let lookups = nodes::look_up(running.plan.replication.as_deref(), &threads.handle(), &log);
     let service = Arc::new(Service::new(shared, Arc::clone(&log), faults));
     service.adopt(&running.plan);
     service.count_helpers(helpers.counts());
@@ -136,7 +136,7 @@ pub async fn run(
     let feed = feed::Service::start(socket, &running.plan, &service)?;
     let mut supervisor = Supervisor {
         phase: Phase::Filling(filling, Filled::Start(readiness)),
-        crew: Some(crew),
+        threads: Some(threads),
         lookups,
         helpers,
         feed,
@@ -177,7 +177,7 @@ impl Signals {
 struct Supervisor {
     phase: Phase,
     /// The engine's threads; `None` while they are rebuilt.
-    crew: Option<Crew>,
+    threads: Option<Threads>,
     /// Looks the names of peers up.
     lookups: JoinSet<()>,
     /// The thread that serves helpers.
@@ -222,10 +222,10 @@ impl Supervisor {
         if let Phase::Rebuilding(task, ..) = &mut self.phase
             && let Ok(Ok(rebuilt)) = task.await
         {
-            self.crew = Some(rebuilt.crew);
+            self.threads = Some(rebuilt.threads);
         }
         let is_sound = self.helpers.stop() & self.feed.stop();
-        if self.crew.is_some_and(|crew| !crew.stop().is_sound) || !is_sound {
+        if self.threads.is_some_and(|threads| !threads.stop().is_sound) || !is_sound {
             bail!("a thread of the engine panicked");
         }
         outcome
@@ -235,16 +235,16 @@ impl Supervisor {
         let (kill, mut killed) = mpsc::channel::<()>(1);
         let mut losses = every(LOSSES);
         let mut watchdog = self.running.systemd.watchdog_interval().map(every);
-        let mut quotas = Quotas::default();
+        let mut rate_limits = RateLimits::default();
         loop {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
                 _ = killed.recv() => return Ok(()),
-                ended = ended(&mut self.crew) => return outcome_of(ended),
+                ended = ended(&mut self.threads) => return outcome_of(ended),
                 _ = self.signals.hangup.recv() => self.again = true,
-                _ = self.signals.user1.recv() => quotas.signal(&self.log, "SIGUSR1"),
-                _ = self.signals.user2.recv() => quotas.signal(&self.log, "SIGUSR2"),
+                _ = self.signals.user1.recv() => rate_limits.signal(&self.log, "SIGUSR1"),
+                _ = self.signals.user2.recv() => rate_limits.signal(&self.log, "SIGUSR2"),
                 step = self.phase.end() => self.on(step)?,
                 _ = losses.tick() => {
                     self.service.note_lost_lines(self.running.logs.lost_lines());
@@ -254,7 +254,7 @@ impl Supervisor {
                 client = accept(self.server.as_ref(), self.retry_at) => match client {
                     Ok(client) => self.take(client, &kill),
                     Err(error) => {
-                        quotas.accept(&self.log, &error);
+                        rate_limits.accept(&self.log, &error);
                         self.retry_at = time::Instant::now() + ACCEPT_PAUSE;
                     }
                 },
@@ -290,26 +290,28 @@ impl Supervisor {
         match (step, phase) {
             (Step::Read(Ok(Begun::Changed(plan, logs))), _) => {
                 self.adopt(plan, logs);
-                if let Some(crew) = &self.crew {
+                if let Some(threads) = &self.threads {
                     let conf = self.running.plan.replication.as_deref();
-                    self.lookups = nodes::look_up(conf, &crew.handle(), &self.log);
+                    self.lookups = nodes::look_up(conf, &threads.handle(), &self.log);
                 }
                 self.end_reload(false);
             }
             (Step::Read(Ok(Begun::Rebuild(plan, logs, guard))), _) => {
                 let from = (self.running.plan.clone(), self.running.logs.clone());
-                let Some(crew) = self.crew.take() else { bail!("there is no engine to rebuild") };
+                let Some(threads) = self.threads.take() else {
+                    bail!("there is no engine to rebuild")
+                };
                 let keyring = self.running.keyring.clone();
                 let task =
-                    spawn_blocking(move || reload::rebuild(crew, from, (plan, logs), &keyring));
+                    spawn_blocking(move || reload::rebuild(threads, from, (plan, logs), &keyring));
                 self.phase = Phase::Rebuilding(task, time::Instant::now(), guard);
             }
             (Step::Read(_), _) => self.end_reload(true),
             (Step::Rebuilt(rebuilt), Phase::Rebuilding(_, _, mut guard)) => {
                 let rebuilt = rebuilt.context("the engine was not rebuilt")??;
-                let handle = rebuilt.crew.handle();
+                let handle = rebuilt.threads.handle();
                 *guard = handle.clone();
-                self.crew = Some(rebuilt.crew);
+                self.threads = Some(rebuilt.threads);
                 let refused = rebuilt.refusal.is_some();
                 match rebuilt.refusal {
                     None => self.adopt(rebuilt.plan, rebuilt.logs),
@@ -371,7 +373,7 @@ impl Supervisor {
 
     /// What a new engine does not know, the peer does, and the other way round.
     fn ask_peer(&self) {
-        let Some(crew) = &self.crew else { return };
+        let Some(threads) = &self.threads else { return };
         let replication = &self.running.plan.config.replication;
         if !replication.has_peer {
             return;
@@ -385,7 +387,7 @@ impl Supervisor {
         };
         for &command in commands {
             let (reply, _) = oneshot::channel();
-            crew.handle().order(Order::Command(command, reply));
+            threads.handle().order(Order::Command(command, reply));
         }
     }
 
@@ -419,11 +421,11 @@ impl Supervisor {
     /// Tells systemd that the daemon works, if each thread of the engine has begun a turn since the last time. If one
     /// hangs, systemd's patience runs out.
     fn watch(&self) {
-        let works = match (&self.phase, &self.crew) {
+        let works = match (&self.phase, &self.threads) {
             (Phase::Rebuilding(_, since, _), _) => since.elapsed() < REBUILD_PATIENCE,
-            (_, Some(crew)) => {
+            (_, Some(threads)) => {
                 let interval = self.running.systemd.watchdog_interval().unwrap_or_default();
-                crew.handle().is_turning(interval.max(TURN_PATIENCE))
+                threads.handle().is_turning(interval.max(TURN_PATIENCE))
             }
             (_, None) => true,
         };
@@ -435,24 +437,24 @@ impl Supervisor {
 
 /// How often events that others can cause are logged.
 #[derive(Default)]
-struct Quotas {
-    accept: Quota,
-    signal: Quota,
+struct RateLimits {
+    accept: RateLimit,
+    signal: RateLimit,
 }
 
-impl Quotas {
+impl RateLimits {
     fn accept(&mut self, log: &Log, error: &io::Error) {
-        moderate(&mut self.accept, log, &format!("control socket: {error}"));
+        limit_rate(&mut self.accept, log, &format!("control socket: {error}"));
     }
 
     fn signal(&mut self, log: &Log, name: &str) {
-        moderate(&mut self.signal, log, &format!("{name} means nothing to this daemon"));
+        limit_rate(&mut self.signal, log, &format!("{name} means nothing to this daemon"));
     }
 }
 
-fn moderate(quota: &mut Quota, log: &Log, text: &str) {
+fn limit_rate(rate_limit: &mut RateLimit, log: &Log, text: &str) {
     let now: Instant = clock::now();
-    match quota.take(now) {
+    match rate_limit.take(now) {
         Some(0) => log.warning(text),
         Some(more) => log.warning(format!("{text} ({more} more times since the last such line)")),
         None => {}
@@ -471,9 +473,9 @@ async fn accept(server: Option<&Server>, from: time::Instant) -> io::Result<Clie
 }
 
 /// Until a thread of the engine ends.
-async fn ended(crew: &mut Option<Crew>) -> Option<io::Result<()>> {
-    match crew {
-        Some(crew) => crew.ended().await,
+async fn ended(threads: &mut Option<Threads>) -> Option<io::Result<()>> {
+    match threads {
+        Some(threads) => threads.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -33,12 +33,12 @@ const VERDICTS: [(&str, &str, Option<u8>); 6] = [
 /// Never: numbers and texts become JSON.
 #[must_use]
 pub fn json_text() -> String {
-    let mut board = Board::default();
-    board.row("Verdict");
-    board.verdicts();
+    let mut dashboard = Dashboard::default();
+    dashboard.row("Verdict");
+    dashboard.verdicts();
     for (title, metrics) in groups() {
-        board.row(title);
-        board.group(metrics);
+        dashboard.row(title);
+        dashboard.group(metrics);
     }
     let dashboard = json!({
         "uid": "ctflow",
@@ -54,7 +54,7 @@ pub fn json_text() -> String {
             variable("job", "label_values(ctflow_up, job)"),
             variable("instance", "label_values(ctflow_up{job=~\"$job\"}, instance)"),
         ]},
-        "panels": board.panels,
+        "panels": dashboard.panels,
     });
     let text = serde_json::to_string_pretty(&dashboard);
     text.expect("numbers and texts become JSON") + "\n"
@@ -104,12 +104,12 @@ fn chosen(expression: &str) -> String {
 
 /// Panels, from the top to the bottom.
 #[derive(Default)]
-struct Board {
+struct Dashboard {
     panels: Vec<Value>,
     y: usize,
 }
 
-impl Board {
+impl Dashboard {
     fn row(&mut self, title: &str) {
         let at = json!({"h": 1, "w": COLUMNS, "x": 0, "y": self.y});
         self.push(json!({"type": "row", "title": title, "collapsed": false, "gridPos": at}));

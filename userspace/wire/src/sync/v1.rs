@@ -257,9 +257,9 @@ impl core::error::Error for Fault {}
 /// Which flow with ports a message is likely to be about, in a fraction of the time that [`decode`] takes. A hint:
 /// nothing is checked, and the zone is taken to be 0.
 #[must_use]
-pub fn glimpse(raw: &RawMessage<'_>) -> Option<FlowKey> {
+pub fn hint(raw: &RawMessage<'_>) -> Option<FlowKey> {
     match raw.header.kind {
-        Kind::Flow(_) => flow::glimpse(raw.body),
+        Kind::Flow(_) => flow::hint(raw.body),
         Kind::Expect(_) | Kind::Control => None,
     }
 }

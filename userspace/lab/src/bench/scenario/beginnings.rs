@@ -13,7 +13,7 @@ use crate::churn::program::Range;
 use crate::place::on_cpus;
 use anyhow::{Context, Result, ensure};
 use host::source::{Settings, Source, group};
-use host::tuning::GATHER;
+use host::tuning::COALESCE;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -73,7 +73,7 @@ fn listen(mut source: Source, over: &AtomicBool) -> Result<u64> {
         let last = over.load(Ordering::Acquire);
         match source.drain(4096, &mut |_, _| heard += 1)? {
             0 if last => return Ok(heard),
-            0..1024 => thread::sleep(GATHER),
+            0..1024 => thread::sleep(COALESCE),
             _ => {}
         }
     }

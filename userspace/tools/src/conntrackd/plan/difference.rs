@@ -264,12 +264,12 @@ impl Difference {
     }
 
     fn tuning(&mut self, (running, wanted): (Tuning, Tuning), is_same: bool) {
-        let Tuning { buffer_max, events_per_turn, scheduling, gather } = running;
+        let Tuning { buffer_max, events_per_turn, scheduling, coalesce } = running;
         self.live(buffer_max != wanted.buffer_max, "NetlinkBufferSizeMaxGrowth");
         self.live(events_per_turn != wanted.events_per_turn, "EventIterationLimit");
         self.live(scheduling != wanted.scheduling, "Scheduler");
         // Where it is not written, it follows from the purpose.
-        self.live(is_same && gather != wanted.gather, "EventLatency");
+        self.live(is_same && coalesce != wanted.coalesce, "EventLatency");
     }
 
     fn places(&mut self, (running, wanted): (&Places, &Places)) {

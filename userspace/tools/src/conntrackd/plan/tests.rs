@@ -312,10 +312,10 @@ fn a_plan_holds_nothing_of_one_start() {
     assert_eq!((first_seq, hash_seed), (standard.first_seq, standard.hash_seed));
 }
 
-/// How long events gather follows from who waits, unless it is written; the reference names both.
+/// How long events coalesce follows from who waits, unless it is written; the reference names both.
 #[test]
-fn events_gather_for_a_shorter_time_where_a_peer_waits() {
-    let us = |text: &str| plan(text).tuning.gather.as_micros();
+fn events_coalesce_for_a_shorter_time_where_a_peer_waits() {
+    let us = |text: &str| plan(text).tuning.coalesce.as_micros();
     let (peer, nobody) = (us(SYNC), us("Stats { }"));
     assert!(0 < peer && peer < nobody, "{peer} {nobody}");
     for text in ["Stats { } General { EventLatency 70 }", &add("EventLatency 70")] {

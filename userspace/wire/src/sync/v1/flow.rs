@@ -286,7 +286,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Flow, DecodeError> {
 
 /// The flow that the attributes in `body` are likely to be about, from the first few of them: nothing is checked, and a
 /// zone comes too late to be seen.
-pub(super) fn glimpse(body: &[u8]) -> Option<FlowKey> {
+pub(super) fn hint(body: &[u8]) -> Option<FlowKey> {
     let mut tuple = Tuple::UNKNOWN;
     let mut attributes = Attributes::new(body);
     while let Some(a) = attributes.next().ok()? {

@@ -24,7 +24,7 @@ fn survive(bytes: &[u8]) {
             assert!(raw.at >= end && messages.consumed() == raw.at + usize::from(raw.header.len));
             end = messages.consumed();
             assert!(end <= bytes.len() && raw.body.len() == end - raw.at - HEADER_LEN);
-            let _ = (glimpse(&raw), decode(&raw));
+            let _ = (hint(&raw), decode(&raw));
         }
         assert!(messages.next().is_none() && messages.consumed() <= bytes.len());
     }
@@ -41,7 +41,7 @@ proptest! {
         prop_assert_eq!((header.seq, header.flags), (stamp.seq, stamp.flags));
         if flow.orig.has_ports() && flow.zone == 0 && flow.orig.proto != ipproto::UDPLITE {
             let raw = Messages::datagram(&bytes).next().unwrap().unwrap();
-            prop_assert_eq!(glimpse(&raw), Some(flow.key()));
+            prop_assert_eq!(hint(&raw), Some(flow.key()));
         }
         prop_assert_eq!(message, Message::Flow { change, flow });
     }

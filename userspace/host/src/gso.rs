@@ -4,33 +4,33 @@
 //!   engine --datagram--> +------+------+------+----+---------+
 //!                        | 1400 | 1400 | 1400 | 96 |  1456   |
 //!                        +------+------+------+----+---------+
-//!                        |<------- train --------->| longer: begins the next one
+//!                        |<------- batch --------->| longer: begins the next one
 //! ```
 //!
-//! The kernel takes a train with one system call and sends it through the network stack as one packet, which is cut
-//! where it leaves (`UDP_SEGMENT`, udp(7)): most of what a datagram costs is paid once for each train.
+//! The kernel takes a batch with one system call and sends it through the network stack as one packet, which is cut
+//! where it leaves (`UDP_SEGMENT`, udp(7)): most of what a datagram costs is paid once for each batch.
 
 use std::ops::Range;
 
-/// Bytes of a train: the kernel takes what fits one datagram with the longest headers.
-const TRAIN_LEN_MAX: usize = 60_000;
+/// Bytes of a gso: the kernel takes what fits one datagram with the longest headers.
+const BATCH_LEN_MAX: usize = 60_000;
 /// Room for the longest datagram alone.
 const BUFFER_LEN: usize = 1 << 16;
 
 /// Datagrams that wait to be sent.
 #[derive(Debug)]
-pub(crate) struct Train {
+pub(crate) struct GsoBatch {
     bytes: Vec<u8>,
-    /// Where the train began; its pieces are counted from here.
+    /// Where the batch began; its pieces are counted from here.
     origin: usize,
     unsent: Range<usize>,
     /// Length of all pieces but the last.
     piece: usize,
-    /// Length of the datagram behind the train, which is longer than its pieces; 0 if there is none.
+    /// Length of the datagram behind the batch, which is longer than its pieces; 0 if there is none.
     next: usize,
 }
 
-impl Train {
+impl GsoBatch {
     pub(crate) fn new() -> Self {
         Self { bytes: vec![0; BUFFER_LEN], origin: 0, unsent: 0..0, piece: 0, next: 0 }
     }
@@ -40,7 +40,7 @@ impl Train {
         self.unsent.start >= self.unsent.end && self.next == 0
     }
 
-    /// Makes a train of at most `most` datagrams, unless one is on its way; how many that took. `pull` writes a
+    /// Makes a batch of at most `most` datagrams, unless one is on its way; how many that took. `pull` writes a
     /// datagram into the bytes it is given, `room` of them, and says how long it is.
     pub(crate) fn fill(
         &mut self,
@@ -60,7 +60,7 @@ impl Train {
             (self.piece, pulled) = (len, 1);
         }
         (self.origin, self.unsent) = (0, 0..self.piece);
-        while pulled < most && self.unsent.end + room <= TRAIN_LEN_MAX {
+        while pulled < most && self.unsent.end + room <= BATCH_LEN_MAX {
             let end = self.unsent.end;
             let Some(len) = pull(&mut self.bytes[end..end + room]) else { break };
             pulled += 1;
@@ -100,18 +100,18 @@ mod tests {
 
     /// Sends datagrams of these lengths, each filled with its number; what went out, cut as the kernel would.
     fn sent(lens: &[usize], most: usize, step: impl Fn(usize) -> usize) -> Vec<(u8, usize)> {
-        let (mut train, mut out, mut from) = (Train::new(), Vec::new(), 0);
+        let (mut batch, mut out, mut from) = (GsoBatch::new(), Vec::new(), 0);
         let mut waiting = lens.iter().zip(0_u8..);
         loop {
-            train.fill(1472, most, |room| {
+            batch.fill(1472, most, |room| {
                 let (&len, number) = waiting.next()?;
                 room[..len].fill(number);
                 Some(len)
             });
-            if train.is_empty() {
+            if batch.is_empty() {
                 return out;
             }
-            let (head, piece) = train.head();
+            let (head, piece) = batch.head();
             let take = step(piece).min(head.len());
             // What is sent of a head is whole pieces of it, or a part of one.
             let pieces = head[..if take < piece { take } else { head.len() }].chunks(piece);
@@ -119,7 +119,7 @@ mod tests {
             assert!(head.chunks(piece).all(|piece| piece.iter().all(|&b| b == piece[0])));
             from += 1;
             assert!(from < 10_000, "it ends");
-            train.advance(pieces.iter().map(|piece| piece.1).sum());
+            batch.advance(pieces.iter().map(|piece| piece.1).sum());
             out.extend(pieces);
         }
     }

@@ -12,9 +12,9 @@ use crate::ended::Ends;
 use crate::sys;
 use common::Instant;
 use ctnetlink::FlowKey;
-use engine::flows::table::{FlowTable, Trail};
+use engine::flows::table::{FlowTable, Probe};
 use engine::{Engine, Input, Side};
-use wire::sync::v1::{Messages, glimpse};
+use wire::sync::v1::{Messages, hint};
 
 /// Flows at once: a processor has about as many lines of memory under way.
 const ROOM: usize = 16;
@@ -22,11 +22,11 @@ const ROOM: usize = 16;
 const FEW: usize = 2;
 /// Flows of a datagram at most: as many as one of Ethernet's length holds. What is fetched must not push out what was
 /// fetched before.
-const GLIMPSED: usize = 40;
+const HINTS_MAX: usize = 40;
 
 /// Inputs about flows, in order, on their way to the engine. Nothing may be left in it at the end of a turn.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct Prefetch {
     waiting: Vec<Waiting>,
     /// The kernel's messages of the ends that wait, one behind the other.
     messages: Vec<u8>,
@@ -35,19 +35,19 @@ pub struct Ahead {
 /// An input on its way.
 #[derive(Debug)]
 struct Waiting {
-    trail: Trail,
+    probe: Probe,
     input: Input<'static>,
-    /// Where its message ends in [`Ahead::messages`], if a listener to ends needs the message.
+    /// Where its message ends in [`Prefetch::messages`], if a listener to ends needs the message.
     message_end: Option<usize>,
 }
 
-impl Default for Ahead {
+impl Default for Prefetch {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Ahead {
+impl Prefetch {
     /// With nothing in it.
     #[must_use]
     pub fn new() -> Self {
@@ -68,8 +68,8 @@ impl Ahead {
             self.messages.extend_from_slice(message);
             self.messages.len()
         });
-        let trail = engine.table(Side::Local).trail(key);
-        self.waiting.push(Waiting { trail, input, message_end });
+        let probe = engine.table(Side::Local).probe(key);
+        self.waiting.push(Waiting { probe, input, message_end });
         if self.waiting.len() == ROOM {
             self.finish(engine, now, ends);
         }
@@ -78,7 +78,7 @@ impl Ahead {
     /// Hands the engine all of them.
     pub fn finish(&mut self, engine: &mut Engine, now: Instant, mut ends: Option<&mut Ends>) {
         if self.waiting.len() > FEW {
-            fetch(engine.table(Side::Local), self.waiting.iter().map(|waiting| waiting.trail));
+            fetch(engine.table(Side::Local), self.waiting.iter().map(|waiting| waiting.probe));
         }
         let mut from = 0;
         for Waiting { input, message_end, .. } in self.waiting.drain(..) {
@@ -96,29 +96,29 @@ impl Ahead {
 
 /// Flows that a datagram of the peer is about.
 #[derive(Debug, Default)]
-pub(crate) struct Glimpse {
-    trails: Vec<Trail>,
+pub(crate) struct Hints {
+    probes: Vec<Probe>,
 }
 
-impl Glimpse {
+impl Hints {
     /// Has the memory fetched that the engine will look at for this datagram.
     pub(crate) fn take(&mut self, engine: &Engine, datagram: &[u8]) {
         let table = engine.table(Side::Remote);
-        let flows = Messages::datagram(datagram).flatten().filter_map(|raw| glimpse(&raw));
-        self.trails.clear();
-        self.trails.extend(flows.take(GLIMPSED).map(|key| table.trail(&key)));
-        if self.trails.len() > FEW {
-            fetch(table, self.trails.iter().copied());
+        let flows = Messages::datagram(datagram).flatten().filter_map(|raw| hint(&raw));
+        self.probes.clear();
+        self.probes.extend(flows.take(HINTS_MAX).map(|key| table.probe(&key)));
+        if self.probes.len() > FEW {
+            fetch(table, self.probes.iter().copied());
         }
     }
 }
 
-fn fetch(table: &FlowTable, trails: impl Iterator<Item = Trail> + Clone) {
-    for trail in trails.clone() {
-        table.first_look(trail).into_iter().for_each(sys::fetch);
+fn fetch(table: &FlowTable, probes: impl Iterator<Item = Probe> + Clone) {
+    for probe in probes.clone() {
+        table.index_line(probe).into_iter().for_each(sys::fetch);
     }
-    for trail in trails {
-        table.second_look(trail).into_iter().for_each(sys::fetch);
+    for probe in probes {
+        table.row_line(probe).into_iter().for_each(sys::fetch);
     }
 }
 
@@ -136,34 +136,34 @@ mod tests {
         Flow { orig, reply: orig.inverted(), ..Flow::UNKNOWN }
     }
 
-    fn push(ahead: &mut Ahead, engine: &mut Engine, event: Change, n: u8) {
+    fn push(prefetch: &mut Prefetch, engine: &mut Engine, event: Change, n: u8) {
         let (flow, stamp) = (flow(n), Stamp::InOrder);
         let input = Input::Kernel { event, flow: flow.clone(), origin: Origin::Foreign, stamp };
-        ahead.push(engine, Instant(1), (&flow.key(), input), (None, None));
+        prefetch.push(engine, Instant(1), (&flow.key(), input), (None, None));
     }
 
     #[test]
     fn all_of_it_arrives_in_order() {
         let mut engine = Engine::new(Config::default(), Instant(0));
-        let mut ahead = Ahead::new();
+        let mut prefetch = Prefetch::new();
         for n in 0..40 {
-            push(&mut ahead, &mut engine, Change::New, n);
+            push(&mut prefetch, &mut engine, Change::New, n);
             if n % 2 == 0 {
-                push(&mut ahead, &mut engine, Change::Destroy, n);
+                push(&mut prefetch, &mut engine, Change::Destroy, n);
             }
         }
         let events = |engine: &Engine| engine.counters().events;
         assert_eq!(events(&engine), 60 / ROOM as u64 * ROOM as u64, "what is together goes on");
-        ahead.finish(&mut engine, Instant(1), None);
+        prefetch.finish(&mut engine, Instant(1), None);
         assert_eq!((events(&engine), engine.table(Side::Local).alive()), (60, 20));
-        ahead.finish(&mut engine, Instant(1), None);
+        prefetch.finish(&mut engine, Instant(1), None);
         assert_eq!(events(&engine), 60);
     }
 
     #[test]
-    fn a_glimpse_sees_the_flows_and_survives_garbage() {
+    fn a_hint_sees_the_flows_and_survives_garbage() {
         let engine = Engine::new(Config::default(), Instant(0));
-        let (mut bytes, mut glimpse) = ([0; 4096], Glimpse::default());
+        let (mut bytes, mut hints) = ([0; 4096], Hints::default());
         let mut writer = Writer::new(&mut bytes);
         let options = v1::Options { timeout: true, window_scale: true };
         for n in 0..5 {
@@ -171,12 +171,12 @@ mod tests {
             v1::encode_flow(Change::New, stamp, &flow(n), options, &mut writer);
         }
         let len = writer.finish().unwrap();
-        glimpse.take(&engine, &bytes[..len]);
-        let trail = |n| engine.table(Side::Remote).trail(&flow(n).key());
-        assert_eq!(glimpse.trails, [0, 1, 2, 3, 4].map(trail));
-        glimpse.take(&engine, &bytes[..len - 3]);
-        assert_eq!(glimpse.trails.len(), 4);
-        glimpse.take(&engine, &[0xff; 100]);
-        assert!(glimpse.trails.is_empty());
+        hints.take(&engine, &bytes[..len]);
+        let probe = |n| engine.table(Side::Remote).probe(&flow(n).key());
+        assert_eq!(hints.probes, [0, 1, 2, 3, 4].map(probe));
+        hints.take(&engine, &bytes[..len - 3]);
+        assert_eq!(hints.probes.len(), 4);
+        hints.take(&engine, &[0xff; 100]);
+        assert!(hints.probes.is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! When to be woken by each event, and when to let some gather.
+//! When to be woken by each event, and when to let some coalesce.
 //!
 //! A wake-up costs the thread, and the packet that causes it, some ten times what an event costs. Events that come one
-//! by one are worth it: they are passed on at once. Events that stream in are not: they gather for a moment, which also
-//! lets the states of one flow merge into one message. How long that is, is a setting
-//! ([`crate::tuning::Tuning::gather`]).
+//! by one are worth it: they are passed on at once. Events that stream in are not: they coalesce for a moment, which
+//! also lets the states of one flow merge into one message. A setting says how long that is
+//! ([`crate::tuning::Tuning::coalesce`]).
 
 use common::Instant;
 use std::time::Duration;
@@ -15,13 +15,13 @@ const STREAM: usize = 16;
 
 /// Tells streams from single events.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Coalescer {
     began: Instant,
     /// Events of the last window and of this one.
     counts: [usize; 2],
 }
 
-impl Pace {
+impl Coalescer {
     /// Nothing has come yet.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
@@ -50,10 +50,10 @@ mod tests {
     /// Gaps in microseconds and the events of the turn after each.
     fn streams(gaps: impl IntoIterator<Item = (u64, usize)>) -> Vec<bool> {
         let mut now = Instant(1 << 40);
-        let mut pace = Pace::new(now);
+        let mut coalescer = Coalescer::new(now);
         let turn = |(gap, events)| {
             now += Duration::from_micros(gap);
-            pace.on_turn(now, events)
+            coalescer.on_turn(now, events)
         };
         gaps.into_iter().map(turn).collect()
     }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_gather_and_a_silence_ends_them() {
+    fn streams_coalesce_and_a_silence_ends_them() {
         assert_eq!(streams([(9000, 1), (300, 10), (300, 10)]), [false, false, true]);
         assert_eq!(
             streams([(9000, 10), (9000, 10), (1500, 0), (100, 1)]),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   scheduler:  CPU 0  packet -> event --wake another CPU, which sleeps--> CPU 1  thread
-//!   follower:   CPU 0  packet -> event -> thread
+//!   affinity:   CPU 0  packet -> event -> thread
 //! ```
 //!
 //! The scheduler likes to wake a thread on an idle CPU. Waking that CPU from its sleep takes longer than the work to
@@ -93,13 +93,13 @@ impl Policy {
 
 /// Moves the thread that runs it.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct Affinity {
     policy: Policy,
     /// Where it is held, and where it may run when it is not.
     held: Option<(usize, CpuSet)>,
 }
 
-impl Follower {
+impl Affinity {
     pub(crate) const fn new() -> Self {
         Self { policy: Policy::new(), held: None }
     }
@@ -191,13 +191,13 @@ mod tests {
     fn a_thread_is_held_where_it_may_be_and_freed_to_where_it_was() {
         let before = place::cpus();
         let home = *before.last().unwrap();
-        let mut follower = Follower::new();
-        (0..HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(home)));
+        let mut affinity = Affinity::new();
+        (0..HABIT).for_each(|n| affinity.on_turn(Instant(n.into()), on(home)));
         assert_eq!(place::cpus(), [home]);
-        follower.on_turn(Instant(9), Turn { busy: true, ..on(home) });
+        affinity.on_turn(Instant(9), Turn { busy: true, ..on(home) });
         assert_eq!(place::cpus(), before);
         // CPUs that do not exist or are not allowed change nothing.
-        (0..2 * HABIT).for_each(|n| follower.on_turn(Instant(n.into()), on(1000)));
+        (0..2 * HABIT).for_each(|n| affinity.on_turn(Instant(n.into()), on(1000)));
         assert_eq!(place::cpus(), before);
     }
 }
