@@ -5,7 +5,7 @@ use criterion::Criterion;
 use ctnetlink::{Change, Flow, Writer};
 use std::hint::black_box;
 use wire::sync::v1::{self, Options, Stamp};
-use wire::sync::v2::frame::Told;
+use wire::sync::v2::frame::FlowsFlags;
 use wire::sync::v2::{Canonical, Claim, Datagram, DigestKey, Frame, Frames, Head, What};
 
 const OPTIONS: Options = Options { timeout: true, window_scale: false };
@@ -68,7 +68,7 @@ fn fill(bytes: &mut [u8], flows: &[Flow]) -> (usize, usize) {
     for flow in flows {
         let claim = Claim { version: count as u64 + 1, what: What::New, ..Claim::default() };
         let canonical = Canonical::of(flow).expect("it is known");
-        if !datagram.flow(Told::empty(), &claim, &canonical) {
+        if !datagram.flow(FlowsFlags::empty(), &claim, &canonical) {
             break;
         }
         count += 1;

@@ -12,7 +12,7 @@
 //!                   | hdr | IP | SRC | DST | PROTO | NUM | l4 ... |
 //! ```
 
-use crate::filter::{Subject, told};
+use crate::filter::{Subject, known};
 use core::sync::atomic::{Ordering, compiler_fence};
 use ctnetlink::Change;
 use ctnetlink::tuple::{FAMILY_IPV4, FAMILY_IPV6, ipproto};
@@ -135,7 +135,7 @@ fn tuples<B: Bytes + ?Sized, const A: usize>(
     header(bytes, reply + 4, CTA_TUPLE_IP)?;
     header(bytes, reply + 8, src)?;
     subject.reply_src[..A].copy_from_slice(&bytes.load::<A>(reply + SOURCE)?);
-    subject.told = told::REPLY;
+    subject.known = known::REPLY;
     Some(reply + len)
 }
 
@@ -153,7 +153,7 @@ fn walk<B: Bytes + ?Sized>(bytes: &B, from: usize, end: usize, subject: &mut Sub
     let mut at = from;
     for _ in 0..ATTRIBUTES_MAX {
         if at >= end {
-            subject.told |= told::ZONE | told::MARK;
+            subject.known |= known::ZONE | known::MARK;
             return;
         }
         let Some(head) = bytes.load::<4>(at) else { return };
@@ -161,12 +161,12 @@ fn walk<B: Bytes + ?Sized>(bytes: &B, from: usize, end: usize, subject: &mut Sub
             CTA_ZONE => {
                 let Some(zone) = bytes.load::<2>(at + 4) else { return };
                 subject.key.zone = u16::from_be_bytes(zone);
-                subject.told |= told::ZONE;
+                subject.known |= known::ZONE;
             }
             CTA_MARK => {
                 let Some(mark) = bytes.load::<4>(at + 4) else { return };
                 subject.mark = u32::from_be_bytes(mark);
-                subject.told |= told::MARK;
+                subject.known |= known::MARK;
             }
             CTA_PROTOINFO if subject.key.tuple.proto == ipproto::TCP => {
                 let Some(info) = bytes.load::<9>(at + 4) else { return };
@@ -174,7 +174,7 @@ fn walk<B: Bytes + ?Sized>(bytes: &B, from: usize, end: usize, subject: &mut Sub
                     && kind_at(&info, 4) == CTA_PROTOINFO_TCP_STATE
                 {
                     subject.tcp_state = u32::from(info[8]);
-                    subject.told |= told::TCP_STATE;
+                    subject.known |= known::TCP_STATE;
                 }
             }
             _ => {}

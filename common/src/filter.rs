@@ -110,7 +110,7 @@ pub trait Sets {
 }
 
 /// Which fields of a flow a message carried beyond its original tuple. One bit each.
-pub mod told {
+pub mod known {
     /// `reply_src`.
     pub const REPLY: u32 = 1;
     /// `key.zone`.
@@ -133,8 +133,8 @@ pub struct Subject {
     pub mark: u32,
     /// Its state, as the kernel numbers those of TCP.
     pub tcp_state: u32,
-    /// Bits of [`told`]: which fields are known.
-    pub told: u32,
+    /// Bits of [`known`]: which fields are known.
+    pub known: u32,
 }
 
 impl Subject {
@@ -144,7 +144,7 @@ impl Subject {
         reply_src: [0; 16],
         mark: 0,
         tcp_state: 0,
-        told: 0,
+        known: 0,
     };
 }
 
@@ -206,13 +206,13 @@ impl FilterConfig {
     #[must_use]
     #[inline(always)]
     pub fn passes(&self, subject: &Subject, sets: &impl Sets, change: Change) -> bool {
-        self.meant(subject, sets) && (matches!(change, Change::Destroy) || self.fit(subject))
+        self.matches(subject, sets) && (matches!(change, Change::Destroy) || self.fit(subject))
     }
 
     /// Whether the flow is one of those that count, by what it keeps for life.
     #[must_use]
     #[inline(always)]
-    pub fn meant(&self, subject: &Subject, sets: &impl Sets) -> bool {
+    pub fn matches(&self, subject: &Subject, sets: &impl Sets) -> bool {
         self.passes_protocol(subject.key.tuple.proto)
             && self.passes_addresses(subject, sets)
             && self.passes_ports(subject, sets)
@@ -239,7 +239,7 @@ impl FilterConfig {
     #[inline(always)]
     fn passes_addresses(&self, subject: &Subject, sets: &impl Sets) -> bool {
         let (orig, reply) = (&subject.key.tuple.src, &subject.reply_src);
-        let replied = subject.told & told::REPLY != 0;
+        let replied = subject.known & known::REPLY != 0;
         match subject.key.tuple.family {
             FAMILY_IPV4 if self.ipv4_mode != mode::OFF => {
                 let named = |a: &[u8; 16]| sets.hold_ipv4([a[0], a[1], a[2], a[3]]);
@@ -270,13 +270,13 @@ impl FilterConfig {
     #[inline(always)]
     fn passes_zone(&self, subject: &Subject, sets: &impl Sets) -> bool {
         self.zone_mode == mode::OFF
-            || subject.told & told::ZONE == 0
+            || subject.known & known::ZONE == 0
             || passes(self.zone_mode, sets.hold_number(Numbers::Zones, subject.key.zone))
     }
 
     #[inline(always)]
     fn passes_sample(&self, subject: &Subject) -> bool {
-        self.sample <= 1 || subject.told & told::ZONE == 0 || in_sample(&subject.key, self.sample)
+        self.sample <= 1 || subject.known & known::ZONE == 0 || in_sample(&subject.key, self.sample)
     }
 
     /// TCP states; a flow of another protocol passes, and so does one whose state is unknown.
@@ -284,13 +284,13 @@ impl FilterConfig {
     fn passes_state(&self, subject: &Subject) -> bool {
         self.tcp_state_mode == mode::OFF
             || subject.key.tuple.proto != ipproto::TCP
-            || subject.told & told::TCP_STATE == 0
+            || subject.known & known::TCP_STATE == 0
             || passes(self.tcp_state_mode, self.tcp_states >> (subject.tcp_state & 31) & 1 == 1)
     }
 
     #[inline(always)]
     fn passes_mark(&self, subject: &Subject) -> bool {
-        if self.mark_mode == mode::OFF || subject.told & told::MARK == 0 {
+        if self.mark_mode == mode::OFF || subject.known & known::MARK == 0 {
             return true;
         }
         let mut named = false;

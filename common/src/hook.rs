@@ -20,7 +20,7 @@
 //! Addresses and layer-4 identities are in network order, everything else in native order: writer and reader are one
 //! machine. It is the state of the whole flow as the packet left it, just before the kernel confirms the flow.
 
-use crate::filter::{Subject, told};
+use crate::filter::{Subject, known};
 use ctnetlink::tuple::ipproto;
 
 /// Length of what lies behind the header.
@@ -103,10 +103,10 @@ impl PacketRecord {
             subject.key.zone = self.zone;
         }
         subject.mark = self.mark;
-        subject.told = told::REPLY | told::ZONE | told::MARK;
+        subject.known = known::REPLY | known::ZONE | known::MARK;
         if self.proto == ipproto::TCP {
             subject.tcp_state = self.state[0].into();
-            subject.told |= told::TCP_STATE;
+            subject.known |= known::TCP_STATE;
         }
         subject
     }

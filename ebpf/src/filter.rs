@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use common::event::{self, Bytes};
-use common::filter::{FilterConfig, Numbers, Sets, Subject, told};
+use common::filter::{FilterConfig, Numbers, Sets, Subject, known};
 use core::hint::black_box;
 use ctnetlink::Change;
 
@@ -96,7 +96,7 @@ unsafe fn judge(ctx: &SkBuffContext, config: &FilterConfig, scratch: *mut Scratc
 /// Whether news of a flow passes.
 #[inline(always)]
 pub fn lets_pass(config: &FilterConfig, change: Change, subject: &Subject) -> bool {
-    if !config.meant(subject, &Maps) {
+    if !config.matches(subject, &Maps) {
         return false;
     }
     // A flow must be seen to begin even in a state or with a mark that does not pass.
@@ -108,7 +108,7 @@ pub fn lets_pass(config: &FilterConfig, change: Change, subject: &Subject) -> bo
 /// space may have learnt of the flow in another way.
 #[inline(always)]
 fn is_grown(age_ns: u64, change: Change, subject: &Subject) -> bool {
-    if subject.told & told::ZONE == 0 {
+    if subject.known & known::ZONE == 0 {
         return true;
     }
     // SAFETY: the helper has no precondition.

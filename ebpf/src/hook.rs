@@ -106,8 +106,8 @@ pub fn look(ctx: *const NfContext) {
     let Some(slot) = SIGNATURES.get_ptr_mut(index) else { return count(counter::UNTRACKED) };
     let word = tag | state.signature();
     // SAFETY: the lookup succeeded; slots are 8 bytes and live as long as the program. Others may write it at any time.
-    let told = unsafe { slot.read_volatile() };
-    if told == word && state.status & CONFIRMED != 0 {
+    let last = unsafe { slot.read_volatile() };
+    if last == word && state.status & CONFIRMED != 0 {
         return count(counter::SETTLED);
     }
     let (outcome, word) = tell(conn, &state, tag, word);

@@ -68,7 +68,7 @@ pub(crate) struct Kernel {
 
 /// The part of a flow that one event tells.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Parts {
     pub(crate) proto: bool,
     pub(crate) mark: bool,
     pub(crate) labels: bool,
@@ -136,13 +136,13 @@ impl Kernel {
         }
         flow.id = self.id_for(&flow.key(), same_id);
         flow.known |= Known::ID | Known::STATUS;
-        let mut told = flow.clone();
-        if told.mark == 0 {
-            told.known.remove(Known::MARK);
+        let mut parts = flow.clone();
+        if parts.mark == 0 {
+            parts.known.remove(Known::MARK);
         }
         flow.known |= Known::MARK;
         self.place(flow);
-        self.report(now, Change::New, told, Origin::Foreign);
+        self.report(now, Change::New, parts, Origin::Foreign);
         true
     }
 
@@ -151,12 +151,12 @@ impl Kernel {
         &mut self,
         now: Instant,
         key: &FlowKey,
-        told: Told,
+        parts: Parts,
         edit: impl FnOnce(&mut Flow),
     ) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         edit(flow);
-        let event = part(flow, told);
+        let event = part(flow, parts);
         let touches_injected = self.injected.remove(key) | self.unheard.remove(key);
         self.report(now, Change::Update, event, Origin::Foreign);
         if let Some(happened) = self.happened.last_mut().filter(|_| touches_injected) {
@@ -166,7 +166,7 @@ impl Kernel {
 
     /// A packet that was on its way while the flow ended reports it once more, after the end.
     pub(crate) fn race(&mut self, now: Instant, gone: &Flow) {
-        self.report(now, Change::Update, part(gone, Told::default()), Origin::Foreign);
+        self.report(now, Change::Update, part(gone, Parts::default()), Origin::Foreign);
     }
 
     /// Traffic, or its absence, ends a flow.
@@ -262,14 +262,14 @@ impl Kernel {
         if let Some(labels) = news.extra.as_deref().and_then(|e| e.labels.clone()) {
             flow.extra_mut().labels = Some(labels);
         }
-        let told = flow.clone();
+        let parts = flow.clone();
         if origin == Origin::Commit {
             // It is the node's own from here on.
             self.injected.remove(&owner);
             self.unheard.remove(&owner);
         }
         self.abandoned.remove(&owner);
-        self.report(now, Change::Update, told, origin);
+        self.report(now, Change::Update, parts, origin);
         Ok(())
     }
 
@@ -307,10 +307,10 @@ impl Kernel {
         }
         self.injected.remove(key);
         self.unheard.remove(key);
-        let mut told = part(&flow, Told { proto: true, ..Told::default() });
-        told.known.remove(Known::TIMEOUT);
-        told.status |= Status::DYING;
-        self.report(now, Change::Destroy, told, origin);
+        let mut parts = part(&flow, Parts { proto: true, ..Parts::default() });
+        parts.known.remove(Known::TIMEOUT);
+        parts.status |= Status::DYING;
+        self.report(now, Change::Destroy, parts, origin);
         Some(flow)
     }
 
@@ -344,17 +344,17 @@ fn ends(flow: &Flow) -> [FlowKey; 2] {
 }
 
 /// The fields of a flow in an event of traffic: identity, status and lifetime always, a mark that is not zero always.
-fn part(flow: &Flow, told: Told) -> Flow {
+fn part(flow: &Flow, parts: Parts) -> Flow {
     let mut out = Flow { extra: None, ..flow.clone() };
-    if flow.mark == 0 && !told.mark {
+    if flow.mark == 0 && !parts.mark {
         out.known.remove(Known::MARK);
     }
     out.proto = match flow.proto {
-        _ if !told.proto => ProtoState::None,
+        _ if !parts.proto => ProtoState::None,
         ProtoState::Tcp(tcp) => ProtoState::Tcp(TcpState { flags: None, ..tcp }),
         other => other,
     };
-    if told.labels
+    if parts.labels
         && let Some(labels) = flow.extra.as_deref().and_then(|e| e.labels.clone())
     {
         out.extra_mut().labels = Some(labels);

@@ -140,7 +140,7 @@ fn peers_share_some(cluster: &Cluster, node: usize) -> bool {
 /// Whether a flow may be one that an earlier life of the node wrote.
 fn may_have_written(cluster: &Cluster, node: usize) -> bool {
     let node = &cluster.nodes[node];
-    let silent = node.engine.ours().map_or(0, engine::Engine::silent_flows);
+    let silent = node.engine.ours().map_or(0, engine::Engine::flows_without_events);
     let began_again = node.engine.config().earlier_life && !node.keeps(Side::Remote);
     began_again && (silent > 0 || !node.keeps(Side::Local))
 }

@@ -1,6 +1,6 @@
 //! What traffic does to a kernel: flows begin, change, end, and begin again with the tuple they had, often at once.
 
-use crate::kernel::{Kernel, Told};
+use crate::kernel::{Kernel, Parts};
 use crate::prng::Rng;
 use common::Instant;
 use ctnetlink::flow::{HelperName, Known, ProtoState, Status, TcpState};
@@ -94,8 +94,8 @@ impl Workload {
     fn change(&mut self, kernel: &mut Kernel, now: Instant, key: &FlowKey) {
         let rng = &mut self.rng;
         let (kind, value) = (rng.below(10), rng.below(3) as u32);
-        let told = Told { proto: kind < 5, mark: kind == 5 || kind == 6, labels: kind == 7 };
-        kernel.change(now, key, told, |flow| {
+        let parts = Parts { proto: kind < 5, mark: kind == 5 || kind == 6, labels: kind == 7 };
+        kernel.change(now, key, parts, |flow| {
             flow.timeout_s = 60 + value;
             match kind {
                 0..5 => advance(flow),

@@ -28,7 +28,7 @@ fn tcp(src: u16, dst: u16) -> Subject {
         reply_src: [9; 16],
         mark: 0x15,
         tcp_state: 3,
-        told: told::REPLY | told::ZONE | told::MARK | told::TCP_STATE,
+        known: known::REPLY | known::ZONE | known::MARK | known::TCP_STATE,
     }
 }
 
@@ -86,7 +86,7 @@ fn what_changes_counts_for_news_and_not_for_the_end() {
 
 #[test]
 fn what_is_not_told_passes() {
-    let silent = Subject { told: 0, ..tcp(1, 1) };
+    let silent = Subject { known: 0, ..tcp(1, 1) };
     for config in [
         config(|c| c.zone_mode = mode::IGNORE),
         config(|c| c.mark_mode = mode::ACCEPT),

@@ -308,9 +308,10 @@ mod entry {
         // SAFETY: the helper has no precondition.
         record.cpu = unsafe { bpf_get_smp_processor_id() } as u16;
         entry.submit(0);
-        if let Some(told) = FAILURE_COUNTERS.get_ptr_mut((Reason::COUNT + reason.index()) as u32) {
+        if let Some(counter) = FAILURE_COUNTERS.get_ptr_mut((Reason::COUNT + reason.index()) as u32)
+        {
             // SAFETY: the cell belongs to this CPU.
-            unsafe { *told += 1 };
+            unsafe { *counter += 1 };
         }
     }
 

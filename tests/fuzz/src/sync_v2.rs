@@ -1,7 +1,7 @@
 //! The decoder of version 2 of the replication protocol.
 
 use ctnetlink::Flow;
-use wire::sync::v2::frame::Told;
+use wire::sync::v2::frame::FlowsFlags;
 use wire::sync::v2::{Canonical, Claim, Datagram, FlowRecord, Frame, Frames, Head, Records};
 
 /// As an opened datagram: everything can be walked, errors point into the bytes, and a record that was decoded is the
@@ -53,7 +53,7 @@ fn again(claim: &Claim, flow: &Flow) -> (Claim, Flow) {
     let mut bytes = [0; 1_400];
     let mut datagram = Datagram::new(&mut bytes, &Head::default()).expect("a head fits");
     let canonical = Canonical::of(flow).expect("a record names its flow");
-    assert!(datagram.flow(Told::empty(), claim, &canonical), "a record fits a datagram");
+    assert!(datagram.flow(FlowsFlags::empty(), claim, &canonical), "a record fits a datagram");
     let len = datagram.len();
     let mut frames = Frames::of(&bytes[..len]).expect("its head is there").1;
     let Some(Ok(Frame::Flows { mut records, .. })) = frames.next() else {

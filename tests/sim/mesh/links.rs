@@ -66,7 +66,7 @@ struct Key {
 
 /// What becomes of a datagram, or of time.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum LinkEvent {
     /// The peer is there.
     Up(u64),
     /// It is gone.
@@ -113,11 +113,11 @@ impl Session {
     }
 
     /// Time goes by; `serial` is a number that was never used.
-    pub(super) fn on_time(&mut self, now: Instant, serial: u64) -> Vec<Told> {
+    pub(super) fn on_time(&mut self, now: Instant, serial: u64) -> Vec<LinkEvent> {
         let mut told = Vec::new();
         if self.is_up() && now.since(self.heard_at) >= SILENCE {
             (self.told, self.asked, self.ask_at) = (None, None, now);
-            told.push(Told::Down);
+            told.push(LinkEvent::Down);
         }
         if !self.is_up() && now >= self.ask_at && now >= self.answered_until {
             if self.asked.is_none() {
@@ -126,7 +126,7 @@ impl Session {
             self.asked = Some(serial);
             self.ask_at = now + self.ask_wait;
             self.ask_wait = (self.ask_wait * 2).min(ASK_MAX);
-            told.push(Told::Send(serial, true));
+            told.push(LinkEvent::Send(serial, true));
         }
         told
     }
@@ -137,28 +137,28 @@ impl Session {
         now: Instant,
         first: bool,
         (serial, incarnation): (u64, u64),
-    ) -> Vec<Told> {
+    ) -> Vec<LinkEvent> {
         if first && self.asked.is_some() && now.since(self.asked_since) < ASK_MAX {
             return Vec::new();
         }
         self.asked = None;
         self.next = Some(Key { id: serial, incarnation });
         self.answered_until = now + ASK_MAX;
-        vec![Told::Send(serial, false)]
+        vec![LinkEvent::Send(serial, false)]
     }
 
     pub(super) fn on_answer(
         &mut self,
         now: Instant,
         (serial, incarnation): (u64, u64),
-    ) -> Vec<Told> {
+    ) -> Vec<LinkEvent> {
         if self.asked != Some(serial) {
             return Vec::new();
         }
         self.promote(now, Key { id: serial, incarnation })
     }
 
-    fn promote(&mut self, now: Instant, key: Key) -> Vec<Told> {
+    fn promote(&mut self, now: Instant, key: Key) -> Vec<LinkEvent> {
         let before = self.present.replace(key);
         self.last = before.filter(|before| before.incarnation == key.incarnation);
         if self.last.is_none() {
@@ -168,13 +168,13 @@ impl Session {
         self.tell_up(key.incarnation)
     }
 
-    fn tell_up(&mut self, incarnation: u64) -> Vec<Told> {
+    fn tell_up(&mut self, incarnation: u64) -> Vec<LinkEvent> {
         let before = self.told.replace(incarnation);
-        (before != Some(incarnation)).then_some(Told::Up(incarnation)).into_iter().collect()
+        (before != Some(incarnation)).then_some(LinkEvent::Up(incarnation)).into_iter().collect()
     }
 
     /// Data came.
-    pub(super) fn on_data(&mut self, now: Instant, key: u64, number: u64) -> Vec<Told> {
+    pub(super) fn on_data(&mut self, now: Instant, key: u64, number: u64) -> Vec<LinkEvent> {
         let mut told = Vec::new();
         if let Some(next) = self.next.filter(|next| next.id == key) {
             self.next = None;
@@ -190,7 +190,7 @@ impl Session {
             told.extend(self.tell_up(known.incarnation));
             self.asked = None;
         }
-        told.push(Told::Opened);
+        told.push(LinkEvent::Opened);
         told
     }
 }

@@ -2,7 +2,7 @@
 //! through several.
 
 use super::world::{Step, World};
-use crate::kernel::Told;
+use crate::kernel::Parts;
 use common::Instant;
 use ctnetlink::flow::{Known, ProtoState, Status, TcpState};
 use ctnetlink::tuple::ipproto;
@@ -114,8 +114,8 @@ impl World {
         if state >= ESTABLISHED && !marks {
             return;
         }
-        let told = Told { proto: state < ESTABLISHED, mark: marks, labels: false };
-        self.members[on].kernel.change(self.now, &key(which), told, |flow| {
+        let parts = Parts { proto: state < ESTABLISHED, mark: marks, labels: false };
+        self.members[on].kernel.change(self.now, &key(which), parts, |flow| {
             if marks {
                 flow.mark = mark;
             }
@@ -134,8 +134,8 @@ impl World {
         let id = there.id;
         self.connections[which].alive = false;
         self.connections[which].closed = self.is_undisputed(&key, on).then_some(on);
-        let told = Told { proto: true, ..Told::default() };
-        self.members[on].kernel.change(self.now, &key, told, |flow| {
+        let parts = Parts { proto: true, ..Parts::default() };
+        self.members[on].kernel.change(self.now, &key, parts, |flow| {
             if let ProtoState::Tcp(tcp) = &mut flow.proto {
                 tcp.state = TIME_WAIT;
             }

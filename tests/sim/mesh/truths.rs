@@ -99,13 +99,13 @@ impl Watch {
 
 fn text(frame: &Frame<'_>) -> String {
     match frame {
-        Frame::Flows { told, records } => {
+        Frame::Flows { flags, records } => {
             let records = records.clone().flatten();
             let record = |record: wire::sync::v2::FlowRecord<'_>| {
                 let tcp = record.to_flow().tcp().map(|tcp| tcp.state);
                 format!("{} {:?} {tcp:?}", record.key.tuple.ports().0, record.claim)
             };
-            format!("{told:?} {:?}", records.map(record).collect::<Vec<_>>())
+            format!("{flags:?} {:?}", records.map(record).collect::<Vec<_>>())
         }
         Frame::Beaten(records) => {
             let claims = records.clone().flatten().map(|r| (r.key.tuple.ports().0, r.claim));

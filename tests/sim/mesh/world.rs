@@ -1,7 +1,7 @@
 //! Members, paths between each two of them, and one agenda: what happens next is the earliest entry.
 
 use super::crowd::Paths;
-use super::links::{Packet, Told, Unkind};
+use super::links::{LinkEvent, Packet, Unkind};
 use super::member::{Member, Settings, Turn, peer_of};
 use super::traffic::{Connection, after, key};
 use super::truths::Watch;
@@ -357,30 +357,36 @@ impl World {
     }
 
     /// A node's session with a peer says something.
-    fn follow(&mut self, peer: usize, node: usize, told: Vec<Told>, packet: &Packet) -> Outcome {
+    fn follow(
+        &mut self,
+        peer: usize,
+        node: usize,
+        told: Vec<LinkEvent>,
+        packet: &Packet,
+    ) -> Outcome {
         let id = peer_of(node, peer);
         for told in told {
             let incarnation = self.members[node].incarnation;
             match (told, packet) {
-                (Told::Send(serial, true), _) => {
+                (LinkEvent::Send(serial, true), _) => {
                     self.send(node, peer, &Packet::Ask { serial, incarnation });
                 }
-                (Told::Send(serial, false), _) => {
+                (LinkEvent::Send(serial, false), _) => {
                     self.send(node, peer, &Packet::Answer { serial, incarnation });
                 }
-                (Told::Up(incarnation), _) => {
+                (LinkEvent::Up(incarnation), _) => {
                     self.trace.say(self.now, node, format_args!("up: {}", name(peer)));
                     self.input(node, Input::PeerUp { peer: id, incarnation, shards: 1 })?;
                 }
-                (Told::Down, _) => {
+                (LinkEvent::Down, _) => {
                     self.trace.say(self.now, node, format_args!("down: {}", name(peer)));
                     self.input(node, Input::PeerDown { peer: id })?;
                 }
-                (Told::Opened, Packet::Data { number, bytes, .. }) => {
+                (LinkEvent::Opened, Packet::Data { number, bytes, .. }) => {
                     let opened = Input::Opened { peer: id, from: 0, number: *number, bytes };
                     self.input(node, opened)?;
                 }
-                (Told::Opened, _) => {}
+                (LinkEvent::Opened, _) => {}
             }
         }
         Ok(())

@@ -34,9 +34,9 @@ pub struct Census {
     /// Flows that a flowtable of the kernel forwards, and those that hardware does.
     pub offloaded: [u64; 2],
     /// Flows of which events may never tell.
-    pub silent: u64,
+    pub without_events: u64,
     /// Flows that may never have come to be.
-    pub unsure: u64,
+    pub unconfirmed: u64,
 }
 
 impl Census {
@@ -68,13 +68,13 @@ impl Census {
 
     /// Takes over what the table counts by itself.
     pub fn note(&mut self, table: &FlowTable) {
-        self.silent = table.silent() as u64;
-        self.unsure = table.unsure() as u64;
+        self.without_events = table.without_events() as u64;
+        self.unconfirmed = table.unconfirmed() as u64;
     }
 
     /// Takes in the counts of another table.
     pub fn join(&mut self, other: Self) {
-        let Self { zones, rest, translated, offloaded, silent, unsure } = other;
+        let Self { zones, rest, translated, offloaded, without_events, unconfirmed } = other;
         for (zone, cells) in zones {
             let is_known = self.zones.contains_key(&zone) || self.zones.len() < ZONES_MAX;
             let into = if is_known {
@@ -87,8 +87,8 @@ impl Census {
         add(&mut self.rest, &rest);
         add(&mut self.translated, &translated);
         add(&mut self.offloaded, &offloaded);
-        self.silent += silent;
-        self.unsure += unsure;
+        self.without_events += without_events;
+        self.unconfirmed += unconfirmed;
     }
 
     /// The `max` zones with the most flows, in the order of their numbers, and the flows of all others.

@@ -69,7 +69,7 @@ pub trait Listener {
     fn forget_entries(&mut self);
 
     /// A flow became this node's own, and no peer needs to receive it.
-    fn note_untold(&mut self);
+    fn on_taken_unsent(&mut self);
 
     /// Something happened to an expectation.
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters);

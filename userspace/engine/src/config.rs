@@ -290,20 +290,20 @@ pub mod limit {
     /// See [`AUDIT_PAUSE_COUNTED`].
     pub const AUDIT_REST_COUNTED: u32 = 800;
     /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
-    pub const UNSURE_AFTER_S: u32 = 2;
+    pub const UNCONFIRMED_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
-    pub const UNSURE_STEP_SLOTS: u32 = 5120;
+    pub const UNCONFIRMED_STEP_SLOTS: u32 = 5120;
     /// Of these, so many are asked for.
-    pub const UNSURE_STEP_FLOWS: usize = 20;
+    pub const UNCONFIRMED_STEP_FLOWS: usize = 20;
     /// Flows whose time is over, and whose end the kernel should have reported, are queried up to this number.
-    pub const UNSURE_STEP_OVERDUE: usize = 640;
-    /// See [`UNSURE_STEP_OVERDUE`]: how late the report of an end may be, seconds.
-    pub const UNSURE_OVERDUE_S: u32 = 5;
+    pub const UNCONFIRMED_STEP_OVERDUE: usize = 640;
+    /// See [`UNCONFIRMED_STEP_OVERDUE`]: how late the report of an end may be, seconds.
+    pub const UNCONFIRMED_OVERDUE_S: u32 = 5;
     /// The time between two steps, and between two rounds. Each step is a wake-up, of every shard, as long as there are
     /// such flows: shorter ones keep a router busy that has nothing to do.
-    pub const UNSURE_STEP: Duration = Duration::from_millis(50);
-    /// See [`UNSURE_STEP`].
-    pub const UNSURE_PAUSE: Duration = Duration::from_secs(1);
+    pub const UNCONFIRMED_STEP: Duration = Duration::from_millis(50);
+    /// See [`UNCONFIRMED_STEP`].
+    pub const UNCONFIRMED_PAUSE: Duration = Duration::from_secs(1);
     /// So long a packet may take from where it is seen to where its flow is put into the kernel's table.
     pub const CONFIRM_TIME: Duration = Duration::from_millis(20);
     /// How late news of the kernel may come in: how long after the first reading an end may be of a flow that ended

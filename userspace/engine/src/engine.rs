@@ -61,8 +61,8 @@ impl Engine {
                 node.on_event(session, now, (event, flow), (origin, stamp));
             }
             Input::Noticed(key) => {
-                let (flows, mut desk) = node.desk(session, now);
-                flows.on_noticed(&mut desk, &key);
+                let (flows, mut cx) = node.context(session, now);
+                flows.on_noticed(&mut cx, &key);
             }
             Input::Packet { seen, at } => node.on_packet(session, now, seen, at),
             Input::EventsLost { count } => node.on_events_lost(now, count),
@@ -352,8 +352,8 @@ impl Engine {
 
     /// Flows of which the kernel may never say anything, and that are looked after instead.
     #[must_use]
-    pub fn silent_flows(&self) -> usize {
-        self.node.silent_flows()
+    pub fn flows_without_events(&self) -> usize {
+        self.node.flows_without_events()
     }
 
     /// Expectations of one of the two tables, from behind `last` on, in order of identity.

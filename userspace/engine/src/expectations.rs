@@ -64,7 +64,7 @@ pub struct ExpectEntry {
     /// When there was news of it, seconds.
     updated_s: u32,
     /// The peer has received it.
-    told: bool,
+    sent: bool,
     /// The dump under way has shown it.
     shown: bool,
 }
@@ -141,9 +141,9 @@ impl Local {
         }
         // The peer sent what a commit makes this node's own. The expectation may have ended just before, with the
         // master flow that a commit replaces: the peer needs no message about that either.
-        let told = origin == Origin::Commit;
-        match self.put(counters, key, expect, told, now) {
-            Some(_) if told => News::Withdraw,
+        let sent = origin == Origin::Commit;
+        match self.put(counters, key, expect, sent, now) {
+            Some(_) if sent => News::Withdraw,
             Some(_) => News::Tell,
             None => News::Keep,
         }
@@ -167,14 +167,14 @@ impl Local {
         counters: &mut TableCounters,
         key: ExpectKey,
         expect: Expectation,
-        told: bool,
+        sent: bool,
         now: Instant,
     ) -> Option<bool> {
         let now_s = seconds(now);
         if let Some(entry) = self.table.get_mut(&key) {
             let changed = !is_same(&entry.expect, &expect);
             (entry.expect, entry.stamp, entry.updated_s) = (expect, now.0, now_s);
-            entry.told |= told;
+            entry.sent |= sent;
             counters.updated += 1;
             return Some(changed);
         }
@@ -183,7 +183,7 @@ impl Local {
             return None;
         }
         let (since_s, updated_s, stamp) = (now_s, now_s, now.0);
-        let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown: false };
+        let entry = ExpectEntry { expect, stamp, since_s, updated_s, sent, shown: false };
         self.table.insert(key, entry);
         counters.created += 1;
         Some(true)
@@ -237,7 +237,7 @@ impl Local {
     #[must_use]
     pub fn telling<'a>(&'a self, given: &'a Expectation) -> (Change, &'a Expectation) {
         match self.table.get(&ExpectKey::of(given)) {
-            Some(entry) if entry.told => (Change::Update, &entry.expect),
+            Some(entry) if entry.sent => (Change::Update, &entry.expect),
             Some(entry) => (Change::New, &entry.expect),
             None => (Change::Destroy, given),
         }
@@ -249,9 +249,9 @@ impl Local {
     }
 
     /// The peer has received it.
-    pub fn note_told(&mut self, key: &ExpectKey) {
+    pub fn note_sent(&mut self, key: &ExpectKey) {
         if let Some(entry) = self.table.get_mut(key) {
-            entry.told = true;
+            entry.sent = true;
         }
     }
 

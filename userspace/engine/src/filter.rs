@@ -2,7 +2,7 @@
 //! this side always runs, so the sources agree and dumps are filtered too.
 
 use crate::interval::Intervals;
-use common::filter::{FilterConfig, Numbers, Sets, Subject, told};
+use common::filter::{FilterConfig, Numbers, Sets, Subject, known};
 use ctnetlink::Change;
 use ctnetlink::Flow;
 use ctnetlink::flow::Known;
@@ -66,7 +66,7 @@ impl Filter {
 
     /// Whether a flow can be one of those that were let in, whatever became of its state since.
     #[must_use]
-    pub fn is_meant(&self, flow: &Flow) -> bool {
+    pub fn matches(&self, flow: &Flow) -> bool {
         self.config.passes(&subject(flow), self, Change::Destroy)
     }
 
@@ -100,17 +100,17 @@ impl Sets for Filter {
 /// What a flow tells a filter. The kernel tells a mark with the status, unless it is 0.
 #[must_use]
 pub fn subject(flow: &Flow) -> Subject {
-    let mut told = told::ZONE;
-    let mut note = |known: bool, bit| told |= if known { bit } else { 0 };
-    note(flow.reply.is_known(), told::REPLY);
-    note(flow.known.intersects(Known::MARK | Known::STATUS), told::MARK);
-    note(flow.tcp().is_some(), told::TCP_STATE);
+    let mut known = known::ZONE;
+    let mut note = |is: bool, bit| known |= if is { bit } else { 0 };
+    note(flow.reply.is_known(), known::REPLY);
+    note(flow.known.intersects(Known::MARK | Known::STATUS), known::MARK);
+    note(flow.tcp().is_some(), known::TCP_STATE);
     Subject {
         key: flow.key(),
         reply_src: flow.reply.src,
         mark: flow.mark,
         tcp_state: flow.tcp().map_or(0, |tcp| tcp.state.into()),
-        told,
+        known,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything that can happen to an engine.
 
 use crate::filter::Filter;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;

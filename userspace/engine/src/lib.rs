@@ -45,7 +45,7 @@ pub mod interval;
 pub mod filter;
 pub mod config;
 pub mod counters;
-pub mod told;
+pub mod message_id;
 pub mod input;
 pub mod journal;
 pub mod turnover;

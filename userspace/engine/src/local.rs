@@ -36,7 +36,7 @@ pub use reading::{Ended, Reading, Sweep};
 const CLOSING: RangeInclusive<u8> = 4..=8;
 
 /// What the local side works with while it handles one input.
-pub struct Desk<'a, L> {
+pub struct InputContext<'a, L> {
     /// Settings.
     pub config: &'a Config,
     /// Counts.
@@ -84,7 +84,7 @@ impl Facts for Look<'_> {
     }
 
     fn is_laid_over(&self) -> bool {
-        self.known.is_some_and(|(_, entry)| entry.marks.contains(Marks::HEARD))
+        self.known.is_some_and(|(_, entry)| entry.marks.contains(Marks::ARRIVAL_TIME))
     }
 
     fn may_be_over(&self) -> bool {
@@ -103,7 +103,7 @@ pub struct Flows {
     pub table: FlowTable,
     pub(crate) tombstones: Tombstones,
     /// Flows not in the table that were spoken of lately, and when.
-    spoken: Tombstones,
+    last_seen: Tombstones,
     /// What an end said of a flow, while the kernel is asked whether it was the end of this flow or of an earlier one.
     /// Peers of version 2 alone want to know: they object to a flow that expired while they have it.
     last_words: HashMap<FlowKey, Flow, FixedState>,
@@ -127,7 +127,7 @@ impl Flows {
             table: FlowTable::new(config.flows_max, config.hash_seed)
                 .with_room_for(config.flows_expected),
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            spoken: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
+            last_seen: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             last_words: HashMap::with_hasher(FixedState::with_seed(config.hash_seed)),
             filled: None,
             reread: None,
@@ -140,63 +140,63 @@ impl Flows {
     /// Takes a kernel event. `Err` when the flow is new and the table is full.
     pub fn on_event(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         event: Change,
         flow: Flow,
         origin: Origin,
         stamp: Stamp,
     ) -> Result<(), Full> {
-        desk.counters.events += 1;
+        cx.counters.events += 1;
         self.heard += 1;
         self.table.hear(&flow, stamp, matches!(origin, Origin::Inject | Origin::Commit));
         // What an injection began is the peer's; what it changed or ended may have been ours.
         let peers = origin == Origin::Inject;
-        if peers && (event == Change::New || !desk.config.replication.keep_local) {
+        if peers && (event == Change::New || !cx.config.replication.keep_local) {
             return Ok(());
         }
         let found = self.table.find(&flow.key());
         // The end of a flow that passed the filter passes too, whatever state it ended in. Without a table, nothing
         // records which flows passed.
-        let (filter, keep) = (&desk.config.filter, desk.config.replication.keep_local);
-        let may_be_in = || if keep { found.is_some() } else { filter.is_meant(&flow) };
+        let (filter, keep) = (&cx.config.filter, cx.config.replication.keep_local);
+        let may_be_in = || if keep { found.is_some() } else { filter.matches(&flow) };
         let lets_in = filter.passes(&flow) || (event == Change::Destroy && may_be_in());
         if !lets_in {
-            desk.counters.filtered += 1;
+            cx.counters.filtered += 1;
             return Ok(());
         }
-        if !desk.config.replication.keep_local {
-            self.bypass(desk, event, flow, origin, stamp);
+        if !cx.config.replication.keep_local {
+            self.bypass(cx, event, flow, origin, stamp);
             return Ok(());
         }
         let known = found.filter(|&slot| self.is_alive(slot));
         match event {
-            Change::Destroy => self.on_destroy(desk, known, flow, origin, stamp),
+            Change::Destroy => self.on_destroy(cx, known, flow, origin, stamp),
             Change::Update if peers && known.is_none() => {
-                self.spoken.bury(flow.key(), news::span_of(stamp, desk.now));
+                self.last_seen.bury(flow.key(), news::span_of(stamp, cx.now));
             }
             Change::New | Change::Update => {
                 let news = News { event, flow, origin, stamp, by: By::Event };
-                return self.on_change(desk, found, news);
+                return self.on_change(cx, found, news);
             }
         }
         Ok(())
     }
 
     /// A flow is said to exist: the kernel is queried about it.
-    pub fn on_noticed(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
-        self.verify(desk, key);
+    pub fn on_noticed(&mut self, cx: &mut InputContext<'_, impl Listener>, key: &FlowKey) {
+        self.verify(cx, key);
     }
 
     /// Takes news of a flow, which may have been found in the table, dead or alive.
     fn on_change(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         found: Option<Slot>,
         news: News,
     ) -> Result<(), Full> {
         let News { event, origin, stamp, by, .. } = news;
         let key = news.flow.key();
-        self.make_room(desk, &key, news::span_of(stamp, desk.now))?;
+        self.make_room(cx, &key, news::span_of(stamp, cx.now))?;
         let knowledge = self.knowledge(found);
         let known = found.filter(|_| knowledge.is_alive());
         let what = match event {
@@ -204,7 +204,7 @@ impl Flows {
             Change::Update => What::Changed(by),
             Change::Destroy => What::Ended,
         };
-        let look = self.look(known, &news, desk.now);
+        let look = self.look(known, &news, cx.now);
         // Set where the kernel is queried: after the answer that the flow is gone, its end may be sent.
         let says_closing = || {
             let closes = news.flow.tcp().is_some_and(|tcp| CLOSING.contains(&tcp.state));
@@ -213,12 +213,12 @@ impl Flows {
         let taken = match knowledge.on_news(what, &look) {
             Step::Take(taken) => taken,
             Step::TellLate => {
-                desk.counters.local.stale += 1;
-                known.into_iter().for_each(|slot| self.tell_late(desk, slot, event));
+                cx.counters.local.stale += 1;
+                known.into_iter().for_each(|slot| self.tell_late(cx, slot, event));
                 return Ok(());
             }
             Step::Ignore | Step::End | Step::Bury => {
-                desk.counters.local.stale += 1;
+                cx.counters.local.stale += 1;
                 return Ok(());
             }
             Step::Ask { anew } => {
@@ -228,29 +228,29 @@ impl Flows {
                 }
                 // Send NEW even if the entry matches the initial dump, which the peer never received.
                 let anew = known.filter(|_| anew && origin == Origin::Foreign);
-                anew.into_iter().for_each(|slot| desk.listener.start_over(slot));
-                self.ask_about(desk, &news.flow, says_closing);
+                anew.into_iter().for_each(|slot| cx.listener.start_over(slot));
+                self.ask_about(cx, &news.flow, says_closing);
                 return Ok(());
             }
         };
         if let Some(slot) = known.filter(|_| taken.ask == Ask::Instead) {
             let says_closing = says_closing();
             self.table.set_knowledge(slot, taken.next);
-            if self.ask_about(desk, &news.flow, says_closing) {
+            if self.ask_about(cx, &news.flow, says_closing) {
                 // The reading may have shown its present state already, and no peer received that.
-                desk.listener.start_over(slot);
+                cx.listener.start_over(slot);
                 return Ok(());
             }
         }
-        let slot = self.put_or_owe(desk, found, news)?;
+        let slot = self.put_or_owe(cx, found, news)?;
         self.table.set_knowledge(slot, taken.next);
         if let Some(notes) = self.table.notes_mut(slot) {
             let laid_over = known.is_some() && what == What::Changed(By::Event);
-            notes.marks.set(Marks::HEARD, laid_over || !matches!(stamp, Stamp::At(_)));
+            notes.marks.set(Marks::ARRIVAL_TIME, laid_over || !matches!(stamp, Stamp::At(_)));
         }
-        let asked = matches!(taken.ask, Ask::First | Ask::Beside) && self.verify(desk, &key);
+        let asked = matches!(taken.ask, Ask::First | Ask::Beside) && self.verify(cx, &key);
         if origin == Origin::Foreign && !(asked && taken.ask == Ask::First) {
-            desk.listener.on_changed(slot);
+            cx.listener.on_changed(slot);
         }
         Ok(())
     }
@@ -260,13 +260,13 @@ impl Flows {
     /// Keeps the news if it `says_closing`: the flow may be gone before the answer.
     fn ask_about(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         flow: &Flow,
         says_closing: bool,
     ) -> bool {
-        let asked = self.verify(desk, &flow.key());
+        let asked = self.verify(cx, &flow.key());
         if asked && says_closing {
-            self.keep_last_words(desk, flow.clone());
+            self.keep_last_words(cx, flow.clone());
         }
         asked
     }
@@ -290,7 +290,7 @@ impl Flows {
         // A packet that was on its way when the flow ended is reported after the end.
         let ended = || event == Change::Update && self.tombstones.last_about(key).is_some();
         // An injection may have changed it since, which left no other trace.
-        let overtaken = || age(stamp, self.spoken.last_about(key)) != Age::Newer;
+        let overtaken = || age(stamp, self.last_seen.last_about(key)) != Age::Newer;
         // What began before a reading may have ended since, and its end be among what was lost.
         let before = |reread: Instant| news::span_of(stamp, now).from < reread.0;
         self.reread.is_some_and(before) || ended() || overtaken()
@@ -300,14 +300,14 @@ impl Flows {
     /// older news does not pass for the latest when there is room again.
     fn make_room(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         key: &FlowKey,
         when: Span,
     ) -> Result<(), Full> {
         let full = self.table.len() >= self.table.max() && self.table.find(key).is_none();
-        if full && !desk.listener.reclaim(&mut self.table, &mut desk.counters.replica) {
+        if full && !cx.listener.reclaim(&mut self.table, &mut cx.counters.replica) {
             self.tombstones.bury(*key, when);
-            desk.counters.local.create_no_space += 1;
+            cx.counters.local.create_no_space += 1;
             return Err(Full);
         }
         Ok(())
@@ -329,19 +329,19 @@ impl Flows {
     /// As [`Flows::put`]. Where a peer's word changed a flow of this node's, other peers are owed what it is now.
     fn put_or_owe(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         found: Option<Slot>,
         news: News,
     ) -> Result<Slot, Full> {
         if news.origin != Origin::Inject {
-            return self.put(desk, found, news);
+            return self.put(cx, found, news);
         }
         let own = found.filter(|&slot| self.is_alive(slot));
         let before = own.and_then(|slot| self.table.at(slot)).map(|entry| entry.flow());
-        let slot = self.put(desk, found, news)?;
+        let slot = self.put(cx, found, news)?;
         let is = |flow: &Flow| self.table.at(slot).is_some_and(|e| news::is_same(&e.flow(), flow));
         if before.is_some_and(|flow| !is(&flow)) {
-            desk.listener.on_overwritten(slot);
+            cx.listener.on_overwritten(slot);
         }
         Ok(slot)
     }
@@ -349,12 +349,12 @@ impl Flows {
     /// Lays news over an entry, or makes one.
     fn put(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         found: Option<Slot>,
         news: News,
     ) -> Result<Slot, Full> {
         let News { event, mut flow, origin, stamp, .. } = news;
-        let at = news::span_of(stamp, desk.now).to;
+        let at = news::span_of(stamp, cx.now).to;
         flow.drop_volatile();
         let Some(slot) = found else {
             // The peer sent a flow that a commit makes this node's own, and the flow it knew from us before may be
@@ -363,11 +363,11 @@ impl Flows {
                 Origin::Commit => Elsewhere::Other,
                 Origin::Foreign | Origin::Inject | Origin::Purge => Elsewhere::Unknown,
             };
-            let slot = self.add(desk, flow, at, elsewhere)?;
+            let slot = self.add(cx, flow, at, elsewhere)?;
             self.note_beginning(slot, event, origin);
             return Ok(slot);
         };
-        let (dead, zone) = (self.revive(desk, slot), flow.zone);
+        let (dead, zone) = (self.revive(cx, slot), flow.zone);
         let is_another = |entry: Entry<'_>| news::is_another(entry, &flow);
         // This is not the flow we knew under this identity.
         let anew = event == Change::New || dead || self.table.at(slot).is_some_and(is_another);
@@ -378,16 +378,16 @@ impl Flows {
         }
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if anew {
-            notes.since_s = seconds(desk.now);
-            desk.listener.start_over(slot);
+            notes.since_s = seconds(cx.now);
+            cx.listener.start_over(slot);
         }
         notes.stamp = at;
-        notes.updated_s = seconds(desk.now);
+        notes.updated_s = seconds(cx.now);
         notes.marks.remove(Marks::READ_BACK);
         if anew {
             self.note_beginning(slot, event, origin);
         }
-        desk.counters.local.updated += 1;
+        cx.counters.local.updated += 1;
         self.turnover.updated(zone);
         Ok(slot)
     }
@@ -401,73 +401,73 @@ impl Flows {
 
     /// Lets an entry live that may have ended; whether it had.
     #[inline]
-    fn revive(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot) -> bool {
+    fn revive(&mut self, cx: &mut InputContext<'_, impl Listener>, slot: Slot) -> bool {
         let dead = !self.is_alive(slot);
         if dead {
             self.table.set_dead(slot, false);
-            desk.listener.on_revived(slot, desk.now);
+            cx.listener.on_revived(slot, cx.now);
         }
         dead
     }
 
     fn add(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         mut flow: Flow,
         at: u64,
         elsewhere: Elsewhere,
     ) -> Result<Slot, Full> {
         flow.drop_volatile();
-        let (since_s, zone) = (seconds(desk.now), flow.zone);
+        let (since_s, zone) = (seconds(cx.now), flow.zone);
         let notes = Notes { stamp: at, since_s, updated_s: since_s, ..Notes::default() };
-        let slot = count_insert(self.table.insert(flow, notes), &mut desk.counters.local)?;
+        let slot = count_insert(self.table.insert(flow, notes), &mut cx.counters.local)?;
         self.turnover.created(zone);
-        desk.listener.on_added(slot, elsewhere, desk.now);
+        cx.listener.on_added(slot, elsewhere, cx.now);
         Ok(slot)
     }
 
     fn on_destroy(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         known: Option<Slot>,
         flow: Flow,
         origin: Origin,
         stamp: Stamp,
     ) {
-        let (key, when) = (flow.key(), news::span_of(stamp, desk.now));
+        let (key, when) = (flow.key(), news::span_of(stamp, cx.now));
         let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.table.at(slot)?))) else {
-            desk.counters.local.destroy_not_found += 1;
+            cx.counters.local.destroy_not_found += 1;
             self.tombstones.bury(key, when);
             // The peer may know it from an earlier life of this daemon.
             // So may one that happened before the first reading was over, and comes in after it.
-            let late = |filled| desk.now.since(filled) < limit::LATE_NEWS;
+            let late = |filled| cx.now.since(filled) < limit::LATE_NEWS;
             let is_told = !matches!(origin, Origin::Inject | Origin::Purge);
             if self.filled.is_none_or(late) && is_told {
-                desk.listener.on_passed(Change::Destroy, flow, &mut desk.counters.replica);
+                cx.listener.on_passed(Change::Destroy, flow, &mut cx.counters.replica);
             }
             return;
         };
         let (age, spoken) = (age(stamp, Some(Span::at(entry.stamp))), Span::at(entry.stamp));
         let known = Some((slot, entry));
         let event = Change::Destroy;
-        let look = Look { flows: self, known, age, news: &flow, event, stamp, now: desk.now };
+        let look = Look { flows: self, known, age, news: &flow, event, stamp, now: cx.now };
         let is_another = look.is_another();
         match self.table.knowledge(slot).on_news(What::Ended, &look) {
             Step::End => {}
             Step::Ask { anew } => {
-                known.filter(|_| anew).into_iter().for_each(|_| desk.listener.start_over(slot));
-                if self.verify(desk, &key) && !is_another {
-                    self.keep_last_words(desk, flow);
+                known.filter(|_| anew).into_iter().for_each(|_| cx.listener.start_over(slot));
+                if self.verify(cx, &key) && !is_another {
+                    self.keep_last_words(cx, flow);
                 }
                 return;
             }
             _ => {
-                desk.counters.local.stale += 1;
+                cx.counters.local.stale += 1;
                 return;
             }
         }
         if entry.marks.contains(Marks::BEGAN) {
-            let life_s = seconds(desk.now).saturating_sub(entry.since_s);
+            let life_s = seconds(cx.now).saturating_sub(entry.since_s);
             self.turnover.lived(entry.proto(), life_s);
         }
         self.tombstones.bury(key, when.later(spoken));
@@ -475,38 +475,43 @@ impl Flows {
             // A peer's message about its own flow ended this node's. Peers that received this one learn from the next
             // transfer that it is gone: if each such message caused another, two nodes would answer each other for
             // ever.
-            Origin::Inject => desk.listener.owe_end(slot),
+            Origin::Inject => cx.listener.owe_end(slot),
             // A peer may be about to carry it on.
-            Origin::Purge => desk.listener.silence(slot),
+            Origin::Purge => cx.listener.silence(slot),
             Origin::Foreign | Origin::Commit => {}
         }
-        self.bury(desk, slot, Some(flow));
+        self.bury(cx, slot, Some(flow));
     }
 
-    fn keep_last_words(&mut self, desk: &Desk<'_, impl Listener>, flow: Flow) {
-        if desk.config.cluster.is_some() {
+    fn keep_last_words(&mut self, cx: &InputContext<'_, impl Listener>, flow: Flow) {
+        if cx.config.cluster.is_some() {
             self.last_words.insert(flow.key(), flow);
         }
     }
 
     /// Ends an entry: the peer receives the end if it may know the flow, then the entry goes.
-    fn bury(&mut self, desk: &mut Desk<'_, impl Listener>, slot: Slot, last_words: Option<Flow>) {
+    fn bury(
+        &mut self,
+        cx: &mut InputContext<'_, impl Listener>,
+        slot: Slot,
+        last_words: Option<Flow>,
+    ) {
         let Some(entry) = self.table.at(slot) else { return };
-        desk.counters.local.destroyed += 1;
+        cx.counters.local.destroyed += 1;
         self.turnover.ended(entry.facts().zone);
-        if desk.config.tell_vanished && last_words.is_none() {
-            self.vanished.extend(Some(entry.flow()).filter(|flow| desk.config.filter.passes(flow)));
+        if cx.config.tell_vanished && last_words.is_none() {
+            self.vanished.extend(Some(entry.flow()).filter(|flow| cx.config.filter.passes(flow)));
         }
         // A flow that began and ended before any peer received it does not stay: neither is sent.
-        let stays = desk.listener.holds(slot);
+        let stays = cx.listener.holds(slot);
         self.table.finish(slot, last_words, stays);
         if stays {
             if let Some(notes) = self.table.notes_mut(slot) {
                 notes.marks.remove(Marks::VERIFYING);
             }
-            desk.listener.on_changed(slot);
+            cx.listener.on_changed(slot);
         } else {
-            desk.listener.on_removed(slot);
+            cx.listener.on_removed(slot);
         }
     }
 
@@ -527,9 +532,11 @@ impl Flows {
 
     /// Whether a flow lives of which perhaps no event ever tells.
     #[must_use]
-    pub fn is_silent(&self, key: &FlowKey) -> bool {
+    pub fn has_no_events(&self, key: &FlowKey) -> bool {
         let entry = self.table.get(key);
-        entry.is_some_and(|e| e.marks.intersection(Marks::SILENT | Marks::DEAD) == Marks::SILENT)
+        entry.is_some_and(|e| {
+            e.marks.intersection(Marks::NO_EVENTS | Marks::DEAD) == Marks::NO_EVENTS
+        })
     }
 
     /// Flows that live.

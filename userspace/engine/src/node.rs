@@ -6,7 +6,7 @@
 //!   datagrams --> Session --flows of peers--'
 //! ```
 //!
-//! A node knows no message. Its changes go through the seam ([`Listener`]); peers' messages come in as [`Told`].
+//! A node knows no message. Its changes go through the seam ([`Listener`]); peers' messages come in as [`MessageId`].
 
 use crate::bounded::{Bounded, QueueUsages};
 use crate::changed::Listener;
@@ -19,10 +19,10 @@ use crate::flows::table::Slot;
 use crate::input::{CommandId, Origin, Stamp};
 use crate::kernel::{KernelQueue, Purpose};
 use crate::lack;
-use crate::local::{Desk, Flows, Sweep};
+use crate::local::{Flows, InputContext, Sweep};
+use crate::message_id::MessageId;
 use crate::output::{Event, Request, Side};
 use crate::remote::Remote;
-use crate::told::Told;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
@@ -38,7 +38,7 @@ mod watch;
 /// The listener that serves the peers: what the node reports to it besides changes of flows.
 pub trait Peers: Listener {
     /// The kernel refused a peer's flow: it is not here in the state that was received.
-    fn on_refused(&mut self, told: Told);
+    fn on_refused(&mut self, message: MessageId);
 
     /// A reading of the kernel's table is over that passed so many of its flows on, because no table is kept; and
     /// whether those were all.
@@ -136,7 +136,7 @@ pub struct Node {
     /// The reading that is under way.
     pub(crate) dump: Option<Dump>,
     watch: watch::Watch,
-    unsure: watch::Unsure,
+    unconfirmed: watch::UnconfirmedScan,
     /// How far the local table can be trusted.
     pub(crate) exactness: Keeper,
     /// Asked for while the table was being read: what was read before may be outdated. With who waits for it.
@@ -172,7 +172,7 @@ impl Node {
             expect_refresh: now,
             dump: None,
             watch: watch::Watch::new(now),
-            unsure: watch::Unsure::new(now),
+            unconfirmed: watch::UnconfirmedScan::new(now),
             exactness: Keeper::default(),
             dump_again: None,
             census: Census::default(),
@@ -202,17 +202,17 @@ impl Node {
         (event, flow): (Change, Flow),
         (origin, stamp): (Origin, Stamp),
     ) {
-        let origin = self.told_origin(session, origin);
+        let origin = self.origin_for_peers(session, origin);
         if origin == Origin::Commit {
-            session.note_untold();
+            session.on_taken_unsent();
         }
         let key = flow.key();
-        let origin = self.meant_origin(event, &key, origin);
+        let origin = self.origin_of_write(event, &key, origin);
         let about = (event, &flow, origin);
         let Some(origin) = self.on_hot_event(session, now, about) else { return };
         let origin = self.note_traffic(event, &key, origin);
-        let (flows, mut desk) = self.desk(session, now);
-        let outcome = flows.on_event(&mut desk, event, flow, origin, stamp);
+        let (flows, mut cx) = self.context(session, now);
+        let outcome = flows.on_event(&mut cx, event, flow, origin, stamp);
         self.note_room(now, Side::Local, outcome);
     }
 
@@ -225,8 +225,8 @@ impl Node {
         at: Instant,
     ) {
         self.remote.note_shared(&seen.flow.key());
-        let (flows, mut desk) = self.desk(session, now);
-        let outcome = flows.on_packet(&mut desk, seen, at);
+        let (flows, mut cx) = self.context(session, now);
+        let outcome = flows.on_packet(&mut cx, seen, at);
         self.note_room(now, Side::Local, outcome);
     }
 
@@ -242,8 +242,8 @@ impl Node {
         self.remote.expire(&mut self.counters, now);
         self.look_at_expectations(session, now);
         self.read_in_time(session, now);
-        self.watch_silent(session, now);
-        self.watch_unsure(session, now);
+        self.watch_without_events(session, now);
+        self.watch_unconfirmed(session, now);
     }
 
     /// When there is something to do next, if nothing else happens before.
@@ -255,7 +255,7 @@ impl Node {
             self.expectations_due(),
             self.watch_due(),
             self.audit_due(),
-            self.unsure_due(),
+            self.unconfirmed_due(),
             self.reading_due(),
         ];
         times.into_iter().flatten().min()
@@ -267,19 +267,19 @@ impl Node {
     }
 
     /// The flows, and what they work with while one input is handled.
-    pub(crate) fn desk<'a, S: Peers>(
+    pub(crate) fn context<'a, S: Peers>(
         &'a mut self,
         session: &'a mut S,
         now: Instant,
-    ) -> (&'a mut Flows, Desk<'a, S>) {
-        let desk = Desk {
+    ) -> (&'a mut Flows, InputContext<'a, S>) {
+        let cx = InputContext {
             config: &self.config,
             counters: &mut self.counters,
             listener: session,
             kernel: &mut self.kernel,
             now,
         };
-        (&mut self.flows, desk)
+        (&mut self.flows, cx)
     }
 
     pub(crate) fn on_kernel_failed(
@@ -367,7 +367,7 @@ impl Node {
             self.commit = None;
             self.tell(done);
             if !self.config.hears_requests && self.config.replication.keep_local {
-                session.note_untold();
+                session.on_taken_unsent();
                 self.start_dump(now, Vec::new(), false);
                 self.dump.iter_mut().for_each(|dump| dump.after_commit = true);
             }
@@ -383,7 +383,7 @@ impl Node {
 
     /// What an event counts as. The peers need not hear of what a commit makes local, unless everything was asked for
     /// since: then a transfer has been sent before the commit's events came in.
-    pub(crate) fn told_origin(&self, session: &impl Peers, origin: Origin) -> Origin {
+    pub(crate) fn origin_for_peers(&self, session: &impl Peers, origin: Origin) -> Origin {
         let asked = session.has_told_all_since(self.commit_began);
         if origin == Origin::Commit && asked { Origin::Foreign } else { origin }
     }
@@ -391,16 +391,16 @@ impl Node {
     /// The origin of an event that a write of ours caused. The kernel finds the flow to delete by either direction,
     /// so a write may end a flow of this node's that the peer never named. A flow that is unknown here was a peer's,
     /// even if the peers' table was flushed since.
-    pub(crate) fn meant_origin(&self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
+    pub(crate) fn origin_of_write(&self, event: Change, key: &FlowKey, origin: Origin) -> Origin {
         if event != Change::Destroy || matches!(origin, Origin::Foreign | Origin::Purge) {
             return origin;
         }
         let meant = match (self.config.replication.keep_local, origin) {
-            (true, _) => self.remote.spoke_of(key) || !self.is_own(key),
+            (true, _) => self.remote.has_heard_of(key) || !self.is_own(key),
             // Without a table, an end of this node's flow is sent or never known: a commit means what peers have, not
             // what they had a moment ago.
             (false, Origin::Commit) => self.remote.holds(key),
-            (false, _) => self.remote.spoke_of(key),
+            (false, _) => self.remote.has_heard_of(key),
         };
         if meant { origin } else { Origin::Foreign }
     }

@@ -2,7 +2,7 @@
 
 use crate::flows::exactness::Cause;
 use crate::input::CommandId;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;

@@ -6,7 +6,7 @@ use crate::counters::{Counters, TableCounters};
 use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::local::{count_insert, seconds};
-use crate::told::{PeerId, Told};
+use crate::message_id::{MessageId, PeerId};
 use crate::wheel::Wheel;
 use alloc::vec::Vec;
 use common::Instant;
@@ -183,37 +183,37 @@ impl Remote {
         &mut self,
         counters: &mut TableCounters,
         (change, flow): (Change, Flow),
-        told: Told,
+        message: MessageId,
         (now, tells_all): (Instant, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.known.find(&key);
-        if self.is_overtaken(&key, told) {
+        if self.is_overtaken(&key, message) {
             counters.stale += 1;
             return Ok(());
         }
         match (change, known) {
             (Change::Destroy, Some(slot)) => {
-                self.contest(slot, told.peer());
+                self.contest(slot, message.peer());
                 self.remove(slot);
-                self.tombstones.replace(key, Span::at(told.stamp()));
+                self.tombstones.replace(key, Span::at(message.stamp()));
                 counters.destroyed += 1;
             }
             (Change::Destroy, None) => {
-                self.tombstones.replace(key, Span::at(told.stamp()));
+                self.tombstones.replace(key, Span::at(message.stamp()));
                 counters.destroy_not_found += 1;
             }
             (_, Some(slot)) => {
                 let anew = change == Change::New;
-                self.change(slot, flow, told, (now, anew, tells_all));
+                self.change(slot, flow, message, (now, anew, tells_all));
                 counters.updated += 1;
             }
             (_, None) => {
                 let since_s = seconds(now);
-                let (updated_s, stamp) = (since_s, told.stamp());
+                let (updated_s, stamp) = (since_s, message.stamp());
                 let notes = Notes { stamp, since_s, updated_s, ..Notes::default() };
                 let slot = count_insert(self.known.insert(flow, notes), counters)?;
-                self.held.add(told.peer(), &key);
+                self.held.add(message.peer(), &key);
                 self.expiry.iter_mut().for_each(|expiry| expiry.plan(now, slot));
             }
         }
@@ -270,7 +270,7 @@ impl Remote {
 
     /// A peer speaks of a flow of which another one may have spoken last.
     fn contest(&mut self, slot: Slot, peer: PeerId) {
-        let last = self.known.at(slot).and_then(|entry| Told::from_stamp(entry.stamp));
+        let last = self.known.at(slot).and_then(|entry| MessageId::from_stamp(entry.stamp));
         if let Some(last) = last.filter(|last| last.peer() != peer) {
             let at = last.peer().index();
             if self.contested.len() <= at {
@@ -307,13 +307,13 @@ impl Remote {
         &mut self,
         slot: Slot,
         flow: Flow,
-        told: Told,
+        message: MessageId,
         (now, anew, tells_all): (Instant, bool, bool),
     ) {
-        self.contest(slot, told.peer());
+        self.contest(slot, message.peer());
         if let Some(entry) = self.known.at(slot) {
             self.held.remove(&entry);
-            self.held.add(told.peer(), &flow.key());
+            self.held.add(message.peer(), &flow.key());
         }
         if anew || tells_all {
             let becomes = if anew { Becomes::Another } else { Becomes::Changed };
@@ -326,20 +326,20 @@ impl Remote {
         if anew && self.expiry.is_none() {
             notes.since_s = seconds(now);
         }
-        notes.stamp = told.stamp();
+        notes.stamp = message.stamp();
         notes.updated_s = seconds(now);
     }
 
-    /// Whether the flow is known from a message of the same peer that came after, or is, the one that `told` names. A
-    /// message that is overtaken by more messages than [`Tombstones`] remember is none of the same life of the peer,
-    /// and comes with a higher order.
+    /// Whether the flow is known from a message of the same peer that came after, or is, the one that `message`
+    /// names. A message that is overtaken by more messages than [`Tombstones`] remember is none of the same life of
+    /// the peer, and comes with a higher order.
     #[must_use]
-    pub fn is_overtaken(&self, key: &FlowKey, told: Told) -> bool {
+    pub fn is_overtaken(&self, key: &FlowKey, message: MessageId) -> bool {
         let entry = self.known.get(key).map(|entry| entry.stamp);
         let end = self.tombstones.last_about(key).map(|end| end.to);
-        let mut words = [entry, end].into_iter().flatten().filter_map(Told::from_stamp);
-        let flushed = self.flushed.get(told.peer().index()).copied().unwrap_or(0);
-        words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
+        let mut words = [entry, end].into_iter().flatten().filter_map(MessageId::from_stamp);
+        let flushed = self.flushed.get(message.peer().index()).copied().unwrap_or(0);
+        words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
     }
 
     /// Whether a flow is a peer's.
@@ -350,7 +350,7 @@ impl Remote {
 
     /// Whether a flow is a peer's, or was a moment ago.
     #[must_use]
-    pub fn spoke_of(&self, key: &FlowKey) -> bool {
+    pub fn has_heard_of(&self, key: &FlowKey) -> bool {
         self.known.find(key).is_some() || self.tombstones.last_about(key).is_some()
     }
 
@@ -412,8 +412,8 @@ impl Remote {
                 return None;
             }
             sweep.from = slot + 1;
-            let told = Told::from_stamp(entry.stamp);
-            if told.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
+            let message = MessageId::from_stamp(entry.stamp);
+            if message.is_some_and(|t| t.peer() == sweep.peer && t.order() < sweep.base) {
                 if self.injects && !entry.marks.contains(Marks::MADE) {
                     ask(entry.key());
                 }
@@ -464,8 +464,8 @@ impl Held {
     /// An entry is no longer one of which the peer spoke last that it remembers.
     fn remove(&mut self, entry: &Entry<'_>) {
         let counts_still = !entry.marks.contains(Marks::LEFT);
-        if let Some(told) = Told::from_stamp(entry.stamp).filter(|_| counts_still)
-            && let Some(count) = self.counts.get_mut(told.peer().index())
+        if let Some(message) = MessageId::from_stamp(entry.stamp).filter(|_| counts_still)
+            && let Some(count) = self.counts.get_mut(message.peer().index())
         {
             *count = count.saturating_sub(u32::from((self.travels)(entry.proto())));
         }
@@ -517,8 +517,8 @@ fn lifetime(config: &Config, flow: &Flow, age_s: u32) -> u32 {
     if let Some(fixed) = config.commit_timeout_s {
         return fixed;
     }
-    let told = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
-    told.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
+    let message = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
+    message.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
 }
 
 #[cfg(test)]
@@ -532,8 +532,9 @@ mod tests {
 
     fn at(side: &mut Remote, change: Change, n: u16, order: u64) {
         let mut counters = Counters::default();
-        let told = Told::new(PeerId::FIRST, order);
-        let _ = side.on_message(&mut counters.remote, (change, flow(n)), told, (Instant(0), false));
+        let message = MessageId::new(PeerId::FIRST, order);
+        let _ =
+            side.on_message(&mut counters.remote, (change, flow(n)), message, (Instant(0), false));
     }
 
     #[test]
@@ -544,8 +545,12 @@ mod tests {
         at(&mut side, Change::New, 1, 10);
         at(&mut side, Change::New, 2, 11);
         let word = (Change::New, flow(3));
-        let _ =
-            side.on_message(&mut counters.remote, word, Told::new(second, 5), (Instant(0), false));
+        let _ = side.on_message(
+            &mut counters.remote,
+            word,
+            MessageId::new(second, 5),
+            (Instant(0), false),
+        );
         at(&mut side, Change::Update, 2, 20);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(2), Some(1)));
         side.begin_sweep(PeerId::FIRST, 20, Instant(1));
@@ -561,9 +566,13 @@ mod tests {
         let mut side = Remote::new(&Config::default(), Instant(0), |_| true);
         let mut counters = Counters::default();
         let mut say = |peer, change, order| {
-            let told = Told::new(peer, order);
-            let _ =
-                side.on_message(&mut counters.remote, (change, flow(1)), told, (Instant(0), false));
+            let message = MessageId::new(peer, order);
+            let _ = side.on_message(
+                &mut counters.remote,
+                (change, flow(1)),
+                message,
+                (Instant(0), false),
+            );
             side.table().len()
         };
         let second = PeerId::FIRST.next();
@@ -614,11 +623,11 @@ mod tests {
     #[test]
     fn lifetimes_shrink_with_age_and_fall_back_when_used_up_or_untold() {
         let config = Config::default();
-        let told = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
-        assert_eq!(writable(&config, told.clone(), 30).timeout_s, 70);
-        assert_eq!(writable(&config, told.clone(), 101).timeout_s, 60);
+        let message = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
+        assert_eq!(writable(&config, message.clone(), 30).timeout_s, 70);
+        assert_eq!(writable(&config, message.clone(), 101).timeout_s, 60);
         assert_eq!(writable(&config, flow(1), 0).timeout_s, 60);
         let fixed = Config { commit_timeout_s: Some(180), ..Config::default() };
-        assert_eq!(writable(&fixed, told, 30).timeout_s, 180);
+        assert_eq!(writable(&fixed, message, 30).timeout_s, 180);
     }
 }

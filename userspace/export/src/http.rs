@@ -183,28 +183,28 @@ pub fn serve<A: Answers>(
     });
     let paths = paths.collect();
     let listens = settings.listen.clone();
-    let desk = Arc::new(Desk {
+    let service = Arc::new(HttpService {
         settings,
         answers: Arc::clone(answers),
         counters: Arc::clone(counters),
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
     });
     let begin = |listen| {
-        let (desk, log) = (Arc::clone(&desk), Arc::clone(log));
-        tokio::spawn(async move { desk.listen(&listen, &log).await }).abort_handle()
+        let (service, log) = (Arc::clone(&service), Arc::clone(log));
+        tokio::spawn(async move { service.listen(&listen, &log).await }).abort_handle()
     };
     Server { tasks: listens.into_iter().map(begin).collect(), paths }
 }
 
 /// What every connection needs.
-struct Desk<A> {
+struct HttpService<A> {
     settings: Settings,
     answers: Arc<A>,
     counters: Arc<HttpCounters>,
     places: Arc<Semaphore>,
 }
 
-impl<A: Answers> Desk<A> {
+impl<A: Answers> HttpService<A> {
     async fn listen(self: Arc<Self>, listen: &Listen, log: &Log) {
         let mut warned = false;
         let bound = loop {
@@ -257,8 +257,8 @@ impl<A: Answers> Desk<A> {
         S: Read + Write + Unpin + Send,
     {
         let answer = service_fn(|request: Request<Incoming>| {
-            let desk = &self;
-            async move { Ok::<_, Infallible>(desk.answer(&request, from).await) }
+            let service = &self;
+            async move { Ok::<_, Infallible>(service.answer(&request, from).await) }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).keep_alive(false);

@@ -31,18 +31,18 @@ pub trait Sink {
 
 /// The lives that were recorded lately.
 #[derive(Debug)]
-struct Told {
+struct RecordedLives {
     lives: HashSet<Life>,
     order: Bounded<Life>,
 }
 
-impl Default for Told {
+impl Default for RecordedLives {
     fn default() -> Self {
         Self { lives: HashSet::new(), order: Bounded::new(REMEMBERED) }
     }
 }
 
-impl Told {
+impl RecordedLives {
     /// Whether this life is new.
     fn is_new(&mut self, flow: &Flow) -> bool {
         let times = flow.extra.as_deref().and_then(|extra| extra.timestamps.as_ref());
@@ -59,11 +59,11 @@ impl Told {
 
 /// Makes records until all shards are gone and what they left is done.
 pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
-    let mut told = Told::default();
+    let mut recorded = RecordedLives::default();
     loop {
         // A shard that is gone now adds no more records.
         let gone = readers.iter().all(EndsReader::is_closed);
-        if take(&mut readers, &mut told, sink) {
+        if take(&mut readers, &mut recorded, sink) {
             continue;
         }
         if gone {
@@ -71,19 +71,19 @@ pub fn run(mut readers: Vec<EndsReader>, sink: &mut impl Sink) {
         }
         readers.iter().for_each(EndsReader::arm);
         // The second look that an armed reader owes.
-        if !take(&mut readers, &mut told, sink) && !readers.iter().all(EndsReader::is_closed) {
+        if !take(&mut readers, &mut recorded, sink) && !readers.iter().all(EndsReader::is_closed) {
             sleep(&readers);
         }
     }
 }
 
 /// Makes records of what waits, and reports what found no room. Returns whether anything waited.
-fn take(readers: &mut [EndsReader], told: &mut Told, sink: &mut impl Sink) -> bool {
+fn take(readers: &mut [EndsReader], recorded: &mut RecordedLives, sink: &mut impl Sink) -> bool {
     let mut any = false;
     for reader in &mut *readers {
         reader.drain(&mut |at_ns, end| {
             any = true;
-            on_end(told, sink, at_ns, end);
+            on_end(recorded, sink, at_ns, end);
         });
     }
     let lost = readers.iter().map(EndsReader::take_lost).sum();
@@ -93,19 +93,19 @@ fn take(readers: &mut [EndsReader], told: &mut Told, sink: &mut impl Sink) -> bo
     any
 }
 
-fn on_end(told: &mut Told, sink: &mut impl Sink, at_ns: u64, end: End<'_>) {
+fn on_end(recorded: &mut RecordedLives, sink: &mut impl Sink, at_ns: u64, end: End<'_>) {
     match end {
         End::Reported { known, message } => {
             for raw in Messages::new(message).flatten() {
                 let Ok(Message::Flow { flow, .. }) = ctnetlink::decode(&raw) else { continue };
                 let flow = flow.to_flow(Detail::Full);
                 // The table held it until now: this is another life, even if it looks like the last one.
-                if told.is_new(&flow) || known {
+                if recorded.is_new(&flow) || known {
                     sink.on_end(at_ns, &flow);
                 }
             }
         }
-        End::Unseen(flow) if told.is_new(&flow) => sink.on_end(at_ns, &flow),
+        End::Unseen(flow) if recorded.is_new(&flow) => sink.on_end(at_ns, &flow),
         End::Unseen(_) => {}
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_sleeping_reader_is_woken_by_each_kind_of_end() {
         let (mut ends, reader) = ends().expect("a lane");
-        let (told, heard) = std::sync::mpsc::sync_channel(1);
+        let (recorded, heard) = std::sync::mpsc::sync_channel(1);
         struct Forward(std::sync::mpsc::SyncSender<u32>);
         impl Sink for Forward {
             fn on_end(&mut self, _: u64, flow: &Flow) {
@@ -203,7 +203,7 @@ mod tests {
 
             fn on_lost(&mut self, _: u64) {}
         }
-        let thread = std::thread::spawn(move || run(vec![reader], &mut Forward(told)));
+        let thread = std::thread::spawn(move || run(vec![reader], &mut Forward(recorded)));
         let engine = Engine::new(Config::default(), Instant(0));
         for id in 1..50 {
             if id % 2 == 0 {

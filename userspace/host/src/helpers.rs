@@ -2,7 +2,7 @@
 //! read them, and gives verdicts.
 //!
 //! ```text
-//!   kernel --packets of all queues, up to 8 a time-->  Desk --Context, Packet--> engine::helper
+//!   kernel --packets of all queues, up to 8 a time-->  PacketHandler --Context, Packet--> engine::helper
 //!                                                        |  <-----Outcome------
 //!          <--expectations, one by one---- Announcer <---+
 //!          <--verdicts, one buffer a time- Verdicts <----'
@@ -16,10 +16,10 @@ mod counters;
 mod announcer;
 mod verdicts;
 mod portion;
-mod desk;
+mod handler;
 
 pub use counters::{Counts, HelperReport};
-pub use desk::Read;
+pub use handler::Read;
 
 use crate::clock;
 use crate::log::Log;
@@ -29,8 +29,8 @@ use crate::nfnetlink::helper::{HelperKey, HelperObject, HelperPolicy};
 use crate::rate_limit::RateLimit;
 use crate::sys::{self, Batch, Scheduling};
 use announcer::Announcer;
-use desk::{Desk, Served};
 use engine::helper::Kind;
+use handler::{PacketHandler, Served};
 use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, NetlinkHeader};
 use portion::Portion;
 use rustix::fd::AsFd as _;
@@ -129,7 +129,7 @@ pub struct Parts {
     /// Packets that have come already.
     waiting: Vec<Vec<u8>>,
     objects: Client,
-    desk: Desk<Announcer>,
+    handler: PacketHandler<Announcer>,
     counts: Counts,
     scheduling: Option<Scheduling>,
     log: Arc<Log>,
@@ -183,11 +183,11 @@ impl Parts {
         }
         let counts = Counts::new(&settings.helpers);
         let served = settings.helpers.iter().zip(counts.iter()).filter_map(served).collect();
-        let desk = Desk::new(served, Announcer::open()?);
+        let handler = PacketHandler::new(served, Announcer::open()?);
         let (socket, waiting) = queues.into_parts();
         let socket = Arc::new(socket);
         let log = Arc::clone(log);
-        Ok(Self { settings, socket, waiting, objects, desk, counts, scheduling: None, log })
+        Ok(Self { settings, socket, waiting, objects, handler, counts, scheduling: None, log })
     }
 
     /// Has the thread scheduled so; `None`: as the one that starts it.
@@ -200,7 +200,7 @@ impl Parts {
     /// Has this read packets in place of [`Kind::packet`], so that a test can see what a fault in a helper does.
     #[must_use]
     pub fn read_by(mut self, read: Read) -> Self {
-        self.desk.read = read;
+        self.handler.read = read;
         self
     }
 }
@@ -302,7 +302,7 @@ impl Parts {
         let mut verdicts = Verdicts::new();
         let mut rate_limit = RateLimit::default();
         for datagram in std::mem::take(&mut self.waiting) {
-            self.desk.datagram(&datagram, &mut verdicts);
+            self.handler.datagram(&datagram, &mut verdicts);
         }
         verdicts.flush(&self.socket);
         let mut portion = Portion::new(BATCH);
@@ -339,13 +339,13 @@ impl Parts {
     /// Decides about so many datagrams; how many they were.
     fn answer(&mut self, batch: &Batch, got: usize, verdicts: &mut Verdicts) -> usize {
         for at in 0..got {
-            self.desk.datagram(batch.datagram(at), verdicts);
+            self.handler.datagram(batch.datagram(at), verdicts);
             if verdicts.is_full() {
                 verdicts.flush(&self.socket);
             }
         }
         verdicts.flush(&self.socket);
-        while let Some(kind) = self.desk.broken.pop() {
+        while let Some(kind) = self.handler.broken.pop() {
             self.disable(kind);
         }
         got

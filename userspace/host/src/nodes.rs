@@ -15,10 +15,10 @@ use crate::secure::{
     Down, Event, HEAD_LEN, Hello, Members, Name, OVERHEAD, PeerId, Random, Refusal, Secure,
 };
 use common::Instant;
+use engine::message_id;
 use engine::output::Sealed;
 use engine::peer::v2::path::{SEAL_LEN, SIZE_MAX};
 use engine::peer::v2::session::PeerStanding;
-use engine::told;
 use engine::{Engine, Input, QueueUsages};
 use rustix::fd::BorrowedFd;
 use std::io;
@@ -204,7 +204,7 @@ impl Nodes {
     }
 
     /// The log learns that the path to a peer carries datagrams of another length.
-    pub fn on_path(&self, peer: told::PeerId, len: usize) {
+    pub fn on_path(&self, peer: message_id::PeerId, len: usize) {
         let Some(peer) = PeerId::at(peer.index()) else { return };
         let name = self.name(peer);
         self.log.notice(format!("the path to peer {name} carries datagrams of {len} bytes"));
@@ -225,7 +225,7 @@ impl Nodes {
     }
 
     /// A peer says that it goes: its session is over. It says so to each shard, and the first one listens.
-    pub fn on_left(&mut self, engine: &mut Engine, now: Instant, peer: told::PeerId) {
+    pub fn on_left(&mut self, engine: &mut Engine, now: Instant, peer: message_id::PeerId) {
         if let Seals::Lead(lead) = &mut self.seals
             && let Some(peer) = lead.secure.peer_at(peer.index())
         {
@@ -357,6 +357,6 @@ fn hand_in(engine: &mut Engine, now: Instant, news: News) {
 }
 
 /// A peer as the engine knows it: both count in the order of the configuration.
-const fn engines(peer: PeerId) -> told::PeerId {
-    told::PeerId::at(peer.place())
+const fn engines(peer: PeerId) -> message_id::PeerId {
+    message_id::PeerId::at(peer.place())
 }

@@ -40,7 +40,7 @@ use common::Instant;
 use crossbeam::channel::TryRecvError;
 use engine::drive::Turn;
 use engine::expectations::ExpectKey;
-use engine::told::PeerId;
+use engine::message_id::PeerId;
 use engine::{Command, CommandId, Config, Engine, Input, Origin, Side, Stamp};
 use std::io;
 use std::net::SocketAddr;

@@ -22,7 +22,7 @@ mod json;
 mod picture;
 
 pub use options::Options;
-pub use product::{Product, Told};
+pub use product::{DaemonFigures, Product};
 
 use anyhow::{Context, Result, ensure};
 use json::{Head, Report};

@@ -6,8 +6,8 @@ use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::errno::{EEXIST, ENOENT};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
+use crate::message_id::{MessageId, PeerId};
 use crate::output::Request;
-use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,8 +28,8 @@ pub struct Remote {
 /// Places of the last messages about expectations that are in no table.
 #[derive(Debug)]
 struct Ends {
-    places: BTreeMap<ExpectKey, Told>,
-    queue: Bounded<(ExpectKey, Told)>,
+    places: BTreeMap<ExpectKey, MessageId>,
+    queue: Bounded<(ExpectKey, MessageId)>,
 }
 
 impl Default for Ends {
@@ -39,7 +39,7 @@ impl Default for Ends {
 }
 
 impl Ends {
-    fn note(&mut self, key: ExpectKey, place: Told) {
+    fn note(&mut self, key: ExpectKey, place: MessageId) {
         if let Some((oldest, at)) = self.queue.displace((key, place))
             && self.places.get(&oldest) == Some(&at)
         {
@@ -68,11 +68,11 @@ impl Remote {
         &mut self,
         counters: &mut TableCounters,
         (change, expect): (Change, Expectation),
-        told: Told,
+        message: MessageId,
         now: Instant,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.is_overtaken(&key, told) {
+        if self.is_overtaken(&key, message) {
             counters.stale += 1;
             return;
         }
@@ -86,21 +86,21 @@ impl Remote {
                 };
                 *count += 1;
                 self.table.remove(&key);
-                self.ends.note(key, told);
+                self.ends.note(key, message);
             }
             (_, Some(entry)) => {
                 if change == Change::New {
                     entry.since_s = now_s;
                 }
-                (entry.expect, entry.stamp, entry.updated_s) = (expect, told.stamp(), now_s);
+                (entry.expect, entry.stamp, entry.updated_s) = (expect, message.stamp(), now_s);
                 counters.updated += 1;
             }
             (_, None) if full => counters.create_no_space += 1,
             (_, None) => {
-                let stamp = told.stamp();
-                let (told, shown) = (false, false);
+                let stamp = message.stamp();
+                let (sent, shown) = (false, false);
                 let (since_s, updated_s) = (now_s, now_s);
-                let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown };
+                let entry = ExpectEntry { expect, stamp, since_s, updated_s, sent, shown };
                 self.table.insert(key, entry);
                 counters.created += 1;
             }
@@ -131,8 +131,8 @@ impl Remote {
         counters.updated += u64::from(known);
         counters.created += u64::from(!known);
         let updated_s = seconds(at);
-        let (stamp, told, shown, since_s) = (0, false, false, since_s.unwrap_or(updated_s));
-        let entry = ExpectEntry { expect, stamp, since_s, updated_s, told, shown };
+        let (stamp, sent, shown, since_s) = (0, false, false, since_s.unwrap_or(updated_s));
+        let entry = ExpectEntry { expect, stamp, since_s, updated_s, sent, shown };
         self.table.insert(*key, entry);
         known
     }
@@ -144,14 +144,14 @@ impl Remote {
         kernel: &mut KernelQueue,
         counters: &mut Counters,
         (change, expect): (Change, Expectation),
-        told: Told,
+        message: MessageId,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.is_overtaken(&key, told) {
+        if self.is_overtaken(&key, message) {
             counters.remote_expectations.stale += 1;
             return;
         }
-        self.ends.note(key, told);
+        self.ends.note(key, message);
         let written = &mut counters.inject_expectations;
         let count = match change {
             Change::New => &mut written.created,
@@ -167,11 +167,11 @@ impl Remote {
         }
     }
 
-    fn is_overtaken(&self, key: &ExpectKey, told: Told) -> bool {
-        let entry = self.table.get(key).and_then(|entry| Told::from_stamp(entry.stamp));
+    fn is_overtaken(&self, key: &ExpectKey, message: MessageId) -> bool {
+        let entry = self.table.get(key).and_then(|entry| MessageId::from_stamp(entry.stamp));
         let mut words = [entry, self.ends.places.get(key).copied()].into_iter().flatten();
-        let flushed = self.flushed.get(told.peer().index()).copied().unwrap_or(0);
-        words.any(|last| told.is_overtaken_by(last)) || told.order() <= flushed
+        let flushed = self.flushed.get(message.peer().index()).copied().unwrap_or(0);
+        words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
     }
 
     /// A peer has named all its expectations in messages from order `base` on: those it named only before that do not
@@ -179,15 +179,15 @@ impl Remote {
     pub fn sweep(&mut self, counters: &mut TableCounters, peer: PeerId, base: u64) {
         let before = self.table.len();
         self.table.retain(|_, entry| {
-            let told = Told::from_stamp(entry.stamp);
-            told.is_none_or(|told| told.peer() != peer || told.order() >= base)
+            let message = MessageId::from_stamp(entry.stamp);
+            message.is_none_or(|message| message.peer() != peer || message.order() >= base)
         });
         counters.destroyed += (before - self.table.len()) as u64;
     }
 
     /// Whether an expectation is the peer's, or was a moment ago.
     #[must_use]
-    pub fn spoke_of(&self, key: &ExpectKey) -> bool {
+    pub fn has_heard_of(&self, key: &ExpectKey) -> bool {
         self.table.contains_key(key) || self.ends.places.contains_key(key)
     }
 
@@ -246,7 +246,7 @@ pub fn target(expect: &Expectation) -> FlowKey {
 /// ended since. A permanent one may have been renewed, of which the kernel says nothing.
 #[must_use]
 pub fn writable(config: &Config, mut expect: Expectation, age_s: u32) -> Option<Expectation> {
-    let left_s = expect.timeout_s.map(|told| told.saturating_sub(age_s));
+    let left_s = expect.timeout_s.map(|message| message.saturating_sub(age_s));
     let permanent = expect.flags.unwrap_or(0) & flag::PERMANENT != 0;
     let left_s = match left_s {
         Some(0) if !permanent => return None,

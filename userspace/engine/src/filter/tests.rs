@@ -68,7 +68,7 @@ fn the_master_of_an_expectation_is_judged_by_what_is_told_of_it() {
     assert!(f.passes(&flow([1; 4], 6)));
     let seen = Flow { known: Known::STATUS, ..flow([1; 4], 6) };
     assert!(!f.passes(&seen), "a mark of 0 is not told");
-    assert!(f.is_meant(&seen));
+    assert!(f.matches(&seen));
 }
 
 /// A message as the kernel writes events, as far as filters read it: our requests have the attributes, not the order.
@@ -126,8 +126,8 @@ proptest! {
         let (kind, seen) = read(&event_of(&flow)).expect("it is an event");
         prop_assert_eq!(kind, Change::New);
         let mut wanted = subject(&flow);
-        prop_assert_eq!(seen.told, wanted.told);
-        wanted.told = seen.told;
+        prop_assert_eq!(seen.known, wanted.known);
+        wanted.known = seen.known;
         prop_assert_eq!(seen, wanted);
     }
 
@@ -167,8 +167,8 @@ fn an_untold_zone_and_mark_are_zero_only_where_the_message_ends() {
     let flow = Flow { known: Known::STATUS, ..flow([1; 4], 17) };
     let mut event = event_of(&flow);
     let (_, whole) = read(&event).unwrap();
-    assert_eq!(whole.told, told::REPLY | told::ZONE | told::MARK);
+    assert_eq!(whole.known, known::REPLY | known::ZONE | known::MARK);
     event.truncate(event.len() - 8);
     let (_, cut) = read(&event).unwrap();
-    assert_eq!(cut.told, told::REPLY);
+    assert_eq!(cut.known, known::REPLY);
 }

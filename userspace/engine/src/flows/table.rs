@@ -135,8 +135,8 @@ pub struct FlowTable {
     dead: usize,
     /// Flows that live, by IP protocol.
     protos: Box<[u32; 256]>,
-    silent: usize,
-    unsure: usize,
+    without_events: usize,
+    unconfirmed: usize,
     /// Where ended flows lie, in the order they ended. Some are gone by now.
     graves: VecDeque<Slot>,
     /// Records every change, while a consumer listens.
@@ -161,8 +161,8 @@ impl FlowTable {
             max,
             dead: 0,
             protos: Box::new([0; 256]),
-            silent: 0,
-            unsure: 0,
+            without_events: 0,
+            unconfirmed: 0,
             graves: VecDeque::new(),
             journal: None,
         }
@@ -286,8 +286,8 @@ impl FlowTable {
         let Some(entry) = self.at(slot) else { return Knowledge::Absent };
         match entry.marks {
             marks if marks.contains(Marks::DEAD) => Knowledge::Ended,
-            marks if marks.contains(Marks::SILENT) => Knowledge::Read,
-            marks if marks.contains(Marks::UNSURE) => Knowledge::Seen,
+            marks if marks.contains(Marks::NO_EVENTS) => Knowledge::Read,
+            marks if marks.contains(Marks::UNCONFIRMED) => Knowledge::Seen,
             _ => Knowledge::Sure,
         }
     }
@@ -295,24 +295,26 @@ impl FlowTable {
     /// Notes what is known of the living flow in a slot.
     pub fn set_knowledge(&mut self, slot: Slot, knowledge: Knowledge) {
         let Some(notes) = self.notes_mut(slot) else { return };
-        let (silent, unsure) = (knowledge == Knowledge::Read, knowledge == Knowledge::Seen);
+        let (no_events, unconfirmed) = (knowledge == Knowledge::Read, knowledge == Knowledge::Seen);
         let was = notes.marks;
-        notes.marks.set(Marks::SILENT, silent);
-        notes.marks.set(Marks::UNSURE, unsure);
-        self.silent = self.silent + usize::from(silent) - usize::from(was.contains(Marks::SILENT));
-        self.unsure = self.unsure + usize::from(unsure) - usize::from(was.contains(Marks::UNSURE));
+        notes.marks.set(Marks::NO_EVENTS, no_events);
+        notes.marks.set(Marks::UNCONFIRMED, unconfirmed);
+        self.without_events = self.without_events + usize::from(no_events)
+            - usize::from(was.contains(Marks::NO_EVENTS));
+        self.unconfirmed = self.unconfirmed + usize::from(unconfirmed)
+            - usize::from(was.contains(Marks::UNCONFIRMED));
     }
 
     /// Flows of which events may never tell.
     #[must_use]
-    pub const fn silent(&self) -> usize {
-        self.silent
+    pub const fn without_events(&self) -> usize {
+        self.without_events
     }
 
     /// Flows that may never have come to be.
     #[must_use]
-    pub const fn unsure(&self) -> usize {
-        self.unsure
+    pub const fn unconfirmed(&self) -> usize {
+        self.unconfirmed
     }
 
     /// The ended flow that has been lying here for longest. It is not found again.
@@ -490,8 +492,8 @@ impl FlowTable {
         let notes = row.release(&mut self.pairs);
         self.protos[usize::from(proto)] -= u32::from(!notes.marks.contains(Marks::DEAD));
         self.dead -= usize::from(notes.marks.contains(Marks::DEAD));
-        self.silent -= usize::from(notes.marks.contains(Marks::SILENT));
-        self.unsure -= usize::from(notes.marks.contains(Marks::UNSURE));
+        self.without_events -= usize::from(notes.marks.contains(Marks::NO_EVENTS));
+        self.unconfirmed -= usize::from(notes.marks.contains(Marks::UNCONFIRMED));
         Some(notes)
     }
 
@@ -502,7 +504,7 @@ impl FlowTable {
         self.free.clear();
         self.index.clear();
         (self.dead, *self.protos) = (0, [0; 256]);
-        (self.silent, self.unsure) = (0, 0);
+        (self.without_events, self.unconfirmed) = (0, 0);
         self.graves.clear();
         self.journal.iter_mut().for_each(|journal| journal.clear());
     }

@@ -2,9 +2,9 @@
 //!
 //! A flow's first packet is seen just before the kernel puts the flow into its table. Nearly always it gets there; when
 //! two CPUs begin the same flow at once, or something drops the packet at the last moment, it does not. Until anything
-//! more is heard of it, the flow is *unsure* ([`Marks::UNSURE`]), and after a while the kernel is asked.
+//! more is heard of it, the flow is *unconfirmed* ([`Marks::UNCONFIRMED`]), and after a while the kernel is asked.
 
-use super::{Desk, Flows, News, seconds};
+use super::{Flows, InputContext, News, seconds};
 use crate::changed::Listener;
 use crate::config::limit;
 use crate::flows::knowledge::By;
@@ -24,44 +24,49 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_packet(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         seen: Seen,
         at: Instant,
     ) -> Result<(), Full> {
-        desk.counters.events += 1;
+        cx.counters.events += 1;
         self.heard += 1;
         let Seen { flow, confirmed, whole } = seen;
         self.table.hear(&flow, Stamp::At(at), false);
-        if !desk.config.filter.passes(&flow) {
-            desk.counters.filtered += 1;
+        if !cx.config.filter.passes(&flow) {
+            cx.counters.filtered += 1;
             return Ok(());
         }
         let event = if confirmed { Change::Update } else { Change::New };
         let stamp = Stamp::At(at);
-        if !desk.config.replication.keep_local && !whole {
+        if !cx.config.replication.keep_local && !whole {
             // The fields that the packet did not show have to be sent, too.
-            self.ask(desk, &flow.key());
+            self.ask(cx, &flow.key());
             return Ok(());
         }
-        if !desk.config.replication.keep_local {
-            self.bypass(desk, event, flow, Origin::Foreign, stamp);
+        if !cx.config.replication.keep_local {
+            self.bypass(cx, event, flow, Origin::Foreign, stamp);
             return Ok(());
         }
         let found = self.table.find(&flow.key());
         let (origin, by) = (Origin::Foreign, By::Packet { whole });
-        self.on_change(desk, found, News { event, flow, origin, stamp, by })
+        self.on_change(cx, found, News { event, flow, origin, stamp, by })
     }
 
     /// A packet's report comes in after the kernel was read, so the table has it, but the peer may not: either the
     /// flow's beginning, which a reading has shown, or a change that was read together with the peer's own message.
-    pub(super) fn tell_late(&self, desk: &mut Desk<'_, impl Listener>, slot: Slot, event: Change) {
+    pub(super) fn tell_late(
+        &self,
+        cx: &mut InputContext<'_, impl Listener>,
+        slot: Slot,
+        event: Change,
+    ) {
         let Some(entry) = self.table.at(slot) else { return };
-        let began = event == Change::New && entry.marks.contains(Marks::SILENT);
+        let began = event == Change::New && entry.marks.contains(Marks::NO_EVENTS);
         if began {
-            desk.listener.start_over(slot);
+            cx.listener.start_over(slot);
         }
         if began || entry.marks.contains(Marks::READ_BACK) {
-            desk.listener.on_changed(slot);
+            cx.listener.on_changed(slot);
         }
     }
 
@@ -70,7 +75,7 @@ impl Flows {
         let (Stamp::At(at) | Stamp::After(at)) = stamp else { return false };
         self.table.at(slot).is_some_and(|entry| {
             let began = Instant(entry.stamp);
-            entry.marks.contains(Marks::UNSURE) && at.since(began) < limit::CONFIRM_TIME
+            entry.marks.contains(Marks::UNCONFIRMED) && at.since(began) < limit::CONFIRM_TIME
         })
     }
 
@@ -82,27 +87,29 @@ impl Flows {
 
     /// Asks the kernel about flows in the slots from `from` on that may never have come to be. Returns where to go on,
     /// or `None` at the end.
-    pub fn verify_unsure(
+    pub fn verify_unconfirmed(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         from: Slot,
     ) -> Option<Slot> {
-        let end = from.saturating_add(limit::UNSURE_STEP_SLOTS);
+        let end = from.saturating_add(limit::UNCONFIRMED_STEP_SLOTS);
         let (mut slot, mut asked, mut overdue) = (from, 0, 0);
-        let now_s = seconds(desk.now);
+        let now_s = seconds(cx.now);
         let since = |entry: Entry<'_>| now_s.saturating_sub(entry.updated_s);
         while let Some((at, entry)) = self.table.next(slot) {
-            let full = asked >= limit::UNSURE_STEP_FLOWS || overdue >= limit::UNSURE_STEP_OVERDUE;
+            let full = asked >= limit::UNCONFIRMED_STEP_FLOWS
+                || overdue >= limit::UNCONFIRMED_STEP_OVERDUE;
             if at >= end || full {
                 return Some(at);
             }
             slot = at + 1;
-            let open = entry.marks.intersection(Marks::UNSURE | Marks::DEAD) == Marks::UNSURE;
-            if open && since(entry) >= limit::UNSURE_AFTER_S {
-                let time = entry.timeout_s().saturating_add(limit::UNSURE_OVERDUE_S);
+            let open =
+                entry.marks.intersection(Marks::UNCONFIRMED | Marks::DEAD) == Marks::UNCONFIRMED;
+            if open && since(entry) >= limit::UNCONFIRMED_AFTER_S {
+                let time = entry.timeout_s().saturating_add(limit::UNCONFIRMED_OVERDUE_S);
                 *(if since(entry) > time { &mut overdue } else { &mut asked }) += 1;
                 let key = entry.key();
-                self.verify(desk, &key);
+                self.verify(cx, &key);
             }
         }
         None

@@ -1,6 +1,6 @@
 //! What the kernel answers when it is asked: one flow, or all of them.
 
-use super::{Desk, Flows, seconds};
+use super::{Flows, InputContext, seconds};
 use crate::changed::{Elsewhere, Listener};
 use crate::config::limit;
 use crate::flows::knowledge::{Knowledge, Step};
@@ -67,14 +67,18 @@ impl Sweep {
 
 impl Flows {
     /// Asks the kernel about a flow, unless an answer is on its way. False when there is no room for the question.
-    pub(super) fn verify(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) -> bool {
+    pub(super) fn verify(
+        &mut self,
+        cx: &mut InputContext<'_, impl Listener>,
+        key: &FlowKey,
+    ) -> bool {
         let known = self.table.find(key).and_then(|slot| self.table.notes_mut(slot));
         if known.as_ref().is_some_and(|notes| notes.marks.contains(Marks::VERIFYING)) {
             return true;
         }
-        let asked = desk.kernel.push(Purpose::Read, Request::Get(*key));
+        let asked = cx.kernel.push(Purpose::Read, Request::Get(*key));
         if asked {
-            desk.counters.verified += 1;
+            cx.counters.verified += 1;
             if let Some(notes) = known {
                 notes.marks.insert(Marks::VERIFYING);
             }
@@ -84,7 +88,7 @@ impl Flows {
 
     /// A peer's message about the flow was written into the kernel. If the flow is ours too, the kernel is queried
     /// for the result. The peer does not receive it: two nodes that sent each other such results would never stop.
-    pub fn on_injected(&mut self, desk: &mut Desk<'_, impl Listener>, word: &Flow) {
+    pub fn on_injected(&mut self, cx: &mut InputContext<'_, impl Listener>, word: &Flow) {
         // The kernel finds a flow by either direction, so it may have changed the mirror of what was meant.
         let mirror = FlowKey::new(word.orig.inverted(), word.zone);
         for key in [word.key(), mirror] {
@@ -92,14 +96,14 @@ impl Flows {
             let notes = slot.and_then(|slot| self.table.notes_mut(slot));
             let Some(notes) = notes else {
                 // News of its packets may be on the way, and be older than this.
-                self.spoken.bury(key, Span::at(desk.now.0));
+                self.last_seen.bury(key, Span::at(cx.now.0));
                 continue;
             };
             // An answer that is on its way is about what happened here.
             if !notes.marks.contains(Marks::VERIFYING) {
                 notes.marks.insert(Marks::READ_BACK);
             }
-            self.verify(desk, &key);
+            self.verify(cx, &key);
         }
     }
 
@@ -122,69 +126,69 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_verified(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         key: &FlowKey,
         flow: Option<Flow>,
     ) -> Result<(), Full> {
         // The kernel finds a flow by either direction, so the answer may be about the mirror of what was asked for.
-        let flow = flow.filter(|flow| flow.key() == *key && desk.config.filter.passes(flow));
-        if !desk.config.replication.keep_local {
-            self.pass_answer(desk, key, flow);
+        let flow = flow.filter(|flow| flow.key() == *key && cx.config.filter.passes(flow));
+        if !cx.config.replication.keep_local {
+            self.pass_answer(cx, key, flow);
             return Ok(());
         }
         let Some(flow) = flow else {
-            self.on_missing(desk, key);
+            self.on_missing(cx, key);
             return Ok(());
         };
         self.last_words.remove(key);
-        self.make_room(desk, key, Span::at(desk.now.0))?;
-        let (slot, changed) = self.replace(desk, flow, desk.now.0, Elsewhere::Unknown)?;
+        self.make_room(cx, key, Span::at(cx.now.0))?;
+        let (slot, changed) = self.replace(cx, flow, cx.now.0, Elsewhere::Unknown)?;
         let read_back = self.table.at(slot).is_some_and(|e| e.marks.contains(Marks::READ_BACK));
-        if (changed && !read_back) || desk.listener.is_untold(slot) {
-            desk.listener.on_changed(slot);
+        if (changed && !read_back) || cx.listener.is_untold(slot) {
+            cx.listener.on_changed(slot);
         } else if changed {
-            desk.listener.on_overwritten(slot);
+            cx.listener.on_overwritten(slot);
         }
         Ok(())
     }
 
     /// The kernel says that it has no such flow.
-    fn on_missing(&mut self, desk: &mut Desk<'_, impl Listener>, key: &FlowKey) {
+    fn on_missing(&mut self, cx: &mut InputContext<'_, impl Listener>, key: &FlowKey) {
         let found = self.table.find(key);
         let known = self.knowledge(found);
-        let step = known.on_missing(self.is_about_to_begin(desk.now, key));
+        let step = known.on_missing(self.is_about_to_begin(cx.now, key));
         if matches!(step, Step::Ask { .. }) {
-            self.verify(desk, key);
+            self.verify(cx, key);
             return;
         }
         let last_words = self.last_words.remove(key);
         if let Some(slot) = found.filter(|_| step == Step::End && last_words.is_none())
-            && self.may_have_closed(desk, slot)
+            && self.may_have_closed(cx, slot)
         {
-            return self.await_last_words(desk.now, slot);
+            return self.await_last_words(cx.now, slot);
         }
-        self.tombstones.bury(*key, Span::at(desk.now.0));
+        self.tombstones.bury(*key, Span::at(cx.now.0));
         if let Some(slot) = found.filter(|_| step == Step::End) {
             // What never came to be has not ended unseen either.
             let all_there_was = (known == Knowledge::Seen).then(|| self.table.at(slot)).flatten();
             let all_there_was = all_there_was.map(|entry| entry.flow());
-            self.bury(desk, slot, last_words.or(all_there_was));
+            self.bury(cx, slot, last_words.or(all_there_was));
         }
     }
 
     /// Whether a TCP connection that is gone may have been closed though nothing was heard of that. It matters to peers
     /// of version 2: they object to a flow that expired while they have it.
-    fn may_have_closed(&self, desk: &Desk<'_, impl Listener>, slot: Slot) -> bool {
+    fn may_have_closed(&self, cx: &InputContext<'_, impl Listener>, slot: Slot) -> bool {
         let open = |entry: Entry<'_>| {
             entry.flow().tcp().is_some_and(|tcp| !super::CLOSING.contains(&tcp.state))
         };
-        desk.config.cluster.is_some()
+        cx.config.cluster.is_some()
             && self.table.knowledge(slot) != Knowledge::Seen
             && self.table.at(slot).is_some_and(open)
     }
 
     /// Whether a flow that is gone was closed its last events tell, which are on their way, unless they are lost: the
-    /// kernel is asked again in [`limit::UNSURE_AFTER_S`] seconds from now, however long it was silent before.
+    /// kernel is asked again in [`limit::UNCONFIRMED_AFTER_S`] seconds from now, however long it was silent before.
     fn await_last_words(&mut self, now: Instant, slot: Slot) {
         self.table.set_knowledge(slot, Knowledge::Seen);
         if let Some(notes) = self.table.notes_mut(slot) {
@@ -198,25 +202,25 @@ impl Flows {
     /// [`Full`] when the flow is new and the table is full.
     pub fn on_dumped(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         flow: Flow,
         Reading { began, tell, doubtful, lossless, untold }: Reading,
     ) -> Result<(), Full> {
-        if !desk.config.filter.passes(&flow) {
-            desk.counters.filtered += 1;
+        if !cx.config.filter.passes(&flow) {
+            cx.counters.filtered += 1;
             return Ok(());
         }
         let key = flow.key();
         let known = self.table.find(&key).filter(|&slot| self.is_alive(slot));
         let ended = self.tombstones.last_about(&key).is_some_and(|end| end.to >= began.0);
         // News of a peer's flow leaves no other trace, and an operator may have had the peers' flows forgotten since.
-        let spoken = self.spoken.last_about(&key).is_some_and(|last| last.to >= began.0);
+        let spoken = self.last_seen.last_about(&key).is_some_and(|last| last.to >= began.0);
         if known.is_none() && (ended || spoken || doubtful) {
             // Its end came in before the dump showed it. It may have begun again, and that news may be lost.
-            self.verify(desk, &key);
+            self.verify(cx, &key);
             return Ok(());
         }
-        self.make_room(desk, &key, Span::at(began.0))?;
+        self.make_room(cx, &key, Span::at(began.0))?;
         let newer = known.filter(|&slot| self.table.at(slot).is_some_and(|e| e.stamp > began.0));
         let (slot, changed) = match newer {
             Some(slot) => {
@@ -224,19 +228,19 @@ impl Flows {
                 // only what has changed was laid over what was outdated.
                 let differs = |entry: Entry<'_>| !news::is_same(&entry.flow(), &flow);
                 if !lossless && self.table.at(slot).is_some_and(differs) {
-                    self.verify(desk, &key);
+                    self.verify(cx, &key);
                 }
                 (slot, false)
             }
             // The peer may know it from an earlier life of this daemon, so its end must be sent.
-            None if tell => self.replace(desk, flow, began.0, Elsewhere::Other)?,
+            None if tell => self.replace(cx, flow, began.0, Elsewhere::Other)?,
             None => {
                 self.table.journal().into_iter().for_each(Journal::read);
-                self.replace(desk, flow, began.0, Elsewhere::Known)?
+                self.replace(cx, flow, began.0, Elsewhere::Known)?
             }
         };
         if let Some(notes) = self.table.notes_mut(slot) {
-            notes.marks.insert(Marks::SHOWN);
+            notes.marks.insert(Marks::IN_DUMP);
         }
         if untold {
             // Its packets may have been seen all the same, and it may have the id of the flow that was there before.
@@ -244,10 +248,10 @@ impl Flows {
         }
         // What events reported before was sent on.
         if changed && (tell || known.is_some()) {
-            desk.listener.on_changed(slot);
+            cx.listener.on_changed(slot);
         }
         if known.is_none() && self.tombstones.forgotten() >= began.0 {
-            self.verify(desk, &key);
+            self.verify(cx, &key);
         }
         Ok(())
     }
@@ -271,7 +275,7 @@ impl Flows {
 
     /// Goes on looking for entries that a reading did not show and that are older than it: they are gone from the
     /// kernel. True when it has looked at all.
-    pub fn sweep(&mut self, desk: &mut Desk<'_, impl Listener>, sweep: &mut Sweep) -> bool {
+    pub fn sweep(&mut self, cx: &mut InputContext<'_, impl Listener>, sweep: &mut Sweep) -> bool {
         let Ended { began, complete, .. } = sweep.reading;
         let end = sweep.from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.table.next(sweep.from) {
@@ -281,26 +285,26 @@ impl Flows {
                 return false;
             }
             sweep.from = slot + 1;
-            let hidden = !entry.marks.intersects(Marks::SHOWN | Marks::DEAD);
+            let hidden = !entry.marks.intersects(Marks::IN_DUMP | Marks::DEAD);
             let (key, gone) = (entry.key(), entry.stamp < began.0);
-            let late = sweep.again && entry.marks.contains(Marks::HEARD);
+            let late = sweep.again && entry.marks.contains(Marks::ARRIVAL_TIME);
             if let Some(notes) = self.table.notes_mut(slot) {
-                notes.marks.remove(Marks::SHOWN);
+                notes.marks.remove(Marks::IN_DUMP);
             }
             // Its packet may still be on its way to the kernel's table.
             let about = gone && self.may_be_about_to_begin(slot, Stamp::At(began));
             if hidden && complete && about {
-                self.verify(desk, &key);
-            } else if hidden && complete && gone && self.may_have_closed(desk, slot) {
-                self.await_last_words(desk.now, slot);
+                self.verify(cx, &key);
+            } else if hidden && complete && gone && self.may_have_closed(cx, slot) {
+                self.await_last_words(cx.now, slot);
             } else if hidden && complete && gone {
                 self.tombstones.bury(key, Span::at(began.0));
-                self.bury(desk, slot, None);
+                self.bury(cx, slot, None);
                 sweep.purged += 1;
             } else if hidden && complete && late {
                 // It began since, unless that only came in since, or only an update came in and was laid over an
                 // earlier life: ends are among what was lost.
-                if !self.verify(desk, &key) {
+                if !self.verify(cx, &key) {
                     sweep.from = slot;
                     return false;
                 }
@@ -311,9 +315,9 @@ impl Flows {
 
     /// Asks the kernel about some of the silent flows in the slots from `from` on. Returns where to go on, or
     /// `None` when all were asked for.
-    pub fn verify_silent(
+    pub fn verify_without_events(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         from: Slot,
     ) -> Option<Slot> {
         let (mut slot, mut asked) = (from, 0);
@@ -322,9 +326,9 @@ impl Flows {
             if at >= end || asked >= limit::WATCH_STEP_FLOWS {
                 return Some(at);
             }
-            if entry.marks.intersection(Marks::SILENT | Marks::DEAD) == Marks::SILENT {
+            if entry.marks.intersection(Marks::NO_EVENTS | Marks::DEAD) == Marks::NO_EVENTS {
                 let key = entry.key();
-                self.verify(desk, &key);
+                self.verify(cx, &key);
                 asked += 1;
             }
             slot = at + 1;
@@ -335,7 +339,7 @@ impl Flows {
     /// Puts a flow as the kernel showed it in the place of what was known. Returns whether a peer would see a change.
     fn replace(
         &mut self,
-        desk: &mut Desk<'_, impl Listener>,
+        cx: &mut InputContext<'_, impl Listener>,
         mut flow: Flow,
         at: u64,
         elsewhere: Elsewhere,
@@ -343,12 +347,12 @@ impl Flows {
         flow.drop_volatile();
         let zone = flow.zone;
         let Some(slot) = self.table.find(&flow.key()) else {
-            let slot = self.add(desk, flow, at, elsewhere)?;
+            let slot = self.add(cx, flow, at, elsewhere)?;
             self.table.set_knowledge(slot, Knowledge::Absent.on_shown(false));
             return Ok((slot, true));
         };
         let knowledge = self.table.knowledge(slot);
-        let dead = self.revive(desk, slot);
+        let dead = self.revive(cx, slot);
         let entry = self.table.at(slot).expect("the slot was just found");
         let other = dead || news::is_another(entry, &flow);
         let known = entry.flow();
@@ -364,17 +368,17 @@ impl Flows {
         self.table.set_flow(slot, flow, becomes);
         let notes = self.table.notes_mut(slot).expect("the slot was just found");
         if afresh {
-            desk.listener.start_over(slot);
+            cx.listener.start_over(slot);
         }
         if other {
-            notes.since_s = seconds(desk.now);
+            notes.since_s = seconds(cx.now);
             notes.marks.remove(Marks::BEGAN);
         }
-        notes.marks.remove(Marks::HEARD);
+        notes.marks.remove(Marks::ARRIVAL_TIME);
         notes.stamp = at;
-        notes.updated_s = seconds(desk.now);
+        notes.updated_s = seconds(cx.now);
         self.table.set_knowledge(slot, knowledge.on_shown(other));
-        desk.counters.local.updated += 1;
+        cx.counters.local.updated += 1;
         self.turnover.updated(zone);
         Ok((slot, changed))
     }

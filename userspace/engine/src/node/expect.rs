@@ -9,8 +9,8 @@ use crate::expectations::{
 use crate::failover::Commit;
 use crate::input::{CommandId, Origin};
 use crate::kernel::{InFlight, Purpose};
+use crate::message_id::MessageId;
 use crate::output::{Event, Request, Side};
-use crate::told::Told;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -85,10 +85,10 @@ impl Node {
             return;
         }
         let counters = &mut self.counters.local_expectations;
-        let told = expect.clone();
+        let message = expect.clone();
         match self.local_expectations.on_event(counters, event, expect, origin, now) {
-            News::Tell => session.on_expectation(&told, &mut self.counters.replica),
-            News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&told)),
+            News::Tell => session.on_expectation(&message, &mut self.counters.replica),
+            News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&message)),
             News::Keep => {}
         }
     }
@@ -97,14 +97,14 @@ impl Node {
         &mut self,
         now: Instant,
         (change, expect): (Change, Expectation),
-        told: Told,
+        message: MessageId,
     ) {
         let Self { config, kernel, counters, remote_expectations: remote, .. } = self;
         if config.replication.keep_remote {
             let counters = &mut counters.remote_expectations;
-            remote.on_message(counters, (change, expect), told, now);
+            remote.on_message(counters, (change, expect), message, now);
         } else {
-            remote.inject(config, kernel, counters, (change, expect), told);
+            remote.inject(config, kernel, counters, (change, expect), message);
         }
     }
 
@@ -150,17 +150,17 @@ impl Node {
         // What was written straight into the kernel is the peer's.
         let theirs = (self.remote.is_hot() || !self.config.replication.keep_remote)
             && !known
-            && self.remote_expectations.spoke_of(&key);
+            && self.remote_expectations.has_heard_of(&key);
         let first = dump.first;
         if theirs || !self.counts(&expect) {
             return;
         }
         let counters = &mut self.counters.local_expectations;
-        let told = expect.clone();
+        let message = expect.clone();
         // Version 2 looks at all of them when they have been read.
         let known = first || self.config.cluster.is_some();
         if self.local_expectations.on_dumped(counters, expect, known, now) {
-            session.on_expectation(&told, &mut self.counters.replica);
+            session.on_expectation(&message, &mut self.counters.replica);
         }
     }
 

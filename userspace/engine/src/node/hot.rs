@@ -43,7 +43,7 @@ impl Node {
                 }
                 session.on_injected_changed(&key);
             }
-            (Change::Destroy, _) if made.is_meant(&key, id) && !is_own => {
+            (Change::Destroy, _) if made.matches(&key, id) && !is_own => {
                 self.remote.unmake(&key);
                 session.on_injected_changed(&key);
                 return Some(Origin::Inject);
@@ -53,7 +53,7 @@ impl Node {
             // Its owner may say that it lives.
             (Change::Destroy, Origin::Foreign) => session.on_injected_changed(&key),
             (Change::New | Change::Update, Origin::Foreign) if made.contains(&key) => {
-                if made.is_meant(&key, id) {
+                if made.matches(&key, id) {
                     self.remote.unmake(&key);
                 } else {
                     made.on_touched(&key, id);

@@ -6,9 +6,9 @@ use crate::flows::exactness::Cause;
 use crate::flows::table::Full;
 use crate::input::Origin;
 use crate::kernel::{InFlight, Purpose};
+use crate::message_id::{MessageId, PeerId};
 use crate::output::{Request, Side};
 use crate::remote::{self, InjectFailure, Pen};
-use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::{Change, Flow, FlowKey};
@@ -44,7 +44,7 @@ impl Node {
     pub(crate) fn inject(
         &mut self,
         now: Instant,
-        told: Told,
+        message: MessageId,
         word: (Change, Flow),
         tells_all: bool,
     ) -> Result<(), Full> {
@@ -52,7 +52,7 @@ impl Node {
         let Self { config, counters, kernel, remote, .. } = self;
         let before = remote.unremembered();
         let mut pen = Pen { config, counters, kernel, now };
-        let outcome = remote.inject(&mut pen, word, told, (tells_all, ours));
+        let outcome = remote.inject(&mut pen, word, message, (tells_all, ours));
         let unremembered = remote.unremembered() > before;
         self.note_room(now, Side::Remote, outcome);
         if unremembered && self.config.replication.keep_local {
@@ -108,13 +108,13 @@ impl Node {
         if failure == InjectFailure::Fine {
             return false;
         }
-        let told = self.remote.note_other(key);
+        let message = self.remote.note_other(key);
         if failure == InjectFailure::LaidOver {
             return false;
         }
         self.refusals.note(now);
-        if let Some(told) = told {
-            session.on_refused(told);
+        if let Some(message) = message {
+            session.on_refused(message);
         }
         true
     }
@@ -127,8 +127,8 @@ impl Node {
             return;
         }
         self.refusals.note(now);
-        if let Some(told) = self.remote.on_vanished(key) {
-            session.on_refused(told);
+        if let Some(message) = self.remote.on_vanished(key) {
+            session.on_refused(message);
         }
     }
 
@@ -169,7 +169,7 @@ impl Node {
         }
         // What an earlier life wrote and a peer has ended since looks like a flow of this node's that says nothing.
         let all_seen = self.is_filled() && !self.exactness.is_full();
-        let sorted = replication.keep_local && all_seen && self.silent_flows() == 0;
+        let sorted = replication.keep_local && all_seen && self.flows_without_events() == 0;
         let remembers = self.remote.unremembered() == 0;
         self.remote.unlike() == 0 && remembers && (sorted || !self.config.earlier_life)
     }

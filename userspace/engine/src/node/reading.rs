@@ -42,10 +42,10 @@ impl Node {
             }
             (Purpose::InjectUpdate | Purpose::InjectReplace, Request::Update(flow))
                 if self.config.replication.keep_local
-                    && (!self.config.hears_requests || self.flows.is_silent(&flow.key())) =>
+                    && (!self.config.hears_requests || self.flows.has_no_events(&flow.key())) =>
             {
-                let (flows, mut desk) = self.desk(session, now);
-                flows.on_injected(&mut desk, flow);
+                let (flows, mut cx) = self.context(session, now);
+                flows.on_injected(&mut cx, flow);
             }
             _ => {}
         }
@@ -163,12 +163,12 @@ impl Node {
         }
         if flow.is_some() && self.kernel.is_pending(key) {
             // Whether it is a peer's shows when it is known what became of that request.
-            let (flows, mut desk) = self.desk(session, now);
-            return flows.on_noticed(&mut desk, key);
+            let (flows, mut cx) = self.context(session, now);
+            return flows.on_noticed(&mut cx, key);
         }
         let is_there = flow.is_some();
-        let (flows, mut desk) = self.desk(session, now);
-        let outcome = flows.on_verified(&mut desk, key, flow);
+        let (flows, mut cx) = self.context(session, now);
+        let outcome = flows.on_verified(&mut cx, key, flow);
         self.note_room(now, Side::Local, outcome);
         if self.is_own(key) {
             self.remote.note_shared(key);
@@ -193,7 +193,7 @@ impl Node {
         }
         let Some(dump) = &mut self.dump else { return };
         dump.flows += 1;
-        let doubtful = !self.config.replication.keep_remote && self.remote.spoke_of(&key);
+        let doubtful = !self.config.replication.keep_remote && self.remote.has_heard_of(&key);
         if self.config.replication.keep_local {
             // Version 2 claims what a commit made this node's.
             let untold = dump.after_commit && self.config.cluster.is_none();
@@ -201,13 +201,13 @@ impl Node {
             let tell = !dump.first && !committed;
             let (lossless, untold) = (dump.watch, self.exactness.were_events_off());
             let reading = Reading { began: dump.began, tell, doubtful, lossless, untold };
-            let (flows, mut desk) = self.desk(session, now);
-            let outcome = flows.on_dumped(&mut desk, flow, reading);
+            let (flows, mut cx) = self.context(session, now);
+            let outcome = flows.on_dumped(&mut cx, flow, reading);
             self.note_room(now, Side::Local, outcome);
         } else if self.config.filter.passes(&flow) {
             let began = dump.began;
-            let (flows, mut desk) = self.desk(session, now);
-            flows.pass_dumped(&mut desk, flow, (began, doubtful));
+            let (flows, mut cx) = self.context(session, now);
+            flows.pass_dumped(&mut cx, flow, (began, doubtful));
         } else {
             dump.flows -= 1;
         }
@@ -238,8 +238,8 @@ impl Node {
     pub(crate) fn sweep(&mut self, session: &mut impl Peers, now: Instant) {
         let Some(dump) = &mut self.dump else { return };
         let Some((mut sweep, _)) = dump.sweep.take_if(|(_, due)| *due <= now) else { return };
-        let (flows, mut desk) = self.desk(session, now);
-        let over = flows.sweep(&mut desk, &mut sweep);
+        let (flows, mut cx) = self.context(session, now);
+        let over = flows.sweep(&mut cx, &mut sweep);
         self.tell_vanished();
         if over && self.sweep_mirror(sweep.is_complete()) {
             if sweep.is_complete() {

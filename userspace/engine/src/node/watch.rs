@@ -2,14 +2,14 @@
 //!
 //! With `nf_conntrack_events=2` (the default), a flow that began before the first subscription has no event
 //! extension: the kernel reports neither its changes nor its end (`nf_ct_ecache_ext_add`, Linux 5.19 and later). Such
-//! flows come from dumps ([`Marks::SILENT`]). The node queries them periodically: one by one if they are few, by a
+//! flows come from dumps ([`Marks::NO_EVENTS`]). The node queries them periodically: one by one if they are few, by a
 //! dump if they are many. The first event of a flow clears the mark.
 //!
-//! Flows known only from packets may never be confirmed ([`Marks::UNSURE`]). The node queries each of them once, in
-//! small steps, unless an event arrives first.
+//! Flows known only from packets may never be confirmed ([`Marks::UNCONFIRMED`]). The node queries each of them once,
+//! in small steps, unless an event arrives first.
 //!
-//! [`Marks::SILENT`]: crate::flows::table::Marks::SILENT
-//! [`Marks::UNSURE`]: crate::flows::table::Marks::UNSURE
+//! [`Marks::NO_EVENTS`]: crate::flows::table::Marks::NO_EVENTS
+//! [`Marks::UNCONFIRMED`]: crate::flows::table::Marks::UNCONFIRMED
 //!
 //! An *audit* is a dump that compares the local table with the kernel's. Audits are rare where all changes cause events
 //! and the kernel's flow count is compared continuously; they are more frequent where a filter or other shards make the
@@ -83,52 +83,52 @@ impl Watch {
 
 /// Where looking after flows that may never have come to be has come to.
 #[derive(Debug)]
-pub(super) struct Unsure {
+pub(super) struct UnconfirmedScan {
     next: Instant,
     from: Slot,
 }
 
-impl Unsure {
+impl UnconfirmedScan {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { next: now + limit::UNSURE_PAUSE, from: 0 }
+        Self { next: now + limit::UNCONFIRMED_PAUSE, from: 0 }
     }
 }
 
 impl Node {
-    /// Looks after unsure flows if it is time.
-    pub(crate) fn watch_unsure(&mut self, session: &mut impl Peers, now: Instant) {
-        if self.unsure_due().is_none_or(|due| now < due) {
+    /// Looks after unconfirmed flows if it is time.
+    pub(crate) fn watch_unconfirmed(&mut self, session: &mut impl Peers, now: Instant) {
+        if self.unconfirmed_due().is_none_or(|due| now < due) {
             return;
         }
-        let from = self.unsure.from;
-        let (flows, mut desk) = self.desk(session, now);
-        let to = flows.verify_unsure(&mut desk, from);
-        let pause = if to.is_some() { limit::UNSURE_STEP } else { limit::UNSURE_PAUSE };
-        self.unsure = Unsure { next: now + pause, from: to.unwrap_or(0) };
+        let from = self.unconfirmed.from;
+        let (flows, mut cx) = self.context(session, now);
+        let to = flows.verify_unconfirmed(&mut cx, from);
+        let pause = if to.is_some() { limit::UNCONFIRMED_STEP } else { limit::UNCONFIRMED_PAUSE };
+        self.unconfirmed = UnconfirmedScan { next: now + pause, from: to.unwrap_or(0) };
     }
 
     /// When there is one to look after; `None` while there is none.
-    pub(crate) fn unsure_due(&self) -> Option<Instant> {
-        (self.flows.table.unsure() > 0).then_some(self.unsure.next)
+    pub(crate) fn unconfirmed_due(&self) -> Option<Instant> {
+        (self.flows.table.unconfirmed() > 0).then_some(self.unconfirmed.next)
     }
 
     /// Looks after silent flows if it is time.
-    pub(crate) fn watch_silent(&mut self, session: &mut impl Peers, now: Instant) {
+    pub(crate) fn watch_without_events(&mut self, session: &mut impl Peers, now: Instant) {
         if self.watch_due().is_none_or(|due| now < due) {
             return;
         }
         if self.watch.torn > 0 {
             return self.start_dump(now, Vec::new(), false);
         }
-        let (silent, all) = (self.flows.table.silent(), self.flows.table.alive());
-        if silent > limit::WATCH_FEW && silent * limit::WATCH_SHARE > all {
+        let (without_events, all) = (self.flows.table.without_events(), self.flows.table.alive());
+        if without_events > limit::WATCH_FEW && without_events * limit::WATCH_SHARE > all {
             self.start_watch_dump(now);
             self.watch.next = now + limit::WATCH_STEP;
             return;
         }
         let (from, began) = self.watch.round.unwrap_or((0, now));
-        let (flows, mut desk) = self.desk(session, now);
-        if let Some(to) = flows.verify_silent(&mut desk, from) {
+        let (flows, mut cx) = self.context(session, now);
+        if let Some(to) = flows.verify_without_events(&mut cx, from) {
             self.watch.round = Some((to, began));
             self.watch.next = now + limit::WATCH_STEP;
         } else {
@@ -174,15 +174,15 @@ impl Node {
 
     /// When there is something to do next; `None` while there is not, or the table is being read anyway.
     pub(crate) fn watch_due(&self) -> Option<Instant> {
-        let silent = self.flows.is_filled() && self.flows.table.silent() > 0;
-        let wanted = self.config.replication.keep_local && (silent || self.watch.torn > 0);
+        let without_events = self.flows.is_filled() && self.flows.table.without_events() > 0;
+        let wanted = self.config.replication.keep_local && (without_events || self.watch.torn > 0);
         (wanted && self.dump.is_none()).then_some(self.watch.next)
     }
 
     /// Flows of which the kernel may never say anything, and that are looked after instead.
     #[must_use]
-    pub fn silent_flows(&self) -> usize {
-        self.flows.table.silent()
+    pub fn flows_without_events(&self) -> usize {
+        self.flows.table.without_events()
     }
 }
 

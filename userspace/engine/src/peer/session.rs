@@ -27,10 +27,10 @@ use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
 use crate::input::{CommandId, Sender};
+use crate::message_id::{MessageId, PeerId};
 use crate::node::{self, Node};
 use crate::output::Event;
 use crate::output::Sealed;
-use crate::told::{PeerId, Told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use common::Instant;
@@ -285,8 +285,8 @@ macro_rules! either {
 }
 
 impl node::Peers for Session {
-    fn on_refused(&mut self, told: Told) {
-        either!(self, each => each.on_refused(told));
+    fn on_refused(&mut self, message: MessageId) {
+        either!(self, each => each.on_refused(message));
     }
 
     fn on_passed_on(&mut self, node: &mut Node, now: Instant, passed: (u64, bool)) {
@@ -391,8 +391,8 @@ impl Listener for Session {
         either!(self, each => each.forget_entries());
     }
 
-    fn note_untold(&mut self) {
-        either!(self, each => Listener::note_untold(&mut **each));
+    fn on_taken_unsent(&mut self) {
+        either!(self, each => Listener::on_taken_unsent(&mut **each));
     }
 
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {

@@ -16,9 +16,9 @@ use crate::flows::table::{Entry, Full, Marks, Slot};
 use crate::flows::tombstone::Span;
 use crate::kernel::{InFlight, KernelQueue, Purpose};
 use crate::local::seconds;
+use crate::message_id::MessageId;
 use crate::output::Request;
 use crate::remote::{without_master, writable};
-use crate::told::Told;
 use common::Instant;
 use ctnetlink::Change;
 use ctnetlink::flow::Known;
@@ -82,7 +82,7 @@ impl Remote {
     }
 
     /// The kernel has none of the flow that an injection made. Returns who spoke of the flow last, and when.
-    pub fn on_vanished(&mut self, key: &FlowKey) -> Option<Told> {
+    pub fn on_vanished(&mut self, key: &FlowKey) -> Option<MessageId> {
         let slot = self.known.find(key)?;
         self.known.notes_mut(slot)?.marks.remove(Marks::MADE);
         self.set_unlike(key, true)
@@ -112,16 +112,16 @@ impl Remote {
     }
 
     /// The kernel may not hold a flow as the peer has it, or does. Returns who spoke of the flow last, and when.
-    pub fn set_unlike(&mut self, key: &FlowKey, unlike: bool) -> Option<Told> {
+    pub fn set_unlike(&mut self, key: &FlowKey, unlike: bool) -> Option<MessageId> {
         let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
         let was = notes.marks.contains(Marks::UNLIKE);
         notes.marks.set(Marks::UNLIKE, unlike);
         self.unlike = self.unlike + usize::from(unlike) - usize::from(was);
-        Told::from_stamp(notes.stamp)
+        MessageId::from_stamp(notes.stamp)
     }
 
     /// The kernel may hold another flow in the place of a peer's. Returns who spoke of the flow last, and when.
-    pub fn note_other(&mut self, key: &FlowKey) -> Option<Told> {
+    pub fn note_other(&mut self, key: &FlowKey) -> Option<MessageId> {
         let notes = self.known.find(key).and_then(|slot| self.known.notes_mut(slot))?;
         notes.marks.insert(Marks::ANEW);
         self.set_unlike(key, true)
@@ -136,7 +136,7 @@ impl Remote {
     /// A reading of the kernel's table shows a flow.
     pub fn note_shown(&mut self, key: &FlowKey) {
         if let Some(notes) = self.known.find(key).and_then(|slot| self.known.notes_mut(slot)) {
-            notes.marks.insert(Marks::SHOWN);
+            notes.marks.insert(Marks::IN_DUMP);
         }
     }
 
@@ -152,13 +152,13 @@ impl Remote {
         let end = from.saturating_add(limit::SWEEP_STEP_SLOTS);
         while let Some((slot, entry)) = self.known.next(from) {
             let there = entry.marks.intersects(Marks::MADE | Marks::LEFT);
-            let hidden = there && !entry.marks.contains(Marks::SHOWN);
+            let hidden = there && !entry.marks.contains(Marks::IN_DUMP);
             let key = entry.key();
             if slot >= end || (hidden && !ask(&key)) {
                 return Some(slot);
             }
             if let Some(notes) = self.known.notes_mut(slot) {
-                notes.marks.remove(Marks::SHOWN);
+                notes.marks.remove(Marks::IN_DUMP);
             }
             from = slot + 1;
         }
@@ -182,11 +182,11 @@ impl Remote {
         &mut self,
         pen: &mut Pen<'_>,
         (change, mut flow): (Change, Flow),
-        told: Told,
+        message: MessageId,
         (tells_all, ours): (bool, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
-        if self.is_overtaken(&key, told) {
+        if self.is_overtaken(&key, message) {
             pen.counters.remote.stale += 1;
             return Ok(());
         }
@@ -215,9 +215,9 @@ impl Remote {
         }
         // These are no flows of a table.
         let counters = &mut TableCounters::default();
-        let outcome = self.on_message(counters, (change, ends), told, (pen.now, true));
+        let outcome = self.on_message(counters, (change, ends), message, (pen.now, true));
         if outcome.is_err() {
-            self.tombstones.replace(key, Span::at(told.stamp()));
+            self.tombstones.replace(key, Span::at(message.stamp()));
             self.unremembered += 1;
         }
         self.set_unlike(&key, ours);

@@ -110,7 +110,7 @@ impl MadeFlows {
 
     /// Whether an event with this id is about the entry. One that tells no id is.
     #[must_use]
-    pub fn is_meant(&self, key: &FlowKey, id: Option<u32>) -> bool {
+    pub fn matches(&self, key: &FlowKey, id: Option<u32>) -> bool {
         self.made.get(key).is_some_and(|made| id.is_none() || made.id == id)
     }
 
@@ -203,9 +203,9 @@ mod tests {
     fn the_id_tells_the_entry_that_was_made_from_others() {
         let mut flows = MadeFlows::new(0);
         flows.on_created(&key(), 1);
-        assert!(!flows.is_meant(&key(), Some(7)), "an earlier one, for all that is known");
+        assert!(!flows.matches(&key(), Some(7)), "an earlier one, for all that is known");
         flows.on_created_event(&key(), Some(7), 1);
-        assert!(flows.is_meant(&key(), Some(7)) && !flows.is_meant(&key(), Some(6)));
+        assert!(flows.matches(&key(), Some(7)) && !flows.matches(&key(), Some(6)));
         assert!(flows.on_shown(&key(), Some(7)) && !flows.on_shown(&key(), Some(8)));
     }
 

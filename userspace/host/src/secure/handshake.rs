@@ -11,7 +11,7 @@ use super::message::{
 use super::noise::{Own, PROLOGUE, Pair, Responder};
 use super::peer::{Due, Peer};
 use super::session::{Action, Event, Session};
-use super::{Down, Event as Told, Members, OwnKey, PeerId, Refusal, Secure};
+use super::{Down, Event as Report, Members, OwnKey, PeerId, Refusal, Secure};
 use common::Instant;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -264,7 +264,7 @@ impl Secure {
             }
         }
         while let Some((kind, count, last)) = self.refused.tell(now) {
-            self.log(Told::Refused { kind, count, last });
+            self.log(Report::Refused { kind, count, last });
         }
     }
 
@@ -347,7 +347,7 @@ impl Secure {
         let (Some(session), Some(address)) = (peer.present, peer.address) else { return };
         let Session { hello: Hello { incarnation, shards, .. }, version, features, .. } = session;
         if peer.told.replace(incarnation) != Some(incarnation) {
-            let up = Told::PeerUp { peer: id, incarnation, version, features, shards, address };
+            let up = Report::PeerUp { peer: id, incarnation, version, features, shards, address };
             let _ = self.events.push(up);
         }
     }
@@ -355,7 +355,7 @@ impl Secure {
     fn tell_down(&mut self, id: PeerId, reason: Down) {
         let told = self.peers[id.place()].as_mut().and_then(|peer| peer.told.take());
         if told.is_some() {
-            let _ = self.events.push(Told::PeerDown { peer: id, reason });
+            let _ = self.events.push(Report::PeerDown { peer: id, reason });
         }
     }
 
@@ -380,7 +380,7 @@ impl Secure {
         if let Some(peer) = &mut self.peers[id.place()]
             && peer.follow(now, from, newest)
         {
-            self.log(Told::OtherAddress { peer: id, address: from });
+            self.log(Report::OtherAddress { peer: id, address: from });
         }
     }
 
@@ -409,10 +409,10 @@ impl Secure {
         let common = self.hello.common(&hello);
         let (refusal, event) = match common {
             _ if peer.name != hello.name => {
-                (Refusal::OtherName, Told::OtherName { peer: id, called: hello.name })
+                (Refusal::OtherName, Report::OtherName { peer: id, called: hello.name })
             }
             Some((version, features)) => return Ok((hello, version, features)),
-            None => (Refusal::NoVersion, Told::NoVersion { peer: id, versions: hello.versions }),
+            None => (Refusal::NoVersion, Report::NoVersion { peer: id, versions: hello.versions }),
         };
         if may_tell {
             peer.complain_at = now + TELL_EVERY;

@@ -36,7 +36,7 @@ impl Default for Walks {
 #[derive(Debug)]
 enum Piece {
     Wanted(u32, Slot),
-    Told(Walked),
+    Walked(Walked),
 }
 
 impl Walks {
@@ -54,13 +54,13 @@ impl Walks {
         }
         let walked = match piece {
             Piece::Wanted(id, from) => engine.walk(side, (id, from), PIECE),
-            Piece::Told(walked) => walked,
+            Piece::Walked(walked) => walked,
         };
         if engine.tell_walked(side, &walked) {
             return 1;
         }
         // It has just left this place.
-        let _ = self.waiting.put_back((side, Piece::Told(walked)));
+        let _ = self.waiting.put_back((side, Piece::Walked(walked)));
         0
     }
 }

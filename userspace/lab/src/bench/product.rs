@@ -12,7 +12,7 @@ pub struct Product {
     /// How it would open its event source, given the text of its configuration.
     pub source_settings: fn(&str) -> Result<Settings>,
     /// Reads its answer to [`StatsJson`](wire::control::Request::StatsJson).
-    pub told: fn(&str) -> Result<Told>,
+    pub told: fn(&str) -> Result<DaemonFigures>,
     /// Sockets of processes that hear of flows, in every network namespace that has a process: a word for each.
     pub listeners: fn() -> Vec<String>,
     /// Whether a line of `/proc/net/netlink` is a socket that receives conntrack events.
@@ -21,7 +21,7 @@ pub struct Product {
 
 /// What the daemon's statistics contain that the original's do not, as far as a scenario uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct DaemonFigures {
     /// The event source it has.
     pub source: String,
     /// How its table stands to the kernel's: `loading`, `exact` and others (`docs/spec/status.md`).

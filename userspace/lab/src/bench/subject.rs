@@ -2,7 +2,7 @@
 
 use super::kernel_memory;
 use super::machine::{self, number_after};
-use super::product::{Product, Told};
+use super::product::{DaemonFigures, Product};
 use crate::place::{Namespace, on_cpus};
 use crate::sys::process::{cpu_ns, die_with_parent};
 use anyhow::{Context, Result, bail};
@@ -203,7 +203,7 @@ pub(super) struct Daemon {
     child: Child,
     stem: PathBuf,
     started: Instant,
-    told: fn(&str) -> Result<Told>,
+    told: fn(&str) -> Result<DaemonFigures>,
 }
 
 /// How long a daemon may take to become ready, to end, to become idle.
@@ -273,7 +273,7 @@ impl Daemon {
     }
 
     /// What only ours tells.
-    pub(super) fn told(&self) -> Result<Told> {
+    pub(super) fn told(&self) -> Result<DaemonFigures> {
         let answer = self.ask(Request::StatsJson)?;
         (self.told)(&answer).context("its status is not understood")
     }

@@ -11,7 +11,7 @@ use crate::print::status::Status;
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use host::source::Settings;
-use lab::bench::{self, Product, Told};
+use lab::bench::{self, DaemonFigures, Product};
 use lab::churn::Method;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -187,9 +187,9 @@ fn source_settings(text: &str) -> Result<Settings> {
     Ok(Plan::from(&conf).source)
 }
 
-fn told(answer: &str) -> Result<Told> {
+fn told(answer: &str) -> Result<DaemonFigures> {
     let Status { events, work, .. } = serde_json::from_str(answer)?;
-    Ok(Told {
+    Ok(DaemonFigures {
         source: events.source,
         state: work.state,
         heard_p50_us: events.latency_p50_us,

@@ -28,4 +28,4 @@ pub use control::{Ack, Bulk, Bye, Cut, Hold, Open, Role, Table};
 pub use digest::{DigestKey, FlowId, Ids, Level, Sums, Wants};
 pub use expect::{ExpectRecord, Expectations};
 pub use flow::{Canonical, Claim, FlowRecord, Records, What};
-pub use frame::{Datagram, Flags, Frame, Frames, Head, Told};
+pub use frame::{Datagram, Flags, FlowsFlags, Frame, Frames, Head};

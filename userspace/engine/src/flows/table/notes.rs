@@ -11,18 +11,18 @@ bitflags! {
         /// The kernel has been asked about it.
         const VERIFYING = 1 << 3;
         /// Shown by the dump that is running, or being compared.
-        const SHOWN = 1 << 4;
+        const IN_DUMP = 1 << 4;
         /// Local: known from reading the kernel's table alone, so the kernel may never report its end. Set and
         /// cleared by [`FlowTable::set_knowledge`].
-        const SILENT = 1 << 9;
+        const NO_EVENTS = 1 << 9;
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_knowledge`].
-        const UNSURE = 1 << 11;
+        const UNCONFIRMED = 1 << 11;
         /// Local: an event or a packet reported its beginning, so `since_s` is that time.
         const BEGAN = 1 << 6;
         /// Local: its stamp is the time its last news was heard, which may be long after it happened; or an update was
         /// laid over what was known, which may have been an earlier life.
-        const HEARD = 1 << 10;
+        const ARRIVAL_TIME = 1 << 10;
         /// Local: a peer's message about it was written into the kernel, and the kernel was queried for the result.
         /// The answer is not sent back to peers.
         const READ_BACK = 1 << 12;

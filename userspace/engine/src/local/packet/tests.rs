@@ -179,11 +179,15 @@ fn an_older_report_does_not_overwrite_a_newer_one() {
 fn a_flow_that_is_met_half_way_is_looked_after() {
     let mut engine = engine();
     packet(&mut engine, 10, true, true);
-    assert_eq!((len(&engine), engine.silent_flows()), (1, 1));
+    assert_eq!((len(&engine), engine.flows_without_events()), (1, 1));
     packet(&mut engine, 20, true, true);
-    assert_eq!(engine.silent_flows(), 1, "more packets show nothing about its end");
+    assert_eq!(engine.flows_without_events(), 1, "more packets show nothing about its end");
     packet(&mut engine, 30, false, true);
-    assert_eq!(engine.silent_flows(), 0, "this one is another, which began while we listen");
+    assert_eq!(
+        engine.flows_without_events(),
+        0,
+        "this one is another, which began while we listen"
+    );
 }
 
 #[test]

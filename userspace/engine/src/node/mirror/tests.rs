@@ -408,22 +408,22 @@ fn what_is_there_after_the_kernel_told_of_nothing_for_a_while_is_looked_after() 
     let mut talk = Talk::new();
     talk.happens(Change::New, &flow(1));
     talk.reads(&[flow(1)]);
-    assert_eq!(talk.engine.silent_flows(), 0, "an event told of it");
+    assert_eq!(talk.engine.flows_without_events(), 0, "an event told of it");
     for events in [false, true] {
         talk.handle(Input::KernelHealth { flows: 1, events });
     }
     talk.reads(&[flow(1)]);
     assert_eq!(
-        talk.engine.silent_flows(),
+        talk.engine.flows_without_events(),
         1,
         "it may have ended and begun again under the same id"
     );
     talk.happens(Change::Update, &flow(1));
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
-    assert_eq!(talk.engine.silent_flows(), 0, "the kernel tells of it");
+    assert_eq!(talk.engine.flows_without_events(), 0, "the kernel tells of it");
     talk.handle(Input::EventsLost { count: 1 });
     talk.reads(&[flow(1)]);
-    assert_eq!(talk.engine.silent_flows(), 0, "events were lost, and no more");
+    assert_eq!(talk.engine.flows_without_events(), 0, "events were lost, and no more");
 }
 
 #[test]
@@ -524,7 +524,7 @@ fn a_flow_that_an_answer_alone_shows_may_be_one_of_which_no_event_tells() {
     talk.handle(Input::Noticed(key(1)));
     talk.kernel(|_| None);
     talk.handle(Input::Verified { key: key(1), flow: Some(flow(1)) });
-    assert_eq!((talk.own(), talk.engine.silent_flows()), ([key(1)].into(), 1));
+    assert_eq!((talk.own(), talk.engine.flows_without_events()), ([key(1)].into(), 1));
 }
 
 #[test]
@@ -549,9 +549,9 @@ fn what_a_peers_word_does_to_a_flow_without_events_is_read_back() {
     let other = Flow { id: 9, known: Known::STATUS | Known::ID, ..flow(1) };
     talk.happens(Change::Update, &Flow { id: 8, known: Known::STATUS | Known::ID, ..flow(1) });
     talk.kernel(|_| None);
-    assert_eq!(talk.engine.silent_flows(), 0);
+    assert_eq!(talk.engine.flows_without_events(), 0);
     talk.reads(&[other]);
-    assert_eq!((talk.own(), talk.engine.silent_flows()), ([key(1)].into(), 1));
+    assert_eq!((talk.own(), talk.engine.flows_without_events()), ([key(1)].into(), 1));
     talk.tells(Change::Update, &flow(1));
     let requests = talk.kernel(|_| None);
     assert_eq!(requests.last(), Some(&Request::Get(key(1))), "{requests:?}");

@@ -6,9 +6,9 @@ use super::whole::Finding;
 use super::{Step, counted};
 use crate::config::{Mode, limit};
 use crate::flows::exactness::Exactness;
+use crate::message_id::{MessageId, PeerId};
 use crate::node::Node;
 use crate::output::Event;
-use crate::told::{PeerId, Told};
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
@@ -61,8 +61,8 @@ impl V1 {
             let Ok(Message::Flow { flow, .. }) = message else { continue };
             self.said_at = Some(now);
             let entry = node.remote.table().get(&flow.key());
-            let told = entry.and_then(|entry| Told::from_stamp(entry.stamp));
-            let peer = told.and_then(|told| self.peers.get_mut(told.peer()));
+            let message = entry.and_then(|entry| MessageId::from_stamp(entry.stamp));
+            let peer = message.and_then(|message| self.peers.get_mut(message.peer()));
             if let Some(peer) = peer.filter(|peer| peer.whole.injects()) {
                 peer.whole.on_said(now);
             }

@@ -5,15 +5,15 @@ use crate::changed::{Elsewhere, Listener};
 use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
+use crate::message_id::MessageId;
 use crate::node::{self, Node};
-use crate::told::Told;
 use common::Instant;
 use ctnetlink::{Change, Expectation, Flow};
 
 impl node::Peers for V1 {
-    fn on_refused(&mut self, told: Told) {
-        if let Some(peer) = self.peers.get_mut(told.peer()) {
-            peer.whole.on_refused(told.order());
+    fn on_refused(&mut self, message: MessageId) {
+        if let Some(peer) = self.peers.get_mut(message.peer()) {
+            peer.whole.on_refused(message.order());
         }
     }
 
@@ -91,8 +91,8 @@ impl Listener for V1 {
         self.outbox.forget_entries();
     }
 
-    fn note_untold(&mut self) {
-        Self::note_untold(self);
+    fn on_taken_unsent(&mut self) {
+        Self::on_taken_unsent(self);
     }
 
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters) {

@@ -63,7 +63,7 @@ pub struct Outbox {
     /// Requests the peer has not acknowledged.
     open: Requests,
     /// There is no peer: what is queued counts as sent.
-    mute: bool,
+    no_peer: bool,
     /// Something was dropped that the peer should have received: only a bulk transfer can show it.
     forgotten: bool,
 }
@@ -88,7 +88,7 @@ impl Outbox {
             greeting: if resend_max.is_some() { Flags::HELLO } else { Flags::empty() },
             resend: resend_max.map(|max| ResendQueue::new(max, first_seq.wrapping_sub(1))),
             open: Requests::default(),
-            mute: false,
+            no_peer: false,
             forgotten: false,
         }
     }
@@ -96,7 +96,7 @@ impl Outbox {
     /// The same outbox; unless it `speaks`, what is queued is thrown away.
     #[must_use]
     pub const fn speaking(mut self, speaks: bool) -> Self {
-        self.mute = !speaks;
+        self.no_peer = !speaks;
         self
     }
 
@@ -114,7 +114,7 @@ impl Outbox {
 
     /// Queues an entry, unless it waits already: then the newer state travels in the older one's place.
     pub fn queue_entry(&mut self, slot: Slot) {
-        if self.mute {
+        if self.no_peer {
             return;
         }
         let marks = self.column.marks_mut(slot);
@@ -148,7 +148,7 @@ impl Outbox {
 
     /// A flow was added in a slot.
     pub fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, now: Instant) {
-        if self.mute {
+        if self.no_peer {
             return;
         }
         self.column.reset(
@@ -169,7 +169,7 @@ impl Outbox {
 
     /// The next message about a flow tells it as new.
     pub fn start_over(&mut self, slot: Slot) {
-        if !self.mute {
+        if !self.no_peer {
             self.column.marks_mut(slot).insert(Marks::RESEND_AS_NEW | Marks::UNTOLD);
         }
     }
@@ -201,7 +201,7 @@ impl Outbox {
 
     /// Queues a message of a flow that no table keeps.
     pub fn queue_message(&mut self, change: Change, flow: Flow, counters: &mut ReplicaCounters) {
-        if self.mute {
+        if self.no_peer {
             return;
         }
         if self.messages >= limit::OUTBOX_MESSAGES_MAX {
@@ -224,31 +224,31 @@ impl Outbox {
     }
 
     fn queue_expectation_again(&mut self, expect: Box<Expectation>) {
-        if !self.mute && self.expectations.insert(ExpectKey::of(&expect)) {
+        if !self.no_peer && self.expectations.insert(ExpectKey::of(&expect)) {
             self.messages += 1;
             self.queue.push_back(Item::Expect(expect));
         }
     }
 
-    /// Forgets what waits to be said about the expectations that `is_meant`.
-    pub fn withdraw_expectations(&mut self, is_meant: impl Fn(&ExpectKey) -> bool) {
-        let is_meant = |item: &Item| match item {
-            Item::Expect(expect) => is_meant(&ExpectKey::of(expect)),
+    /// Forgets what waits to be said about the expectations that `matches`.
+    pub fn withdraw_expectations(&mut self, matches: impl Fn(&ExpectKey) -> bool) {
+        let matches = |item: &Item| match item {
+            Item::Expect(expect) => matches(&ExpectKey::of(expect)),
             _ => false,
         };
-        for item in self.queue.iter().filter(|item| is_meant(item)) {
+        for item in self.queue.iter().filter(|item| matches(item)) {
             if let Item::Expect(expect) = item {
                 self.messages -= 1;
                 self.expectations.remove(&ExpectKey::of(expect));
             }
         }
-        self.queue.retain(|item| !is_meant(item));
-        self.resend.iter_mut().for_each(|resend| resend.withdraw(is_meant));
+        self.queue.retain(|item| !matches(item));
+        self.resend.iter_mut().for_each(|resend| resend.withdraw(matches));
     }
 
     /// Queues a control message. Past the limit, which a peer with jumping numbers can reach, only a RESYNC fits.
     pub fn queue_control(&mut self, control: Control) {
-        if self.mute {
+        if self.no_peer {
             return;
         }
         if self.controls >= limit::OUTBOX_CONTROLS_MAX && control != Control::Resync {
@@ -502,7 +502,7 @@ impl Outbox {
                 if let Item::Expect(expect) = &item {
                     let key = ExpectKey::of(expect);
                     self.expectations.remove(&key);
-                    expectations.note_told(&key);
+                    expectations.note_sent(&key);
                 }
                 self.settle(table, item, packed, counters);
             }

@@ -14,7 +14,7 @@ use super::tracker::Tracker;
 use super::whole::{Circumstances, Whole};
 use crate::config::limit;
 use crate::input::Sender;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
 

@@ -233,10 +233,10 @@ impl ResendQueue {
         self.unheard.clear();
     }
 
-    /// Forgets the messages that `is_meant`: they are not to be sent again.
-    pub fn withdraw(&mut self, is_meant: impl Fn(&Item) -> bool) {
+    /// Forgets the messages that `matches`: they are not to be sent again.
+    pub fn withdraw(&mut self, matches: impl Fn(&Item) -> bool) {
         let before = self.records.len();
-        self.records.retain(|record| !is_meant(&record.item));
+        self.records.retain(|record| !matches(&record.item));
         self.live = self.live.saturating_sub(before - self.records.len());
     }
 

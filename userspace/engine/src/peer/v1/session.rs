@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   changes of flows --> [column, outbox] --> packer --> datagram, to all of them
-//!   datagram, from an address --> [peers] --> `Told` --> Node: the remote table, or the kernel
+//!   datagram, from an address --> [peers] --> `MessageId` --> Node: the remote table, or the kernel
 //! ```
 //!
 //! Version 1 has one sequence for all who listen, and no message names whom it is for: so the nodes that are heard
@@ -14,10 +14,10 @@ use super::{Belief, Manners, Outbox, Packer, Peers, Placement, Step, count_fault
 use crate::bounded::{QueueUsage, QueueUsages};
 use crate::config::{Config, Mode, limit};
 use crate::input::Sender;
+use crate::message_id::{MessageId, PeerId};
 use crate::node::Node;
 use crate::output::{Event, Side};
 use crate::peer::standing::Standing;
-use crate::told::{PeerId, Told};
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::Change;
@@ -71,8 +71,8 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    const fn told(self) -> Told {
-        Told::new(self.peer, self.place.order)
+    const fn message_id(self) -> MessageId {
+        MessageId::new(self.peer, self.place.order)
     }
 }
 
@@ -277,7 +277,7 @@ impl V1 {
     fn is_overtaken(&self, node: &Node, message: &Message, arrival: Arrival) -> bool {
         let Message::Flow { change: Change::New, flow } = message else { return false };
         let ftfw = matches!(node.config.replication.mode, Mode::Ftfw { .. });
-        ftfw && node.remote.is_overtaken(&flow.key(), arrival.told())
+        ftfw && node.remote.is_overtaken(&flow.key(), arrival.message_id())
     }
 
     /// Takes note of a message. False if it was here before.
@@ -313,7 +313,7 @@ impl V1 {
     }
 
     fn on_message(&mut self, node: &mut Node, now: Instant, arrival: Arrival, message: Message) {
-        let told = arrival.told();
+        let id = arrival.message_id();
         match message {
             Message::Flow { change, flow } if node.config.replication.keep_remote => {
                 // After an end, this node's message makes another flow there, which the peer reports to no one.
@@ -326,30 +326,30 @@ impl V1 {
                 }
                 let tells_all = peer.whole.tells_all();
                 if change == Change::Update && remote.table().find(&flow.key()).is_some() {
-                    peer.whole.on_update(told.order());
+                    peer.whole.on_update(id.order());
                 }
-                if peer.whole.tells_parts() && remote.is_overtaken(&flow.key(), told) {
-                    peer.whole.on_refused(told.order());
+                if peer.whole.tells_parts() && remote.is_overtaken(&flow.key(), id) {
+                    peer.whole.on_refused(id.order());
                 }
                 let how = (now, tells_all);
-                let outcome = remote.on_message(&mut counters.remote, (change, flow), told, how);
+                let outcome = remote.on_message(&mut counters.remote, (change, flow), id, how);
                 if outcome.is_err() {
-                    peer.whole.on_refused(told.order());
+                    peer.whole.on_refused(id.order());
                 }
                 node.note_room(now, Side::Remote, outcome);
             }
             Message::Flow { change, flow } => {
                 let Some(peer) = self.peers.get_mut(arrival.peer) else { return };
-                if change == Change::Update && node.remote.spoke_of(&flow.key()) {
-                    peer.whole.on_update(told.order());
+                if change == Change::Update && node.remote.has_heard_of(&flow.key()) {
+                    peer.whole.on_update(id.order());
                 }
                 let tells_all = peer.whole.tells_all();
-                if node.inject(now, told, (change, flow), tells_all).is_err() {
-                    peer.whole.on_refused(told.order());
+                if node.inject(now, id, (change, flow), tells_all).is_err() {
+                    peer.whole.on_refused(id.order());
                 }
             }
             Message::Expect { change, expect } => {
-                node.on_expect_message(now, (change, expect), told);
+                node.on_expect_message(now, (change, expect), id);
             }
             Message::Control(control) => self.on_control(node, now, arrival, control),
         }

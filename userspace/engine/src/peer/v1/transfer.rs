@@ -120,7 +120,7 @@ impl V1 {
     }
 
     /// A flow became this node's own that the peers need not receive: the table holds what none of them has received.
-    pub const fn note_untold(&mut self) {
+    pub const fn on_taken_unsent(&mut self) {
         self.untold = true;
     }
 

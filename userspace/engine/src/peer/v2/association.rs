@@ -17,7 +17,7 @@ use super::stream::Arrived;
 use crate::bounded::Bounded;
 use crate::config::Owner;
 use crate::input::CommandId;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use common::Instant;
@@ -305,7 +305,7 @@ impl Association {
     }
 
     /// The slices that are sent here; `None`: all that this shard has.
-    pub(super) const fn told_here(&self) -> Option<&Range<usize>> {
+    pub(super) const fn slices_sent(&self) -> Option<&Range<usize>> {
         if self.is_whole { None } else { Some(&self.slices) }
     }
 

@@ -132,7 +132,7 @@ pub struct Node<O> {
 
 /// What a new claim tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tells {
+pub enum Content {
     /// The flow as the kernel shows it.
     Kernel,
     /// That, and what this node's own claim said already: what was joined stays.
@@ -157,7 +157,7 @@ pub enum Said {
         /// State or end.
         what: What,
         /// What to send of it.
-        tells: Tells,
+        tells: Content,
     },
     /// Nothing, and the owner's flow is written into the kernel again.
     WriteAgain,
@@ -176,34 +176,34 @@ pub fn said<O: Ord>(
     match happened {
         Happened::New { begins } => match known {
             Some(known) if live && !own && !(begins && closing) => {
-                next(known, own, What::State, Tells::Joined)
+                next(known, own, What::State, Content::Joined)
             }
-            Some(known) => next(known, own, What::New, Tells::Kernel),
+            Some(known) => next(known, own, What::New, Content::Kernel),
             None => first(What::New),
         },
         Happened::Update => match known {
-            Some(known) if own && live => same(known, known.what, Tells::Kept),
-            Some(known) if live => next(known, own, What::State, Tells::Joined),
-            Some(known) => next(known, own, What::State, Tells::Kernel),
+            Some(known) if own && live => same(known, known.what, Content::Kept),
+            Some(known) if live => next(known, own, What::State, Content::Joined),
+            Some(known) => next(known, own, What::State, Content::Kernel),
             None => first(What::State),
         },
         Happened::Closed | Happened::Expired | Happened::Deleted => match known {
             Some(known) if own && live => {
                 let expired = happened == Happened::Expired;
                 let what = if expired { What::Expired } else { What::Closed };
-                same(known, what, Tells::End)
+                same(known, what, Content::End)
             }
             Some(_) if live && node.hot && happened != Happened::Deleted => Said::WriteAgain,
             _ => Said::Nothing,
         },
         Happened::Committed => match known {
-            Some(known) if !own => next(known, own, What::State, Tells::Joined),
+            Some(known) if !own => next(known, own, What::State, Content::Joined),
             _ => Said::Nothing,
         },
         Happened::Shown if !node.joined || node.standby => Said::Nothing,
         // What ended is an earlier flow, or who said so did not know that this node has it.
         Happened::Shown => match known {
-            Some(known) if !live => next(known, own, What::State, Tells::Kernel),
+            Some(known) if !live => next(known, own, What::State, Content::Kernel),
             Some(_) => Said::Nothing,
             None => first(What::State),
         },
@@ -212,14 +212,14 @@ pub fn said<O: Ord>(
 }
 
 const fn first(what: What) -> Said {
-    Said::Claim { epoch: 0, base: 0, what, tells: Tells::Kernel }
+    Said::Claim { epoch: 0, base: 0, what, tells: Content::Kernel }
 }
 
-const fn same<O>(known: &Claim<O>, what: What, tells: Tells) -> Said {
+const fn same<O>(known: &Claim<O>, what: What, tells: Content) -> Said {
     Said::Claim { epoch: known.epoch, base: known.base, what, tells }
 }
 
-const fn next<O>(known: &Claim<O>, own: bool, what: What, tells: Tells) -> Said {
+const fn next<O>(known: &Claim<O>, own: bool, what: What, tells: Content) -> Said {
     let base = if own { 0 } else { known.version };
     Said::Claim { epoch: known.epoch.saturating_add(1), base, what, tells }
 }
@@ -411,8 +411,8 @@ pub fn beaten<O: Ord>(ours: &Claim<O>, held: &Claim<O>, there: bool) -> Said {
         return Said::Nothing;
     }
     match (held.what.is_end(), there) {
-        (true, true) => next(held, false, What::State, Tells::Kernel),
-        (true, false) => same(ours, What::Expired, Tells::End),
+        (true, true) => next(held, false, What::State, Content::Kernel),
+        (true, false) => same(ours, What::Expired, Content::End),
         // It cedes: the claim that beat it comes by itself.
         (false, _) => Said::Nothing,
     }

@@ -14,7 +14,7 @@
 
 use super::claim::{self, Claim, What};
 use super::digest::Digest;
-use super::ledger::{Entry as Told, Gone, Item, Ledger, PositionId};
+use super::ledger::{Entry as LedgerEntry, Gone, Item, Ledger, PositionId};
 use crate::bounded::{Bounded, QueueUsage};
 use crate::config::{Cluster, Config, Owner};
 use crate::flows::table::{Full, Slot};
@@ -149,18 +149,18 @@ impl Claims {
     /// What is claimed of an identity.
     #[must_use]
     pub fn known(&self, node: &Node, key: &FlowKey) -> Known {
-        let own = |told: Told| Claim {
+        let own = |entry: LedgerEntry| Claim {
             owner: self.me,
             incarnation: 0,
-            epoch: told.epoch,
-            version: told.version,
-            base: told.base,
-            what: told.what,
+            epoch: entry.epoch,
+            version: entry.version,
+            base: entry.base,
+            what: entry.what,
         };
         if let Some(slot) = node.flows.table.find(key)
-            && let Some(told) = self.ledger.flow(slot)
+            && let Some(entry) = self.ledger.flow(slot)
         {
-            return Known::Own(slot, own(told));
+            return Known::Own(slot, own(entry));
         }
         if let Some(slot) = node.remote.find(key)
             && let Some(held) = self.held_at(slot)
@@ -168,9 +168,9 @@ impl Claims {
             return Known::Held(slot, held.claim);
         }
         if let Some(place) = self.own_ends.get(key)
-            && let Some((told, _)) = self.ledger.ended(*place)
+            && let Some((entry, _)) = self.ledger.ended(*place)
         {
-            return Known::OwnEnd(*place, own(told));
+            return Known::OwnEnd(*place, own(entry));
         }
         self.held_ends.get(key).map_or(Known::Nothing, |end| Known::HeldEnd(end.claim))
     }
@@ -238,8 +238,8 @@ impl Claims {
     pub fn release(&mut self, (owner, run): (Owner, u32), slices: &Range<usize>, upto: u64) {
         let digest = &mut self.digests[usize::from(owner.0)];
         for held in self.held.iter_mut().flatten().filter(|held| held.claim.owner == owner) {
-            let told_here = slices.contains(&held.mark.id.slice());
-            if told_here
+            let sent_here = slices.contains(&held.mark.id.slice());
+            if sent_here
                 && !held.released
                 && (held.claim.incarnation != run || held.claim.version <= upto)
             {
@@ -316,7 +316,7 @@ impl Claims {
     /// The claimed flow in a slot as it is sent, for the packer. If it differs from its claim, without an event of
     /// its kernel that was news to peers, the sums follow, so that a comparison finds the peers that received it
     /// otherwise.
-    pub fn told(&mut self, node: &Node, slot: Slot) -> Option<Flow> {
+    pub fn sent_flow(&mut self, node: &Node, slot: Slot) -> Option<Flow> {
         let flow = self.flow(node, slot)?;
         let mark = self.mark(&flow)?;
         let before = self.marks.get_mut(slot as usize)?;

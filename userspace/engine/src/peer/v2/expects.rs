@@ -73,7 +73,7 @@ impl V2 {
     }
 
     /// An expectation as it is sent, with the seconds that are left of its kernel's lifetime.
-    pub(super) fn told_expectation(
+    pub(super) fn expectation_record(
         node: &Node,
         now: Instant,
         key: &ExpectKey,

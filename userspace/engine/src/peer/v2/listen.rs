@@ -1,7 +1,7 @@
 //! What changes in the local table: noted by slot, looked at when the input is handled, claimed where it is ours.
 
 use super::association::Association;
-use super::claim::{self, Happened, Said, Tells, What};
+use super::claim::{self, Content, Happened, Said, What};
 use super::claims::Known;
 use super::session::{JOIN_WAIT, Look, Notes, Scan, V2};
 use crate::changed::{Elsewhere, Listener};
@@ -10,8 +10,8 @@ use crate::counters::ReplicaCounters;
 use crate::expectations::ExpectKey;
 use crate::flows::table::{FlowTable, Slot};
 use crate::input::CommandId;
+use crate::message_id::MessageId;
 use crate::node::{self, Node};
-use crate::told::Told;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::flow::Status;
@@ -28,7 +28,8 @@ impl V2 {
         if self.notes.len() <= at {
             self.notes.resize(at + 1, Notes::empty());
         }
-        let looks = what.intersects(Notes::CHANGED | Notes::TAKEN | Notes::SHOWN | Notes::WRITTEN);
+        let looks =
+            what.intersects(Notes::CHANGED | Notes::TAKEN | Notes::IN_DUMP | Notes::WRITTEN);
         if looks && !self.notes[at].contains(Notes::QUEUED) {
             self.notes[at].insert(Notes::QUEUED);
             self.queue.push(slot);
@@ -104,7 +105,7 @@ impl V2 {
         }
         let known = self.claims.known(node, &key);
         let held = matches!(known, Known::Held(..));
-        let news = Notes::CHANGED | Notes::TAKEN | Notes::SHOWN;
+        let news = Notes::CHANGED | Notes::TAKEN | Notes::IN_DUMP;
         if !notes.intersects(news) && !matches!(known, Known::Own(..)) {
             // A peer's word was written over an entry that is not claimed here.
             return;
@@ -113,7 +114,7 @@ impl V2 {
         let unreplied = !flow.status.contains(Status::SEEN_REPLY);
         let happened = if notes.contains(Notes::TAKEN) && held {
             Happened::Committed
-        } else if notes.contains(Notes::SHOWN) && !notes.contains(Notes::CHANGED) {
+        } else if notes.contains(Notes::IN_DUMP) && !notes.contains(Notes::CHANGED) {
             Happened::Shown
         } else if notes.contains(Notes::ANEW) || notes.contains(Notes::ADDED) && unreplied {
             Happened::New { begins: flow.tcp().is_some_and(|tcp| tcp.state == SYN_SENT) }
@@ -154,8 +155,8 @@ impl V2 {
         let said = claim::said(&self.node(now), happened, known.claim(), closing);
         let Said::Claim { epoch, base, what, tells } = said else { return };
         match (tells, theirs) {
-            (Tells::Joined, Some(theirs)) => self.claims.join(slot, theirs),
-            (Tells::Kernel, _) => self.claims.unjoin(slot),
+            (Content::Joined, Some(theirs)) => self.claims.join(slot, theirs),
+            (Content::Kernel, _) => self.claims.unjoin(slot),
             _ => {}
         }
         self.claims.claim(node, slot, (epoch, base, what), known);
@@ -280,7 +281,7 @@ impl Listener for V2 {
     fn on_added(&mut self, slot: Slot, elsewhere: Elsewhere, _: Instant) {
         let what = match elsewhere {
             Elsewhere::Unknown => Notes::ADDED,
-            Elsewhere::Known => Notes::ADDED | Notes::SHOWN,
+            Elsewhere::Known => Notes::ADDED | Notes::IN_DUMP,
             Elsewhere::Other => Notes::ADDED | Notes::TAKEN,
         };
         self.note(slot, what);
@@ -340,7 +341,7 @@ impl Listener for V2 {
         self.scan = None;
     }
 
-    fn note_untold(&mut self) {}
+    fn on_taken_unsent(&mut self) {}
 
     fn on_expectation(&mut self, expect: &Expectation, _: &mut ReplicaCounters) {
         self.expects.notes.insert(ExpectKey::of(expect), true);
@@ -353,7 +354,7 @@ impl Listener for V2 {
 }
 
 impl node::Peers for V2 {
-    fn on_refused(&mut self, _: Told) {}
+    fn on_refused(&mut self, _: MessageId) {}
 
     fn on_passed_on(&mut self, _: &mut Node, _: Instant, _: (u64, bool)) {}
 

@@ -5,7 +5,7 @@ use super::lag::Quantiles;
 use super::session::{PeerStanding, V2};
 use super::streams::{associations, shared};
 use crate::config::Owner;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
 
@@ -85,7 +85,7 @@ impl V2 {
     /// send.
     pub(super) fn skip_others(&mut self) {
         let Self { claims, peers, .. } = self;
-        for (peer, slices) in peers.iter().filter_map(|peer| Some((peer, peer.told_here()?))) {
+        for (peer, slices) in peers.iter().filter_map(|peer| Some((peer, peer.slices_sent()?))) {
             claims.skip(peer.position, slices);
             peer.bulk.into_iter().for_each(|bulk| claims.skip(bulk.position, slices));
         }

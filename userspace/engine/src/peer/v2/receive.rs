@@ -12,15 +12,15 @@ use super::session::V2;
 use super::stream::{Number, elicits};
 use crate::flows::table::Full;
 use crate::kernel::Purpose;
+use crate::message_id::PeerId;
 use crate::node::Node;
 use crate::output::{Event, Request, Side};
-use crate::told::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
 use core::time::Duration;
 use ctnetlink::Flow;
 use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, Sums, Wants, leaf_slice};
-use wire::sync::v2::frame::{Flags, Told};
+use wire::sync::v2::frame::{Flags, FlowsFlags};
 use wire::sync::v2::{Ack, Cut, FlowRecord, Frame, Frames, Open, Role, Table};
 
 /// A difference in more than this part of all leaves is no matter of single rows: everything is sent again.
@@ -86,8 +86,8 @@ impl V2 {
     ) {
         match frame {
             Frame::Open(open) => self.on_open(now, from, &open),
-            Frame::Flows { told, records } if !told.contains(Told::DIFF) => {
-                let repair = told.contains(Told::REPAIR);
+            Frame::Flows { flags, records } if !flags.contains(FlowsFlags::DIFF) => {
+                let repair = flags.contains(FlowsFlags::REPAIR);
                 for record in records {
                     match record {
                         Ok(record) => self.on_record(node, now, from, (&record, repair)),
@@ -152,7 +152,7 @@ impl V2 {
             let whole = peer.is_whole;
             for (item, entry) in ends.filter(|(item, _)| whole || claims.is_in(*item, &peer.slices))
             {
-                peer.lost.push(sent::Told { item, version: entry.version });
+                peer.lost.push(sent::SentRecord { item, version: entry.version });
             }
         }
     }
@@ -169,7 +169,7 @@ impl V2 {
         let delay = Duration::from_micros(ack.delay_us);
         let Association { sent, rate, path, lost, lags, .. } = peer;
         let models = sent::Models { rate, path };
-        let acked = sent.on_ack(now, models, ranges.into_iter(), delay, |told| lost.push(told));
+        let acked = sent.on_ack(now, models, ranges.into_iter(), delay, |record| lost.push(record));
         if let Some(news_at) = acked.news_at {
             lags.record(now, now.since(news_at).saturating_sub(delay));
         }

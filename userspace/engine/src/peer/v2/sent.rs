@@ -38,7 +38,7 @@ const BACKOFF_MAX: u32 = 6;
 
 /// Content of a datagram: an item of the ledger, at this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct SentRecord {
     /// The item.
     pub item: Item,
     /// Its version.
@@ -84,7 +84,7 @@ pub struct Sent {
     flights: VecDeque<Flight>,
     /// The number of the front one.
     first: u64,
-    records: VecDeque<Told>,
+    records: VecDeque<SentRecord>,
     /// Records at the back that belong to the datagram that is being packed.
     packing: u32,
     /// When the oldest news arose that it tells.
@@ -136,7 +136,7 @@ impl Sent {
     /// The datagram that is being packed tells this.
     #[inline]
     pub fn tell(&mut self, item: Item, version: u64) {
-        self.records.push_back(Told { item, version });
+        self.records.push_back(SentRecord { item, version });
         self.packing += 1;
     }
 
@@ -197,7 +197,7 @@ impl Sent {
         mut models: Models<'_>,
         ranges: impl Iterator<Item = RangeInclusive<u64>>,
         delay: Duration,
-        mut lost: impl FnMut(Told),
+        mut lost: impl FnMut(SentRecord),
     ) -> AckOutcome {
         let mut outcome = AckOutcome::default();
         let next = self.next_number();
@@ -247,7 +247,7 @@ impl Sent {
         &mut self,
         now: Instant,
         models: &mut Models<'_>,
-        lost: &mut impl FnMut(Told),
+        lost: &mut impl FnMut(SentRecord),
     ) -> u32 {
         let patience = models.rate.trip().loss_delay();
         let greatest = self.greatest_acked;
@@ -264,7 +264,7 @@ impl Sent {
         &mut self,
         now: Instant,
         mut models: Models<'_>,
-        mut lost: impl FnMut(Told),
+        mut lost: impl FnMut(SentRecord),
     ) -> AckOutcome {
         let mut count = self.find_lost(now, &mut models, &mut lost);
         let patience = self.patience(models.rate.trip());
@@ -302,7 +302,7 @@ impl Sent {
         now: Instant,
         models: &mut Models<'_>,
         is_lost: impl Fn(u64, &Flight) -> bool,
-        lost: &mut impl FnMut(Told),
+        lost: &mut impl FnMut(SentRecord),
     ) -> u32 {
         let (mut count, mut record) = (0, 0);
         let first = self.first;
@@ -375,7 +375,7 @@ impl Sent {
 
 /// Items to send again, in the order in which their loss was found.
 #[derive(Debug)]
-pub struct Lost(Bounded<Told>);
+pub struct Lost(Bounded<SentRecord>);
 
 impl Default for Lost {
     fn default() -> Self {
@@ -385,7 +385,7 @@ impl Default for Lost {
 
 impl Lost {
     /// This was lost.
-    pub fn push(&mut self, told: Told) {
+    pub fn push(&mut self, told: SentRecord) {
         // A comparison of tables finds what there is no room for (R11.3).
         let _ = self.0.push(told);
     }

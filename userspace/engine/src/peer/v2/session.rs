@@ -19,10 +19,10 @@ use crate::config::{Cluster, Config, Owner};
 use crate::expectations::ExpectKey;
 use crate::flows::table::Slot;
 use crate::local::seconds;
+use crate::message_id::PeerId;
 use crate::node::Node;
 use crate::output::Event;
 use crate::peer::standing::Standing;
-use crate::told::PeerId;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,7 +57,7 @@ bitflags! {
         /// It ends, and its end is not sent.
         const SILENT = 1 << 5;
         /// The first reading showed it.
-        const SHOWN = 1 << 6;
+        const IN_DUMP = 1 << 6;
         /// A peer's word was written over it.
         const WRITTEN = 1 << 7;
     }

@@ -13,8 +13,8 @@
 use super::association::Association;
 use super::claims::Claims;
 use crate::config::Owner;
+use crate::message_id::PeerId;
 use crate::share;
-use crate::told::PeerId;
 use alloc::vec::Vec;
 use common::Instant;
 use core::ops::Range;

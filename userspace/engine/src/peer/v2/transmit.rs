@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::FlowKey;
 use wire::sync::v2::digest::{IdRow, Level};
-use wire::sync::v2::frame::{Flags, Told};
+use wire::sync::v2::frame::{Flags, FlowsFlags};
 use wire::sync::v2::{
     Bye, Canonical, Claim, Cut, Datagram, Head, Hold, Open, Role, Table, control,
 };
@@ -67,7 +67,7 @@ impl V2 {
             if peer.sent.timeout(peer.rate.trip()).is_some_and(|at| at <= now) {
                 let super::association::Association { sent, rate, path, lost, .. } = peer;
                 let models = sent::Models { rate, path };
-                sent.on_timeout(now, models, |told| lost.push(told));
+                sent.on_timeout(now, models, |record| lost.push(record));
             }
             peer.path.on_time(now);
             peer.follow_path();
@@ -87,8 +87,8 @@ impl V2 {
 
     fn has_news(&self, peer: &super::association::Association) -> bool {
         let ledger = &self.claims.ledger;
-        let told = ledger.peek(peer.position).is_some() || peer.peek_bulk(ledger).is_some();
-        (told && !self.holds_back(peer)) || !peer.lost.is_empty() || !peer.replies.is_empty()
+        let has_records = ledger.peek(peer.position).is_some() || peer.peek_bulk(ledger).is_some();
+        (has_records && !self.holds_back(peer)) || !peer.lost.is_empty() || !peer.replies.is_empty()
     }
 
     /// Whether news is held back: claims that this node is about to make are compared with what the peer holds,
@@ -143,7 +143,7 @@ impl V2 {
         let may = tells && self.may_send(now, at, most);
         let mut fills = false;
         if may {
-            let (any, oldest) = self.put_told((node, now), at, &mut d);
+            let (any, oldest) = self.put_records((node, now), at, &mut d);
             packed.elicits |= any;
             if let Some(oldest) = oldest {
                 let age = now.since(oldest).as_micros() / AGE_UNIT.as_micros();
@@ -269,7 +269,7 @@ impl V2 {
 
     /// What was lost, news, bulk, answers; in some datagrams the last two come first, so that they get their share of
     /// a path that news fills (R8.2). Whether anything was put, and when the oldest news of it arose.
-    fn put_told(
+    fn put_records(
         &mut self,
         node: At<'_>,
         at: usize,
@@ -305,7 +305,7 @@ impl V2 {
             };
             let found = order.iter().find_map(|of| Some((*of, next(of)?)));
             let Some((of, (item, entry))) = found else { break };
-            match put_claim(claims, node, d, (item, &entry), Told::empty()) {
+            match put_claim(claims, node, d, (item, &entry), FlowsFlags::empty()) {
                 Some(true) => {
                     any = true;
                     peer.sent.tell(item, entry.version);
@@ -321,8 +321,8 @@ impl V2 {
             }
             match (of, peer.bulk) {
                 (Of::Lost, _) => peer.lost.advance(),
-                (Of::Bulk, Some(bulk)) => claims.advance(bulk.position, peer.told_here()),
-                _ => claims.advance(peer.position, peer.told_here()),
+                (Of::Bulk, Some(bulk)) => claims.advance(bulk.position, peer.slices_sent()),
+                _ => claims.advance(peer.position, peer.slices_sent()),
             }
         }
         let oldest = (oldest != u64::MAX).then(|| clock.at(oldest));
@@ -377,9 +377,9 @@ impl V2 {
             }
             Reply::Repair(item) | Reply::Show(item) => {
                 let repairs = matches!(reply, Reply::Repair(_));
-                let told = if repairs { Told::REPAIR } else { Told::DIFF };
+                let flags = if repairs { FlowsFlags::REPAIR } else { FlowsFlags::DIFF };
                 let Some(entry) = claims.ledger.entry(item) else { return (false, None) };
-                match put_claim(claims, node, d, (item, &entry), told) {
+                match put_claim(claims, node, d, (item, &entry), flags) {
                     Some(true) => {
                         peer.counts.repaired += u64::from(repairs);
                         (true, None)
@@ -462,25 +462,28 @@ fn put_claim(
     (node, now): At<'_>,
     d: &mut Datagram<'_>,
     (item, entry): (Item, &Entry),
-    told: Told,
+    flags: FlowsFlags,
 ) -> Option<bool> {
     let Entry { version, epoch, base, what } = *entry;
     let claim = Claim { version, epoch, base, what };
     match item {
         Item::Flow(slot) => {
-            let flow = claims.told(node, slot)?;
-            Some(d.flow(told, &claim, &Canonical::of(&flow)?))
+            let flow = claims.sent_flow(node, slot)?;
+            Some(d.flow(flags, &claim, &Canonical::of(&flow)?))
         }
         Item::End(place) => {
             let (_, key) = claims.ledger.ended(place)?;
-            Some(d.end(told, &claim, &key))
+            Some(d.end(flags, &claim, &key))
         }
         // People are shown flows alone.
-        Item::Expect(_) if told.contains(Told::DIFF) => None,
+        Item::Expect(_) if flags.contains(FlowsFlags::DIFF) => None,
         Item::Expect(place) => {
             let key = claims.expects.key_at(place)?;
-            let expect =
-                if what.is_end() { key.identity() } else { V2::told_expectation(node, now, key)? };
+            let expect = if what.is_end() {
+                key.identity()
+            } else {
+                V2::expectation_record(node, now, key)?
+            };
             Some(d.expect(version, what, &expect))
         }
     }

@@ -52,17 +52,17 @@ pub(super) static METRICS: &[Metric] = &[
         },
     ),
     gauge(
-        "ctflow_flows_silent",
+        "ctflow_flows_without_events",
         &[],
         "Flows of which events may never tell, because they are older than the first listener. The kernel is asked \
          about them now and then.",
-        |s| one(s, |census| census.silent),
+        |s| one(s, |census| census.without_events),
     ),
     gauge(
-        "ctflow_flows_unsure",
+        "ctflow_flows_unconfirmed",
         &[],
         "Flows that the hook saw begin and that may never have come to be. The kernel is asked about them.",
-        |s| one(s, |census| census.unsure),
+        |s| one(s, |census| census.unconfirmed),
     ),
 ];
 

@@ -27,9 +27,9 @@ object! {
         /// Flows that hardware forwards.
         offloaded_hardware: u64,
         /// Flows of which events may never tell, which the kernel is asked about now and then.
-        silent: u64,
+        without_events: u64,
         /// Flows that the hook saw begin and that may never have come to be.
-        unsure: u64,
+        unconfirmed: u64,
         /// Flows of each `Class`.
         classes: Vec<Class>,
     }
@@ -77,8 +77,8 @@ impl Census {
             translated_both,
             offloaded_software,
             offloaded_hardware,
-            silent: census.silent,
-            unsure: census.unsure,
+            without_events: census.without_events,
+            unconfirmed: census.unconfirmed,
             classes: classes.iter().map(class).collect(),
         }
     }

@@ -54,7 +54,7 @@ impl Head {
 bitflags! {
     /// The flags of a frame of flows: how its records are encoded.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub struct Told: u8 {
+    pub struct FlowsFlags: u8 {
         /// To mend a difference: a version that is known is taken too.
         const REPAIR = 1;
         /// For people alone (`ctflow diff`): nothing is taken.
@@ -89,7 +89,7 @@ pub enum Frame<'a> {
     /// Claims of the sender.
     Flows {
         /// How they are encoded.
-        told: Told,
+        flags: FlowsFlags,
         /// The records.
         records: Records<'a>,
     },
@@ -174,8 +174,8 @@ impl<'a> Iterator for Frames<'a> {
 fn decode(kind: u8, body: &[u8]) -> Result<Frame<'_>, DecodeError> {
     Ok(match kind {
         kind::FLOWS => {
-            let (told, records) = decode_flows(body)?;
-            Frame::Flows { told, records }
+            let (flags, records) = decode_flows(body)?;
+            Frame::Flows { flags, records }
         }
         kind::EXPECTS => Frame::Expects(Expectations::decode(body)?),
         kind::ACK => Frame::Ack(Ack::decode(body)?),
@@ -194,14 +194,14 @@ fn decode(kind: u8, body: &[u8]) -> Result<Frame<'_>, DecodeError> {
 }
 
 /// Head and records of a frame of flows, or of one of beaten claims, which has the same form.
-fn decode_flows(body: &[u8]) -> Result<(Told, Records<'_>), DecodeError> {
+fn decode_flows(body: &[u8]) -> Result<(FlowsFlags, Records<'_>), DecodeError> {
     let mut r = Reader::new(body);
     let [flags] = r.array("truncated flows")?;
     let zone = u16::try_from(number::take(&mut r)?);
     let zone = zone.map_err(|_| DecodeError::new(1, "zone too great"))?;
     let version = r.array("truncated flows").map(u64::from_be_bytes)?;
     let records = r.take(r.remaining(), "truncated flows")?;
-    Ok((Told::from_bits_retain(flags), Records::new(records, zone, version)))
+    Ok((FlowsFlags::from_bits_retain(flags), Records::new(records, zone, version)))
 }
 
 /// Packs a datagram. What does not fit is not begun, so the datagram is right at any time.
@@ -222,7 +222,7 @@ struct Unfinished {
 
 #[derive(Debug)]
 enum Of {
-    Flows { beaten: bool, told: Told, zone: u16, packer: Packer },
+    Flows { beaten: bool, flags: FlowsFlags, zone: u16, packer: Packer },
     Expects { version: u64 },
 }
 
@@ -261,28 +261,30 @@ impl<'a> Datagram<'a> {
 
     /// Appends the state of a flow; or, when that is what is claimed, its end. Whether it fitted.
     #[inline]
-    pub fn flow(&mut self, told: Told, claim: &Claim, flow: &Canonical<'_>) -> bool {
-        self.record(false, told, flow.key.zone, claim, |packer, room| {
+    pub fn flow(&mut self, flags: FlowsFlags, claim: &Claim, flow: &Canonical<'_>) -> bool {
+        self.record(false, flags, flow.key.zone, claim, |packer, room| {
             packer.state(room, claim, flow)
         })
     }
 
     /// Appends the end of a flow. Whether it fitted.
     #[inline]
-    pub fn end(&mut self, told: Told, claim: &Claim, key: &FlowKey) -> bool {
-        self.record(false, told, key.zone, claim, |packer, room| packer.end(room, claim, key))
+    pub fn end(&mut self, flags: FlowsFlags, claim: &Claim, key: &FlowKey) -> bool {
+        self.record(false, flags, key.zone, claim, |packer, room| packer.end(room, claim, key))
     }
 
     /// Appends a claim that is held against one of the receiver's, whose state is known or which is an end. Whether it
     /// fitted.
     pub fn beaten(&mut self, claim: &Claim, flow: &Canonical<'_>) -> bool {
         let key = &flow.key;
-        self.record(true, Told::empty(), key.zone, claim, |p, room| p.state(room, claim, flow))
+        self.record(true, FlowsFlags::empty(), key.zone, claim, |p, room| {
+            p.state(room, claim, flow)
+        })
     }
 
     /// The same of an end.
     pub fn beaten_end(&mut self, claim: &Claim, key: &FlowKey) -> bool {
-        self.record(true, Told::empty(), key.zone, claim, |packer, room| {
+        self.record(true, FlowsFlags::empty(), key.zone, claim, |packer, room| {
             packer.end(room, claim, key)
         })
     }
@@ -290,14 +292,14 @@ impl<'a> Datagram<'a> {
     fn record(
         &mut self,
         of_beaten: bool,
-        flags: Told,
+        of_flags: FlowsFlags,
         of_zone: u16,
         claim: &Claim,
         put: impl Fn(&mut Packer, &mut [u8]) -> Option<usize>,
     ) -> bool {
-        if let Some(Unfinished { at, of: Of::Flows { beaten, told, zone, packer } }) =
+        if let Some(Unfinished { at, of: Of::Flows { beaten, flags, zone, packer } }) =
             &mut self.frame
-            && (*beaten, *told, *zone) == (of_beaten, flags, of_zone)
+            && (*beaten, *flags, *zone) == (of_beaten, of_flags, of_zone)
         {
             let at = *at;
             let Some(len) = put(packer, &mut self.bytes[self.len..]) else { return false };
@@ -306,13 +308,13 @@ impl<'a> Datagram<'a> {
         }
         let mut packer = Packer::new(claim.version & number::MAX);
         let mut w = Writer::new(&mut self.bytes[self.len..]);
-        w.put(&[if of_beaten { kind::BEATEN } else { kind::FLOWS }, 0, 0, flags.bits()]);
+        w.put(&[if of_beaten { kind::BEATEN } else { kind::FLOWS }, 0, 0, of_flags.bits()]);
         number::put(&mut w, u64::from(of_zone));
         w.put(&(claim.version & number::MAX).to_be_bytes());
         let Ok(head) = w.finish() else { return false };
         let Some(len) = put(&mut packer, &mut self.bytes[self.len + head..]) else { return false };
         let at = self.len;
-        let of = Of::Flows { beaten: of_beaten, told: flags, zone: of_zone, packer };
+        let of = Of::Flows { beaten: of_beaten, flags: of_flags, zone: of_zone, packer };
         self.frame = Some(Unfinished { at, of });
         self.grow(at, head + len);
         true

@@ -74,7 +74,7 @@ fn sizes(records: &[(Flow, What)]) -> Vec<usize> {
     let mut before = datagram.len() + 13;
     let size = |(at, (flow, what)): (usize, &(Flow, What))| {
         let flow = Canonical::of(flow).unwrap();
-        assert!(datagram.flow(Told::empty(), &claim(7 + at as u64, *what), &flow));
+        assert!(datagram.flow(FlowsFlags::empty(), &claim(7 + at as u64, *what), &flow));
         let size = datagram.len() - before;
         before = datagram.len();
         size
@@ -111,13 +111,17 @@ fn records_have_the_sizes_that_were_promised() {
 fn a_frame_of_flows_takes_13_bytes_and_a_new_one_begins_with_another_zone() {
     let flow = v4(1);
     let one = packed(|d| {
-        assert!(d.flow(Told::empty(), &claim(1, What::New), &Canonical::of(&flow).unwrap()));
+        assert!(d.flow(FlowsFlags::empty(), &claim(1, What::New), &Canonical::of(&flow).unwrap()));
     });
     assert_eq!(one.len(), frame::HEAD_LEN + 13 + 18);
     let elsewhere = Flow { zone: 3, ..v4(1) };
     let two = packed(|d| {
         for flow in [&flow, &elsewhere, &elsewhere] {
-            assert!(d.flow(Told::empty(), &claim(1, What::New), &Canonical::of(flow).unwrap()));
+            assert!(d.flow(
+                FlowsFlags::empty(),
+                &claim(1, What::New),
+                &Canonical::of(flow).unwrap()
+            ));
         }
     });
     // The third refers to the second in everything but its step and its state.
@@ -142,9 +146,9 @@ fn a_record_that_does_not_fit_changes_nothing() {
     let flow = Canonical::of(&flow).unwrap();
     let mut bytes = [0; 8 + 13 + 18 + 5];
     let mut datagram = Datagram::new(&mut bytes, &Head::default()).unwrap();
-    assert!(datagram.flow(Told::empty(), &claim(1, What::New), &flow));
+    assert!(datagram.flow(FlowsFlags::empty(), &claim(1, What::New), &flow));
     // The same flow again takes 6 bytes.
-    assert!(!datagram.flow(Told::empty(), &claim(2, What::New), &flow));
+    assert!(!datagram.flow(FlowsFlags::empty(), &claim(2, What::New), &flow));
     assert!(!datagram.cut(&Cut::default()) && datagram.probe() && !datagram.probe());
     let len = datagram.len();
     let (one, _) = bytes.split_at(len);
@@ -158,7 +162,7 @@ fn a_record_that_contradicts_itself_spoils_no_other() {
     let good = packed(|d| {
         for (at, flow) in flows.iter().enumerate() {
             let flow = Canonical::of(flow).unwrap();
-            assert!(d.flow(Told::empty(), &claim(at as u64 + 1, What::New), &flow));
+            assert!(d.flow(FlowsFlags::empty(), &claim(at as u64 + 1, What::New), &flow));
         }
     });
     let second = frame::HEAD_LEN + 13 + 18;
@@ -191,7 +195,8 @@ fn a_record_that_contradicts_itself_spoils_no_other() {
 fn frames_and_attributes_that_nobody_knows_are_skipped() {
     let flow = v4(1);
     let canonical = Canonical::of(&flow).unwrap();
-    let mut bytes = packed(|d| assert!(d.flow(Told::empty(), &claim(1, What::New), &canonical)));
+    let mut bytes =
+        packed(|d| assert!(d.flow(FlowsFlags::empty(), &claim(1, What::New), &canonical)));
     // A list with attribute 60, of three bytes, behind the record.
     bytes[frame::HEAD_LEN + 13] |= 1;
     bytes.extend([5, 60, 3, 1, 2, 3]);

@@ -39,7 +39,7 @@ struct Own {
 #[derive(Clone, Debug)]
 pub struct HeldExpect {
     /// In which run of it, and its count of changes.
-    pub told: (u32, u64),
+    pub version: (u32, u64),
     /// The expectation; `None`: it is over.
     pub expect: Option<Expectation>,
     /// When that came.
@@ -240,41 +240,41 @@ impl Claims {
     pub fn is_expect_news(
         &self,
         place: &(ExpectKey, Owner),
-        told: (u32, u64),
+        version: (u32, u64),
         expect: Option<&Expectation>,
     ) -> bool {
         let Some(held) = self.expects.held.get(place) else { return true };
         let mends = || expect.is_some_and(|expect| self.mark_expect(expect) != held.mark);
-        told > held.told || told == held.told && held.expect.is_some() && mends()
+        version > held.version || version == held.version && held.expect.is_some() && mends()
     }
 
     /// A peer's claim is taken.
     pub fn hold_expect(
         &mut self,
         place: (ExpectKey, Owner),
-        told: (u32, u64),
+        version: (u32, u64),
         (expect, at): (Expectation, Instant),
     ) {
         self.take_out_expect(&place);
         let mark = self.mark_expect(&expect);
         self.digests[usize::from(place.1.0)].add(mark.id, mark.print);
         let expect = Some(expect);
-        let held = HeldExpect { told, expect, at, written: false, released: false, mark };
+        let held = HeldExpect { version, expect, at, written: false, released: false, mark };
         self.expects.held.insert(place, held);
     }
 
     /// A peer says that an expectation is over. The oldest such end gives way.
-    pub fn end_held_expect(&mut self, place: (ExpectKey, Owner), told: (u32, u64), at: Instant) {
+    pub fn end_held_expect(&mut self, place: (ExpectKey, Owner), version: (u32, u64), at: Instant) {
         self.take_out_expect(&place);
-        if let Some((oldest, told)) = self.expects.graves.displace((place, told))
+        if let Some((oldest, version)) = self.expects.graves.displace((place, version))
             && let Some(held) = self.expects.held.get(&oldest)
             && held.expect.is_none()
-            && held.told == told
+            && held.version == version
         {
             self.expects.held.remove(&oldest);
         }
         let (mark, expect) = (Mark::default(), None);
-        let held = HeldExpect { told, expect, at, written: false, released: false, mark };
+        let held = HeldExpect { version, expect, at, written: false, released: false, mark };
         self.expects.held.insert(place, held);
     }
 
@@ -295,8 +295,8 @@ impl Claims {
         let digest = &mut self.digests[usize::from(owner.0)];
         let held = self.expects.held.iter_mut().filter(|((_, of), _)| *of == owner);
         for (_, held) in held.filter(|(_, held)| held.expect.is_some() && !held.released) {
-            let told_here = slices.contains(&held.mark.id.slice());
-            if told_here && (held.told.0 != run || held.told.1 <= upto) {
+            let sent_here = slices.contains(&held.mark.id.slice());
+            if sent_here && (held.version.0 != run || held.version.1 <= upto) {
                 held.released = true;
                 digest.remove(held.mark.id, held.mark.print);
             }
@@ -318,7 +318,7 @@ impl Claims {
         held.map(move |(_, held)| digest::Held {
             id: held.mark.id,
             print: held.mark.print as u32,
-            version: if held.told.0 == run { held.told.1 } else { 0 },
+            version: if held.version.0 == run { held.version.1 } else { 0 },
         })
     }
 }

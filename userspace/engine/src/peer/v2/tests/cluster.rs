@@ -2,7 +2,7 @@
 
 use crate::config::{Cluster, Config, Helpers, Owner};
 use crate::expectations::ExpectKey;
-use crate::told::PeerId;
+use crate::message_id::PeerId;
 use crate::{Command, CommandId, Engine, Event, Input, Origin, Request, Side, Stamp};
 use common::Instant;
 use core::time::Duration;

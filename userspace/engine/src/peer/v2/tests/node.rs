@@ -1,7 +1,7 @@
 //! One node: a kernel that is a model, and the product's decisions around it.
 
 use crate::peer::v2::claim::{
-    self, Claim, Comes, Happened, KernelEntry, Meeting, Said, Tells, What,
+    self, Claim, Comes, Content, Happened, KernelEntry, Meeting, Said, What,
 };
 use crate::peer::v2::digest::{self, Digest, Held, Listing, Verdict};
 use crate::peer::v2::ledger::{Item, Ledger, PositionId};
@@ -16,7 +16,7 @@ use ctnetlink::{Flow, FlowKey, Tuple};
 use std::collections::VecDeque;
 use std::vec::Vec;
 use wire::sync::v2::digest::{FlowId, IdRow, Ids, Level, SLICES, Sums, Wants};
-use wire::sync::v2::frame::Told;
+use wire::sync::v2::frame::FlowsFlags;
 use wire::sync::v2::{
     Ack, Canonical, Cut, Datagram, DigestKey, FlowRecord, Frame, Frames, Head, Hold, Open, control,
 };
@@ -284,7 +284,7 @@ impl Node {
             }
             Said::Claim { epoch, base, what, tells } => {
                 let mut flow = shown.clone();
-                if let (Tells::Kept | Tells::Joined, Some(row)) = (tells, known) {
+                if let (Content::Kept | Content::Joined, Some(row)) = (tells, known) {
                     claim::join(&mut flow, &row.flow);
                 }
                 self.claim(at, epoch, base, what, flow);
@@ -456,8 +456,8 @@ impl Node {
     fn frame(&mut self, now: Instant, from: usize, number: u64, frame: Frame<'_>) {
         match frame {
             Frame::Open(open) => self.on_open(from, &open),
-            Frame::Flows { told, records } => {
-                let repair = told.contains(Told::REPAIR);
+            Frame::Flows { flags, records } => {
+                let repair = flags.contains(FlowsFlags::REPAIR);
                 records.for_each(|record| self.record(from, &record.unwrap(), repair));
             }
             Frame::Ack(ack) => self.on_ack(now, from, ack),
@@ -493,7 +493,7 @@ impl Node {
             self.ledger.to_tail(peer.position);
             let ends = self.ledger.iter().filter(|(item, _)| matches!(item, Item::End(_)));
             ends.for_each(|(item, entry)| {
-                peer.lost.push(sent::Told { item, version: entry.version });
+                peer.lost.push(sent::SentRecord { item, version: entry.version });
             });
         }
     }
@@ -758,7 +758,7 @@ impl Node {
                 (entry.version, self.me),
                 "ledger and rows agree"
             );
-            if !d.flow(Told::empty(), &claim, &Canonical::of(&row.flow).unwrap()) {
+            if !d.flow(FlowsFlags::empty(), &claim, &Canonical::of(&row.flow).unwrap()) {
                 break;
             }
             any = true;
@@ -811,7 +811,7 @@ impl Node {
                 let Some(row) = self.own(at) else { return (false, None) };
                 let Claim { version, epoch, base, what, .. } = row.claim;
                 let claim = wire::sync::v2::Claim { version, epoch, base, what };
-                let fitted = d.flow(Told::REPAIR, &claim, &Canonical::of(&row.flow).unwrap());
+                let fitted = d.flow(FlowsFlags::REPAIR, &claim, &Canonical::of(&row.flow).unwrap());
                 (fitted, (!fitted).then_some(reply))
             }
             Reply::Beaten(at) => {

@@ -75,13 +75,13 @@ proptest! {
     ) {
         let mut want = Vec::new();
         let bytes = packed(|d| {
-            for (flow, claim, told) in &flows {
+            for (flow, claim, flags) in &flows {
                 let canonical = Canonical::of(flow).unwrap();
-                let told = Told::from_bits_retain(*told);
-                let fitted = if claim.what.is_end() && told.is_empty() {
-                    d.end(told, claim, &flow.key())
+                let flags = FlowsFlags::from_bits_retain(*flags);
+                let fitted = if claim.what.is_end() && flags.is_empty() {
+                    d.end(flags, claim, &flow.key())
                 } else {
-                    d.flow(told, claim, &canonical)
+                    d.flow(flags, claim, &canonical)
                 };
                 if !fitted {
                     assert!(d.room() < flow::RECORD_LEN_MAX + 16);
@@ -220,8 +220,8 @@ proptest! {
         let parts: Vec<_> = ids.parts().map(Result::unwrap).collect();
         prop_assert_eq!(parts.len(), leaves.len());
         for (part, (leaf, rows, [start, end])) in parts.into_iter().zip(leaves) {
-            let (told, behind) = if start { (&rows[..], 0) } else { (&rows[1..], rows[0].id.low() + 1) };
-            prop_assert_eq!(part.rows().collect::<Vec<_>>(), told);
+            let (flags, behind) = if start { (&rows[..], 0) } else { (&rows[1..], rows[0].id.low() + 1) };
+            prop_assert_eq!(part.rows().collect::<Vec<_>>(), flags);
             let to = if end { FlowId::of(leaf, u64::MAX) } else { rows[rows.len() - 1].id };
             prop_assert_eq!(part.range, (FlowId::of(leaf, behind), to));
         }

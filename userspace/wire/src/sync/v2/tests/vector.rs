@@ -8,10 +8,10 @@ use ctnetlink::expectation::ExpectNat;
 use ctnetlink::flow::{HelperName, Name, SeqAdj, Synproxy};
 use std::string::String;
 
-fn flows(told: Told, list: &[(Claim, Flow)]) -> Vec<u8> {
+fn flows(flags: FlowsFlags, list: &[(Claim, Flow)]) -> Vec<u8> {
     packed(|d| {
         for (claim, flow) in list {
-            assert!(d.flow(told, claim, &Canonical::of(flow).unwrap()));
+            assert!(d.flow(flags, claim, &Canonical::of(flow).unwrap()));
         }
     })
 }
@@ -197,30 +197,30 @@ pub(super) fn all() -> Vec<(&'static str, Vec<u8>)> {
     destination.status |= Status::DST_NAT | Status::SRC_NAT_DONE | Status::DST_NAT_DONE;
     let marked = Flow { mark: 0xbeef, ..v4(1) };
     let mut list = vec![
-        ("FLOWS: TCP over IPv4", flows(Told::empty(), &[(new(5), v4(1))])),
+        ("FLOWS: TCP over IPv4", flows(FlowsFlags::empty(), &[(new(5), v4(1))])),
         (
             "FLOWS: TCP over IPv6, two clients",
-            flows(Told::empty(), &[(new(5), v6(1, 1)), (new(6), v6(1, 2))]),
+            flows(FlowsFlags::empty(), &[(new(5), v6(1, 1)), (new(6), v6(1, 2))]),
         ),
-        ("FLOWS: source translation", flows(Told::empty(), &translated)),
-        ("FLOWS: destination translation", flows(Told::empty(), &[(new(5), destination)])),
-        ("FLOWS: epoch and base, as repair", flows(Told::REPAIR, &[(superseding, v4(1))])),
+        ("FLOWS: source translation", flows(FlowsFlags::empty(), &translated)),
+        ("FLOWS: destination translation", flows(FlowsFlags::empty(), &[(new(5), destination)])),
+        ("FLOWS: epoch and base, as repair", flows(FlowsFlags::REPAIR, &[(superseding, v4(1))])),
         (
             "FLOWS: marks",
             flows(
-                Told::empty(),
+                FlowsFlags::empty(),
                 &[
                     (new(5), marked.clone()),
                     (new(6), Flow { orig: v4(2).orig, reply: v4(2).reply, ..marked }),
                 ],
             ),
         ),
-        ("FLOWS: everything rare, in a zone", flows(Told::empty(), &[(new(5), rare())])),
-        ("FLOWS: protocols", flows(Told::empty(), &protocols())),
+        ("FLOWS: everything rare, in a zone", flows(FlowsFlags::empty(), &[(new(5), rare())])),
+        ("FLOWS: protocols", flows(FlowsFlags::empty(), &protocols())),
         (
             "FLOWS: ends",
             flows(
-                Told::empty(),
+                FlowsFlags::empty(),
                 &[(claim(5, What::Closed), v4(1)), (claim(6, What::Expired), v4(1))],
             ),
         ),

@@ -1,8 +1,8 @@
 //! What people are shown of a difference (R11.7).
 
 use super::{S, World, flow, number};
+use crate::message_id::PeerId;
 use crate::output::Compared;
-use crate::told::PeerId;
 use crate::{Command, CommandId, Event, Input};
 use core::time::Duration;
 use ctnetlink::{Change, Flow};

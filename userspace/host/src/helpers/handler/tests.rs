@@ -30,10 +30,10 @@ const CLIENT: [u8; 4] = [10, 1, 0, 2];
 const SERVER: [u8; 4] = [10, 2, 0, 2];
 const QUEUE: u16 = 7;
 
-fn desk(kind: Kind) -> Desk<Model> {
+fn handler(kind: Kind) -> PacketHandler<Model> {
     let counts = Arc::default();
     let served = Served { kind, queue: QUEUE, policy: kind.policy(), counts };
-    Desk::new(vec![served], Model::default())
+    PacketHandler::new(vec![served], Model::default())
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -94,14 +94,14 @@ fn plain(queue: u16) -> Vec<u8> {
     bytes[..len].to_vec()
 }
 
-fn decided(desk: &mut Desk<Model>, datagram: &[u8]) -> Vec<u8> {
+fn decided(handler: &mut PacketHandler<Model>, datagram: &[u8]) -> Vec<u8> {
     let mut verdicts = Verdicts::new();
-    desk.datagram(datagram, &mut verdicts);
+    handler.datagram(datagram, &mut verdicts);
     verdicts.bytes().to_vec()
 }
 
-fn counted(desk: &Desk<Model>) -> String {
-    let counts = &desk.served[0].counts;
+fn counted(handler: &PacketHandler<Model>) -> String {
+    let counts = &handler.served[0].counts;
     let Shared { packets, accepted, expectations, not_understood, .. } = &**counts;
     format!("{packets:?} {accepted:?} {expectations:?} {not_understood:?}").replace("Counter", "")
 }
@@ -110,8 +110,8 @@ const REQUEST: &[u8] = b"\0\x01file\0octet\0";
 
 #[test]
 fn what_a_packet_announces_goes_with_its_verdict() {
-    let mut desk = desk(Kind::Tftp);
-    let verdict = decided(&mut desk, &shown(QUEUE, &udp(REQUEST), &[]));
+    let mut handler = handler(Kind::Tftp);
+    let verdict = decided(&mut handler, &shown(QUEUE, &udp(REQUEST), &[]));
     let tuple = Tuple::v4(SERVER, CLIENT, ipproto::UDP).with_ports(0, 50_000);
     let expect = Expectation::default().with(|expect| expect.tuple = tuple);
     let mut bytes = [0; 256];
@@ -121,8 +121,8 @@ fn what_a_packet_announces_goes_with_its_verdict() {
     let len = writer.finish().unwrap();
     let inner = &bytes[20..len];
     assert!(verdict.windows(inner.len()).any(|window| window == inner), "{verdict:?}");
-    assert_eq!(counted(&desk), "(1) (1) (1) (0)");
-    assert!(desk.announcer.0.is_empty(), "nothing is announced before the flow is confirmed");
+    assert_eq!(counted(&handler), "(1) (1) (1) (0)");
+    assert!(handler.announcer.0.is_empty(), "nothing is announced before the flow is confirmed");
 }
 
 #[test]
@@ -143,44 +143,44 @@ fn what_is_not_understood_passes_and_is_counted() {
         ),
     ];
     for (name, datagram) in cases {
-        let mut desk = desk(Kind::Tftp);
-        assert_eq!(decided(&mut desk, &datagram), plain(QUEUE), "{name}");
-        assert_eq!(counted(&desk), "(1) (1) (0) (1)", "{name}");
+        let mut handler = handler(Kind::Tftp);
+        assert_eq!(decided(&mut handler, &datagram), plain(QUEUE), "{name}");
+        assert_eq!(counted(&handler), "(1) (1) (0) (1)", "{name}");
     }
 }
 
 #[test]
 fn what_a_packet_says_beside_what_is_not_understood_is_carried_out() {
-    let mut desk = desk(Kind::Tftp);
-    desk.read =
+    let mut handler = handler(Kind::Tftp);
+    handler.read =
         |_, _, _| Outcome { not_understood: true, timeout_s: Some(9), ..Outcome::default() };
-    assert_ne!(decided(&mut desk, &shown(QUEUE, &udp(REQUEST), &[])), plain(QUEUE));
-    assert_eq!(counted(&desk), "(1) (1) (0) (1)");
+    assert_ne!(decided(&mut handler, &shown(QUEUE, &udp(REQUEST), &[])), plain(QUEUE));
+    assert_eq!(counted(&handler), "(1) (1) (0) (1)");
 }
 
 #[test]
 fn a_packet_of_another_queue_passes() {
-    let mut desk = desk(Kind::Tftp);
-    assert_eq!(decided(&mut desk, &shown(9, &udp(REQUEST), &[])), plain(9));
-    assert_eq!(counted(&desk), "(0) (0) (0) (0)");
+    let mut handler = handler(Kind::Tftp);
+    assert_eq!(decided(&mut handler, &shown(9, &udp(REQUEST), &[])), plain(9));
+    assert_eq!(counted(&handler), "(0) (0) (0) (0)");
 }
 
 #[test]
 fn a_helper_that_panics_is_taken_out_of_service_and_its_packets_pass() {
-    let mut desk = desk(Kind::Tftp);
-    desk.read = |_, _, _| panic!("on purpose");
+    let mut handler = handler(Kind::Tftp);
+    handler.read = |_, _, _| panic!("on purpose");
     let datagram = shown(QUEUE, &udp(REQUEST), &[]);
-    assert_eq!(decided(&mut desk, &datagram), plain(QUEUE));
-    assert_eq!(desk.broken, [Kind::Tftp]);
-    assert_eq!(counted(&desk), "(1) (1) (0) (1)");
-    assert_eq!(decided(&mut desk, &datagram), plain(QUEUE));
-    assert_eq!(desk.broken, [Kind::Tftp], "it was not asked again");
-    assert_eq!(counted(&desk), "(2) (2) (0) (1)");
+    assert_eq!(decided(&mut handler, &datagram), plain(QUEUE));
+    assert_eq!(handler.broken, [Kind::Tftp]);
+    assert_eq!(counted(&handler), "(1) (1) (0) (1)");
+    assert_eq!(decided(&mut handler, &datagram), plain(QUEUE));
+    assert_eq!(handler.broken, [Kind::Tftp], "it was not asked again");
+    assert_eq!(counted(&handler), "(2) (2) (0) (1)");
 }
 
 #[test]
 fn a_refused_verdict_is_followed_by_one_that_changes_nothing() {
-    let mut desk = desk(Kind::Tftp);
+    let mut handler = handler(Kind::Tftp);
     let refused = |errno: i32, verdict: &[u8]| {
         let mut out = (verdict.len() as u32 + 20).to_ne_bytes().to_vec();
         out.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -188,10 +188,10 @@ fn a_refused_verdict_is_followed_by_one_that_changes_nothing() {
         out.extend(verdict);
         out
     };
-    let verdict = decided(&mut desk, &shown(QUEUE, &udp(REQUEST), &[]));
-    assert_eq!(decided(&mut desk, &refused(-libc::EINVAL, &verdict)), plain(QUEUE));
-    assert!(decided(&mut desk, &refused(-libc::EINVAL, &plain(QUEUE))).is_empty(), "no loop");
-    assert!(decided(&mut desk, &refused(-libc::ENOENT, &verdict)).is_empty(), "it is gone");
+    let verdict = decided(&mut handler, &shown(QUEUE, &udp(REQUEST), &[]));
+    assert_eq!(decided(&mut handler, &refused(-libc::EINVAL, &verdict)), plain(QUEUE));
+    assert!(decided(&mut handler, &refused(-libc::EINVAL, &plain(QUEUE))).is_empty(), "no loop");
+    assert!(decided(&mut handler, &refused(-libc::ENOENT, &verdict)).is_empty(), "it is gone");
 }
 
 /// How the server knows the client.
@@ -229,37 +229,37 @@ fn contains(bytes: &[u8], piece: &str) -> bool {
 
 #[test]
 fn a_taken_port_is_passed_over_and_a_packet_sent_again_gets_its_own() {
-    let mut desk = desk(Kind::Ftp);
+    let mut handler = handler(Kind::Ftp);
     let taken = |port| {
         Expectation::default().with(|expect| {
             expect.tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP).with_ports(0, port);
         })
     };
-    desk.announcer.0 = vec![taken(5001), taken(5002)];
+    handler.announcer.0 = vec![taken(5001), taken(5002)];
     let line = says("PORT 10,1,0,2,19,137\r\n");
     for _ in 0..2 {
-        let verdict = decided(&mut desk, &line);
+        let verdict = decided(&mut handler, &line);
         assert!(contains(&verdict, "PORT 10,2,0,77,19,139\r\n"), "{verdict:?}");
-        assert_eq!(desk.announcer.0.len(), 3);
+        assert_eq!(handler.announcer.0.len(), 3);
     }
-    let made = &desk.announcer.0[2];
+    let made = &handler.announcer.0[2];
     assert_eq!((made.tuple.ports().1, made.nat.expect("it is translated").direction), (5003, 1));
-    let counts = &desk.served[0].counts;
+    let counts = &handler.served[0].counts;
     assert_eq!(format!("{:?} {:?}", counts.mangled, counts.expectations), "Counter(2) Counter(1)");
 }
 
 #[test]
 fn a_packet_for_which_no_port_is_free_passes_as_it_is() {
-    let mut desk = desk(Kind::Ftp);
+    let mut handler = handler(Kind::Ftp);
     let tuple = Tuple::v4(SERVER, OUTER, ipproto::TCP);
     let taken =
         |port| Expectation::default().with(|expect| expect.tuple = tuple.with_ports(0, port));
-    desk.announcer.0 = (5001..5129).map(taken).collect();
-    let verdict = decided(&mut desk, &says("PORT 10,1,0,2,19,137\r\n"));
+    handler.announcer.0 = (5001..5129).map(taken).collect();
+    let verdict = decided(&mut handler, &says("PORT 10,1,0,2,19,137\r\n"));
     assert!(!contains(&verdict, "PORT"), "it was not changed");
-    let counts = &desk.served[0].counts;
+    let counts = &handler.served[0].counts;
     assert_eq!(format!("{:?} {:?}", counts.refused_ports, counts.mangled), "Counter(1) Counter(0)");
-    desk.announcer.0.remove(127);
-    let verdict = decided(&mut desk, &says("PORT 10,1,0,2,19,137\r\n"));
+    handler.announcer.0.remove(127);
+    let verdict = decided(&mut handler, &says("PORT 10,1,0,2,19,137\r\n"));
     assert!(contains(&verdict, "PORT 10,2,0,77,20,8\r\n"), "the last of 128 is tried: {verdict:?}");
 }

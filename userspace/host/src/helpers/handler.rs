@@ -31,9 +31,9 @@ pub(super) struct Served {
 /// What reads a packet: [`Kind::packet`].
 pub type Read = fn(Kind, &mut Context<'_>, &Packet<'_>) -> Outcome;
 
-/// Decides about packets.
+/// Decides about packets of the helpers that are served.
 #[derive(Debug)]
-pub(super) struct Desk<A> {
+pub(super) struct PacketHandler<A> {
     served: Vec<Served>,
     announcer: A,
     pub(super) read: Read,
@@ -55,7 +55,7 @@ struct Decision {
     expectation: Option<Expectation>,
 }
 
-impl<A: Announce> Desk<A> {
+impl<A: Announce> PacketHandler<A> {
     pub(super) fn new(served: Vec<Served>, announcer: A) -> Self {
         let read: Read = |kind, context, packet| kind.packet(context, packet);
         let (changed, private) = (Vec::new(), [0; PRIVATE_LEN_MAX]);

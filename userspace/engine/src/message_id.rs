@@ -1,4 +1,4 @@
-//! Which peer said something, and when in the order of its messages.
+//! Names a message of a peer.
 
 use crate::config::limit;
 
@@ -31,14 +31,15 @@ impl PeerId {
 
 const _: () = assert!(limit::PEERS_MAX < u8::MAX as usize);
 
-/// Which peer said something, and in which of its messages. As a number, it is the stamp that tables remember.
+/// Names a message: which peer sent it, and its place in that peer's sequence. As a number, this is the stamp that
+/// tables remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told(u64);
+pub struct MessageId(u64);
 
-/// Bits of the order in a [`Told`]; the peer's number plus one lies above.
+/// Bits of the order in a [`MessageId`]; the peer's number plus one lies above.
 const ORDER_BITS: u32 = 56;
 
-impl Told {
+impl MessageId {
     /// By this peer, in the message with this order.
     #[must_use]
     pub const fn new(peer: PeerId, order: u64) -> Self {
