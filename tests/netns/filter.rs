@@ -129,7 +129,7 @@ fn the_kernel_lets_pass_what_user_space_would() {
     for (tap, filter) in taps.iter_mut().zip(&filters) {
         let twin = in_user_space(filter);
         let wanted = all.iter().filter(|message| match decoded(message) {
-            (Change::Destroy, flow) => twin.is_meant(&flow),
+            (Change::Destroy, flow) => twin.matches(&flow),
             (_, flow) => twin.passes(&flow),
         });
         let (seen, wanted) = (drain(tap), wanted.cloned().collect::<Vec<_>>());
@@ -351,5 +351,5 @@ fn the_end_of_a_flow_passes_whatever_it_has_become() {
     requests.delete(&[state(4)]);
     assert_eq!(events(&mut tap, Change::Destroy), 1);
     let twin = in_user_space(&filter(|f| established(&mut f.config)));
-    assert!(!twin.passes(&state(4)) && twin.is_meant(&state(4)));
+    assert!(!twin.passes(&state(4)) && twin.matches(&state(4)));
 }

@@ -48,7 +48,7 @@ fn told(source: &mut Source) -> Vec<(Flow, bool)> {
 
 /// As far as a filter lets it pass, and each thing once.
 fn passing(told: &[(Flow, bool)], filter: &Filter) -> BTreeSet<(FlowKey, u32, bool)> {
-    let passes = |flow, ended| if ended { filter.is_meant(flow) } else { filter.passes(flow) };
+    let passes = |flow, ended| if ended { filter.matches(flow) } else { filter.passes(flow) };
     let passing = told.iter().filter(|(flow, ended)| passes(flow, *ended));
     passing.map(|(flow, ended)| (flow.key(), flow.mark, *ended)).collect()
 }

@@ -152,8 +152,8 @@ impl Comparing {
 
     /// The peer shows a flow.
     pub fn on_shown(&mut self, now: Instant, (id, print): (FlowId, u32), flow: Flow) {
-        let is_meant = self.found.get(&id).is_some_and(|[_, there]| *there == print);
-        if is_meant && (self.shown.len() < ROWS_MAX || self.shown.contains_key(&id)) {
+        let matches = self.found.get(&id).is_some_and(|[_, there]| *there == print);
+        if matches && (self.shown.len() < ROWS_MAX || self.shown.contains_key(&id)) {
             self.shown.insert(id, (print, flow));
             self.heard_at = now;
         }

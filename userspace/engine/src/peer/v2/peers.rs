@@ -21,9 +21,9 @@ impl V2 {
 
     /// The association with a shard of a peer.
     pub(super) fn find(&self, peer: PeerId, shard: u8) -> Option<AssociationId> {
-        let is_meant =
+        let matches =
             |association: &Association| (association.peer, association.to) == (peer, shard);
-        self.peers.iter().position(is_meant).map(AssociationId)
+        self.peers.iter().position(matches).map(AssociationId)
     }
 
     /// The association that carries an owner's flows of a slice.

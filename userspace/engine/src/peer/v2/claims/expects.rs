@@ -146,9 +146,9 @@ impl Expects {
     }
 
     /// Which expectations of an owner have these ids.
-    pub fn with_ids(&self, owner: Owner, is_meant: impl Fn(FlowId) -> bool) -> Vec<ExpectKey> {
+    pub fn with_ids(&self, owner: Owner, matches: impl Fn(FlowId) -> bool) -> Vec<ExpectKey> {
         let held = self.held().filter(|((_, of), held)| *of == owner && !held.released);
-        held.filter(|(_, held)| is_meant(held.mark.id)).map(|((key, _), _)| *key).collect()
+        held.filter(|(_, held)| matches(held.mark.id)).map(|((key, _), _)| *key).collect()
     }
 
     fn next_place(&mut self) -> u32 {

@@ -74,13 +74,13 @@ impl Claims {
         &self,
         node: &Node,
         owner: Owner,
-        is_meant: impl Fn(FlowId) -> bool,
+        matches: impl Fn(FlowId) -> bool,
     ) -> BTreeMap<FlowId, (u32, Flow)> {
         let slots = self.held.iter().enumerate();
         let meant = slots.filter_map(|(slot, held)| {
             let held = held.as_ref().filter(|held| held.claim.owner == owner && !held.released)?;
             let Mark { id, print } = held.mark;
-            let flow = is_meant(id).then(|| node.remote.table().at(slot as u32))??.flow();
+            let flow = matches(id).then(|| node.remote.table().at(slot as u32))??.flow();
             Some((id, (print as u32, flow)))
         });
         meant.collect()
@@ -88,13 +88,13 @@ impl Claims {
 
     /// Forgets flows and ends of an owner with these ids, which are in order. How many flows went.
     pub fn drop_held(&mut self, node: &mut Node, owner: Owner, ids: &[FlowId]) -> u64 {
-        let is_meant = |id: &FlowId| ids.binary_search(id).is_ok();
+        let matches = |id: &FlowId| ids.binary_search(id).is_ok();
         let mut keys: Vec<FlowKey> = Vec::new();
         for (slot, held) in self.held.iter().enumerate() {
             if let Some(held) = held
                 && held.claim.owner == owner
                 && !held.released
-                && is_meant(&held.mark.id)
+                && matches(&held.mark.id)
                 && let Some(key) = node.remote.key_at(slot as u32)
             {
                 keys.push(key);
@@ -106,14 +106,14 @@ impl Claims {
                 self.let_go(node, key, known);
             }
         }
-        self.held_ends.retain(|_, end| end.claim.owner != owner || !is_meant(&end.id));
+        self.held_ends.retain(|_, end| end.claim.owner != owner || !matches(&end.id));
         keys.len() as u64
     }
 
     /// Where in the ledger the flows and ends with these ids are, which are in order.
     #[must_use]
     pub fn find_own(&self, ids: &[FlowId]) -> Vec<Item> {
-        let is_meant = |item: &Item| {
+        let matches = |item: &Item| {
             let id = match *item {
                 Item::Flow(slot) => self.marks.get(slot as usize).map(|mark| mark.id),
                 Item::End(place) => self.ledger.ended(place).map(|(_, key)| self.key.id(&key)),
@@ -121,6 +121,6 @@ impl Claims {
             };
             id.is_some_and(|id| ids.binary_search(&id).is_ok())
         };
-        self.ledger.iter().map(|(item, _)| item).filter(is_meant).collect()
+        self.ledger.iter().map(|(item, _)| item).filter(matches).collect()
     }
 }
