@@ -23,6 +23,7 @@ pub struct ExpectNat {
 }
 
 /// A flow that is expected to begin (`enum ctattr_expect`).
+#[doc(alias = "nf_conntrack_expect")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expectation {

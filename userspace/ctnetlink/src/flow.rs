@@ -16,6 +16,7 @@ use core::fmt;
 bitflags! {
     /// Connection status bits, `enum ip_conntrack_status` of the kernel's
     /// `include/uapi/linux/netfilter/nf_conntrack_common.h` (v6.12).
+    #[doc(alias = "ip_conntrack_status")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Status: u32 {
         /// Began through an expectation.
@@ -101,6 +102,7 @@ pub enum ProtoState {
 
 /// State of the TCP tracker (`enum ctattr_protoinfo_tcp`). Arrays hold the original direction first, then the reply
 /// direction.
+#[doc(alias = "tcp_conntrack")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpState {
     /// `enum tcp_conntrack` (`linux/netfilter/nf_conntrack_tcp.h`): 1 SYN_SENT, 2 SYN_RECV, 3 ESTABLISHED, 4

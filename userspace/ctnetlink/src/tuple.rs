@@ -43,6 +43,7 @@ pub mod ipproto {
 ///       GRE                              source key (2), destination key (2)
 ///       anything else                    zero
 /// ```
+#[doc(alias = "nf_conntrack_tuple")]
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct Tuple {

@@ -202,8 +202,8 @@ mod tests {
         let total = |cells: &Cells| cells.iter().sum::<u64>();
         assert_eq!(zones.len(), 3);
         assert!(zones.iter().any(|(zone, cells)| (*zone, total(cells)) == (77, 22)));
-        let told: u64 = zones.iter().map(|(_, cells)| total(cells)).sum();
-        assert_eq!(told + total(&rest), 2 * 5010);
+        let counted: u64 = zones.iter().map(|(_, cells)| total(cells)).sum();
+        assert_eq!(counted + total(&rest), 2 * 5010);
         let (none, rest) = census.largest(0);
         assert_eq!((none.len(), total(&rest)), (0, 2 * 5010));
     }

@@ -130,9 +130,9 @@ impl Journal {
         let flags = self.side | Flags::ROW;
         (self.time_ns, self.flags, self.moment) = (time_ns, flags, None);
         self.seq += 1;
-        let told = self.tell_lost() && self.put(Op::Have, flow, Flags::empty());
-        self.seq -= u64::from(!told);
-        told
+        let is_put = self.tell_lost() && self.put(Op::Have, flow, Flags::empty());
+        self.seq -= u64::from(!is_put);
+        is_put
     }
 
     /// Says how far a walk has come. False, and nothing was said, if there is no room.
@@ -151,11 +151,11 @@ impl Journal {
         if self.lost.is_nothing() {
             return true;
         }
-        let told = self.sink.put([&self.lost.encode(), &[]]);
-        if told {
+        let is_put = self.sink.put([&self.lost.encode(), &[]]);
+        if is_put {
             self.lost = Lost::default();
         }
-        told
+        is_put
     }
 
     fn put(&mut self, op: Op, flow: &Flow, flags: Flags) -> bool {
@@ -210,7 +210,10 @@ mod tests {
         journal.write(Op::New, &flow, Flags::empty());
         journal.write(Op::Update, &flow, Flags::empty());
         journal.write(Op::Destroy, &flow, Flags::empty());
-        assert!(!journal.row(&flow, 1), "a row that finds no room is not lost: it is told later");
+        assert!(
+            !journal.row(&flow, 1),
+            "a row that finds no room is not lost: it is written later"
+        );
         room(2);
         journal.write(Op::New, &flow, Flags::empty());
         room(9);

@@ -97,6 +97,7 @@ impl Facts for Look<'_> {
 }
 
 /// The local table and what belongs to it.
+#[doc(alias = "internal cache")]
 #[derive(Debug)]
 pub struct Flows {
     /// The flows.

@@ -22,6 +22,7 @@ pub use inject::{InjectFailure, Pen, on_inject_failed, on_replace};
 pub use made::{LIFE_MAX_S, MadeFlows};
 
 /// The remote table and what belongs to it.
+#[doc(alias = "external cache")]
 #[derive(Debug)]
 pub struct Remote {
     /// The flows; where they go straight into the kernel, their directions alone: which flows of the kernel are the

@@ -45,7 +45,7 @@ pub struct Stats {
     /// Failures that were seen, by [`Reason::index`].
     pub seen: [AtomicU64; Reason::COUNT],
     /// Of these: those reported with a tuple. The rest exceeded the rate limit.
-    pub told: [AtomicU64; Reason::COUNT],
+    pub reported: [AtomicU64; Reason::COUNT],
     /// Failures that the kernel's counters alone tell.
     pub counted: [AtomicU64; Reason::COUNT],
 }
@@ -122,8 +122,8 @@ impl Failures {
 /// The log line of one reason, and its rate limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    told: Option<Instant>,
-    untold: u64,
+    logged_at: Option<Instant>,
+    unlogged: u64,
 }
 
 struct Teller {
@@ -181,9 +181,9 @@ impl Teller {
     fn on_tick(&mut self, cpus: &[kstat::CpuCounters]) {
         let counted: [Counted; Reason::COUNT] =
             self.probes.as_ref().map(Probes::counted).unwrap_or_default();
-        for (reason, Counted { seen, told }) in Reason::ALL.into_iter().zip(counted) {
+        for (reason, Counted { seen, reported }) in Reason::ALL.into_iter().zip(counted) {
             self.stats.seen[reason.index()].store(seen, Relaxed);
-            self.stats.told[reason.index()].store(told, Relaxed);
+            self.stats.reported[reason.index()].store(reported, Relaxed);
         }
         let unseen = self.balance.advance(cpus, counted.map(|counted| counted.seen));
         for (reason, count) in Reason::ALL.into_iter().zip(unseen).filter(|(_, count)| *count > 0) {
@@ -199,13 +199,13 @@ impl Teller {
         // Without a receiver the send fails, which is no error.
         let _ = self.sender.send(failure.encode(self.seq, time_ns).into());
         let line = &mut self.lines[failure.reason.index()];
-        line.untold += failure.count;
+        line.unlogged += failure.count;
         let now = Instant::now();
-        if line.told.is_some_and(|told| now < told + self.log_every) {
+        if line.logged_at.is_some_and(|at| now < at + self.log_every) {
             return;
         }
-        let count = std::mem::take(&mut line.untold);
-        line.told = Some(now);
+        let count = std::mem::take(&mut line.unlogged);
+        line.logged_at = Some(now);
         let fields: Fields =
             vec![("reason", failure.reason.name().into()), ("count", count.into())];
         self.log.record(Level::Notice, Code::Failure, said(failure, count), fields);

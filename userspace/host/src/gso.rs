@@ -18,6 +18,7 @@ const BATCH_LEN_MAX: usize = 60_000;
 const BUFFER_LEN: usize = 1 << 16;
 
 /// Datagrams that wait to be sent.
+#[doc(alias = "UDP_SEGMENT")]
 #[derive(Debug)]
 pub(crate) struct GsoBatch {
     bytes: Vec<u8>,

@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn the_counters_of_a_cpu_have_their_names_and_its_number() {
-        let told = message(ct::GET_STATS_CPU, 3, &[(2, 7), (10, 9), (15, u32::MAX), (99, 1)]);
-        let counters = cpu_counters(&told).expect("it is an answer");
+        let answer = message(ct::GET_STATS_CPU, 3, &[(2, 7), (10, 9), (15, u32::MAX), (99, 1)]);
+        let counters = cpu_counters(&answer).expect("it is an answer");
         let values = [("found", 7), ("drop", 9), ("chaintoolong", u32::MAX)];
         assert_eq!((counters.cpu, counters.values), (3, values.to_vec()));
     }
@@ -186,9 +186,9 @@ mod tests {
     fn anything_else_has_no_counters() {
         assert_eq!(cpu_counters(&message(ct::GET_STATS, 3, &[(2, 7)])), None);
         assert_eq!(cpu_counters(&[]), None);
-        let told = message(ct::GET_STATS_CPU, 0, &[(2, 7)]);
-        for len in 0..told.len() {
-            let counters = cpu_counters(&told[..len]);
+        let answer = message(ct::GET_STATS_CPU, 0, &[(2, 7)]);
+        for len in 0..answer.len() {
+            let counters = cpu_counters(&answer[..len]);
             assert!(counters.is_none_or(|counters| counters.values.is_empty()), "{len}");
         }
     }

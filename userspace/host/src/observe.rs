@@ -19,7 +19,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
     tell_at: Instant,
-    untold: u64,
+    left_out: u64,
 }
 
 /// Writes events to a log, and keeps what can come by the thousand from flooding it.
@@ -82,7 +82,7 @@ impl Observer {
             Event::Degraded(cause) => log.warning(degraded(*cause)),
             Event::Repaired { cause, lost, after } => log.notice(repaired(*cause, *lost, *after)),
             Event::PeerDiffers { theirs, ours } => log.warning(format!(
-                "the other node has told {theirs} flows and {ours} of them are known here: asking for everything"
+                "the other node has sent {theirs} flows and {ours} of them are known here: asking for everything"
             )),
             Event::StaleRemoved { flows } => log.notice(format!(
                 "{flows} flows removed that the other node does not have any more"
@@ -129,13 +129,13 @@ impl Observer {
         let (kind, word) = part_word(part);
         let refused = &mut self.refused[kind];
         if now < refused.tell_at {
-            refused.untold += 1;
+            refused.left_out += 1;
             return None;
         }
         refused.tell_at = now + REFUSED_AGAIN;
-        let more = match std::mem::take(&mut refused.untold) {
+        let more = match std::mem::take(&mut refused.left_out) {
             0 => String::new(),
-            more => format!(" ({more} more flows since this was told last)"),
+            more => format!(" ({more} more flows since the last such line)"),
         };
         let reason = std::io::Error::from_raw_os_error(errno);
         Some(format!("kernel refuses {word}: flows are written without ({reason}){more}"))
@@ -344,29 +344,29 @@ mod tests {
     fn what_the_kernel_refuses_is_told_once_for_each_kind_and_then_now_and_then() {
         let mut observer = Observer::default();
         let helper = ctnetlink::flow::HelperName::from_bytes(b"a\nb").unwrap();
-        let mut told = |part, s: u64| {
+        let mut logged = |part, s: u64| {
             observer.written_without(part, libc::EOPNOTSUPP, Instant(s * 1_000_000_000))
         };
-        let line = told(Part::Helper(helper), 1000).unwrap();
+        let line = logged(Part::Helper(helper), 1000).unwrap();
         assert!(line.starts_with("kernel refuses helper `a\\nb': flows are written"), "{line}");
-        assert!(told(Part::Labels, 1000).is_some(), "another kind");
-        let more = (0..500).filter(|n| told(Part::Helper(helper), 1001 + n % 500).is_some());
+        assert!(logged(Part::Labels, 1000).is_some(), "another kind");
+        let more = (0..500).filter(|n| logged(Part::Helper(helper), 1001 + n % 500).is_some());
         assert_eq!(more.count(), 0);
-        let line = told(Part::Helper(helper), 1600).unwrap();
-        assert!(line.ends_with("(500 more flows since this was told last)"), "{line}");
+        let line = logged(Part::Helper(helper), 1600).unwrap();
+        assert!(line.ends_with("(500 more flows since the last such line)"), "{line}");
     }
 
     #[test]
     fn a_long_commit_tells_how_far_it_is_and_a_short_one_does_not() {
         let mut observer = Observer::default();
-        let mut told = |ms: u64, done: Option<u64>| {
+        let mut logged = |ms: u64, done: Option<u64>| {
             let progress = observer.progress(done.map(|n| (n, 9)), Instant(ms * 1_000_000));
             progress.map(|(done, _)| done)
         };
         let short = [(0, Some(1)), (900, None), (1000, Some(2)), (1900, None)];
-        assert!(short.into_iter().all(|(ms, done)| told(ms, done).is_none()));
+        assert!(short.into_iter().all(|(ms, done)| logged(ms, done).is_none()));
         let long = [(5000, 0), (5500, 3), (6100, 5), (6500, 7), (7200, 8)];
-        let lines: Vec<_> = long.into_iter().map(|(ms, done)| told(ms, Some(done))).collect();
+        let lines: Vec<_> = long.into_iter().map(|(ms, done)| logged(ms, Some(done))).collect();
         assert_eq!(lines, [None, None, Some(5), None, Some(8)]);
     }
 }

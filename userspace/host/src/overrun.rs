@@ -13,7 +13,7 @@ const GATHER: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Overruns {
     seen: u64,
-    untold: u64,
+    unreported: u64,
     tell_at: Option<Instant>,
     /// Times losses were found.
     pub times: u64,
@@ -62,7 +62,7 @@ impl Overruns {
     const fn note(&mut self, lost: u64) -> u64 {
         let more = lost.saturating_sub(self.seen);
         if more > 0 {
-            self.untold += more;
+            self.unreported += more;
             self.seen = lost;
             self.times += 1;
         }
@@ -71,11 +71,11 @@ impl Overruns {
 
     /// How many losses to report now, if any.
     fn due(&mut self, now: Instant) -> Option<u64> {
-        if self.untold == 0 || self.tell_at.is_some_and(|at| now < at) {
+        if self.unreported == 0 || self.tell_at.is_some_and(|at| now < at) {
             return None;
         }
         self.tell_at = Some(now + GATHER);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.unreported))
     }
 }
 

@@ -157,9 +157,9 @@ impl Purger {
 
     fn delete(&mut self, subject: PurgeSubject, victims: &[Victim]) {
         let Self { deletes, tally, .. } = self;
-        let mut told = 0;
+        let mut queued = 0;
         let mut settle = |(), came: WriteOutcome<'_>| {
-            told += 1;
+            queued += 1;
             match came.errno {
                 0 => tally.deleted += 1,
                 // It had ended by itself.
@@ -178,7 +178,7 @@ impl Purger {
         }
         // The outcome of the rest of a batch that could not be sent is unknown.
         if sent.and_then(|()| deletes.flush(&mut settle)).is_err() {
-            tally.refused += victims.len() as u64 - told;
+            tally.refused += victims.len() as u64 - queued;
         }
     }
 }

@@ -217,12 +217,14 @@ impl SourceReader {
     }
 
     fn carry_out(&mut self, order: Order) {
-        let told = |e: SourceError| format!("the filter in the kernel: {e}");
+        let explained = |e: SourceError| format!("the filter in the kernel: {e}");
         // A receiver that has gone needs no reply.
         match order {
-            Order::OpenFilter(reply) => drop(reply.send(self.source.open_filter().map_err(told))),
+            Order::OpenFilter(reply) => {
+                drop(reply.send(self.source.open_filter().map_err(explained)))
+            }
             Order::SetFilter(filter, reply) => {
-                drop(reply.send(self.source.set_filter(&filter).map_err(told)));
+                drop(reply.send(self.source.set_filter(&filter).map_err(explained)));
             }
             Order::Tune(tuning) => {
                 let rescheduled = tuning.reschedules(&self.tuning);

@@ -65,10 +65,10 @@ pub async fn watch<T: Clone>(
     tell: mpsc::Sender<(T, Resolved)>,
 ) {
     let mut known: BTreeMap<&str, Vec<SocketAddr>> = BTreeMap::new();
-    let (mut told, mut failing): (_, BTreeMap<&str, bool>) = (None, BTreeMap::new());
+    let (mut reported, mut failing): (_, BTreeMap<&str, bool>) = (None, BTreeMap::new());
     let mut pause = AGAIN;
     loop {
-        if !change(&peer, places, &known, &mut told, &tell).await {
+        if !change(&peer, places, &known, &mut reported, &tell).await {
             return;
         }
         let mut failed = false;
@@ -93,7 +93,7 @@ pub async fn watch<T: Clone>(
                 return;
             }
         }
-        if !change(&peer, places, &known, &mut told, &tell).await {
+        if !change(&peer, places, &known, &mut reported, &tell).await {
             return;
         }
         if !places.iter().any(|place| matches!(place, Place::Name(..))) {
@@ -109,14 +109,14 @@ async fn change<T: Clone>(
     peer: &T,
     places: &[Place],
     known: &BTreeMap<&str, Vec<SocketAddr>>,
-    told: &mut Option<Vec<SocketAddr>>,
+    reported: &mut Option<Vec<SocketAddr>>,
     tell: &mpsc::Sender<(T, Resolved)>,
 ) -> bool {
     let now = addresses(places, known);
-    if now.is_empty() || told.as_ref() == Some(&now) {
+    if now.is_empty() || reported.as_ref() == Some(&now) {
         return true;
     }
-    *told = Some(now.clone());
+    *reported = Some(now.clone());
     tell.send((peer.clone(), Resolved::Addresses(now))).await.is_ok()
 }
 
@@ -175,12 +175,12 @@ mod tests {
         for_: Duration,
     ) -> Vec<(u64, Resolved)> {
         answers.reverse();
-        let (tell, mut told) = mpsc::channel(100);
+        let (tell, mut reported) = mpsc::channel(100);
         let (names, begun) = (Script(Mutex::new(answers)), Instant::now());
         let mut seen = Vec::new();
         let watching = watch((), &places, &names, tell);
         let listening = async {
-            while let Some(((), what)) = told.recv().await {
+            while let Some(((), what)) = reported.recv().await {
                 seen.push((begun.elapsed().as_secs(), what));
             }
         };
@@ -192,21 +192,24 @@ mod tests {
     async fn r3_3_a_name_that_does_not_resolve_is_asked_for_again_after_5_s_then_every_minute() {
         let no = || Some(Err("no such name"));
         let answers = vec![no(), no(), no(), Some(Ok(vec![at(1)]))];
-        let told = run(vec![name()], answers, Duration::from_secs(200)).await;
+        let reported = run(vec![name()], answers, Duration::from_secs(200)).await;
         let Place::Name(name, _) = name() else { panic!("it is a name") };
         let unknown = Resolved::Unknown(name, "no such name".into());
         let wanted = [(0, unknown), (125, Resolved::Addresses(vec![at(1)]))];
-        assert_eq!(told[..2], wanted, "told once, and found at 0 + 5 + 60 + 60 s");
+        assert_eq!(reported[..2], wanted, "reported once, and found at 0 + 5 + 60 + 60 s");
     }
 
     #[tokio::test(start_paused = true)]
     async fn r3_3_other_places_of_the_peer_wait_for_no_name() {
         let places = vec![name(), Place::Address(at(9))];
-        let told = run(places, vec![None, Some(Ok(vec![at(1)]))], Duration::from_secs(30)).await;
-        assert_eq!(told[0], (0, Resolved::Addresses(vec![at(9)])));
-        assert!(matches!(&told[1], (4, Resolved::Unknown(_, why)) if why == "no answer in time"));
+        let reported =
+            run(places, vec![None, Some(Ok(vec![at(1)]))], Duration::from_secs(30)).await;
+        assert_eq!(reported[0], (0, Resolved::Addresses(vec![at(9)])));
+        assert!(
+            matches!(&reported[1], (4, Resolved::Unknown(_, why)) if why == "no answer in time")
+        );
         assert_eq!(
-            told[2],
+            reported[2],
             (9, Resolved::Addresses(vec![at(1), at(9)])),
             "in the order of the file"
         );
@@ -216,19 +219,21 @@ mod tests {
     async fn r3_3_a_name_is_looked_up_every_minute_and_what_has_changed_is_told() {
         let yes = |n: u8| Some(Ok(vec![at(n)]));
         let answers = vec![yes(1), yes(1), Some(Err("a broken name server")), yes(2)];
-        let told = run(vec![name()], answers, Duration::from_secs(190)).await;
+        let reported = run(vec![name()], answers, Duration::from_secs(190)).await;
         let wanted =
             [(0, Resolved::Addresses(vec![at(1)])), (180, Resolved::Addresses(vec![at(2)]))];
-        let told: Vec<_> =
-            told.into_iter().filter(|told| matches!(told.1, Resolved::Addresses(_))).collect();
-        assert_eq!(told, wanted, "a name server that fails moves no peer");
+        let reported: Vec<_> = reported
+            .into_iter()
+            .filter(|reported| matches!(reported.1, Resolved::Addresses(_)))
+            .collect();
+        assert_eq!(reported, wanted, "a name server that fails moves no peer");
     }
 
     #[tokio::test(start_paused = true)]
     async fn addresses_alone_are_told_once_and_need_no_watching() {
         let places = vec![Place::Address(at(1)), Place::Address(at(2)), Place::Address(at(1))];
-        let told = run(places, vec![], Duration::from_secs(1000)).await;
-        assert_eq!(told, [(0, Resolved::Addresses(vec![at(1), at(2)]))]);
+        let reported = run(places, vec![], Duration::from_secs(1000)).await;
+        assert_eq!(reported, [(0, Resolved::Addresses(vec![at(1), at(2)]))]);
     }
 
     #[tokio::test]

@@ -106,7 +106,7 @@ impl Waits {
         let mut longest = longest;
         if longest < ROUNDED {
             match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timespec(longest))) {
-                Ok(0) => return Ok(self.told(false, true, before)),
+                Ok(0) => return Ok(self.outcome(false, true, before)),
                 Ok(_) => longest = Duration::ZERO,
                 Err(rustix::io::Errno::INTR) => return Ok(self.interrupted()),
                 Err(error) => return Err(error.into()),
@@ -119,16 +119,16 @@ impl Waits {
             Err(error) => return Err(error.into()),
         };
         // What there was no room to tell is asked about.
-        let all_told = ready.len() < READY_MAX;
+        let all_shown = ready.len() < READY_MAX;
         let has = |tag| ready.iter().any(|event| event.data.u64() == tag);
         if has(ORDERS) {
             self.take_word();
         }
-        Ok(self.told(has(LINKS) || !all_told, all_told && !has(OVERFLOW), before))
+        Ok(self.outcome(has(LINKS) || !all_shown, all_shown && !has(OVERFLOW), before))
     }
 
     /// The result of a wait.
-    fn told(&self, links: bool, overflow_empty: bool, before: Instant) -> Ready {
+    fn outcome(&self, links: bool, overflow_empty: bool, before: Instant) -> Ready {
         let overflow_empty = (self.has_overflow && overflow_empty).then_some(before);
         Ready { links, overflow_empty }
     }

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     /// What is printed of an answer that comes in these pieces, and what is said besides.
-    fn told(pieces: &[&str]) -> (String, String) {
+    fn printed(pieces: &[&str]) -> (String, String) {
         let mut out = Vec::new();
         let mut answer = Answer::new(&mut out);
         pieces.iter().for_each(|piece| answer.write_all(piece.as_bytes()).unwrap());
@@ -235,13 +235,16 @@ mod tests {
     fn a_refusal_is_told_apart_wherever_it_comes_and_however_it_is_cut() {
         let whole = "tcp 6 a\ntcp 6 b\nerror: the engine has ended\n";
         for cut in 0..=whole.len() {
-            let (out, aside) = told(&[&whole[..cut], &whole[cut..]]);
+            let (out, aside) = printed(&[&whole[..cut], &whole[cut..]]);
             assert_eq!(out, "tcp 6 a\ntcp 6 b\n", "cut at {cut}");
             assert_eq!(aside, "refused the engine has ended", "cut at {cut}");
         }
-        assert_eq!(told(&["note: nothing to do\n"]), (String::new(), "note nothing to do".into()));
+        assert_eq!(
+            printed(&["note: nothing to do\n"]),
+            (String::new(), "note nothing to do".into())
+        );
         let plain = "error, a line that only looks like one\n\n";
-        assert_eq!(told(&[plain, "last"]), (format!("{plain}last"), String::new()));
-        assert_eq!(told(&[]), (String::new(), String::new()));
+        assert_eq!(printed(&[plain, "last"]), (format!("{plain}last"), String::new()));
+        assert_eq!(printed(&[]), (String::new(), String::new()));
     }
 }

@@ -235,10 +235,10 @@ impl Moment {
     #[must_use]
     pub const fn of(extra: &Extra) -> Option<Self> {
         let moment = Self { counters: extra.counters, timestamps: extra.timestamps };
-        let told = extra.counters[0].is_some()
+        let is_known = extra.counters[0].is_some()
             || extra.counters[1].is_some()
             || extra.timestamps.is_some();
-        if told { Some(moment) } else { None }
+        if is_known { Some(moment) } else { None }
     }
 }
 

@@ -46,9 +46,11 @@ pub fn decode(bytes: &[u8], hz: u32) -> Result<Seen, DecodeError> {
         proto: proto_state(&record),
         extra: if of_both { None } else { Some(zones_apart(&record)) },
     };
-    let untold = Status::EXPECTED | Status::HELPER | Status::SEQ_ADJUST;
-    let untold_ext = ext::HELPER | ext::LABELS | ext::SYNPROXY;
-    let whole = !status.intersects(untold) && record.ext & untold_ext == 0 && record.secmark == 0;
+    let not_in_record = Status::EXPECTED | Status::HELPER | Status::SEQ_ADJUST;
+    let ext_not_in_record = ext::HELPER | ext::LABELS | ext::SYNPROXY;
+    let whole = !status.intersects(not_in_record)
+        && record.ext & ext_not_in_record == 0
+        && record.secmark == 0;
     Ok(Seen { flow, confirmed: status.contains(Status::CONFIRMED), whole })
 }
 

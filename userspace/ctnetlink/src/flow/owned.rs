@@ -56,6 +56,8 @@ impl Extra {
 }
 
 /// One tracked connection: an owned value of at most 128 bytes. [`Flow::known`] says which fields the message carried.
+#[doc(alias = "nf_conn")]
+#[doc(alias = "conntrack entry")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// `CTA_TUPLE_ORIG`: the direction of the first packet.

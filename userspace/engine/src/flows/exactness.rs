@@ -303,7 +303,7 @@ mod tests {
         let first = u64::from(limit::CENSUS_DIFFERS) - 1;
         assert_eq!(said, [(first, 50)], "a reading left the difference as it was");
         let more: Vec<_> = (0..10).filter_map(|_| census.compare(190, 100, 0)).collect();
-        assert_eq!(more.first(), Some(&90), "another difference is told again");
+        assert_eq!(more.first(), Some(&90), "another difference is reported again");
     }
 
     #[test]

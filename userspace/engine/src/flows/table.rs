@@ -124,6 +124,7 @@ pub enum Becomes {
 }
 
 /// Flows by identity, at most a fixed number.
+#[doc(alias = "cache")]
 #[derive(Debug)]
 pub struct FlowTable {
     slots: Vec<Option<Row>>,

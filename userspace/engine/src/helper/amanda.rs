@@ -77,10 +77,10 @@ pub(super) mod tests {
         for mut vector in vectors() {
             let outcome = vector.run();
             assert_eq!((outcome.timeout_s, outcome.not_understood), (Some(300), false));
-            let told: Vec<_> =
+            let ports: Vec<_> =
                 outcome.announced.iter().map(|a| a.ports().next().expect("one")).collect();
-            assert_eq!(told, [1001, 1002, 1003]);
-            for (announced, port) in outcome.announced.iter().zip(told) {
+            assert_eq!(ports, [1001, 1002, 1003]);
+            for (announced, port) in outcome.announced.iter().zip(ports) {
                 let expectation = announced.expectation(port);
                 let wanted = vector.original.with_ports(0, port);
                 assert_eq!(expectation.tuple, ctnetlink::Tuple { proto: ipproto::TCP, ..wanted });
@@ -93,8 +93,8 @@ pub(super) mod tests {
     fn a_client_that_names_a_fourth_stream_is_reached_there_too() {
         let text = ANSWER.replace("INDEX 1003", "INDEX 1003 STATE 1004");
         let outcome = answer(Nat::None, &text).run();
-        let told = outcome.announced.iter().filter_map(|announced| announced.ports().next());
-        assert_eq!(told.collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
+        let ports = outcome.announced.iter().filter_map(|announced| announced.ports().next());
+        assert_eq!(ports.collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
         assert!(!outcome.not_understood);
     }
 

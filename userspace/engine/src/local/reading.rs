@@ -26,7 +26,7 @@ pub struct Reading {
     /// No event is known to be lost: what came in since the dump began is right.
     pub lossless: bool,
     /// For a while the kernel sent no events (`nf_conntrack_events=0`): it never will for flows that began then.
-    pub untold: bool,
+    pub events_off: bool,
 }
 
 /// A reading that is over.
@@ -204,7 +204,7 @@ impl Flows {
         &mut self,
         cx: &mut InputContext<'_, impl Listener>,
         flow: Flow,
-        Reading { began, tell, doubtful, lossless, untold }: Reading,
+        Reading { began, tell, doubtful, lossless, events_off }: Reading,
     ) -> Result<(), Full> {
         if !cx.config.filter.passes(&flow) {
             cx.counters.filtered += 1;
@@ -242,7 +242,7 @@ impl Flows {
         if let Some(notes) = self.table.notes_mut(slot) {
             notes.marks.insert(Marks::IN_DUMP);
         }
-        if untold {
+        if events_off {
             // Its packets may have been seen all the same, and it may have the id of the flow that was there before.
             self.table.set_knowledge(slot, Knowledge::Read);
         }

@@ -196,11 +196,11 @@ impl Node {
         let doubtful = !self.config.replication.keep_remote && self.remote.has_heard_of(&key);
         if self.config.replication.keep_local {
             // Version 2 claims what a commit made this node's.
-            let untold = dump.after_commit && self.config.cluster.is_none();
-            let committed = untold && self.remote.table().find(&key).is_some();
+            let unsent = dump.after_commit && self.config.cluster.is_none();
+            let committed = unsent && self.remote.table().find(&key).is_some();
             let tell = !dump.first && !committed;
-            let (lossless, untold) = (dump.watch, self.exactness.were_events_off());
-            let reading = Reading { began: dump.began, tell, doubtful, lossless, untold };
+            let (lossless, events_off) = (dump.watch, self.exactness.were_events_off());
+            let reading = Reading { began: dump.began, tell, doubtful, lossless, events_off };
             let (flows, mut cx) = self.context(session, now);
             let outcome = flows.on_dumped(&mut cx, flow, reading);
             self.note_room(now, Side::Local, outcome);

@@ -37,7 +37,7 @@ pub(super) struct Watch {
     /// When the next audit begins.
     audit: Instant,
     /// Requests an audit, for flows that no event reported before this time.
-    untold: Option<Instant>,
+    unreported: Option<Instant>,
     /// How long the last reading took.
     took: Duration,
 }
@@ -50,7 +50,7 @@ impl Watch {
             round: None,
             torn: 0,
             audit,
-            untold: None,
+            unreported: None,
             took: Duration::ZERO,
         }
     }
@@ -70,7 +70,7 @@ impl Watch {
 
     /// A reading that began at `began` showed every flow.
     pub(crate) fn on_whole_reading(&mut self, began: Instant) {
-        self.untold.take_if(|since| *since <= began);
+        self.unreported.take_if(|since| *since <= began);
     }
 
     /// A round that began at `began` is over: the next one begins so much later that all of them take a small share of
@@ -146,7 +146,7 @@ impl Node {
     /// The event source is another one. What other programs did to flows while it did not tell, an audit finds.
     pub(crate) fn on_source(&mut self, now: Instant, hears_requests: bool) {
         if hears_requests && !self.config.hears_requests {
-            self.watch.untold = Some(now);
+            self.watch.unreported = Some(now);
             self.watch.audit = now;
         }
         self.config.hears_requests = hears_requests;
@@ -167,7 +167,7 @@ impl Node {
         let seldom = self.watch.took * limit::AUDIT_REST_COUNTED;
         let more = seldom.max(limit::AUDIT_PAUSE_COUNTED);
         let seldom =
-            self.is_countable() && self.config.hears_requests && self.watch.untold.is_none();
+            self.is_countable() && self.config.hears_requests && self.watch.unreported.is_none();
         let due = if seldom { self.watch.audit + more } else { self.watch.audit };
         (wanted && self.dump.is_none()).then_some(due)
     }

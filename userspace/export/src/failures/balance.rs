@@ -84,12 +84,13 @@ mod tests {
         let mut balance = Balance::default();
         let zero = [0; Reason::COUNT];
         assert_eq!(balance.advance(&[cpu(0, &[("invalid", 7)])], zero), zero);
-        let told = balance.advance(&[cpu(0, &[("invalid", 27)]), cpu(1, &[("invalid", 5)])], zero);
-        assert_eq!(of(told, Reason::Invalid), 20, "a CPU that was not there has a first look");
+        let reported =
+            balance.advance(&[cpu(0, &[("invalid", 27)]), cpu(1, &[("invalid", 5)])], zero);
+        assert_eq!(of(reported, Reason::Invalid), 20, "a CPU that was not there has a first look");
         let mut seen = zero;
         seen[Reason::Invalid.index()] = 2;
-        let told = balance.advance(&[cpu(0, &[("invalid", 30)])], seen);
-        assert_eq!(of(told, Reason::Invalid), 1, "23 counted, 2 seen, 20 told");
+        let reported = balance.advance(&[cpu(0, &[("invalid", 30)])], seen);
+        assert_eq!(of(reported, Reason::Invalid), 1, "23 counted, 2 seen, 20 reported");
         assert_eq!(balance.advance(&[cpu(0, &[("invalid", 30)])], seen), zero);
     }
 
@@ -97,8 +98,8 @@ mod tests {
     fn counters_wrap_around() {
         let mut balance = Balance::default();
         balance.advance(&[cpu(0, &[("early_drop", u32::MAX - 1)])], [0; Reason::COUNT]);
-        let told = balance.advance(&[cpu(0, &[("early_drop", 3)])], [0; Reason::COUNT]);
-        assert_eq!(of(told, Reason::Evicted), 5);
+        let reported = balance.advance(&[cpu(0, &[("early_drop", 3)])], [0; Reason::COUNT]);
+        assert_eq!(of(reported, Reason::Evicted), 5);
     }
 
     #[test]
@@ -108,9 +109,9 @@ mod tests {
         let values = |numbers: [u32; 3]| names.into_iter().zip(numbers).collect::<Vec<_>>();
         balance.advance(&[cpu(0, &values([0, 0, 0]))], [0; Reason::COUNT]);
         // 4 found no room, 3 clashed, 2 chains were too long.
-        let told = balance.advance(&[cpu(0, &values([7, 5, 2]))], [0; Reason::COUNT]);
+        let reported = balance.advance(&[cpu(0, &values([7, 5, 2]))], [0; Reason::COUNT]);
         let want = [(Reason::TableFull, 4), (Reason::InsertFailed, 3), (Reason::ChainTooLong, 2)];
         want.into_iter()
-            .for_each(|(reason, count)| assert_eq!(of(told, reason), count, "{reason:?}"));
+            .for_each(|(reason, count)| assert_eq!(of(reported, reason), count, "{reason:?}"));
     }
 }

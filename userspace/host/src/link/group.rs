@@ -85,6 +85,8 @@ pub struct GroupReport {
 }
 
 /// The links to the peer.
+#[doc(alias = "channel")]
+#[doc(alias = "dedicated link")]
 #[derive(Debug)]
 pub struct Group {
     links: Vec<Member>,
@@ -95,7 +97,7 @@ pub struct Group {
     batch: Batch,
     log: Arc<Log>,
     tell_at: Instant,
-    untold: u64,
+    left_out: u64,
     strangers: Strangers,
     /// Changes of the active link, which who speaks through all of them can cause.
     changes: RateLimit,
@@ -123,7 +125,7 @@ impl Group {
             batch: Batch::with_sources(BATCH, DATAGRAM_LEN_MAX),
             log,
             tell_at: Instant::default(),
-            untold: 0,
+            left_out: 0,
             strangers: Strangers::default(),
             changes: RateLimit::default(),
         };
@@ -365,7 +367,7 @@ impl Group {
     /// Logs a connection; of many in a short time, only their number.
     fn tell(&mut self, now: Instant, at: usize, change: Change) {
         if now < self.tell_at {
-            self.untold += 1;
+            self.left_out += 1;
             return;
         }
         self.tell_at = now + TELL_INTERVAL;
@@ -377,7 +379,7 @@ impl Group {
             Change::Ended => "the peer's connection ended",
             Change::Garbage => "closed a connection that carried no sync messages",
         };
-        let more = match std::mem::take(&mut self.untold) {
+        let more = match std::mem::take(&mut self.left_out) {
             0 => String::new(),
             n => format!(" ({n} more changes before)"),
         };

@@ -110,25 +110,25 @@ impl Member {
         let (before, now) = (self.interface, interface(&self.settings.interface).ok());
         self.interface = now;
         let name = &self.settings.interface;
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         let (old, new) = (Status::of(before), Status::of(now));
         if old != new {
-            told.push(format!("link device `{name}': {} -> {}", old.word(), new.word()));
+            lines.push(format!("link device `{name}': {} -> {}", old.word(), new.word()));
         }
-        let Some(seen) = now else { return told };
+        let Some(seen) = now else { return lines };
         if seen.mtu != self.mtu {
-            told.push(format!("link device `{name}': MTU {} -> {}", self.mtu, seen.mtu));
+            lines.push(format!("link device `{name}': MTU {} -> {}", self.mtu, seen.mtu));
             self.mtu = seen.mtu;
         }
         // One that went and came back between two looks has another number too.
         if before.is_none_or(|b| b.index != seen.index) {
-            told.push(format!("link device `{name}' is there again"));
+            lines.push(format!("link device `{name}' is there again"));
             if self.knows_the_index() {
                 self.channel = Channel::Closed;
                 self.open_at = Instant::default();
             }
         }
-        told
+        lines
     }
 
     /// Whether the sockets are tied to the interface's number.

@@ -61,7 +61,7 @@ impl Strangers {
         }
         let more = match self.rate_limit.take(now)? {
             0 => String::new(),
-            untold => format!(" ({untold} more such lines left out)"),
+            left_out => format!(" ({left_out} more such lines left out)"),
         };
         self.named.displace(from);
         Some(format!("refused {what} from {from}, which is no link's destination address{more}"))

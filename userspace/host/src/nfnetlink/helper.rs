@@ -112,29 +112,29 @@ impl HelperObject {
     /// # Errors
     /// What the answer ends with, or `InvalidData` if it is malformed.
     pub fn of_answer(bytes: &[u8], seq: u32) -> io::Result<Vec<Self>> {
-        let mut told = Vec::new();
-        super::decode(bytes, seq, SUBSYSTEM, &mut told)?;
-        Ok(told.iter().filter_map(Self::decode).collect())
+        let mut answer = Vec::new();
+        super::decode(bytes, seq, SUBSYSTEM, &mut answer)?;
+        Ok(answer.iter().filter_map(Self::decode).collect())
     }
 
     /// The object as the kernel sent it, or nothing if it lacks a name or a protocol.
-    pub(super) fn decode(told: &Attributes) -> Option<Self> {
-        let tuple = told.nested(attribute::TUPLE)?;
-        let sets = told.nested(attribute::POLICY).unwrap_or_default();
+    pub(super) fn decode(answer: &Attributes) -> Option<Self> {
+        let tuple = answer.nested(attribute::TUPLE)?;
+        let sets = answer.nested(attribute::POLICY).unwrap_or_default();
         let set = sets.nested(policy::SET).unwrap_or_default();
         Some(Self {
             key: HelperKey {
-                name: told.text(attribute::NAME)?,
+                name: answer.text(attribute::NAME)?,
                 l3_protocol: tuple.u16(tuple::L3_PROTOCOL)?,
                 l4_protocol: tuple.u8(tuple::L4_PROTOCOL)?,
             },
             policy: HelperPolicy {
                 expect_max: set.u32(set::EXPECT_MAX).unwrap_or_default(),
                 expect_timeout_s: set.u32(set::EXPECT_TIMEOUT).unwrap_or_default(),
-                private_bytes: told.u32(attribute::PRIVATE_BYTES).unwrap_or_default(),
+                private_bytes: answer.u32(attribute::PRIVATE_BYTES).unwrap_or_default(),
             },
-            queue: told.u32(attribute::QUEUE).unwrap_or_default(),
-            is_enabled: told.u32(attribute::STATUS).unwrap_or_default() != 0,
+            queue: answer.u32(attribute::QUEUE).unwrap_or_default(),
+            is_enabled: answer.u32(attribute::STATUS).unwrap_or_default() != 0,
         })
     }
 }
@@ -225,8 +225,8 @@ impl Client {
     /// # Errors
     /// As the kernel says.
     pub fn helpers(&mut self) -> io::Result<Vec<HelperObject>> {
-        let told = self.ask(request(message::GET, Mode::Dump, Vec::new()))?;
-        Ok(told.iter().filter_map(HelperObject::decode).collect())
+        let answer = self.ask(request(message::GET, Mode::Dump, Vec::new()))?;
+        Ok(answer.iter().filter_map(HelperObject::decode).collect())
     }
 
     /// The first helper of a name, whatever the protocol.
@@ -235,8 +235,8 @@ impl Client {
     /// `ENOENT` if there is none.
     pub fn helper(&mut self, name: &str) -> io::Result<Vec<HelperObject>> {
         let name = vec![attributes::text(attribute::NAME, name)];
-        let told = self.ask(request(message::GET, Mode::Ask, name))?;
-        Ok(told.iter().filter_map(HelperObject::decode).collect())
+        let answer = self.ask(request(message::GET, Mode::Ask, name))?;
+        Ok(answer.iter().filter_map(HelperObject::decode).collect())
     }
 
     /// Deletes a helper, of all protocols if `any_protocol`.

@@ -34,10 +34,10 @@ pub(super) fn listing(family: u8) -> Request {
 }
 
 /// Whether this is conntrack's function: known by its name, or, where the kernel does not tell names, by its priority.
-pub(super) fn is_conntrack(told: &Attributes) -> bool {
-    match told.text(attribute::FUNCTION) {
+pub(super) fn is_conntrack(answer: &Attributes) -> bool {
+    match answer.text(attribute::FUNCTION) {
         Some(name) => name.contains("conntrack_in"),
-        None => told.u32(attribute::PRIORITY).map(u32::cast_signed) == Some(PRIORITY_CONNTRACK),
+        None => answer.u32(attribute::PRIORITY).map(u32::cast_signed) == Some(PRIORITY_CONNTRACK),
     }
 }
 

@@ -72,16 +72,16 @@ pub(super) fn asking(family: u8, table: &str) -> Request {
 
 impl Flowtable {
     /// The object as the kernel sent it, or nothing if it lacks a name.
-    pub(super) fn decode(family: u8, told: &Attributes) -> Option<Self> {
-        let at = told.nested(attribute::HOOK).unwrap_or_default();
+    pub(super) fn decode(family: u8, answer: &Attributes) -> Option<Self> {
+        let at = answer.nested(attribute::HOOK).unwrap_or_default();
         let devices = at.nested(hook::DEVICES).unwrap_or_default();
         Some(Self {
             family,
-            table: told.text(attribute::TABLE)?,
-            name: told.text(attribute::NAME)?,
+            table: answer.text(attribute::TABLE)?,
+            name: answer.text(attribute::NAME)?,
             priority: at.u32(hook::PRIORITY).unwrap_or(0).cast_signed(),
             devices: devices.texts(DEVICE_NAME),
-            counts: told.u32(attribute::FLAGS).unwrap_or(0) & COUNTER != 0,
+            counts: answer.u32(attribute::FLAGS).unwrap_or(0) & COUNTER != 0,
         })
     }
 }
@@ -94,8 +94,8 @@ impl Client {
     pub fn flowtables(&mut self) -> io::Result<Vec<Flowtable>> {
         let mut found = Vec::new();
         for family in [INET, IPV4, IPV6] {
-            let told = self.ask(listing(family))?;
-            found.extend(told.iter().filter_map(|told| Flowtable::decode(family, told)));
+            let answer = self.ask(listing(family))?;
+            found.extend(answer.iter().filter_map(|answer| Flowtable::decode(family, answer)));
         }
         Ok(found)
     }

@@ -96,13 +96,13 @@ fn functions_at_the_hooks_are_asked_for_by_family_and_hook() {
     let bytes = encode(hook::listing(2), 7);
     assert_eq!(bytes[4..8], [0, 12, 0x01, 0x03]);
     assert_eq!(bytes[16..], *b"\x02\0\0\0\x08\0\x01\0\0\0\0\0");
-    let told = |attributes: Vec<DefaultNla>| hook::is_conntrack(&Attributes::from(attributes));
+    let answer = |attributes: Vec<DefaultNla>| hook::is_conntrack(&Attributes::from(attributes));
     let name = |text: &str| attributes::text(4, text);
-    assert!(told(vec![name("ipv4_conntrack_in")]));
-    assert!(!told(vec![name("ipv4_conntrack_defrag"), attributes::u32(2, (-200_i32) as u32)]));
+    assert!(answer(vec![name("ipv4_conntrack_in")]));
+    assert!(!answer(vec![name("ipv4_conntrack_defrag"), attributes::u32(2, (-200_i32) as u32)]));
     // Without names, by its priority.
-    assert!(told(vec![attributes::u32(2, (-200_i32) as u32)]));
-    assert!(!told(vec![attributes::u32(2, (-400_i32) as u32)]) && !told(Vec::new()));
+    assert!(answer(vec![attributes::u32(2, (-200_i32) as u32)]));
+    assert!(!answer(vec![attributes::u32(2, (-400_i32) as u32)]) && !answer(Vec::new()));
 }
 
 #[test]

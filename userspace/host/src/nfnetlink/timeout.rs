@@ -85,22 +85,22 @@ impl TimeoutPolicy {
     /// # Errors
     /// What the answer ends with, or `InvalidData` if it is malformed.
     pub fn of_answer(bytes: &[u8], seq: u32) -> io::Result<Vec<Self>> {
-        let mut told = Vec::new();
-        super::decode(bytes, seq, SUBSYSTEM, &mut told)?;
-        Ok(told.iter().filter_map(Self::decode).collect())
+        let mut answer = Vec::new();
+        super::decode(bytes, seq, SUBSYSTEM, &mut answer)?;
+        Ok(answer.iter().filter_map(Self::decode).collect())
     }
 
     /// The object as the kernel sent it, or nothing if it is about no protocol.
-    pub(super) fn decode(told: &Attributes) -> Option<Self> {
-        let l4_protocol = told.u8(attribute::L4_PROTOCOL)?;
-        let data = told.nested(attribute::DATA).unwrap_or_default();
+    pub(super) fn decode(answer: &Attributes) -> Option<Self> {
+        let l4_protocol = answer.u8(attribute::L4_PROTOCOL)?;
+        let data = answer.nested(attribute::DATA).unwrap_or_default();
         let numbers = 1..=states(l4_protocol).len() as u16;
         Some(Self {
-            name: told.text(attribute::NAME).unwrap_or_default(),
-            l3_protocol: told.u16(attribute::L3_PROTOCOL)?,
+            name: answer.text(attribute::NAME).unwrap_or_default(),
+            l3_protocol: answer.u16(attribute::L3_PROTOCOL)?,
             l4_protocol,
             seconds: numbers.filter_map(|n| data.u32(n).map(|seconds| (n, seconds))).collect(),
-            uses: told.u32(attribute::USE),
+            uses: answer.u32(attribute::USE),
         })
     }
 
@@ -145,8 +145,8 @@ impl Client {
     /// # Errors
     /// `EINVAL` if the kernel has no timeout policies.
     pub fn timeouts(&mut self) -> io::Result<Vec<TimeoutPolicy>> {
-        let told = self.ask(request(message::GET, Mode::Dump, Vec::new()))?;
-        Ok(told.iter().filter_map(TimeoutPolicy::decode).collect())
+        let answer = self.ask(request(message::GET, Mode::Dump, Vec::new()))?;
+        Ok(answer.iter().filter_map(TimeoutPolicy::decode).collect())
     }
 
     /// The policy of a name.
@@ -155,8 +155,8 @@ impl Client {
     /// `ENOENT` if there is none.
     pub fn timeout(&mut self, name: &str) -> io::Result<Vec<TimeoutPolicy>> {
         let name = vec![attributes::text(attribute::NAME, name)];
-        let told = self.ask(request(message::GET, Mode::Ask, name))?;
-        Ok(told.iter().filter_map(TimeoutPolicy::decode).collect())
+        let answer = self.ask(request(message::GET, Mode::Ask, name))?;
+        Ok(answer.iter().filter_map(TimeoutPolicy::decode).collect())
     }
 
     /// Deletes the policy of a name, or all that no rule uses.
@@ -181,7 +181,7 @@ impl Client {
     /// # Errors
     /// `EOPNOTSUPP` if the kernel does not track it.
     pub fn default_timeout(&mut self, l3: u16, l4: u8) -> io::Result<Vec<TimeoutPolicy>> {
-        let told = self.ask(request(message::DEFAULT_GET, Mode::Ask, protocols(l3, l4)))?;
-        Ok(told.iter().filter_map(TimeoutPolicy::decode).collect())
+        let answer = self.ask(request(message::DEFAULT_GET, Mode::Ask, protocols(l3, l4)))?;
+        Ok(answer.iter().filter_map(TimeoutPolicy::decode).collect())
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Lead {
     others: Vec<Orders<Word>>,
     reports: Mailbox<Report>,
     /// By peer: the address that the other shards know.
-    told: [Option<SocketAddr>; PEERS_MAX],
+    reported: [Option<SocketAddr>; PEERS_MAX],
 }
 
 /// Another shard's part.
@@ -84,7 +84,7 @@ pub(super) fn seals(secure: Secure, names: &[Name], shards: usize) -> io::Result
         let (lead, names) = (lead.clone(), names.to_vec());
         followers.push(Seals::Follower(Box::new(Follower { branch, words, lead, names })));
     }
-    let lead = Lead { secure, others, reports, told: [None; PEERS_MAX] };
+    let lead = Lead { secure, others, reports, reported: [None; PEERS_MAX] };
     Ok([Seals::Lead(Box::new(lead))].into_iter().chain(followers).collect())
 }
 
@@ -98,11 +98,11 @@ impl Lead {
         if self.others.is_empty() {
             return;
         }
-        for place in 0..self.told.len() {
+        for place in 0..self.reported.len() {
             let Some(peer) = self.secure.peer_at(place) else { continue };
             let address = self.secure.address(peer);
-            if address != self.told[place] {
-                self.told[place] = address;
+            if address != self.reported[place] {
+                self.reported[place] = address;
                 address.into_iter().for_each(|to| self.say(&Word::Address(peer, to)));
             }
         }

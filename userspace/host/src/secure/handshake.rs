@@ -346,15 +346,15 @@ impl Secure {
         let Some(peer) = &mut self.peers[id.place()] else { return };
         let (Some(session), Some(address)) = (peer.present, peer.address) else { return };
         let Session { hello: Hello { incarnation, shards, .. }, version, features, .. } = session;
-        if peer.told.replace(incarnation) != Some(incarnation) {
+        if peer.reported.replace(incarnation) != Some(incarnation) {
             let up = Report::PeerUp { peer: id, incarnation, version, features, shards, address };
             let _ = self.events.push(up);
         }
     }
 
     fn tell_down(&mut self, id: PeerId, reason: Down) {
-        let told = self.peers[id.place()].as_mut().and_then(|peer| peer.told.take());
-        if told.is_some() {
+        let reported = self.peers[id.place()].as_mut().and_then(|peer| peer.reported.take());
+        if reported.is_some() {
             let _ = self.events.push(Report::PeerDown { peer: id, reason });
         }
     }

@@ -27,7 +27,7 @@ pub(super) struct Peer {
     /// When a response was sent.
     pub(super) answered_at: Instant,
     /// The incarnation that the engine knows to be there.
-    pub(super) told: Option<u64>,
+    pub(super) reported: Option<u64>,
     /// When something of it was opened.
     pub(super) heard_at: Instant,
     /// It said that it goes: what still comes under its key does not bring it back.
@@ -73,7 +73,7 @@ impl Peer {
             present: None,
             next: None,
             answered_at: Instant(0),
-            told: None,
+            reported: None,
             heard_at: Instant(0),
             left: false,
             address: None,
@@ -136,8 +136,8 @@ impl Peer {
             return false;
         }
         self.address = Some(from);
-        let (told, again_at) = self.strange;
-        let tells = !self.addresses.contains(&from) && told != Some(from) && now >= again_at;
+        let (reported, again_at) = self.strange;
+        let tells = !self.addresses.contains(&from) && reported != Some(from) && now >= again_at;
         if tells {
             self.strange = (Some(from), now + TELL_EVERY);
         }

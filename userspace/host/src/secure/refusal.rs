@@ -81,7 +81,7 @@ pub(super) struct Refused {
 #[derive(Clone, Copy, Debug, Default)]
 struct Kind {
     count: u64,
-    untold: u64,
+    unreported: u64,
     last: Option<SocketAddr>,
     tell_at: Instant,
 }
@@ -95,7 +95,7 @@ impl Refused {
     pub(super) fn note(&mut self, kind: Refusal, from: SocketAddr) {
         let kind = &mut self.kinds[kind as usize];
         kind.count += 1;
-        kind.untold += 1;
+        kind.unreported += 1;
         kind.last = Some(from);
     }
 
@@ -103,17 +103,17 @@ impl Refused {
     pub(super) fn tell(&mut self, now: Instant) -> Option<(Refusal, u64, SocketAddr)> {
         let mut kinds = Refusal::ALL.into_iter().zip(&mut self.kinds);
         kinds.find_map(|(name, kind)| {
-            let due = kind.untold > 0 && now >= kind.tell_at && name.is_news();
+            let due = kind.unreported > 0 && now >= kind.tell_at && name.is_news();
             let last = kind.last.filter(|_| due)?;
             kind.tell_at = now + TELL_EVERY;
-            Some((name, std::mem::take(&mut kind.untold), last))
+            Some((name, std::mem::take(&mut kind.unreported), last))
         })
     }
 
     /// When there is something to tell.
     pub(super) fn tell_at(&self) -> Option<Instant> {
         let kinds = Refusal::ALL.into_iter().zip(&self.kinds);
-        let waiting = kinds.filter(|(name, kind)| kind.untold > 0 && name.is_news());
+        let waiting = kinds.filter(|(name, kind)| kind.unreported > 0 && name.is_news());
         waiting.map(|(_, kind)| kind.tell_at).min()
     }
 }

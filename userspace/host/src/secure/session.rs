@@ -238,13 +238,13 @@ mod tests {
         for (state, event) in State::ALL.into_iter().flat_map(|s| EVENTS.map(|e| (s, e))) {
             let (next, actions) = state.after(event);
             let down = actions.contains(&Action::Down) && event != Event::Removed;
-            let told = actions.contains(&Action::Tell);
+            let reported = actions.contains(&Action::Tell);
             assert_eq!(
                 down,
                 state.is_up() && !next.is_up() && event != Event::Removed,
                 "{state:?} {event:?}"
             );
-            assert!(told || state.is_up() || !next.is_up(), "{state:?} {event:?}");
+            assert!(reported || state.is_up() || !next.is_up(), "{state:?} {event:?}");
             let (stops, asks) =
                 (actions.contains(&Action::StopAsking), actions.contains(&Action::Ask));
             assert_eq!(asks, !state.asks() && next.asks(), "{state:?} {event:?}");

@@ -27,10 +27,10 @@ impl Shard {
             self.engine.handle(now, settings(None));
             return Ok(());
         };
-        let told = |e: SourceError| format!("the filter in the kernel: {e}");
-        self.source.open_filter().map_err(told)?;
+        let explained = |e: SourceError| format!("the filter in the kernel: {e}");
+        self.source.open_filter().map_err(explained)?;
         self.engine.handle(now, settings(Some(Box::new(filter))));
-        let outcome = self.source.set_filter(&in_kernel).map_err(told);
+        let outcome = self.source.set_filter(&in_kernel).map_err(explained);
         if self.engine.config().replication.keep_local {
             self.read_kernel(now);
         }

@@ -59,16 +59,16 @@ impl Shard {
     /// Looks for what is not as it was published although no turn did anything: counts of the kernel, links, and what a
     /// mere lapse of time decides.
     pub(super) fn look_for_drift(&mut self, now: Instant) {
-        let told = self.publisher.newest();
+        let published = self.publisher.newest();
         let standing = |standing: Standing| Standing { peer_heard: None, ..standing };
         let equal = self.engine.peer_standings(now).map(|peer| peer.equal);
-        let drifted = self.overruns.account != told.account
-            || self.source.name() != told.source
-            || self.engine.inexact_because() != told.because
-            || !told.state.is_that_of(&self.engine)
-            || standing(self.engine.standing(now)) != standing(told.standing)
-            || equal.ne(told.peers.iter().map(|peer| peer.engine.equal))
-            || self.links.as_ref().is_some_and(|links| links.report() != told.links);
+        let drifted = self.overruns.account != published.account
+            || self.source.name() != published.source
+            || self.engine.inexact_because() != published.because
+            || !published.state.is_that_of(&self.engine)
+            || standing(self.engine.standing(now)) != standing(published.standing)
+            || equal.ne(published.peers.iter().map(|peer| peer.engine.equal))
+            || self.links.as_ref().is_some_and(|links| links.report() != published.links);
         self.publisher.note(drifted);
     }
 

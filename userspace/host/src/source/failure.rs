@@ -66,7 +66,7 @@ pub struct Counted {
     /// What the programs saw.
     pub seen: u64,
     /// Of that: records in the ring. The rest was suppressed.
-    pub told: u64,
+    pub reported: u64,
 }
 
 /// The programs, and what they write down.
@@ -153,7 +153,7 @@ impl Probes {
         };
         std::array::from_fn(|index| Counted {
             seen: total(index),
-            told: total(Reason::COUNT + index),
+            reported: total(Reason::COUNT + index),
         })
     }
 }

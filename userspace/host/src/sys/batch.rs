@@ -193,14 +193,14 @@ mod tests {
     fn datagrams_have_the_source_the_kernel_saw() {
         let mut batch = Batch::with_sources(4, 100);
         for address in ["127.0.0.1", "::1", "127.0.0.1"] {
-            let [told, sent] = heard(&mut batch, address);
-            assert_eq!(told, sent);
+            let [from, sent] = heard(&mut batch, address);
+            assert_eq!(from, sent);
         }
     }
 
     #[test]
     fn who_asks_for_no_sources_gets_none() {
-        let [told, _] = heard(&mut Batch::new(4, 100), "127.0.0.1");
-        assert_eq!(told, None);
+        let [from, _] = heard(&mut Batch::new(4, 100), "127.0.0.1");
+        assert_eq!(from, None);
     }
 }

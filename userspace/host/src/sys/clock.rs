@@ -11,9 +11,9 @@ use std::mem::zeroed;
 /// As `adjtimex(2)`, which takes no right as long as nothing is changed.
 pub fn is_synchronised() -> io::Result<bool> {
     // SAFETY: `timex` is plain data; `modes` is 0, so the kernel only fills it in.
-    let (state, told) = unsafe {
-        let mut told: libc::timex = zeroed();
-        (check(libc::adjtimex(&raw mut told))?, told)
+    let (state, times) = unsafe {
+        let mut times: libc::timex = zeroed();
+        (check(libc::adjtimex(&raw mut times))?, times)
     };
-    Ok(state != libc::TIME_ERROR && told.status & libc::STA_UNSYNC == 0)
+    Ok(state != libc::TIME_ERROR && times.status & libc::STA_UNSYNC == 0)
 }

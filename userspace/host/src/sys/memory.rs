@@ -1,5 +1,5 @@
 //! Memory that is about to be read.
-#![expect(unsafe_code, reason = "processors are told by instructions of their own")]
+#![expect(unsafe_code, reason = "processors fetch memory by instructions of their own")]
 
 /// Length of a line, bytes.
 const LINE: usize = 64;

@@ -125,7 +125,7 @@ impl Lab {
             return Ok(());
         };
         if subject.is_ours() {
-            let source = daemon.told()?.source;
+            let source = daemon.figures()?.source;
             ensure!(
                 source == subject.name(),
                 "the daemon took {source} instead: {}",

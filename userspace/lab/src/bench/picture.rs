@@ -107,8 +107,8 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
         for (at, figure) in figures.into_iter().enumerate() {
             let entries = scenario.figures.iter().filter(|entry| entry.figure == figure);
             let entries: Vec<&Entry> = entries.collect();
-            let told = grows || at == 0 || entries.iter().any(|entry| entry.goal.is_some());
-            if told && entries.iter().any(|entry| entry.max > 0.0) {
+            let is_shown = grows || at == 0 || entries.iter().any(|entry| entry.goal.is_some());
+            if is_shown && entries.iter().any(|entry| entry.max > 0.0) {
                 let (first, cases) = (entries[0], cases.clone());
                 let unit = if first.unit.is_empty() { "" } else { ", " };
                 let title = format!("{}{unit}{}", first.title, first.unit);

@@ -12,7 +12,7 @@ pub struct Product {
     /// How it would open its event source, given the text of its configuration.
     pub source_settings: fn(&str) -> Result<Settings>,
     /// Reads its answer to [`StatsJson`](wire::control::Request::StatsJson).
-    pub told: fn(&str) -> Result<DaemonFigures>,
+    pub figures: fn(&str) -> Result<DaemonFigures>,
     /// Sockets of processes that hear of flows, in every network namespace that has a process: a word for each.
     pub listeners: fn() -> Vec<String>,
     /// Whether a line of `/proc/net/netlink` is a socket that receives conntrack events.

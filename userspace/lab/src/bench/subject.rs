@@ -193,7 +193,7 @@ impl Setup<'_> {
         let child = on_cpus(cpus, || namespace.within(|| command.spawn()))?
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let stem = self.dir.join(self.name);
-        Ok(Daemon { child, stem, started, told: self.product.told })
+        Ok(Daemon { child, stem, started, figures: self.product.figures })
     }
 }
 
@@ -203,7 +203,7 @@ pub(super) struct Daemon {
     child: Child,
     stem: PathBuf,
     started: Instant,
-    told: fn(&str) -> Result<DaemonFigures>,
+    figures: fn(&str) -> Result<DaemonFigures>,
 }
 
 /// How long a daemon may take to become ready, to end, to become idle.
@@ -273,9 +273,9 @@ impl Daemon {
     }
 
     /// What only ours tells.
-    pub(super) fn told(&self) -> Result<DaemonFigures> {
+    pub(super) fn figures(&self) -> Result<DaemonFigures> {
         let answer = self.ask(Request::StatsJson)?;
-        (self.told)(&answer).context("its status is not understood")
+        (self.figures)(&answer).context("its status is not understood")
     }
 
     /// CPU time it has used, seconds.
@@ -329,7 +329,7 @@ impl Daemon {
         let start = Instant::now();
         loop {
             self.settle()?;
-            let exact = self.told().map_or(true, |told| told.state == "exact");
+            let exact = self.figures().map_or(true, |figures| figures.state == "exact");
             if exact || start.elapsed() > PATIENCE {
                 return Ok(());
             }

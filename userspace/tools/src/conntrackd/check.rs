@@ -89,7 +89,7 @@ pub fn classes(plan: &Plan) -> Result<Vec<(String, Arc<Program>)>> {
             anyhow!("Metrics: `Class {name}`:\n{}", error.render(filter, false))
         };
         let parsed = parse(filter, &Limits::TYPED, &mut System::default()).map_err(wrong)?;
-        parsed.check(untold).map_err(wrong)?;
+        parsed.check(unreported).map_err(wrong)?;
         let program = Program::new(&parsed.expr);
         let program = program.map_err(|_| anyhow!("Metrics: `Class {name}`: it is too large"))?;
         Ok((name.clone(), Arc::new(program)))
@@ -153,7 +153,7 @@ pub fn start(plan: &Plan, keyring: &Keyring) -> Result<()> {
 
 /// Why the feed cannot test something; `None` if it can.
 #[must_use]
-pub fn untold(term: &Term) -> Option<&'static str> {
+pub fn unreported(term: &Term) -> Option<&'static str> {
     match gap(term)? {
         Gap::Never(why) => Some(why),
         Gap::Counters | Gap::Left | Gap::Began => {

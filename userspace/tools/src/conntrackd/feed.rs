@@ -100,7 +100,7 @@ impl Product for Words {
     fn compile(&self, filter: &str) -> Result<Program, String> {
         let wrong = |error: crate::filter::Error| error.render(filter, false);
         let parsed = parse(filter, &Limits::NORMAL, &mut Sealed).map_err(wrong)?;
-        parsed.check(check::untold).map_err(wrong)?;
+        parsed.check(check::unreported).map_err(wrong)?;
         Program::new(&parsed.expr).map_err(|_| "the filter is too large".into())
     }
 

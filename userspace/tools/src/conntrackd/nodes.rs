@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use wire::sync::v2::DigestKey;
 
 /// Names that were looked up and not passed on yet.
-const TOLD_MAX: usize = 32;
+const REPORTS_MAX: usize = 32;
 
 /// Opens the sockets of version 2, one for each shard, if the plan has peers, and tells the engine's settings who they
 /// are.
@@ -120,7 +120,7 @@ fn random_number() -> u64 {
 /// Looks names of peers up, and tells the engine behind `handle` their addresses, until the tasks are dropped.
 pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let (tell, mut told) = mpsc::channel(TOLD_MAX);
+    let (tell, mut reports) = mpsc::channel(REPORTS_MAX);
     for (peer, conf) in conf.into_iter().flat_map(|conf| &conf.peers).enumerate() {
         let place = |address: &PeerAddress| match address {
             PeerAddress::Ip(ip) => Place::Address(SocketAddr::new(*ip, conf.port)),
@@ -134,8 +134,8 @@ pub fn look_up(conf: Option<&ReplicationConf>, handle: &Handle, log: &Arc<Log>) 
     }
     let (handle, log) = (handle.clone(), Arc::clone(log));
     tasks.spawn(async move {
-        while let Some(((peer, name), told)) = told.recv().await {
-            match told {
+        while let Some(((peer, name), report)) = reports.recv().await {
+            match report {
                 Resolved::Addresses(addresses) => {
                     handle.order(Order::Addresses { peer, addresses });
                 }

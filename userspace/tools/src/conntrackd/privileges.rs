@@ -79,7 +79,7 @@ pub fn confine_files(
     plan.files.iter().for_each(|file| allowed.add(&file.path, file.used));
     let why = match allowed.restrict_self(may_run) {
         Ok(Enforced::Yes) => {
-            log.info(format!("files: {} (landlock)", told(&allowed)));
+            log.info(format!("files: {} (landlock)", listed(&allowed)));
             return Some(Arc::new(allowed));
         }
         Ok(Enforced::No) => "this kernel has no landlock".to_owned(),
@@ -90,7 +90,7 @@ pub fn confine_files(
 }
 
 /// Where the daemon reads and writes.
-fn told(allowed: &Allowed) -> String {
+fn listed(allowed: &Allowed) -> String {
     let uses =
         [(FileUse::Read, "reads"), (FileUse::Log, "logs"), (FileUse::Keep, "locks, sockets")];
     let below = |(wanted, what): (FileUse, &str)| {

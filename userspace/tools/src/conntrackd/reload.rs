@@ -204,10 +204,10 @@ fn load(
         }
         let secret = plan.replication.as_ref().and_then(|conf| conf.preshared_key_file.as_ref());
         let other_secret = secret.is_some_and(|file| keyring.has_changed(file));
-        let told = |e: anyhow::Error| vec![format!("{e:#}")];
-        check::start(&plan, keyring).and_then(|()| check::links(&plan)).map_err(told)?;
-        let peers = nodes::renewal(&plan, &logs.log, keyring).map_err(told)?;
-        let logs = logs.reopened(&plan).map_err(told)?;
+        let explained = |e: anyhow::Error| vec![format!("{e:#}")];
+        check::start(&plan, keyring).and_then(|()| check::links(&plan)).map_err(explained)?;
+        let peers = nodes::renewal(&plan, &logs.log, keyring).map_err(explained)?;
+        let logs = logs.reopened(&plan).map_err(explained)?;
         Ok(Loaded { plan, logs, warnings, peers, other_secret })
     };
     read().inspect_err(|_| {

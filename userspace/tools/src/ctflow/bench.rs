@@ -179,7 +179,7 @@ fn product() -> Product {
         .map(|choice| choice.name)
         .filter(|name| *name != "auto")
         .collect();
-    Product { sources, source_settings, told, listeners, hears }
+    Product { sources, source_settings, figures, listeners, hears }
 }
 
 fn source_settings(text: &str) -> Result<Settings> {
@@ -187,7 +187,7 @@ fn source_settings(text: &str) -> Result<Settings> {
     Ok(Plan::from(&conf).source)
 }
 
-fn told(answer: &str) -> Result<DaemonFigures> {
+fn figures(answer: &str) -> Result<DaemonFigures> {
     let Status { events, work, .. } = serde_json::from_str(answer)?;
     Ok(DaemonFigures {
         source: events.source,
@@ -213,7 +213,7 @@ fn hears(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{product, source_settings, told};
+    use super::{figures, product, source_settings};
     use crate::conf;
     use crate::print::status::Status;
     use host::source::Choice;
@@ -275,9 +275,9 @@ mod tests {
         status.events.latency_p99_us = 2;
         status.events.latency_max_us = 3;
         let text = serde_json::to_string(&status).expect("numbers and text");
-        let read = told(&text).expect("our own statistics");
+        let read = figures(&text).expect("our own statistics");
         assert_eq!((read.source.as_str(), read.state.as_str()), ("hook", "exact"));
         assert_eq!((read.heard_p50_us, read.heard_p99_us, read.heard_max_us), (1, 2, 3));
-        assert!(told("").is_err(), "the original answers nothing");
+        assert!(figures("").is_err(), "the original answers nothing");
     }
 }

@@ -9,7 +9,7 @@
 use super::ops::asked::shown;
 use super::outcome::{Fault, note};
 use crate::conf;
-use crate::conntrackd::check::untold;
+use crate::conntrackd::check::unreported;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::filter::{self, Limits, System, parse};
 use crate::print::conntrack::{Style, feed_text};
@@ -144,7 +144,7 @@ pub(super) fn subscribe(options: &Options) -> Result<End, Fault> {
 fn understood(text: &str) -> Result<String, Fault> {
     let parsed = parse(text, &Limits::TYPED, &mut System::default());
     let parsed = parsed.map_err(|error| shown(text, &error))?;
-    parsed.check(untold).map_err(|error| shown(text, &error))?;
+    parsed.check(unreported).map_err(|error| shown(text, &error))?;
     Ok(filter::print(&parsed.expr))
 }
 

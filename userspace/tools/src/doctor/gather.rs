@@ -35,12 +35,12 @@ impl<'a> Root<'a> {
     /// Its text; bytes that are no UTF-8 are replaced.
     fn text(self, name: &str) -> Known<String> {
         let path = self.at(name);
-        let told = |error| format!("cannot read {name}: {}", said(&error));
-        let metadata = fs::metadata(&path).map_err(told)?;
+        let explained = |error| format!("cannot read {name}: {}", said(&error));
+        let metadata = fs::metadata(&path).map_err(explained)?;
         if metadata.is_dir() || metadata.len() > LEN_MAX {
             return Err(format!("{name} is no file that can be read"));
         }
-        let bytes = fs::read(&path).map_err(told)?;
+        let bytes = fs::read(&path).map_err(explained)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

@@ -39,7 +39,7 @@ pub fn notes(found: &Compared, name: &str) -> Vec<String> {
 }
 
 /// A flow without its time and its kernel id, which are each node's own.
-fn told(flow: &Flow) -> Flow {
+fn shared_part(flow: &Flow) -> Flow {
     let mut flow = flow.clone();
     flow.known.remove(Known::TIMEOUT | Known::ID);
     flow
@@ -47,12 +47,17 @@ fn told(flow: &Flow) -> Flow {
 
 fn line(flow: &Flow) -> String {
     let mut out = Vec::new();
-    table_flow(&mut out, &Style { format: Format::Plain, ..Style::default() }, &told(flow), 0);
+    table_flow(
+        &mut out,
+        &Style { format: Format::Plain, ..Style::default() },
+        &shared_part(flow),
+        0,
+    );
     String::from_utf8_lossy(&out).trim().to_owned()
 }
 
 fn object(flow: &Flow) -> Value {
-    serde_json::from_str(&table_object(&told(flow), 0)).unwrap_or_default()
+    serde_json::from_str(&table_object(&shared_part(flow), 0)).unwrap_or_default()
 }
 
 /// The members that are not the same on both sides.

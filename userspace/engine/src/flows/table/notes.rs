@@ -14,9 +14,11 @@ bitflags! {
         const IN_DUMP = 1 << 4;
         /// Local: known from reading the kernel's table alone, so the kernel may never report its end. Set and
         /// cleared by [`FlowTable::set_knowledge`].
+        #[doc(alias = "nf_conntrack_ecache")]
         const NO_EVENTS = 1 << 9;
         /// Local: known from its first packet alone, which was seen before the kernel had the flow in its table, so
         /// perhaps it never got there. Set and taken away with [`FlowTable::set_knowledge`].
+        #[doc(alias = "IPS_CONFIRMED")]
         const UNCONFIRMED = 1 << 11;
         /// Local: an event or a packet reported its beginning, so `since_s` is that time.
         const BEGAN = 1 << 6;

@@ -425,8 +425,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn news_is_laid_over_a_row_as_over_a_flow(known in any_flow(), news in any_flow(), told: bool) {
-            let reply = if told { known.reply } else { news.reply };
+        fn news_is_laid_over_a_row_as_over_a_flow(known in any_flow(), news in any_flow(), is_known: bool) {
+            let reply = if is_known { known.reply } else { news.reply };
             let news = Flow { orig: known.orig, zone: known.zone, reply, ..news };
             let mut pairs = Pairs::default();
             let mut row = Row::new(known.clone(), Notes::default(), &mut pairs);

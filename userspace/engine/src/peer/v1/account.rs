@@ -28,7 +28,7 @@ impl V1 {
         let transfer = self.transferred;
         let keeps = node.config.replication.keep_local;
         let injects = !node.config.replication.keep_remote;
-        let counted = keeps && transfer.is_some() && !self.untold;
+        let counted = keeps && transfer.is_some() && !self.has_unsent;
         Account { exact, whole: keeps, injects, transfer, flows: counted.then_some(flows) }
     }
 

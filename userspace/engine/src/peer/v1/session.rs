@@ -45,7 +45,7 @@ pub struct V1 {
     pub(super) bulk_from: u32,
     pub(super) transferred: Option<u32>,
     /// The local table may hold flows that no peer has received since the last transfer.
-    pub(super) untold: bool,
+    pub(super) has_unsent: bool,
     /// An end was dropped that peers should have received: only another transfer can show it.
     pub(super) owes: bool,
     /// The last account said that this node is not exact because of that.
@@ -142,7 +142,7 @@ impl V1 {
             said_at: None,
             bulk_from: config.first_seq,
             transferred: None,
-            untold: true,
+            has_unsent: true,
             owes: false,
             debt_told: false,
             pay_next: now,

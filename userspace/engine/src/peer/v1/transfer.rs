@@ -81,7 +81,7 @@ impl V1 {
 
     fn on_transfer_began(&mut self) {
         self.bulk_from = self.outbox.next_seq();
-        self.untold = false;
+        self.has_unsent = false;
         (self.owes, self.debt_told) = (false, false);
         self.outbox.take_forgotten();
     }
@@ -121,7 +121,7 @@ impl V1 {
 
     /// A flow became this node's own that the peers need not receive: the table holds what none of them has received.
     pub const fn on_taken_unsent(&mut self) {
-        self.untold = true;
+        self.has_unsent = true;
     }
 
     /// Everything about the kernel was forgotten, and with it ends that peers should have received.

@@ -78,9 +78,9 @@ pub struct Counts {
     /// Received.
     pub received: u64,
     /// Records sent, and how many of them again, because they were lost.
-    pub told: u64,
+    pub records_sent: u64,
     /// Of these, sent again.
-    pub told_again: u64,
+    pub records_sent_again: u64,
     /// Claims of the peer's that were taken.
     pub taken: u64,
     /// Claims that were known.
@@ -107,8 +107,8 @@ impl core::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.sent += other.sent;
         self.received += other.received;
-        self.told += other.told;
-        self.told_again += other.told_again;
+        self.records_sent += other.records_sent;
+        self.records_sent_again += other.records_sent_again;
         self.taken += other.taken;
         self.again += other.again;
         self.beaten += other.beaten;

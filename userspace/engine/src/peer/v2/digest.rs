@@ -129,18 +129,18 @@ impl Digest {
     /// The sum of child number `child` of all children of its level.
     fn child(&self, level: Level, child: usize, bits: u8) -> u32 {
         // How many bits behind the slice tell the children of this level apart.
-        let told = match level {
+        let depth = match level {
             Level::Slices => return self.slices.get(child).map_or(0, |sum| *sum as u32),
             Level::Groups => 5,
             Level::Leaves => 10,
         };
-        let kept = bits.min(told);
+        let kept = bits.min(depth);
         // The first child that has no bit set beyond those that are kept has the sum, the others have none.
-        let mask = (1_usize << (told - kept)) - 1;
-        if child & mask != 0 || child >> told >= SLICES {
+        let mask = (1_usize << (depth - kept)) - 1;
+        if child & mask != 0 || child >> depth >= SLICES {
             return 0;
         }
-        let first = child << (LEAF_BITS_MAX - told) >> (LEAF_BITS_MAX - self.bits);
+        let first = child << (LEAF_BITS_MAX - depth) >> (LEAF_BITS_MAX - self.bits);
         let count = 1_usize << (self.bits - kept);
         self.leaves[first..first + count].iter().fold(0, |a: u64, b| a.wrapping_add(*b)) as u32
     }

@@ -113,18 +113,18 @@ impl V2 {
             peer.counts.malformed += 1;
             return;
         }
-        let (key, told) = (ExpectKey::of(&expect), (peer.run, version));
+        let (key, at_version) = (ExpectKey::of(&expect), (peer.run, version));
         let place = (key, peer.owner);
-        if !self.claims.is_expect_news(&place, told, (!what.is_end()).then_some(&expect)) {
+        if !self.claims.is_expect_news(&place, at_version, (!what.is_end()).then_some(&expect)) {
             peer.counts.again += 1;
             return;
         }
         peer.counts.taken += 1;
         if what.is_end() {
-            self.claims.end_held_expect(place, told, now);
+            self.claims.end_held_expect(place, at_version, now);
             self.drop_lapsed(node, now, &key);
         } else if node.remote_expectations.has_room_for(&key) {
-            self.claims.hold_expect(place, told, (expect, now));
+            self.claims.hold_expect(place, at_version, (expect, now));
         } else {
             // The sums differ from now on, and a comparison asks for it again.
             peer.counts.no_space += 1;
@@ -182,8 +182,8 @@ impl V2 {
             return true;
         }
         let first = self.claims.expects.held_of(key).next();
-        let told = first.and_then(|(_, held)| Some((held.expect.clone()?, held.at)));
-        let Some((expect, at)) = told else { return true };
+        let owned = first.and_then(|(_, held)| Some((held.expect.clone()?, held.at)));
+        let Some((expect, at)) = owned else { return true };
         let master = FlowKey::new(key.master, key.zone);
         if !node.is_own(&master) && !node.remote.made(&master) {
             return false;

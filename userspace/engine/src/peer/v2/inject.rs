@@ -165,8 +165,8 @@ impl V2 {
     }
 
     fn is_owner_equal(&self, now: Instant, slot: Slot) -> bool {
-        let told = self.claims.holder(slot).zip(self.claims.held_slice(slot));
-        let stream = told.and_then(|(owner, slice)| self.telling(owner, slice));
+        let held = self.claims.holder(slot).zip(self.claims.held_slice(slot));
+        let stream = held.and_then(|(owner, slice)| self.telling(owner, slice));
         stream.is_some_and(|peer| peer.is_equal(now))
     }
 }

@@ -355,7 +355,7 @@ impl Sent {
             let records = flight.records as usize;
             if flight.flies {
                 let here =
-                    self.records.range(record..record + records).map(|told| told.version).min();
+                    self.records.range(record..record + records).map(|record| record.version).min();
                 least = [least, here].into_iter().flatten().min();
             }
             record += records;
@@ -385,9 +385,9 @@ impl Default for Lost {
 
 impl Lost {
     /// This was lost.
-    pub fn push(&mut self, told: SentRecord) {
+    pub fn push(&mut self, record: SentRecord) {
         // A comparison of tables finds what there is no room for (R11.3).
-        let _ = self.0.push(told);
+        let _ = self.0.push(record);
     }
 
     /// Whether no loss is known that was not sent again.
@@ -399,9 +399,9 @@ impl Lost {
     /// The next one that has not changed since it was lost, and stays so until [`Lost::advance`]. What has changed
     /// waits at the tail of the ledger, and is forgotten here.
     pub fn peek(&mut self, ledger: &Ledger) -> Option<(Item, Entry)> {
-        while let Some(told) = self.0.front() {
-            match ledger.entry(told.item).filter(|entry| entry.version == told.version) {
-                Some(entry) => return Some((told.item, entry)),
+        while let Some(record) = self.0.front() {
+            match ledger.entry(record.item).filter(|entry| entry.version == record.version) {
+                Some(entry) => return Some((record.item, entry)),
                 None => {
                     self.0.pop();
                 }
@@ -424,7 +424,7 @@ impl Lost {
     /// The least version of what was lost.
     #[must_use]
     pub fn least_version(&self) -> Option<u64> {
-        self.0.iter().map(|told| told.version).min()
+        self.0.iter().map(|record| record.version).min()
     }
 
     /// Forgets everything.

@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn r8_1_each_slice_is_told_in_one_stream_whatever_numbers_of_shards_both_have() {
         for (ours, theirs) in (1..=64_u8).flat_map(|a| (1..=64_u8).map(move |b| (a, b))) {
-            let mut told = [0; SLICES];
+            let mut covered = [0; SLICES];
             let mut streams = 0;
             for from in 0..ours {
                 let mine = share::slices(from.into(), ours.into());
@@ -62,10 +62,10 @@ mod tests {
                     // The peer finds the same.
                     let its = share::slices(to.into(), theirs.into());
                     assert!(shared(its, ours).any(|found| found == (from, slices.clone())));
-                    slices.for_each(|slice| told[slice] += 1);
+                    slices.for_each(|slice| covered[slice] += 1);
                 }
             }
-            assert_eq!(told, [1; SLICES], "{ours} and {theirs}");
+            assert_eq!(covered, [1; SLICES], "{ours} and {theirs}");
             assert!(
                 streams < u32::from(ours) + u32::from(theirs),
                 "{streams}: {ours} and {theirs}"

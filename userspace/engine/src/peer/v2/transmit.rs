@@ -312,8 +312,8 @@ impl V2 {
                     if entry.version > peer.news_from.0 {
                         oldest = oldest.min(entry.version);
                     }
-                    peer.counts.told += 1;
-                    peer.counts.told_again += u64::from(of == Of::Lost);
+                    peer.counts.records_sent += 1;
+                    peer.counts.records_sent_again += u64::from(of == Of::Lost);
                 }
                 Some(false) => break,
                 // It is not here as the ledger has it: the next change tells.

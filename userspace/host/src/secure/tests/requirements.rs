@@ -265,7 +265,8 @@ fn silence_is_told_and_what_comes_again_under_the_same_key_ends_it() {
     let b = world.nodes[1].peer(0);
     let session = present(&world, 1);
     world.nodes[1].secure.peers[b.place()].as_mut().unwrap().state = State::Up;
-    world.nodes[1].secure.peers[b.place()].as_mut().unwrap().told = Some(session.hello.incarnation);
+    world.nodes[1].secure.peers[b.place()].as_mut().unwrap().reported =
+        Some(session.hello.incarnation);
     world.nodes[1].up.insert(b, session.hello.incarnation);
     let (_, mut datagram) = world.nodes[1].say(world.now, b).unwrap();
     world.deliver(0, address(1), &mut datagram);

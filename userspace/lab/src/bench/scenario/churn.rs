@@ -145,10 +145,10 @@ impl Start {
         values.insert("event_us", cpu_s * 1e6 / events as f64);
         values.insert("lost", (daemon.drops() - self.drops) as f64);
         // Only ours tells, and only where the kernel says when an event happened.
-        if let Some(told) = daemon.told().ok().filter(|told| told.heard_max_us > 0) {
-            values.insert("heard_p50_us", told.heard_p50_us as f64);
-            values.insert("heard_p99_us", told.heard_p99_us as f64);
-            values.insert("heard_max_us", told.heard_max_us as f64);
+        if let Some(figures) = daemon.figures().ok().filter(|figures| figures.heard_max_us > 0) {
+            values.insert("heard_p50_us", figures.heard_p50_us as f64);
+            values.insert("heard_p99_us", figures.heard_p99_us as f64);
+            values.insert("heard_max_us", figures.heard_max_us as f64);
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ fn started(lab: &Lab, subject: &Subject, router: &Router, flows: u64) -> Result<
         return Ok(None);
     }
     let daemon = lab.launch(subject, router, Buffers::LARGE, &cpus(lab))?;
-    let is_exact = || daemon.told().is_ok_and(|told| told.state == "exact");
+    let is_exact = || daemon.figures().is_ok_and(|figures| figures.state == "exact");
     while !(is_exact() && daemon.flows("stats").is_ok_and(|held| held >= flows)) {
         if daemon.started().elapsed() > PATIENCE {
             bail!("it has not loaded the kernel's flows: {}", daemon.complaint());

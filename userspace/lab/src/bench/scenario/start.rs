@@ -51,7 +51,7 @@ fn run(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
                 answered = seconds();
             }
             loading |= answer.contains("loading");
-            loading |= daemon.told().is_ok_and(|told| told.state == "loading");
+            loading |= daemon.figures().is_ok_and(|figures| figures.state == "loading");
         }
         if daemon.flows("stats").is_ok_and(|flows| flows >= case.flows.into()) {
             break seconds();

@@ -128,7 +128,7 @@ impl Pair {
     }
 
     /// Waits until B has `flows`, or gets no more; how many it has, and when the last came.
-    fn until_told(&self, flows: u64, start: Instant) -> Result<(u64, f64)> {
+    fn until_received(&self, flows: u64, start: Instant) -> Result<(u64, f64)> {
         until_still(flows, start, || self.external())
     }
 
@@ -139,16 +139,16 @@ impl Pair {
     /// A has flows, and B knows of all of them.
     fn filled(lab: &Lab, subject: &Subject, flows: u32) -> Result<Self> {
         let pair = Self::apart(lab, subject, flows)?;
-        let (wanted, mut told) = (u64::from(flows), 0);
+        let (wanted, mut received) = (u64::from(flows), 0);
         for _ in 0..5 {
             pair.daemons[1].ask(Request::RequestBulk)?;
-            told = pair.until_told(wanted, Instant::now())?.0;
+            received = pair.until_received(wanted, Instant::now())?.0;
             pair.settle()?;
-            if told >= wanted {
+            if received >= wanted {
                 break;
             }
         }
-        ensure!(told == wanted, "the peer has {told} of {flows} flows");
+        ensure!(received == wanted, "the peer has {received} of {flows} flows");
         Ok(pair)
     }
 
@@ -183,7 +183,7 @@ fn paced(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let run = on_cpus(&[lab.generator_cpu], || generator.run(case.flows.into(), rate))?;
     sleep_until(Instant::now() + Duration::from_millis(500));
     pair.settle()?;
-    let (told, _) = pair.until_told(run.flows, Instant::now())?;
+    let (received, _) = pair.until_received(run.flows, Instant::now())?;
     let (used, after) = (pair.cpu_s()?, pair.a.link_sent()?);
     let per_flow = |value: f64| value / run.flows as f64;
     let values = Values::from([
@@ -191,7 +191,7 @@ fn paced(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         ("b_us", per_flow((used[1] - cpu[1]) * 1e6)),
         ("bytes", per_flow((after.0 - sent.0) as f64)),
         ("datagrams", per_flow((after.1 - sent.1) as f64)),
-        ("missing", run.flows.saturating_sub(told) as f64),
+        ("missing", run.flows.saturating_sub(received) as f64),
         ("rate", run.flows as f64 / run.wall_s),
     ]);
     pair.stop()?;
@@ -229,7 +229,7 @@ fn bulk(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     let (cpu, sent, start) = (pair.cpu_s()?, pair.a.link_sent()?, Instant::now());
     pair.daemons[1].ask(Request::RequestBulk)?;
     let flows = u64::from(case.flows);
-    let (told, seconds) = pair.until_told(flows, start)?;
+    let (received, seconds) = pair.until_received(flows, start)?;
     // What is still acknowledged. Not until they rest: now and then ours looks after flows from before its start.
     std::thread::sleep(Duration::from_millis(100));
     let (used, after) = (pair.cpu_s()?, pair.a.link_sent()?);
@@ -238,7 +238,7 @@ fn bulk(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
         ("seconds", seconds),
         ("cpu_us", both * 1e6 / flows as f64),
         ("bytes", (after.0 - sent.0) as f64 / flows as f64),
-        ("missing", flows.saturating_sub(told) as f64),
+        ("missing", flows.saturating_sub(received) as f64),
     ]);
     pair.stop()?;
     Ok(values)

@@ -99,7 +99,7 @@ impl Checker<'_> {
             }
             None if known.is_empty() => self.warn(
                 node.span,
-                "`Metrics` listens nowhere: nobody is told anything",
+                "`Metrics` listens nowhere: no scrape can reach it",
                 "expected `Listen 127.0.0.1:10466`, for example",
             ),
             None => {}

@@ -56,9 +56,9 @@ fn lines(root: Root<'_>, first: &str, folders: &[&str]) -> Vec<(String, String)>
     for file in files {
         // Which of them exist is not known before.
         let text = root.text(&file).unwrap_or_default();
-        let told = text.lines().map(str::trim);
-        let told = told.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-        lines.extend(told.map(|line| (file.clone(), line.to_owned())));
+        let settings = text.lines().map(str::trim);
+        let settings = settings.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+        lines.extend(settings.map(|line| (file.clone(), line.to_owned())));
     }
     lines
 }

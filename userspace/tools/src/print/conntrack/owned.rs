@@ -43,8 +43,8 @@ pub(super) fn view<'a>(flow: &'a Flow, labels: Option<&'a [u8]>) -> FlowView<'a>
 /// Zone 0 is seldom shown, and a zone of one direction by itself.
 fn zone(flow: &Flow) -> Option<u16> {
     let own = flow.extra.as_deref().map_or([None; 2], |extra| extra.zones);
-    let told = flow.has(Known::ZONE) || (flow.zone != 0 && own == [None; 2]);
-    told.then_some(flow.zone)
+    let shows_zone = flow.has(Known::ZONE) || (flow.zone != 0 && own == [None; 2]);
+    shows_zone.then_some(flow.zone)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl Failure {
             Self {
                 reason: reason.name().into(),
                 seen: stats.seen[at].load(Relaxed),
-                reported: stats.told[at].load(Relaxed),
+                reported: stats.reported[at].load(Relaxed),
                 counted: stats.counted[at].load(Relaxed),
             }
         };

@@ -201,9 +201,12 @@ mod tests {
     #[test]
     fn seconds_are_rounded_down_by_less_than_a_sixteenth() {
         for seconds in (0..70_000).chain([86_400, 432_000, TIMEOUT_MAX_S]) {
-            let told = timeout_of(timeout_code(Some(seconds))).unwrap();
-            assert!(told <= seconds && (seconds - told) * 16 <= seconds, "{seconds}: {told}");
-            assert!(seconds >= SECONDS_EXACT || told == seconds);
+            let decoded = timeout_of(timeout_code(Some(seconds))).unwrap();
+            assert!(
+                decoded <= seconds && (seconds - decoded) * 16 <= seconds,
+                "{seconds}: {decoded}"
+            );
+            assert!(seconds >= SECONDS_EXACT || decoded == seconds);
         }
         // `nf_conntrack_tcp_timeout_established` of five days.
         assert_eq!(timeout_of(timeout_code(Some(432_000))), Some(425_984));

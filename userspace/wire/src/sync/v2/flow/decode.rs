@@ -179,12 +179,12 @@ impl<'a> Records<'a> {
             };
             let status = status(s, &kept, &mirror, &reply)?;
             let tcp = TcpState { state: s >> 4, wscale: window_scales_of(w), flags: None };
-            let told = if protocol_code(orig.proto, v6) == TCP {
+            let proto = if protocol_code(orig.proto, v6) == TCP {
                 ProtoState::Tcp(tcp)
             } else {
                 kept.proto
             };
-            let (proto, mark) = (canonical::state(orig.proto, told), kept.mark);
+            let (proto, mark) = (canonical::state(orig.proto, proto), kept.mark);
             let rare = if kept.rare { list } else { &[] };
             Ok(State { reply, status, timeout_s: timeout_of(t), mark, proto, rare })
         };

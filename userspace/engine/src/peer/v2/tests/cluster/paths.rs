@@ -102,7 +102,7 @@ fn probes_that_are_lost_are_no_congestion() {
     let counts = |world: &World| {
         let node = world.nodes[0].as_ref().unwrap();
         let peer = node.engine.peer_standings(world.now).next().unwrap();
-        (peer.rate, peer.counts.told_again)
+        (peer.rate, peer.counts.records_sent_again)
     };
     let before = counts(&world);
     assert_eq!((known(&world)[0], before.1), (SIZE_BASE, 0), "each flow was told once");

@@ -23,7 +23,7 @@ fn told(world: &World) -> (u64, u32) {
         let engine = &world.nodes[at].as_ref().unwrap().engine;
         engine.peer_standings(world.now).nth(peer_of(at, 1 - at).index()).unwrap()
     };
-    (standing(0).counts.told, standing(1).rows)
+    (standing(0).counts.records_sent, standing(1).rows)
 }
 
 #[test]
