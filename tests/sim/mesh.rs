@@ -1,4 +1,4 @@
-//! Version 2 in simulation: two to five engines, each with a model kernel, the paths and sessions between each two of
+//! Version 2 in simulation: two to five nodes of one to four engines, each node with a model kernel, the paths and sessions between each two of
 //! them, and a seed that decides everything (section 18 of `docs/spec/replication-v2.md`).
 //!
 //! ```text
@@ -15,6 +15,7 @@ mod traffic;
 mod crowd;
 mod truths;
 mod world;
+mod words;
 
 use crate::cluster::{Outcome, Violation};
 use crate::prng::Rng;
@@ -71,9 +72,30 @@ fn paths_differ(seed: u64) -> bool {
     Rng::new(seed.rotate_left(32)).chance(500)
 }
 
+/// How many shards each process of a world has at most: one in half of the seeds, or as `CTFLOW_SIM_SHARDS` says.
+fn shards_max(seed: u64) -> u64 {
+    let drawn = || *Rng::new(seed.rotate_left(16)).pick(&[1, 1, 1, 2, 3, 4]);
+    runs::number("CTFLOW_SIM_SHARDS").map_or_else(drawn, |most| most.clamp(1, 8))
+}
+
+/// What kind of world a seed makes, beside what the world draws itself.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    hot: bool,
+    paths_differ: bool,
+    shards_max: u64,
+}
+
+impl Kind {
+    fn of(seed: u64) -> Self {
+        let (hot, paths_differ) = (is_hot(seed), paths_differ(seed));
+        Self { hot, paths_differ, shards_max: shards_max(seed) }
+    }
+}
+
 /// One run: a number for all that the engines did, how long it took until all was well, and datagrams that were too long
 /// for a path, and long ones that passed.
-fn simulate((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
+fn simulate((seed, kind): (u64, Kind), verbose: bool) -> Outcome<Run> {
     let mut world = World::new(seed, kind, verbose);
     let seconds = until_calm(&mut world)?;
     let long = world.paths.as_ref().map_or([0, 0], |paths| [paths.dropped, paths.passed]);
@@ -109,7 +131,7 @@ fn until_calm(world: &mut World) -> Outcome<u64> {
     Ok(HEAL_S)
 }
 
-fn run((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
+fn run((seed, kind): (u64, Kind), verbose: bool) -> Outcome<Run> {
     let once = || {
         let run = catch_unwind(AssertUnwindSafe(|| simulate((seed, kind), verbose)));
         run.unwrap_or_else(|_| Err(Violation::new("I9 no panic", "it panicked, see above")))
@@ -122,7 +144,7 @@ fn run((seed, kind): (u64, (bool, bool)), verbose: bool) -> Outcome<Run> {
 
 /// For `cargo xtask sim`: one run.
 pub(crate) fn timed(seed: u64) -> Outcome {
-    run((seed, (is_hot(seed), paths_differ(seed))), false).map(|_| ())
+    run((seed, Kind::of(seed)), false).map(|_| ())
 }
 
 pub(crate) const NAME: &str = "mesh::nodes_of_version_2_hold_the_same_after_the_last_fault";
@@ -130,8 +152,9 @@ pub(crate) const NAME: &str = "mesh::nodes_of_version_2_hold_the_same_after_the_
 #[test]
 fn seeds_that_failed_once_hold() {
     for (seed, hot) in FAILED_ONCE {
-        // What they found has nothing to do with paths.
-        let outcome = run((seed, (hot, false)), false);
+        // What they found has nothing to do with paths or shards.
+        let kind = Kind { hot, paths_differ: false, shards_max: 1 };
+        let outcome = run((seed, kind), false);
         assert!(outcome.is_ok(), "{seed}, hot: {hot}: {outcome:?}");
     }
 }
@@ -143,7 +166,7 @@ fn nodes_of_version_2_hold_the_same_after_the_last_fault() {
     let mut long = [0, 0];
     for seed in runs::seeds(runs::ALL) {
         count += 1;
-        match run((seed, (is_hot(seed), paths_differ(seed))), verbose) {
+        match run((seed, Kind::of(seed)), verbose) {
             Ok(run) => {
                 slowest[run.seconds as usize] += 1;
                 long = [long[0] + run.long[0], long[1] + run.long[1]];

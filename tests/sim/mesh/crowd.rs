@@ -81,9 +81,8 @@ impl World {
     pub(super) fn paths_are_known(&self) -> Outcome {
         let Some(paths) = &self.paths else { return Ok(()) };
         for (at, member) in self.members.iter().enumerate() {
-            let Some(engine) = &member.engine else { continue };
             let others = (0..self.members.len()).filter(|other| *other != at);
-            for (other, standing) in others.zip(engine.peer_standings(member.clock(self.now))) {
+            for (other, standing) in others.zip(member.peer_standings(self.now)) {
                 let most = paths.carry[at][other].1;
                 if standing.path_len > most {
                     let text = format!("{} to {}: {standing:?}", name(at), name(other));

@@ -24,8 +24,8 @@ pub(super) enum Packet {
     Ask { serial: u64, incarnation: u64 },
     /// The response to it; its number is the key.
     Answer { serial: u64, incarnation: u64 },
-    /// What was sealed under a key.
-    Data { key: u64, number: u64, bytes: Vec<u8> },
+    /// What was sealed under a key, in the stream from a shard to a shard.
+    Data { key: u64, stream: (u8, u8), number: u64, bytes: Vec<u8> },
 }
 
 /// How unkind paths are; chances in a thousand.
@@ -73,8 +73,8 @@ pub(super) enum LinkEvent {
     Down,
     /// A datagram to send to it.
     Send(u64, bool),
-    /// A datagram was opened, for the first time.
-    Opened,
+    /// A datagram of this run of the peer was opened, for the first time.
+    Opened(u64),
 }
 
 /// A node's sessions with one peer.
@@ -84,7 +84,7 @@ pub(super) struct Session {
     last: Option<Key>,
     next: Option<Key>,
     /// The incarnation that the engine knows.
-    told: Option<u64>,
+    reported: Option<u64>,
     heard_at: Instant,
     /// The last initiation that was sent, when the first and when the next one.
     asked: Option<u64>,
@@ -93,8 +93,8 @@ pub(super) struct Session {
     ask_wait: Duration,
     /// Until when a confirmation of a response is awaited.
     answered_until: Instant,
-    /// Numbers that were opened, of this incarnation.
-    opened: BTreeSet<u64>,
+    /// Numbers that were opened, by stream, of this incarnation.
+    opened: BTreeSet<((u8, u8), u64)>,
 }
 
 impl Session {
@@ -109,15 +109,15 @@ impl Session {
     }
 
     pub(super) const fn is_up(&self) -> bool {
-        self.told.is_some()
+        self.reported.is_some()
     }
 
     /// Time goes by; `serial` is a number that was never used.
     pub(super) fn on_time(&mut self, now: Instant, serial: u64) -> Vec<LinkEvent> {
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         if self.is_up() && now.since(self.heard_at) >= SILENCE {
-            (self.told, self.asked, self.ask_at) = (None, None, now);
-            told.push(LinkEvent::Down);
+            (self.reported, self.asked, self.ask_at) = (None, None, now);
+            events.push(LinkEvent::Down);
         }
         if !self.is_up() && now >= self.ask_at && now >= self.answered_until {
             if self.asked.is_none() {
@@ -126,9 +126,9 @@ impl Session {
             self.asked = Some(serial);
             self.ask_at = now + self.ask_wait;
             self.ask_wait = (self.ask_wait * 2).min(ASK_MAX);
-            told.push(LinkEvent::Send(serial, true));
+            events.push(LinkEvent::Send(serial, true));
         }
-        told
+        events
     }
 
     /// An initiation came. `first`: this node's name is the lower one.
@@ -165,32 +165,37 @@ impl Session {
             self.opened.clear();
         }
         (self.heard_at, self.asked, self.answered_until) = (now, None, Instant(0));
-        self.tell_up(key.incarnation)
+        self.report_up(key.incarnation)
     }
 
-    fn tell_up(&mut self, incarnation: u64) -> Vec<LinkEvent> {
-        let before = self.told.replace(incarnation);
+    fn report_up(&mut self, incarnation: u64) -> Vec<LinkEvent> {
+        let before = self.reported.replace(incarnation);
         (before != Some(incarnation)).then_some(LinkEvent::Up(incarnation)).into_iter().collect()
     }
 
     /// Data came.
-    pub(super) fn on_data(&mut self, now: Instant, key: u64, number: u64) -> Vec<LinkEvent> {
-        let mut told = Vec::new();
+    pub(super) fn on_data(
+        &mut self,
+        now: Instant,
+        key: u64,
+        place: ((u8, u8), u64),
+    ) -> Vec<LinkEvent> {
+        let mut events = Vec::new();
         if let Some(next) = self.next.filter(|next| next.id == key) {
             self.next = None;
-            told = self.promote(now, next);
+            events = self.promote(now, next);
         }
         let known = [self.present, self.last].into_iter().flatten().find(|known| known.id == key);
         let Some(known) = known else { return Vec::new() };
         self.heard_at = now;
-        if !self.opened.insert(number) {
-            return told;
+        if !self.opened.insert(place) {
+            return events;
         }
         if !self.is_up() {
-            told.extend(self.tell_up(known.incarnation));
+            events.extend(self.report_up(known.incarnation));
             self.asked = None;
         }
-        told.push(LinkEvent::Opened);
-        told
+        events.push(LinkEvent::Opened(known.incarnation));
+        events
     }
 }

@@ -1,6 +1,7 @@
-//! One node: an engine that speaks version 2, its kernel, and the host that stands between them.
+//! One node: engines that speak version 2, its kernel, and the host that stands between them.
 
 use super::links::Session;
+use super::words::Word;
 use crate::cluster::{Outcome, Violation};
 use crate::kernel::{ENOENT, Kernel};
 use crate::prng::Rng;
@@ -12,6 +13,8 @@ use engine::config::{Cluster, Config, Owner};
 use engine::message_id::PeerId;
 use engine::output::Sealed;
 use engine::peer::v2::path::{SEAL_LEN, SIZE_MAX};
+use engine::peer::v2::session::PeerStanding;
+use engine::share::{Share, ShareBy};
 use engine::{Engine, Event, Input, Origin, Request, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -38,6 +41,16 @@ pub(super) struct Settings {
     pub(super) hot: Option<(usize, usize)>,
     /// Paths carry datagrams of different lengths.
     pub(super) paths_differ: bool,
+    /// Each process has up to so many shards.
+    pub(super) shards_max: u64,
+}
+
+impl Settings {
+    /// How many shards the process with this incarnation has. It is drawn with the run, and so each life of a node may
+    /// have another number.
+    pub(super) const fn shards(&self, incarnation: u64) -> u8 {
+        1 + ((incarnation >> 8) % self.shards_max) as u8
+    }
 }
 
 /// A dump of the kernel's table under way.
@@ -47,11 +60,41 @@ struct Dump {
     cursor: Option<FlowKey>,
 }
 
+/// One engine of a node, and what its thread remembers.
+pub(super) struct Shard {
+    pub(super) engine: Engine,
+    pub(super) timer_at: Option<Instant>,
+    execute_planned: bool,
+    dump: Option<Dump>,
+    /// By peer and its shard: the last number that was sealed for it, and for which run of the peer.
+    numbers: BTreeMap<(usize, u8), (u64, u64)>,
+    /// By peer: which run of it is there, as the words of the first shard say. It seals for no other run, and takes
+    /// nothing from one (`host::secure::Branch`).
+    runs: BTreeMap<usize, u64>,
+    /// When the last word of the first shard arrives here.
+    pub(super) word_at: Instant,
+}
+
+impl Shard {
+    fn new(engine: Engine) -> Self {
+        let (numbers, runs) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            engine,
+            timer_at: None,
+            execute_planned: false,
+            dump: None,
+            numbers,
+            runs,
+            word_at: Instant(0),
+        }
+    }
+}
+
 /// A node.
 pub(super) struct Member {
     pub(super) index: usize,
-    /// `None`: the process does not run.
-    pub(super) engine: Option<Engine>,
+    /// None: the process does not run.
+    pub(super) shards: Vec<Shard>,
     pub(super) kernel: Kernel,
     pub(super) source: Source,
     /// Which life of the process.
@@ -59,8 +102,6 @@ pub(super) struct Member {
     pub(super) incarnation: u64,
     /// By node.
     pub(super) sessions: Vec<Session>,
-    pub(super) timer_at: Option<Instant>,
-    pub(super) execute_planned: bool,
     /// How often it was woken up by its timer.
     pub(super) wakes: u64,
     /// Whether it writes flows of peers into its kernel at once.
@@ -71,15 +112,21 @@ pub(super) struct Member {
     known: BTreeSet<(FlowKey, u32)>,
     /// Bytes of text that are sealed at most.
     seals: usize,
-    dump: Option<Dump>,
-    /// The last number that was sealed for each peer, and for which run of it.
-    numbers: Vec<(u64, Option<u64>)>,
 }
 
-/// What one turn of the engine came to.
+/// What one shard sends to a shard of a peer.
+pub(super) struct Datagram {
+    pub(super) to: usize,
+    /// From which shard to which.
+    pub(super) stream: (u8, u8),
+    pub(super) number: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What one turn of an engine came to.
 #[derive(Default)]
 pub(super) struct Turn {
-    pub(super) datagrams: Vec<(usize, u64, Vec<u8>)>,
+    pub(super) datagrams: Vec<Datagram>,
     pub(super) wants_kernel: bool,
     /// A commit is over.
     pub(super) committed: bool,
@@ -90,22 +137,18 @@ impl Member {
     pub(super) fn new(index: usize, settings: &Settings, mut rng: Rng, now: Instant) -> Self {
         let mut member = Self {
             index,
-            engine: None,
+            shards: Vec::new(),
             kernel: Kernel::default(),
             source: Source::new(settings.source, rng.fork(), now),
             life: 0,
             incarnation: 0,
             sessions: Vec::new(),
-            timer_at: None,
-            execute_planned: false,
             wakes: 0,
             is_hot: settings.hot.is_some_and(|(first, of)| index % of == first % of),
             clock: Duration::ZERO,
             rng,
             known: BTreeSet::new(),
             seals: if settings.paths_differ { SIZE_MAX - SEAL_LEN } else { TEXT_LEN },
-            dump: None,
-            numbers: Vec::new(),
         };
         member.start(settings, now);
         member
@@ -130,8 +173,9 @@ impl Member {
             // Drawn with the run, so that seeds of earlier days are what they were otherwise.
             settle: Duration::from_millis([0, 0, 30, 300][(self.incarnation % 4) as usize]),
         };
+        let count = usize::from(settings.shards(self.incarnation));
         let config = Config {
-            flows_max: settings.flows_max,
+            flows_max: settings.flows_max.div_ceil(count),
             cluster: Some(Arc::new(cluster)),
             repair_after: Some(Duration::from_micros(*rng.pick(&[0, 500, 30_000]))),
             commit_timeout_s: rng.chance(300).then_some(180),
@@ -139,10 +183,18 @@ impl Member {
             ..Config::default()
         };
         self.source = Source::new(settings.source, rng.fork(), now);
-        self.engine = Some(Engine::new(config, now + self.clock));
+        let share = |index| match count {
+            1 => Share::ALL,
+            count => Share { index, count, by: ShareBy::Slices(KEY) },
+        };
+        let engine = |index| {
+            Shard::new(Engine::new(
+                Config { share: share(index), ..config.clone() },
+                now + self.clock,
+            ))
+        };
+        self.shards = (0..count).map(engine).collect();
         self.sessions = (0..settings.nodes).map(|_| Session::default()).collect();
-        self.numbers = vec![(0, None); settings.nodes];
-        (self.timer_at, self.execute_planned, self.dump) = (None, false, None);
         // Which of its flows were written for peers is unknown from here on.
         self.kernel.adopt();
         self.known.clear();
@@ -151,11 +203,11 @@ impl Member {
 
     /// The process ends.
     pub(super) fn stop(&mut self) {
-        self.engine = None;
+        self.shards.clear();
     }
 
     pub(super) const fn is_up(&self) -> bool {
-        self.engine.is_some()
+        !self.shards.is_empty()
     }
 
     /// What its clock shows.
@@ -163,35 +215,43 @@ impl Member {
         now + self.clock
     }
 
-    pub(super) fn handle(&mut self, now: Instant, mut input: Input<'_>) {
+    /// Whose the flow is among the shards.
+    pub(super) fn shard_of(&self, key: &FlowKey) -> usize {
+        self.shards.first().map_or(0, |shard| shard.engine.config().share.owner(key))
+    }
+
+    pub(super) fn handle(&mut self, now: Instant, shard: usize, mut input: Input<'_>) {
         self.note(&input);
         if let Input::Kernel { stamp: Stamp::At(at) | Stamp::After(at), .. } = &mut input {
             *at += self.clock;
         }
         let now = self.clock(now);
-        if let Some(engine) = &mut self.engine {
-            engine.handle(now, input);
+        if let Some(shard) = self.shards.get_mut(shard) {
+            shard.engine.handle(now, input);
         }
     }
 
     /// Pulls until there is no more.
-    pub(super) fn turn(&mut self, now: Instant, trace: &mut Trace) -> Outcome<Turn> {
+    pub(super) fn turn(&mut self, now: Instant, from: usize, trace: &mut Trace) -> Outcome<Turn> {
         let clock = self.clock(now);
-        let Some(engine) = &mut self.engine else { return Ok(Turn::default()) };
+        let Some(shard) = self.shards.get_mut(from) else { return Ok(Turn::default()) };
+        let engine = &mut shard.engine;
         if clock >= engine.poll_timeout() {
             engine.handle(clock, Input::Timeout);
         }
         let mut turn = Turn::default();
         let mut bytes = vec![0; self.seals];
-        while let Some(Sealed { peer, number, len, .. }) = engine.poll_sealed(clock, &mut bytes) {
-            let to = peer.index() + usize::from(peer.index() >= self.index);
+        while let Some(sealed) = engine.poll_sealed(clock, &mut bytes) {
+            let Sealed { peer, to, number, len, .. } = sealed;
             if turn.datagrams.len() >= TURN_DATAGRAMS_MAX {
                 return Err(Violation::new("I7 limits", "a turn never ends"));
             }
-            turn.datagrams.push((to, number, bytes[..len].to_vec()));
+            let (stream, bytes) = ((from as u8, to), bytes[..len].to_vec());
+            let to = peer.index() + usize::from(peer.index() >= self.index);
+            turn.datagrams.push(Datagram { to, stream, number, bytes });
         }
-        turn.wants_kernel = engine.peek_kernel().is_some() && !self.execute_planned;
-        self.execute_planned |= turn.wants_kernel;
+        turn.wants_kernel = engine.peek_kernel().is_some() && !shard.execute_planned;
+        shard.execute_planned |= turn.wants_kernel;
         while let Some(event) = engine.poll_event() {
             if matches!(event, Event::CommitDone { .. }) {
                 turn.committed = true;
@@ -204,53 +264,72 @@ impl Member {
                 format!("nothing is left to do, and it wants to be woken {due:?}: {clock:?}");
             return Err(Violation::new("I9 progress", text));
         }
-        self.check_numbers(&turn.datagrams)?;
         let at = Instant(due.0.saturating_sub(self.clock.as_nanos() as u64));
-        turn.timer = Some(at).filter(|at| self.timer_at.is_none_or(|planned| *at < planned));
-        self.timer_at = turn.timer.or(self.timer_at);
+        turn.timer = Some(at).filter(|at| shard.timer_at.is_none_or(|planned| *at < planned));
+        shard.timer_at = turn.timer.or(shard.timer_at);
+        let knows = |datagram: &Datagram| {
+            let run = self.sessions[datagram.to].incarnation();
+            from == 0 || run.is_some_and(|run| self.knows_run(from, datagram.to, run))
+        };
+        turn.datagrams.retain(knows);
+        self.check_numbers(from, &turn.datagrams)?;
         Ok(turn)
     }
 
+    /// Whether the engine of a shard knows this run of a peer. That of the first one does before it seals and takes.
+    pub(super) fn knows_run(&self, shard: usize, peer: usize, run: u64) -> bool {
+        shard == 0 || self.shards.get(shard).is_some_and(|s| s.runs.get(&peer) == Some(&run))
+    }
+
+    /// A word reaches a shard but the first.
+    pub(super) fn hear(&mut self, shard: usize, word: Word) {
+        let index = |peer: PeerId| peer.index() + usize::from(peer.index() >= self.index);
+        match word {
+            Word::Up(peer, run, _) => self.shards[shard].runs.insert(index(peer), run),
+            Word::Down(peer) => self.shards[shard].runs.remove(&index(peer)),
+        };
+    }
+
     /// Nothing is sealed twice under one nonce (I6).
-    fn check_numbers(&mut self, datagrams: &[(usize, u64, Vec<u8>)]) -> Outcome {
-        for (to, number, _) in datagrams {
-            let Some(key) = self.sessions[*to].incarnation() else { continue };
-            let (run, last) = &mut self.numbers[*to];
-            let before = last.filter(|_| *run == key);
-            if before.is_some_and(|before| before >= *number) {
-                let text = format!("{number} after {before:?}, for the run {key}");
+    fn check_numbers(&mut self, from: usize, datagrams: &[Datagram]) -> Outcome {
+        for Datagram { to, stream, number, .. } in datagrams {
+            let Some(run) = self.sessions[*to].incarnation() else { continue };
+            let last = self.shards[from].numbers.insert((*to, stream.1), (run, *number));
+            if let Some(last) = last.filter(|last| last.0 == run && last.1 >= *number) {
+                let text = format!("{number} after {last:?}, for the run {run}");
                 return Err(Violation::new("I6 one nonce, one datagram", text));
             }
-            (*run, *last) = (key, Some(*number));
         }
         Ok(())
     }
 
     /// Hands one batch to the kernel and its answers to the engine. True when a dump began. Which flows were deleted
     /// that the engine does not know (I5).
-    pub(super) fn execute(&mut self, now: Instant, trace: &mut Trace) -> Outcome<bool> {
-        self.execute_planned = false;
+    pub(super) fn execute(&mut self, now: Instant, at: usize, trace: &mut Trace) -> Outcome<bool> {
+        if let Some(shard) = self.shards.get_mut(at) {
+            shard.execute_planned = false;
+        }
         for _ in 0..BATCH_OPS {
-            let Some(engine) = &mut self.engine else { return Ok(false) };
-            let Some(op) = engine.poll_kernel() else { return Ok(false) };
+            let Some(shard) = self.shards.get_mut(at) else { return Ok(false) };
+            let Some(op) = shard.engine.poll_kernel() else { return Ok(false) };
             let (token, commit, request) = (op.token, op.commit, op.request.clone());
             let settled = Input::KernelSettled { token };
             match &request {
                 Request::Dump => {
-                    self.handle(now, settled);
-                    self.dump = Some(Dump { ready: Vec::new(), cursor: None });
-                    self.read_ahead();
+                    self.handle(now, at, settled);
+                    self.shards[at].dump = Some(Dump { ready: Vec::new(), cursor: None });
+                    self.read_ahead(at);
                     return Ok(true);
                 }
                 Request::DumpExpectations => {
-                    self.handle(now, Input::ExpectationDumpDone { complete: true });
+                    self.handle(now, at, Input::ExpectationDumpDone { complete: true });
                 }
                 Request::Get(key) => {
                     let flow = self.kernel.read(key);
                     let gone = flow.is_none();
-                    self.handle(now, Input::Verified { key: *key, flow });
+                    self.handle(now, at, Input::Verified { key: *key, flow });
                     if gone {
-                        self.handle(now, Input::KernelFailed { token, errno: ENOENT });
+                        self.handle(now, at, Input::KernelFailed { token, errno: ENOENT });
                     }
                 }
                 _ => {
@@ -263,11 +342,11 @@ impl Member {
                     let text = format_args!("writes {request:?} for {origin:?}: {outcome:?}");
                     trace.say(now, self.index, text);
                     if let Err(errno) = outcome {
-                        self.handle(now, Input::KernelFailed { token, errno });
+                        self.handle(now, at, Input::KernelFailed { token, errno });
                     }
                 }
             }
-            self.handle(now, settled);
+            self.handle(now, at, settled);
         }
         Ok(false)
     }
@@ -295,25 +374,27 @@ impl Member {
     }
 
     /// Reads a piece of the dump. `Some` when it is over: whether it was complete.
-    pub(super) fn show_dump(&mut self, now: Instant) -> Option<bool> {
-        let dump = self.dump.as_mut()?;
+    pub(super) fn show_dump(&mut self, now: Instant, at: usize) -> Option<bool> {
+        let dump = self.shards.get_mut(at)?.dump.as_mut()?;
         let ready = std::mem::take(&mut dump.ready);
         let torn = self.rng.chance(5);
         if ready.is_empty() || torn {
-            self.dump = None;
-            self.handle(now, Input::DumpDone { complete: !torn });
+            self.shards[at].dump = None;
+            self.handle(now, at, Input::DumpDone { complete: !torn });
             return Some(!torn);
         }
         for flow in ready {
-            self.handle(now, Input::Dumped(flow));
+            self.handle(now, at, Input::Dumped(flow));
         }
-        self.read_ahead();
+        self.read_ahead(at);
         None
     }
 
     /// The kernel fills the next answer while the last one is read.
-    fn read_ahead(&mut self) {
-        let Some(dump) = &mut self.dump else { return };
+    fn read_ahead(&mut self, at: usize) {
+        let Some(dump) = self.shards.get_mut(at).and_then(|shard| shard.dump.as_mut()) else {
+            return;
+        };
         let from = dump.cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let most = 1 + self.rng.below(12) as usize;
         let rest = self.kernel.flows().range((from, Bound::Unbounded));
@@ -328,9 +409,20 @@ impl Member {
 
     /// The same of one flow.
     pub(super) fn sees(&self, key: &FlowKey) -> Option<(Owner, u64)> {
-        let (owner, flow) = self.engine.as_ref()?.claimed(key)?;
+        let (owner, flow) = self.shards.get(self.shard_of(key))?.engine.claimed(key)?;
         let canonical = wire::sync::v2::Canonical::of(&flow)?;
         Some((owner, KEY.print(KEY.id(&canonical.key), &canonical)))
+    }
+}
+
+impl Member {
+    /// How it stands towards each peer, by how its shards do.
+    pub(super) fn peer_standings(&self, now: Instant) -> Vec<PeerStanding> {
+        let of = |shard: &Shard| shard.engine.peer_standings(self.clock(now)).collect::<Vec<_>>();
+        let joined = |all: Vec<PeerStanding>, other: Vec<PeerStanding>| {
+            all.into_iter().zip(other).map(|(one, other)| one.join(other)).collect()
+        };
+        self.shards.iter().map(of).reduce(joined).unwrap_or_default()
     }
 }
 

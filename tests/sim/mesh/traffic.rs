@@ -149,8 +149,7 @@ impl World {
     fn is_undisputed(&self, key: &FlowKey, on: usize) -> bool {
         let calm = !self.is_any_path_cut();
         let knows = |node: &super::member::Member| {
-            let claimed = node.engine.as_ref().and_then(|engine| engine.claimed(key));
-            claimed.is_some_and(|(owner, _)| usize::from(owner.0) == on)
+            node.sees(key).is_some_and(|(owner, _)| usize::from(owner.0) == on)
         };
         calm && self.members.iter().all(knows)
     }

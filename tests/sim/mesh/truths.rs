@@ -133,8 +133,7 @@ impl World {
         let views = self.views();
         let mut differing = BTreeMap::new();
         for (holder, member) in self.members.iter().enumerate() {
-            let Some(engine) = &member.engine else { continue };
-            let standings = engine.peer_standings(member.clock(self.now));
+            let standings = member.peer_standings(self.now);
             let peers = (0..self.members.len()).filter(|owner| *owner != holder);
             for (owner, standing) in peers.zip(standings) {
                 let same_run =
@@ -203,10 +202,10 @@ impl World {
     /// A node has its kernel's flows, nothing waits, and it says that all is well.
     fn is_settled(&self, member: &Member) -> Outcome {
         let now = member.clock(self.now);
-        let Some(engine) = &member.engine else { return Ok(()) };
         let who = name(member.index);
         let heard = |key: &FlowKey| !member.kernel.is_unheard(key);
-        let local = engine.flows(Side::Local).map(|flow| flow.key());
+        let engines = || member.shards.iter().map(|shard| &shard.engine);
+        let local = engines().flat_map(|engine| engine.flows(Side::Local)).map(|flow| flow.key());
         let mut local: Vec<_> = local.filter(heard).collect();
         local.sort_unstable();
         let kernel = member.kernel.flows().keys();
@@ -216,15 +215,17 @@ impl World {
             let text = format!("{who} {local:?}, {kernel:?}");
             return differ("I3 the local table is the kernel's", text);
         }
-        let standing = engine.standing(now);
-        let ready = standing.local_loaded && standing.remote_complete && standing.remote_exact;
-        if !ready || standing.in_bulk || standing.committing {
-            return differ("I1 ready is said", format!("{who}: {standing:?}"));
+        for engine in engines() {
+            let standing = engine.standing(now);
+            let ready = standing.local_loaded && standing.remote_complete && standing.remote_exact;
+            if !ready || standing.in_bulk || standing.committing {
+                return differ("I1 ready is said", format!("{who}: {standing:?}"));
+            }
+            if engine.exactness() != Exactness::Exact {
+                return differ("I1 ready is said", format!("{who}: {:?}", engine.exactness()));
+            }
         }
-        if engine.exactness() != Exactness::Exact {
-            return differ("I1 ready is said", format!("{who}: {:?}", engine.exactness()));
-        }
-        for (peer, standing) in engine.peer_standings(now).enumerate() {
+        for (peer, standing) in member.peer_standings(self.now).into_iter().enumerate() {
             let all = standing.up && standing.complete && standing.equal;
             if !all || standing.behind != 0 || standing.in_flight != 0 {
                 return differ("I1 level with each peer", format!("{who}, {peer}: {standing:?}"));
@@ -287,12 +288,17 @@ impl World {
             return differ("I8 equal is equal", "a comparison finds what is not".to_owned());
         }
         for (from, to) in self.watch.sent.iter().enumerate() {
-            if to.iter().any(|sent| *sent > QUIET_S + 2) {
+            // Each pair of shards that share slices is a stream, and says that it is there.
+            let streams =
+                |to: usize| self.members[from].shards.len() + self.members[to].shards.len() - 1;
+            let most = |to| (QUIET_S + 2) * streams(to) as u64;
+            if to.iter().enumerate().any(|(at, sent)| *sent > most(at)) {
                 return differ("I7 quiet", format!("{} sends {to:?} datagrams", name(from)));
             }
         }
-        let most = 8 * QUIET_S * self.members.len() as u64;
-        match self.members.iter().find(|member| member.wakes > most) {
+        let most =
+            |member: &Member| 8 * QUIET_S * (self.members.len() * member.shards.len()) as u64;
+        match self.members.iter().find(|member| member.wakes > most(member)) {
             Some(member) => {
                 let text = format!("{} wakes up {} times", name(member.index), member.wakes);
                 differ("I7 quiet", text)
@@ -303,8 +309,7 @@ impl World {
 
     /// Comparisons that found a difference.
     fn unequal(&self) -> u64 {
-        let engines = self.members.iter().filter_map(|member| member.engine.as_ref());
-        let standings = engines.flat_map(|engine| engine.peer_standings(self.now));
+        let standings = self.members.iter().flat_map(|member| member.peer_standings(self.now));
         standings.map(|standing| standing.counts.unequal).sum()
     }
 }

@@ -1,10 +1,12 @@
 //! Members, paths between each two of them, and one agenda: what happens next is the earliest entry.
 
+use super::Kind;
 use super::crowd::Paths;
 use super::links::{LinkEvent, Packet, Unkind};
-use super::member::{Member, Settings, Turn, peer_of};
+use super::member::{Datagram, Member, Settings, Turn, peer_of};
 use super::traffic::{Connection, after, key};
 use super::truths::Watch;
+use super::words::{At, Word};
 use crate::cluster::{Outcome, Violation};
 use crate::kernel::Happened;
 use crate::prng::Rng;
@@ -15,7 +17,7 @@ use ctnetlink::FlowKey;
 use engine::{Command, CommandId, Input, Stamp};
 use std::collections::BTreeMap;
 
-const MILLISECOND: u64 = 1_000_000;
+pub(super) const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
 /// How long there is traffic, and faults.
 const TROUBLE: u64 = 15 * SECOND;
@@ -38,9 +40,10 @@ pub(super) enum Step {
     Sample,
     Event { node: usize, life: u32, happened: Box<Happened>, stamp: Stamp },
     Arrival { from: usize, to: usize, packet: Packet },
-    Execute { node: usize, life: u32 },
-    DumpGoesOn { node: usize, life: u32 },
-    Timer { node: usize, life: u32 },
+    Word { at: At, life: u32, word: Word },
+    Execute { at: At, life: u32 },
+    DumpGoesOn { at: At, life: u32 },
+    Timer { at: At, life: u32 },
     Command(usize, Command),
     Loss(usize),
     Start(usize),
@@ -78,7 +81,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, (hot, paths_differ): (bool, bool), verbose: bool) -> Self {
+    pub(super) fn new(seed: u64, kind: Kind, verbose: bool) -> Self {
+        let Kind { hot, paths_differ, shards_max } = kind;
         let mut rng = Rng::new(seed);
         let now = Instant(SECOND);
         let nodes = 2 + rng.below(4).min(rng.below(5)) as usize;
@@ -93,6 +97,7 @@ impl World {
             clocks_differ: rng.chance(300),
             hot: hot.then(|| *rng.pick(&[(0, 1), (0, 2), (1, 2)])),
             paths_differ,
+            shards_max,
         };
         let members: Vec<_> =
             (0..nodes).map(|index| Member::new(index, &settings, rng.fork(), now)).collect();
@@ -125,7 +130,9 @@ impl World {
         let text = format_args!("{:?} {:?} strays {}", settings, world.unkind, world.strays);
         world.trace.say(now, 0, text);
         (0..nodes).for_each(|node| {
-            world.plan(0, Step::Timer { node, life: 1 });
+            for shard in 0..world.members[node].shards.len() {
+                world.plan(0, Step::Timer { at: (node, shard), life: 1 });
+            }
             world.plan(1 + node as u64, Step::Tick(node));
         });
         world.plan(1, Step::Traffic);
@@ -181,7 +188,7 @@ impl World {
         self.plan_at(after(self.now, delay_ns), step);
     }
 
-    fn plan_at(&mut self, at: Instant, step: Step) {
+    pub(super) fn plan_at(&mut self, at: Instant, step: Step) {
         self.serial += 1;
         self.agenda.insert((at.max(self.now), self.serial), step);
     }
@@ -225,33 +232,38 @@ impl World {
             Step::Event { node, life, happened, stamp } if lives(&self.members, node, life) => {
                 let Happened { event, flow, origin, .. } = *happened;
                 self.trace.fold_key(&flow.key());
-                self.input(node, Input::Kernel { event, flow, origin, stamp })
+                let shard = self.members[node].shard_of(&flow.key());
+                self.input((node, shard), Input::Kernel { event, flow, origin, stamp })
+            }
+            Step::Word { at, life, word } if lives(&self.members, at.0, life) => {
+                self.members[at.0].hear(at.1, word);
+                self.input(at, word.input())
             }
             Step::Arrival { from, to, packet } => self.on_arrival(from, to, &packet),
-            Step::Execute { node, life } if lives(&self.members, node, life) => {
-                self.on_execute(node)
-            }
-            Step::DumpGoesOn { node, life } if lives(&self.members, node, life) => {
-                if self.members[node].show_dump(self.now).is_none() {
+            Step::Execute { at, life } if lives(&self.members, at.0, life) => self.on_execute(at),
+            Step::DumpGoesOn { at, life } if lives(&self.members, at.0, life) => {
+                if self.members[at.0].show_dump(self.now, at.1).is_none() {
                     let pause = 1 + self.rng.below(2 * MILLISECOND);
-                    self.plan(pause, Step::DumpGoesOn { node, life });
+                    self.plan(pause, Step::DumpGoesOn { at, life });
                 }
-                self.turn(node)
+                self.turn(at)
             }
             // One that was planned before an earlier one does nothing.
-            Step::Timer { node, life }
+            Step::Timer { at: (node, shard), life }
                 if lives(&self.members, node, life)
-                    && self.members[node].timer_at.is_none_or(|at| at <= self.now) =>
+                    && self.members[node].shards[shard]
+                        .timer_at
+                        .is_none_or(|at| at <= self.now) =>
             {
-                self.members[node].timer_at = None;
+                self.members[node].shards[shard].timer_at = None;
                 self.members[node].wakes += 1;
-                self.turn(node)
+                self.turn((node, shard))
             }
             Step::Command(node, command) if self.members[node].is_up() => {
                 self.command(node, command)
             }
             Step::Loss(node) if self.members[node].is_up() => {
-                self.input(node, Input::EventsLost { count: 1 })
+                self.inputs(node, || Input::EventsLost { count: 1 })
             }
             Step::Start(node) if !self.members[node].is_up() => self.on_start(node),
             Step::End { node, key, id } => {
@@ -264,14 +276,14 @@ impl World {
         }
     }
 
-    fn on_execute(&mut self, node: usize) -> Outcome {
-        let life = self.members[node].life;
-        if self.members[node].execute(self.now, &mut self.trace)? {
+    fn on_execute(&mut self, at: At) -> Outcome {
+        let life = self.members[at.0].life;
+        if self.members[at.0].execute(self.now, at.1, &mut self.trace)? {
             let pause = 1 + self.rng.below(2 * MILLISECOND);
-            self.plan(pause, Step::DumpGoesOn { node, life });
+            self.plan(pause, Step::DumpGoesOn { at, life });
         }
-        self.collect_events(node);
-        self.turn(node)
+        self.collect_events(at.0);
+        self.turn(at)
     }
 
     /// Sends what the kernel reported on its way to the engine.
@@ -296,34 +308,41 @@ impl World {
         }
     }
 
-    fn input(&mut self, node: usize, input: Input<'_>) -> Outcome {
-        self.members[node].handle(self.now, input);
-        self.turn(node)
+    pub(super) fn input(&mut self, at: At, input: Input<'_>) -> Outcome {
+        self.members[at.0].handle(self.now, at.1, input);
+        self.turn(at)
     }
 
-    /// Pulls everything the engine wants.
-    fn turn(&mut self, node: usize) -> Outcome {
+    /// An input for each shard of a node.
+    fn inputs(&mut self, node: usize, input: impl Fn() -> Input<'static>) -> Outcome {
+        (0..self.members[node].shards.len())
+            .try_for_each(|shard| self.input((node, shard), input()))
+    }
+
+    /// Pulls everything an engine wants.
+    fn turn(&mut self, at: At) -> Outcome {
+        let node = at.0;
         let Turn { datagrams, wants_kernel, committed, timer } =
-            self.members[node].turn(self.now, &mut self.trace)?;
+            self.members[node].turn(self.now, at.1, &mut self.trace)?;
         self.follow_differences(node);
         if committed {
             // It waits for peers to answer, and may take over what a node has closed since that does not hear this one.
             self.note_disturbance();
         }
-        for (to, number, bytes) in datagrams {
+        for Datagram { to, stream, number, bytes } in datagrams {
             self.trace.fold(&bytes);
             self.watch.on_sent(self.now, (node, to), &bytes, &self.trace)?;
             if let Some(key) = self.members[node].sessions[to].key() {
-                self.send(node, to, &Packet::Data { key, number, bytes });
+                self.send(node, to, &Packet::Data { key, stream, number, bytes });
             }
         }
         let life = self.members[node].life;
         if wants_kernel {
             let pause = self.rng.below(100_000);
-            self.plan(pause, Step::Execute { node, life });
+            self.plan(pause, Step::Execute { at, life });
         }
-        if let Some(at) = timer {
-            self.plan_at(at, Step::Timer { node, life });
+        if let Some(due) = timer {
+            self.plan_at(due, Step::Timer { at, life });
         }
         Ok(())
     }
@@ -351,7 +370,9 @@ impl World {
             Packet::Answer { serial, incarnation } => {
                 session.on_answer(now, (*serial, *incarnation))
             }
-            Packet::Data { key, number, .. } => session.on_data(now, *key, *number),
+            Packet::Data { key, stream, number, .. } => {
+                session.on_data(now, *key, (*stream, *number))
+            }
         };
         self.follow(from, to, told, packet)
     }
@@ -376,17 +397,25 @@ impl World {
                 }
                 (LinkEvent::Up(incarnation), _) => {
                     self.trace.say(self.now, node, format_args!("up: {}", name(peer)));
-                    self.input(node, Input::PeerUp { peer: id, incarnation, shards: 1 })?;
+                    let shards = self.settings.shards(incarnation);
+                    self.say(node, Word::Up(id, incarnation, shards))?;
                 }
                 (LinkEvent::Down, _) => {
                     self.trace.say(self.now, node, format_args!("down: {}", name(peer)));
-                    self.input(node, Input::PeerDown { peer: id })?;
+                    self.say(node, Word::Down(id))?;
                 }
-                (LinkEvent::Opened, Packet::Data { number, bytes, .. }) => {
-                    let opened = Input::Opened { peer: id, from: 0, number: *number, bytes };
-                    self.input(node, opened)?;
+                (
+                    LinkEvent::Opened(run),
+                    Packet::Data { stream: (from, to), number, bytes, .. },
+                ) => {
+                    let to = usize::from(*to);
+                    if self.members[node].knows_run(to, peer, run) {
+                        let number = *number;
+                        let opened = Input::Opened { peer: id, from: *from, number, bytes };
+                        self.input((node, to), opened)?;
+                    }
                 }
-                (LinkEvent::Opened, _) => {}
+                (LinkEvent::Opened(_), _) => {}
             }
         }
         Ok(())
@@ -405,7 +434,7 @@ impl World {
             self.follow(peer, node, told, &nothing)?;
         }
         let flows = self.members[node].kernel.flows().len() as u64;
-        self.input(node, Input::KernelHealth { flows, events: true })
+        self.inputs(node, || Input::KernelHealth { flows, events: true })
     }
 
     fn fault(&mut self) -> Outcome {
@@ -452,7 +481,8 @@ impl World {
         self.trace.say(self.now, node, format_args!("command {command:?}"));
         self.commands += 1;
         self.note_disturbance();
-        self.input(node, Input::Command(CommandId(self.commands), command))
+        let id = CommandId(self.commands);
+        self.inputs(node, || Input::Command(id, command.clone()))
     }
 
     /// What was closed may live again for other reasons than a mistake: who knew it is gone.
@@ -481,6 +511,6 @@ impl World {
         self.trace.say(self.now, node, format_args!("starts"));
         let (now, settings) = (self.now, self.settings);
         self.members[node].start(&settings, now);
-        self.turn(node)
+        (0..self.members[node].shards.len()).try_for_each(|shard| self.turn((node, shard)))
     }
 }

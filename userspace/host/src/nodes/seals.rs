@@ -193,7 +193,7 @@ impl Seals {
                 let opened = follower.branch.handle_datagram(from, bytes)?;
                 let report = follower.branch.report(now, from, &opened);
                 report.into_iter().for_each(|report| follower.lead.send(report));
-                Some(opened)
+                follower.branch.is_of_known_run(from, &opened).then_some(opened)
             }
         }
     }

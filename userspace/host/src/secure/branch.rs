@@ -58,7 +58,8 @@ pub struct Branch {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    is_up: bool,
+    /// Which run of the peer is there, as this shard's engine knows.
+    run: Option<u64>,
     address: Option<SocketAddr>,
     /// What was reported last: under which session, from where, when.
     reported: Option<(u32, SocketAddr, Instant)>,
@@ -77,8 +78,10 @@ impl Branch {
         match word {
             Word::Change(change) => self.lane.apply(change),
             Word::Address(peer, address) => self.peers[peer.place()].address = Some(*address),
-            Word::Up { peer, .. } => self.peers[peer.place()].is_up = true,
-            Word::Down(peer) => self.peers[peer.place()].is_up = false,
+            Word::Up { peer, incarnation, .. } => {
+                self.peers[peer.place()].run = Some(*incarnation);
+            }
+            Word::Down(peer) => self.peers[peer.place()].run = None,
         }
     }
 
@@ -105,7 +108,20 @@ impl Branch {
         Some(Report { from, opened: *opened })
     }
 
-    /// As [`Secure::seal`](super::Secure::seal).
+    /// Whether the engine of this shard knows the run that sealed a datagram. Keys reach a shard before the word that the
+    /// peer is there, and an engine would take what a new run sent for the old one's. What it does not take, the peer
+    /// sends again; this counts as refused.
+    pub fn is_of_known_run(&mut self, from: SocketAddr, opened: &Opened) -> bool {
+        let run = self.lane.run_of(opened);
+        let is = run.is_some() && run == self.peers[opened.peer.place()].run;
+        if !is {
+            self.refused.note(Refusal::UnknownIndex, from);
+        }
+        is
+    }
+
+    /// As [`Secure::seal`](super::Secure::seal), and only for the run of the peer that this shard's engine knows: its
+    /// numbers begin again with the next run, under whose key those of the last run must not have been sealed.
     pub fn seal(
         &mut self,
         peer: PeerId,
@@ -114,7 +130,11 @@ impl Branch {
         (datagram, len): (&mut [u8], usize),
     ) -> Option<Sealed> {
         let known = self.peers[peer.place()];
-        let address = known.address.filter(|_| known.is_up)?;
+        let address = known.address?;
+        let run = known.run?;
+        if self.lane.sealing_run(peer) != Some(run) {
+            return None;
+        }
         let len = self.lane.seal(peer, to, number, datagram, len)?;
         Some(Sealed { len, to: address })
     }

@@ -102,6 +102,18 @@ impl Lane {
         }
     }
 
+    /// For which run of a peer this lane seals.
+    pub(super) fn sealing_run(&self, peer: PeerId) -> Option<u64> {
+        let sessions = &self.peers[peer.place()];
+        Some(sessions.open[sessions.used?].as_ref()?.keys.incarnation)
+    }
+
+    /// Which run of the peer sealed what was opened.
+    pub(super) fn run_of(&self, opened: &Opened) -> Option<u64> {
+        let sessions = &self.peers[opened.peer.place()];
+        Some(sessions.open[sessions.place(opened.index)?].as_ref()?.keys.incarnation)
+    }
+
     /// Makes a datagram of a stream to a peer: `datagram` has `len` bytes of text at [`HEAD_LEN`] and room for
     /// [`OVERHEAD`] in all around them. Returns how long it is now; `None` without a session, or when the number was
     /// used before in this stream: nothing is sealed twice under one nonce.

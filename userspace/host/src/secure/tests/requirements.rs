@@ -466,7 +466,8 @@ fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_n
     let mut datagram = [7; 64 + OVERHEAD];
     let mut seal = |branch: &mut Branch, number| branch.seal(b, 0, number, (&mut datagram, 64));
     assert_eq!(seal(&mut branch, 1), None, "nobody said that the peer is there");
-    branch.take(&Word::Up { peer: b, incarnation: 1, shards: 1 });
+    let run = world.nodes[0].incarnation;
+    branch.take(&Word::Up { peer: b, incarnation: run, shards: 1 });
     assert_eq!(seal(&mut branch, 1), None, "nobody said where");
     branch.take(&Word::Address(b, address(0)));
     assert_eq!(seal(&mut branch, 1).map(|sealed| sealed.to), Some(address(0)));
@@ -493,6 +494,33 @@ fn a_shard_that_makes_no_handshakes_does_what_shard_0_says_and_reports_what_is_n
     assert_eq!((branch.poll_event(now), branch.poll_event(now)), (Some(told), None));
     branch.take(&Word::Down(b));
     assert_eq!(seal(&mut branch, 3), None);
+}
+
+#[test]
+fn a_shard_seals_and_takes_nothing_for_a_run_that_its_engine_does_not_know_yet() {
+    let mut world = beside_shards(2);
+    let (a, b, now) = (world.nodes[0].peer(1), world.nodes[1].peer(0), world.now);
+    let run = world.nodes[0].incarnation;
+    let mut branch = Branch::new(1);
+    while let Some(change) = world.nodes[1].secure.poll_change() {
+        branch.take(&Word::Change(change));
+    }
+    branch.take(&Word::Address(b, address(0)));
+    let passes = |world: &mut World, branch: &mut Branch, (number, theirs)| {
+        let (mut to, mut from) = ([7; 64 + OVERHEAD], [3; 10 + OVERHEAD]);
+        let sealed = branch.seal(b, 0, number, (&mut to, 64)).is_some();
+        world.nodes[0].secure.seal(now, a, 1, theirs, (&mut from, 10)).unwrap();
+        let opened = branch.handle_datagram(address(0), &mut from).expect("its keys are here");
+        (sealed, branch.is_of_known_run(address(0), &opened))
+    };
+    // The peer began again, the keys of its new run are here, and the word that it is there is on its way.
+    branch.take(&Word::Up { peer: b, incarnation: run - 1, shards: 1 });
+    assert_eq!(passes(&mut world, &mut branch, (100, 1)), (false, false));
+    assert_eq!(branch.refused(Refusal::UnknownIndex), 1);
+    branch.take(&Word::Up { peer: b, incarnation: run, shards: 1 });
+    assert_eq!(passes(&mut world, &mut branch, (1, 2)), (true, true), "numbers begin again");
+    branch.take(&Word::Down(b));
+    assert_eq!(passes(&mut world, &mut branch, (2, 3)), (false, false));
 }
 
 #[test]
