@@ -108,9 +108,9 @@ impl Branch {
         Some(Report { from, opened: *opened })
     }
 
-    /// Whether the engine of this shard knows the run that sealed a datagram. Keys reach a shard before the word that the
-    /// peer is there, and an engine would take what a new run sent for the old one's. What it does not take, the peer
-    /// sends again; this counts as refused.
+    /// Whether the engine of this shard knows the run that sealed a datagram. Keys reach a shard before the word that
+    /// the peer is there, and an engine would take what a new run sent for the old one's. What it does not take, the
+    /// peer sends again; this counts as refused.
     pub fn is_of_known_run(&mut self, from: SocketAddr, opened: &Opened) -> bool {
         let run = self.lane.run_of(opened);
         let is = run.is_some() && run == self.peers[opened.peer.place()].run;
