@@ -9,6 +9,7 @@ pub mod outcome;
 mod peers;
 mod key;
 pub mod ops;
+pub mod feed;
 mod subscribe;
 #[cfg(feature = "top")]
 pub mod top;
