@@ -1054,7 +1054,7 @@ _ctflow() {
             return 0
             ;;
         ctflow__subcmd__top)
-            opts="-g -s -d -n -o -C -h --group --sort --every --lines --once --count --output --source --max-flows --plain --config --netns --allow-empty --help"
+            opts="-g -s -d -n -o -C -h --group --sort --every --lines --once --count --output --source --max-flows --plain --config --socket --netns --allow-empty --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1117,6 +1117,10 @@ _ctflow() {
                     return 0
                     ;;
                 -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

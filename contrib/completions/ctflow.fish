@@ -137,20 +137,21 @@ complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -l counters -d 
 complete -c ctflow -n "__fish_ctflow_using_subcommand subscribe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s g -l group -d 'Group flows: zone proto state src dst dport nat natsrc natdst; src and dst with /N (IPv6: /64 if N is up to 32)' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s s -l sort -d 'Sort flows: in, out, age, left, from, to, state' -r
-complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s d -l every -d 'Seconds between two walks over the table; on the screen at least 20 times what a walk takes' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s d -l every -d 'Seconds between two pictures; on the screen, walks take at most a twentieth of the time' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s n -l lines -d 'Print at most so many flows, and so many groups' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l count -d 'Print so many pictures' -r
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s o -l output -d 'Of what is printed: text, or JSON (docs/spec/top-json.md)' -r -f -a "text\t'Lines for people, as those of `conntrack -L`'
 json\t'JSON (docs/spec/conntrack-json.md)'
 save\t'Command lines that make the flows, for `conntrack -R`'
 xml\t'XML, as that of `conntrack -L -o xml`'"
-complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l source -d 'Who is asked for flows. There are only walks: the mode that follows the daemon\'s changes is not built yet' -r -f -a "auto\t'The kernel; where it does not count packets and bytes, a daemon if there is one'
-daemon\t'A daemon\'s table, which costs the kernel nothing and holds no counters'
-kernel\t'The kernel'"
-complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l max-flows -d 'Keep and meter at most so many flows; each takes about a kilobyte' -r
-complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s C -l config -d 'Configuration file of the daemon, which says where its control socket is' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l source -d 'Where flows come from' -r -f -a "auto\t'A daemon\'s feed, and the kernel\'s counters; without a feed, walks over the kernel\'s table, or over a daemon\'s where the kernel does not count packets and bytes'
+daemon\t'A daemon\'s feed, or walks over its table: that costs the kernel nothing, and there are no counters'
+kernel\t'Walks over the kernel\'s table'"
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l max-flows -d 'Hold at most so many flows; a table with more is walked over, and of a walk no more are kept and metered' -r
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s C -l config -d 'Configuration file of the daemon, which says where its feed and its control socket are' -r -F
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l socket -d 'The feed\'s socket, for those who may not read the configuration' -r -F
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l netns -d 'Work in this network namespace (/run/netns/NAME)' -r
-complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l once -d 'Print one picture, of two walks, and leave; so it is without a terminal'
+complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l once -d 'Print one picture, of two looks at the table, and leave; so it is without a terminal'
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l plain -d 'No colour and no bold text, as with NO_COLOR or TERM=dumb'
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -l allow-empty -d 'Take a file of values without values as a set that holds nothing'
 complete -c ctflow -n "__fish_ctflow_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -44,6 +44,7 @@ mod feed;
 mod failures;
 mod bench;
 mod top;
+mod mirrored;
 mod doctor;
 mod doctor_machine;
 mod doctor_guest;

@@ -14,12 +14,12 @@ use tests::netns::{Namespace, run};
 use tests::solo::{Solo, solo};
 use tests::wait::{wait_for, wait_until};
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     Brand::Ours.program().with_file_name("ctflow")
 }
 
 /// Runs `ctflow top` inside of a namespace, without a terminal: lines of what it prints.
-fn printed(node: &Namespace, line: &str) -> Vec<String> {
+pub(crate) fn printed(node: &Namespace, line: &str) -> Vec<String> {
     let mut command = Command::new(program());
     command.arg("top").args(line.split_whitespace()).stdin(Stdio::null());
     let output = node.within(|| command.output().expect("the program can be started"));
@@ -29,21 +29,21 @@ fn printed(node: &Namespace, line: &str) -> Vec<String> {
 }
 
 /// Its pictures as objects.
-fn objects(node: &Namespace, line: &str) -> Vec<Value> {
+pub(crate) fn objects(node: &Namespace, line: &str) -> Vec<Value> {
     let lines = printed(node, &format!("-o json -d 0.3 {line}"));
     lines.iter().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
 }
 
 /// A client, a router that translates its source, and a server.
-struct Nat {
-    router: Solo,
+pub(crate) struct Nat {
+    pub(crate) router: Solo,
     client: UdpSocket,
     server: UdpSocket,
     _ends: [Namespace; 2],
 }
 
 impl Nat {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let router = Solo::new();
         let [inside, outside] = [Namespace::new(), Namespace::new()];
         router.node.cable("in0", &inside, "up0", 1);
@@ -73,7 +73,7 @@ impl Nat {
     }
 
     /// Packets there, and one back for each two.
-    fn talk(&self, packets: usize) {
+    pub(crate) fn talk(&self, packets: usize) {
         let mut buffer = [0; 2000];
         for packet in 0..packets {
             self.client.send(&[0; 1000]).expect("it works");
@@ -85,7 +85,7 @@ impl Nat {
     }
 
     /// The numbers behind a word in the flow's line of `conntrack -L`, both directions.
-    fn listed(&self, word: &str) -> Vec<u64> {
+    pub(crate) fn listed(&self, word: &str) -> Vec<u64> {
         let lines = self.router.node.sh("conntrack -L -p udp");
         let line = lines.lines().next().expect("the flow is there");
         let values = line.split(' ').filter_map(|part| part.strip_prefix(word)?.parse().ok());
@@ -93,7 +93,7 @@ impl Nat {
     }
 }
 
-fn numbers(flow: &Value, name: &str) -> Vec<u64> {
+pub(crate) fn numbers(flow: &Value, name: &str) -> Vec<u64> {
     ["orig", "reply"].iter().map(|way| flow[way][name].as_u64().expect("it is counted")).collect()
 }
 
@@ -234,12 +234,12 @@ fn wrong_words_are_refused() {
 }
 
 /// A terminal of 80 x 24 in tmux, with a shell command in it.
-struct Tmux {
+pub(crate) struct Tmux {
     files: tempfile::TempDir,
 }
 
 impl Tmux {
-    fn start(node: &Namespace, command: &str) -> Self {
+    pub(crate) fn start(node: &Namespace, command: &str) -> Self {
         let tmux = Self { files: tempfile::tempdir().expect("it works") };
         let at = tmux.at();
         // What it leaves behind stays on the screen; the shell holds it open.
@@ -263,17 +263,17 @@ impl Tmux {
         run("tmux", &all)
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         let mut words = vec!["send-keys"];
         words.extend(keys);
         self.run(&words);
     }
 
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.run(&["capture-pane", "-p"])
     }
 
-    fn wait_to_show(&self, text: &str) -> String {
+    pub(crate) fn wait_to_show(&self, text: &str) -> String {
         let mut last = String::new();
         wait_until(&format!("`{text}` is on the screen"), || {
             last = self.screen();
@@ -283,7 +283,7 @@ impl Tmux {
     }
 
     /// The program has left, and the terminal is as it was before.
-    fn wait_until_left(&self, code: &str) {
+    pub(crate) fn wait_until_left(&self, code: &str) {
         self.wait_to_show(&format!("code={code}"));
         let flags = self.run(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
         assert_eq!(flags.trim(), "0 1", "neither the other screen nor a hidden cursor");
@@ -301,7 +301,7 @@ impl Drop for Tmux {
     }
 }
 
-fn top(more: &str) -> String {
+pub(crate) fn top(more: &str) -> String {
     format!("{} top {more}", program().display())
 }
 

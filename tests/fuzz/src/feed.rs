@@ -1,5 +1,6 @@
 //! The feed: what clients say, and what they read.
 
+use tools::ctflow::top::mirror::Mirror;
 use wire::feed::{Record, encode, encode_tail, unframe};
 
 /// Any line of a client is understood or refused with a code; any bytes are records or an error, and what a record holds
@@ -13,9 +14,16 @@ pub fn feed(data: &[u8]) {
     }
     let _ = data.first_chunk().map(|header| unframe(*header));
     let mut rest = data;
+    while let Ok(Some((_, len))) = tools::ctflow::feed::piece(rest) {
+        assert!(len > 0);
+        rest = &rest[len..];
+    }
+    let mut mirror = Mirror::new(3);
+    let mut rest = data;
     while let Ok((record, more)) = Record::decode(rest) {
         assert!(more.len() < rest.len());
         rest = more;
+        let _ = mirror.apply(u16::from(record.bytes[0]), &record);
         let flow = record.flow();
         let mut tail = Vec::new();
         encode_tail(&mut tail, flow.extra.as_deref(), None);
@@ -25,4 +33,7 @@ pub fn feed(data: &[u8]) {
         assert_eq!((flow_again.key(), flow_again.reply), (flow.key(), flow.reply));
         assert_eq!((flow_again.status, flow_again.known), (flow.status, flow.known));
     }
+    mirror.begin_snapshot();
+    mirror.end_snapshot();
+    assert!(mirror.is_empty(), "no record has named a flow since");
 }

@@ -57,6 +57,8 @@ pub struct Settings {
     pub memory_max: usize,
     /// The version of the daemon, as the greeting says it.
     pub version: &'static str,
+    /// The network namespace of the flows, device and inode, as the greeting says it.
+    pub namespace: Option<(u64, u64)>,
 }
 
 impl Settings {

@@ -9,6 +9,7 @@ pub mod outcome;
 mod peers;
 mod key;
 pub mod ops;
+pub mod feed;
 mod subscribe;
 #[cfg(feature = "top")]
 pub mod top;
@@ -52,7 +53,10 @@ a limit; 4 the kernel refused some.";
 #[cfg(feature = "top")]
 const TOP: &str = "\
 IN is what comes back to who began a flow (reply direction), OUT what it sends (original direction), in bits a second:
-what the kernel's counters gained between two walks over its table (sysctl net.netfilter.nf_conntrack_acct=1).
+what the kernel's counters gained between two readings (sysctl net.netfilter.nf_conntrack_acct=1).
+Line 1 says how the table is known. mirror: every change of the daemon's table is followed, where its configuration has
+a `Subscribe` block, up to --max-flows; walk: the table is walked over, now and then. What keeps it from the mirror, or
+the mirror behind, stands there too.
   ctflow top dst port 443 and zone 0
   ctflow top -g src/24
   ctflow top --once -o json -n 10 -s out udp

@@ -392,6 +392,7 @@ impl Hub {
             "v": 1, "control": "hello", "epoch": self.epoch, "daemon": self.settings.version,
             "shards": self.engine.shards(), "state": self.state["state"],
             "queue_bytes": self.settings.queue_bytes,
+            "netns": self.settings.namespace.map(|(device, inode)| [device, inode]),
         }));
         client.knows_state(&self.state);
         self.clients.insert(id, client);

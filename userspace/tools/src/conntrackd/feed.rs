@@ -11,6 +11,7 @@ use ctnetlink::{Flow, FlowKey};
 use engine::query::Program;
 use export::feed::{AnswerFuture, Feed, Parts, Product, Question, Settings, Stats};
 use host::clock;
+use host::control::framed::namespace;
 use host::feed::Socket;
 use host::log::Log;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ fn settings(conf: &SubscribeConf) -> Settings {
         queue_bytes: *queue_size as usize,
         memory_max: *memory_max as usize,
         version: env!("CARGO_PKG_VERSION"),
+        namespace: namespace(),
     }
 }
 

@@ -6,9 +6,9 @@
 //!   binary   frames, as they come
 //! ```
 
+use super::feed::{self, Piece, READ_LEN, connect, gone, socket};
 use super::ops::asked::shown;
 use super::outcome::{Fault, note};
-use crate::conf;
 use crate::conntrackd::check::unreported;
 use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::filter::{self, Limits, System, parse};
@@ -20,14 +20,8 @@ use host::table::wait_for_any;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use wire::feed::{FRAME_LEN, Frame, Op, Record, frame, unframe};
-
-/// Bytes read at once.
-const PIECE: usize = 64 << 10;
-/// The longest frame that is believed.
-const FRAME_MAX: usize = 64 << 20;
+use wire::feed::{Frame, Op, Record, frame};
 
 /// Arguments of `subscribe`.
 #[derive(Debug, Args)]
@@ -120,7 +114,7 @@ pub(super) fn subscribe(options: &Options) -> Result<End, Fault> {
     let mut stream = connect(&path)?;
     stream.write_all(request(options, &filter).as_bytes())?;
     let mut reader = Reader { options, shown: 0, waiting: Vec::new(), failed: false };
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_LEN];
     loop {
         if wait_for_any(&[stream.as_fd()], &stop, None) {
             return Ok(End::Done);
@@ -169,44 +163,6 @@ fn request(options: &Options, filter: &str) -> String {
         },
     });
     format!("{value}\n")
-}
-
-/// The feed's socket that a configuration names.
-fn socket(path: &Path) -> Result<PathBuf, Fault> {
-    let text = conf::text(path)?;
-    let name = path.display();
-    let Ok((conf, _)) = conf::parse(&text, &name.to_string()) else {
-        let why = "not a valid configuration (conntrackd --check says why)";
-        return Err(Fault::usage(format_args!("{name}: {why}")));
-    };
-    conf.subscribe.map(|subscribe| subscribe.path).ok_or_else(|| {
-        Fault::usage(format_args!(
-            "{name}: the configuration has no `Subscribe` block, so the daemon has no feed: add `Subscribe {{ }}` \
-             and reload it (kill -HUP)"
-        ))
-    })
-}
-
-fn connect(path: &Path) -> Result<UnixStream, Fault> {
-    let name = path.display();
-    UnixStream::connect(path).map_err(|error| {
-        let help = match error.kind() {
-            ErrorKind::PermissionDenied => {
-                "you are not in the group that may read it: `Group` of `Subscribe`; usermod -aG ctflow USER, and log \
-                 in again"
-            }
-            ErrorKind::NotFound => {
-                "no daemon serves a feed there: is conntrackd running, and was it reloaded since `Subscribe` was added?"
-            }
-            ErrorKind::ConnectionRefused => "no daemon answers there: is conntrackd running?",
-            _ => return Fault::usage(format_args!("cannot connect to the feed at {name}: {error}")),
-        };
-        Fault::usage(format_args!("cannot connect to the feed at {name}: {error}\nhelp: {help}"))
-    })
-}
-
-fn gone(path: &Path) -> Fault {
-    Fault::usage(format_args!("the daemon has closed the feed at {}", path.display()))
 }
 
 /// What is done with what comes.
@@ -259,32 +215,18 @@ impl Reader<'_> {
 
     /// Shows a frame; how long it is, and whether it is the last one.
     fn frame(&mut self, bytes: &[u8]) -> Result<(usize, bool), Fault> {
-        let Some((header, rest)) = bytes.split_first_chunk::<FRAME_LEN>() else {
-            return Ok((0, false));
-        };
-        let foreign = || Fault::usage("what answers is no feed of this version");
-        // An error comes as a line, whatever the format.
-        if header.starts_with(b"{") {
-            return self.line(bytes);
-        }
-        let (kind, shard, len) = unframe(*header).ok_or_else(foreign)?;
-        let len = len as usize;
-        if len > FRAME_MAX {
-            return Err(foreign());
-        }
-        let Some(body) = rest.get(..len) else { return Ok((0, false)) };
-        let is_over = match kind {
-            Frame::Control => {
-                let value = serde_json::from_slice(body).unwrap_or_default();
+        let Some((piece, len)) = feed::piece(bytes)? else { return Ok((0, false)) };
+        let is_over = match piece {
+            Piece::Control(value) => {
                 let is_over = self.control(&value)?;
                 if self.options.output == Output::Binary && !is_over {
-                    stdout::put(&bytes[..FRAME_LEN + len]);
+                    stdout::put(&bytes[..len]);
                 }
                 is_over
             }
-            Frame::Records => self.records(shard, body)?,
+            Piece::Records(shard, body) => self.records(shard, body)?,
         };
-        Ok((FRAME_LEN + len, is_over || self.is_done()))
+        Ok((len, is_over || self.is_done()))
     }
 
     fn records(&mut self, shard: u16, mut rest: &[u8]) -> Result<bool, Fault> {

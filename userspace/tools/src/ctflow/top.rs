@@ -1,18 +1,26 @@
 //! `ctflow top`: which flows there are and what they carry, now (`docs/spec/top-json.md`).
 //!
 //! ```text
-//!  walk --flow by flow--> sample (meter: rates) --> arrange (filter, first rows, groups) --> picture
-//!                                                                                             |
-//!                                                        screen <-- view <-- app <-- keys     '--> once: JSON, text
+//!  feed --records--> follow --> mirror -----.
+//!  kernel, daemon --flows--> walk (meter) --> source --> sample --> arrange (filter, first rows, groups) --> picture
+//!                                                                                                               |
+//!                                                        screen <-- view <-- app <-- keys     once: JSON, text <-'
 //! ```
 //!
-//! Walks run on a thread of their own, arranging on another, keys on a third: the screen waits for none of them.
+//! Walks run on a thread of their own, the feed is followed on another, arranging and keys have theirs: the screen
+//! waits for none of them.
 
 pub mod meter;
 pub mod heavy;
+pub mod mirror;
+pub mod mode;
+pub mod row;
 pub mod sample;
+pub mod first;
 pub mod arrange;
 pub mod walk;
+pub mod follow;
+pub mod source;
 pub mod once;
 pub mod keys;
 pub mod command;
@@ -23,6 +31,7 @@ pub mod screen;
 use super::ops::asked::Asked;
 use super::ops::{Output, Where};
 use super::outcome::{Code, Fault, note};
+use crate::conntrackd::flags::CONFIG_DEFAULT;
 use crate::filter::{self, Limits, System};
 use crate::grouping::{self, Key};
 use crate::stdout;
@@ -31,6 +40,7 @@ use arrange::{Arranger, By, Picture, Settings};
 use clap::Args;
 use engine::query::{Expr, Gap, Program, Term, gap};
 use sample::FLOWS_MAX;
+use source::{Feed, Source};
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -50,13 +60,13 @@ pub struct Options {
     /// Sort flows: in, out, age, left, from, to, state
     #[arg(short = 's', long, value_name = "COLUMN", default_value = "in")]
     sort: String,
-    /// Seconds between two walks over the table; on the screen at least 20 times what a walk takes
+    /// Seconds between two pictures; on the screen, walks take at most a twentieth of the time
     #[arg(short = 'd', long, value_name = "SECONDS", default_value = "2")]
     every: f64,
     /// Print at most so many flows, and so many groups
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = 50)]
     lines: usize,
-    /// Print one picture, of two walks, and leave; so it is without a terminal
+    /// Print one picture, of two looks at the table, and leave; so it is without a terminal
     #[arg(long)]
     once: bool,
     /// Print so many pictures
@@ -65,18 +75,21 @@ pub struct Options {
     /// Of what is printed: text, or JSON (docs/spec/top-json.md)
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
-    /// Who is asked for flows. There are only walks: the mode that follows the daemon's changes is not built yet
+    /// Where flows come from
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     source: Wanted,
-    /// Keep and meter at most so many flows; each takes about a kilobyte
+    /// Hold at most so many flows; a table with more is walked over, and of a walk no more are kept and metered
     #[arg(long, value_name = "N", default_value_t = FLOWS_MAX)]
     max_flows: usize,
     /// No colour and no bold text, as with NO_COLOR or TERM=dumb
     #[arg(long)]
     plain: bool,
-    /// Configuration file of the daemon, which says where its control socket is
+    /// Configuration file of the daemon, which says where its feed and its control socket are
     #[arg(short = 'C', long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The feed's socket, for those who may not read the configuration
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
     /// Work in this network namespace (/run/netns/NAME)
     #[arg(long, value_name = "NAME")]
     netns: Option<String>,
@@ -113,13 +126,14 @@ pub fn top(options: &Options) -> Result<Code, Fault> {
     let mut all = Asked::new(&options.which(Vec::new(), None))?;
     all.netns = options.netns.is_some();
     let walker = Walker::new(all, options.source, options.max_flows)?;
+    let source = Source::new(walker, (options.source, options.feed()), options.max_flows);
     let every = Duration::from_secs_f64(options.every);
     let is_printed = is_json || options.once || options.count.is_some() || !has_terminal();
     if is_printed {
-        return print(walker, &settings, &filter.text, options);
+        return print(source.always_metered(), &settings, &filter.text, options);
     }
     let app = App { settings, filter: filter.text, every, ..App::default() };
-    screen::run(walker, app, &understood, options.plain || is_without_colour())
+    screen::run(source, app, &understood, options.plain || is_without_colour())
 }
 
 /// Whether there is a user at a screen that can be drawn on.
@@ -160,6 +174,13 @@ impl Options {
         }
     }
 
+    fn feed(&self) -> Feed {
+        let config = self.config.clone().unwrap_or_else(|| CONFIG_DEFAULT.into());
+        let is_named = self.config.is_some() || self.socket.is_some();
+        let is_anywhere = is_named && self.netns.is_none();
+        Feed { socket: self.socket.clone(), config, is_anywhere }
+    }
+
     fn settings(&self, filter: &Asked) -> Result<Settings, Fault> {
         let by = By::ALL.into_iter().find(|by| by.name() == self.sort);
         let words = || By::ALL.map(By::name).join(", ");
@@ -191,9 +212,9 @@ pub fn group_key(word: &str) -> Result<Key, String> {
     }
 }
 
-/// Prints pictures, each of two walks.
+/// Prints pictures, each of two samples.
 fn print(
-    mut walker: Walker,
+    mut source: Source,
     settings: &Settings,
     filter: &str,
     options: &Options,
@@ -202,9 +223,9 @@ fn print(
     let (pictures, is_json) = (options.count.unwrap_or(1), options.output == Output::Json);
     let signs = Signs::default();
     let mut arranger = Arranger::default();
-    let mut walk = || walker.walk(&signs)?.ok_or_else(|| Fault::usage("stopped"));
+    let mut walk = || source.walk(&signs)?.ok_or_else(|| Fault::usage("stopped"));
     let first = walk()?;
-    first.notes.iter().for_each(note);
+    first.notes.iter().chain(first.lapse.as_ref().map(|lapse| &lapse.why)).for_each(note);
     for _ in 0..pictures {
         rest(every, &signs);
         let sample = walk()?;

@@ -144,6 +144,19 @@ impl Daemon {
         serde_json::from_slice(&answer).ok()
     }
 
+    /// What the daemon says of how far its table can be trusted; nothing if it does not answer.
+    #[cfg(feature = "top")]
+    pub(in crate::ctflow) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let _ = self.exchange(Ask { limit: Some(0), ..Ask::new(Verb::List) }, |piece| {
+            if let Piece::Note(text) = piece {
+                notes.push(String::from_utf8_lossy(text).into_owned());
+            }
+            Ok(())
+        });
+        notes
+    }
+
     /// Counts flows; groups as text, or as JSON.
     pub(super) fn count(
         &self,

@@ -3,7 +3,7 @@
 use super::arrange::{By, GroupsBy, Picture, Settings};
 use super::command::{self, Command};
 use super::keys::{Deed, Key, deed};
-use super::sample::Row;
+use super::row::Row;
 use super::view::flow;
 use crate::grouping::{self, Key as GroupKey};
 use ctnetlink::FlowKey;

@@ -1,14 +1,17 @@
 //! Picks of a sample what is shown: the flows of a filter, the first of them by a column, and groups.
 
+use super::first::First;
 use super::heavy::{COUNTERS, Counter, Heavy};
-use super::sample::{Row, Sample, Totals, add_rate};
+use super::mode::Mode;
+use super::row::{Asked, Row};
+use super::sample::{Sample, Totals, add_rate};
 use crate::grouping::Key;
 use crate::print::state;
 use ctnetlink::Flow;
 use ctnetlink::flow::Status;
 use ctnetlink::tuple::{FAMILY_IPV6, ipproto};
 use engine::Bounded;
-use engine::query::{Program, Read};
+use engine::query::Program;
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +24,8 @@ const V6_PREFIX: u8 = 64;
 /// How far back the column *in the last minute* looks, and how far its pictures lie apart.
 const MINUTE_NS: u64 = 60_000_000_000;
 const STEP_NS: u64 = 5_000_000_000;
+/// Walks over the kernel's table, and readings of its counters, take at most one part in so many of the time.
+pub const SHARE: u32 = 20;
 /// Those of a minute, the one before, and one that is due.
 const PAST_MAX: usize = (MINUTE_NS / STEP_NS) as usize + 2;
 
@@ -71,10 +76,7 @@ impl By {
 
     fn compare(self, a: &Row, b: &Row) -> Ordering {
         let ends = |row: &Row| (row.flow.orig.src, row.flow.orig.dst, row.flow.orig.l4);
-        let began = |row: &Row| {
-            let times = row.flow.extra.as_deref().and_then(|extra| extra.timestamps);
-            times.map(|times| Reverse(times.start_ns))
-        };
+        let began = |row: &Row| row.began_ns.map(Reverse);
         match self {
             Self::In => a.in_bps().cmp(&b.in_bps()),
             Self::Out => a.out_bps().cmp(&b.out_bps()),
@@ -266,13 +268,14 @@ impl Arranger {
     #[must_use]
     pub fn arrange(&mut self, sample: &Sample, settings: &Settings) -> Picture {
         let mut matched = Totals::default();
-        let mut listed = Vec::new();
+        let order = |a: &Row, b: &Row| settings.by.order(settings.turned, a, b);
+        let (mut listed, mut first) = (0, First::new(ROWS_MAX, order));
         let mut heavy = Heavy::<Tally>::new(COUNTERS);
         let mut key = String::new();
-        for row in &sample.rows {
-            let read = Read { flow: &row.flow, now_ns: sample.time_ns };
-            if settings.program.as_ref().is_some_and(|program| !program.matches(&read)) {
-                continue;
+        sample.each(|row| {
+            let asked = Asked::new(row, sample.time_ns);
+            if settings.program.as_ref().is_some_and(|program| !program.matches(&asked)) {
+                return;
             }
             matched.add(&row.flow, &row.reading);
             if let Some(group) = settings.group {
@@ -280,14 +283,12 @@ impl Arranger {
                 heavy.count(&key).add(row);
             }
             if settings.within.as_ref().is_none_or(|within| *within == key) {
-                listed.push(row);
+                listed += 1;
+                first.take(row);
             }
-        }
-        let count = listed.len() as u64;
-        first(&mut listed, |a, b| settings.by.order(settings.turned, a, b));
-        let rows = listed.into_iter().cloned().collect();
+        });
         let groups = settings.group.map(|key| self.groups(sample.time_ns, key, heavy, settings));
-        Picture { sample: shell(sample), matched, rows, listed: count, groups }
+        Picture { sample: shell(sample), matched, rows: first.done(), listed, groups }
     }
 
     fn groups(
@@ -358,9 +359,14 @@ fn shell(sample: &Sample) -> Sample {
     Sample {
         time_ns: sample.time_ns,
         took: sample.took,
+        mode: sample.mode,
+        lapse: sample.lapse.clone(),
         origin: sample.origin,
         is_whole: sample.is_whole,
         rows: Vec::new(),
+        held: None,
+        rated: sample.rated,
+        unread: sample.unread.clone(),
         left_out: sample.left_out,
         uncounted: sample.uncounted,
         churn: sample.churn,
@@ -369,15 +375,6 @@ fn shell(sample: &Sample) -> Sample {
         failures_before: sample.failures_before,
         notes: sample.notes.clone(),
     }
-}
-
-/// Keeps the first [`ROWS_MAX`], in order: the others are not sorted.
-fn first<T>(all: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) {
-    if all.len() > ROWS_MAX {
-        all.select_nth_unstable_by(ROWS_MAX, &order);
-        all.truncate(ROWS_MAX);
-    }
-    all.sort_unstable_by(order);
 }
 
 /// The name of a flow's group. A prefix length of up to 32 bits is IPv4's; IPv6 goes by /64 beside it.
@@ -392,10 +389,14 @@ pub fn name_group(out: &mut String, key: Key, flow: &Flow) {
     key.of(out, flow);
 }
 
-/// How long until the next walk begins: a walk takes at most a twentieth of the time.
+/// How long until the next walk begins: walks take at most a twentieth of the time. The mirror reads counters as seldom
+/// by itself.
 #[must_use]
-pub fn pause(every: Duration, took: Duration) -> Duration {
-    every.max(took.saturating_mul(20)).saturating_sub(took)
+pub fn pause(mode: Mode, every: Duration, took: Duration) -> Duration {
+    match mode {
+        Mode::Walk => every.max(took.saturating_mul(SHARE)).saturating_sub(took),
+        Mode::Mirror => every,
+    }
 }
 
 #[cfg(test)]

@@ -74,8 +74,8 @@ pub const BINDINGS: [(&[Key], Deed, &str, &str); 25] = [
     (&[Key::Char('u')], Deed::Unfold, "u", "all of a flow on, off"),
     (&[Key::Char('y')], Deed::Copy, "y", "copy the flow (OSC 52)"),
     (&[Key::Char('w')], Deed::Write, "w", "write top-TIME.json"),
-    (&[Key::Char('+')], Deed::Slower, "+", "walk less often"),
-    (&[Key::Char('-')], Deed::Faster, "-", "walk more often"),
+    (&[Key::Char('+')], Deed::Slower, "+", "look less often"),
+    (&[Key::Char('-')], Deed::Faster, "-", "look more often"),
     (&[Key::Char('?'), Key::F1], Deed::Help, "? F1", "this page"),
     (&[Key::Char('q'), Key::Interrupt], Deed::Quit, "q Ctrl-C", "leave"),
 ];

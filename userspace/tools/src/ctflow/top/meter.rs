@@ -136,11 +136,11 @@ fn bytes(flow: &Flow) -> Bytes {
 }
 
 /// `None` if a counter went back: another program set the flow's counters to zero.
-fn gained(before: [u64; 2], now: [u64; 2]) -> Option<[u64; 2]> {
+pub(super) fn gained(before: [u64; 2], now: [u64; 2]) -> Option<[u64; 2]> {
     Some([now[0].checked_sub(before[0])?, now[1].checked_sub(before[1])?])
 }
 
-fn rate_bps(bytes: u64, interval: Duration) -> Option<u64> {
+pub(super) fn rate_bps(bytes: u64, interval: Duration) -> Option<u64> {
     let bits_ms = u128::from(bytes) * 8000;
     let rate = bits_ms.checked_div(interval.as_millis())?;
     Some(u64::try_from(rate).unwrap_or(u64::MAX))

@@ -2,7 +2,8 @@
 
 use super::arrange::{Group, Groups, Picture};
 use super::heavy::Counter;
-use super::sample::{Row, Totals};
+use super::row::Row;
+use super::sample::Totals;
 use crate::print::conntrack::{Format, Style, table_flow};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -23,9 +24,11 @@ pub fn json(picture: &Picture, most: usize) -> Value {
     let mut out = json!({
         "v": 1,
         "time_ns": sample.time_ns,
-        "mode": "walk",
+        "mode": sample.mode.name(),
+        "lapse": sample.lapse.as_ref().map(|lapse| &lapse.why),
         "source": sample.origin.name(),
         "interval_s": interval.map(|time| time.as_secs_f64()),
+        "rated_s": sample.rated.map(|time| time.as_secs_f64()),
         "took_s": sample.took.as_secs_f64(),
         "exact": sample.is_exact(),
         "counted": sample.machine.is_counted,
@@ -98,7 +101,8 @@ fn groups(groups: &Groups, most: usize, interval: Option<Duration>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::arrange::{Arranger, Settings};
-    use super::super::sample::{Machine, Origin, Sampler};
+    use super::super::mode::Origin;
+    use super::super::sample::{Machine, Sampler};
     use super::*;
     use crate::grouping::Key;
     use ctnetlink::flow::{Counters, Known, Status, Timestamps};

@@ -1,71 +1,16 @@
-//! What one walk over the table found.
+//! What there is at a moment: what one walk over the table found, or what the mirror holds.
 
 use super::meter::{Churn, Meter, Reading};
+use super::mode::{Lapse, Mode, Origin};
+use super::row::{Held, Row};
+use crate::print::status::Status;
 use ctnetlink::Flow;
-use ctnetlink::flow::Status;
 use ctnetlink::tuple::ipproto;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Default limit of flows that are kept as rows.
 pub const FLOWS_MAX: usize = 1_000_000;
-
-/// A flow and its rates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// As the walk read it.
-    pub flow: Flow,
-    /// Its rates.
-    pub reading: Reading,
-}
-
-impl Row {
-    /// Bits a second towards who began the flow: of the reply direction.
-    #[must_use]
-    pub const fn in_bps(&self) -> Option<u64> {
-        self.reading.reply_bps
-    }
-
-    /// Bits a second from who began the flow: of the original direction.
-    #[must_use]
-    pub const fn out_bps(&self) -> Option<u64> {
-        self.reading.orig_bps
-    }
-
-    /// Whether packets of it pass by a flow table, which may not count them.
-    #[must_use]
-    pub const fn is_offloaded(&self) -> bool {
-        self.flow.status.intersects(Status::OFFLOAD.union(Status::HW_OFFLOAD))
-    }
-
-    /// Seconds since it began, where the kernel notes that. `now_ns` is the wall clock.
-    #[must_use]
-    pub fn age_s(&self, now_ns: u64) -> Option<u64> {
-        let begun = self.flow.extra.as_deref()?.timestamps?.start_ns;
-        (begun != 0).then(|| now_ns.saturating_sub(begun) / 1_000_000_000)
-    }
-}
-
-/// Who is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
-    /// The kernel.
-    #[default]
-    Kernel,
-    /// The table of a daemon, which holds no counters.
-    Daemon,
-}
-
-impl Origin {
-    /// Its word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Daemon => "daemon",
-        }
-    }
-}
 
 /// Numbers over all flows of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,19 +88,38 @@ pub struct Machine {
     pub is_counted: bool,
 }
 
-/// What one walk found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl Machine {
+    /// Takes what a daemon says of itself.
+    pub fn told(&mut self, status: &Status) {
+        let ready = if status.ready { "ready" } else { "not ready" };
+        self.daemon = format!("{}, {ready}", status.work.state);
+        self.events_lost = Some(status.events.lost);
+    }
+}
+
+/// What there is at a moment.
+#[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// When it began: wall clock, nanoseconds since 1970.
+    /// When the walk began, or the turn of the mirror ended: wall clock, nanoseconds since 1970.
     pub time_ns: u64,
-    /// How long it took.
+    /// How long the walk took; of the mirror, the reading of the kernel's counters.
     pub took: Duration,
+    /// How the table is known.
+    pub mode: Mode,
+    /// Why it is not the mirror, or the mirror is behind; `None` where all is as it should be.
+    pub lapse: Option<Lapse>,
     /// Who was asked.
     pub origin: Origin,
     /// Whether every flow was read.
     pub is_whole: bool,
-    /// The flows, as many as are kept.
+    /// The flows of a walk, as many as are kept.
     pub rows: Vec<Row>,
+    /// The mirror, instead of `rows`.
+    pub held: Option<Held>,
+    /// Time between the two readings of counters that rates come from, if there are two.
+    pub rated: Option<Duration>,
+    /// Why counters are not read.
+    pub unread: Option<String>,
     /// Flows beyond these: counted, and neither shown nor grouped.
     pub left_out: u64,
     /// Flows without counters: the kernel counts only flows that began while accounting was on.
@@ -173,10 +137,19 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether the numbers are of every flow: read, kept and metered.
+    /// Whether the numbers are of every flow: read, kept and, in a walk, metered.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        self.is_whole && self.left_out == 0 && self.churn.unmetered == 0
+        let is_metered = self.churn.unmetered == 0 || matches!(self.mode, Mode::Mirror);
+        self.is_whole && self.left_out == 0 && is_metered
+    }
+
+    /// Hands out the flows, as far as they are kept.
+    pub fn each(&self, each: impl FnMut(&Row)) {
+        match &self.held {
+            Some(held) => held.each(each),
+            None => self.rows.iter().for_each(each),
+        }
     }
 }
 
@@ -214,7 +187,7 @@ impl Sampler {
         let counters = flow.extra.as_deref().map_or([None; 2], |extra| extra.counters);
         self.sample.uncounted += u64::from(counters.contains(&None));
         if self.sample.rows.len() < self.rows_max {
-            self.sample.rows.push(Row { flow, reading });
+            self.sample.rows.push(Row::new(flow, reading));
         } else {
             self.sample.left_out += 1;
         }
@@ -224,8 +197,8 @@ impl Sampler {
     pub fn end(&mut self, took: Duration, is_whole: bool, machine: Machine) -> Sample {
         let failures_before = std::mem::replace(&mut self.failures, machine.failures);
         let churn = self.meter.end(is_whole);
-        let sample = std::mem::take(&mut self.sample);
-        Sample { took, is_whole, churn, machine, failures_before, ..sample }
+        let (rated, sample) = (churn.interval, std::mem::take(&mut self.sample));
+        Sample { took, is_whole, churn, rated, machine, failures_before, ..sample }
     }
 }
 
@@ -233,7 +206,7 @@ impl Sampler {
 mod tests {
     use super::*;
     use ctnetlink::Tuple;
-    use ctnetlink::flow::{Counters, Timestamps};
+    use ctnetlink::flow::Counters;
 
     fn flow(port: u16, proto: u8, bytes: u64) -> Flow {
         let orig = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], proto).with_ports(port, 80);
@@ -281,13 +254,5 @@ mod tests {
             sampler.end(Duration::ZERO, true, machine).failures_before
         };
         assert_eq!([walk(1), walk(5)], [None, failed(1)]);
-    }
-
-    #[test]
-    fn an_age_is_known_where_the_kernel_notes_times() {
-        let mut row = Row { flow: flow(1, 6, 0), reading: Reading::default() };
-        assert_eq!(row.age_s(90_000_000_000), None);
-        row.flow.extra_mut().timestamps = Some(Timestamps { start_ns: 5_500_000_000, stop_ns: 0 });
-        assert_eq!((row.age_s(90_000_000_000), row.age_s(1)), (Some(84), Some(0)));
     }
 }

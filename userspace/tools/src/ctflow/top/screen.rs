@@ -159,12 +159,12 @@ fn walks(mut walk: impl Walk, signs: &Signs, desk: &Desk, news: &SyncSender<News
     loop {
         match walk.walk(signs) {
             Ok(Some(sample)) => {
-                let took = sample.took;
+                let (mode, took) = (sample.mode, sample.took);
                 desk.change(|todo| todo.sample = Some(Arc::new(sample)));
                 let begun = Instant::now();
                 // The interval may change meanwhile.
                 loop {
-                    let left = pause(desk.todo().every, took).saturating_sub(begun.elapsed());
+                    let left = pause(mode, desk.todo().every, took).saturating_sub(begun.elapsed());
                     if left.is_zero() || signs.stop.load(Relaxed) {
                         break;
                     }

@@ -247,7 +247,7 @@ fn help(width: usize) -> Vec<Line> {
         [
             "IN: what comes back to who began a flow (reply direction); OUT: what it sends.".into(),
             "Without rates: sysctl -w net.netfilter.nf_conntrack_acct=1; ages need".into(),
-            "net.netfilter.nf_conntrack_timestamp=1 before a flow begins.".into(),
+            "net.netfilter.nf_conntrack_timestamp=1 before a flow begins, or a mirror.".into(),
         ]
         .map(|text: String| Line::plain(text)),
     );

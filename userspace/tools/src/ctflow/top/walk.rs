@@ -1,13 +1,15 @@
 //! Walks over the table: the kernel's, or a daemon's.
 
-use super::sample::{Failures, Machine, Origin, Sample, Sampler};
+use super::mode::Origin;
+use super::sample::{Failures, Machine, Sample, Sampler};
 use crate::ctflow::ops::asked::Asked;
 use crate::ctflow::ops::daemon::{Came, Daemon};
 use crate::ctflow::ops::kernel;
 use crate::ctflow::outcome::Fault;
 use crate::print::parsed;
+use crate::print::status::Status;
 use clap::ValueEnum;
-use ctnetlink::Detail;
+use ctnetlink::{Detail, Flow};
 use host::clock;
 use host::kstat::{self, KernelStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,12 +18,13 @@ use std::time::{Duration, Instant};
 /// The source of the flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Wanted {
-    /// The kernel; where it does not count packets and bytes, a daemon if there is one
+    /// A daemon's feed, and the kernel's counters; without a feed, walks over the kernel's table, or over a daemon's
+    /// where the kernel does not count packets and bytes
     #[default]
     Auto,
-    /// A daemon's table, which costs the kernel nothing and holds no counters
+    /// A daemon's feed, or walks over its table: that costs the kernel nothing, and there are no counters
     Daemon,
-    /// The kernel
+    /// Walks over the kernel's table
     Kernel,
 }
 
@@ -48,7 +51,9 @@ pub struct Walker {
     /// Asks for every flow.
     asked: Asked,
     wanted: Wanted,
-    daemon: Option<Daemon>,
+    daemon: Came<Daemon>,
+    /// The daemon is not asked: it would not answer.
+    pub is_silent: bool,
     sampler: Sampler,
     begun: Instant,
 }
@@ -57,15 +62,41 @@ impl Walker {
     /// `asked` selects every flow: what is not read has no rate later.
     ///
     /// # Errors
-    /// When a daemon is wanted, and none can be found.
+    /// When the configuration that was named cannot be read.
     pub fn new(asked: Asked, wanted: Wanted, flows_max: usize) -> Result<Self, Fault> {
-        let daemon = match (Daemon::find(&asked)?, wanted) {
-            (Came::Answer(daemon), _) => Some(daemon),
-            (Came::Elsewhere(why), Wanted::Daemon) => return Err(Fault::usage(why)),
-            (Came::Elsewhere(_), _) => None,
-        };
-        let sampler = Sampler::new(flows_max);
-        Ok(Self { asked, wanted, daemon, sampler, begun: Instant::now() })
+        let daemon = Daemon::find(&asked)?;
+        let (sampler, begun) = (Sampler::new(flows_max), Instant::now());
+        Ok(Self { asked, wanted, daemon, is_silent: false, sampler, begun })
+    }
+
+    /// Hands the flows of the kernel, with their counters, to `each`, some twice; false if `signs` said to stop.
+    ///
+    /// # Errors
+    /// Why the kernel does not show them.
+    pub fn counters(&self, signs: &Signs, mut each: impl FnMut(&Flow)) -> Result<bool, Fault> {
+        let mut goes_on = true;
+        kernel::shown(&self.asked, Detail::Full, |_, flow| {
+            each(flow);
+            goes_on = !signs.stop.load(Relaxed);
+            Ok(goes_on)
+        })?;
+        Ok(goes_on)
+    }
+
+    /// What the daemon says about how far its table can be trusted, if it can be asked.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match &self.daemon {
+            Came::Answer(daemon) => daemon.notes(),
+            Came::Elsewhere(_) => Vec::new(),
+        }
+    }
+
+    fn status(&self) -> Option<Status> {
+        match &self.daemon {
+            Came::Answer(daemon) if !self.is_silent => daemon.status(),
+            _ => None,
+        }
     }
 
     fn ask_kernel(&mut self, signs: &Signs) -> Result<bool, Fault> {
@@ -81,7 +112,13 @@ impl Walker {
     }
 
     fn ask_daemon(&mut self, signs: &Signs) -> Result<Came<Vec<String>>, Fault> {
-        let Some(daemon) = &self.daemon else { return Ok(Came::Elsewhere("no daemon".into())) };
+        let daemon = match &self.daemon {
+            Came::Answer(daemon) => daemon,
+            Came::Elsewhere(why) => return Ok(Came::Elsewhere(why.clone())),
+        };
+        if self.is_silent {
+            return Ok(Came::Elsewhere("the daemon does not answer".into()));
+        }
         daemon.objects(|line| {
             if let Some(flow) = parsed::flow(line) {
                 self.sampler.take(flow);
@@ -96,12 +133,11 @@ impl Walk for Walker {
     fn walk(&mut self, signs: &Signs) -> Result<Option<Sample>, Fault> {
         signs.read.store(0, Relaxed);
         let mut machine = machine();
-        let status = self.daemon.as_ref().and_then(Daemon::status);
-        let ready = |ready| if ready { "ready" } else { "not ready" };
-        machine.daemon = status.as_ref().map_or("none".into(), |status| {
-            format!("{}, {}", status.work.state, ready(status.ready))
-        });
-        machine.events_lost = status.as_ref().map(|status| status.events.lost);
+        let status = self.status();
+        machine.daemon = if self.is_silent { "silent".into() } else { "none".into() };
+        if let Some(status) = &status {
+            machine.told(status);
+        }
         let origin = match self.wanted {
             Wanted::Daemon => Origin::Daemon,
             Wanted::Auto if !machine.is_counted && status.is_some() => Origin::Daemon,
@@ -139,8 +175,9 @@ impl Walk for Walker {
     }
 }
 
-/// What is known of the machine. Who may not ask the kernel may still walk over a daemon's table.
-fn machine() -> Machine {
+/// What is known of the machine. Who may not ask the kernel may still see a daemon's table.
+#[must_use]
+pub fn machine() -> Machine {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let kernel = kstat::read().ok();
     let is_counted = |kernel: &KernelStats| kernel.settings.contains(&("acct", 1));

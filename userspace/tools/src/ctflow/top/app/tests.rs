@@ -10,7 +10,7 @@ fn picture(app: &App, rates: &[u64]) -> Picture {
     let row = |(at, rate): (usize, &u64)| {
         let orig = Tuple::v4([10, 0, at as u8, 1], [2; 4], 6).with_ports(at as u16, 80);
         let reading = Reading { reply_bps: Some(*rate), ..Reading::default() };
-        Row { flow: Flow::new(orig), reading }
+        Row::new(Flow::new(orig), reading)
     };
     let rows = rates.iter().enumerate().map(row).collect();
     Arranger::default().arrange(&Sample { rows, ..Sample::default() }, &app.settings)

@@ -1,7 +1,7 @@
 //! The loop, with walks that flood it and walks that never end.
 
 use super::*;
-use crate::ctflow::top::sample::Row;
+use crate::ctflow::top::row::Row;
 use ctnetlink::{Flow, Tuple};
 use ratatui::backend::TestBackend;
 
@@ -12,7 +12,7 @@ impl Walk for Flood {
     fn walk(&mut self, _: &Signs) -> Result<Option<Sample>, Fault> {
         let row = |port: u16| {
             let orig = Tuple::v4([10, 0, 0, 1], [2; 4], 6).with_ports(port, 80);
-            Row { flow: Flow::new(orig), reading: Default::default() }
+            Row::new(Flow::new(orig), Default::default())
         };
         Ok(Some(Sample { rows: (0..2000).map(row).collect(), ..Sample::default() }))
     }

@@ -2,7 +2,7 @@
 
 use super::amount::{count, rate, span};
 use crate::ctflow::top::arrange::state_word;
-use crate::ctflow::top::sample::Row;
+use crate::ctflow::top::row::Row;
 use crate::print::address::Address;
 use crate::print::tame::Name;
 use ctnetlink::Tuple;
@@ -227,6 +227,8 @@ pub fn facts(row: &Row, now_ns: u64) -> Vec<String> {
         };
         out.push(format!("counted: orig {}", text(orig)));
         out.push(format!("         reply {}", text(reply)));
+    } else {
+        out.push("counters not known".into());
     }
     if let Some(helper) = flow.extra.as_deref().and_then(|extra| extra.helper) {
         out.push(format!("helper {}", Name(helper.as_str())));

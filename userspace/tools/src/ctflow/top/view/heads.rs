@@ -5,8 +5,9 @@ use super::flow::{WIDE, spread};
 use super::{Line, Look, Now};
 use crate::ctflow::top::app::{App, Pane};
 use crate::ctflow::top::arrange::Picture;
+use crate::ctflow::top::mode::{Mode, Origin};
 use crate::ctflow::top::once;
-use crate::ctflow::top::sample::{Origin, Sample};
+use crate::ctflow::top::sample::Sample;
 
 /// The four lines over the flows.
 pub(super) fn lines(app: &App, now: &Now, width: usize) -> Vec<Line> {
@@ -27,15 +28,25 @@ fn first(app: &App, sample: &Sample, now: &Now, width: usize) -> String {
         false => "LIVE".into(),
     };
     let daemon = if sample.machine.daemon.is_empty() { "?" } else { &sample.machine.daemon };
-    let right = match width >= 78 {
-        true => {
-            format!("walk {}  {live}  every {} s", sample.origin.name(), app.every.as_secs_f64())
+    let right = match (&sample.lapse, width >= 78) {
+        (None, true) => {
+            format!("{}  {live}  every {} s", mode(sample), app.every.as_secs_f64())
         }
-        false => format!("walk  {live}"),
+        (Some(lapse), true) => format!("{}: {}  {live}", mode(sample), lapse.cause.word()),
+        (None, false) => format!("{}  {live}", sample.mode.name()),
+        (Some(lapse), false) => format!("{}: {}  {live}", sample.mode.name(), lapse.cause.word()),
     };
     let host: String =
         sample.machine.host.chars().take(if width >= WIDE { 40 } else { 12 }).collect();
     spread(&format!("ctflow top  {host}  {}  daemon: {daemon}", now.clock), &right, width)
+}
+
+/// How the table is known, and of a walk, whose it is.
+fn mode(sample: &Sample) -> String {
+    match sample.mode {
+        Mode::Mirror => Mode::Mirror.name().into(),
+        Mode::Walk => format!("{} {}", Mode::Walk.name(), sample.origin.name()),
+    }
 }
 
 /// As many parts as fit beside what stands at the right: a number is shown whole or not at all.
@@ -137,28 +148,38 @@ pub(super) fn rates(app: &App, width: usize) -> String {
     if let Some(note) = sample.notes.first() {
         return note.chars().take(width).collect();
     }
-    let text = match sample.churn.interval {
-        _ if sample.origin == Origin::Daemon => {
+    let text = match (&sample.unread, sample.rated) {
+        (Some(why), _) => format!("rates: none, {why}"),
+        _ if sample.mode == Mode::Walk && sample.origin == Origin::Daemon => {
             "rates: none, the daemon's table holds no counters (--source kernel)".into()
         }
-        _ if !sample.machine.is_counted => {
+        _ if sample.mode == Mode::Walk && !sample.machine.is_counted => {
             "rates: none, acct off: sysctl -w net.netfilter.nf_conntrack_acct=1".into()
         }
-        None => "rates: with the next walk".into(),
-        Some(time) => {
+        (None, None) => format!("rates: with the next {}", look(sample)),
+        (None, Some(time)) => {
             let metered = match (sample.churn.unmetered + sample.left_out, sample.uncounted) {
                 (0, 0) => "all flows metered".into(),
                 (0, some) => format!("{} flows began uncounted", count(some)),
                 (some, _) => format!("{} flows not metered", count(some)),
             };
             format!(
-                "rates: the kernel's counters every {:.1} s; a walk takes {} ms; {metered}",
+                "rates: the kernel's counters every {:.1} s; a {} takes {} ms; {metered}",
                 time.as_secs_f64(),
+                look(sample),
                 sample.took.as_millis()
             )
         }
     };
     text.chars().take(width).collect()
+}
+
+/// What rates are made of.
+const fn look(sample: &Sample) -> &'static str {
+    match sample.mode {
+        Mode::Walk => "walk",
+        Mode::Mirror => "reading",
+    }
 }
 
 /// Which rows these are.

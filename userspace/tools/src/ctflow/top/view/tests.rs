@@ -4,7 +4,10 @@ use super::*;
 use crate::ctflow::top::arrange::{Arranger, Settings};
 use crate::ctflow::top::keys::Key;
 use crate::ctflow::top::meter::{Churn, Reading};
-use crate::ctflow::top::sample::{Failures, Machine, Row, Sample, Totals};
+use crate::ctflow::top::mirror::{Mirror, Rates};
+use crate::ctflow::top::mode::{Cause, Lapse, Mode, Origin};
+use crate::ctflow::top::row::{Held, Row};
+use crate::ctflow::top::sample::{Failures, Machine, Sample, Totals};
 use crate::grouping::Key as GroupKey;
 use ctnetlink::flow::{Counters, Known, ProtoState, Status, TcpState, Timestamps};
 use ctnetlink::{Flow, Tuple};
@@ -13,7 +16,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use wire::feed::{Head, Op, Record, encode};
 
 const NOW_NS: u64 = 1_795_000_000_000_000_000;
 
@@ -59,7 +64,7 @@ fn row(made: &Made<'_>) -> Row {
     extra.timestamps = Some(Timestamps { start_ns, stop_ns: 0 });
     let reading =
         Reading { orig_bps: Some(out_bps), reply_bps: Some(in_bps), is_new: made.age_s < 20 };
-    Row { flow, reading }
+    Row::new(flow, reading)
 }
 
 fn rows() -> Vec<Row> {
@@ -145,6 +150,7 @@ fn sample() -> Sample {
         time_ns: NOW_NS,
         took: Duration::from_millis(7),
         is_whole: true,
+        rated: Some(Duration::from_secs(2)),
         churn: Churn {
             interval: Some(Duration::from_secs(2)),
             began: Some(4),
@@ -229,6 +235,94 @@ fn golden_groups_and_detail() {
     golden("groups-132x40.txt", &drawn(&mut wide, 132, 40));
 }
 
+/// The same flows in a mirror: heard through records, and counted where `is_counted`.
+fn mirrored(is_counted: bool) -> App {
+    let mut mirror = Mirror::new(100);
+    let rows = rows();
+    for (at, row) in rows.iter().enumerate() {
+        // The last ones were there before the mirror was.
+        let op = if at < 6 { Op::New } else { Op::Have };
+        let time_ns = row.began_ns.unwrap();
+        let head = Head { op, time_ns, ..Head::default() };
+        let bytes = encode(&head, &row.flow, 0);
+        mirror.apply(0, &Record::decode(&bytes).unwrap().0).unwrap();
+    }
+    let (turn, mut rates) = (mirror.turn(), Rates::default());
+    let readings = if is_counted { &[2, 0][..] } else { &[] };
+    for ago_s in readings {
+        mirror.begin_reading(Duration::from_secs(10 - ago_s), NOW_NS);
+        for row in &rows {
+            let mut flow = row.flow.clone();
+            let extra = flow.extra_mut();
+            extra.timestamps = None;
+            let counters = extra.counters.iter_mut().flatten();
+            for (one, bps) in counters.zip([row.out_bps(), row.in_bps()]) {
+                one.bytes -= bps.unwrap() / 8 * ago_s;
+            }
+            mirror.read(&flow);
+        }
+        rates = mirror.end_reading();
+    }
+    let [flows, tcp, udp] = turn.flows;
+    let held = Held { mirror: Arc::new(Mutex::new(mirror)), turn: turn.number };
+    let unread = "acct off: sysctl -w net.netfilter.nf_conntrack_acct=1".to_owned();
+    let sample = Sample {
+        mode: Mode::Mirror,
+        origin: Origin::Daemon,
+        held: Some(held),
+        rows: Vec::new(),
+        rated: rates.interval,
+        unread: (!is_counted).then_some(unread),
+        totals: Totals {
+            flows,
+            tcp,
+            udp,
+            other: 1,
+            in_bps: rates.in_bps,
+            out_bps: rates.out_bps,
+            zones: turn.zones,
+        },
+        ..sample()
+    };
+    let settings = Settings::default();
+    let picture = Arranger::default().arrange(&sample, &settings);
+    App { settings, picture: Some(picture), every: Duration::from_secs(2), ..App::default() }
+}
+
+#[test]
+fn golden_mirror() {
+    golden("mirror-80x24.txt", &drawn(&mut mirrored(false), 80, 24));
+    let mut wide = mirrored(true);
+    (wide.has_detail, wide.flow_at) = (true, 4);
+    golden("mirror-132x40.txt", &drawn(&mut wide, 132, 40));
+}
+
+#[test]
+fn why_there_is_no_mirror_stands_in_the_first_line_however_narrow() {
+    let mut app = mirrored(false);
+    for (mode, cause, wide, narrow) in [
+        (
+            Mode::Mirror,
+            Cause::Gap,
+            "  mirror: gap, new snapshot  LIVE",
+            "mirror: gap, new snapshot",
+        ),
+        (
+            Mode::Walk,
+            Cause::TooMany,
+            " walk daemon: over --max-flows  LIVE",
+            "walk: over --max-flows",
+        ),
+        (Mode::Walk, Cause::Silent, " walk daemon: daemon silent  LIVE", "walk: daemon silent"),
+    ] {
+        let sample = &mut app.picture.as_mut().unwrap().sample;
+        (sample.mode, sample.lapse) = (mode, Some(Lapse::new(cause, "a long story")));
+        let first = |app: &mut App, width| drawn(app, width, 24).lines().next().unwrap().to_owned();
+        assert!(first(&mut app, 80).ends_with(wide), "{}", first(&mut app, 80));
+        assert!(first(&mut app, 60).contains(narrow), "{}", first(&mut app, 60));
+    }
+}
+
 #[test]
 fn golden_help_prompt_and_waiting() {
     let mut help = app(Settings::default());
@@ -311,7 +405,7 @@ proptest! {
         if nat[0] { flow.reply.dst[..used].copy_from_slice(&mangled[..used]) }
         if nat[1] { flow.reply.src[..used].copy_from_slice(&mangled[..used]) }
         let reading = Reading { orig_bps: rates[0], reply_bps: rates[1], is_new: false };
-        let row = Row { flow, reading };
+        let row = Row::new(flow, reading);
         let style = Style { width, nat: true, unfold, now_ns: 0 };
         let lines = flow::lines(&row, &style);
         let mut wanted = vec![flow::source(&orig), flow::destination(&orig)];
