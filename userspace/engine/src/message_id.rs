@@ -1,6 +1,7 @@
 //! Names a message of a peer.
 
 use crate::config::limit;
+use alloc::vec::Vec;
 
 /// Names a node that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,23 @@ impl PeerId {
 }
 
 const _: () = assert!(limit::PEERS_MAX < u8::MAX as usize);
+
+/// An order of each peer's messages.
+#[derive(Debug, Default)]
+pub(crate) struct OrderByPeer(Vec<u64>);
+
+impl OrderByPeer {
+    /// That of a peer; 0 if none was set, which is before every message.
+    pub(crate) fn of(&self, peer: PeerId) -> u64 {
+        self.0.get(peer.index()).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set(&mut self, peer: PeerId, order: u64) {
+        let peers = self.0.len().max(peer.index() + 1);
+        self.0.resize(peers, 0);
+        self.0[peer.index()] = order;
+    }
+}
 
 /// Names a message: which peer sent it, and its place in that peer's sequence. As a number, this is the stamp that
 /// tables remember.

@@ -6,7 +6,7 @@ use crate::counters::{Counters, TableCounters};
 use crate::flows::table::{Becomes, Entry, FlowTable, Full, Marks, Notes, Slot};
 use crate::flows::tombstone::{Span, Tombstones};
 use crate::local::{count_insert, seconds};
-use crate::message_id::{MessageId, PeerId};
+use crate::message_id::{MessageId, OrderByPeer, PeerId};
 use crate::wheel::Wheel;
 use alloc::vec::Vec;
 use common::Instant;
@@ -43,6 +43,8 @@ pub struct Remote {
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
+    /// By peer: order of the first message of its last transfer that is here without a hole.
+    transferred: OrderByPeer,
     held: Held,
     /// By peer: the latest order in which it sent a flow that another peer has sent since. Unless it names all its
     /// flows later than that, the number held of it is not the number it counts.
@@ -117,6 +119,7 @@ impl Remote {
             unremembered: 0,
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
             flushed: Vec::new(),
+            transferred: OrderByPeer::default(),
             held: Held { counts: Vec::new(), travels },
             contested: Vec::new(),
             sweeps: Bounded::new(limit::PEERS_MAX),
@@ -189,7 +192,7 @@ impl Remote {
     ) -> Result<(), Full> {
         let key = flow.key();
         let known = self.known.find(&key);
-        if self.is_overtaken(&key, message) {
+        if self.is_overtaken(&key, message) || self.is_outdated(change, message) {
             counters.stale += 1;
             return Ok(());
         }
@@ -343,6 +346,12 @@ impl Remote {
         words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
     }
 
+    /// Whether a message that makes or changes a flow was sent before a transfer of all the peer's flows that is here:
+    /// what exists there, the transfer has named. An end still ends what stays until the kernel lets go of it.
+    fn is_outdated(&self, change: Change, message: MessageId) -> bool {
+        change != Change::Destroy && message.order() < self.transferred.of(message.peer())
+    }
+
     /// Whether a flow is a peer's.
     #[must_use]
     pub fn holds(&self, key: &FlowKey) -> bool {
@@ -376,6 +385,7 @@ impl Remote {
         if let Some(order) = self.contested.get_mut(peer.index()).filter(|order| **order < base) {
             *order = 0;
         }
+        self.transferred.set(peer, base);
         self.sweeps.retain(|sweep| sweep.peer != peer);
         // A peer has one at most, so there is room.
         let _ = self.sweeps.push(Sweep { peer, base, from: 0, removed: 0, due: now });
@@ -518,8 +528,8 @@ fn lifetime(config: &Config, flow: &Flow, age_s: u32) -> u32 {
     if let Some(fixed) = config.commit_timeout_s {
         return fixed;
     }
-    let message = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
-    message.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
+    let received = flow.has(Known::TIMEOUT).then_some(flow.timeout_s);
+    received.and_then(|s| s.checked_sub(age_s)).unwrap_or(limit::LIFETIME_UNTOLD_S)
 }
 
 #[cfg(test)]
@@ -560,6 +570,12 @@ mod tests {
         let left: Vec<_> = side.table().iter().map(|(_, entry)| entry.key()).collect();
         assert_eq!(left, [flow(2).key(), flow(3).key()]);
         assert_eq!((side.held_of(PeerId::FIRST), side.held_of(second)), (Some(1), Some(1)));
+        // What was sent before the transfer and comes late makes no flow any more.
+        at(&mut side, Change::Update, 1, 15);
+        at(&mut side, Change::New, 4, 19);
+        assert_eq!(side.held_of(PeerId::FIRST), Some(1));
+        at(&mut side, Change::New, 1, 21);
+        assert_eq!(side.held_of(PeerId::FIRST), Some(2));
     }
 
     #[test]
@@ -624,11 +640,11 @@ mod tests {
     #[test]
     fn lifetimes_shrink_with_age_and_fall_back_when_used_up_or_untold() {
         let config = Config::default();
-        let message = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
-        assert_eq!(writable(&config, message.clone(), 30).timeout_s, 70);
-        assert_eq!(writable(&config, message.clone(), 101).timeout_s, 60);
+        let received = Flow { timeout_s: 100, known: Known::TIMEOUT, ..flow(1) };
+        assert_eq!(writable(&config, received.clone(), 30).timeout_s, 70);
+        assert_eq!(writable(&config, received.clone(), 101).timeout_s, 60);
         assert_eq!(writable(&config, flow(1), 0).timeout_s, 60);
         let fixed = Config { commit_timeout_s: Some(180), ..Config::default() };
-        assert_eq!(writable(&fixed, message, 30).timeout_s, 180);
+        assert_eq!(writable(&fixed, received, 30).timeout_s, 180);
     }
 }

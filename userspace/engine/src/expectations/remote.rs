@@ -6,7 +6,7 @@ use crate::config::{Config, limit};
 use crate::counters::{Counters, PassCounters, TableCounters};
 use crate::errno::{EEXIST, ENOENT};
 use crate::kernel::{InFlight, KernelQueue, Purpose};
-use crate::message_id::{MessageId, PeerId};
+use crate::message_id::{MessageId, OrderByPeer, PeerId};
 use crate::output::Request;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub struct Remote {
     ends: Ends,
     /// By peer: order of its last message before the last flush.
     flushed: Vec<u64>,
+    /// By peer: order of the first message of its last transfer that is here without a hole.
+    transferred: OrderByPeer,
 }
 
 /// Places of the last messages about expectations that are in no table.
@@ -72,7 +74,7 @@ impl Remote {
         now: Instant,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.is_overtaken(&key, message) {
+        if self.is_overtaken(&key, message) || self.is_outdated(change, message) {
             counters.stale += 1;
             return;
         }
@@ -147,7 +149,7 @@ impl Remote {
         message: MessageId,
     ) {
         let key = ExpectKey::of(&expect);
-        if self.is_overtaken(&key, message) {
+        if self.is_overtaken(&key, message) || self.is_outdated(change, message) {
             counters.remote_expectations.stale += 1;
             return;
         }
@@ -174,9 +176,15 @@ impl Remote {
         words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
     }
 
+    /// As [`Remote::is_outdated`](crate::remote::Remote).
+    fn is_outdated(&self, change: Change, message: MessageId) -> bool {
+        change != Change::Destroy && message.order() < self.transferred.of(message.peer())
+    }
+
     /// A peer has named all its expectations in messages from order `base` on: those it named only before that do not
     /// exist there.
     pub fn sweep(&mut self, counters: &mut TableCounters, peer: PeerId, base: u64) {
+        self.transferred.set(peer, base);
         let before = self.table.len();
         self.table.retain(|_, entry| {
             let message = MessageId::from_stamp(entry.stamp);
@@ -246,7 +254,7 @@ pub fn target(expect: &Expectation) -> FlowKey {
 /// ended since. A permanent one may have been renewed, of which the kernel says nothing.
 #[must_use]
 pub fn writable(config: &Config, mut expect: Expectation, age_s: u32) -> Option<Expectation> {
-    let left_s = expect.timeout_s.map(|message| message.saturating_sub(age_s));
+    let left_s = expect.timeout_s.map(|seconds| seconds.saturating_sub(age_s));
     let permanent = expect.flags.unwrap_or(0) & flag::PERMANENT != 0;
     let left_s = match left_s {
         Some(0) if !permanent => return None,
@@ -256,4 +264,26 @@ pub fn writable(config: &Config, mut expect: Expectation, age_s: u32) -> Option<
     expect.timeout_s = Some(config.commit_timeout_s.unwrap_or(left_s));
     expect.id = None;
     Some(expect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ctnetlink::Tuple;
+
+    #[test]
+    fn what_a_transfer_did_not_name_goes_and_does_not_come_back_late() {
+        let (mut remote, mut counters) = (Remote::default(), TableCounters::default());
+        let tuple = |port| Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], 6).with_ports(0, port);
+        let expect = Expectation::new(tuple(5000), tuple(u16::MAX), tuple(21));
+        let mut hear = |remote: &mut Remote, change, order| {
+            let message = MessageId::new(PeerId::FIRST, order);
+            remote.on_message(&mut counters, (change, expect.clone()), message, Instant(0));
+            remote.table().len()
+        };
+        assert_eq!(hear(&mut remote, Change::New, 10), 1);
+        remote.sweep(&mut TableCounters::default(), PeerId::FIRST, 20);
+        assert_eq!(hear(&mut remote, Change::Update, 15), 0);
+        assert_eq!(hear(&mut remote, Change::New, 21), 1);
+    }
 }

@@ -85,10 +85,10 @@ impl Node {
             return;
         }
         let counters = &mut self.counters.local_expectations;
-        let message = expect.clone();
+        let copy = expect.clone();
         match self.local_expectations.on_event(counters, event, expect, origin, now) {
-            News::Tell => session.on_expectation(&message, &mut self.counters.replica),
-            News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&message)),
+            News::Tell => session.on_expectation(&copy, &mut self.counters.replica),
+            News::Withdraw => session.withdraw_expectation(&ExpectKey::of(&copy)),
             News::Keep => {}
         }
     }
@@ -156,11 +156,11 @@ impl Node {
             return;
         }
         let counters = &mut self.counters.local_expectations;
-        let message = expect.clone();
+        let copy = expect.clone();
         // Version 2 looks at all of them when they have been read.
         let known = first || self.config.cluster.is_some();
         if self.local_expectations.on_dumped(counters, expect, known, now) {
-            session.on_expectation(&message, &mut self.counters.replica);
+            session.on_expectation(&copy, &mut self.counters.replica);
         }
     }
 

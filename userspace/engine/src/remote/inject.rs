@@ -186,7 +186,7 @@ impl Remote {
         (tells_all, ours): (bool, bool),
     ) -> Result<(), Full> {
         let key = flow.key();
-        if self.is_overtaken(&key, message) {
+        if self.is_overtaken(&key, message) || self.is_outdated(change, message) {
             pen.counters.remote.stale += 1;
             return Ok(());
         }
