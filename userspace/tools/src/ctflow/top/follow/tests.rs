@@ -171,8 +171,8 @@ fn who_cannot_be_followed_is_named() {
     pair.wait_to_stand(&Stand::Live);
     for junk in [&b"HTTP/1.1 400 Bad Request\r\n"[..], &frame(Frame::Records, 0, 1), &[0xff; 300]] {
         let mut pair = Pair::new(3, None);
-        pair.stream.write_all(junk).unwrap();
-        pair.stream.write_all(b"x").unwrap();
+        // At once: what is understood as junk is hung up on.
+        pair.stream.write_all(&[junk, b"x"].concat()).unwrap();
         assert_eq!(pair.over().cause, Cause::NoFeed, "{junk:?}");
     }
     let pair = Pair::new(3, None);
