@@ -215,11 +215,13 @@ impl World {
             let text = format!("{who} {local:?}, {kernel:?}");
             return differ("I3 the local table is the kernel's", text);
         }
-        for engine in engines() {
+        for (shard, engine) in engines().enumerate() {
             let standing = engine.standing(now);
             let ready = standing.local_loaded && standing.remote_complete && standing.remote_exact;
             if !ready || standing.in_bulk || standing.committing {
-                return differ("I1 ready is said", format!("{who}: {standing:?}"));
+                let peers: Vec<_> = engine.peer_standings(now).collect();
+                let text = format!("{who}, shard {shard}: {standing:?}, {peers:?}");
+                return differ("I1 ready is said", text);
             }
             if engine.exactness() != Exactness::Exact {
                 return differ("I1 ready is said", format!("{who}: {:?}", engine.exactness()));

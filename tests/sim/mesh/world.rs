@@ -331,6 +331,7 @@ impl World {
         }
         for Datagram { to, stream, number, bytes } in datagrams {
             self.trace.fold(&bytes);
+            self.trace.say(self.now, node, format_args!("stream {stream:?}"));
             self.watch.on_sent(self.now, (node, to), &bytes, &self.trace)?;
             if let Some(key) = self.members[node].sessions[to].key() {
                 self.send(node, to, &Packet::Data { key, stream, number, bytes });
