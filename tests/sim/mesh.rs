@@ -60,6 +60,9 @@ const FAILED_ONCE: [(u64, bool); 21] = [
     (5_215, true),
 ];
 
+/// Seeds that once failed with up to three shards: a bulk, again and again, for a peer that held too much.
+const FAILED_WITH_SHARDS: [u64; 3] = [40_301_203, 40_303_269, 40_303_824];
+
 /// Whether some nodes of a world write flows of peers into their kernels at once: half of the seeds, or as
 /// `CTFLOW_SIM_HOT` says (0, 1).
 fn is_hot(seed: u64) -> bool {
@@ -156,6 +159,14 @@ fn seeds_that_failed_once_hold() {
         let kind = Kind { hot, paths_differ: false, shards_max: 1 };
         let outcome = run((seed, kind), false);
         assert!(outcome.is_ok(), "{seed}, hot: {hot}: {outcome:?}");
+    }
+}
+
+#[test]
+fn seeds_that_failed_once_with_shards_hold() {
+    for seed in FAILED_WITH_SHARDS {
+        let outcome = run((seed, Kind { shards_max: 3, ..Kind::of(seed) }), false);
+        assert!(outcome.is_ok(), "{seed}: {outcome:?}");
     }
 }
 

@@ -23,9 +23,6 @@ use wire::sync::v2::digest::{FlowId, Ids, LEAF_BITS_MAX, Level, Sums, Wants, lea
 use wire::sync::v2::frame::{Flags, FlowsFlags};
 use wire::sync::v2::{Ack, Cut, FlowRecord, Frame, Frames, Open, Role, Table};
 
-/// A difference in more than this part of all leaves is no matter of single rows: everything is sent again.
-const LEAVES_PART: usize = 4;
-
 impl V2 {
     /// Takes what a peer sealed, and what was opened for the first time.
     pub fn on_opened(
@@ -393,10 +390,7 @@ impl V2 {
         match level {
             Level::Slices => peer.reply(Reply::Sums(Level::Groups, found)),
             Level::Groups => peer.reply(Reply::Sums(Level::Leaves, found)),
-            Level::Leaves if found.len() > (peer.slices.len() << bits) / LEAVES_PART => {
-                peer.begin_bulk(&mut claims.ledger, None);
-                peer.news_from.0 = claims.ledger.last();
-            }
+            // However many differ: a bulk shows what the peer lacks, and not what it has too much.
             Level::Leaves => {
                 let leaves = found.iter().flat_map(|leaf| digest::listed_leaves(*leaf, bits));
                 let leaves = claims.list(leaves.filter_map(|leaf| u16::try_from(leaf).ok()));
