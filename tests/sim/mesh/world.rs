@@ -483,7 +483,7 @@ impl World {
         self.commands += 1;
         self.note_disturbance();
         let id = CommandId(self.commands);
-        self.inputs(node, || Input::Command(id, command.clone()))
+        self.inputs(node, || Input::Command(id, command))
     }
 
     /// What was closed may live again for other reasons than a mistake: who knew it is gone.

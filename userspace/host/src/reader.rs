@@ -221,7 +221,7 @@ impl SourceReader {
         // A receiver that has gone needs no reply.
         match order {
             Order::OpenFilter(reply) => {
-                drop(reply.send(self.source.open_filter().map_err(explained)))
+                drop(reply.send(self.source.open_filter().map_err(explained)));
             }
             Order::SetFilter(filter, reply) => {
                 drop(reply.send(self.source.set_filter(&filter).map_err(explained)));
