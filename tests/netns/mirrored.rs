@@ -1,6 +1,6 @@
 //! `ctflow top` that follows a daemon's feed: its table beside the daemon's, through losses, restarts and too many flows.
 
-use crate::top::{Nat, Tmux, numbers, objects, program, top};
+use crate::top::{Nat, Tmux, numbers, objects, program, rates_are_what_was_gained, top};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -235,17 +235,7 @@ fn the_kernels_counters_are_read_beside_the_mirror() {
     });
     for pair in pictures.windows(2) {
         assert!(is_mirror(&pair[1]), "{pair:#?}");
-        let bytes = [0, 1].map(|at| numbers(&pair[at]["flows"][0], "bytes"));
-        let interval = pair[1]["rated_s"].as_f64().expect("it works");
-        for (at, name) in [(0, "out_bps"), (1, "in_bps")] {
-            let rate = pair[1]["flows"][0][name].as_f64().expect("it has a rate");
-            let gained = (bytes[1][at] - bytes[0][at]) as f64 * 8.0;
-            // The interval counts in milliseconds there.
-            let exact = gained / interval;
-            assert!((rate - exact).abs() <= exact * 0.01 + 1.0, "{name}: {rate}, not {exact}");
-            assert!(gained > 0.0, "they talked: {pair:#?}");
-            assert_eq!(pair[1]["totals"][name].as_f64().expect("it works"), rate);
-        }
+        rates_are_what_was_gained(pair, "rated_s");
     }
     // They have stopped: the numbers are those of `conntrack -L`.
     let words = format!("--once bytes > 0 and age >= 0s {}", config(&daemon));

@@ -133,6 +133,21 @@ fn numbers_are_those_of_conntrack_and_both_sides_of_the_nat_are_shown() {
     assert_eq!((&none["matched"]["flows"], &none["totals"]["flows"]), (&0.into(), &1.into()));
 }
 
+/// The rates of the only flow of two pictures, one after the other; `interval` names the time between their counters.
+pub(crate) fn rates_are_what_was_gained(pair: &[Value], interval: &str) {
+    let bytes = [0, 1].map(|at| numbers(&pair[at]["flows"][0], "bytes"));
+    let interval = pair[1][interval].as_f64().expect("it works");
+    for (at, name) in [(0, "out_bps"), (1, "in_bps")] {
+        let rate = pair[1]["flows"][0][name].as_f64().expect("it has a rate");
+        let gained = (bytes[1][at] - bytes[0][at]) as f64 * 8.0;
+        // The interval counts in milliseconds there.
+        let exact = gained / interval;
+        assert!((rate - exact).abs() <= exact * 0.01 + 1.0, "{name}: {rate}, not {exact}");
+        assert!(gained > 0.0, "they talked: {pair:#?}");
+        assert_eq!(pair[1]["totals"][name].as_f64().expect("it works"), rate);
+    }
+}
+
 #[test]
 fn rates_are_what_the_counters_gained() {
     let nat = Nat::new();
@@ -150,17 +165,7 @@ fn rates_are_what_the_counters_gained() {
     });
     assert_eq!(pictures.len(), 3);
     for pair in pictures.windows(2) {
-        let bytes = [0, 1].map(|at| numbers(&pair[at]["flows"][0], "bytes"));
-        let interval = pair[1]["interval_s"].as_f64().expect("it works");
-        for (at, name) in [(0, "out_bps"), (1, "in_bps")] {
-            let rate = pair[1]["flows"][0][name].as_f64().expect("it works");
-            let gained = (bytes[1][at] - bytes[0][at]) as f64 * 8.0;
-            // The interval counts in milliseconds there.
-            let exact = gained / interval;
-            assert!((rate - exact).abs() <= exact * 0.01 + 1.0, "{name}: {rate}, not {exact}");
-            assert!(gained > 0.0, "they talked: {pair:#?}");
-            assert_eq!(pair[1]["totals"][name].as_f64().expect("it works"), rate);
-        }
+        rates_are_what_was_gained(pair, "interval_s");
     }
 }
 

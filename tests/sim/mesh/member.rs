@@ -413,9 +413,7 @@ impl Member {
         let canonical = wire::sync::v2::Canonical::of(&flow)?;
         Some((owner, KEY.print(KEY.id(&canonical.key), &canonical)))
     }
-}
 
-impl Member {
     /// How it stands towards each peer, by how its shards do.
     pub(super) fn peer_standings(&self, now: Instant) -> Vec<PeerStanding> {
         let of = |shard: &Shard| shard.engine.peer_standings(self.clock(now)).collect::<Vec<_>>();

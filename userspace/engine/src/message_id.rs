@@ -49,6 +49,13 @@ impl OrderByPeer {
     }
 }
 
+impl FromIterator<u64> for OrderByPeer {
+    /// In the order of the peers.
+    fn from_iter<I: IntoIterator<Item = u64>>(orders: I) -> Self {
+        Self(orders.into_iter().collect())
+    }
+}
+
 /// Names a message: which peer sent it, and its place in that peer's sequence. As a number, this is the stamp that
 /// tables remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

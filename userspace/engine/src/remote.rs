@@ -42,13 +42,13 @@ pub struct Remote {
     /// Ended flows.
     tombstones: Tombstones,
     /// By peer: order of its last message before the last flush.
-    flushed: Vec<u64>,
+    flushed: OrderByPeer,
     /// By peer: order of the first message of its last transfer that is here without a hole.
     transferred: OrderByPeer,
     held: Held,
     /// By peer: the latest order in which it sent a flow that another peer has sent since. Unless it names all its
     /// flows later than that, the number held of it is not the number it counts.
-    contested: Vec<u64>,
+    contested: OrderByPeer,
     /// What is being removed, because transfers did not name it.
     sweeps: Bounded<Sweep>,
     /// ALARM: when flows go that are not refreshed, and after how many seconds that is.
@@ -118,10 +118,10 @@ impl Remote {
             unlike: 0,
             unremembered: 0,
             tombstones: Tombstones::new(limit::TOMBSTONES_MAX, config.hash_seed),
-            flushed: Vec::new(),
+            flushed: OrderByPeer::default(),
             transferred: OrderByPeer::default(),
             held: Held { counts: Vec::new(), travels },
-            contested: Vec::new(),
+            contested: OrderByPeer::default(),
             sweeps: Bounded::new(limit::PEERS_MAX),
             expiry,
         }
@@ -276,11 +276,8 @@ impl Remote {
     fn contest(&mut self, slot: Slot, peer: PeerId) {
         let last = self.known.at(slot).and_then(|entry| MessageId::from_stamp(entry.stamp));
         if let Some(last) = last.filter(|last| last.peer() != peer) {
-            let at = last.peer().index();
-            if self.contested.len() <= at {
-                self.contested.resize(at + 1, 0);
-            }
-            self.contested[at] = self.contested[at].max(last.order());
+            let order = self.contested.of(last.peer()).max(last.order());
+            self.contested.set(last.peer(), order);
         }
     }
 
@@ -342,8 +339,8 @@ impl Remote {
         let entry = self.known.get(key).map(|entry| entry.stamp);
         let end = self.tombstones.last_about(key).map(|end| end.to);
         let mut words = [entry, end].into_iter().flatten().filter_map(MessageId::from_stamp);
-        let flushed = self.flushed.get(message.peer().index()).copied().unwrap_or(0);
-        words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
+        words.any(|last| message.is_overtaken_by(last))
+            || message.order() <= self.flushed.of(message.peer())
     }
 
     /// Whether a message that makes or changes a flow was sent before a transfer of all the peer's flows that is here:
@@ -375,15 +372,14 @@ impl Remote {
     /// flows too.
     #[must_use]
     pub fn held_of(&self, peer: PeerId) -> Option<u32> {
-        let contested = self.contested.get(peer.index()).is_some_and(|order| *order > 0);
-        (!contested).then(|| self.held.of(peer))
+        (self.contested.of(peer) == 0).then(|| self.held.of(peer))
     }
 
     /// A peer has named all its flows in messages from order `base` on: removes, piece by piece, those it sent only
     /// before.
     pub fn begin_sweep(&mut self, peer: PeerId, base: u64, now: Instant) {
-        if let Some(order) = self.contested.get_mut(peer.index()).filter(|order| **order < base) {
-            *order = 0;
+        if self.contested.of(peer) < base {
+            self.contested.set(peer, 0);
         }
         self.transferred.set(peer, base);
         self.sweeps.retain(|sweep| sweep.peer != peer);
@@ -447,7 +443,7 @@ impl Remote {
         (self.unlike, self.unremembered) = (0, 0);
         self.tombstones.clear(0);
         self.held.counts.clear();
-        self.contested.clear();
+        self.contested = OrderByPeer::default();
         self.flushed = orders.collect();
     }
 }

@@ -10,7 +10,6 @@ use crate::message_id::{MessageId, OrderByPeer, PeerId};
 use crate::output::Request;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use common::Instant;
 use ctnetlink::Change;
 use ctnetlink::expectation::flag;
@@ -22,7 +21,7 @@ pub struct Remote {
     table: ExpectTable,
     ends: Ends,
     /// By peer: order of its last message before the last flush.
-    flushed: Vec<u64>,
+    flushed: OrderByPeer,
     /// By peer: order of the first message of its last transfer that is here without a hole.
     transferred: OrderByPeer,
 }
@@ -172,8 +171,8 @@ impl Remote {
     fn is_overtaken(&self, key: &ExpectKey, message: MessageId) -> bool {
         let entry = self.table.get(key).and_then(|entry| MessageId::from_stamp(entry.stamp));
         let mut words = [entry, self.ends.places.get(key).copied()].into_iter().flatten();
-        let flushed = self.flushed.get(message.peer().index()).copied().unwrap_or(0);
-        words.any(|last| message.is_overtaken_by(last)) || message.order() <= flushed
+        words.any(|last| message.is_overtaken_by(last))
+            || message.order() <= self.flushed.of(message.peer())
     }
 
     /// As [`Remote::is_outdated`](crate::remote::Remote).
