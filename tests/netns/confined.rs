@@ -81,11 +81,26 @@ mod threads {
     use nix::sys::ptrace;
     use nix::sys::wait::{WaitPidFlag, waitpid};
     use nix::unistd::Pid;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
     use tests::daemon::run_ours;
 
-    /// Has a thread of another process call `openat(2)`; its answer. The thread goes on where it was.
-    fn open_in(thread: i32, path: &str) -> i64 {
+    /// Where the process has an instruction that enters the kernel: the vDSO falls back on one. A thread that runs may
+    /// stand anywhere, so its own place is none to take the instruction from.
+    fn kernel_entry(pid: u32) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
+        let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("it has one");
+        let range = vdso.split(' ').next().and_then(|range| range.split_once('-'));
+        let [from, to] = range.map_or([""; 2], |(from, to)| [from, to]);
+        let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).expect("an address"));
+        let mut code = vec![0; (to - from) as usize];
+        let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("we are root");
+        memory.read_exact_at(&mut code, from).expect("it is mapped");
+        let at = code.windows(2).position(|two| two == [0x0f, 0x05]).expect("it falls back");
+        from + at as u64
+    }
+
+    /// Has a thread of another process call `openat(2)` at `entry`; its answer. The thread goes on where it was.
+    fn open_in(thread: i32, entry: u64, path: &str) -> i64 {
         let thread = Pid::from_raw(thread);
         let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stops");
         ptrace::seize(thread, ptrace::Options::empty()).expect("we are root");
@@ -101,10 +116,7 @@ mod threads {
             ptrace::write(thread, address, value).expect("it is its stack");
         }
         let mut call = before;
-        // A thread that waits does so in a system call: the instruction lies before the next one.
-        call.rip -= 2;
-        let code = ptrace::read(thread, call.rip as ptrace::AddressType).expect("it is code");
-        assert_eq!(code & 0xffff, 0x050f, "it waits in a system call");
+        call.rip = entry;
         (call.rax, call.orig_rax) = (libc::SYS_openat as u64, u64::MAX);
         (call.rdi, call.rsi) = (libc::AT_FDCWD as i64 as u64, at);
         (call.rdx, call.r10) = (libc::O_RDONLY as u64, 0);
@@ -119,14 +131,14 @@ mod threads {
 
     /// What each thread of the process answers, with its name.
     fn open_in_each(pid: u32, path: &Path) -> Vec<(String, i64)> {
-        let path = path.to_str().expect("text");
+        let (path, entry) = (path.to_str().expect("text"), kernel_entry(pid));
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
         let tasks = tasks.map(|task| task.expect("it is there"));
         tasks
             .map(|task| {
                 let name = fs::read_to_string(task.path().join("comm")).expect("it has a name");
                 let thread = task.file_name().to_str().and_then(|n| n.parse().ok());
-                (name.trim().to_owned(), open_in(thread.expect("a number"), path))
+                (name.trim().to_owned(), open_in(thread.expect("a number"), entry, path))
             })
             .collect()
     }

@@ -312,7 +312,7 @@ impl Whole {
         self.base = self.base.max(order);
         (self.applied, self.pending) = (order, false);
         if self.asked.is_none_or(|(_, asked)| order > asked) {
-            self.complete |= self.asked.take().is_some();
+            (self.asked, self.complete) = (None, true);
             self.ask_pause = limit::ASK_AGAIN;
         }
         if !table {

@@ -316,6 +316,23 @@ fn a_peer_that_knows_of_no_transfer_any_more_has_begun_anew_whatever_its_numbers
     assert_eq!(talk.engine.counters().replica.peer_restarts, 1);
 }
 
+/// Found by the simulation (*ftfw everything at once*, 1796008522000479): the node held all, and said for ever that it did
+/// not.
+#[test]
+fn a_transfer_that_the_node_did_not_ask_for_makes_what_it_holds_complete_too() {
+    let mut talk = Talk::new(100);
+    talk.tells_of(1, 51, Change::New, 1);
+    talk.seq = 52;
+    let flush = crate::Command::Flush { local: false, remote: true };
+    talk.engine.handle(at_ms(2), Input::Command(crate::CommandId(1), flush));
+    assert!(!talk.engine.standing(at_ms(100_000)).remote_complete);
+    talk.tells_of(3, 52, Change::Update, 1);
+    talk.seq = 53;
+    talk.says(4, account(52, 1), Flags::empty());
+    let standing = talk.engine.standing(at_ms(100_000));
+    assert!(standing.remote_complete && standing.remote_exact, "{standing:?}");
+}
+
 #[test]
 fn nothing_goes_as_long_as_a_message_of_the_transfer_is_missing() {
     let mut talk = Talk::new(100);
