@@ -17,7 +17,7 @@ use ctnetlink::{Change, Expectation, Flow};
 /// What the peers may know of a flow that is added to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
-    /// Nothing.
+    /// The peer knows nothing under this identity.
     Unknown,
     /// The flow, perhaps from an earlier life of this daemon, so the peer needs to receive its end.
     Known,
@@ -74,6 +74,6 @@ pub trait Listener {
     /// Something happened to an expectation.
     fn on_expectation(&mut self, expect: &Expectation, counters: &mut ReplicaCounters);
 
-    /// What waits to be said of an expectation is not to be said.
+    /// Drops the unsent messages about an expectation.
     fn withdraw_expectation(&mut self, gone: &ExpectKey);
 }

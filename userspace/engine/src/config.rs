@@ -16,7 +16,7 @@ pub struct Config {
     /// Flows that each index has room for from the start, so that no event waits for an index to grow (twice
     /// `HashSize`).
     pub flows_expected: usize,
-    /// Which flows count.
+    /// Selects the flows that this engine keeps.
     pub filter: Filter,
     /// Which of these are this engine's, where several share the work. The kernel's table is read by each, and the
     /// rest of it ignored; events about flows of others are not handed in.
@@ -40,8 +40,8 @@ pub struct Config {
     /// Whether events report what other programs, and a commit of ours, do to flows by request. If not, the engine
     /// reads the kernel's table after a commit.
     pub hears_requests: bool,
-    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, which nothing
-    /// tells from this node's own.
+    /// An earlier life of this daemon may have written flows of the peers straight into this kernel, and nothing
+    /// distinguishes them from this node's own.
     pub earlier_life: bool,
     /// Sequence number of the first message; conntrackd takes the time in seconds since 1970.
     pub first_seq: u32,
@@ -78,10 +78,10 @@ pub struct Cluster {
 /// Which expectations are replicated, by the helper that made them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Helpers {
-    /// None.
+    /// No expectation is replicated.
     #[default]
     None,
-    /// All.
+    /// All expectations are replicated.
     All,
     /// Those of helpers whose names begin like one of these, in any case.
     Named(Vec<String>),
@@ -114,7 +114,7 @@ impl Helpers {
 /// How flows are replicated.
 #[derive(Clone, Copy, Debug)]
 pub struct Replication {
-    /// By which rules.
+    /// The rules by which messages are sent and acknowledged.
     pub mode: Mode,
     /// Whether there is a peer (off: statistics mode).
     pub has_peer: bool,
@@ -260,8 +260,8 @@ pub mod limit {
     pub const ACCOUNTS_DIFFER: u8 = 3;
     /// How often an account is sent while there is always something else to send.
     pub const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
-    /// A peer that is not ours tells its flows before it has read its kernel's table. What it does not name so soon
-    /// after its start may exist.
+    /// A peer that is not ours sends its flows before it has read its kernel's table. A flow that it does not name so
+    /// soon after its start may exist.
     pub const STRANGER_START: Duration = Duration::from_secs(5);
     /// How long a received message may wait for its acknowledgement.
     pub const ACK_AFTER: Duration = Duration::from_secs(1);
@@ -289,7 +289,7 @@ pub mod limit {
     pub const AUDIT_PAUSE_COUNTED: Duration = Duration::from_secs(600);
     /// See [`AUDIT_PAUSE_COUNTED`].
     pub const AUDIT_REST_COUNTED: u32 = 800;
-    /// How long after its first packet a flow is asked for that may never have come to be, if nothing more is heard.
+    /// Seconds after its first packet until an unconfirmed flow is queried, unless another event arrives.
     pub const UNCONFIRMED_AFTER_S: u32 = 2;
     /// Slots looked at for such flows in one step.
     pub const UNCONFIRMED_STEP_SLOTS: u32 = 5120;

@@ -28,11 +28,11 @@ use ctnetlink::{Change, Expectation, Tuple};
 pub struct ExpectKey {
     /// Original tuple of the flow whose helper made it.
     pub master: Tuple,
-    /// What is expected.
+    /// The tuple of the expected flow.
     pub tuple: Tuple,
     /// Which bits of that count.
     pub mask: Tuple,
-    /// Zone, host order; a peer does not tell it.
+    /// Zone, host order; a peer does not send it.
     pub zone: u16,
 }
 
@@ -101,11 +101,11 @@ pub struct Local {
 /// Whether the peer is to hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It is.
+    /// The peer receives the change.
     Tell,
-    /// It is not.
+    /// The peer does not receive the change.
     Keep,
-    /// It is not, and what waits to be said about it is not to be said either.
+    /// The peer does not receive the change, and unsent messages about the expectation are dropped.
     Withdraw,
 }
 

@@ -54,7 +54,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Begins.
+    /// Begins a commit.
     #[must_use]
     pub fn new(id: CommandId, now: Instant) -> Self {
         Self {
@@ -185,8 +185,8 @@ impl Commit {
         }
     }
 
-    /// A request of the commit failed: what is in the way is removed, once, a place that is taken all the same is tried
-    /// for again at the end, and a master that is not there is done without. Returns whether it is a failure to tell.
+    /// A request of the commit failed. What is in the way is removed, once; an entry that exists all the same is
+    /// retried at the end; a missing master is left out. Returns whether to report the failure.
     pub fn on_failure(&mut self, kernel: &mut KernelQueue, op: InFlight, errno: i32) -> bool {
         let cleared = op.purpose != Purpose::Commit;
         let again = match (op.purpose, op.request, errno) {

@@ -76,7 +76,7 @@ impl Filter {
         self.config == FilterConfig { enabled: self.config.enabled, ..FilterConfig::PASS }
     }
 
-    /// Whether flows count only from some age on. Who reports events has seen to that; an event tells no age.
+    /// Whether flows count only from some age on. The event source checks the age, because an event carries none.
     #[must_use]
     pub const fn asks_for_age(&self) -> bool {
         self.config.age_ns > 0
@@ -97,7 +97,7 @@ impl Sets for Filter {
     }
 }
 
-/// What a flow tells a filter. The kernel tells a mark with the status, unless it is 0.
+/// The fields of a flow that a filter tests. Where the kernel sends the status without a mark, the mark is 0.
 #[must_use]
 pub fn subject(flow: &Flow) -> Subject {
     let mut known = known::ZONE;

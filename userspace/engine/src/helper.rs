@@ -105,7 +105,7 @@ pub enum Kind {
     Ftp,
     /// Multicast DNS: the answer to a multicast comes from a host's own address (RFC 6762).
     Mdns,
-    /// Sun RPC: the portmapper tells the port of a service (RFC 1833).
+    /// Sun RPC: the portmapper announces the port of a service (RFC 1833).
     Rpc,
     /// SANE: the scanner's data connection.
     Sane,

@@ -71,7 +71,7 @@ pub enum Command {
     ResyncKernel,
     /// Read the kernel's expectations into the local table (`-R expect`).
     ResyncKernelExpectations,
-    /// Both (`-R`).
+    /// The kernel's tables of flows and of expectations (`-R`).
     ResyncKernelAll,
 }
 
@@ -95,7 +95,7 @@ pub enum Input<'a> {
         flow: Flow,
         /// Whose doing it was.
         origin: Origin,
-        /// When.
+        /// When the kernel reported it.
         stamp: Stamp,
     },
     /// A flow exists that no event has reported, because it was too young: the engine queries the kernel about it.
@@ -105,7 +105,7 @@ pub enum Input<'a> {
     Packet {
         /// The flow as the packet left it, and what that says of it.
         seen: Seen,
-        /// When.
+        /// When the packet was seen.
         at: Instant,
     },
     /// Settings change.
@@ -118,7 +118,7 @@ pub enum Input<'a> {
     },
     /// Events about flows were lost.
     EventsLost {
-        /// How many.
+        /// How many events were lost.
         count: u64,
     },
     /// The kernel reported something about an expectation, after everything that was handed in before.
@@ -156,7 +156,7 @@ pub enum Input<'a> {
     },
     /// A datagram of the peer, or whole messages of its stream.
     Datagram {
-        /// Who sent it.
+        /// The sender of the datagram.
         from: Sender,
         /// The messages.
         bytes: &'a [u8],
@@ -172,12 +172,12 @@ pub enum Input<'a> {
     },
     /// A peer of version 2 is not there any more.
     PeerDown {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
     },
     /// A datagram for a peer of version 2 is too long: for the interface, or for the path as far as routers said.
     PathLimit {
-        /// Which one.
+        /// The peer.
         peer: PeerId,
         /// Which of its shards.
         to: u8,
@@ -190,7 +190,7 @@ pub enum Input<'a> {
     Leaving,
     /// What a peer of version 2 sealed, opened.
     Opened {
-        /// Who sealed it.
+        /// The peer that sealed it.
         peer: PeerId,
         /// Which of its shards.
         from: u8,

@@ -49,7 +49,7 @@ pub enum Purpose {
     InjectExpectEnd,
     /// Makes room for a second attempt; its failure means nothing.
     Clearing,
-    /// Reads.
+    /// Reads flows or expectations.
     Read,
 }
 
@@ -58,9 +58,9 @@ pub enum Purpose {
 pub struct InFlight {
     /// Its token.
     pub token: u32,
-    /// What it is for.
+    /// Why the engine made the request.
     pub purpose: Purpose,
-    /// What was asked.
+    /// The request itself.
     pub request: Request,
     /// A newer request about the flow has failed: that one had the state the flow should have.
     overtaken: bool,
@@ -188,7 +188,7 @@ impl KernelQueue {
         self.pending.contains_key(key)
     }
 
-    /// Whether requests wait.
+    /// Whether requests wait in the queue.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.ops.len() > self.in_flight

@@ -107,9 +107,9 @@ pub struct Dump {
 /// All that is this node's, or is known of its peers' flows.
 #[derive(Debug)]
 pub struct Node {
-    /// Settings.
+    /// The settings.
     pub(crate) config: Config,
-    /// Counts.
+    /// The counters.
     pub(crate) counters: Counters,
     /// Flows of this node.
     pub(crate) flows: Flows,
@@ -405,7 +405,7 @@ impl Node {
         if meant { origin } else { Origin::Foreign }
     }
 
-    /// The next thing worth telling.
+    /// The next event to report.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
@@ -421,8 +421,8 @@ impl Node {
         self.remote.queues(queues);
     }
 
-    /// Reports flows that ended without an event, if the configuration asks for that. They are no more than a step of
-    /// a sweep finds, and are reported before the next step.
+    /// Reports flows that ended without an event, if the configuration asks for that. One step of a sweep finds only
+    /// so many, and they are reported before the next step.
     fn tell_vanished(&mut self) {
         for flow in core::mem::take(&mut self.flows.vanished) {
             let _ = self.events.push(Event::Vanished(Box::new(flow)));
@@ -439,7 +439,7 @@ impl Node {
         }
     }
 
-    /// Tells something.
+    /// Queues an event for the host.
     pub fn tell(&mut self, event: Event) {
         // What a peer or a kernel causes can come by the thousand; awaited events have room of their own.
         let awaited = matches!(

@@ -6,7 +6,7 @@
 //!                            '--lower--> ctnetlink::request::Selection, for kernel dumps
 //! ```
 //!
-//! A test has three results: true, false and *unknown*, where the source does not tell what it needs. `not` of unknown
+//! A test has three results: true, false and *unknown*, where the source does not carry what it needs. `not` of unknown
 //! is unknown. A flow is selected if the whole filter is true of it, so that a delete never hits a flow on doubt.
 
 mod tree;

@@ -178,8 +178,8 @@ impl Remote {
         self.expiry.as_ref().and_then(|expiry| expiry.wheel.next_tick())
     }
 
-    /// Takes a peer's word about a flow; `tells_all`: what an update does not tell is not there. A message that was
-    /// overtaken by a later one of that peer about the same flow changes nothing.
+    /// Applies a peer's message about a flow; `tells_all`: a field that an update does not carry is absent. A message
+    /// that was overtaken by a later one of that peer about the same flow changes nothing.
     ///
     /// # Errors
     /// [`Full`] when the flow is new and the table is full.

@@ -15,7 +15,7 @@ const APART: u64 = 0x7368_6172_6564_6279;
 pub struct Share {
     /// Which share, from 0.
     pub index: usize,
-    /// How many there are.
+    /// How many shares there are.
     pub count: usize,
     /// By what flows are shared out, the same for all.
     pub by: ShareBy,

@@ -24,7 +24,7 @@ pub enum Exactness {
     Degraded {
         /// When the first loss was noticed.
         since: Instant,
-        /// How many.
+        /// How many events were lost.
         lost: u64,
     },
     /// The kernel's table is being read to make that good.

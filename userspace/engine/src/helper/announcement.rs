@@ -51,9 +51,9 @@ pub(super) struct Wanted {
     pub listener: Direction,
     /// Transport protocol.
     pub protocol: u8,
-    /// Who will come.
+    /// The source that the expected flow comes from.
     pub from: Source,
-    /// To which port.
+    /// The port that the expected flow goes to.
     pub port: Port,
     /// Whether the expectation outlives its first flow.
     pub permanent: bool,

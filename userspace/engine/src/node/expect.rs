@@ -258,7 +258,7 @@ impl Node {
         }
     }
 
-    /// ALARM: tells expectations again, and forgets those of the peer that were not.
+    /// ALARM: sends expectations again, and forgets those of the peer that it did not send again.
     pub(crate) fn look_at_expectations(&mut self, session: &mut impl Peers, now: Instant) {
         let Mode::Alarm { refresh_s, expire_s } = self.config.replication.mode else { return };
         if now < self.expect_look {

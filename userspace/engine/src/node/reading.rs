@@ -158,7 +158,7 @@ impl Node {
             self.on_missing(session, now, key);
         }
         if flow.is_some() && !self.remote.is_hot() && self.remote.made(key) && !self.is_own(key) {
-            // It was asked for on account of what is over by now.
+            // The request was made for a reason that no longer holds.
             return;
         }
         if flow.is_some() && self.kernel.is_pending(key) {

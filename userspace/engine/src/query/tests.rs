@@ -55,7 +55,7 @@ fn any_tuple() -> impl Strategy<Value = Tuple> {
     })
 }
 
-/// A flow that may lack whatever a source may not tell.
+/// A flow without some of the fields that a source may leave out.
 fn any_flow() -> impl Strategy<Value = Flow> {
     let numbers = (any::<u16>(), any::<u32>(), 0..4_u32, select(vec![0_u16, 5, 9]), 0..4_u8);
     let zones = select(vec![[None; 2], [Some(5), None], [None, Some(5)]]);

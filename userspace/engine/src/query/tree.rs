@@ -40,7 +40,7 @@ impl Expr {
 /// Which direction of a flow a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Both.
+    /// Either direction.
     Any,
     /// The direction of the first packet, before translation.
     Orig,
@@ -53,11 +53,11 @@ pub enum Scope {
 /// Which end of a direction a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Both.
+    /// Source or destination.
     Any,
-    /// Source.
+    /// The source.
     Src,
-    /// Destination.
+    /// The destination.
     Dst,
 }
 
@@ -91,7 +91,7 @@ impl States {
         self.tcp | self.sctp | self.dccp == 0
     }
 
-    /// Those of both.
+    /// The members of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         let (tcp, sctp) = (self.tcp | other.tcp, self.sctp | other.sctp);
@@ -104,7 +104,7 @@ impl States {
 pub enum Measure {
     /// Bytes, IP headers included.
     Bytes,
-    /// Packets.
+    /// How many packets.
     Packets,
     /// Time since it began.
     Age,
@@ -127,7 +127,7 @@ pub enum Measure {
 pub enum Unit {
     /// A plain number.
     Number,
-    /// Milliseconds.
+    /// A time in milliseconds.
     Time,
 }
 
@@ -145,7 +145,7 @@ impl Measure {
         ("ended", Self::Ended),
     ];
 
-    /// What it is counted in.
+    /// The unit in which it is counted.
     #[must_use]
     pub const fn unit(self) -> Unit {
         match self {
@@ -200,9 +200,9 @@ impl Op {
 /// A comparison of a measure with a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity {
-    /// What is compared.
+    /// The quantity that is compared.
     pub measure: Measure,
-    /// Of which direction: [`Scope::Any`] is the sum of both. Never [`Scope::Nat`].
+    /// Its direction: [`Scope::Any`] is the sum of both. Never [`Scope::Nat`].
     pub scope: Scope,
     /// How it is compared.
     pub op: Op,
@@ -213,7 +213,7 @@ pub struct Quantity {
 /// How a peer stands to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerIs {
-    /// News of the flow waits to be sent to it.
+    /// News of the flow waits to be sent to the peer.
     Queued,
     /// The flow was sent to it.
     Sent,
@@ -242,7 +242,7 @@ pub enum Term {
         scope: Scope,
         /// At which end.
         which: Which,
-        /// Which addresses.
+        /// The set of addresses.
         set: Addresses,
     },
     /// A port of it is one of these. Flows whose protocol has no ports never pass.
@@ -266,16 +266,16 @@ pub enum Term {
     Translated {
         /// Source, destination, or either.
         which: Which,
-        /// To which address.
+        /// The address that it is translated to.
         addr: Option<IpAddr>,
-        /// To which port, host order.
+        /// The port that it is translated to, host order.
         port: Option<u16>,
     },
     /// Conntrack zone; [`Scope::Any`]: of either direction. Never [`Scope::Nat`].
     Zone {
         /// Of which direction.
         scope: Scope,
-        /// Which zones.
+        /// The set of zones.
         set: Intervals<u16>,
     },
     /// `mark & mask == value` for one of these pairs of value and mask.

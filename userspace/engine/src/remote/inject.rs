@@ -26,9 +26,9 @@ use ctnetlink::{Flow, FlowKey};
 
 /// What a word is written into the kernel with.
 pub struct Pen<'a> {
-    /// Settings.
+    /// The settings.
     pub config: &'a Config,
-    /// Counts.
+    /// The counters.
     pub counters: &'a mut Counters,
     /// What goes to the kernel.
     pub kernel: &'a mut KernelQueue,
@@ -172,9 +172,9 @@ impl Remote {
         }
     }
 
-    /// Writes a peer's word about a flow straight into the kernel, unless a later one about it came first. `ours`:
-    /// traffic of this node's uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: what
-    /// the word does not tell is not there.
+    /// Writes a peer's message about a flow straight into the kernel, unless a later one about it came first. `ours`:
+    /// traffic of this node uses the flow, too, and the kernel will not be quite as the peer says. `tells_all`: a field
+    /// that the message does not carry is absent.
     ///
     /// # Errors
     /// [`Full`] when the word could not be written, or the flow not be remembered.

@@ -46,7 +46,7 @@ pub struct MadeFlows {
 }
 
 impl MadeFlows {
-    /// None.
+    /// Makes an empty record.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl MadeFlows {
         self.made.get(key).is_some_and(|made| made.outdated)
     }
 
-    /// Whether an event with this id is about the entry. One that tells no id is.
+    /// Whether an event with this id is about the entry. An event without an id is.
     #[must_use]
     pub fn matches(&self, key: &FlowKey, id: Option<u32>) -> bool {
         self.made.get(key).is_some_and(|made| id.is_none() || made.id == id)
@@ -121,7 +121,7 @@ impl MadeFlows {
         }
     }
 
-    /// Whether traffic was heard of the entry with this id.
+    /// Whether an event reported traffic of the entry with this id.
     #[must_use]
     pub fn is_touched(&self, key: &FlowKey, id: Option<u32>) -> bool {
         id.is_some() && self.made.get(key).is_some_and(|made| made.touched == id)

@@ -35,7 +35,7 @@ bitflags! {
         /// has used it since.
         const MADE = 1 << 14;
         /// Remote, straight into the kernel: a transfer of all the peer's flows did not name it. It stays until the
-        /// kernel lets go of it, because traffic may use it of which no event tells.
+        /// kernel removes it, because traffic that no event reports may use it.
         const LEFT = 1 << 15;
         /// Remote, straight into the kernel: the kernel may hold another flow in its place. One of this node's flows
         /// was there and the peer's message was merged into it, or the kernel refused the message. The next message

@@ -275,7 +275,7 @@ fn a_reading_finds_what_was_written_and_has_ended_without_a_word() {
     talk.settles(first, 2);
     talk.kernel(|_| None);
     assert!(talk.is_exact());
-    // Events were off, and what ended meanwhile no event tells.
+    // Events were off, and no event reports what ended meanwhile.
     talk.reads(&[flow(2)]);
     assert_eq!(talk.kernel(|_| None), [Request::Get(key(1))]);
     talk.handle(Input::Verified { key: key(1), flow: None });
@@ -358,7 +358,7 @@ fn what_a_reading_shows_of_a_peers_flow_that_was_forgotten_since_may_be_outdated
     talk.kernel(|_| None);
     talk.handle(Input::Command(CommandId(1), Command::ResyncKernel));
     talk.kernel(|_| None);
-    // The reading has passed the flow by now, and news of it comes in.
+    // The reading has passed the flow when news of it comes in.
     let (event, origin, stamp) = (Change::Update, Origin::Inject, Stamp::InOrder);
     talk.handle(Input::Kernel { event, flow: flow(1), origin, stamp });
     let flush = Command::Flush { local: false, remote: true };

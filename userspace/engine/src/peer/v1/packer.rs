@@ -5,7 +5,7 @@ use ctnetlink::Writer;
 /// Whether a message went into the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// It did.
+    /// The message is in the datagram.
     Yes,
     /// It will fit into the next one.
     LaterOne,

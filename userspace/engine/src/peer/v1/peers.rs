@@ -243,7 +243,7 @@ impl Peers {
         self.all.get(id.index())
     }
 
-    /// The same, to change.
+    /// The state of a peer, mutable.
     pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.all.get_mut(id.index())
     }
@@ -253,7 +253,7 @@ impl Peers {
         self.all.iter().enumerate().map(|(at, peer)| (PeerId::at(at), peer))
     }
 
-    /// The same, to change.
+    /// The states of all peers, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
         self.all.iter_mut().enumerate().map(|(at, peer)| (PeerId::at(at), peer))
     }

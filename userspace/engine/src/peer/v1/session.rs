@@ -261,7 +261,7 @@ impl V1 {
         }
         let arrival = Arrival { peer: id, seq, flags, place };
         if place.step == Step::Late && self.is_overtaken(node, &message, arrival) {
-            // Its number stays one that is missing, and the peer tells again how the flow began.
+            // Its number still counts as missing, and the peer sends again how the flow began.
             node.counters.remote.stale += 1;
             return;
         }
@@ -566,7 +566,7 @@ impl V1 {
         self.outbox.queues(queues);
     }
 
-    /// What waits to be sent and what waits to be acknowledged.
+    /// The messages that wait to be sent, and those that wait for an acknowledgement.
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox

@@ -72,7 +72,7 @@ impl V1 {
         }
     }
 
-    /// Tells the peers of all local expectations, as the last part of a bulk transfer.
+    /// Sends all local expectations to the peers, as the last part of a bulk transfer.
     pub fn queue_expectations(&mut self, node: &mut Node) {
         for entry in node.local_expectations.table().values() {
             self.outbox.queue_expectation(&entry.expect, &mut node.counters.replica);

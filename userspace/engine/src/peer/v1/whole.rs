@@ -6,7 +6,7 @@
 //!    |<-- flow 17, flow 18, ... flow 400 -------|  the transfer begins at 17
 //!    |<-- SETTLED, transfer from 17, 384 flows -|  an account
 //!    |
-//!    `- nothing missing since 17? Whatever the peer told before 17 and not again does not exist there: it goes.
+//!    `- nothing missing since 17? A flow that the peer sent before 17 and not again does not exist there: it goes.
 //!       Do we hold 384 flows of this peer? If not for several accounts in a row, ask again.
 //! ```
 //!
@@ -43,7 +43,7 @@ pub struct Whole {
     account: Option<Account>,
     /// The peer sends accounts, or is going to.
     accounts: bool,
-    /// Each message of the peer about a flow tells all of it, said its last account.
+    /// Each message of the peer about a flow carries all of it, according to its last account.
     tells_all: bool,
     /// Order of the last update that was laid over what may have been another flow, before that was known.
     merged: u64,
@@ -64,7 +64,7 @@ pub struct Whole {
 /// What an account leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing to do.
+    /// The account asks for no action.
     Fine,
     /// Flows that the peer sent before this order, and not since, have to be removed.
     Sweep(u64),
@@ -74,7 +74,7 @@ pub enum Finding {
     Differs {
         /// What the peer says.
         theirs: u32,
-        /// What is here.
+        /// How many of these are here.
         ours: u32,
     },
 }
@@ -189,8 +189,8 @@ impl Whole {
         self.injects
     }
 
-    /// Whether an update takes the place of what was known of its flow; else it is laid over that, and what it does not
-    /// tell stays.
+    /// Whether an update replaces what was known of its flow; otherwise the update is merged into that, and fields that
+    /// it does not carry stay.
     #[must_use]
     pub const fn tells_all(&self) -> bool {
         // Until the first account comes, a peer that gives accounts is taken for one that keeps a table.
@@ -202,7 +202,7 @@ impl Whole {
         self.account.is_none()
     }
 
-    /// Message `order` updates a flow that is known, and no account has said yet whether it tells all of it.
+    /// Message `order` updates a known flow, and no account has said yet whether such a message carries all of it.
     pub const fn on_update(&mut self, order: u64) {
         if !self.assumes() {
             return;
@@ -287,7 +287,7 @@ impl Whole {
         self.account = Some(account);
         self.injects = account.injects;
         self.tells_all = account.whole;
-        // What was merged in the wrong way has to be sent once more.
+        // A flow that was merged in the wrong way has to be sent once more.
         let merged = core::mem::take(&mut self.merged);
         let replaced = core::mem::take(&mut self.replaced);
         self.refused = self.refused.max(if account.whole { merged } else { replaced });
