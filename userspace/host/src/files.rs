@@ -91,11 +91,11 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
-/// Whether [`open_for`] would succeed, as far as looking can tell; nothing is created or opened.
+/// Whether [`open_for`] would succeed, as far as a look at the path shows; nothing is created or opened.
 ///
 /// # Errors
-/// Why it would fail. Where this process lacks the rights to look or to write, it cannot tell and
-/// says nothing.
+/// Why it would fail. Where this process lacks the rights to look or to write, it cannot decide and
+/// returns no error.
 pub fn examine(path: &Path, purpose: Purpose) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => acceptable(&found, purpose).map(|()| true),

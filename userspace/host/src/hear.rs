@@ -17,7 +17,7 @@ use wire::packet;
 #[derive(Debug)]
 pub struct Hearing {
     prefetch: Prefetch,
-    /// Clock ticks of the kernel per second, in which packet records tell lifetimes.
+    /// Clock ticks of the kernel per second: packet records carry lifetimes in ticks.
     hz: u32,
     /// Messages and records that could not be decoded.
     pub malformed: u64,

@@ -93,7 +93,7 @@ pub enum Style {
     Json,
 }
 
-/// Where lines go.
+/// Where log lines are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// How they look in the file and on the console.

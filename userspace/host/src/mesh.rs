@@ -267,7 +267,7 @@ mod tests {
         let meshes = open(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
         let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         for _ in 0..3 {
-            // The first is answered by ICMP, which the socket tells with the next call.
+            // ICMP answers the first one, and the socket reports that with the next call.
             meshes[0].send(nobody, &[1, 2, 3]).unwrap();
             assert_eq!(meshes[0].receive(&mut [0; 10]).unwrap(), None);
         }

@@ -48,15 +48,15 @@ impl Parent {
     }
 }
 
-/// Tells the parent.
+/// Reports the start's success or failure to the parent process.
 #[derive(Debug)]
 pub struct Child {
     pipe: PipeWriter,
 }
 
 impl Child {
-    /// Leaves the terminal (the standard streams go to `/dev/null`) and the directory, then tells the parent that the
-    /// daemon is ready. What goes wrong until then can be said on the terminal.
+    /// Leaves the terminal (the standard streams go to `/dev/null`) and the directory, then reports to the parent that
+    /// the daemon is ready. Until then, errors can be written to the terminal.
     ///
     /// # Errors
     /// As `open(2)` and `dup(2)`.

@@ -10,7 +10,7 @@
 //! all events at once: a step in each turn of the shard lets those of living flows through. Deletes name the id, so
 //! that a flow that began since the dump showed its predecessor stays.
 //!
-//! Deletes go through a socket of their own, whose port id tells their events from those of traffic.
+//! Deletes go through a socket of their own, whose port id distinguishes their events from those of traffic.
 
 use crate::exchange::dump::{Dump, DumpEnd, Reading};
 use crate::exchange::writes::{WriteOutcome, Writes};
@@ -27,9 +27,9 @@ const READINGS_MAX: u32 = 5;
 /// Which table of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurgeSubject {
-    /// Flows.
+    /// The table of flows.
     Flows,
-    /// Expectations.
+    /// The table of expectations.
     Expectations,
 }
 

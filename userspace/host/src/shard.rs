@@ -108,7 +108,7 @@ pub struct Parts {
     pub writer: KernelWriter,
     /// Empties the kernel's tables.
     pub purger: Purger,
-    /// Where lines go.
+    /// Writes the log.
     pub log: Arc<Log>,
     /// What can change while it runs.
     pub tuning: Tuning,
@@ -137,9 +137,9 @@ pub enum Order {
     Resend(oneshot::Sender<Option<Vec<Resend>>>),
     /// Copy out flows of a table.
     Page {
-        /// Which table.
+        /// The table to read.
         side: Side,
-        /// Where to begin.
+        /// The place to begin at.
         from: Place,
         /// Flows at most.
         max: usize,
@@ -148,7 +148,7 @@ pub enum Order {
     },
     /// Copy out expectations of a table.
     Expectations {
-        /// Which table.
+        /// The table to read.
         side: Side,
         /// The last one that was copied out before.
         after: Option<ExpectKey>,
@@ -161,7 +161,7 @@ pub enum Order {
     Feed {
         /// Of which shard.
         shard: usize,
-        /// Which table.
+        /// The table to read.
         side: Side,
         /// The command.
         wish: Wish,
@@ -175,7 +175,7 @@ pub enum Order {
     },
     /// Change settings; says what could not be changed.
     Reconfigure(Box<Change>, oneshot::Sender<Result<(), String>>),
-    /// End.
+    /// Ends the thread.
     Stop,
 }
 
@@ -494,7 +494,7 @@ impl Shard {
         self.engine.handle(now, Input::Command(id, command));
     }
 
-    /// Tells the engine if the source has changed sides.
+    /// Passes a change of the event source to the engine.
     fn tell_source(&mut self, now: Instant) {
         let hears_requests = self.source.hears_requests();
         if hears_requests != self.engine.config().hears_requests {

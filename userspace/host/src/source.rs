@@ -49,7 +49,7 @@ pub enum Choice {
     Auto,
     /// The tap, or an error.
     Tap,
-    /// Netlink.
+    /// The netlink subscription.
     Netlink,
     /// The hook where it can run, else as [`Choice::Auto`], saying why.
     Hook,
@@ -58,7 +58,7 @@ pub enum Choice {
 /// How to open a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Which one.
+    /// The kind of source.
     pub choice: Choice,
     /// Receive buffer of the event socket, bytes; `None` leaves the system's default.
     pub buffer_bytes: Option<usize>,
@@ -108,7 +108,7 @@ impl Default for Settings {
 /// A filter for the kernel side, its sets spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFilter {
-    /// Settings.
+    /// The settings that the programs read.
     pub config: common::filter::FilterConfig,
     /// IPv4 prefixes: address and length in bits.
     pub ipv4: Vec<([u8; 4], u8)>,
@@ -135,8 +135,8 @@ impl Default for KernelFilter {
     }
 }
 
-/// When an event happened, as well as its source knows. Sources in order know no more; the tap's overflow path loses
-/// the exact time.
+/// When an event happened, as far as its source knows. A source that keeps the order gives no more than the order; the
+/// tap's overflow path loses the exact time.
 pub use engine::Stamp;
 
 /// Something that was heard.
@@ -176,7 +176,7 @@ pub struct HookAccount {
     pub repeated: u64,
     /// News refused by the filter in the kernel.
     pub filtered: u64,
-    /// News that found the ring full. If the flow goes on, its next packet tells it.
+    /// News that found the ring full. If the flow goes on, its next packet reports it.
     pub lost_full: u64,
     /// News on a CPU that has no ring (yet).
     pub lost_other: u64,

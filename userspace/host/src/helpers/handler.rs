@@ -154,7 +154,7 @@ impl<A: Announce> PacketHandler<A> {
         self.broken.push(kind);
     }
 
-    /// Tells the kernel what is announced, and puts together what goes with the verdict.
+    /// Creates the announced expectations in the kernel, and builds the verdict.
     fn carry_out(
         &mut self,
         at: usize,

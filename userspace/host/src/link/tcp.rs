@@ -59,11 +59,11 @@ struct Inbound {
 pub(super) enum Change {
     /// Our connection to the peer stands.
     Connected,
-    /// It broke.
+    /// Our connection to the peer broke.
     Disconnected,
     /// The peer's connection to us stands.
     Accepted,
-    /// It ended.
+    /// The peer's connection to us ended.
     Ended,
     /// It carried a message whose length cannot be, and was closed.
     Garbage,
@@ -168,7 +168,7 @@ impl TcpLink {
         Token { link: self.at, role }
     }
 
-    /// Sends a buffer of whole messages. False when there is no room for it now: the poller then tells when there is.
+    /// Sends a buffer of whole messages. False when there is no room for it now: the poller then reports when there is.
     /// Without a connection it goes into `queue`.
     pub(super) fn send(
         &mut self,

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-/// Where journald listens.
+/// The socket on which journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
 /// As which program the lines are known: `journalctl -t conntrackd`.
 const IDENTIFIER: &str = "conntrackd";

@@ -140,7 +140,7 @@ impl Seals {
         }
     }
 
-    /// What other shards said wakes this one no more: it is about to listen.
+    /// Turns off wake-ups by other shards: this thread is about to look at its queue.
     pub(super) fn hush(&self) {
         match self {
             Self::Lead(lead) if lead.others.is_empty() => {}

@@ -46,7 +46,7 @@ impl Replies {
         !self.given.is_empty()
     }
 
-    /// Answers.
+    /// Sends the answers.
     pub(super) fn send(&mut self) {
         self.given.drain(..).for_each(|answer| answer());
     }

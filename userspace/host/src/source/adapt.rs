@@ -44,7 +44,7 @@ const PACKETS: [u64; 2] = [5, 8];
 /// Events a second below which it does not matter, and above which it does.
 const EVENTS: [u64; 2] = [500, 1000];
 
-/// Where a netlink message tells what it is (`struct nlmsghdr`, `include/uapi/linux/netlink.h`).
+/// Where a netlink message carries its type (`struct nlmsghdr`, `include/uapi/linux/netlink.h`).
 const TYPE_AT: usize = 4;
 
 /// Who reports flows that begin and change.

@@ -36,7 +36,7 @@ pub(super) struct FilterMaps {
     ipv6: Trie<[u8; 16]>,
     numbers: Array<MapData, u64>,
     young: HashMap<MapData, [u8; KEY_LEN], u64>,
-    /// The same map.
+    /// The map `young`, read in batches.
     births: Entries<KEY_LEN>,
     current: KernelFilter,
     /// When young flows are looked at again.

@@ -138,7 +138,7 @@ impl Hook {
         Ok(())
     }
 
-    /// Has it run no more. What it counted stays.
+    /// Detaches the program. Its counters stay.
     pub(super) fn detach(&mut self) {
         self.links.clear();
     }

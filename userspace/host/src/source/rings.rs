@@ -33,7 +33,7 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 pub(super) struct Rings {
     /// Where the programs look for them.
     outer: ArrayOfMaps<MapData, MapData>,
-    /// The same map.
+    /// The descriptor of `outer`.
     descriptor: OwnedFd,
     rings: Vec<Ring>,
     /// Rings for CPUs that come online later.
