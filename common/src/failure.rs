@@ -18,7 +18,7 @@ pub const WORDS_LEN: usize = 40;
 /// Bytes of the ring.
 pub const RING_BYTES: u32 = 256 << 10;
 
-/// Why something failed.
+/// The reason of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Reason {
@@ -149,7 +149,7 @@ pub struct FailureRecord {
     pub family: u8,
     /// IP protocol number.
     pub proto: u8,
-    /// Zero.
+    /// Always zero.
     pub reserved: u8,
     /// CPU it happened on.
     pub cpu: u16,

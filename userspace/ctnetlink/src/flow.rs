@@ -138,7 +138,7 @@ pub mod tcp {
 /// `net.netfilter.nf_conntrack_acct` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
-    /// Packets.
+    /// How many packets.
     pub packets: u64,
     /// Bytes, IP headers included.
     pub bytes: u64,
@@ -172,7 +172,7 @@ pub struct Synproxy {
 pub struct Timestamps {
     /// First packet.
     pub start_ns: u64,
-    /// Destruction.
+    /// When the flow was destroyed.
     pub stop_ns: u64,
 }
 

@@ -125,7 +125,7 @@ pub struct Head {
     pub seq: u64,
     /// When it happened, nanoseconds: on the engine's clock in the lane, since 1970 for clients.
     pub time_ns: u64,
-    /// What happened.
+    /// The operation that the record reports.
     pub op: Op,
     /// More about it.
     pub flags: Flags,
@@ -177,7 +177,7 @@ pub fn encode(head: &Head, flow: &Flow, tail_len: u16) -> [u8; RECORD_LEN] {
     out
 }
 
-/// Appends the tail of a record: what few flows have, and what belongs to this moment if `moment` tells.
+/// Appends the tail of a record: fields that few flows have, and those of this moment if `moment` carries some.
 pub fn encode_tail(out: &mut Vec<u8>, extra: Option<&Extra>, moment: Option<&Moment>) {
     let mut put = |kind: u8, parts: &[&[u8]]| {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
@@ -468,7 +468,7 @@ impl Lost {
 /// A piece of a table that was walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Who wanted it.
+    /// Number that the requester chose.
     pub id: u32,
     /// The first slot of it.
     pub from: u32,

@@ -29,7 +29,7 @@ pub const SLICES: usize = 64;
 pub const CHILDREN: usize = 32;
 /// Leaves of all slices.
 pub const LEAVES: usize = SLICES * CHILDREN * CHILDREN;
-/// Bits that tell the leaves of a slice apart.
+/// How many bits select the leaf of a slice.
 pub const LEAF_BITS_MAX: u8 = 10;
 
 /// The key of ids and prints: 16 secret bytes that all nodes have in common.
@@ -66,7 +66,7 @@ impl FlowId {
         (self.0 >> 48) as u16
     }
 
-    /// What tells it from others of its leaf.
+    /// The part of the id that distinguishes it from others of its leaf.
     #[must_use]
     pub const fn low(self) -> u64 {
         self.0 & ((1 << 48) - 1)
@@ -243,7 +243,7 @@ pub fn put_node(w: &mut Writer<'_>, node: u16, sums: impl IntoIterator<Item = u3
 /// A row of a leaf in frame 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdRow {
-    /// Which flow.
+    /// Id of the flow.
     pub id: FlowId,
     /// The low 4 bytes of its print; 0: it is over.
     pub print: u32,
@@ -271,7 +271,7 @@ pub struct Ids<'a> {
 /// A leaf, or a part of one, in frame 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// Which leaf.
+    /// Number of the leaf.
     pub leaf: u16,
     /// The least and the greatest id that it says everything about.
     pub range: (FlowId, FlowId),

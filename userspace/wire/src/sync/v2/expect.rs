@@ -1,5 +1,5 @@
-//! Expectations on the wire: the attributes of version 1 (`docs/spec/sync.md`, section 5), and what version 1 cannot
-//! tell.
+//! Expectations on the wire: the attributes of version 1 (`docs/spec/sync.md`, section 5), and fields that version 1
+//! cannot carry.
 //!
 //! ```text
 //!   version 8; each: step v | what 1 | length 2, BE | attributes, padded to 4 bytes each

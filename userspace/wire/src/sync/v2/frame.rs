@@ -26,7 +26,7 @@ bitflags! {
     pub struct Flags: u8 {
         /// The sender wants to be answered soon.
         const ANSWER = 1;
-        /// More waits to be sent.
+        /// The sender has more to send.
         const MORE = 2;
         /// Of later versions.
         const _ = !0;
@@ -40,7 +40,7 @@ pub struct Head {
     pub sent_us: u32,
     /// How long its oldest news waited, in units of 0.1 ms; 65,535 and longer are 65,535.
     pub age: u16,
-    /// Flags.
+    /// The flags of the datagram.
     pub flags: Flags,
 }
 
@@ -95,7 +95,7 @@ pub enum Frame<'a> {
     },
     /// Expectations of the sender.
     Expects(Expectations<'a>),
-    /// What arrived.
+    /// An acknowledgement.
     Ack(Ack<'a>),
     /// A place to compare at.
     Cut(Cut),
@@ -111,7 +111,7 @@ pub enum Frame<'a> {
     Beaten(Records<'a>),
     /// How far a bulk is.
     Bulk(Bulk),
-    /// Claims up to this version are the sender's no more, and not ended.
+    /// The sender gives up its claims up to this version, though their flows live.
     Release(u64),
     /// Nothing: the datagram has a length that is tried.
     Probe,
