@@ -169,7 +169,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// None counted yet.
+    /// Groups by these keys, without a flow.
     #[must_use]
     pub fn by(keys: Vec<Key>) -> Self {
         Self { keys, ..Self::default() }

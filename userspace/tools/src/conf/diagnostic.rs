@@ -77,7 +77,7 @@ pub struct Source<'a> {
     lines: Vec<usize>,
 }
 
-/// One thing to tell about a configuration.
+/// An error or a warning about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
         self.diagnostic(Severity::Warning, span, message)
     }
 
-    /// Where `span` begins.
+    /// The file and line at which `span` begins.
     #[must_use]
     pub fn place(&self, span: Span) -> Place {
         let Diagnostic { file, line, column, .. } = self.error(span, String::new());

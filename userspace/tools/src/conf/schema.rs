@@ -183,7 +183,7 @@ pub enum Key {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Keyword {
-    /// What it sets.
+    /// The setting that it changes.
     pub key: Key,
     /// How it is written.
     pub name: &'static str,
@@ -223,7 +223,7 @@ pub struct Param {
 pub enum Body {
     /// It has no braces.
     None,
-    /// Keywords.
+    /// A block of keywords.
     Block(Block),
     /// Keywords that depend on the first argument.
     ByChoice(&'static [(&'static str, Block)]),

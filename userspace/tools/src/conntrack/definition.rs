@@ -86,13 +86,13 @@ impl Verb {
     }
 }
 
-/// Which table.
+/// The kernel's table that a command works on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
-    /// Flows.
+    /// The table of flows.
     #[default]
     Conntrack,
-    /// Expectations.
+    /// The table of expectations.
     Expect,
     /// Flows that are gone but still referenced.
     Dying,
@@ -117,11 +117,11 @@ impl Table {
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// No.
+    /// The option takes no value.
     None,
-    /// Yes.
+    /// The option takes a value.
     Required,
-    /// Perhaps; the next word counts if it does not begin with `-`.
+    /// The option may take a value: the next word counts if it does not begin with `-`.
     Optional,
 }
 
@@ -376,11 +376,11 @@ pub const OPTIONS: [Definition; 34] = {
 /// Whether an option goes with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Legality {
-    /// It does not.
+    /// The option is refused.
     Illegal,
-    /// It must be given.
+    /// The option must be given.
     Required,
-    /// It may be given.
+    /// The option may be given.
     Optional,
     /// One of two pairs must be given whole.
     Pair,

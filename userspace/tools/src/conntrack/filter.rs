@@ -11,7 +11,7 @@ use ctnetlink::uapi::filter::flag;
 use ctnetlink::view::label_words;
 use ctnetlink::{FlowView, Tuple};
 
-/// Which flows.
+/// Selects the flows that a command is about.
 #[derive(Debug)]
 pub struct Filter<'a> {
     command: &'a Command,

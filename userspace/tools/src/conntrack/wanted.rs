@@ -256,7 +256,7 @@ fn changed_state(command: &Command, now: ProtoState) -> Option<ProtoState> {
             let vtag = [orig.unwrap_or(tags[0]), reply.unwrap_or(tags[1])];
             Some(ProtoState::Sctp { state, vtag }).filter(|wanted| *wanted != now)
         }
-        // Kernels without a tracker for DCCP tell no state.
+        // Kernels without a tracker for DCCP report no state.
         Some(ipproto::DCCP) => {
             Some(ProtoState::Dccp { state, role }).filter(|wanted| *wanted != now)
         }

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-/// How long the engine may take to tell its state.
+/// How long the engine may take to report its state.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a sample is good for others who ask.
 const FRESH: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Endpoint {
         Self { service, limits, kept: Mutex::default() }
     }
 
-    /// The state of the engine, unless it does not tell in time.
+    /// The state of the engine, unless it does not answer in time.
     async fn report(&self) -> Option<Report> {
         timeout(PATIENCE, self.service.report()).await.ok()?.ok()
     }

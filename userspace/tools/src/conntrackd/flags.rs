@@ -20,13 +20,13 @@ pub const CONFIG_DEFAULT: &str = "/etc/conntrackd/conntrackd.conf";
 pub struct Args {
     /// The configuration file. Clients read it too: it says where the control socket is.
     pub config: PathBuf,
-    /// What to do.
+    /// The action that the flags ask for.
     pub action: Action,
     /// What to warn about.
     pub warnings: Vec<&'static str>,
 }
 
-/// What to do.
+/// An action of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Be the daemon.
@@ -266,7 +266,7 @@ impl Verb {
             return arg.action(ArgAction::SetTrue);
         }
         arg.num_args(0..=1)
-            // Without it clap does not tell where the option stood.
+            // Without it clap does not report where the option stood.
             .default_missing_value("")
             .value_parser(move |word: &str| self.checked(word))
             .value_name(self.shown)

@@ -221,7 +221,7 @@ impl Plan {
     }
 
     /// Whether the hook was asked for and the auto choice is taken instead: without a table of this node's flows the
-    /// hook cannot tell which of the flows that it sees begin come to be.
+    /// hook does not know which of the flows that it sees begin get into the kernel's table.
     #[must_use]
     pub fn declines_hook(&self) -> bool {
         self.event_source == EventSource::Hook && !self.config.replication.keep_local
@@ -339,7 +339,7 @@ impl Role {
             window_tracking: self.window_tracking,
             expectations: self.expectations.clone(),
             tell_vanished: self.records.is_some(),
-            // The files do not tell: a reload begins another life, too.
+            // No file records whether this is a restart, and a reload begins another life, too.
             earlier_life: true,
             ..Config::default()
         }
@@ -372,7 +372,7 @@ impl Role {
     }
 }
 
-/// `Mode`, without its timeouts, which [`SyncMode::commit_timeout_s`] and [`SyncMode::purge_timeout_s`] tell.
+/// `Mode`, without its timeouts, which are in [`SyncMode::commit_timeout_s`] and [`SyncMode::purge_timeout_s`].
 fn replication(mode: SyncMode) -> Replication {
     match mode {
         SyncMode::NoTrack {

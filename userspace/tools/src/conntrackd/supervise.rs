@@ -62,7 +62,7 @@ const STAYS: &str = "the old configuration stays in force";
 pub enum Readiness {
     /// systemd, by the daemon itself.
     Console,
-    /// The process that was started, which tells systemd.
+    /// The process that was started, which reports it to systemd.
     Daemon(Child),
 }
 
@@ -418,8 +418,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells systemd that the daemon works, if each thread of the engine has begun a turn since the last time. If one
-    /// hangs, systemd's patience runs out.
+    /// Feeds systemd's watchdog, if each thread of the engine has begun a turn since the last time. If one
+    /// hangs, systemd's timeout runs out.
     fn watch(&self) {
         let works = match (&self.phase, &self.threads) {
             (Phase::Rebuilding(_, since, _), _) => since.elapsed() < REBUILD_PATIENCE,

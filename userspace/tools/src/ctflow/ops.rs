@@ -222,16 +222,16 @@ fn plain_or_json(output: Output) -> Result<bool, Fault> {
 /// How many flows a filter selects of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Selected.
+    /// Flows that the filter selects.
     pub matched: u64,
-    /// In the table.
+    /// Flows in the table.
     pub table: u64,
 }
 
 /// What a delete is about to do.
 #[derive(Debug, Default)]
 pub struct Intent {
-    /// How many flows.
+    /// How many flows it selects.
     pub found: Found,
     /// Some of them, as lines.
     pub examples: Vec<String>,

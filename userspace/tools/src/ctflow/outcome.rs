@@ -77,7 +77,7 @@ impl From<anyhow::Error> for Fault {
     }
 }
 
-/// Says something on stderr, behind what is on stdout by now.
+/// Writes a line to stderr, after the text that stdout has already taken.
 pub fn note(text: impl fmt::Display) {
     stdout::settle();
     eprintln!("ctflow: {text}");

@@ -97,7 +97,7 @@ impl Finding {
         self
     }
 
-    /// The same about several things: as bad as the worst of them, and telling of all that are as bad.
+    /// Joins findings of one kind: the result is as bad as the worst of them, and names all that are as bad.
     pub(super) fn of_all(findings: Vec<Self>) -> Option<Self> {
         let worst = findings.iter().map(|finding| finding.status).max()?;
         let mut same = findings.into_iter().filter(|finding| finding.status == worst);

@@ -48,7 +48,7 @@ pub enum Part {
     Service,
 }
 
-/// Everything.
+/// Everything that the checks look at.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
     /// The kernel.
@@ -76,7 +76,7 @@ pub struct Facts {
     pub links: Known<Vec<Link>>,
     /// Whether something keeps the system's clock in step.
     pub clock_in_step: Known<bool>,
-    /// keepalived.
+    /// The configuration of keepalived.
     pub keepalived: Keepalived,
     /// How the daemon is started, and the original beside it.
     pub service: Service,
@@ -108,7 +108,7 @@ pub struct Programs {
     pub hook: Known<Option<String>>,
 }
 
-/// Modules.
+/// Kernel modules.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Modules {
     /// Names of those that are loaded; what is built in has none.
@@ -132,7 +132,7 @@ pub struct Flowtable {
     pub name: String,
     /// Priority of its hook.
     pub priority: i32,
-    /// Interfaces.
+    /// Names of the interfaces.
     pub devices: Vec<String>,
     /// Whether it counts packets.
     pub counts: bool,
@@ -154,9 +154,9 @@ pub struct Listener {
 pub enum Answer {
     /// Its state.
     Status(Box<Status>),
-    /// Nothing: why not.
+    /// The daemon does not answer, for this reason.
     Silent(String),
-    /// Something that is not understood: it is another program, or another version.
+    /// The daemon answers something else: it is another program, or another version.
     Foreign(String),
 }
 
@@ -233,7 +233,7 @@ pub enum PathFound {
     Silent,
 }
 
-/// keepalived.
+/// The configuration of keepalived.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keepalived {
     /// Its configuration, variables replaced and comments removed.
@@ -281,7 +281,7 @@ fn unknown<T>() -> Known<T> {
 }
 
 impl Facts {
-    /// Nothing is known.
+    /// Facts of which nothing is known.
     #[must_use]
     pub fn unknown() -> Self {
         Self {

@@ -12,9 +12,9 @@ use std::fmt::Write as _;
 /// How many outcomes are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Errors.
+    /// How many errors.
     pub errors: usize,
-    /// Warnings.
+    /// How many warnings.
     pub warnings: usize,
     /// Things to know.
     pub notes: usize,
@@ -25,7 +25,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts.
+    /// Counts outcomes by severity.
     #[must_use]
     pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Self {
         let mut totals = Self::default();

@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// First and last address of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// IPv4.
+    /// A range of IPv4 addresses.
     V4(u32, u32),
-    /// IPv6.
+    /// A range of IPv6 addresses.
     V6(u128, u128),
 }
 

@@ -41,7 +41,7 @@ pub enum Action {
 /// Which helpers: a name, and what else was said of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Name.
+    /// Name of the policy or the helper.
     pub name: String,
     /// Address family.
     pub l3_protocol: Option<u16>,

@@ -1,4 +1,4 @@
-//! Everything that statistics tell, with types, for machines. The format is `docs/spec/status.md`.
+//! All statistics, with types, for machines. The format is `docs/spec/status.md`.
 //!
 //! Names end in their unit where there is one. Fields are added without a new [`SCHEMA`]; one that goes or changes its
 //! meaning makes a new one.
@@ -43,7 +43,7 @@ pub use service::{Bucket, Http, Reload};
 pub use turnover::{Lifetime, Lived, Turnover, Zone};
 
 object! {
-    /// Everything.
+    /// The status of a daemon.
     Status {
         /// Version of the format, [`SCHEMA`].
         schema: u32,
@@ -73,7 +73,7 @@ object! {
         peers: Vec<Peer>,
         /// What their port refused; `null` where there is none.
         refused: Option<Refused>,
-        /// Replication.
+        /// State of the replication.
         replication: Replication,
         /// Where events come from.
         events: Events,
@@ -113,7 +113,7 @@ object! {
         created: u64,
         /// Flows that found no room.
         create_no_space: u64,
-        /// Changes.
+        /// Changes of flows.
         updated: u64,
         /// Changes of flows that are not there.
         update_failed: u64,
@@ -133,11 +133,11 @@ object! {
         created: u64,
         /// Refused by the other side.
         create_failed: u64,
-        /// Changes.
+        /// Changes of flows.
         updated: u64,
         /// Changes that the table or the kernel refused.
         update_failed: u64,
-        /// Ends.
+        /// Ends of flows.
         destroyed: u64,
         /// Ends that the table or the kernel refused.
         destroy_failed: u64,
@@ -145,11 +145,11 @@ object! {
 }
 
 object! {
-    /// Traffic.
+    /// A volume of traffic.
     Traffic {
         /// Bytes, IP headers included.
         bytes: u64,
-        /// Packets.
+        /// How many packets.
         packets: u64,
     }
 }
@@ -185,7 +185,7 @@ object! {
 }
 
 object! {
-    /// Replication.
+    /// State of the replication.
     Replication {
         /// Messages sent.
         sent: u64,
@@ -240,7 +240,7 @@ object! {
         recorded: u64,
         /// News refused by the filter in the kernel.
         filtered: u64,
-        /// News that found no room. If the flow goes on, its next packet tells it.
+        /// News that found no room. If the flow goes on, its next packet reports it.
         lost: u64,
     }
 }
@@ -308,7 +308,7 @@ object! {
 object! {
     /// Queues to the peer.
     Queues {
-        /// What waits to be sent.
+        /// Messages that wait to be sent.
         outbox: Queue,
         /// Buffers that links refused.
         errors: Queue,

@@ -56,9 +56,9 @@ pub struct Xml<'a> {
 pub struct When {
     /// Hour, 0 to 23.
     pub hour: u8,
-    /// Minute.
+    /// Minute, 0 to 59.
     pub min: u8,
-    /// Second.
+    /// Second, 0 to 60.
     pub sec: u8,
     /// Day of the week, Sunday is 1.
     pub wday: u8,

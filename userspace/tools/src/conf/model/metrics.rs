@@ -47,7 +47,7 @@ pub enum PerCpu {
     /// On machines with few CPUs.
     #[default]
     Auto,
-    /// Always.
+    /// On every machine.
     On,
     /// Only their sums.
     Off,

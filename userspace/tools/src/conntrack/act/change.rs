@@ -54,7 +54,7 @@ pub(super) fn create(command: &Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flow that exists gets what can be changed of it; its status only if one was given.
+/// Changes what can be changed of an existing flow; its status only if one was given.
 ///
 /// # Errors
 /// What the kernel says, or that it would have to be translated in another way than it is.
@@ -146,9 +146,9 @@ pub(super) fn update(command: &Command, lines: &[Command]) -> Outcome {
 
 /// What became of many flows.
 pub(super) struct Done {
-    /// How many were changed.
+    /// How many flows were changed.
     pub(super) count: u64,
-    /// What the kernel said first of one that was not.
+    /// The kernel's first error.
     pub(super) failed: Option<Failure>,
 }
 

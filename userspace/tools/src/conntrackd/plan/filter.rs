@@ -11,7 +11,7 @@ use host::source::KernelFilter;
 pub struct Filtering {
     /// Who sorts events out; `None` without a filter.
     pub side: Option<FilterSide>,
-    /// What passes.
+    /// The filter of flows that pass.
     passes: KernelFilter,
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub enum Order {
     /// Nothing but to draw.
     Draw,
-    /// Leave.
+    /// Leave the program.
     Quit,
     /// Arrange the picture again.
     Arrange,
@@ -31,10 +31,10 @@ pub enum Order {
 /// The half of the screen that keys move in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pane {
-    /// Flows.
+    /// The list of flows.
     #[default]
     Flows,
-    /// Groups.
+    /// The list of groups.
     Groups,
 }
 
@@ -43,7 +43,7 @@ pub enum Pane {
 pub struct Prompt {
     /// Whether it is a command, not a filter.
     pub is_command: bool,
-    /// What it holds.
+    /// The text so far.
     pub text: String,
     /// What is wrong with it.
     pub error: Vec<String>,

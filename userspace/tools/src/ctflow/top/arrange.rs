@@ -37,7 +37,7 @@ pub enum By {
     In,
     /// Rate from who began it.
     Out,
-    /// Age.
+    /// Age of the flow.
     Age,
     /// Seconds left.
     Left,
@@ -124,7 +124,7 @@ pub struct Settings {
     pub program: Option<Arc<Program>>,
     /// What flows are sorted by.
     pub by: By,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub turned: bool,
     /// What they are grouped by.
     pub group: Option<Key>,
@@ -179,7 +179,7 @@ pub struct Tally {
     pub tcp: u64,
     /// UDP flows.
     pub udp: u64,
-    /// Others.
+    /// Flows of other protocols.
     pub other: u64,
 }
 
@@ -232,7 +232,7 @@ pub struct Groups {
     pub is_exact: bool,
 }
 
-/// What is shown.
+/// Everything that the screen shows.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
     /// The sample without its rows.

@@ -37,7 +37,7 @@ pub enum Stand {
     Live,
     /// It was, and a new snapshot is on its way: why.
     Behind(Cause),
-    /// There is no more.
+    /// The feed has ended.
     Over(Lapse),
 }
 
@@ -71,7 +71,7 @@ impl Watched {
     }
 }
 
-/// Where a feed is, and whose it has to be.
+/// The socket of a feed, and the namespace that it must be of.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its socket.
@@ -135,7 +135,7 @@ fn too_many(flows_max: usize) -> Lapse {
     )
 }
 
-/// Follows until there is no more: why.
+/// Follows the feed until it ends. Returns why it ended.
 fn follow(place: &Place, mirror: &Mutex<Mirror>, watched: &Watched) -> Lapse {
     let opened = feed::connect(&place.socket);
     let mut reader = match opened {

@@ -15,7 +15,7 @@ pub const FLOWS_MAX: usize = 1_000_000;
 /// Numbers over all flows of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Flows.
+    /// How many flows.
     pub flows: u64,
     /// TCP flows.
     pub tcp: u64,
@@ -108,7 +108,7 @@ pub struct Sample {
     pub mode: Mode,
     /// Why it is not the mirror, or the mirror is behind; `None` where all is as it should be.
     pub lapse: Option<Lapse>,
-    /// Who was asked.
+    /// The source of the sample.
     pub origin: Origin,
     /// Whether every flow was read.
     pub is_whole: bool,

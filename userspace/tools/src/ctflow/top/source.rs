@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
 /// How long to wait for the first snapshot before looking whether to stop.
 const MOMENT: Duration = Duration::from_millis(50);
-/// A mirror that had no room is tried again when the table takes no more than so many eighths of it.
+/// A mirror that had no room is tried again when the table takes at most so many eighths of it.
 const ROOM_EIGHTHS: u64 = 7;
 
 /// Where a feed may be.

@@ -42,7 +42,7 @@ pub enum Look {
 pub struct Line {
     /// What it says: ASCII, but for what was typed.
     pub text: String,
-    /// How it looks.
+    /// Colours and characters.
     pub look: Look,
 }
 

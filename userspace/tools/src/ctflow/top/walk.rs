@@ -28,7 +28,7 @@ pub enum Wanted {
     Kernel,
 }
 
-/// What a walk and those who wait for it tell each other.
+/// Signals between a walk and those who wait for it.
 #[derive(Debug, Default)]
 pub struct Signs {
     /// Walks are to end.
