@@ -134,7 +134,7 @@ impl Series {
         }
     }
 
-    /// Never.
+    /// Always false.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
@@ -164,7 +164,7 @@ impl Family {
     }
 }
 
-/// Takes whole families away from the end until no more than `max` time series are left; how many went.
+/// Takes whole families away from the end until at most `max` time series are left; returns how many series went.
 pub fn cut(families: &mut Vec<Family>, max: usize) -> usize {
     let mut total: usize = families.iter().map(Family::series_len).sum();
     let mut gone = 0;

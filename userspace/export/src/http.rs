@@ -46,10 +46,10 @@ const BIND_AGAIN: Duration = Duration::from_secs(10);
 /// How long after a failed `accept(2)` the next one waits: descriptors come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where to listen.
+/// The endpoint to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
-    /// TCP.
+    /// A TCP port.
     Tcp(SocketAddr),
     /// A socket in the file system, which the owner and the group of the daemon may use.
     Unix(PathBuf),

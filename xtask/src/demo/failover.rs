@@ -40,7 +40,7 @@ impl Router {
 /// How one router took over from the other.
 #[derive(Clone, Debug)]
 pub(super) struct Takeover {
-    /// Why.
+    /// The cause of the takeover.
     pub(super) what: String,
     /// When the other one was killed, or switched on again.
     pub(super) began: Moment,
@@ -271,7 +271,7 @@ impl<'a> Story<'a> {
         Ok(takeover)
     }
 
-    /// Tells what a router's script did; whether that was all.
+    /// Prints what a router's script did. Returns whether the script has finished.
     fn tell_script(&mut self, node: Node, takeover: &mut Takeover) -> Result<bool> {
         let mut done = false;
         for line in self.router(node)?.keepalived.news() {

@@ -31,7 +31,7 @@ const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Both switches.
+    /// The machine with both switches.
     Net,
     Client,
     A,

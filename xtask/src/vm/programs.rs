@@ -55,7 +55,7 @@ const IN_PLACE: [&str; 6] = [
     "usr/lib/amanda/sendbackup",
     "usr/lib/amanda/runtar",
 ];
-/// What they read.
+/// The configuration files that the programs read.
 const TEXTS: [&str; 3] = ["etc/netconfig", "etc/amanda-security.conf", "etc/sane.d/test.conf"];
 /// Users that they become.
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nftp:x:100:100::/:/bin/false\n\

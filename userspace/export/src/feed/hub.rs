@@ -259,7 +259,7 @@ impl Hub {
         }
     }
 
-    /// Tells clients what they have lost, those who have read on.
+    /// Sends gap messages to the clients that have lost records and have read on.
     fn settle(&mut self) {
         let limit = self.settings.share(self.clients.len());
         for client in self.clients.values_mut() {

@@ -34,7 +34,7 @@ pub(super) enum OnGap {
 /// What a client wants to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    /// How.
+    /// The encoding.
     pub(super) format: Format,
     /// Which flows: a filter in normal form.
     pub(super) filter: String,
@@ -53,15 +53,15 @@ pub(super) struct Subscription {
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// It wants records.
+    /// The client subscribes to records.
     Subscribe(Subscription),
-    /// It wants a new snapshot.
+    /// The client requests a new snapshot.
     Resync,
-    /// It asks something.
+    /// The client asks a question.
     Ask(Question),
-    /// It wants to know how a flow is by now: of that table; the flow as JSON.
+    /// The client asks for the present state of a flow: the table, and the flow as JSON.
     Get(Side, String),
-    /// It goes.
+    /// The client leaves.
     Bye,
 }
 

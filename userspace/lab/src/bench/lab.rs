@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) struct Case {
     /// For people: `100 k flows`.
     pub(super) label: String,
-    /// Flows.
+    /// How many flows.
     pub(super) flows: u32,
     /// Whatever else varies.
     pub(super) extra: u32,

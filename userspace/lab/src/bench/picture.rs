@@ -93,7 +93,8 @@ pub(super) fn draw(report: &Report) -> Result<String> {
     Ok(svg)
 }
 
-/// The panels, from top to bottom: what has a goal and what tells most; the rest is in the table. Growth shows all.
+/// The panels, from top to bottom: figures with a goal and the main figures; the rest is in the table. Growth shows
+/// all.
 fn panels(report: &Report) -> Vec<Panel<'_>> {
     let mut panels = Vec::new();
     for scenario in &report.scenarios {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use host::source::Settings;
 
-/// The daemon, and who listens beside it, as far as `tools` alone can tell.
+/// The daemon, and who listens beside it: what only `tools` knows of them.
 #[derive(Clone, Debug)]
 pub struct Product {
     /// Its event sources, by the words of the configuration language; without `auto`, which is one of them.

@@ -129,7 +129,7 @@ pub(super) struct Repeats {
     each: u32,
     /// Left of a whole run: a machine that is always busy gains nothing by them.
     left: u32,
-    /// How many were taken.
+    /// How many measurements were repeated.
     pub(super) taken: u32,
 }
 
@@ -142,8 +142,8 @@ impl Repeats {
         Self { each, left: each.saturating_mul(REPEATED_MAX), taken: 0 }
     }
 
-    /// Measures until nothing disturbs it, or no more is allowed; gives what the fewest things
-    /// disturbed, and the latest of those.
+    /// Measures until nothing disturbs it, or the repeats are used up; returns the measurement with the fewest
+    /// disturbances, the latest of those.
     pub(super) fn quietest<T>(
         &mut self,
         mut measure: impl FnMut() -> Result<(T, Vec<Disturbance>)>,

@@ -26,9 +26,9 @@ pub(super) type Values = BTreeMap<&'static str, f64>;
 pub(super) struct Scenario {
     /// How it is asked for.
     pub(super) name: &'static str,
-    /// What is done.
+    /// The activity that is measured.
     pub(super) title: &'static str,
-    /// What comes out of it, most telling first.
+    /// The figures that it yields, most important first.
     pub(super) figures: Vec<Figure>,
     /// Whom it can measure.
     pub(super) suits: fn(&Subject) -> bool,
@@ -60,7 +60,7 @@ impl Scenario {
 pub(super) struct Figure {
     /// Its key in [`Values`] and in JSON.
     pub(super) key: &'static str,
-    /// What it is.
+    /// Name of the figure.
     pub(super) title: &'static str,
     /// Its unit; empty for ratios.
     pub(super) unit: &'static str,
@@ -154,7 +154,7 @@ pub(super) struct Sample {
     pub(super) case: Case,
     pub(super) subject: Subject,
     pub(super) values: Values,
-    /// What disturbed it.
+    /// Disturbances during the measurement.
     pub(super) disturbed: Vec<Disturbance>,
 }
 

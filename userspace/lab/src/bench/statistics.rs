@@ -31,9 +31,9 @@ impl Spread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Better {
-    /// Less.
+    /// Less is better.
     Lower,
-    /// More.
+    /// More is better.
     Higher,
 }
 

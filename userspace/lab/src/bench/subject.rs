@@ -28,12 +28,12 @@ pub enum Subject {
     Watcher(Brand),
 }
 
-/// Whose program.
+/// The maker of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Brand {
-    /// conntrack-tools'.
+    /// The original of conntrack-tools.
     Original,
-    /// Ours.
+    /// Our own program.
     Ours,
 }
 
@@ -114,7 +114,7 @@ pub enum Role {
     Alone,
     /// Replicates; host 1 or 2 on the link.
     Replicates {
-        /// Its own number.
+        /// The daemon's number on the link.
         host: u8,
         /// Whether the peer's flows go straight into the kernel.
         direct: bool,
@@ -126,15 +126,15 @@ pub enum Role {
 pub struct Setup<'a> {
     /// Its program.
     pub program: PathBuf,
-    /// Reads what ours tells.
+    /// Reads what only our daemon reports.
     pub product: &'a Product,
-    /// Who it is.
+    /// The subject that it belongs to.
     pub subject: &'a Subject,
     /// Where it keeps its files.
     pub dir: &'a Path,
     /// A name for them.
     pub name: &'a str,
-    /// What for.
+    /// The daemon's task.
     pub role: Role,
     /// Its event socket.
     pub buffers: Buffers,
@@ -253,7 +253,7 @@ impl Daemon {
         self.started
     }
 
-    /// What it answers.
+    /// Sends a request, and returns the answer.
     pub(super) fn ask(&self, request: Request) -> Result<String> {
         let mut answer = Vec::new();
         host::control::ask(&self.stem.with_extension("ctl"), request, &mut answer)?;
@@ -272,7 +272,7 @@ impl Daemon {
         number_after(&answer, "events received:").context("it does not tell of events")
     }
 
-    /// What only ours tells.
+    /// The figures that only our daemon reports.
     pub(super) fn figures(&self) -> Result<DaemonFigures> {
         let answer = self.ask(Request::StatsJson)?;
         (self.figures)(&answer).context("its status is not understood")

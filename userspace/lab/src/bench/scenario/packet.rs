@@ -99,13 +99,13 @@ impl Stage {
         Ok(Self { router, daemon })
     }
 
-    /// Packets of connections that are established by now.
+    /// Packets of connections that have been established.
     fn road(&self, lab: &Lab) -> Result<Generator<'_>> {
         let range = Range { flows: Some(FLOWS), ..Range::ALL };
         let open = |life| lab.generator(&self.router, Shape::v4(life), range, None);
         open(Life::Opening)?.run(FLOWS.into(), None)?;
         let mut traffic = open(Life::Traffic)?;
-        // Once for every flow, so that whatever has to be learned of it has been.
+        // One packet of every flow, so that the daemon has learned all that it has to learn of the flows.
         traffic.run(FLOWS.into(), None)?;
         Ok(traffic)
     }

@@ -141,7 +141,7 @@ fn zombies(lab: &Lab, subject: &Subject, case: &Case) -> Result<Values> {
     Ok(Values::from(values))
 }
 
-/// Flows that only one of kernel and daemon has, as far as numbers tell.
+/// Flows that only one of kernel and daemon has, according to their counts.
 fn difference(router: &Router, daemon: &Daemon) -> Result<u64> {
     Ok(router.flows()?.abs_diff(daemon.flows("stats")?))
 }
