@@ -177,7 +177,7 @@ impl Side {
         self.end(child)
     }
 
-    /// Where it is.
+    /// The namespace that it works in.
     pub(crate) const fn namespace(&self) -> &Namespace {
         &self.namespace
     }
@@ -257,7 +257,7 @@ impl Side {
         Done { exit: status.code().unwrap_or(-1), stdout, stderr, table: String::new() }
     }
 
-    /// Lets things happen once the program listens, and interrupts it when it has heard of them.
+    /// Runs `given` once the program listens, and interrupts the program when it has received the events.
     fn listen(&self, child: &mut Child, given: &str) {
         let mut ended = || child.try_wait().expect("it is our child").is_some();
         wait_until("the program listens", || ended() || !listeners().is_empty());

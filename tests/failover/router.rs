@@ -17,9 +17,9 @@ use tests::wait::wait_until;
 pub(crate) struct Setup {
     /// The version of the protocol.
     pub(crate) version: u8,
-    /// How many there are.
+    /// How many nodes there are.
     pub(crate) nodes: usize,
-    /// Whose conntrackd.
+    /// The maker of conntrackd.
     pub(crate) brand: Brand,
     /// Whether flows of the peer go straight into the kernel (`DisableExternalCache`).
     pub(crate) inject: bool,
@@ -217,8 +217,8 @@ impl Drop for Keepalived {
     }
 }
 
-/// Puts a daemon's program, its configuration and what tells whether it is ready where the scripts of a keepalived look
-/// for them. Each file changes at once: a script may be running.
+/// Puts a daemon's program, its configuration and the command that asks whether it is ready where the scripts of a
+/// keepalived look for them. Each file changes at once: a script may be running.
 fn ask_of(folder: &Path, daemon: &Daemon<'_>) {
     let replace = |name: &str, put: &dyn Fn(&Path)| {
         let new = folder.join(format!("{name}.new"));

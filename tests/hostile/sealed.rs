@@ -35,7 +35,7 @@ const PER_SECOND: u32 = 2_000;
 /// Flows at A.
 const FLOWS: u32 = 500;
 
-/// What is sent.
+/// The kind of datagram that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A handshake with the right mac1, from a forged source.

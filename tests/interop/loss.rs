@@ -2,8 +2,8 @@
 //! the other's flows, without a request for a bulk transfer.
 //!
 //! The nodes greet each other before anything is lost. The original does not notice that messages before the first
-//! one it receives are missing, and has no answer to a NACK for messages that its resend queue (131072 messages)
-//! holds no more.
+//! one it receives are missing, and does not answer a NACK for messages that have left its resend queue (131072
+//! messages).
 
 use crate::cell::heard;
 use crate::tables::wait_for_agreement;

@@ -58,7 +58,7 @@ fn wait_to_find(namespace: &Namespace, conf: &str, check: &str, status: &str) ->
     wait_or_tell(look, |last| format!("never {status}: {last}"))
 }
 
-/// Finds a fault, runs the commands, and finds it no more.
+/// Finds a fault, runs the commands, and sees that the fault is gone.
 pub(crate) fn mends(namespace: &Namespace, conf: &str, check: &str, status: &str) {
     let finding = expect(namespace, conf, check, status);
     mend(namespace, &finding);

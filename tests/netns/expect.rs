@@ -15,7 +15,7 @@ fn conf(end: End) -> Conf {
     Conf::new(end).option("ExpectationSync on")
 }
 
-/// Node A with a control connection that has announced two data connections, and B, which has heard of them.
+/// Node A with a control connection that has announced two data connections, and B, which has received them.
 fn announced<'a>(stage: &'a Stage, a: &Conf, b: &Conf) -> (Daemon<'a>, Daemon<'a>, Requests) {
     let b = stage.ours("b", b);
     let a = stage.ours("a", a);

@@ -45,7 +45,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// The next line; `Null` when there is no more.
+    /// The next line; `Null` at the end.
     fn next(&mut self) -> Value {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("a line comes in time");

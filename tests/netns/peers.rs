@@ -153,7 +153,7 @@ fn second_is_active(daemon: &Daemon<'_>) -> bool {
     daemon.status()["links"][1]["active"].as_bool().expect("true or false")
 }
 
-/// The same link-local address at the other end of two cables: the interface tells them apart.
+/// The same link-local address at the other end of two cables: the interface distinguishes them.
 #[test]
 fn peers_with_one_link_local_address_are_told_apart_by_their_interface() {
     let stage = Stage::with_cables(2);

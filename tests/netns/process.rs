@@ -26,7 +26,7 @@ impl Systemd {
         Self { socket }
     }
 
-    /// A daemon that is to tell it, and to be alive all the time.
+    /// A daemon that reports its readiness, and feeds the watchdog, through the socket.
     fn command(stage: &Solo, watchdog: Duration) -> Command {
         let mut command = Command::new(Brand::Ours.program());
         command.env("NOTIFY_SOCKET", stage.files.path().join("notify"));

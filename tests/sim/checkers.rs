@@ -111,7 +111,7 @@ pub(crate) fn peer_covers(cluster: &Cluster, (from, to): (usize, usize)) -> Outc
         let Some(known) = remote.get(key) else {
             return fail(TRUTH, to, key, "is not known of the peer");
         };
-        // The original lays an update over what it knows, and what a message does not tell stays.
+        // The original merges an update into what it knows, and a field that the message does not carry stays.
         let merges = cluster.profile.original == Some(to);
         let same = known == flow
             || original && known.without_mark() == flow.without_mark()
@@ -139,7 +139,7 @@ pub(crate) fn peer_knows(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-/// (k) Two nodes to whom nothing happens send signs of life, and no more: `datagrams` in the time of settling.
+/// (k) Two nodes to whom nothing happens send only signs of life: `datagrams` in the time of settling.
 pub(crate) fn is_quiet(datagrams: u64) -> Outcome {
     if datagrams > 24 {
         return Err(Violation::new("(k) quiet", format!("{datagrams} datagrams about nothing")));

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of kernel v6.12, `net/netfilter/nf_conntrack_netlink.c`: both directions of a flow are unique
 //! in a zone, a lookup finds a flow by either, status bits only grow, an expected flow needs its master, and an event
-//! of traffic tells what changed, while an event of a request tells everything.
+//! of traffic carries what changed, while an event of a request carries everything.
 
 use crate::prng::Rng;
 use common::Instant;
@@ -50,10 +50,10 @@ pub(crate) struct Kernel {
     abandoned: BTreeSet<FlowKey>,
     /// Flows that began before the first listener: they cause no event.
     silent: BTreeSet<FlowKey>,
-    /// It holds no more than so many flows (`nf_conntrack_max`).
+    /// It holds at most so many flows (`nf_conntrack_max`).
     pub(crate) most: Option<usize>,
     refused: bool,
-    /// `nf_conntrack_events` is 0: of flows that begin now it will never tell anything.
+    /// `nf_conntrack_events` is 0: the kernel will never report anything of flows that begin now.
     pub(crate) events_off: bool,
     /// Flows began while the kernel sent no events, and the host has not noticed that yet. If it never does, because
     /// that lasted less than a second, counts that happen to be equal hide them until the next audit.
@@ -66,7 +66,7 @@ pub(crate) struct Kernel {
     happened: Vec<Happened>,
 }
 
-/// The part of a flow that one event tells.
+/// The part of a flow that one event carries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) proto: bool,

@@ -48,7 +48,7 @@ fn likeness(flow: &Flow) -> Likeness {
     out
 }
 
-/// One table, as its journal tells it.
+/// One table, made from the records of its journal.
 #[derive(Debug, Default)]
 struct Mirror {
     records: Records,
@@ -115,7 +115,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Begins a snapshot at any step, and tells a few rows of it at a time.
+    /// Begins a snapshot at any step, and reads a few rows of it at a time.
     fn walk(&mut self, engine: &mut Engine, side: Side) {
         let Some(rng) = &mut self.rng else { return };
         if self.snapshot.is_none() && rng.chance(50) {

@@ -56,9 +56,9 @@ impl Topology {
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
-    /// Whose it is.
+    /// Number of the node that sent it.
     pub(crate) from: usize,
-    /// Whose it is, as its receiver sees it.
+    /// The sender as its receiver sees it.
     pub(crate) sender: Sender,
     pub(crate) bytes: Vec<u8>,
     /// Number of its first message.

@@ -92,7 +92,7 @@ pub(crate) struct Profile {
     pub(crate) prefilled: bool,
     /// Two nodes may use the same identities. More than two never do.
     pub(crate) shared: bool,
-    /// Of flows that were there at the start the kernel tells nothing.
+    /// The kernel reports nothing of flows that were there at the start.
     pub(crate) silent: bool,
 }
 

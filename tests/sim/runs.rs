@@ -112,7 +112,7 @@ fn run(world: &World, seed: u64, verbose: bool) -> Outcome<u64> {
     same.then_some(hash).ok_or_else(|| Violation::new("(g) determinism", "two runs differ"))
 }
 
-/// Runs the seeds of a world, all of them whatever fails, and then tells what failed. Prints one number for all that the
+/// Runs the seeds of a world, all of them whatever fails, and then prints the failures, and one number for all that the
 /// engines did in all runs: a change that claims to change no behaviour leaves that number as it was.
 pub(crate) fn test(world: &World) {
     let verbose = replayed().is_some();

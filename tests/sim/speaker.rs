@@ -54,7 +54,7 @@ impl Speaker {
         self.ours().map(|engine| engine.standing(now + self.ahead))
     }
 
-    /// The kernel's time in an input, as this node's kernel tells it.
+    /// The kernel's time in an input, by the clock of this node's kernel.
     fn shifted<'a>(&self, mut input: Input<'a>) -> Input<'a> {
         let by = self.ahead;
         match &mut input {

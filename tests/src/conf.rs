@@ -108,7 +108,7 @@ pub enum Own {
     OfCable,
     /// That of the first cable.
     OfFirst,
-    /// It names none.
+    /// The link names no address.
     None,
 }
 
@@ -315,7 +315,7 @@ impl Conf {
         };
         let at = |end: End| address(self.link, subnet(cable), end.host());
         let (local, peer) = (at(self.end), at(self.end.other()));
-        // The original, which listens to all interfaces, tells multicast links apart by their ports.
+        // The original listens to all interfaces, so only ports distinguish its multicast links.
         let step = if self.one_group { 0 } else { 100 };
         let own = match self.own.get(cable).unwrap_or(&Own::OfCable) {
             Own::OfCable => format!("  {family}_address {local}\n"),

@@ -16,13 +16,13 @@ pub const PORT: u16 = 3790;
 /// Nodes, each with a cable to each other one.
 #[derive(Debug)]
 pub struct Mesh {
-    /// Where they are.
+    /// The namespaces of the nodes.
     pub nodes: Vec<Namespace>,
     /// Where daemons keep their files.
     pub files: Files,
     /// Addresses of cables.
     family: Family,
-    /// Who they are.
+    /// The nodes' names and keys.
     pub members: Members,
 }
 

@@ -194,7 +194,7 @@ impl Direction {
         self.flying.push_back((self.free_at + delay, bytes.to_vec()));
     }
 
-    /// xorshift64.
+    /// The next number of xorshift64.
     fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -17,7 +17,7 @@ impl Cluster {
         self.nodes[n].up && !self.agenda.values().any(about)
     }
 
-    /// Whether a node can have seen all its kernel did by now. What the kernel does not report is searched for every
+    /// Whether a node has had time to see all its kernel did. What the kernel does not report is searched for every
     /// few seconds; what an operator made the node forget is read on request.
     pub(crate) fn is_in_sight(&self, n: usize) -> bool {
         // Counts are compared every second, and a difference has to stay.
